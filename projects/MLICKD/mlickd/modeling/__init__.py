@@ -1,0 +1,19 @@
+"""Models: backbones, RoI heads, meta architectures and losses."""
+
+from .backbone import VGG, TimmBackbone, load_backbone_weights
+from .checkpoint import load_checkpoint, read_checkpoint
+from .meta_arch import MultiLabelClassifier, WeaklySupervisedDetector
+from .roi_heads import AveragePoolBoxHead, VGGBoxHead, WSDDNHeads
+
+__all__ = [
+    "VGG",
+    "AveragePoolBoxHead",
+    "MultiLabelClassifier",
+    "TimmBackbone",
+    "VGGBoxHead",
+    "WSDDNHeads",
+    "WeaklySupervisedDetector",
+    "load_backbone_weights",
+    "load_checkpoint",
+    "read_checkpoint",
+]

@@ -1,0 +1,7 @@
+"""Backbones, registered in Detectron2's ``BACKBONE_REGISTRY``, and where their weights come from."""
+
+from .timm_backbone import TimmBackbone, build_timm_backbone
+from .vgg import VGG, build_vgg_backbone
+from .weights import load_backbone_weights
+
+__all__ = ["VGG", "TimmBackbone", "build_timm_backbone", "build_vgg_backbone", "load_backbone_weights"]

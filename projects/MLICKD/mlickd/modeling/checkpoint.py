@@ -1,0 +1,72 @@
+"""Reading checkpoints, and refusing the ones that do not fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+
+import torch
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from mlickd.errors import InputError
+
+__all__ = ["describe_mismatch", "load_checkpoint", "read_checkpoint"]
+
+
+def read_checkpoint(path: str, field: str) -> dict[str, torch.Tensor]:
+    """The parameters in a PyTorch checkpoint: its entry ``model`` if it has one, as Detectron2 writes it.
+
+    Args:
+        path: a file that ``torch.load`` reads with ``weights_only``; Detectron2's PathManager resolves it.
+        field: the configuration key that named the file, for the message.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds anything but named tensors.
+    """
+    try:
+        local_path = PathManager.get_local_path(path)
+        with open(local_path, "rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{field} {path}: no such file; train it first or give another path") from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{field} {path} is not a readable checkpoint: {reason}") from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InputError(f"{field} {path} holds no named parameters; give a checkpoint that train_net.py wrote")
+    return content
+
+
+def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
+    """Load a checkpoint of the whole of ``model``; nothing may be missing, left over or of another shape.
+
+    Raises:
+        InputError: the checkpoint does not fit; the message lists keys.
+    """
+    content = read_checkpoint(path, field)
+    target = model.state_dict()
+    missing = target.keys() - content.keys()
+    unexpected = content.keys() - target.keys()
+    wrong_shape = {key for key in target.keys() & content.keys() if target[key].shape != content[key].shape}
+    if missing or unexpected or wrong_shape:
+        raise InputError(
+            f"{field} {path} is not a checkpoint of this {type(model).__name__}: "
+            f"{describe_mismatch(missing, unexpected, wrong_shape)}"
+        )
+    model.load_state_dict(content)
+
+
+def describe_mismatch(
+    missing: Iterable[str] = (), unexpected: Iterable[str] = (), wrong_shape: Iterable[str] = ()
+) -> str:
+    """The keys by which a checkpoint differs from a model, in one line."""
+    groups = {"missing": missing, "left over": unexpected, "of another shape": wrong_shape}
+    return "; ".join(f"{name}: {_shorten(sorted(keys))}" for name, keys in groups.items() if keys)
+
+
+def _shorten(keys: list[str], most: int = 8) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more

@@ -1,0 +1,62 @@
+"""Multi-label losses. Every loss is summed over the classes and averaged over the images, as in the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+__all__ = [
+    "image_label_targets",
+    "image_level_binary_cross_entropy",
+    "multilabel_binary_cross_entropy_with_logits",
+]
+
+
+def image_label_targets(batched_inputs: Sequence[dict], num_classes: int, device: torch.device) -> torch.Tensor:
+    """Image labels as an array.
+
+    Args:
+        batched_inputs: samples with ``labels`` and optionally ``ignored_labels``, both lists of class indices.
+
+    Returns:
+        (N, C) float32: 1 for a label, 0 for none, -1 where the label is to be ignored.
+    """
+    targets = torch.zeros(len(batched_inputs), num_classes)
+    for target, sample in zip(targets, batched_inputs, strict=True):
+        target[sample.get("ignored_labels", [])] = -1
+        target[sample["labels"]] = 1
+    return targets.to(device)
+
+
+def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """L_p of the paper, for a student: binary cross-entropy of ``sigmoid(logits)``.
+
+    Args:
+        logits: (N, C).
+        targets: (N, C) with 1, 0, and -1 where a label is ignored; soft targets in [0, 1] work too.
+
+    Returns:
+        Scalar, summed over classes and divided by N.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), reduction="none")
+    return (loss * (targets >= 0)).sum() / len(logits)
+
+
+def image_level_binary_cross_entropy(
+    image_scores: torch.Tensor, targets: torch.Tensor, epsilon: float = 1e-4
+) -> torch.Tensor:
+    """The loss of WSDDN (Bilen & Vedaldi 2016) on image scores that are sums over proposals.
+
+    Args:
+        image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[epsilon, 1 - epsilon]``.
+        targets: (N, C) with 1, 0, and -1 where a label is ignored.
+
+    Returns:
+        Scalar, summed over classes and divided by N.
+    """
+    # Where rounding has taken a sum beyond 1, or none of it is left, the clamp keeps the logarithm finite.
+    scores = image_scores.clamp(epsilon, 1 - epsilon)
+    loss = F.binary_cross_entropy(scores, targets.clamp(min=0), reduction="none")
+    return (loss * (targets >= 0)).sum() / len(image_scores)

@@ -1,0 +1,92 @@
+"""The teacher: a detector trained from image labels alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_roi_heads
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Instances
+from torch import nn
+
+from mlickd.modeling.losses import image_label_targets
+from mlickd.modeling.roi_heads import RegionPredictions
+
+from .preprocess import ImageModel
+
+__all__ = ["WeaklySupervisedDetector"]
+
+
+@META_ARCH_REGISTRY.register()
+class WeaklySupervisedDetector(ImageModel):
+    """A backbone and weakly supervised RoI heads over precomputed proposals (T-WDet of the paper)."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        roi_heads: nn.Module,
+        num_classes: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        backbone_frozen: bool = False,
+    ):
+        super().__init__(backbone, pixel_mean, pixel_std, backbone_frozen)
+        self.roi_heads = roi_heads
+        self.num_classes = num_classes
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "roi_heads": build_roi_heads(cfg, backbone.output_shape()),
+            "num_classes": cfg.MODEL.NUM_CLASSES,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "backbone_frozen": cfg.MODEL.BACKBONE.FROZEN,
+        }
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
+        """
+        Args:
+            batched_inputs: samples with ``image`` (3, H, W), 0 to 255; ``proposals``, Instances with
+                ``proposal_boxes`` and ``objectness`` in the image's pixels; in training ``labels``; at inference
+                optionally ``height`` and ``width`` of the original image, to which detections are scaled.
+
+        Returns:
+            In training the losses. At inference, for each sample, ``image_scores`` (C,) in [0, 1] and ``instances``
+            with ``pred_boxes``, ``scores`` and ``pred_classes``.
+        """
+        images = self.preprocess([sample["image"] for sample in batched_inputs])
+        features = self.backbone(images.tensor)
+        proposals = [sample["proposals"].to(self.device) for sample in batched_inputs]
+        if self.training:
+            targets = image_label_targets(batched_inputs, self.num_classes, self.device)
+            _, _, losses = self.roi_heads(images, features, proposals, targets)
+            return losses
+        detections, image_scores, _ = self.roi_heads(images, features, proposals)
+        return [
+            {"image_scores": scores, "instances": _to_original_pixels(instances, sample)}
+            for scores, instances, sample in zip(image_scores, detections, batched_inputs, strict=True)
+        ]
+
+    def predict_regions(
+        self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]
+    ) -> tuple[dict[str, torch.Tensor], RegionPredictions]:
+        """Feature maps of a batch and what the heads say of its regions: all that a student can learn from.
+
+        Args:
+            images: (3, H, W) each, 0 to 255.
+            proposals: of each image, in its pixels.
+        """
+        features = self.backbone(self.preprocess(images).tensor)
+        return features, self.roi_heads.predict_regions(features, [p.to(self.device) for p in proposals])
+
+
+def _to_original_pixels(instances: Instances, sample: dict) -> Instances:
+    height, width = instances.image_size
+    return detector_postprocess(instances, sample.get("height", height), sample.get("width", width))

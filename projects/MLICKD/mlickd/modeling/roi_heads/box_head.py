@@ -1,0 +1,77 @@
+"""Box heads: from pooled RoI features to one vector a region."""
+
+from __future__ import annotations
+
+import fvcore.nn.weight_init as weight_init
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import ROI_BOX_HEAD_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+__all__ = ["AveragePoolBoxHead", "VGGBoxHead"]
+
+
+@ROI_BOX_HEAD_REGISTRY.register()
+class VGGBoxHead(nn.Module):
+    """fc6 and fc7 of VGG, each with ReLU and dropout. ImageNet weights fit at 512 channels, 7x7 and 4096 outputs."""
+
+    @configurable
+    def __init__(self, input_shape: ShapeSpec, *, fc_dim: int = 4096, dropout: float = 0.5):
+        """
+        Args:
+            input_shape: channels, height and width of a pooled region.
+            fc_dim: outputs of both layers.
+            dropout: probability of dropout after each layer.
+        """
+        super().__init__()
+        self.fc6 = nn.Linear(input_shape.channels * input_shape.height * input_shape.width, fc_dim)
+        self.fc7 = nn.Linear(fc_dim, fc_dim)
+        self.dropout = dropout
+        for layer in (self.fc6, self.fc7):
+            weight_init.c2_xavier_fill(layer)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        return {
+            "input_shape": input_shape,
+            "fc_dim": cfg.MODEL.ROI_BOX_HEAD.FC_DIM,
+            "dropout": cfg.MODEL.ROI_BOX_HEAD.DROPOUT,
+        }
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(M, channels, height, width) to (M, fc_dim)."""
+        x = x.flatten(start_dim=1)
+        for layer in (self.fc6, self.fc7):
+            x = F.dropout(F.relu(layer(x)), self.dropout, self.training)
+        return x
+
+    @property
+    def output_shape(self) -> ShapeSpec:
+        """The number of channels of a region's vector."""
+        return ShapeSpec(channels=self.fc7.out_features)
+
+
+@ROI_BOX_HEAD_REGISTRY.register()
+class AveragePoolBoxHead(nn.Module):
+    """The mean over the pooled region, for networks that classify a globally averaged map (ResNet, EfficientNet)."""
+
+    @configurable
+    def __init__(self, input_shape: ShapeSpec, *, dropout: float = 0.0):
+        super().__init__()
+        self.channels = input_shape.channels
+        self.dropout = dropout
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        return {"input_shape": input_shape, "dropout": cfg.MODEL.ROI_BOX_HEAD.DROPOUT}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(M, channels, height, width) to (M, channels)."""
+        return F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training)
+
+    @property
+    def output_shape(self) -> ShapeSpec:
+        """The number of channels of a region's vector."""
+        return ShapeSpec(channels=self.channels)

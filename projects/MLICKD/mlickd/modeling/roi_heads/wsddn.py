@@ -1,0 +1,219 @@
+"""The multiple-instance heads of WSDDN (Bilen & Vedaldi 2016): image labels supervise regions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, batched_nms
+from detectron2.modeling import ROI_HEADS_REGISTRY, build_box_head
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import nn
+
+from mlickd.errors import InputError
+from mlickd.modeling.losses import image_level_binary_cross_entropy
+
+__all__ = ["RegionPredictions", "WSDDNHeads", "region_scores"]
+
+
+def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Per-class scores of the regions of one image.
+
+    The class stream says what a region shows (softmax over the classes), the detection stream which region shows a
+    class (softmax over the regions); the score is their product. Its sum over the regions is the image score.
+
+    Args:
+        class_logits, detection_logits: (R, C), of all regions of one image.
+        temperature: divides the logits of both streams; below 1 the scores are sharper.
+
+    Returns:
+        (R, C); every column sums to at most 1.
+    """
+    classes = (class_logits / temperature).softmax(dim=1)
+    regions = (detection_logits / temperature).softmax(dim=0)
+    return classes * regions
+
+
+@dataclass
+class RegionPredictions:
+    """What the heads say of the regions of a batch. M is the number of regions of all N images together.
+
+    Attributes:
+        pooled: (M, D, P, P) RoI features before they are weighted by the proposals' scores.
+        embeddings: (M, E) what the box head makes of the weighted features.
+        class_logits: (M, C), the class stream.
+        detection_logits: (M, C), the detection stream.
+        counts: number of regions of each image, in order.
+    """
+
+    pooled: torch.Tensor
+    embeddings: torch.Tensor
+    class_logits: torch.Tensor
+    detection_logits: torch.Tensor
+    counts: list[int]
+
+    def scores(self, temperature: float = 1.0) -> list[torch.Tensor]:
+        """Region scores of each image, (R, C); see :func:`region_scores`."""
+        streams = zip(self.class_logits.split(self.counts), self.detection_logits.split(self.counts), strict=True)
+        return [region_scores(*logits, temperature) for logits in streams]
+
+    def image_scores(self, temperature: float = 1.0) -> torch.Tensor:
+        """(N, C) image scores in [0, 1]: the sum of the region scores."""
+        return torch.stack([scores.sum(dim=0) for scores in self.scores(temperature)])
+
+
+@ROI_HEADS_REGISTRY.register()
+class WSDDNHeads(nn.Module):
+    """RoI pooling, proposal score weighting, a box head, and the two streams.
+
+    As in the paper's teacher: the last feature map is pooled in every proposal, times the proposal's score, and goes
+    through fc6 and fc7 to two linear layers of C outputs.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_feature: str,
+        pooler: ROIPooler,
+        box_head: nn.Module,
+        num_classes: int,
+        score_weighting: str = "score",
+        score_slope: float = 1.0,
+        init_std: float = 0.01,
+        test_score_thresh: float = 0.0,
+        test_nms_thresh: float = 0.4,
+        test_topk_per_image: int = 100,
+    ):
+        """
+        Args:
+            in_feature: the backbone's map that regions are pooled from.
+            pooler: pools a region of it.
+            box_head: from (M, D, P, P) to (M, E), with ``output_shape``.
+            num_classes: C.
+            score_weighting: ``score`` (pooled features times the proposal's score s), ``affine``
+                (times ``1 + score_slope * s``) or ``none``.
+            init_std: standard deviation of the initial weights of the streams.
+            test_score_thresh, test_nms_thresh, test_topk_per_image: the detections that inference keeps.
+        """
+        super().__init__()
+        if score_weighting not in ("score", "affine", "none"):
+            raise InputError(f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r} is none of score, affine, none")
+        self.in_feature = in_feature
+        self.pooler = pooler
+        self.box_head = box_head
+        self.class_stream = nn.Linear(box_head.output_shape.channels, num_classes)
+        self.detection_stream = nn.Linear(box_head.output_shape.channels, num_classes)
+        for stream in (self.class_stream, self.detection_stream):
+            nn.init.normal_(stream.weight, std=init_std)
+            nn.init.zeros_(stream.bias)
+        self.score_weighting = score_weighting
+        self.score_slope = score_slope
+        self.test_score_thresh = test_score_thresh
+        self.test_nms_thresh = test_nms_thresh
+        self.test_topk_per_image = test_topk_per_image
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) != 1 or cfg.MODEL.ROI_HEADS.IN_FEATURES[0] not in input_shape:
+            raise InputError(
+                f"MODEL.ROI_HEADS.IN_FEATURES {list(cfg.MODEL.ROI_HEADS.IN_FEATURES)} must name one feature map of "
+                f"the backbone, which returns {', '.join(input_shape)}"
+            )
+        in_feature = cfg.MODEL.ROI_HEADS.IN_FEATURES[0]
+        resolution = cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
+        shape = input_shape[in_feature]
+        pooled_shape = ShapeSpec(channels=shape.channels, height=resolution, width=resolution)
+        return {
+            "in_feature": in_feature,
+            "pooler": ROIPooler(
+                output_size=resolution,
+                scales=(1.0 / shape.stride,),
+                sampling_ratio=cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
+                pooler_type=cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
+            ),
+            "box_head": build_box_head(cfg, pooled_shape),
+            "num_classes": cfg.MODEL.NUM_CLASSES,
+            "score_weighting": cfg.MODEL.WSDDN.SCORE_WEIGHTING,
+            "score_slope": cfg.MODEL.WSDDN.SCORE_SLOPE,
+            "init_std": cfg.MODEL.WSDDN.INIT_STD,
+            "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    def predict_regions(self, features: dict[str, torch.Tensor], proposals: list[Instances]) -> RegionPredictions:
+        """Pool the proposals and run both streams on them.
+
+        Args:
+            features: the backbone's maps.
+            proposals: of each image, with ``proposal_boxes`` and ``objectness``, in pixels of the view.
+        """
+        pooled = self.pooler([features[self.in_feature]], [p.proposal_boxes for p in proposals])
+        embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
+        return RegionPredictions(
+            pooled=pooled,
+            embeddings=embeddings,
+            class_logits=self.class_stream(embeddings),
+            detection_logits=self.detection_stream(embeddings),
+            counts=[len(p) for p in proposals],
+        )
+
+    def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
+        """(M,) factors on the pooled features of the proposals, as ``score_weighting`` says."""
+        scores = torch.cat([p.objectness for p in proposals])
+        if self.score_weighting == "score":
+            return scores
+        if self.score_weighting == "affine":
+            return 1 + self.score_slope * scores
+        return torch.ones_like(scores)
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        proposals: list[Instances],
+        targets: torch.Tensor | None = None,
+    ) -> tuple[list[Instances], torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        Args:
+            images: only their sizes are used.
+            features, proposals: see :meth:`predict_regions`.
+            targets: (N, C) image labels, 1, 0 or -1 (ignored); needed in training.
+
+        Returns:
+            Detections of each image (empty list in training), (N, C) image scores, and the losses (empty at
+            inference).
+        """
+        predictions = self.predict_regions(features, proposals)
+        image_scores = predictions.image_scores()
+        if self.training:
+            return [], image_scores, {"loss_image": image_level_binary_cross_entropy(image_scores, targets)}
+        detections = [
+            self.detect(p.proposal_boxes, scores, size)
+            for p, scores, size in zip(proposals, predictions.scores(), images.image_sizes, strict=True)
+        ]
+        return detections, image_scores, {}
+
+    def detect(self, boxes: Boxes, scores: torch.Tensor, image_size: tuple[int, int]) -> Instances:
+        """Detections of one image: per-class non-maximum suppression, then the best of all classes.
+
+        Args:
+            boxes: R proposals.
+            scores: (R, C) region scores.
+            image_size: height and width of the view.
+
+        Returns:
+            ``pred_boxes``, ``scores`` and ``pred_classes``, best first.
+        """
+        regions, classes = (scores > self.test_score_thresh).nonzero(as_tuple=True)
+        scores = scores[regions, classes]
+        # batched_nms returns the survivors best first.
+        keep = batched_nms(boxes.tensor[regions], scores, classes, self.test_nms_thresh)[: self.test_topk_per_image]
+        result = Instances(image_size)
+        result.pred_boxes = boxes[regions[keep]]
+        result.scores = scores[keep]
+        result.pred_classes = classes[keep]
+        return result

@@ -1,0 +1,50 @@
+"""The losses against statements of their formulas in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlickd.modeling.losses import (
+    image_label_targets,
+    image_level_binary_cross_entropy,
+    multilabel_binary_cross_entropy_with_logits,
+)
+
+
+def numpy_binary_cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
+    total = 0.0
+    for n, c in np.ndindex(*targets.shape):
+        if targets[n, c] >= 0:
+            p, y = probabilities[n, c], targets[n, c]
+            total -= y * np.log(p) + (1 - y) * np.log(1 - p)
+    return total / len(targets)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**31))
+def test_both_losses_are_summed_over_classes_and_averaged_over_images(n: int, c: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(n, c)) * 2
+    targets = generator.integers(-1, 2, size=(n, c)).astype(np.float64)
+    probabilities = 1 / (1 + np.exp(-logits))
+    expected = numpy_binary_cross_entropy(probabilities, targets)
+    of_logits = multilabel_binary_cross_entropy_with_logits(torch.tensor(logits), torch.tensor(targets))
+    of_scores = image_level_binary_cross_entropy(torch.tensor(probabilities), torch.tensor(targets))
+    assert of_logits.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert of_scores.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_scores_of_zero_and_one_are_clamped() -> None:
+    scores = torch.tensor([[0.0, 1.0, 1.0 + 1e-6]])
+    loss = image_level_binary_cross_entropy(scores, torch.tensor([[1.0, 0.0, 1.0]]))
+    assert loss.item() == pytest.approx(-2 * np.log(1e-4) - np.log(1 - 1e-4), rel=1e-3)
+
+
+def test_targets_come_from_labels_and_ignored_labels() -> None:
+    samples = [{"labels": [0, 2]}, {"labels": [], "ignored_labels": [1]}]
+    targets = image_label_targets(samples, 3, torch.device("cpu"))
+    assert targets.tolist() == [[1, 0, 1], [0, -1, 0]]

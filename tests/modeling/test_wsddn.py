@@ -1,0 +1,123 @@
+"""WSDDN's heads and the teacher."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes, ImageList, Instances
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlickd.errors import InputError
+from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, region_scores
+
+CHANNELS, STRIDE, CLASSES = 4, 8, 3
+
+
+def make_heads(score_weighting: str = "score", dropout: float = 0.5) -> WSDDNHeads:
+    torch.manual_seed(0)
+    return WSDDNHeads(
+        in_feature="conv5",
+        pooler=ROIPooler(output_size=2, scales=(1 / STRIDE,), sampling_ratio=0, pooler_type="ROIPool"),
+        box_head=VGGBoxHead(ShapeSpec(channels=CHANNELS, height=2, width=2), fc_dim=8, dropout=dropout),
+        num_classes=CLASSES,
+        score_weighting=score_weighting,
+        score_slope=3.0,
+        init_std=0.5,
+    )
+
+
+def make_proposals(count: int, seed: int = 0, side: int = 64) -> Instances:
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values * side
+    proposals = Instances((side, side))
+    proposals.proposal_boxes = Boxes(corners.flatten(start_dim=1))
+    proposals.objectness = torch.rand(count, generator=generator)
+    return proposals
+
+
+def numpy_softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 8), st.integers(1, 5), st.floats(0.3, 5), st.integers(0, 2**31))
+def test_region_scores_are_the_product_of_two_softmaxes(r: int, c: int, temperature: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    classes, regions = generator.normal(size=(2, r, c))
+    expected = numpy_softmax(classes / temperature, 1) * numpy_softmax(regions / temperature, 0)
+    actual = region_scores(torch.tensor(classes), torch.tensor(regions), temperature).numpy()
+    np.testing.assert_allclose(actual, expected, rtol=1e-9)
+    assert (actual.sum(axis=0) <= 1 + 1e-9).all()
+
+
+@pytest.mark.parametrize(("weighting", "factor"), [("score", lambda s: s), ("affine", lambda s: 1 + 3 * s)])
+def test_forward_and_loss_follow_the_formulas(weighting: str, factor) -> None:
+    heads = make_heads(weighting, dropout=0.0).train()
+    maps = torch.randn(2, CHANNELS, 8, 8)
+    proposals = [make_proposals(5, 1), make_proposals(3, 2)]
+    targets = torch.tensor([[1.0, 0, 0], [0, 1, 1]])
+    _, image_scores, losses = heads(ImageList(maps, [(64, 64)] * 2), {"conv5": maps}, proposals, targets)
+
+    weights = {name: value.detach().double().numpy() for name, value in heads.named_parameters()}
+    expected = []
+    for n, of_image in enumerate(proposals):
+        rows = []
+        for box, s in zip(of_image.proposal_boxes.tensor.numpy(), of_image.objectness.numpy(), strict=True):
+            x0, y0, x1, y1 = np.round(box / STRIDE).astype(int)
+            region = np.zeros((CHANNELS, 2, 2))
+            height, width = max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1)
+            for i, j in np.ndindex(2, 2):
+                ys = slice(min(y0 + i * height // 2, 8), min(y0 + -(-(i + 1) * height // 2), 8))
+                xs = slice(min(x0 + j * width // 2, 8), min(x0 + -(-(j + 1) * width // 2), 8))
+                cell = maps[n, :, ys, xs].numpy().reshape(CHANNELS, -1)
+                region[:, i, j] = cell.max(axis=1) if cell.size else 0
+            x = (region * factor(s)).reshape(-1)
+            for layer in ("fc6", "fc7"):
+                x = np.maximum(weights[f"box_head.{layer}.weight"] @ x + weights[f"box_head.{layer}.bias"], 0)
+            rows.append(x)
+        x = np.stack(rows)
+        streams = [x @ weights[f"{k}_stream.weight"].T + weights[f"{k}_stream.bias"] for k in ("class", "detection")]
+        expected.append((numpy_softmax(streams[0], 1) * numpy_softmax(streams[1], 0)).sum(axis=0))
+    p, y = np.stack(expected), targets.numpy()
+    np.testing.assert_allclose(image_scores.detach().numpy(), p, rtol=1e-4)
+    loss = -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum() / 2
+    assert losses["loss_image"].item() == pytest.approx(loss, rel=1e-4)
+
+
+def test_a_batch_of_two_equals_two_batches_of_one() -> None:
+    heads = make_heads().eval()
+    maps = torch.randn(2, CHANNELS, 8, 8)
+    proposals = [make_proposals(5, 1), make_proposals(9, 2)]
+    together = heads.predict_regions({"conv5": maps}, proposals).image_scores()
+    apart = [heads.predict_regions({"conv5": maps[n : n + 1]}, [proposals[n]]).image_scores()[0] for n in range(2)]
+    torch.testing.assert_close(together, torch.stack(apart))
+
+
+def test_the_order_of_proposals_does_not_matter() -> None:
+    heads = make_heads().eval()
+    maps = torch.randn(1, CHANNELS, 8, 8)
+    proposals = make_proposals(6)
+    shuffled = proposals[torch.tensor([3, 1, 5, 0, 2, 4])]
+    a = heads.predict_regions({"conv5": maps}, [proposals]).image_scores()
+    b = heads.predict_regions({"conv5": maps}, [shuffled]).image_scores()
+    torch.testing.assert_close(a, b)
+
+
+def test_detections_survive_nms_of_their_own_class_only_and_come_best_first() -> None:
+    heads = make_heads()
+    heads.test_nms_thresh = 0.3
+    boxes = Boxes(torch.tensor([[0.0, 0, 10, 10], [1, 1, 10, 10], [30, 30, 50, 50]]))
+    scores = torch.tensor([[0.5, 0.0, 0.1], [0.4, 0.3, 0.0], [0.2, 0.0, 0.0]])
+    result = heads.detect(boxes, scores, (64, 64))
+    assert result.scores.tolist() == pytest.approx([0.5, 0.3, 0.2, 0.1])
+    assert result.pred_classes.tolist() == [0, 1, 0, 2]
+
+
+def test_unknown_score_weighting_is_refused() -> None:
+    with pytest.raises(InputError, match="SCORE_WEIGHTING 'squared'"):
+        make_heads("squared")
