@@ -1,0 +1,184 @@
+"""Stage 1, feature-level transfer: distillers that compare feature maps. Registered by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes
+from detectron2.utils.registry import Registry
+from torch import nn
+from torch.nn import functional as F
+
+from mlickd.errors import InputError
+
+from .knowledge import TeacherKnowledge
+from .teacher import load_teacher_config, parse_layer_pairs, pooler_arguments, teacher_shapes
+
+__all__ = ["FEATURE_DISTILLER_REGISTRY", "RoIDistiller", "build_feature_distiller", "roi_feature_loss"]
+
+FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
+FEATURE_DISTILLER_REGISTRY.__doc__ = """
+Distillers of stage 1. Called as ``obj(cfg, student)`` with the student's model; the result is a module called as
+``distiller(features, image_sizes, knowledge)`` that returns a scalar loss.
+"""
+
+
+def build_feature_distiller(cfg: CfgNode, student: nn.Module) -> nn.Module:
+    """The distiller that ``KD.FEATURE.DISTILLER`` names."""
+    try:
+        distiller = FEATURE_DISTILLER_REGISTRY.get(cfg.KD.FEATURE.DISTILLER)
+    except KeyError as error:
+        known = ", ".join(sorted(name for name, _ in FEATURE_DISTILLER_REGISTRY))
+        raise InputError(f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER!r} is none of {known}") from error
+    return distiller(cfg, student)
+
+
+def roi_feature_loss(
+    teacher: torch.Tensor, student: torch.Tensor, weights: torch.Tensor, counts: Sequence[int]
+) -> torch.Tensor:
+    """L_f of the paper: ``1/(2N) * sum_n 1/|R'_n| * sum_R || s'_R (F^T_R - F^S_R) ||_2^2``.
+
+    Args:
+        teacher, student: (M, ...) features of the regions of all images, not yet weighted.
+        weights: (M,), s' of each region.
+        counts: |R'_n| of the N images, in order; an image without regions adds nothing.
+
+    Returns:
+        Scalar.
+    """
+    distances = (weights**2) * (teacher - student).flatten(start_dim=1).pow(2).sum(dim=1)
+    per_image = [d.mean() for d in distances.split(list(counts)) if len(d) > 0]
+    return sum(per_image, start=distances.new_zeros(())) / (2 * len(counts))
+
+
+class _LayerPair(nn.Module):
+    """Pools the regions from one map of the student, in the shape of the teacher's."""
+
+    def __init__(self, teacher: ShapeSpec, student: ShapeSpec, pooler_args: dict, resize_to_teacher: bool):
+        super().__init__()
+        self.stride = teacher.stride if resize_to_teacher else student.stride
+        self.resize_to_teacher = resize_to_teacher
+        self.pooler = ROIPooler(scales=(1.0 / self.stride,), **pooler_args)
+        same_width = teacher.channels == student.channels
+        self.adapter = nn.Identity() if same_width else nn.Conv2d(student.channels, teacher.channels, kernel_size=1)
+
+    def forward(
+        self,
+        feature_map: torch.Tensor,
+        boxes: list[torch.Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+        map_size: tuple[int, int],
+    ) -> torch.Tensor:
+        feature_map = self.adapter(feature_map)
+        if self.resize_to_teacher:
+            feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
+        # The pooler takes boxes in pixels of a view whose map has its stride: the teacher's view after Psi.
+        map_height, map_width = feature_map.shape[-2:]
+        scaled = [
+            Boxes(b * b.new_tensor([map_width / width, map_height / height] * 2) * self.stride)
+            for b, (height, width) in zip(boxes, image_sizes, strict=True)
+        ]
+        return self.pooler([feature_map], scaled)
+
+
+@FEATURE_DISTILLER_REGISTRY.register()
+class RoIDistiller(nn.Module):
+    """The paper's feature-level transfer: the student's RoI features imitate the teacher's, weighted by s'.
+
+    The student's map is resized to the teacher's (Psi), pooled in the same regions in the same way, and compared.
+    Where the widths differ, a 1x1 convolution that is trained along adapts the student's map. The authors' release
+    compares behind fc6 and fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        pairs: Sequence[tuple[str, str]],
+        teacher_shapes: dict[str, ShapeSpec],
+        student_shapes: dict[str, ShapeSpec],
+        pooler_args: dict,
+        resize_to_teacher: bool = True,
+        box_head: nn.Module | None = None,
+        loss_weight: float = 1.0,
+    ):
+        """
+        Args:
+            pairs: names of a teacher's and a student's map each; the losses of the pairs are added.
+            teacher_shapes, student_shapes: of the backbones' maps.
+            pooler_args: ``output_size``, ``sampling_ratio`` and ``pooler_type`` of the teacher's RoI pooling.
+            resize_to_teacher: apply Psi.
+            box_head: the student's fc6 and fc7, to compare behind them; None compares pooled features.
+            loss_weight: factor on the loss.
+        """
+        super().__init__()
+        for teacher_layer, student_layer in pairs:
+            for layer, shapes, whose in (
+                (teacher_layer, teacher_shapes, "teacher"),
+                (student_layer, student_shapes, "student"),
+            ):
+                if layer not in shapes:
+                    raise InputError(
+                        f"KD.FEATURE.LAYERS: the {whose}'s backbone returns {', '.join(shapes)}, not {layer!r}"
+                    )
+        self.pairs = list(pairs)
+        self.layers = nn.ModuleList(
+            _LayerPair(teacher_shapes[t], student_shapes[s], pooler_args, resize_to_teacher) for t, s in pairs
+        )
+        # Not a submodule: the box head belongs to the student, and rests in this stage.
+        self._box_head = (box_head,)
+        self.loss_weight = loss_weight
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
+        teacher_cfg = load_teacher_config(cfg)
+        box_head = None
+        if cfg.KD.FEATURE.COMPARE == "box_head":
+            box_head = student.head.fully_connected
+            if box_head is None:
+                raise InputError("KD.FEATURE.COMPARE box_head needs a student with MODEL.CLASSIFIER.POOLING fc")
+        elif cfg.KD.FEATURE.COMPARE != "pooled":
+            raise InputError(f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} is none of pooled, box_head")
+        return {
+            "pairs": parse_layer_pairs(cfg),
+            "teacher_shapes": teacher_shapes(teacher_cfg),
+            "student_shapes": student.backbone.output_shape(),
+            "pooler_args": pooler_arguments(teacher_cfg),
+            "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,
+            "box_head": box_head,
+            "loss_weight": cfg.KD.FEATURE.WEIGHT,
+        }
+
+    def forward(
+        self,
+        features: dict[str, torch.Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+        knowledge: Sequence[TeacherKnowledge],
+    ) -> torch.Tensor:
+        """
+        Args:
+            features: the student's maps of N images.
+            image_sizes: height and width of each view of the student.
+            knowledge: of the same N views, with regions and their features.
+
+        Returns:
+            L_f, summed over the layer pairs, times ``loss_weight``.
+        """
+        boxes = [k.boxes for k in knowledge]
+        counts = [len(b) for b in boxes]
+        weights = torch.cat([k.weights for k in knowledge])
+        (box_head,) = self._box_head
+        total = weights.new_zeros(())
+        for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
+            map_size = knowledge[0].map_sizes[teacher_layer]
+            student = layer(features[student_layer], boxes, image_sizes, map_size)
+            if box_head is not None:
+                proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
+                student = box_head(student * proposal_weights[:, None, None, None])
+            teacher = torch.cat([k.features[teacher_layer] for k in knowledge])
+            total = total + roi_feature_loss(teacher, student, weights, counts)
+        return self.loss_weight * total

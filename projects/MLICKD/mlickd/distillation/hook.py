@@ -1,0 +1,49 @@
+"""The seam between teacher and student: knowledge joins the batch on its way to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from detectron2.engine import HookBase
+
+from .knowledge import TeacherKnowledge
+
+__all__ = ["DistillationHook", "KnowledgeLoader", "KnowledgeSource"]
+
+KnowledgeSource = Callable[[Sequence[dict]], list[TeacherKnowledge]]
+
+
+class KnowledgeLoader:
+    """A data loader whose samples carry the teacher's knowledge under ``knowledge``."""
+
+    def __init__(self, loader: Iterable[list[dict]], source: KnowledgeSource):
+        self.loader = loader
+        self.source = source
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        for batch in self.loader:
+            for sample, knowledge in zip(batch, self.source(batch), strict=True):
+                sample["knowledge"] = knowledge
+            yield batch
+
+
+class DistillationHook(HookBase):
+    """Brings a teacher's knowledge to the student by wrapping the trainer's data loader before training.
+
+    Detectron2's training loop stays as it is: a hook cannot add a loss, but the batch can carry what the model needs
+    to compute it. The student cannot tell where the knowledge comes from.
+    """
+
+    def __init__(self, source: KnowledgeSource):
+        """
+        Args:
+            source: from the samples of a batch to the knowledge of each, for instance a
+                :class:`~mlickd.distillation.LiveTeacher`.
+        """
+        self.source = source
+
+    def before_train(self) -> None:
+        # DefaultTrainer keeps its loop, and with it the loader, in `_trainer`; SimpleTrainer is the loop itself.
+        loop = getattr(self.trainer, "_trainer", self.trainer)
+        loader = loop.data_loader
+        loop.reset_data_loader(lambda: KnowledgeLoader(loader, self.source))

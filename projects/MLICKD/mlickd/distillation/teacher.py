@@ -1,0 +1,167 @@
+"""A frozen teacher that makes knowledge for a batch as it comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone, build_model
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Instances
+from detectron2.utils.file_io import PathManager
+
+from mlickd.config import default_config
+from mlickd.errors import InputError
+from mlickd.modeling.checkpoint import load_checkpoint
+from mlickd.modeling.roi_heads import RegionPredictions
+
+from .knowledge import TeacherKnowledge, select_regions
+
+__all__ = ["LiveTeacher", "load_teacher_config", "parse_layer_pairs", "pooler_arguments", "teacher_shapes"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_teacher_config(cfg: CfgNode) -> CfgNode:
+    """The teacher's configuration: ``KD.TEACHER.CONFIG_FILE``, or the config.yaml beside ``KD.TEACHER.WEIGHTS``.
+
+    Raises:
+        InputError: no teacher is given, the file is missing, or the teacher has other classes.
+    """
+    path = cfg.KD.TEACHER.CONFIG_FILE
+    if not path:
+        if not cfg.KD.TEACHER.WEIGHTS:
+            raise InputError("KD.TEACHER.WEIGHTS is empty; give the checkpoint of a trained teacher")
+        path = os.path.join(os.path.dirname(cfg.KD.TEACHER.WEIGHTS), "config.yaml")
+    if not PathManager.isfile(path):
+        raise InputError(
+            f"KD.TEACHER.CONFIG_FILE {path}: no such file; train the teacher first, or give its configuration"
+        )
+    teacher_cfg = default_config()
+    teacher_cfg.merge_from_file(path)
+    # The checkpoint is loaded by LiveTeacher; nothing is to be downloaded for a model that is about to be replaced.
+    teacher_cfg.MODEL.BACKBONE.WEIGHTS = ""
+    teacher_cfg.MODEL.TIMM.PRETRAINED = False
+    teacher_cfg.MODEL.DEVICE = cfg.MODEL.DEVICE
+    if teacher_cfg.MODEL.NUM_CLASSES == -1:
+        teacher_cfg.MODEL.NUM_CLASSES = cfg.MODEL.NUM_CLASSES
+    if teacher_cfg.MODEL.NUM_CLASSES != cfg.MODEL.NUM_CLASSES:
+        raise InputError(
+            f"KD.TEACHER.CONFIG_FILE {path}: the teacher has {teacher_cfg.MODEL.NUM_CLASSES} classes, the student "
+            f"{cfg.MODEL.NUM_CLASSES}; train a teacher on the same classes"
+        )
+    teacher_cfg.freeze()
+    return teacher_cfg
+
+
+def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
+    """``KD.FEATURE.LAYERS`` as (teacher's layer, student's layer).
+
+    Raises:
+        InputError: an entry is not ``teacher:student``, or there is none, or more than one behind the box head.
+    """
+    pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise InputError(
+            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: each entry is '<teacher layer>:<student layer>'"
+        )
+    if cfg.KD.FEATURE.COMPARE == "box_head" and len(pairs) != 1:
+        raise InputError("KD.FEATURE.COMPARE box_head compares one layer; give one entry in KD.FEATURE.LAYERS")
+    return pairs
+
+
+def pooler_arguments(teacher_cfg: CfgNode) -> dict:
+    """RoI pooling of the teacher, which the student's regions are pooled with too."""
+    return {
+        "output_size": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
+        "sampling_ratio": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
+        "pooler_type": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
+    }
+
+
+def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
+    """Channels and strides of the feature maps of the teacher's backbone, without making its parameters."""
+    with torch.device("meta"):
+        return build_backbone(teacher_cfg).output_shape()
+
+
+class LiveTeacher:
+    """Runs the teacher on the teacher's view of each batch.
+
+    Samples need ``image`` and ``proposals`` (the student's view), ``teacher_image`` and ``teacher_proposals`` (the
+    teacher's, the same regions in the same order); see :class:`mlickd.data.MultiLabelMapper`.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        """Build the teacher of ``cfg.KD.TEACHER`` and load it completely, or stop.
+
+        Raises:
+            InputError: the teacher's checkpoint or configuration does not fit.
+        """
+        teacher_cfg = load_teacher_config(cfg)
+        self.model = build_model(teacher_cfg)
+        load_checkpoint(self.model, cfg.KD.TEACHER.WEIGHTS, "KD.TEACHER.WEIGHTS")
+        self.model.eval().requires_grad_(False)
+        logger.info("Teacher: %s, at %d pixels", cfg.KD.TEACHER.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
+        self.stage = cfg.KD.STAGE
+        self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
+        self.selection = {
+            "weight": cfg.KD.REGIONS.WEIGHT,
+            "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
+            "nms_thresh": cfg.KD.REGIONS.NMS_THRESH,
+            "top_k": cfg.KD.REGIONS.TOP_K,
+        }
+        self.behind_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
+        shapes = self.model.backbone.output_shape()
+        self.poolers = {
+            layer: ROIPooler(scales=(1.0 / shapes[layer].stride,), **pooler_arguments(teacher_cfg))
+            for layer, _ in parse_layer_pairs(cfg)
+            if layer in shapes
+        }
+
+    @torch.no_grad()
+    def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
+        """Knowledge of each sample: image scores, and in stage ``feature`` the regions with their features."""
+        proposals = [sample["teacher_proposals"].to(self.model.device) for sample in batched_inputs]
+        maps, predictions = self.model.predict_regions([s["teacher_image"] for s in batched_inputs], proposals)
+        knowledge = [TeacherKnowledge(image_scores=scores) for scores in predictions.image_scores(self.temperature)]
+        if self.stage == "feature":
+            self._add_regions(knowledge, batched_inputs, proposals, maps, predictions)
+        return knowledge
+
+    def _add_regions(
+        self,
+        knowledge: list[TeacherKnowledge],
+        batched_inputs: Sequence[dict],
+        proposals: list[Instances],
+        maps: dict[str, torch.Tensor],
+        predictions: RegionPredictions,
+    ) -> None:
+        selected = []
+        for known, sample, teacher_proposals, scores in zip(
+            knowledge, batched_inputs, proposals, predictions.scores(), strict=True
+        ):
+            keep, known.weights = select_regions(
+                teacher_proposals.proposal_boxes.tensor, scores, teacher_proposals.objectness, **self.selection
+            )
+            known.boxes = sample["proposals"].proposal_boxes.tensor.to(keep.device)[keep]
+            selected.append(keep)
+        if self.behind_box_head:
+            (layer,) = self.poolers
+            weights = self.model.roi_heads.proposal_weights(proposals).split(predictions.counts)
+            embeddings = predictions.embeddings.split(predictions.counts)
+            features = {layer: [e[keep] for e, keep in zip(embeddings, selected, strict=True)]}
+            for known, of_image, keep in zip(knowledge, weights, selected, strict=True):
+                known.proposal_weights = of_image[keep]
+        else:
+            boxes = [p.proposal_boxes[keep] for p, keep in zip(proposals, selected, strict=True)]
+            counts = [len(b) for b in boxes]
+            features = {layer: pooler([maps[layer]], boxes).split(counts) for layer, pooler in self.poolers.items()}
+        for layer, of_images in features.items():
+            for known, of_image in zip(knowledge, of_images, strict=True):
+                known.features[layer] = of_image
+                known.map_sizes[layer] = tuple(maps[layer].shape[-2:])
