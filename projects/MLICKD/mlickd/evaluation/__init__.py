@@ -1,0 +1,17 @@
+"""Metrics as pure functions, and the Detectron2 evaluators that gather for them."""
+
+from .detection import WeakDetectionEvaluator
+from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
+from .metrics import average_precision, multilabel_metrics
+from .multilabel import MultiLabelEvaluator, targets_of_records
+
+__all__ = [
+    "MultiLabelEvaluator",
+    "WeakDetectionEvaluator",
+    "average_precision",
+    "coco_average_precision",
+    "corloc",
+    "multilabel_metrics",
+    "targets_of_records",
+    "voc_detection_average_precision",
+]

@@ -1,0 +1,79 @@
+"""One table of teacher, student without and student with distillation, over one or several seeds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+__all__ = ["METRICS", "collect_results", "summary_table"]
+
+METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
+MODELS = {"teacher": "Teacher", "without": "Student without", "with/prediction": "Student with"}
+
+
+def collect_results(folder: Path) -> dict[str, dict[str, float]]:
+    """Metrics of each model of one seed, in percent, by the model's folder.
+
+    Args:
+        folder: with the models' folders, each with the ``results.json`` of its evaluation.
+    """
+    results = {}
+    for model in MODELS:
+        path = folder / model / "results.json"
+        if path.is_file():
+            results[model] = json.loads(path.read_text())["multilabel"]
+    return results
+
+
+def summary_table(
+    results: Sequence[dict[str, dict[str, float]]],
+    costs: dict[str, dict[str, float]] | None = None,
+    seconds: Sequence[dict[str, float]] = (),
+    format: str = "github",
+) -> str:
+    """The table as text.
+
+    Args:
+        results: of each seed, as :func:`collect_results` returns them.
+        costs: of each model, as :func:`mlickd.engine.cost.inference_cost` returns them.
+        seconds: training time of each step, of each seed.
+        format: of tabulate.
+
+    Returns:
+        A row for each model: mean over the seeds, with the standard deviation (of the sample) where there are
+        several; and a row with the paired difference of with and without.
+    """
+    rows = []
+    for model, title in MODELS.items():
+        values = [result[model] for result in results if model in result]
+        if not values:
+            continue
+        row = [title, *(_mean_and_spread([v[metric] for v in values]) for metric in METRICS)]
+        if seconds:
+            row.append(f"{statistics.mean(_training_seconds(model, s) for s in seconds):.0f}")
+        if costs:
+            row += [f"{costs[model]['parameters']:.2f}", f"{costs[model]['milliseconds']:.1f}"]
+        rows.append(row)
+    pairs = [(r["without"], r["with/prediction"]) for r in results if {"without", "with/prediction"} <= r.keys()]
+    if pairs:
+        differences = [_mean_and_spread([b[m] - a[m] for a, b in pairs], sign="+") for m in METRICS]
+        rows.append(["Difference with - without", *differences])
+    headers = ["", *METRICS]
+    headers += ["training, s"] if seconds else []
+    headers += ["million parameters", "ms an image"] if costs else []
+    return tabulate(rows, headers=headers, tablefmt=format, disable_numparse=True)
+
+
+def _training_seconds(model: str, seconds: dict[str, float]) -> float:
+    """Seconds of the steps that make a model; the teacher's include its trunk, the student's both stages."""
+    steps = {"teacher": ("pretrain", "teacher"), "with/prediction": ("with/feature", "with/prediction")}
+    return sum(seconds.get(step, 0.0) for step in steps.get(model, (model,)))
+
+
+def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
+    mean = f"{statistics.mean(values):{sign}.1f}"
+    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean

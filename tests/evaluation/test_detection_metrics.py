@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from detectron2.structures import BoxMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlickd.evaluation import coco_average_precision, corloc, voc_detection_average_precision
+
+BOX = [0.0, 0.0, 10.0, 10.0]
+HALF = [0.0, 0.0, 10.0, 5.0]  # IoU with BOX: exactly 0.5
+FAR = [50.0, 50.0, 60.0, 60.0]
+
+
+def found(*scored):
+    """{image: (boxes, scores)} from (image, box, score)."""
+    images = dict.fromkeys(image for image, _, _ in scored)
+    return {
+        i: (np.array([b for j, b, _ in scored if j == i]), np.array([s for j, _, s in scored if j == i]))
+        for i in images
+    }
+
+
+def truth(*objects):
+    """{image: (boxes, ignored)} from (image, box) or (image, box, ignored)."""
+    images = dict.fromkeys(o[0] for o in objects)
+    return {
+        i: (
+            np.array([o[1] for o in objects if o[0] == i]),
+            np.array([len(o) > 2 and o[2] for o in objects if o[0] == i]),
+        )
+        for i in images
+    }
+
+
+def slow_iou(a, b):
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    intersection = max(width, 0) * max(height, 0)
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (a, b)]
+    return intersection / (sum(areas) - intersection)
+
+
+def slow_voc_ap(scored, objects):
+    """The devkit's loop, detection by detection; scores must be distinct."""
+    positives, taken, outcomes = sum(not o[2] for o in objects), set(), []
+    for image, box, _ in sorted(scored, key=lambda d: -d[2]):
+        overlaps = [(slow_iou(box, o[1]), -k) for k, o in enumerate(objects) if o[0] == image]
+        overlap, index = max(overlaps, default=(0, 0))
+        if overlap >= 0.5 and objects[-index][2]:
+            continue
+        outcomes.append(overlap >= 0.5 and -index not in taken)
+        if outcomes[-1]:
+            taken.add(-index)
+    if not positives:
+        return math.nan
+    recall = np.cumsum(outcomes) / positives
+    precision = np.cumsum(outcomes) / np.arange(1, len(outcomes) + 1)
+    steps = np.diff(recall, prepend=0.0)
+    return float(sum(step * precision[k:].max() for k, step in enumerate(steps)))
+
+
+coordinates = st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 6), st.integers(1, 6))
+boxes = coordinates.map(lambda c: [float(c[0]), float(c[1]), float(c[0] + c[2]), float(c[1] + c[3])])
+truths = st.lists(st.tuples(st.integers(0, 2), boxes, st.booleans()), max_size=8)
+detected = st.lists(st.tuples(st.integers(0, 2), boxes, st.integers(0, 20)), max_size=12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), boxes, st.integers(0, 999)), max_size=12, unique_by=lambda d: d[2]),
+    truths,
+)
+@settings(deadline=None, max_examples=40)
+def test_voc_average_precision_is_the_devkits(scored, objects):
+    got = voc_detection_average_precision(found(*scored), truth(*objects))
+    assert got == pytest.approx(slow_voc_ap(scored, objects), nan_ok=True)
+
+
+@given(detected, truths, st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=40)
+def test_order_does_not_count_even_with_ties(scored, objects, random):
+    shuffled = random.sample(scored, len(scored))
+    for metric in (voc_detection_average_precision, corloc):
+        expected = metric(found(*scored), truth(*objects))
+        assert metric(found(*shuffled), truth(*objects)) == pytest.approx(expected, nan_ok=True)
+
+
+@given(detected, truths)
+@settings(deadline=None, max_examples=40)
+def test_only_the_order_of_scores_counts(scored, objects):
+    tiny = [(image, box, 1e-12 * (score + 1)) for image, box, score in scored]
+    for metric in (voc_detection_average_precision, corloc):
+        expected = metric(found(*scored), truth(*objects))
+        assert metric(found(*tiny), truth(*objects)) == pytest.approx(expected, nan_ok=True)
+
+
+@given(truths)
+@settings(deadline=None, max_examples=40)
+def test_the_objects_themselves_are_perfect(objects):
+    objects = [o for k, o in enumerate(objects) if (o[0], o[1]) not in [(p[0], p[1]) for p in objects[:k]]]
+    scored = [(image, box, 1.0) for image, box, _ in objects]
+    expected = 1.0 if any(not o[2] for o in objects) else math.nan
+    assert voc_detection_average_precision(found(*scored), truth(*objects)) == pytest.approx(expected, nan_ok=True)
+
+
+def test_voc_average_precision_by_hand():
+    scored = found(("a", BOX, 0.9), ("a", BOX, 0.8), ("b", FAR, 0.7), ("b", HALF, 0.6), ("c", BOX, 0.5))
+    objects = truth(("a", BOX), ("b", BOX))
+    # Right, second on the same object, wrong place, right, image without the class: precision 1 and 2/4.
+    assert voc_detection_average_precision(scored, objects) == pytest.approx((1 + 2 / 4) / 2)
+    assert voc_detection_average_precision(scored, objects, ap="voc07") == pytest.approx((6 * 1 + 5 * 0.5) / 11)
+    assert voc_detection_average_precision(scored, objects, iou_threshold=0.6) == pytest.approx(1 / 2)
+
+
+def test_tied_right_and_wrong_detections_get_their_precision():
+    scored = found(("a", BOX, 0.5), ("a", FAR, 0.5))
+    assert voc_detection_average_precision(scored, truth(("a", BOX))) == 0.5
+
+
+def test_ignored_objects_count_neither_way():
+    scored = found(("a", BOX, 0.9), ("a", BOX, 0.8), ("b", BOX, 0.7))
+    objects = truth(("a", BOX, True), ("b", BOX, False))
+    assert voc_detection_average_precision(scored, objects) == 1.0
+    assert math.isnan(voc_detection_average_precision(scored, truth(("a", BOX, True))))
+
+
+def test_nothing_found_and_nothing_to_find():
+    assert voc_detection_average_precision({}, truth(("a", BOX))) == 0.0
+    assert corloc({}, truth(("a", BOX))) == 0.0
+    assert math.isnan(voc_detection_average_precision(found(("a", BOX, 1.0)), {}))
+    assert math.isnan(corloc(found(("a", BOX, 1.0)), {}))
+
+
+def test_corloc_by_hand():
+    scored = found(("a", HALF, 1e-9), ("a", FAR, 1e-10), ("b", FAR, 0.9), ("b", BOX, 0.8), ("d", BOX, 1.0))
+    # a: right by the best region; b: wrong by it; c: no region; d: only an ignored object, not a positive
+    # image.
+    objects = truth(("a", BOX), ("b", BOX), ("c", BOX), ("d", BOX, True))
+    assert corloc(scored, objects) == pytest.approx(1 / 3)
+    assert corloc(scored, objects, iou_threshold=0.6) == 0.0
+
+
+def test_corloc_of_tied_regions_is_that_of_chance():
+    scored = found(("a", BOX, 0.5), ("a", FAR, 0.5), ("a", FAR, 0.5), ("a", BOX, 0.1))
+    assert corloc(scored, truth(("a", BOX))) == pytest.approx(1 / 3)
+
+
+def annotation(box, label=0, **flags):
+    return {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label} | flags
+
+
+def test_coco_average_precision_by_hand():
+    records = [
+        {"image_id": "a", "annotations": [annotation(BOX), annotation(FAR, 1)]},
+        {"image_id": "b", "annotations": [annotation(BOX)]},
+        {"image_id": "c", "annotations": []},
+    ]
+    detections = {
+        0: found(("a", HALF, 3e-9), ("c", FAR, 2e-9), ("b", BOX, 1e-9)),
+        1: found(("a", BOX, 1.0)),
+        2: found(("a", BOX, 1.0)),
+    }
+    got = coco_average_precision(records, detections)
+    assert got[0] == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
+    assert got[1] == 0.0
+    assert math.isnan(got[2])
+
+
+@pytest.mark.parametrize("flag", ["iscrowd", "difficult"])
+def test_coco_average_precision_ignores_crowds_and_difficult_objects(flag):
+    records = [{"image_id": "a", "annotations": [annotation(BOX, **{flag: 1}), annotation(FAR)]}]
+    assert coco_average_precision(records, {0: found(("a", BOX, 0.9), ("a", FAR, 0.8))}) == {0: pytest.approx(1.0)}
+    only_ignored = [{"image_id": "a", "annotations": [annotation(BOX, **{flag: 1})]}]
+    assert math.isnan(coco_average_precision(only_ignored, {0: found(("a", BOX, 0.9))})[0])
+
+
+def test_a_small_box_in_a_difficult_object_is_wrong_but_in_a_crowd_it_is_not():
+    small = [0.0, 0.0, 3.0, 3.0]
+    for flag, expected in (("difficult", 0.5), ("iscrowd", 1.0)):
+        records = [{"image_id": "a", "annotations": [annotation(BOX, **{flag: 1}), annotation(FAR)]}]
+        got = coco_average_precision(records, {0: found(("a", small, 0.9), ("a", FAR, 0.8))})
+        assert got[0] == pytest.approx(expected)
+
+
+def test_coco_average_precision_without_detections_prints_nothing(capsys):
+    assert coco_average_precision([{"image_id": 1, "annotations": [annotation(BOX)]}], {0: {}}) == {0: 0.0}
+    assert capsys.readouterr().out == ""
