@@ -1,0 +1,176 @@
+"""Plots of runs: training curves on shared axes, and the difference that distillation makes to each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mlickd.errors import InputError
+
+from .reports import multilabel_results, training_metrics
+from .result_figure import BLUE, RED
+from .results import one_line
+
+__all__ = ["draw_class_differences", "draw_training_curves"]
+
+# Told apart by colour-blind readers (Okabe and Ito), and by their dashes.
+STYLES = [
+    ("#0072b2", "-"),
+    ("#d55e00", "--"),
+    ("#009e73", "-."),
+    ("#cc79a7", ":"),
+    ("#555555", (0, (5, 1, 1, 1, 1, 1))),
+]
+Points = list[tuple[int, float]]
+
+
+def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | Path) -> None:
+    """Total loss and, where the runs were evaluated, mAP on the test set, over iterations.
+
+    Args:
+        runs: for each curve its name and the folders of its stages in order, each with a ``metrics.json``. A stage
+            starts where the one before it ended; a vertical line shows where.
+        path: of the PNG.
+
+    Raises:
+        InputError: a ``metrics.json`` is missing or damaged, no run has logged a loss, or ``path`` cannot be written.
+    """
+    curves = {name: _join_stages(stages) for name, stages in runs.items()}
+    if not any(losses for losses, _, _ in curves.values()):
+        raise InputError(f"training curves {path}: no run has logged total_loss; train for longer than 20 iterations")
+    evaluated = any(means for _, means, _ in curves.values())
+    figure = Figure(figsize=(12 if evaluated else 6.5, 4.6), dpi=120, layout="constrained")
+    loss_axes, *mean_axes = figure.subplots(1, 2 if evaluated else 1, squeeze=False)[0]
+    loss_axes.set_yscale("log")
+    panels = [(loss_axes, "total loss")] + [(axes, "mAP on the test set (%)") for axes in mean_axes]
+    handles = []
+    for number, (name, (losses, means, boundaries)) in enumerate(curves.items()):
+        color, dashes = STYLES[number % len(STYLES)]
+        handles.append(Line2D([], [], color=color, linestyle=dashes, label=_plain(name)))
+        for (axes, _), points in zip(panels, (losses, means), strict=False):
+            _draw_curve(axes, points, boundaries, color, dashes)
+    for axes, title in panels:
+        axes.set_title(title, loc="left")
+        axes.set_xlabel("iteration")
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    _save(figure, path)
+
+
+def draw_class_differences(without: str | Path, distilled: str | Path, path: str | Path) -> None:
+    """A bar for each class: its AP with distillation less its AP without, best gain first.
+
+    Args:
+        without, distilled: ``multilabel_results.json`` of the two students on one data set.
+        path: of the PNG.
+
+    Raises:
+        InputError: a report is missing or damaged, they are of different data sets, classes or protocols, no class
+            has a positive, or ``path`` cannot be written.
+    """
+    before, after = multilabel_results(without), multilabel_results(distilled)
+    for key, what in (("dataset", "data sets"), ("protocol", "protocols")):
+        if before.get(key) != after.get(key):
+            raise InputError(f"{without} and {distilled} are of different {what}; evaluate both in the same way")
+    if before["per_class"].keys() != after["per_class"].keys():
+        raise InputError(f"{without} and {distilled} have different classes; evaluate both on one data set")
+    differences = {
+        name: after["per_class"][name]["AP"] - values["AP"]
+        for name, values in before["per_class"].items()
+        if values["AP"] is not None and after["per_class"][name]["AP"] is not None
+    }
+    if not differences:
+        raise InputError(f"{without}: no class has a positive image; there is nothing to compare")
+    ordered = sorted(differences.items(), key=lambda item: item[1])
+    names, values = [name for name, _ in ordered], [value for _, value in ordered]
+
+    figure = Figure(figsize=(8, 1.4 + 0.28 * len(names)), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    bars = axes.barh(range(len(names)), values, color=[BLUE if value >= 0 else RED for value in values])
+    axes.bar_label(bars, labels=[f"{value:+.1f}" for value in values], padding=4, fontsize=9)
+    positives = [before["per_class"][name].get("positives") for name in names]
+    texts = [
+        _plain(name) + (f" ({count})" if count is not None else "")
+        for name, count in zip(names, positives, strict=True)
+    ]
+    axes.set_yticks(range(len(names)), texts)
+    axes.axvline(0, color="#16181d", linewidth=0.8)
+    axes.set_xlim(*_with_room(values))
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.set_xlabel("AP with distillation less AP without, in points; in brackets: positive photos")
+    axes.grid(axis="x", alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    mean_before, mean_after = before["metrics"]["mAP"], after["metrics"]["mAP"]
+    data = _plain(str(before.get("dataset", "")))
+    axes.set_title(
+        f"{data}: mAP {mean_before:.1f} without, {mean_after:.1f} with distillation", loc="left", fontsize=11
+    )
+    _save(figure, path)
+
+
+def _join_stages(folders: Sequence[str | Path]) -> tuple[Points, Points, list[tuple[int, str]]]:
+    """Losses, mAP and (first iteration, name) of the stages behind the first."""
+    losses, means, boundaries = [], [], []
+    offset = 0
+    for folder in folders:
+        metrics = training_metrics(folder)
+        if offset:
+            boundaries.append((offset, Path(folder).name))
+        for iteration, values in metrics.items():
+            if "total_loss" in values:
+                losses.append((offset + iteration, values["total_loss"]))
+            # With several test sets the name of each comes first; the first is taken.
+            mean = next((value for key, value in values.items() if f"/{key}".endswith("/multilabel/mAP")), None)
+            if mean is not None:
+                means.append((offset + iteration, mean))
+        offset += max(metrics, default=-1) + 1
+    return losses, means, boundaries
+
+
+def _draw_curve(axes: Axes, points: Points, boundaries: Sequence[tuple[int, str]], color: str, dashes) -> None:
+    # A line is not drawn across a boundary: the losses of two stages are different quantities.
+    starts = [0, *(start for start, _ in boundaries)]
+    ends = [*starts[1:], float("inf")]
+    marker = "o" if len(points) <= 20 else None
+    for start, end in zip(starts, ends, strict=True):
+        stage = [(x, y) for x, y in points if start <= x < end]
+        if stage:
+            axes.plot(*zip(*stage, strict=True), color=color, linestyle=dashes, marker=marker, markersize=5)
+    for start, name in boundaries:
+        axes.axvline(start, color=color, linestyle=":", linewidth=1.2)
+        axes.annotate(
+            f" stage {_plain(name)}",
+            (start, 1),
+            xycoords=("data", "axes fraction"),
+            verticalalignment="top",
+            color=color,
+            fontsize=9,
+        )
+
+
+def _with_room(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis with room for the number beside each bar."""
+    low, high = min(*values, 0.0), max(*values, 0.0)
+    room = 0.12 * (high - low) or 1.0
+    return low - (room if low < 0 else 0.2 * room), high + (room if high > 0 else 0.2 * room)
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return one_line(text).replace("$", r"\$")
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png", facecolor="white")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error

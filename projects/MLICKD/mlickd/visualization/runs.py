@@ -1,0 +1,125 @@
+"""The gallery of finished runs: teacher, student without and student with distillation on one data set."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlickd.data.catalog import class_names, dataset_records
+from mlickd.engine.inference import load_run, predict
+from mlickd.errors import InputError
+
+from .gallery import write_gallery
+from .reports import multilabel_results, multilabel_results_path
+from .results import STUDENTS, ImageResult, image_result
+
+__all__ = ["choose_records", "results_of_runs", "write_gallery_of_runs"]
+
+logger = logging.getLogger(__name__)
+
+TITLES = {"teacher": "Teacher", **STUDENTS}
+
+
+def write_gallery_of_runs(
+    dataset_name: str,
+    output_dir: str | Path,
+    *,
+    teacher: str | Path | None = None,
+    without: str | Path | None = None,
+    distilled: str | Path | None = None,
+    num_images: int = 24,
+    seed: int = 0,
+    image_ids: Sequence[str] = (),
+) -> Path:
+    """Run the models on some images of a data set and write their gallery, see :func:`write_gallery`.
+
+    The mAP in its header is that of the whole data set, where evaluation has left it in the folder of the run.
+
+    Args:
+        dataset_name: with the classes of the models.
+        output_dir: of the gallery.
+        teacher, without, distilled: folders of runs, each the ``OUTPUT_DIR`` of its training; at least one.
+        num_images, seed, image_ids: see :func:`choose_records`.
+
+    Returns:
+        Path of ``index.html``.
+
+    Raises:
+        InputError: a folder holds no finished run or not the right one, or a data set, an image id or an image is
+            wrong.
+    """
+    folders = {"teacher": teacher, "without": without, "distilled": distilled}
+    folders = {role: folder for role, folder in folders.items() if folder is not None}
+    results = results_of_runs(dataset_name, folders, choose_records(dataset_name, num_images, seed, image_ids))
+    means = {}
+    for role, title in TITLES.items():
+        report = multilabel_results_path(folders[role], dataset_name) if role in folders else None
+        if report is not None and report.is_file():
+            means[title] = multilabel_results(report)["metrics"]["mAP"]
+    return write_gallery(
+        results,
+        class_names(dataset_name),
+        output_dir,
+        title=f"Predictions on {dataset_name}",
+        mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
+    )
+
+
+def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image_ids: Sequence[str] = ()) -> list[dict]:
+    """Records of a data set, in its order: those of ``image_ids``, or else ``num_images`` drawn at random by ``seed``.
+
+    Raises:
+        InputError: an unknown data set or image id, or fewer than one image.
+    """
+    records = dataset_records(dataset_name)
+    if image_ids:
+        wanted = {str(image_id) for image_id in image_ids}
+        chosen = [record for record in records if str(record["image_id"]) in wanted]
+        missing = sorted(wanted - {str(record["image_id"]) for record in chosen})
+        if missing:
+            example = records[0]["image_id"]
+            raise InputError(
+                f"--images {missing[0]}: data set {dataset_name} has no such image; its ids are like {example}"
+            )
+        return chosen
+    if num_images < 1:
+        raise InputError(f"--num-images {num_images}: choose at least 1")
+    indices = random.Random(seed).sample(range(len(records)), min(num_images, len(records)))
+    return [records[index] for index in sorted(indices)]
+
+
+def results_of_runs(dataset_name: str, folders: dict[str, str | Path], records: Sequence[dict]) -> list[ImageResult]:
+    """Run the models on the images of ``records``.
+
+    Args:
+        dataset_name: of the records.
+        folders: of the runs, by role: ``teacher``, ``without``, ``distilled``.
+        records: of the data set.
+
+    Raises:
+        InputError: as :func:`write_gallery_of_runs`.
+    """
+    if not folders:
+        raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
+    names = class_names(dataset_name)
+    image_ids = [record["image_id"] for record in records]
+    outputs = {}
+    for role, folder in folders.items():
+        cfg, model = load_run(str(folder))
+        if cfg.MODEL.NUM_CLASSES != len(names):
+            raise InputError(
+                f"{folder}: the model has {cfg.MODEL.NUM_CLASSES} classes, data set {dataset_name} has {len(names)}; "
+                "take the data set that it was trained on"
+            )
+        if role == "teacher" and cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
+            raise InputError(
+                f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"
+            )
+        logger.info("%s: %d images", TITLES[role], len(records))
+        outputs[role] = predict(cfg, model, dataset_name, image_ids)
+    return [
+        image_result(record, names, **{role: found[record["image_id"]] for role, found in outputs.items()})
+        for record in records
+    ]
