@@ -1,0 +1,18 @@
+"""Training and evaluation from a configuration."""
+
+from .inference import load_run, predict
+from .optimizer import build_optimizer
+from .setup import check_inputs, complete_config, load_config, setup
+from .trainer import Trainer, load_initial_weights
+
+__all__ = [
+    "Trainer",
+    "build_optimizer",
+    "check_inputs",
+    "complete_config",
+    "load_config",
+    "load_initial_weights",
+    "load_run",
+    "predict",
+    "setup",
+]

@@ -1,0 +1,78 @@
+"""A finished run, loaded for use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader
+from detectron2.evaluation.evaluator import inference_context
+from detectron2.modeling import build_model
+from detectron2.utils.file_io import PathManager
+from torch import nn
+
+from mlickd.config import default_config
+from mlickd.data.build import build_test_mapper
+from mlickd.data.catalog import dataset_records
+from mlickd.errors import InputError
+from mlickd.modeling import load_checkpoint
+
+from .setup import STUDENT_CHECKPOINT
+
+__all__ = ["load_run", "predict"]
+
+
+def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
+    """The configuration and the model that training left in ``folder`` (an ``OUTPUT_DIR``), ready for inference.
+
+    Of a run with distillation it is the student, as the plain classifier that it is.
+
+    Raises:
+        InputError: the folder holds no finished run.
+    """
+    config_file = os.path.join(folder, "config.yaml")
+    if not PathManager.isfile(config_file):
+        raise InputError(f"{config_file}: no such file; name the OUTPUT_DIR of a finished run")
+    cfg = default_config()
+    cfg.merge_from_file(config_file)
+    checkpoint = "model_final.pth"
+    if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
+        cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
+        checkpoint = STUDENT_CHECKPOINT
+    cfg.MODEL.WEIGHTS = os.path.join(folder, checkpoint)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    model = build_model(cfg)
+    load_checkpoint(model, cfg.MODEL.WEIGHTS, "run folder: checkpoint")
+    return cfg, model.eval()
+
+
+def predict(
+    cfg: CfgNode, model: nn.Module, dataset_name: str, image_ids: Collection | None = None
+) -> dict[object, dict]:
+    """The model's outputs for images of a data set.
+
+    Args:
+        cfg: of the model: input size and format, proposals.
+        dataset_name: any data set with the model's classes.
+        image_ids: of the images; None takes all of them.
+
+    Returns:
+        Outputs by image id: ``image_scores`` (C,), and ``instances`` in original pixels from a teacher; on the CPU.
+    """
+    records = [r for r in dataset_records(dataset_name) if image_ids is None or r["image_id"] in image_ids]
+    loader = build_detection_test_loader(
+        dataset=records,
+        mapper=build_test_mapper(cfg, dataset_name),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        num_workers=0,
+    )
+    outputs = {}
+    with inference_context(model), torch.no_grad():
+        for batch in loader:
+            for sample, output in zip(batch, model(batch), strict=True):
+                outputs[sample["image_id"]] = {key: value.to("cpu") for key, value in output.items()}
+    return outputs

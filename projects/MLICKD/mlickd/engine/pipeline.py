@@ -1,0 +1,150 @@
+"""The whole method as a row of command lines: proposals, teacher, student without, both stages."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mlickd.errors import InputError
+
+__all__ = ["Pipeline", "Step"]
+
+logger = logging.getLogger(__name__)
+
+# What Detectron2's CommonMetricPrinter writes.
+_ITERATION = re.compile(r"\biter: (\d+)\b.*?total_loss: ([\d.naif+-]+)")
+_MAX_ITERATION = re.compile(r"^  MAX_ITER: (\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the pipeline.
+
+    Attributes:
+        name: the folder of its results under the run's folder; also the name of its log file.
+        title: for the reader.
+        command: arguments behind ``python``.
+        result: a file that the command leaves when it has ended well.
+    """
+
+    name: str
+    title: str
+    command: list[str]
+    result: Path
+
+
+@dataclass
+class Pipeline:
+    """Trains teacher, student without and student with distillation on one data set with one seed.
+
+    Every step is a command that a user could type; it is printed, its output goes to ``<folder>/logs``, and a step
+    that has ended before is not run again.
+
+    Attributes:
+        configs: folder with ``wsd.yaml``, ``cls.yaml``, ``kd.yaml`` and optionally ``pretrain.yaml``, a classifier at
+            the teacher's size whose backbone the teacher starts from.
+        train, test: names of the data sets.
+        folder: where results go.
+        seed: of everything random.
+        options: ``KEY VALUE`` pairs for all steps.
+        method: of the proposals.
+    """
+
+    configs: Path
+    train: str
+    test: str
+    folder: Path
+    seed: int = 1
+    method: str = "edge_boxes"
+    options: Sequence[str] = ()
+    tools: Path = field(default=Path("tools"))
+
+    def proposal_step(self) -> Step:
+        """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
+        command = ["generate_proposals.py", "--dataset", self.train, self.test, "--method", self.method]
+        return Step("proposals", "Proposals", self._tool(command), self.folder / "logs" / "proposals.done")
+
+    def training_steps(self) -> list[Step]:
+        """The steps in order; the two stages of distillation are one model."""
+        teacher = self.folder / "teacher"
+        start = []
+        steps = []
+        if (self.configs / "pretrain.yaml").is_file():
+            pretrain = self.folder / "pretrain"
+            steps.append(self._training("pretrain", "Trunk of the teacher", "pretrain.yaml", pretrain))
+            start = ["MODEL.BACKBONE.WEIGHTS", str(pretrain / "model_final.pth")]
+        steps.append(self._training("teacher", "Teacher", "wsd.yaml", teacher, start))
+        steps.append(self._training("without", "Student without distillation", "cls.yaml", self.folder / "without"))
+        knowledge = ["KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth")]
+        for stage in ("feature", "prediction"):
+            title = f"Student with distillation, stage {stage}"
+            folder = self.folder / "with"
+            steps.append(self._training(f"with/{stage}", title, "kd.yaml", folder, knowledge, stage))
+        return steps
+
+    def run(self) -> dict[str, float]:
+        """Run all steps; returns the seconds of each by name."""
+        seconds = {}
+        for step in [self.proposal_step(), *self.training_steps()]:
+            seconds[step.name] = self._run_step(step)
+        return seconds
+
+    def _training(
+        self, name: str, title: str, config: str, folder: Path, options: Sequence[str] = (), stage: str = ""
+    ) -> Step:
+        command = ["train_net.py", "--config-file", str(self.configs / config)]
+        if stage:
+            command += ["--kd-stage", stage]
+        command += ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
+        command += ["DATASETS.PROPOSALS.METHOD", self.method, "SEED", str(self.seed), "OUTPUT_DIR", str(folder)]
+        command += [*options, *self.options]
+        return Step(name, title, self._tool(command), folder / stage / "results.json")
+
+    def _tool(self, command: Sequence[str]) -> list[str]:
+        return [str(self.tools / command[0]), *command[1:]]
+
+    def _run_step(self, step: Step) -> float:
+        times = self.folder / "logs" / "seconds.json"
+        seconds = json.loads(times.read_text()) if times.is_file() else {}
+        if step.result.is_file() and step.name in seconds:
+            logger.info("%s: done before, in %.0f s", step.title, seconds[step.name])
+            return seconds[step.name]
+        log = self.folder / "logs" / f"{step.name.replace('/', '_')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        logger.info("%s\n  $ python %s", step.title, shlex.join(step.command))
+        start = time.perf_counter()
+        _run_with_progress(step, log)
+        seconds[step.name] = time.perf_counter() - start
+        if step.name == "proposals":
+            step.result.touch()
+        times.write_text(json.dumps(seconds, indent=2))
+        return seconds[step.name]
+
+
+def _run_with_progress(step: Step, log: Path) -> None:
+    """Run a command, its output to ``log``, with a bar that follows Detectron2's iterations."""
+    bar = tqdm(desc=f"  {step.name}", unit=" iterations", mininterval=1.0, dynamic_ncols=True)
+    with open(log, "w") as file, bar:
+        process = subprocess.Popen(
+            [sys.executable, *step.command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for line in process.stdout:
+            file.write(line)
+            if match := _MAX_ITERATION.match(line):
+                bar.reset(total=int(match[1]))
+            if match := _ITERATION.search(line):
+                bar.n = int(match[1]) + 1
+                bar.set_postfix_str(f"loss {match[2]}")
+    if process.wait() != 0:
+        last = log.read_text().strip().splitlines()[-1:]
+        raise InputError(f"{step.title} has failed with status {process.returncode}: {' '.join(last)} (see {log})")

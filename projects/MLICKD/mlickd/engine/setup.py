@@ -1,0 +1,174 @@
+"""From a command line to a configuration that is complete and checked."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.engine import default_setup
+from detectron2.utils.file_io import PathManager
+
+from mlickd.config import default_config
+from mlickd.data import open_proposals, verify_images
+from mlickd.data.build import needs_proposals
+from mlickd.data.catalog import class_names, dataset_records
+from mlickd.distillation import KD_STAGES
+from mlickd.distillation.teacher import load_teacher_config
+from mlickd.errors import InputError
+from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
+
+__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "setup"]
+
+logger = logging.getLogger(__name__)
+
+# The student alone, for use in a plain classifier; each stage of distillation writes one.
+STUDENT_CHECKPOINT = "student.pth"
+
+
+def load_config(config_file: str, options: list[str], kd_stage: str | None = None) -> CfgNode:
+    """The configuration of a file, the options behind it, and the stage; not yet completed.
+
+    Raises:
+        InputError: the file is missing or malformed, or has an unknown key, an ill-typed value or stage.
+    """
+    cfg = default_config()
+    if not PathManager.isfile(config_file):
+        raise InputError(f"--config-file {config_file}: no such file; the ones that come along are under configs/")
+    try:
+        cfg.merge_from_file(config_file)
+    except (KeyError, ValueError, AssertionError, FileNotFoundError, yaml.YAMLError) as error:
+        raise InputError(f"--config-file {config_file}: {error}") from error
+    if len(options) % 2:
+        raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
+    try:
+        cfg.merge_from_list(options)
+    except (KeyError, ValueError, AssertionError) as error:
+        raise InputError(f"options {' '.join(options)}: {error}") from error
+    if kd_stage is not None:
+        cfg.KD.STAGE = kd_stage
+    return cfg
+
+
+def complete_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
+    """Fill in what follows from the data sets, the model and the files at hand (in place).
+
+    - ``MODEL.NUM_CLASSES`` from the training data set, ``MODEL.DEVICE`` cpu where there is no CUDA;
+    - pixel statistics of a timm model;
+    - with a stage of distillation, ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``, and stage ``prediction`` starts
+      from the student of stage ``feature`` under the same root where ``MODEL.WEIGHTS`` is not given;
+    - for evaluation, the checkpoint in ``OUTPUT_DIR`` where ``MODEL.WEIGHTS`` is not given; results go to
+      ``<OUTPUT_DIR>/evaluation``, so that what training wrote stays; and of a student in distillation only the student
+      is left.
+
+    Raises:
+        InputError: data set, class count, stage or checkpoint is wrong.
+    """
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = "cpu"
+    _complete_classes(cfg)
+    if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" and cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS:
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = timm_pixel_statistics(cfg.MODEL.TIMM.NAME)
+        cfg.INPUT.FORMAT = "RGB"
+    _complete_stage(cfg, eval_only)
+    if eval_only:
+        _complete_evaluation(cfg)
+    if cfg.MODEL.WEIGHTS and not PathManager.isfile(cfg.MODEL.WEIGHTS):
+        raise InputError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file; train it first or give another path")
+
+
+def _complete_classes(cfg: CfgNode) -> None:
+    for key in ("TRAIN", "TEST"):
+        if not cfg.DATASETS[key]:
+            example = f"DATASETS.{key} \"('scenes_{key.lower()}',)\""
+            raise InputError(f"DATASETS.{key} is empty; name a data set, for instance {example}")
+    reference, *others = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    names = class_names(reference)
+    for other in others:
+        if class_names(other) != names:
+            raise InputError(f"data sets {reference} and {other} have different classes; use splits of one data set")
+    if cfg.MODEL.NUM_CLASSES == -1:
+        cfg.MODEL.NUM_CLASSES = len(names)
+    elif cfg.MODEL.NUM_CLASSES != len(names):
+        raise InputError(
+            f"MODEL.NUM_CLASSES {cfg.MODEL.NUM_CLASSES}: data set {reference} has {len(names)} classes; leave it at -1"
+        )
+
+
+def _complete_stage(cfg: CfgNode, eval_only: bool) -> None:
+    if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
+        if cfg.KD.STAGE:
+            raise InputError(
+                f"--kd-stage {cfg.KD.STAGE}: MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, which has no "
+                "stages; take a config with a DistilledClassifier, for instance configs/kd_vgg16.yaml"
+            )
+        return
+    if cfg.KD.STAGE not in KD_STAGES:
+        given = f"--kd-stage {cfg.KD.STAGE}" if cfg.KD.STAGE else "--kd-stage is missing"
+        raise InputError(f"{given}; it is one of {', '.join(KD_STAGES)}")
+    root = cfg.OUTPUT_DIR
+    cfg.OUTPUT_DIR = os.path.join(root, cfg.KD.STAGE)
+    if cfg.KD.STAGE == "prediction" and not cfg.MODEL.WEIGHTS and not eval_only:
+        weights = os.path.join(root, "feature", STUDENT_CHECKPOINT)
+        if not PathManager.isfile(weights):
+            raise InputError(
+                f"MODEL.WEIGHTS is empty and stage 1 has left no {weights}; run `--kd-stage feature` first, or name a "
+                "student's checkpoint (stage 2 alone: MODEL.WEIGHTS of the plain classifier, or any other)"
+            )
+        cfg.MODEL.WEIGHTS = weights
+
+
+def _complete_evaluation(cfg: CfgNode) -> None:
+    distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+    if not cfg.MODEL.WEIGHTS:
+        checkpoint = STUDENT_CHECKPOINT if distilled else "model_final.pth"
+        cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, checkpoint)
+    if distilled:
+        cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
+    cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
+
+
+def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
+    """Everything that can be wrong with the data, before any work is done.
+
+    Raises:
+        InputError: a record, an image, a proposal store or a teacher does not fit.
+    """
+    trained_on = () if eval_only else cfg.DATASETS.TRAIN
+    for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
+        records = dataset_records(name)
+        if cfg.INPUT.VERIFY_IMAGES:
+            verify_images(records)
+        if needs_proposals(cfg, training=training):
+            open_proposals(cfg, name).check(records)
+    if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not eval_only:
+        load_teacher_config(cfg)
+        if not PathManager.isfile(cfg.KD.TEACHER.WEIGHTS):
+            raise InputError(f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: no such file; train the teacher first")
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """What ``tools/train_net.py`` does first: the configuration, the checks, the loggers and the seed.
+
+    Args:
+        args: of Detectron2's ``default_argument_parser``, with ``kd_stage``.
+    """
+    cfg = load_config(args.config_file, args.opts, args.kd_stage)
+    complete_config(cfg, eval_only=args.eval_only)
+    check_inputs(cfg, eval_only=args.eval_only)
+    cfg.freeze()
+    default_setup(cfg, args)
+    # Messages of this project go where Detectron2's go.
+    for handler in logging.getLogger("detectron2").handlers:
+        logging.getLogger("mlickd").addHandler(handler)
+    logging.getLogger("mlickd").setLevel(logging.INFO)
+    logging.getLogger("mlickd").propagate = False
+    logger.info("Classes: %s", ", ".join(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).thing_classes))
+    if cfg.MODEL.WEIGHTS:
+        logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
+    return cfg

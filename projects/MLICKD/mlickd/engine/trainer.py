@@ -1,0 +1,170 @@
+"""The trainer of teacher and student: Detectron2's, with this project's data, optimizer and evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import weakref
+from collections import OrderedDict
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
+from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
+from detectron2.engine.train_loop import TrainerBase
+from detectron2.evaluation import DatasetEvaluators
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from mlickd.data import build_test_loader, build_train_loader
+from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher, RememberedKnowledge
+from mlickd.distillation.teacher import load_teacher_config
+from mlickd.errors import InputError
+from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
+from mlickd.modeling import load_backbone_weights, load_checkpoint
+
+from .optimizer import build_optimizer
+from .setup import STUDENT_CHECKPOINT
+
+__all__ = ["Trainer", "load_initial_weights"]
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """Trains what ``MODEL.META_ARCHITECTURE`` names: the teacher, the plain student, or a stage of distillation."""
+
+    def __init__(self, cfg: CfgNode):
+        # As DefaultTrainer.__init__, but for models on the CPU, which its DDP call has no arguments for.
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+            raise InputError("SOLVER.AMP.ENABLED needs CUDA; set it to False")
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        if cfg.MODEL.DEVICE == "cpu":
+            model = DistributedDataParallel(model, broadcast_buffers=False) if comm.get_world_size() > 1 else model
+        else:
+            model = create_ddp_model(model, broadcast_buffers=False)
+        loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = loop(model, data_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """The model, without the log of its modules that Detectron2 prints."""
+        from detectron2.modeling import build_model
+
+        model = build_model(cfg)
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        logger.info("%s: %.2f million trainable parameters", type(model).__name__, trainable / 1e6)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """See :func:`mlickd.engine.optimizer.build_optimizer`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """See :func:`mlickd.data.build_train_loader`."""
+        distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+        return build_train_loader(cfg, load_teacher_config(cfg) if distilled else None)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        """See :func:`mlickd.data.build_test_loader`."""
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
+        """Multi-label metrics for every model, and detection metrics for the teacher."""
+        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+        evaluators = [
+            MultiLabelEvaluator(
+                dataset_name,
+                threshold=cfg.TEST.THRESHOLD,
+                topk=cfg.TEST.TOP_K,
+                ap=cfg.TEST.AVERAGE_PRECISION,
+                output_dir=output_dir,
+            )
+        ]
+        if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
+            evaluators.append(WeakDetectionEvaluator(dataset_name, output_dir=output_dir))
+        return DatasetEvaluators(evaluators)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators=None) -> OrderedDict:
+        """Detectron2's evaluation; the results also go to ``<OUTPUT_DIR>/results.json``."""
+        results = super().test(cfg, model, evaluators)
+        if comm.is_main_process():
+            with PathManager.open(os.path.join(cfg.OUTPUT_DIR, "results.json"), "w") as file:
+                json.dump(results, file, indent=2)
+        return results
+
+    def build_hooks(self) -> list[HookBase]:
+        """Detectron2's hooks, and with distillation the one that brings the knowledge and the one that saves."""
+        hooks = super().build_hooks()
+        if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
+            source = LiveTeacher(self.cfg)
+            hooks.insert(0, DistillationHook(RememberedKnowledge(source) if self.cfg.KD.TEACHER.REMEMBER else source))
+            if comm.is_main_process():
+                hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
+        return hooks
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Resume the run in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS`` or ``MODEL.BACKBONE.WEIGHTS``.
+
+        Raises:
+            InputError: the checkpoint does not fit the model.
+        """
+        if resume and self.checkpointer.has_checkpoint():
+            super().resume_or_load(resume=True)
+        else:
+            load_initial_weights(self.cfg, _unwrap(self.model))
+        self.data_loader.batch_sampler.start_iteration = self.start_iter
+
+
+class SaveStudentHook(HookBase):
+    """Writes the student alone after training: a checkpoint of the plain classifier."""
+
+    def __init__(self, output_dir: str):
+        self.output_dir = output_dir
+
+    def after_train(self) -> None:
+        # Also called when training stops early; only a finished student is one for use.
+        if self.trainer.iter + 1 < self.trainer.max_iter:
+            return
+        path = os.path.join(self.output_dir, STUDENT_CHECKPOINT)
+        with PathManager.open(path, "wb") as file:
+            torch.save({"model": _unwrap(self.trainer.model).student.state_dict()}, file)
+        logger.info("The student for use: %s", path)
+
+
+def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
+    """``MODEL.WEIGHTS``, a checkpoint of the whole model, or else ``MODEL.BACKBONE.WEIGHTS``, or else nothing.
+
+    For a student in distillation both are the student's.
+
+    Raises:
+        InputError: the checkpoint does not fit.
+    """
+    target = model.student if isinstance(model, DistilledClassifier) else model
+    if cfg.MODEL.WEIGHTS:
+        load_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+    elif cfg.MODEL.BACKBONE.WEIGHTS:
+        load_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, DistributedDataParallel) else model

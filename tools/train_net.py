@@ -1,0 +1,66 @@
+#!/usr/bin/env python
+"""Train or evaluate the teacher, the plain student, or a stage of distillation."""
+
+from __future__ import annotations
+
+import argparse
+
+from detectron2.engine import default_argument_parser, launch
+
+from mlickd.engine import Trainer, load_initial_weights, setup
+from mlickd.errors import run_tool
+
+EXAMPLES = """
+Examples:
+
+  The teacher, the student without it, and the student with it in two stages:
+    python tools/train_net.py --config-file configs/wsd_vgg16.yaml
+    python tools/train_net.py --config-file configs/cls_vgg16.yaml
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
+
+  Evaluate what a run has left in its OUTPUT_DIR:
+    python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
+
+  Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md):
+    python tools/train_net.py --config-file configs/folder/cls_efficientnet_lite0.yaml \\
+        DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Detectron2's arguments and ``--kd-stage``."""
+    parser = default_argument_parser(epilog=EXAMPLES)
+    parser.description = __doc__
+    parser.add_argument(
+        "--kd-stage", metavar="STAGE", help="stage of distillation: feature or prediction; sets KD.STAGE"
+    )
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> dict:
+    """What each process does."""
+    cfg = setup(args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        load_initial_weights(cfg, model)
+        return Trainer.test(cfg, model)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+def main() -> None:
+    args = parse_arguments()
+    launch(
+        run,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+if __name__ == "__main__":
+    run_tool(main)
