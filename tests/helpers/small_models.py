@@ -1,0 +1,65 @@
+"""A small teacher and student, and samples for both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+
+from mlickd.config import default_config
+
+CLASSES = 5
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def teacher_config() -> CfgNode:
+    """VGG11 at a tenth of its width."""
+    cfg = default_config()
+    cfg.merge_from_file(str(CONFIGS / "Base-WSD.yaml"))
+    cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.DEVICE", "cpu"])
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", CLASSES, "MODEL.ROI_BOX_HEAD.FC_DIM", 16])
+    cfg.merge_from_list(["INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64])
+    return cfg
+
+
+def save_teacher(folder: Path, cfg: CfgNode | None = None) -> Path:
+    """Write a teacher as training leaves it; returns its checkpoint."""
+    torch.manual_seed(0)
+    cfg = cfg or teacher_config()
+    (folder / "config.yaml").write_text(cfg.dump())
+    torch.save({"model": build_model(cfg).state_dict()}, folder / "model_final.pth")
+    return folder / "model_final.pth"
+
+
+def student_config(teacher: Path, stage: str, *options: object) -> CfgNode:
+    """The student of that teacher, of the same network."""
+    cfg = default_config()
+    cfg.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
+    cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "DistilledClassifier", "MODEL.DEVICE", "cpu"])
+    cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.NUM_CLASSES", CLASSES])
+    cfg.merge_from_list(["KD.STAGE", stage, "KD.TEACHER.WEIGHTS", str(teacher), "INPUT.SIZES_TRAIN", (32,)])
+    cfg.merge_from_list(list(options))
+    return cfg
+
+
+def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: int = 7) -> list[dict]:
+    """Random images with random proposals, as the mapper gives them."""
+    generator = torch.Generator().manual_seed(1)
+    batch = []
+    for i in range(count):
+        large = torch.randint(0, 256, (3, teacher_side, teacher_side), generator=generator, dtype=torch.uint8)
+        small = torch.nn.functional.interpolate(large[None].float(), size=side, mode="area")[0].round().byte()
+        corners = torch.rand(boxes + i, 2, 2, generator=generator).sort(dim=1).values.flatten(start_dim=1)
+        objectness = torch.rand(boxes + i, generator=generator).sort(descending=True).values
+        sample = {"image": small, "teacher_image": large, "labels": [i, 4], "image_id": i}
+        sample |= {"file_name": f"{i}.jpg", "view": (side, False)}
+        for prefix, size in (("", side), ("teacher_", teacher_side)):
+            proposals = Instances((size, size))
+            proposals.proposal_boxes = Boxes(corners * size)
+            proposals.objectness = objectness
+            sample[f"{prefix}proposals"] = proposals
+        batch.append(sample)
+    return batch
