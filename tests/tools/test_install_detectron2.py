@@ -47,9 +47,7 @@ def test_own_build_is_left_as_it_is(environment: Path):
     assert {path.name: path.read_bytes() for path in package.glob("*.py")} == before
 
 
-@pytest.mark.parametrize(
-    ("present", "wheel", "status"), [(True, False, 0), (True, True, 1), (False, False, 1)]
-)
+@pytest.mark.parametrize(("present", "wheel", "status"), [(True, False, 0), (True, True, 1), (False, False, 1)])
 def test_own_build_is_told_from_the_wheel(environment: Path, present: bool, wheel: bool, status: int):
     if present:
         add_detectron2(environment, wheel=wheel)
@@ -60,9 +58,7 @@ def test_broken_build_is_one_line_of_error(environment: Path):
     add_detectron2(environment, config='raise ImportError("undefined symbol")')
     result = run(environment)
     assert result.returncode == 2
-    assert result.stderr.startswith(
-        "error: Detectron2 is there but does not import (ImportError: undefined symbol)"
-    )
+    assert result.stderr.startswith("error: Detectron2 is there but does not import (ImportError: undefined symbol)")
     assert len(result.stderr.splitlines()) == 1
 
 

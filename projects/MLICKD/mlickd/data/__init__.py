@@ -1,0 +1,26 @@
+"""Data sets, proposals, views of images, and the loaders of training and evaluation."""
+
+from .build import build_test_loader, build_train_loader, open_proposals
+from .catalog import available_datasets, class_names, dataset_records, ensure_registered
+from .mapper import MultiLabelMapper
+from .proposal_store import ProposalStore, proposals_path, write_store
+from .sampling import TrainingBatchSampler, TrainingSamples, View
+from .verify import verify_images
+
+__all__ = [
+    "MultiLabelMapper",
+    "ProposalStore",
+    "TrainingBatchSampler",
+    "TrainingSamples",
+    "View",
+    "available_datasets",
+    "build_test_loader",
+    "build_train_loader",
+    "class_names",
+    "dataset_records",
+    "ensure_registered",
+    "open_proposals",
+    "proposals_path",
+    "verify_images",
+    "write_store",
+]

@@ -1,0 +1,109 @@
+"""Data loaders from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader
+from detectron2.data.build import trivial_batch_collator
+from detectron2.utils import comm
+from torch.utils.data import DataLoader
+
+from mlickd.errors import InputError
+
+from .catalog import dataset_records
+from .mapper import MultiLabelMapper
+from .proposal_store import ProposalStore, proposals_path
+from .sampling import TrainingBatchSampler, TrainingSamples
+
+__all__ = ["build_test_loader", "build_test_mapper", "build_train_loader", "needs_proposals", "open_proposals"]
+
+
+def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
+    """Whether the model takes proposals: the teacher always, the student in training where it has a live teacher."""
+    if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
+        return training
+    return cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector"
+
+
+def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
+    """The proposals of the data set ``name``: the file that the configuration gives, or that its method names.
+
+    Raises:
+        InputError: the store is missing or damaged.
+    """
+    for names, files, key in (
+        (cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, "TRAIN"),
+        (cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, "TEST"),
+    ):
+        if files and len(files) != len(names):
+            raise InputError(f"DATASETS.PROPOSALS.{key}_FILES needs one file for each of DATASETS.{key}")
+        if files and name in names:
+            return ProposalStore.open(files[list(names).index(name)])
+    path = proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)
+    if not path.exists():
+        raise InputError(
+            f"{path}: no proposals for data set {name}; make them with `python tools/generate_proposals.py "
+            f"--dataset {name} --method {cfg.DATASETS.PROPOSALS.METHOD}`"
+        )
+    return ProposalStore.open(path)
+
+
+def _build_mapper(cfg: CfgNode, name: str, *, training: bool, teacher_cfg: CfgNode | None = None) -> MultiLabelMapper:
+    with_proposals = needs_proposals(cfg, training=training)
+    return MultiLabelMapper(
+        image_format=cfg.INPUT.FORMAT,
+        proposals=open_proposals(cfg, name) if with_proposals else None,
+        top_k=cfg.DATASETS.PROPOSALS.TOP_K,
+        min_side=cfg.DATASETS.PROPOSALS.MIN_SIDE,
+        teacher_size=teacher_cfg.INPUT.SIZE_TEST if teacher_cfg else None,
+        teacher_format=teacher_cfg.INPUT.FORMAT if teacher_cfg else None,
+    )
+
+
+def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
+    """From a record of the data set ``name`` to what the model takes at inference."""
+    return partial(_build_mapper(cfg, name, training=False), size=cfg.INPUT.SIZE_TEST)
+
+
+def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
+    """An endless loader of the training data sets; batches are lists of samples.
+
+    Args:
+        cfg: ``SOLVER.IMS_PER_BATCH`` is over all processes.
+        teacher_cfg: of a live teacher, for whose view the samples then have an image and proposals.
+    """
+    dataset = TrainingSamples(
+        [
+            (dataset_records(name), _build_mapper(cfg, name, training=True, teacher_cfg=teacher_cfg))
+            for name in cfg.DATASETS.TRAIN
+        ]
+    )
+    sampler = TrainingBatchSampler(
+        len(dataset),
+        cfg.SOLVER.IMS_PER_BATCH,
+        cfg.INPUT.SIZES_TRAIN,
+        seed=max(cfg.SEED, 0),
+        mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
+        pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
+    )
+
+
+def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
+    """Detectron2's test loader of one data set: every image once, at ``INPUT.SIZE_TEST``."""
+    return build_detection_test_loader(
+        dataset=dataset_records(name),
+        mapper=build_test_mapper(cfg, name),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )

@@ -1,0 +1,190 @@
+"""Data sets by name: registered in Detectron2's catalogs when they are first asked for."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from ..errors import InputError
+from . import scenes
+from .coco import register_coco_multilabel
+from .folder import folder_splits, load_folder_dataset
+from .records import MultiLabelDataset, check_records
+
+# COCO by its official layout: split of the name to split of the files.
+_COCO = {f"coco_{year}_{split}_multilabel": f"{split}{year}" for year in (2014, 2017) for split in ("train", "val")}
+
+# What is read once is kept for the life of the process.
+_folders: dict[tuple[str, Path], MultiLabelDataset] = {}
+_registered: dict[str, tuple[Path, Callable[[], list[dict]]]] = {}
+_checked: dict[str, tuple[Callable[[], list[dict]], list[dict]]] = {}
+
+
+def dataset_root() -> Path:
+    """The directory of all data sets: $DETECTRON2_DATASETS, else `datasets`."""
+    return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser().absolute()
+
+
+def ensure_registered(name: str) -> None:
+    """Make `name` known to `DatasetCatalog` and `MetadataCatalog`.
+
+    A name that is registered already is used as it is. Else it is `scenes_train` or `scenes_test`, drawn on first
+    use, or the folder data set `<directory>_<split>` below `dataset_root()`. The metadata has `thing_classes`,
+    `box_classes`, `image_root` and `evaluator_type`.
+
+    Raises:
+        InputError: there is no such data set, or something in it is wrong.
+    """
+    root = dataset_root()
+    ours = _registered.get(name)
+    if name in _COCO and name not in DatasetCatalog:
+        coco = root / "coco"
+        register_coco_multilabel(name, coco / "annotations" / f"instances_{_COCO[name]}.json", coco / _COCO[name])
+    if name in DatasetCatalog and (ours is None or DatasetCatalog[name] is not ours[1]):
+        _adopt(name)
+    elif name not in DatasetCatalog or ours is None or ours[0] != root:
+        _register_folder(name, root)
+
+
+def dataset_records(name: str) -> list[dict]:
+    """The checked records of a data set: new dicts at every call, read from disk once.
+
+    Raises:
+        InputError: as `ensure_registered`.
+    """
+    ensure_registered(name)
+    records = _checked[name][1] if name in _checked else DatasetCatalog.get(name)
+    return [dict(record) for record in records]
+
+
+def class_names(name: str) -> list[str]:
+    """The names of the classes of a data set, in the order of their indices.
+
+    Raises:
+        InputError: as `ensure_registered`.
+    """
+    ensure_registered(name)
+    return list(MetadataCatalog.get(name).thing_classes)
+
+
+def available_datasets() -> list[str]:
+    """Names that can be asked for now: scenes, folder data sets, and registered ones whose images are there."""
+    root = dataset_root()
+    names = {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}
+    for path in root.glob("*/labels_*.csv"):
+        names.add(f"{path.parent.name}_{path.stem.removeprefix('labels_')}")
+    for name in DatasetCatalog.list():
+        ours = _registered.get(name)
+        if ours is not None and ours[0] != root and DatasetCatalog[name] is ours[1]:
+            continue
+        # Detectron2 registers its built-in data sets whether or not they are on this machine.
+        metadata = MetadataCatalog.get(name)
+        place = metadata.get("image_root") or metadata.get("image_dir") or metadata.get("dirname")
+        if place is None or os.path.isdir(place):
+            names.add(name)
+    return sorted(names)
+
+
+def _register_folder(name: str, root: Path) -> None:
+    if (name, root) not in _folders:
+        directory, split = _locate(name, root)
+        dataset = load_folder_dataset(directory, split)
+        check_records(dataset.records, dataset.class_names, str(directory / f"labels_{split}.csv"))
+        _folders[name, root] = dataset
+    dataset = _folders[name, root]
+
+    def load() -> list[dict]:
+        return [dict(record) for record in dataset.records]
+
+    if name in DatasetCatalog:
+        DatasetCatalog.remove(name)
+    if name in MetadataCatalog:
+        MetadataCatalog.remove(name)
+    DatasetCatalog.register(name, load)
+    MetadataCatalog.get(name).set(
+        thing_classes=dataset.class_names,
+        box_classes=dataset.box_classes,
+        image_root=dataset.image_root,
+        evaluator_type="multilabel",
+    )
+    _registered[name] = root, load
+    _checked.pop(name, None)
+
+
+def _adopt(name: str) -> None:
+    """Check a data set that someone else registered, and complete its records and metadata."""
+    loader = DatasetCatalog[name]
+    if name in _checked and _checked[name][0] is loader:
+        return
+    try:
+        records = [_complete(record, name) for record in DatasetCatalog.get(name)]
+    except OSError as error:
+        raise InputError(f"data set {name!r}: cannot be read ({error})") from error
+    metadata = MetadataCatalog.get(name)
+    names = metadata.get("thing_classes")
+    if not names:
+        raise InputError(f"data set {name!r}: its metadata has no 'thing_classes'; set it where you register it")
+    check_records(records, names, f"data set {name!r}")
+    if metadata.get("box_classes") is None:
+        boxes = (box["category_id"] for record in records for box in record.get("annotations", ()))
+        metadata.set(box_classes=sorted(set(boxes)))
+    if metadata.get("evaluator_type") is None:
+        metadata.set(evaluator_type="multilabel")
+    _checked[name] = loader, records
+
+
+def _complete(record: dict, name: str) -> dict:
+    """A record with `labels`, from the categories of its annotations where it has none, and corner boxes."""
+    record = dict(record)
+    if "annotations" in record:
+        record["annotations"] = [
+            {
+                "bbox": BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS),
+                "bbox_mode": BoxMode.XYXY_ABS,
+                "category_id": box["category_id"],
+                "iscrowd": box.get("iscrowd", 0),
+            }
+            for box in record["annotations"]
+        ]
+    if "labels" not in record:
+        if "annotations" not in record:
+            raise InputError(f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'")
+        record["labels"] = sorted({box["category_id"] for box in record["annotations"]})
+    return record
+
+
+def _locate(name: str, root: Path) -> tuple[Path, str]:
+    """(directory, split) of the folder data set `<directory>_<split>`; both parts may hold underscores."""
+    if name in {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}:
+        return scenes.ensure_scenes(root), name.removeprefix(f"{scenes.DIRECTORY}_")
+    cuts = [index for index, character in enumerate(name) if character == "_"]
+    if os.path.basename(name) == name:
+        for cut in reversed(cuts):
+            directory, split = root / name[:cut], name[cut + 1 :]
+            if (directory / f"labels_{split}.csv").is_file():
+                return directory, split
+        for cut in reversed(cuts):
+            directory, split = root / name[:cut], name[cut + 1 :]
+            if directory.is_dir() and name[:cut]:
+                splits = ", ".join(folder_splits(directory)) or "none"
+                raise InputError(
+                    f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; "
+                    f"splits of this folder: {splits}"
+                )
+    raise _unknown(name, root)
+
+
+def _unknown(name: str, root: Path) -> InputError:
+    available = available_datasets()
+    close = difflib.get_close_matches(name, available, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return InputError(
+        f"unknown data set {name!r}{hint}; available in {root}: {', '.join(available)}; to make one, put images/, "
+        "classes.txt and labels_<split>.csv into a directory there and call it <directory>_<split>, "
+        "or set DETECTRON2_DATASETS to where yours are"
+    )

@@ -1,0 +1,101 @@
+"""From a record to what a model takes: the student's view of the image, the teacher's view, and the proposals."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+
+from mlickd.errors import InputError
+
+from .proposal_store import ProposalStore
+
+__all__ = ["MultiLabelMapper"]
+
+
+class MultiLabelMapper:
+    """Decodes an image and makes its views; the image labels go along, boxes never do.
+
+    A view is the image warped to a square, mirrored or not. The teacher's view has the same geometry as the student's
+    at another size, and the proposals go through the transform of each, so that region i is the same region in both.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_format: str = "RGB",
+        proposals: ProposalStore | None = None,
+        top_k: int = 500,
+        min_side: float = 0.0,
+        teacher_size: int | None = None,
+        teacher_format: str | None = None,
+    ):
+        """
+        Args:
+            image_format: ``RGB`` or ``BGR``.
+            proposals: of the data set; without it the samples have none.
+            top_k: proposals used of an image, the best by score.
+            min_side: proposals whose shorter side is below this many original pixels are left out.
+            teacher_size: side of the teacher's view in pixels; without it there is none.
+            teacher_format: its format, where it differs.
+        """
+        self.image_format = image_format
+        self.proposals = proposals
+        self.top_k = top_k
+        self.min_side = min_side
+        self.teacher_size = teacher_size
+        self.teacher_format = teacher_format or image_format
+
+    def __call__(self, record: dict, size: int, mirror: bool = False) -> dict:
+        """
+        Args:
+            record: with ``file_name`` and ``image_id``.
+            size: side of the view in pixels.
+            mirror: flip the views horizontally.
+
+        Returns:
+            The record without ``annotations``, with ``image`` (3, size, size) uint8 and ``view`` (size, mirror);
+            with ``proposals`` (Instances with ``proposal_boxes`` and ``objectness``) where a store is given; with
+            ``teacher_image`` and ``teacher_proposals`` where a teacher's size is.
+
+        Raises:
+            InputError: the image cannot be read.
+        """
+        try:
+            image = detection_utils.read_image(record["file_name"], self.image_format)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{record['file_name']}: cannot be read as an image ({error}); replace it") from error
+        sample = {key: value for key, value in record.items() if key != "annotations"}
+        sample["view"] = (size, mirror)
+        views = [("", size, self.image_format)]
+        if self.teacher_size is not None:
+            views.append(("teacher_", self.teacher_size, self.teacher_format))
+        boxes, scores = self._proposals(record)
+        for prefix, side, image_format in views:
+            transform = self._transform(image.shape[:2], side, mirror)
+            view = image if image_format == self.image_format else image[..., ::-1]
+            # Copied because torch takes no array with the negative strides of a mirrored image.
+            view = np.ascontiguousarray(transform.apply_image(view).transpose(2, 0, 1))
+            sample[f"{prefix}image"] = torch.from_numpy(view)
+            if boxes is not None:
+                instances = Instances((side, side))
+                instances.proposal_boxes = Boxes(transform.apply_box(boxes).astype(np.float32))
+                instances.objectness = torch.from_numpy(scores)
+                sample[f"{prefix}proposals"] = instances
+        return sample
+
+    def _transform(self, shape: tuple[int, int], side: int, mirror: bool) -> T.TransformList:
+        height, width = shape
+        resize = T.ResizeTransform(height, width, side, side)
+        return T.TransformList([resize, T.HFlipTransform(side)] if mirror else [resize])
+
+    def _proposals(self, record: dict) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+        if self.proposals is None:
+            return None, None
+        boxes, scores = self.proposals[record["image_id"]]
+        if self.min_side > 0:
+            keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= self.min_side
+            boxes, scores = boxes[keep], scores[keep]
+        return boxes[: self.top_k].copy(), scores[: self.top_k].copy()

@@ -1,0 +1,119 @@
+"""Records with image-level labels: the targets they give, image sizes, and the checks that all data sets share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from ..errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MultiLabelDataset:
+    """One split of a data set, as a loader gives it.
+
+    Attributes:
+        records: Detectron2 data set dicts (`file_name`, `height`, `width`, `image_id`) with `labels`, sorted
+            contiguous class indices, and where boxes are known `annotations`, for evaluation only.
+        class_names: names of the C classes.
+        box_classes: sorted indices of the classes that have box annotations.
+        image_root: the directory of the images.
+    """
+
+    records: list[dict]
+    class_names: list[str]
+    box_classes: list[int]
+    image_root: str
+
+
+def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
+    """Image-level targets of records.
+
+    Args:
+        records: each with `labels` and optionally `ignored_labels`, lists of class indices. A class in both is
+            a positive.
+        num_classes: C.
+
+    Returns:
+        (N, C) int8: 1 where the class is in the image, 0 where it is not, -1 where it is to be ignored.
+
+    Raises:
+        InputError: a label is not in [0, C).
+    """
+    targets = np.zeros((len(records), num_classes), dtype=np.int8)
+    for row, record in zip(targets, records, strict=True):
+        for field, value in (("ignored_labels", -1), ("labels", 1)):
+            labels = list(record.get(field, ()))
+            if any(not 0 <= label < num_classes for label in labels):
+                raise InputError(
+                    f"{record['file_name']}: {field} {labels} are not all in [0, {num_classes}); "
+                    "is MODEL.NUM_CLASSES the number of classes of this data set?"
+                )
+            row[labels] = value
+    return targets
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) in pixels of an image as `detectron2.data.detection_utils.read_image` gives it.
+
+    Reads the header alone where the format allows it, and follows the EXIF orientation.
+
+    Raises:
+        InputError: the file is missing or is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return oriented_size(image)
+    except FileNotFoundError:
+        raise InputError(f"{path}: image file not found") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
+
+
+def oriented_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of an opened image after its EXIF orientation is applied."""
+    width, height = image.size
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # as Detectron2: damaged EXIF counts as none
+        orientation = None
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:
+    """Refuse a split that cannot be trained on or evaluated; warn of classes that nobody has labelled.
+
+    Args:
+        records: with `file_name`, `image_id` and `labels`.
+        class_names: names of the C classes.
+        source: what to name in messages: the file or the data set that the records come from.
+
+    Raises:
+        InputError: there is no record, an image id occurs twice, or a label is not in [0, C).
+    """
+    if not records:
+        raise InputError(f"{source}: the split is empty; list at least one image")
+    first: dict[str, str] = {}
+    for record in records:
+        image_id = str(record["image_id"])
+        if image_id in first:
+            raise InputError(
+                f"{source}: image id {image_id!r} occurs twice ({first[image_id]} and {record['file_name']}); "
+                "give every image one id"
+            )
+        first[image_id] = record["file_name"]
+    positives = (label_targets(records, len(class_names)) == 1).sum(axis=0)
+    missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
+    if missing:
+        logger.warning(
+            "%s: no image is labelled with %s; these classes cannot be learned or measured here",
+            source,
+            ", ".join(missing),
+        )

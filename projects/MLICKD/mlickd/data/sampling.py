@@ -1,0 +1,104 @@
+"""Which images make a batch, as a function of (seed, iteration) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from .mapper import MultiLabelMapper
+
+__all__ = ["TrainingBatchSampler", "TrainingSamples", "View"]
+
+
+@dataclass(frozen=True)
+class View:
+    """One image of a batch and how it is seen."""
+
+    index: int
+    size: int
+    mirror: bool
+
+
+class TrainingBatchSampler(Sampler[list[View]]):
+    """Endless batches: every epoch is a new permutation, each batch has one size, each image is mirrored or not.
+
+    Nothing is kept between batches. What iteration ``i`` sees follows from the seed and ``i``, so a run that is
+    resumed at ``start_iteration`` sees what it would have seen.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        batch_size: int,
+        sizes: Sequence[int],
+        *,
+        seed: int,
+        mirror: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        """
+        Args:
+            num_images: of the data set.
+            batch_size: images of a batch over all processes; a multiple of ``world_size``.
+            sizes: sides of the square views, one of which is drawn for each batch.
+            seed: of everything drawn here.
+            mirror: mirror half of the images.
+            rank, world_size: this process takes every ``world_size``-th image of a batch.
+        """
+        if batch_size % world_size:
+            raise ValueError(f"batch of {batch_size} images does not divide over {world_size} processes")
+        self.num_images = num_images
+        self.batch_size = batch_size
+        self.sizes = tuple(sizes)
+        self.seed = seed
+        self.mirror = mirror
+        self.rank = rank
+        self.world_size = world_size
+        self.start_iteration = 0
+
+    def batch(self, iteration: int) -> list[View]:
+        """This process's share of the batch of one iteration."""
+        generator = np.random.default_rng((self.seed, 0, iteration))
+        size = int(generator.choice(self.sizes))
+        mirrored = generator.random(self.batch_size) < 0.5
+        first = iteration * self.batch_size
+        views = []
+        for position in range(self.rank, self.batch_size, self.world_size):
+            epoch, place = divmod(first + position, self.num_images)
+            index = int(self._permutation(epoch)[place])
+            views.append(View(index, size, bool(self.mirror and mirrored[position])))
+        return views
+
+    def __iter__(self) -> Iterator[list[View]]:
+        iteration = self.start_iteration
+        while True:
+            yield self.batch(iteration)
+            iteration += 1
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        cached = getattr(self, "_cached", None)
+        if cached is None or cached[0] != epoch:
+            self._cached = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_images)
+        return self._cached[1]
+
+
+class TrainingSamples(Dataset):
+    """Samples by :class:`View`, of one data set or several after each other."""
+
+    def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):
+        """
+        Args:
+            parts: the records of each data set, and the mapper that has its proposals.
+        """
+        self.items = [(record, mapper) for records, mapper in parts for record in records]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, view: View) -> dict:
+        record, mapper = self.items[view.index]
+        return mapper(record, view.size, view.mirror)

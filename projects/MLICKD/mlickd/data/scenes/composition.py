@@ -1,0 +1,168 @@
+"""What is in a scene, and where: themes, layout, occlusion, and the true boxes of what can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .objects import CATEGORIES, DARK, LIGHT, MAIN, SECOND, Part
+from .painting import Sprite, background, paint, photograph, random_colours, random_palette
+
+CATEGORY_NAMES = tuple(CATEGORIES)
+
+# (how common the theme is, how common each category is within it). Categories of a theme occur together.
+_THEMES: dict[str, tuple[float, dict[str, float]]] = {
+    "village": (
+        0.24,
+        {"house": 3, "tree": 2.5, "car": 2, "sun": 1, "cloud": 1, "bird": 1, "ladder": 1.4, "chair": 0.6},
+    ),
+    "garden": (
+        0.20,
+        {"flower": 3, "butterfly": 2.4, "mushroom": 1.8, "tree": 1.5, "bird": 1, "ladder": 0.8, "sun": 0.8},
+    ),
+    "harbour": (0.18, {"boat": 3, "fish": 2.5, "anchor": 2.2, "bird": 1.2, "cloud": 1, "sun": 1}),
+    "night": (0.14, {"moon": 3, "star": 3, "house": 1, "tree": 0.7, "clock": 0.6}),
+    "kitchen": (0.13, {"cup": 3, "clock": 2, "chair": 2, "key": 1.8, "flower": 0.6}),
+    "rain": (0.11, {"umbrella": 3, "cloud": 2, "car": 1.6, "key": 0.8, "house": 0.8}),
+}
+_OBJECT_COUNTS = (0.12, 0.22, 0.26, 0.20, 0.13, 0.07)  # probability of 1, 2, ... objects
+_REPEATED = 0.15  # probability that an object is of a category already in the scene
+_OUT_OF_THEME = 0.15
+SMALLEST, LARGEST = 1 / 13, 1 / 1.9  # of the picture's side; log-uniform, so 40% are below 1/6
+_SMALLEST_PIXELS = 8.0
+_MIN_VISIBLE = 0.6  # of an object's silhouette, after occlusion and cropping by the border
+_PLACEMENT_TRIALS = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn picture and what can be seen in it.
+
+    Attributes:
+        image: (S, S, 3) uint8 RGB.
+        categories: (K,) int64 indices into `CATEGORY_NAMES`, one for each visible object.
+        boxes: (K, 4) int64, (x0, y0, x1, y1) in pixels, x1 and y1 exclusive: tight around the visible part.
+        masks: (K, S, S) bool, the visible part of each object.
+    """
+
+    image: np.ndarray
+    categories: np.ndarray
+    boxes: np.ndarray
+    masks: np.ndarray
+
+
+def draw_scene(rng: np.random.Generator, side: int) -> Scene:
+    """Draw a square scene of 1 to 6 objects; everything in it follows from `rng` and `side`, 64 to 384 pixels."""
+    if not 64 <= side <= 384:
+        raise ValueError(f"scenes are 64 to 384 pixels wide, not {side}")
+    image = background(rng, side)
+    for _ in range(rng.integers(1, 7)):
+        _clutter(rng, side, rng.uniform(0.04, 0.22) * side).paint_on(image)
+
+    names = _choose_categories(rng)
+    sizes = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), size=len(names))) * side
+    sizes = np.maximum(sizes, _SMALLEST_PIXELS)
+    categories: list[int] = []
+    masks: list[np.ndarray] = []
+    areas: list[int] = []
+    # Large objects first: small ones lie on top of them and stay visible.
+    for i in np.argsort(-sizes, kind="stable"):
+        for _ in range(_PLACEMENT_TRIALS):
+            sprite = _place(rng, names[i], sizes[i], image)
+            mask, area = sprite.mask(side), np.count_nonzero(sprite.alpha >= 0.5)
+            if np.count_nonzero(mask) >= _MIN_VISIBLE * area and _stay_visible(masks, areas, mask):
+                sprite.paint_on(image)
+                masks = [other & ~mask for other in masks] + [mask]
+                areas.append(area)
+                categories.append(CATEGORY_NAMES.index(names[i]))
+                break
+
+    for _ in range(rng.integers(0, 3)):
+        sprite = _clutter(rng, side, rng.uniform(0.04, 0.12) * side)
+        mask = sprite.mask(side)
+        if _stay_visible(masks, areas, mask):
+            sprite.paint_on(image)
+            masks = [other & ~mask for other in masks]
+
+    visible = np.stack(masks)
+    return Scene(photograph(rng, image), np.array(categories), _tight_boxes(visible), visible)
+
+
+def _choose_categories(rng: np.random.Generator) -> list[str]:
+    shares = np.array([share for share, _ in _THEMES.values()])
+    theme = list(_THEMES.values())[rng.choice(len(shares), p=shares / shares.sum())][1]
+    in_theme = np.array([theme.get(name, 0.0) for name in CATEGORY_NAMES])
+    weights = (1 - _OUT_OF_THEME) * in_theme / in_theme.sum() + _OUT_OF_THEME / len(CATEGORY_NAMES)
+    chosen: list[int] = []
+    for _ in range(1 + rng.choice(len(_OBJECT_COUNTS), p=_OBJECT_COUNTS)):
+        if chosen and rng.uniform() < _REPEATED:
+            chosen.append(int(rng.choice(chosen)))
+        else:
+            fresh = weights.copy()
+            fresh[chosen] = 0
+            chosen.append(int(rng.choice(len(fresh), p=fresh / fresh.sum())))
+    return [CATEGORY_NAMES[index] for index in chosen]
+
+
+def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
+    """A new individual of the category, about `size` pixels long, somewhere in the picture."""
+    side = len(image)
+    category = CATEGORIES[name]
+    margin = 0.4 * size
+    centre = rng.uniform(margin, side - margin, size=2)
+    stretch = np.array([rng.choice([-1, 1]) * np.exp(rng.normal(0, 0.12)), 1.0])
+    rotation = _rotation(np.deg2rad(category.max_rotation) * rng.uniform(-1, 1))
+    shear = np.array([[1.0, rng.normal(0, 0.08)], [0.0, 1.0]])
+    linear = rotation @ shear @ np.diag(stretch) * size / 2
+    transform = np.concatenate([linear, centre[:, None]], axis=1)
+    outline = max(0.7, size * rng.uniform(0.015, 0.035))
+    supersample = 3 if size < 50 else 2
+    palette = random_palette(rng, _colour_at(image, centre))
+    return paint(rng, category.draw(rng), palette, transform, outline=outline, supersample=supersample)
+
+
+def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
+    """A shape that is no object, of the same simple parts that objects are made of."""
+    kind = rng.integers(4)
+    tones = rng.permutation([MAIN, SECOND, DARK, LIGHT]).tolist()
+    if kind == 0:  # a pebble
+        angles = np.linspace(0, 2 * np.pi, rng.integers(5, 20), endpoint=False)
+        radii = rng.uniform(0.7, 1.0, size=len(angles))
+        shape = np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+        parts = [Part(shape, tones[0]), Part(shape * rng.uniform(0.2, 0.7), tones[1])]
+    elif kind == 1:  # a tile
+        shape = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])[: rng.integers(3, 5)]
+        parts = [Part(shape, tones[0]), Part(shape * (1, rng.uniform(0.2, 0.6)), tones[1])]
+    elif kind == 2:  # a ring, or a piece of one
+        angles = np.linspace(0, rng.uniform(np.pi / 2, 2 * np.pi), 16)
+        parts = [Part(np.stack([np.cos(angles), np.sin(angles)], axis=1), tones[0], rng.uniform(0.15, 0.4))]
+    else:  # twigs
+        parts = [Part(rng.uniform(-1, 1, size=(rng.integers(2, 4), 2)), tone, rng.uniform(0.08, 0.2)) for tone in tones]
+        parts = parts[: rng.integers(1, 4)]
+    centre = rng.uniform(0, side, size=2)
+    linear = _rotation(rng.uniform(0, 2 * np.pi)) @ np.diag([1, rng.uniform(0.4, 1)]) * size / 2
+    transform = np.concatenate([linear, centre[:, None]], axis=1)
+    return paint(rng, parts, random_colours(rng, 4), transform)
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def _colour_at(image: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    x, y = np.clip(centre.astype(int), 0, len(image) - 1)
+    return image[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9].mean(axis=(0, 1)) / 255
+
+
+def _stay_visible(masks: list[np.ndarray], areas: list[int], cover: np.ndarray) -> bool:
+    """Whether each object keeps enough of its silhouette when the pixels of `cover` are painted over."""
+    return all(np.count_nonzero(mask & ~cover) >= _MIN_VISIBLE * area for mask, area in zip(masks, areas, strict=True))
+
+
+def _tight_boxes(masks: np.ndarray) -> np.ndarray:
+    boxes = []
+    for mask in masks:
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return np.array(boxes, dtype=np.int64)

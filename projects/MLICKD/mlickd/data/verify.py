@@ -1,0 +1,56 @@
+"""Finding unreadable images before training starts, rather than hours into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from ..errors import InputError
+from .records import oriented_size
+
+
+def verify_images(records: Sequence[dict], num_workers: int | None = None) -> None:
+    """Decode every image once.
+
+    Args:
+        records: with `file_name`, and optionally `height` and `width` in pixels, which are then compared.
+        num_workers: threads; None for one for each core.
+
+    Raises:
+        InputError: naming the first file, in the order of the records, that is missing, is not an image, is
+            truncated, or does not have the size of its record.
+    """
+    for _, problem in unreadable_images(records, num_workers):
+        raise InputError(problem)
+
+
+def unreadable_images(records: Sequence[dict], num_workers: int | None = None) -> Iterator[tuple[int, str]]:
+    """Yield (index, problem) of the records whose image cannot be used; arguments as for `verify_images`."""
+    with ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
+        try:
+            for index, problem in enumerate(pool.map(_problem, records)):
+                if problem is not None:
+                    yield index, problem
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _problem(record: dict) -> str | None:
+    path = record["file_name"]
+    try:
+        with Image.open(path) as image:
+            size = oriented_size(image)
+            # JPEG: read all of the file, but compute an eighth of the pixels.
+            image.draft(None, (1, 1))
+            image.load()
+    except FileNotFoundError:
+        return f"{path}: image file not found"
+    except Exception as error:  # decoders fail in many ways on damaged data
+        return f"{path}: unreadable or truncated image ({error}); replace it or remove it from the data set"
+    expected = (record.get("height", size[0]), record.get("width", size[1]))
+    if size != expected:
+        return f"{path}: the image is {size[1]}x{size[0]} pixels, its record says {expected[1]}x{expected[0]}"
+    return None

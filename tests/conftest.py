@@ -1,0 +1,24 @@
+"""Fixtures that the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlickd.data.scenes import write_scenes
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Root with a folder data set `tiny`: 24 train and 12 test scenes of 128 px, 20 classes, with boxes.
+
+    While the fixture is in use, DETECTRON2_DATASETS points at this root, so that `tiny_train` and `tiny_test`
+    can be asked for by name.
+    """
+    root = tmp_path_factory.mktemp("datasets")
+    write_scenes(root / "tiny", {"train": 24, "test": 12}, side=128, seed=1, num_workers=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(root))
+        yield root

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from PIL import Image
+
+from mlickd.data import catalog, records, scenes
+from mlickd.errors import InputError
+
+
+def _make(root: Path, directory: str, split: str, classes: str = "cat,dog", rows: str = "a.jpg,cat") -> None:
+    place = root / directory
+    (place / "images").mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 6)).save(place / "images" / "a.jpg")
+    (place / "classes.txt").write_text(classes.replace(",", "\n"))
+    (place / f"labels_{split}.csv").write_text(f"file_name,labels\n{rows}\n")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    before = set(DatasetCatalog.list())
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    yield tmp_path
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_root_is_read_when_asked(monkeypatch, tmp_path):
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+    assert catalog.dataset_root() == Path("datasets").absolute()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert catalog.dataset_root() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("directory", "split", "name"),
+    [
+        ("pets", "train", "pets_train"),
+        ("my_pets", "train", "my_pets_train"),
+        ("pets", "hold_out", "pets_hold_out"),
+    ],
+)
+def test_a_folder_needs_no_code(root, directory, split, name):
+    _make(root, directory, split)
+    catalog.ensure_registered(name)
+    assert catalog.class_names(name) == ["cat", "dog"]
+    assert [record["labels"] for record in DatasetCatalog.get(name)] == [[0]]
+    metadata = MetadataCatalog.get(name)
+    assert metadata.thing_classes == ["cat", "dog"] and metadata.box_classes == []
+    assert metadata.image_root == str(root / directory / "images")
+    assert metadata.evaluator_type == "multilabel"
+
+
+def test_tiny_scenes_are_a_folder_data_set(tiny_scenes, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tiny_scenes))
+    assert len(catalog.dataset_records("tiny_train")) == 24
+    assert len(catalog.dataset_records("tiny_test")) == 12
+    assert catalog.class_names("tiny_train") == list(scenes.CATEGORY_NAMES)
+    for record in catalog.dataset_records("tiny_train"):
+        assert {box["category_id"] for box in record["annotations"]} == set(record["labels"])
+        assert (record["height"], record["width"]) == (128, 128)
+
+
+def test_read_once_and_handed_out_as_copies(root, monkeypatch):
+    _make(root, "pets", "train")
+    first = catalog.dataset_records("pets_train")
+    first[0]["labels"] = "spoilt"
+    monkeypatch.setattr(records, "image_size", None)
+    (root / "pets" / "labels_train.csv").unlink()
+    assert catalog.dataset_records("pets_train")[0]["labels"] == [0]
+
+
+def test_another_root_is_another_data_set(root, monkeypatch, tmp_path_factory):
+    _make(root, "pets", "train")
+    other = tmp_path_factory.mktemp("other")
+    _make(other, "pets", "train", classes="cow,pig,hen", rows="a.jpg,hen")
+    for place, classes, labels in ((root, 2, [0]), (other, 3, [2]), (root, 2, [0])):
+        monkeypatch.setenv("DETECTRON2_DATASETS", str(place))
+        record = catalog.dataset_records("pets_train")[0]
+        assert record["file_name"] == str(place / "pets/images/a.jpg") and record["labels"] == labels
+        assert len(MetadataCatalog.get("pets_train").thing_classes) == classes
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path_factory.mktemp("empty")))
+    with pytest.raises(InputError, match="unknown data set 'pets_train'"):
+        catalog.dataset_records("pets_train")
+    assert "pets_train" not in catalog.available_datasets()
+
+
+@pytest.mark.parametrize("name", ["pets_trian", "pets", "", "_train", "../x_train", "scenes_val"])
+def test_unknown_names_list_what_there_is(root, name):
+    _make(root, "my_pets", "train")
+    with pytest.raises(InputError) as caught:
+        catalog.ensure_registered(name)
+    text = str(caught.value)
+    assert f"unknown data set {name!r}" in text and "\n" not in text
+    assert "my_pets_train, scenes_test, scenes_train" in text and "labels_<split>.csv" in text
+
+
+def test_an_unknown_split_names_the_known_ones(root):
+    _make(root, "pets", "train")
+    with pytest.raises(InputError, match=r"labels_val\.csv: file not found.*'pets_val'.*splits of this folder: train"):
+        catalog.ensure_registered("pets_val")
+
+
+def test_a_near_name_is_suggested(root):
+    _make(root, "pets", "train")
+    with pytest.raises(InputError, match="did you mean 'pets_train'"):
+        catalog.ensure_registered("pest_train")
+
+
+def test_names_in_the_catalog_are_used_as_they_are(root):
+    _make(root, "pets", "train")
+    box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}
+    mine = [{"file_name": "x.jpg", "image_id": 5, "height": 9, "width": 9, "annotations": [box, box]}]
+    DatasetCatalog.register("pets_train", lambda: mine)
+    MetadataCatalog.get("pets_train").set(thing_classes=["a", "b"], evaluator_type="coco")
+    record = catalog.dataset_records("pets_train")[0]
+    assert record["file_name"] == "x.jpg" and record["labels"] == [1]
+    assert record["annotations"][0]["bbox"] == [1, 2, 4, 6]
+    assert MetadataCatalog.get("pets_train").evaluator_type == "coco"
+    assert MetadataCatalog.get("pets_train").box_classes == [1]
+    assert "labels" not in mine[0] and mine[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
+    assert "pets_train" in catalog.available_datasets()
+
+
+@pytest.mark.parametrize(
+    ("mine", "classes", "message"),
+    [
+        ([{"file_name": "x.jpg", "image_id": 5}], ["a"], "x.jpg has neither 'labels' nor 'annotations'"),
+        ([{"file_name": "x.jpg", "image_id": 5, "labels": [0]}], None, "no 'thing_classes'"),
+        ([{"file_name": "x.jpg", "image_id": 5, "labels": [1]}], ["a"], "not all in"),
+        ([], ["a"], "data set 'mine_train': the split is empty"),
+    ],
+)
+def test_a_bad_registration_is_an_input_error(root, mine, classes, message):
+    DatasetCatalog.register("mine_train", lambda: mine)
+    if classes:
+        MetadataCatalog.get("mine_train").thing_classes = classes
+    with pytest.raises(InputError, match=message):
+        catalog.ensure_registered("mine_train")
+
+
+def test_a_built_in_data_set_that_is_not_here_is_an_input_error(root):
+    with pytest.raises(InputError, match="'coco_2014_train': cannot be read"):
+        catalog.ensure_registered("coco_2014_train")
+    assert "coco_2014_train" not in catalog.available_datasets()
+
+
+def test_scenes_are_drawn_when_asked_for(root, monkeypatch):
+    monkeypatch.setattr(scenes.dataset, "COUNTS", {"train": 3, "test": 2})
+    assert len(catalog.dataset_records("scenes_test")) == 2
+    assert json.loads((root / "scenes" / "scenes.json").read_text())["images"] == {"train": 3, "test": 2}

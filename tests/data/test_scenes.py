@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mlickd.data.folder import load_folder_dataset
+from mlickd.data.scenes import CATEGORY_NAMES, dataset, draw_scene, ensure_scenes, write_scenes
+from mlickd.data.scenes.composition import LARGEST, SMALLEST
+from mlickd.errors import InputError
+
+COUNTS = {"train": 6, "test": 4}
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """120 scenes of 96 px."""
+    return [draw_scene(np.random.default_rng([5, index]), 96) for index in range(120)]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The data set `scenes`, but with few small pictures."""
+    monkeypatch.setattr(dataset, "COUNTS", COUNTS)
+    monkeypatch.setattr(dataset, "SIDE", 64)
+
+
+def test_boxes_are_inside_and_tight_around_what_is_visible(drawn):
+    for scene in drawn:
+        assert scene.image.shape == (96, 96, 3) and scene.image.dtype == np.uint8
+        assert 1 <= len(scene.categories) == len(scene.boxes) == len(scene.masks) <= 6
+        assert scene.masks.sum(axis=0).max() <= 1  # a pixel shows one object at most
+        for (x0, y0, x1, y1), mask in zip(scene.boxes, scene.masks, strict=True):
+            assert 0 <= x0 < x1 <= 96 and 0 <= y0 < y1 <= 96
+            assert mask[y0:y1, x0:x1].sum() == mask.sum()
+            assert all(side.any() for side in (mask[y0, :], mask[y1 - 1, :], mask[:, x0], mask[:, x1 - 1]))
+
+
+def test_every_object_can_be_seen(drawn):
+    # The pixels of an object differ from those just around it.
+    for scene in drawn:
+        for mask in scene.masks:
+            ring = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7))).astype(bool) & ~scene.masks.any(axis=0)
+            if ring.any():
+                inside, around = (scene.image[pixels].astype(float) for pixels in (mask, ring))
+                assert np.abs(inside - around.mean(axis=0)).max() > 25
+
+
+def test_many_objects_are_small(drawn):
+    sides = np.concatenate([(scene.boxes[:, 2:] - scene.boxes[:, :2]).max(axis=1) for scene in drawn]) / 96
+    assert 0.3 < (sides < 1 / 6).mean() < 0.7
+    assert sides.min() < 1.6 * SMALLEST and sides.max() > 0.8 * LARGEST
+
+
+def test_objects_hide_parts_of_others():
+    # Boxes that overlap: objects lie on each other.
+    overlaps = 0
+    for index in range(40):
+        boxes = draw_scene(np.random.default_rng([6, index]), 64).boxes
+        for i, a in enumerate(boxes):
+            for b in boxes[i + 1 :]:
+                overlaps += bool((np.minimum(a[2:], b[2:]) > np.maximum(a[:2], b[:2])).all())
+    assert overlaps >= 5
+
+
+@pytest.fixture(scope="module")
+def presence():
+    """(500, 20) bool: which categories are in which of 500 scenes."""
+    table = np.zeros((500, len(CATEGORY_NAMES)), dtype=bool)
+    for index, row in enumerate(table):
+        row[draw_scene(np.random.default_rng([7, index]), 64).categories] = True
+    return table
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("moon", "star"), ("boat", "fish"), ("cup", "clock"), ("umbrella", "cloud"), ("house", "tree")]
+)
+def test_categories_of_a_theme_occur_together_more_than_by_chance(presence, one, other):
+    a, b = (presence[:, CATEGORY_NAMES.index(name)] for name in (one, other))
+    assert (a & b).mean() > 1.4 * a.mean() * b.mean()
+
+
+def test_categories_are_moderately_unbalanced(presence):
+    shares = presence.mean(axis=0)
+    assert len(shares) == 20
+    assert shares.min() > 0.05 and shares.max() < 0.35 and shares.max() > 1.5 * shares.min()
+
+
+def test_colour_does_not_tell_the_category(drawn):
+    # Mean colours of categories are closer to each other than single objects are to their own mean.
+    colours = [scene.image[mask].mean(axis=0) for scene in drawn for mask in scene.masks]
+    categories = np.concatenate([scene.categories for scene in drawn])
+    colours = np.array(colours)
+    groups = [colours[categories == index] for index in np.unique(categories) if (categories == index).sum() >= 8]
+    between = np.array([group.mean(axis=0) for group in groups]).std(axis=0).mean()
+    within = np.mean([group.std(axis=0).mean() for group in groups])
+    assert between < 0.6 * within
+
+
+@pytest.mark.parametrize("side", [63, 385])
+def test_sides_that_cannot_be_drawn_are_refused(side):
+    with pytest.raises(ValueError, match="64 to 384"):
+        draw_scene(np.random.default_rng(0), side)
+
+
+def test_same_bytes_on_every_run_and_with_any_number_of_workers(tmp_path):
+    for run, workers in enumerate((0, 0, 2)):
+        write_scenes(tmp_path / str(run), COUNTS, side=64, seed=3, num_workers=workers)
+    first = _digests(tmp_path / "0")
+    assert len(first) == sum(COUNTS.values()) + 6
+    assert first == _digests(tmp_path / "1") == _digests(tmp_path / "2")
+
+
+def test_another_seed_or_split_gives_other_pictures_and_another_count_does_not(tmp_path):
+    write_scenes(tmp_path / "a", {"train": 3, "test": 2}, side=64, seed=3, num_workers=0)
+    write_scenes(tmp_path / "b", {"train": 2}, side=64, seed=3, num_workers=0)
+    write_scenes(tmp_path / "c", {"train": 2}, side=64, seed=4, num_workers=0)
+    a, b, c = (_digests(tmp_path / name) for name in "abc")
+    assert a["images/train_00001.jpg"] == b["images/train_00001.jpg"] != c["images/train_00001.jpg"]
+    assert a["images/train_00001.jpg"] != a["images/test_00001.jpg"]
+
+
+def test_written_as_a_folder_data_set(tmp_path, caplog):
+    write_scenes(tmp_path / "x", {"train": 30}, side=96, seed=5, num_workers=0)
+    with caplog.at_level(logging.WARNING):
+        loaded = load_folder_dataset(tmp_path / "x", "train")
+    assert not caplog.records
+    assert loaded.class_names == list(CATEGORY_NAMES)
+    with (tmp_path / "x" / "labels_train.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == 31
+    for record in loaded.records:
+        assert record["labels"] == sorted({box["category_id"] for box in record["annotations"]})
+        assert cv2.imread(record["file_name"]).shape == (96, 96, 3)
+
+
+def test_drawn_on_first_use_and_only_then(tmp_path, small, monkeypatch):
+    directory = ensure_scenes(tmp_path / "new" / "root")
+    assert directory == tmp_path / "new" / "root" / "scenes"
+    assert len(list((directory / "images").iterdir())) == 10
+    monkeypatch.setattr(dataset, "write_scenes", None)  # must not be called
+    assert ensure_scenes(tmp_path / "new" / "root") == directory
+
+
+def _edit_description(directory: Path) -> None:
+    path = directory / "scenes.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 0}))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda d: (d / "scenes.json").unlink(),
+        lambda d: (d / "scenes.json").write_text("{"),
+        _edit_description,
+        lambda d: (d / "images" / "test_00003.jpg").unlink(),
+        lambda d: (d / "images" / "train_00000.jpg").write_bytes(b""),
+        lambda d: (d / "labels_test.csv").unlink(),
+        lambda d: (d / "instances_train.json").unlink(),
+        lambda d: shutil.rmtree(d / "images"),
+    ],
+    ids=["no mark", "broken mark", "older", "lost image", "empty image", "no labels", "no boxes", "no images"],
+)
+def test_an_old_or_half_made_folder_is_drawn_anew(tmp_path, small, spoil):
+    directory = ensure_scenes(tmp_path)
+    expected = _digests(directory)
+    spoil(directory)
+    assert _digests(ensure_scenes(tmp_path)) == expected
+
+
+def test_an_interrupted_drawing_leaves_no_data_set(tmp_path, small, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "_write_boxes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            ensure_scenes(tmp_path)
+    assert not (tmp_path / "scenes").exists()
+    assert len(list((ensure_scenes(tmp_path) / "images").iterdir())) == 10
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["scenes"]
+
+
+def test_photos_of_someone_else_are_never_replaced(tmp_path, small):
+    photo = tmp_path / "scenes" / "images" / "beach.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"photo")
+    with pytest.raises(InputError, match=r"scenes: holds beach\.jpg.*rename"):
+        ensure_scenes(tmp_path)
+    assert photo.read_bytes() == b"photo"
+
+
+def test_a_root_that_cannot_be_written_is_an_input_error(tmp_path, small):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="DETECTRON2_DATASETS"):
+        ensure_scenes(tmp_path / "file")
