@@ -112,8 +112,9 @@ def _add_model_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Factors on BASE_LR, by the part of the model: the backbone, and the last layers (both streams of WSDDN, the
-    # linear classifier). A bias also takes BIAS_LR_FACTOR (20x and 2x in the paper's teacher).
+    # Factors on BASE_LR, by the part of the model: the backbone, and the layers that always start at random (both
+    # streams of WSDDN, the linear classifier, adapters). A bias also takes BIAS_LR_FACTOR (20x and 2x in the paper's
+    # teacher).
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
 

@@ -71,7 +71,8 @@ class Pipeline:
 
     def proposal_step(self) -> Step:
         """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
-        command = ["generate_proposals.py", "--dataset", self.train, self.test, "--method", self.method]
+        names = dict.fromkeys([self.train, self.test])
+        command = ["generate_proposals.py", "--dataset", *names, "--method", self.method]
         return Step("proposals", "Proposals", self._tool(command), self.folder / "logs" / "proposals.done")
 
     def training_steps(self) -> list[Step]:

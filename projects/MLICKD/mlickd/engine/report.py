@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from mlickd.evaluation.summary import MODELS, collect_results, summary_table
+from mlickd.visualization import draw_class_differences, draw_training_curves
+from mlickd.visualization.runs import write_gallery_of_runs
 
 from .cost import inference_cost
 from .inference import load_run
@@ -20,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 
 def write_report(folder: Path, test: str, seconds: Mapping[int, Mapping[str, float]]) -> str:
-    """Write ``summary.md`` and ``summary.json`` of the seeds under ``folder``.
+    """Write the table (``summary.md``, ``summary.json``) of all seeds under ``folder``, and of the first seed the
+    training curves, the differences by class and the gallery.
 
     Args:
         folder: with a ``seed<k>`` of each seed.
@@ -45,4 +48,25 @@ def write_report(folder: Path, test: str, seconds: Mapping[int, Mapping[str, flo
     (folder / "summary.md").write_text(f"{table}\n\n{caption}\n")
     summary = {"test": test, "seeds": seeds, "results": results, "costs": costs, "seconds": dict(seconds)}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
-    return f"\n{table}\n\n{caption}\n"
+    _draw(folder, folder / f"seed{seeds[0]}", test)
+    written = ", ".join(["summary.md", "curves.png", "classes.png", "gallery/index.html"])
+    return f"\n{table}\n\n{caption}\n\nIn {folder}: {written}\n"
+
+
+def _draw(folder: Path, seed: Path, test: str) -> None:
+    runs = {
+        "without distillation": [seed / "without"],
+        "with distillation": [seed / "with" / "feature", seed / "with" / "prediction"],
+    }
+    draw_training_curves(runs, folder / "curves.png")
+    results = [
+        run / "inference" / test / "multilabel_results.json" for run in (seed / "without", seed / "with" / "prediction")
+    ]
+    draw_class_differences(*results, folder / "classes.png")
+    write_gallery_of_runs(
+        test,
+        folder / "gallery",
+        teacher=seed / "teacher",
+        without=seed / "without",
+        distilled=seed / "with" / "prediction",
+    )

@@ -78,6 +78,8 @@ class TimmBackbone(Backbone):
             self.model.prune_intermediate_layers(sorted(self._indices.values()), prune_head=True)
         if freeze_norm:
             self.model = freeze_batch_norm_2d(self.model)
+        # Depthwise convolutions take 1.2 to 1.3x less time so on a processor; VGG's take more.
+        self.model.to(memory_format=torch.channels_last)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
@@ -87,6 +89,7 @@ class TimmBackbone(Backbone):
         Returns:
             Feature maps by name, each (N, channels, height, width).
         """
+        x = x.contiguous(memory_format=torch.channels_last)
         outputs = {}
         if not self._indices:
             outputs[FINAL] = self.model.forward_features(x)

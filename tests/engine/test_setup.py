@@ -1,0 +1,209 @@
+"""Bad input stops a run before it starts, in one line; what follows from the data is filled in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.small_models import save_teacher
+from mlickd.data import dataset_records, proposals_path, write_store
+from mlickd.engine import Trainer, check_inputs, complete_config, load_config
+from mlickd.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "MODEL.BACKBONE.WEIGHTS", ""]
+
+
+@pytest.fixture
+def root(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the tiny data set that a test may damage."""
+    shutil.copytree(tiny_scenes / "tiny", tmp_path / "datasets" / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    return tmp_path / "datasets"
+
+
+def write_boxes(name: str, change=None) -> Path:
+    """A store with the whole image as the only proposal; `change(image_id, box)` may damage it."""
+    items = []
+    for i, record in enumerate(dataset_records(name)):
+        box = np.array([[0, 0, record["width"], record["height"]]], dtype=np.float32)
+        box = box if change is None else change(i, box)
+        if box is not None:
+            items.append((record["image_id"], box, np.ones(len(box), dtype=np.float32)))
+    path = proposals_path(name, "edge_boxes")
+    write_store(path, items, method="edge_boxes", parameters={}, image_digest="test")
+    return path
+
+
+def prepare(config: str, *options: object, stage: str | None = None, eval_only: bool = False):
+    cfg = load_config(str(CONFIGS / config), [*DATA, *map(str, options)], stage)
+    complete_config(cfg, eval_only=eval_only)
+    check_inputs(cfg, eval_only=eval_only)
+    return cfg
+
+
+def test_classes_device_and_pixel_statistics_are_filled_in(root: Path) -> None:
+    cfg = prepare("folder/cls.yaml")
+    assert cfg.MODEL.NUM_CLASSES == 20
+    assert cfg.MODEL.DEVICE == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert cfg.MODEL.PIXEL_MEAN == pytest.approx([127.5] * 3)
+
+
+def remove_images(root: Path) -> None:
+    shutil.rmtree(root / "tiny" / "images")
+
+
+def truncate_image(root: Path) -> None:
+    path = sorted((root / "tiny" / "images").iterdir())[0]
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def replace_in_labels(old: str, new: str):
+    def change(root: Path) -> None:
+        path = root / "tiny" / "labels_train.csv"
+        lines = path.read_text().splitlines()
+        lines[1] = lines[1].split(",")[0] + "," + new if old == "labels" else lines[1]
+        if old == "duplicate":
+            lines.append(lines[1])
+        if old == "empty":
+            lines = lines[:1]
+        path.write_text("\n".join(lines) + "\n")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (remove_images, r"tiny.images"),
+        (truncate_image, r"unreadable or truncated"),
+        (replace_in_labels("labels", "unicorn"), r"labels_train.csv.*unicorn"),
+        (replace_in_labels("duplicate", ""), r"labels_train.csv.*(twice|again|duplicate)"),
+        (replace_in_labels("empty", ""), r"labels_train.csv.*(empty|no image)"),
+    ],
+)
+def test_a_damaged_data_set_is_refused(root: Path, damage, message: str) -> None:
+    damage(root)
+    with pytest.raises(InputError, match=message) as error:
+        prepare("scenes/cls.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_without_a_positive_is_warned_of_by_name(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open(root / "tiny" / "classes.txt", "a") as file:
+        file.write("unicorn\n")
+    with caplog.at_level(logging.WARNING):
+        prepare("scenes/cls.yaml")
+    assert "unicorn" in caplog.text
+
+
+def bad_box(*box: float):
+    def change(i: int, old: np.ndarray) -> np.ndarray:
+        return np.array([box], dtype=np.float32) if i == 1 else old
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda i, box: None if i == 1 else box, "no proposals for image"),
+        (bad_box(np.nan, 0, 10, 10), "nan"),
+        (bad_box(20, 0, 10, 10), "20, 0, 10, 10"),
+        (bad_box(5, 5, 5, 20), "5, 5, 5, 20"),
+        (bad_box(0, 0, 10, 9999), "9999"),
+    ],
+)
+def test_bad_proposals_are_refused_by_store_and_image(root: Path, change, message: str) -> None:
+    store = write_boxes("tiny_train", change)
+    write_boxes("tiny_test")
+    with pytest.raises(InputError, match=message) as error:
+        prepare("scenes/wsd.yaml")
+    name = dataset_records("tiny_train")[1]["image_id"]
+    assert str(store) in str(error.value) and str(name) in str(error.value)
+
+
+def test_missing_proposals_are_answered_with_the_command_that_makes_them(root: Path) -> None:
+    with pytest.raises(InputError, match=r"generate_proposals.py --dataset tiny_train --method edge_boxes"):
+        prepare("scenes/wsd.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "stage", "message"),
+    [
+        (["DATASETS.TRAIN", "('nowhere_train',)"], None, "unknown data set 'nowhere_train'"),
+        (["DATASETS.TEST", "()"], None, "DATASETS.TEST is empty"),
+        (["MODEL.NUM_CLASSES", 7], None, "MODEL.NUM_CLASSES 7: data set tiny_train has 20 classes"),
+        (["MODEL.WEIGHTS", "nowhere.pth"], None, "MODEL.WEIGHTS nowhere.pth: no such file"),
+        (["MODEL.WEIGHT", "x"], None, "MODEL.WEIGHT"),
+        (["SOLVER.MAX_ITER", "many"], None, "many"),
+        (["SOLVER.MAX_ITER"], None, "one value is missing"),
+        ([], "feature", "has no stages"),
+    ],
+)
+def test_bad_options_are_named(root: Path, options, stage, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare("scenes/cls.yaml", *options, stage=stage)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (None, "--kd-stage is missing; it is one of feature, prediction"),
+        ("both", "--kd-stage both; it is one of feature, prediction"),
+        ("prediction", r"stage 1 has left no .*feature.student.pth; run `--kd-stage feature` first"),
+    ],
+)
+def test_bad_stages_are_named(root: Path, tmp_path: Path, stage, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare("scenes/kd.yaml", "OUTPUT_DIR", tmp_path / "out", stage=stage)
+
+
+def test_a_missing_teacher_is_named(root: Path, tmp_path: Path) -> None:
+    for name in ("tiny_train", "tiny_test"):
+        write_boxes(name)
+    with pytest.raises(InputError, match="KD.TEACHER"):
+        prepare("scenes/kd.yaml", "KD.TEACHER.WEIGHTS", tmp_path / "none.pth", stage="feature")
+
+
+def test_a_missing_or_malformed_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--config-file nowhere.yaml: no such file"):
+        load_config("nowhere.yaml", [])
+    (tmp_path / "bad.yaml").write_text("MODEL: [unclosed")
+    with pytest.raises(InputError, match="bad.yaml"):
+        load_config(str(tmp_path / "bad.yaml"), [])
+
+
+def test_a_checkpoint_of_another_model_is_refused_with_its_keys(root: Path, tmp_path: Path) -> None:
+    teacher = save_teacher(tmp_path)
+    cfg = prepare("scenes/cls.yaml", "MODEL.WEIGHTS", teacher, "OUTPUT_DIR", tmp_path / "out")
+    cfg.freeze()
+    trainer = Trainer(cfg)
+    with pytest.raises(InputError, match=r"is not a checkpoint of this MultiLabelClassifier: missing: .*left over:"):
+        trainer.resume_or_load(resume=False)
+
+
+def test_training_never_reads_a_box(root: Path, tmp_path: Path) -> None:
+    """With and without the boxes of objects, the batches are the same, and none carries annotations."""
+    from mlickd.data import build_train_loader
+
+    cfg = prepare("scenes/cls.yaml", "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 4)
+    assert "annotations" in dataset_records("tiny_train")[0]
+    with_boxes = next(iter(build_train_loader(cfg)))
+    os.remove(root / "tiny" / "instances_train.json")
+    shutil.move(root, tmp_path / "moved")
+    os.environ["DETECTRON2_DATASETS"] = str(tmp_path / "moved")
+    try:
+        assert "annotations" not in dataset_records("tiny_train")[0]
+        without_boxes = next(iter(build_train_loader(cfg)))
+    finally:
+        os.environ["DETECTRON2_DATASETS"] = str(root)
+    for a, b in zip(with_boxes, without_boxes, strict=True):
+        assert "annotations" not in a
+        assert a["labels"] == b["labels"] and torch.equal(a["image"], b["image"])
