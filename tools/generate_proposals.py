@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     if arguments.output and len(arguments.dataset) > 1:
         raise InputError("--output: names one file; give a single --dataset with it")
@@ -57,8 +59,8 @@ def main() -> None:
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals
     for name in arguments.dataset:
-        start = time.perf_counter()
         records = dataset_records(name)
+        start = time.perf_counter()
         path = arguments.output or proposals_path(name, arguments.method)
         path = generate_proposals(records, arguments.method, parameters, path, arguments.workers)
         store = ProposalStore.open(path)

@@ -66,7 +66,7 @@ def test_both_stages_take_a_step(config: str, tmp_path: Path) -> None:
     take_a_step(cfg)
     knowledge = ("KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth"))
     feature = take_a_step(small_config(config, tmp_path / "with", "feature", *knowledge))
-    assert feature["loss_feature"] > 0 and "loss_label" not in feature
+    assert feature["total_loss"] > 0 and "loss_label" not in feature
     cfg = small_config(config, tmp_path / "with", "prediction", *knowledge)
     assert cfg.MODEL.WEIGHTS == str(tmp_path / "with" / "feature" / "student.pth")
     prediction = take_a_step(cfg)

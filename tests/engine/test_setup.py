@@ -61,7 +61,7 @@ def remove_images(root: Path) -> None:
 
 def truncate_image(root: Path) -> None:
     path = sorted((root / "tiny" / "images").iterdir())[0]
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def replace_in_labels(old: str, new: str):

@@ -1,42 +1,63 @@
 from __future__ import annotations
 
+import importlib.util
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from mlickd.data import ProposalStore, dataset_records, proposals_path
+from mlickd.errors import run_tool
 
-TOOL = Path(__file__).parents[2] / "tools" / "generate_proposals.py"
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True)
+SCRIPT = Path(__file__).parents[2] / "tools" / "generate_proposals.py"
 
 
-def test_several_data_sets_to_their_default_places(tiny_scenes: Path) -> None:
-    result = run(
-        "--dataset", "tiny_train", "tiny_test", "--workers", "0", "--max-proposals", "40", "--set", "longer_side", "100"
-    )
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("generate_proposals", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The tool, called with these arguments."""
+
+    def call(*arguments: object) -> None:
+        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
+        run_tool(tool.main)
+
+    return call
+
+
+def test_several_data_sets_to_their_default_places(
+    tiny_scenes: Path,
+    run: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    run("--dataset", "tiny_train", "tiny_test", "--workers", 0, "--max-proposals", 40, "--set", "longer_side", 100)
+    lines = capsys.readouterr().out.splitlines()
     for line, name, count in zip(lines, ("tiny_train", "tiny_test"), (24, 12), strict=True):
         path = proposals_path(name, "edge_boxes")
+        assert path.parent == tmp_path / "proposals"
         assert re.fullmatch(rf"{re.escape(str(path))}: {count} images, [\d.]+ proposals per image, [\d.]+ s", line)
         store = ProposalStore.open(path)
         store.check(dataset_records(name))
         assert store.header["parameters"]["longer_side"] == 100
         assert max(len(store[image_id][1]) for image_id in store) == 40
-        path.unlink()
 
 
-def test_output_and_text_parameter(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_output_and_text_parameter(tiny_scenes: Path, run: Callable[..., None], tmp_path: Path) -> None:
     output = tmp_path / "out.proposals"
     arguments = ["--dataset", "tiny_test", "--method", "selective_search", "--output", output]
-    result = run(*arguments, "--set", "mode", "single", "--set", "longer_side", "100")
-    assert result.returncode == 0, result.stderr
+    run(*arguments, "--set", "mode", "single", "--set", "longer_side", 100)
     assert ProposalStore.open(output).header["parameters"]["mode"] == "single"
 
 
@@ -50,14 +71,23 @@ def test_output_and_text_parameter(tiny_scenes: Path, tmp_path: Path) -> None:
         (["--dataset", "tiny_test", "--set", "depth", "3"], "unknown parameter depth"),
     ],
 )
-def test_bad_arguments_end_in_one_line(tiny_scenes: Path, arguments: list[str], message: str) -> None:
-    result = run(*arguments)
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
-    assert message in result.stderr
+def test_bad_arguments_end_in_one_line(
+    tiny_scenes: Path,
+    run: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last
 
 
-def test_help_has_an_example() -> None:
-    result = run("--help")
-    assert result.returncode == 0
-    assert "example:" in result.stdout and "--dataset animals_train" in result.stdout
+def test_help_has_an_example(run: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("--help")
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert "example:" in text and "--dataset animals_train" in text

@@ -1,0 +1,63 @@
+"""What a training iteration sees is a function of seed and iteration."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlickd.data import TrainingBatchSampler
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 9), st.integers(0, 1000))
+def test_every_epoch_has_every_image_once(num_images: int, batch_size: int, seed: int) -> None:
+    sampler = TrainingBatchSampler(num_images, batch_size, (64, 96), seed=seed)
+    batches = 2 * num_images // batch_size + 1
+    indices = [view.index for batch in islice(sampler, batches) for view in batch]
+    for epoch in range(len(indices) // num_images):
+        assert sorted(indices[epoch * num_images : (epoch + 1) * num_images]) == list(range(num_images))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 30), st.integers(0, 20), st.integers(0, 1000))
+def test_a_resumed_run_sees_what_the_uninterrupted_one_sees(num_images: int, start: int, seed: int) -> None:
+    whole = TrainingBatchSampler(num_images, 4, (64, 96), seed=seed)
+    resumed = TrainingBatchSampler(num_images, 4, (64, 96), seed=seed)
+    resumed.start_iteration = start
+    assert list(islice(whole, start, start + 5)) == list(islice(resumed, 5))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 30), st.integers(0, 20), st.integers(0, 1000))
+def test_processes_share_a_batch_without_overlap(num_images: int, iteration: int, seed: int) -> None:
+    whole = TrainingBatchSampler(num_images, 6, (64, 96), seed=seed).batch(iteration)
+    shares = [
+        TrainingBatchSampler(num_images, 6, (64, 96), seed=seed, rank=rank, world_size=3).batch(iteration)
+        for rank in range(3)
+    ]
+    assert sorted((v.index, v.size, v.mirror) for s in shares for v in s) == sorted(
+        (v.index, v.size, v.mirror) for v in whole
+    )
+
+
+def test_a_batch_has_one_size_and_all_sizes_and_mirrors_occur() -> None:
+    sampler = TrainingBatchSampler(50, 8, (480, 576, 672, 736, 832), seed=0)
+    batches = list(islice(sampler, 60))
+    assert all(len({view.size for view in batch}) == 1 for batch in batches)
+    assert {batch[0].size for batch in batches} == {480, 576, 672, 736, 832}
+    mirrored = sum(view.mirror for batch in batches for view in batch)
+    assert 0.4 < mirrored / (60 * 8) < 0.6
+    assert not any(v.mirror for b in islice(TrainingBatchSampler(50, 8, (64,), seed=0, mirror=False), 9) for v in b)
+
+
+def test_seeds_differ() -> None:
+    first, second = (next(iter(TrainingBatchSampler(50, 8, (64,), seed=seed))) for seed in (1, 2))
+    assert first != second
+
+
+def test_a_batch_must_divide_over_the_processes() -> None:
+    with pytest.raises(ValueError, match="5 images does not divide over 2"):
+        TrainingBatchSampler(50, 5, (64,), seed=0, world_size=2)

@@ -1,0 +1,44 @@
+"""The table of teacher, student without and student with."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+from mlickd.evaluation.summary import METRICS, collect_results, summary_table
+
+
+def write_results(folder: Path, values: dict[str, float]) -> None:
+    for model, value in values.items():
+        (folder / model).mkdir(parents=True)
+        metrics = {metric: value + i for i, metric in enumerate(METRICS)}
+        (folder / model / "results.json").write_text(json.dumps({"multilabel": metrics}))
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_the_table_has_mean_spread_and_paired_difference(tmp_path: Path) -> None:
+    seeds = [{"teacher": 70.0, "without": 50.0, "with/prediction": 54.0}]
+    seeds += [{"teacher": 72.0, "without": 51.0, "with/prediction": 53.0}]
+    for i, values in enumerate(seeds):
+        write_results(tmp_path / str(i), values)
+    results = [collect_results(tmp_path / str(i)) for i in range(2)]
+    seconds = [{"teacher": 10.0, "without": 20.0, "with/feature": 15.0, "with/prediction": 5.0}] * 2
+    costs = {model: {"parameters": 1.5, "milliseconds": 8.0} for model in seeds[0]}
+    found = rows(summary_table(results, costs, seconds))
+    assert found["Student without"][0] == f"50.5 ± {statistics.stdev([50, 51]):.1f}"
+    assert found["Student with"][0] == f"53.5 ± {statistics.stdev([54, 53]):.1f}"
+    assert found["Difference with - without"][0] == f"+3.0 ± {statistics.stdev([4, 2]):.1f}"
+    assert found["Student with"][-3:] == ["20", "1.50", "8.0"]
+    assert found["Teacher"][-3] == "10"
+
+
+def test_one_seed_has_no_spread_and_a_missing_model_no_row(tmp_path: Path) -> None:
+    write_results(tmp_path, {"without": 50.0, "with/prediction": 49.5})
+    found = rows(summary_table([collect_results(tmp_path)]))
+    assert "Teacher" not in found
+    assert found["Student without"][0] == "50.0" and found["Difference with - without"][0] == "-0.5"

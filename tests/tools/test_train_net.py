@@ -1,0 +1,90 @@
+"""The whole method through its command lines, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
+SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.BACKBONE.FROZEN", "False", "MODEL.BACKBONE.FREEZE_NORM", "False"]
+SMALL += ["MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.OUTPUT_STRIDE", "32", "DATALOADER.NUM_WORKERS", "0"]
+SMALL += ["SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "4", "SOLVER.WARMUP_ITERS", "1", "SOLVER.BASE_LR", "0.0001"]
+SMALL += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64"]
+
+
+def run_tool(name: str, *arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / "tools" / name, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def train(config: str, output: Path, *options: object, stage: str | None = None) -> subprocess.CompletedProcess:
+    stages = ["--kd-stage", stage] if stage else []
+    arguments = ["--config-file", f"configs/folder/{config}.yaml", *stages, *DATA, *SMALL, "OUTPUT_DIR", output]
+    result = run_tool("train_net.py", *arguments, *options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Path) -> None:
+    made = run_tool("generate_proposals.py", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
+    assert made.returncode == 0, made.stderr
+    train("wsd", tmp_path / "teacher")
+    knowledge = ("KD.TEACHER.WEIGHTS", tmp_path / "teacher" / "model_final.pth", "KD.FEATURE.WEIGHT", 0.001)
+    train("kd", tmp_path / "with", *knowledge, stage="feature")
+    trained = train("kd", tmp_path / "with", *knowledge, stage="prediction")
+    assert f"Starting from MODEL.WEIGHTS {tmp_path / 'with' / 'feature' / 'student.pth'}" in trained.stdout
+
+    results = json.loads((tmp_path / "teacher" / "results.json").read_text())
+    assert {"AP50", "VOC_AP", "CorLoc"} <= results["detection"].keys() and "mAP" in results["multilabel"]
+
+    # The student alone is evaluated, in the distilled run's configuration and as the plain classifier.
+    logged = json.loads((tmp_path / "with" / "prediction" / "results.json").read_text())
+    arguments = ["--eval-only", *DATA, *SMALL, "OUTPUT_DIR"]
+    again = run_tool(
+        "train_net.py", "--config-file", "configs/folder/kd.yaml", "--kd-stage", "prediction", *arguments,
+        tmp_path / "with",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    evaluated = json.loads((tmp_path / "with" / "prediction" / "evaluation" / "results.json").read_text())
+    assert evaluated == logged
+    student = tmp_path / "with" / "prediction" / "student.pth"
+    plain = run_tool(
+        "train_net.py", "--config-file", "configs/folder/cls.yaml", *arguments, tmp_path / "plain",
+        "MODEL.WEIGHTS", student,
+    )  # fmt: skip
+    assert plain.returncode == 0, plain.stderr
+    assert json.loads((tmp_path / "plain" / "evaluation" / "results.json").read_text()) == logged
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config-file", "nowhere.yaml"], "error: --config-file nowhere.yaml: no such file"),
+        (["--config-file", "configs/folder/kd.yaml", "--kd-stage", "both", *DATA], "error: --kd-stage both"),
+        (["--config-file", "configs/folder/cls.yaml", "DATASETS.TRAIN", "('no_train',)"], "error: unknown data set"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, arguments: list[str], message: str) -> None:
+    result = run_tool("train_net.py", *arguments)
+    assert result.returncode == 2
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert line.startswith(message)
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_help_shows_stages_and_examples() -> None:
+    result = run_tool("train_net.py", "--config-file", "configs/wsd_vgg16.yaml", "--help")
+    assert result.returncode == 0
+    assert "--kd-stage" in result.stdout and "configs/kd_vgg16.yaml --kd-stage feature" in result.stdout
