@@ -12,6 +12,7 @@ from mlickd.engine.pipeline import Pipeline
 from mlickd.engine.report import write_report
 from mlickd.errors import run_tool
 
+ROOT = Path(__file__).parents[1]
 EXAMPLES = """
 Examples:
 
@@ -29,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--configs", type=Path, default=Path("configs/scenes"), help="folder with wsd.yaml, cls.yaml and kd.yaml"
+        "--configs", type=Path, default=ROOT / "configs/scenes", help="folder with wsd.yaml, cls.yaml and kd.yaml"
     )
     parser.add_argument("--train", default="scenes_train", help="training data set")
     parser.add_argument("--test", default="scenes_test", help="test data set")
@@ -53,6 +54,7 @@ def main() -> None:
             seed=seed,
             method=args.method,
             options=args.opts,
+            tools=ROOT / "tools",
         )
         seconds[seed] = pipeline.run()
     print(write_report(args.output, args.test, seconds))

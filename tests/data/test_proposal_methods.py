@@ -133,7 +133,7 @@ def test_a_method_can_be_added() -> None:
         ("edge_boxes", {"max_proposals": 10.0}, "parameter max_proposals is 10.0; give a value like 500"),
         ("edge_boxes", {"max_proposals": True}, "parameter max_proposals is True"),
         ("edge_boxes", {"beta": float("nan")}, "parameter beta is nan"),
-        ("edge_boxes", {"beta": 1.0}, "give alpha and beta between 0 and 1"),
+        ("edge_boxes", {"beta": 1.0}, "alpha and beta between 0 and 1"),
         ("edge_boxes", {"smoothing": 0}, "give smoothing, neighborhood and strength > 0"),
         ("selective_search", {"mode": 3}, "parameter mode is 3; give a value like 'fast'"),
         ("selective_search", {"mode": "slow"}, "mode is 'slow'; give single, fast or quality"),

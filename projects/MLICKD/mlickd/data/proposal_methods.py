@@ -27,8 +27,6 @@ are its parameters; each has a default: a number, a string or a bool. It returns
 pixels of that image and scores (R,), in any order. It must give the same result every time.
 """
 
-# More than anybody keeps. Suppression goes on until it has so many.
-_MAX_EDGE_BOXES = 2000
 # Parameters that all methods have, see `proposals_for_image`.
 _COMMON = {"longer_side": 400, "min_side": 0.05, "max_proposals": 500}
 
@@ -54,20 +52,15 @@ def edge_boxes(
         min_area: of a box, in pixels.
 
     Returns:
-        Boxes (R, 4) and scores (R,): the contours wholly inside the box, relative to its size.
+        At most 2000 boxes (R, 4) and their scores (R,): the contours wholly inside the box, relative to its size.
 
     Raises:
         InputError: a parameter is out of range.
     """
-    ranges = {
-        "smoothing, neighborhood and strength > 0": min(smoothing, neighborhood, strength) > 0,
-        "alpha and beta between 0 and 1": 0 < alpha < 1 and 0 < beta < 1,
-    }
-    for rule, holds in ranges.items():
-        if not holds:
-            raise InputError(f"edge_boxes: give {rule}")
+    if min(smoothing, neighborhood, strength) <= 0 or not 0 < alpha < 1 or not 0 < beta < 1:
+        raise InputError("edge_boxes: give smoothing, neighborhood and strength > 0, alpha and beta between 0 and 1")
     edges, orientation = gradient_edges(image, smoothing, neighborhood, strength)
-    search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=_MAX_EDGE_BOXES)
+    search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=2000)
     boxes, scores = search.getBoundingBoxes(edges, orientation)
     return _corners(boxes), np.asarray(scores, dtype=np.float32).reshape(-1)
 

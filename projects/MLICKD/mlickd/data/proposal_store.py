@@ -169,14 +169,16 @@ class ProposalStore:
             raise InputError(f"{self.path}: cannot be opened ({error.strerror}); {_REMEDY}") from error
         num_images, num_boxes, num_id_bytes = (self.header[key] for key in _COUNTS)
         offsets = list(accumulate(_part_lengths(self.header), initial=start))
-        self._id_offsets = np.frombuffer(self._data, "<i8", num_images + 1, offsets[0])
+        id_offsets = np.frombuffer(self._data, "<i8", num_images + 1, offsets[0])
         self._ids = memoryview(self._data)[offsets[1] : offsets[1] + num_id_bytes]
         self._box_offsets = np.frombuffer(self._data, "<i8", num_images + 1, offsets[2])
         self._boxes = np.frombuffer(self._data, "<f4", 4 * num_boxes, offsets[3]).reshape(-1, 4)
         self._scores = np.frombuffer(self._data, "<f4", num_boxes, offsets[4])
-        for table, end in ((self._id_offsets, num_id_bytes), (self._box_offsets, num_boxes)):
+        for table, end in ((id_offsets, num_id_bytes), (self._box_offsets, num_boxes)):
             if table[0] != 0 or table[-1] != end or (np.diff(table) < 0).any():
                 raise InputError(f"{self.path}: damaged index; {_REMEDY}")
+        # A memoryview gives Python's integers, which are quicker to slice with than NumPy's.
+        self._id_offsets = memoryview(id_offsets.astype(np.int64, copy=False))
 
     def _id(self, index: int) -> bytes:
         return bytes(self._ids[self._id_offsets[index] : self._id_offsets[index + 1]])

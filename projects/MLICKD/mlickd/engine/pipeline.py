@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -51,13 +51,13 @@ class Pipeline:
     that has ended before is not run again.
 
     Attributes:
-        configs: folder with ``wsd.yaml``, ``cls.yaml``, ``kd.yaml`` and optionally ``pretrain.yaml``, a classifier at
-            the teacher's size whose backbone the teacher starts from.
+        configs: folder with ``wsd.yaml``, ``cls.yaml`` and ``kd.yaml``.
         train, test: names of the data sets.
         folder: where results go.
         seed: of everything random.
         options: ``KEY VALUE`` pairs for all steps.
         method: of the proposals.
+        tools: folder of the command lines.
     """
 
     configs: Path
@@ -67,7 +67,7 @@ class Pipeline:
     seed: int = 1
     method: str = "edge_boxes"
     options: Sequence[str] = ()
-    tools: Path = field(default=Path("tools"))
+    tools: Path = Path("tools")
 
     def proposal_step(self) -> Step:
         """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
@@ -78,14 +78,10 @@ class Pipeline:
     def training_steps(self) -> list[Step]:
         """The steps in order; the two stages of distillation are one model."""
         teacher = self.folder / "teacher"
-        start = []
-        steps = []
-        if (self.configs / "pretrain.yaml").is_file():
-            pretrain = self.folder / "pretrain"
-            steps.append(self._training("pretrain", "Trunk of the teacher", "pretrain.yaml", pretrain))
-            start = ["MODEL.BACKBONE.WEIGHTS", str(pretrain / "model_final.pth")]
-        steps.append(self._training("teacher", "Teacher", "wsd.yaml", teacher, start))
-        steps.append(self._training("without", "Student without distillation", "cls.yaml", self.folder / "without"))
+        steps = [
+            self._training("teacher", "Teacher", "wsd.yaml", teacher),
+            self._training("without", "Student without distillation", "cls.yaml", self.folder / "without"),
+        ]
         knowledge = ["KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth")]
         for stage in ("feature", "prediction"):
             title = f"Student with distillation, stage {stage}"

@@ -69,9 +69,8 @@ def summary_table(
 
 
 def _training_seconds(model: str, seconds: dict[str, float]) -> float:
-    """Seconds of the steps that make a model; the teacher's include its trunk, the student's both stages."""
-    steps = {"teacher": ("pretrain", "teacher"), "with/prediction": ("with/feature", "with/prediction")}
-    return sum(seconds.get(step, 0.0) for step in steps.get(model, (model,)))
+    """Seconds of the steps that make a model: of the student with distillation, of both stages."""
+    return seconds[model] + (seconds["with/feature"] if model == "with/prediction" else 0.0)
 
 
 def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
