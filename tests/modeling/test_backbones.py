@@ -186,6 +186,15 @@ def test_impossible_timm_models_are_named(name, features, stride, message) -> No
         TimmBackbone(name, features, output_stride=stride)
 
 
+@pytest.mark.parametrize(
+    ("depth", "features", "message"),
+    [(12, ("conv5",), "DEPTH 12"), (11, ("conv6",), r"OUT_FEATURES \['conv6'\]"), (11, (), "OUT_FEATURES is empty")],
+)
+def test_impossible_vggs_are_named(depth, features, message) -> None:
+    with pytest.raises(InputError, match=message):
+        VGG(depth, features)
+
+
 def test_freeze_at_is_refused_for_timm() -> None:
     cfg = default_config()
     cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"

@@ -76,8 +76,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM = CfgNode()
     # Any timm model that can return its intermediate features.
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
-    # Feature maps to return: `stride<N>` (the deepest map of that stride) or `final` (what the model's own
-    # classifier pools).
+    # Feature maps to return: `stage<k>` (the k-th that timm lists), `stride<N>` (the deepest map of that stride) or
+    # `final` (what the model's own classifier pools).
     cfg.MODEL.TIMM.OUT_FEATURES = ("final",)
     # Stride of the deepest map: 32, or 16 or 8 where the model can dilate its last stages.
     cfg.MODEL.TIMM.OUTPUT_STRIDE = 32

@@ -19,9 +19,10 @@ FINAL = "final"
 
 
 class TimmBackbone(Backbone):
-    """Feature maps of a timm model, called by their stride.
+    """Feature maps of a timm model, called by their stage or their stride.
 
-    ``stride<N>`` is the deepest map of stride N. ``final`` is the map that the model's own classifier pools; for many
+    ``stage<k>`` is the k-th map that timm lists for the model, from 1; ``stride<N>`` is the deepest one of stride N.
+    ``final`` is the map that the model's own classifier pools; for many
     networks it is a 1x1 convolution deeper than the last stage. The names of parameters are timm's, under ``model.``,
     so that timm's checkpoints fit.
     """
@@ -56,8 +57,10 @@ class TimmBackbone(Backbone):
             ) from error
         if not hasattr(self.model, "forward_intermediates"):
             raise InputError(f"MODEL.TIMM.NAME {name!r} cannot return feature maps; choose another model of timm")
+        listed = list(enumerate(self.model.feature_info))
+        maps = {f"stage{i + 1}": (i, info) for i, info in listed}
         # The deepest map of a stride comes last and wins.
-        maps = {f"stride{info['reduction']}": (i, info) for i, info in enumerate(self.model.feature_info)}
+        maps |= {f"stride{info['reduction']}": (i, info) for i, info in listed}
         unknown = sorted(set(out_features) - set(maps) - {FINAL})
         if unknown or not out_features:
             raise InputError(
@@ -94,7 +97,7 @@ class TimmBackbone(Backbone):
         if not self._indices:
             outputs[FINAL] = self.model.forward_features(x)
         else:
-            indices = sorted(self._indices.values())
+            indices = sorted(set(self._indices.values()))
             result = self.model.forward_intermediates(
                 x, indices=indices, output_fmt="NCHW", intermediates_only=FINAL not in self._out_features
             )

@@ -11,6 +11,8 @@ from detectron2.layers import Conv2d, FrozenBatchNorm2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch.nn import functional as F
 
+from mlickd.errors import InputError
+
 __all__ = ["VGG", "build_vgg_backbone"]
 
 # Convolutions of each stage, and the channels of a stage at width 1 (table 1 of the paper).
@@ -42,14 +44,17 @@ class VGG(Backbone):
             norm: normalisation after each convolution, as in :func:`detectron2.layers.get_norm`.
             width: factor on the number of channels.
             freeze_at: the first ``freeze_at`` stages get no gradients.
+
+        Raises:
+            InputError: there is no such depth or stage.
         """
         super().__init__()
         if depth not in _CONVOLUTIONS:
-            raise ValueError(f"VGG has depth 11, 13, 16 or 19, not {depth}")
+            raise InputError(f"MODEL.VGG.DEPTH {depth}: VGG has depth 11, 13, 16 or 19")
         known = [f"conv{k}" for k in range(1, 6)]
         unknown = sorted(set(out_features) - set(known))
         if unknown or not out_features:
-            raise ValueError(f"VGG has the stages {', '.join(known)}; out_features asks for {unknown or 'none'}")
+            raise InputError(f"MODEL.VGG.OUT_FEATURES {unknown or 'is empty'}: VGG has the stages {', '.join(known)}")
         self._out_features = list(out_features)
         self._out_feature_channels = {}
         self._out_feature_strides = {}
