@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import argparse
 
+from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 
-from mlickd.engine import Trainer, load_initial_weights, setup
+from mlickd.engine import Trainer, load_initial_weights, prepare, setup
 from mlickd.errors import run_tool
 
 EXAMPLES = """
@@ -23,7 +24,7 @@ Examples:
     python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
 
   Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md):
-    python tools/train_net.py --config-file configs/folder/cls_efficientnet_lite0.yaml \\
+    python tools/train_net.py --config-file configs/folder/cls.yaml \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
 """
 
@@ -38,9 +39,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(args: argparse.Namespace) -> dict:
+def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
     """What each process does."""
-    cfg = setup(args)
+    setup(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         load_initial_weights(cfg, model)
@@ -52,13 +53,14 @@ def run(args: argparse.Namespace) -> dict:
 
 def main() -> None:
     args = parse_arguments()
+    cfg = prepare(args)
     launch(
         run,
         args.num_gpus,
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
-        args=(args,),
+        args=(cfg, args),
     )
 
 

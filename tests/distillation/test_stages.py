@@ -9,8 +9,9 @@ import torch
 from detectron2.engine import SimpleTrainer
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
+from torchvision.ops import roi_pool
 
-from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
+from helpers.small_models import CONFIGS, make_batch, save_teacher, student_config, teacher_config
 from mlickd.distillation import DistillationHook, LiveTeacher, RememberedKnowledge
 from mlickd.errors import InputError
 from mlickd.modeling import load_checkpoint
@@ -84,8 +85,6 @@ def test_a_student_that_equals_its_teacher_has_no_feature_loss(teacher: Path) ->
 
 def test_feature_loss_follows_from_maps_and_boxes(teacher: Path) -> None:
     """L_f of the model against Psi, RoI pooling and the equation written out with torch alone."""
-    from torchvision.ops import roi_pool
-
     cfg = student_config(teacher, "feature", "KD.FEATURE.WEIGHT", 1.0)
     torch.manual_seed(3)
     model = build_model(cfg)
@@ -117,16 +116,32 @@ def test_a_batch_of_two_equals_two_batches_of_one(teacher: Path) -> None:
 
 
 def test_the_release_compares_behind_fc6_and_fc7(teacher: Path) -> None:
-    options = ["KD.FEATURE.COMPARE", "box_head", "KD.FEATURE.RESIZE_TO_TEACHER", False]
-    options += ["KD.REGIONS.NMS_THRESH", 1.0, "KD.REGIONS.TOP_K", 0, "KD.REGIONS.WEIGHT", "proposal"]
+    options = ["KD.FEATURE.COMPARE", "box_head", "KD.FEATURE.RESIZE_TO_TEACHER", False, "KD.FEATURE.WEIGHT", 1.0]
+    options += ["KD.REGIONS.NMS_THRESH", 1.0, "KD.REGIONS.TOP_K", 0, "KD.REGIONS.WEIGHT", "uniform"]
     cfg = student_config(teacher, "feature", *options, "MODEL.CLASSIFIER.POOLING", "fc", "MODEL.CLASSIFIER.FC_DIM", 16)
     model = build_model(cfg)
     batch = with_knowledge(cfg)
-    known = batch[0]["knowledge"]
-    assert known.features["conv5"].shape == (7, 16)  # all regions, one vector each
-    model(batch)["loss_feature"].backward()
+    loss = model(batch)["loss_feature"]
+    loss.backward()
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
     assert with_gradient == {n for n, _ in model.named_parameters() if n.startswith("student.backbone.")}
+
+    # 1/(2N) sum_n 1/|R_n| sum_R || fc7^T(s RoIPool(F^T)) - fc7^S(s RoIPool(F^S)) ||^2 over all proposals
+    live, student = LiveTeacher(cfg).model, model.student.eval()
+    expected = 0.0
+    with torch.no_grad():
+        for sample in batch:
+            vectors = []
+            for net, head, prefix in (
+                (live, live.roi_heads.box_head, "teacher_"),
+                (student, student.head.fully_connected, ""),
+            ):
+                proposals = sample[f"{prefix}proposals"]
+                feature_map = net.backbone(net.preprocess([sample[f"{prefix}image"]]).tensor)["conv5"]
+                pooled = roi_pool(feature_map, [proposals.proposal_boxes.tensor], 7, 1 / 16)
+                vectors.append(head(pooled * proposals.objectness[:, None, None, None]))
+            expected += (vectors[0] - vectors[1]).pow(2).sum() / len(proposals) / (2 * len(batch))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
     with pytest.raises(InputError, match="POOLING fc"):
         build_model(student_config(teacher, "feature", *options))
 
@@ -178,7 +193,7 @@ def test_remembered_knowledge_asks_the_teacher_once_for_each_view(teacher: Path)
         asked.extend((sample["file_name"], sample["view"]) for sample in batch)
         return live(batch)
 
-    remembered = RememberedKnowledge(source)
+    remembered = RememberedKnowledge(source, gigabytes=1)
     batch = make_batch()
     first, second = remembered(batch), remembered(batch[::-1])
     assert len(asked) == len(remembered) == 2 and second[1] is first[0]
@@ -186,6 +201,10 @@ def test_remembered_knowledge_asks_the_teacher_once_for_each_view(teacher: Path)
     remembered(batch)
     assert asked[2:] == [("0.jpg", (32, True))]
     torch.testing.assert_close(first[1].features["conv5"], live(make_batch())[1].features["conv5"])
+    tiny = RememberedKnowledge(live, gigabytes=1.5 * first[0].num_bytes / 2**30)
+    again = tiny(make_batch())
+    assert len(tiny) == 1  # the second does not fit
+    torch.testing.assert_close(again[1].features["conv5"], first[1].features["conv5"])
 
 
 def test_the_student_alone_gives_the_same_scores_in_the_plain_classifier(teacher: Path, tmp_path: Path) -> None:
@@ -213,6 +232,7 @@ def test_the_student_alone_gives_the_same_scores_in_the_plain_classifier(teacher
         (("KD.FEATURE.COMPARE", "logits"), "'logits' is none of pooled, box_head"),
         (("KD.TEACHER.WEIGHTS", ""), "KD.TEACHER.WEIGHTS is empty"),
         (("KD.TEACHER.WEIGHTS", "nowhere/model.pth"), "nowhere/config.yaml: no such file"),
+        (("KD.TEACHER.CONFIG_FILE", str(CONFIGS / "cls_vgg16.yaml")), "a MultiLabelClassifier is no teacher"),
         (("MODEL.NUM_CLASSES", 3), "the teacher has 5 classes, the student 3"),
     ],
 )

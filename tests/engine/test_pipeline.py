@@ -28,15 +28,29 @@ def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
         assert step.result == tmp_path / "with" / stage / "results.json"
 
 
-def test_a_finished_step_is_not_run_again(tmp_path: Path) -> None:
+def test_a_finished_step_is_run_again_only_where_something_has_changed(tmp_path: Path) -> None:
     script = tmp_path / "step.py"
     script.write_text(
         f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); open({str(tmp_path / 'done')!r}, 'w').close()"
     )
-    step = Step("one", "One", [str(script)], tmp_path / "done")
     pipeline = make_pipeline(tmp_path)
-    first, second = pipeline._run_step(step), pipeline._run_step(step)
-    assert first == second and (tmp_path / "runs").read_text() == "x"
+    runs = []
+    for arguments, before in ((), ""), ((), ""), (("new",), ""), (("new",), "other step before"):
+        pipeline._run_step(Step("one", "One", [str(script), *arguments], tmp_path / "done"), before)
+        runs.append(len((tmp_path / "runs").read_text()))
+    assert runs == [1, 1, 2, 3]
+
+
+def test_the_bar_follows_what_commands_print(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    script = tmp_path / "step.py"
+    lines = ["\x1b[38;5;255m  \x1b[39mMAX_ITER\x1b[39m: 40", "eta: 0:00:01  iter: 19  total_loss: 1.25  time: 0.1"]
+    lines += ["Inference done 3/8. Dataloading: 0.1 s/iter.", "a_train:  25%|##   | 250/1000 [00:13<00:39]"]
+    script.write_text("import time\n" + "".join(f"print({line!r}, flush=True); time.sleep(0.2)\n" for line in lines))
+    _run_with_progress(Step("one", "One", [str(script)], tmp_path / "done"), tmp_path / "log")
+    shown = capsys.readouterr().err
+    assert "20/40" in shown and "loss 1.25" in shown
+    assert "3/8" in shown and "Inference done" in shown
+    assert "250/1000" in shown and "a_train" in shown
 
 
 def test_a_failed_step_stops_with_its_last_line_and_its_log(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from detectron2.evaluation import print_csv_format, verify_results
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils.events import EventStorage
 
+from mlickd.data.records import label_targets
 from mlickd.errors import InputError
-from mlickd.evaluation import MultiLabelEvaluator, multilabel_metrics, targets_of_records
+from mlickd.evaluation import MultiLabelEvaluator, multilabel_metrics
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 RECORDS = [
@@ -35,8 +36,8 @@ def score(evaluator, images=range(4), scores=SCORES):
     return evaluator
 
 
-def test_targets_of_records():
-    targets = targets_of_records(RECORDS, 4)
+def test_label_targets():
+    targets = label_targets(RECORDS, 4)
     assert targets.dtype == np.int8
     np.testing.assert_array_equal(targets, TARGETS)
 
@@ -44,8 +45,8 @@ def test_targets_of_records():
 @pytest.mark.parametrize("field", ["labels", "ignored_labels"])
 @pytest.mark.parametrize("label", [-1, 4])
 def test_label_out_of_range_is_refused(field, label):
-    with pytest.raises(InputError, match=f"'a.jpg': {field} .* 0..3"):
-        targets_of_records([{"image_id": "a.jpg", "labels": []} | {field: [label]}], 4)
+    with pytest.raises(InputError, match=rf"image a.jpg: {field} .* not all in \[0, 4\)"):
+        label_targets([{"image_id": "a.jpg", "labels": []} | {field: [label]}], 4)
 
 
 def test_results_are_the_pure_metrics_in_percent():

@@ -42,7 +42,8 @@ def _add_data_config(cfg: CfgNode) -> None:
     # Files to use instead of the stores that METHOD names, in the order of DATASETS.TRAIN and DATASETS.TEST.
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()
-    # Proposals used for an image: the best by score. The paper has about 500 an image.
+    # Proposals used for an image: the best by score. The paper has about 500 an image. In distillation this and
+    # MIN_SIDE are the teacher's.
     cfg.DATASETS.PROPOSALS.TOP_K = 500
     # Proposals whose shorter side is below this many original pixels are left out.
     cfg.DATASETS.PROPOSALS.MIN_SIDE = 0.0
@@ -131,9 +132,10 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # The teacher's configuration. Empty: the config.yaml that training wrote beside its checkpoint.
     cfg.KD.TEACHER.CONFIG_FILE = ""
 
-    # Keep the knowledge of each view in memory once it is made, so that the teacher sees every view once. A view takes
-    # 4 bytes x regions x channels x pooled area in stage 1; the whole data set, mirrored too, must fit.
-    cfg.KD.TEACHER.REMEMBER = False
+    # Gigabytes of memory in which the knowledge of each view is kept once it is made, so that the teacher sees a view
+    # once; what does not fit is made anew each time. In stage 1 a view takes 4 bytes x regions x channels x pooled
+    # area. 0: keep nothing.
+    cfg.KD.TEACHER.REMEMBER = 0.0
 
     # R'_n, the regions of image n that are transferred, and their weights s'.
     cfg.KD.REGIONS = CfgNode()

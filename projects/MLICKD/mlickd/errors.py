@@ -22,6 +22,7 @@ def run_tool(main: Callable[[], object]) -> None:
     try:
         main()
     except InputError as error:
-        message = " ".join(str(error).split())
+        # A data loader's worker passes its error on inside the text of its traceback.
+        message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
         sys.stderr.write(f"error: {message}\n")
         sys.exit(2)

@@ -53,11 +53,13 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
 
 def _build_mapper(cfg: CfgNode, name: str, *, training: bool, teacher_cfg: CfgNode | None = None) -> MultiLabelMapper:
     with_proposals = needs_proposals(cfg, training=training)
+    # A live teacher sees as many proposals as it was trained on: its scores sum over them.
+    selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
     return MultiLabelMapper(
         image_format=cfg.INPUT.FORMAT,
         proposals=open_proposals(cfg, name) if with_proposals else None,
-        top_k=cfg.DATASETS.PROPOSALS.TOP_K,
-        min_side=cfg.DATASETS.PROPOSALS.MIN_SIDE,
+        top_k=selection.TOP_K,
+        min_side=selection.MIN_SIDE,
         teacher_size=teacher_cfg.INPUT.SIZE_TEST if teacher_cfg else None,
         teacher_format=teacher_cfg.INPUT.FORMAT if teacher_cfg else None,
     )

@@ -53,7 +53,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
             labels = list(record.get(field, ()))
             if any(not 0 <= label < num_classes for label in labels):
                 raise InputError(
-                    f"{record['file_name']}: {field} {labels} are not all in [0, {num_classes}); "
+                    f"image {record.get('image_id')}: {field} {labels} are not all in [0, {num_classes}); "
                     "is MODEL.NUM_CLASSES the number of classes of this data set?"
                 )
             row[labels] = value

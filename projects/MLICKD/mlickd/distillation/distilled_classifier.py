@@ -48,6 +48,13 @@ class DistilledClassifier(nn.Module):
         if stage == "feature":
             self.student.head.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> DistilledClassifier:
+        """As in PyTorch, but in stage ``feature`` the student's head rests, its dropout too."""
+        super().train(mode)
+        if self.stage == "feature":
+            self.student.head.eval()
+        return self
+
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         student = MultiLabelClassifier(cfg)
@@ -72,7 +79,7 @@ class DistilledClassifier(nn.Module):
         """
         if not self.training:
             return self.student(batched_inputs)
-        knowledge = [sample["knowledge"] for sample in batched_inputs]
+        knowledge = [sample["knowledge"].to(self.device) for sample in batched_inputs]
         images = self.student.preprocess([sample["image"] for sample in batched_inputs])
         features = self.student.backbone(images.tensor)
         if self.stage == "feature":

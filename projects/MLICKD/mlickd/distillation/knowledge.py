@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torchvision.ops import nms
 
-__all__ = ["TeacherKnowledge", "select_regions"]
+__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "select_regions"]
+
+# What s' of a region can be, see `select_regions`.
+REGION_WEIGHTS = ("teacher", "proposal", "uniform")
 
 
 @dataclass
@@ -31,6 +34,32 @@ class TeacherKnowledge:
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     map_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     proposal_weights: torch.Tensor | None = None
+
+    def _tensors(self) -> list[torch.Tensor]:
+        fields = (self.image_scores, self.boxes, self.weights, self.proposal_weights)
+        return [*(tensor for tensor in fields if tensor is not None), *self.features.values()]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all arrays."""
+        return sum(tensor.nbytes for tensor in self._tensors())
+
+    def to(self, device: torch.device | str) -> TeacherKnowledge:
+        """The same knowledge on another device; itself where it is there already."""
+        if all(tensor.device == torch.device(device) for tensor in self._tensors()):
+            return self
+
+        def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return replace(
+            self,
+            image_scores=moved(self.image_scores),
+            boxes=moved(self.boxes),
+            weights=moved(self.weights),
+            features={layer: moved(feature) for layer, feature in self.features.items()},
+            proposal_weights=moved(self.proposal_weights),
+        )
 
 
 def select_regions(
@@ -64,7 +93,7 @@ def select_regions(
     elif weight == "uniform":
         weights = torch.ones_like(objectness)
     else:
-        raise ValueError(f"weight is teacher, proposal or uniform, not {weight!r}")
+        raise ValueError(f"weight is one of {', '.join(REGION_WEIGHTS)}, not {weight!r}")
     if nms_thresh < 1:
         keep = nms(boxes, weights, nms_thresh)
     else:

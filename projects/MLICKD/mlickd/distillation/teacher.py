@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 import torch
+import yaml
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_model
@@ -42,7 +43,15 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
             f"KD.TEACHER.CONFIG_FILE {path}: no such file; train the teacher first, or give its configuration"
         )
     teacher_cfg = default_config()
-    teacher_cfg.merge_from_file(path)
+    try:
+        teacher_cfg.merge_from_file(path)
+    except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
+        raise InputError(f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project: {error}") from error
+    if teacher_cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
+        raise InputError(
+            f"KD.TEACHER.CONFIG_FILE {path}: a {teacher_cfg.MODEL.META_ARCHITECTURE} is no teacher; give the run of a "
+            "WeaklySupervisedDetector"
+        )
     # The checkpoint is loaded by LiveTeacher; nothing is to be downloaded for a model that is about to be replaced.
     teacher_cfg.MODEL.BACKBONE.WEIGHTS = ""
     teacher_cfg.MODEL.TIMM.PRETRAINED = False

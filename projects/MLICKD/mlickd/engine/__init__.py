@@ -2,7 +2,7 @@
 
 from .inference import load_run, predict
 from .optimizer import build_optimizer
-from .setup import check_inputs, complete_config, load_config, setup
+from .setup import check_inputs, complete_config, load_config, prepare, setup
 from .trainer import Trainer, load_initial_weights
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "load_initial_weights",
     "load_run",
     "predict",
+    "prepare",
     "setup",
 ]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 
 import torch
+import yaml
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.evaluation.evaluator import inference_context
@@ -36,7 +37,11 @@ def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
     if not PathManager.isfile(config_file):
         raise InputError(f"{config_file}: no such file; name the OUTPUT_DIR of a finished run")
     cfg = default_config()
-    cfg.merge_from_file(config_file)
+    try:
+        cfg.merge_from_file(config_file)
+    except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
+        raise InputError(f"{config_file} is no configuration of this project: {error}") from error
+    cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces whatever would be downloaded
     checkpoint = "model_final.pth"
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
         cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"

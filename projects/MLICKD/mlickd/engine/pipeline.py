@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +17,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mlickd.data import proposals_path
+from mlickd.data.catalog import dataset_root
 from mlickd.errors import InputError
+
+from .setup import load_config
 
 __all__ = ["Pipeline", "Step"]
 
 logger = logging.getLogger(__name__)
 
-# What Detectron2's CommonMetricPrinter writes.
+# What commands print: colours of the configuration, Detectron2's CommonMetricPrinter and its evaluation, tqdm's bars.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_MAX_ITERATION = re.compile(r"^  MAX_ITER: (\d+)")
 _ITERATION = re.compile(r"\biter: (\d+)\b.*?total_loss: ([\d.naif+-]+)")
-_MAX_ITERATION = re.compile(r"^  MAX_ITER: (\d+)", re.MULTILINE)
+_COUNT = re.compile(r"(Inference done|^[\w.-]+: ).*?\b(\d+)/(\d+)\b")
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Pipeline:
         """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
         names = dict.fromkeys([self.train, self.test])
         command = ["generate_proposals.py", "--dataset", *names, "--method", self.method]
-        return Step("proposals", "Proposals", self._tool(command), self.folder / "logs" / "proposals.done")
+        return Step("proposals", "Proposals", self._tool(command), proposals_path(self.test, self.method))
 
     def training_steps(self) -> list[Step]:
         """The steps in order; the two stages of distillation are one model."""
@@ -91,9 +99,9 @@ class Pipeline:
 
     def run(self) -> dict[str, float]:
         """Run all steps; returns the seconds of each by name."""
-        seconds = {}
+        seconds, digest = {}, ""
         for step in [self.proposal_step(), *self.training_steps()]:
-            seconds[step.name] = self._run_step(step)
+            seconds[step.name], digest = self._run_step(step, digest)
         return seconds
 
     def _training(
@@ -110,38 +118,62 @@ class Pipeline:
     def _tool(self, command: Sequence[str]) -> list[str]:
         return [str(self.tools / command[0]), *command[1:]]
 
-    def _run_step(self, step: Step) -> float:
-        times = self.folder / "logs" / "seconds.json"
-        seconds = json.loads(times.read_text()) if times.is_file() else {}
-        if step.result.is_file() and step.name in seconds:
-            logger.info("%s: done before, in %.0f s", step.title, seconds[step.name])
-            return seconds[step.name]
+    def _run_step(self, step: Step, before: str = "") -> tuple[float, str]:
+        """Run a step unless it has ended before with the same command, configuration and steps before it.
+
+        Returns:
+            Its seconds, and a digest of all that.
+        """
+        record = self.folder / "logs" / "steps.json"
+        done = json.loads(record.read_text()) if record.is_file() else {}
+        digest = self._digest(step, before)
+        if step.name in done and done[step.name]["digest"] == digest and step.result.exists():
+            logger.info("%s: done before, in %.0f s", step.title, done[step.name]["seconds"])
+            return done[step.name]["seconds"], digest
         log = self.folder / "logs" / f"{step.name.replace('/', '_')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         logger.info("%s\n  $ python %s", step.title, shlex.join(step.command))
         start = time.perf_counter()
         _run_with_progress(step, log)
-        seconds[step.name] = time.perf_counter() - start
-        if step.name == "proposals":
-            step.result.touch()
-        times.write_text(json.dumps(seconds, indent=2))
-        return seconds[step.name]
+        done[step.name] = {"seconds": time.perf_counter() - start, "digest": digest}
+        record.write_text(json.dumps(done, indent=2))
+        return done[step.name]["seconds"], digest
+
+    def _digest(self, step: Step, before: str) -> str:
+        configuration = ""
+        if "--config-file" in step.command:
+            configuration = load_config(step.command[step.command.index("--config-file") + 1], []).dump()
+        parts = [before, configuration, str(dataset_root()), *step.command]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _run_with_progress(step: Step, log: Path) -> None:
-    """Run a command, its output to ``log``, with a bar that follows Detectron2's iterations."""
-    bar = tqdm(desc=f"  {step.name}", unit=" iterations", mininterval=1.0, dynamic_ncols=True)
+    """Run a command, its output to ``log``, with a bar that follows its iterations and those of its own bars."""
+    bar = tqdm(desc=f"  {step.name}", dynamic_ncols=True, bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}{postfix}]")
+    ended = threading.Event()
+
+    def keep_alive() -> None:
+        while not ended.wait(2.0):
+            bar.refresh()
+
     with open(log, "w") as file, bar:
+        threading.Thread(target=keep_alive, daemon=True).start()
         process = subprocess.Popen(
             [sys.executable, *step.command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        iterations = 0
         for line in process.stdout:
             file.write(line)
+            line = _COLOUR.sub("", line)
             if match := _MAX_ITERATION.match(line):
-                bar.reset(total=int(match[1]))
-            if match := _ITERATION.search(line):
-                bar.n = int(match[1]) + 1
-                bar.set_postfix_str(f"loss {match[2]}")
+                iterations = int(match[1])
+            elif match := _ITERATION.search(line):
+                bar.n, bar.total = int(match[1]) + 1, iterations
+                bar.set_postfix_str(f"training, loss {match[2]}")
+            elif match := _COUNT.search(line):
+                bar.n, bar.total = int(match[2]), int(match[3])
+                bar.set_postfix_str(match[1].strip(": "))
+        ended.set()
     if process.wait() != 0:
         last = log.read_text().strip().splitlines()[-1:]
         raise InputError(f"{step.title} has failed with status {process.returncode}: {' '.join(last)} (see {log})")

@@ -9,7 +9,6 @@ import os
 import torch
 import yaml
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.utils.file_io import PathManager
 
@@ -20,9 +19,12 @@ from mlickd.data.catalog import class_names, dataset_records
 from mlickd.distillation import KD_STAGES
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
+from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
-__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "setup"]
+from .check_config import check_config
+
+__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
         InputError: the file is missing or malformed, or has an unknown key, an ill-typed value or stage.
     """
     cfg = default_config()
+    if not config_file:
+        raise InputError("--config-file is missing; the ones that come along are under configs/")
     if not PathManager.isfile(config_file):
         raise InputError(f"--config-file {config_file}: no such file; the ones that come along are under configs/")
     try:
@@ -47,14 +51,14 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
         raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
     try:
         cfg.merge_from_list(options)
-    except (KeyError, ValueError, AssertionError) as error:
+    except (KeyError, ValueError, TypeError, AssertionError) as error:
         raise InputError(f"options {' '.join(options)}: {error}") from error
     if kd_stage is not None:
         cfg.KD.STAGE = kd_stage
     return cfg
 
 
-def complete_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
+def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
     """Fill in what follows from the data sets, the model and the files at hand (in place).
 
     - ``MODEL.NUM_CLASSES`` from the training data set, ``MODEL.DEVICE`` cpu where there is no CUDA;
@@ -66,28 +70,30 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False) -> None:
       is left.
 
     Raises:
-        InputError: data set, class count, stage or checkpoint is wrong.
+        InputError: a value, data set, class count, stage or checkpoint is wrong.
     """
+    check_config(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
-    _complete_classes(cfg)
+    _complete_classes(cfg, eval_only)
     if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" and cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS:
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = timm_pixel_statistics(cfg.MODEL.TIMM.NAME)
         cfg.INPUT.FORMAT = "RGB"
-    _complete_stage(cfg, eval_only)
+    _complete_stage(cfg, eval_only, resume)
     if eval_only:
         _complete_evaluation(cfg)
-    if cfg.MODEL.WEIGHTS and not PathManager.isfile(cfg.MODEL.WEIGHTS):
+    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
         raise InputError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file; train it first or give another path")
 
 
-def _complete_classes(cfg: CfgNode) -> None:
-    for key in ("TRAIN", "TEST"):
+def _complete_classes(cfg: CfgNode, eval_only: bool) -> None:
+    keys = ("TEST",) if eval_only else ("TRAIN", "TEST")
+    for key in keys:
         if not cfg.DATASETS[key]:
             example = f"DATASETS.{key} \"('scenes_{key.lower()}',)\""
             raise InputError(f"DATASETS.{key} is empty; name a data set, for instance {example}")
-    reference, *others = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    reference, *others = [name for key in keys for name in cfg.DATASETS[key]]
     names = class_names(reference)
     for other in others:
         if class_names(other) != names:
@@ -100,7 +106,7 @@ def _complete_classes(cfg: CfgNode) -> None:
         )
 
 
-def _complete_stage(cfg: CfgNode, eval_only: bool) -> None:
+def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
         if cfg.KD.STAGE:
             raise InputError(
@@ -113,7 +119,8 @@ def _complete_stage(cfg: CfgNode, eval_only: bool) -> None:
         raise InputError(f"{given}; it is one of {', '.join(KD_STAGES)}")
     root = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(root, cfg.KD.STAGE)
-    if cfg.KD.STAGE == "prediction" and not cfg.MODEL.WEIGHTS and not eval_only:
+    resumed = resume and PathManager.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
+    if cfg.KD.STAGE == "prediction" and not cfg.MODEL.WEIGHTS and not eval_only and not resumed:
         weights = os.path.join(root, "feature", STUDENT_CHECKPOINT)
         if not PathManager.isfile(weights):
             raise InputError(
@@ -146,29 +153,44 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
             verify_images(records)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
+    if cfg.MODEL.BACKBONE.WEIGHTS and not cfg.MODEL.WEIGHTS:
+        check_backbone_weights(cfg.MODEL.BACKBONE.WEIGHTS)
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not eval_only:
         load_teacher_config(cfg)
         if not PathManager.isfile(cfg.KD.TEACHER.WEIGHTS):
             raise InputError(f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: no such file; train the teacher first")
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
-    """What ``tools/train_net.py`` does first: the configuration, the checks, the loggers and the seed.
+def prepare(args: argparse.Namespace) -> CfgNode:
+    """What ``tools/train_net.py`` does first, in one process: the configuration, completed, checked and frozen.
 
     Args:
         args: of Detectron2's ``default_argument_parser``, with ``kd_stage``.
+
+    Raises:
+        InputError: whatever is wrong with configuration or data.
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
-    complete_config(cfg, eval_only=args.eval_only)
+    complete_config(cfg, eval_only=args.eval_only, resume=args.resume)
     check_inputs(cfg, eval_only=args.eval_only)
     cfg.freeze()
+    return cfg
+
+
+def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """What each process does before it trains: Detectron2's loggers, seed and record of the configuration.
+
+    Args:
+        cfg: from :func:`prepare`.
+        args: for the log.
+    """
     default_setup(cfg, args)
     # Messages of this project go where Detectron2's go.
+    own = logging.getLogger("mlickd")
     for handler in logging.getLogger("detectron2").handlers:
-        logging.getLogger("mlickd").addHandler(handler)
-    logging.getLogger("mlickd").setLevel(logging.INFO)
-    logging.getLogger("mlickd").propagate = False
-    logger.info("Classes: %s", ", ".join(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).thing_classes))
-    if cfg.MODEL.WEIGHTS:
+        own.addHandler(handler)
+    own.setLevel(logging.INFO)
+    own.propagate = False
+    logger.info("Classes: %s", ", ".join(class_names(cfg.DATASETS.TEST[0])))
+    if cfg.MODEL.WEIGHTS and not args.resume:
         logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
-    return cfg

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import weakref
@@ -25,7 +24,9 @@ from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeach
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
-from mlickd.modeling import load_backbone_weights, load_checkpoint
+from mlickd.evaluation.base import write_strict_json
+from mlickd.modeling import load_backbone_weights, load_checkpoint, read_checkpoint
+from mlickd.modeling.checkpoint import check_fits
 
 from .optimizer import build_optimizer
 from .setup import STUDENT_CHECKPOINT
@@ -108,8 +109,7 @@ class Trainer(DefaultTrainer):
         """Detectron2's evaluation; the results also go to ``<OUTPUT_DIR>/results.json``."""
         results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
-            with PathManager.open(os.path.join(cfg.OUTPUT_DIR, "results.json"), "w") as file:
-                json.dump(results, file, indent=2)
+            write_strict_json(os.path.join(cfg.OUTPUT_DIR, "results.json"), results)
         return results
 
     def build_hooks(self) -> list[HookBase]:
@@ -117,7 +117,9 @@ class Trainer(DefaultTrainer):
         hooks = super().build_hooks()
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
             source = LiveTeacher(self.cfg)
-            hooks.insert(0, DistillationHook(RememberedKnowledge(source) if self.cfg.KD.TEACHER.REMEMBER else source))
+            if self.cfg.KD.TEACHER.REMEMBER > 0:
+                source = RememberedKnowledge(source, self.cfg.KD.TEACHER.REMEMBER)
+            hooks.insert(0, DistillationHook(source))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
         return hooks
@@ -129,7 +131,11 @@ class Trainer(DefaultTrainer):
             InputError: the checkpoint does not fit the model.
         """
         if resume and self.checkpointer.has_checkpoint():
+            last = self.checkpointer.get_checkpoint_file()
+            check_fits(_unwrap(self.model), read_checkpoint(last, "--resume"), "--resume", last)
             super().resume_or_load(resume=True)
+            # Dropout goes on with other numbers than at the start.
+            torch.manual_seed(hash((max(self.cfg.SEED, 0), self.start_iter)))
         else:
             load_initial_weights(self.cfg, _unwrap(self.model))
         self.data_loader.batch_sampler.start_iteration = self.start_iter
@@ -143,7 +149,7 @@ class SaveStudentHook(HookBase):
 
     def after_train(self) -> None:
         # Also called when training stops early; only a finished student is one for use.
-        if self.trainer.iter + 1 < self.trainer.max_iter:
+        if self.trainer.iter < self.trainer.max_iter:
             return
         path = os.path.join(self.output_dir, STUDENT_CHECKPOINT)
         with PathManager.open(path, "wb") as file:

@@ -3,7 +3,7 @@
 from .detection import WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .metrics import average_precision, multilabel_metrics
-from .multilabel import MultiLabelEvaluator, targets_of_records
+from .multilabel import MultiLabelEvaluator
 
 __all__ = [
     "MultiLabelEvaluator",
@@ -12,6 +12,5 @@ __all__ = [
     "coco_average_precision",
     "corloc",
     "multilabel_metrics",
-    "targets_of_records",
     "voc_detection_average_precision",
 ]

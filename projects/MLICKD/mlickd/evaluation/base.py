@@ -92,14 +92,19 @@ class RecordEvaluator(DatasetEvaluator):
 
     def write_json(self, file_name: str, content: dict) -> None:
         """Write strict JSON into ``output_dir``; NaN becomes null."""
-        with PathManager.open(self.output_path(file_name), "w") as file:
-            json.dump(_nan_to_none(content), file, indent=2, allow_nan=False)
-            file.write("\n")
+        write_strict_json(self.output_path(file_name), content)
 
     def output_path(self, file_name: str) -> str:
         """Path of a file in ``output_dir``, which is created."""
         PathManager.mkdirs(self.output_dir)
         return os.path.join(self.output_dir, file_name)
+
+
+def write_strict_json(path: str, content: dict) -> None:
+    """Write JSON that every reader takes: NaN becomes null."""
+    with PathManager.open(path, "w") as file:
+        json.dump(_nan_to_none(content), file, indent=2, allow_nan=False)
+        file.write("\n")
 
 
 def _nan_to_none(value: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
+from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 
 from .base import RecordEvaluator
@@ -19,31 +20,6 @@ logger = logging.getLogger(__name__)
 
 # Image scores that are sums, such as WSDDN's, may leave [0, 1] by rounding, but not by more than this.
 ROUNDING = 1e-4
-
-
-def targets_of_records(records: list[dict], num_classes: int) -> np.ndarray:
-    """
-    Args:
-        records: dicts with ``labels``, the positive class indices, and optionally ``ignored_labels``, the
-            class indices that count neither way (objects marked difficult, say). A class in both is positive.
-        num_classes: C.
-
-    Returns:
-        (N, C) int8: 1 positive, 0 negative, -1 ignore.
-
-    Raises:
-        InputError: a label outside 0..C-1.
-    """
-    targets = np.zeros((len(records), num_classes), dtype=np.int8)
-    for row, record in zip(targets, records, strict=True):
-        for field, value in (("ignored_labels", -1), ("labels", 1)):
-            labels = record.get(field, [])
-            if any(not 0 <= label < num_classes for label in labels):
-                raise InputError(
-                    f"image '{record['image_id']}': {field} {list(labels)} must lie in 0..{num_classes - 1}"
-                )
-            row[list(labels)] = value
-    return targets
 
 
 class MultiLabelEvaluator(RecordEvaluator):
@@ -81,7 +57,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             raise InputError(f"evaluation of '{dataset_name}': {error}") from None
         super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
         self.threshold, self.topk, self.ap = threshold, topk, ap
-        self.targets = targets_of_records(self.records, len(self.class_names))
+        self.targets = label_targets(self.records, len(self.class_names))
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """

@@ -11,7 +11,7 @@ from torch import nn
 
 from mlickd.errors import InputError
 
-__all__ = ["describe_mismatch", "load_checkpoint", "read_checkpoint"]
+__all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint"]
 
 
 def read_checkpoint(path: str, field: str) -> dict[str, torch.Tensor]:
@@ -47,6 +47,16 @@ def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
         InputError: the checkpoint does not fit; the message lists keys.
     """
     content = read_checkpoint(path, field)
+    check_fits(model, content, field, path)
+    model.load_state_dict(content)
+
+
+def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, path: str) -> None:
+    """Check that ``content``, read from ``path``, has every parameter of ``model`` and no other.
+
+    Raises:
+        InputError: it does not; the message lists keys.
+    """
     target = model.state_dict()
     missing = target.keys() - content.keys()
     unexpected = content.keys() - target.keys()
@@ -56,7 +66,6 @@ def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
             f"{field} {path} is not a checkpoint of this {type(model).__name__}: "
             f"{describe_mismatch(missing, unexpected, wrong_shape)}"
         )
-    model.load_state_dict(content)
 
 
 def describe_mismatch(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
+from mlickd.data.records import label_targets
+
 __all__ = [
     "image_label_targets",
     "image_level_binary_cross_entropy",
@@ -19,15 +21,13 @@ def image_label_targets(batched_inputs: Sequence[dict], num_classes: int, device
 
     Args:
         batched_inputs: samples with ``labels`` and optionally ``ignored_labels``, both lists of class indices.
+        num_classes: C.
+        device: of the result.
 
     Returns:
         (N, C) float32: 1 for a label, 0 for none, -1 where the label is to be ignored.
     """
-    targets = torch.zeros(len(batched_inputs), num_classes)
-    for target, sample in zip(targets, batched_inputs, strict=True):
-        target[sample.get("ignored_labels", [])] = -1
-        target[sample["labels"]] = 1
-    return targets.to(device)
+    return torch.from_numpy(label_targets(batched_inputs, num_classes)).to(device, torch.float32)
 
 
 def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -57,6 +57,8 @@ def image_level_binary_cross_entropy(
         Scalar, summed over classes and divided by N.
     """
     # Where rounding has taken a sum beyond 1, or none of it is left, the clamp keeps the logarithm finite.
-    scores = image_scores.clamp(epsilon, 1 - epsilon)
-    loss = F.binary_cross_entropy(scores, targets.clamp(min=0), reduction="none")
+    scores = image_scores.float().clamp(epsilon, 1 - epsilon)
+    positive = targets.clamp(min=0)
+    # Written out, because mixed precision refuses torch's function for probabilities.
+    loss = -(positive * scores.log() + (1 - positive) * (1 - scores).log())
     return (loss * (targets >= 0)).sum() / len(image_scores)

@@ -2,6 +2,13 @@
 
 from .timm_backbone import TimmBackbone, build_timm_backbone
 from .vgg import VGG, build_vgg_backbone
-from .weights import load_backbone_weights
+from .weights import check_backbone_weights, load_backbone_weights
 
-__all__ = ["VGG", "TimmBackbone", "build_timm_backbone", "build_vgg_backbone", "load_backbone_weights"]
+__all__ = [
+    "VGG",
+    "TimmBackbone",
+    "build_timm_backbone",
+    "build_vgg_backbone",
+    "check_backbone_weights",
+    "load_backbone_weights",
+]

@@ -51,9 +51,9 @@ class TimmBackbone(Backbone):
         dilation = {} if output_stride == 32 else {"output_stride": output_stride}
         try:
             self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **dilation)
-        except (RuntimeError, TypeError, NotImplementedError) as error:
+        except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
             raise InputError(
-                f"MODEL.TIMM.NAME {name!r} cannot be built with output stride {output_stride}: {error}"
+                f"MODEL.TIMM.NAME {name!r} cannot be built with output stride {output_stride}: {error!r}"
             ) from error
         if not hasattr(self.model, "forward_intermediates"):
             raise InputError(f"MODEL.TIMM.NAME {name!r} cannot return feature maps; choose another model of timm")
@@ -75,6 +75,8 @@ class TimmBackbone(Backbone):
             if feature in out_features
         }
         if FINAL in out_features:
+            if hasattr(self.model, "num_prefix_tokens"):  # a transformer whose last output is a list of tokens
+                raise InputError(f"MODEL.TIMM.OUT_FEATURES {FINAL}: {name} ends in tokens; choose {', '.join(maps)}")
             stride = self.model.feature_info[-1]["reduction"]
             self._shapes[FINAL] = ShapeSpec(channels=self.model.num_features, stride=stride)
         else:
@@ -95,17 +97,22 @@ class TimmBackbone(Backbone):
         x = x.contiguous(memory_format=torch.channels_last)
         outputs = {}
         if not self._indices:
-            outputs[FINAL] = self.model.forward_features(x)
+            outputs[FINAL] = self._channels_first(self.model.forward_features(x))
         else:
             indices = sorted(set(self._indices.values()))
             result = self.model.forward_intermediates(
                 x, indices=indices, output_fmt="NCHW", intermediates_only=FINAL not in self._out_features
             )
             if FINAL in self._out_features:
-                outputs[FINAL], result = result
+                final, result = result
+                outputs[FINAL] = self._channels_first(final)
             by_index = dict(zip(indices, result, strict=True))
             outputs |= {feature: by_index[index] for feature, index in self._indices.items()}
         return {feature: outputs[feature] for feature in self._out_features}
+
+    def _channels_first(self, final: torch.Tensor) -> torch.Tensor:
+        # Intermediate maps come in the order asked for, the final one in the model's own.
+        return final.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else final
 
     @property
     def size_divisibility(self) -> int:

