@@ -136,17 +136,20 @@ class RoIDistiller(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
         teacher_cfg = load_teacher_config(cfg)
+        shapes = teacher_shapes(teacher_cfg), student.backbone.output_shape()
+        pairs = parse_layer_pairs(cfg)
         box_head = None
         if cfg.KD.FEATURE.COMPARE == "box_head":
             box_head = student.head.fully_connected
             if box_head is None:
                 raise InputError("KD.FEATURE.COMPARE box_head needs a student with MODEL.CLASSIFIER.POOLING fc")
+            _check_box_heads(teacher_cfg, cfg)
         elif cfg.KD.FEATURE.COMPARE != "pooled":
             raise InputError(f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} is none of pooled, box_head")
         return {
-            "pairs": parse_layer_pairs(cfg),
-            "teacher_shapes": teacher_shapes(teacher_cfg),
-            "student_shapes": student.backbone.output_shape(),
+            "pairs": pairs,
+            "teacher_shapes": shapes[0],
+            "student_shapes": shapes[1],
             "pooler_args": pooler_arguments(teacher_cfg),
             "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,
             "box_head": box_head,
@@ -182,3 +185,15 @@ class RoIDistiller(nn.Module):
             teacher = torch.cat([k.features[teacher_layer] for k in knowledge])
             total = total + roi_feature_loss(teacher, student, weights, counts)
         return self.loss_weight * total
+
+
+def _check_box_heads(teacher_cfg: CfgNode, cfg: CfgNode) -> None:
+    """fc6 and fc7 of both networks must take the same regions and give vectors of one length."""
+    dimensions = teacher_cfg.MODEL.ROI_BOX_HEAD.FC_DIM, cfg.MODEL.CLASSIFIER.FC_DIM
+    resolution = teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
+    if teacher_cfg.MODEL.ROI_BOX_HEAD.NAME != "VGGBoxHead" or dimensions[0] != dimensions[1] or resolution != 7:
+        raise InputError(
+            "KD.FEATURE.COMPARE box_head: the teacher needs MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 and "
+            f"the student's FC_DIM {dimensions[1]}; it has {teacher_cfg.MODEL.ROI_BOX_HEAD.NAME}, {resolution} and "
+            f"{dimensions[0]}"
+        )

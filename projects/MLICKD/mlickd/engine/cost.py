@@ -36,7 +36,7 @@ def inference_cost(
         for sample in samples:
             start = time.perf_counter()
             model([sample])
-            if cfg.MODEL.DEVICE != "cpu":
+            if cfg.MODEL.DEVICE.startswith("cuda"):
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
     return {

@@ -42,6 +42,7 @@ class Trainer(DefaultTrainer):
     def __init__(self, cfg: CfgNode):
         # As DefaultTrainer.__init__, but for models on the CPU, which its DDP call has no arguments for.
         TrainerBase.__init__(self)
+        PathManager.mkdirs(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
             raise InputError("SOLVER.AMP.ENABLED needs CUDA; set it to False")

@@ -101,6 +101,13 @@ class MultiLabelClassifier(ImageModel):
         pixel_std: Sequence[float],
         backbone_frozen: bool = False,
     ):
+        """
+        Args:
+            backbone: of Detectron2's registry.
+            head: classifies its maps.
+            num_classes: C.
+            pixel_mean, pixel_std, backbone_frozen: see :class:`ImageModel`.
+        """
         super().__init__(backbone, pixel_mean, pixel_std, backbone_frozen)
         self.head = head
         self.num_classes = num_classes

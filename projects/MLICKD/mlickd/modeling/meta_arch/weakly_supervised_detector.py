@@ -34,6 +34,13 @@ class WeaklySupervisedDetector(ImageModel):
         pixel_std: Sequence[float],
         backbone_frozen: bool = False,
     ):
+        """
+        Args:
+            backbone: of Detectron2's registry.
+            roi_heads: see :class:`mlickd.modeling.WSDDNHeads`.
+            num_classes: C.
+            pixel_mean, pixel_std, backbone_frozen: see :class:`ImageModel`.
+        """
         super().__init__(backbone, pixel_mean, pixel_std, backbone_frozen)
         self.roi_heads = roi_heads
         self.num_classes = num_classes
@@ -82,6 +89,9 @@ class WeaklySupervisedDetector(ImageModel):
         Args:
             images: (3, H, W) each, 0 to 255.
             proposals: of each image, in its pixels.
+
+        Returns:
+            The backbone's maps by name, (N, channels, height, width) each, and the predictions.
         """
         features = self.backbone(self.preprocess(images).tensor)
         return features, self.roi_heads.predict_regions(features, [p.to(self.device) for p in proposals])

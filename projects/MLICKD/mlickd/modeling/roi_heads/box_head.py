@@ -59,6 +59,11 @@ class AveragePoolBoxHead(nn.Module):
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, dropout: float = 0.0):
+        """
+        Args:
+            input_shape: channels of a pooled region.
+            dropout: probability of dropout after the mean.
+        """
         super().__init__()
         self.channels = input_shape.channels
         self.dropout = dropout

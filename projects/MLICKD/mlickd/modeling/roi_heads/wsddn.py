@@ -95,6 +95,7 @@ class WSDDNHeads(nn.Module):
             num_classes: C.
             score_weighting: ``score`` (pooled features times the proposal's score s), ``affine``
                 (times ``1 + score_slope * s``) or ``none``.
+            score_slope: of ``affine``.
             init_std: standard deviation of the initial weights of the streams.
             test_score_thresh, test_nms_thresh, test_topk_per_image: the detections that inference keeps.
         """
