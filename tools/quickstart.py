@@ -21,7 +21,7 @@ Examples:
 
   Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
     python tools/quickstart.py --configs configs/folder --train animals_train --test animals_test \\
-        --seeds 1 2 3 --output output/animals
+        --seeds 1,2,3 --output output/animals
 """
 
 
@@ -35,10 +35,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train", default="scenes_train", help="training data set")
     parser.add_argument("--test", default="scenes_test", help="test data set")
     parser.add_argument("--method", default="edge_boxes", help="how proposals are made")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="one run each")
+    parser.add_argument("--seeds", type=read_seeds, default=[1], metavar="1,2,3", help="one run each (default: 1)")
     parser.add_argument("--output", type=Path, default=Path("output/quickstart"), help="folder of the results")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all configurations")
     return parser.parse_args()
+
+
+def read_seeds(text: str) -> list[int]:
+    """`1,2,3` as a list."""
+    return [int(part) for part in text.split(",")]
 
 
 def main() -> None:

@@ -193,7 +193,7 @@ def _check_box_heads(teacher_cfg: CfgNode, cfg: CfgNode) -> None:
     resolution = teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
     if teacher_cfg.MODEL.ROI_BOX_HEAD.NAME != "VGGBoxHead" or dimensions[0] != dimensions[1] or resolution != 7:
         raise InputError(
-            "KD.FEATURE.COMPARE box_head: the teacher needs MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 and "
-            f"the student's FC_DIM {dimensions[1]}; it has {teacher_cfg.MODEL.ROI_BOX_HEAD.NAME}, {resolution} and "
-            f"{dimensions[0]}"
+            "KD.FEATURE.COMPARE box_head: the teacher needs MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 "
+            f"and FC_DIM {dimensions[1]}, as the student has; it has {teacher_cfg.MODEL.ROI_BOX_HEAD.NAME}, "
+            f"{resolution} and {dimensions[0]}"
         )

@@ -1,0 +1,28 @@
+"""The quickstart through its command line, on a few pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_quickstart_leaves_table_curves_and_gallery(tiny_scenes: Path, tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "tools" / "quickstart.py", "--train", "tiny_train", "--test", "tiny_test"]
+    command += ["--seeds", "1,2", "--output", tmp_path / "out", "SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "4"]
+    command += ["SOLVER.WARMUP_ITERS", "1", "DATALOADER.NUM_WORKERS", "0"]
+    # From another folder, as a user may.
+    run = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=900)
+    assert run.returncode == 0, run.stderr
+    assert "Difference with - without" in run.stdout and "±" in run.stdout
+    for name in ("summary.md", "curves.png", "classes.png", "gallery/index.html"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert len(summary["results"]) == 2 and summary["costs"]["teacher"]["milliseconds"] > 0
