@@ -37,6 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--method", default="edge_boxes", help="how proposals are made")
     parser.add_argument("--seeds", type=read_seeds, default=[1], metavar="1,2,3", help="one run each (default: 1)")
     parser.add_argument("--output", type=Path, default=Path("output/quickstart"), help="folder of the results")
+    parser.add_argument("--teacher", type=Path, help="folder of a finished teacher for all seeds; else each trains one")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all configurations")
     return parser.parse_args()
 
@@ -60,9 +61,10 @@ def main() -> None:
             method=args.method,
             options=args.opts,
             tools=ROOT / "tools",
+            teacher=args.teacher,
         )
         seconds[seed] = pipeline.run()
-    print(write_report(args.output, args.test, seconds))
+    print(write_report(args.output, args.test, seconds, args.teacher))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,14 @@ def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
         assert step.result == tmp_path / "with" / stage / "results.json"
 
 
+def test_a_finished_teacher_is_taken_as_it_is(tmp_path: Path) -> None:
+    pipeline = make_pipeline(tmp_path)
+    pipeline.teacher = tmp_path / "other"
+    steps = pipeline.training_steps()
+    assert [step.name for step in steps] == ["without", "with/feature", "with/prediction"]
+    assert all(str(tmp_path / "other" / "model_final.pth") in step.command for step in steps[1:])
+
+
 def test_a_finished_step_is_run_again_only_where_something_has_changed(tmp_path: Path) -> None:
     script = tmp_path / "step.py"
     script.write_text(

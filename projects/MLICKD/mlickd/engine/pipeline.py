@@ -66,6 +66,7 @@ class Pipeline:
         options: ``KEY VALUE`` pairs for all steps.
         method: of the proposals.
         tools: folder of the command lines.
+        teacher: folder of a finished teacher to use; None trains one.
     """
 
     configs: Path
@@ -76,6 +77,7 @@ class Pipeline:
     method: str = "edge_boxes"
     options: Sequence[str] = ()
     tools: Path = Path("tools")
+    teacher: Path | None = None
 
     def proposal_step(self) -> Step:
         """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
@@ -85,11 +87,10 @@ class Pipeline:
 
     def training_steps(self) -> list[Step]:
         """The steps in order; the two stages of distillation are one model."""
-        teacher = self.folder / "teacher"
-        steps = [
-            self._training("teacher", "Teacher", "wsd.yaml", teacher),
-            self._training("without", "Student without distillation", "cls.yaml", self.folder / "without"),
-        ]
+        teacher = self.teacher or self.folder / "teacher"
+        steps = [] if self.teacher else [self._training("teacher", "Teacher", "wsd.yaml", teacher)]
+        without = self.folder / "without"
+        steps.append(self._training("without", "Student without distillation", "cls.yaml", without))
         knowledge = ["KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth")]
         for stage in ("feature", "prediction"):
             title = f"Student with distillation, stage {stage}"

@@ -21,7 +21,9 @@ __all__ = ["write_report"]
 logger = logging.getLogger(__name__)
 
 
-def write_report(folder: Path, test: str, seconds: Mapping[int, Mapping[str, float]]) -> str:
+def write_report(
+    folder: Path, test: str, seconds: Mapping[int, Mapping[str, float]], teacher: Path | None = None
+) -> str:
     """Write the table (``summary.md``, ``summary.json``) of all seeds under ``folder``, and of the first seed the
     training curves, the differences by class and the gallery.
 
@@ -29,6 +31,7 @@ def write_report(folder: Path, test: str, seconds: Mapping[int, Mapping[str, flo
         folder: with a ``seed<k>`` of each seed.
         test: the data set whose first images the cost is measured on.
         seconds: of each step, by seed.
+        teacher: folder of the teacher of all seeds, where they share one.
 
     Returns:
         The table, for the terminal.
@@ -37,7 +40,7 @@ def write_report(folder: Path, test: str, seconds: Mapping[int, Mapping[str, flo
     results = [collect_results(folder / f"seed{seed}") for seed in seeds]
     costs = {}
     for model in MODELS:
-        cfg, loaded = load_run(str(folder / f"seed{seeds[0]}" / model))
+        cfg, loaded = load_run(str(teacher if teacher and model == "teacher" else folder / f"seed{seeds[0]}" / model))
         costs[model] = inference_cost(cfg, loaded, test)
     caption = (
         f"Test split {test}, {len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))}), "
@@ -48,12 +51,12 @@ def write_report(folder: Path, test: str, seconds: Mapping[int, Mapping[str, flo
     (folder / "summary.md").write_text(f"{table}\n\n{caption}\n")
     summary = {"test": test, "seeds": seeds, "results": results, "costs": costs, "seconds": dict(seconds)}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
-    _draw(folder, folder / f"seed{seeds[0]}", test)
+    _draw(folder, folder / f"seed{seeds[0]}", test, teacher or folder / f"seed{seeds[0]}" / "teacher")
     written = ", ".join(["summary.md", "curves.png", "classes.png", "gallery/index.html"])
     return f"\n{table}\n\n{caption}\n\nIn {folder}: {written}\n"
 
 
-def _draw(folder: Path, seed: Path, test: str) -> None:
+def _draw(folder: Path, seed: Path, test: str, teacher: Path) -> None:
     runs = {
         "without distillation": [seed / "without"],
         "with distillation": [seed / "with" / "feature", seed / "with" / "prediction"],
@@ -66,7 +69,7 @@ def _draw(folder: Path, seed: Path, test: str) -> None:
     write_gallery_of_runs(
         test,
         folder / "gallery",
-        teacher=seed / "teacher",
+        teacher=teacher,
         without=seed / "without",
         distilled=seed / "with" / "prediction",
     )

@@ -54,7 +54,7 @@ def summary_table(
             continue
         row = [title, *(_mean_and_spread([v[metric] for v in values]) for metric in METRICS)]
         if seconds:
-            row.append(f"{statistics.mean(_training_seconds(model, s) for s in seconds):.0f}")
+            row.append(f"{statistics.mean(_training_seconds(model, s) for s in seconds if model in s):.0f}")
         if costs:
             row += [f"{costs[model]['parameters']:.2f}", f"{costs[model]['milliseconds']:.1f}"]
         rows.append(row)
