@@ -37,6 +37,15 @@ def test_the_table_has_mean_spread_and_paired_difference(tmp_path: Path) -> None
     assert found["Teacher"][-3] == "10"
 
 
+def test_a_shared_teacher_is_read_from_its_own_folder(tmp_path: Path) -> None:
+    write_results(tmp_path / "seed1", {"without": 50.0, "with/prediction": 51.0})
+    write_results(tmp_path / "other", {"teacher": 70.0})
+    results = collect_results(tmp_path / "seed1", tmp_path / "other" / "teacher")
+    seconds = [{"without": 20.0, "with/feature": 15.0, "with/prediction": 5.0}]
+    found = rows(summary_table([results], seconds=seconds))
+    assert found["Teacher"][0] == "70.0" and found["Teacher"][-1] == ""
+
+
 def test_one_seed_has_no_spread_and_a_missing_model_no_row(tmp_path: Path) -> None:
     write_results(tmp_path, {"without": 50.0, "with/prediction": 49.5})
     found = rows(summary_table([collect_results(tmp_path)]))

@@ -37,7 +37,7 @@ def write_report(
         The table, for the terminal.
     """
     seeds = list(seconds)
-    results = [collect_results(folder / f"seed{seed}") for seed in seeds]
+    results = [collect_results(folder / f"seed{seed}", teacher) for seed in seeds]
     costs = {}
     for model in MODELS:
         cfg, loaded = load_run(str(teacher if teacher and model == "teacher" else folder / f"seed{seeds[0]}" / model))

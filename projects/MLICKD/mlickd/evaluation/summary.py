@@ -15,15 +15,16 @@ METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
 MODELS = {"teacher": "Teacher", "without": "Student without", "with/prediction": "Student with"}
 
 
-def collect_results(folder: Path) -> dict[str, dict[str, float]]:
+def collect_results(folder: Path, teacher: Path | None = None) -> dict[str, dict[str, float]]:
     """Metrics of each model of one seed, in percent, by the model's folder.
 
     Args:
         folder: with the models' folders, each with the ``results.json`` of its evaluation.
+        teacher: the teacher's folder, where it is elsewhere.
     """
     results = {}
     for model in MODELS:
-        path = folder / model / "results.json"
+        path = (teacher if teacher and model == "teacher" else folder / model) / "results.json"
         if path.is_file():
             results[model] = json.loads(path.read_text())["multilabel"]
     return results
@@ -54,7 +55,8 @@ def summary_table(
             continue
         row = [title, *(_mean_and_spread([v[metric] for v in values]) for metric in METRICS)]
         if seconds:
-            row.append(f"{statistics.mean(_training_seconds(model, s) for s in seconds if model in s):.0f}")
+            trained = [_training_seconds(model, s) for s in seconds if model in s]
+            row.append(f"{statistics.mean(trained):.0f}" if trained else "")
         if costs:
             row += [f"{costs[model]['parameters']:.2f}", f"{costs[model]['milliseconds']:.1f}"]
         rows.append(row)
