@@ -73,7 +73,10 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     [
         (["--config-file", "nowhere.yaml"], "error: --config-file nowhere.yaml: no such file"),
         (["--config-file", "configs/folder/kd.yaml", "--kd-stage", "both", *DATA], "error: --kd-stage both"),
-        (["--config-file", "configs/folder/cls.yaml", "DATASETS.TRAIN", "('no_train',)"], "error: unknown data set"),
+        (
+            ["--config-file", "configs/folder/cls.yaml", *DATA[:1], "('no_train',)", *DATA[2:]],
+            "error: unknown data set",
+        ),
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, arguments: list[str], message: str) -> None:
