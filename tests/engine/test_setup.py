@@ -56,6 +56,22 @@ def test_classes_device_and_pixel_statistics_are_filled_in(root: Path) -> None:
     assert cfg.MODEL.PIXEL_MEAN == pytest.approx([127.5] * 3)
 
 
+def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path) -> None:
+    for name in ("tiny_train", "tiny_test"):
+        write_boxes(name)
+    teacher = teacher_config()
+    teacher.MODEL.NUM_CLASSES = 20
+    options = ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.BASE_LR", 0.5]
+    options += ["KD.FEATURE.MAX_ITER", 7, "KD.PREDICTION.MAX_ITER", 0, "SOLVER.MAX_ITER", 9, "SOLVER.BASE_LR", 0.25]
+    options += ["OUTPUT_DIR", tmp_path / "out"]
+    feature = prepare("scenes/kd.yaml", *options, stage="feature")
+    assert (feature.SOLVER.BASE_LR, feature.SOLVER.MAX_ITER) == (0.5, 7)
+    (tmp_path / "out" / "feature").mkdir(parents=True)
+    (tmp_path / "out" / "feature" / "student.pth").touch()
+    prediction = prepare("scenes/kd.yaml", *options, stage="prediction")
+    assert (prediction.SOLVER.BASE_LR, prediction.SOLVER.MAX_ITER) == (0.25, 9)
+
+
 def remove_images(root: Path) -> None:
     shutil.rmtree(root / "tiny" / "images")
 

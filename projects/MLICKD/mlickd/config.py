@@ -161,6 +161,10 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
     # Factor on the loss.
     cfg.KD.FEATURE.WEIGHT = 1.0
+    # Learning rate and iterations of this stage, where they differ from SOLVER.BASE_LR and SOLVER.MAX_ITER. 0: they
+    # do not.
+    cfg.KD.FEATURE.BASE_LR = 0.0
+    cfg.KD.FEATURE.MAX_ITER = 0
 
     # Stage 2.
     cfg.KD.PREDICTION = CfgNode()
@@ -173,6 +177,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
     # Lambda: factor on the soft loss; the label loss has factor 1.
     cfg.KD.PREDICTION.WEIGHT = 1.0
+    # As in stage 1.
+    cfg.KD.PREDICTION.BASE_LR = 0.0
+    cfg.KD.PREDICTION.MAX_ITER = 0
 
 
 def _add_test_config(cfg: CfgNode) -> None:

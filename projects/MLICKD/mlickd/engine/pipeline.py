@@ -157,7 +157,7 @@ def _run_with_progress(step: Step, log: Path) -> None:
         while not ended.wait(2.0):
             bar.refresh()
 
-    with open(log, "w") as file, bar:
+    with open(log, "w", buffering=1) as file, bar:
         threading.Thread(target=keep_alive, daemon=True).start()
         process = subprocess.Popen(
             [sys.executable, *step.command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

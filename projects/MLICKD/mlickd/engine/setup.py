@@ -63,8 +63,9 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
 
     - ``MODEL.NUM_CLASSES`` from the training data set, ``MODEL.DEVICE`` cpu where there is no CUDA;
     - pixel statistics of a timm model;
-    - with a stage of distillation, ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``, and stage ``prediction`` starts
-      from the student of stage ``feature`` under the same root where ``MODEL.WEIGHTS`` is not given;
+    - of a stage of distillation, its learning rate and iterations; ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``; and
+      stage ``prediction`` starts from the student of stage ``feature`` under the same root where ``MODEL.WEIGHTS`` is
+      not given;
     - for evaluation, the checkpoint in ``OUTPUT_DIR`` where ``MODEL.WEIGHTS`` is not given; results go to
       ``<OUTPUT_DIR>/evaluation``, so that what training wrote stays; and of a student in distillation only the student
       is left.
@@ -117,6 +118,9 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     if cfg.KD.STAGE not in KD_STAGES:
         given = f"--kd-stage {cfg.KD.STAGE}" if cfg.KD.STAGE else "--kd-stage is missing"
         raise InputError(f"{given}; it is one of {', '.join(KD_STAGES)}")
+    of_stage = cfg.KD[cfg.KD.STAGE.upper()]
+    cfg.SOLVER.BASE_LR = of_stage.BASE_LR or cfg.SOLVER.BASE_LR
+    cfg.SOLVER.MAX_ITER = of_stage.MAX_ITER or cfg.SOLVER.MAX_ITER
     root = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(root, cfg.KD.STAGE)
     resumed = resume and PathManager.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
