@@ -86,7 +86,7 @@ def test_both_stages_take_a_step(config: str, tmp_path: Path) -> None:
 
 
 def test_the_students_with_and_without_share_data_pooling_and_schedule() -> None:
-    for folder in ("", "scenes/", "folder/", "folder/scratch/"):
+    for folder in ("", "scenes/", "folder/"):
         suffix = "" if folder else "_vgg16"
         plain, distilled = default_config(), default_config()
         plain.merge_from_file(str(CONFIGS / f"{folder}cls{suffix}.yaml"))
