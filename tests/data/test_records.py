@@ -34,7 +34,7 @@ def test_targets_say_positive_negative_or_ignored(rows):
 @pytest.mark.parametrize("label", [-1, NUM_CLASSES])
 def test_targets_refuse_a_label_out_of_range(field, label):
     record = {**_record("a", []), field: [label]}
-    with pytest.raises(InputError, match=r"photos/a\.jpg.*NUM_CLASSES"):
+    with pytest.raises(InputError, match=r"image a.*NUM_CLASSES"):
         label_targets([record], NUM_CLASSES)
 
 

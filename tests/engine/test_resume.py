@@ -15,18 +15,10 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def make_trainer(output: Path, *options: object) -> Trainer:
     settings = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "OUTPUT_DIR", str(output)]
-    settings += [
-        "MODEL.VGG.WIDTH",
-        0.1,
-        "INPUT.SIZES_TRAIN",
-        "(32, 48)",
-        "SOLVER.MAX_ITER",
-        4,
-        "SOLVER.IMS_PER_BATCH",
-        4,
-    ]
+    settings += ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.NORM", "BN", "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", "(32, 48)"]
+    settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", "()"]
     settings += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1, "DATALOADER.NUM_WORKERS", 0]
-    cfg = load_config(str(CONFIGS / "scenes" / "cls.yaml"), [*settings, *options])
+    cfg = load_config(str(CONFIGS / "Base-Classifier.yaml"), [*settings, *options])
     complete_config(cfg)
     cfg.freeze()
     torch.manual_seed(0)

@@ -252,7 +252,7 @@ def test_training_never_reads_a_box(
     if stage:
         teacher = teacher_config()
         teacher.MODEL.NUM_CLASSES = 20
-        options += ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.LAYERS", "('conv5:conv5',)"]
+        options += ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
         (tmp_path / "out" / "feature").mkdir(parents=True)
         (tmp_path / "out" / "feature" / "student.pth").touch()
     cfg = prepare(f"scenes/{config}.yaml", *options, stage=stage)
