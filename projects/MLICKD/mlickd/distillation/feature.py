@@ -73,6 +73,16 @@ class _LayerPair(nn.Module):
         image_sizes: Sequence[tuple[int, int]],
         map_size: tuple[int, int],
     ) -> torch.Tensor:
+        """
+        Args:
+            feature_map: (N, channels, h, w) of the student.
+            boxes: (R_n, 4) of each image, in pixels of the student's view.
+            image_sizes: height and width of each of these views.
+            map_size: height and width of the teacher's map, for Psi.
+
+        Returns:
+            (M, channels of the teacher, P, P), the regions of all images in order.
+        """
         feature_map = self.adapter(feature_map)
         if self.resize_to_teacher:
             feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
@@ -135,6 +145,7 @@ class RoIDistiller(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
+        """From ``KD`` and the teacher's configuration; InputError where the two networks do not fit together."""
         teacher_cfg = load_teacher_config(cfg)
         shapes = teacher_shapes(teacher_cfg), student.backbone.output_shape()
         pairs = parse_layer_pairs(cfg)

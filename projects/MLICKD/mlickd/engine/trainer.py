@@ -149,6 +149,7 @@ class SaveStudentHook(HookBase):
         self.output_dir = output_dir
 
     def after_train(self) -> None:
+        """Write ``student.pth``, unless training has ended before its last iteration."""
         # Also called when training stops early; only a finished student is one for use.
         if self.trainer.iter < self.trainer.max_iter:
             return

@@ -118,6 +118,7 @@ class WSDDNHeads(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """From ``MODEL.ROI_HEADS``, ``ROI_BOX_HEAD`` and ``WSDDN``; InputError where the feature map is not one."""
         if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) != 1 or cfg.MODEL.ROI_HEADS.IN_FEATURES[0] not in input_shape:
             raise InputError(
                 f"MODEL.ROI_HEADS.IN_FEATURES {list(cfg.MODEL.ROI_HEADS.IN_FEATURES)} must name one feature map of "
