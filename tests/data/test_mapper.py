@@ -82,6 +82,13 @@ def test_views_of_other_channel_orders_are_swapped(tmp_path: Path) -> None:
     assert sample["image"][2].float().mean() == 200 and sample["teacher_image"][0].float().mean() == 200
 
 
+def test_a_record_without_sizes_gets_those_of_the_image(tmp_path: Path) -> None:
+    record = write_image(tmp_path, 60, 50, (5, 6, 30, 40))
+    del record["height"], record["width"]
+    sample = MultiLabelMapper()(record, 48)
+    assert (sample["height"], sample["width"]) == (50, 60) and "height" not in record
+
+
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"not an image")

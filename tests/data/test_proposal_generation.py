@@ -62,6 +62,13 @@ def test_store_holds_what_one_image_gives(records: list[dict], tmp_path: Path) -
     assert [entry.name for entry in path.parent.iterdir()] == ["p"]
 
 
+def test_records_may_have_no_sizes(records: list[dict], tmp_path: Path) -> None:
+    sizeless = [{"file_name": record["file_name"], "image_id": record["image_id"]} for record in records[:2]]
+    store = ProposalStore.open(generate_proposals(sizeless, "edge_boxes", QUICK, tmp_path / "p", workers=0))
+    store.check(sizeless)
+    store.check(records[:2])
+
+
 @pytest.mark.parametrize("method", ["edge_boxes", "selective_search"])
 def test_same_bytes_for_any_number_of_workers(method: str, records: list[dict], tmp_path: Path) -> None:
     paths = [

@@ -223,6 +223,19 @@ def test_check_names_the_bad_box(tmp_path: Path, box: list[float], problem: str)
         store.check(RECORDS)
 
 
+@pytest.mark.parametrize(
+    ("box", "problem"),
+    [([0, 0, np.inf, 10], "is not finite"), ([-1, 0, 5, 10], "is not inside"), ([0, 0, 999, 5], None)],
+)
+def test_check_of_an_image_of_unknown_size(tmp_path: Path, box: list[float], problem: str | None) -> None:
+    store = ProposalStore.open(write(tmp_path / "p", a=np.array([box], dtype=np.float32)))
+    if problem is None:
+        store.check([{"image_id": "a.jpg"}])
+    else:
+        with pytest.raises(InputError, match=rf"p: image a.jpg: box 0 \[.*\] {problem}"):
+            store.check([{"image_id": "a.jpg"}])
+
+
 def test_check_names_the_image(tmp_path: Path) -> None:
     items = [("a.jpg", BOXES, SCORES), ("b.jpg", BOXES[:0], SCORES[:0]), ("c.jpg", BOXES, SCORES * np.nan)]
     write_store(tmp_path / "p", items, "m", {}, "d")

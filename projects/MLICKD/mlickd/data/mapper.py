@@ -58,7 +58,8 @@ class MultiLabelMapper:
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8 and ``view`` (size, mirror);
             with ``proposals`` (Instances with ``proposal_boxes`` and ``objectness``) where a store is given; with
-            ``teacher_image`` and ``teacher_proposals`` where a teacher's size is.
+            ``teacher_image`` and ``teacher_proposals`` where a teacher's size is. ``height`` and ``width`` are those
+            of the image where the record has none.
 
         Raises:
             InputError: the image cannot be read.
@@ -68,6 +69,9 @@ class MultiLabelMapper:
         except (OSError, ValueError) as error:
             raise InputError(f"{record['file_name']}: cannot be read as an image ({error}); replace it") from error
         sample = {key: value for key, value in record.items() if key != "annotations"}
+        # Not every data set knows the sizes of its images, and detections are scaled back to them.
+        sample.setdefault("height", image.shape[0])
+        sample.setdefault("width", image.shape[1])
         sample["view"] = (size, mirror)
         views = [("", size, self.image_format)]
         if self.teacher_size is not None:

@@ -41,7 +41,7 @@ def generate_proposals(
     that a later call goes on from there. The file's bytes depend on neither the number of workers nor interruptions.
 
     Args:
-        records: with ``file_name``, ``image_id``, ``height`` and ``width`` in pixels.
+        records: with ``file_name``, ``image_id`` and, where they are known, ``height`` and ``width`` in pixels.
         method: name in `PROPOSAL_METHODS`.
         parameters: those that differ from the method's defaults.
         path: of the store; one that was made otherwise is replaced.
@@ -103,7 +103,7 @@ def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
             length = os.stat(record["file_name"]).st_size
         except OSError as error:
             raise InputError(f"{record['file_name']}: image file not found; put it there") from error
-        images[image_id] = record["width"], record["height"], length
+        images[image_id] = record.get("width"), record.get("height"), length
     return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
 
 
@@ -133,9 +133,10 @@ def _read_image(record: Mapping[str, Any]) -> np.ndarray:
         image = detection_utils.read_image(path, "BGR")
     except Exception as error:  # decoders fail in many ways on damaged data
         raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
-    if image.shape[:2] != (record["height"], record["width"]):
+    height, width = image.shape[:2]
+    if (record.get("height", height), record.get("width", width)) != (height, width):
         raise InputError(
-            f"{path}: the image is {image.shape[1]}x{image.shape[0]} pixels, its record says "
+            f"{path}: the image is {width}x{height} pixels, its record says "
             f"{record['width']}x{record['height']}; correct the record"
         )
     return image

@@ -39,6 +39,7 @@ _VERSION = 1
 _PREFIX = struct.Struct("<8sQQ")
 _COUNTS = ("num_images", "num_boxes", "num_id_bytes")
 _REMEDY = "make it again with tools/generate_proposals.py"
+_MAX_SIDE = np.finfo(np.float32).max
 _CHECKED_AT_ONCE = 4096
 
 
@@ -113,7 +114,7 @@ class ProposalStore:
         """Check that every record has proposals, all of them boxes inside its image.
 
         Args:
-            records: with ``image_id``, ``height`` and ``width``.
+            records: with ``image_id`` and, where they are known, ``height`` and ``width``.
 
         Raises:
             InputError: an image is missing or has no box, or a box is not finite, inverted, of no area or outside the
@@ -125,7 +126,8 @@ class ProposalStore:
             index = self._find(record["image_id"])
             if index is None:
                 raise InputError(f"{self.path}: no proposals for image {record['image_id']}; {_REMEDY}")
-            sizes[index] = record["width"], record["height"]
+            # In an image of unknown size every finite box has room.
+            sizes[index] = record.get("width", _MAX_SIDE), record.get("height", _MAX_SIDE)
         asked = ~np.isnan(sizes[:, 0])
         counts = np.diff(self._box_offsets)
         empty = np.flatnonzero(asked & (counts == 0))

@@ -20,8 +20,9 @@ class MultiLabelDataset:
     """One split of a data set, as a loader gives it.
 
     Attributes:
-        records: Detectron2 data set dicts (`file_name`, `height`, `width`, `image_id`) with `labels`, sorted
-            contiguous class indices, and where boxes are known `annotations`, for evaluation only.
+        records: Detectron2 data set dicts (`file_name`, `image_id`) with `labels`, sorted contiguous class indices.
+            Where they are known, also `ignored_labels`; `height` and `width` in pixels, which boxes need; and
+            `annotations`, for evaluation only.
         class_names: names of the C classes.
         box_classes: sorted indices of the classes that have box annotations.
         image_root: the directory of the images.
