@@ -90,6 +90,22 @@ def test_another_root_is_another_data_set(root, monkeypatch, tmp_path_factory):
     assert "pets_train" not in catalog.available_datasets()
 
 
+def test_a_folder_of_boxes_needs_neither_classes_nor_table(root):
+    _make(root, "pets", "train")
+    (root / "birds").mkdir()
+    (root / "pets" / "images").rename(root / "birds" / "images")
+    content = {
+        "categories": [{"id": 3, "name": "owl"}],
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 4, 4]}],
+    }
+    (root / "birds" / "instances_train.json").write_text(json.dumps(content))
+    assert "birds_train" in catalog.available_datasets()
+    assert catalog.dataset_records("birds_train")[0]["labels"] == [0] and catalog.class_names("birds_train") == ["owl"]
+    with pytest.raises(InputError, match="no data set 'birds_test'; splits of this folder: train"):
+        catalog.ensure_registered("birds_test")
+
+
 @pytest.mark.parametrize("name", ["pets_trian", "pets", "", "_train", "../x_train", "scenes_val"])
 def test_unknown_names_list_what_there_is(root, name):
     _make(root, "my_pets", "train")
@@ -115,12 +131,15 @@ def test_a_near_name_is_suggested(root):
 def test_names_in_the_catalog_are_used_as_they_are(root):
     _make(root, "pets", "train")
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}
-    mine = [{"file_name": "x.jpg", "image_id": 5, "height": 9, "width": 9, "annotations": [box, box]}]
+    mine = [
+        {"file_name": "x.jpg", "image_id": 5, "height": 9, "width": 9, "annotations": [box, {**box, "difficult": 1}]}
+    ]
     DatasetCatalog.register("pets_train", lambda: mine)
     MetadataCatalog.get("pets_train").set(thing_classes=["a", "b"], evaluator_type="coco")
     record = catalog.dataset_records("pets_train")[0]
     assert record["file_name"] == "x.jpg" and record["labels"] == [1]
     assert record["annotations"][0]["bbox"] == [1, 2, 4, 6]
+    assert [annotation["difficult"] for annotation in record["annotations"]] == [0, 1]
     assert MetadataCatalog.get("pets_train").evaluator_type == "coco"
     assert MetadataCatalog.get("pets_train").box_classes == [1]
     assert "labels" not in mine[0] and mine[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS

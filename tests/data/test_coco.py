@@ -8,8 +8,8 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from mlickd.data.catalog import class_names, dataset_records, ensure_registered
-from mlickd.data.coco import load_coco_multilabel, register_coco_multilabel
+from mlickd.data.catalog import available_datasets, class_names, dataset_records, ensure_registered
+from mlickd.data.coco import COCO_PROTOCOLS, load_coco_multilabel, register_coco_multilabel
 from mlickd.errors import InputError
 
 
@@ -76,6 +76,18 @@ def test_a_box_without_area_is_left_out_with_a_warning_but_labels(tmp_path, capl
     ("change", "message"),
     [
         (lambda c: c["images"][0].update(file_name="9.jpg"), r"photos/9\.jpg: image file not found, but .*boxes\.json"),
+        (
+            lambda c: c["images"][0].update(file_name="../photos/0.jpg"),
+            r"boxes\.json: image 100: .* is not inside .*photos/",
+        ),
+        (
+            lambda c: c["images"][0].update(file_name="/0.jpg"),
+            r"boxes\.json: image 100: file name '/0\.jpg' is not inside",
+        ),
+        (lambda c: c["images"][1].update(file_name="./0.jpg"), r"image 101: '0\.jpg' is also image 100; merge"),
+        (lambda c: c["images"][1].update(file_name=None), r"boxes\.json: image 101: 'file_name' is not a string"),
+        (lambda c: c["categories"][0].update(name="dog"), r"boxes\.json: a name occurs twice in 'categories'"),
+        (lambda c: c["categories"][0].update(id="1"), r"boxes\.json: not in COCO format"),
         (lambda c: c["images"][0].pop("width"), r"boxes\.json: image 100: 'height' and 'width'"),
         (lambda c: c["images"][0].update(id=101), r"boxes\.json: an id occurs twice in 'images'"),
         (lambda c: c["categories"][0].update(id=1), r"boxes\.json: an id occurs twice in 'categories'"),
@@ -90,12 +102,57 @@ def test_bad_input_names_the_file(tmp_path, change, message):
         load_coco_multilabel(_write(tmp_path, content), tmp_path / "photos")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_json_in_another_encoding_is_named(tmp_path, encoding):
+    content = _content()
+    content["categories"][0]["name"] = "caf\u00e9"
+    path = _write(tmp_path, content)
+    path.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
+    with pytest.raises(InputError, match=r"boxes\.json: not a readable JSON file"):
+        load_coco_multilabel(path, tmp_path / "photos")
+
+
+def test_json_cut_in_half_is_named(tmp_path):
+    path = _write(tmp_path, _content())
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"boxes\.json: not a readable JSON file"):
+        load_coco_multilabel(path, tmp_path / "photos")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
+    path = _write(tmp_path, _content())
+    expected = load_coco_multilabel(path, tmp_path / "photos")
+    path.write_bytes(("\ufeff" + json.dumps(_content(), indent=1).replace("\n", "\r\n")).encode())
+    assert load_coco_multilabel(path, tmp_path / "photos") == expected
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"photos: image folder of .*boxes\.json not found"):
         load_coco_multilabel(tmp_path / "boxes.json", tmp_path / "photos")
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match=r"boxes\.json: annotation file not found"):
         load_coco_multilabel(tmp_path / "boxes.json", tmp_path / "photos")
+
+
+def test_coco_by_its_official_layout(tmp_path, monkeypatch):
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    _write(tmp_path, _content()).rename(tmp_path / "coco" / "annotations" / "instances_val2014.json")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert not any(name.startswith("coco_2014_val_multi") for name in available_datasets())
+    with pytest.raises(InputError, match=r"coco/val2014: image folder of .*instances_val2014\.json not found"):
+        ensure_registered("coco_2014_val_multilabel")
+    (tmp_path / "photos").rename(tmp_path / "coco" / "val2014")
+    names = [f"coco_2014_val_multilabel{end}" for end in COCO_PROTOCOLS]
+    assert [name for name in available_datasets() if "multilabel" in name] == sorted(names)
+    try:
+        ids = {name: [record["image_id"] for record in dataset_records(name)] for name in names}
+        assert MetadataCatalog.get(names[1]).image_root == str(tmp_path / "coco" / "val2014")
+        assert [record["labels"] for record in dataset_records(names[2])] == [[0, 2], [], []]
+    finally:
+        for name in names:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+    assert list(ids.values()) == [[100, 101, 102], [100, 101], [100, 101, 102], [100]]
 
 
 @pytest.fixture

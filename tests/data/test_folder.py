@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import logging
 from collections.abc import Callable
@@ -9,7 +10,8 @@ import pytest
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from mlickd.data.folder import folder_splits, load_folder_dataset
+from mlickd.data.folder import folder_source, folder_splits, load_folder_dataset
+from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 
 CLASSES = "dog\ncat\npotted plant\n"
@@ -94,6 +96,45 @@ def test_tables_as_other_programs_write_them(pets, table):
     assert load_folder_dataset(pets, "train") == expected
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file_name,dog,cat,potted plant\na.jpg,1,1,0\nsub/b.png,0,-1,0\n",
+        '\ufeff"file_name","potted plant","cat","dog"\r\n\r\na.jpg,0.0,1.0,1.0\r\nsub/b.png,0.0,-1.0,0.0',
+    ],
+    ids=["in the order of the classes", "another order, as pandas writes it"],
+)
+def test_a_column_for_each_class(pets, table):
+    (pets / "labels_train.csv").write_bytes(table.encode())
+    records = load_folder_dataset(pets, "train").records
+    assert [record["labels"] for record in records] == [[0, 1], []]
+    assert "ignored_labels" not in records[0] and records[1]["ignored_labels"] == [1]
+    assert label_targets(records, 3).tolist() == [[1, 1, 0], [0, -1, 0]]
+
+
+def test_without_classes_and_table_the_boxes_are_the_labels(pets):
+    assert folder_splits(pets) == ["train"]
+    (pets / "labels_train.csv").unlink()
+    # A class list says that tables are meant, and that one is missing.
+    assert folder_splits(pets) == [] and not folder_source(pets, "train").is_here()
+    (pets / "classes.txt").unlink()
+    assert folder_splits(pets) == ["train"] and folder_source(pets, "train").is_here()
+    dataset = folder_source(pets, "train").load()
+    assert dataset.class_names == ["potted plant", "unused", "cat"]
+    assert [(record["image_id"], record["labels"]) for record in dataset.records] == [(1, [2]), (2, [])]
+
+
+def test_unusual_names(pets):
+    names = ["a b.jpg", "it's.jpg", 'say "no".jpg', "K\u00f6nig/\u732b.jpg", "a,b.jpg"]
+    for name in names:
+        (pets / "images" / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6)).save(pets / "images" / name)
+    with (pets / "labels_train.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("file_name", "labels"), *((name, "cat") for name in names)])
+    (pets / "instances_train.json").unlink()
+    assert [record["image_id"] for record in load_folder_dataset(pets, "train").records] == names
+
+
 def _table(text: str) -> Callable[[Path], object]:
     return lambda pets: (pets / "labels_train.csv").write_text(text)
 
@@ -116,7 +157,7 @@ def _box(*box: float) -> Callable[[Path], object]:
 
 
 BAD_INPUTS = {
-    "no image folder": (lambda p: (p / "images").rename(p / "img"), "images: image folder not found"),
+    "no image folder": (lambda p: (p / "images").rename(p / "img"), "images: image folder of"),
     "no classes": (lambda p: (p / "classes.txt").unlink(), "classes.txt: file not found"),
     "empty classes": (_classes("\n\n"), "classes.txt: no class"),
     "class twice": (_classes("dog\ncat\ndog\n"), "classes.txt: line 3: class 'dog' is also in line 1"),
@@ -129,6 +170,26 @@ BAD_INPUTS = {
     "unknown label": (_table(LABELS + "c.jpg,cow\n"), "labels_train.csv: line 4: label 'cow' is not in"),
     "labels joined by commas": (_table("file_name,labels\na.jpg,cat,dog\n"), "labels_train.csv: line 2: 3 fields"),
     "no labels field": (_table("file_name,labels\na.jpg\n"), "labels_train.csv: line 2: 1 fields"),
+    "table cut in half": (_table(LABELS[: LABELS.index("png")]), "labels_train.csv: line 3: 1 fields where 2"),
+    "table not utf-8": (
+        lambda p: (p / "labels_train.csv").write_bytes(LABELS.encode("utf-16")),
+        "labels_train.csv: not UTF-8 text",
+    ),
+    "column of no class": (
+        _table("file_name,dog,cow,cat,potted plant\n"),
+        "labels_train.csv: line 1: column 'cow' is not a class",
+    ),
+    "class with two columns": (
+        _table("file_name,dog,cat,dog,potted plant\n"),
+        "labels_train.csv: line 1: class 'dog' has two columns",
+    ),
+    "class without a column": (_table("file_name,dog,cat\n"), "the header is 'file_name,dog,cat'; the header is"),
+    "empty cell": (
+        _table("file_name,dog,cat,potted plant\na.jpg,1,,0\n"),
+        "labels_train.csv: line 2: '' for class 'cat'; write 1 (there), 0 (not there) or -1 (unknown)",
+    ),
+    "no truth value": (_table("file_name,dog,cat,potted plant\na.jpg,yes,0,0\n"), "line 2: 'yes' for class 'dog'"),
+    "cells missing": (_table("file_name,dog,cat,potted plant\na.jpg,1\n"), "line 2: 2 fields where 4 are due"),
     "duplicate image": (_table(LABELS + "a.jpg,cat\n"), "labels_train.csv: line 4: duplicate image id 'a.jpg'"),
     "same file spelt otherwise": (_table(LABELS + "./a.jpg,\n"), "line 4: duplicate image id 'a.jpg', which is also"),
     "missing image": (_table(LABELS + "c.jpg,cat\n"), "images/c.jpg: image file not found"),
@@ -139,6 +200,14 @@ BAD_INPUTS = {
     "absolute": (_table("file_name,labels\n/etc/passwd,cat\n"), "line 2: file name '/etc/passwd' is not inside"),
     "drive": (_table("file_name,labels\nC:\\a.jpg,cat\n"), "line 2: file name 'C:\\\\a.jpg' is not inside"),
     "no file name": (_table("file_name,labels\n,cat\n"), "labels_train.csv: line 2: file name '' is not inside"),
+    "json cut in half": (
+        lambda p: (p / "instances_train.json").write_text(json.dumps(_boxes())[:200]),
+        "instances_train.json: not a readable JSON file",
+    ),
+    "json nested too deep": (
+        lambda p: (p / "instances_train.json").write_text("[" * 200000),
+        "instances_train.json: not a readable JSON file",
+    ),
     "json damaged": (lambda p: (p / "instances_train.json").write_text("{"), "instances_train.json: not a readable"),
     "json a list": (lambda p: (p / "instances_train.json").write_text("[]"), "instances_train.json: not in COCO"),
     "json without images": (_json(lambda c: c.pop("images")), "instances_train.json: not in COCO format: the key"),

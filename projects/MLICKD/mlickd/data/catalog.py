@@ -12,15 +12,16 @@ from detectron2.structures import BoxMode
 
 from ..errors import InputError
 from . import scenes
-from .coco import register_coco_multilabel
-from .folder import folder_splits, load_folder_dataset
+from .coco import coco_sources
+from .folder import folder_source, folder_splits
 from .records import MultiLabelDataset, check_records
+from .sources import DatasetSource
 
-# COCO by its official layout: split of the name to split of the files.
-_COCO = {f"coco_{year}_{split}_multilabel": f"{split}{year}" for year in (2014, 2017) for split in ("train", "val")}
+# Each gives the data sets that it knows below a root, by name, whether or not they are there.
+_FAMILIES = (coco_sources,)
 
 # What is read once is kept for the life of the process.
-_folders: dict[tuple[str, Path], MultiLabelDataset] = {}
+_loaded: dict[tuple[str, Path], MultiLabelDataset] = {}
 _registered: dict[str, tuple[Path, Callable[[], list[dict]]]] = {}
 _checked: dict[str, tuple[Callable[[], list[dict]], list[dict]]] = {}
 
@@ -33,22 +34,19 @@ def dataset_root() -> Path:
 def ensure_registered(name: str) -> None:
     """Make `name` known to `DatasetCatalog` and `MetadataCatalog`.
 
-    A name that is registered already is used as it is. Else it is `scenes_train` or `scenes_test`, drawn on first
-    use, or the folder data set `<directory>_<split>` below `dataset_root()`. The metadata has `thing_classes`,
-    `box_classes`, `image_root` and `evaluator_type`.
+    A name that is registered already is used as it is. Else it is of a known family below `dataset_root()`, or
+    `scenes_train` or `scenes_test`, drawn on first use, or the folder data set `<directory>_<split>`. The metadata has
+    `thing_classes`, `box_classes`, `image_root` and `evaluator_type`.
 
     Raises:
         InputError: there is no such data set, or something in it is wrong.
     """
     root = dataset_root()
     ours = _registered.get(name)
-    if name in _COCO and name not in DatasetCatalog:
-        coco = root / "coco"
-        register_coco_multilabel(name, coco / "annotations" / f"instances_{_COCO[name]}.json", coco / _COCO[name])
     if name in DatasetCatalog and (ours is None or DatasetCatalog[name] is not ours[1]):
         _adopt(name)
     elif name not in DatasetCatalog or ours is None or ours[0] != root:
-        _register_folder(name, root)
+        _register(name, root)
 
 
 def dataset_records(name: str) -> list[dict]:
@@ -73,11 +71,12 @@ def class_names(name: str) -> list[str]:
 
 
 def available_datasets() -> list[str]:
-    """Names that can be asked for now: scenes, folder data sets, and registered ones whose images are there."""
+    """Names that can be asked for now: scenes, known data sets and folders that are there, and registered ones."""
     root = dataset_root()
     names = {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}
-    for path in root.glob("*/labels_*.csv"):
-        names.add(f"{path.parent.name}_{path.stem.removeprefix('labels_')}")
+    names.update(name for name, source in _known(root).items() if source.is_here())
+    for directory in root.glob("*"):
+        names.update(f"{directory.name}_{split}" for split in folder_splits(directory))
     for name in DatasetCatalog.list():
         ours = _registered.get(name)
         if ours is not None and ours[0] != root and DatasetCatalog[name] is ours[1]:
@@ -90,13 +89,17 @@ def available_datasets() -> list[str]:
     return sorted(names)
 
 
-def _register_folder(name: str, root: Path) -> None:
-    if (name, root) not in _folders:
-        directory, split = _locate(name, root)
-        dataset = load_folder_dataset(directory, split)
-        check_records(dataset.records, dataset.class_names, str(directory / f"labels_{split}.csv"))
-        _folders[name, root] = dataset
-    dataset = _folders[name, root]
+def _known(root: Path) -> dict[str, DatasetSource]:
+    return {name: source for family in _FAMILIES for name, source in family(root).items()}
+
+
+def _register(name: str, root: Path) -> None:
+    source = _known(root).get(name) or _locate(name, root)
+    if (name, root) not in _loaded:
+        dataset = source.load()
+        check_records(dataset.records, dataset.class_names, str(source.files[0]))
+        _loaded[name, root] = dataset
+    dataset = _loaded[name, root]
 
     def load() -> list[dict]:
         return [dict(record) for record in dataset.records]
@@ -111,6 +114,7 @@ def _register_folder(name: str, root: Path) -> None:
         box_classes=dataset.box_classes,
         image_root=dataset.image_root,
         evaluator_type="multilabel",
+        **source.metadata,
     )
     _registered[name] = root, load
     _checked.pop(name, None)
@@ -148,6 +152,7 @@ def _complete(record: dict, name: str) -> dict:
                 "bbox_mode": BoxMode.XYXY_ABS,
                 "category_id": box["category_id"],
                 "iscrowd": box.get("iscrowd", 0),
+                "difficult": box.get("difficult", 0),
             }
             for box in record["annotations"]
         ]
@@ -158,16 +163,16 @@ def _complete(record: dict, name: str) -> dict:
     return record
 
 
-def _locate(name: str, root: Path) -> tuple[Path, str]:
-    """(directory, split) of the folder data set `<directory>_<split>`; both parts may hold underscores."""
+def _locate(name: str, root: Path) -> DatasetSource:
+    """The folder data set `<directory>_<split>`; both parts may hold underscores."""
     if name in {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}:
-        return scenes.ensure_scenes(root), name.removeprefix(f"{scenes.DIRECTORY}_")
+        return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.DIRECTORY}_"))
     cuts = [index for index, character in enumerate(name) if character == "_"]
     if os.path.basename(name) == name:
         for cut in reversed(cuts):
-            directory, split = root / name[:cut], name[cut + 1 :]
-            if (directory / f"labels_{split}.csv").is_file():
-                return directory, split
+            source = folder_source(root / name[:cut], name[cut + 1 :])
+            if source.is_here():
+                return source
         for cut in reversed(cuts):
             directory, split = root / name[:cut], name[cut + 1 :]
             if directory.is_dir() and name[:cut]:

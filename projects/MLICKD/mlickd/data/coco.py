@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import InputError
 from .coco_format import box_annotations, read_coco
+from .image_folder import ImageFolder, relative_name
 from .records import MultiLabelDataset
+from .sources import DatasetSource
+
+# What the end of a name asks for: arguments of `load_coco_multilabel`.
+COCO_PROTOCOLS = {
+    "": {},
+    "_labelled": {"keep_unlabelled": False},
+    "_no_crowd": {"crowd_labels": False},
+    "_labelled_no_crowd": {"keep_unlabelled": False, "crowd_labels": False},
+}
+
+
+def coco_sources(root: Path) -> dict[str, DatasetSource]:
+    """COCO 2014 and 2017 in `root/coco`: `coco_<year>_<split>_multilabel`, and that name with a protocol's end."""
+    sources = {}
+    for split in ("train", "val"):
+        for year in (2014, 2017):
+            json_file = root / "coco" / "annotations" / f"instances_{split}{year}.json"
+            images = root / "coco" / f"{split}{year}"
+            for end, protocol in COCO_PROTOCOLS.items():
+                load = partial(load_coco_multilabel, json_file, images, **protocol)
+                sources[f"coco_{year}_{split}_multilabel{end}"] = DatasetSource((json_file, images), load)
+    return sources
 
 
 def load_coco_multilabel(
@@ -31,20 +55,22 @@ def load_coco_multilabel(
         keep_unlabelled: whether images without any label are kept, as negatives of all classes.
 
     Raises:
-        InputError: the file is not in COCO format, a box is wrong, or an image file is missing.
+        InputError: the file is not in COCO format, a box is wrong, an image is listed twice or its file is missing.
     """
-    json_file, image_root = os.fspath(json_file), Path(image_root)
-    if not image_root.is_dir():
-        raise InputError(f"{image_root}: image folder of {json_file} not found")
+    json_file = os.fspath(json_file)
+    folder = ImageFolder(image_root, json_file)
     file = read_coco(json_file)
     indices = {category_id: index for index, category_id in enumerate(file.categories)}
+    ids: dict[str, object] = {}
     records = []
     for image_id, image in file.images.items():
-        path = image_root / image["file_name"]
-        if not path.is_file():
-            raise InputError(f"{path}: image file not found, but {json_file} lists it")
+        where = f"{json_file}: image {image_id}"
+        name = relative_name(image["file_name"], where, f"{folder.root}/")
+        path = folder.require(name)
+        if ids.setdefault(name, image_id) != image_id:
+            raise InputError(f"{where}: {name!r} is also image {ids[name]}; merge the two entries")
         if not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width")):
-            raise InputError(f"{json_file}: image {image_id}: 'height' and 'width' must be positive integers")
+            raise InputError(f"{where}: 'height' and 'width' must be positive integers")
         labels = {
             indices[annotation["category_id"]]
             for annotation in file.annotations[image_id]
@@ -54,7 +80,7 @@ def load_coco_multilabel(
             height, width = image["height"], image["width"]
             records.append(
                 {
-                    "file_name": str(path),
+                    "file_name": path,
                     "height": height,
                     "width": width,
                     "image_id": image_id,
@@ -63,7 +89,7 @@ def load_coco_multilabel(
                 }
             )
     box_classes = sorted({box["category_id"] for record in records for box in record["annotations"]})
-    return MultiLabelDataset(records, list(file.categories.values()), box_classes, str(image_root))
+    return MultiLabelDataset(records, list(file.categories.values()), box_classes, folder.root)
 
 
 def register_coco_multilabel(

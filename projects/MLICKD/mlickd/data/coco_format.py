@@ -46,16 +46,19 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
             content = json.load(file)
     except FileNotFoundError:
         raise InputError(f"{path}: annotation file not found") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable JSON file ({error})") from error
 
     try:
         categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+        in_order = dict(sorted(categories.items()))
         images = {entry["id"]: entry for entry in content["images"]}
         annotations: dict[int, list[dict]] = {image_id: [] for image_id in images}
         for name, table in (("categories", categories), ("images", images)):
             if len(table) != len(content[name]):
                 raise InputError(f"{path}: an id occurs twice in {name!r}; give every entry its own id")
+        if len(set(categories.values())) != len(categories):
+            raise InputError(f"{path}: a name occurs twice in 'categories'; give every category its own name")
         for image in images.values():
             if not isinstance(image["file_name"], str):
                 raise InputError(f"{path}: image {image['id']}: 'file_name' is not a string")
@@ -71,7 +74,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
         raise InputError(f"{path}: not in COCO format: the key {error} is missing") from error
     except (TypeError, AttributeError) as error:
         raise InputError(f"{path}: not in COCO format ({error})") from error
-    return CocoFile(path, dict(sorted(categories.items())), images, annotations)
+    return CocoFile(path, in_order, images, annotations)
 
 
 def box_annotations(

@@ -3,31 +3,49 @@
 <directory>/
   images/                  photos; sub-folders are fine
   classes.txt              one class a line
-  labels_<split>.csv       file_name,labels   (labels joined by ";", may be empty)
+  labels_<split>.csv       file_name,labels   (labels joined by ";", may be empty), or a column for each class
   instances_<split>.json   optional boxes in COCO format, for detection metrics only
+
+Without `classes.txt` and tables, the labels of an image are the categories of its boxes.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
+from .coco import load_coco_multilabel
 from .coco_format import box_annotations, read_coco
+from .image_folder import ImageFolder
+from .label_table import FOLDER_REMEDY, read_label_table
 from .records import MultiLabelDataset, image_size
+from .sources import DatasetSource
+from .text_files import read_lines
 
 logger = logging.getLogger(__name__)
 
-_HEADER = ["file_name", "labels"]
-
 
 def folder_splits(directory: str | os.PathLike[str]) -> list[str]:
-    """Names of the splits of a folder data set: those that have a `labels_<split>.csv`."""
-    paths = Path(directory).glob("labels_*.csv")
-    return sorted(path.stem.removeprefix("labels_") for path in paths)
+    """Names of the splits of a folder data set."""
+    directory = Path(directory)
+    form = "instances_*.json" if _has_boxes_alone(directory) else "labels_*.csv"
+    return sorted(path.stem.split("_", 1)[1] for path in directory.glob(form))
+
+
+def folder_source(directory: Path, split: str) -> DatasetSource:
+    """Where one split of a folder data set lies, and what reads it, whether or not it is there."""
+    if _has_boxes_alone(directory):
+        boxes = directory / f"instances_{split}.json"
+        return DatasetSource((boxes,), partial(load_coco_multilabel, boxes, directory / "images"))
+    return DatasetSource((directory / f"labels_{split}.csv",), partial(load_folder_dataset, directory, split))
+
+
+def _has_boxes_alone(directory: Path) -> bool:
+    """Whether nothing but boxes can say what is in the images."""
+    return not (directory / "classes.txt").exists() and not any(directory.glob("labels_*.csv"))
 
 
 def load_folder_dataset(directory: str | os.PathLike[str], split: str) -> MultiLabelDataset:
@@ -39,101 +57,35 @@ def load_folder_dataset(directory: str | os.PathLike[str], split: str) -> MultiL
         InputError: naming the file, and the line where there is one.
     """
     directory = Path(directory)
-    image_root = directory / "images"
-    if not image_root.is_dir():
-        raise InputError(f"{image_root}: image folder not found; put the images of this data set there")
     class_names = _read_classes(directory / "classes.txt")
     table = directory / f"labels_{split}.csv"
+    folder = ImageFolder(directory / "images", table)
     records = []
-    for file_name, (line, labels) in _read_labels(table, class_names).items():
-        path = image_root / file_name
-        if not path.is_file():
-            raise InputError(f"{path}: image file not found, but {table} lists it in line {line}")
+    for file_name, row in read_label_table(table, class_names).items():
+        path = folder.require(file_name, f" in line {row.line}")
         height, width = image_size(path)
-        records.append(
-            {
-                "file_name": str(path),
-                "height": height,
-                "width": width,
-                "image_id": file_name,
-                "labels": labels,
-            }
-        )
+        record = {"file_name": path, "height": height, "width": width, "image_id": file_name, "labels": row.labels}
+        if row.ignored_labels:
+            record["ignored_labels"] = row.ignored_labels
+        records.append(record)
     if not records:
         raise InputError(f"{table}: the split is empty; list at least one image")
     boxes = directory / f"instances_{split}.json"
     box_classes = _add_boxes(records, class_names, boxes) if boxes.exists() else []
-    return MultiLabelDataset(records, class_names, box_classes, str(image_root))
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found; see datasets/README.md for what a folder data set holds") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return MultiLabelDataset(records, class_names, box_classes, folder.root)
 
 
 def _read_classes(path: Path) -> list[str]:
     names: dict[str, int] = {}
-    for line, text in enumerate(_read_lines(path), start=1):
-        name = text.strip()
+    for line, name in read_lines(path, FOLDER_REMEDY):
         if ";" in name:
             raise InputError(f"{path}: line {line}: class {name!r} holds ';', which joins labels; rename it")
         if name in names:
             raise InputError(f"{path}: line {line}: class {name!r} is also in line {names[name]}; remove one")
-        if name:
-            names[name] = line
+        names[name] = line
     if not names:
         raise InputError(f"{path}: no class; write one class name a line")
     return list(names)
-
-
-def _read_labels(path: Path, class_names: list[str]) -> dict[str, tuple[int, list[int]]]:
-    """{file name: (line, sorted class indices)} in the order of the table."""
-    indices = {name: index for index, name in enumerate(class_names)}
-    rows: dict[str, tuple[int, list[int]]] = {}
-    table = _read_rows(path)
-    line, header = next(table, (1, []))
-    if header != _HEADER:
-        raise InputError(f"{path}: line {line}: the header is {','.join(header)!r}; it must be {','.join(_HEADER)!r}")
-    for line, cells in table:
-        where = f"{path}: line {line}"
-        if len(cells) != len(_HEADER):
-            raise InputError(f"{where}: {len(cells)} fields where 2 are due (file_name,labels); join labels with ';'")
-        file_name = _inside(cells[0], where)
-        if file_name in rows:
-            raise InputError(
-                f"{where}: duplicate image id {file_name!r}, which is also in line {rows[file_name][0]}; remove one"
-            )
-        labels = {label.strip() for label in cells[1].split(";")} - {""}
-        for label in sorted(labels - indices.keys()):
-            raise InputError(f"{where}: label {label!r} is not in {path.with_name('classes.txt')}; add or correct it")
-        rows[file_name] = line, sorted(indices[label] for label in labels)
-    return rows
-
-
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of the rows of a table that are not blank."""
-    reader = csv.reader(_read_lines(path))
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num}: not a CSV row ({error})") from error
-
-
-def _inside(file_name: str, where: str) -> str:
-    """The file name in its shortest form; refuses one that leaves the image folder."""
-    path = PurePosixPath(file_name)
-    if not path.name or path.is_absolute() or PureWindowsPath(file_name).drive or ".." in path.parts:
-        raise InputError(f"{where}: file name {file_name!r} is not inside images/; give it relative to that folder")
-    return str(path)
 
 
 def _add_boxes(records: list[dict], class_names: list[str], path: Path) -> list[int]:
