@@ -14,12 +14,13 @@ from ..errors import InputError
 from . import scenes
 from .coco import coco_sources
 from .folder import folder_source, folder_splits
+from .nus_wide import nus_wide_sources
 from .records import MultiLabelDataset, check_records
 from .sources import DatasetSource
 from .voc import voc_sources
 
 # Each gives the data sets that it knows below a root, by name, whether or not they are there.
-_FAMILIES = (coco_sources, voc_sources)
+_FAMILIES = (coco_sources, voc_sources, nus_wide_sources)
 
 # What is read once is kept for the life of the process.
 _loaded: dict[tuple[str, Path], MultiLabelDataset] = {}
