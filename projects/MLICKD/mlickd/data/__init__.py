@@ -2,6 +2,7 @@
 
 from .build import build_test_loader, build_train_loader, open_proposals
 from .catalog import available_datasets, class_names, dataset_records, ensure_registered
+from .image_folder import unlisted_images
 from .mapper import MultiLabelMapper
 from .proposal_store import ProposalStore, proposals_path, write_store
 from .sampling import TrainingBatchSampler, TrainingSamples, View
@@ -21,6 +22,7 @@ __all__ = [
     "ensure_registered",
     "open_proposals",
     "proposals_path",
+    "unlisted_images",
     "verify_images",
     "write_store",
 ]
