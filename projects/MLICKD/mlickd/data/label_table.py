@@ -11,7 +11,7 @@ training and metrics then leave out. An empty cell is refused: some mean "no" by
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from .image_folder import relative_name
 from .text_files import read_text
 
 FOLDER_REMEDY = "see datasets/README.md for what a folder data set holds"
+
+# (where, cells) to the classes that are in the image, and those that are to be ignored.
+_RowReader = Callable[[str, list[str]], tuple[set[int], set[int]]]
 
 _CELLS = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}  # with a point, as pandas may write them
 
@@ -62,8 +65,8 @@ def read_label_table(path: Path, class_names: Sequence[str]) -> dict[str, LabelR
     return rows
 
 
-def _row_reader(where: str, header: list[str], class_names: Sequence[str], classes: Path):
-    """What reads the cells behind the file name, as the header says: (where, cells) to positive and ignored classes."""
+def _row_reader(where: str, header: list[str], class_names: Sequence[str], classes: Path) -> _RowReader:
+    """What reads the cells behind the file name, as the header says."""
     indices = {name: index for index, name in enumerate(class_names)}
 
     def read_joined(where: str, cells: list[str]) -> tuple[set[int], set[int]]:
