@@ -5,8 +5,9 @@ VOC2007/, VOC2012/
   ImageSets/Main/<split>.txt    ids, one a line
   JPEGImages/<id>.jpg
 
-Labels are those of the objects in the XML files, which size and boxes need in any case. The devkit's tables of a class
-(`ImageSets/Main/cat_train.txt`: 1, -1, and 0 where every object is difficult) are derived from them.
+Labels are those of the objects in the XML files, which sizes and boxes need in any case: one file says all of an
+image. The devkit's tables of a class (`ImageSets/Main/cat_train.txt`: 1, -1, and 0 where every object is difficult) are
+not read.
 """
 
 from __future__ import annotations
