@@ -63,13 +63,15 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     teacher.MODEL.NUM_CLASSES = 20
     options = ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.BASE_LR", 0.5]
     options += ["KD.FEATURE.MAX_ITER", 7, "KD.PREDICTION.MAX_ITER", 0, "SOLVER.MAX_ITER", 9, "SOLVER.BASE_LR", 0.25]
+    options += ["KD.FEATURE.WARMUP_ITERS", 0, "KD.PREDICTION.WARMUP_ITERS", -1, "SOLVER.WARMUP_ITERS", 3]
     options += ["OUTPUT_DIR", tmp_path / "out"]
     feature = prepare("scenes/kd.yaml", *options, stage="feature")
-    assert (feature.SOLVER.BASE_LR, feature.SOLVER.MAX_ITER) == (0.5, 7)
+    assert (feature.SOLVER.BASE_LR, feature.SOLVER.MAX_ITER, feature.SOLVER.WARMUP_ITERS) == (0.5, 7, 0)
     (tmp_path / "out" / "feature").mkdir(parents=True)
     (tmp_path / "out" / "feature" / "student.pth").touch()
     prediction = prepare("scenes/kd.yaml", *options, stage="prediction")
-    assert (prediction.SOLVER.BASE_LR, prediction.SOLVER.MAX_ITER) == (0.25, 9)
+    solver = prediction.SOLVER
+    assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
 
 
 def remove_images(root: Path) -> None:

@@ -161,10 +161,11 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
     # Factor on the loss.
     cfg.KD.FEATURE.WEIGHT = 1.0
-    # Learning rate and iterations of this stage, where they differ from SOLVER.BASE_LR and SOLVER.MAX_ITER. 0: they
-    # do not.
+    # Learning rate, iterations and iterations of warm-up of this stage, where they differ from SOLVER.BASE_LR, MAX_ITER
+    # and WARMUP_ITERS. 0, 0 and -1: they do not.
     cfg.KD.FEATURE.BASE_LR = 0.0
     cfg.KD.FEATURE.MAX_ITER = 0
+    cfg.KD.FEATURE.WARMUP_ITERS = -1
 
     # Stage 2.
     cfg.KD.PREDICTION = CfgNode()
@@ -180,6 +181,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # As in stage 1.
     cfg.KD.PREDICTION.BASE_LR = 0.0
     cfg.KD.PREDICTION.MAX_ITER = 0
+    cfg.KD.PREDICTION.WARMUP_ITERS = -1
 
 
 def _add_test_config(cfg: CfgNode) -> None:

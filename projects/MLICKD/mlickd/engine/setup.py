@@ -121,6 +121,8 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     of_stage = cfg.KD[cfg.KD.STAGE.upper()]
     cfg.SOLVER.BASE_LR = of_stage.BASE_LR or cfg.SOLVER.BASE_LR
     cfg.SOLVER.MAX_ITER = of_stage.MAX_ITER or cfg.SOLVER.MAX_ITER
+    if of_stage.WARMUP_ITERS >= 0:
+        cfg.SOLVER.WARMUP_ITERS = of_stage.WARMUP_ITERS
     root = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(root, cfg.KD.STAGE)
     resumed = resume and PathManager.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
