@@ -48,17 +48,16 @@ def test_store_names_the_model_by_its_content(forest: str, tiny_scenes: Path, tm
     records = dataset_records("tiny_test")[:4]
     copy = tmp_path / "another_name.yml.gz"
     copy.write_bytes(Path(forest).read_bytes())
-    paths = [
-        generate_proposals(
-            records, "structured_edge_boxes", {**QUICK, "model": str(model)}, tmp_path / str(workers), workers
-        )
-        for model, workers in ((forest, 0), (copy, 2))
-    ]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert ProposalStore.open(paths[0]).header["parameters"]["model"] == model_digest(forest)
+
+    def generate(model: object, workers: int) -> Path:
+        parameters = {**QUICK, "model": str(model)}
+        return generate_proposals(records, "structured_edge_boxes", parameters, tmp_path / str(workers), workers)
+
+    path = generate(forest, 0)
+    assert path.read_bytes() == generate(copy, 2).read_bytes()
+    assert ProposalStore.open(path).header["parameters"]["model"] == model_digest(forest)
     other = write_forest(tmp_path / "other.yml.gz", threshold=0.1)
-    again = generate_proposals(records, "structured_edge_boxes", {**QUICK, "model": str(other)}, paths[0], workers=0)
-    assert ProposalStore.open(again).header["parameters"]["model"] == model_digest(str(other))
+    assert ProposalStore.open(generate(other, 0)).header["parameters"]["model"] == model_digest(str(other))
 
 
 def test_missing_or_damaged_model(tmp_path: Path) -> None:

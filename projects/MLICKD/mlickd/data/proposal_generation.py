@@ -23,7 +23,7 @@ from .proposal_journal import ProposalJournal
 from .proposal_methods import complete_parameters, proposals_for_image, recorded_parameters
 from .proposal_store import ProposalStore, library_versions, write_store
 
-__all__ = ["generate_proposals", "image_list_digest", "is_complete", "shard_path", "shard_records"]
+__all__ = ["generate_proposals", "image_list_digest", "is_complete", "read_bgr", "shard_path", "shard_records"]
 
 logger = logging.getLogger(__name__)
 
@@ -141,12 +141,17 @@ class _ImageProposals(Dataset):
     def __getitem__(self, index: int) -> tuple[str | int, tuple[np.ndarray, np.ndarray] | InputError]:
         record = self.records[index]
         try:
-            return record["image_id"], proposals_for_image(_read_image(record), self.method, self.parameters)
+            return record["image_id"], proposals_for_image(read_bgr(record), self.method, self.parameters)
         except InputError as error:
             return record["image_id"], error
 
 
-def _read_image(record: Mapping[str, Any]) -> np.ndarray:
+def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
+    """The image of a record, (H, W, 3) uint8 BGR.
+
+    Raises:
+        InputError: it cannot be read, or has not the size of its record.
+    """
     path = record["file_name"]
     try:
         image = detection_utils.read_image(path, "BGR")
