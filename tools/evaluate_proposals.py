@@ -23,7 +23,8 @@ example:
       --methods selective_search:mode=quality,longer_side=500
 
 Boxes marked as crowd or difficult are left out. One proposal may find several objects. Average recall is the mean of
-the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run now, in one thread; their seconds an image are without reading it.
+the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run now, in one thread; their seconds are those that the processor
+works for an image, without reading it.
 """
 
 

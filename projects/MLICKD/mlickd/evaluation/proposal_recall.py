@@ -28,7 +28,7 @@ class ProposalRecall:
         counts: K numbers of proposals, ascending.
         num_images: images with an object that counts.
         mean_proposals: proposals there are of an image.
-        seconds: to make them, of one image; None where they were made before.
+        seconds: of the processor, to make them for one image; None where they were made before.
     """
 
     overlaps: np.ndarray
@@ -56,7 +56,7 @@ class ProposalRecall:
             "objects": self.overlaps.shape[1],
             "images": self.num_images,
             "mean_proposals": self.mean_proposals,
-            "seconds_per_image": self.seconds,
+            "cpu_seconds_per_image": self.seconds,
         }
 
 
@@ -138,7 +138,7 @@ def recall_table(recalls: dict[str, ProposalRecall], table_format: str = "github
         cells = [" / ".join(f"{value:.3f}".lstrip("0") for value in row) for row in values]
         seconds = "" if recall.seconds is None else f"{recall.seconds:.2f}"
         rows.append([name, *cells, f"{recall.mean_proposals:.0f}", seconds])
-    headers = [f"best {counts}", "recall at IoU 0.5", "at IoU 0.7", "average recall", "proposals", "s an image"]
+    headers = [f"best {counts}", "recall at IoU 0.5", "at IoU 0.7", "average recall", "proposals", "CPU s an image"]
     return tabulate(rows, headers=headers, tablefmt=table_format, disable_numparse=True)
 
 
