@@ -56,7 +56,7 @@ def write_gallery_of_runs(
     folders = {"teacher": teacher, "without": without, "distilled": distilled}
     folders = {role: folder for role, folder in folders.items() if folder is not None}
     if photos:
-        records = photo_records(photos, len(class_names(dataset_name)))
+        records = photo_records(photos)
     else:
         records = choose_records(dataset_name, num_images, seed, image_ids)
     results = results_of_runs(dataset_name, folders, records, own=not photos)
@@ -97,12 +97,11 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
     return [records[index] for index in sorted(indices)]
 
 
-def photo_records(paths: Sequence[str | Path], num_classes: int) -> list[dict]:
-    """Records of photos whose labels nobody knows: no class counts as right or wrong.
+def photo_records(paths: Sequence[str | Path]) -> list[dict]:
+    """Records, without labels, of photos that belong to no data set.
 
     Args:
         paths: images, folders of images, or text files that list them.
-        num_classes: C.
 
     Raises:
         InputError: one of them is missing or holds no image, or two photos have one name.
@@ -114,7 +113,7 @@ def photo_records(paths: Sequence[str | Path], num_classes: int) -> list[dict]:
             if image_id in records:
                 other = records[image_id]["file_name"]
                 raise InputError(f"--photos: {other} and {record['file_name']} have one name; rename one of them")
-            records[image_id] = {**record, "labels": [], "ignored_labels": list(range(num_classes))}
+            records[image_id] = record
     return list(records.values())
 
 
