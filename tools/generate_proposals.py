@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import time
 from pathlib import Path
 
 from mlickd.data import ProposalStore, dataset_records, proposals_path
-from mlickd.data.proposal_generation import generate_proposals
+from mlickd.data.loose_images import loose_image_records
+from mlickd.data.proposal_generation import generate_proposals, shard_records
 from mlickd.data.proposal_methods import PROPOSAL_METHODS
+from mlickd.data.proposal_shards import merge_shards
 from mlickd.errors import InputError, run_tool
 
 EPILOG = """\
@@ -18,7 +21,16 @@ example:
   DETECTRON2_DATASETS=~/datasets python tools/generate_proposals.py --dataset animals_train animals_test \\
       --method edge_boxes
 
-A run that was stopped goes on where it was; one whose file is there already ends at once.
+  Any photos, of a folder or of a text file with one file name a line:
+  python tools/generate_proposals.py --images ~/photos --output photos.proposals
+
+  On three machines, each with all the photos:
+  python tools/generate_proposals.py --dataset animals_train --shard 1/3   (2/3 and 3/3 on the others)
+  and when the three files lie in one folder:
+  python tools/generate_proposals.py --dataset animals_train --merge 3
+
+A run that was stopped goes on where it was; one whose file is there already ends at once. The file is the same, byte by
+byte, whatever the number of processes, interruptions and shards.
 """
 
 
@@ -27,13 +39,18 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     methods = ", ".join(sorted(name for name, _ in PROPOSAL_METHODS))
-    parser.add_argument("--dataset", nargs="+", required=True, metavar="NAME", help="registered or folder data sets")
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--dataset", nargs="+", metavar="NAME", help="registered or folder data sets")
+    images.add_argument("--images", type=Path, metavar="PATH", help="folder of photos, or text file that lists them")
+    parser.add_argument(
+        "--image-root", type=Path, metavar="FOLDER", help="of the names in a list (default: the folder of the list)"
+    )
     parser.add_argument("--method", default="edge_boxes", help=f"{methods} (default: %(default)s)")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="with a single data set (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>.proposals)",
+        help="with --images or one data set (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>.proposals)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--max-proposals", type=int, metavar="N", help="kept of an image, best first (default: 500)")
@@ -45,29 +62,58 @@ def parse_arguments() -> argparse.Namespace:
         metavar=("PARAMETER", "VALUE"),
         help="another parameter of the method, such as `--set longer_side 500` or `--set mode quality`",
     )
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--shard", metavar="I/N", help="make part I of N alone, beside the output")
+    parts.add_argument("--merge", type=int, metavar="N", help="put the N parts beside the output together")
     return parser.parse_args()
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
-    if arguments.output and len(arguments.dataset) > 1:
-        raise InputError("--output: names one file; give a single --dataset with it")
-    if arguments.workers is not None and arguments.workers < 0:
-        raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
+    shard = check_arguments(arguments)
     parameters = {name: _value(text) for name, text in arguments.set}
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals
-    for name in arguments.dataset:
-        records = dataset_records(name)
+    for name in arguments.dataset or [None]:
+        records = loose_image_records(arguments.images, arguments.image_root) if name is None else dataset_records(name)
         start = time.perf_counter()
         path = arguments.output or proposals_path(name, arguments.method)
-        path = generate_proposals(records, arguments.method, parameters, path, arguments.workers)
+        made = records
+        if arguments.merge is not None:
+            path = merge_shards(records, arguments.method, parameters, path, arguments.merge)
+        else:
+            path = generate_proposals(records, arguments.method, parameters, path, arguments.workers, shard)
+            made = shard_records(records, *shard) if shard else records
         store = ProposalStore.open(path)
-        store.check(records)
+        store.check(made)
         seconds = time.perf_counter() - start
-        each = store.header["num_boxes"] / len(store)
+        each = store.header["num_boxes"] / max(len(store), 1)
         print(f"{path}: {len(store)} images, {each:.1f} proposals per image, {seconds:.1f} s", flush=True)
+
+
+def check_arguments(arguments: argparse.Namespace) -> tuple[int, int] | None:
+    """The shard, where one is asked for.
+
+    Raises:
+        InputError: options that do not go together or are out of range.
+    """
+    if arguments.output and arguments.dataset and len(arguments.dataset) > 1:
+        raise InputError("--output: names one file; give a single --dataset with it")
+    if arguments.images and not arguments.output:
+        raise InputError("--images: photos of no data set have no default place; give --output FILE")
+    if arguments.image_root and not arguments.images:
+        raise InputError("--image-root: is for the names in a list; give --images LIST with it")
+    if arguments.workers is not None and arguments.workers < 0:
+        raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
+    if arguments.merge is not None and arguments.merge < 1:
+        raise InputError(f"--merge: {arguments.merge} is below 1; give the number of shards")
+    if arguments.shard is None:
+        return None
+    numbers = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
+    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise InputError(f"--shard: {arguments.shard} is not I/N with I from 1 to N; give for instance 1/3")
+    return int(numbers[1]), int(numbers[2])
 
 
 def _value(text: str) -> object:

@@ -91,3 +91,48 @@ def test_help_has_an_example(run: Callable[..., None], capsys: pytest.CaptureFix
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert "example:" in text and "--dataset animals_train" in text
+
+
+def test_folder_list_shards_and_merge(tiny_scenes: Path, run: Callable[..., None], tmp_path: Path) -> None:
+    images = tiny_scenes / "tiny" / "images"
+    names = sorted(path.name for path in images.glob("test_*"))
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(names[:5]))
+    common = ["--method", "sliding", "--max-proposals", 30, "--workers", 0]
+    arguments = ["--images", listed, "--image-root", images, "--output", tmp_path / "parts", *common]
+    run(*arguments, "--shard", "2/2")
+    run(*arguments, "--shard", "1/2")
+    run(*arguments, "--merge", 2)
+    run(*arguments[:4], "--output", tmp_path / "whole", *common)
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert list(ProposalStore.open(tmp_path / "whole")) == names[:5]
+    run("--images", images, "--output", tmp_path / "folder", *common)
+    assert len(ProposalStore.open(tmp_path / "folder")) == 36
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "."], "--images: photos of no data set have no default place; give --output"),
+        (["--images", "nowhere", "--output", "x"], "nowhere: no such file or folder"),
+        (["--dataset", "tiny_test", "--image-root", "x"], "--image-root: is for the names in a list"),
+        (["--dataset", "tiny_test", "--shard", "0/2"], "--shard: 0/2 is not I/N"),
+        (["--dataset", "tiny_test", "--shard", "3/2"], "--shard: 3/2 is not I/N"),
+        (["--dataset", "tiny_test", "--shard", "half"], "--shard: half is not I/N"),
+        (["--dataset", "tiny_test", "--merge", "0"], "--merge: 0 is below 1"),
+        (["--dataset", "tiny_test", "--merge", "2"], "shard-1-of-2: shard 1/2 is missing"),
+        (["--dataset", "tiny_test", "--method", "structured_edge_boxes"], "give the path of a structured forest"),
+    ],
+)
+def test_bad_parts_and_places_end_in_one_line(
+    tiny_scenes: Path,
+    run: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*arguments)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last

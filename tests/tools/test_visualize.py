@@ -121,3 +121,30 @@ def test_help_has_an_example(visualize, capsys):
         visualize("--help")
     assert caught.value.code == 0
     assert "python tools/visualize.py --dataset scenes_test" in capsys.readouterr().out
+
+
+def test_photos_of_no_data_set(visualize, runs: Path, tmp_path: Path, capsys):
+    photos = tmp_path / "photos"
+    (photos / "sub").mkdir(parents=True)
+    first, second = (record["file_name"] for record in dataset_records("tiny_test")[:2])
+    (photos / "my photo.jpg").write_bytes(Path(first).read_bytes())
+    (photos / "sub" / "b.jpg").write_bytes(Path(second).read_bytes())
+    models = ["--teacher", runs / "teacher", "--without", runs / "without"]
+    visualize("--dataset", "tiny_test", *models, "--photos", photos, "--output", tmp_path / "gallery")
+    page = (tmp_path / "gallery" / "index.html").read_text()
+    assert page.count("<article") == 2 and "my photo.jpg" in page and "sub/b.jpg" in page
+    assert not any(text in page for text in ("mAP", "True labels", 'class="filters"'))
+    assert len(list((tmp_path / "gallery" / "figures").iterdir())) == 2
+    with pytest.raises(SystemExit):
+        again = [photos, photos / "my photo.jpg"]
+        visualize("--dataset", "tiny_test", *models, "--photos", *again, "--output", tmp_path / "no")
+    assert "have one name; rename one of them" in capsys.readouterr().err
+
+
+def test_proposals_that_are_missing_are_made(visualize, runs: Path, tmp_path: Path, caplog):
+    assert not proposals_path("tiny_train", "edge_boxes").exists()
+    arguments = ["--teacher", runs / "teacher", "--num-images", 2, "--output", tmp_path]
+    with caplog.at_level("INFO"):
+        visualize("--dataset", "tiny_train", *arguments)
+    assert "Proposals of edge_boxes are made now" in caplog.text
+    assert (tmp_path / "index.html").read_text().count("<article") == 2

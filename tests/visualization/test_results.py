@@ -45,6 +45,13 @@ def test_scores_of_other_classes_are_refused():
         top_predictions(np.zeros(3), NAMES, labels=[])
 
 
+def test_without_labels_nothing_is_right_or_wrong():
+    output = {"image_scores": torch.tensor([0.1, 0.8, 0.3, 0.9])}
+    result = image_result({"image_id": 1, "file_name": "a.jpg"}, NAMES, without=output, distilled=output)
+    assert result.labels is None and result.outcome is None
+    assert [prediction.correct for prediction in result.without] == [None] * 3
+
+
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12), st.integers(1, 15))
 def test_no_class_that_is_left_out_has_a_higher_score(scores: list[float], top_k: int):
     names = [str(index) for index in range(len(scores))]

@@ -4,6 +4,7 @@ from .build import build_test_loader, build_train_loader, open_proposals
 from .catalog import available_datasets, class_names, dataset_records, ensure_registered
 from .image_folder import unlisted_images
 from .mapper import MultiLabelMapper
+from .proposal_methods import propose
 from .proposal_store import ProposalStore, proposals_path, write_store
 from .sampling import TrainingBatchSampler, TrainingSamples, View
 from .verify import verify_images
@@ -21,6 +22,7 @@ __all__ = [
     "dataset_records",
     "ensure_registered",
     "open_proposals",
+    "propose",
     "proposals_path",
     "unlisted_images",
     "verify_images",

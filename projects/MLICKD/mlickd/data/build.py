@@ -15,10 +15,18 @@ from mlickd.errors import InputError
 
 from .catalog import dataset_records
 from .mapper import MultiLabelMapper
+from .proposal_maker import ProposalMaker, maker_for
 from .proposal_store import ProposalStore, proposals_path
 from .sampling import TrainingBatchSampler, TrainingSamples
 
-__all__ = ["build_test_loader", "build_test_mapper", "build_train_loader", "needs_proposals", "open_proposals"]
+__all__ = [
+    "build_inference_mapper",
+    "build_test_loader",
+    "build_test_mapper",
+    "build_train_loader",
+    "needs_proposals",
+    "open_proposals",
+]
 
 
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
@@ -52,12 +60,18 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
 
 
 def _build_mapper(cfg: CfgNode, name: str, *, training: bool, teacher_cfg: CfgNode | None = None) -> MultiLabelMapper:
-    with_proposals = needs_proposals(cfg, training=training)
+    proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=training) else None
+    return _mapper_with(cfg, proposals, teacher_cfg)
+
+
+def _mapper_with(
+    cfg: CfgNode, proposals: ProposalStore | ProposalMaker | None, teacher_cfg: CfgNode | None = None
+) -> MultiLabelMapper:
     # A live teacher sees as many proposals as it was trained on: its scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
     return MultiLabelMapper(
         image_format=cfg.INPUT.FORMAT,
-        proposals=open_proposals(cfg, name) if with_proposals else None,
+        proposals=proposals,
         top_k=selection.TOP_K,
         min_side=selection.MIN_SIDE,
         teacher_size=teacher_cfg.INPUT.SIZE_TEST if teacher_cfg else None,
@@ -68,6 +82,26 @@ def _build_mapper(cfg: CfgNode, name: str, *, training: bool, teacher_cfg: CfgNo
 def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
     """From a record of the data set ``name`` to what the model takes at inference."""
     return partial(_build_mapper(cfg, name, training=False), size=cfg.INPUT.SIZE_TEST)
+
+
+def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[dict], dict]:
+    """As `build_test_mapper`, but proposals that nobody has made yet are made on the fly.
+
+    Args:
+        cfg: of the model.
+        name: data set of the records; None for photos of no data set.
+    """
+    proposals = None
+    if needs_proposals(cfg, training=False):
+        known = name is not None and (
+            name in cfg.DATASETS.TRAIN
+            and cfg.DATASETS.PROPOSALS.TRAIN_FILES
+            or name in cfg.DATASETS.TEST
+            and cfg.DATASETS.PROPOSALS.TEST_FILES
+            or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD).exists()
+        )
+        proposals = open_proposals(cfg, name) if known else maker_for(cfg)
+    return partial(_mapper_with(cfg, proposals), size=cfg.INPUT.SIZE_TEST)
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:

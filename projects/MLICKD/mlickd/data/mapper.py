@@ -10,6 +10,7 @@ from detectron2.structures import Boxes, Instances
 
 from mlickd.errors import InputError
 
+from .proposal_maker import ProposalMaker
 from .proposal_store import ProposalStore
 
 __all__ = ["MultiLabelMapper"]
@@ -26,7 +27,7 @@ class MultiLabelMapper:
         self,
         *,
         image_format: str = "RGB",
-        proposals: ProposalStore | None = None,
+        proposals: ProposalStore | ProposalMaker | None = None,
         top_k: int = 500,
         min_side: float = 0.0,
         teacher_size: int | None = None,
@@ -35,7 +36,7 @@ class MultiLabelMapper:
         """
         Args:
             image_format: ``RGB`` or ``BGR``.
-            proposals: of the data set; without it the samples have none.
+            proposals: of the data set, or what makes them from an image; without it the samples have none.
             top_k: proposals used of an image, the best by score.
             min_side: proposals whose shorter side is below this many original pixels are left out.
             teacher_size: side of the teacher's view in pixels; without it there is none.
@@ -57,7 +58,7 @@ class MultiLabelMapper:
 
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8 and ``view`` (size, mirror);
-            with ``proposals`` (Instances with ``proposal_boxes`` and ``objectness``) where a store is given; with
+            with ``proposals`` (Instances with ``proposal_boxes`` and ``objectness``) where they are given; with
             ``teacher_image`` and ``teacher_proposals`` where a teacher's size is. ``height`` and ``width`` are those
             of the image where the record has none.
 
@@ -76,7 +77,7 @@ class MultiLabelMapper:
         views = [("", size, self.image_format)]
         if self.teacher_size is not None:
             views.append(("teacher_", self.teacher_size, self.teacher_format))
-        boxes, scores = self._proposals(record)
+        boxes, scores = self._proposals(record, image)
         for prefix, side, image_format in views:
             transform = self._transform(image.shape[:2], side, mirror)
             view = image if image_format == self.image_format else image[..., ::-1]
@@ -95,10 +96,13 @@ class MultiLabelMapper:
         resize = T.ResizeTransform(height, width, side, side)
         return T.TransformList([resize, T.HFlipTransform(side)] if mirror else [resize])
 
-    def _proposals(self, record: dict) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    def _proposals(self, record: dict, image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         if self.proposals is None:
             return None, None
-        boxes, scores = self.proposals[record["image_id"]]
+        if isinstance(self.proposals, ProposalMaker):
+            boxes, scores = self.proposals(image, self.image_format)
+        else:
+            boxes, scores = self.proposals[record["image_id"]]
         if self.min_side > 0:
             keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= self.min_side
             boxes, scores = boxes[keep], scores[keep]

@@ -20,10 +20,10 @@ from tqdm import tqdm
 from mlickd.errors import InputError
 
 from .proposal_journal import ProposalJournal
-from .proposal_methods import complete_parameters, proposals_for_image
+from .proposal_methods import complete_parameters, proposals_for_image, recorded_parameters
 from .proposal_store import ProposalStore, library_versions, write_store
 
-__all__ = ["generate_proposals", "image_list_digest"]
+__all__ = ["generate_proposals", "image_list_digest", "is_complete", "read_bgr", "shard_path", "shard_records"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,14 @@ def generate_proposals(
     parameters: Mapping[str, Any] | None,
     path: str | os.PathLike[str],
     workers: int | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> Path:
     """Make sure that ``path`` holds the proposals of these images, made with this method and these parameters.
 
     Returns at once where it does. Otherwise they are made; what is done is kept in ``<path>.partial`` until the end, so
     that a later call goes on from there. The file's bytes depend on neither the number of workers nor interruptions.
+
+    With ``shard`` only that part of the images is done, into a file beside ``path``; see `merge_shards`.
 
     Args:
         records: with ``file_name``, ``image_id`` and, where they are known, ``height`` and ``width`` in pixels.
@@ -46,21 +49,25 @@ def generate_proposals(
         parameters: those that differ from the method's defaults.
         path: of the store; one that was made otherwise is replaced.
         workers: processes; 0 makes them in this one, None takes one for each core.
+        shard: (number from 1, count) of the part to make.
 
     Returns:
-        The path.
+        The path of what was made.
 
     Raises:
         InputError: unknown method or parameter; an image that is missing, unreadable, listed twice or not of the size
             of its record; another process is making the same file.
     """
     path = Path(path)
+    complete = complete_parameters(method, parameters)
     key = {
         "method": method,
-        "parameters": complete_parameters(method, parameters),
+        "parameters": recorded_parameters(method, complete),
         "image_digest": image_list_digest(records),
     }
-    if _is_complete(path, key):
+    if shard is not None:
+        path, records, key["shard"] = shard_path(path, *shard), shard_records(records, *shard), list(shard)
+    if is_complete(path, key):
         return path
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -69,7 +76,7 @@ def generate_proposals(
         if len(remaining) < len(records):
             logger.info("%s: %d of %d images were done before", path, len(records) - len(remaining), len(records))
         results = DataLoader(
-            _ImageProposals(remaining, method, key["parameters"]),
+            _ImageProposals(remaining, method, complete),
             batch_size=None,
             num_workers=min(workers, len(remaining)),
             collate_fn=_as_it_is,
@@ -107,6 +114,18 @@ def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
 
 
+def shard_path(path: str | os.PathLike[str], number: int, count: int) -> Path:
+    """Where shard ``number``, from 1, of ``count`` of the store ``path`` is kept."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.shard-{number}-of-{count}")
+
+
+def shard_records(records: Sequence[Mapping[str, Any]], number: int, count: int) -> list[Mapping[str, Any]]:
+    """The part of the records that is in a shard, whatever their order: every ``count``-th by image id."""
+    ordered = sorted(records, key=lambda record: str(record["image_id"]))
+    return ordered[number - 1 :: count]
+
+
 class _ImageProposals(Dataset):
     """Item i is the id of image i and its boxes and scores, or the `InputError` that came instead.
 
@@ -122,12 +141,17 @@ class _ImageProposals(Dataset):
     def __getitem__(self, index: int) -> tuple[str | int, tuple[np.ndarray, np.ndarray] | InputError]:
         record = self.records[index]
         try:
-            return record["image_id"], proposals_for_image(_read_image(record), self.method, self.parameters)
+            return record["image_id"], proposals_for_image(read_bgr(record), self.method, self.parameters)
         except InputError as error:
             return record["image_id"], error
 
 
-def _read_image(record: Mapping[str, Any]) -> np.ndarray:
+def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
+    """The image of a record, (H, W, 3) uint8 BGR.
+
+    Raises:
+        InputError: it cannot be read, or has not the size of its record.
+    """
     path = record["file_name"]
     try:
         image = detection_utils.read_image(path, "BGR")
@@ -142,7 +166,8 @@ def _read_image(record: Mapping[str, Any]) -> np.ndarray:
     return image
 
 
-def _is_complete(path: Path, key: Mapping[str, Any]) -> bool:
+def is_complete(path: Path, key: Mapping[str, Any]) -> bool:
+    """Whether the store at ``path`` is whole and its header says what ``key`` says."""
     if not path.exists():
         return False
     try:
@@ -150,9 +175,9 @@ def _is_complete(path: Path, key: Mapping[str, Any]) -> bool:
     except InputError as error:
         logger.warning("%s", error)
         return False
-    if all(header.get(name) == value for name, value in key.items()):
+    changed = ", ".join(name for name, value in {"shard": None, **key}.items() if header.get(name) != value)
+    if not changed:
         return True
-    changed = ", ".join(name for name, value in key.items() if header.get(name) != value)
     logger.warning("%s: was made with another %s; making it again", path, changed)
     return False
 

@@ -17,8 +17,20 @@ from mlickd.errors import InputError
 
 from .edge_map import gradient_edges
 from .proposal_store import sort_proposals
+from .sliding_windows import sliding_windows
+from .structured_edges import model_digest, structured_edges
 
-__all__ = ["PROPOSAL_METHODS", "complete_parameters", "edge_boxes", "proposals_for_image", "selective_search"]
+__all__ = [
+    "PROPOSAL_METHODS",
+    "complete_parameters",
+    "edge_boxes",
+    "propose",
+    "proposals_for_image",
+    "recorded_parameters",
+    "selective_search",
+    "sliding",
+    "structured_edge_boxes",
+]
 
 PROPOSAL_METHODS = Registry("PROPOSAL_METHODS")
 PROPOSAL_METHODS.__doc__ = """
@@ -59,10 +71,50 @@ def edge_boxes(
     """
     if min(smoothing, neighborhood, strength) <= 0 or not 0 < alpha < 1 or not 0 < beta < 1:
         raise InputError("edge_boxes: give smoothing, neighborhood and strength > 0, alpha and beta between 0 and 1")
-    edges, orientation = gradient_edges(image, smoothing, neighborhood, strength)
-    search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=2000)
-    boxes, scores = search.getBoundingBoxes(edges, orientation)
-    return _corners(boxes), np.asarray(scores, dtype=np.float32).reshape(-1)
+    return _search_edges(*gradient_edges(image, smoothing, neighborhood, strength), alpha, beta, min_area)
+
+
+@PROPOSAL_METHODS.register()
+def structured_edge_boxes(
+    image: np.ndarray, *, model: str = "", alpha: float = 0.65, beta: float = 0.75, min_area: float = 1000.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """EdgeBoxes on the edges that it was published with, those of a structured forest. Its file comes with no package.
+
+    Args:
+        image: (H, W, 3), uint8, BGR.
+        model: path of the forest, see `structured_edges`.
+        alpha, beta, min_area: see `edge_boxes`.
+
+    Returns:
+        As `edge_boxes`.
+
+    Raises:
+        InputError: a parameter is out of range, or the model is missing or damaged.
+    """
+    if not 0 < alpha < 1 or not 0 < beta < 1:
+        raise InputError("structured_edge_boxes: give alpha and beta between 0 and 1")
+    return _search_edges(*structured_edges(image, model), alpha, beta, min_area)
+
+
+@PROPOSAL_METHODS.register()
+def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125) -> tuple[np.ndarray, np.ndarray]:
+    """Windows of many sizes and places: the baseline.
+
+    Args:
+        image: (H, W, 3), of which the size alone counts.
+        overlap, smallest: see `sliding_windows`.
+
+    Returns:
+        Boxes (R, 4), larger ones first, and scores (R,) that are all 1, because nothing tells them apart: their order
+        is kept.
+
+    Raises:
+        InputError: a parameter is out of range.
+    """
+    if not 0 <= overlap <= 0.9 or not 0.05 <= smallest <= 1:
+        raise InputError("sliding: give overlap between 0 and 0.9, and smallest between 0.05 and 1")
+    boxes = sliding_windows(*image.shape[:2], overlap, smallest)
+    return boxes, np.ones(len(boxes), dtype=np.float32)
 
 
 @PROPOSAL_METHODS.register()
@@ -90,6 +142,36 @@ def selective_search(image: np.ndarray, *, mode: str = "fast") -> tuple[np.ndarr
     ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).srand(0)
     boxes = _corners(search.process())
     return boxes, np.ones(len(boxes), dtype=np.float32)
+
+
+def propose(
+    image: np.ndarray,
+    method: str = "edge_boxes",
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    image_format: str = "BGR",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Propose regions of one photo: the same as a store has that is made with these parameters.
+
+    Args:
+        image: (H, W, 3), uint8.
+        method, parameters: see `proposals_for_image`.
+        image_format: ``BGR`` or ``RGB``.
+
+    Returns:
+        Boxes (R, 4) and scores (R,), see `proposals_for_image`.
+
+    Raises:
+        InputError: unknown method, parameter or format, or no such image.
+    """
+    if image_format not in ("BGR", "RGB"):
+        raise InputError(f"propose: image_format is {image_format!r}; give BGR or RGB")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(f"propose: the image is {image.dtype} of shape {image.shape}; give uint8 of shape (H, W, 3)")
+    if image_format == "RGB":
+        image = image[..., ::-1]
+    # OpenCV takes no array with negative strides.
+    return proposals_for_image(np.ascontiguousarray(image), method, parameters)
 
 
 def proposals_for_image(
@@ -157,6 +239,26 @@ def complete_parameters(method: str, parameters: Mapping[str, Any] | None = None
     if complete["longer_side"] < 1 or complete["max_proposals"] < 1 or not 0 <= complete["min_side"] < 1:
         raise InputError(f"{method}: give longer_side >= 1, max_proposals >= 1 and 0 <= min_side < 1")
     return complete
+
+
+def recorded_parameters(method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All parameters as a store records them: of a model file its content counts, not its path.
+
+    Raises:
+        InputError: as `complete_parameters`, or a model file is missing.
+    """
+    complete = complete_parameters(method, parameters)
+    if "model" in complete:
+        complete["model"] = model_digest(complete["model"])
+    return complete
+
+
+def _search_edges(
+    edges: np.ndarray, orientation: np.ndarray, alpha: float, beta: float, min_area: float
+) -> tuple[np.ndarray, np.ndarray]:
+    search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=2000)
+    boxes, scores = search.getBoundingBoxes(edges, orientation)
+    return _corners(boxes), np.asarray(scores, dtype=np.float32).reshape(-1)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

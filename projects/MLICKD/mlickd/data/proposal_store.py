@@ -197,6 +197,7 @@ def write_store(
     method: str,
     parameters: Mapping[str, Any],
     image_digest: str,
+    shard: tuple[int, int] | None = None,
 ) -> None:
     """Write a store. It appears under its name only when it is complete.
 
@@ -208,6 +209,7 @@ def write_store(
         method: that made the proposals.
         parameters: of the method; whatever JSON can hold.
         image_digest: of the list of images.
+        shard: (number, count) where these are but a part of the images; the digest is then that of all.
 
     Raises:
         InputError: an image comes twice.
@@ -236,6 +238,8 @@ def write_store(
             "num_boxes": num_boxes,
             "num_id_bytes": sum(map(len, ids)),
         }
+        if shard is not None:
+            header["shard"] = list(shard)
         rows = np.memmap(spool, "<f4", "r", shape=(num_boxes, 5)) if num_boxes else np.empty((0, 5), "<f4")
         _write_atomically(path, header, ids, [positions[key] for key in ids], rows)
 

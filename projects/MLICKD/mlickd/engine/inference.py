@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import torch
 import yaml
@@ -15,8 +15,7 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from mlickd.config import default_config
-from mlickd.data.build import build_test_mapper
-from mlickd.data.catalog import dataset_records
+from mlickd.data.build import build_inference_mapper
 from mlickd.errors import InputError
 from mlickd.modeling import load_checkpoint
 
@@ -56,22 +55,22 @@ def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
 
 
 def predict(
-    cfg: CfgNode, model: nn.Module, dataset_name: str, image_ids: Collection | None = None
+    cfg: CfgNode, model: nn.Module, records: Sequence[dict], dataset_name: str | None = None
 ) -> dict[object, dict]:
-    """The model's outputs for images of a data set.
+    """The model's outputs for images of a data set or any others.
 
     Args:
         cfg: of the model: input size and format, proposals.
-        dataset_name: any data set with the model's classes.
-        image_ids: of the images; None takes all of them.
+        records: with ``file_name``, ``image_id``, ``height`` and ``width``.
+        dataset_name: data set of the records, whose proposals are taken. Where they are not there, or the photos are of
+            no data set (None), proposals are made on the fly.
 
     Returns:
         Outputs by image id: ``image_scores`` (C,), and ``instances`` in original pixels from a teacher; on the CPU.
     """
-    records = [r for r in dataset_records(dataset_name) if image_ids is None or r["image_id"] in image_ids]
     loader = build_detection_test_loader(
-        dataset=records,
-        mapper=build_test_mapper(cfg, dataset_name),
+        dataset=list(records),
+        mapper=build_inference_mapper(cfg, dataset_name),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=0,
     )

@@ -136,7 +136,9 @@ def _alternative_text(result: ImageResult, class_names: Sequence[str], top_k: in
 
 
 def _filters(results: Sequence[ImageResult]) -> dict[str, tuple[str, int]]:
-    """Text and number of images of each outcome that there can be, given the students that were run."""
+    """Text and number of images of each outcome that there can be, given the students that were run and the labels."""
+    if all(result.labels is None for result in results):
+        return {}
     outcomes = {0: (), 1: ("right", "wrong"), 2: ("fixed", "broken", "both-right", "both-wrong")}
     counts = Counter(result.outcome for result in results)
     return {

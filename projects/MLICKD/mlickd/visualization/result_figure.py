@@ -48,10 +48,11 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str], *, top_k
     students = result.students
     columns = max(len(students), 1)
     width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
-    labels = _wrap(", ".join(map(one_line, result.labels)) or "none", _font(), width)
+    labels = _wrap(", ".join(map(one_line, result.labels or ())) or "none", _font(), width)
+    labels_height = 0 if result.labels is None else LINE_HEIGHT * (1 + len(labels))
     rows = max((len(found) for found in students.values()), default=0)
     predictions_height = LINE_HEIGHT + 12 + rows * ROW_HEIGHT + 14 if students else 0
-    text_height = predictions_height + LINE_HEIGHT * (1 + len(labels))
+    text_height = predictions_height + labels_height
     size = 3 * MARGIN + photo.width + width, 2 * MARGIN + max(photo.height, text_height)
     figure = Image.new("RGB", size, "white")
     figure.paste(photo, (MARGIN, MARGIN))
@@ -61,6 +62,8 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str], *, top_k
     for column, (title, found) in enumerate(students.items()):
         _draw_column(draw, left + column * (COLUMN_WIDTH + COLUMN_GAP), top, title, found)
     top += predictions_height
+    if result.labels is None:
+        return figure
     draw.text((left, top), "True labels", INK, _font(bold=True))
     for number, line in enumerate(labels, start=1):
         draw.text((left, top + number * LINE_HEIGHT), line, INK, _font())

@@ -49,14 +49,14 @@ class ImageResult:
     Attributes:
         image_id: of the record, as text.
         file_name: path of the image.
-        labels: names of its true classes.
+        labels: names of its true classes; None where nobody knows them.
         without, distilled: best predictions of the student without and with distillation, best first.
         regions: the teacher's detections, with ``pred_boxes`` in original pixels, ``scores`` and ``pred_classes``.
     """
 
     image_id: str
     file_name: str
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None
     without: tuple[Prediction, ...] | None = None
     distilled: tuple[Prediction, ...] | None = None
     regions: Instances | None = None
@@ -71,7 +71,7 @@ class ImageResult:
     def outcome(self) -> str | None:
         """``fixed`` or ``broken`` (by distillation), ``both-right`` or ``both-wrong``; with one student ``right`` or
         ``wrong``; None where that cannot be said. See :func:`ranked_right`."""
-        verdicts = [ranked_right(found, len(self.labels)) for found in self.students.values()]
+        verdicts = [ranked_right(found, len(self.labels or ())) for found in self.students.values()]
         if not verdicts or None in verdicts:
             return None
         if len(verdicts) == 1:
@@ -145,25 +145,26 @@ def image_result(
     """Bring together a record and what the models gave for its image.
 
     Args:
-        record: Detectron2 data set dict with ``image_id``, ``file_name``, ``labels`` and optionally
-            ``ignored_labels``.
+        record: Detectron2 data set dict with ``image_id``, ``file_name`` and optionally ``labels`` and
+            ``ignored_labels``. Without labels no prediction counts as right or wrong.
         class_names: C names.
         without, distilled: outputs of the students, with ``image_scores``, a (C,) tensor.
         teacher: output of the teacher, with ``instances`` in original pixels.
         top_k: predictions shown of each student.
     """
-    labels, ignored = record["labels"], record.get("ignored_labels", ())
+    labels = record.get("labels")
+    ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())
 
     def best(output: dict | None) -> tuple[Prediction, ...] | None:
         if output is None:
             return None
         scores = output["image_scores"].detach().cpu().numpy()
-        return top_predictions(scores, class_names, labels, ignored=ignored, top_k=top_k)
+        return top_predictions(scores, class_names, labels or (), ignored=ignored, top_k=top_k)
 
     return ImageResult(
         image_id=str(record["image_id"]),
         file_name=str(record["file_name"]),
-        labels=tuple(class_names[label] for label in labels),
+        labels=None if labels is None else tuple(class_names[label] for label in labels),
         without=best(without),
         distilled=best(distilled),
         regions=None if teacher is None else teacher["instances"].to("cpu"),

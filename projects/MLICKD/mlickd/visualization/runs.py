@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.loose_images import loose_image_records
 from mlickd.engine.inference import load_run, predict
 from mlickd.errors import InputError
 
@@ -15,7 +16,7 @@ from .gallery import write_gallery
 from .reports import multilabel_results, multilabel_results_path
 from .results import STUDENTS, ImageResult, image_result
 
-__all__ = ["choose_records", "results_of_runs", "write_gallery_of_runs"]
+__all__ = ["choose_records", "photo_records", "results_of_runs", "write_gallery_of_runs"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ def write_gallery_of_runs(
     num_images: int = 24,
     seed: int = 0,
     image_ids: Sequence[str] = (),
+    photos: Sequence[str | Path] = (),
 ) -> Path:
-    """Run the models on some images of a data set and write their gallery, see :func:`write_gallery`.
+    """Run the models on some images of a data set, or on other photos, and write their gallery: :func:`write_gallery`.
 
     The mAP in its header is that of the whole data set, where evaluation has left it in the folder of the run.
 
@@ -42,6 +44,7 @@ def write_gallery_of_runs(
         output_dir: of the gallery.
         teacher, without, distilled: folders of runs, each the ``OUTPUT_DIR`` of its training; at least one.
         num_images, seed, image_ids: see :func:`choose_records`.
+        photos: instead of images of the data set, which then gives its classes alone; see :func:`photo_records`.
 
     Returns:
         Path of ``index.html``.
@@ -52,17 +55,21 @@ def write_gallery_of_runs(
     """
     folders = {"teacher": teacher, "without": without, "distilled": distilled}
     folders = {role: folder for role, folder in folders.items() if folder is not None}
-    results = results_of_runs(dataset_name, folders, choose_records(dataset_name, num_images, seed, image_ids))
+    if photos:
+        records = photo_records(photos)
+    else:
+        records = choose_records(dataset_name, num_images, seed, image_ids)
+    results = results_of_runs(dataset_name, folders, records, own=not photos)
     means = {}
     for role, title in TITLES.items():
         report = multilabel_results_path(folders[role], dataset_name) if role in folders else None
-        if report is not None and report.is_file():
+        if report is not None and report.is_file() and not photos:
             means[title] = multilabel_results(report)["metrics"]["mAP"]
     return write_gallery(
         results,
         class_names(dataset_name),
         output_dir,
-        title=f"Predictions on {dataset_name}",
+        title="Predictions" if photos else f"Predictions on {dataset_name}",
         mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
     )
 
@@ -90,13 +97,36 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
     return [records[index] for index in sorted(indices)]
 
 
-def results_of_runs(dataset_name: str, folders: dict[str, str | Path], records: Sequence[dict]) -> list[ImageResult]:
+def photo_records(paths: Sequence[str | Path]) -> list[dict]:
+    """Records, without labels, of photos that belong to no data set.
+
+    Args:
+        paths: images, folders of images, or text files that list them.
+
+    Raises:
+        InputError: one of them is missing or holds no image, or two photos have one name.
+    """
+    records: dict[str, dict] = {}
+    for path in paths:
+        for record in loose_image_records(path):
+            image_id = record["image_id"]
+            if image_id in records:
+                other = records[image_id]["file_name"]
+                raise InputError(f"--photos: {other} and {record['file_name']} have one name; rename one of them")
+            records[image_id] = record
+    return list(records.values())
+
+
+def results_of_runs(
+    dataset_name: str, folders: dict[str, str | Path], records: Sequence[dict], *, own: bool = True
+) -> list[ImageResult]:
     """Run the models on the images of ``records``.
 
     Args:
         dataset_name: of the records.
         folders: of the runs, by role: ``teacher``, ``without``, ``distilled``.
-        records: of the data set.
+        records: of the data set, or of other photos.
+        own: whether they are of the data set, so that its proposals are theirs.
 
     Raises:
         InputError: as :func:`write_gallery_of_runs`.
@@ -104,7 +134,6 @@ def results_of_runs(dataset_name: str, folders: dict[str, str | Path], records: 
     if not folders:
         raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
     names = class_names(dataset_name)
-    image_ids = [record["image_id"] for record in records]
     outputs = {}
     for role, folder in folders.items():
         cfg, model = load_run(str(folder))
@@ -118,7 +147,7 @@ def results_of_runs(dataset_name: str, folders: dict[str, str | Path], records: 
                 f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"
             )
         logger.info("%s: %d images", TITLES[role], len(records))
-        outputs[role] = predict(cfg, model, dataset_name, image_ids)
+        outputs[role] = predict(cfg, model, records, dataset_name if own else None)
     return [
         image_result(record, names, **{role: found[record["image_id"]] for role, found in outputs.items()})
         for record in records

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from detectron2.structures import BoxMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlickd.errors import InputError
+from mlickd.evaluation.proposal_recall import (
+    IOU_THRESHOLDS,
+    best_overlaps,
+    measure_recall,
+    proposal_recall,
+    recall_table,
+)
+
+corners = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 15), st.integers(1, 15))
+boxes = st.lists(corners, max_size=8).map(
+    lambda found: np.array([[x, y, x + w, y + h] for x, y, w, h in found], dtype=np.float32).reshape(-1, 4)
+)
+COUNTS = (0, 1, 2, 5, 100)
+
+
+def slow_iou(a, b):
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    common = max(width, 0) * max(height, 0)
+    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
+
+
+@given(st.lists(st.tuples(boxes, boxes), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=40)
+def test_against_loops(images):
+    objects = [(proposals, thing) for proposals, things in images for thing in things]
+    overlaps = np.concatenate([best_overlaps(proposals, things, COUNTS) for proposals, things in images], axis=1)
+    assert overlaps.shape == (len(COUNTS), len(objects))
+    thresholds = [0.5, 0.7, 1.0]
+    got = proposal_recall(overlaps, thresholds)
+    for k, count in enumerate(COUNTS):
+        for t, threshold in enumerate(thresholds):
+            found = [any(slow_iou(box, thing) >= threshold for box in box_list[:count]) for box_list, thing in objects]
+            assert got[k, t] == pytest.approx(np.mean(found) if found else np.nan, nan_ok=True)
+
+
+@given(boxes, boxes.filter(len))
+@settings(deadline=None, max_examples=40)
+def test_more_proposals_find_no_less_and_a_higher_iou_no_more(proposals, things):
+    recall = proposal_recall(best_overlaps(proposals, things, COUNTS), IOU_THRESHOLDS)
+    assert (np.diff(recall, axis=0) >= 0).all() and (np.diff(recall, axis=1) <= 0).all()
+    assert (recall[0] == 0).all() and (recall >= 0).all() and (recall <= 1).all()
+
+
+@given(boxes, boxes.filter(len))
+@settings(deadline=None, max_examples=20)
+def test_perfect_proposals_find_all(others, things):
+    overlaps = best_overlaps(np.concatenate((things, others)), things, (len(things),))
+    assert (proposal_recall(overlaps, [0.5, 1.0]) == 1).all()
+
+
+def annotation(box, mode=BoxMode.XYXY_ABS, **flags):
+    return {"bbox": box, "bbox_mode": mode, "category_id": 0} | flags
+
+
+def test_objects_that_count():
+    records = [
+        {
+            "image_id": "a",
+            "annotations": [
+                annotation([0, 0, 10, 10], BoxMode.XYWH_ABS),
+                annotation([50, 50, 60, 60], iscrowd=1),
+                annotation([70, 70, 80, 80], difficult=1),
+            ],
+        },
+        {"image_id": "b", "annotations": [annotation([0, 0, 4, 4])]},
+        {"image_id": "c", "annotations": [annotation([0, 0, 4, 4], iscrowd=1)]},
+        {"image_id": "d"},
+    ]
+    asked = []
+
+    def proposals(record):
+        asked.append(record["image_id"])
+        return np.array([[9, 9, 10, 10], [0, 0, 10, 6]], dtype=np.float32)
+
+    recall = measure_recall(records, proposals, (2, 1, 2), "here")
+    assert asked == ["a", "b"] and recall.num_images == 2 and recall.counts == (1, 2)
+    np.testing.assert_allclose(recall.overlaps, [[0.01, 0], [0.6, 16 / 60]], atol=1e-7)
+    np.testing.assert_array_equal(recall.recall(0.5), [0, 0.5])
+    np.testing.assert_allclose(recall.average_recall(), [0, 0.5 * 3 / 10])
+    assert recall.summary()["proposals"]["2"] == {"recall@0.5": 0.5, "recall@0.7": 0.0, "AR": pytest.approx(0.15)}
+    assert "| ours" in recall_table({"ours": recall}) and ".000 / .500" in recall_table({"ours": recall})
+
+
+def test_without_objects():
+    with pytest.raises(InputError, match="here: no image has a box"):
+        measure_recall([{"image_id": "a"}], lambda record: np.zeros((0, 4)), (1,), "here")
+    assert np.isnan(proposal_recall(np.zeros((2, 0)), [0.5])).all()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlickd.data import dataset_records, write_store
+from mlickd.data.proposal_generation import generate_proposals
+from mlickd.errors import run_tool
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "evaluate_proposals.py"
+
+
+@pytest.fixture
+def run(tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The tool, called with these arguments."""
+    specification = importlib.util.spec_from_file_location("evaluate_proposals", SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+
+    def call(*arguments: object) -> None:
+        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
+        run_tool(module.main)
+
+    return call
+
+
+def test_stores_and_methods_side_by_side(run, tmp_path: Path, capsys) -> None:
+    records = dataset_records("tiny_test")
+    boxes = {record["image_id"]: np.array([a["bbox"] for a in record["annotations"]]) for record in records}
+    items = [(image_id, things, np.ones(len(things))) for image_id, things in boxes.items()]
+    write_store(tmp_path / "perfect.proposals", items, "truth", {}, "")
+    generate_proposals(records, "edge_boxes", {"longer_side": 100}, tmp_path / "made.proposals", workers=0)
+    run(
+        *("--dataset", "tiny_test", "--counts", 50, 5, "--every", 2, "--num-images", 4),
+        *("--proposals", tmp_path / "perfect.proposals", tmp_path / "made.proposals"),
+        *("--methods", "edge_boxes:longer_side=100", "sliding", "selective_search:mode=single,longer_side=100"),
+        *("--png", tmp_path / "new" / "r.png", "--json", tmp_path / "new" / "r.json"),
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("tiny_test: ") and lines[0].endswith("objects in 4 images")
+    names = ["perfect", "made", "edge_boxes (longer_side=100)", "sliding"]
+    names.append("selective_search (mode=single,longer_side=100)")
+    assert [line.split("|")[1].strip() for line in lines[4:]] == names
+    assert "best 5 / 50" in lines[2]
+    with Image.open(tmp_path / "new" / "r.png") as picture:
+        assert picture.width > 1000
+    content = json.loads((tmp_path / "new" / "r.json").read_text())
+    results = content["results"]
+    assert content["every"] == 2 and list(results) == names
+    assert results["perfect"]["proposals"]["50"] == {"recall@0.5": 1, "recall@0.7": 1, "AR": 1}
+    assert results["perfect"]["cpu_seconds_per_image"] is None and results["sliding"]["cpu_seconds_per_image"] > 0
+    # What is made now is what the store holds.
+    assert results["made"]["proposals"] == results["edge_boxes (longer_side=100)"]["proposals"]
+    assert results["made"]["proposals"]["50"]["recall@0.5"] > 0.1
+    assert results["sliding"]["mean_proposals"] == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to evaluate"),
+        (["--methods", "edges"], "unknown proposal method edges"),
+        (["--methods", "sliding:overlap"], "'overlap' is not PARAMETER=VALUE"),
+        (["--methods", "sliding:depth=3"], "unknown parameter depth"),
+        (["--methods", "sliding", "sliding"], "sliding: given twice"),
+        (["--methods", "sliding", "--every", "0"], "--every: 0 is below 1"),
+        (["--methods", "sliding", "--counts", "0", "5"], "--counts: 0 is below 1"),
+        (["--proposals", "none.proposals"], "none.proposals: cannot be opened"),
+        (["--proposals", "part.proposals"], "no proposals for image"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, capsys, arguments, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_store(tmp_path / "part.proposals", [], "m", {}, "")
+    with pytest.raises(SystemExit) as end:
+        run("--dataset", "tiny_test", *arguments)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+
+
+def test_help_has_an_example(run, capsys) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("--help")
+    assert end.value.code == 0
+    assert "python tools/evaluate_proposals.py --dataset animals_test" in capsys.readouterr().out
