@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -14,6 +17,7 @@ from ..errors import InputError
 from . import scenes
 from .coco import register_coco_multilabel
 from .folder import folder_splits, load_folder_dataset
+from .packed_records import PackedRecords
 from .records import MultiLabelDataset, check_records
 
 # COCO by its official layout: split of the name to split of the files.
@@ -22,7 +26,11 @@ _COCO = {f"coco_{year}_{split}_multilabel": f"{split}{year}" for year in (2014, 
 # What is read once is kept for the life of the process.
 _folders: dict[tuple[str, Path], MultiLabelDataset] = {}
 _registered: dict[str, tuple[Path, Callable[[], list[dict]]]] = {}
-_checked: dict[str, tuple[Callable[[], list[dict]], list[dict]]] = {}
+_checked: dict[str, tuple[Callable[[], list[dict]], PackedRecords]] = {}
+
+
+class UnknownDatasetError(InputError):
+    """There is no data set of this name."""
 
 
 def dataset_root() -> Path:
@@ -51,15 +59,18 @@ def ensure_registered(name: str) -> None:
         _register_folder(name, root)
 
 
-def dataset_records(name: str) -> list[dict]:
+def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
     """The checked records of a data set: new dicts at every call, read from disk once.
+
+    Args:
+        name: of the data set.
+        boxes: whether they have their `annotations`; without, this is quick and takes little memory.
 
     Raises:
         InputError: as `ensure_registered`.
     """
     ensure_registered(name)
-    records = _checked[name][1] if name in _checked else DatasetCatalog.get(name)
-    return [dict(record) for record in records]
+    return _checked[name][1].unpack(boxes=boxes)
 
 
 def class_names(name: str) -> list[str]:
@@ -93,13 +104,14 @@ def available_datasets() -> list[str]:
 def _register_folder(name: str, root: Path) -> None:
     if (name, root) not in _folders:
         directory, split = _locate(name, root)
-        dataset = load_folder_dataset(directory, split)
+        with _collection_paused():
+            dataset = load_folder_dataset(directory, split)
         check_records(dataset.records, dataset.class_names, str(directory / f"labels_{split}.csv"))
-        _folders[name, root] = dataset
+        _folders[name, root] = replace(dataset, records=PackedRecords(dataset.records))
     dataset = _folders[name, root]
 
     def load() -> list[dict]:
-        return [dict(record) for record in dataset.records]
+        return dataset.records.unpack()
 
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
@@ -113,7 +125,7 @@ def _register_folder(name: str, root: Path) -> None:
         evaluator_type="multilabel",
     )
     _registered[name] = root, load
-    _checked.pop(name, None)
+    _checked[name] = load, dataset.records
 
 
 def _adopt(name: str) -> None:
@@ -122,7 +134,8 @@ def _adopt(name: str) -> None:
     if name in _checked and _checked[name][0] is loader:
         return
     try:
-        records = [_complete(record, name) for record in DatasetCatalog.get(name)]
+        with _collection_paused():
+            records = [_complete(record, name) for record in DatasetCatalog.get(name)]
     except OSError as error:
         raise InputError(f"data set {name!r}: cannot be read ({error})") from error
     metadata = MetadataCatalog.get(name)
@@ -135,7 +148,19 @@ def _adopt(name: str) -> None:
         metadata.set(box_classes=sorted(set(boxes)))
     if metadata.get("evaluator_type") is None:
         metadata.set(evaluator_type="multilabel")
-    _checked[name] = loader, records
+    _checked[name] = loader, PackedRecords(records)
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Without Python's garbage collector, which looks again and again at the million objects of a large data set."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _complete(record: dict, name: str) -> dict:
@@ -172,18 +197,18 @@ def _locate(name: str, root: Path) -> tuple[Path, str]:
             directory, split = root / name[:cut], name[cut + 1 :]
             if directory.is_dir() and name[:cut]:
                 splits = ", ".join(folder_splits(directory)) or "none"
-                raise InputError(
+                raise UnknownDatasetError(
                     f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; "
                     f"splits of this folder: {splits}"
                 )
     raise _unknown(name, root)
 
 
-def _unknown(name: str, root: Path) -> InputError:
+def _unknown(name: str, root: Path) -> UnknownDatasetError:
     available = available_datasets()
     close = difflib.get_close_matches(name, available, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return InputError(
+    return UnknownDatasetError(
         f"unknown data set {name!r}{hint}; available in {root}: {', '.join(available)}; to make one, put images/, "
         "classes.txt and labels_<split>.csv into a directory there and call it <directory>_<split>, "
         "or set DETECTRON2_DATASETS to where yours are"

@@ -40,8 +40,8 @@ def load_coco_multilabel(
     indices = {category_id: index for index, category_id in enumerate(file.categories)}
     records = []
     for image_id, image in file.images.items():
-        path = image_root / image["file_name"]
-        if not path.is_file():
+        path = os.path.join(image_root, image["file_name"])
+        if not os.path.isfile(path):
             raise InputError(f"{path}: image file not found, but {json_file} lists it")
         if not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width")):
             raise InputError(f"{json_file}: image {image_id}: 'height' and 'width' must be positive integers")
@@ -54,7 +54,7 @@ def load_coco_multilabel(
             height, width = image["height"], image["width"]
             records.append(
                 {
-                    "file_name": str(path),
+                    "file_name": path,
                     "height": height,
                     "width": width,
                     "image_id": image_id,

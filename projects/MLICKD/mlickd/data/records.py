@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from .packed_records import PackedRecords
 from .reading import orientation
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class MultiLabelDataset:
         image_root: the directory of the images.
     """
 
-    records: list[dict]
+    records: list[dict] | PackedRecords
     class_names: list[str]
     box_classes: list[int]
     image_root: str
