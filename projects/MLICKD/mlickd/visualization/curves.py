@@ -15,7 +15,7 @@ from .reports import multilabel_results, training_metrics
 from .result_figure import BLUE, RED
 from .results import one_line
 
-__all__ = ["draw_class_differences", "draw_training_curves"]
+__all__ = ["draw_class_differences", "draw_training_curves", "plain_text", "save_figure"]
 
 # Told apart by colour-blind readers (Okabe and Ito), and by their dashes.
 STYLES = [
@@ -50,7 +50,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
     handles = []
     for number, (name, (losses, means, boundaries)) in enumerate(curves.items()):
         color, dashes = STYLES[number % len(STYLES)]
-        handles.append(Line2D([], [], color=color, linestyle=dashes, label=_plain(name)))
+        handles.append(Line2D([], [], color=color, linestyle=dashes, label=plain_text(name)))
         for (axes, _), points in zip(panels, (losses, means), strict=False):
             _draw_curve(axes, points, boundaries, color, dashes)
     for axes, title in panels:
@@ -60,7 +60,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_class_differences(without: str | Path, distilled: str | Path, path: str | Path) -> None:
@@ -96,7 +96,7 @@ def draw_class_differences(without: str | Path, distilled: str | Path, path: str
     axes.bar_label(bars, labels=[f"{value:+.1f}" for value in values], padding=4, fontsize=9)
     positives = [before["per_class"][name].get("positives") for name in names]
     texts = [
-        _plain(name) + (f" ({count})" if count is not None else "")
+        plain_text(name) + (f" ({count})" if count is not None else "")
         for name, count in zip(names, positives, strict=True)
     ]
     axes.set_yticks(range(len(names)), texts)
@@ -109,11 +109,11 @@ def draw_class_differences(without: str | Path, distilled: str | Path, path: str
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     mean_before, mean_after = before["metrics"]["mAP"], after["metrics"]["mAP"]
-    data = _plain(str(before.get("dataset", "")))
+    data = plain_text(str(before.get("dataset", "")))
     axes.set_title(
         f"{data}: mAP {mean_before:.1f} without, {mean_after:.1f} with distillation", loc="left", fontsize=11
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _join_stages(folders: Sequence[str | Path]) -> tuple[Points, Points, list[tuple[int, str]]]:
@@ -147,7 +147,7 @@ def _draw_curve(axes: Axes, points: Points, boundaries: Sequence[tuple[int, str]
     for start, name in boundaries:
         axes.axvline(start, color=color, linestyle=":", linewidth=1.2)
         axes.annotate(
-            f" stage {_plain(name)}",
+            f" stage {plain_text(name)}",
             (start, 1),
             xycoords=("data", "axes fraction"),
             verticalalignment="top",
@@ -163,12 +163,17 @@ def _with_room(values: Sequence[float]) -> tuple[float, float]:
     return low - (room if low < 0 else 0.2 * room), high + (room if high > 0 else 0.2 * room)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Text in which matplotlib finds no formula."""
     return one_line(text).replace("$", r"\$")
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format="png", facecolor="white")
