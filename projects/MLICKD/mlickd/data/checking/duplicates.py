@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -71,7 +71,7 @@ def duplicate_findings(splits: dict[str, Sequence[dict]], images: dict[str, Sequ
     """
     owners = [(name, record) for name, records in splits.items() for record in records]
     seen = [image for name in splits for image in images[name]]
-    same = {(i, j) for group in same_files(seen) for i, j in combinations(group, 2)}
+    same = {pair for group in same_files(seen) for pair in _with_first_of_each_split(group, owners)}
     found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     other_labels: dict[str, int] = defaultdict(int)
     for kind, pairs in (("same", sorted(same)), ("similar", similar_pairs(seen))):
@@ -94,6 +94,15 @@ def duplicate_findings(splits: dict[str, Sequence[dict]], images: dict[str, Sequ
                 message += f", {other_labels[name]} of them with different labels"
         findings.append(Finding(severity, name, message, examples))
     return [*findings, *_id_findings(splits)]
+
+
+def _with_first_of_each_split(group: Sequence[int], owners: Sequence[tuple[str, dict]]) -> Iterator[tuple[int, int]]:
+    """Pairs of each image of a group with the first one of each split: all pairs of a large group would be too many."""
+    first: dict[str, int] = {}
+    for index in group:
+        for earlier in first.values():
+            yield earlier, index
+        first.setdefault(owners[index][0], index)
 
 
 def _id_findings(splits: dict[str, Sequence[dict]]) -> list[Finding]:
