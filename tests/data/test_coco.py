@@ -44,6 +44,25 @@ def test_classes_are_in_category_id_order(tmp_path):
     assert dataset.box_classes == [0, 1, 2]
 
 
+OUTLINES = [[[1.5, 2, 3e1, -4.25, 5, 6]], [], [[1, 2, 3, 4], [5, 6]], {"counts": [1, 2, 3], "size": [30, 40]}, None]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("place", ["first", "last"])
+@pytest.mark.parametrize("outline", OUTLINES)
+def test_outlines_of_objects_change_nothing(tmp_path, outline, place, indent):
+    plain = load_coco_multilabel(_write(tmp_path, _content()), tmp_path / "photos")
+    content = _content()
+    content["info"] = {"description": 'a "segmentation": [[1, 2]] in a text', "segmentation": "other"}
+    content["annotations"] = [
+        {"segmentation": outline, **box} if place == "first" else {**box, "segmentation": outline}
+        for box in content["annotations"]
+    ]
+    path = _write(tmp_path, content)
+    path.write_text(json.dumps(content, indent=indent), encoding="utf-8-sig")
+    assert load_coco_multilabel(path, tmp_path / "photos") == plain
+
+
 @pytest.mark.parametrize(
     ("crowd_labels", "keep_unlabelled", "expected"),
     [

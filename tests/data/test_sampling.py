@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlickd.data import TrainingBatchSampler
+from mlickd.data import TrainingBatchSampler, TrainingSamples, View
 
 
 @settings(max_examples=50, deadline=None)
@@ -61,3 +61,24 @@ def test_seeds_differ() -> None:
 def test_a_batch_must_divide_over_the_processes() -> None:
     with pytest.raises(ValueError, match="5 images does not divide over 2"):
         TrainingBatchSampler(50, 5, (64,), seed=0, world_size=2)
+
+
+def test_samples_of_several_data_sets_come_from_their_mappers_and_have_no_boxes() -> None:
+    parts = [
+        ([{"image_id": f"{name}{i}", "labels": [i], "annotations": object()} for i in range(count)], name)
+        for name, count in (("a", 3), ("b", 1), ("c", 2))
+    ]
+    seen = []
+    samples = TrainingSamples(
+        [
+            (records, lambda record, size, mirror, name=name: seen.append((name, record, size, mirror)))
+            for records, name in parts
+        ]
+    )
+    assert len(samples) == 6
+    for index in range(6):
+        samples[View(index, 32, index % 2 == 0)]
+    expected = [(name, record) for records, name in parts for record in records]
+    for index, (name, record) in enumerate(expected):
+        given = {"image_id": record["image_id"], "labels": record["labels"]}
+        assert seen[index] == (name, given, 32, index % 2 == 0)

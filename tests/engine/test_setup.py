@@ -262,7 +262,7 @@ def test_training_never_reads_a_box(
     real_records = dataset_records("tiny_train")
     assert any(record["annotations"] for record in real_records)
 
-    def records_without_boxes(name: str) -> list[dict]:
+    def records_without_boxes(name: str, boxes: bool = True) -> list[dict]:
         return [record | {"annotations": Forbidden()} for record in real_records]
 
     monkeypatch.setattr("mlickd.data.build.dataset_records", records_without_boxes)

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlickd.errors import InputError
 from mlickd.visualization.results import (
     ImageResult,
     Prediction,
@@ -16,7 +15,6 @@ from mlickd.visualization.results import (
     image_result,
     one_line,
     ranked_right,
-    read_rgb,
     top_predictions,
 )
 
@@ -118,10 +116,3 @@ def test_format_score(score: float, text: str):
 
 def test_one_line_has_no_breaks_and_nothing_invisible():
     assert one_line("a\n b\t\x1bc\u202ed") == "a b  c d"
-
-
-def test_a_damaged_image_is_named(tmp_path):
-    path = tmp_path / "damaged.jpg"
-    path.write_bytes(b"no image")
-    with pytest.raises(InputError, match="damaged.jpg: cannot be read"):
-        read_rgb(str(path))

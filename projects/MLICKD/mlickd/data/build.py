@@ -113,7 +113,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
     """
     dataset = TrainingSamples(
         [
-            (dataset_records(name), _build_mapper(cfg, name, training=True, teacher_cfg=teacher_cfg))
+            (dataset_records(name, boxes=False), _build_mapper(cfg, name, training=True, teacher_cfg=teacher_cfg))
             for name in cfg.DATASETS.TRAIN
         ]
     )
@@ -138,7 +138,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
 def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
     """Detectron2's test loader of one data set: every image once, at ``INPUT.SIZE_TEST``."""
     return build_detection_test_loader(
-        dataset=dataset_records(name),
+        dataset=dataset_records(name, boxes=False),
         mapper=build_test_mapper(cfg, name),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,

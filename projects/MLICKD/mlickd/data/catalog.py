@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -15,6 +18,7 @@ from . import scenes
 from .coco import coco_sources
 from .folder import folder_source, folder_splits
 from .nus_wide import nus_wide_sources
+from .packed_records import PackedRecords
 from .records import MultiLabelDataset, check_records
 from .sources import DatasetSource
 from .voc import voc_sources
@@ -25,7 +29,11 @@ _FAMILIES = (coco_sources, voc_sources, nus_wide_sources)
 # What is read once is kept for the life of the process.
 _loaded: dict[tuple[str, Path], MultiLabelDataset] = {}
 _registered: dict[str, tuple[Path, Callable[[], list[dict]]]] = {}
-_checked: dict[str, tuple[Callable[[], list[dict]], list[dict]]] = {}
+_checked: dict[str, tuple[Callable[[], list[dict]], PackedRecords]] = {}
+
+
+class UnknownDatasetError(InputError):
+    """There is no data set of this name."""
 
 
 def dataset_root() -> Path:
@@ -51,15 +59,18 @@ def ensure_registered(name: str) -> None:
         _register(name, root)
 
 
-def dataset_records(name: str) -> list[dict]:
+def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
     """The checked records of a data set: new dicts at every call, read from disk once.
+
+    Args:
+        name: of the data set.
+        boxes: whether they have their `annotations`; without, this is quick and takes little memory.
 
     Raises:
         InputError: as `ensure_registered`.
     """
     ensure_registered(name)
-    records = _checked[name][1] if name in _checked else DatasetCatalog.get(name)
-    return [dict(record) for record in records]
+    return _checked[name][1].unpack(boxes=boxes)
 
 
 def class_names(name: str) -> list[str]:
@@ -98,13 +109,14 @@ def _known(root: Path) -> dict[str, DatasetSource]:
 def _register(name: str, root: Path) -> None:
     source = _known(root).get(name) or _locate(name, root)
     if (name, root) not in _loaded:
-        dataset = source.load()
+        with _collection_paused():
+            dataset = source.load()
         check_records(dataset.records, dataset.class_names, str(source.files[0]))
-        _loaded[name, root] = dataset
+        _loaded[name, root] = replace(dataset, records=PackedRecords(dataset.records))
     dataset = _loaded[name, root]
 
     def load() -> list[dict]:
-        return [dict(record) for record in dataset.records]
+        return dataset.records.unpack()
 
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
@@ -119,7 +131,7 @@ def _register(name: str, root: Path) -> None:
         **source.metadata,
     )
     _registered[name] = root, load
-    _checked.pop(name, None)
+    _checked[name] = load, dataset.records
 
 
 def _adopt(name: str) -> None:
@@ -128,7 +140,8 @@ def _adopt(name: str) -> None:
     if name in _checked and _checked[name][0] is loader:
         return
     try:
-        records = [_complete(record, name) for record in DatasetCatalog.get(name)]
+        with _collection_paused():
+            records = [_complete(record, name) for record in DatasetCatalog.get(name)]
     except OSError as error:
         raise InputError(f"data set {name!r}: cannot be read ({error})") from error
     metadata = MetadataCatalog.get(name)
@@ -141,7 +154,19 @@ def _adopt(name: str) -> None:
         metadata.set(box_classes=sorted(set(boxes)))
     if metadata.get("evaluator_type") is None:
         metadata.set(evaluator_type="multilabel")
-    _checked[name] = loader, records
+    _checked[name] = loader, PackedRecords(records)
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Without Python's garbage collector, which looks again and again at the million objects of a large data set."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _complete(record: dict, name: str) -> dict:
@@ -179,18 +204,18 @@ def _locate(name: str, root: Path) -> DatasetSource:
             directory, split = root / name[:cut], name[cut + 1 :]
             if directory.is_dir() and name[:cut]:
                 splits = ", ".join(folder_splits(directory)) or "none"
-                raise InputError(
+                raise UnknownDatasetError(
                     f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; "
                     f"splits of this folder: {splits}"
                 )
     raise _unknown(name, root)
 
 
-def _unknown(name: str, root: Path) -> InputError:
+def _unknown(name: str, root: Path) -> UnknownDatasetError:
     available = available_datasets()
     close = difflib.get_close_matches(name, available, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return InputError(
+    return UnknownDatasetError(
         f"unknown data set {name!r}{hint}; available in {root}: {', '.join(available)}; to make one, put images/, "
         "classes.txt and labels_<split>.csv into a directory there and call it <directory>_<split>, "
         "or set DETECTRON2_DATASETS to where yours are"

@@ -6,7 +6,9 @@ import json
 import logging
 import math
 import os
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from detectron2.structures import BoxMode
 
@@ -15,6 +17,8 @@ from ..errors import InputError
 logger = logging.getLogger(__name__)
 
 _BORDER_TOLERANCE = 1.0  # pixels: annotation tools round
+# A key, for a string that is a value has no colon behind it, and its value, a list of lists of numbers.
+_OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[[][0-9.,eE+\-\s]*\]')
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
         InputError: the file is missing, is not such JSON, repeats an id, or refers to an unknown one.
     """
     path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            content = json.load(file)
-    except FileNotFoundError:
-        raise InputError(f"{path}: annotation file not found") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({error})") from error
-
+    content = _read_json(path)
     try:
         categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         in_order = dict(sorted(categories.items()))
@@ -77,6 +74,25 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     return CocoFile(path, in_order, images, annotations)
 
 
+def _read_json(path: str) -> Any:
+    """The content without outlines of objects, which are most of the file and of the memory that it would take."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        raise InputError(f"{path}: annotation file not found") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return json.loads(_OUTLINE.sub(rb'"segmentation":[]', text))
+    except (ValueError, RecursionError):
+        pass
+    try:  # again, for the place of the mistake
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a readable JSON file ({error})") from error
+
+
 def box_annotations(
     file: CocoFile, image_id: int, indices: dict[int, int], height: int, width: int, *, allow_empty: bool
 ) -> list[dict]:
@@ -97,8 +113,7 @@ def box_annotations(
     """
     annotations = []
     for annotation in file.annotations[image_id]:
-        where = _where(file.path, annotation)
-        x0, y0, x1, y1 = _corners(where, annotation.get("bbox"), height, width)
+        x0, y0, x1, y1 = _corners(file.path, annotation, height, width)
         if x0 < x1 and y0 < y1:
             annotations.append(
                 {
@@ -109,14 +124,25 @@ def box_annotations(
                 }
             )
         elif allow_empty:
+            where = _where(file.path, annotation)
             logger.warning("%s: 'bbox' %s has no area; left out", where, annotation["bbox"])
         else:
+            where = _where(file.path, annotation)
             raise InputError(f"{where}: 'bbox' {annotation['bbox']} has no area; it is [x, y, width, height]")
     return annotations
 
 
-def _corners(where: str, box: object, height: int, width: int) -> tuple[float, float, float, float]:
+def _corners(path: str, annotation: dict, height: int, width: int) -> tuple[float, float, float, float]:
     """(x0, y0, x1, y1), clipped, of a checked COCO box."""
+    box = annotation.get("bbox")
+    try:  # Nearly every box is good, and there may be a million.
+        x0, y0, box_width, box_height = box
+        x1, y1 = x0 + box_width, y0 + box_height
+        if 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height:
+            return float(x0), float(y0), float(x1), float(y1)
+    except (TypeError, ValueError):
+        pass
+    where = _where(path, annotation)
     if not (isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)):
         raise InputError(f"{where}: 'bbox' {box} is not a list of 4 numbers")
     x, y, box_width, box_height = (float(value) for value in box)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from mlickd.errors import InputError
-
 from .proposal_maker import ProposalMaker
 from .proposal_store import ProposalStore
+from .reading import read_image
 
 __all__ = ["MultiLabelMapper"]
 
@@ -65,10 +63,7 @@ class MultiLabelMapper:
         Raises:
             InputError: the image cannot be read.
         """
-        try:
-            image = detection_utils.read_image(record["file_name"], self.image_format)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{record['file_name']}: cannot be read as an image ({error}); replace it") from error
+        image = read_image(record["file_name"], self.image_format)
         sample = {key: value for key, value in record.items() if key != "annotations"}
         # Not every data set knows the sizes of its images, and detections are scaled back to them.
         sample.setdefault("height", image.shape[0])

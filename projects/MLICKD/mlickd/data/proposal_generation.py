@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from mlickd.errors import InputError
 from .proposal_journal import ProposalJournal
 from .proposal_methods import complete_parameters, proposals_for_image, recorded_parameters
 from .proposal_store import ProposalStore, library_versions, write_store
+from .reading import read_image
 
 __all__ = ["generate_proposals", "image_list_digest", "is_complete", "read_bgr", "shard_path", "shard_records"]
 
@@ -153,10 +153,7 @@ def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
         InputError: it cannot be read, or has not the size of its record.
     """
     path = record["file_name"]
-    try:
-        image = detection_utils.read_image(path, "BGR")
-    except Exception as error:  # decoders fail in many ways on damaged data
-        raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
+    image = read_image(path, "BGR")
     height, width = image.shape[:2]
     if (record.get("height", height), record.get("width", width)) != (height, width):
         raise InputError(

@@ -122,8 +122,9 @@ class ProposalStore:
         """
         # Images of the store that no record asks for keep NaN and are not checked.
         sizes = np.full((len(self), 2), np.nan, dtype=np.float32)
+        indices = {self._id(index): index for index in range(len(self))}
         for record in records:
-            index = self._find(record["image_id"])
+            index = indices.get(_encode(record["image_id"]))
             if index is None:
                 raise InputError(f"{self.path}: no proposals for image {record['image_id']}; {_REMEDY}")
             # In an image of unknown size every finite box has room.
@@ -144,6 +145,9 @@ class ProposalStore:
             bad = np.flatnonzero(~valid & np.repeat(asked[images], counts[images]))
             if len(bad):
                 raise InputError(self._describe(int(first + bad[0]), size[bad[0]]))
+        if hasattr(mmap, "MADV_DONTNEED"):
+            # Stays in the system's cache, but no longer counts as memory of this process.
+            self._data.madvise(mmap.MADV_DONTNEED)
 
     def _describe(self, position: int, size: np.ndarray) -> str:
         index = int(np.searchsorted(self._box_offsets, position, side="right")) - 1

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ..errors import InputError
+from .packed_records import PackedRecords
+from .reading import orientation
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class MultiLabelDataset:
         image_root: the directory of the images.
     """
 
-    records: list[dict]
+    records: list[dict] | PackedRecords
     class_names: list[str]
     box_classes: list[int]
     image_root: str
@@ -62,7 +64,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) in pixels of an image as `detectron2.data.detection_utils.read_image` gives it.
+    """(height, width) in pixels of an image as `mlickd.data.reading.read_image` gives it.
 
     Reads the header alone where the format allows it, and follows the EXIF orientation.
 
@@ -81,11 +83,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def oriented_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) of an opened image after its EXIF orientation is applied."""
     width, height = image.size
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # as Detectron2: damaged EXIF counts as none
-        orientation = None
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    return (width, height) if orientation(image) in (5, 6, 7, 8) else (height, width)
 
 
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from detectron2.data import DatasetFromList
 from torch.utils.data import Dataset, Sampler
 
 from .mapper import MultiLabelMapper
+from .packed_records import without_boxes
 
 __all__ = ["TrainingBatchSampler", "TrainingSamples", "View"]
 
@@ -87,18 +89,25 @@ class TrainingBatchSampler(Sampler[list[View]]):
 
 
 class TrainingSamples(Dataset):
-    """Samples by :class:`View`, of one data set or several after each other."""
+    """Samples by :class:`View`, of one data set or several after each other.
+
+    Workers share the records: they are kept as bytes in one array, without their boxes, for the memory of Python
+    objects is copied as soon as a worker so much as looks at them.
+    """
 
     def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):
         """
         Args:
             parts: the records of each data set, and the mapper that has its proposals.
         """
-        self.items = [(record, mapper) for records, mapper in parts for record in records]
+        self._mappers = [mapper for _, mapper in parts]
+        self._ends = np.cumsum([len(records) for records, _ in parts])
+        records = (record for records, _ in parts for record in records)
+        self._records = DatasetFromList([without_boxes(record) for record in records])
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self._records)
 
     def __getitem__(self, view: View) -> dict:
-        record, mapper = self.items[view.index]
-        return mapper(record, view.size, view.mirror)
+        mapper = self._mappers[int(np.searchsorted(self._ends, view.index, side="right"))]
+        return mapper(self._records[view.index], view.size, view.mirror)

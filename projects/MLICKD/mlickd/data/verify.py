@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
 from ..errors import InputError
+from .reading import to_rgb
 from .records import oriented_size
+
+# JPEG is decoded at an eighth of its sides, but at least at this many pixels.
+_REDUCED_SIDE = 32
 
 
 def verify_images(records: Sequence[dict], num_workers: int | None = None) -> None:
@@ -31,21 +35,32 @@ def unreadable_images(records: Sequence[dict], num_workers: int | None = None) -
     """Yield (index, problem) of the records whose image cannot be used; arguments as for `verify_images`."""
     with ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
         try:
-            for index, problem in enumerate(pool.map(_problem, records)):
+            for index, problem in enumerate(pool.map(image_problem, records)):
                 if problem is not None:
                     yield index, problem
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _problem(record: dict) -> str | None:
+def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], None] | None = None) -> str | None:
+    """What is wrong with the image of a record, on one line; None where nothing is.
+
+    Args:
+        record: as for `verify_images`.
+        look: called, where the image can be decoded, with the decoded image, not turned and of a JPEG at reduced size,
+            and the (height, width) of the whole image after its EXIF orientation is applied.
+    """
     path = record["file_name"]
     try:
         with Image.open(path) as image:
             size = oriented_size(image)
-            # JPEG: read all of the file, but compute an eighth of the pixels.
-            image.draft(None, (1, 1))
+            # JPEG: read all of the file, but compute few of the pixels.
+            image.draft(None, (_REDUCED_SIDE, _REDUCED_SIDE))
             image.load()
+            if image.mode in ("I", "F"):
+                to_rgb(image)  # refuses some of them
+            if look is not None:
+                look(image, size)
     except FileNotFoundError:
         return f"{path}: image file not found"
     except Exception as error:  # decoders fail in many ways on damaged data

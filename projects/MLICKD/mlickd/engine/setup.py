@@ -154,7 +154,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
     """
     trained_on = () if eval_only else cfg.DATASETS.TRAIN
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
-        records = dataset_records(name)
+        records = dataset_records(name, boxes=False)
         if cfg.INPUT.VERIFY_IMAGES:
             verify_images(records)
         if needs_proposals(cfg, training=training):

@@ -11,11 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 from tqdm import tqdm
 
+from mlickd.data.reading import read_image
 from mlickd.errors import InputError
 
 from .regions import draw_regions, top_regions
 from .result_figure import MARKS, draw_result_figure
-from .results import ImageResult, format_score, read_rgb
+from .results import ImageResult, format_score
 
 __all__ = ["safe_file_name", "write_gallery"]
 
@@ -93,7 +94,7 @@ def safe_file_name(number: int, image_id: str) -> str:
 def _write_card(number: int, result: ImageResult, class_names: Sequence[str], output_dir: Path, top_k: int) -> dict:
     """Write the pictures of a result and give what the page says of it."""
     name = safe_file_name(number, result.image_id)
-    image = read_rgb(result.file_name)
+    image = read_image(result.file_name)
     photo = Image.fromarray(draw_regions(image, result.regions, class_names, top_k=top_k, side=PHOTO_SIDE))
     photo.save(output_dir / "photos" / f"{name}.jpg", quality=88)
     draw_result_figure(result, class_names, top_k=top_k).save(output_dir / "figures" / f"{name}.png")

@@ -9,8 +9,10 @@ from functools import cache
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
+from mlickd.data.reading import read_image
+
 from .regions import draw_regions
-from .results import ImageResult, Prediction, format_score, one_line, read_rgb
+from .results import ImageResult, Prediction, format_score, one_line
 
 __all__ = ["BLUE", "MARKS", "RED", "draw_result_figure"]
 
@@ -41,7 +43,7 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str], *, top_k
     Raises:
         InputError: the image cannot be read.
     """
-    image = read_rgb(result.file_name)
+    image = read_image(result.file_name)
     height, width = image.shape[:2]
     side = round(max(height, width) * min(PHOTO_SIZE[0] / width, PHOTO_SIZE[1] / height))
     photo = Image.fromarray(draw_regions(image, result.regions, class_names, top_k=top_k, side=side))

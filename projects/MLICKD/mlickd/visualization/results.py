@@ -7,10 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from detectron2.data import detection_utils
 from detectron2.structures import Instances
-
-from mlickd.errors import InputError
 
 __all__ = [
     "ImageResult",
@@ -19,7 +16,6 @@ __all__ = [
     "image_result",
     "one_line",
     "ranked_right",
-    "read_rgb",
     "top_predictions",
 ]
 
@@ -169,18 +165,6 @@ def image_result(
         distilled=best(distilled),
         regions=None if teacher is None else teacher["instances"].to("cpu"),
     )
-
-
-def read_rgb(path: str) -> np.ndarray:
-    """An image as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return detection_utils.read_image(path, "RGB")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
 
 
 def format_score(score: float) -> str:

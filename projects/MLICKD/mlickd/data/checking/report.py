@@ -1,0 +1,162 @@
+"""All checks of the splits of a data set, and what came out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+
+from mlickd.errors import InputError
+
+from ..catalog import UnknownDatasetError, class_names, dataset_records
+from .duplicates import duplicate_findings
+from .findings import SEVERITIES, Finding
+from .images import ImageFacts, image_findings, image_kinds, inspect_images
+from .labels import LabelStatistics, class_findings, label_statistics
+from .proposals import check_proposals
+
+__all__ = ["CheckReport", "SplitReport", "check_datasets"]
+
+_IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+
+
+@dataclass
+class SplitReport:
+    """What one data set is like.
+
+    Attributes:
+        labels: how often the classes occur.
+        num_boxes: box annotations, which are for evaluation alone.
+        image_kinds: readable images of each kind, such as ``JPEG``, ``grey`` or ``turned by EXIF``.
+        sizes: smallest, median and largest (height, width) by area, of the readable images.
+        proposals: boxes of an image (``mean``, ``min``, ``max``) for each method with a sane store.
+    """
+
+    labels: LabelStatistics
+    num_boxes: int
+    image_kinds: dict[str, int]
+    sizes: dict[str, tuple[int, int]]
+    proposals: dict[str, dict[str, Any]]
+
+    @property
+    def num_images(self) -> int:
+        return sum(self.labels.per_image.values())
+
+
+@dataclass
+class CheckReport:
+    """What the splits are like, and what was found.
+
+    Attributes:
+        splits: by name of the data set; one that could not be loaded is not there.
+        findings: errors first.
+    """
+
+    splits: dict[str, SplitReport] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def num_errors(self) -> int:
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON can hold it; classes by name."""
+        return {
+            "ok": not self.num_errors,
+            "findings": [{**asdict(finding), "examples": list(finding.examples)} for finding in self.findings],
+            "datasets": {name: _as_json(split) for name, split in self.splits.items()},
+        }
+
+
+def check_datasets(
+    names: Sequence[str], methods: Sequence[str] | None = None, num_workers: int | None = None
+) -> CheckReport:
+    """Check data sets that are the splits of one: each for itself, and against each other.
+
+    Args:
+        names: registered or folder data sets.
+        methods: of the proposals that must be there; see `check_proposals`.
+        num_workers: threads that decode images; None for one for each core.
+
+    Raises:
+        UnknownDatasetError: there is no data set of a name. Whatever is wrong inside one is a finding.
+    """
+    report = CheckReport()
+    records: dict[str, list[dict]] = {}
+    images: dict[str, list[ImageFacts]] = {}
+    for name in dict.fromkeys(names):
+        try:
+            records[name] = dataset_records(name)
+        except UnknownDatasetError:
+            raise
+        except InputError as error:
+            report.findings.append(Finding("error", name, f"cannot be loaded: {error}"))
+    for name, split in records.items():
+        images[name] = inspect_images(split, num_workers, title=name)
+        report.findings += image_findings(name, split, images[name])
+        readable = [record for record, image in zip(split, images[name], strict=True) if image.problem is None]
+        proposals, findings = check_proposals(name, readable, methods)
+        report.findings += findings
+        report.splits[name] = SplitReport(
+            label_statistics(split, class_names(name)),
+            sum(len(record.get("annotations", ())) for record in split),
+            image_kinds(images[name]),
+            _sizes(images[name]),
+            proposals,
+        )
+    if records:
+        report.findings += class_findings({name: split.labels for name, split in report.splits.items()})
+        report.findings += duplicate_findings(records, images)
+        report.findings += _unlisted_files(records)
+    report.findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return report
+
+
+def _sizes(images: Sequence[ImageFacts]) -> dict[str, tuple[int, int]]:
+    sizes = sorted(((i.height, i.width) for i in images if i.problem is None), key=lambda size: size[0] * size[1])
+    return {"smallest": sizes[0], "median": sizes[len(sizes) // 2], "largest": sizes[-1]} if sizes else {}
+
+
+def _unlisted_files(splits: dict[str, list[dict]]) -> list[Finding]:
+    """Images in the image folders that none of the data sets lists."""
+    listed = {os.path.realpath(record["file_name"]) for records in splits.values() for record in records}
+    owners: dict[str, str] = {}
+    for name in splits:
+        root = MetadataCatalog.get(name).get("image_root")
+        if root is not None:
+            owners.setdefault(os.path.realpath(root), name)
+    findings = []
+    for root, name in owners.items():
+        files = sorted(
+            os.path.join(folder, file)
+            for folder, _, files in os.walk(root)
+            for file in files
+            if Path(file).suffix.lower() in _IMAGE_SUFFIXES and os.path.join(folder, file) not in listed
+        )
+        if files:
+            message = f"{len(files)} images in {root} are in none of the data sets checked here"
+            findings.append(Finding("note", name, message, files))
+    return findings
+
+
+def _as_json(split: SplitReport) -> dict[str, Any]:
+    labels = split.labels
+    counts = zip(labels.class_names, labels.positives.tolist(), labels.ignored.tolist(), strict=True)
+    return {
+        "num_images": split.num_images,
+        "num_boxes": split.num_boxes,
+        "image_kinds": split.image_kinds,
+        "image_sizes": split.sizes,
+        "labels_per_image": {
+            "mean": float(np.sum(labels.positives) / split.num_images),
+            "images": {str(count): images for count, images in labels.per_image.items()},
+        },
+        "classes": {name: {"positives": positives, "ignored": ignored} for name, positives, ignored in counts},
+        "together": labels.together.tolist(),
+        "proposals": split.proposals,
+    }

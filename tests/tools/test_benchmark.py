@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlickd.errors import run_tool
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "benchmark.py"
+SMALL = ("--images", 70, "--proposals", 20, "--workers", 1, "--batches", 1)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The tool, called with these arguments."""
+    specification = importlib.util.spec_from_file_location("benchmark", SCRIPT)
+    tool = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
+
+    def call(*arguments: object) -> None:
+        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
+        run_tool(tool.main)
+
+    return call
+
+
+def test_start_up_of_a_small_data_set(
+    tmp_path: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["INPUT.SIZES_TRAIN", "(64,)", "SOLVER.IMS_PER_BATCH", 4]
+    run("startup", *SMALL, "--data", tmp_path / "data", "--json", tmp_path / "out/startup.json", *options)
+    out = capsys.readouterr().out
+    for text in ("data sets", "first batch", "total", "cores"):
+        assert text in out
+    report = json.loads((tmp_path / "out/startup.json").read_text())
+    assert report["images"] == 70 and report["proposals"] == 20
+    phases = {"imports", "data sets", "checks", "loader", "first batch", "total"}
+    assert report["seconds"].keys() == report["cpu_seconds"].keys() == phases
+    total = report["seconds"].pop("total")
+    assert total == pytest.approx(sum(report["seconds"].values()))
+    if sys.platform == "linux":
+        for moment in ("memory", "memory_later"):
+            assert report[moment].keys() == {"trainer", "worker 1"}
+            assert all(0 < values["Pss"] <= values["Rss"] for values in report[moment].values())
+            assert report["peak"] >= report[moment]["trainer"]["Rss"] * 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", 0], "--images 0: must be at least 1"),
+        (["--workers", -1], "--workers -1: must not be negative"),
+        (["--data", "."], "holds something else than benchmark data"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(
+    run: Callable[..., None], capsys: pytest.CaptureFixture[str], arguments: list, message: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("startup", *arguments)
+    assert end.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"), [((), "startup"), (("startup",), "python tools/benchmark.py startup --data")]
+)
+def test_help_has_an_example(
+    run: Callable[..., None], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(*arguments, "--help")
+    assert end.value.code == 0 and text in capsys.readouterr().out
