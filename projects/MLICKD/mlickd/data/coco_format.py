@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 _BORDER_TOLERANCE = 1.0  # pixels: annotation tools round
 # A key, for a string that is a value has no colon behind it, and its value, a list of lists of numbers.
-_OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[[][0-9.,eE+\-\s]*\]')
+_OUTLINE = re.compile(r'"segmentation"\s*:\s*\[[][0-9.,eE+\-\s]*\]')
 
 
 @dataclass(frozen=True)
@@ -77,19 +77,15 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
 def _read_json(path: str) -> Any:
     """The content without outlines of objects, which are most of the file and of the memory that it would take."""
     try:
-        with open(path, "rb") as file:
+        with open(path, encoding="utf-8-sig") as file:
             text = file.read()
+        try:
+            return json.loads(_OUTLINE.sub('"segmentation":[]', text))
+        except (ValueError, RecursionError):
+            return json.loads(text)  # again, for the place of the mistake
     except FileNotFoundError:
         raise InputError(f"{path}: annotation file not found") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        return json.loads(_OUTLINE.sub(rb'"segmentation":[]', text))
-    except (ValueError, RecursionError):
-        pass
-    try:  # again, for the place of the mistake
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable JSON file ({error})") from error
 
 
