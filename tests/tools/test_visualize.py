@@ -141,8 +141,19 @@ def test_photos_of_no_data_set(visualize, runs: Path, tmp_path: Path, capsys):
     assert "have one name; rename one of them" in capsys.readouterr().err
 
 
-def test_proposals_that_are_missing_are_made(visualize, runs: Path, tmp_path: Path, caplog):
-    assert not proposals_path("tiny_train", "edge_boxes").exists()
+@pytest.fixture
+def no_proposals(runs: Path, tmp_path: Path):
+    """Other tests may have made those of tiny_train: they are put away meanwhile."""
+    store, away = proposals_path("tiny_train", "edge_boxes"), tmp_path / "away"
+    there = store.exists()
+    if there:
+        store.rename(away)
+    yield
+    if there:
+        away.rename(store)
+
+
+def test_proposals_that_are_missing_are_made(visualize, runs: Path, no_proposals: None, tmp_path: Path, caplog):
     arguments = ["--teacher", runs / "teacher", "--num-images", 2, "--output", tmp_path]
     with caplog.at_level("INFO"):
         visualize("--dataset", "tiny_train", *arguments)
