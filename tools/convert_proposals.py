@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from mlickd.data import ProposalStore, class_names, dataset_records, proposals_path
-from mlickd.data.proposal_files import (
+from mlickd.data.proposals.files import (
     RELEASE_SIDE,
     import_proposals,
     read_detectron2_pickle,

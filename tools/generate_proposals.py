@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mlickd.data import ProposalStore, dataset_records, proposals_path
 from mlickd.data.loose_images import loose_image_records
-from mlickd.data.proposal_generation import generate_proposals, shard_records
-from mlickd.data.proposal_methods import PROPOSAL_METHODS
-from mlickd.data.proposal_shards import merge_shards
+from mlickd.data.proposals.generation import generate_proposals, shard_records
+from mlickd.data.proposals.methods import PROPOSAL_METHODS
+from mlickd.data.proposals.shards import merge_shards
 from mlickd.errors import InputError, run_tool
 
 EPILOG = """\

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mlickd.data.folder import load_folder_dataset
 from mlickd.data.scenes import CATEGORY_NAMES, dataset, draw_scene, ensure_scenes, write_scenes
 from mlickd.data.scenes.composition import LARGEST, SMALLEST
+from mlickd.data.sources.folder import load_folder_dataset
 from mlickd.errors import InputError
 
 COUNTS = {"train": 6, "test": 4}

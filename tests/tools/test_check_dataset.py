@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
-from mlickd.data.proposal_generation import image_list_digest
+from mlickd.data.proposals.generation import image_list_digest
 from mlickd.errors import run_tool
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "check_dataset.py"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mlickd.data import dataset_records, write_store
-from mlickd.data.proposal_generation import generate_proposals
+from mlickd.data.proposals.generation import generate_proposals
 from mlickd.errors import run_tool
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "evaluate_proposals.py"

@@ -2,11 +2,11 @@
 
 from .build import build_test_loader, build_train_loader, open_proposals
 from .catalog import available_datasets, class_names, dataset_records, ensure_registered
-from .image_folder import unlisted_images
 from .mapper import MultiLabelMapper
-from .proposal_methods import propose
-from .proposal_store import ProposalStore, proposals_path, write_store
+from .proposals.methods import propose
+from .proposals.store import ProposalStore, proposals_path, write_store
 from .sampling import TrainingBatchSampler, TrainingSamples, View
+from .sources.image_folder import unlisted_images
 from .verify import verify_images
 
 __all__ = [

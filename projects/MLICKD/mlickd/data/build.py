@@ -15,8 +15,8 @@ from mlickd.errors import InputError
 
 from .catalog import dataset_records
 from .mapper import MultiLabelMapper
-from .proposal_maker import ProposalMaker, maker_for
-from .proposal_store import ProposalStore, proposals_path
+from .proposals.maker import ProposalMaker, maker_for
+from .proposals.store import ProposalStore, proposals_path
 from .sampling import TrainingBatchSampler, TrainingSamples
 
 __all__ = [

@@ -13,15 +13,16 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from ..errors import InputError
+from mlickd.errors import InputError
+
 from . import scenes
-from .coco import coco_sources
-from .folder import folder_source, folder_splits
-from .nus_wide import nus_wide_sources
 from .packed_records import PackedRecords
 from .records import MultiLabelDataset, check_records
-from .sources import DatasetSource
-from .voc import voc_sources
+from .sources.coco import coco_sources
+from .sources.folder import folder_source, folder_splits
+from .sources.nus_wide import nus_wide_sources
+from .sources.source import DatasetSource
+from .sources.voc import voc_sources
 
 # Each gives the data sets that it knows below a root, by name, whether or not they are there.
 _FAMILIES = (coco_sources, voc_sources, nus_wide_sources)

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from ..errors import InputError
+from mlickd.errors import InputError
+
 from .records import image_size
 
 __all__ = ["loose_image_records"]

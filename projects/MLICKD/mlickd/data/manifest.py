@@ -19,7 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError
+from mlickd.errors import InputError
+
 from .text_files import read_text
 
 _VERSION = 1

@@ -7,8 +7,8 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
-from .proposal_maker import ProposalMaker
-from .proposal_store import ProposalStore
+from .proposals.maker import ProposalMaker
+from .proposals.store import ProposalStore
 from .reading import read_image
 
 __all__ = ["MultiLabelMapper"]

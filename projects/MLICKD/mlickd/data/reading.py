@@ -7,7 +7,7 @@ import os
 import numpy as np
 from PIL import ExifTags, Image
 
-from ..errors import InputError
+from mlickd.errors import InputError
 
 __all__ = ["has_alpha", "orientation", "read_image", "to_rgb", "upright"]
 

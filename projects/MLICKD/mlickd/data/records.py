@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from mlickd.errors import InputError
+
 from .packed_records import PackedRecords
 from .reading import orientation
 

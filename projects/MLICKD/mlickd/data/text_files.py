@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ..errors import InputError
+from mlickd.errors import InputError
 
 
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:

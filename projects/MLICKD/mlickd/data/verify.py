@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from ..errors import InputError
+from mlickd.errors import InputError
+
 from .reading import to_rgb
 from .records import oriented_size
 

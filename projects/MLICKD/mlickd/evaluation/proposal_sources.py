@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mlickd.data.proposal_generation import read_bgr
-from mlickd.data.proposal_methods import complete_parameters, propose
-from mlickd.data.proposal_store import ProposalStore
+from mlickd.data.proposals.generation import read_bgr
+from mlickd.data.proposals.methods import complete_parameters, propose
+from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 
 from .proposal_recall import ProposalRecall, measure_recall

@@ -9,9 +9,9 @@ import numpy as np
 
 from mlickd.errors import InputError
 
-from ..proposal_generation import image_list_digest
-from ..proposal_methods import PROPOSAL_METHODS
-from ..proposal_store import ProposalStore, proposals_path
+from ..proposals.generation import image_list_digest
+from ..proposals.methods import PROPOSAL_METHODS
+from ..proposals.store import ProposalStore, proposals_path
 from .findings import Finding
 
 __all__ = ["check_proposals"]

@@ -19,7 +19,8 @@ from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...errors import InputError
+from mlickd.errors import InputError
+
 from .composition import CATEGORY_NAMES, draw_scene
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Region proposals: how they are made, kept, and exchanged with other projects."""

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from mlickd.data import catalog
+from mlickd.data.sources.nus_wide import load_nus_wide, nus_wide_sources
+from mlickd.errors import InputError
+
+CONCEPTS = ["airport", "animal", "bear"]
+# Name in the list, and whether it shows each concept.
+PARTS = {
+    "Train": {"actor\\0001_21.jpg": (0, 1, 1), "actor\\0002_22.jpg": (0, 0, 0), "zebra\\0001_9.jpg": (1, 0, 0)},
+    "Test": {"actor\\0003_23.jpg": (0, 0, 0), "bear cub\\0001_8.jpg": (0, 0, 1)},
+}
+
+
+@pytest.fixture
+def nus_wide(tmp_path: Path) -> Path:
+    directory = tmp_path / "nus_wide"
+    for part in ("ConceptsList", "ImageList", "Groundtruth/TrainTestLabels", "lists"):
+        (directory / part).mkdir(parents=True)
+    (directory / "ConceptsList" / "Concepts81.txt").write_text("".join(f"{name}\n" for name in CONCEPTS))
+    for part, images in PARTS.items():
+        (directory / "ImageList" / f"{part}Imagelist.txt").write_text("".join(f"{name}\n" for name in images))
+        for index, concept in enumerate(CONCEPTS):
+            column = "".join(f"{labels[index]}\n" for labels in images.values())
+            (directory / "Groundtruth" / "TrainTestLabels" / f"Labels_{concept}_{part}.txt").write_text(column)
+        for name in images:
+            path = directory / "Flickr" / name.replace("\\", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 6)).save(path)
+    return directory
+
+
+def _ids(directory: Path, split: str, **options: bool) -> dict[str, list[int]]:
+    return {record["image_id"]: record["labels"] for record in load_nus_wide(directory, split, **options).records}
+
+
+def test_records_follow_the_contract(nus_wide):
+    dataset = load_nus_wide(nus_wide, "train")
+    assert dataset.class_names == CONCEPTS and dataset.box_classes == []
+    assert dataset.image_root == str(nus_wide / "Flickr")
+    # No official file gives sizes, and no image is opened.
+    assert dataset.records[0] == {
+        "file_name": str(nus_wide / "Flickr" / "actor" / "0001_21.jpg"),
+        "image_id": "actor/0001_21.jpg",
+        "labels": [1, 2],
+    }
+
+
+def test_protocols(nus_wide):
+    assert _ids(nus_wide, "train") == {"actor/0001_21.jpg": [1, 2], "actor/0002_22.jpg": [], "zebra/0001_9.jpg": [0]}
+    assert _ids(nus_wide, "train", keep_unlabelled=False) == {"actor/0001_21.jpg": [1, 2], "zebra/0001_9.jpg": [0]}
+    assert _ids(nus_wide, "test") == {"actor/0003_23.jpg": [], "bear cub/0001_8.jpg": [2]}
+    assert _ids(nus_wide, "test", keep_unlabelled=False) == {"bear cub/0001_8.jpg": [2]}
+
+
+def test_a_list_of_ones_own_takes_its_labels_from_both_parts(nus_wide):
+    (nus_wide / "lists" / "random_val.txt").write_bytes("\ufeffbear cub/0001_8.jpg\r\n\r\nactor\\0002_22.jpg".encode())
+    assert list(_ids(nus_wide, "random_val").items()) == [("bear cub/0001_8.jpg", [2]), ("actor/0002_22.jpg", [])]
+    assert _ids(nus_wide, "random_val", keep_unlabelled=False) == {"bear cub/0001_8.jpg": [2]}
+
+
+def test_files_as_other_programs_write_them(nus_wide):
+    expected = load_nus_wide(nus_wide, "train")
+    for path in [*nus_wide.glob("ImageList/*"), *nus_wide.glob("ConceptsList/*"), *nus_wide.glob("Groundtruth/*/*")]:
+        text = path.read_text().replace("\\", "/").replace("\n", " \r\n\r\n")
+        path.write_bytes(("\ufeff" + text).encode())
+    assert load_nus_wide(nus_wide, "train") == expected
+
+
+def test_missing_images_are_counted_in_one_warning(nus_wide, caplog):
+    (nus_wide / "Flickr" / "actor" / "0001_21.jpg").unlink()
+    (nus_wide / "Flickr" / "zebra" / "0001_9.jpg").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert list(_ids(nus_wide, "train")) == ["actor/0002_22.jpg"]
+    assert len(caplog.records) == 1
+    assert "2 of 3 images are not in" in caplog.text and "the first is actor/0001_21.jpg" in caplog.text
+
+
+def test_names(nus_wide, monkeypatch):
+    (nus_wide / "lists" / "random_val.txt").write_text("actor/0001_21.jpg\n")
+    names = {
+        f"nus_wide_{split}_multilabel{end}" for split in ("train", "test", "random_val") for end in ("", "_labelled")
+    }
+    assert set(nus_wide_sources(nus_wide.parent)) == names
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(nus_wide.parent))
+    assert names <= set(catalog.available_datasets())
+    try:
+        assert len(catalog.dataset_records("nus_wide_train_multilabel_labelled")) == 2
+        metadata = MetadataCatalog.get("nus_wide_train_multilabel_labelled")
+        assert metadata.thing_classes == CONCEPTS and metadata.box_classes == []
+    finally:
+        DatasetCatalog.remove("nus_wide_train_multilabel_labelled")
+        MetadataCatalog.remove("nus_wide_train_multilabel_labelled")
+
+
+def _write(name: str, text: str | bytes) -> Callable[[Path], object]:
+    return lambda d: (d / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+TRAIN = "ImageList/TrainImagelist.txt"
+BEAR = "Groundtruth/TrainTestLabels/Labels_bear_Train.txt"
+BAD_INPUTS = {
+    "no list": (lambda d: (d / TRAIN).unlink(), "TrainImagelist.txt: file not found"),
+    "empty list": (_write(TRAIN, "\n"), "TrainImagelist.txt: the list is empty"),
+    "list cut in half": (_write(TRAIN, "actor\\0001_21.jpg\nact"), "Labels_airport_Train.txt: 3 labels, but"),
+    "list not utf-8": (_write(TRAIN, b"caf\xe9\\1.jpg\n"), "TrainImagelist.txt: not UTF-8 text"),
+    "image twice": (_write(TRAIN, "a\\1.jpg\n\na/1.jpg\n"), "TrainImagelist.txt: line 3: 'a/1.jpg' is also in line 1"),
+    "outside": (
+        _write(TRAIN, "a\\..\\..\\1.jpg\n"),
+        "TrainImagelist.txt: line 1: file name 'a/../../1.jpg' is not inside",
+    ),
+    "absolute": (_write(TRAIN, "\\a.jpg\n"), "TrainImagelist.txt: line 1: file name '/a.jpg' is not inside Flickr/"),
+    "no concepts": (lambda d: (d / "ConceptsList/Concepts81.txt").unlink(), "Concepts81.txt: file not found"),
+    "concepts cut short": (_write("ConceptsList/Concepts81.txt", "airport\nanimal\n"), "has no concept 'bear', but"),
+    "concept twice": (
+        _write("ConceptsList/Concepts81.txt", "bear\nbear\n"),
+        "line 2: concept 'bear' is also in line 1",
+    ),
+    "no labels": (lambda d: (d / BEAR).unlink(), "Labels_bear_Train.txt: file not found"),
+    "labels cut in half": (_write(BEAR, "1\n"), "Labels_bear_Train.txt: 1 labels, but"),
+    "empty labels": (_write(BEAR, ""), "Labels_bear_Train.txt: 0 labels, but"),
+    "too many labels": (_write(BEAR, "1\n0\n0\n0\n"), "Labels_bear_Train.txt: 4 labels, but"),
+    "labels that are none": (_write(BEAR, "1\n0\n-1\n"), "Labels_bear_Train.txt: line 3: '-1' is not 0 or 1"),
+    "labels in another encoding": (_write(BEAR, "1\n0\n0\n".encode("utf-16")), "Labels_bear_Train.txt: line 1: "),
+    "no images": (lambda d: (d / "Flickr").rename(d / "x"), "Flickr: image folder of"),
+    "no image is there": (lambda d: [p.unlink() for p in d.glob("Flickr/*/*")], "3 of 3 images are not in"),
+    "a list called train": (_write("lists/train.txt", "a/1.jpg"), "lists/train.txt: 'train' is the official list"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS.keys())
+def test_bad_input_is_named_in_one_line(nus_wide, spoil, message):
+    spoil(nus_wide)
+    with pytest.raises(InputError) as caught:
+        load_nus_wide(nus_wide, "train")
+    text = str(caught.value)
+    assert message in text and str(nus_wide) in text and "\n" not in text
+
+
+def test_a_list_with_an_image_that_has_no_labels_is_refused(nus_wide):
+    (nus_wide / "lists" / "mine.txt").write_text("actor/0001_21.jpg\nactor/1_1.jpg\n")
+    with pytest.raises(InputError, match=r"mine\.txt: line 2: 'actor/1_1.jpg' is in neither official list"):
+        load_nus_wide(nus_wide, "mine")

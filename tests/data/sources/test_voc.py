@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+from PIL import Image
+
+from mlickd.data import catalog
+from mlickd.data.records import label_targets
+from mlickd.data.sources.voc import VOC_CLASSES, load_voc_multilabel, voc_sources
+from mlickd.errors import InputError
+
+CAT, DOG, PERSON = (VOC_CLASSES.index(name) for name in ("cat", "dog", "person"))
+
+
+def _object(name: str, box: tuple[object, ...], difficult: str = "<difficult>0</difficult>") -> str:
+    x0, y0, x1, y1 = box
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+    corners = f"<xmax>{x1}</xmax><xmin>{x0}</xmin><ymax>{y1}</ymax><ymin>{y0}</ymin>"
+    return f"<object><name>{name}</name><bndbox>{corners}</bndbox>{difficult}{part}</object>"
+
+
+def _annotation(*objects: str, size: str = "<width>40</width><height>30</height><depth>3</depth>") -> str:
+    return f"<annotation><filename>x</filename><size>{size}</size>{''.join(objects)}</annotation>"
+
+
+HARD = "<difficult>1</difficult>"
+ANNOTATIONS = {
+    # A difficult dog alone, and a difficult cat beside a clear one.
+    "000001": _annotation(
+        _object("dog", (1, 1, 40, 30), HARD), _object("cat", (5, 6, 7, 8)), _object("cat", (1, 1, 9, 9), HARD)
+    ),
+    "000012": _annotation(_object("person", (4.5, 2, 40, 30), "")),
+    "000003": _annotation(),
+}
+
+
+@pytest.fixture
+def devkit(tmp_path: Path) -> Path:
+    """VOC2007 with three images in trainval."""
+    directory = tmp_path / "VOC2007"
+    for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (directory / part).mkdir(parents=True)
+    for image_id, text in ANNOTATIONS.items():
+        Image.new("RGB", (40, 30)).save(directory / "JPEGImages" / f"{image_id}.jpg")
+        (directory / "Annotations" / f"{image_id}.xml").write_text(text)
+    (directory / "ImageSets" / "Main" / "trainval.txt").write_text("".join(f"{key}\n" for key in ANNOTATIONS))
+    return directory
+
+
+def test_records_follow_the_contract(devkit):
+    dataset = load_voc_multilabel(devkit, "trainval")
+    assert dataset.class_names == list(VOC_CLASSES) == sorted(VOC_CLASSES) and len(VOC_CLASSES) == 20
+    assert dataset.box_classes == [CAT, DOG, PERSON] and dataset.image_root == str(devkit / "JPEGImages")
+    assert [record["image_id"] for record in dataset.records] == list(ANNOTATIONS)
+    first, second, third = dataset.records
+    assert first["file_name"] == str(devkit / "JPEGImages" / "000001.jpg")
+    assert (first["height"], first["width"]) == (30, 40)
+    assert first["annotations"][1] == {
+        "bbox": [4, 5, 7, 8],
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": CAT,
+        "iscrowd": 0,
+        "difficult": 0,
+    }
+    assert [box["difficult"] for box in first["annotations"]] == [1, 0, 1]
+    # A box over all of the image, whose pixels are counted from 1.
+    assert first["annotations"][0]["bbox"] == [0, 0, 40, 30]
+    assert second["annotations"][0]["bbox"] == [3.5, 1, 40, 30] and second["annotations"][0]["difficult"] == 0
+    assert third["labels"] == third["annotations"] == []
+
+
+@pytest.mark.parametrize(("difficult", "dog"), [("ignored", -1), ("positive", 1), ("negative", 0)])
+def test_difficult_objects(devkit, difficult, dog):
+    records = load_voc_multilabel(devkit, "trainval", difficult=difficult).records
+    targets = label_targets(records, len(VOC_CLASSES))
+    assert targets[0, DOG] == dog
+    # One that is not difficult is enough.
+    assert targets[0, CAT] == targets[1, PERSON] == 1
+    assert (targets != 0).sum() == 2 + (dog != 0)
+
+
+def test_names(devkit, monkeypatch):
+    names = voc_sources(devkit.parent)
+    assert len(names) == (4 + 3) * 3 and "voc_2012_test_multilabel" not in names
+    here = [name for name, source in names.items() if source.is_here()]
+    assert here == [f"voc_2007_trainval_multilabel{end}" for end in ("", "_difficult_positive", "_difficult_negative")]
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(devkit.parent))
+    assert set(here) <= set(catalog.available_datasets())
+    try:
+        records = {name: catalog.dataset_records(name)[0] for name in here}
+        metadata = MetadataCatalog.get(here[0])
+        assert metadata.year == 2007 and metadata.thing_classes == list(VOC_CLASSES)
+        assert metadata.evaluator_type == "multilabel" and metadata.box_classes == [CAT, DOG, PERSON]
+    finally:
+        for name in here:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+    assert [record["labels"] for record in records.values()] == [[CAT], [CAT, DOG], [CAT]]
+    assert records[here[0]]["ignored_labels"] == [DOG]
+    with pytest.raises(InputError, match=r"VOC2012/ImageSets/Main/train\.txt: file not found"):
+        catalog.dataset_records("voc_2012_train_multilabel")
+
+
+def test_lists_as_other_programs_write_them(devkit):
+    expected = load_voc_multilabel(devkit, "trainval")
+    lines = "\ufeff000001 \r\n\r\n000012\r\n000003"
+    (devkit / "ImageSets" / "Main" / "trainval.txt").write_bytes(lines.encode())
+    for path in (devkit / "Annotations").iterdir():
+        path.write_bytes(("\ufeff<?xml version='1.0'?>\r\n" + path.read_text()).encode())
+    assert load_voc_multilabel(devkit, "trainval") == expected
+
+
+def test_boxes_that_leave_the_image_are_clipped_with_a_warning(devkit, caplog):
+    boxes = [(0, 1, 45, 9), (41, 1, 50, 9)]
+    text = _annotation(*(_object("cat", box) for box in boxes))
+    (devkit / "Annotations" / "000001.xml").write_text(text)
+    with caplog.at_level(logging.WARNING):
+        record = load_voc_multilabel(devkit, "trainval").records[0]
+    assert [box["bbox"] for box in record["annotations"]] == [[0, 0, 40, 9]]
+    assert "1 images" in caplog.text and "000001.xml" in caplog.text and len(caplog.records) == 1
+
+
+def _list(text: str) -> Callable[[Path], object]:
+    return lambda d: (d / "ImageSets" / "Main" / "trainval.txt").write_text(text)
+
+
+def _xml(text: str | bytes) -> Callable[[Path], object]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return lambda d: (d / "Annotations" / "000001.xml").write_bytes(data)
+
+
+def _boxed(*box: object, name: str = "cat") -> Callable[[Path], object]:
+    return _xml(_annotation(_object(name, box)))
+
+
+BOMB = "<!DOCTYPE x [<!ENTITY a0 'a'>" + "".join(f"<!ENTITY a{i + 1} '{f'&a{i};' * 10}'>" for i in range(12)) + "]>"
+BAD_INPUTS = {
+    "no list": (lambda d: (d / "ImageSets/Main/trainval.txt").unlink(), "ImageSets/Main/trainval.txt: file not found"),
+    "list not utf-8": (
+        lambda d: (d / "ImageSets/Main/trainval.txt").write_bytes("000001".encode("utf-16")),
+        "trainval.txt: not UTF-8",
+    ),
+    "image twice": (_list("000001\n\n000001\n"), "trainval.txt: line 3: '000001' is also in line 1"),
+    "list cut short": (_list("000001\n0000"), "JPEGImages/0000.jpg: image file not found, but"),
+    "outside": (_list("../Annotations/000001\n"), "trainval.txt: line 1: file name '../Annotations/000001' is not"),
+    "absolute": (_list("/000001\n"), "trainval.txt: line 1: file name '/000001' is not inside JPEGImages/"),
+    "no image": (lambda d: (d / "JPEGImages/000012.jpg").unlink(), "JPEGImages/000012.jpg: image file not found"),
+    "no images": (lambda d: (d / "JPEGImages").rename(d / "x"), "JPEGImages: image folder of"),
+    "no xml": (lambda d: (d / "Annotations/000012.xml").unlink(), "Annotations/000012.xml: file not found"),
+    "xml cut in half": (_xml(ANNOTATIONS["000001"][:99] + "\n"), "000001.xml: line 2: not readable XML"),
+    "empty xml": (_xml(""), "000001.xml: line 1: not readable XML"),
+    "xml in another encoding": (_xml(_annotation().encode("utf-16")), "000001.xml: not UTF-8 text"),
+    "entities": (_xml(BOMB + "<annotation>&a12;</annotation>"), "000001.xml: has a document type declaration"),
+    "no size": (_xml("<annotation/>"), "000001.xml: size: height: None is not a number"),
+    "no width": (_xml(_annotation(size="<width>0</width><height>9</height>")), "000001.xml: size: 0x9 pixels"),
+    "unknown class": (_boxed(1, 1, 2, 2, name="zebra"), "000001.xml: object 1: 'zebra' is not a class of VOC"),
+    "no number": (_boxed(1, 1, "x", 2), "000001.xml: object 1: bndbox: xmax: 'x' is not a number"),
+    "not finite": (_boxed("nan", 1, 2, 2), "000001.xml: object 1: bndbox: xmin: 'nan' is not a number"),
+    "inverted": (_boxed(9, 1, 2, 2), "000001.xml: object 1: bndbox: 9, 1, 2, 2 is inverted"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS.keys())
+def test_bad_input_is_named_in_one_line(devkit, spoil, message):
+    spoil(devkit)
+    start = time.perf_counter()
+    with pytest.raises(InputError) as caught:
+        load_voc_multilabel(devkit, "trainval")
+    text = str(caught.value)
+    assert message in text and str(devkit) in text and "\n" not in text
+    assert time.perf_counter() - start < 5
