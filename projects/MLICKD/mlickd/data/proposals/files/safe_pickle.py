@@ -223,7 +223,7 @@ def _plain(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
 
     Args:
         value: that an unpickler has made.
-        done: values that have been seen, and what became of them, by `id`. A value is kept so that its id stays its own.
+        done: values that have been seen, and what became of them, by `id`. A value is kept: its id stays its own.
     """
     kind = type(value)
     if kind in _ATOMS:
