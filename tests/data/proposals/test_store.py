@@ -152,7 +152,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         write(path, b=BOXES)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

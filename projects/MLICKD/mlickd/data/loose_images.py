@@ -17,8 +17,8 @@ def loose_image_records(path: str | os.PathLike[str], root: str | os.PathLike[st
     """Records of photos without labels.
 
     Args:
-        path: a folder, whose images are taken with those of its sub-folders, links among them, but not what is hidden; or a text file with one file name a line
-            (UTF-8; blank lines, a byte order mark and Windows line ends do no harm); or one image.
+        path: a folder, whose images are taken with those of its sub-folders, except hidden ones; or a text file with
+            one file name a line (UTF-8; blank lines, a byte order mark and Windows line ends do no harm); or one image.
         root: what file names in a list are relative to, by default the folder of the list.
 
     Returns:

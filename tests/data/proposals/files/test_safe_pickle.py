@@ -96,6 +96,9 @@ POINTERS = {
     "object number": Hostile(np.float64(0).__reduce__()[0], OBJECT, b"\x01" * 8),
     "too few objects": Built(ARRAY, (1, (3,), OBJECT, False, ["a"])),
     "silent field": Built(ARRAY, (1, (1,), SILENT, False, b"\x01" * 8)),
+    "silent field of numbers": Built(
+        ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", None, *SILENT.state[3:])), False, b"\x01" * 8)
+    ),
     "field": Built(ARRAY, (1, (1,), np.dtype([("f", "<f8")]), False, b"\x01" * 8)),
     "subarray": Built(ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", (OBJECT, (1,)), None, None, -1, -1, 0)), 0, b"")),
     "other item size": Built(ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", None, None, None, 1, 1, 0)), 0, b"1")),

@@ -73,9 +73,8 @@ def maker_for(cfg: CfgNode) -> ProposalMaker:
         )
     if "model" in complete_parameters(method, parameters):
         raise InputError(
-            f"DATASETS.PROPOSALS: {method} needs its model file, and what the model was trained with does not say where "
-            f"that is; make a store for these photos with tools/generate_proposals.py --method {method} "
-            "--set model FILE"
+            f"DATASETS.PROPOSALS: {method} needs its model file, and nothing here says where that is; make a store "
+            f"for these photos with tools/generate_proposals.py --method {method} --set model FILE"
         )
     logger.info("Proposals of %s are made now", method)
     return ProposalMaker(method, parameters)
