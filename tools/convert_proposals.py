@@ -27,7 +27,8 @@ formats:
   release     text list of the authors' release: path, labels, then x0 y0 x1 y1 score for each proposal
 
 example:
-  python tools/convert_proposals.py import --format wsddn --input EdgeBoxesVOC2007test.mat --dataset voc_2007_test
+  python tools/convert_proposals.py import --format wsddn --input EdgeBoxesVOC2007test.mat \\
+      --dataset voc_2007_test_multilabel
   python tools/convert_proposals.py export --input datasets/proposals/animals_train_edge_boxes.proposals \\
       --output animals_train.pkl
 

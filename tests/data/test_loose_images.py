@@ -26,6 +26,22 @@ def test_folder(photos: Path) -> None:
     assert records[1] == {"file_name": str(photos / "b.jpg"), "image_id": "b.jpg", "height": 10, "width": 20}
 
 
+def test_what_else_lies_in_a_folder_does_no_harm(photos: Path) -> None:
+    before = loose_image_records(photos)
+    for name in ("manual.pdf", "film.mpg", "logo.eps", "table.h5", ".b.jpg"):
+        (photos / name).write_bytes(b"no image")
+    assert loose_image_records(photos) == before
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    Image.new("RGB", (3, 4)).save(tmp_path / "disk" / "e.jpg")
+    (photos / "linked").symlink_to(tmp_path / "disk")
+    (photos / "sub" / "circle").symlink_to(photos)
+    names = ["a ü'.PNG", "b.jpg", "linked/e.jpg", "sub/c.jpeg"]
+    assert [record["image_id"] for record in loose_image_records(photos)] == names
+
+
 def test_one_image(photos: Path) -> None:
     assert [record["image_id"] for record in loose_image_records(photos / "sub" / "c.jpeg")] == ["c.jpeg"]
 

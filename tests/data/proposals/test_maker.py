@@ -68,6 +68,39 @@ def test_parameters_are_those_of_the_training_store(tmp_path: Path, monkeypatch:
         maker_for(configuration())
 
 
+def test_a_model_file_cannot_be_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    cfg = configuration("DATASETS.PROPOSALS.METHOD", "structured_edge_boxes")
+    message = "structured_edge_boxes needs its model file.*make a store for these photos .* --set model FILE"
+    with pytest.raises(InputError, match=message):
+        maker_for(cfg)
+    path = tmp_path / "proposals" / "tiny_train_structured_edge_boxes.proposals"
+    write_store(path, [], "structured_edge_boxes", {"model": "sha256:12"}, "")
+    with pytest.raises(InputError, match=message):
+        build_inference_mapper(cfg)
+
+
+def test_defaults_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    maker_for(configuration())
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "tiny_train_edge_boxes.proposals" in warning and "the defaults of edge_boxes" in warning
+    caplog.clear()
+    write_store(tmp_path / "proposals" / "tiny_train_edge_boxes.proposals", [], "edge_boxes", QUICK, "")
+    maker_for(configuration())
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_a_store_that_does_not_say_how_it_was_made(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    write_store(path, [], "edge_boxes", {}, "")
+    path.write_bytes(path.read_bytes().replace(b'"method"', b'"mothed"'))
+    with pytest.raises(InputError, match="p: its header has no method and parameters; make it again"):
+        maker_for(configuration("DATASETS.PROPOSALS.TRAIN_FILES", (str(path),)))
+
+
 def test_a_store_that_is_there_is_used(records: list[dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     cfg = configuration("INPUT.SIZE_TEST", 128)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -82,6 +84,22 @@ def test_bytes_do_not_depend_on_the_order_of_the_images(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
+def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "p", tmp_path / "folder"):
+        with pytest.raises(InputError, match=f"^{path}: cannot be written .*choose another place"):
+            write(path, a=BOXES)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"p: cannot be written \(No space left on device\); make room"):
+        write(tmp_path / "p", a=BOXES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 def test_parts_are_aligned_and_views_are_read_only(tmp_path: Path) -> None:
     store = ProposalStore.open(write(tmp_path / "p", a=BOXES, odd_length=BOXES))
     boxes, scores = store["odd_length.jpg"]
@@ -134,7 +152,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         write(path, b=BOXES)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

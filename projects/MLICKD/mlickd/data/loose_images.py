@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from mlickd.errors import InputError
 
 from .records import image_size
+from .sources.image_folder import IMAGE_SUFFIXES, images_below
 
 __all__ = ["loose_image_records"]
 
@@ -18,8 +17,8 @@ def loose_image_records(path: str | os.PathLike[str], root: str | os.PathLike[st
     """Records of photos without labels.
 
     Args:
-        path: a folder, whose images are taken with those of its sub-folders; or a text file with one file name a line
-            (UTF-8; blank lines, a byte order mark and Windows line ends do no harm); or one image.
+        path: a folder, whose images are taken with those of its sub-folders, except hidden ones; or a text file with
+            one file name a line (UTF-8; blank lines, a byte order mark and Windows line ends do no harm); or one image.
         root: what file names in a list are relative to, by default the folder of the list.
 
     Returns:
@@ -32,12 +31,12 @@ def loose_image_records(path: str | os.PathLike[str], root: str | os.PathLike[st
     """
     path = Path(path)
     if path.is_dir():
-        names = _images_below(path)
+        names = [Path(image).relative_to(path).as_posix() for image in images_below(path, hidden=False)]
         if not names:
             raise InputError(f"{path}: no image in this folder; name a folder with photos, or a list of them")
         folder = path
     elif path.is_file():
-        if path.suffix.lower() in Image.registered_extensions():
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             folder, names = path.parent, [path.name]
         else:
             folder = Path(root) if root is not None else path.parent
@@ -49,19 +48,6 @@ def loose_image_records(path: str | os.PathLike[str], root: str | os.PathLike[st
         height, width = image_size(folder / name)
         records.append({"file_name": str(folder / name), "image_id": name, "height": height, "width": width})
     return records
-
-
-def _images_below(folder: Path) -> list[str]:
-    extensions = Image.registered_extensions()
-    names = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names += [
-            (Path(place) / name).relative_to(folder).as_posix()
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
-        ]
-    return names
 
 
 def _listed_images(path: Path, folder: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,20 +101,26 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
 def photo_records(paths: Sequence[str | Path]) -> list[dict]:
     """Records, without labels, of photos that belong to no data set.
 
+    Where two places have a photo of one name, the ids of both begin with the name of their folder.
+
     Args:
         paths: images, folders of images, or text files that list them.
 
     Raises:
-        InputError: one of them is missing or holds no image, or two photos have one name.
+        InputError: one of them is missing or holds no image, or two photos have one name in folders of one name.
     """
+    found = [(Path(path), record) for path in paths for record in loose_image_records(path)]
+    counts = Counter(record["image_id"] for _, record in found)
     records: dict[str, dict] = {}
-    for path in paths:
-        for record in loose_image_records(path):
-            image_id = record["image_id"]
-            if image_id in records:
-                other = records[image_id]["file_name"]
-                raise InputError(f"--photos: {other} and {record['file_name']} have one name; rename one of them")
-            records[image_id] = record
+    for path, record in found:
+        image_id = record["image_id"]
+        if counts[image_id] > 1:
+            folder = path.absolute() if path.is_dir() else path.absolute().parent
+            image_id = f"{folder.name}/{image_id}"
+        if image_id in records:
+            other = records[image_id]["file_name"]
+            raise InputError(f"--photos: {other} and {record['file_name']} have one name; rename one of them")
+        records[image_id] = {**record, "image_id": image_id}
     return list(records.values())
 
 

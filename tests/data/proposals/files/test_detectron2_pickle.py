@@ -63,7 +63,15 @@ def test_old_names_and_other_modes(tmp_path: Path) -> None:
         ({"ids": [1], "boxes": [BOXES]}, "has no list 'objectness_logits'; its keys are ids, boxes"),
         ({"ids": [1, 2], "boxes": [BOXES], "objectness_logits": [[1]]}, "different lengths"),
         ({"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]], "bbox_mode": 4}, "bbox_mode is 4"),
-        ({"ids": [1], "boxes": [[1, 2, 3]], "objectness_logits": [[1]]}, "image 1: boxes or logits are no arrays"),
+        ({"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]], "bbox_mode": [0]}, r"bbox_mode is \[0\]"),
+        (
+            {"ids": [1], "boxes": [[1, 2, 3]], "objectness_logits": [[1]]},
+            r"image 1: boxes of shape \(3,\), not \(R, 4\)",
+        ),
+        (
+            {"ids": [1], "boxes": [BOXES.T], "objectness_logits": [[1]]},
+            r"image 1: boxes of shape \(4, 3\), not \(R, 4\)",
+        ),
         ({"ids": [1], "boxes": [["x"]], "objectness_logits": [[1]]}, "image 1: boxes or logits are no arrays"),
     ],
 )

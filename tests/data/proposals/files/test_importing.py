@@ -48,6 +48,14 @@ def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict]
     np.testing.assert_array_equal(ProposalStore.open(tmp_path / "p")[42][0], [[0, 0, 20, 10], [10, 2.5, 20, 5]])
 
 
+def test_sizes_that_a_data_set_does_not_know_are_those_of_its_images(records: list[dict], tmp_path: Path) -> None:
+    bare = [{"file_name": records[0]["file_name"], "image_id": 42}]
+    bring_in([("42", np.array([[0, 0, 672, 672]]), None)], bare, tmp_path / "p", side=672)
+    np.testing.assert_array_equal(ProposalStore.open(tmp_path / "p")[42][0], [[0, 0, 20, 10]])
+    with pytest.raises(InputError, match="leaves the image of 20 x 10 pixels"):
+        bring_in([("42", BOX * 3, None)], bare, tmp_path / "p")
+
+
 def test_order_is_kept_without_scores(records: list[dict], tmp_path: Path) -> None:
     boxes = np.array([[5, 5, 9, 9], [0, 0, 3, 3], [1, 1, 8, 8]])
     bring_in([("42", boxes, None)], records[:1], tmp_path / "p")

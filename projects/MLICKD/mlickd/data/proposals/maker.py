@@ -42,23 +42,39 @@ def maker_for(cfg: CfgNode) -> ProposalMaker:
     """Proposals like those that the model was trained on.
 
     The parameters are those of a store of DATASETS.TRAIN, where one is there, else the defaults of
-    DATASETS.PROPOSALS.METHOD.
+    DATASETS.PROPOSALS.METHOD, with a warning.
 
     Raises:
-        InputError: they came from a file of another project, or a parameter is no longer known.
+        InputError: they came from a file of another project, or need a model file, of which a store knows the digest
+            alone; a parameter is no longer known; a store does not say how it was made.
     """
     method, parameters = cfg.DATASETS.PROPOSALS.METHOD, {}
     files = cfg.DATASETS.PROPOSALS.TRAIN_FILES or [proposals_path(name, method) for name in cfg.DATASETS.TRAIN]
     for path in files:
         if os.path.exists(path):
             header = ProposalStore.open(path).header
-            method, parameters = header["method"], header["parameters"]
+            method, parameters = header.get("method"), header.get("parameters")
+            if not isinstance(method, str) or not isinstance(parameters, dict):
+                raise InputError(
+                    f"{path}: its header has no method and parameters; make it again with tools/generate_proposals.py"
+                )
             break
+    else:
+        logger.warning(
+            "No proposals of the training data are here (%s): those of other photos are made with the defaults of %s, "
+            "which may not be what the model was trained on",
+            ", ".join(map(str, files)),
+            method,
+        )
     if method not in PROPOSAL_METHODS:
         raise InputError(
             f"DATASETS.PROPOSALS: proposals of {method} come from a file and cannot be made for other photos; import "
             "theirs with tools/convert_proposals.py, or name another METHOD"
         )
-    complete_parameters(method, parameters)
+    if "model" in complete_parameters(method, parameters):
+        raise InputError(
+            f"DATASETS.PROPOSALS: {method} needs its model file, and nothing here says where that is; make a store "
+            f"for these photos with tools/generate_proposals.py --method {method} --set model FILE"
+        )
     logger.info("Proposals of %s are made now", method)
     return ProposalMaker(method, parameters)

@@ -216,9 +216,26 @@ def write_store(
         shard: (number, count) where these are but a part of the images; the digest is then that of all.
 
     Raises:
-        InputError: an image comes twice.
+        InputError: an image comes twice, or the file cannot be written.
     """
     path = Path(path)
+    try:
+        _write(path, items, method, parameters, image_digest, shard)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); make room there, or choose another place for the "
+            "proposals"
+        ) from error
+
+
+def _write(
+    path: Path,
+    items: Iterable[tuple[str | int, np.ndarray, np.ndarray]],
+    method: str,
+    parameters: Mapping[str, Any],
+    image_digest: str,
+    shard: tuple[int, int] | None,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     positions: dict[bytes, tuple[int, int]] = {}
     with tempfile.TemporaryFile(dir=path.parent) as spool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -99,15 +99,25 @@ def unlisted_images(image_root: str | os.PathLike[str], records: Iterable[Mappin
     """
     listed = {os.path.normpath(record["file_name"]) for record in records}
     root = os.path.normpath(image_root)
-    found, visited = [], set()
+    return sorted(Path(path).relative_to(root).as_posix() for path in images_below(root) if path not in listed)
+
+
+def images_below(root: str | os.PathLike[str], *, hidden: bool = True) -> Iterator[str]:
+    """Paths of the images below a folder, in any order; directories that are links are followed.
+
+    Args:
+        root: the folder.
+        hidden: whether to give files and directories whose names begin with a dot, too.
+    """
+    visited = set()
     for directory, subdirectories, names in os.walk(root, followlinks=True):
         visited.add(os.path.realpath(directory))
         # A link to a directory that was seen before may be a circle.
         subdirectories[:] = [
-            name for name in subdirectories if os.path.realpath(os.path.join(directory, name)) not in visited
+            name
+            for name in subdirectories
+            if (hidden or not name.startswith(".")) and os.path.realpath(os.path.join(directory, name)) not in visited
         ]
         for name in names:
-            path = os.path.join(directory, name)
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and path not in listed:
-                found.append(Path(path).relative_to(root).as_posix())
-    return sorted(found)
+            if (hidden or not name.startswith(".")) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                yield os.path.join(directory, name)

@@ -39,14 +39,18 @@ def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[tuple[str, 
     if len({len(content[key]) for key in ("ids", "boxes", "objectness_logits")}) != 1:
         raise InputError(f"{path}: ids, boxes and objectness_logits have different lengths; save it again")
     mode = content.get("bbox_mode", int(BoxMode.XYXY_ABS))
-    if mode not in _MODES:
+    if type(mode) is not int or mode not in _MODES:
         raise InputError(f"{path}: bbox_mode is {mode!r}; only XYXY_ABS (0) and XYWH_ABS (1) can be read")
     for image_id, boxes, scores in zip(content["ids"], content["boxes"], content["objectness_logits"], strict=True):
         try:
-            boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+            boxes = np.array(boxes, dtype=np.float64)
             scores = np.array(scores, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: image {image_id}: boxes or logits are no arrays of numbers ({error})") from error
+        if not boxes.size:
+            boxes = boxes.reshape(0, 4)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise InputError(f"{path}: image {image_id}: boxes of shape {boxes.shape}, not (R, 4); save them one a row")
         if _MODES[mode] == BoxMode.XYWH_ABS:
             boxes[:, 2:] += boxes[:, :2]
         yield str(image_id), boxes, scores

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlickd.errors import InputError
 
+from ...records import image_size
 from ..generation import image_list_digest
 from ..store import write_store
 
@@ -57,7 +58,7 @@ def import_proposals(
     Args:
         proposals: name of the image, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,). Without scores all are 1, and
             the order is kept.
-        records: of the data set.
+        records: of the data set. Where one has no size, its image is asked.
         path: of the store.
         source: what to name in messages.
         method, parameters: for the header of the store.
@@ -145,7 +146,11 @@ def _check(
     scores = np.ones(len(boxes)) if scores is None else np.asarray(scores, dtype=np.float64)
     if len(scores) != len(boxes):
         raise InputError(f"{where}: {len(boxes)} boxes and {len(scores)} scores; save the file again")
-    limits = np.array([record["width"], record["height"]] * 2, dtype=np.float64)
+    if "width" in record and "height" in record:
+        height, width = record["height"], record["width"]
+    else:
+        height, width = image_size(record["file_name"])
+    limits = np.array([width, height] * 2, dtype=np.float64)
     if side is not None:
         boxes = boxes * (limits / side)
     tolerance = _BORDER_TOLERANCE * (1 if side is None else limits / side)
