@@ -18,6 +18,7 @@ from .duplicates import duplicate_findings
 from .findings import SEVERITIES, Finding
 from .images import ImageFacts, image_findings, image_kinds, inspect_images
 from .labels import LabelStatistics, class_findings, label_statistics
+from .loading import collect_warnings
 from .proposals import check_proposals
 
 __all__ = ["CheckReport", "SplitReport", "check_datasets"]
@@ -90,12 +91,13 @@ def check_datasets(
     records: dict[str, list[dict]] = {}
     images: dict[str, list[ImageFacts]] = {}
     for name in dict.fromkeys(names):
-        try:
-            records[name] = dataset_records(name)
-        except UnknownDatasetError:
-            raise
-        except InputError as error:
-            report.findings.append(Finding("error", name, f"cannot be loaded: {error}"))
+        with collect_warnings(name, report.findings):
+            try:
+                records[name] = dataset_records(name)
+            except UnknownDatasetError:
+                raise
+            except InputError as error:
+                report.findings.append(Finding("error", name, f"cannot be loaded: {error}"))
     for name, split in records.items():
         images[name] = inspect_images(split, num_workers, title=name)
         report.findings += image_findings(name, split, images[name])
