@@ -102,7 +102,7 @@ def check_datasets(
         images[name] = inspect_images(split, num_workers, title=name)
         report.findings += image_findings(name, split, images[name])
         readable = [record for record, image in zip(split, images[name], strict=True) if image.problem is None]
-        proposals, findings = check_proposals(name, readable, methods)
+        proposals, findings = check_proposals(name, readable, methods, complete=len(readable) == len(split))
         report.findings += findings
         report.splits[name] = SplitReport(
             label_statistics(split, class_names(name)),
