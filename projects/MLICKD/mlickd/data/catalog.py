@@ -20,7 +20,7 @@ from .packed_records import PackedRecords
 from .records import MultiLabelDataset, check_records
 from .sources.coco import coco_sources
 from .sources.folder import folder_source, folder_splits
-from .sources.nus_wide import nus_wide_sources
+from .sources.nus_wide import nus_wide_list, nus_wide_sources
 from .sources.source import DatasetSource
 from .sources.voc import voc_sources
 
@@ -174,21 +174,28 @@ def _complete(record: dict, name: str) -> dict:
     """A record with `labels`, from the categories of its annotations where it has none, and corner boxes."""
     record = dict(record)
     if "annotations" in record:
-        record["annotations"] = [
-            {
-                "bbox": BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS),
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "category_id": box["category_id"],
-                "iscrowd": box.get("iscrowd", 0),
-                "difficult": box.get("difficult", 0),
-            }
-            for box in record["annotations"]
-        ]
+        try:
+            record["annotations"] = [_complete_box(box) for box in record["annotations"]]
+        except KeyError as error:
+            raise InputError(
+                f"data set {name!r}: {record.get('file_name')}: an annotation has no {error}; "
+                "set it where you register it"
+            ) from error
     if "labels" not in record:
         if "annotations" not in record:
             raise InputError(f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'")
         record["labels"] = sorted({box["category_id"] for box in record["annotations"]})
     return record
+
+
+def _complete_box(box: dict) -> dict:
+    return {
+        "bbox": BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS),
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": box["category_id"],
+        "iscrowd": box.get("iscrowd", 0),
+        "difficult": box.get("difficult", 0),
+    }
 
 
 def _locate(name: str, root: Path) -> DatasetSource:
@@ -203,19 +210,28 @@ def _locate(name: str, root: Path) -> DatasetSource:
                 return source
         for cut in reversed(cuts):
             directory, split = root / name[:cut], name[cut + 1 :]
-            if directory.is_dir() and name[:cut]:
-                splits = ", ".join(folder_splits(directory)) or "none"
+            splits = folder_splits(directory) if name[:cut] else []
+            if splits:
                 raise UnknownDatasetError(
                     f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; "
-                    f"splits of this folder: {splits}"
+                    f"splits of this folder: {', '.join(splits)}"
                 )
     raise _unknown(name, root)
 
 
 def _unknown(name: str, root: Path) -> UnknownDatasetError:
     available = available_datasets()
-    close = difflib.get_close_matches(name, available, n=1)
+    known = _known(root)
+    close = difflib.get_close_matches(name, sorted({*available, *known}), n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
+    if close and close[0] not in available:
+        missing = next(path for path in known[close[0]].files if not path.exists())
+        hint = f" (did you mean {close[0]!r}, of which {missing} is not there?)"
+    image_list = nus_wide_list(name, root)
+    if image_list is not None:
+        return UnknownDatasetError(
+            f"{image_list}: file not found, so there is no data set {name!r}{hint}; put the list of its images there"
+        )
     return UnknownDatasetError(
         f"unknown data set {name!r}{hint}; available in {root}: {', '.join(available)}; to make one, put images/, "
         "classes.txt and labels_<split>.csv into a directory there and call it <directory>_<split>, "
