@@ -7,11 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records
+from mlickd.data.checking import duplicates
 from mlickd.data.checking.duplicates import duplicate_findings, same_files, similar_pairs
-from mlickd.data.checking.images import inspect_images
+from mlickd.data.checking.images import ImageFacts, inspect_images
 
 
 def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
@@ -51,6 +53,19 @@ def test_pairs_are_those_of_a_comparison_of_all_with_all(tmp_path: Path) -> None
         if (images[i].hash ^ images[j].hash).bit_count() <= 3 and difference.mean() <= 3 and difference.max() <= 30:
             expected.append((i, j))
     assert similar_pairs(images) == expected == [(i, i + 1) for i in range(1, 30, 3)]
+
+
+def test_a_crowd_takes_bounded_time_and_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_CROWD", 100)
+    monkeypatch.setattr(duplicates, "_NEIGHBOURS", 5)
+    blank = np.full((16, 16, 3), 255, dtype=np.uint8)
+    images = [ImageFacts(digest=str(i).encode(), thumbnail=blank) for i in range(300)]
+    assert duplicates.crowded(images) == list(range(300))
+    assert len(similar_pairs(images)) == 299 * 5 - sum(range(5))
+    items = [{"file_name": f"{i}.png", "image_id": i, "labels": []} for i in range(300)]
+    note = duplicate_findings({"scans": items}, {"scans": images})[-1]
+    assert note.severity == "note" and note.message.startswith("300 images are much like more than 100 others")
+    assert duplicates.crowded(images[:100]) == [] and len(similar_pairs(images[:100])) == 100 * 99 // 2
 
 
 def test_scenes_are_all_different(tiny_scenes: Path) -> None:
