@@ -151,6 +151,23 @@ def test_a_list_of_nus_wide_that_is_not_there_is_named(root, end):
         catalog.ensure_registered(name)
 
 
+def test_other_splits_are_those_of_the_same_protocol(root):
+    _make(root, "my_pets", "train")
+    _make(root, "my_pets", "hold_out")
+    assert list(catalog.other_splits(["my_pets_train"])) == ["my_pets_hold_out"]
+    assert catalog.other_splits(["my_pets_train", "my_pets_hold_out"]) == {}
+    assert catalog.other_splits(["registered_elsewhere"]) == {}
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / "VOC2007" / part).mkdir(parents=True)
+    for split in ("train", "val", "trainval", "test"):
+        (root / "VOC2007" / "ImageSets" / "Main" / f"{split}.txt").touch()
+    assert list(catalog.other_splits(["voc_2007_trainval_multilabel"])) == ["voc_2007_test_multilabel"]
+    assert list(catalog.other_splits(["voc_2007_train_multilabel_difficult_positive"])) == [
+        "voc_2007_test_multilabel_difficult_positive",
+        "voc_2007_val_multilabel_difficult_positive",
+    ]
+
+
 def test_names_in_the_catalog_are_used_as_they_are(root):
     _make(root, "pets", "train")
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}

@@ -105,6 +105,16 @@ def test_what_is_wrong_is_listed_by_severity(
     assert "tools/generate_proposals.py --dataset pets_test" in findings[3]["message"]
 
 
+def test_a_split_that_is_not_given_is_one_note(root: Path, run: Callable[..., Result]) -> None:
+    result = run("pets_train")
+    text = " ".join(result.out.split())
+    assert "note pets_train: not checked: pets_test; copies between splits" in text
+    assert "in none of the data sets" not in text
+    (root / "pets" / "labels_test.csv").unlink()
+    text = " ".join(run("pets_train").out.split())
+    assert "not checked" not in text and "2 images in" in text and "in none of the data sets" in text
+
+
 def test_what_loading_warns_of_is_a_finding(root: Path, run: Callable[..., Result]) -> None:
     (root / "pets" / "labels_train.csv").write_text("file_name,labels\n0.jpg,cat\n1.jpg,cat\n2.jpg,\n")
     boxes = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -97,17 +98,17 @@ def unlisted_images(image_root: str | os.PathLike[str], records: Iterable[Mappin
         image_root: the folder; directories that are links are followed.
         records: with `file_name` as the loaders give it.
     """
-    listed = {os.path.normpath(record["file_name"]) for record in records}
+    resolved = cache(os.path.realpath)  # directories alone: a file that is a link has the name that is listed
+    listed = {
+        (resolved(os.path.dirname(record["file_name"])), os.path.basename(record["file_name"])) for record in records
+    }
     root = os.path.normpath(image_root)
     found, visited = [], set()
     for directory, subdirectories, names in os.walk(root, followlinks=True):
-        visited.add(os.path.realpath(directory))
+        visited.add(resolved(directory))
         # A link to a directory that was seen before may be a circle.
-        subdirectories[:] = [
-            name for name in subdirectories if os.path.realpath(os.path.join(directory, name)) not in visited
-        ]
+        subdirectories[:] = [name for name in subdirectories if resolved(os.path.join(directory, name)) not in visited]
         for name in names:
-            path = os.path.join(directory, name)
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and path not in listed:
-                found.append(Path(path).relative_to(root).as_posix())
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and (resolved(directory), name) not in listed:
+                found.append(Path(directory, name).relative_to(root).as_posix())
     return sorted(found)
