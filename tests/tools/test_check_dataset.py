@@ -96,8 +96,8 @@ def test_what_is_wrong_is_listed_by_severity(
     assert result.status == 1, result.err
     assert result.out.splitlines()[-1] == "not OK: 3 errors, 3 notes"
     findings = json.loads((root.parent / "report.json").read_text())["findings"]
-    expected = ["not inside the image", "images cannot be used", "equal files in pets_train and in pets_test"]
-    expected += ["no proposals yet", "have no label", "in none of the data sets"]
+    expected = ["not inside the image", "1 image cannot be used", "equal files in pets_train and in pets_test"]
+    expected += ["no proposals yet", "1 image has no label", "in none of the data sets"]
     assert [f["severity"] for f in findings] == 3 * ["error"] + 3 * ["note"]
     for finding, text in zip(findings, expected, strict=True):
         assert text in finding["message"]

@@ -90,6 +90,6 @@ def test_findings_tell_a_leak_from_a_copy(tmp_path: Path) -> None:
         ("warning", "1 pair of equal files, 1 of them with different labels"): ["a.png = a again.png"],
         ("error", "2 pairs of equal files in train and in test"): ["a.png = a in test.png", "shared.png = shared.png"],
         ("warning", "1 pair of images that look the same in train and in test"): ["b.png = b in test.jpg"],
-        ("error", "1 image files are listed in test, too"): [str(tmp_path / "shared.png")],
-        ("note", "1 image ids stand for other images in test"): ["b.png"],
+        ("error", "1 image file is listed in test, too"): [str(tmp_path / "shared.png")],
+        ("note", "1 image id stands for another image in test"): ["b.png"],
     }

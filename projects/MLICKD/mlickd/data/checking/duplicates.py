@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .findings import Finding
+from .findings import Finding, counted
 from .images import ImageFacts
 
 __all__ = ["crowded", "duplicate_findings", "same_files", "similar_pairs"]
@@ -112,7 +112,7 @@ def duplicate_findings(splits: dict[str, Sequence[dict]], images: dict[str, Sequ
             other_labels[name] += kind == "same" and name == other_name and record["labels"] != other["labels"]
     findings = []
     for (kind, name, other_name), examples in found.items():
-        count = f"{len(examples)} pair{'s' if len(examples) > 1 else ''}"
+        count = counted(len(examples), "pair", "pairs")
         if name != other_name:
             what = "of equal files" if kind == "same" else "of images that look the same"
             severity = "error" if kind == "same" else "warning"
@@ -153,11 +153,13 @@ def _id_findings(splits: dict[str, Sequence[dict]]) -> list[Finding]:
     for name, other in combinations(places, 2):
         files = sorted(set(places[name].values()) & set(places[other].values()))
         if files:
-            message = f"{len(files)} image files are listed in {other}, too: list each in one of them"
+            message = counted(len(files), "image file is", "image files are")
+            message += f" listed in {other}, too: list each in one of them"
             findings.append(Finding("error", name, message, files))
         ids = [i for i in places[name].keys() & places[other].keys() if places[name][i] != places[other][i]]
         if ids:
-            message = f"{len(ids)} image ids stand for other images in {other}: never merge their files by id"
+            message = counted(len(ids), "image id stands for another image", "image ids stand for other images")
+            message += f" in {other}: never merge their files by id"
             findings.append(Finding("note", name, message, sorted(ids)))
     return findings
 

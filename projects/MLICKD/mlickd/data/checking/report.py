@@ -17,7 +17,7 @@ from ..catalog import UnknownDatasetError, class_names, dataset_records, other_s
 from ..sources.image_folder import unlisted_images
 from ..sources.source import DatasetSource
 from .duplicates import duplicate_findings
-from .findings import SEVERITIES, Finding
+from .findings import SEVERITIES, Finding, counted
 from .images import ImageFacts, image_findings, image_kinds, inspect_images
 from .labels import LabelStatistics, class_findings, label_statistics
 from .loading import collect_warnings
@@ -149,7 +149,8 @@ def _unlisted_files(splits: dict[str, list[dict]]) -> list[Finding]:
             continue
         files = unlisted_images(root, records)
         if files:
-            message = f"{len(files)} images in {root} are in none of the data sets checked here"
+            message = counted(len(files), f"image in {root} is", f"images in {root} are")
+            message += " in none of the data sets checked here"
             findings.append(Finding("note", name, message, files))
     return findings
 
