@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.ERROR)  # what loading warns of is found again here
+    logging.basicConfig(level=logging.ERROR)  # `check_datasets` makes findings of what loading warns of
     args = parse_arguments()
     if args.workers is not None and args.workers < 1:
         raise InputError(f"--workers {args.workers}: must be at least 1")

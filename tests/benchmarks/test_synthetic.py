@@ -31,6 +31,19 @@ def test_it_is_the_same_every_time_and_is_made_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "first/coco/train2014").iterdir())) == 71
 
 
+def test_an_interrupted_call_is_started_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    write_synthetic_coco(tmp_path / "whole", 70, 5)
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("mlickd.benchmarks.synthetic.write_store", interrupted)
+            write_synthetic_coco(tmp_path / "other", 70, 5)
+    write_synthetic_coco(tmp_path / "other", 70, 5)
+    assert content(tmp_path / "other") == content(tmp_path / "whole")
+
+
 def test_another_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="holds something else than benchmark data"):

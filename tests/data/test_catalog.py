@@ -128,6 +128,46 @@ def test_a_near_name_is_suggested(root):
         catalog.ensure_registered("pest_train")
 
 
+def test_a_typo_in_a_known_name_is_not_taken_for_a_split_of_its_folder(root):
+    (root / "coco" / "annotations").mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        catalog.ensure_registered("coco_2014_trian_multilabel")
+    missing = root / "coco" / "annotations" / "instances_train2014.json"
+    text = f"(did you mean 'coco_2014_train_multilabel', of which {missing} is not there?)"
+    assert text in str(caught.value) and "labels_2014" not in str(caught.value)
+    missing.write_text("{}")
+    (root / "coco" / "train2014").mkdir()
+    with pytest.raises(InputError, match=r"did you mean 'coco_2014_train_multilabel'\?"):
+        catalog.ensure_registered("coco_2014_trian_multilabel")
+
+
+@pytest.mark.parametrize("end", ["", "_labelled"])
+def test_a_list_of_nus_wide_that_is_not_there_is_named(root, end):
+    name = f"nus_wide_random_val_multilabel{end}"
+    with pytest.raises(InputError, match=f"unknown data set '{name}'"):
+        catalog.ensure_registered(name)
+    (root / "nus_wide").mkdir()
+    with pytest.raises(InputError, match=rf"nus_wide/lists/random_val\.txt: file not found.*'{name}'"):
+        catalog.ensure_registered(name)
+
+
+def test_other_splits_are_those_of_the_same_protocol(root):
+    _make(root, "my_pets", "train")
+    _make(root, "my_pets", "hold_out")
+    assert list(catalog.other_splits(["my_pets_train"])) == ["my_pets_hold_out"]
+    assert catalog.other_splits(["my_pets_train", "my_pets_hold_out"]) == {}
+    assert catalog.other_splits(["registered_elsewhere"]) == {}
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / "VOC2007" / part).mkdir(parents=True)
+    for split in ("train", "val", "trainval", "test"):
+        (root / "VOC2007" / "ImageSets" / "Main" / f"{split}.txt").touch()
+    assert list(catalog.other_splits(["voc_2007_trainval_multilabel"])) == ["voc_2007_test_multilabel"]
+    assert list(catalog.other_splits(["voc_2007_train_multilabel_difficult_positive"])) == [
+        "voc_2007_test_multilabel_difficult_positive",
+        "voc_2007_val_multilabel_difficult_positive",
+    ]
+
+
 def test_names_in_the_catalog_are_used_as_they_are(root):
     _make(root, "pets", "train")
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}
@@ -152,6 +192,11 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
         ([{"file_name": "x.jpg", "image_id": 5}], ["a"], "x.jpg has neither 'labels' nor 'annotations'"),
         ([{"file_name": "x.jpg", "image_id": 5, "labels": [0]}], None, "no 'thing_classes'"),
         ([{"file_name": "x.jpg", "image_id": 5, "labels": [1]}], ["a"], "not all in"),
+        (
+            [{"file_name": "x.jpg", "image_id": 5, "annotations": [{"category_id": 0}]}],
+            ["a"],
+            "x.jpg: an annotation has no 'bbox'",
+        ),
         ([], ["a"], "data set 'mine_train': the split is empty"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
+from mlickd.data.checking.loading import collect_warnings
 from mlickd.data.proposals.generation import image_list_digest
 from mlickd.errors import run_tool
 
@@ -94,13 +96,51 @@ def test_what_is_wrong_is_listed_by_severity(
     assert result.status == 1, result.err
     assert result.out.splitlines()[-1] == "not OK: 3 errors, 3 notes"
     findings = json.loads((root.parent / "report.json").read_text())["findings"]
-    expected = ["not inside the image", "images cannot be used", "equal files in pets_train and in pets_test"]
-    expected += ["no proposals yet", "have no label", "in none of the data sets"]
+    expected = ["not inside the image", "1 image cannot be used", "equal files in pets_train and in pets_test"]
+    expected += ["no proposals yet", "1 image has no label", "in none of the data sets"]
     assert [f["severity"] for f in findings] == 3 * ["error"] + 3 * ["note"]
     for finding, text in zip(findings, expected, strict=True):
         assert text in finding["message"]
     assert findings[2]["examples"] == ["0.jpg = 5.jpg"]
     assert "tools/generate_proposals.py --dataset pets_test" in findings[3]["message"]
+
+
+def test_a_split_that_is_not_given_is_one_note(root: Path, run: Callable[..., Result]) -> None:
+    result = run("pets_train")
+    text = " ".join(result.out.split())
+    assert "note pets_train: not checked: pets_test; copies between splits" in text
+    assert "in none of the data sets" not in text
+    (root / "pets" / "labels_test.csv").unlink()
+    text = " ".join(run("pets_train").out.split())
+    assert "not checked" not in text and "2 images in" in text and "in none of the data sets" in text
+
+
+def test_what_loading_warns_of_is_a_finding(root: Path, run: Callable[..., Result]) -> None:
+    (root / "pets" / "labels_train.csv").write_text("file_name,labels\n0.jpg,cat\n1.jpg,cat\n2.jpg,\n")
+    boxes = {
+        "categories": [{"id": 1, "name": "cat"}],
+        "images": [{"id": i, "file_name": f"{i}.jpg"} for i in (0, 1, 2, 7)],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}],
+    }
+    (root / "pets" / "instances_train.json").write_text(json.dumps(boxes))
+    result = run("pets_train", "--json", "report.json")
+    findings = json.loads((root.parent / "report.json").read_text())["findings"]
+    warnings = [finding["message"] for finding in findings if finding["severity"] == "warning"]
+    assert result.status == 0 and len(warnings) == 2 and result.err.count("instances_train") == 0
+    assert warnings[0].endswith("1 images are not in this split, the first is 7.jpg")
+    assert "no image here" in warnings[1]  # once, though loading warns of it, too
+
+
+def test_warnings_of_one_kind_are_one_finding() -> None:
+    logger, findings = logging.getLogger("mlickd.data.sources.coco_format"), []
+    with collect_warnings("birds", findings):
+        for number in (1, 2):
+            logger.warning("annotation %d has no area", number)
+        logger.warning("other")
+    assert [(f.message, list(f.examples)) for f in findings] == [
+        ("2 warnings of one kind in loading it", ["annotation 1 has no area", "annotation 2 has no area"]),
+        ("other", []),
+    ]
 
 
 def test_a_data_set_that_does_not_load_is_an_error_and_the_others_are_checked(

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records
+from mlickd.data.checking import duplicates
 from mlickd.data.checking.duplicates import duplicate_findings, same_files, similar_pairs
-from mlickd.data.checking.images import inspect_images
+from mlickd.data.checking.images import ImageFacts, inspect_images
 
 
 def picture(seed: int, width: int = 160, height: int = 120) -> Image.Image:
@@ -53,6 +55,19 @@ def test_pairs_are_those_of_a_comparison_of_all_with_all(tmp_path: Path) -> None
     assert similar_pairs(images) == expected == [(i, i + 1) for i in range(1, 30, 3)]
 
 
+def test_a_crowd_takes_bounded_time_and_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_CROWD", 100)
+    monkeypatch.setattr(duplicates, "_NEIGHBOURS", 5)
+    blank = np.full((16, 16, 3), 255, dtype=np.uint8)
+    images = [ImageFacts(digest=str(i).encode(), thumbnail=blank) for i in range(300)]
+    assert duplicates.crowded(images) == list(range(300))
+    assert len(similar_pairs(images)) == 299 * 5 - sum(range(5))
+    items = [{"file_name": f"{i}.png", "image_id": i, "labels": []} for i in range(300)]
+    note = duplicate_findings({"scans": items}, {"scans": images})[-1]
+    assert note.severity == "note" and note.message.startswith("300 images are much like more than 100 others")
+    assert duplicates.crowded(images[:100]) == [] and len(similar_pairs(images[:100])) == 100 * 99 // 2
+
+
 def test_scenes_are_all_different(tiny_scenes: Path) -> None:
     images = inspect_images(dataset_records("tiny_train"))
     assert same_files(images) == [] and similar_pairs(images) == []
@@ -75,6 +90,6 @@ def test_findings_tell_a_leak_from_a_copy(tmp_path: Path) -> None:
         ("warning", "1 pair of equal files, 1 of them with different labels"): ["a.png = a again.png"],
         ("error", "2 pairs of equal files in train and in test"): ["a.png = a in test.png", "shared.png = shared.png"],
         ("warning", "1 pair of images that look the same in train and in test"): ["b.png = b in test.jpg"],
-        ("error", "1 image files are listed in test, too"): [str(tmp_path / "shared.png")],
-        ("note", "1 image ids stand for other images in test"): ["b.png"],
+        ("error", "1 image file is listed in test, too"): [str(tmp_path / "shared.png")],
+        ("note", "1 image id stands for another image in test"): ["b.png"],
     }

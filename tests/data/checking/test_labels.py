@@ -30,10 +30,10 @@ def test_classes_that_are_missing_or_everywhere():
         {"train": label_statistics(records([0, 1], [0]), NAMES), "test": label_statistics(records([0], [2], []), NAMES)}
     )
     assert [(f.severity, f.dataset, f.message.split(",")[0], list(f.examples)) for f in found] == [
-        ("warning", "train", "1 classes have no image here", ["cow"]),
-        ("warning", "train", "1 classes are in every image", ["cat"]),
-        ("warning", "test", "1 classes have no image here", ["dog"]),
-        ("note", "test", "1 images have no label; they are negatives of every class", []),
+        ("warning", "train", "1 class has no image here", ["cow"]),
+        ("warning", "train", "1 class is in every image", ["cat"]),
+        ("warning", "test", "1 class has no image here", ["dog"]),
+        ("note", "test", "1 image has no label; it is a negative of every class", []),
     ]
     assert "1 of them have some in test" in found[0].message
 

@@ -105,11 +105,11 @@ def test_a_box_without_area_is_left_out_with_a_warning_but_labels(tmp_path, capl
         ),
         (lambda c: c["images"][1].update(file_name="./0.jpg"), r"image 101: '0\.jpg' is also image 100; merge"),
         (lambda c: c["images"][1].update(file_name=None), r"boxes\.json: image 101: 'file_name' is not a string"),
-        (lambda c: c["categories"][0].update(name="dog"), r"boxes\.json: a name occurs twice in 'categories'"),
+        (lambda c: c["categories"][0].update(name="dog"), r"boxes\.json: name 'dog' occurs twice in 'categories'"),
         (lambda c: c["categories"][0].update(id="1"), r"boxes\.json: not in COCO format"),
         (lambda c: c["images"][0].pop("width"), r"boxes\.json: image 100: 'height' and 'width'"),
-        (lambda c: c["images"][0].update(id=101), r"boxes\.json: an id occurs twice in 'images'"),
-        (lambda c: c["categories"][0].update(id=1), r"boxes\.json: an id occurs twice in 'categories'"),
+        (lambda c: c["images"][0].update(id=101), r"boxes\.json: id 101 occurs twice in 'images'"),
+        (lambda c: c["categories"][0].update(id=1), r"boxes\.json: id 1 occurs twice in 'categories'"),
         (lambda c: c["annotations"][0].update(bbox=[0, 0, 50, 5]), r"boxes\.json: annotation 1 of image 100: .*leaves"),
         (lambda c: c["annotations"][0].pop("category_id"), r"boxes\.json: not in COCO format: .*'category_id'"),
     ],
@@ -199,3 +199,13 @@ def test_nothing_is_read_when_registering(tmp_path):
     finally:
         DatasetCatalog.remove("absent_coco")
         MetadataCatalog.remove("absent_coco")
+
+
+def test_iscrowd_may_be_null_but_not_text(tmp_path):
+    content = _content()
+    content["annotations"][0]["iscrowd"] = None
+    dataset = load_coco_multilabel(_write(tmp_path, content), tmp_path / "photos")
+    assert dataset.records[0]["annotations"][0]["iscrowd"] == 0
+    content["annotations"][0]["iscrowd"] = "no"
+    with pytest.raises(InputError, match="annotation 1 of image 100: 'iscrowd' 'no' is neither 0 nor 1"):
+        load_coco_multilabel(_write(tmp_path, content), tmp_path / "photos")

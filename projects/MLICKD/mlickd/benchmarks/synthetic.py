@@ -29,7 +29,8 @@ def write_synthetic_coco(root: Path, num_images: int, num_proposals: int, seed: 
     """Make ``coco_2014_train_multilabel``, and a ``coco_2014_val_multilabel`` of at most 100 images, below a root.
 
     The files lie where those of COCO do, proposals included, and the annotation file has the size of COCO's. Each image
-    is a hard link to one of a few drawn pictures. A root that has just this already is left as it is.
+    is a hard link to one of a few drawn pictures. A root that has just this already is left as it is; what an
+    interrupted call has left is made anew.
 
     Args:
         root: what DETECTRON2_DATASETS is to be.
@@ -43,13 +44,16 @@ def write_synthetic_coco(root: Path, num_images: int, num_proposals: int, seed: 
     mark = root / _MARK
     content = {"num_images": num_images, "num_proposals": num_proposals, "seed": seed, "version": 1}
     if mark.exists():
-        if json.loads(mark.read_text(encoding="utf-8")) == content:
+        if mark.read_text(encoding="utf-8") == json.dumps(content):
             return
-        mark.unlink()
+        mark.write_text("", encoding="utf-8")
         for folder in ("coco", "proposals"):
             shutil.rmtree(root / folder, ignore_errors=True)
     elif root.exists() and any(root.iterdir()):
         raise InputError(f"{root}: holds something else than benchmark data; give an empty or a new folder")
+    else:
+        root.mkdir(parents=True, exist_ok=True)
+        mark.write_text("", encoding="utf-8")  # until all is there: what an interruption leaves is ours to remove
     for split, count in (("train2014", num_images), ("val2014", min(num_images, 100))):
         generator = np.random.default_rng((seed, count))
         ids = _image_ids(generator, count)

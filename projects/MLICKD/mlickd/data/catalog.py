@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import gc
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,15 @@ from .packed_records import PackedRecords
 from .records import MultiLabelDataset, check_records
 from .sources.coco import coco_sources
 from .sources.folder import folder_source, folder_splits
-from .sources.nus_wide import nus_wide_sources
+from .sources.nus_wide import nus_wide_list, nus_wide_sources
 from .sources.source import DatasetSource
 from .sources.voc import voc_sources
 
 # Each gives the data sets that it knows below a root, by name, whether or not they are there.
 _FAMILIES = (coco_sources, voc_sources, nus_wide_sources)
+
+# What is before the split in their names, the split, and the protocol.
+_FAMILY_NAME = re.compile(r"((?:coco|voc)_\d{4}_|nus_wide_)(.+)(_multilabel\w*)")
 
 # What is read once is kept for the life of the process.
 _loaded: dict[tuple[str, Path], MultiLabelDataset] = {}
@@ -103,6 +107,38 @@ def available_datasets() -> list[str]:
     return sorted(names)
 
 
+def other_splits(names: Sequence[str]) -> dict[str, DatasetSource]:
+    """The splits that are there of the data sets that these are splits of, and that are not among them.
+
+    VOC's trainval counts as its train and val together. Data sets that are registered elsewhere have none.
+    """
+    root = dataset_root()
+    known = {name: source for name, source in _known(root).items() if source.is_here()}
+    found: dict[str, DatasetSource] = {}
+    for name in names:
+        if name in known:
+            start, _, end = _FAMILY_NAME.fullmatch(name).groups()
+            splits = {_FAMILY_NAME.fullmatch(other)[2]: source for other, source in known.items()
+                      if _FAMILY_NAME.fullmatch(other).group(1, 3) == (start, end)}  # fmt: skip
+        else:
+            directory = next((d for d in _folders(name, root) if name[len(d.name) + 1 :] in folder_splits(d)), None)
+            start, end = f"{directory.name}_" if directory else "", ""
+            splits = {split: folder_source(directory, split) for split in folder_splits(directory)} if directory else {}
+        given = {split for split in splits if f"{start}{split}{end}" in names}
+        if "trainval" in given:
+            given |= {"train", "val"}
+        elif given & {"train", "val"}:
+            given.add("trainval")
+        found.update({f"{start}{split}{end}": splits[split] for split in splits.keys() - given})
+    return dict(sorted(found.items()))
+
+
+def _folders(name: str, root: Path) -> list[Path]:
+    """The directories that a folder data set of this name may be in, the one of the longest name first."""
+    cuts = [index for index, character in enumerate(name) if character == "_" and index]
+    return [root / name[:cut] for cut in reversed(cuts)] if os.path.basename(name) == name else []
+
+
 def _known(root: Path) -> dict[str, DatasetSource]:
     return {name: source for family in _FAMILIES for name, source in family(root).items()}
 
@@ -174,16 +210,13 @@ def _complete(record: dict, name: str) -> dict:
     """A record with `labels`, from the categories of its annotations where it has none, and corner boxes."""
     record = dict(record)
     if "annotations" in record:
-        record["annotations"] = [
-            {
-                "bbox": BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS),
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "category_id": box["category_id"],
-                "iscrowd": box.get("iscrowd", 0),
-                "difficult": box.get("difficult", 0),
-            }
-            for box in record["annotations"]
-        ]
+        try:
+            record["annotations"] = [_complete_box(box) for box in record["annotations"]]
+        except KeyError as error:
+            raise InputError(
+                f"data set {name!r}: {record.get('file_name')}: an annotation has no {error}; "
+                "set it where you register it"
+            ) from error
     if "labels" not in record:
         if "annotations" not in record:
             raise InputError(f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'")
@@ -191,31 +224,48 @@ def _complete(record: dict, name: str) -> dict:
     return record
 
 
+def _complete_box(box: dict) -> dict:
+    return {
+        "bbox": BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS),
+        "bbox_mode": BoxMode.XYXY_ABS,
+        "category_id": box["category_id"],
+        "iscrowd": box.get("iscrowd", 0),
+        "difficult": box.get("difficult", 0),
+    }
+
+
 def _locate(name: str, root: Path) -> DatasetSource:
     """The folder data set `<directory>_<split>`; both parts may hold underscores."""
     if name in {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}:
         return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.DIRECTORY}_"))
-    cuts = [index for index, character in enumerate(name) if character == "_"]
-    if os.path.basename(name) == name:
-        for cut in reversed(cuts):
-            source = folder_source(root / name[:cut], name[cut + 1 :])
-            if source.is_here():
-                return source
-        for cut in reversed(cuts):
-            directory, split = root / name[:cut], name[cut + 1 :]
-            if directory.is_dir() and name[:cut]:
-                splits = ", ".join(folder_splits(directory)) or "none"
-                raise UnknownDatasetError(
-                    f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; "
-                    f"splits of this folder: {splits}"
-                )
+    folders = _folders(name, root)
+    for directory in folders:
+        source = folder_source(directory, name[len(directory.name) + 1 :])
+        if source.is_here():
+            return source
+    for directory in folders:
+        split, splits = name[len(directory.name) + 1 :], folder_splits(directory)
+        if splits:
+            raise UnknownDatasetError(
+                f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; "
+                f"splits of this folder: {', '.join(splits)}"
+            )
     raise _unknown(name, root)
 
 
 def _unknown(name: str, root: Path) -> UnknownDatasetError:
     available = available_datasets()
-    close = difflib.get_close_matches(name, available, n=1)
+    known = _known(root)
+    close = difflib.get_close_matches(name, sorted({*available, *known}), n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
+    if close and close[0] not in available:
+        missing = next(path for path in known[close[0]].files if not path.exists())
+        hint = f" (did you mean {close[0]!r}, of which {missing} is not there?)"
+    image_list = nus_wide_list(name, root)
+    if image_list is not None:
+        return UnknownDatasetError(
+            f"{image_list}: file not found, so there is no data set {name!r}{hint}; put the list of its images there"
+        )
     return UnknownDatasetError(
         f"unknown data set {name!r}{hint}; available in {root}: {', '.join(available)}; to make one, put images/, "
         "classes.txt and labels_<split>.csv into a directory there and call it <directory>_<split>, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["SEVERITIES", "Finding"]
+__all__ = ["SEVERITIES", "Finding", "counted"]
 
 # Errors: training or evaluation would stop or be wrong. Warnings: look at them. Notes: good to know.
 SEVERITIES = ("error", "warning", "note")
@@ -26,3 +26,8 @@ class Finding:
     dataset: str
     message: str
     examples: Sequence[str] = field(default=())
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """The number with the words for one thing or for many."""
+    return f"{count} {one if count == 1 else many}"

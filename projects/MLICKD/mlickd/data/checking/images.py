@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..reading import has_alpha, orientation, to_rgb, upright
 from ..verify import image_problem
-from .findings import Finding
+from .findings import Finding, counted
 
 __all__ = ["THUMBNAIL", "ImageFacts", "image_findings", "image_kinds", "inspect_images"]
 
@@ -103,24 +103,27 @@ def image_findings(name: str, records: Sequence[dict], images: Sequence[ImageFac
     """Images that cannot be used, or only with care."""
     findings = []
 
-    def add(severity: str, message: str, examples: list[str]) -> None:
+    def add(severity: str, verb: tuple[str, str], rest: str, examples: list[str]) -> None:
         if examples:
-            findings.append(Finding(severity, name, f"{len(examples)} {message}", examples))
+            message = counted(len(examples), f"image {verb[0]}", f"images {verb[1]}")
+            findings.append(Finding(severity, name, f"{message} {rest}", examples))
 
     def files(keep) -> list[str]:
         return [record["file_name"] for record, image in zip(records, images, strict=True) if keep(image)]
 
-    add("error", "images cannot be used", [image.problem for image in images if image.problem is not None])
+    add("error", ("cannot", "cannot"), "be used", [image.problem for image in images if image.problem is not None])
     limit = Image.MAX_IMAGE_PIXELS or float("inf")
     add(
         "warning",
-        f"images have more than {limit / 1e6:.0f} million pixels, which takes memory and time; make them smaller",
+        ("has", "have"),
+        f"more than {limit / 1e6:.0f} million pixels, which takes memory and time; shrink what is so large",
         files(lambda image: image.height * image.width > limit),
     )
-    add("note", "images are partly transparent; training sees them on white", files(lambda image: image.alpha))
+    add("note", ("is", "are"), "partly transparent; training sees that on white", files(lambda image: image.alpha))
     add(
         "note",
-        "images are 16-bit grey; training sees their upper 8 bits",
+        ("is", "are"),
+        "16-bit grey; training sees the upper 8 bits",
         files(lambda image: image.problem is None and image.mode.startswith("I")),
     )
     return findings

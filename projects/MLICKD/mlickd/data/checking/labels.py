@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..records import label_targets
-from .findings import Finding
+from .findings import Finding, counted
 
 __all__ = ["LabelStatistics", "class_findings", "label_statistics"]
 
@@ -63,7 +63,11 @@ def class_findings(statistics: dict[str, LabelStatistics]) -> list[Finding]:
         names = np.array(labels.class_names, dtype=object)
         empty = names[labels.positives == 0].tolist()
         if empty:
-            message = f"{len(empty)} classes have no image here, so they cannot be learned or measured"
+            message = counted(
+                len(empty),
+                "class has no image here, so it cannot be learned or measured",
+                "classes have no image here, so they cannot be learned or measured",
+            )
             elsewhere = [
                 f"{len(there)} of them have some in {other}"
                 for other in statistics
@@ -73,10 +77,18 @@ def class_findings(statistics: dict[str, LabelStatistics]) -> list[Finding]:
             findings.append(Finding("warning", name, message, empty))
         full = names[(labels.positives == num_images) & (num_images > 1)].tolist()
         if full:
-            message = f"{len(full)} classes are in every image, so they tell nothing"
+            message = counted(
+                len(full),
+                "class is in every image, so it tells nothing",
+                "classes are in every image, so they tell nothing",
+            )
             findings.append(Finding("warning", name, message, full))
         if labels.per_image.get(0):
-            message = f"{labels.per_image[0]} images have no label; they are negatives of every class"
+            message = counted(
+                labels.per_image[0],
+                "image has no label; it is a negative of every class",
+                "images have no label; they are negatives of every class",
+            )
             findings.append(Finding("note", name, message))
     return findings
 

@@ -18,36 +18,38 @@ __all__ = ["check_proposals"]
 
 
 def check_proposals(
-    name: str, records: Sequence[dict], methods: Sequence[str] | None = None
+    name: str, records: Sequence[dict], methods: Sequence[str] | None = None, *, complete: bool = True
 ) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Open the stores of a data set and look at every box.
 
     Args:
         name: of the data set.
-        records: with ``image_id``, ``height`` and ``width``, of readable images.
-        methods: those whose store must be there; None looks for those of all methods, and finds it worth a note
-            if there is none.
+        records: with ``image_id``, ``height`` and ``width``, of readable images. Nothing is checked without any.
+        methods: those whose store must be there; None looks at all stores that are there, made or imported, and finds
+            it worth a note if there is none.
+        complete: whether these are all records of the data set, so that they are those that a store was made for.
 
     Returns:
         For each method whose store is sane ``mean``, ``min`` and ``max`` number of boxes of an image; and the findings.
     """
     statistics, findings = {}, []
-    known = sorted(method for method, _ in PROPOSAL_METHODS)
-    for method in known if methods is None else methods:
+    if not records:
+        return statistics, findings
+    for method in _methods_here(name) if methods is None else methods:
         path = proposals_path(name, method)
         if not path.exists():
-            if methods is not None:
-                findings.append(Finding("error", name, f"{path}: no such proposals; {_command(name, method)}"))
+            findings.append(Finding("error", name, f"{path}: no such proposals; {_command(name, method)}"))
             continue
         try:
             store = ProposalStore.open(path)
             store.check(records)
+            stale = complete and store.header.get("image_digest") != image_list_digest(records)
         except InputError as error:
             findings.append(Finding("error", name, str(error)))
             continue
         counts = np.array([len(store[record["image_id"]][1]) for record in records])
         statistics[method] = {"mean": float(counts.mean()), "min": int(counts.min()), "max": int(counts.max())}
-        if method in known and store.header["image_digest"] != image_list_digest(records):
+        if stale:
             message = f"{path}: was made for other image files or another list of images; {_command(name, method)}"
             findings.append(Finding("warning", name, message))
     if methods is None and not statistics and not findings:
@@ -57,5 +59,33 @@ def check_proposals(
     return statistics, findings
 
 
+def _methods_here(name: str) -> list[str]:
+    """Methods and formats of the stores ``<name>_<method>.proposals`` that are there.
+
+    The store ``pets_train_small_mcg`` is that of ``pets_train_small``, not one of ``pets_train``: its header says so.
+    """
+    methods = []
+    for path in proposals_path(name, "").parent.glob("*.proposals"):
+        method = path.stem.removeprefix(f"{name}_")
+        if method == path.stem:
+            continue
+        if method in PROPOSAL_METHODS:
+            methods.append(method)
+            continue
+        try:
+            of_header = ProposalStore.open(path).header.get("method")
+        except InputError:  # damaged, which is then found; no format has an underscore in its name
+            of_header = None if "_" in method else method
+        if of_header == method:
+            methods.append(method)
+    return sorted(methods)
+
+
 def _command(name: str, method: str) -> str:
-    return f"make them with `python tools/generate_proposals.py --dataset {name} --method {method}`"
+    if method in PROPOSAL_METHODS:
+        return f"make them with `python tools/generate_proposals.py --dataset {name} --method {method}`"
+    return f"import them with `python tools/convert_proposals.py`, or give one of {', '.join(_known_methods())}"
+
+
+def _known_methods() -> list[str]:
+    return sorted(method for method, _ in PROPOSAL_METHODS)

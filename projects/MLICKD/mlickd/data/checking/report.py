@@ -13,16 +13,17 @@ from detectron2.data import MetadataCatalog
 
 from mlickd.errors import InputError
 
-from ..catalog import UnknownDatasetError, class_names, dataset_records
+from ..catalog import UnknownDatasetError, class_names, dataset_records, other_splits
+from ..sources.image_folder import unlisted_images
+from ..sources.source import DatasetSource
 from .duplicates import duplicate_findings
-from .findings import SEVERITIES, Finding
+from .findings import SEVERITIES, Finding, counted
 from .images import ImageFacts, image_findings, image_kinds, inspect_images
 from .labels import LabelStatistics, class_findings, label_statistics
+from .loading import collect_warnings
 from .proposals import check_proposals
 
 __all__ = ["CheckReport", "SplitReport", "check_datasets"]
-
-_IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
 
 @dataclass
@@ -90,17 +91,18 @@ def check_datasets(
     records: dict[str, list[dict]] = {}
     images: dict[str, list[ImageFacts]] = {}
     for name in dict.fromkeys(names):
-        try:
-            records[name] = dataset_records(name)
-        except UnknownDatasetError:
-            raise
-        except InputError as error:
-            report.findings.append(Finding("error", name, f"cannot be loaded: {error}"))
+        with collect_warnings(name, report.findings):
+            try:
+                records[name] = dataset_records(name)
+            except UnknownDatasetError:
+                raise
+            except InputError as error:
+                report.findings.append(Finding("error", name, f"cannot be loaded: {error}"))
     for name, split in records.items():
         images[name] = inspect_images(split, num_workers, title=name)
         report.findings += image_findings(name, split, images[name])
         readable = [record for record, image in zip(split, images[name], strict=True) if image.problem is None]
-        proposals, findings = check_proposals(name, readable, methods)
+        proposals, findings = check_proposals(name, readable, methods, complete=len(readable) == len(split))
         report.findings += findings
         report.splits[name] = SplitReport(
             label_statistics(split, class_names(name)),
@@ -113,6 +115,7 @@ def check_datasets(
         report.findings += class_findings({name: split.labels for name, split in report.splits.items()})
         report.findings += duplicate_findings(records, images)
         report.findings += _unlisted_files(records)
+        report.findings += _other_splits(names, list(records))
     report.findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return report
 
@@ -122,26 +125,41 @@ def _sizes(images: Sequence[ImageFacts]) -> dict[str, tuple[int, int]]:
     return {"smallest": sizes[0], "median": sizes[len(sizes) // 2], "largest": sizes[-1]} if sizes else {}
 
 
+def _other_splits(names: Sequence[str], loaded: Sequence[str]) -> list[Finding]:
+    """A note where a data set has further splits that nobody has asked for."""
+    others = [other for other in other_splits(loaded) if other not in names]
+    if not others:
+        return []
+    message = f"not checked: {', '.join(others)}; copies between splits are found among those that are given together"
+    return [Finding("note", loaded[0], message)]
+
+
 def _unlisted_files(splits: dict[str, list[dict]]) -> list[Finding]:
-    """Images in the image folders that none of the data sets lists."""
-    listed = {os.path.realpath(record["file_name"]) for records in splits.values() for record in records}
+    """Images in the image folders that no data set lists; not where a split that is not here may list them."""
     owners: dict[str, str] = {}
     for name in splits:
         root = MetadataCatalog.get(name).get("image_root")
         if root is not None:
             owners.setdefault(os.path.realpath(root), name)
+    others = other_splits(list(splits)).values()
+    records = [record for split in splits.values() for record in split]
     findings = []
     for root, name in owners.items():
-        files = sorted(
-            os.path.join(folder, file)
-            for folder, _, files in os.walk(root)
-            for file in files
-            if Path(file).suffix.lower() in _IMAGE_SUFFIXES and os.path.join(folder, file) not in listed
-        )
+        if any(_may_list(other, root) for other in others):
+            continue
+        files = unlisted_images(root, records)
         if files:
-            message = f"{len(files)} images in {root} are in none of the data sets checked here"
+            message = counted(len(files), f"image in {root} is", f"images in {root} are")
+            message += " in none of the data sets checked here"
             findings.append(Finding("note", name, message, files))
     return findings
+
+
+def _may_list(source: DatasetSource, root: str) -> bool:
+    """Whether the images of a source lie in this folder: it is one of its files, or beside its table."""
+    folder = Path(root)
+    files = [path.resolve() for path in source.files]
+    return folder in files or any(path.is_file() and path.parent == folder.parent for path in files)
 
 
 def _as_json(split: SplitReport) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,11 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
         annotations: dict[int, list[dict]] = {image_id: [] for image_id in images}
         for name, table in (("categories", categories), ("images", images)):
             if len(table) != len(content[name]):
-                raise InputError(f"{path}: an id occurs twice in {name!r}; give every entry its own id")
+                twice = _first_twice(entry["id"] for entry in content[name])
+                raise InputError(f"{path}: id {twice!r} occurs twice in {name!r}; give every entry its own id")
         if len(set(categories.values())) != len(categories):
-            raise InputError(f"{path}: a name occurs twice in 'categories'; give every category its own name")
+            twice = _first_twice(categories.values())
+            raise InputError(f"{path}: name {twice!r} occurs twice in 'categories'; give every category its own name")
         for image in images.values():
             if not isinstance(image["file_name"], str):
                 raise InputError(f"{path}: image {image['id']}: 'file_name' is not a string")
@@ -116,7 +119,7 @@ def box_annotations(
                     "bbox": [x0, y0, x1, y1],
                     "bbox_mode": BoxMode.XYXY_ABS,
                     "category_id": indices[annotation["category_id"]],
-                    "iscrowd": int(annotation.get("iscrowd", 0)),
+                    "iscrowd": _crowd(file.path, annotation),
                 }
             )
         elif allow_empty:
@@ -126,6 +129,20 @@ def box_annotations(
             where = _where(file.path, annotation)
             raise InputError(f"{where}: 'bbox' {annotation['bbox']} has no area; it is [x, y, width, height]")
     return annotations
+
+
+def _crowd(path: str, annotation: dict) -> int:
+    """0 or 1; a missing value or null is 0."""
+    value = annotation.get("iscrowd", 0)
+    if value not in (0, 1, None):
+        raise InputError(f"{_where(path, annotation)}: 'iscrowd' {value!r} is neither 0 nor 1; correct it")
+    return int(value or 0)
+
+
+def _first_twice(values: Iterable[Any]) -> Any:
+    """The first value that came before."""
+    seen = set()
+    return next(value for value in values if value in seen or seen.add(value))
 
 
 def _corners(path: str, annotation: dict, height: int, width: int) -> tuple[float, float, float, float]:

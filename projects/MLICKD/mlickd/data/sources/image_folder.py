@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -97,9 +98,17 @@ def unlisted_images(image_root: str | os.PathLike[str], records: Iterable[Mappin
         image_root: the folder; directories that are links are followed.
         records: with `file_name` as the loaders give it.
     """
-    listed = {os.path.normpath(record["file_name"]) for record in records}
+    resolved = cache(os.path.realpath)  # directories alone: a file that is a link has the name that is listed
+    listed = {
+        (resolved(os.path.dirname(record["file_name"])), os.path.basename(record["file_name"])) for record in records
+    }
     root = os.path.normpath(image_root)
-    return sorted(Path(path).relative_to(root).as_posix() for path in images_below(root) if path not in listed)
+    found = (os.path.split(path) for path in images_below(root))
+    return sorted(
+        Path(directory, name).relative_to(root).as_posix()
+        for directory, name in found
+        if (resolved(directory), name) not in listed
+    )
 
 
 def images_below(root: str | os.PathLike[str], *, hidden: bool = True) -> Iterator[str]:

@@ -52,6 +52,14 @@ def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
     return sources
 
 
+def nus_wide_list(name: str, root: Path) -> Path | None:
+    """The list that would make `name` a split of NUS-WIDE; None where NUS-WIDE is not there or names it otherwise."""
+    directory = root / "nus_wide"
+    split = name.removesuffix("_labelled").removeprefix("nus_wide_").removesuffix("_multilabel")
+    fits = name in (f"nus_wide_{split}_multilabel", f"nus_wide_{split}_multilabel_labelled")
+    return directory / "lists" / f"{split}.txt" if fits and directory.is_dir() else None
+
+
 def load_nus_wide(directory: str | os.PathLike[str], split: str, *, keep_unlabelled: bool = True) -> MultiLabelDataset:
     """Read one split of NUS-WIDE. The image id is the file name as listed, with "/".
 
