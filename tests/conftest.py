@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mlickd.data.scenes import write_scenes
+
+# What an example takes depends on the machine, and says nothing of what is tested.
+settings.register_profile("mlickd", deadline=None)
+settings.load_profile("mlickd")
 
 
 @pytest.fixture(scope="session")
