@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 from mlickd.benchmarks import measure_startup, startup_table, write_synthetic_coco
 from mlickd.errors import InputError, run_tool
+from mlickd.evaluation.base import write_strict_json
 
 ROOT = Path(__file__).parents[1]
 STARTUP_EXAMPLE = """
@@ -70,15 +70,7 @@ def run_startup(args: argparse.Namespace) -> None:
         report = measure_startup(root, args.config_file, args.opts, num_workers=args.workers, num_batches=args.batches)
     print(startup_table(report))
     if args.json:
-        write_json(args.json, {"images": args.images, "proposals": args.proposals, **report})
-
-
-def write_json(path: Path, content: dict) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--json {path}: cannot be written ({error.strerror}); give another path") from error
+        write_strict_json(args.json, {"images": args.images, "proposals": args.proposals, **report})
 
 
 def main() -> None:

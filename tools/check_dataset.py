@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
 
-from mlickd.data.checking import CheckReport, check_datasets, report_text
+from mlickd.data.checking import check_datasets, report_text
 from mlickd.errors import InputError, run_tool
+from mlickd.evaluation.base import write_strict_json
 from mlickd.visualization.label_figure import draw_labels
 
 EPILOG = """
@@ -53,17 +53,9 @@ def main() -> None:
     for name, split in report.splits.items():
         draw_labels(name, split.labels, args.output / name / "labels.png")
     if args.json:
-        write_json(args.json, report)
+        write_strict_json(args.json, report.as_json())
     print(report_text(report))
     sys.exit(1 if report.num_errors else 0)
-
-
-def write_json(path: Path, report: CheckReport) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--json {path}: cannot be written ({error.strerror}); give another path") from error
 
 
 if __name__ == "__main__":

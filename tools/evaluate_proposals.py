@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
 from mlickd.data import dataset_records
 from mlickd.errors import InputError, run_tool
+from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.proposal_recall import recall_table
 from mlickd.evaluation.proposal_sources import evaluate_sources, source_names
 from mlickd.visualization.recall_curves import draw_recall_curves
@@ -75,11 +75,7 @@ def main() -> None:
             "num_images": arguments.num_images,
             "results": {name: recall.summary() for name, recall in recalls.items()},
         }
-        try:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{arguments.json}: cannot be written ({error.strerror}); give another path") from error
+        write_strict_json(arguments.json, content)
 
 
 if __name__ == "__main__":

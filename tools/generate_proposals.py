@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import re
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from mlickd.data import ProposalStore, dataset_records, proposals_path
 from mlickd.data.loose_images import loose_image_records
 from mlickd.data.proposals.generation import generate_proposals, shard_records
-from mlickd.data.proposals.methods import PROPOSAL_METHODS
+from mlickd.data.proposals.methods import PROPOSAL_METHODS, parameter_value
 from mlickd.data.proposals.shards import merge_shards
 from mlickd.errors import InputError, run_tool
 
@@ -72,7 +71,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     shard = check_arguments(arguments)
-    parameters = {name: _value(text) for name, text in arguments.set}
+    parameters = {name: parameter_value(text) for name, text in arguments.set}
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals
     for name in arguments.dataset or [None]:
@@ -114,13 +113,6 @@ def check_arguments(arguments: argparse.Namespace) -> tuple[int, int] | None:
     if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
         raise InputError(f"--shard: {arguments.shard} is not I/N with I from 1 to N; give for instance 1/3")
     return int(numbers[1]), int(numbers[2])
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 if __name__ == "__main__":

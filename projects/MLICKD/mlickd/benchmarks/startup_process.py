@@ -19,6 +19,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
+    """Load what training loads up to its first batches, and print seconds and bytes as one line of JSON."""
     moments, cpu = {}, {}
 
     def done(phase: str) -> None:

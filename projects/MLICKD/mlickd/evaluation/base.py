@@ -100,11 +100,20 @@ class RecordEvaluator(DatasetEvaluator):
         return os.path.join(self.output_dir, file_name)
 
 
-def write_strict_json(path: str, content: dict) -> None:
-    """Write JSON that every reader takes: NaN becomes null."""
-    with PathManager.open(path, "w") as file:
-        json.dump(_nan_to_none(content), file, indent=2, allow_nan=False)
-        file.write("\n")
+def write_strict_json(path: str | os.PathLike[str], content: dict) -> None:
+    """Write JSON that every reader takes, and its folder where that is missing: NaN becomes null.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    path = os.fspath(path)
+    try:
+        PathManager.mkdirs(os.path.dirname(path) or ".")
+        with PathManager.open(path, "w") as file:
+            json.dump(_nan_to_none(content), file, indent=2, allow_nan=False)
+            file.write("\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
 
 
 def _nan_to_none(value: Any) -> Any:

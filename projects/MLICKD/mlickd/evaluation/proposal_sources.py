@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mlickd.data.proposals.generation import read_bgr
-from mlickd.data.proposals.methods import complete_parameters, propose
+from mlickd.data.proposals.methods import complete_parameters, parameter_value, propose
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 
@@ -51,7 +50,7 @@ def source_names(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, So
                 raise InputError(
                     f"--methods {text}: {setting!r} is not PARAMETER=VALUE; write for instance mode=quality"
                 )
-            parameters[name] = _value(value)
+            parameters[name] = parameter_value(value)
         complete_parameters(method, parameters)
         _add(sources, f"{method} ({settings})" if settings else method, (method, parameters))
     if not sources:
@@ -99,6 +98,7 @@ def _run(
     seconds = []
 
     def make(record: dict) -> np.ndarray:
+        """Boxes (R, 4) of an image, in its pixels; the seconds are kept."""
         image = read_bgr(record)
         start = time.process_time()
         boxes, _ = propose(image, method, parameters)
@@ -128,10 +128,3 @@ def _add(sources: dict[str, Source], name: str, source: Source) -> None:
     if name in sources:
         raise InputError(f"{name}: given twice; leave one out, or rename one of the files")
     sources[name] = source
-
-
-def _value(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

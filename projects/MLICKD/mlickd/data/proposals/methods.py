@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -266,3 +267,11 @@ def _corners(boxes: np.ndarray) -> np.ndarray:
     boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
+
+
+def parameter_value(text: str) -> object:
+    """The value of a parameter as it is typed on a command line: JSON where it is that, else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

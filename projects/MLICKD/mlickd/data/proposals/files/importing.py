@@ -72,6 +72,7 @@ def import_proposals(
     finder = _ImageFinder(records, source)
 
     def items() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Image id, boxes (R, 4) and scores (R,) of each image of the data set, in original pixels."""
         done: dict[int, str] = {}
         for name, boxes, scores in proposals:
             index = finder.find(name)

@@ -210,6 +210,7 @@ _CONTAINERS = {("collections", "OrderedDict"): collections.OrderedDict, ("builti
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        """Our own function for a name that a plain pickle may use; UnpicklingError for every other name."""
         module = "builtins" if module == "__builtin__" else module  # of Python 2, and of old protocols
         if (module, name) in _CONTAINERS:
             return _CONTAINERS[module, name]
