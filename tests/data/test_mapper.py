@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlickd.data import MultiLabelMapper, ProposalStore, write_store
+from mlickd.data import MultiLabelMapper, ProposalStore, View, write_store
 from mlickd.errors import InputError
 
 
@@ -41,7 +41,7 @@ def test_proposals_move_with_the_pixels(tmp_path_factory, width, height, x0, y0,
     box = (x0, y0, x0 + 20, y0 + 22)
     record = write_image(folder, width, height, box)
     mapper = MultiLabelMapper(proposals=open_store(folder, [box], [0.5]), teacher_size=128)
-    sample = mapper(record, size, mirror)
+    sample = mapper(record, View(size, mirror))
     for prefix, side in (("", size), ("teacher_", 128)):
         assert sample[f"{prefix}image"].shape == (3, side, side)
         white = (sample[f"{prefix}image"][0] > 127).nonzero()
@@ -54,11 +54,11 @@ def test_proposals_move_with_the_pixels(tmp_path_factory, width, height, x0, y0,
 def test_the_view_of_the_student_does_not_depend_on_the_teacher(tiny_scenes: Path, tmp_path: Path) -> None:
     record = write_image(tmp_path, 60, 50, (5, 6, 30, 40))
     store = open_store(tmp_path, [(5, 6, 30, 40)], [0.5])
-    plain = MultiLabelMapper()(record, 48, True)
-    distilled = MultiLabelMapper(proposals=store, teacher_size=96)(record, 48, True)
+    plain = MultiLabelMapper()(record, View(48, mirror=True))
+    distilled = MultiLabelMapper(proposals=store, teacher_size=96)(record, View(48, mirror=True))
     assert torch.equal(plain["image"], distilled["image"])
     assert "proposals" not in plain and "teacher_image" not in plain
-    assert plain["view"] == distilled["view"] == (48, True)
+    assert plain["view"] == distilled["view"] == View(48, mirror=True)
 
 
 def test_region_i_is_the_same_region_in_both_views_and_the_best_come_first(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_region_i_is_the_same_region_in_both_views_and_the_best_come_first(tmp_p
     mapper = MultiLabelMapper(
         proposals=open_store(tmp_path, boxes, [0.9, 0.6, 0.3]), top_k=2, min_side=5, teacher_size=96
     )
-    sample = mapper(record, 48)
+    sample = mapper(record, View(48))
     small, large = sample["proposals"], sample["teacher_proposals"]
     torch.testing.assert_close(small.proposal_boxes.tensor * 2, large.proposal_boxes.tensor)
     assert small.objectness.tolist() == large.objectness.tolist() == pytest.approx([0.9, 0.6])
@@ -78,14 +78,14 @@ def test_views_of_other_channel_orders_are_swapped(tmp_path: Path) -> None:
     image[..., 0] = 200  # blue, as OpenCV writes it
     cv2.imwrite(str(tmp_path / "b.png"), image)
     record = {"file_name": str(tmp_path / "b.png"), "image_id": "b", "labels": []}
-    sample = MultiLabelMapper(image_format="RGB", teacher_size=20, teacher_format="BGR")(record, 20)
+    sample = MultiLabelMapper(image_format="RGB", teacher_size=20, teacher_format="BGR")(record, View(20))
     assert sample["image"][2].float().mean() == 200 and sample["teacher_image"][0].float().mean() == 200
 
 
 def test_a_record_without_sizes_gets_those_of_the_image(tmp_path: Path) -> None:
     record = write_image(tmp_path, 60, 50, (5, 6, 30, 40))
     del record["height"], record["width"]
-    sample = MultiLabelMapper()(record, 48)
+    sample = MultiLabelMapper()(record, View(48))
     assert (sample["height"], sample["width"]) == (50, 60) and "height" not in record
 
 
@@ -93,4 +93,4 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"not an image")
     with pytest.raises(InputError, match="broken.jpg"):
-        MultiLabelMapper()({"file_name": str(path), "image_id": "x", "labels": []}, 32)
+        MultiLabelMapper()({"file_name": str(path), "image_id": "x", "labels": []}, View(32))

@@ -12,6 +12,7 @@ from detectron2.utils.events import EventStorage
 from torchvision.ops import roi_pool
 
 from helpers.small_models import CONFIGS, make_batch, save_teacher, student_config, teacher_config
+from mlickd.data import View
 from mlickd.distillation import DistillationHook, LiveTeacher, RememberedKnowledge
 from mlickd.errors import InputError
 from mlickd.modeling import load_checkpoint
@@ -197,9 +198,9 @@ def test_remembered_knowledge_asks_the_teacher_once_for_each_view(teacher: Path)
     batch = make_batch()
     first, second = remembered(batch), remembered(batch[::-1])
     assert len(asked) == len(remembered) == 2 and second[1] is first[0]
-    batch[0]["view"] = (32, True)
+    batch[0]["view"] = View(32, mirror=True)
     remembered(batch)
-    assert asked[2:] == [("0.jpg", (32, True))]
+    assert asked[2:] == [("0.jpg", View(32, mirror=True))]
     torch.testing.assert_close(first[1].features["conv5"], live(make_batch())[1].features["conv5"])
     tiny = RememberedKnowledge(live, gigabytes=1.5 * first[0].num_bytes / 2**30)
     again = tiny(make_batch())

@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from mlickd.config import default_config
+from mlickd.data import View
 
 CLASSES = 5
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -55,7 +56,7 @@ def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: in
         corners = torch.rand(boxes + i, 2, 2, generator=generator).sort(dim=1).values.flatten(start_dim=1)
         objectness = torch.rand(boxes + i, generator=generator).sort(descending=True).values
         sample = {"image": small, "teacher_image": large, "labels": [i, 4], "image_id": i}
-        sample |= {"file_name": f"{i}.jpg", "view": (side, False)}
+        sample |= {"file_name": f"{i}.jpg", "view": View(side)}
         for prefix, size in (("", side), ("teacher_", teacher_side)):
             proposals = Instances((size, size))
             proposals.proposal_boxes = Boxes(corners * size)

@@ -7,7 +7,7 @@ import pytest
 from detectron2.data import detection_utils
 
 from mlickd.config import default_config
-from mlickd.data import MultiLabelMapper, ProposalStore, dataset_records, propose, write_store
+from mlickd.data import MultiLabelMapper, ProposalStore, View, dataset_records, propose, write_store
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.proposals.generation import generate_proposals
 from mlickd.data.proposals.maker import ProposalMaker, maker_for
@@ -46,7 +46,7 @@ def test_samples_are_those_with_a_store(image_format: str, records: list[dict], 
     arguments = {"image_format": image_format, "top_k": 40, "min_side": 6.0}
     mappers = [MultiLabelMapper(proposals=p, **arguments) for p in (store, ProposalMaker("edge_boxes", QUICK))]
     for record in records:
-        first, second = (mapper(record, 64, mirror=True)["proposals"] for mapper in mappers)
+        first, second = (mapper(record, View(64, mirror=True))["proposals"] for mapper in mappers)
         assert first.proposal_boxes.tensor.equal(second.proposal_boxes.tensor)
         assert first.objectness.equal(second.objectness)
 

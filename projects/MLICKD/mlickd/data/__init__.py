@@ -5,11 +5,13 @@ from .catalog import available_datasets, class_names, dataset_records, ensure_re
 from .mapper import MultiLabelMapper
 from .proposals.methods import propose
 from .proposals.store import ProposalStore, proposals_path, write_store
-from .sampling import TrainingBatchSampler, TrainingSamples, View
+from .sampling import ImageView, TrainingBatchSampler, TrainingSamples
 from .sources.image_folder import unlisted_images
 from .verify import verify_images
+from .views import View
 
 __all__ = [
+    "ImageView",
     "MultiLabelMapper",
     "ProposalStore",
     "TrainingBatchSampler",

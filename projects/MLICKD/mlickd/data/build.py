@@ -18,6 +18,7 @@ from .mapper import MultiLabelMapper
 from .proposals.maker import ProposalMaker, maker_for
 from .proposals.store import ProposalStore, proposals_path
 from .sampling import TrainingBatchSampler, TrainingSamples
+from .views import View
 
 __all__ = [
     "build_inference_mapper",
@@ -81,7 +82,7 @@ def _mapper_with(
 
 def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
     """From a record of the data set ``name`` to what the model takes at inference."""
-    return partial(_build_mapper(cfg, name, training=False), size=cfg.INPUT.SIZE_TEST)
+    return partial(_build_mapper(cfg, name, training=False), view=View(cfg.INPUT.SIZE_TEST))
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[dict], dict]:
@@ -101,7 +102,7 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[d
             or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD).exists()
         )
         proposals = open_proposals(cfg, name) if known else maker_for(cfg)
-    return partial(_mapper_with(cfg, proposals), size=cfg.INPUT.SIZE_TEST)
+    return partial(_mapper_with(cfg, proposals), view=View(cfg.INPUT.SIZE_TEST))
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:

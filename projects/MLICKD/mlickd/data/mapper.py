@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
 from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
 from .reading import read_image
+from .views import View
 
 __all__ = ["MultiLabelMapper"]
 
@@ -17,8 +17,8 @@ __all__ = ["MultiLabelMapper"]
 class MultiLabelMapper:
     """Decodes an image and makes its views; the image labels go along, boxes never do.
 
-    A view is the image warped to a square, mirrored or not. The teacher's view has the same geometry as the student's
-    at another size, and the proposals go through the transform of each, so that region i is the same region in both.
+    The teacher's view has the same geometry as the student's at another size, and the proposals go through the
+    transform of each, so that region i is the same region in both.
     """
 
     def __init__(
@@ -47,15 +47,14 @@ class MultiLabelMapper:
         self.teacher_size = teacher_size
         self.teacher_format = teacher_format or image_format
 
-    def __call__(self, record: dict, size: int, mirror: bool = False) -> dict:
+    def __call__(self, record: dict, view: View) -> dict:
         """
         Args:
             record: with ``file_name`` and ``image_id``.
-            size: side of the view in pixels.
-            mirror: flip the views horizontally.
+            view: of the student.
 
         Returns:
-            The record without ``annotations``, with ``image`` (3, size, size) uint8 and ``view`` (size, mirror);
+            The record without ``annotations``, with ``image`` (3, size, size) uint8 and ``view``;
             with ``proposals`` (Instances with ``proposal_boxes`` and ``objectness``) where they are given; with
             ``teacher_image`` and ``teacher_proposals`` where a teacher's size is. ``height`` and ``width`` are those
             of the image where the record has none.
@@ -68,28 +67,24 @@ class MultiLabelMapper:
         # Not every data set knows the sizes of its images, and detections are scaled back to them.
         sample.setdefault("height", image.shape[0])
         sample.setdefault("width", image.shape[1])
-        sample["view"] = (size, mirror)
-        views = [("", size, self.image_format)]
+        sample["view"] = view
+        views = [("", view.size, self.image_format)]
         if self.teacher_size is not None:
             views.append(("teacher_", self.teacher_size, self.teacher_format))
         boxes, scores = self._proposals(record, image)
         for prefix, side, image_format in views:
-            transform = self._transform(image.shape[:2], side, mirror)
-            view = image if image_format == self.image_format else image[..., ::-1]
+            transform = view.transform(*image.shape[:2], side)
+            pixels = image if image_format == self.image_format else image[..., ::-1]
             # Copied because torch takes no array with the negative strides of a mirrored image.
-            view = np.ascontiguousarray(transform.apply_image(view).transpose(2, 0, 1))
-            sample[f"{prefix}image"] = torch.from_numpy(view)
+            pixels = np.ascontiguousarray(transform.apply_image(pixels).transpose(2, 0, 1))
+            sample[f"{prefix}image"] = torch.from_numpy(pixels)
             if boxes is not None:
+                moved, in_view = view.regions(boxes, *image.shape[:2], side)
                 instances = Instances((side, side))
-                instances.proposal_boxes = Boxes(transform.apply_box(boxes).astype(np.float32))
-                instances.objectness = torch.from_numpy(scores)
+                instances.proposal_boxes = Boxes(moved)
+                instances.objectness = torch.from_numpy(scores[in_view])
                 sample[f"{prefix}proposals"] = instances
         return sample
-
-    def _transform(self, shape: tuple[int, int], side: int, mirror: bool) -> T.TransformList:
-        height, width = shape
-        resize = T.ResizeTransform(height, width, side, side)
-        return T.TransformList([resize, T.HFlipTransform(side)] if mirror else [resize])
 
     def _proposals(self, record: dict, image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         if self.proposals is None:

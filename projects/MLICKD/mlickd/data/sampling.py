@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from detectron2.data import DatasetFromList
@@ -11,20 +11,19 @@ from torch.utils.data import Dataset, Sampler
 
 from .mapper import MultiLabelMapper
 from .packed_records import without_boxes
+from .views import View
 
-__all__ = ["TrainingBatchSampler", "TrainingSamples", "View"]
+__all__ = ["ImageView", "TrainingBatchSampler", "TrainingSamples"]
 
 
-@dataclass(frozen=True)
-class View:
+class ImageView(NamedTuple):
     """One image of a batch and how it is seen."""
 
     index: int
-    size: int
-    mirror: bool
+    view: View
 
 
-class TrainingBatchSampler(Sampler[list[View]]):
+class TrainingBatchSampler(Sampler[list[ImageView]]):
     """Endless batches: every epoch is a new permutation, each batch has one size, each image is mirrored or not.
 
     Nothing is kept between batches. What iteration ``i`` sees follows from the seed and ``i``, so a run that is
@@ -62,7 +61,7 @@ class TrainingBatchSampler(Sampler[list[View]]):
         self.world_size = world_size
         self.start_iteration = 0
 
-    def batch(self, iteration: int) -> list[View]:
+    def batch(self, iteration: int) -> list[ImageView]:
         """This process's share of the batch of one iteration."""
         generator = np.random.default_rng((self.seed, 0, iteration))
         size = int(generator.choice(self.sizes))
@@ -72,10 +71,10 @@ class TrainingBatchSampler(Sampler[list[View]]):
         for position in range(self.rank, self.batch_size, self.world_size):
             epoch, place = divmod(first + position, self.num_images)
             index = int(self._permutation(epoch)[place])
-            views.append(View(index, size, bool(self.mirror and mirrored[position])))
+            views.append(ImageView(index, View(size, bool(self.mirror and mirrored[position]))))
         return views
 
-    def __iter__(self) -> Iterator[list[View]]:
+    def __iter__(self) -> Iterator[list[ImageView]]:
         iteration = self.start_iteration
         while True:
             yield self.batch(iteration)
@@ -89,7 +88,7 @@ class TrainingBatchSampler(Sampler[list[View]]):
 
 
 class TrainingSamples(Dataset):
-    """Samples by :class:`View`, of one data set or several after each other.
+    """Samples by :class:`ImageView`, of one data set or several after each other.
 
     Workers share the records: they are kept as bytes in one array, without their boxes, for the memory of Python
     objects is copied as soon as a worker so much as looks at them.
@@ -108,6 +107,6 @@ class TrainingSamples(Dataset):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, view: View) -> dict:
-        mapper = self._mappers[int(np.searchsorted(self._ends, view.index, side="right"))]
-        return mapper(self._records[view.index], view.size, view.mirror)
+    def __getitem__(self, item: ImageView) -> dict:
+        mapper = self._mappers[int(np.searchsorted(self._ends, item.index, side="right"))]
+        return mapper(self._records[item.index], item.view)

@@ -1,0 +1,62 @@
+"""Views: what is cropped, scaled and mirrored takes its regions along."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlickd.data import View
+
+fractions = st.tuples(st.floats(0, 0.7), st.floats(0, 0.7), st.floats(0.05, 1), st.floats(0.05, 1))
+
+
+@given(fractions, st.integers(1, 300), st.integers(1, 300))
+def test_a_crop_has_at_least_one_pixel_inside_the_image(corner_and_size, height: int, width: int) -> None:
+    x0, y0, w, h = corner_and_size
+    left, top, right, bottom = View(8, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1))).crop_in_pixels(height, width)
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+
+
+@given(st.booleans(), st.sampled_from([32, 100]), st.sampled_from([None, 64]))
+def test_regions_of_a_crop_against_plain_arithmetic(mirror: bool, size: int, teacher_size: int | None) -> None:
+    height, width, side = 80, 120, teacher_size or size
+    view = View(size, mirror, crop=(0.25, 0.25, 0.75, 0.75))  # pixels 30 to 90 and 20 to 60
+    boxes = np.array(
+        [
+            [40, 30, 60, 50],  # inside
+            [0, 0, 20, 10],  # outside
+            [26, 30, 46, 50],  # four fifths inside
+            [20, 30, 40, 50],  # half inside
+            [80, 50, 120, 80],  # a corner inside
+        ],
+        dtype=np.float32,
+    )
+    moved, in_view = view.regions(boxes, height, width, teacher_size)
+    assert in_view.tolist() == [0, 2]
+    scale = np.array([side / 60, side / 40] * 2)
+    expected = ((boxes[[0, 2]] - [30, 20, 30, 20]) * scale).clip(0, side)
+    if mirror:
+        expected = np.stack([side - expected[:, 2], expected[:, 1], side - expected[:, 0], expected[:, 3]], axis=1)
+    np.testing.assert_allclose(moved, expected, atol=1e-3)
+
+
+@given(st.booleans(), st.integers(0, 40), st.integers(0, 40))
+def test_regions_move_with_the_pixels_of_a_crop(mirror: bool, x: int, y: int) -> None:
+    image = np.zeros((80, 120, 3), dtype=np.uint8)
+    box = np.array([[35 + x, 22 + y, 45 + x, 32 + y]], dtype=np.float32)
+    image[22 + y : 32 + y, 35 + x : 45 + x] = 255
+    view = View(96, mirror, crop=(0.2, 0.1, 0.9, 1.0))
+    pixels = view.transform(80, 120).apply_image(image)
+    assert pixels.shape == (96, 96, 3)
+    rows, columns = np.nonzero(pixels[..., 0] > 127)
+    moved, _ = view.regions(box, 80, 120)
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    np.testing.assert_allclose(moved[0], seen, atol=1.0)
+
+
+def test_the_whole_image_keeps_every_region_as_it_is() -> None:
+    boxes = np.array([[0, 0, 10, 10], [-3, 0, 5, 5]], dtype=np.float32)
+    moved, in_view = View(20).regions(boxes, 10, 10)
+    assert in_view.tolist() == [0, 1]
+    np.testing.assert_array_equal(moved, boxes * 2)
