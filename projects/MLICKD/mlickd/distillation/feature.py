@@ -83,7 +83,8 @@ class _LayerPair(nn.Module):
         Returns:
             (M, channels of the teacher, P, P), the regions of all images in order.
         """
-        feature_map = self.adapter(feature_map)
+        # Poolers round boxes to the type of the map.
+        feature_map = self.adapter(feature_map).float()
         if self.resize_to_teacher:
             feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
         # The pooler takes boxes in pixels of a view whose map has its stride: the teacher's view after Psi.
@@ -192,7 +193,7 @@ class RoIDistiller(nn.Module):
             student = layer(features[student_layer], boxes, image_sizes, map_size)
             if box_head is not None:
                 proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
-                student = box_head(student * proposal_weights[:, None, None, None])
+                student = box_head(student * proposal_weights[:, None, None, None]).float()
             teacher = torch.cat([k.features[teacher_layer] for k in knowledge])
             total = total + roi_feature_loss(teacher, student, weights, counts)
         return self.loss_weight * total

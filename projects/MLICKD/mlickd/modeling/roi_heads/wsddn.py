@@ -153,13 +153,14 @@ class WSDDNHeads(nn.Module):
             features: the backbone's maps.
             proposals: of each image, with ``proposal_boxes`` and ``objectness``, in pixels of the view.
         """
-        pooled = self.pooler([features[self.in_feature]], [p.proposal_boxes for p in proposals])
+        # Poolers round boxes to the type of the map, and softmaxes over many regions need every digit.
+        pooled = self.pooler([features[self.in_feature].float()], [p.proposal_boxes for p in proposals])
         embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
         return RegionPredictions(
             pooled=pooled,
             embeddings=embeddings,
-            class_logits=self.class_stream(embeddings),
-            detection_logits=self.detection_stream(embeddings),
+            class_logits=self.class_stream(embeddings).float(),
+            detection_logits=self.detection_stream(embeddings).float(),
             counts=[len(p) for p in proposals],
         )
 
