@@ -15,6 +15,8 @@ from torch import nn
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_level_binary_cross_entropy
 
+from .region_pooler import build_region_pooler
+
 __all__ = ["RegionPredictions", "WSDDNHeads", "region_scores"]
 
 
@@ -130,9 +132,9 @@ class WSDDNHeads(nn.Module):
         pooled_shape = ShapeSpec(channels=shape.channels, height=resolution, width=resolution)
         return {
             "in_feature": in_feature,
-            "pooler": ROIPooler(
+            "pooler": build_region_pooler(
+                shape.stride,
                 output_size=resolution,
-                scales=(1.0 / shape.stride,),
                 sampling_ratio=cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
                 pooler_type=cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
             ),
