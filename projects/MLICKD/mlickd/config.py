@@ -118,6 +118,15 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # teacher).
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
+    # Parts that the IMS_PER_BATCH images of a batch are run in, one after the other, where memory is too small for all
+    # at once. The gradients are those of the whole batch (but batch normalisation, where it is not frozen, sees a part
+    # at a time).
+    cfg.SOLVER.ACCUMULATE = 1
+    # With SOLVER.AMP.ENABLED, what convolutions and linear layers compute in: `float16` (CUDA) or `bfloat16` (CUDA, and
+    # the CPU, where only those with instructions for it gain). Evaluation is in float32.
+    cfg.SOLVER.AMP.DTYPE = "float16"
+    # Compile the backbone with torch.compile; needs a C++ compiler. The first iterations then take long.
+    cfg.SOLVER.COMPILE = False
 
 
 def _add_distillation_config(cfg: CfgNode) -> None:

@@ -169,7 +169,13 @@ class LiveTeacher:
         else:
             boxes = [p.proposal_boxes[keep] for p, keep in zip(proposals, selected, strict=True)]
             counts = [len(b) for b in boxes]
-            features = {layer: pooler([maps[layer]], boxes).split(counts) for layer, pooler in self.poolers.items()}
+            features = {}
+            for layer, pooler in self.poolers.items():
+                if layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions of it already
+                    pooled = predictions.pooled.split(predictions.counts)
+                    features[layer] = [of_image[keep] for of_image, keep in zip(pooled, selected, strict=True)]
+                else:
+                    features[layer] = pooler([maps[layer]], boxes).split(counts)
         for layer, of_images in features.items():
             for known, of_image in zip(knowledge, of_images, strict=True):
                 known.features[layer] = of_image

@@ -61,6 +61,8 @@ def check_config(cfg: CfgNode) -> None:
     batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     expected = f"a positive multiple of the {processes} processes" if processes > 1 else "positive"
     _require(batch > 0 and batch % processes == 0, "SOLVER.IMS_PER_BATCH", batch, expected)
+    parts, most = cfg.SOLVER.ACCUMULATE, batch // processes
+    _require(1 <= parts <= most, "SOLVER.ACCUMULATE", parts, f"from 1 to {most}, the images of a batch in each process")
     try:
         check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
     except ValueError as error:
