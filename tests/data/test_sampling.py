@@ -70,7 +70,10 @@ def test_samples_of_several_data_sets_come_from_their_mappers_and_have_no_boxes(
     ]
     seen = []
     samples = TrainingSamples(
-        [(records, lambda record, view, name=name: seen.append((name, record, view))) for records, name in parts]
+        [
+            (records, lambda record, view, colours, name=name: seen.append((name, record, view)))
+            for records, name in parts
+        ]
     )
     assert len(samples) == 6
     for index in range(6):

@@ -47,9 +47,9 @@ def test_regions_move_with_the_pixels_of_a_crop(mirror: bool, x: int, y: int) ->
     box = np.array([[35 + x, 22 + y, 45 + x, 32 + y]], dtype=np.float32)
     image[22 + y : 32 + y, 35 + x : 45 + x] = 255
     view = View(96, mirror, crop=(0.2, 0.1, 0.9, 1.0))
-    pixels = view.transform(80, 120).apply_image(image)
-    assert pixels.shape == (96, 96, 3)
-    rows, columns = np.nonzero(pixels[..., 0] > 127)
+    pixels = view.pixels(image, 80, 120)
+    assert pixels.shape == (3, 96, 96)
+    rows, columns = np.nonzero(pixels[0].numpy() > 127)
     moved, _ = view.regions(box, 80, 120)
     seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(moved[0], seen, atol=1.0)

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 from mlickd.errors import InputError
 
 from .catalog import dataset_records
+from .colours import ColourJitter
+from .crops import RandomCrop
 from .mapper import MultiLabelMapper
 from .proposals.maker import ProposalMaker, maker_for
 from .proposals.store import ProposalStore, proposals_path
@@ -118,12 +120,18 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
             for name in cfg.DATASETS.TRAIN
         ]
     )
+    jitter = cfg.INPUT.COLOR_JITTER
+    strengths = jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION
     sampler = TrainingBatchSampler(
         len(dataset),
         cfg.SOLVER.IMS_PER_BATCH,
         cfg.INPUT.SIZES_TRAIN,
         seed=max(cfg.SEED, 0),
         mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
+        crop=RandomCrop(cfg.INPUT.RANDOM_CROP.AREA, cfg.INPUT.RANDOM_CROP.ASPECT)
+        if cfg.INPUT.RANDOM_CROP.ENABLED
+        else None,
+        colour_jitter=ColourJitter(*strengths) if any(strengths) else None,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
