@@ -7,7 +7,6 @@ from functools import partial
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.data.build import trivial_batch_collator
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
@@ -17,6 +16,7 @@ from .catalog import dataset_records
 from .colours import ColourJitter
 from .crops import RandomCrop
 from .mapper import MultiLabelMapper
+from .packed_batch import PackedBatch
 from .proposals.maker import ProposalMaker, maker_for
 from .proposals.store import ProposalStore, proposals_path
 from .sampling import TrainingBatchSampler, TrainingSamples
@@ -139,7 +139,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         dataset,
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=trivial_batch_collator,
+        collate_fn=PackedBatch,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
@@ -151,4 +151,5 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
         mapper=build_test_mapper(cfg, name),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=PackedBatch,
     )

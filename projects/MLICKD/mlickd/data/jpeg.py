@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
 
 import numpy as np
 import simplejpeg
@@ -14,7 +13,7 @@ from .orientation import orientation, upright, upright_size
 __all__ = ["Jpeg"]
 
 _START = b"\xff\xd8"
-_APPLICATION_1 = b"\xff\xe1"  # the segment of EXIF and XMP
+_APPLICATION_1, _START_OF_SCAN = 0xE1, 0xDA  # the segment of EXIF or XMP; the one before the pixels
 _COLOUR_SPACES = ("YCbCr", "RGB", "Gray")
 
 
@@ -41,22 +40,20 @@ class Jpeg:
         self.height, self.width = upright_size(height, width, exif_orientation)
 
     @classmethod
-    def parse(cls, file: BinaryIO) -> Jpeg | None:
-        """From an opened file; None where it is no JPEG, or one for Pillow to judge.
+    def parse(cls, data: bytes) -> Jpeg | None:
+        """From the bytes of a file; None where they are no JPEG, or one for Pillow to judge.
 
         Those are CMYK, whose inks some programs store inverted, and what is damaged or too large to be safe.
         """
-        data = file.read(len(_START))
-        if data != _START:
+        if not data.startswith(_START):
             return None
-        data += file.read()
         try:
             height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:
             return None
         if colour_space not in _COLOUR_SPACES or height * width > (Image.MAX_IMAGE_PIXELS or float("inf")):
             return None
-        if _APPLICATION_1 not in data:
+        if not _may_be_turned(data):
             return cls(data, height, width, exif_orientation=1)
         try:
             with Image.open(io.BytesIO(data)) as image:
@@ -96,3 +93,14 @@ class Jpeg:
         if self._orientation != 1:
             pixels = np.array(upright(Image.fromarray(pixels), self._orientation))
         return pixels
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Whether there is a segment in which an orientation could be; to have Pillow look takes longer than to resize."""
+    place = len(_START)
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != _START_OF_SCAN:
+        if data[place + 1] == _APPLICATION_1:
+            return True
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    # What is not a chain of segments up to the pixels is looked at.
+    return data[place : place + 2] != bytes((0xFF, _START_OF_SCAN))

@@ -74,8 +74,8 @@ class ImageFile:
 
     def _open_jpeg(self) -> Jpeg | None:
         try:
-            with open(self._path, "rb") as file:
-                return Jpeg.parse(file)
+            with open(self._path, "rb", buffering=0) as file:
+                return Jpeg.parse(file.read())
         except FileNotFoundError:
             raise InputError(f"{self._path}: image file not found; put it there") from None
         except OSError as error:
