@@ -27,11 +27,13 @@ def resize_part(image: np.ndarray, box: tuple[float, float, float, float], side:
         (3, side, side) uint8, contiguous.
     """
     x0, y0, x1, y1 = box
+    left, top = int(x0), int(y0)
+    part = image[top : math.ceil(y1), left : math.ceil(x1)]
     if x0 % 1 or y0 % 1:  # PyTorch can end within a pixel, but not begin there
-        square = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box=box)
+        inside = x0 - left, y0 - top, x1 - left, y1 - top
+        square = Image.fromarray(part).resize((side, side), Image.Resampling.BILINEAR, box=inside)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
-    part = torch.from_numpy(image[int(y0) : math.ceil(y1), int(x0) : math.ceil(x1)])
     # By factors, not by the size, because the box may end before the last pixel does. The size is rounded down.
     factors = tuple(side / length * (1 + 1e-9) for length in (y1 - y0, x1 - x0))
-    square = F.interpolate(part.permute(2, 0, 1)[None], scale_factor=factors, mode="bilinear", antialias=True)
-    return square[0].contiguous()
+    pixels = torch.from_numpy(part).permute(2, 0, 1)[None]
+    return F.interpolate(pixels, scale_factor=factors, mode="bilinear", antialias=True)[0].contiguous()
