@@ -175,6 +175,11 @@ def test_missing_proposals_are_answered_with_the_command_that_makes_them(root: P
         (["TEST.TOP_K", 0], None, "TEST.TOP_K.*topk"),
         (["INPUT.RANDOM_FLIP", "vertical"], None, "'vertical' is none of horizontal, none"),
         (["INPUT.SIZES_TRAIN", "()"], None, "INPUT.SIZES_TRAIN"),
+        (["INPUT.RANDOM_CROP.AREA", "(0.5, 0.2)"], None, r"INPUT.RANDOM_CROP.AREA \(0\.5, 0\.2\) must be the smallest"),
+        (["INPUT.RANDOM_CROP.AREA", "(0.5, 1.1)"], None, r"INPUT.RANDOM_CROP.AREA \(0\.5, 1\.1\) must be"),
+        (["INPUT.RANDOM_CROP.ASPECT", "(1.0,)"], None, r"INPUT.RANDOM_CROP.ASPECT \(1\.0,\) must be"),
+        (["INPUT.RANDOM_CROP.ASPECT", "(0.0, 1.0)"], None, r"INPUT.RANDOM_CROP.ASPECT \(0\.0, 1\.0\) must be"),
+        (["INPUT.COLOR_JITTER.CONTRAST", "1.5"], None, "INPUT.COLOR_JITTER.CONTRAST 1.5 must be from 0"),
     ],
 )
 def test_bad_options_are_named(root: Path, options, stage, message: str) -> None:

@@ -33,6 +33,19 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.SIZES_TRAIN = (224,)
     # Side, in pixels, of the square that a test image is warped to.
     cfg.INPUT.SIZE_TEST = 224
+    # See a random part of each training image; the teacher sees the same part at its own size.
+    cfg.INPUT.RANDOM_CROP = CfgNode()
+    cfg.INPUT.RANDOM_CROP.ENABLED = False
+    # Smallest and largest part of the image's area.
+    cfg.INPUT.RANDOM_CROP.AREA = (0.25, 1.0)
+    # Smallest and largest width to height, in units of the image's own.
+    cfg.INPUT.RANDOM_CROP.ASPECT = (0.75, 1.3333)
+    # Change the colours of each training image by factors from 1 - x to 1 + x. 0: leave them. The teacher of a
+    # distillation sees the true colours.
+    cfg.INPUT.COLOR_JITTER = CfgNode()
+    cfg.INPUT.COLOR_JITTER.BRIGHTNESS = 0.0
+    cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
+    cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
     # Decode every image of the data sets before training starts, so that a damaged file stops the run at once.
     cfg.INPUT.VERIFY_IMAGES = True
 
@@ -143,7 +156,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Gigabytes of memory in which the knowledge of each view is kept once it is made, so that the teacher sees a view
     # once; what does not fit is made anew each time. In stage 1 a view takes 4 bytes x regions x channels x pooled
-    # area. 0: keep nothing.
+    # area. 0: keep nothing. Of no use with INPUT.RANDOM_CROP, where no view comes twice.
     cfg.KD.TEACHER.REMEMBER = 0.0
 
     # R'_n, the regions of image n that are transferred, and their weights s'.

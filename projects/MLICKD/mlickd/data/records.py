@@ -12,8 +12,8 @@ from PIL import Image
 
 from mlickd.errors import InputError
 
+from .orientation import orientation, upright_size
 from .packed_records import PackedRecords
-from .reading import orientation
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def oriented_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) of an opened image after its EXIF orientation is applied."""
     width, height = image.size
-    return (width, height) if orientation(image) in (5, 6, 7, 8) else (height, width)
+    return upright_size(height, width, orientation(image))
 
 
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:
