@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -75,7 +74,9 @@ def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
         InputError: as `ensure_registered`.
     """
     ensure_registered(name)
-    return _checked[name][1].unpack(boxes=boxes)
+    records = _checked[name][1]
+    with _collection_paused():
+        return list(records) if boxes else records.without_boxes()
 
 
 def class_names(name: str) -> list[str]:
@@ -148,12 +149,13 @@ def _register(name: str, root: Path) -> None:
     if (name, root) not in _loaded:
         with _collection_paused():
             dataset = source.load()
-        check_records(dataset.records, dataset.class_names, str(source.files[0]))
-        _loaded[name, root] = replace(dataset, records=PackedRecords(dataset.records))
+            check_records(dataset.records.without_boxes(), dataset.class_names, str(source.files[0]))
+        _loaded[name, root] = dataset
     dataset = _loaded[name, root]
 
     def load() -> list[dict]:
-        return dataset.records.unpack()
+        with _collection_paused():
+            return list(dataset.records)
 
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
