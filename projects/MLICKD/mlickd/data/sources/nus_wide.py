@@ -99,8 +99,8 @@ def load_nus_wide(directory: str | os.PathLike[str], split: str, *, keep_unlabel
             missing.append(name)
     if missing:
         text = (
-            f"{image_list}: {len(missing)} of {len(missing) + len(records)} images are not in {folder.root} "
-            f"(the first is {missing[0]})"
+            f"{image_list}: images that are not in {folder.root}: {len(missing)} of {len(missing) + len(records)}, "
+            f"the first is {missing[0]}"
         )
         if not records:
             raise InputError(f"{text}; put the images there")

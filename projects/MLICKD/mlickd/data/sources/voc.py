@@ -103,7 +103,7 @@ def load_voc_multilabel(
         records.append(record)
     if odd:
         logger.warning(
-            "%s: %d images have a box that leaves the image, clipped; the first is %s", image_set, len(odd), odd[0]
+            "%s: images with a box that leaves the image, now clipped: %d, the first is %s", image_set, len(odd), odd[0]
         )
     box_classes = sorted({box["category_id"] for record in records for box in record["annotations"]})
     return MultiLabelDataset(PackedRecords(records), list(VOC_CLASSES), box_classes, folder.root)
