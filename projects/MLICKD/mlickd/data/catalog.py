@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gc
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -219,6 +220,11 @@ def _complete(record: dict, name: str) -> dict:
                 f"data set {name!r}: {record.get('file_name')}: an annotation has no {error}; "
                 "set it where you register it"
             ) from error
+        except (AssertionError, TypeError, ValueError) as error:
+            raise InputError(
+                f"data set {name!r}: {record.get('file_name')}: the 'bbox' of an annotation is not 4 finite numbers; "
+                "correct it where you register it"
+            ) from error
     if "labels" not in record:
         if "annotations" not in record:
             raise InputError(f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'")
@@ -227,8 +233,11 @@ def _complete(record: dict, name: str) -> dict:
 
 
 def _complete_box(box: dict) -> dict:
+    x0, y0, x1, y1 = BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS)
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise ValueError("not finite")
     return {
-        "bbox": BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS),
+        "bbox": [x0, y0, x1, y1],
         "bbox_mode": BoxMode.XYXY_ABS,
         "category_id": box["category_id"],
         "iscrowd": box.get("iscrowd", 0),
