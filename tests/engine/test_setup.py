@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     prediction = prepare("scenes/kd.yaml", *options, stage="prediction")
     solver = prediction.SOLVER
     assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_good_images_are_decoded_again_if_the_configuration_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, remember: bool
+) -> None:
+    for path in (root / "tiny" / "images").iterdir():
+        os.utime(path, ns=(10**18, 10**18))  # not a moment ago
+    decoded = []
+    monkeypatch.setattr("mlickd.data.verify.image_problem", lambda record: decoded.append(record["file_name"]))
+    for _ in range(2):
+        prepare("folder/cls.yaml", "INPUT.REMEMBER_VERIFIED", remember)
+    assert len(set(decoded)) == 36 and len(decoded) == (36 if remember else 72)
 
 
 def remove_images(root: Path) -> None:

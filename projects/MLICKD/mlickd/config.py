@@ -48,6 +48,9 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
     # Decode every image of the data sets before training starts, so that a damaged file stops the run at once.
     cfg.INPUT.VERIFY_IMAGES = True
+    # Leave out images that an earlier command found good and that have not changed since. What was found is kept in
+    # the user's cache, or in the folder $MLICKD_CACHE.
+    cfg.INPUT.REMEMBER_VERIFIED = True
 
     cfg.DATASETS.PROPOSALS = CfgNode()
     # How the proposals were made; names the store of each data set, see `tools/generate_proposals.py`.

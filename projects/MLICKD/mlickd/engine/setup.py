@@ -159,7 +159,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
         records = dataset_records(name, boxes=False)
         if cfg.INPUT.VERIFY_IMAGES:
-            verify_images(records)
+            verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
     if cfg.MODEL.BACKBONE.WEIGHTS and not cfg.MODEL.WEIGHTS:
