@@ -125,8 +125,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # `feature` (stage 1: only the backbone learns) or `prediction` (stage 2: everything learns).
     # `tools/train_net.py --kd-stage` sets it.
     cfg.KD.STAGE = ""
-    # Folder of a knowledge cache (`tools/cache_knowledge.py`), which then stands in for the teacher: no teacher is built,
-    # no proposal is opened. Empty: the teacher is run on every batch.
+    # Folder of a knowledge cache (`tools/cache_knowledge.py`), which then stands in for the teacher: none is built, no
+    # proposal is opened. Empty: the teacher is run on every batch.
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()

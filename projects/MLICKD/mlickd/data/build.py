@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -28,6 +29,7 @@ __all__ = [
     "build_train_loader",
     "needs_proposals",
     "open_proposals",
+    "proposals_exist",
 ]
 
 
@@ -59,6 +61,15 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
             f"--dataset {name} --method {cfg.DATASETS.PROPOSALS.METHOD}`"
         )
     return ProposalStore.open(path)
+
+
+def proposals_exist(cfg: CfgNode, name: str) -> bool:
+    """Whether `open_proposals` has a file to open."""
+    pairs = [
+        *zip(cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, strict=False),
+        *zip(cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, strict=False),
+    ]
+    return os.path.exists(dict(reversed(pairs)).get(name) or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD))
 
 
 def _build_mapper(cfg: CfgNode, name: str, *, training: bool, teacher_cfg: CfgNode | None = None) -> MultiLabelMapper:
