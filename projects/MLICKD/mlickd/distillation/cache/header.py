@@ -23,18 +23,20 @@ __all__ = ["HEADER_FILE", "describe_run", "differences", "read_json", "shard_hea
 
 HEADER_FILE = "header.json"
 _FORMAT = 1
-_NAMES = {
-    "format": "format",
-    "images": "images",
-    "num_images": "number of images",
-    "classes": "classes",
-    "teacher": "teacher checkpoint",
-    "teacher_config": "teacher configuration",
-    "proposals": "proposals",
-    "features": "KD settings",
-    "mirrored": "--mirrored",
-    "shard": "shard",
+_WORDS = {
+    "format": "another format",
+    "images": "other images",
+    "num_images": "another number of images",
+    "classes": "other classes",
+    "teacher": "another teacher checkpoint",
+    "teacher_config": "another teacher configuration",
+    "proposals": "other proposals",
+    "features": "other settings of R' and its features",
+    "mirrored": "another --mirrored",
+    "shard": "another shard",
 }
+# Of the others the values tell a reader nothing.
+_WITH_VALUES = ("format", "num_images", "mirrored", "shard")
 # Keys of the teacher's MODEL that do not change what it says of regions.
 _NOT_OF_THE_OUTPUT = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.TIMM.PRETRAINED")
 
@@ -83,22 +85,23 @@ def shard_header(
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """What the values of two headers differ in, in words; empty where they are equal.
+    """What ``found`` was made with and ``expected`` was not, in words; empty where they are equal.
 
     Only keys of ``expected`` are compared.
     """
     parts = []
     for key, value in expected.items():
-        if found.get(key) == value:
+        there = found.get(key)
+        if there == value:
             continue
-        there, here = _flat(found.get(key)), _flat(value)
-        inner = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-        name = _NAMES[key]
-        if key in ("num_images", "mirrored", "shard", "format"):
-            name += f" ({found.get(key)}, not {value})"
-        elif isinstance(value, dict) and isinstance(found.get(key), dict):
-            name += " ({})".format(", ".join(f"{n} {there.get(n)}, not {here.get(n)}" for n in inner[:3]))
-        parts.append(name)
+        details = []
+        if key in _WITH_VALUES:
+            details = [f"{_short(there)}, not {_short(value)}"]
+        elif isinstance(value, dict) and isinstance(there, dict):
+            ours, theirs = _flat(value), _flat(there)
+            names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+            details = [f"{_short(n)} {_short(theirs.get(n))}, not {_short(ours.get(n))}" for n in names[:3]]
+        parts.append(f"{_WORDS[key]} ({'; '.join(details)})" if details else _WORDS[key])
     return ", ".join(parts)
 
 
@@ -155,6 +158,11 @@ def _flat(value: Any, prefix: str = "", depth: int = 8) -> dict[str, Any]:
     for key, inner in value.items():
         leaves.update(_flat(inner, f"{prefix}.{key}" if prefix else str(key), depth - 1))
     return leaves
+
+
+def _short(value: Any) -> str:
+    """For a message of one line."""
+    return " ".join(str(value).split())[:60]
 
 
 def _as_json(value: Any) -> Any:

@@ -191,7 +191,7 @@ def _check_header(folder: Path, expected: Mapping[str, Any], features: bool) -> 
         wanted["features"] = _of_layers(expected["features"], header["features"])
     changed = differences(header, wanted)
     if changed:
-        raise InputError(f"{folder}: was made with another {changed}; {_REMEDY}, or change the run back")
+        raise InputError(f"{folder}: was made with {changed}; {_REMEDY}, or change the run back")
     return header
 
 
