@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from mlickd.data import ProposalStore, dataset_records, proposals_path
 from mlickd.data.loose_images import loose_image_records
 from mlickd.data.proposals.generation import generate_proposals, shard_records
 from mlickd.data.proposals.methods import PROPOSAL_METHODS, parameter_value
-from mlickd.data.proposals.shards import merge_shards
+from mlickd.data.proposals.shards import merge_shards, parse_shard
 from mlickd.errors import InputError, run_tool
 
 EPILOG = """\
@@ -107,12 +106,7 @@ def check_arguments(arguments: argparse.Namespace) -> tuple[int, int] | None:
         raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
     if arguments.merge is not None and arguments.merge < 1:
         raise InputError(f"--merge: {arguments.merge} is below 1; give the number of shards")
-    if arguments.shard is None:
-        return None
-    numbers = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
-    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
-        raise InputError(f"--shard: {arguments.shard} is not I/N with I from 1 to N; give for instance 1/3")
-    return int(numbers[1]), int(numbers[2])
+    return parse_shard(arguments.shard)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # `feature` (stage 1: only the backbone learns) or `prediction` (stage 2: everything learns).
     # `tools/train_net.py --kd-stage` sets it.
     cfg.KD.STAGE = ""
+    # Folder of a knowledge cache (`tools/cache_knowledge.py`), which then stands in for the teacher: none is built, no
+    # proposal is opened. Empty: the teacher is run on every batch.
+    cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
     # The teacher's checkpoint.
@@ -134,7 +137,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Gigabytes of memory in which the knowledge of each view is kept once it is made, so that the teacher sees a view
     # once; what does not fit is made anew each time. In stage 1 a view takes 4 bytes x regions x channels x pooled
-    # area. 0: keep nothing.
+    # area. 0: keep nothing. Of no use with KD.CACHE.
     cfg.KD.TEACHER.REMEMBER = 0.0
 
     # R'_n, the regions of image n that are transferred, and their weights s'.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -22,18 +23,20 @@ from .views import View
 
 __all__ = [
     "build_inference_mapper",
+    "build_teacher_mapper",
     "build_test_loader",
     "build_test_mapper",
     "build_train_loader",
     "needs_proposals",
     "open_proposals",
+    "proposals_exist",
 ]
 
 
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
     """Whether the model takes proposals: the teacher always, the student in training where it has a live teacher."""
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
-        return training
+        return training and not cfg.KD.CACHE
     return cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector"
 
 
@@ -60,13 +63,25 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     return ProposalStore.open(path)
 
 
+def proposals_exist(cfg: CfgNode, name: str) -> bool:
+    """Whether `open_proposals` has a file to open."""
+    pairs = [
+        *zip(cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, strict=False),
+        *zip(cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, strict=False),
+    ]
+    return os.path.exists(dict(reversed(pairs)).get(name) or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD))
+
+
 def _build_mapper(cfg: CfgNode, name: str, *, training: bool, teacher_cfg: CfgNode | None = None) -> MultiLabelMapper:
     proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=training) else None
-    return _mapper_with(cfg, proposals, teacher_cfg)
+    return _mapper_with(cfg, proposals, teacher_cfg, name)
 
 
 def _mapper_with(
-    cfg: CfgNode, proposals: ProposalStore | ProposalMaker | None, teacher_cfg: CfgNode | None = None
+    cfg: CfgNode,
+    proposals: ProposalStore | ProposalMaker | None,
+    teacher_cfg: CfgNode | None = None,
+    name: str | None = None,
 ) -> MultiLabelMapper:
     # A live teacher sees as many proposals as it was trained on: its scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
@@ -77,7 +92,13 @@ def _mapper_with(
         min_side=selection.MIN_SIDE,
         teacher_size=teacher_cfg.INPUT.SIZE_TEST if teacher_cfg else None,
         teacher_format=teacher_cfg.INPUT.FORMAT if teacher_cfg else None,
+        dataset=name,
     )
+
+
+def build_teacher_mapper(teacher_cfg: CfgNode, name: str, proposals: ProposalStore) -> MultiLabelMapper:
+    """What a teacher sees of the data set ``name`` where no student is there: ``image`` and ``proposals``."""
+    return _mapper_with(teacher_cfg, proposals, name=name)
 
 
 def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
@@ -102,7 +123,7 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[d
             or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD).exists()
         )
         proposals = open_proposals(cfg, name) if known else maker_for(cfg)
-    return partial(_mapper_with(cfg, proposals), view=View(cfg.INPUT.SIZE_TEST))
+    return partial(_mapper_with(cfg, proposals, name=name), view=View(cfg.INPUT.SIZE_TEST))
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:

@@ -11,7 +11,7 @@ from .proposals.store import ProposalStore
 from .reading import read_image
 from .views import View
 
-__all__ = ["MultiLabelMapper"]
+__all__ = ["MultiLabelMapper", "best_proposals"]
 
 
 class MultiLabelMapper:
@@ -30,6 +30,7 @@ class MultiLabelMapper:
         min_side: float = 0.0,
         teacher_size: int | None = None,
         teacher_format: str | None = None,
+        dataset: str | None = None,
     ):
         """
         Args:
@@ -39,6 +40,7 @@ class MultiLabelMapper:
             min_side: proposals whose shorter side is below this many original pixels are left out.
             teacher_size: side of the teacher's view in pixels; without it there is none.
             teacher_format: its format, where it differs.
+            dataset: name of the data set, which its samples then have: image ids are of one data set.
         """
         self.image_format = image_format
         self.proposals = proposals
@@ -46,6 +48,7 @@ class MultiLabelMapper:
         self.min_side = min_side
         self.teacher_size = teacher_size
         self.teacher_format = teacher_format or image_format
+        self.dataset = dataset
 
     def __call__(self, record: dict, view: View) -> dict:
         """
@@ -54,7 +57,7 @@ class MultiLabelMapper:
             view: of the student.
 
         Returns:
-            The record without ``annotations``, with ``image`` (3, size, size) uint8 and ``view``;
+            The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view`` and ``dataset``;
             with ``proposals`` (Instances with ``proposal_boxes`` and ``objectness``) where they are given; with
             ``teacher_image`` and ``teacher_proposals`` where a teacher's size is. ``height`` and ``width`` are those
             of the image where the record has none.
@@ -68,6 +71,7 @@ class MultiLabelMapper:
         sample.setdefault("height", image.shape[0])
         sample.setdefault("width", image.shape[1])
         sample["view"] = view
+        sample["dataset"] = self.dataset
         views = [("", view.size, self.image_format)]
         if self.teacher_size is not None:
             views.append(("teacher_", self.teacher_size, self.teacher_format))
@@ -93,7 +97,19 @@ class MultiLabelMapper:
             boxes, scores = self.proposals(image, self.image_format)
         else:
             boxes, scores = self.proposals[record["image_id"]]
-        if self.min_side > 0:
-            keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= self.min_side
-            boxes, scores = boxes[keep], scores[keep]
-        return boxes[: self.top_k].copy(), scores[: self.top_k].copy()
+        boxes, scores = best_proposals(boxes, scores, self.top_k, self.min_side)
+        return boxes.copy(), scores.copy()
+
+
+def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: float) -> tuple[np.ndarray, np.ndarray]:
+    """The proposals of one image that a model uses.
+
+    Args:
+        boxes: (R, 4) in pixels of the image, best first.
+        scores: (R,).
+        top_k, min_side: see :class:`MultiLabelMapper`.
+    """
+    if min_side > 0:
+        keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= min_side
+        boxes, scores = boxes[keep], scores[keep]
+    return boxes[:top_k], scores[:top_k]

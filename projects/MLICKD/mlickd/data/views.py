@@ -69,10 +69,14 @@ class View:
         moved = self.transform(height, width, size).apply_box(boxes).astype(np.float32).reshape(-1, 4)
         if self.crop is None:
             return moved, np.arange(len(moved))
-        clipped = moved.clip(0, side)
-        (before_w, before_h), (after_w, after_h) = ((b[:, 2:] - b[:, :2]).T for b in (moved, clipped))
-        keep = np.flatnonzero(after_w * after_h >= _MIN_VISIBLE * before_w * before_h)
-        return clipped[keep], keep
+        # Decided in the image's pixels, so that the same regions are in view at every size.
+        x0, y0, x1, y1 = self.crop_in_pixels(height, width)
+        seen = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        area, visible = (
+            (b[:, 2:] - b[:, :2]).prod(axis=1) for b in (seen, seen.clip([x0, y0, x0, y0], [x1, y1, x1, y1]))
+        )
+        keep = np.flatnonzero(visible >= _MIN_VISIBLE * area)
+        return moved[keep].clip(0, side), keep
 
 
 def _whole_pixels(low: float, high: float, length: int) -> tuple[int, int]:

@@ -5,8 +5,9 @@ from .feature import FEATURE_DISTILLER_REGISTRY, RoIDistiller, build_feature_dis
 from .hook import DistillationHook, KnowledgeLoader
 from .knowledge import TeacherKnowledge, select_regions
 from .prediction import PREDICTION_DISTILLER_REGISTRY, SoftLabelDistiller, build_prediction_distiller
+from .regions import RegionKnowledge
 from .remembered import RememberedKnowledge
-from .teacher import LiveTeacher
+from .teacher import FrozenTeacher, LiveTeacher
 
 __all__ = [
     "KD_STAGES",
@@ -14,8 +15,10 @@ __all__ = [
     "PREDICTION_DISTILLER_REGISTRY",
     "DistillationHook",
     "DistilledClassifier",
+    "FrozenTeacher",
     "KnowledgeLoader",
     "LiveTeacher",
+    "RegionKnowledge",
     "RememberedKnowledge",
     "RoIDistiller",
     "SoftLabelDistiller",

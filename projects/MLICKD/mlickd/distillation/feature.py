@@ -52,7 +52,8 @@ def roi_feature_loss(
     """
     distances = (weights**2) * (teacher - student).flatten(start_dim=1).pow(2).sum(dim=1)
     per_image = [d.mean() for d in distances.split(list(counts)) if len(d) > 0]
-    return sum(per_image, start=distances.new_zeros(())) / (2 * len(counts))
+    # Without any region the empty sum is 0, too, and keeps the student in the graph.
+    return (sum(per_image) if per_image else distances.sum()) / (2 * len(counts))
 
 
 class _LayerPair(nn.Module):
@@ -193,7 +194,8 @@ class RoIDistiller(nn.Module):
             if box_head is not None:
                 proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
                 student = box_head(student * proposal_weights[:, None, None, None])
-            teacher = torch.cat([k.features[teacher_layer] for k in knowledge])
+            # The cache holds them in half precision.
+            teacher = torch.cat([k.features[teacher_layer] for k in knowledge]).to(weights.dtype)
             total = total + roi_feature_loss(teacher, student, weights, counts)
         return self.loss_weight * total
 

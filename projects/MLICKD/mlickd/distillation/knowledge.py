@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torchvision.ops import nms
 
-__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "select_regions"]
+__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "normalized_weights", "select_regions"]
 
 # What s' of a region can be, see `select_regions`.
 REGION_WEIGHTS = ("teacher", "proposal", "uniform")
@@ -18,17 +19,18 @@ class TeacherKnowledge:
     """A teacher's knowledge of one view of one image.
 
     Attributes:
-        image_scores: (C,) the teacher's softened image scores p'^T, probabilities.
+        image_scores: (C,) float32, the teacher's softened image scores p'^T, probabilities. None where no region is in
+            view: then the teacher has nothing to say, and neither loss counts the view as anything but an image.
         boxes: (R, 4) float32, the selected regions R'_n, XYXY in pixels of the *student's* view.
         weights: (R,) float32, s' of each region.
         features: the teacher's features of the regions by its layer's name: (R, D, P, P) pooled maps, or (R, D)
-            vectors of its box head. Not yet weighted by s'.
+            vectors of its box head, float32 or, from the cache, float16. Not yet weighted by s'.
         map_sizes: height and width of the teacher's feature map by layer, to which Psi resizes the student's.
         proposal_weights: (R,) float32, the factors that the teacher puts on pooled features before its box head;
             needed where features are compared behind it.
     """
 
-    image_scores: torch.Tensor
+    image_scores: torch.Tensor | None
     boxes: torch.Tensor | None = None
     weights: torch.Tensor | None = None
     features: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -49,17 +51,27 @@ class TeacherKnowledge:
         if all(tensor.device == torch.device(device) for tensor in self._tensors()):
             return self
 
-        def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor.to(device)
+        return self.map(lambda tensor: tensor.to(device))
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TeacherKnowledge:
+        """The same knowledge with ``function`` applied to every array."""
+
+        def mapped(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else function(tensor)
 
         return replace(
             self,
-            image_scores=moved(self.image_scores),
-            boxes=moved(self.boxes),
-            weights=moved(self.weights),
-            features={layer: moved(feature) for layer, feature in self.features.items()},
-            proposal_weights=moved(self.proposal_weights),
+            image_scores=mapped(self.image_scores),
+            boxes=mapped(self.boxes),
+            weights=mapped(self.weights),
+            features={layer: mapped(feature) for layer, feature in self.features.items()},
+            proposal_weights=mapped(self.proposal_weights),
         )
+
+
+def normalized_weights(weights: torch.Tensor) -> torch.Tensor:
+    """s' of the regions of one image divided by the largest of them."""
+    return weights / weights.max().clamp(min=torch.finfo(weights.dtype).tiny) if len(weights) > 0 else weights
 
 
 def select_regions(
@@ -101,6 +113,4 @@ def select_regions(
     if top_k > 0:
         keep = keep[:top_k]
     weights = weights[keep]
-    if normalize and len(weights) > 0:
-        weights = weights / weights[0].clamp(min=torch.finfo(weights.dtype).tiny)
-    return keep, weights
+    return keep, normalized_weights(weights) if normalize else weights

@@ -77,12 +77,16 @@ class SoftLabelDistiller(nn.Module):
         }
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
-        """The soft loss of the student's logits (N, C), times lambda."""
-        teacher = torch.stack([k.image_scores for k in knowledge]).to(logits.dtype)
-        softened = logits / self.student_temperature
+        """The soft loss of the student's logits (N, C), times lambda; an image of no knowledge adds nothing to it."""
+        known = [i for i, k in enumerate(knowledge) if k.image_scores is not None]
+        if not known:
+            return logits.new_zeros(())
+        teacher = torch.stack([knowledge[i].image_scores for i in known]).to(logits.dtype)
+        softened = logits[known] / self.student_temperature
         if self.loss == "l2":
             loss = soft_label_l2_loss(teacher, softened.sigmoid())
         else:
             # Sums of products of softmaxes pass 1 by rounding.
             loss = multilabel_binary_cross_entropy_with_logits(softened, teacher.clamp(0, 1))
-        return self.loss_weight * loss
+        # Both are means over the images that they are given.
+        return self.loss_weight * loss * (len(known) / len(knowledge))

@@ -1,4 +1,4 @@
-"""A frozen teacher that makes knowledge for a batch as it comes."""
+"""A frozen teacher, and knowledge that it makes for a batch as it comes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,17 @@ from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.roi_heads import RegionPredictions
 
 from .knowledge import TeacherKnowledge, select_regions
+from .regions import RegionKnowledge
 
-__all__ = ["LiveTeacher", "load_teacher_config", "parse_layer_pairs", "pooler_arguments", "teacher_shapes"]
+__all__ = [
+    "FrozenTeacher",
+    "LiveTeacher",
+    "load_teacher_config",
+    "parse_layer_pairs",
+    "pooler_arguments",
+    "region_rule",
+    "teacher_shapes",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -98,32 +107,36 @@ def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
         return build_backbone(teacher_cfg).output_shape()
 
 
-class LiveTeacher:
-    """Runs the teacher on the teacher's view of each batch.
+def region_rule(cfg: CfgNode) -> dict:
+    """``KD.REGIONS`` as arguments of :func:`select_regions`."""
+    return {
+        "weight": cfg.KD.REGIONS.WEIGHT,
+        "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
+        "nms_thresh": cfg.KD.REGIONS.NMS_THRESH,
+        "top_k": cfg.KD.REGIONS.TOP_K,
+    }
 
-    Samples need ``image`` and ``proposals`` (the student's view), ``teacher_image`` and ``teacher_proposals`` (the
-    teacher's, the same regions in the same order); see :class:`mlickd.data.MultiLabelMapper`.
-    """
 
-    def __init__(self, cfg: CfgNode):
+class FrozenTeacher:
+    """A trained teacher that says what it knows of regions and does not learn."""
+
+    def __init__(self, cfg: CfgNode, *, features: bool):
         """Build the teacher of ``cfg.KD.TEACHER`` and load it completely, or stop.
 
+        Args:
+            cfg: of the distillation.
+            features: select regions (``KD.REGIONS``) and give their features (``KD.FEATURE``), which stage 1 needs.
+
         Raises:
-            InputError: the teacher's checkpoint or configuration does not fit.
+            InputError: the teacher's checkpoint or configuration does not fit, or it has not the layers.
         """
         teacher_cfg = load_teacher_config(cfg)
         self.model = build_model(teacher_cfg)
         load_checkpoint(self.model, cfg.KD.TEACHER.WEIGHTS, "KD.TEACHER.WEIGHTS")
         self.model.eval().requires_grad_(False)
         logger.info("Teacher: %s, at %d pixels", cfg.KD.TEACHER.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
-        self.stage = cfg.KD.STAGE
-        self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
-        self.selection = {
-            "weight": cfg.KD.REGIONS.WEIGHT,
-            "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
-            "nms_thresh": cfg.KD.REGIONS.NMS_THRESH,
-            "top_k": cfg.KD.REGIONS.TOP_K,
-        }
+        self.features = features
+        self.rule = region_rule(cfg)
         self.behind_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
         self.poolers = {
@@ -132,45 +145,82 @@ class LiveTeacher:
             if layer in shapes
         }
 
-    @torch.no_grad()
-    def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
-        """Knowledge of each sample: image scores, and in stage ``feature`` the regions with their features."""
-        proposals = [sample["teacher_proposals"].to(self.model.device) for sample in batched_inputs]
-        maps, predictions = self.model.predict_regions([s["teacher_image"] for s in batched_inputs], proposals)
-        knowledge = [TeacherKnowledge(image_scores=scores) for scores in predictions.image_scores(self.temperature)]
-        if self.stage == "feature":
-            self._add_regions(knowledge, batched_inputs, proposals, maps, predictions)
-        return knowledge
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]) -> list[RegionKnowledge]:
+        """
+        Args:
+            images: the teacher's views, (3, H, W) each, 0 to 255.
+            proposals: of each, with ``proposal_boxes`` and ``objectness``, in its pixels.
 
-    def _add_regions(
+        Returns:
+            Of each view, on the teacher's device, without history for autograd.
+        """
+        proposals = [p.to(self.model.device) for p in proposals]
+        maps, predictions = self.model.predict_regions(images, proposals)
+        streams = (predictions.class_logits, predictions.detection_logits)
+        known = [
+            RegionKnowledge(*logits) for logits in zip(*(s.split(predictions.counts) for s in streams), strict=True)
+        ]
+        if self.features:
+            self._select(known, proposals, predictions)
+            self._add_features(known, proposals, maps, predictions)
+        return known
+
+    def _select(self, known: list[RegionKnowledge], proposals: list[Instances], predictions: RegionPredictions) -> None:
+        for of_image, regions, scores in zip(known, proposals, predictions.scores(), strict=True):
+            of_image.selected, of_image.weights = select_regions(
+                regions.proposal_boxes.tensor, scores, regions.objectness, **self.rule
+            )
+
+    def _add_features(
         self,
-        knowledge: list[TeacherKnowledge],
-        batched_inputs: Sequence[dict],
+        known: list[RegionKnowledge],
         proposals: list[Instances],
         maps: dict[str, torch.Tensor],
         predictions: RegionPredictions,
     ) -> None:
-        selected = []
-        for known, sample, teacher_proposals, scores in zip(
-            knowledge, batched_inputs, proposals, predictions.scores(), strict=True
-        ):
-            keep, known.weights = select_regions(
-                teacher_proposals.proposal_boxes.tensor, scores, teacher_proposals.objectness, **self.selection
-            )
-            known.boxes = sample["proposals"].proposal_boxes.tensor.to(keep.device)[keep]
-            selected.append(keep)
         if self.behind_box_head:
             (layer,) = self.poolers
             weights = self.model.roi_heads.proposal_weights(proposals).split(predictions.counts)
             embeddings = predictions.embeddings.split(predictions.counts)
-            features = {layer: [e[keep] for e, keep in zip(embeddings, selected, strict=True)]}
-            for known, of_image, keep in zip(knowledge, weights, selected, strict=True):
-                known.proposal_weights = of_image[keep]
+            features = {layer: [e[k.selected] for e, k in zip(embeddings, known, strict=True)]}
+            for of_image, factors in zip(known, weights, strict=True):
+                of_image.proposal_weights = factors[of_image.selected]
         else:
-            boxes = [p.proposal_boxes[keep] for p, keep in zip(proposals, selected, strict=True)]
+            boxes = [p.proposal_boxes[k.selected] for p, k in zip(proposals, known, strict=True)]
             counts = [len(b) for b in boxes]
             features = {layer: pooler([maps[layer]], boxes).split(counts) for layer, pooler in self.poolers.items()}
         for layer, of_images in features.items():
-            for known, of_image in zip(knowledge, of_images, strict=True):
-                known.features[layer] = of_image
-                known.map_sizes[layer] = tuple(maps[layer].shape[-2:])
+            for of_image, feature in zip(known, of_images, strict=True):
+                of_image.features[layer] = feature
+                of_image.map_sizes[layer] = tuple(maps[layer].shape[-2:])
+
+
+class LiveTeacher:
+    """Runs the teacher on the teacher's view of each batch.
+
+    Samples need ``proposals`` (in the student's view), ``teacher_image`` and ``teacher_proposals`` (the teacher's, the
+    same regions in the same order); see :class:`mlickd.data.MultiLabelMapper`.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        """See :class:`FrozenTeacher`; regions and features are made in stage ``feature`` alone."""
+        self.teacher = FrozenTeacher(cfg, features=cfg.KD.STAGE == "feature")
+        self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The teacher itself."""
+        return self.teacher.model
+
+    def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
+        """Knowledge of each sample: image scores, and in stage ``feature`` the regions with their features."""
+        regions = self.teacher(
+            [s["teacher_image"] for s in batched_inputs], [s["teacher_proposals"] for s in batched_inputs]
+        )
+        knowledge = [
+            known.as_knowledge(sample["proposals"].proposal_boxes.tensor, self.temperature)
+            for known, sample in zip(regions, batched_inputs, strict=True)
+        ]
+        # Autograd does not save tensors of the inference mode for a backward pass; their copies it does.
+        return [known.map(torch.clone) for known in knowledge]

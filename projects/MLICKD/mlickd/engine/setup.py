@@ -17,6 +17,7 @@ from mlickd.data import open_proposals, verify_images
 from mlickd.data.build import needs_proposals
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.distillation import KD_STAGES
+from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.modeling.backbone import check_backbone_weights
@@ -150,7 +151,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
     """Everything that can be wrong with the data, before any work is done.
 
     Raises:
-        InputError: a record, an image, a proposal store or a teacher does not fit.
+        InputError: a record, an image, a proposal store, a teacher or its cache does not fit.
     """
     trained_on = () if eval_only else cfg.DATASETS.TRAIN
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
@@ -165,6 +166,8 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
         load_teacher_config(cfg)
         if not PathManager.isfile(cfg.KD.TEACHER.WEIGHTS):
             raise InputError(f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: no such file; train the teacher first")
+        if cfg.KD.CACHE:
+            CachedKnowledge(cfg)
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:

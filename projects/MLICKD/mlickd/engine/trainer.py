@@ -11,6 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
+from detectron2.engine.hooks import EvalHook
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
@@ -21,6 +22,8 @@ from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
 from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher, RememberedKnowledge
+from mlickd.distillation.cache import CachedKnowledge
+from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
@@ -80,8 +83,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
         """See :func:`mlickd.data.build_train_loader`."""
-        distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
-        return build_train_loader(cfg, load_teacher_config(cfg) if distilled else None)
+        live = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not cfg.KD.CACHE
+        return build_train_loader(cfg, load_teacher_config(cfg) if live else None)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -114,13 +117,16 @@ class Trainer(DefaultTrainer):
         return results
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks, and with distillation the one that brings the knowledge and the one that saves."""
+        """Detectron2's hooks, and with distillation the one that brings the knowledge and the one that saves.
+
+        Stage 1 leaves the classifier as it was, so its metrics say nothing: it is evaluated only where
+        ``TEST.EVAL_PERIOD`` asks for it.
+        """
         hooks = super().build_hooks()
+        if self.cfg.KD.STAGE == "feature" and self.cfg.TEST.EVAL_PERIOD == 0:
+            hooks = [hook for hook in hooks if not isinstance(hook, EvalHook)]
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
-            source = LiveTeacher(self.cfg)
-            if self.cfg.KD.TEACHER.REMEMBER > 0:
-                source = RememberedKnowledge(source, self.cfg.KD.TEACHER.REMEMBER)
-            hooks.insert(0, DistillationHook(source))
+            hooks.insert(0, DistillationHook(build_knowledge_source(self.cfg)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
         return hooks
@@ -140,6 +146,14 @@ class Trainer(DefaultTrainer):
         else:
             load_initial_weights(self.cfg, _unwrap(self.model))
         self.data_loader.batch_sampler.start_iteration = self.start_iter
+
+
+def build_knowledge_source(cfg: CfgNode) -> KnowledgeSource:
+    """Where the knowledge of a distillation comes from: the cache ``KD.CACHE``, or the teacher itself."""
+    if cfg.KD.CACHE:
+        return CachedKnowledge(cfg)
+    source = LiveTeacher(cfg)
+    return RememberedKnowledge(source, cfg.KD.TEACHER.REMEMBER) if cfg.KD.TEACHER.REMEMBER > 0 else source
 
 
 class SaveStudentHook(HookBase):

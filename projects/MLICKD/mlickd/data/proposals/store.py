@@ -13,6 +13,7 @@ All numbers are little-endian and every part starts at a multiple of 8 bytes::
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -110,6 +111,16 @@ class ProposalStore:
         if self.header != state["header"]:
             raise InputError(f"{self.path}: was replaced while it was in use; start again")
 
+    def digest(self) -> str:
+        """SHA-256 of the image ids, boxes and scores, in hexadecimal; how they were made is not in it."""
+        # Read as a file, which leaves the mapping and its memory alone.
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Check that every record has proposals, all of them boxes inside its image.
 
@@ -174,6 +185,7 @@ class ProposalStore:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be opened ({error.strerror}); {_REMEDY}") from error
         num_images, num_boxes, num_id_bytes = (self.header[key] for key in _COUNTS)
+        self._start = start
         offsets = list(accumulate(_part_lengths(self.header), initial=start))
         id_offsets = np.frombuffer(self._data, "<i8", num_images + 1, offsets[0])
         self._ids = memoryview(self._data)[offsets[1] : offsets[1] + num_id_bytes]

@@ -1,0 +1,180 @@
+"""What a knowledge cache was made from, and whether that is what a run asks for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
+
+from mlickd.data.build import open_proposals, proposals_exist
+from mlickd.data.catalog import class_names
+from mlickd.data.proposals.generation import image_list_digest
+from mlickd.distillation.teacher import load_teacher_config, parse_layer_pairs, region_rule, teacher_shapes
+from mlickd.errors import InputError
+
+__all__ = ["HEADER_FILE", "describe_run", "differences", "read_json", "shard_header", "write_json"]
+
+HEADER_FILE = "header.json"
+_FORMAT = 1
+_NAMES = {
+    "format": "format",
+    "images": "images",
+    "num_images": "number of images",
+    "classes": "classes",
+    "teacher": "teacher checkpoint",
+    "teacher_config": "teacher configuration",
+    "proposals": "proposals",
+    "features": "KD settings",
+    "mirrored": "--mirrored",
+    "shard": "shard",
+}
+# Keys of the teacher's MODEL that do not change what it says of regions.
+_NOT_OF_THE_OUTPUT = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.TIMM.PRETRAINED")
+
+
+def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All that decides what the teacher says of a data set, as JSON holds it.
+
+    Args:
+        cfg: of the distillation, complete.
+        name: of the data set.
+        records: its records.
+
+    Returns:
+        ``format``, ``images`` (digest of the list), ``num_images``, ``classes``, ``teacher`` (digest of its
+        checkpoint), ``teacher_config``, ``proposals`` (digest of boxes and scores; None where they are not on this
+        machine), and ``features``: the rule of R' and s', where features are taken, and their shape by layer.
+
+    Raises:
+        InputError: the teacher or its layers, the images or the proposals are missing.
+    """
+    teacher_cfg = load_teacher_config(cfg)
+    return _as_json(
+        {
+            "format": _FORMAT,
+            "images": image_list_digest(records),
+            "num_images": len(records),
+            "classes": class_names(name),
+            "teacher": _file_digest(cfg.KD.TEACHER.WEIGHTS),
+            "teacher_config": _output_config(teacher_cfg),
+            "proposals": open_proposals(cfg, name).digest() if proposals_exist(cfg, name) else None,
+            "features": {
+                "regions": region_rule(cfg),
+                "compare": cfg.KD.FEATURE.COMPARE,
+                "layers": _feature_shapes(cfg, teacher_cfg),
+            },
+        }
+    )
+
+
+def shard_header(
+    description: Mapping[str, Any], shard: tuple[int, int], *, features: bool, mirrored: bool
+) -> dict[str, Any]:
+    """The header of one shard of the cache of a run, see :func:`describe_run`."""
+    header = {**description, "shard": shard, "mirrored": mirrored}
+    return _as_json(header if features else {**header, "features": None})
+
+
+def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """What the values of two headers differ in, in words; empty where they are equal.
+
+    Only keys of ``expected`` are compared.
+    """
+    parts = []
+    for key, value in expected.items():
+        if found.get(key) == value:
+            continue
+        there, here = _flat(found.get(key)), _flat(value)
+        inner = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+        name = _NAMES[key]
+        if key in ("num_images", "mirrored", "shard", "format"):
+            name += f" ({found.get(key)}, not {value})"
+        elif isinstance(value, dict) and isinstance(found.get(key), dict):
+            name += " ({})".format(", ".join(f"{n} {there.get(n)}, not {here.get(n)}" for n in inner[:3]))
+        parts.append(name)
+    return ", ".join(parts)
+
+
+def read_json(path: Path) -> Any:
+    """
+    Raises:
+        InputError: the file cannot be read or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "not JSON"
+        raise InputError(f"{path}: cannot be read ({reason}); make the cache again in another folder") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a file that is whole as soon as it is there."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _output_config(teacher_cfg: CfgNode) -> dict[str, Any]:
+    values = _flat({"MODEL": teacher_cfg.MODEL})
+    for key in ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE"):
+        node = teacher_cfg
+        for part in key.split("."):
+            node = node[part]
+        values[key] = node
+    return {key: value for key, value in sorted(values.items()) if key not in _NOT_OF_THE_OUTPUT}
+
+
+def _feature_shapes(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, list[int]]:
+    """Of the features of one region, by the teacher's layer."""
+    shapes = teacher_shapes(teacher_cfg)
+    layers = [layer for layer, _ in parse_layer_pairs(cfg)]
+    for layer in layers:
+        if layer not in shapes:
+            raise InputError(f"KD.FEATURE.LAYERS: the teacher's backbone returns {', '.join(shapes)}, not {layer!r}")
+    head = teacher_cfg.MODEL.ROI_BOX_HEAD
+    if cfg.KD.FEATURE.COMPARE == "box_head":
+        return {layer: [head.FC_DIM] for layer in layers}
+    return {layer: [shapes[layer].channels, head.POOLER_RESOLUTION, head.POOLER_RESOLUTION] for layer in layers}
+
+
+def _flat(value: Any, prefix: str = "", depth: int = 8) -> dict[str, Any]:
+    """The leaves of nested dicts by their dotted names; a value that is no dict has the name it was given."""
+    if not isinstance(value, dict) or depth == 0:
+        return {prefix: value}
+    leaves: dict[str, Any] = {}
+    for key, inner in value.items():
+        leaves.update(_flat(inner, f"{prefix}.{key}" if prefix else str(key), depth - 1))
+    return leaves
+
+
+def _as_json(value: Any) -> Any:
+    """As it comes back from a file: tuples are lists there."""
+    return json.loads(json.dumps(value))
+
+
+def _file_digest(path: str) -> str:
+    """SHA-256 of a file, computed once in a process."""
+    if not PathManager.isfile(path):
+        raise InputError(f"KD.TEACHER.WEIGHTS {path}: no such file; train the teacher first")
+    local = PathManager.get_local_path(path)
+    status = os.stat(local)
+    return _digest_of_contents(local, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache
+def _digest_of_contents(path: str, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

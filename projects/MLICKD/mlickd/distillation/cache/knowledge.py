@@ -1,0 +1,67 @@
+"""The knowledge of a training batch from the cache."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import CfgNode
+
+from mlickd.data.catalog import dataset_records
+from mlickd.distillation.knowledge import TeacherKnowledge
+from mlickd.errors import InputError
+
+from .header import describe_run
+from .reader import DatasetCache
+
+__all__ = ["CachedKnowledge"]
+
+logger = logging.getLogger(__name__)
+
+
+class CachedKnowledge:
+    """Reads what a :class:`~mlickd.distillation.LiveTeacher` would say; the same call.
+
+    The boxes go through the view of each sample. Of a crop the teacher's word on the whole image is taken: regions of
+    which too little is in view drop out (see :meth:`mlickd.data.View.regions`), and the image scores and s' are
+    computed from the others. A live teacher sees the crop alone; the two agree where there is none. A mirrored view is
+    what the teacher said of the mirrored image; where that is not stored, what it said of the image, with pooled maps
+    flipped and vectors as they are.
+
+    Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        """Open the caches of ``DATASETS.TRAIN`` below ``KD.CACHE``; stage ``feature`` needs their features.
+
+        Raises:
+            InputError: one of them is missing, incomplete, damaged, or does not fit the run: says in what.
+        """
+        features = cfg.KD.STAGE == "feature"
+        self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
+        self.weight, self.normalize = cfg.KD.REGIONS.WEIGHT, cfg.KD.REGIONS.NORMALIZE_WEIGHT
+        self.caches: dict[str, DatasetCache] = {}
+        for name in cfg.DATASETS.TRAIN:
+            records = dataset_records(name, boxes=False)
+            cache = DatasetCache(cfg.KD.CACHE, name, describe_run(cfg, name, records), features=features)
+            for record in records:
+                if record["image_id"] not in cache:
+                    raise InputError(
+                        f"{cfg.KD.CACHE}: holds nothing for image {record['image_id']} of {name}; make the cache again "
+                        "in another folder"
+                    )
+            self.caches[name] = cache
+        logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
+
+    def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
+        """Knowledge of each sample, in main memory; see :class:`TeacherKnowledge`."""
+        return [self._of_sample(sample) for sample in batched_inputs]
+
+    def _of_sample(self, sample: dict) -> TeacherKnowledge:
+        view = sample["view"]
+        boxes, image_size, known = self.caches[sample["dataset"]].read(sample["image_id"], mirror=view.mirror)
+        moved, in_view = view.regions(boxes, *image_size)
+        if view.crop is not None:
+            known = known.restricted(torch.from_numpy(in_view), weight=self.weight, normalize=self.normalize)
+        return known.as_knowledge(torch.from_numpy(moved), self.temperature)

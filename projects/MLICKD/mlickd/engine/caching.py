@@ -1,0 +1,112 @@
+"""From the command line of ``tools/cache_knowledge.py`` to a knowledge cache."""
+
+from __future__ import annotations
+
+import logging
+
+from detectron2.config import CfgNode
+from detectron2.engine import launch
+from detectron2.utils import comm
+from torch.multiprocessing import ProcessRaisedException
+
+from mlickd.data import open_proposals, verify_images
+from mlickd.data.catalog import dataset_records
+from mlickd.distillation.cache import CachedKnowledge, ShardPlan, plan_shard, run_teacher, shard_folder, shard_lock
+from mlickd.distillation.cache.writer import readable_size, writable
+from mlickd.errors import InputError
+
+from .setup import complete_config, load_config
+
+__all__ = ["check_cache", "make_cache", "prepare_caching"]
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_caching(config_file: str, options: list[str]) -> CfgNode:
+    """The configuration of a distillation whose teacher is to be cached, completed and frozen.
+
+    Raises:
+        InputError: something is wrong with it, or ``KD.CACHE`` is not given.
+    """
+    cfg = load_config(config_file, options, kd_stage="feature")
+    if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
+        raise InputError(
+            f"--config-file {config_file}: a {cfg.MODEL.META_ARCHITECTURE} has no teacher; give the configuration of "
+            "the distillation, for instance configs/kd_vgg16.yaml"
+        )
+    if not cfg.KD.CACHE:
+        raise InputError("KD.CACHE is empty; name the folder of the cache, for instance KD.CACHE output/knowledge")
+    complete_config(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def make_cache(
+    cfg: CfgNode,
+    *,
+    shard: tuple[int, int] = (1, 1),
+    features: bool = True,
+    mirrored: bool = False,
+    batch_size: int = 4,
+    num_processes: int = 1,
+) -> None:
+    """Make sure that ``KD.CACHE`` holds a shard of each of ``DATASETS.TRAIN``.
+
+    What is there already is not made again. The bytes depend on neither the number of processes nor interruptions.
+
+    Args:
+        cfg: from :func:`prepare_caching`.
+        shard: number, from 1, and count.
+        features: with R' and its features, which stage 1 needs.
+        mirrored: run the teacher on the mirrored images, too.
+        batch_size: images that the teacher sees at once.
+        num_processes: on this machine, each with a GPU where there are some.
+
+    Raises:
+        InputError: images, proposals, teacher or disk do not do; the folder holds another cache.
+    """
+    for name in cfg.DATASETS.TRAIN:
+        records = dataset_records(name, boxes=False)
+        if cfg.INPUT.VERIFY_IMAGES:
+            verify_images(records)
+        open_proposals(cfg, name).check(records)
+    for name in cfg.DATASETS.TRAIN:
+        folder = shard_folder(cfg.KD.CACHE, name, shard)
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with shard_lock(folder):
+            plan = plan_shard(cfg, name, shard, features=features, mirrored=mirrored, batch_size=batch_size)
+            if plan.batches:
+                _launch(cfg, plan, min(num_processes, len(plan.batches)))
+        logger.info("%s: whole, %d images", folder, plan.num_images)
+
+
+def check_cache(cfg: CfgNode, *, features: bool = True) -> None:
+    """Open the cache as training does.
+
+    Raises:
+        InputError: it is incomplete, damaged, or does not fit.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.KD.STAGE = "feature" if features else "prediction"
+    for name, cache in CachedKnowledge(cfg).caches.items():
+        logger.info(
+            "%s: %d images in %d shards, %s", name, len(cache), len(cache.shards), readable_size(cache.num_bytes)
+        )
+
+
+def _launch(cfg: CfgNode, plan: ShardPlan, num_processes: int) -> None:
+    try:
+        launch(_run, num_processes, args=(cfg, plan), dist_url="auto")
+    except ProcessRaisedException as error:
+        # The traceback of the process, whose last line says what is wrong.
+        _, found, message = str(error).rpartition("InputError: ")
+        if not found:
+            raise
+        raise InputError(message.strip().splitlines()[0]) from error
+
+
+def _run(cfg: CfgNode, plan: ShardPlan) -> None:
+    run_teacher(cfg, plan)
+    comm.synchronize()

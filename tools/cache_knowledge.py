@@ -1,0 +1,71 @@
+#!/usr/bin/env python
+"""Run the teacher once on every training image and keep what it says, so that distillation runs without it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from mlickd.data.proposals.shards import parse_shard
+from mlickd.engine.caching import check_cache, make_cache, prepare_caching
+from mlickd.errors import InputError, run_tool
+
+EPILOG = """\
+example:
+  python tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml KD.CACHE output/knowledge
+  python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
+  python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
+
+  On three machines, each with the photos, their proposals and the teacher:
+  python tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml --shard 1/3 KD.CACHE output/knowledge
+  (2/3 and 3/3 on the others); training wants the three shard folders in one place.
+
+KEY VALUE pairs are those that training gets, too: a cache names what it was made from and is refused where that
+differs. A run that was stopped goes on where it was; the files are the same, byte by byte.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="of the distillation")
+    parser.add_argument("--shard", metavar="I/N", help="do part I of N alone")
+    parser.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="run the teacher on the mirrored images, too: twice the time and room; without, features are flipped",
+    )
+    parser.add_argument("--no-features", action="store_true", help="for stage prediction alone: far smaller")
+    parser.add_argument(
+        "--batch-size", type=int, default=4, metavar="N", help="images that the teacher sees at once (default: 4)"
+    )
+    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes, each with a GPU if there are")
+    parser.add_argument("--check", action="store_true", help="only see whether the cache is whole and fits")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="of the configuration")
+    return parser.parse_args()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments = parse_arguments()
+    for option in ("batch_size", "num_gpus"):
+        if getattr(arguments, option) < 1:
+            raise InputError(f"--{option.replace('_', '-')}: {getattr(arguments, option)} is below 1")
+    shard = parse_shard(arguments.shard) or (1, 1)
+    cfg = prepare_caching(arguments.config_file, arguments.opts)
+    if arguments.check:
+        check_cache(cfg, features=not arguments.no_features)
+        return
+    make_cache(
+        cfg,
+        shard=shard,
+        features=not arguments.no_features,
+        mirrored=arguments.mirrored,
+        batch_size=arguments.batch_size,
+        num_processes=arguments.num_gpus,
+    )
+
+
+if __name__ == "__main__":
+    run_tool(main)
