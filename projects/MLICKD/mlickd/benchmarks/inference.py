@@ -30,10 +30,10 @@ __all__ = ["BareClassifier", "bare_network", "measure_inference"]
     "milliseconds and multiply-adds of an image: student, teacher, and the bare network of timm or torchvision",
     networks=Option("networks to measure", quick=("efficientnet-lite0",), choices=("vgg16", "efficientnet-lite0")),
     batch_size=Option("images of the larger batch", quick=2),
-    repetitions=Option("times that each is timed; the teacher a third of them", quick=1),
+    repetitions=Option("times that each is timed", quick=1),
 )
 def measure_inference(
-    networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int = 16, repetitions: int = 9
+    networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int = 16, repetitions: int = 5
 ) -> list[Comparison]:
     """From uint8 pixels (and ready proposals) to probabilities, with random weights.
 
@@ -55,10 +55,8 @@ def measure_inference(
                 comparisons.append(_against_bare(network, student_cfg, student, bare, samples[:count], repetitions))
             teacher_cfg = network.config(network.teacher, options)
             teacher = build_model(teacher_cfg).eval()
-            repeated = max(1, repetitions // 3)
-            comparisons.append(
-                _against_teacher(network, student, teacher, samples[:1], _samples(teacher_cfg, 1), repeated)
-            )
+            teacher_samples = _samples(teacher_cfg, 1)
+            comparisons.append(_against_teacher(network, student, teacher, samples[:1], teacher_samples, repetitions))
     return comparisons
 
 

@@ -32,7 +32,7 @@ __all__ = ["measure_proposals", "plain_edge_boxes"]
     photos=Option("folder of photos of your own (default: drawn ones)"),
     repetitions=Option("times that all photos are done with each", quick=1),
 )
-def measure_proposals(images: int = 100, photos: str = "", repetitions: int = 3) -> list[Comparison]:
+def measure_proposals(images: int = 60, photos: str = "", repetitions: int = 3) -> list[Comparison]:
     """The same photos, parameters and boxes; ours also checks the photos and writes a store.
 
     Args:
@@ -75,9 +75,6 @@ def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]
         Boxes (R, 4) as (x0, y0, x1, y1) in pixels of the photo, and their scores (R,), best first.
     """
     parameters = complete_parameters("edge_boxes")
-    search = cv2.ximgproc.createEdgeBoxes(
-        alpha=parameters["alpha"], beta=parameters["beta"], minBoxArea=parameters["min_area"], maxBoxes=2000
-    )
     results = []
     for file in files:
         image = cv2.imread(file)
@@ -86,6 +83,10 @@ def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]
         height, width = (round(scale * side) for side in image.shape[:2])
         resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         edges = gradient_edges(resized, parameters["smoothing"], parameters["neighborhood"], parameters["strength"])
+        # Anew for each photo: a search that has seen another finds other boxes.
+        search = cv2.ximgproc.createEdgeBoxes(
+            alpha=parameters["alpha"], beta=parameters["beta"], minBoxArea=parameters["min_area"], maxBoxes=2000
+        )
         boxes, scores = search.getBoundingBoxes(*edges)
         boxes = boxes / np.array([width, height] * 2) * np.array([image.shape[1], image.shape[0]] * 2)
         large = (boxes[:, 2:] >= parameters["min_side"] * longer).all(axis=1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch.autograd.profiler import profile
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from .comparison import Comparison, Row
@@ -17,7 +17,7 @@ from .timing import interleaved
 from .training import StepRunner, network_configs
 from .workspace import scenes_workspace
 
-__all__ = ["is_arithmetic", "measure_roofline"]
+__all__ = ["backward_convolution", "is_arithmetic", "measure_roofline"]
 
 _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 
@@ -30,7 +30,7 @@ _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
     repetitions=Option("steps that are timed of each", quick=1),
 )
 def measure_roofline(
-    networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int = 0, repetitions: int = 3
+    networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int = 0, repetitions: int = 2
 ) -> list[Comparison]:
     """Steps of the teacher, the plain student and both stages, with knowledge that is in memory already.
 
@@ -42,17 +42,20 @@ def measure_roofline(
     peaks = _peaks(repetitions)
     comparisons = [peaks]
     peak = max(row.median for row in peaks.rows)
-    with scenes_workspace(max(batch_size, *(NETWORKS[name].batch_size for name in networks))) as root:
-        for name in networks:
-            network = NETWORKS[name]
-            configs = network_configs(network, root / name, batch_size)
+    for name in networks:
+        network = NETWORKS[name]
+        with scenes_workspace(batch_size or network.batch_size) as root:
+            configs = network_configs(network, root / "output", batch_size)
             for stage in ("feature", "prediction"):
                 configs[stage].KD.TEACHER.REMEMBER = 8.0
             names = {"plain": "plain student", "feature": "stage 1", "prediction": "stage 2", "teacher": "teacher"}
             calls = {text: StepRunner(configs[key], num_batches=1) for key, text in names.items()}
             title = f"{network.title}, batch {configs['plain'].SOLVER.IMS_PER_BATCH}"
-            rows = interleaved(calls, repetitions, title=title)
-            rows = [replace(row, details=_details(calls[row.name], row.median, peak)) for row in rows]
+            operations = {name: _count_operations(call) for name, call in calls.items()}  # and warm up
+            rows = interleaved(calls, repetitions, warm_up=0, title=title)
+            rows = [
+                replace(row, details=_details(calls[row.name], operations[row.name] / row.median, peak)) for row in rows
+            ]
             comparisons.append(Comparison(title, "s", rows))
     return comparisons
 
@@ -62,7 +65,7 @@ def is_arithmetic(operator: str) -> bool:
     return operator.removeprefix("aten::") in _PRODUCTS or "conv" in operator
 
 
-def _backward(gradient: tuple, inputs: tuple, weight: tuple, *arguments: object, **_: object) -> int:
+def backward_convolution(gradient: tuple, inputs: tuple, weight: tuple, *arguments: object, **_: object) -> int:
     """Floating-point operations of a backward convolution, from the shapes of its first three arguments.
 
     Each gradient that is wanted, of the input and of the weights, takes as many as the convolution itself.
@@ -90,17 +93,24 @@ def _peaks(repetitions: int) -> Comparison:
     return Comparison("peak of the machine", "GFLOP/s", rows)
 
 
-def _details(step: Callable[[], None], seconds: float, peak: float) -> dict[str, str]:
+def _count_operations(step: Callable[[], None]) -> int:
+    """Floating-point operations of the convolutions and matrix products of one step."""
     # torch's own count of the backward convolution takes no notice of groups, and is far too large for depthwise ones.
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward}) as counter:
+    corrected = {torch.ops.aten.convolution_backward: backward_convolution}
+    with FlopCounterMode(display=False, custom_mapping=corrected) as counter:
         step()
-    with profile(use_kineto=False) as profiled:
+    return counter.get_total_flops()
+
+
+def _details(step: Callable[[], None], rate: float, peak: float) -> dict[str, str]:
+    """Where the time of a step goes. ``rate`` is in FLOP/s, ``peak`` in GFLOP/s."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
         step()
     own = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
     total = sum(own.values())
     arithmetic = sum(value for key, value in own.items() if is_arithmetic(key)) / total
     others = sorted((value, key) for key, value in own.items() if not is_arithmetic(key))[-3:]
-    rate = counter.get_total_flops() / seconds / 1e9
+    rate /= 1e9
     return {
         "convolutions and products": f"{arithmetic:.0%} of the time",
         "GFLOP/s": f"{rate:.0f} ({rate / peak:.0%} of the peak)",

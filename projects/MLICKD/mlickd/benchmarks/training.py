@@ -60,13 +60,13 @@ def network_configs(network: Network, folder: Path, batch_size: int) -> dict[str
         folder: for what they write.
         batch_size: 0: the network's.
     """
-    options = {"SOLVER.IMS_PER_BATCH": batch_size or network.batch_size, "OUTPUT_DIR": str(folder / network.teacher)}
+    options = {"SOLVER.IMS_PER_BATCH": batch_size or network.batch_size, "OUTPUT_DIR": str(folder / "teacher")}
     configs = {"teacher": network.config(network.teacher, options)}
-    teacher = save_teacher(configs["teacher"], folder / f"{network.title} teacher")
-    options["OUTPUT_DIR"] = str(folder / network.student)
+    teacher = save_teacher(configs["teacher"], folder / "teacher_run")
+    options["OUTPUT_DIR"] = str(folder / "plain")
     configs["plain"] = network.config(network.student, options)
     # MODEL.WEIGHTS has to be there for stage 2, but is not loaded: what weights are does not change the time.
-    options |= {"OUTPUT_DIR": str(folder / network.distilled), "MODEL.WEIGHTS": str(teacher)}
+    options |= {"OUTPUT_DIR": str(folder / "distilled"), "MODEL.WEIGHTS": str(teacher)}
     options |= {"KD.TEACHER.WEIGHTS": str(teacher), "KD.TEACHER.REMEMBER": 0.0}
     for stage in ("feature", "prediction"):
         configs[stage] = network.config(network.distilled, options, stage)

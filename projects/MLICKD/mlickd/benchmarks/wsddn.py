@@ -38,10 +38,10 @@ _BATCHED, _LOOP, _LOOP_EACH = "one batch", "loop, backward once", "loop, backwar
 )
 def measure_wsddn(
     networks: Sequence[str] = ("vgg16", "efficientnet-lite0"),
-    size: int = 384,
-    batch_size: int = 4,
+    size: int = 320,
+    batch_size: int = 2,
     proposals: int = 200,
-    repetitions: int = 3,
+    repetitions: int = 2,
 ) -> list[Comparison]:
     """Steps on random images and proposals, with the same layers and optimizer.
 
