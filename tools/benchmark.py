@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure what the project costs on this machine."""
+"""Measure what the project costs on this machine, beside what one would use or write instead; all on the CPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 EPILOG = """
 Examples:
 
-  Everything, some ten minutes on two cores, with one table at the end:
+  Everything, with one table at the end:
     python tools/benchmark.py all --output output/benchmark
 
   One of them, in its smallest form:
