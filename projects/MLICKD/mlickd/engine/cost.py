@@ -1,4 +1,4 @@
-"""What a model costs at inference: parameters and milliseconds."""
+"""What a model costs at inference: parameters, milliseconds and multiply-adds."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import time
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.utils.analysis import FlopCountAnalysis
 from torch import nn
 
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import dataset_records
 
-__all__ = ["inference_cost"]
+__all__ = ["inference_cost", "multiply_adds"]
 
 
 def inference_cost(
@@ -45,3 +46,15 @@ def inference_cost(
         "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
         "milliseconds": 1000 * statistics.median(seconds[warm_up:]),
     }
+
+
+def multiply_adds(model: nn.Module, samples: list[dict]) -> float:
+    """Multiplications of convolutions and matrix products, each with its addition, as fvcore counts them.
+
+    Args:
+        model: in evaluation mode.
+        samples: one batch.
+    """
+    analysis = FlopCountAnalysis(model, samples)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    return float(analysis.total())
