@@ -193,7 +193,7 @@ class FrozenTeacher:
             for layer, pooler in self.poolers.items():
                 if layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions of it already
                     pooled = predictions.pooled.split(predictions.counts)
-                    features[layer] = [of_image[keep] for of_image, keep in zip(pooled, selected, strict=True)]
+                    features[layer] = [of_image[k.selected] for of_image, k in zip(pooled, known, strict=True)]
                 else:
                     features[layer] = pooler([maps[layer]], boxes).split(counts)
         for layer, of_images in features.items():
