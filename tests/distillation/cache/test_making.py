@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,10 @@ from mlickd.distillation.cache import CachedKnowledge, shard_folder
 from mlickd.distillation.cache.writer import ShardWriter
 from mlickd.distillation.regions import RegionKnowledge
 from mlickd.errors import InputError
+
+# For the processes that are started here, which find this project's helpers as pytest does.
+_PLACES = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _PLACES))}
 
 SLOWLY = """
 import sys, time
@@ -48,7 +53,7 @@ def done(cache: Path) -> int:
 def test_killed_and_resumed(scenes: CachedScenes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "slowly.py").write_text(SLOWLY)
     cache = tmp_path / "cache"
-    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache])
+    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache], env=ENVIRONMENT)
     try:
         deadline = time.monotonic() + 60
         while done(cache) < 8:
@@ -156,9 +161,8 @@ def test_a_write_that_fails_ends_with_one_line_and_can_be_resumed(
 ) -> None:
     (tmp_path / "limited.py").write_text(LIMITED)
     cache = tmp_path / "cache"
-    result = subprocess.run(
-        [sys.executable, tmp_path / "limited.py", scenes.folder, cache], capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, tmp_path / "limited.py", scenes.folder, cache]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
     assert result.returncode == 2 and "Traceback" not in result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert "cannot be written (File too large); make room" in line
