@@ -23,10 +23,6 @@ from mlickd.distillation.cache.writer import ShardWriter
 from mlickd.distillation.regions import RegionKnowledge
 from mlickd.errors import InputError
 
-# For the processes that are started here, which find this project's helpers as pytest does.
-_PLACES = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _PLACES))}
-
 SLOWLY = """
 import sys, time
 from pathlib import Path
@@ -38,6 +34,12 @@ ShardWriter.finish = lambda self, images: (finish(self, images), time.sleep(0.3)
 folder, cache = map(Path, sys.argv[1:])
 CachedScenes(folder, folder / "model_final.pth", folder / "proposals").make(str(cache), mirrored=True)
 """
+
+
+def environment() -> dict[str, str]:
+    """For processes that are started here: they find this project's helpers as pytest does."""
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def contents(cache: Path) -> dict[str, bytes]:
@@ -53,7 +55,7 @@ def done(cache: Path) -> int:
 def test_killed_and_resumed(scenes: CachedScenes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "slowly.py").write_text(SLOWLY)
     cache = tmp_path / "cache"
-    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache], env=ENVIRONMENT)
+    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache], env=environment())
     try:
         deadline = time.monotonic() + 60
         while done(cache) < 8:
@@ -162,7 +164,7 @@ def test_a_write_that_fails_ends_with_one_line_and_can_be_resumed(
     (tmp_path / "limited.py").write_text(LIMITED)
     cache = tmp_path / "cache"
     command = [sys.executable, tmp_path / "limited.py", scenes.folder, cache]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
     assert result.returncode == 2 and "Traceback" not in result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert "cannot be written (File too large); make room" in line
