@@ -46,9 +46,13 @@ def contents(cache: Path) -> dict[str, bytes]:
     return {str(path.relative_to(cache)): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
 
 
+def done_images(cache: Path, shard: tuple[int, int]) -> np.ndarray:
+    return np.load(shard_folder(cache, "tiny_train", shard) / "done.npy")
+
+
 def done(cache: Path) -> int:
-    path = shard_folder(cache, "tiny_train", (1, 1)) / "done.npy"
-    return int(np.load(path).sum()) if path.with_name("header.json").exists() else 0
+    begun = (shard_folder(cache, "tiny_train", (1, 1)) / "header.json").exists()
+    return int(done_images(cache, (1, 1)).sum()) if begun else 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
@@ -107,6 +111,8 @@ def test_shards_hold_what_the_whole_holds(scenes: CachedScenes, plain: Path, tmp
         # Other images of a batch may round the last bit differently.
         torch.testing.assert_close(ours.image_scores, theirs.image_scores, rtol=1e-3, atol=1e-6)
         torch.testing.assert_close(ours.features["conv5"], theirs.features["conv5"], rtol=2e-3, atol=1e-4)
+    scenes.make(str(tmp_path / "more"), shard=(30, 30))  # of 24 images: empty, and no error
+    assert done_images(tmp_path / "more", (30, 30)).shape == (0,)
     scenes.make(str(tmp_path), shard=(1, 2))
     with pytest.raises(InputError, match="is divided into 2 and into 3 shards"):
         CachedKnowledge(cfg)

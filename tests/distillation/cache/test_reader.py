@@ -100,9 +100,10 @@ def test_another_selection_is_named_in_stage_1_and_no_matter_in_stage_2(
 
 
 def test_a_cache_without_features_serves_stage_2_alone(scenes: CachedScenes, tmp_path: Path) -> None:
-    cache = scenes.make(str(tmp_path), features=False)
+    unused = ["KD.FEATURE.LAYERS", ("nowhere:conv5",)]
+    cache = scenes.make(str(tmp_path), *unused, features=False)
     assert "holds no features, which stage 1 needs" in refusal(scenes.config("feature", cache))
-    cfg = scenes.config("prediction", cache)
+    cfg = scenes.config("prediction", cache, *unused)
     (knowledge,) = CachedKnowledge(cfg)(samples(cfg, [(0, View(32))]))
     assert knowledge.image_scores.shape == (20,) and knowledge.boxes is None
 
@@ -163,6 +164,7 @@ def set_value(index: object, value: object):
         (lambda f: (f / "weights.npy").unlink(), "weights.npy: missing, cut short or damaged"),
         (lambda f: (f / "done.npy").write_bytes(b""), "done.npy: missing, cut short or damaged"),
         (lambda f: (f / "done.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16), "done.npy: missing"),
+        (lambda f: np.savez((f / "done.npy").open("wb"), a=np.ones(24)), "done.npy: missing, cut short or damaged"),
         (lambda f: lie(f, "boxes"), "boxes.npy: missing, cut short or damaged"),
         (lambda f: lie(f, "region_offsets"), "region_offsets.npy: missing, cut short or damaged"),
         (lambda f: pickle_in(f, "weights"), "weights.npy: missing, cut short or damaged"),

@@ -41,18 +41,19 @@ _WITH_VALUES = ("format", "num_images", "mirrored", "shard")
 _NOT_OF_THE_OUTPUT = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.TIMM.PRETRAINED")
 
 
-def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], *, features: bool) -> dict[str, Any]:
     """All that decides what the teacher says of a data set, as JSON holds it.
 
     Args:
         cfg: of the distillation, complete.
         name: of the data set.
         records: its records.
+        features: regions and features are kept, or asked for, too.
 
     Returns:
         ``format``, ``images`` (digest of the list), ``num_images``, ``classes``, ``teacher`` (digest of its
         checkpoint), ``teacher_config``, ``proposals`` (digest of boxes and scores; None where they are not on this
-        machine), and ``features``: the rule of R' and s', where features are taken, and their shape by layer.
+        machine), and ``features``: the rule of R' and s', where features are taken, and their shape by layer; or None.
 
     Raises:
         InputError: the teacher or its layers, the images or the proposals are missing.
@@ -67,21 +68,14 @@ def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]]) 
             "teacher": _file_digest(cfg.KD.TEACHER.WEIGHTS),
             "teacher_config": _output_config(teacher_cfg),
             "proposals": open_proposals(cfg, name).digest() if proposals_exist(cfg, name) else None,
-            "features": {
-                "regions": region_rule(cfg),
-                "compare": cfg.KD.FEATURE.COMPARE,
-                "layers": _feature_shapes(cfg, teacher_cfg),
-            },
+            "features": _feature_settings(cfg, teacher_cfg) if features else None,
         }
     )
 
 
-def shard_header(
-    description: Mapping[str, Any], shard: tuple[int, int], *, features: bool, mirrored: bool
-) -> dict[str, Any]:
+def shard_header(description: Mapping[str, Any], shard: tuple[int, int], *, mirrored: bool) -> dict[str, Any]:
     """The header of one shard of the cache of a run, see :func:`describe_run`."""
-    header = {**description, "shard": shard, "mirrored": mirrored}
-    return _as_json(header if features else {**header, "features": None})
+    return _as_json({**description, "shard": shard, "mirrored": mirrored})
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
@@ -135,6 +129,14 @@ def _output_config(teacher_cfg: CfgNode) -> dict[str, Any]:
             node = node[part]
         values[key] = node
     return {key: value for key, value in sorted(values.items()) if key not in _NOT_OF_THE_OUTPUT}
+
+
+def _feature_settings(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, Any]:
+    return {
+        "regions": region_rule(cfg),
+        "compare": cfg.KD.FEATURE.COMPARE,
+        "layers": _feature_shapes(cfg, teacher_cfg),
+    }
 
 
 def _feature_shapes(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, list[int]]:

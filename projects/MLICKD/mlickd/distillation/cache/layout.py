@@ -130,7 +130,7 @@ def map_array(folder: Path, name: str, spec: ArraySpec) -> np.ndarray:
     """
     path = array_path(folder, name)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError) as error:
         raise InputError(
             f"{path}: missing, cut short or damaged ({' '.join(str(error).split())[:100]}); make the cache again in "
