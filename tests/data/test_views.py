@@ -60,3 +60,21 @@ def test_the_whole_image_keeps_every_region_as_it_is() -> None:
     moved, in_view = View(20).regions(boxes, 10, 10)
     assert in_view.tolist() == [0, 1]
     np.testing.assert_array_equal(moved, boxes * 2)
+
+
+@given(
+    st.tuples(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0.2, 1), st.floats(0.2, 1)),
+    st.integers(20, 700), st.integers(20, 700), st.integers(0, 2**31),
+)  # fmt: skip
+def test_the_same_regions_are_in_view_at_every_size(corner_and_size, height: int, width: int, seed: int) -> None:
+    """Else the student's region i would be another one than the teacher's."""
+    x0, y0, w, h = corner_and_size
+    view = View(32, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1)))
+    # Sides in quarters of the crop's: boxes of which exactly three quarters are in view are common.
+    left, top, right, bottom = view.crop_in_pixels(height, width)
+    generator = np.random.default_rng(seed)
+    low = generator.integers(-4, 4, (200, 2)) / 4 * [right - left, bottom - top] + [left, top]
+    boxes = np.concatenate([low, low + generator.integers(1, 5, (200, 2)) / 4 * [right - left, bottom - top]], axis=1)
+    expected = view.regions(boxes.astype(np.float32), height, width)[1]
+    for size in (31, 224, 672, 1001):
+        np.testing.assert_array_equal(view.regions(boxes.astype(np.float32), height, width, size)[1], expected)

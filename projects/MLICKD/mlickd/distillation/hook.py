@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from detectron2.engine import HookBase
 
@@ -16,11 +17,30 @@ KnowledgeSource = Callable[[Sequence[dict]], list[TeacherKnowledge]]
 class KnowledgeLoader:
     """A data loader whose samples carry the teacher's knowledge under ``knowledge``."""
 
-    def __init__(self, loader: Iterable[list[dict]], source: KnowledgeSource):
+    def __init__(self, loader: Iterable[list[dict]], source: KnowledgeSource, *, read_ahead: bool = False):
+        """
+        Args:
+            loader: of batches.
+            source: of their knowledge.
+            read_ahead: fetch the next batch and its knowledge in a thread while the model works on this one; for a
+                source that waits for a disk, not for one that computes on the model's device.
+        """
         self.loader = loader
         self.source = source
+        self.read_ahead = read_ahead
 
     def __iter__(self) -> Iterator[list[dict]]:
+        batches = self._with_knowledge()
+        if not self.read_ahead:
+            yield from batches
+            return
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            coming = thread.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = thread.submit(next, batches, None)
+                yield batch
+
+    def _with_knowledge(self) -> Iterator[list[dict]]:
         for batch in self.loader:
             for sample, knowledge in zip(batch, self.source(batch), strict=True):
                 sample["knowledge"] = knowledge
@@ -34,16 +54,18 @@ class DistillationHook(HookBase):
     to compute it. The student cannot tell where the knowledge comes from.
     """
 
-    def __init__(self, source: KnowledgeSource):
+    def __init__(self, source: KnowledgeSource, *, read_ahead: bool = False):
         """
         Args:
             source: from the samples of a batch to the knowledge of each, for instance a
                 :class:`~mlickd.distillation.LiveTeacher`.
+            read_ahead: see :class:`KnowledgeLoader`.
         """
         self.source = source
+        self.read_ahead = read_ahead
 
     def before_train(self) -> None:
         # DefaultTrainer keeps its loop, and with it the loader, in `_trainer`; SimpleTrainer is the loop itself.
         loop = getattr(self.trainer, "_trainer", self.trainer)
         loader = loop.data_loader
-        loop.reset_data_loader(lambda: KnowledgeLoader(loader, self.source))
+        loop.reset_data_loader(lambda: KnowledgeLoader(loader, self.source, read_ahead=self.read_ahead))

@@ -126,7 +126,7 @@ class Trainer(DefaultTrainer):
         if self.cfg.KD.STAGE == "feature" and self.cfg.TEST.EVAL_PERIOD == 0:
             hooks = [hook for hook in hooks if not isinstance(hook, EvalHook)]
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
-            hooks.insert(0, DistillationHook(build_knowledge_source(self.cfg)))
+            hooks.insert(0, DistillationHook(build_knowledge_source(self.cfg), read_ahead=bool(self.cfg.KD.CACHE)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
         return hooks

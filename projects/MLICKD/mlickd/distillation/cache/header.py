@@ -23,34 +23,37 @@ __all__ = ["HEADER_FILE", "describe_run", "differences", "read_json", "shard_hea
 
 HEADER_FILE = "header.json"
 _FORMAT = 1
-_NAMES = {
-    "format": "format",
-    "images": "images",
-    "num_images": "number of images",
-    "classes": "classes",
-    "teacher": "teacher checkpoint",
-    "teacher_config": "teacher configuration",
-    "proposals": "proposals",
-    "features": "KD settings",
-    "mirrored": "--mirrored",
-    "shard": "shard",
+_WORDS = {
+    "format": "another format",
+    "images": "other images",
+    "num_images": "another number of images",
+    "classes": "other classes",
+    "teacher": "another teacher checkpoint",
+    "teacher_config": "another teacher configuration",
+    "proposals": "other proposals",
+    "features": "other settings of R' and its features",
+    "mirrored": "another --mirrored",
+    "shard": "another shard",
 }
+# Of the others the values tell a reader nothing.
+_WITH_VALUES = ("format", "num_images", "mirrored", "shard")
 # Keys of the teacher's MODEL that do not change what it says of regions.
 _NOT_OF_THE_OUTPUT = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.TIMM.PRETRAINED")
 
 
-def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], *, features: bool) -> dict[str, Any]:
     """All that decides what the teacher says of a data set, as JSON holds it.
 
     Args:
         cfg: of the distillation, complete.
         name: of the data set.
         records: its records.
+        features: regions and features are kept, or asked for, too.
 
     Returns:
         ``format``, ``images`` (digest of the list), ``num_images``, ``classes``, ``teacher`` (digest of its
         checkpoint), ``teacher_config``, ``proposals`` (digest of boxes and scores; None where they are not on this
-        machine), and ``features``: the rule of R' and s', where features are taken, and their shape by layer.
+        machine), and ``features``: the rule of R' and s', where features are taken, and their shape by layer; or None.
 
     Raises:
         InputError: the teacher or its layers, the images or the proposals are missing.
@@ -65,40 +68,34 @@ def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]]) 
             "teacher": _file_digest(cfg.KD.TEACHER.WEIGHTS),
             "teacher_config": _output_config(teacher_cfg),
             "proposals": open_proposals(cfg, name).digest() if proposals_exist(cfg, name) else None,
-            "features": {
-                "regions": region_rule(cfg),
-                "compare": cfg.KD.FEATURE.COMPARE,
-                "layers": _feature_shapes(cfg, teacher_cfg),
-            },
+            "features": _feature_settings(cfg, teacher_cfg) if features else None,
         }
     )
 
 
-def shard_header(
-    description: Mapping[str, Any], shard: tuple[int, int], *, features: bool, mirrored: bool
-) -> dict[str, Any]:
+def shard_header(description: Mapping[str, Any], shard: tuple[int, int], *, mirrored: bool) -> dict[str, Any]:
     """The header of one shard of the cache of a run, see :func:`describe_run`."""
-    header = {**description, "shard": shard, "mirrored": mirrored}
-    return _as_json(header if features else {**header, "features": None})
+    return _as_json({**description, "shard": shard, "mirrored": mirrored})
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """What the values of two headers differ in, in words; empty where they are equal.
+    """What ``found`` was made with and ``expected`` was not, in words; empty where they are equal.
 
     Only keys of ``expected`` are compared.
     """
     parts = []
     for key, value in expected.items():
-        if found.get(key) == value:
+        there = found.get(key)
+        if there == value:
             continue
-        there, here = _flat(found.get(key)), _flat(value)
-        inner = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-        name = _NAMES[key]
-        if key in ("num_images", "mirrored", "shard", "format"):
-            name += f" ({found.get(key)}, not {value})"
-        elif isinstance(value, dict) and isinstance(found.get(key), dict):
-            name += " ({})".format(", ".join(f"{n} {there.get(n)}, not {here.get(n)}" for n in inner[:3]))
-        parts.append(name)
+        details = []
+        if key in _WITH_VALUES:
+            details = [f"{_short(there)}, not {_short(value)}"]
+        elif isinstance(value, dict) and isinstance(there, dict):
+            ours, theirs = _flat(value), _flat(there)
+            names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+            details = [f"{_short(n)} {_short(theirs.get(n))}, not {_short(ours.get(n))}" for n in names[:3]]
+        parts.append(f"{_WORDS[key]} ({'; '.join(details)})" if details else _WORDS[key])
     return ", ".join(parts)
 
 
@@ -134,6 +131,14 @@ def _output_config(teacher_cfg: CfgNode) -> dict[str, Any]:
     return {key: value for key, value in sorted(values.items()) if key not in _NOT_OF_THE_OUTPUT}
 
 
+def _feature_settings(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, Any]:
+    return {
+        "regions": region_rule(cfg),
+        "compare": cfg.KD.FEATURE.COMPARE,
+        "layers": _feature_shapes(cfg, teacher_cfg),
+    }
+
+
 def _feature_shapes(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, list[int]]:
     """Of the features of one region, by the teacher's layer."""
     shapes = teacher_shapes(teacher_cfg)
@@ -155,6 +160,11 @@ def _flat(value: Any, prefix: str = "", depth: int = 8) -> dict[str, Any]:
     for key, inner in value.items():
         leaves.update(_flat(inner, f"{prefix}.{key}" if prefix else str(key), depth - 1))
     return leaves
+
+
+def _short(value: Any) -> str:
+    """For a message of one line."""
+    return " ".join(str(value).split())[:60]
 
 
 def _as_json(value: Any) -> Any:

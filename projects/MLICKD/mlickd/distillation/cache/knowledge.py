@@ -44,7 +44,7 @@ class CachedKnowledge:
         self.caches: dict[str, DatasetCache] = {}
         for name in cfg.DATASETS.TRAIN:
             records = dataset_records(name, boxes=False)
-            cache = DatasetCache(cfg.KD.CACHE, name, describe_run(cfg, name, records), features=features)
+            cache = DatasetCache(cfg.KD.CACHE, name, describe_run(cfg, name, records, features=features))
             for record in records:
                 if record["image_id"] not in cache:
                     raise InputError(

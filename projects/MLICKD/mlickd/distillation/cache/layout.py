@@ -27,6 +27,7 @@ logits, and 16 bits are the finest near 0, where the large probabilities are.
 from __future__ import annotations
 
 import os
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +130,8 @@ def map_array(folder: Path, name: str, spec: ArraySpec) -> np.ndarray:
     """
     path = array_path(folder, name)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, MemoryError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError) as error:
         raise InputError(
             f"{path}: missing, cut short or damaged ({' '.join(str(error).split())[:100]}); make the cache again in "
             "another folder (KD.CACHE)"

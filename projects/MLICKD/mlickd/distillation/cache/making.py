@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mlickd.data.build import build_teacher_mapper, open_proposals
 from mlickd.data.catalog import dataset_records
-from mlickd.data.mapper import best_proposals
+from mlickd.data.mapper import MultiLabelMapper, best_proposals
 from mlickd.data.proposals.generation import shard_records
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.data.views import View
@@ -64,7 +64,8 @@ def plan_shard(
         InputError: the folder holds another shard, the disk has too little room or cannot be written.
     """
     all_records = dataset_records(dataset, boxes=False)
-    header = shard_header(describe_run(cfg, dataset, all_records), shard, features=features, mirrored=mirrored)
+    description = describe_run(cfg, dataset, all_records, features=features)
+    header = shard_header(description, shard, mirrored=mirrored)
     records = shard_records(all_records, *shard)
     folder = shard_folder(cfg.KD.CACHE, dataset, shard)
     store, teacher_cfg = open_proposals(cfg, dataset), load_teacher_config(cfg)
@@ -125,7 +126,7 @@ def run_teacher(cfg: CfgNode, plan: ShardPlan) -> None:
 class _TeacherViews(Dataset):
     """Item i is image i as the teacher sees it, in each of its views."""
 
-    def __init__(self, records: Sequence[dict], mapper, views: Sequence[View]):
+    def __init__(self, records: Sequence[dict], mapper: MultiLabelMapper, views: Sequence[View]):
         self.records, self.mapper, self.views = records, mapper, views
 
     def __len__(self) -> int:

@@ -25,13 +25,12 @@ _REMEDY = "make the cache again in another folder (KD.CACHE)"
 class DatasetCache:
     """The knowledge of all images of a data set, mapped into memory from one or more shards."""
 
-    def __init__(self, cache: str | os.PathLike[str], dataset: str, expected: Mapping[str, Any], *, features: bool):
+    def __init__(self, cache: str | os.PathLike[str], dataset: str, expected: Mapping[str, Any]):
         """
         Args:
             cache: the folder ``KD.CACHE``.
             dataset: its name.
             expected: what the run asks for, see :func:`describe_run`.
-            features: regions and features are needed, too.
 
         Raises:
             InputError: the cache is not there, not complete, damaged, or made from something else: says what.
@@ -41,7 +40,7 @@ class DatasetCache:
         self.shards = []
         self._places: dict[str, tuple[_Shard, int]] = {}
         for number in range(1, count + 1):
-            shard = _Shard(shard_folder(cache, dataset, (number, count)), (number, count), expected, features)
+            shard = _Shard(shard_folder(cache, dataset, (number, count)), (number, count), expected)
             self.shards.append(shard)
             self._places.update((image_id, (shard, image)) for image, image_id in enumerate(shard.ids))
         if len(self._places) != expected["num_images"]:
@@ -81,11 +80,10 @@ class DatasetCache:
 class _Shard:
     """The arrays of one folder."""
 
-    def __init__(self, folder: Path, shard: tuple[int, int], expected: Mapping[str, Any], features: bool):
+    def __init__(self, folder: Path, shard: tuple[int, int], expected: Mapping[str, Any]):
         self.folder = folder
-        self.header = _check_header(folder, {**expected, "shard": list(shard)}, features)
-        if not features:
-            self.header["features"] = None
+        self.header = _check_header(folder, {**expected, "shard": list(shard)})
+        features = self.header["features"] is not None
         length = shard_length(expected["num_images"], shard)
         self.ids = _read_ids(folder / IDS_FILE, length)
         empty = array_specs({**self.header, "features": None}, np.zeros(length + 1, np.int64))
@@ -173,8 +171,8 @@ def _number_of_shards(folder: Path, dataset: str) -> int:
     return count
 
 
-def _check_header(folder: Path, expected: Mapping[str, Any], features: bool) -> dict[str, Any]:
-    """The header of a shard, where it fits the run."""
+def _check_header(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """The header of a shard, where it fits the run; without features where none are asked for."""
     header = read_json(folder / HEADER_FILE)
     if not isinstance(header, dict) or type(header.get("mirrored")) is not bool:
         raise InputError(f"{folder / HEADER_FILE}: damaged; {_REMEDY}")
@@ -182,7 +180,7 @@ def _check_header(folder: Path, expected: Mapping[str, Any], features: bool) -> 
     if wanted["proposals"] is None:
         # The cache has the boxes: a machine that has no proposals of its own can train with it.
         del wanted["proposals"]
-    if features:
+    if expected["features"] is not None:
         if header.get("features") is None:
             raise InputError(
                 f"{folder}: holds no features, which stage 1 needs; {_REMEDY}, without --no-features; stage 2 can use "
@@ -191,8 +189,8 @@ def _check_header(folder: Path, expected: Mapping[str, Any], features: bool) -> 
         wanted["features"] = _of_layers(expected["features"], header["features"])
     changed = differences(header, wanted)
     if changed:
-        raise InputError(f"{folder}: was made with another {changed}; {_REMEDY}, or change the run back")
-    return header
+        raise InputError(f"{folder}: was made with {changed}; {_REMEDY}, or change the run back")
+    return {**header, "features": wanted.get("features")}
 
 
 def _of_layers(wanted: Mapping[str, Any], found: Any) -> dict[str, Any]:

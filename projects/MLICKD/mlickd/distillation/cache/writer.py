@@ -74,11 +74,9 @@ def prepare_shard(
     begun = (folder / HEADER_FILE).exists()
     if begun:
         found = read_json(folder / HEADER_FILE)
-        changed = differences(found, header) if isinstance(found, dict) else "header"
+        changed = differences(found, header) if isinstance(found, dict) else "a header that is damaged"
         if changed:
-            raise InputError(
-                f"{folder}: was begun with another {changed}; remove this folder, or choose another KD.CACHE"
-            )
+            raise InputError(f"{folder}: was begun with {changed}; remove this folder, or choose another KD.CACHE")
         for name, spec in specs.items():
             map_array(folder, name, spec)
     total = sum(spec.num_bytes for spec in specs.values())

@@ -1,0 +1,71 @@
+"""A teacher, proposals and caches of the tiny scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from detectron2.config import CfgNode
+
+from helpers.small_models import save_teacher, student_config, teacher_config
+from mlickd.data import ImageView, View, build_train_loader, dataset_records, write_store
+from mlickd.distillation.teacher import load_teacher_config
+from mlickd.engine.caching import make_cache
+
+
+@dataclass
+class CachedScenes:
+    """What a cache of `tiny_train` is made from, below one folder.
+
+    Attributes:
+        folder: of it all.
+        teacher: its checkpoint.
+        proposals: of `tiny_train`.
+    """
+
+    folder: Path
+    teacher: Path
+    proposals: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> CachedScenes:
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg = teacher_config()
+        # Logits that differ, so that neither the order of the regions nor their scores hang on a rounding.
+        cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
+        scenes = cls(folder, save_teacher(folder, cfg), folder / "proposals")
+        write_random_boxes(scenes.proposals, "tiny_train", seed=1)
+        return scenes
+
+    def config(self, stage: str, cache: object = "", *options: object) -> CfgNode:
+        """Of the distillation; complete."""
+        settings = ["MODEL.NUM_CLASSES", 20, "DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
+        settings += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(self.proposals),), "DATALOADER.NUM_WORKERS", 0]
+        settings += ["KD.CACHE", str(cache), "KD.REGIONS.TOP_K", 6, "SOLVER.IMS_PER_BATCH", 4]
+        return student_config(self.teacher, stage, *settings, *options)
+
+    def make(self, name: str, *options: object, **arguments: object) -> Path:
+        """A cache; its folder."""
+        cache = self.folder / name
+        make_cache(self.config("feature", cache, *options), **arguments)
+        return cache
+
+
+def write_random_boxes(path: Path, dataset: str, seed: int) -> None:
+    """A store with 5 to 9 random boxes of every image."""
+    generator = np.random.default_rng(seed)
+    items = []
+    for record in dataset_records(dataset):
+        count = int(generator.integers(5, 10))
+        low, side = generator.uniform(0, 0.6, (count, 2)), generator.uniform(0.15, 0.4, (count, 2))
+        boxes = np.concatenate([low, low + side], axis=1) * ([record["width"], record["height"]] * 2)
+        items.append((record["image_id"], boxes.astype(np.float32), generator.random(count).astype(np.float32)))
+    write_store(path, items, method="random", parameters={}, image_digest="test")
+
+
+def samples(cfg: CfgNode, views: list[tuple[int, View]]) -> list[dict]:
+    """A training batch of these images and views, as the loader of this configuration gives it."""
+    live = not cfg.KD.CACHE
+    dataset = build_train_loader(cfg, load_teacher_config(cfg) if live else None).dataset
+    return [dataset[ImageView(index, view)] for index, view in views]
