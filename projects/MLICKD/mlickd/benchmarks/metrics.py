@@ -60,7 +60,7 @@ def metrics_of_torchmetrics(scores: np.ndarray, targets: np.ndarray) -> dict:
     from torchmetrics import MetricCollection
     from torchmetrics import classification as metrics
 
-    arguments = {"num_labels": scores.shape[1], "validate_args": False}
+    arguments = {"num_labels": scores.shape[1]}
     figures = {"AP": metrics.MultilabelAveragePrecision(average="none", **arguments)}
     for prefix, average in (("C", "macro"), ("O", "micro")):
         figures[f"{prefix}P"] = metrics.MultilabelPrecision(average=average, **arguments)
