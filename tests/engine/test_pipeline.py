@@ -25,7 +25,8 @@ def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
     for stage, step in zip(("feature", "prediction"), steps[2:], strict=True):
         assert step.command[step.command.index("--kd-stage") + 1] == stage
         assert str(tmp_path / "teacher" / "model_final.pth") in step.command
-        assert step.result == tmp_path / "with" / stage / "results.json"
+        left = {"feature": "student.pth", "prediction": "results.json"}[stage]
+        assert step.result == tmp_path / "with" / stage / left
 
 
 def test_a_finished_teacher_is_taken_as_it_is(tmp_path: Path) -> None:

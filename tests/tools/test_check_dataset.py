@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,9 +15,6 @@ from PIL import Image
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.checking.loading import collect_warnings
 from mlickd.data.proposals.generation import image_list_digest
-from mlickd.errors import run_tool
-
-SCRIPT = Path(__file__).parents[2] / "tools" / "check_dataset.py"
 
 
 @pytest.fixture
@@ -35,29 +32,12 @@ def root(tmp_path: Path) -> Path:
     return folder.parent
 
 
-@dataclass
-class Result:
-    status: int
-    out: str
-    err: str
-
-
 @pytest.fixture
-def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+def run(root: Path, call_tool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """The tool, called with these arguments in the folder above the root."""
-    specification = importlib.util.spec_from_file_location("check_dataset", SCRIPT)
-    tool = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(tool)
     monkeypatch.chdir(root.parent)
     monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
-
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            run_tool(tool.main)
-        return Result(end.value.code, *capsys.readouterr())
-
-    return call
+    return partial(call_tool, "check_dataset")
 
 
 def write_proposals(root: Path, monkeypatch: pytest.MonkeyPatch, name: str, box: tuple[float, ...]) -> None:
@@ -67,7 +47,7 @@ def write_proposals(root: Path, monkeypatch: pytest.MonkeyPatch, name: str, box:
     write_store(proposals_path(name, "edge_boxes"), items, "edge_boxes", {}, image_list_digest(records))
 
 
-def test_a_sound_data_set_is_ok(root: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sound_data_set_is_ok(root: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pets_train", "pets_test"):
         write_proposals(root, monkeypatch, name, (0, 0, 90, 90))
     result = run("pets_train", "pets_test", "--json", "report.json")
@@ -85,7 +65,7 @@ def test_a_sound_data_set_is_ok(root: Path, run: Callable[..., Result], monkeypa
 
 
 def test_what_is_wrong_is_listed_by_severity(
-    root: Path, run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    root: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_proposals(root, monkeypatch, "pets_train", (0, 0, 121, 90))
     images = root / "pets" / "images"
@@ -105,7 +85,7 @@ def test_what_is_wrong_is_listed_by_severity(
     assert "tools/generate_proposals.py --dataset pets_test" in findings[3]["message"]
 
 
-def test_a_split_that_is_not_given_is_one_note(root: Path, run: Callable[..., Result]) -> None:
+def test_a_split_that_is_not_given_is_one_note(root: Path, run: Callable[..., Any]) -> None:
     result = run("pets_train")
     text = " ".join(result.out.split())
     assert "note pets_train: not checked: pets_test; copies between splits" in text
@@ -115,7 +95,7 @@ def test_a_split_that_is_not_given_is_one_note(root: Path, run: Callable[..., Re
     assert "not checked" not in text and "2 images in" in text and "in none of the data sets" in text
 
 
-def test_what_loading_warns_of_is_a_finding(root: Path, run: Callable[..., Result]) -> None:
+def test_what_loading_warns_of_is_a_finding(root: Path, run: Callable[..., Any]) -> None:
     (root / "pets" / "labels_train.csv").write_text("file_name,labels\n0.jpg,cat\n1.jpg,cat\n2.jpg,\n")
     boxes = {
         "categories": [{"id": 1, "name": "cat"}],
@@ -144,7 +124,7 @@ def test_warnings_of_one_kind_are_one_finding() -> None:
 
 
 def test_a_data_set_that_does_not_load_is_an_error_and_the_others_are_checked(
-    root: Path, run: Callable[..., Result]
+    root: Path, run: Callable[..., Any]
 ) -> None:
     (root / "pets" / "labels_test.csv").write_text("file_name,labels\n4.jpg,hen\n")
     result = run("pets_train", "pets_test")
@@ -161,17 +141,17 @@ def test_a_data_set_that_does_not_load_is_an_error_and_the_others_are_checked(
         (["pets_train", "--workers", 0], "--workers 0: must be at least 1"),
     ],
 )
-def test_bad_arguments_end_in_one_line(run: Callable[..., Result], arguments: list, message: str) -> None:
+def test_bad_arguments_end_in_one_line(run: Callable[..., Any], arguments: list, message: str) -> None:
     result = run(*arguments)
     assert result.status == 2 and result.out == ""
     assert result.err.splitlines()[-1].startswith("error: ") and message in result.err
 
 
-def test_proposals_that_must_be_there(run: Callable[..., Result]) -> None:
+def test_proposals_that_must_be_there(run: Callable[..., Any]) -> None:
     result = run("pets_train", "--proposals", "selective_search")
     assert result.status == 1 and "--method selective_search" in " ".join(result.out.split())
 
 
-def test_help_has_an_example(run: Callable[..., Result]) -> None:
+def test_help_has_an_example(run: Callable[..., Any]) -> None:
     result = run("--help")
     assert result.status == 0 and "python tools/check_dataset.py holiday_train holiday_test" in result.out

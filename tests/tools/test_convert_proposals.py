@@ -1,29 +1,20 @@
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mlickd.data import ProposalStore, class_names, dataset_records, proposals_path, write_store
-from mlickd.errors import run_tool
-
-SCRIPT = Path(__file__).parents[2] / "tools" / "convert_proposals.py"
 
 
 @pytest.fixture
-def run(tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch):
+def run(tiny_scenes: Path, call_tool: Callable[..., Any]) -> Callable[..., Any]:
     """The tool, called with these arguments."""
-    specification = importlib.util.spec_from_file_location("convert_proposals", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
-        run_tool(module.main)
-
-    return call
+    return partial(call_tool, "convert_proposals")
 
 
 @pytest.fixture
@@ -47,16 +38,16 @@ def assert_same(path: Path, store: ProposalStore, with_scores: bool = True) -> N
             np.testing.assert_allclose(read[image_id][1], store[image_id][1], atol=1e-6)
 
 
-def test_export_and_import(run, store: ProposalStore, tmp_path: Path, capsys) -> None:
-    run("export", "--input", store.path, "--output", tmp_path / "p.pkl")
-    assert capsys.readouterr().out == f"{tmp_path / 'p.pkl'}: 12 images, 60 proposals\n"
+def test_export_and_import(run, store: ProposalStore, tmp_path: Path) -> None:
+    result = run("export", "--input", store.path, "--output", tmp_path / "p.pkl")
+    assert result.out == f"{tmp_path / 'p.pkl'}: 12 images, 60 proposals\n"
     arguments = ["import", "--format", "detectron2", "--input", tmp_path / "p.pkl", "--dataset", "tiny_test"]
     run(*arguments, "--output", tmp_path / "q.proposals")
     assert_same(tmp_path / "q.proposals", store)
     assert ProposalStore.open(tmp_path / "q.proposals").header["method"] == "detectron2"
 
 
-def test_mat_files_to_the_default_place(run, store: ProposalStore, tmp_path: Path, capsys) -> None:
+def test_mat_files_to_the_default_place(run, store: ProposalStore, tmp_path: Path) -> None:
     savemat = pytest.importorskip("scipy.io").savemat
     boxes = [store[image_id][0][:, [1, 0, 3, 2]] + (1, 1, 0, 0) for image_id in store]
     names = [Path(image_id).stem for image_id in store]
@@ -66,11 +57,10 @@ def test_mat_files_to_the_default_place(run, store: ProposalStore, tmp_path: Pat
     content["boxScores"][0] = [*(store[image_id][1] for image_id in store), np.ones(1)]
     savemat(tmp_path / "p.mat", content)
     for kind in ("wsddn", "oicr"):
-        run("import", "--format", kind, "--input", tmp_path / "p.mat", "--dataset", "tiny_test")
+        result = run("import", "--format", kind, "--input", tmp_path / "p.mat", "--dataset", "tiny_test")
         path = proposals_path("tiny_test", kind)
         assert_same(path, store)
-        lines = capsys.readouterr().out.splitlines()
-        assert lines[1] == "left out: 1 images that are not in tiny_test, like of_another_split"
+        assert result.out.splitlines()[1] == "left out: 1 images that are not in tiny_test, like of_another_split"
         path.unlink()
     for name, image_boxes in zip(names, boxes, strict=True):
         (tmp_path / "mcg").mkdir(exist_ok=True)
@@ -81,7 +71,7 @@ def test_mat_files_to_the_default_place(run, store: ProposalStore, tmp_path: Pat
 
 
 @pytest.mark.parametrize("side", [672, 0])
-def test_release_list(side: int, run, store: ProposalStore, tmp_path: Path, capsys) -> None:
+def test_release_list(side: int, run, store: ProposalStore, tmp_path: Path) -> None:
     labels = " ".join("0" for _ in class_names("tiny_test"))
     lines = []
     for image_id in store:
@@ -91,9 +81,9 @@ def test_release_list(side: int, run, store: ProposalStore, tmp_path: Path, caps
         lines.append(f"images/{image_id} {labels} {numbers} 0 0 0 0 0")
     (tmp_path / "list.txt").write_text("\n".join(lines))
     arguments = ["import", "--format", "release", "--input", tmp_path / "list.txt", "--dataset", "tiny_test"]
-    run(*arguments, "--output", tmp_path / "q", *([] if side else ["--side", 0]))
+    result = run(*arguments, "--output", tmp_path / "q", *([] if side else ["--side", 0]))
     assert_same(tmp_path / "q", store)
-    assert "left out: 12 boxes without area" in capsys.readouterr().out
+    assert "left out: 12 boxes without area" in result.out
 
 
 @pytest.mark.parametrize(
@@ -106,17 +96,11 @@ def test_release_list(side: int, run, store: ProposalStore, tmp_path: Path, caps
         (["import", "--format", "mcg", "--input", "x", "--dataset", "tiny_test", "--side", "-1"], "--side: -1.0"),
     ],
 )
-def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, capsys, arguments, message) -> None:
+def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, arguments, message) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    assert end.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: ") and message in last
+    run(*arguments).assert_ends_in_one_line(message)
 
 
-def test_help_has_an_example(run, capsys) -> None:
-    with pytest.raises(SystemExit) as end:
-        run("--help")
-    assert end.value.code == 0
-    assert "python tools/convert_proposals.py import --format wsddn" in capsys.readouterr().out
+def test_help_has_an_example(run) -> None:
+    result = run("--help")
+    assert result.status == 0 and "python tools/convert_proposals.py import --format wsddn" in result.out

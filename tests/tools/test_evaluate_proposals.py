@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,38 +12,28 @@ from PIL import Image
 
 from mlickd.data import dataset_records, write_store
 from mlickd.data.proposals.generation import generate_proposals
-from mlickd.errors import run_tool
-
-SCRIPT = Path(__file__).parents[2] / "tools" / "evaluate_proposals.py"
 
 
 @pytest.fixture
-def run(tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def run(tiny_scenes: Path, call_tool: Callable[..., Any]) -> Callable[..., Any]:
     """The tool, called with these arguments."""
-    specification = importlib.util.spec_from_file_location("evaluate_proposals", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
-        run_tool(module.main)
-
-    return call
+    return partial(call_tool, "evaluate_proposals")
 
 
-def test_stores_and_methods_side_by_side(run, tmp_path: Path, capsys) -> None:
+def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
     records = dataset_records("tiny_test")
     boxes = {record["image_id"]: np.array([a["bbox"] for a in record["annotations"]]) for record in records}
     items = [(image_id, things, np.ones(len(things))) for image_id, things in boxes.items()]
     write_store(tmp_path / "perfect.proposals", items, "truth", {}, "")
     generate_proposals(records, "edge_boxes", {"longer_side": 100}, tmp_path / "made.proposals", workers=0)
-    run(
+    result = run(
         *("--dataset", "tiny_test", "--counts", 50, 5, "--every", 2, "--num-images", 4),
         *("--proposals", tmp_path / "perfect.proposals", tmp_path / "made.proposals"),
         *("--methods", "edge_boxes:longer_side=100", "sliding", "selective_search:mode=single,longer_side=100"),
         *("--png", tmp_path / "new" / "r.png", "--json", tmp_path / "new" / "r.json"),
     )
-    lines = capsys.readouterr().out.splitlines()
+    assert result.status == 0, result.err
+    lines = result.out.splitlines()
     assert lines[0].startswith("tiny_test: ") and lines[0].endswith("objects in 4 images")
     names = ["perfect", "made", "edge_boxes (longer_side=100)", "sliding"]
     names.append("selective_search (mode=single,longer_side=100)")
@@ -75,18 +66,12 @@ def test_stores_and_methods_side_by_side(run, tmp_path: Path, capsys) -> None:
         (["--proposals", "part.proposals"], "no proposals for image"),
     ],
 )
-def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, capsys, arguments, message) -> None:
+def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, arguments, message) -> None:
     monkeypatch.chdir(tmp_path)
     write_store(tmp_path / "part.proposals", [], "m", {}, "")
-    with pytest.raises(SystemExit) as end:
-        run("--dataset", "tiny_test", *arguments)
-    assert end.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: ") and message in last
+    run("--dataset", "tiny_test", *arguments).assert_ends_in_one_line(message)
 
 
-def test_help_has_an_example(run, capsys) -> None:
-    with pytest.raises(SystemExit) as end:
-        run("--help")
-    assert end.value.code == 0
-    assert "python tools/evaluate_proposals.py --dataset animals_test" in capsys.readouterr().out
+def test_help_has_an_example(run) -> None:
+    result = run("--help")
+    assert result.status == 0 and "python tools/evaluate_proposals.py --dataset animals_test" in result.out

@@ -1,50 +1,31 @@
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
 from mlickd.data import ProposalStore, dataset_records, proposals_path
-from mlickd.errors import run_tool
-
-SCRIPT = Path(__file__).parents[2] / "tools" / "generate_proposals.py"
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("generate_proposals", SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
-def run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def run(tiny_scenes: Path, call_tool: Callable[..., Any]) -> Callable[..., Any]:
     """The tool, called with these arguments."""
-
-    def call(*arguments: object) -> None:
-        monkeypatch.setattr("sys.argv", [str(SCRIPT), *map(str, arguments)])
-        run_tool(tool.main)
-
-    return call
+    return partial(call_tool, "generate_proposals")
 
 
 def test_several_data_sets_to_their_default_places(
-    tiny_scenes: Path,
-    run: Callable[..., None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tiny_scenes: Path, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    run("--dataset", "tiny_train", "tiny_test", "--workers", 0, "--max-proposals", 40, "--set", "longer_side", 100)
-    lines = capsys.readouterr().out.splitlines()
-    for line, name, count in zip(lines, ("tiny_train", "tiny_test"), (24, 12), strict=True):
+    names = ("tiny_train", "tiny_test")
+    result = run("--dataset", *names, "--workers", 0, "--max-proposals", 40, "--set", "longer_side", 100)
+    lines = result.out.splitlines()
+    for line, name, count in zip(lines, names, (24, 12), strict=True):
         path = proposals_path(name, "edge_boxes")
         assert path.parent == tmp_path / "proposals"
         assert re.fullmatch(rf"{re.escape(str(path))}: {count} images, [\d.]+ proposals per image, [\d.]+ s", line)
@@ -54,7 +35,7 @@ def test_several_data_sets_to_their_default_places(
         assert max(len(store[image_id][1]) for image_id in store) == 40
 
 
-def test_output_and_text_parameter(tiny_scenes: Path, run: Callable[..., None], tmp_path: Path) -> None:
+def test_output_and_text_parameter(run: Callable[..., Any], tmp_path: Path) -> None:
     output = tmp_path / "out.proposals"
     arguments = ["--dataset", "tiny_test", "--method", "selective_search", "--output", output]
     run(*arguments, "--set", "mode", "single", "--set", "longer_side", 100)
@@ -71,29 +52,16 @@ def test_output_and_text_parameter(tiny_scenes: Path, run: Callable[..., None], 
         (["--dataset", "tiny_test", "--set", "depth", "3"], "unknown parameter depth"),
     ],
 )
-def test_bad_arguments_end_in_one_line(
-    tiny_scenes: Path,
-    run: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    assert end.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: ") and message in last
+def test_bad_arguments_end_in_one_line(run: Callable[..., Any], arguments: list[str], message: str) -> None:
+    run(*arguments).assert_ends_in_one_line(message)
 
 
-def test_help_has_an_example(run: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        run("--help")
-    assert end.value.code == 0
-    text = capsys.readouterr().out
-    assert "example:" in text and "--dataset animals_train" in text
+def test_help_has_an_example(run: Callable[..., Any]) -> None:
+    result = run("--help")
+    assert result.status == 0 and "example:" in result.out and "--dataset animals_train" in result.out
 
 
-def test_folder_list_shards_and_merge(tiny_scenes: Path, run: Callable[..., None], tmp_path: Path) -> None:
+def test_folder_list_shards_and_merge(tiny_scenes: Path, run: Callable[..., Any], tmp_path: Path) -> None:
     images = tiny_scenes / "tiny" / "images"
     names = sorted(path.name for path in images.glob("test_*"))
     listed = tmp_path / "list.txt"
@@ -124,15 +92,5 @@ def test_folder_list_shards_and_merge(tiny_scenes: Path, run: Callable[..., None
         (["--dataset", "tiny_test", "--method", "structured_edge_boxes"], "give the path of a structured forest"),
     ],
 )
-def test_bad_parts_and_places_end_in_one_line(
-    tiny_scenes: Path,
-    run: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        run(*arguments)
-    assert end.value.code == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("error: ") and message in last
+def test_bad_parts_and_places_end_in_one_line(run: Callable[..., Any], arguments: list[str], message: str) -> None:
+    run(*arguments).assert_ends_in_one_line(message)

@@ -44,6 +44,7 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     train("wsd", tmp_path / "teacher")
     knowledge = ("KD.TEACHER.WEIGHTS", tmp_path / "teacher" / "model_final.pth", "KD.FEATURE.WEIGHT", 0.001)
     train("kd", tmp_path / "with", *knowledge, stage="feature")
+    assert not (tmp_path / "with" / "feature" / "results.json").exists(), "its classifier has not learned yet"
     trained = train("kd", tmp_path / "with", *knowledge, stage="prediction")
     assert f"Starting from MODEL.WEIGHTS {tmp_path / 'with' / 'feature' / 'student.pth'}" in trained.stdout
 

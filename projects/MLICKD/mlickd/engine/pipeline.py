@@ -21,7 +21,7 @@ from mlickd.data import proposals_path
 from mlickd.data.catalog import dataset_root
 from mlickd.errors import InputError
 
-from .setup import load_config
+from .setup import STUDENT_CHECKPOINT, load_config
 
 __all__ = ["Pipeline", "Step"]
 
@@ -114,7 +114,9 @@ class Pipeline:
         command += ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
         command += ["DATASETS.PROPOSALS.METHOD", self.method, "SEED", str(self.seed), "OUTPUT_DIR", str(folder)]
         command += [*options, *self.options]
-        return Step(name, title, self._tool(command), folder / stage / "results.json")
+        # Stage 1 is not evaluated: what it leaves is the student that stage 2 starts from.
+        result = folder / stage / (STUDENT_CHECKPOINT if stage == "feature" else "results.json")
+        return Step(name, title, self._tool(command), result)
 
     def _tool(self, command: Sequence[str]) -> list[str]:
         return [str(self.tools / command[0]), *command[1:]]

@@ -11,6 +11,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
+from detectron2.engine.hooks import EvalHook
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
@@ -121,8 +122,14 @@ class Trainer(DefaultTrainer):
         return results
 
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks, and with distillation the one that brings the knowledge and the one that saves."""
+        """Detectron2's hooks, and with distillation the one that brings the knowledge and the one that saves.
+
+        Stage 1 leaves the classifier as it was, so its metrics say nothing: it is evaluated only where
+        ``TEST.EVAL_PERIOD`` asks for it.
+        """
         hooks = super().build_hooks()
+        if self.cfg.KD.STAGE == "feature" and self.cfg.TEST.EVAL_PERIOD == 0:
+            hooks = [hook for hook in hooks if not isinstance(hook, EvalHook)]
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
             source = LiveTeacher(self.cfg)
             if self.cfg.KD.TEACHER.REMEMBER > 0:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
@@ -91,38 +89,19 @@ class MultiLabelClassifier(ImageModel):
     """A backbone, pooling and a linear classifier with a sigmoid for each class (S-Cls of the paper)."""
 
     @configurable
-    def __init__(
-        self,
-        *,
-        backbone: nn.Module,
-        head: ClassifierHead,
-        num_classes: int,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        backbone_frozen: bool = False,
-    ):
+    def __init__(self, *, head: ClassifierHead, **image_model):
         """
         Args:
-            backbone: of Detectron2's registry.
-            head: classifies its maps.
-            num_classes: C.
-            pixel_mean, pixel_std, backbone_frozen: see :class:`ImageModel`.
+            head: classifies the backbone's maps.
+            image_model: see :class:`ImageModel`.
         """
-        super().__init__(backbone, pixel_mean, pixel_std, backbone_frozen)
+        super().__init__(**image_model)
         self.head = head
-        self.num_classes = num_classes
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        backbone = build_backbone(cfg)
-        return {
-            "backbone": backbone,
-            "head": ClassifierHead(cfg, backbone.output_shape()),
-            "num_classes": cfg.MODEL.NUM_CLASSES,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "backbone_frozen": cfg.MODEL.BACKBONE.FROZEN,
-        }
+        shared = super().from_config(cfg)
+        return {**shared, "head": ClassifierHead(cfg, shared["backbone"].output_shape())}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_backbone
 from detectron2.structures import ImageList
 from torch import nn
 
@@ -12,22 +14,42 @@ __all__ = ["ImageModel"]
 
 
 class ImageModel(nn.Module):
-    """A model with a backbone that takes normalised images."""
+    """A model with a backbone that takes normalised images, and C classes."""
 
-    def __init__(self, backbone: nn.Module, pixel_mean: Sequence[float], pixel_std: Sequence[float], frozen: bool):
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        num_classes: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        backbone_frozen: bool = False,
+    ):
         """
         Args:
             backbone: of Detectron2's registry.
+            num_classes: C.
             pixel_mean, pixel_std: of each channel, in units of 0 to 255.
-            frozen: the backbone gets no gradients and stays in evaluation mode.
+            backbone_frozen: the backbone gets no gradients and stays in evaluation mode.
         """
         super().__init__()
         self.backbone = backbone
+        self.num_classes = num_classes
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32)[:, None, None], False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32)[:, None, None], False)
-        self.backbone_frozen = frozen
-        if frozen:
+        self.backbone_frozen = backbone_frozen
+        if backbone_frozen:
             self.backbone.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        return {
+            "backbone": build_backbone(cfg),
+            "num_classes": cfg.MODEL.NUM_CLASSES,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "backbone_frozen": cfg.MODEL.BACKBONE.FROZEN,
+        }
 
     @property
     def device(self) -> torch.device:

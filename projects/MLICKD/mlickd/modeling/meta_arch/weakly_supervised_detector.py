@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_roi_heads
+from detectron2.modeling import META_ARCH_REGISTRY, build_roi_heads
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torch import nn
@@ -24,38 +24,19 @@ class WeaklySupervisedDetector(ImageModel):
     """A backbone and weakly supervised RoI heads over precomputed proposals (T-WDet of the paper)."""
 
     @configurable
-    def __init__(
-        self,
-        *,
-        backbone: nn.Module,
-        roi_heads: nn.Module,
-        num_classes: int,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        backbone_frozen: bool = False,
-    ):
+    def __init__(self, *, roi_heads: nn.Module, **image_model):
         """
         Args:
-            backbone: of Detectron2's registry.
             roi_heads: see :class:`mlickd.modeling.WSDDNHeads`.
-            num_classes: C.
-            pixel_mean, pixel_std, backbone_frozen: see :class:`ImageModel`.
+            image_model: see :class:`ImageModel`.
         """
-        super().__init__(backbone, pixel_mean, pixel_std, backbone_frozen)
+        super().__init__(**image_model)
         self.roi_heads = roi_heads
-        self.num_classes = num_classes
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        backbone = build_backbone(cfg)
-        return {
-            "backbone": backbone,
-            "roi_heads": build_roi_heads(cfg, backbone.output_shape()),
-            "num_classes": cfg.MODEL.NUM_CLASSES,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "backbone_frozen": cfg.MODEL.BACKBONE.FROZEN,
-        }
+        shared = super().from_config(cfg)
+        return {**shared, "roi_heads": build_roi_heads(cfg, shared["backbone"].output_shape())}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """

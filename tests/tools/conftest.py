@@ -1,0 +1,50 @@
+"""Calling the tools as a user does, in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mlickd.errors import run_tool
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@dataclass
+class Result:
+    """What a command left: its exit status and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+    def assert_ends_in_one_line(self, message: str) -> None:
+        """Exit status 2, and a last line that begins with `error: ` and has the message."""
+        assert self.status == 2, self.err
+        last = self.err.splitlines()[-1]
+        assert last.startswith("error: ") and message in last, last
+
+
+@pytest.fixture
+def call_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """`call_tool(name, *arguments)` runs `tools/<name>.py` with these arguments."""
+
+    def call(name: str, *arguments: object) -> Result:
+        script = TOOLS / f"{name}.py"
+        specification = importlib.util.spec_from_file_location(name, script)
+        tool = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(tool)
+        monkeypatch.setattr("sys.argv", [str(script), *map(str, arguments)])
+        capsys.readouterr()  # what was written before is not the tool's
+        status = 0
+        try:
+            run_tool(tool.main)
+        except SystemExit as end:
+            status = end.code or 0
+        return Result(status, *capsys.readouterr())
+
+    return call
