@@ -57,6 +57,20 @@ def test_classes_device_and_pixel_statistics_are_filled_in(root: Path) -> None:
     assert cfg.MODEL.PIXEL_MEAN == pytest.approx([127.5] * 3)
 
 
+@pytest.mark.parametrize(("capability", "told"), [("AVX2", True), ("AVX512", False)])
+def test_a_processor_without_bfloat16_is_told_of(
+    capability: str, told: bool, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    amp = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16")
+    with caplog.at_level(logging.WARNING):
+        prepare("folder/cls.yaml", *amp)
+    assert ("bfloat16" in caplog.text) == told
+    with pytest.raises(InputError, match="SOLVER.AMP.DTYPE 'float16' needs CUDA"):
+        prepare("folder/cls.yaml", *amp[:2], "SOLVER.AMP.DTYPE", "float16")
+
+
 def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path) -> None:
     for name in ("tiny_train", "tiny_test"):
         write_boxes(name)

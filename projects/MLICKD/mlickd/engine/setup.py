@@ -80,7 +80,10 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
-    mixed_precision(cfg)  # the device is known now
+    precision = mixed_precision(cfg)  # the device is known now
+    processor = torch.backends.cpu.get_cpu_capability()
+    if precision and cfg.MODEL.DEVICE == "cpu" and processor in ("DEFAULT", "AVX2"):
+        logger.warning("SOLVER.AMP: a processor without bfloat16 (this one has %s) is many times slower so", processor)
     _complete_classes(cfg, eval_only)
     if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" and cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS:
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = timm_pixel_statistics(cfg.MODEL.TIMM.NAME)
