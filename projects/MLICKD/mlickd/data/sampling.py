@@ -81,9 +81,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         size = int(generator.choice(self.sizes))
         mirrored = generator.random(self.batch_size) < 0.5
         # Of their own generators, so that one can be turned on without changing what the others draw.
-        crop_generator, colour_generator = (np.random.default_rng((self.seed, part, iteration)) for part in (2, 3))
-        crops = [self.crop and self.crop.draw(crop_generator) for _ in range(self.batch_size)]
-        colours = [self.colour_jitter and self.colour_jitter.draw(colour_generator) for _ in range(self.batch_size)]
+        crops = self._draws(self.crop, (self.seed, 2, iteration))
+        colours = self._draws(self.colour_jitter, (self.seed, 3, iteration))
         first = iteration * self.batch_size
         views = []
         for position in range(self.rank, self.batch_size, self.world_size):
@@ -98,6 +97,12 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         while True:
             yield self.batch(iteration)
             iteration += 1
+
+    def _draws(self, augmentation: RandomCrop | ColourJitter | None, seed: tuple[int, ...]) -> list:
+        if augmentation is None:
+            return [None] * self.batch_size
+        generator = np.random.default_rng(seed)
+        return [augmentation.draw(generator) for _ in range(self.batch_size)]
 
     def _permutation(self, epoch: int) -> np.ndarray:
         cached = getattr(self, "_cached", None)
