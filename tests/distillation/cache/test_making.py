@@ -18,7 +18,7 @@ import torch
 
 from helpers.cached_scenes import CachedScenes, samples
 from mlickd.data import View
-from mlickd.distillation.cache import CachedKnowledge, shard_folder
+from mlickd.distillation.cache import CachedKnowledge, run_teacher, shard_folder
 from mlickd.distillation.cache.writer import ShardWriter
 from mlickd.distillation.regions import RegionKnowledge
 from mlickd.errors import InputError
@@ -145,37 +145,27 @@ def test_a_disk_that_is_too_small_is_refused_with_the_size(
     scenes.make("plain")  # is there already, and needs nothing
 
 
-LIMITED = """
-import resource, signal, sys
-from pathlib import Path
-from helpers.cached_scenes import CachedScenes
-from mlickd.distillation.cache import making
-from mlickd.errors import run_tool
-
-def run(cfg, plan, original=making.run_teacher):
-    # From here on no file may grow or be written behind its 4096th byte, which fails as a full disk does.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-    original(cfg, plan)
-
-import mlickd.engine.caching as caching
-caching.run_teacher = run
-folder, cache = map(Path, sys.argv[1:])
-run_tool(lambda: CachedScenes(folder, folder / "model_final.pth", folder / "proposals").make(str(cache)))
-"""
-
-
 def test_a_write_that_fails_ends_with_one_line_and_can_be_resumed(
-    scenes: CachedScenes, plain: Path, tmp_path: Path
+    scenes: CachedScenes, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "limited.py").write_text(LIMITED)
-    cache = tmp_path / "cache"
-    command = [sys.executable, tmp_path / "limited.py", scenes.folder, cache]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
-    assert result.returncode == 2 and "Traceback" not in result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert "cannot be written (File too large); make room" in line
-    scenes.make(str(cache))
-    assert contents(cache) == contents(plain)
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limited(*arguments: object) -> None:
+        # No file may be written behind its 4096th byte, which fails as a full disk does.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            run_teacher(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlickd.engine.caching.run_teacher", limited)
+        with pytest.raises(InputError, match=r"cannot be written \(File too large\); make room") as error:
+            scenes.make(str(tmp_path))
+    assert "\n" not in str(error.value)
+    scenes.make(str(tmp_path))
+    assert contents(tmp_path) == contents(plain)
 
 
 def test_a_folder_that_cannot_be_written_is_named(scenes: CachedScenes, tmp_path: Path) -> None:
