@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     prediction = prepare("scenes/kd.yaml", *options, stage="prediction")
     solver = prediction.SOLVER
     assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_good_images_are_decoded_again_if_the_configuration_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, remember: bool
+) -> None:
+    for path in (root / "tiny" / "images").iterdir():
+        os.utime(path, ns=(10**18, 10**18))  # not a moment ago
+    decoded = []
+    monkeypatch.setattr("mlickd.data.verify.image_problem", lambda record: decoded.append(record["file_name"]))
+    for _ in range(2):
+        prepare("folder/cls.yaml", "INPUT.REMEMBER_VERIFIED", remember)
+    assert len(set(decoded)) == 36 and len(decoded) == (36 if remember else 72)
 
 
 def remove_images(root: Path) -> None:
@@ -175,6 +189,11 @@ def test_missing_proposals_are_answered_with_the_command_that_makes_them(root: P
         (["TEST.TOP_K", 0], None, "TEST.TOP_K.*topk"),
         (["INPUT.RANDOM_FLIP", "vertical"], None, "'vertical' is none of horizontal, none"),
         (["INPUT.SIZES_TRAIN", "()"], None, "INPUT.SIZES_TRAIN"),
+        (["INPUT.RANDOM_CROP.AREA", "(0.5, 0.2)"], None, r"INPUT.RANDOM_CROP.AREA \(0\.5, 0\.2\) must be the smallest"),
+        (["INPUT.RANDOM_CROP.AREA", "(0.5, 1.1)"], None, r"INPUT.RANDOM_CROP.AREA \(0\.5, 1\.1\) must be"),
+        (["INPUT.RANDOM_CROP.ASPECT", "(1.0,)"], None, r"INPUT.RANDOM_CROP.ASPECT \(1\.0,\) must be"),
+        (["INPUT.RANDOM_CROP.ASPECT", "(0.0, 1.0)"], None, r"INPUT.RANDOM_CROP.ASPECT \(0\.0, 1\.0\) must be"),
+        (["INPUT.COLOR_JITTER.CONTRAST", "1.5"], None, "INPUT.COLOR_JITTER.CONTRAST 1.5 must be from 0"),
     ],
 )
 def test_bad_options_are_named(root: Path, options, stage, message: str) -> None:

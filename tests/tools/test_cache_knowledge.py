@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -12,17 +13,6 @@ import pytest
 from helpers.cached_scenes import CachedScenes
 
 ROOT = Path(__file__).parents[2]
-
-
-def run_tool(name: str, *arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / "tools" / name, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -37,24 +27,54 @@ def arguments(scenes: CachedScenes, cache: Path, *options: object) -> list[objec
     return ["--config-file", path, *options, "SOLVER.MAX_ITER", 2, "SOLVER.WARMUP_ITERS", 1, "INPUT.SIZE_TEST", 32]
 
 
-def test_training_from_a_cache_needs_neither_teacher_nor_proposals(scenes: CachedScenes, tmp_path: Path) -> None:
+def train(*arguments: object) -> str:
+    """What training prints, in a process of its own: it sets up loggers and seeds."""
+    result = subprocess.run(
+        [sys.executable, ROOT / "tools" / "train_net.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
+    scenes: CachedScenes, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = tmp_path / "cache"
-    made = run_tool("cache_knowledge.py", *arguments(scenes, cache, "--mirrored"))
-    assert made.returncode == 0, made.stdout + made.stderr
-    assert "24 images" in made.stderr and "when it is whole" in made.stderr and "24/24" in made.stderr
+    with caplog.at_level(logging.INFO):
+        made = call_tool("cache_knowledge", *arguments(scenes, cache, "--mirrored"))
+    assert made.status == 0, made.err
+    assert "24 images" in caplog.text and "when it is whole" in caplog.text and "24/24" in made.err
+    assert call_tool("cache_knowledge", *arguments(scenes, cache, "--check")).status == 0
 
     scenes.proposals.rename(tmp_path / "proposals")
     for stage in ("feature", "prediction"):
-        options = arguments(scenes, cache, "--kd-stage", stage)
-        trained = run_tool("train_net.py", *options, "OUTPUT_DIR", tmp_path / "student")
-        assert trained.returncode == 0, trained.stdout + trained.stderr
-        assert f"Teacher: its knowledge in {cache}" in trained.stdout
-        assert f"Teacher: {scenes.teacher}" not in trained.stdout  # what a live one says
+        printed = train(*arguments(scenes, cache, "--kd-stage", stage), "OUTPUT_DIR", tmp_path / "student")
+        assert f"Teacher: its knowledge in {cache}" in printed
+        assert f"Teacher: {scenes.teacher}" not in printed  # what a live one says
     assert (tmp_path / "student" / "prediction" / "student.pth").is_file()
 
 
-def test_bad_input_ends_with_one_line_and_status_2(scenes: CachedScenes, tmp_path: Path) -> None:
-    result = run_tool("cache_knowledge.py", *arguments(scenes, tmp_path, "--shard", "3/2"))
-    assert result.returncode == 2 and "Traceback" not in result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert line.startswith("error: --shard: 3/2 is not I/N")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard", "3/2"], "--shard: 3/2 is not I/N"),
+        (["--batch-size", "0"], "--batch-size: 0 is below 1"),
+        (["--check"], "has nothing for data set tiny_train; make it with tools/cache_knowledge.py"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_status_2(
+    scenes: CachedScenes, tmp_path: Path, call_tool, options: list[str], message: str
+) -> None:
+    result = call_tool("cache_knowledge", *arguments(scenes, tmp_path / "nowhere", *options))
+    result.assert_ends_in_one_line(message)
+
+
+def test_help_shows_the_way_from_cache_to_student(call_tool) -> None:
+    result = call_tool("cache_knowledge", "--help")
+    assert result.status == 0
+    assert "--mirrored" in result.out and "--kd-stage feature KD.CACHE output/knowledge" in result.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -35,20 +36,30 @@ CachedScenes(folder, folder / "model_final.pth", folder / "proposals").make(str(
 """
 
 
+def environment() -> dict[str, str]:
+    """For processes that are started here: they find this project's helpers as pytest does."""
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+
+
 def contents(cache: Path) -> dict[str, bytes]:
     return {str(path.relative_to(cache)): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
 
 
+def done_images(cache: Path, shard: tuple[int, int]) -> np.ndarray:
+    return np.load(shard_folder(cache, "tiny_train", shard) / "done.npy")
+
+
 def done(cache: Path) -> int:
-    path = shard_folder(cache, "tiny_train", (1, 1)) / "done.npy"
-    return int(np.load(path).sum()) if path.with_name("header.json").exists() else 0
+    begun = (shard_folder(cache, "tiny_train", (1, 1)) / "header.json").exists()
+    return int(done_images(cache, (1, 1)).sum()) if begun else 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_and_resumed(scenes: CachedScenes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "slowly.py").write_text(SLOWLY)
     cache = tmp_path / "cache"
-    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache])
+    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache], env=environment())
     try:
         deadline = time.monotonic() + 60
         while done(cache) < 8:
@@ -100,6 +111,8 @@ def test_shards_hold_what_the_whole_holds(scenes: CachedScenes, plain: Path, tmp
         # Other images of a batch may round the last bit differently.
         torch.testing.assert_close(ours.image_scores, theirs.image_scores, rtol=1e-3, atol=1e-6)
         torch.testing.assert_close(ours.features["conv5"], theirs.features["conv5"], rtol=2e-3, atol=1e-4)
+    scenes.make(str(tmp_path / "more"), shard=(30, 30))  # of 24 images: empty, and no error
+    assert done_images(tmp_path / "more", (30, 30)).shape == (0,)
     scenes.make(str(tmp_path), shard=(1, 2))
     with pytest.raises(InputError, match="is divided into 2 and into 3 shards"):
         CachedKnowledge(cfg)
@@ -156,9 +169,8 @@ def test_a_write_that_fails_ends_with_one_line_and_can_be_resumed(
 ) -> None:
     (tmp_path / "limited.py").write_text(LIMITED)
     cache = tmp_path / "cache"
-    result = subprocess.run(
-        [sys.executable, tmp_path / "limited.py", scenes.folder, cache], capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, tmp_path / "limited.py", scenes.folder, cache]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment())
     assert result.returncode == 2 and "Traceback" not in result.stderr
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert "cannot be written (File too large); make room" in line
