@@ -87,7 +87,7 @@ def add_benchmark(commands: argparse._SubParsersAction, benchmark: Benchmark) ->
             type=str if several else type(value),
             nargs="+" if several else None,
             choices=option.choices or None,
-            metavar=None if option.choices else "N" if isinstance(value, int) else "FOLDER",
+            metavar=None if option.choices else option.metavar,
             help=option.help + (f" (default: {shown})" if shown != "" else ""),
         )
     parser.set_defaults(run=run_one)

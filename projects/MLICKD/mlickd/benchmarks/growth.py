@@ -8,7 +8,7 @@ from pathlib import Path
 from mlickd.errors import InputError
 
 from .comparison import Comparison, Row
-from .memory import resident_together
+from .memory import own_memory, resident_together
 from .networks import NETWORKS, config_file
 from .registry import Option, benchmark
 from .startup import measure_startup
@@ -37,7 +37,7 @@ def measure_growth(images: int = 82783, proposals: int = 500, workers: int = 2) 
     """
     config = config_file(NETWORKS["vgg16"].teacher)
     counts = [images // 100, images // 10, images]
-    totals = []
+    totals, own = [], []
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             write_synthetic_coco(Path(folder), count, proposals)
@@ -48,8 +48,10 @@ def measure_growth(images: int = 82783, proposals: int = 500, workers: int = 2) 
         if not processes:
             raise InputError("memory: this system does not tell what memory of a process is resident; run it on Linux")
         totals.append(resident_together(processes))
+        own.append(own_memory(processes))
     rows = [Row(f"{counts[0]:,} images", [totals[0] / 1e6])]
-    for count, total in zip(counts[1:], totals[1:], strict=True):
-        each = (total - totals[0]) / (count - counts[0])
-        rows.append(Row(f"{count:,} images", [total / 1e6], {"for each further image": f"{each:,.0f} B"}))
+    for count, total, without_files in zip(counts[1:], totals[1:], own[1:], strict=True):
+        each, each_own = ((b - a) / (count - counts[0]) for a, b in ((totals[0], total), (own[0], without_files)))
+        details = {"for each further image": f"{each:,.0f} B", "of it no mapped file": f"{each_own:,.0f} B"}
+        rows.append(Row(f"{count:,} images", [total / 1e6], details))
     return [Comparison(f"trainer and loader workers ({workers}), {proposals} proposals an image", "MB", rows)]

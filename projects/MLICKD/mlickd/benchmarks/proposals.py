@@ -29,7 +29,7 @@ __all__ = ["measure_proposals", "plain_edge_boxes"]
     "proposals",
     "proposals per second on all cores, against a plain loop over the photos with OpenCV's EdgeBoxes",
     images=Option("photos", quick=3),
-    photos=Option("folder of photos of your own (default: drawn ones)"),
+    photos=Option("folder of photos of your own (default: drawn ones)", metavar="FOLDER"),
     repetitions=Option("times that all photos are done with each", quick=1),
 )
 def measure_proposals(images: int = 60, photos: str = "", repetitions: int = 3) -> list[Comparison]:

@@ -29,12 +29,14 @@ class Option:
         quick: its value in the smallest form of the benchmark; None: the default.
         choices: of a text; a parameter that takes several of them has a tuple as its default.
         minimum: of a number.
+        metavar: what stands for its value in the help.
     """
 
     help: str
     quick: Any = None
     choices: Sequence[str] = ()
     minimum: int = 1
+    metavar: str = "N"
 
 
 @dataclass(frozen=True)
