@@ -12,8 +12,7 @@ from detectron2.utils.events import EventStorage
 from torchvision.ops import roi_pool
 
 from helpers.small_models import CONFIGS, make_batch, save_teacher, student_config, teacher_config
-from mlickd.data import View
-from mlickd.distillation import DistillationHook, LiveTeacher, RememberedKnowledge
+from mlickd.distillation import DistillationHook, LiveTeacher
 from mlickd.errors import InputError
 from mlickd.modeling import load_checkpoint
 
@@ -183,29 +182,6 @@ def test_the_teacher_is_softened_by_its_temperature(teacher: Path) -> None:
     first = regions.counts[0]
     expected = region_scores(regions.class_logits[:first] * 2, regions.detection_logits[:first] * 2).sum(dim=0)
     torch.testing.assert_close(known[0].image_scores, expected)
-
-
-def test_remembered_knowledge_asks_the_teacher_once_for_each_view(teacher: Path) -> None:
-    cfg = student_config(teacher, "feature")
-    live = LiveTeacher(cfg)
-    asked = []
-
-    def source(batch):
-        asked.extend((sample["file_name"], sample["view"]) for sample in batch)
-        return live(batch)
-
-    remembered = RememberedKnowledge(source, gigabytes=1)
-    batch = make_batch()
-    first, second = remembered(batch), remembered(batch[::-1])
-    assert len(asked) == len(remembered) == 2 and second[1] is first[0]
-    batch[0]["view"] = View(32, mirror=True)
-    remembered(batch)
-    assert asked[2:] == [("0.jpg", View(32, mirror=True))]
-    torch.testing.assert_close(first[1].features["conv5"], live(make_batch())[1].features["conv5"])
-    tiny = RememberedKnowledge(live, gigabytes=1.5 * first[0].num_bytes / 2**30)
-    again = tiny(make_batch())
-    assert len(tiny) == 1  # the second does not fit
-    torch.testing.assert_close(again[1].features["conv5"], first[1].features["conv5"])
 
 
 def test_the_student_alone_gives_the_same_scores_in_the_plain_classifier(teacher: Path, tmp_path: Path) -> None:

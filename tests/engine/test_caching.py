@@ -43,7 +43,7 @@ def test_an_error_in_one_of_several_processes_is_one_line(scenes: CachedScenes, 
 
 
 def test_knowledge_comes_from_the_cache_where_there_is_one(scenes: CachedScenes, cache: Path) -> None:
-    live, cached = scenes.config("feature"), scenes.config("feature", cache, "KD.TEACHER.REMEMBER", 1.0)
+    live, cached = scenes.config("feature"), scenes.config("feature", cache)
     assert isinstance(build_knowledge_source(live), LiveTeacher)
     assert isinstance(build_knowledge_source(cached), CachedKnowledge)
     assert needs_proposals(live, training=True) and not needs_proposals(cached, training=True)

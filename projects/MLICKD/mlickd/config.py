@@ -160,11 +160,6 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # The teacher's configuration. Empty: the config.yaml that training wrote beside its checkpoint.
     cfg.KD.TEACHER.CONFIG_FILE = ""
 
-    # Gigabytes of memory in which the knowledge of each view is kept once it is made, so that the teacher sees a view
-    # once; what does not fit is made anew each time. In stage 1 a view takes 4 bytes x regions x channels x pooled
-    # area. 0: keep nothing. Of no use with KD.CACHE, or with INPUT.RANDOM_CROP, where no view comes twice.
-    cfg.KD.TEACHER.REMEMBER = 0.0
-
     # R'_n, the regions of image n that are transferred, and their weights s'.
     cfg.KD.REGIONS = CfgNode()
     # s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1).

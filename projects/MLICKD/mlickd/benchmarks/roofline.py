@@ -10,11 +10,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from mlickd.engine.caching import make_cache
+
 from .comparison import Comparison, Row
 from .networks import NETWORKS, networks_option
 from .registry import Option, benchmark
 from .timing import interleaved
-from .training import StepRunner, network_configs
+from .training import StepRunner, network_configs, with_cache
 from .workspace import scenes_workspace
 
 __all__ = ["backward_convolution", "is_arithmetic", "measure_roofline"]
@@ -32,7 +34,7 @@ _PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 def measure_roofline(
     networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int = 0, repetitions: int = 2
 ) -> list[Comparison]:
-    """Steps of the teacher, the plain student and both stages, with knowledge that is in memory already.
+    """Steps of the teacher, the plain student and both stages, with the knowledge cache.
 
     Args:
         networks: in `NETWORKS`.
@@ -46,8 +48,8 @@ def measure_roofline(
         network = NETWORKS[name]
         with scenes_workspace(batch_size or network.batch_size) as root:
             configs = network_configs(network, root / "output", batch_size)
-            for stage in ("feature", "prediction"):
-                configs[stage].KD.TEACHER.REMEMBER = 8.0
+            make_cache(with_cache(configs["feature"], root / "knowledge"))
+            configs |= {stage: with_cache(configs[stage], root / "knowledge") for stage in ("feature", "prediction")}
             names = {"plain": "plain student", "feature": "stage 1", "prediction": "stage 2", "teacher": "teacher"}
             calls = {text: StepRunner(configs[key], num_batches=1) for key, text in names.items()}
             title = f"{network.title}, batch {configs['plain'].SOLVER.IMS_PER_BATCH}"

@@ -13,7 +13,7 @@ from .comparison import Comparison, Target
 from .networks import NETWORKS, networks_option
 from .registry import Option, benchmark
 from .timing import interleaved
-from .training import StepRunner, network_configs
+from .training import StepRunner, network_configs, with_cache
 from .workspace import scenes_workspace
 
 __all__ = ["measure_step"]
@@ -49,7 +49,7 @@ def measure_step(
 
 def _compare(title: str, configs: dict[str, CfgNode], cache: Path, repetitions: int) -> Comparison:
     stages = {1: configs["feature"], 2: configs["prediction"]}
-    cached = {number: _with_cache(cfg, cache) for number, cfg in stages.items()}
+    cached = {number: with_cache(cfg, cache) for number, cfg in stages.items()}
     make_cache(cached[1])
     calls = {_PLAIN: StepRunner(configs["plain"])}
     calls |= {_CACHE.format(number): StepRunner(cfg) for number, cfg in cached.items()}
@@ -60,9 +60,3 @@ def _compare(title: str, configs: dict[str, CfgNode], cache: Path, repetitions: 
     size, teacher_size = (configs[key].INPUT.SIZE_TEST for key in ("plain", "teacher"))
     title = f"{title} at {size} px (teacher {teacher_size}), batch {configs['plain'].SOLVER.IMS_PER_BATCH}"
     return Comparison(title, "s", interleaved(calls, repetitions, title=title), targets)
-
-
-def _with_cache(cfg: CfgNode, folder: Path) -> CfgNode:
-    cfg = cfg.clone()
-    cfg.KD.CACHE = str(folder)
-    return cfg

@@ -13,7 +13,7 @@ from mlickd.engine import Trainer
 
 from .networks import Network, save_teacher
 
-__all__ = ["StepRunner", "network_configs"]
+__all__ = ["StepRunner", "network_configs", "with_cache"]
 
 
 class _Batches:
@@ -67,7 +67,14 @@ def network_configs(network: Network, folder: Path, batch_size: int) -> dict[str
     configs["plain"] = network.config(network.student, options)
     # MODEL.WEIGHTS has to be there for stage 2, but is not loaded: what weights are does not change the time.
     options |= {"OUTPUT_DIR": str(folder / "distilled"), "MODEL.WEIGHTS": str(teacher)}
-    options |= {"KD.TEACHER.WEIGHTS": str(teacher), "KD.TEACHER.REMEMBER": 0.0}
+    options["KD.TEACHER.WEIGHTS"] = str(teacher)
     for stage in ("feature", "prediction"):
         configs[stage] = network.config(network.distilled, options, stage)
     return configs
+
+
+def with_cache(cfg: CfgNode, folder: Path) -> CfgNode:
+    """A stage's configuration that reads a knowledge cache; :func:`mlickd.engine.caching.make_cache` makes it."""
+    cfg = cfg.clone()
+    cfg.KD.CACHE = str(folder)
+    return cfg

@@ -6,7 +6,6 @@ from .hook import DistillationHook, KnowledgeLoader
 from .knowledge import TeacherKnowledge, select_regions
 from .prediction import PREDICTION_DISTILLER_REGISTRY, SoftLabelDistiller, build_prediction_distiller
 from .regions import RegionKnowledge
-from .remembered import RememberedKnowledge
 from .teacher import FrozenTeacher, LiveTeacher
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "KnowledgeLoader",
     "LiveTeacher",
     "RegionKnowledge",
-    "RememberedKnowledge",
     "RoIDistiller",
     "SoftLabelDistiller",
     "TeacherKnowledge",

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
-from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher, RememberedKnowledge
+from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher import load_teacher_config
@@ -157,10 +157,7 @@ class Trainer(DefaultTrainer):
 
 def build_knowledge_source(cfg: CfgNode) -> KnowledgeSource:
     """Where the knowledge of a distillation comes from: the cache ``KD.CACHE``, or the teacher itself."""
-    if cfg.KD.CACHE:
-        return CachedKnowledge(cfg)
-    source = LiveTeacher(cfg)
-    return RememberedKnowledge(source, cfg.KD.TEACHER.REMEMBER) if cfg.KD.TEACHER.REMEMBER > 0 else source
+    return CachedKnowledge(cfg) if cfg.KD.CACHE else LiveTeacher(cfg)
 
 
 class SaveStudentHook(HookBase):
