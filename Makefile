@@ -1,7 +1,7 @@
 # `make quickstart` and `make test` are all that is needed: each sets up $(VENV) first, where it is not there yet.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= dev,export,matlab,weights
+EXTRAS ?= bench,dev,export,matlab,weights
 OUTPUT ?= output/quickstart
 PYTEST_ARGS ?=
 

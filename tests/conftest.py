@@ -15,6 +15,14 @@ settings.register_profile("mlickd", deadline=None)
 settings.load_profile("mlickd")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that tests do, or the commands that they start, is kept in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLICKD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Root with a folder data set `tiny`: 24 train and 12 test scenes of 128 px, 20 classes, with boxes.

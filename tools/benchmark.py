@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure what the project costs on this machine."""
+"""Measure what the project costs on this machine, beside what one would use or write instead; all on the CPU."""
 
 from __future__ import annotations
 
@@ -7,24 +7,90 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from mlickd.benchmarks import measure_startup, startup_table, write_synthetic_coco
+from mlickd.benchmarks import (
+    loader_table,
+    measure_loader,
+    measure_startup,
+    startup_table,
+    write_synthetic_coco,
+)
+from mlickd.benchmarks.suite import BENCHMARKS, Benchmark, Report, run_benchmark, table, write_reports
 from mlickd.errors import InputError, run_tool
 from mlickd.evaluation.base import write_strict_json
 
 ROOT = Path(__file__).parents[1]
+EPILOG = """
+Examples:
+
+  Everything, with one table at the end:
+    python tools/benchmark.py all --output output/benchmark
+
+  One of them, in its smallest form:
+    python tools/benchmark.py metrics --quick
+"""
 STARTUP_EXAMPLE = """
 Example:
 
   The size of COCO train2014 with 500 proposals an image; 1.5 GB of data are made once and kept in the folder:
     python tools/benchmark.py startup --data output/benchmark --json output/startup.json
 """
+LOADER_EXAMPLE = """
+Example:
+
+  On the drawn scenes, with two workers; figures as JSON and as Markdown:
+    python tools/benchmark.py loader --dataset scenes_train --size 224 --output output/benchmark
+"""
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")
+    everything = add_command(commands, "all", f"one after the other: {', '.join(BENCHMARKS)}")
+    everything.set_defaults(run=run_all)
+    for benchmark in BENCHMARKS.values():
+        add_benchmark(commands, benchmark)
     add_startup(commands)
+    add_loader(commands)
     return parser.parse_args()
+
+
+def add_command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=f"Measure {text}." if name != "all" else f"Measure {text}, and write one table of all.",
+        epilog=f"Example:\n\n  python tools/benchmark.py {name} --output output/benchmark\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="the smallest form: to see that it runs, not to measure")
+    parser.add_argument("--threads", type=int, metavar="N", help="of PyTorch (default: its own choice)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output/benchmark"),
+        metavar="FOLDER",
+        help="for <name>.json and <name>.md (default: %(default)s)",
+    )
+    return parser
+
+
+def add_benchmark(commands: argparse._SubParsersAction, benchmark: Benchmark) -> None:
+    parser = add_command(commands, benchmark.name, benchmark.text)
+    for name, value in benchmark.defaults().items():
+        option = benchmark.options[name]
+        several = isinstance(value, tuple)
+        shown = " ".join(value) if several else value
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=str if several else type(value),
+            nargs="+" if several else None,
+            choices=option.choices or None,
+            metavar=None if option.choices else option.metavar,
+            help=option.help + (f" (default: {shown})" if shown != "" else ""),
+        )
+    parser.set_defaults(run=run_one)
 
 
 def add_startup(commands: argparse._SubParsersAction) -> None:
@@ -71,6 +137,68 @@ def run_startup(args: argparse.Namespace) -> None:
     print(startup_table(report))
     if args.json:
         write_strict_json(args.json, {"images": args.images, "proposals": args.proposals, **report})
+
+
+def add_loader(commands: argparse._SubParsersAction) -> None:
+    text = "images a second of the training loader, beside Detectron2's on the same photos"
+    parser = commands.add_parser(
+        "loader",
+        help=text,
+        description=f"Measure {text}.",
+        epilog=LOADER_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--dataset", default="scenes_train", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument("--size", type=int, default=224, metavar="N", help="of the view, pixels (default: %(default)s)")
+    parser.add_argument(
+        "--format", choices=("BGR", "RGB"), default="BGR", help="(default: %(default)s, as Detectron2's)"
+    )
+    parser.add_argument("--images", type=int, default=320, metavar="N", help="in a round (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="of the loaders (default: %(default)s)")
+    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="rounds (default: %(default)s)")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="write loader.json and loader.md there, too")
+    parser.set_defaults(run=run_loader)
+
+
+def run_loader(args: argparse.Namespace) -> None:
+    for name, least in (("size", 1), ("images", 1), ("workers", 0), ("repetitions", 1)):
+        if getattr(args, name) < least:
+            raise InputError(f"--{name} {getattr(args, name)}: must be at least {least}")
+    report = measure_loader(
+        args.dataset,
+        size=args.size,
+        image_format=args.format,
+        images=args.images,
+        workers=args.workers,
+        repetitions=args.repetitions,
+    )
+    print(loader_table(report))
+    if args.output:
+        write_strict_json(args.output / "loader.json", report)
+        (args.output / "loader.md").write_text(loader_table(report, "pipe") + "\n", encoding="utf-8")
+
+
+def run_one(args: argparse.Namespace) -> None:
+    given = {name: getattr(args, name) for name in BENCHMARKS[args.command].options}
+    report = run_benchmark(args.command, given, quick=args.quick, threads=args.threads)
+    finish([report], args.output, args.command)
+
+
+def run_all(args: argparse.Namespace) -> None:
+    for benchmark in BENCHMARKS.values():
+        benchmark.check()
+    reports = []
+    for name in BENCHMARKS:
+        print(f"{name}: {BENCHMARKS[name].text}", flush=True)
+        reports.append(run_benchmark(name, quick=args.quick, threads=args.threads))
+        finish(reports[-1:], args.output, name)
+    finish(reports, args.output, "all")
+
+
+def finish(reports: list[Report], folder: Path, name: str) -> None:
+    write_reports(reports, folder, name)
+    seconds = sum(report.seconds for report in reports)
+    print(f"{table(reports)}\n{name}: {seconds:.0f} s; written to {folder / name}.json and .md\n", flush=True)
 
 
 def main() -> None:

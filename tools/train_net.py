@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import argparse
 
+from mlickd.engine import Trainer, load_initial_weights, prepare, setup  # isort: skip, first, to keep Detectron2 quiet
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
 
-from mlickd.engine import Trainer, load_initial_weights, prepare, setup
 from mlickd.errors import run_tool
 
 EXAMPLES = """

@@ -197,6 +197,20 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
             ["a"],
             "x.jpg: an annotation has no 'bbox'",
         ),
+        *(
+            (
+                [
+                    {
+                        "file_name": "x.jpg",
+                        "image_id": 5,
+                        "annotations": [{"category_id": 0, "bbox": box, "bbox_mode": 0}],
+                    }
+                ],
+                ["a"],
+                "x.jpg: the 'bbox' of an annotation is not 4 finite numbers; correct it",
+            )
+            for box in ([1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, float("inf")], [1, 2, 3, "4"], None)
+        ),
         ([], ["a"], "data set 'mine_train': the split is empty"),
     ],
 )

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlickd.data import ImageView, TrainingBatchSampler, TrainingSamples, View
+from mlickd.data.colours import ColourJitter, ColourShift
+from mlickd.data.crops import RandomCrop
 
 
 @settings(max_examples=50, deadline=None)
@@ -53,6 +55,29 @@ def test_a_batch_has_one_size_and_all_sizes_and_mirrors_occur() -> None:
     )
 
 
+def test_augmentations_do_not_change_what_the_others_draw() -> None:
+    crop, jitter = RandomCrop(), ColourJitter(0.2, 0.2, 0.2)
+    options = [{}, {"crop": crop}, {"colour_jitter": jitter}, {"crop": crop, "colour_jitter": jitter}]
+    plain, cropped, coloured, both = (TrainingBatchSampler(50, 8, (64, 96), seed=3, **o).batch(7) for o in options)
+    for items in zip(plain, cropped, coloured, both, strict=True):
+        assert len({(item.index, item.view.size, item.view.mirror) for item in items}) == 1
+        assert items[0].view.crop is items[2].view.crop is items[0].colours is items[1].colours is None
+        assert items[1].view == items[3].view and items[2].colours == items[3].colours
+    assert len({item.view.crop for item in both}) == len({item.colours for item in both}) == 8
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 20), st.integers(0, 1000))
+def test_augmentations_are_a_function_of_seed_and_iteration(start: int, seed: int) -> None:
+    options = {"seed": seed, "crop": RandomCrop(), "colour_jitter": ColourJitter(0.2, 0.2, 0.2)}
+    whole = TrainingBatchSampler(9, 6, (64, 96), **options)
+    resumed = TrainingBatchSampler(9, 6, (64, 96), **options)
+    resumed.start_iteration = start
+    assert list(islice(whole, start, start + 2)) == list(islice(resumed, 2))
+    shares = [TrainingBatchSampler(9, 6, (64, 96), rank=r, world_size=3, **options).batch(start) for r in range(3)]
+    assert sorted(str(i) for share in shares for i in share) == sorted(map(str, whole.batch(start)))
+
+
 def test_seeds_differ() -> None:
     first, second = (next(iter(TrainingBatchSampler(50, 8, (64,), seed=seed))) for seed in (1, 2))
     assert first != second
@@ -70,12 +95,12 @@ def test_samples_of_several_data_sets_come_from_their_mappers_and_have_no_boxes(
     ]
     seen = []
     samples = TrainingSamples(
-        [(records, lambda record, view, name=name: seen.append((name, record, view))) for records, name in parts]
+        [(records, lambda *arguments, name=name: seen.append((name, *arguments))) for records, name in parts]
     )
     assert len(samples) == 6
     for index in range(6):
-        samples[ImageView(index, View(32, mirror=index % 2 == 0))]
+        samples[ImageView(index, View(32, mirror=index % 2 == 0), ColourShift(index))]
     expected = [(name, record) for records, name in parts for record in records]
     for index, (name, record) in enumerate(expected):
         given = {"image_id": record["image_id"], "labels": record["labels"]}
-        assert seen[index] == (name, given, View(32, mirror=index % 2 == 0))
+        assert seen[index] == (name, given, View(32, mirror=index % 2 == 0), ColourShift(index))

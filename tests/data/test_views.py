@@ -47,9 +47,9 @@ def test_regions_move_with_the_pixels_of_a_crop(mirror: bool, x: int, y: int) ->
     box = np.array([[35 + x, 22 + y, 45 + x, 32 + y]], dtype=np.float32)
     image[22 + y : 32 + y, 35 + x : 45 + x] = 255
     view = View(96, mirror, crop=(0.2, 0.1, 0.9, 1.0))
-    pixels = view.transform(80, 120).apply_image(image)
-    assert pixels.shape == (96, 96, 3)
-    rows, columns = np.nonzero(pixels[..., 0] > 127)
+    pixels = view.pixels(image, 80, 120)
+    assert pixels.shape == (3, 96, 96)
+    rows, columns = np.nonzero(pixels[0].numpy() > 127)
     moved, _ = view.regions(box, 80, 120)
     seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(moved[0], seen, atol=1.0)
@@ -60,6 +60,34 @@ def test_the_whole_image_keeps_every_region_as_it_is() -> None:
     moved, in_view = View(20).regions(boxes, 10, 10)
     assert in_view.tolist() == [0, 1]
     np.testing.assert_array_equal(moved, boxes * 2)
+
+
+@given(fractions, st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
+def test_a_reduced_image_never_has_less_than_the_view(corner_and_size, height: int, width: int, size: int) -> None:
+    x0, y0, w, h = corner_and_size
+    for view in (View(size), View(size, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1)))):
+        left, top, right, bottom = view.crop_in_pixels(height, width)
+        shorter = min(right - left, bottom - top)
+        reduction = view.reduction(height, width)
+        assert reduction == 1 or shorter / reduction >= size
+        assert reduction == 8 or shorter / (2 * reduction) < size
+        assert view.reduction(height, width, 2 * size) <= reduction
+
+
+@given(st.booleans(), st.sampled_from([2, 4, 8]), st.integers(0, 40), st.integers(0, 40), st.integers(0, 7))
+def test_regions_move_with_the_pixels_of_a_reduced_image(mirror: bool, reduction: int, x, y, odd: int) -> None:
+    height, width = 80 * reduction + odd, 120 * reduction + odd
+    small = np.zeros((-(-height // reduction), -(-width // reduction), 3), dtype=np.uint8)
+    small[22 + y : 32 + y, 35 + x : 45 + x] = 255
+    box = reduction * np.array([[35 + x, 22 + y, 45 + x, 32 + y]], dtype=np.float32)
+    for view in (View(60, mirror), View(60, mirror, crop=(0.2, 0.1, 0.9, 1.0))):
+        pixels = view.pixels(small, height, width, reduction=reduction)[0].numpy() / 255
+        moved, _ = view.regions(box, height, width)
+        x0, y0, x1, y1 = moved[0]
+        # The centre and the area tell where the box is more finely than single pixels do.
+        centre = [(pixels.sum(axis=axis) * (np.arange(60) + 0.5)).sum() / pixels.sum() for axis in (0, 1)]
+        np.testing.assert_allclose(centre, [(x0 + x1) / 2, (y0 + y1) / 2], atol=0.05)
+        np.testing.assert_allclose(pixels.sum(), (x1 - x0) * (y1 - y0), rtol=0.03)
 
 
 @given(

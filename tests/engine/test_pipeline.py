@@ -16,15 +16,16 @@ def make_pipeline(folder: Path) -> Pipeline:
 
 def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
     steps = make_pipeline(tmp_path).training_steps()
-    assert [step.name for step in steps] == ["teacher", "without", "with/feature", "with/prediction"]
+    assert [step.name for step in steps] == ["teacher", "without", "knowledge", "with/feature", "with/prediction"]
     for step in steps:
         command = step.command
         values = dict(zip(command[-2::-2], command[:0:-2], strict=False))
         assert values["DATASETS.TRAIN"] == "('a_train',)" and values["SEED"] == "3"
         assert values["SOLVER.MAX_ITER"] == "5"
-    for stage, step in zip(("feature", "prediction"), steps[2:], strict=True):
+    for stage, step in zip(("feature", "prediction"), steps[3:], strict=True):
         assert step.command[step.command.index("--kd-stage") + 1] == stage
         assert str(tmp_path / "teacher" / "model_final.pth") in step.command
+        assert str(tmp_path / "knowledge") in step.command and str(tmp_path / "knowledge") in steps[2].command
         left = {"feature": "student.pth", "prediction": "results.json"}[stage]
         assert step.result == tmp_path / "with" / stage / left
 
@@ -33,8 +34,9 @@ def test_a_finished_teacher_is_taken_as_it_is(tmp_path: Path) -> None:
     pipeline = make_pipeline(tmp_path)
     pipeline.teacher = tmp_path / "other"
     steps = pipeline.training_steps()
-    assert [step.name for step in steps] == ["without", "with/feature", "with/prediction"]
+    assert [step.name for step in steps] == ["without", "knowledge", "with/feature", "with/prediction"]
     assert all(str(tmp_path / "other" / "model_final.pth") in step.command for step in steps[1:])
+    assert all(str(tmp_path.parent / "knowledge") in step.command for step in steps[1:]), "all seeds share it"
 
 
 def test_a_finished_step_is_run_again_only_where_something_has_changed(tmp_path: Path) -> None:

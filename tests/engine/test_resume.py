@@ -31,14 +31,26 @@ def finish(trainer: Trainer, resume: bool) -> dict[str, torch.Tensor]:
     return trainer.model.state_dict()
 
 
-def test_a_run_stopped_at_a_checkpoint_ends_as_the_whole_run_does(tiny_scenes: Path, tmp_path: Path) -> None:
-    whole = finish(make_trainer(tmp_path / "whole"), resume=False)
-    stopped = make_trainer(tmp_path / "stopped")
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("SOLVER.OPTIMIZER", "ADAMW", "SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.ACCUMULATE", 2),
+        ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "MODEL.DEVICE", "cpu"),
+    ],
+    ids=["sgd", "adamw, clipped, in parts", "bfloat16"],
+)
+def test_a_run_stopped_at_a_checkpoint_ends_as_the_whole_run_does(
+    options: tuple, tiny_scenes: Path, tmp_path: Path
+) -> None:
+    whole = finish(make_trainer(tmp_path / "whole", *options), resume=False)
+    stopped = make_trainer(tmp_path / "stopped", *options)
     stopped.max_iter = 2
     finish(stopped, resume=False)
-    resumed = make_trainer(tmp_path / "stopped")
+    resumed = make_trainer(tmp_path / "stopped", *options)
     result = finish(resumed, resume=True)
     assert resumed.start_iter == 2
+    assert all(value.dtype != torch.bfloat16 for value in result.values())
     assert all(torch.equal(value, whole[name]) for name, value in result.items())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def test_classes_device_and_pixel_statistics_are_filled_in(root: Path) -> None:
     assert cfg.MODEL.PIXEL_MEAN == pytest.approx([127.5] * 3)
 
 
+@pytest.mark.parametrize(("capability", "told"), [("AVX2", True), ("AVX512", False)])
+def test_a_processor_without_bfloat16_is_told_of(
+    capability: str, told: bool, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    amp = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16")
+    with caplog.at_level(logging.WARNING):
+        prepare("folder/cls.yaml", *amp)
+    assert ("bfloat16" in caplog.text) == told
+    with pytest.raises(InputError, match="SOLVER.AMP.DTYPE 'float16' needs CUDA"):
+        prepare("folder/cls.yaml", *amp[:2], "SOLVER.AMP.DTYPE", "float16")
+
+
 def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path) -> None:
     for name in ("tiny_train", "tiny_test"):
         write_boxes(name)
@@ -72,6 +87,19 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     prediction = prepare("scenes/kd.yaml", *options, stage="prediction")
     solver = prediction.SOLVER
     assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_good_images_are_decoded_again_if_the_configuration_says_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, remember: bool
+) -> None:
+    for path in (root / "tiny" / "images").iterdir():
+        os.utime(path, ns=(10**18, 10**18))  # not a moment ago
+    decoded = []
+    monkeypatch.setattr("mlickd.data.verify.image_problem", lambda record: decoded.append(record["file_name"]))
+    for _ in range(2):
+        prepare("folder/cls.yaml", "INPUT.REMEMBER_VERIFIED", remember)
+    assert len(set(decoded)) == 36 and len(decoded) == (36 if remember else 72)
 
 
 def remove_images(root: Path) -> None:
@@ -175,6 +203,11 @@ def test_missing_proposals_are_answered_with_the_command_that_makes_them(root: P
         (["TEST.TOP_K", 0], None, "TEST.TOP_K.*topk"),
         (["INPUT.RANDOM_FLIP", "vertical"], None, "'vertical' is none of horizontal, none"),
         (["INPUT.SIZES_TRAIN", "()"], None, "INPUT.SIZES_TRAIN"),
+        (["INPUT.RANDOM_CROP.AREA", "(0.5, 0.2)"], None, r"INPUT.RANDOM_CROP.AREA \(0\.5, 0\.2\) must be the smallest"),
+        (["INPUT.RANDOM_CROP.AREA", "(0.5, 1.1)"], None, r"INPUT.RANDOM_CROP.AREA \(0\.5, 1\.1\) must be"),
+        (["INPUT.RANDOM_CROP.ASPECT", "(1.0,)"], None, r"INPUT.RANDOM_CROP.ASPECT \(1\.0,\) must be"),
+        (["INPUT.RANDOM_CROP.ASPECT", "(0.0, 1.0)"], None, r"INPUT.RANDOM_CROP.ASPECT \(0\.0, 1\.0\) must be"),
+        (["INPUT.COLOR_JITTER.CONTRAST", "1.5"], None, "INPUT.COLOR_JITTER.CONTRAST 1.5 must be from 0"),
     ],
 )
 def test_bad_options_are_named(root: Path, options, stage, message: str) -> None:

@@ -107,7 +107,7 @@ def test_what_loading_warns_of_is_a_finding(root: Path, run: Callable[..., Any])
     findings = json.loads((root.parent / "report.json").read_text())["findings"]
     warnings = [finding["message"] for finding in findings if finding["severity"] == "warning"]
     assert result.status == 0 and len(warnings) == 2 and result.err.count("instances_train") == 0
-    assert warnings[0].endswith("1 images are not in this split, the first is 7.jpg")
+    assert warnings[0].endswith("images that are not in this split: 1, the first is 7.jpg")
     assert "no image here" in warnings[1]  # once, though loading warns of it, too
 
 

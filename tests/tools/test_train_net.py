@@ -93,3 +93,4 @@ def test_help_shows_stages_and_examples() -> None:
     result = run_tool("train_net.py", "--config-file", "configs/wsd_vgg16.yaml", "--help")
     assert result.returncode == 0
     assert "--kd-stage" in result.stdout and "configs/kd_vgg16.yaml --kd-stage feature" in result.stdout
+    assert not result.stderr  # no warnings of the libraries

@@ -3,8 +3,13 @@
 Importing this package registers its models, backbones and heads in Detectron2's registries and does nothing else.
 """
 
+import warnings
+
 try:
-    import detectron2  # noqa: F401
+    with warnings.catch_warnings():
+        # What torch has to say of Detectron2's code: nobody who reads it here can change that.
+        warnings.filterwarnings("ignore", "`torch.jit.script` is", FutureWarning)
+        import detectron2.modeling  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise

@@ -33,8 +33,24 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.SIZES_TRAIN = (224,)
     # Side, in pixels, of the square that a test image is warped to.
     cfg.INPUT.SIZE_TEST = 224
+    # See a random part of each training image; the teacher sees the same part at its own size.
+    cfg.INPUT.RANDOM_CROP = CfgNode()
+    cfg.INPUT.RANDOM_CROP.ENABLED = False
+    # Smallest and largest part of the image's area.
+    cfg.INPUT.RANDOM_CROP.AREA = (0.25, 1.0)
+    # Smallest and largest width to height, in units of the image's own.
+    cfg.INPUT.RANDOM_CROP.ASPECT = (0.75, 1.3333)
+    # Change the colours of each training image by factors from 1 - x to 1 + x. 0: leave them. The teacher of a
+    # distillation sees the true colours.
+    cfg.INPUT.COLOR_JITTER = CfgNode()
+    cfg.INPUT.COLOR_JITTER.BRIGHTNESS = 0.0
+    cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
+    cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
     # Decode every image of the data sets before training starts, so that a damaged file stops the run at once.
     cfg.INPUT.VERIFY_IMAGES = True
+    # Leave out images that an earlier command found good and that have not changed since. What was found is kept in
+    # the user's cache, or in the folder $MLICKD_CACHE.
+    cfg.INPUT.REMEMBER_VERIFIED = True
 
     cfg.DATASETS.PROPOSALS = CfgNode()
     # How the proposals were made; names the store of each data set, see `tools/generate_proposals.py`.
@@ -118,6 +134,15 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # teacher).
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
+    # Parts that the IMS_PER_BATCH images of a batch are run in, one after the other, where memory is too small for all
+    # at once. The gradients are those of the whole batch (but batch normalisation, where it is not frozen, sees a part
+    # at a time).
+    cfg.SOLVER.ACCUMULATE = 1
+    # With SOLVER.AMP.ENABLED, what convolutions and linear layers compute in: `float16` (CUDA) or `bfloat16` (CUDA, and
+    # the CPU: one without instructions for it took 13 times as long as in float32). Evaluation is in float32.
+    cfg.SOLVER.AMP.DTYPE = "float16"
+    # Compile the backbone with torch.compile; needs a C++ compiler. The first iterations then take long.
+    cfg.SOLVER.COMPILE = False
 
 
 def _add_distillation_config(cfg: CfgNode) -> None:
@@ -137,7 +162,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Gigabytes of memory in which the knowledge of each view is kept once it is made, so that the teacher sees a view
     # once; what does not fit is made anew each time. In stage 1 a view takes 4 bytes x regions x channels x pooled
-    # area. 0: keep nothing. Of no use with KD.CACHE.
+    # area. 0: keep nothing. Of no use with KD.CACHE, or with INPUT.RANDOM_CROP, where no view comes twice.
     cfg.KD.TEACHER.REMEMBER = 0.0
 
     # R'_n, the regions of image n that are transferred, and their weights s'.

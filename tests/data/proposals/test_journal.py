@@ -73,6 +73,32 @@ def test_another_key_starts_again(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "other settings or images; starting again" in caplog.text
 
 
+def test_a_full_disk_loses_the_last_image_alone(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")  # a limit on the size of files is as good as a disk of that size
+    path = tmp_path / "j"
+    fill(path)
+    before = path.read_bytes()
+    with ProposalJournal(path, KEY) as journal:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limit[1]))
+        try:
+            with pytest.raises(InputError, match=r"j: cannot be written \(.*\); make room there and run the same"):
+                journal.append("c", BOXES, SCORES)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert path.read_bytes() == before and journal.done == {"é.jpg", "7", "b"}
+        journal.append("d", BOXES[:1], SCORES[:1])
+    with ProposalJournal(path, KEY) as journal:
+        assert [image_id for image_id, _, _ in journal] == ["é.jpg", "7", "b", "d"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
+    (tmp_path / "j").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"j: cannot be written \(.*\); choose another place"):
+        ProposalJournal(tmp_path / "j", KEY)
+
+
 def test_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written .*; choose another place"):

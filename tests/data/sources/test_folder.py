@@ -47,7 +47,8 @@ def test_records_follow_the_contract(pets):
     assert dataset.class_names == ["dog", "cat", "potted plant"]
     assert dataset.box_classes == [1]
     assert dataset.image_root == str(pets / "images")
-    box = {"bbox": [4.0, 5.0, 14.5, 13.0], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1, "iscrowd": 1}
+    box = {"bbox": [4.0, 5.0, 14.5, 13.0], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1}
+    box |= {"iscrowd": 1, "difficult": 0}
     assert dataset.records == [
         {
             "file_name": str(pets / "images" / "a.jpg"),
@@ -205,12 +206,15 @@ BAD_INPUTS = {
         "instances_train.json: not a readable JSON file",
     ),
     "json nested too deep": (
-        lambda p: (p / "instances_train.json").write_text("[" * 200000),
+        lambda p: (p / "instances_train.json").write_text('{"info": ' + "[" * 200000),
         "instances_train.json: not a readable JSON file",
     ),
     "json damaged": (lambda p: (p / "instances_train.json").write_text("{"), "instances_train.json: not a readable"),
     "json a list": (lambda p: (p / "instances_train.json").write_text("[]"), "instances_train.json: not in COCO"),
-    "json without images": (_json(lambda c: c.pop("images")), "instances_train.json: not in COCO format: the key"),
+    "json without images": (
+        _json(lambda c: c.pop("images")),
+        "instances_train.json: not in COCO format: Object missing required field 'images'",
+    ),
     "json of other images": (
         _json(lambda c: [image.update(file_name="x/" + image["file_name"]) for image in c["images"]]),
         "instances_train.json: no image of this split",
@@ -238,6 +242,11 @@ BAD_INPUTS = {
     "box of 3 numbers": (_box(1, 2, 3), "instances_train.json: annotation 7 of image 1: 'bbox' [1, 2, 3]"),
     "box with a NaN": (_box(1, 2, float("nan"), 4), "annotation 7 of image 1: 'bbox' [1, 2, nan, 4] is not finite"),
     "inverted box": (_box(20, 20, -5, 4), "annotation 7 of image 1: 'bbox' [20, 20, -5, 4] has a negative size"),
+    "box of text": (
+        _json(lambda c: c["annotations"][0].update(bbox=[1, 2, "3", 4])),
+        "instances_train.json: not in COCO format: Expected 'float', got 'str' - at '$.annotations[0].bbox[2]'",
+    ),
+    "no box": (_json(lambda c: c["annotations"][0].pop("bbox")), "annotation 7 of image 1: 'bbox' None is not a list"),
     "box without area": (_box(20, 20, 5, 0), "annotation 7 of image 1: 'bbox' [20, 20, 5, 0] has no area"),
     "box out of the image": (_box(20, 20, 25, 5), "annotation 7 of image 1: 'bbox' [20, 20, 25, 5] leaves the image"),
 }
@@ -264,6 +273,6 @@ def test_images_that_only_one_file_lists_are_reported(pets, caplog):
     _json(swap)(pets)
     with caplog.at_level(logging.WARNING):
         records = load_folder_dataset(pets, "train").records
-    assert "1 images are not in this split, the first is other.png" in caplog.text
-    assert "1 images of this split have no boxes" in caplog.text
+    assert "images that are not in this split: 1, the first is other.png" in caplog.text
+    assert "images of this split that it does not list: 1" in caplog.text
     assert "annotations" in records[0] and "annotations" not in records[1]

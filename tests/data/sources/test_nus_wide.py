@@ -81,7 +81,7 @@ def test_missing_images_are_counted_in_one_warning(nus_wide, caplog):
     with caplog.at_level(logging.WARNING):
         assert list(_ids(nus_wide, "train")) == ["actor/0002_22.jpg"]
     assert len(caplog.records) == 1
-    assert "2 of 3 images are not in" in caplog.text and "the first is actor/0001_21.jpg" in caplog.text
+    assert "Flickr: 2 of 3, the first is" in caplog.text and "the first is actor/0001_21.jpg" in caplog.text
 
 
 def test_names(nus_wide, monkeypatch):
@@ -131,7 +131,7 @@ BAD_INPUTS = {
     "labels that are none": (_write(BEAR, "1\n0\n-1\n"), "Labels_bear_Train.txt: line 3: '-1' is not 0 or 1"),
     "labels in another encoding": (_write(BEAR, "1\n0\n0\n".encode("utf-16")), "Labels_bear_Train.txt: line 1: "),
     "no images": (lambda d: (d / "Flickr").rename(d / "x"), "Flickr: image folder of"),
-    "no image is there": (lambda d: [p.unlink() for p in d.glob("Flickr/*/*")], "3 of 3 images are not in"),
+    "no image is there": (lambda d: [p.unlink() for p in d.glob("Flickr/*/*")], "Flickr: 3 of 3, the first is"),
     "a list called train": (_write("lists/train.txt", "a/1.jpg"), "lists/train.txt: 'train' is the official list"),
 }
 

@@ -123,7 +123,7 @@ def test_boxes_that_leave_the_image_are_clipped_with_a_warning(devkit, caplog):
     with caplog.at_level(logging.WARNING):
         record = load_voc_multilabel(devkit, "trainval").records[0]
     assert [box["bbox"] for box in record["annotations"]] == [[0, 0, 40, 9]]
-    assert "1 images" in caplog.text and "000001.xml" in caplog.text and len(caplog.records) == 1
+    assert "now clipped: 1, the first is" in caplog.text and "000001.xml" in caplog.text and len(caplog.records) == 1
 
 
 def _list(text: str) -> Callable[[Path], object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,12 @@ CachedScenes(folder, folder / "model_final.pth", folder / "proposals").make(str(
 """
 
 
+def environment() -> dict[str, str]:
+    """For processes that are started here: they find this project's helpers as pytest does."""
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+
+
 def contents(cache: Path) -> dict[str, bytes]:
     return {str(path.relative_to(cache)): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
 
@@ -52,7 +59,7 @@ def done(cache: Path) -> int:
 def test_killed_and_resumed(scenes: CachedScenes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "slowly.py").write_text(SLOWLY)
     cache = tmp_path / "cache"
-    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache])
+    process = subprocess.Popen([sys.executable, tmp_path / "slowly.py", scenes.folder, cache], env=environment())
     try:
         deadline = time.monotonic() + 60
         while done(cache) < 8:

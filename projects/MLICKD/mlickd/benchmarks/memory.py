@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["peak_memory", "resident_memory", "resident_together"]
+__all__ = ["own_memory", "peak_memory", "resident_memory", "resident_together"]
 
 _FIELDS = ("Rss", "Pss", "Pss_Anon", "Pss_Shmem", "Anonymous")
 
@@ -30,9 +30,19 @@ def resident_together(processes: Collection[Mapping[str, int]]) -> int:
     Args:
         processes: `resident_memory` of each.
     """
-    own = sum(values["Pss_Anon"] + values["Pss_Shmem"] for values in processes)
     files = max(values["Rss"] - values["Anonymous"] - values["Pss_Shmem"] for values in processes)
-    return own + files
+    return own_memory(processes) + files
+
+
+def own_memory(processes: Collection[Mapping[str, int]]) -> int:
+    """Bytes that a process and its forks hold together and that are no mapped files.
+
+    Pages of mapped files come and go as the system has room for them.
+
+    Args:
+        processes: `resident_memory` of each.
+    """
+    return sum(values["Pss_Anon"] + values["Pss_Shmem"] for values in processes)
 
 
 def peak_memory(pid: int) -> int | None:

@@ -8,14 +8,16 @@ from functools import partial
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.data.build import trivial_batch_collator
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from mlickd.errors import InputError
 
 from .catalog import dataset_records
+from .colours import ColourJitter
+from .crops import RandomCrop
 from .mapper import MultiLabelMapper
+from .packed_batch import PackedBatch
 from .proposals.maker import ProposalMaker, maker_for
 from .proposals.store import ProposalStore, proposals_path
 from .sampling import TrainingBatchSampler, TrainingSamples
@@ -139,12 +141,18 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
             for name in cfg.DATASETS.TRAIN
         ]
     )
+    jitter = cfg.INPUT.COLOR_JITTER
+    strengths = jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION
     sampler = TrainingBatchSampler(
         len(dataset),
         cfg.SOLVER.IMS_PER_BATCH,
         cfg.INPUT.SIZES_TRAIN,
         seed=max(cfg.SEED, 0),
         mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
+        crop=RandomCrop(cfg.INPUT.RANDOM_CROP.AREA, cfg.INPUT.RANDOM_CROP.ASPECT)
+        if cfg.INPUT.RANDOM_CROP.ENABLED
+        else None,
+        colour_jitter=ColourJitter(*strengths) if any(strengths) else None,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
@@ -152,7 +160,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         dataset,
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=trivial_batch_collator,
+        collate_fn=PackedBatch,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
@@ -164,4 +172,5 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
         mapper=build_test_mapper(cfg, name),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=PackedBatch,
     )

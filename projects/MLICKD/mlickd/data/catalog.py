@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import gc
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -75,7 +75,9 @@ def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
         InputError: as `ensure_registered`.
     """
     ensure_registered(name)
-    return _checked[name][1].unpack(boxes=boxes)
+    records = _checked[name][1]
+    with _collection_paused():
+        return list(records) if boxes else records.without_boxes()
 
 
 def class_names(name: str) -> list[str]:
@@ -148,12 +150,13 @@ def _register(name: str, root: Path) -> None:
     if (name, root) not in _loaded:
         with _collection_paused():
             dataset = source.load()
-        check_records(dataset.records, dataset.class_names, str(source.files[0]))
-        _loaded[name, root] = replace(dataset, records=PackedRecords(dataset.records))
+            check_records(dataset.records.without_boxes(), dataset.class_names, str(source.files[0]))
+        _loaded[name, root] = dataset
     dataset = _loaded[name, root]
 
     def load() -> list[dict]:
-        return dataset.records.unpack()
+        with _collection_paused():
+            return list(dataset.records)
 
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
@@ -217,6 +220,11 @@ def _complete(record: dict, name: str) -> dict:
                 f"data set {name!r}: {record.get('file_name')}: an annotation has no {error}; "
                 "set it where you register it"
             ) from error
+        except (AssertionError, TypeError, ValueError) as error:
+            raise InputError(
+                f"data set {name!r}: {record.get('file_name')}: the 'bbox' of an annotation is not 4 finite numbers; "
+                "correct it where you register it"
+            ) from error
     if "labels" not in record:
         if "annotations" not in record:
             raise InputError(f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'")
@@ -225,8 +233,11 @@ def _complete(record: dict, name: str) -> dict:
 
 
 def _complete_box(box: dict) -> dict:
+    x0, y0, x1, y1 = BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS)
+    if not all(map(math.isfinite, (x0, y0, x1, y1))):
+        raise ValueError("not finite")
     return {
-        "bbox": BoxMode.convert(list(box["bbox"]), box["bbox_mode"], BoxMode.XYXY_ABS),
+        "bbox": [x0, y0, x1, y1],
         "bbox_mode": BoxMode.XYXY_ABS,
         "category_id": box["category_id"],
         "iscrowd": box.get("iscrowd", 0),

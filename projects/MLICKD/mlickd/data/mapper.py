@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
+from .colours import ColourShift
 from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
-from .reading import read_image
+from .reading import ImageFile
 from .views import View
 
 __all__ = ["MultiLabelMapper", "best_proposals"]
@@ -50,11 +53,12 @@ class MultiLabelMapper:
         self.teacher_format = teacher_format or image_format
         self.dataset = dataset
 
-    def __call__(self, record: dict, view: View) -> dict:
+    def __call__(self, record: dict, view: View, colours: ColourShift | None = None) -> dict:
         """
         Args:
             record: with ``file_name`` and ``image_id``.
             view: of the student.
+            colours: of the student's view; the teacher sees the true colours.
 
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view`` and ``dataset``;
@@ -62,39 +66,47 @@ class MultiLabelMapper:
             ``teacher_image`` and ``teacher_proposals`` where a teacher's size is. ``height`` and ``width`` are those
             of the image where the record has none.
 
+            A crop may leave no proposal in view. With a teacher the sample is then without, for the student's pixels
+            are the same in every mode. A detector has nothing to learn from that: without a teacher the whole image
+            is seen instead, and ``view`` says so.
+
         Raises:
             InputError: the image cannot be read.
         """
-        image = read_image(record["file_name"], self.image_format)
+        file = ImageFile(record["file_name"], self.image_format)
+        shape = file.height, file.width
         sample = {key: value for key, value in record.items() if key != "annotations"}
         # Not every data set knows the sizes of its images, and detections are scaled back to them.
-        sample.setdefault("height", image.shape[0])
-        sample.setdefault("width", image.shape[1])
+        sample.setdefault("height", file.height)
+        sample.setdefault("width", file.width)
+        boxes, scores = self._proposals(record, file)
+        if view.crop is not None and boxes is not None and self.teacher_size is None:
+            moved, _ = view.regions(boxes, *shape)
+            view = view if len(moved) else replace(view, crop=None)
         sample["view"] = view
         sample["dataset"] = self.dataset
-        views = [("", view.size, self.image_format)]
+        sample["image"] = self._see(file, view, view.size)
         if self.teacher_size is not None:
-            views.append(("teacher_", self.teacher_size, self.teacher_format))
-        boxes, scores = self._proposals(record, image)
-        for prefix, side, image_format in views:
-            transform = view.transform(*image.shape[:2], side)
-            pixels = image if image_format == self.image_format else image[..., ::-1]
-            # Copied because torch takes no array with the negative strides of a mirrored image.
-            pixels = np.ascontiguousarray(transform.apply_image(pixels).transpose(2, 0, 1))
-            sample[f"{prefix}image"] = torch.from_numpy(pixels)
-            if boxes is not None:
-                moved, in_view = view.regions(boxes, *image.shape[:2], side)
-                instances = Instances((side, side))
-                instances.proposal_boxes = Boxes(moved)
-                instances.objectness = torch.from_numpy(scores[in_view])
-                sample[f"{prefix}proposals"] = instances
+            pixels = self._see(file, view, self.teacher_size)
+            sample["teacher_image"] = pixels if self.teacher_format == self.image_format else pixels.flip(0)
+        if colours is not None:
+            sample["image"] = colours.apply(sample["image"], self.image_format)
+        if boxes is not None:
+            sample["proposals"] = _instances(boxes, scores, view, shape, view.size)
+            if self.teacher_size is not None:
+                sample["teacher_proposals"] = _instances(boxes, scores, view, shape, self.teacher_size)
         return sample
 
-    def _proposals(self, record: dict, image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    def _see(self, file: ImageFile, view: View, side: int) -> torch.Tensor:
+        # Each view is decoded as it would be without the other, so that its pixels do not depend on the other.
+        image, reduction = file.pixels(view.reduction(file.height, file.width, side))
+        return view.pixels(image, file.height, file.width, side, reduction)
+
+    def _proposals(self, record: dict, file: ImageFile) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         if self.proposals is None:
             return None, None
         if isinstance(self.proposals, ProposalMaker):
-            boxes, scores = self.proposals(image, self.image_format)
+            boxes, scores = self.proposals(file.pixels()[0], self.image_format)
         else:
             boxes, scores = self.proposals[record["image_id"]]
         boxes, scores = best_proposals(boxes, scores, self.top_k, self.min_side)
@@ -113,3 +125,11 @@ def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: 
         keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= min_side
         boxes, scores = boxes[keep], scores[keep]
     return boxes[:top_k], scores[:top_k]
+
+
+def _instances(boxes: np.ndarray, scores: np.ndarray, view: View, shape: tuple[int, int], side: int) -> Instances:
+    moved, in_view = view.regions(boxes, *shape, side)
+    instances = Instances((side, side))
+    instances.proposal_boxes = Boxes(moved)
+    instances.objectness = torch.from_numpy(scores[in_view])
+    return instances

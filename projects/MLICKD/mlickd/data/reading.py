@@ -5,63 +5,97 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from mlickd.errors import InputError
 
-__all__ = ["has_alpha", "orientation", "read_image", "to_rgb", "upright"]
+from .jpeg import Jpeg
+from .orientation import orientation, upright
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+__all__ = ["ImageFile", "has_alpha", "read_image", "to_rgb"]
+
+
+class ImageFile:
+    """An image file whose size is known first, so that its pixels can be decoded at the size that is needed.
+
+    The pixels are turned as the EXIF orientation says. They are those of
+    `detectron2.data.detection_utils.read_image` but for two kinds of images, which that function spoils: 16-bit grey
+    is scaled to 8 bits (there everything above 255 becomes white), and what is transparent is laid on white (there the
+    hidden colour appears, whatever the program that made the file has left).
+
+    Attributes:
+        height, width: of the whole image, in pixels.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], image_format: str = "RGB"):
+        """
+        Args:
+            path: of the file. Of several frames the first is taken.
+            image_format: ``RGB`` or ``BGR``.
+
+        Raises:
+            InputError: the file is missing, damaged, no image, too large to be safe, or has pixels of unknown range.
+        """
+        self._path = path
+        self._format = image_format
+        self._decoded: dict[int, np.ndarray] = {}
+        self._jpeg = self._open_jpeg()
+        if self._jpeg is None:
+            self._decoded[1] = self._decode_whole()
+            self.height, self.width = self._decoded[1].shape[:2]
+        else:
+            self.height, self.width = self._jpeg.height, self._jpeg.width
+
+    def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """The pixels, of a JPEG at a fraction of its size if that will do.
+
+        Args:
+            reduction: 1, 2, 4 or 8: as many pixels of the image, each way, may become one.
+
+        Returns:
+            (ceil(height / r), ceil(width / r), 3) uint8, contiguous, and r, at most ``reduction``. The same array comes
+            again if asked for again.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if self._jpeg is None:
+            return self._decoded[1], 1
+        reduction = self._jpeg.possible_reduction(reduction)
+        if reduction not in self._decoded:
+            try:
+                self._decoded[reduction] = self._jpeg.pixels(self._format, reduction)
+            except ValueError:
+                # Pillow tells what is wrong, or overlooks what is harmless.
+                self._jpeg = None
+                self._decoded = {1: self._decode_whole()}
+                return self._decoded[1], 1
+        return self._decoded[reduction], reduction
+
+    def _open_jpeg(self) -> Jpeg | None:
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                return Jpeg.parse(file.read())
+        except FileNotFoundError:
+            raise InputError(f"{self._path}: image file not found; put it there") from None
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _decode_whole(self) -> np.ndarray:
+        try:
+            with Image.open(self._path) as image:
+                pixels = np.array(upright(to_rgb(image), orientation(image)))
+        except Exception as error:  # decoders fail in many ways on damaged data
+            raise self._unreadable(error) from error
+        return pixels if self._format == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
+
+    def _unreadable(self, error: Exception) -> InputError:
+        return InputError(f"{self._path}: cannot be read as an image ({error}); replace it")
 
 
 def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:
-    """Decode an image, turned as its EXIF orientation says.
-
-    The pixels are those of `detectron2.data.detection_utils.read_image` but for two kinds of images, which that
-    function spoils: 16-bit grey is scaled to 8 bits (there everything above 255 becomes white), and what is transparent
-    is laid on white (there the hidden colour appears, whatever the program that made the file has left).
-
-    Args:
-        path: of the file. Of several frames the first is taken.
-        image_format: ``RGB`` or ``BGR``.
-
-    Returns:
-        (H, W, 3) uint8.
-
-    Raises:
-        InputError: the file is missing, damaged, no image, too large to be safe, or has pixels of unknown range.
-    """
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(upright(to_rgb(image), orientation(image)))
-    except FileNotFoundError:
-        raise InputError(f"{path}: image file not found; put it there") from None
-    except Exception as error:  # decoders fail in many ways on damaged data
-        raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
-    return pixels if image_format == "RGB" else pixels[..., ::-1]
-
-
-def orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an opened image, 1 to 8; 1, upright, where there is none."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # as Detectron2: damaged EXIF counts as none
-        return 1
-    return value if value in _TURNS else 1
-
-
-def upright(image: Image.Image, exif_orientation: int) -> Image.Image:
-    """The image turned as its EXIF orientation, 1 to 8, says."""
-    turn = _TURNS.get(exif_orientation)
-    return image if turn is None else image.transpose(turn)
+    """The (H, W, 3) uint8 pixels of a whole image; arguments and errors as for :class:`ImageFile`."""
+    return ImageFile(path, image_format).pixels()[0]
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -6,14 +6,15 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from PIL import Image
 
 from mlickd.errors import InputError
 
+from .orientation import orientation, upright_size
 from .packed_records import PackedRecords
-from .reading import orientation
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class MultiLabelDataset:
         image_root: the directory of the images.
     """
 
-    records: list[dict] | PackedRecords
+    records: PackedRecords
     class_names: list[str]
     box_classes: list[int]
     image_root: str
@@ -52,16 +53,27 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
         InputError: a label is not in [0, C).
     """
     targets = np.zeros((len(records), num_classes), dtype=np.int8)
-    for row, record in zip(targets, records, strict=True):
-        for field, value in (("ignored_labels", -1), ("labels", 1)):
-            labels = list(record.get(field, ()))
-            if any(not 0 <= label < num_classes for label in labels):
-                raise InputError(
-                    f"image {record.get('image_id')}: {field} {labels} are not all in [0, {num_classes}); "
-                    "is MODEL.NUM_CLASSES the number of classes of this data set?"
-                )
-            row[labels] = value
+    for field, value in (("ignored_labels", -1), ("labels", 1)):
+        lists = [record.get(field, ()) for record in records]
+        rows = np.repeat(np.arange(len(records)), [len(labels) for labels in lists])
+        labels = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=len(rows))
+        wrong = rows[(labels < 0) | (labels >= num_classes)]
+        if len(wrong):
+            first = wrong[0]
+            raise InputError(
+                f"image {records[first].get('image_id')}: {field} {list(lists[first])} are not all in [0, {num_classes}"
+                "); is MODEL.NUM_CLASSES the number of classes of this data set?"
+            )
+        targets[rows, labels] = value
     return targets
+
+
+def label_lists(targets: np.ndarray) -> list[list[int]]:
+    """The inverse of `label_targets`: the sorted indices of what is not 0 in each row of (N, C)."""
+    rows, columns = np.nonzero(targets)
+    ends = np.searchsorted(rows, np.arange(len(targets)), side="right").tolist()
+    values = columns.tolist()
+    return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -84,7 +96,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 def oriented_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) of an opened image after its EXIF orientation is applied."""
     width, height = image.size
-    return (width, height) if orientation(image) in (5, 6, 7, 8) else (height, width)
+    return upright_size(height, width, orientation(image))
 
 
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from detectron2.data import DatasetFromList
 from torch.utils.data import Dataset, Sampler
 
+from .colours import ColourJitter, ColourShift
+from .crops import RandomCrop
 from .mapper import MultiLabelMapper
 from .packed_records import without_boxes
 from .views import View
@@ -17,14 +19,20 @@ __all__ = ["ImageView", "TrainingBatchSampler", "TrainingSamples"]
 
 
 class ImageView(NamedTuple):
-    """One image of a batch and how it is seen."""
+    """One image of a batch and how it is seen.
+
+    Colours are not part of the view, because the teacher, whose knowledge belongs to a view, sees the true ones.
+    """
 
     index: int
     view: View
+    colours: ColourShift | None = None
 
 
 class TrainingBatchSampler(Sampler[list[ImageView]]):
     """Endless batches: every epoch is a new permutation, each batch has one size, each image is mirrored or not.
+
+    Each image may also be cropped and have its colours changed.
 
     Nothing is kept between batches. What iteration ``i`` sees follows from the seed and ``i``, so a run that is
     resumed at ``start_iteration`` sees what it would have seen.
@@ -38,6 +46,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         *,
         seed: int,
         mirror: bool = True,
+        crop: RandomCrop | None = None,
+        colour_jitter: ColourJitter | None = None,
         rank: int = 0,
         world_size: int = 1,
     ):
@@ -48,6 +58,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
             sizes: sides of the square views, one of which is drawn for each batch.
             seed: of everything drawn here.
             mirror: mirror half of the images.
+            crop: see a part of each image; None: all of it.
+            colour_jitter: change the colours of each image; None: leave them.
             rank, world_size: this process takes every ``world_size``-th image of a batch.
         """
         if batch_size % world_size:
@@ -57,6 +69,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         self.sizes = tuple(sizes)
         self.seed = seed
         self.mirror = mirror
+        self.crop = crop
+        self.colour_jitter = colour_jitter
         self.rank = rank
         self.world_size = world_size
         self.start_iteration = 0
@@ -66,12 +80,16 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         generator = np.random.default_rng((self.seed, 0, iteration))
         size = int(generator.choice(self.sizes))
         mirrored = generator.random(self.batch_size) < 0.5
+        # Of their own generators, so that one can be turned on without changing what the others draw.
+        crops = self._draws(self.crop, (self.seed, 2, iteration))
+        colours = self._draws(self.colour_jitter, (self.seed, 3, iteration))
         first = iteration * self.batch_size
         views = []
         for position in range(self.rank, self.batch_size, self.world_size):
             epoch, place = divmod(first + position, self.num_images)
             index = int(self._permutation(epoch)[place])
-            views.append(ImageView(index, View(size, bool(self.mirror and mirrored[position]))))
+            view = View(size, bool(self.mirror and mirrored[position]), crops[position])
+            views.append(ImageView(index, view, colours[position]))
         return views
 
     def __iter__(self) -> Iterator[list[ImageView]]:
@@ -79,6 +97,12 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         while True:
             yield self.batch(iteration)
             iteration += 1
+
+    def _draws(self, augmentation: RandomCrop | ColourJitter | None, seed: tuple[int, ...]) -> list:
+        if augmentation is None:
+            return [None] * self.batch_size
+        generator = np.random.default_rng(seed)
+        return [augmentation.draw(generator) for _ in range(self.batch_size)]
 
     def _permutation(self, epoch: int) -> np.ndarray:
         cached = getattr(self, "_cached", None)
@@ -109,4 +133,4 @@ class TrainingSamples(Dataset):
 
     def __getitem__(self, item: ImageView) -> dict:
         mapper = self._mappers[int(np.searchsorted(self._ends, item.index, side="right"))]
-        return mapper(self._records[item.index], item.view)
+        return mapper(self._records[item.index], item.view, item.colours)

@@ -12,23 +12,30 @@ from mlickd.errors import InputError
 
 from .reading import to_rgb
 from .records import oriented_size
+from .verified_images import VerifiedImages
 
 # JPEG is decoded at an eighth of its sides, but at least at this many pixels.
 _REDUCED_SIDE = 32
 
 
-def verify_images(records: Sequence[dict], num_workers: int | None = None) -> None:
+def verify_images(records: Sequence[dict], num_workers: int | None = None, *, remember: bool = False) -> None:
     """Decode every image once.
 
     Args:
         records: with `file_name`, and optionally `height` and `width` in pixels, which are then compared.
         num_workers: threads; None for one for each core.
+        remember: leave out images that were found good before and have not changed, see `VerifiedImages`.
 
     Raises:
         InputError: naming the first file, in the order of the records, that is missing, is not an image, is
             truncated, or does not have the size of its record.
     """
-    for _, problem in unreadable_images(records, num_workers):
+    verified = VerifiedImages() if remember else None
+    remaining = verified.unverified(records) if verified else records
+    index, problem = next(unreadable_images(remaining, num_workers), (len(remaining), None))
+    if verified:
+        verified.add(remaining[:index])
+    if problem is not None:
         raise InputError(problem)
 
 

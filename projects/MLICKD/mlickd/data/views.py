@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from detectron2.data import transforms as T
+
+from .resampling import resize_part
 
 __all__ = ["View"]
 
@@ -37,8 +40,37 @@ class View:
         y0, y1 = _whole_pixels(self.crop[1], self.crop[3], height)
         return x0, y0, x1, y1
 
+    def reduction(self, height: int, width: int, size: int | None = None) -> int:
+        """By how much an image of this size may be reduced, each way, before the view is taken.
+
+        The largest of 1, 2, 4 and 8 that leaves the part that is seen no smaller than the view.
+
+        Args:
+            height, width, size: as for :meth:`transform`.
+        """
+        x0, y0, x1, y1 = self.crop_in_pixels(height, width)
+        shorter = min(x1 - x0, y1 - y0)
+        return max((factor for factor in (2, 4, 8) if shorter >= factor * (size or self.size)), default=1)
+
+    def pixels(
+        self, image: np.ndarray, height: int, width: int, size: int | None = None, reduction: int = 1
+    ) -> torch.Tensor:
+        """The view of an image, antialiased.
+
+        Args:
+            image: (ceil(height / reduction), ceil(width / reduction), 3) uint8, contiguous.
+            height, width, size: as for :meth:`transform`.
+            reduction: pixels, each way, of which the image has one.
+
+        Returns:
+            (3, side, side) uint8, contiguous.
+        """
+        x0, y0, x1, y1 = (edge / reduction for edge in self.crop_in_pixels(height, width))
+        pixels = resize_part(image, (x0, y0, x1, y1), size or self.size)
+        return pixels.flip(2) if self.mirror else pixels
+
     def transform(self, height: int, width: int, size: int | None = None) -> T.TransformList:
-        """The transform, of pixels and of boxes, from an image of this size to the view.
+        """The transform from an image of this size to the view, for coordinates. :meth:`pixels` is faster for pixels.
 
         Args:
             height, width: of the image, in pixels.

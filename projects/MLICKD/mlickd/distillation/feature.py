@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
-from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes
 from detectron2.utils.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
+from mlickd.modeling.roi_heads.region_pooler import build_region_pooler
 
 from .knowledge import TeacherKnowledge
 from .teacher import load_teacher_config, parse_layer_pairs, pooler_arguments, teacher_shapes
@@ -63,7 +63,7 @@ class _LayerPair(nn.Module):
         super().__init__()
         self.stride = teacher.stride if resize_to_teacher else student.stride
         self.resize_to_teacher = resize_to_teacher
-        self.pooler = ROIPooler(scales=(1.0 / self.stride,), **pooler_args)
+        self.pooler = build_region_pooler(self.stride, **pooler_args)
         same_width = teacher.channels == student.channels
         self.adapter = nn.Identity() if same_width else nn.Conv2d(student.channels, teacher.channels, kernel_size=1)
 
@@ -84,7 +84,8 @@ class _LayerPair(nn.Module):
         Returns:
             (M, channels of the teacher, P, P), the regions of all images in order.
         """
-        feature_map = self.adapter(feature_map)
+        # Poolers round boxes to the type of the map.
+        feature_map = self.adapter(feature_map).float()
         if self.resize_to_teacher:
             feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
         # The pooler takes boxes in pixels of a view whose map has its stride: the teacher's view after Psi.
@@ -193,9 +194,9 @@ class RoIDistiller(nn.Module):
             student = layer(features[student_layer], boxes, image_sizes, map_size)
             if box_head is not None:
                 proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
-                student = box_head(student * proposal_weights[:, None, None, None])
+                student = box_head(student * proposal_weights[:, None, None, None]).float()
             # The cache holds them in half precision.
-            teacher = torch.cat([k.features[teacher_layer] for k in knowledge]).to(weights.dtype)
+            teacher = torch.cat([k.features[teacher_layer] for k in knowledge]).float()
             total = total + roi_feature_loss(teacher, student, weights, counts)
         return self.loss_weight * total
 

@@ -189,7 +189,13 @@ class FrozenTeacher:
         else:
             boxes = [p.proposal_boxes[k.selected] for p, k in zip(proposals, known, strict=True)]
             counts = [len(b) for b in boxes]
-            features = {layer: pooler([maps[layer]], boxes).split(counts) for layer, pooler in self.poolers.items()}
+            features = {}
+            for layer, pooler in self.poolers.items():
+                if layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions of it already
+                    pooled = predictions.pooled.split(predictions.counts)
+                    features[layer] = [of_image[k.selected] for of_image, k in zip(pooled, known, strict=True)]
+                else:
+                    features[layer] = pooler([maps[layer]], boxes).split(counts)
         for layer, of_images in features.items():
             for of_image, feature in zip(known, of_images, strict=True):
                 of_image.features[layer] = feature

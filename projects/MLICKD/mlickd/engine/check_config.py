@@ -53,6 +53,7 @@ def check_config(cfg: CfgNode) -> None:
     sizes = (*cfg.INPUT.SIZES_TRAIN, cfg.INPUT.SIZE_TEST)
     integers = all(isinstance(size, int) and size > 0 for size in sizes)
     _require(len(cfg.INPUT.SIZES_TRAIN) > 0 and integers, "INPUT.SIZES_TRAIN, SIZE_TEST", sizes, "positive integers")
+    _check_augmentation(cfg)
     _require(cfg.DATASETS.PROPOSALS.TOP_K > 0, "DATASETS.PROPOSALS.TOP_K", cfg.DATASETS.PROPOSALS.TOP_K, "positive")
     _one_of("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, ("SGD", "ADAMW"))
     schedules = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
@@ -61,10 +62,24 @@ def check_config(cfg: CfgNode) -> None:
     batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     expected = f"a positive multiple of the {processes} processes" if processes > 1 else "positive"
     _require(batch > 0 and batch % processes == 0, "SOLVER.IMS_PER_BATCH", batch, expected)
+    parts, most = cfg.SOLVER.ACCUMULATE, batch // processes
+    _require(1 <= parts <= most, "SOLVER.ACCUMULATE", parts, f"from 1 to {most}, the images of a batch in each process")
     try:
         check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
     except ValueError as error:
         raise InputError(f"TEST.THRESHOLD, TEST.TOP_K, TEST.AVERAGE_PRECISION: {error}") from error
+
+
+def _check_augmentation(cfg: CfgNode) -> None:
+    for key, largest, expected in (
+        ("AREA", 1, "the smallest and the largest part, both above 0 and at most 1"),
+        ("ASPECT", float("inf"), "the smallest and the largest, both above 0"),
+    ):
+        limits = cfg.INPUT.RANDOM_CROP[key]
+        fits = len(limits) == 2 and 0 < limits[0] <= limits[1] <= largest and limits[1] < float("inf")
+        _require(fits, f"INPUT.RANDOM_CROP.{key}", limits, expected)
+    for key, strength in cfg.INPUT.COLOR_JITTER.items():
+        _require(0 <= strength <= 1, f"INPUT.COLOR_JITTER.{key}", strength, "from 0 (colours stay) to 1")
 
 
 def _names(registry) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The whole method as a row of command lines: proposals, teacher, student without, both stages."""
+"""The whole method as a row of command lines: proposals, teacher, student without, its knowledge, both stages."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tqdm import tqdm
 
 from mlickd.data import proposals_path
 from mlickd.data.catalog import dataset_root
+from mlickd.distillation.cache import shard_folder
+from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.errors import InputError
 
 from .setup import STUDENT_CHECKPOINT, load_config
@@ -86,12 +88,14 @@ class Pipeline:
         return Step("proposals", "Proposals", self._tool(command), proposals_path(self.test, self.method))
 
     def training_steps(self) -> list[Step]:
-        """The steps in order; the two stages of distillation are one model."""
+        """The steps in order; the two stages of distillation are one model, and read what the teacher said once."""
         teacher = self.teacher or self.folder / "teacher"
         steps = [] if self.teacher else [self._training("teacher", "Teacher", "wsd.yaml", teacher)]
-        without = self.folder / "without"
-        steps.append(self._training("without", "Student without distillation", "cls.yaml", without))
-        knowledge = ["KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth")]
+        steps.append(self._training("without", "Student without distillation", "cls.yaml", self.folder / "without"))
+        # Of a teacher that all seeds share, there is one cache.
+        cache = (self.folder.parent if self.teacher else self.folder) / "knowledge"
+        knowledge = ["KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth"), "KD.CACHE", str(cache)]
+        steps.append(self._caching(cache, knowledge))
         for stage in ("feature", "prediction"):
             title = f"Student with distillation, stage {stage}"
             folder = self.folder / "with"
@@ -111,12 +115,22 @@ class Pipeline:
         command = ["train_net.py", "--config-file", str(self.configs / config)]
         if stage:
             command += ["--kd-stage", stage]
-        command += ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
-        command += ["DATASETS.PROPOSALS.METHOD", self.method, "SEED", str(self.seed), "OUTPUT_DIR", str(folder)]
-        command += [*options, *self.options]
+        command += self._options(folder, options)
         # Stage 1 is not evaluated: what it leaves is the student that stage 2 starts from.
         result = folder / stage / (STUDENT_CHECKPOINT if stage == "feature" else "results.json")
         return Step(name, title, self._tool(command), result)
+
+    def _caching(self, cache: Path, options: Sequence[str]) -> Step:
+        command = ["cache_knowledge.py", "--config-file", str(self.configs / "kd.yaml"), "--batch-size", "16"]
+        command += self._options(self.folder / "with", options)
+        result = shard_folder(cache, self.train, (1, 1)) / HEADER_FILE
+        return Step("knowledge", "What the teacher says of the training images", self._tool(command), result)
+
+    def _options(self, folder: Path, options: Sequence[str]) -> list[str]:
+        """What all steps share, and what one adds to it."""
+        data = ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
+        data += ["DATASETS.PROPOSALS.METHOD", self.method, "SEED", str(self.seed), "OUTPUT_DIR", str(folder)]
+        return [*data, *options, *self.options]
 
     def _tool(self, command: Sequence[str]) -> list[str]:
         return [str(self.tools / command[0]), *command[1:]]

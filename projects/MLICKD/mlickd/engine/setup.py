@@ -24,6 +24,8 @@ from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
 from .check_config import check_config
+from .memory import keep_freed_memory
+from .training_loop import mixed_precision
 
 __all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup"]
 
@@ -78,6 +80,10 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
+    precision = mixed_precision(cfg)  # the device is known now
+    processor = torch.backends.cpu.get_cpu_capability()
+    if precision and cfg.MODEL.DEVICE == "cpu" and processor in ("DEFAULT", "AVX2"):
+        logger.warning("SOLVER.AMP: a processor without bfloat16 (this one has %s) is many times slower so", processor)
     _complete_classes(cfg, eval_only)
     if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" and cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS:
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = timm_pixel_statistics(cfg.MODEL.TIMM.NAME)
@@ -157,7 +163,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
         records = dataset_records(name, boxes=False)
         if cfg.INPUT.VERIFY_IMAGES:
-            verify_images(records)
+            verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
     if cfg.MODEL.BACKBONE.WEIGHTS and not cfg.MODEL.WEIGHTS:
@@ -187,13 +193,15 @@ def prepare(args: argparse.Namespace) -> CfgNode:
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """What each process does before it trains: Detectron2's loggers, seed and record of the configuration.
+    """What each process does before it trains: Detectron2's loggers, seed and record of the configuration, memory.
 
     Args:
         cfg: from :func:`prepare`.
         args: for the log.
     """
     default_setup(cfg, args)
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     # Messages of this project go where Detectron2's go.
     own = logging.getLogger("mlickd")
     for handler in logging.getLogger("detectron2").handlers:

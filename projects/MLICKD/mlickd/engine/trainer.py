@@ -10,7 +10,7 @@ from collections import OrderedDict
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
+from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
 from detectron2.engine.hooks import EvalHook
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators
@@ -25,14 +25,15 @@ from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeach
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher import load_teacher_config
-from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
 from mlickd.evaluation.base import write_strict_json
 from mlickd.modeling import load_backbone_weights, load_checkpoint, read_checkpoint
 from mlickd.modeling.checkpoint import check_fits
 
+from .compilation import compile_backbone
 from .optimizer import build_optimizer
 from .setup import STUDENT_CHECKPOINT
+from .training_loop import TrainingLoop, mixed_precision
 
 __all__ = ["Trainer", "load_initial_weights"]
 
@@ -47,17 +48,23 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         PathManager.mkdirs(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
-        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
-            raise InputError("SOLVER.AMP.ENABLED needs CUDA; set it to False")
         model = self.build_model(cfg)
+        if cfg.SOLVER.COMPILE:
+            compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         if cfg.MODEL.DEVICE == "cpu":
             model = DistributedDataParallel(model, broadcast_buffers=False) if comm.get_world_size() > 1 else model
         else:
             model = create_ddp_model(model, broadcast_buffers=False)
-        loop = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = loop(model, data_loader, optimizer)
+        self._trainer = TrainingLoop(
+            model,
+            data_loader,
+            optimizer,
+            device=cfg.MODEL.DEVICE,
+            parts=cfg.SOLVER.ACCUMULATE,
+            precision=mixed_precision(cfg),
+        )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter = 0

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..reading import has_alpha, orientation, to_rgb, upright
+from ..orientation import orientation, upright
+from ..reading import has_alpha, to_rgb
 from ..verify import image_problem
 from .findings import Finding, counted
 

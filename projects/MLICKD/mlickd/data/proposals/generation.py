@@ -74,7 +74,7 @@ def generate_proposals(
     with ProposalJournal(path.with_name(f"{path.name}.partial"), {**key, "libraries": library_versions()}) as journal:
         remaining = [record for record in records if str(record["image_id"]) not in journal.done]
         if len(remaining) < len(records):
-            logger.info("%s: %d of %d images were done before", path, len(records) - len(remaining), len(records))
+            logger.info("%s: images that were done before: %d of %d", path, len(records) - len(remaining), len(records))
         results = DataLoader(
             _ImageProposals(remaining, method, complete),
             batch_size=None,

@@ -52,25 +52,40 @@ class ProposalJournal:
         self.done: set[str] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "rb+")
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            # Without a buffer: on a full disk, closing would try again to write what is in it.
+            self._file = os.fdopen(descriptor, "rb+", buffering=0)
         except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({error.strerror}); choose another place for the proposals"
-            ) from error
+            raise self._unwritable(error) from error
         try:
             self._lock()
             self._recover(json.dumps(key, sort_keys=True, allow_nan=False).encode() + b"\n")
+        except OSError as error:
+            self._file.close()
+            raise self._unwritable(error) from error
         except BaseException:
             self._file.close()
             raise
 
     def append(self, image_id: str | int, boxes: np.ndarray, scores: np.ndarray) -> None:
-        """Add an image: boxes (R, 4) and scores (R,). Once this returns, a kill of the process does not lose it."""
+        """Add an image: boxes (R, 4) and scores (R,). Once this returns, a kill of the process does not lose it.
+
+        Raises:
+            InputError: the file cannot be written, on a full disk for instance; what is in it stays.
+        """
         name = str(image_id).encode("utf-8", "surrogateescape")
         payload = name + boxes.astype("<f4").tobytes() + scores.astype("<f4").tobytes()
         sizes = struct.pack("<II", len(name), len(boxes))
-        self._file.write(struct.pack("<I", zlib.crc32(sizes + payload)) + sizes + payload)
-        self._file.flush()
+        end = self._file.tell()
+        try:
+            self._write(struct.pack("<I", zlib.crc32(sizes + payload)) + sizes + payload)
+        except OSError as error:
+            self._file.seek(end)
+            self._file.truncate()
+            raise InputError(
+                f"{self.path}: cannot be written ({error.strerror}); make room there and run the same command again, "
+                "which goes on from here"
+            ) from error
         self.done.add(str(image_id))
 
     def __iter__(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -109,8 +124,7 @@ class ProposalJournal:
                 logger.warning("%s: was begun with other settings or images; starting again", self.path)
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(first_line)
-            self._file.flush()
+            self._write(first_line)
             return
         end = self._start
         while (record := self._read()) is not None:
@@ -118,6 +132,14 @@ class ProposalJournal:
             end = self._file.tell()
         self._file.seek(end)
         self._file.truncate()
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:  # Where there is room for a part alone, that part is written, and the next call fails.
+            rest = rest[self._file.write(rest) :]
+
+    def _unwritable(self, error: OSError) -> InputError:
+        return InputError(f"{self.path}: cannot be written ({error.strerror}); choose another place for the proposals")
 
     def _read(self) -> tuple[str, np.ndarray, np.ndarray] | None:
         """The record at the current place, or None where there is no whole one."""

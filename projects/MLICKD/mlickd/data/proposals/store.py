@@ -41,7 +41,7 @@ _PREFIX = struct.Struct("<8sQQ")
 _COUNTS = ("num_images", "num_boxes", "num_id_bytes")
 _REMEDY = "make it again with tools/generate_proposals.py"
 _MAX_SIDE = np.finfo(np.float32).max
-_CHECKED_AT_ONCE = 4096
+_CHECKED_AT_ONCE = 256  # images, so that the numbers in between stay in the processor's cache
 
 
 def proposals_path(name: str, method: str) -> Path:
@@ -149,20 +149,21 @@ class ProposalStore:
             images = slice(start, start + _CHECKED_AT_ONCE)
             first = self._box_offsets[start]
             part = slice(first, first + counts[images].sum())
-            size = np.repeat(sizes[images], counts[images], axis=0)
-            low, high = self._boxes[part, :2], self._boxes[part, 2:]
+            x0, y0, x1, y1 = self._boxes[part].T
+            width, height = np.repeat(sizes[images], counts[images], axis=0).T
             # Every comparison with NaN is false.
-            valid = ((low >= 0) & (low < high) & (high <= size)).all(axis=1) & np.isfinite(self._scores[part])
+            valid = (0 <= x0) & (x0 < x1) & (x1 <= width) & (0 <= y0) & (y0 < y1) & (y1 <= height)
+            valid &= np.isfinite(self._scores[part])
             bad = np.flatnonzero(~valid & np.repeat(asked[images], counts[images]))
             if len(bad):
-                raise InputError(self._describe(int(first + bad[0]), size[bad[0]]))
-        if hasattr(mmap, "MADV_DONTNEED"):
-            # Stays in the system's cache, but no longer counts as memory of this process.
-            self._data.madvise(mmap.MADV_DONTNEED)
+                raise InputError(self._describe(int(first + bad[0]), width[bad[0]], height[bad[0]]))
+            if hasattr(mmap, "MADV_DONTNEED"):
+                # Stays in the system's cache, but no longer counts as memory of this process.
+                self._data.madvise(mmap.MADV_DONTNEED)
 
-    def _describe(self, position: int, size: np.ndarray) -> str:
+    def _describe(self, position: int, width: float, height: float) -> str:
         index = int(np.searchsorted(self._box_offsets, position, side="right")) - 1
-        box, (width, height) = self._boxes[position], size
+        box = self._boxes[position]
         numbers = ", ".join(f"{value:g}" for value in box)
         if not np.isfinite(self._scores[position]):
             problem = f"has the score {self._scores[position]}"

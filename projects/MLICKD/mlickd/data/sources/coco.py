@@ -6,12 +6,14 @@ import os
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mlickd.errors import InputError
 
-from ..records import MultiLabelDataset
-from .coco_format import box_annotations, read_coco
+from ..packed_records import PackedRecords
+from ..records import MultiLabelDataset, label_lists
+from .coco_format import box_columns, read_coco
 from .image_folder import ImageFolder, relative_name
 from .source import DatasetSource
 
@@ -61,36 +63,27 @@ def load_coco_multilabel(
     json_file = os.fspath(json_file)
     folder = ImageFolder(image_root, json_file)
     file = read_coco(json_file)
-    indices = {category_id: index for index, category_id in enumerate(file.categories)}
+    labelled = slice(None) if crowd_labels else ~file.crowd
+    present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
+    present[file.owners[labelled], file.categories[labelled]] = True
+    kept = np.full(len(file.images), -1)
     ids: dict[str, object] = {}
     records = []
-    for image_id, image in file.images.items():
-        where = f"{json_file}: image {image_id}"
-        name = relative_name(image["file_name"], where, f"{folder.root}/")
+    for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):
+        where = f"{json_file}: image {image.id}"
+        name = relative_name(image.file_name, where, f"{folder.root}/")
         path = folder.require(name)
-        if ids.setdefault(name, image_id) != image_id:
+        if ids.setdefault(name, image.id) != image.id:
             raise InputError(f"{where}: {name!r} is also image {ids[name]}; merge the two entries")
-        if not all(isinstance(image.get(side), int) and image[side] > 0 for side in ("height", "width")):
+        if min(image.height or 0, image.width or 0) < 1:
             raise InputError(f"{where}: 'height' and 'width' must be positive integers")
-        labels = {
-            indices[annotation["category_id"]]
-            for annotation in file.annotations[image_id]
-            if crowd_labels or not annotation.get("iscrowd", 0)
-        }
         if labels or keep_unlabelled:
-            height, width = image["height"], image["width"]
-            records.append(
-                {
-                    "file_name": path,
-                    "height": height,
-                    "width": width,
-                    "image_id": image_id,
-                    "labels": sorted(labels),
-                    "annotations": box_annotations(file, image_id, indices, height, width, allow_empty=True),
-                }
-            )
-    box_classes = sorted({box["category_id"] for record in records for box in record["annotations"]})
-    return MultiLabelDataset(records, list(file.categories.values()), box_classes, folder.root)
+            kept[index] = len(records)
+            record = {"file_name": path, "height": image.height, "width": image.width, "image_id": image.id}
+            records.append({**record, "labels": labels})
+    sizes = np.array([(record["height"], record["width"]) for record in records]).reshape(-1, 2)
+    boxes = box_columns(file, kept, sizes, file.categories, allow_empty=True)
+    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, boxes.box_classes(), folder.root)
 
 
 def register_coco_multilabel(
@@ -111,7 +104,7 @@ def register_coco_multilabel(
             json_file, image_root, crowd_labels=crowd_labels, keep_unlabelled=keep_unlabelled
         )
         MetadataCatalog.get(name).set(thing_classes=dataset.class_names, box_classes=dataset.box_classes)
-        return dataset.records
+        return list(dataset.records)
 
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(

@@ -16,12 +16,16 @@ import os
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from mlickd.errors import InputError
 
+from ..box_columns import BoxColumns
+from ..packed_records import PackedRecords
 from ..records import MultiLabelDataset, image_size
 from ..text_files import read_lines
 from .coco import load_coco_multilabel
-from .coco_format import box_annotations, read_coco
+from .coco_format import box_columns, read_coco
 from .image_folder import ImageFolder
 from .label_table import FOLDER_REMEDY, read_label_table
 from .source import DatasetSource
@@ -71,9 +75,9 @@ def load_folder_dataset(directory: str | os.PathLike[str], split: str) -> MultiL
         records.append(record)
     if not records:
         raise InputError(f"{table}: the split is empty; list at least one image")
-    boxes = directory / f"instances_{split}.json"
-    box_classes = _add_boxes(records, class_names, boxes) if boxes.exists() else []
-    return MultiLabelDataset(records, class_names, box_classes, folder.root)
+    instances = directory / f"instances_{split}.json"
+    boxes = _read_boxes(records, class_names, instances) if instances.exists() else BoxColumns.of([None] * len(records))
+    return MultiLabelDataset(PackedRecords(records, boxes), class_names, boxes.box_classes(), folder.root)
 
 
 def _read_classes(path: Path) -> list[str]:
@@ -89,38 +93,41 @@ def _read_classes(path: Path) -> list[str]:
     return list(names)
 
 
-def _add_boxes(records: list[dict], class_names: list[str], path: Path) -> list[int]:
-    """Give the records the boxes of a COCO-format file, and return the classes that have boxes."""
+def _read_boxes(records: list[dict], class_names: list[str], path: Path) -> BoxColumns:
+    """The boxes of the records in a COCO-format file."""
     file = read_coco(path)
-    used = {annotation["category_id"] for annotations in file.annotations.values() for annotation in annotations}
-    indices = {}
-    for category_id, name in file.categories.items():
+    used = set(file.categories.tolist())
+    indices = np.full(len(file.category_names), -1)
+    for category, name in enumerate(file.category_names):
         if name in class_names:
-            indices[category_id] = class_names.index(name)
-        elif category_id in used:
+            indices[category] = class_names.index(name)
+        elif category in used:
             raise InputError(f"{path}: category {name!r} is not in {path.with_name('classes.txt')}; use the same names")
 
-    by_name = {record["image_id"]: record for record in records}
-    unknown = []
-    for image_id, image in file.images.items():
-        record = by_name.get(str(PurePosixPath(image["file_name"])))
-        if record is None:
-            unknown.append(image["file_name"])
+    by_name = {record["image_id"]: index for index, record in enumerate(records)}
+    owners = np.full(len(file.images), -1)
+    listed, unknown = set(), []
+    for number, image in enumerate(file.images):
+        index = by_name.get(str(PurePosixPath(image.file_name)))
+        if index is None:
+            unknown.append(image.file_name)
             continue
-        if "annotations" in record:
-            raise InputError(f"{path}: image {image['file_name']!r} is listed twice; merge its two entries")
-        height, width = record["height"], record["width"]
-        if (image.get("height", height), image.get("width", width)) != (height, width):
+        if index in listed:
+            raise InputError(f"{path}: image {image.file_name!r} is listed twice; merge its two entries")
+        height, width = records[index]["height"], records[index]["width"]
+        if image.height not in (None, height) or image.width not in (None, width):
             raise InputError(
-                f"{path}: image {image['file_name']!r} is {image.get('width')}x{image.get('height')} pixels here, "
+                f"{path}: image {image.file_name!r} is {image.width}x{image.height} pixels here, "
                 f"but its file is {width}x{height}; its boxes would not fit"
             )
-        record["annotations"] = box_annotations(file, image_id, indices, height, width, allow_empty=False)
+        owners[number] = index
+        listed.add(index)
     if len(unknown) == len(file.images):
         raise InputError(f"{path}: no image of this split is in it; 'file_name' must be as in the labels table")
     if unknown:
-        logger.warning("%s: %d images are not in this split, the first is %s", path, len(unknown), unknown[0])
-    bare = sum("annotations" not in record for record in records)
-    if bare:
-        logger.warning("%s: %d images of this split have no boxes in it", path, bare)
-    return sorted({box["category_id"] for record in records for box in record.get("annotations", ())})
+        logger.warning("%s: images that are not in this split: %d, the first is %s", path, len(unknown), unknown[0])
+    sizes = np.array([(record["height"], record["width"]) for record in records])
+    boxes = box_columns(file, owners, sizes, indices[file.categories], allow_empty=False)
+    if len(listed) < len(records):
+        logger.warning("%s: images of this split that it does not list: %d", path, len(records) - len(listed))
+    return boxes

@@ -25,7 +25,8 @@ import numpy as np
 
 from mlickd.errors import InputError
 
-from ..records import MultiLabelDataset
+from ..packed_records import PackedRecords
+from ..records import MultiLabelDataset, label_lists
 from ..text_files import read_lines
 from .image_folder import ImageFolder, relative_name
 from .source import DatasetSource
@@ -87,7 +88,7 @@ def load_nus_wide(directory: str | os.PathLike[str], split: str, *, keep_unlabel
         image_list = directory / "lists" / f"{split}.txt"
         names, targets = _read_other_list(image_list, directory, concepts)
     folder = ImageFolder(directory / "Flickr", image_list)
-    labels = _label_lists(targets)
+    labels = label_lists(targets)
     records, missing = [], []
     for name, concept_indices in zip(names, labels, strict=True):
         if not concept_indices and not keep_unlabelled:
@@ -98,13 +99,13 @@ def load_nus_wide(directory: str | os.PathLike[str], split: str, *, keep_unlabel
             missing.append(name)
     if missing:
         text = (
-            f"{image_list}: {len(missing)} of {len(missing) + len(records)} images are not in {folder.root} "
-            f"(the first is {missing[0]})"
+            f"{image_list}: images that are not in {folder.root}: {len(missing)} of {len(missing) + len(records)}, "
+            f"the first is {missing[0]}"
         )
         if not records:
             raise InputError(f"{text}; put the images there")
         logger.warning("%s; left out. tools/dataset_manifest.py says which images a number is on.", text)
-    return MultiLabelDataset(records, concepts, [], folder.root)
+    return MultiLabelDataset(PackedRecords(records), concepts, [], folder.root)
 
 
 def _read_concepts(directory: Path) -> list[str]:
@@ -177,11 +178,3 @@ def _read_other_list(path: Path, directory: Path, concepts: list[str]) -> tuple[
         if name not in rows:
             raise InputError(f"{path}: line {line}: {name!r} is in neither official list, so it has no labels")
     return list(lines), np.stack([rows[name] for name in lines])
-
-
-def _label_lists(targets: np.ndarray) -> list[list[int]]:
-    """The indices of the ones of each row of (N, C)."""
-    rows, columns = np.nonzero(targets)
-    ends = np.searchsorted(rows, np.arange(len(targets)), side="right").tolist()
-    values = columns.tolist()
-    return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]

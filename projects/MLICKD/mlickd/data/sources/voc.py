@@ -23,6 +23,7 @@ from detectron2.structures import BoxMode
 
 from mlickd.errors import InputError
 
+from ..packed_records import PackedRecords
 from ..records import MultiLabelDataset
 from ..text_files import read_lines, read_text
 from .image_folder import ImageFolder, relative_name
@@ -102,10 +103,10 @@ def load_voc_multilabel(
         records.append(record)
     if odd:
         logger.warning(
-            "%s: %d images have a box that leaves the image, clipped; the first is %s", image_set, len(odd), odd[0]
+            "%s: images with a box that leaves the image, now clipped: %d, the first is %s", image_set, len(odd), odd[0]
         )
     box_classes = sorted({box["category_id"] for record in records for box in record["annotations"]})
-    return MultiLabelDataset(records, list(VOC_CLASSES), box_classes, folder.root)
+    return MultiLabelDataset(PackedRecords(records), list(VOC_CLASSES), box_classes, folder.root)
 
 
 def _read_annotation(path: Path) -> tuple[int, int, list[dict]]:

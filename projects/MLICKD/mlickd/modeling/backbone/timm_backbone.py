@@ -1,15 +1,16 @@
-"""Any timm model that can return its intermediate features, as a Detectron2 backbone."""
+"""Any timm model that can return its intermediate features, as a Detectron2 backbone.
+
+timm is imported where it is used: that takes a third of a second, and many networks do without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import timm
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from timm.layers import freeze_batch_norm_2d
 
 from mlickd.errors import InputError
 
@@ -47,6 +48,8 @@ class TimmBackbone(Backbone):
         Raises:
             InputError: timm has no such model, or the model has no such feature map.
         """
+        import timm
+
         super().__init__()
         dilation = {} if output_stride == 32 else {"output_stride": output_stride}
         try:
@@ -82,7 +85,7 @@ class TimmBackbone(Backbone):
         else:
             self.model.prune_intermediate_layers(sorted(self._indices.values()), prune_head=True)
         if freeze_norm:
-            self.model = freeze_batch_norm_2d(self.model)
+            self.model = timm.layers.freeze_batch_norm_2d(self.model)
         # Depthwise convolutions take 1.2 to 1.3x less time so on a processor; VGG's take more.
         self.model.to(memory_format=torch.channels_last)
 
@@ -144,6 +147,8 @@ def timm_pixel_statistics(name: str) -> tuple[list[float], list[float]]:
     Raises:
         InputError: timm has no such model.
     """
+    import timm
+
     if not timm.is_model(name):
         raise InputError(f"MODEL.TIMM.NAME {name!r} is no model of timm; `timm.list_models()` lists them")
     settings = timm.get_pretrained_cfg(name)

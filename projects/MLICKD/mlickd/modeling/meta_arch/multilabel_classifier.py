@@ -76,12 +76,12 @@ class ClassifierHead(nn.Module):
         }
 
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Feature maps by name to logits (N, C)."""
-        x = features[self.in_feature]
+        """Feature maps by name to logits (N, C), float32 in mixed precision too."""
+        x = features[self.in_feature].float()
         if self.fully_connected is not None:
-            return self.linear(self.fully_connected(F.adaptive_max_pool2d(x, 7)))
+            return self.linear(self.fully_connected(F.adaptive_max_pool2d(x, 7))).float()
         x = x.mean(dim=(2, 3)) if self.pooling == "average" else x.amax(dim=(2, 3))
-        return self.linear(F.dropout(x, self.dropout, self.training))
+        return self.linear(F.dropout(x, self.dropout, self.training)).float()
 
 
 @META_ARCH_REGISTRY.register()

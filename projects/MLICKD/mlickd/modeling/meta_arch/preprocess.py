@@ -64,6 +64,18 @@ class ImageModel(nn.Module):
         return self
 
     def preprocess(self, images: Sequence[torch.Tensor]) -> ImageList:
-        """Normalise (3, H, W) images of 0 to 255 and put them into one batch."""
-        normalised = [(image.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std for image in images]
-        return ImageList.from_tensors(normalised, self.backbone.size_divisibility)
+        """Normalise (3, H, W) images of 0 to 255 and put them into one batch.
+
+        They are padded with zeros, that is with the mean colour, to the size of the largest and to a multiple of the
+        backbone's ``size_divisibility``.
+        """
+        if len({image.shape for image in images}) > 1:
+            normalised = [self._normalise(image) for image in images]
+            return ImageList.from_tensors(normalised, self.backbone.size_divisibility)
+        # Bytes travel four times as fast as floats, and once is faster than one by one.
+        batch = ImageList.from_tensors([self._normalise(torch.stack(list(images)))], self.backbone.size_divisibility)
+        height, width = images[0].shape[-2:]
+        return ImageList(batch.tensor[0], [(height, width)] * len(images))
+
+    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.to(self.device) - self.pixel_mean).float().div_(self.pixel_std)

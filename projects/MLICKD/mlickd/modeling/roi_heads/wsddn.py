@@ -15,6 +15,8 @@ from torch import nn
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_level_binary_cross_entropy
 
+from .region_pooler import build_region_pooler
+
 __all__ = ["RegionPredictions", "WSDDNHeads", "region_scores"]
 
 
@@ -130,9 +132,9 @@ class WSDDNHeads(nn.Module):
         pooled_shape = ShapeSpec(channels=shape.channels, height=resolution, width=resolution)
         return {
             "in_feature": in_feature,
-            "pooler": ROIPooler(
+            "pooler": build_region_pooler(
+                shape.stride,
                 output_size=resolution,
-                scales=(1.0 / shape.stride,),
                 sampling_ratio=cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
                 pooler_type=cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
             ),
@@ -153,13 +155,14 @@ class WSDDNHeads(nn.Module):
             features: the backbone's maps.
             proposals: of each image, with ``proposal_boxes`` and ``objectness``, in pixels of the view.
         """
-        pooled = self.pooler([features[self.in_feature]], [p.proposal_boxes for p in proposals])
+        # Poolers round boxes to the type of the map, and softmaxes over many regions need every digit.
+        pooled = self.pooler([features[self.in_feature].float()], [p.proposal_boxes for p in proposals])
         embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
         return RegionPredictions(
             pooled=pooled,
             embeddings=embeddings,
-            class_logits=self.class_stream(embeddings),
-            detection_logits=self.detection_stream(embeddings),
+            class_logits=self.class_stream(embeddings).float(),
+            detection_logits=self.detection_stream(embeddings).float(),
             counts=[len(p) for p in proposals],
         )
 

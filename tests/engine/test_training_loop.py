@@ -1,0 +1,211 @@
+"""One update from a batch, whole, in parts, and in mixed precision."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
+from mlickd.distillation import LiveTeacher
+from mlickd.engine.check_config import check_config
+from mlickd.engine.training_loop import TrainingLoop, mixed_precision
+from mlickd.errors import InputError
+
+MODELS = ("teacher", "feature", "prediction")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_teacher(tmp_path_factory.mktemp("teacher"))
+
+
+def make_model(kind: str, checkpoint: Path, count: int = 5) -> tuple[nn.Module, list[dict]]:
+    """A teacher or the student of a stage, without dropout, and a batch for it."""
+    batch = make_batch(count)
+    if kind == "teacher":
+        cfg = teacher_config()
+        cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.0
+        # Scores of a fresh teacher are so alike that its gradients are almost zero.
+        cfg.MODEL.WSDDN.INIT_STD = 1.0
+        batch = [
+            sample | {"image": sample["teacher_image"], "proposals": sample["teacher_proposals"]} for sample in batch
+        ]
+    else:
+        cfg = student_config(checkpoint, kind)
+        for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
+            sample["knowledge"] = knowledge
+    torch.manual_seed(0)
+    return build_model(cfg), batch
+
+
+def run(loop: SimpleTrainer, steps: int = 1) -> dict[str, float]:
+    """What the loop logs."""
+    with EventStorage() as storage:
+        for loop.iter in range(steps):
+            loop.storage = storage
+            loop.run_step()
+            storage.step()
+    return {name: value for name, (value, _) in storage.latest().items() if "loss" in name}
+
+
+def step(model: nn.Module, batch: list[dict], **options) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """What one step of a copy of ``model`` logs, and its gradients."""
+    model = copy.deepcopy(model)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    losses = run(TrainingLoop(model, [batch], torch.optim.SGD(parameters, lr=0.1), **options))
+    return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_whole_batch_is_a_step_of_detectron2(kind: str, checkpoint: Path) -> None:
+    model, batch = make_model(kind, checkpoint)
+    other = copy.deepcopy(model)
+    expected = run(SimpleTrainer(other, [batch], torch.optim.SGD(other.parameters(), lr=0.1)))
+    assert run(TrainingLoop(model, [batch], torch.optim.SGD(model.parameters(), lr=0.1))) == expected
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("parts", [2, 5])
+def test_parts_have_the_losses_and_gradients_of_the_whole_batch(kind: str, parts: int, checkpoint: Path) -> None:
+    model, batch = make_model(kind, checkpoint)
+    whole_losses, whole = step(model, batch)
+    losses, gradients = step(model, batch, parts=parts)
+    assert losses == pytest.approx(whole_losses, rel=1e-5)
+    assert gradients.keys() == whole.keys()
+    largest = max(gradient.abs().max().item() for gradient in whole.values())
+    assert largest > 0
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, whole[name], rtol=1e-3, atol=1e-6 * largest)
+
+
+class Recorder(nn.Module):
+    """Keeps the samples that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.seen: list[list[int]] = []
+
+    def forward(self, samples: list[int]) -> dict[str, torch.Tensor]:
+        self.seen.append(samples)
+        return {"loss": self.weight * sum(samples) / len(samples)}
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=12), st.integers(1, 12))
+def test_every_sample_is_in_one_part_in_order(samples: list[int], parts: int) -> None:
+    model = Recorder()
+    losses = run(TrainingLoop(model, [samples], torch.optim.SGD(model.parameters(), lr=0.1), parts=parts))
+    assert sum(model.seen, []) == samples
+    lengths = [len(piece) for piece in model.seen]
+    assert len(lengths) == min(parts, len(samples)) and max(lengths) - min(lengths) <= 1
+    assert losses["total_loss"] == pytest.approx(sum(samples) / len(samples), abs=1e-5)
+    assert model.weight.grad.item() == pytest.approx(sum(samples) / len(samples), abs=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_before_the_parameters_change() -> None:
+    model = Recorder()
+    loop = TrainingLoop(model, [[1, float("nan")]], torch.optim.SGD(model.parameters(), lr=0.1), parts=2)
+    with pytest.raises(FloatingPointError, match="iteration=0"):
+        run(loop)
+    assert model.weight.item() == 1
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_bfloat16_is_close_to_float32_and_parameters_stay_float32(kind: str, checkpoint: Path) -> None:
+    model, batch = make_model(kind, checkpoint)
+    types = set()
+    for name, module in model.named_modules():
+        if name.endswith("conv1_1"):
+            module.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
+    exact_losses, exact = step(model, batch)
+    assert types == {torch.float32}
+    losses, gradients = step(model, batch, precision=torch.bfloat16)
+    assert types == {torch.float32, torch.bfloat16}
+    assert losses == pytest.approx(exact_losses, rel=0.03)
+    assert losses != exact_losses
+    assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
+    together = [torch.cat([g.flatten() for g in found.values()]) for found in (gradients, exact)]
+    assert torch.cosine_similarity(*together, dim=0) > 0.98
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_losses_are_float32_in_mixed_precision(kind: str, checkpoint: Path) -> None:
+    model, batch = make_model(kind, checkpoint)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model.train()(batch)
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+
+
+def scaled_loop() -> TrainingLoop:
+    """A loop of float16 as a checkpoint sees it; its arithmetic is left to CUDA."""
+    model = Recorder()
+    return TrainingLoop(model, [[1]], torch.optim.SGD(model.parameters(), lr=0.1), precision=torch.float16)
+
+
+def test_the_scale_of_float16_gradients_is_part_of_the_checkpoint() -> None:
+    before, after = scaled_loop(), scaled_loop()
+    before.iter = after.iter = 7
+    before.grad_scaler.load_state_dict(before.grad_scaler.state_dict() | {"scale": 512.0, "_growth_tracker": 3})
+    after.load_state_dict(before.state_dict())
+    assert after.grad_scaler.get_scale() == 512.0
+    assert after.grad_scaler.state_dict() == before.grad_scaler.state_dict()
+
+
+def test_a_run_without_scale_can_go_on_in_float16_and_the_other_way_round() -> None:
+    model = Recorder()
+    plain = TrainingLoop(model, [[1]], torch.optim.SGD(model.parameters(), lr=0.1))
+    scaled = scaled_loop()
+    plain.iter = scaled.iter = 7
+    initial = scaled.grad_scaler.get_scale()
+    scaled.load_state_dict(plain.state_dict())
+    assert scaled.grad_scaler.get_scale() == initial
+    plain.load_state_dict(scaled.state_dict())
+    assert not plain.grad_scaler.is_enabled()
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "enabled", "expected"),
+    [
+        ("cuda", "float16", True, torch.float16),
+        ("cuda:1", "bfloat16", True, torch.bfloat16),
+        ("cpu", "bfloat16", True, torch.bfloat16),
+        ("cpu", "float16", False, None),
+    ],
+)
+def test_precision_is_the_one_asked_for(device: str, name: str, enabled: bool, expected: torch.dtype | None) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", enabled, "SOLVER.AMP.DTYPE", name])
+    assert mixed_precision(cfg) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("float16", "SOLVER.AMP.DTYPE 'float16' needs CUDA; on the CPU set it to bfloat16"),
+        ("float64", "SOLVER.AMP.DTYPE 'float64' is none of float16, bfloat16"),
+    ],
+)
+def test_a_precision_that_the_device_lacks_is_refused(name: str, message: str) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", name])
+    with pytest.raises(InputError, match=message):
+        mixed_precision(cfg)
+
+
+@pytest.mark.parametrize("parts", [0, 5])
+def test_a_batch_has_no_more_parts_than_images(parts: int) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATE", parts])
+    with pytest.raises(InputError, match=f"SOLVER.ACCUMULATE {parts} must be from 1 to 4, the images"):
+        check_config(cfg)
