@@ -30,7 +30,8 @@ class KnowledgeLoader:
         self.read_ahead = read_ahead
 
     def __iter__(self) -> Iterator[list[dict]]:
-        batches = self._with_knowledge()
+        # The loader starts its workers here, in the thread of the model.
+        batches = self._with_knowledge(iter(self.loader))
         if not self.read_ahead:
             yield from batches
             return
@@ -40,8 +41,8 @@ class KnowledgeLoader:
                 coming = thread.submit(next, batches, None)
                 yield batch
 
-    def _with_knowledge(self) -> Iterator[list[dict]]:
-        for batch in self.loader:
+    def _with_knowledge(self, batches: Iterator[list[dict]]) -> Iterator[list[dict]]:
+        for batch in batches:
             for sample, knowledge in zip(batch, self.source(batch), strict=True):
                 sample["knowledge"] = knowledge
             yield batch
