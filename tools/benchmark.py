@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 
 from mlickd.benchmarks import (
-    loader_table,
-    measure_loader,
     measure_startup,
     startup_table,
     write_synthetic_coco,
@@ -34,12 +32,6 @@ Example:
   The size of COCO train2014 with 500 proposals an image; 1.5 GB of data are made once and kept in the folder:
     python tools/benchmark.py startup --data output/benchmark --json output/startup.json
 """
-LOADER_EXAMPLE = """
-Example:
-
-  On the drawn scenes, with two workers; figures as JSON and as Markdown:
-    python tools/benchmark.py loader --dataset scenes_train --size 224 --output output/benchmark
-"""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -52,7 +44,6 @@ def parse_arguments() -> argparse.Namespace:
     for benchmark in BENCHMARKS.values():
         add_benchmark(commands, benchmark)
     add_startup(commands)
-    add_loader(commands)
     return parser.parse_args()
 
 
@@ -137,45 +128,6 @@ def run_startup(args: argparse.Namespace) -> None:
     print(startup_table(report))
     if args.json:
         write_strict_json(args.json, {"images": args.images, "proposals": args.proposals, **report})
-
-
-def add_loader(commands: argparse._SubParsersAction) -> None:
-    text = "images a second of the training loader, beside Detectron2's on the same photos"
-    parser = commands.add_parser(
-        "loader",
-        help=text,
-        description=f"Measure {text}.",
-        epilog=LOADER_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--dataset", default="scenes_train", metavar="NAME", help="(default: %(default)s)")
-    parser.add_argument("--size", type=int, default=224, metavar="N", help="of the view, pixels (default: %(default)s)")
-    parser.add_argument(
-        "--format", choices=("BGR", "RGB"), default="BGR", help="(default: %(default)s, as Detectron2's)"
-    )
-    parser.add_argument("--images", type=int, default=320, metavar="N", help="in a round (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="of the loaders (default: %(default)s)")
-    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="rounds (default: %(default)s)")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="write loader.json and loader.md there, too")
-    parser.set_defaults(run=run_loader)
-
-
-def run_loader(args: argparse.Namespace) -> None:
-    for name, least in (("size", 1), ("images", 1), ("workers", 0), ("repetitions", 1)):
-        if getattr(args, name) < least:
-            raise InputError(f"--{name} {getattr(args, name)}: must be at least {least}")
-    report = measure_loader(
-        args.dataset,
-        size=args.size,
-        image_format=args.format,
-        images=args.images,
-        workers=args.workers,
-        repetitions=args.repetitions,
-    )
-    print(loader_table(report))
-    if args.output:
-        write_strict_json(args.output / "loader.json", report)
-        (args.output / "loader.md").write_text(loader_table(report, "pipe") + "\n", encoding="utf-8")
 
 
 def run_one(args: argparse.Namespace) -> None:

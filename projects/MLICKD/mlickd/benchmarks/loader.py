@@ -13,14 +13,13 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetMapper, build_detection_train_loader
 from detectron2.data import transforms as T
-from tabulate import tabulate
 
 from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, TrainingBatchSampler, build_train_loader, dataset_records
 
 from .machine import machine_line
 
-__all__ = ["loader_table", "measure_loader"]
+__all__ = ["measure_loader"]
 
 _BATCH = 16
 _OURS = "mlickd"
@@ -82,21 +81,6 @@ def measure_loader(
         torch.set_num_threads(threads)
     arguments = {"dataset": dataset, "size": size, "image_format": image_format, "images": images}
     return {"machine": machine_line(), **arguments, "repetitions": repetitions, "comparisons": comparisons}
-
-
-def loader_table(report: dict[str, Any], table_format: str = "simple") -> str:
-    """The report of :func:`measure_loader`, with a table in a format of tabulate."""
-    rows = []
-    for title, ways in report["comparisons"].items():
-        for name, way in ways.items():
-            speeds = way["images_per_second"]
-            spread = f"{min(speeds):,.0f} to {max(speeds):,.0f}"
-            rows.append((title, name, f"{statistics.median(speeds):,.0f}", spread, f"{way['ratio']:.2f}"))
-    headers = ("where", "loader", "images/s", "lowest to highest", "mlickd to this")
-    text = tabulate(rows, headers, tablefmt=table_format, disable_numparse=True)
-    what = f"{report['dataset']} at {report['size']} px, {report['image_format']}, {report['images']} images a round"
-    how = f"medians of {report['repetitions']} rounds; one process by its CPU time"
-    return f"{report['machine']}\n\n{what}, {how}:\n\n{text}"
 
 
 def _our_samples(records: list[dict], size: int, image_format: str) -> Iterator[dict]:
