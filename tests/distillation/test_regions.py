@@ -26,7 +26,7 @@ def test_what_remains_is_what_a_selection_from_the_rest_weighs(count, weight, no
     whole = RegionKnowledge(class_logits, detection_logits, selected, weights, features, {"a": (2, 2)}, weights * 2)
 
     in_view = torch.from_numpy(np.flatnonzero(generator.random(count) < 0.6))
-    part = whole.restricted(in_view, weight=weight, normalize=normalize)
+    part = whole.restricted(in_view, weights_of_streams=weight == "teacher", normalize=normalize)
     rest = region_scores(class_logits[in_view], detection_logits[in_view])
     expected, s = select_regions(boxes[in_view], rest, objectness[in_view], **rule)
     assert sorted(part.selected.tolist()) == sorted(expected.tolist())

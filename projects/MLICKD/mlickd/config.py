@@ -112,6 +112,11 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.WSDDN.SCORE_SLOPE = 1.0
     # Standard deviation of the initial weights of both streams.
     cfg.MODEL.WSDDN.INIT_STD = 0.01
+    # Refinements of MODEL.ROI_HEADS.NAME `OICRHeads`: how many, and the IoU with the best region of a class from which
+    # on a region counts as that class (3 and 0.5 in Tang et al. 2017).
+    cfg.MODEL.OICR = CfgNode()
+    cfg.MODEL.OICR.NUM_REFINEMENTS = 3
+    cfg.MODEL.OICR.IOU_THRESH = 0.5
     # Probability of dropout after fc6 and fc7 of VGGBoxHead.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
 

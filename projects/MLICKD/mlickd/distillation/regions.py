@@ -34,12 +34,13 @@ class RegionKnowledge:
     map_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     proposal_weights: torch.Tensor | None = None
 
-    def restricted(self, in_view: torch.Tensor, *, weight: str, normalize: bool) -> RegionKnowledge:
+    def restricted(self, in_view: torch.Tensor, *, weights_of_streams: bool, normalize: bool) -> RegionKnowledge:
         """The same of a part of the regions: what is left of R'_n, its s' as the regions that remain give them.
 
         Args:
             in_view: (V,) int64, ascending indices of the regions that remain.
-            weight, normalize: how s' was made, see :func:`select_regions`.
+            weights_of_streams: s' is the largest score that both streams give a region; otherwise it stays as it was.
+            normalize: divide s' by its largest value in the image.
         """
         part = replace(self, class_logits=self.class_logits[in_view], detection_logits=self.detection_logits[in_view])
         if self.selected is None:
@@ -49,7 +50,7 @@ class RegionKnowledge:
         kept = (place[self.selected] >= 0).nonzero(as_tuple=True)[0]
         part.selected = place[self.selected[kept]]
         part.weights = self.weights[kept]
-        if weight == "teacher":
+        if weights_of_streams:
             # The detection stream is a softmax over the regions that are there.
             part.weights = region_scores(part.class_logits, part.detection_logits).amax(dim=1)[part.selected]
         if normalize:

@@ -167,9 +167,10 @@ class FrozenTeacher:
         return known
 
     def _select(self, known: list[RegionKnowledge], proposals: list[Instances], predictions: RegionPredictions) -> None:
-        for of_image, regions, scores in zip(known, proposals, predictions.scores(), strict=True):
+        scores = self.model.roi_heads.detection_scores(predictions)
+        for of_image, regions, of_regions in zip(known, proposals, scores, strict=True):
             of_image.selected, of_image.weights = select_regions(
-                regions.proposal_boxes.tensor, scores, regions.objectness, **self.rule
+                regions.proposal_boxes.tensor, of_regions, regions.objectness, **self.rule
             )
 
     def _add_features(

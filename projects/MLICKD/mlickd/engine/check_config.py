@@ -36,6 +36,10 @@ def check_config(cfg: CfgNode) -> None:
         poolers = ("ROIPool", "ROIAlign", "ROIAlignV2")
         _one_of("MODEL.ROI_BOX_HEAD.POOLER_TYPE", cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE, poolers)
         _one_of("MODEL.WSDDN.SCORE_WEIGHTING", cfg.MODEL.WSDDN.SCORE_WEIGHTING, ("score", "affine", "none"))
+        _require(
+            cfg.MODEL.OICR.NUM_REFINEMENTS > 0, "MODEL.OICR.NUM_REFINEMENTS", cfg.MODEL.OICR.NUM_REFINEMENTS, "positive"
+        )
+        _require(0 < cfg.MODEL.OICR.IOU_THRESH <= 1, "MODEL.OICR.IOU_THRESH", cfg.MODEL.OICR.IOU_THRESH, "in (0, 1]")
     else:
         _one_of("MODEL.CLASSIFIER.POOLING", cfg.MODEL.CLASSIFIER.POOLING, ("average", "max", "fc"))
     if architecture == "DistilledClassifier":

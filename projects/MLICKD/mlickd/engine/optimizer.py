@@ -11,7 +11,7 @@ from mlickd.errors import InputError
 
 __all__ = ["build_optimizer", "learning_rate_factor"]
 
-LAST_LAYERS = ("class_stream", "detection_stream", "linear", "adapter")
+LAST_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "linear", "adapter")
 
 
 def learning_rate_factor(cfg: CfgNode, name: str) -> float:

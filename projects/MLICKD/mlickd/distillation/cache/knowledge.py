@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 
 from mlickd.data.catalog import dataset_records
 from mlickd.distillation.knowledge import TeacherKnowledge
+from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
 
 from .header import describe_run
@@ -40,7 +41,12 @@ class CachedKnowledge:
         """
         features = cfg.KD.STAGE == "feature"
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
-        self.weight, self.normalize = cfg.KD.REGIONS.WEIGHT, cfg.KD.REGIONS.NORMALIZE_WEIGHT
+        # Refined scores, of other heads, are said of each region by itself.
+        of_streams = load_teacher_config(cfg).MODEL.ROI_HEADS.NAME == "WSDDNHeads"
+        self.restriction = {
+            "weights_of_streams": cfg.KD.REGIONS.WEIGHT == "teacher" and of_streams,
+            "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
+        }
         self.caches: dict[str, DatasetCache] = {}
         for name in cfg.DATASETS.TRAIN:
             records = dataset_records(name, boxes=False)
@@ -63,5 +69,5 @@ class CachedKnowledge:
         boxes, image_size, known = self.caches[sample["dataset"]].read(sample["image_id"], mirror=view.mirror)
         moved, in_view = view.regions(boxes, *image_size)
         if view.crop is not None:
-            known = known.restricted(torch.from_numpy(in_view), weight=self.weight, normalize=self.normalize)
+            known = known.restricted(torch.from_numpy(in_view), **self.restriction)
         return known.as_knowledge(torch.from_numpy(moved), self.temperature)

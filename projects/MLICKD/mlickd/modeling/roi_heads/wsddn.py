@@ -193,14 +193,24 @@ class WSDDNHeads(nn.Module):
             inference).
         """
         predictions = self.predict_regions(features, proposals)
-        image_scores = predictions.image_scores()
         if self.training:
-            return [], image_scores, {"loss_image": image_level_binary_cross_entropy(image_scores, targets)}
+            return [], predictions.image_scores(), self.losses(predictions, proposals, targets)
         detections = [
             self.detect(p.proposal_boxes, scores, size)
-            for p, scores, size in zip(proposals, predictions.scores(), images.image_sizes, strict=True)
+            for p, scores, size in zip(proposals, self.detection_scores(predictions), images.image_sizes, strict=True)
         ]
-        return detections, image_scores, {}
+        return detections, predictions.image_scores(), {}
+
+    def losses(
+        self, predictions: RegionPredictions, proposals: list[Instances], targets: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The training losses by name, for image labels ``targets`` (N, C)."""
+        return {"loss_image": image_level_binary_cross_entropy(predictions.image_scores(), targets)}
+
+    def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
+        """(R, C) of each image: which regions show which class. Detections, and the regions that a student learns from,
+        are chosen by them."""
+        return predictions.scores()
 
     def detect(self, boxes: Boxes, scores: torch.Tensor, image_size: tuple[int, int]) -> Instances:
         """Detections of one image: per-class non-maximum suppression, then the best of all classes.

@@ -1,0 +1,131 @@
+"""The online instance classifier refinement of OICR (Tang et al. 2017) on top of WSDDN."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import ROI_HEADS_REGISTRY
+from detectron2.structures import Boxes, Instances
+from torch import nn
+from torch.nn import functional as F
+from torchvision.ops import box_iou
+
+from mlickd.errors import InputError
+
+from .wsddn import RegionPredictions, WSDDNHeads
+
+__all__ = ["OICRHeads", "oicr_pseudo_labels", "oicr_refinement_loss"]
+
+
+def oicr_pseudo_labels(
+    boxes: torch.Tensor, scores: torch.Tensor, positive: torch.Tensor, iou_threshold: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What one refinement learns from the scores of the one before it (section 3.3 of Tang et al. 2017).
+
+    Of every class that is in the image the region of the highest score is taken for an object. A region takes the class
+    of the object that it overlaps most, or the background where the overlap is too small; its weight is the score of
+    that object, so that the first guesses, which are poor, count little.
+
+    Args:
+        boxes: (R, 4) XYXY.
+        scores: (R, C) of the stage before.
+        positive: (C,) bool, the classes that the image is labelled with.
+        iou_threshold: a region that overlaps an object by at least this is of its class.
+
+    Returns:
+        (R,) labels, 0 to C - 1 or C for the background, and (R,) weights; all zero where no class is positive.
+    """
+    num_classes = scores.shape[1]
+    classes = positive.nonzero().flatten()
+    if len(classes) == 0:
+        background = torch.full((len(boxes),), num_classes, device=boxes.device)
+        return background, scores.new_zeros(len(boxes))
+    best, seeds = scores[:, classes].max(dim=0)
+    overlap, nearest = box_iou(boxes, boxes[seeds]).max(dim=1)
+    labels = torch.where(overlap >= iou_threshold, classes[nearest], num_classes)
+    return labels, best[nearest]
+
+
+def oicr_refinement_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """``-1/R * sum_r w_r log softmax(logits_r)[label_r]`` of one image (equation 4 of Tang et al. 2017).
+
+    Args:
+        logits: (R, C + 1), the background last.
+        labels, weights: from :func:`oicr_pseudo_labels`.
+    """
+    return (weights * F.cross_entropy(logits.float(), labels, reduction="none")).mean()
+
+
+@ROI_HEADS_REGISTRY.register()
+class OICRHeads(WSDDNHeads):
+    """WSDDN whose detections are refined: each of K classifiers learns from the best regions of the one before it.
+
+    Image scores are WSDDN's, detections and the regions that a student learns from follow the mean of the refined
+    scores, which find whole objects where WSDDN finds their most telling part.
+    """
+
+    @configurable
+    def __init__(self, *, num_refinements: int = 3, refinement_iou: float = 0.5, **wsddn):
+        """
+        Args:
+            num_refinements: K.
+            refinement_iou: see :func:`oicr_pseudo_labels`.
+            wsddn: of :class:`WSDDNHeads`.
+        """
+        super().__init__(**wsddn)
+        if num_refinements < 1:
+            raise InputError(f"MODEL.OICR.NUM_REFINEMENTS {num_refinements} must be positive")
+        width = self.class_stream.in_features
+        self.refinement_streams = nn.ModuleList(
+            nn.Linear(width, self.class_stream.out_features + 1) for _ in range(num_refinements)
+        )
+        for stream in self.refinement_streams:
+            nn.init.normal_(stream.weight, std=wsddn.get("init_std", 0.01))
+            nn.init.zeros_(stream.bias)
+        self.refinement_iou = refinement_iou
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """As WSDDN's, and ``MODEL.OICR``."""
+        return {
+            **super().from_config(cfg, input_shape),
+            "num_refinements": cfg.MODEL.OICR.NUM_REFINEMENTS,
+            "refinement_iou": cfg.MODEL.OICR.IOU_THRESH,
+        }
+
+    def refinement_logits(self, predictions: RegionPredictions) -> list[torch.Tensor]:
+        """(M, C + 1) of each refinement, the background last."""
+        return [stream(predictions.embeddings) for stream in self.refinement_streams]
+
+    def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
+        """The mean of the refined probabilities of each image's regions, (R, C)."""
+        refined = torch.stack([logits.softmax(dim=1)[:, :-1] for logits in self.refinement_logits(predictions)])
+        return list(refined.mean(dim=0).split(predictions.counts))
+
+    def losses(
+        self, predictions: RegionPredictions, proposals: list[Instances], targets: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """WSDDN's, and ``loss_refinement_<k>`` of each refinement, averaged over the images."""
+        losses = super().losses(predictions, proposals, targets)
+        boxes = [p.proposal_boxes for p in proposals]
+        before = predictions.scores()
+        for number, logits in enumerate(self.refinement_logits(predictions), start=1):
+            of_images = logits.split(predictions.counts)
+            losses[f"loss_refinement_{number}"] = self._refinement_loss(of_images, boxes, before, targets)
+            before = [of_image.softmax(dim=1)[:, :-1] for of_image in of_images]
+        return losses
+
+    def _refinement_loss(
+        self,
+        logits: tuple[torch.Tensor, ...],
+        boxes: list[Boxes],
+        before: list[torch.Tensor],
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        total = targets.new_zeros(())
+        for of_image, of_boxes, scores, target in zip(logits, boxes, before, targets, strict=True):
+            labels, weights = oicr_pseudo_labels(of_boxes.tensor, scores.detach(), target == 1, self.refinement_iou)
+            if len(labels) > 0:
+                total = total + oicr_refinement_loss(of_image, labels, weights)
+        return total / len(targets)

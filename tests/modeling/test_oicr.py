@@ -1,0 +1,97 @@
+"""OICR's refinements of WSDDN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.small_models import make_batch, teacher_config
+from mlickd.modeling.roi_heads import OICRHeads
+from mlickd.modeling.roi_heads.oicr import oicr_pseudo_labels, oicr_refinement_loss
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    area = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return shared / (area[0] + area[1] - shared)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 12), st.integers(1, 4), st.sampled_from([0.3, 0.5, 0.9]), st.integers(0, 2**31))
+def test_pseudo_labels_against_a_loop_over_regions(r: int, c: int, threshold: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    low = generator.uniform(0, 60, (r, 2))
+    boxes = np.hstack([low, low + generator.uniform(5, 60, (r, 2))])
+    scores, positive = generator.random((r, c)), generator.random(c) < 0.6
+    arrays = torch.tensor(boxes), torch.tensor(scores), torch.tensor(positive)
+    labels, weights = oicr_pseudo_labels(*arrays, threshold)
+    for region in range(r):
+        best_overlap, expected_label, expected_weight = -1.0, c, 0.0
+        for index in np.flatnonzero(positive):
+            top = int(np.argmax(scores[:, index]))
+            iou = overlap(boxes[region], boxes[top])
+            if iou > best_overlap:
+                best_overlap, expected_weight = iou, scores[top, index]
+                expected_label = index if iou >= threshold else c
+        assert labels[region] == expected_label
+        assert weights[region] == pytest.approx(expected_weight)
+
+
+def test_refinement_loss_against_the_formula() -> None:
+    generator = np.random.default_rng(0)
+    logits, labels, weights = generator.normal(size=(5, 4)), np.array([0, 3, 1, 3, 2]), generator.random(5)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = -(weights * np.log(probabilities[np.arange(5), labels])).mean()
+    actual = oicr_refinement_loss(torch.tensor(logits), torch.tensor(labels), torch.tensor(weights))
+    assert actual.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.fixture
+def teacher() -> torch.nn.Module:
+    cfg = teacher_config()
+    cfg.MODEL.ROI_HEADS.NAME = "OICRHeads"
+    cfg.MODEL.OICR.NUM_REFINEMENTS = 2
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+def test_every_refinement_learns_and_none_teaches_the_one_before_it(teacher: torch.nn.Module) -> None:
+    losses = teacher.train()(make_batch())
+    assert losses.keys() == {"loss_image", "loss_refinement_1", "loss_refinement_2"}
+    losses["loss_refinement_2"].backward()
+    first, second = teacher.roi_heads.refinement_streams
+    assert second.weight.grad.abs().sum() > 0
+    assert first.weight.grad is None and teacher.roi_heads.class_stream.weight.grad is None
+
+
+def test_detections_follow_the_refinements_and_image_scores_do_not(teacher: torch.nn.Module) -> None:
+    teacher.eval()
+    batch = make_batch()
+    before = teacher(batch)
+    with torch.no_grad():
+        for stream in teacher.roi_heads.refinement_streams:
+            stream.bias[1] += 5
+    after = teacher(batch)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one["image_scores"], other["image_scores"])
+        assert other["instances"].pred_classes[0] == 1 and other["instances"].scores[0] > one["instances"].scores[0]
+
+
+def test_an_image_without_labels_refines_nothing(teacher: torch.nn.Module) -> None:
+    batch = make_batch()
+    for sample in batch:
+        sample["labels"] = []
+    losses = teacher.train()(batch)
+    assert losses["loss_refinement_1"] == losses["loss_refinement_2"] == 0 and losses["loss_image"] > 0
+
+
+def test_heads_come_from_the_registry(teacher: torch.nn.Module, tmp_path: Path) -> None:
+    assert isinstance(teacher.roi_heads, OICRHeads) and len(teacher.roi_heads.refinement_streams) == 2
