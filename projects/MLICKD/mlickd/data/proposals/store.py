@@ -13,7 +13,6 @@ All numbers are little-endian and every part starts at a multiple of 8 bytes::
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -32,6 +31,7 @@ import numpy as np
 from mlickd.errors import InputError
 
 from ..catalog import dataset_root
+from ..digest import file_digest
 
 __all__ = ["ProposalStore", "proposals_path", "sort_proposals", "write_store"]
 
@@ -114,12 +114,7 @@ class ProposalStore:
     def digest(self) -> str:
         """SHA-256 of the image ids, boxes and scores, in hexadecimal; how they were made is not in it."""
         # Read as a file, which leaves the mapping and its memory alone.
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            file.seek(self._start)
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_digest(self.path, self._start)
 
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Check that every record has proposals, all of them boxes inside its image.
