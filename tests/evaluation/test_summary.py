@@ -28,12 +28,13 @@ def test_the_table_has_mean_spread_and_paired_difference(tmp_path: Path) -> None
         write_results(tmp_path / str(i), values)
     results = [collect_results(tmp_path / str(i)) for i in range(2)]
     seconds = [{"teacher": 10.0, "without": 20.0, "with/feature": 15.0, "with/prediction": 5.0}] * 2
+    seconds = [of_seed | {"knowledge": 7.0} for of_seed in seconds]
     costs = {model: {"parameters": 1.5, "milliseconds": 8.0} for model in seeds[0]}
     found = rows(summary_table(results, costs, seconds))
     assert found["Student without"][0] == f"50.5 ± {statistics.stdev([50, 51]):.1f}"
     assert found["Student with"][0] == f"53.5 ± {statistics.stdev([54, 53]):.1f}"
     assert found["Difference with - without"][0] == f"+3.0 ± {statistics.stdev([4, 2]):.1f}"
-    assert found["Student with"][-3:] == ["20", "1.50", "8.0"]
+    assert found["Student with"][-3:] == ["27", "1.50", "8.0"]
     assert found["Teacher"][-3] == "10"
 
 
@@ -44,6 +45,7 @@ def test_a_shared_teacher_is_read_from_its_own_folder(tmp_path: Path) -> None:
     seconds = [{"without": 20.0, "with/feature": 15.0, "with/prediction": 5.0}]
     found = rows(summary_table([results], seconds=seconds))
     assert found["Teacher"][0] == "70.0" and found["Teacher"][-1] == ""
+    assert found["Student with"][-1] == "20", "runs with a live teacher have no such step"
 
 
 def test_one_seed_has_no_spread_and_a_missing_model_no_row(tmp_path: Path) -> None:

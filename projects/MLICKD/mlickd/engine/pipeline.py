@@ -1,4 +1,4 @@
-"""The whole method as a row of command lines: proposals, teacher, student without, its knowledge, both stages."""
+"""The whole method as a row of command lines: proposals, teacher, its knowledge, student without, both stages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 from mlickd.data import proposals_path
 from mlickd.data.catalog import dataset_root
+from mlickd.data.digest import file_digest
 from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.errors import InputError
@@ -45,12 +47,18 @@ class Step:
         title: for the reader.
         command: arguments behind ``python``.
         result: a file that the command leaves when it has ended well.
+        folder: where its log and its record are, below ``logs``.
+        reads: a file that is part of what the step is made from.
+        makes: a folder that the command goes on with, and that is removed where it is of something else by now.
     """
 
     name: str
     title: str
     command: list[str]
     result: Path
+    folder: Path
+    reads: Path | None = None
+    makes: Path | None = None
 
 
 @dataclass
@@ -85,17 +93,18 @@ class Pipeline:
         """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
         names = dict.fromkeys([self.train, self.test])
         command = ["generate_proposals.py", "--dataset", *names, "--method", self.method]
-        return Step("proposals", "Proposals", self._tool(command), proposals_path(self.test, self.method))
+        return Step("proposals", "Proposals", self._tool(command), proposals_path(self.test, self.method), self.folder)
 
     def training_steps(self) -> list[Step]:
         """The steps in order; the two stages of distillation are one model, and read what the teacher said once."""
         teacher = self.teacher or self.folder / "teacher"
         steps = [] if self.teacher else [self._training("teacher", "Teacher", "wsd.yaml", teacher)]
+        # Of a teacher that all seeds share, there is one cache, made once.
+        home = self.folder.parent if self.teacher else self.folder
+        weights = teacher / "model_final.pth"
+        knowledge = ["KD.TEACHER.WEIGHTS", str(weights), "KD.CACHE", str(home / "knowledge")]
+        steps.append(self._caching(home, weights, knowledge))
         steps.append(self._training("without", "Student without distillation", "cls.yaml", self.folder / "without"))
-        # Of a teacher that all seeds share, there is one cache.
-        cache = (self.folder.parent if self.teacher else self.folder) / "knowledge"
-        knowledge = ["KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth"), "KD.CACHE", str(cache)]
-        steps.append(self._caching(cache, knowledge))
         for stage in ("feature", "prediction"):
             title = f"Student with distillation, stage {stage}"
             folder = self.folder / "with"
@@ -103,7 +112,12 @@ class Pipeline:
         return steps
 
     def run(self) -> dict[str, float]:
-        """Run all steps; returns the seconds of each by name."""
+        """Run all steps.
+
+        Returns:
+            The seconds of each by name; of a step that was done before, those that it took then. Seeds that share a
+            teacher all have the seconds of the one cache that they read.
+        """
         seconds, digest = {}, ""
         for step in [self.proposal_step(), *self.training_steps()]:
             seconds[step.name], digest = self._run_step(step, digest)
@@ -115,21 +129,24 @@ class Pipeline:
         command = ["train_net.py", "--config-file", str(self.configs / config)]
         if stage:
             command += ["--kd-stage", stage]
-        command += self._options(folder, options)
+        command += self._options(["SEED", str(self.seed), "OUTPUT_DIR", str(folder), *options])
         # Stage 1 is not evaluated: what it leaves is the student that stage 2 starts from.
         result = folder / stage / (STUDENT_CHECKPOINT if stage == "feature" else "results.json")
-        return Step(name, title, self._tool(command), result)
+        return Step(name, title, self._tool(command), result, self.folder)
 
-    def _caching(self, cache: Path, options: Sequence[str]) -> Step:
+    def _caching(self, home: Path, weights: Path, options: Sequence[str]) -> Step:
         command = ["cache_knowledge.py", "--config-file", str(self.configs / "kd.yaml"), "--batch-size", "16"]
-        command += self._options(self.folder / "with", options)
+        # The same for all seeds: what a teacher says is not random.
+        command += self._options(options)
+        cache = home / "knowledge"
         result = shard_folder(cache, self.train, (1, 1)) / HEADER_FILE
-        return Step("knowledge", "What the teacher says of the training images", self._tool(command), result)
+        title = "What the teacher says of the training images"
+        return Step("knowledge", title, self._tool(command), result, home, reads=weights, makes=cache)
 
-    def _options(self, folder: Path, options: Sequence[str]) -> list[str]:
+    def _options(self, options: Sequence[str]) -> list[str]:
         """What all steps share, and what one adds to it."""
         data = ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
-        data += ["DATASETS.PROPOSALS.METHOD", self.method, "SEED", str(self.seed), "OUTPUT_DIR", str(folder)]
+        data += ["DATASETS.PROPOSALS.METHOD", self.method]
         return [*data, *options, *self.options]
 
     def _tool(self, command: Sequence[str]) -> list[str]:
@@ -141,18 +158,28 @@ class Pipeline:
         Returns:
             Its seconds, and a digest of all that.
         """
-        record = self.folder / "logs" / "steps.json"
+        logs = step.folder / "logs"
+        record = logs / "steps.json"
         done = json.loads(record.read_text()) if record.is_file() else {}
         digest = self._digest(step, before)
-        if step.name in done and done[step.name]["digest"] == digest and step.result.exists():
-            logger.info("%s: done before, in %.0f s", step.title, done[step.name]["seconds"])
-            return done[step.name]["seconds"], digest
-        log = self.folder / "logs" / f"{step.name.replace('/', '_')}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        last = done.get(step.name, {})
+        if last.get("digest") == digest and "seconds" in last and step.result.exists():
+            logger.info("%s: done before, in %.0f s", step.title, last["seconds"])
+            return last["seconds"], digest
+        logs.mkdir(parents=True, exist_ok=True)
+        done[step.name] = {"digest": digest}
+        if step.makes:
+            # A folder that was there before the first run is none of this pipeline's, and stays.
+            made = last.get("made", not step.makes.exists())
+            if made and step.makes.is_dir() and last.get("digest", digest) != digest:
+                logger.info("%s: %s is of something else by now, and is made again", step.title, step.makes)
+                shutil.rmtree(step.makes)
+            done[step.name]["made"] = made
+        record.write_text(json.dumps(done, indent=2))
         logger.info("%s\n  $ python %s", step.title, shlex.join(step.command))
         start = time.perf_counter()
-        _run_with_progress(step, log)
-        done[step.name] = {"seconds": time.perf_counter() - start, "digest": digest}
+        _run_with_progress(step, logs / f"{step.name.replace('/', '_')}.log")
+        done[step.name]["seconds"] = time.perf_counter() - start
         record.write_text(json.dumps(done, indent=2))
         return done[step.name]["seconds"], digest
 
@@ -161,6 +188,8 @@ class Pipeline:
         if "--config-file" in step.command:
             configuration = load_config(step.command[step.command.index("--config-file") + 1], []).dump()
         parts = [before, configuration, str(dataset_root()), *step.command]
+        if step.reads and step.reads.is_file():
+            parts.append(file_digest(step.reads))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -41,7 +41,8 @@ def summary_table(
     Args:
         results: of each seed, as :func:`collect_results` returns them.
         costs: of each model, as :func:`mlickd.engine.cost.inference_cost` returns them.
-        seconds: training time of each step, of each seed.
+        seconds: of each step, of each seed. Those of a student with distillation are of the teacher run on the training
+            images and of both stages; the training of the teacher is a row of its own.
         format: of tabulate.
 
     Returns:
@@ -71,8 +72,10 @@ def summary_table(
 
 
 def _training_seconds(model: str, seconds: dict[str, float]) -> float:
-    """Seconds of the steps that make a model: of the student with distillation, of both stages."""
-    return seconds[model] + (seconds["with/feature"] if model == "with/prediction" else 0.0)
+    """Seconds of the steps that make a model: of the student with distillation, of both stages and their knowledge."""
+    if model != "with/prediction":
+        return seconds[model]
+    return seconds[model] + seconds["with/feature"] + seconds.get("knowledge", 0.0)
 
 
 def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
