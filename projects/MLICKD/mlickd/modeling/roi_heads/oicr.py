@@ -65,6 +65,9 @@ class OICRHeads(WSDDNHeads):
     scores, which find whole objects where WSDDN finds their most telling part.
     """
 
+    # Refined scores are said of each region by itself.
+    scores_from_streams = False
+
     @configurable
     def __init__(self, *, num_refinements: int = 3, refinement_iou: float = 0.5, **wsddn):
         """

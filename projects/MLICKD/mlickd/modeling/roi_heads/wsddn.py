@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -72,7 +73,13 @@ class WSDDNHeads(nn.Module):
 
     As in the paper's teacher: the last feature map is pooled in every proposal, times the proposal's score, and goes
     through fc6 and fc7 to two linear layers of C outputs.
+
+    Attributes:
+        scores_from_streams: of the class: ``detection_scores`` are those of both streams, :func:`region_scores`, and
+            so depend on which other regions there are.
     """
+
+    scores_from_streams: ClassVar[bool] = True
 
     @configurable
     def __init__(
