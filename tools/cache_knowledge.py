@@ -32,13 +32,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config-file", default="", metavar="FILE", help="of the distillation")
     parser.add_argument("--shard", metavar="I/N", help="do part I of N alone")
     parser.add_argument(
-        "--mirrored",
+        "--no-mirrored",
         action="store_true",
-        help="run the teacher on the mirrored images, too: twice the time and room; without, features are flipped",
+        help="do not run the teacher on the mirrored images, too, which it is where INPUT.RANDOM_FLIP is horizontal: "
+        "half the time and room; mirrored views then take flipped features",
     )
     parser.add_argument("--no-features", action="store_true", help="for stage prediction alone: far smaller")
     parser.add_argument(
-        "--batch-size", type=int, default=4, metavar="N", help="images that the teacher sees at once (default: 4)"
+        "--batch-size",
+        type=int,
+        default=4,
+        metavar="N",
+        help="images that the teacher sees at once (default: 4); the same when a run that was stopped goes on",
     )
     parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes, each with a GPU if there are")
     parser.add_argument("--check", action="store_true", help="only see whether the cache is whole and fits")
@@ -61,7 +66,7 @@ def main() -> None:
         cfg,
         shard=shard,
         features=not arguments.no_features,
-        mirrored=arguments.mirrored,
+        mirrored=not arguments.no_mirrored,
         batch_size=arguments.batch_size,
         num_processes=arguments.num_gpus,
     )

@@ -6,9 +6,15 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
+import mlickd.engine.caching
 from helpers.cached_scenes import CachedScenes
+from helpers.killed import killed
+from mlickd.data import dataset_records
 from mlickd.data.build import needs_proposals
+from mlickd.data.proposals.generation import shard_records
+from mlickd.data.verified_images import VerifiedImages
 from mlickd.distillation import LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.engine import check_inputs
@@ -40,6 +46,40 @@ def test_an_error_in_one_of_several_processes_is_one_line(scenes: CachedScenes, 
     with pytest.raises(InputError, match=f"KD.TEACHER.WEIGHTS {broken} is not a readable checkpoint") as error:
         scenes.make(str(tmp_path / "cache"), *options, num_processes=2)
     assert "\n" not in str(error.value)
+
+
+def test_a_process_that_is_killed_is_one_line(
+    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlickd.engine.caching, "_run", killed)
+    with pytest.raises(
+        InputError, match=r"process \d of 2 \(--num-gpus\) was ended by SIGKILL.* command again"
+    ) as error:
+        scenes.make(str(tmp_path / "cache"), num_processes=2)
+    assert "\n" not in str(error.value)
+
+
+def test_more_processes_than_gpus_are_refused(
+    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="--num-gpus 3: this machine has 2; give that at most"):
+        scenes.make(str(tmp_path / "cache"), num_processes=3)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("remember", [True, False])
+def test_the_images_of_the_shard_alone_are_verified_and_remembered(
+    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remember: bool
+) -> None:
+    monkeypatch.setenv("MLICKD_CACHE", str(tmp_path / "verified"))
+    records = dataset_records("tiny_train", boxes=False)
+    options = ["INPUT.REMEMBER_VERIFIED", remember]
+    scenes.make(str(tmp_path / "cache"), *options, features=False, mirrored=False, shard=(2, 3))
+    left = {record["image_id"] for record in VerifiedImages().unverified(records)}
+    of_shard = {record["image_id"] for record in shard_records(records, 2, 3)}
+    assert left == {record["image_id"] for record in records} - (of_shard if remember else set())
 
 
 def test_knowledge_comes_from_the_cache_where_there_is_one(scenes: CachedScenes, cache: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.cached_scenes import CachedScenes
 from mlickd.engine import Trainer, complete_config, load_config
 from mlickd.errors import InputError
 
@@ -52,6 +53,29 @@ def test_a_run_stopped_at_a_checkpoint_ends_as_the_whole_run_does(
     assert resumed.start_iter == 2
     assert all(value.dtype != torch.bfloat16 for value in result.values())
     assert all(torch.equal(value, whole[name]) for name, value in result.items())
+
+
+def make_distilling_trainer(scenes: CachedScenes, cache: Path, output: Path) -> Trainer:
+    options = ["OUTPUT_DIR", str(output), "MODEL.VGG.NORM", "BN"]
+    options += ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (), "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1]
+    cfg = scenes.config("prediction", cache, *options)
+    cfg.freeze()
+    torch.manual_seed(0)
+    return Trainer(cfg)
+
+
+def test_stage_2_from_a_cache_ends_as_the_whole_run_does(tiny_scenes: Path, tmp_path: Path) -> None:
+    scenes = CachedScenes.create(tmp_path / "scenes")
+    cache = scenes.make("cache", features=False)
+    whole = finish(make_distilling_trainer(scenes, cache, tmp_path / "whole"), resume=False)
+    stopped = make_distilling_trainer(scenes, cache, tmp_path / "stopped")
+    stopped.max_iter = 2
+    half = {name: value.clone() for name, value in finish(stopped, resume=False).items()}
+    resumed = make_distilling_trainer(scenes, cache, tmp_path / "stopped")
+    result = finish(resumed, resume=True)
+    assert resumed.start_iter == 2
+    assert all(torch.equal(value, whole[name]) for name, value in result.items())
+    assert not all(torch.equal(value, half[name]) for name, value in result.items())
 
 
 def test_resuming_another_model_is_refused_with_its_keys(tiny_scenes: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
 ) -> None:
     cache = tmp_path / "cache"
     with caplog.at_level(logging.INFO):
-        made = call_tool("cache_knowledge", *arguments(scenes, cache, "--mirrored"))
+        made = call_tool("cache_knowledge", *arguments(scenes, cache))
     assert made.status == 0, made.err
     assert "24 images" in caplog.text and "when it is whole" in caplog.text and "24/24" in made.err
     assert call_tool("cache_knowledge", *arguments(scenes, cache, "--check")).status == 0
@@ -77,4 +77,4 @@ def test_bad_input_ends_with_one_line_and_status_2(
 def test_help_shows_the_way_from_cache_to_student(call_tool) -> None:
     result = call_tool("cache_knowledge", "--help")
     assert result.status == 0
-    assert "--mirrored" in result.out and "--kd-stage feature KD.CACHE output/knowledge" in result.out
+    assert "--no-mirrored" in result.out and "--kd-stage feature KD.CACHE output/knowledge" in result.out

@@ -17,4 +17,4 @@ def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache
 @pytest.fixture(scope="session")
 def plain(scenes: CachedScenes) -> Path:
     """A cache with features, without mirrored views; not to be changed."""
-    return scenes.make("plain")
+    return scenes.make("plain", mirrored=False)

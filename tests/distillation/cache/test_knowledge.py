@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from helpers.cached_scenes import CachedScenes, samples, write_random_boxes
-from mlickd.data import ProposalStore, View, dataset_records
+from helpers.small_models import save_teacher, teacher_config
+from mlickd.data import ProposalStore, View, dataset_records, write_store
 from mlickd.data.build import build_teacher_mapper
+from mlickd.data.catalog import class_names
 from mlickd.distillation import FrozenTeacher, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.teacher import load_teacher_config
@@ -66,6 +70,77 @@ def test_knowledge_is_that_of_the_live_teacher(scenes: CachedScenes, plain: Path
         torch.testing.assert_close(ours.image_scores, theirs.image_scores, **HALF)
         torch.testing.assert_close(ours.features["conv5"].float(), theirs.features["conv5"], **HALF)
         assert ours.map_sizes == theirs.map_sizes
+
+
+def test_mirrored_views_of_a_network_that_pads_one_side_more_are_those_of_the_live_teacher(
+    scenes: CachedScenes, tmp_path: Path
+) -> None:
+    """TensorFlow's SAME padding shifts the grid of the map: flipped features would be of other places."""
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "tf_efficientnet_lite0"])
+    cfg.merge_from_list(["MODEL.TIMM.OUT_FEATURES", ("stride16",), "MODEL.ROI_HEADS.IN_FEATURES", ["stride16"]])
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
+    options = ["KD.TEACHER.WEIGHTS", str(save_teacher(tmp_path, cfg)), "KD.FEATURE.LAYERS", ("stride16:conv5",)]
+    # All regions, in the order of the proposals: which ones are chosen does not hang on a rounding.
+    options += ["KD.REGIONS.WEIGHT", "proposal", "KD.REGIONS.TOP_K", 0, "KD.REGIONS.NMS_THRESH", 1.0]
+    views = [(index, View(32, mirror=True)) for index in range(4)]
+    live_cfg = scenes.config("feature", "", *options)
+    live = LiveTeacher(live_cfg)(samples(live_cfg, views))
+    errors = {}
+    for mirrored in (True, False):
+        cached_cfg = scenes.config("feature", scenes.make(str(tmp_path / str(mirrored)), *options, mirrored=mirrored))
+        cached_cfg.merge_from_list(options)
+        cached = CachedKnowledge(cached_cfg)(samples(cached_cfg, views))
+        pairs = [(a.features["stride16"].float(), b.features["stride16"]) for a, b in zip(cached, live, strict=True)]
+        errors[mirrored] = max(((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in pairs)
+        if mirrored:
+            for ours, theirs in zip(cached, live, strict=True):
+                torch.testing.assert_close(ours.image_scores, theirs.image_scores, rtol=5e-3, atol=1e-5)
+    assert errors[True] < 1e-3  # 16 bits have 11 digits
+    assert errors[False] > 0.05
+
+
+def test_a_crop_of_refined_scores_keeps_the_weights_of_its_regions(scenes: CachedScenes, tmp_path: Path) -> None:
+    """OICR scores each region by itself: which others are in view changes nothing."""
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0, "MODEL.ROI_HEADS.NAME", "OICRHeads"])
+    options = ["KD.TEACHER.WEIGHTS", str(save_teacher(tmp_path, cfg)), "KD.REGIONS.NORMALIZE_WEIGHT", False]
+    cached_cfg = scenes.config("feature", scenes.make(str(tmp_path / "cache"), *options), *options)
+    crop = View(32, crop=(0.0, 0.0, 0.8, 0.8))
+    batch = samples(cached_cfg, [(index, view) for index in range(8) for view in (View(32), crop)])
+    found = CachedKnowledge(cached_cfg)(batch)
+    fewer = 0
+    for whole, part in zip(found[::2], found[1::2], strict=True):
+        assert set(part.weights.tolist()) <= set(whole.weights.tolist())
+        fewer += 0 < len(part.weights) < len(whole.weights)
+    assert fewer > 0
+
+
+def test_boxes_of_a_turned_photo_land_where_the_live_teacher_has_them(scenes: CachedScenes, tmp_path: Path) -> None:
+    """Its record has the size before it is turned, as some annotation files do."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    record = {"file_name": str(tmp_path / "turned.jpg"), "image_id": "turned", "labels": [0], "height": 40, "width": 80}
+    DatasetCatalog.register("turned_train", lambda: [record])
+    try:
+        MetadataCatalog.get("turned_train").thing_classes = class_names("tiny_train")
+        boxes = np.array([[2, 3, 20, 30], [10, 5, 38, 39]], np.float32)
+        scores = np.array([0.9, 0.4], np.float32)
+        write_store(tmp_path / "boxes", [("turned", boxes, scores)], method="random", parameters={}, image_digest="")
+        options = ["DATASETS.TRAIN", ("turned_train",), "DATASETS.TEST", ("turned_train",)]
+        options += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(tmp_path / "boxes"),), "INPUT.VERIFY_IMAGES", False]
+        options += ["KD.REGIONS.NMS_THRESH", 1.0, "SOLVER.IMS_PER_BATCH", 1]
+        live_cfg = scenes.config("feature", "", *options)
+        cached_cfg = scenes.config("feature", scenes.make(str(tmp_path / "cache"), *options), *options)
+        (live,) = LiveTeacher(live_cfg)(samples(live_cfg, [(0, View(32))]))
+        (cached,) = CachedKnowledge(cached_cfg)(samples(cached_cfg, [(0, View(32))]))
+    finally:
+        DatasetCatalog.remove("turned_train")
+        MetadataCatalog.remove("turned_train")
+    torch.testing.assert_close(cached.boxes, live.boxes)
+    torch.testing.assert_close(cached.image_scores, live.image_scores, **HALF)
 
 
 def teacher_of(scenes: CachedScenes, index: int):

@@ -32,11 +32,11 @@ def copy(plain: Path, tmp_path: Path) -> Path:
 
 def test_another_teacher_is_named(scenes: CachedScenes, plain: Path, tmp_path: Path) -> None:
     cfg = teacher_config()
-    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 1.0])
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 1.0, "MODEL.WSDDN.SCORE_SLOPE", 3.0])
     other = save_teacher(tmp_path, cfg)
     message = refusal(scenes.config("prediction", plain, "KD.TEACHER.WEIGHTS", str(other)))
     assert (
-        "made with another teacher checkpoint, another teacher configuration (MODEL.WSDDN.INIT_STD 2.0, not 1.0)"
+        "made with another teacher checkpoint, another teacher configuration (MODEL.WSDDN.SCORE_SLOPE 1.0, not 3.0)"
         in message
     )
 
@@ -60,6 +60,40 @@ def test_another_configuration_of_the_teacher_is_named(
     message = refusal(scenes.config("prediction", plain, *options))
     assert "made with another teacher configuration" in message and words in message
     assert "checkpoint" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.WSDDN.INIT_STD", 7.0),
+        ("MODEL.ROI_BOX_HEAD.DROPOUT", 0.1),
+        ("MODEL.ROI_HEADS.NMS_THRESH_TEST", 0.9),
+        ("MODEL.BACKBONE.FROZEN", True),
+        ("MODEL.CLASSIFIER.POOLING", "fc"),
+        ("SOLVER.BASE_LR", 3.0),
+    ],
+)
+def test_what_does_not_change_what_a_teacher_says_is_free(
+    scenes: CachedScenes, plain: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, key, value])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")))
+
+
+def test_a_key_that_the_cache_does_not_know_has_its_default(scenes: CachedScenes, copy: Path, tmp_path: Path) -> None:
+    """As a key that a later version adds."""
+    folder = shard_folder(copy, "tiny_train", (1, 1))
+    values = json.loads((folder / "header.json").read_text())["teacher_config"]
+    del values["MODEL.WSDDN.SCORE_SLOPE"]
+    change_header(folder, teacher_config=values)
+    CachedKnowledge(scenes.config("feature", copy))
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.SCORE_SLOPE", 2.0])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    options = ["KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")]
+    assert "MODEL.WSDDN.SCORE_SLOPE 1.0, not 2.0" in refusal(scenes.config("feature", copy, *options))
 
 
 def test_other_proposals_are_named_and_none_are_needed(scenes: CachedScenes, plain: Path, tmp_path: Path) -> None:
@@ -101,7 +135,7 @@ def test_another_selection_is_named_in_stage_1_and_no_matter_in_stage_2(
 
 def test_a_cache_without_features_serves_stage_2_alone(scenes: CachedScenes, tmp_path: Path) -> None:
     unused = ["KD.FEATURE.LAYERS", ("nowhere:conv5",)]
-    cache = scenes.make(str(tmp_path), *unused, features=False)
+    cache = scenes.make(str(tmp_path), *unused, features=False, mirrored=False)
     assert "holds no features, which stage 1 needs" in refusal(scenes.config("feature", cache))
     cfg = scenes.config("prediction", cache, *unused)
     (knowledge,) = CachedKnowledge(cfg)(samples(cfg, [(0, View(32))]))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import launch
 from detectron2.utils import comm
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from mlickd.data import open_proposals, verify_images
 from mlickd.data.catalog import dataset_records
+from mlickd.data.proposals.generation import shard_records
 from mlickd.distillation.cache import CachedKnowledge, ShardPlan, plan_shard, run_teacher, shard_folder, shard_lock
 from mlickd.distillation.cache.writer import readable_size, writable
 from mlickd.errors import InputError
@@ -46,7 +48,7 @@ def make_cache(
     *,
     shard: tuple[int, int] = (1, 1),
     features: bool = True,
-    mirrored: bool = False,
+    mirrored: bool = True,
     batch_size: int = 4,
     num_processes: int = 1,
 ) -> None:
@@ -58,17 +60,21 @@ def make_cache(
         cfg: from :func:`prepare_caching`.
         shard: number, from 1, and count.
         features: with R' and its features, which stage 1 needs.
-        mirrored: run the teacher on the mirrored images, too.
+        mirrored: run the teacher on the mirrored images, too, where training mirrors (``INPUT.RANDOM_FLIP``
+            ``horizontal``). Without, mirrored views take flipped features, for half the time and room.
         batch_size: images that the teacher sees at once.
         num_processes: on this machine, each with a GPU where there are some.
 
     Raises:
-        InputError: images, proposals, teacher or disk do not do; the folder holds another cache.
+        InputError: images, proposals, teacher or disk do not do; the folder holds another cache; there are fewer GPUs.
     """
+    if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
+        raise InputError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}; give that at most")
+    mirrored = mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal"
     for name in cfg.DATASETS.TRAIN:
-        records = dataset_records(name, boxes=False)
+        records = shard_records(dataset_records(name, boxes=False), *shard)
         if cfg.INPUT.VERIFY_IMAGES:
-            verify_images(records)
+            verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         open_proposals(cfg, name).check(records)
     for name in cfg.DATASETS.TRAIN:
         folder = shard_folder(cfg.KD.CACHE, name, shard)
@@ -105,6 +111,12 @@ def _launch(cfg: CfgNode, plan: ShardPlan, num_processes: int) -> None:
         if not found:
             raise
         raise InputError(message.strip().splitlines()[0]) from error
+    except ProcessExitedException as error:
+        ended = f"by {error.signal_name}" if error.signal_name else f"with status {error.exit_code}"
+        raise InputError(
+            f"{plan.folder}: process {error.error_index + 1} of {num_processes} (--num-gpus) was ended {ended}, maybe "
+            "for want of memory; give the command again: it goes on where it was"
+        ) from error
 
 
 def _run(cfg: CfgNode, plan: ShardPlan) -> None:

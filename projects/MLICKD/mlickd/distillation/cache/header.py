@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
+from mlickd.config import default_config
 from mlickd.data.build import open_proposals, proposals_exist
 from mlickd.data.catalog import class_names
+from mlickd.data.digest import file_digest
 from mlickd.data.proposals.generation import image_list_digest
 from mlickd.distillation.teacher import load_teacher_config, parse_layer_pairs, region_rule, teacher_shapes
 from mlickd.errors import InputError
@@ -32,13 +33,34 @@ _WORDS = {
     "teacher_config": "another teacher configuration",
     "proposals": "other proposals",
     "features": "other settings of R' and its features",
-    "mirrored": "another --mirrored",
+    "mirrored": "another choice of mirrored views",
+    "batch_size": "another --batch-size",
     "shard": "another shard",
 }
 # Of the others the values tell a reader nothing.
-_WITH_VALUES = ("format", "num_images", "mirrored", "shard")
-# Keys of the teacher's MODEL that do not change what it says of regions.
-_NOT_OF_THE_OUTPUT = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.WEIGHTS", "MODEL.TIMM.PRETRAINED")
+_WITH_VALUES = ("format", "num_images", "mirrored", "batch_size", "shard")
+# Keys of the teacher's MODEL, or of all below them, that do not change what a trained teacher says of regions.
+_NOT_OF_THE_OUTPUT = (
+    # Where the model runs, and where it started from.
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.BACKBONE.WEIGHTS",
+    "MODEL.TIMM.PRETRAINED",
+    "MODEL.WSDDN.INIT_STD",
+    # What training alone asks for.
+    "MODEL.BACKBONE.FREEZE_AT",
+    "MODEL.BACKBONE.FREEZE_NORM",
+    "MODEL.BACKBONE.FROZEN",
+    "MODEL.OICR.IOU_THRESH",
+    "MODEL.ROI_BOX_HEAD.DROPOUT",
+    # Which detections are shown; regions are chosen by KD.REGIONS.
+    "MODEL.ROI_HEADS.NMS_THRESH_TEST",
+    "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
+    # The plain classifier's.
+    "MODEL.CLASSIFIER",
+)
+# Of the teacher's other keys, those that do.
+_OF_THE_OUTPUT = ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE")
 
 
 def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], *, features: bool) -> dict[str, Any]:
@@ -65,7 +87,7 @@ def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], 
             "images": image_list_digest(records),
             "num_images": len(records),
             "classes": class_names(name),
-            "teacher": _file_digest(cfg.KD.TEACHER.WEIGHTS),
+            "teacher": _teacher_digest(cfg.KD.TEACHER.WEIGHTS),
             "teacher_config": _output_config(teacher_cfg),
             "proposals": open_proposals(cfg, name).digest() if proposals_exist(cfg, name) else None,
             "features": _feature_settings(cfg, teacher_cfg) if features else None,
@@ -73,19 +95,27 @@ def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], 
     )
 
 
-def shard_header(description: Mapping[str, Any], shard: tuple[int, int], *, mirrored: bool) -> dict[str, Any]:
-    """The header of one shard of the cache of a run, see :func:`describe_run`."""
-    return _as_json({**description, "shard": shard, "mirrored": mirrored})
+def shard_header(
+    description: Mapping[str, Any], shard: tuple[int, int], *, mirrored: bool, batch_size: int
+) -> dict[str, Any]:
+    """The header of one shard of the cache of a run, see :func:`describe_run`.
+
+    The images that the teacher sees together are part of it: they may change the last bit of what it says.
+    """
+    return _as_json({**description, "shard": shard, "mirrored": mirrored, "batch_size": batch_size})
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """What ``found`` was made with and ``expected`` was not, in words; empty where they are equal.
 
-    Only keys of ``expected`` are compared.
+    Only keys of ``expected`` are compared. Of the teacher's configuration a key that is missing has its default: what a
+    later version adds leaves a cache as good as it was.
     """
     parts = []
     for key, value in expected.items():
         there = found.get(key)
+        if key == "teacher_config":
+            there, value = _with_defaults(there), _with_defaults(value)
         if there == value:
             continue
         details = []
@@ -122,13 +152,26 @@ def write_json(path: Path, content: object) -> None:
 
 
 def _output_config(teacher_cfg: CfgNode) -> dict[str, Any]:
-    values = _flat({"MODEL": teacher_cfg.MODEL})
-    for key in ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE"):
-        node = teacher_cfg
-        for part in key.split("."):
-            node = node[part]
-        values[key] = node
-    return {key: value for key, value in sorted(values.items()) if key not in _NOT_OF_THE_OUTPUT}
+    values = _flat(teacher_cfg)
+    return {key: value for key, value in sorted(values.items()) if _is_of_the_output(key)}
+
+
+def _is_of_the_output(key: str) -> bool:
+    if not key.startswith("MODEL."):
+        return key in _OF_THE_OUTPUT
+    return not any(key == other or key.startswith(f"{other}.") for other in _NOT_OF_THE_OUTPUT)
+
+
+def _with_defaults(values: Any) -> Any:
+    """The configuration of a header with the keys that it lacks, and without those that no longer count."""
+    if not isinstance(values, dict):
+        return values
+    return _default_output_config() | {key: value for key, value in values.items() if _is_of_the_output(key)}
+
+
+@cache
+def _default_output_config() -> dict[str, Any]:
+    return _as_json(_output_config(default_config()))
 
 
 def _feature_settings(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, Any]:
@@ -172,19 +215,8 @@ def _as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def _file_digest(path: str) -> str:
-    """SHA-256 of a file, computed once in a process."""
+def _teacher_digest(path: str) -> str:
+    """Of the teacher's checkpoint."""
     if not PathManager.isfile(path):
         raise InputError(f"KD.TEACHER.WEIGHTS {path}: no such file; train the teacher first")
-    local = PathManager.get_local_path(path)
-    status = os.stat(local)
-    return _digest_of_contents(local, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache
-def _digest_of_contents(path: str, size: int, modified: int) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_digest(PathManager.get_local_path(path))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import ROI_HEADS_REGISTRY
 
 from mlickd.data.catalog import dataset_records
 from mlickd.distillation.knowledge import TeacherKnowledge
@@ -28,7 +29,8 @@ class CachedKnowledge:
     which too little is in view drop out (see :meth:`mlickd.data.View.regions`), and the image scores and s' are
     computed from the others. A live teacher sees the crop alone; the two agree where there is none. A mirrored view is
     what the teacher said of the mirrored image; where that is not stored, what it said of the image, with pooled maps
-    flipped and vectors as they are.
+    flipped and vectors as they are. (That is coarse where the network pads one side more than the other, as SAME of
+    TensorFlow does: the cells of a mirrored image are not the mirrored cells of the image.)
 
     Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
     """
@@ -41,10 +43,9 @@ class CachedKnowledge:
         """
         features = cfg.KD.STAGE == "feature"
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
-        # Refined scores, of other heads, are said of each region by itself.
-        of_streams = load_teacher_config(cfg).MODEL.ROI_HEADS.NAME == "WSDDNHeads"
+        heads = ROI_HEADS_REGISTRY.get(load_teacher_config(cfg).MODEL.ROI_HEADS.NAME)
         self.restriction = {
-            "weights_of_streams": cfg.KD.REGIONS.WEIGHT == "teacher" and of_streams,
+            "weights_of_streams": cfg.KD.REGIONS.WEIGHT == "teacher" and heads.scores_from_streams,
             "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
         }
         self.caches: dict[str, DatasetCache] = {}

@@ -65,7 +65,7 @@ def plan_shard(
     """
     all_records = dataset_records(dataset, boxes=False)
     description = describe_run(cfg, dataset, all_records, features=features)
-    header = shard_header(description, shard, mirrored=mirrored)
+    header = shard_header(description, shard, mirrored=mirrored, batch_size=batch_size)
     records = shard_records(all_records, *shard)
     folder = shard_folder(cfg.KD.CACHE, dataset, shard)
     store, teacher_cfg = open_proposals(cfg, dataset), load_teacher_config(cfg)
@@ -124,10 +124,15 @@ def run_teacher(cfg: CfgNode, plan: ShardPlan) -> None:
 
 
 class _TeacherViews(Dataset):
-    """Item i is image i as the teacher sees it, in each of its views."""
+    """Item i is image i as the teacher sees it, in each of its views; `height` and `width` are the file's own.
+
+    A record may have others, of a photo before it is turned as its EXIF orientation says. Its boxes go through the
+    file's size where the teacher is run live, and so they must here.
+    """
 
     def __init__(self, records: Sequence[dict], mapper: MultiLabelMapper, views: Sequence[View]):
-        self.records, self.mapper, self.views = records, mapper, views
+        self.records = [{k: v for k, v in record.items() if k not in ("height", "width")} for record in records]
+        self.mapper, self.views = mapper, views
 
     def __len__(self) -> int:
         return len(self.records)

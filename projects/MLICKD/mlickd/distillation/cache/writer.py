@@ -76,7 +76,10 @@ def prepare_shard(
         found = read_json(folder / HEADER_FILE)
         changed = differences(found, header) if isinstance(found, dict) else "a header that is damaged"
         if changed:
-            raise InputError(f"{folder}: was begun with {changed}; remove this folder, or choose another KD.CACHE")
+            raise InputError(
+                f"{folder}: was begun with {changed}; change the command back, remove this folder, or choose another "
+                "KD.CACHE"
+            )
         for name, spec in specs.items():
             map_array(folder, name, spec)
     total = sum(spec.num_bytes for spec in specs.values())
@@ -89,8 +92,8 @@ def prepare_shard(
     if needed * (1 + _SPARE) > free:
         raise InputError(
             f"{folder}: needs {readable_size(needed)} more, and its disk has {readable_size(free)} free; choose "
-            "another KD.CACHE, a lower KD.REGIONS.TOP_K, --no-features (for stage prediction alone), or --shard on "
-            "several disks"
+            "another KD.CACHE, a lower KD.REGIONS.TOP_K, --no-mirrored (half of it), --no-features (for stage "
+            "prediction alone), or --shard on several disks"
         )
     if begun:
         return
@@ -156,7 +159,7 @@ class ShardWriter:
             image: its number in the shard.
             image_id: for messages.
             image_size: height and width in pixels.
-            views: what the teacher says of the image and, with ``--mirrored``, of the image mirrored.
+            views: what the teacher says of the image and, where that is kept, of the image mirrored.
 
         Raises:
             InputError: a value of the teacher is not finite in 16 bits.
