@@ -1,6 +1,6 @@
 #!/usr/bin/env python
-"""Run the whole method on one data set: proposals, teacher, student without, both stages of distillation, evaluation,
-one table, the curves and the gallery."""
+"""Run the whole method on one data set: proposals, teacher, its knowledge of the training images, student without, both
+stages of distillation, evaluation, one table, the curves and the gallery."""
 
 from __future__ import annotations
 

@@ -20,6 +20,10 @@ Examples:
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
 
+  Both stages from a knowledge cache (tools/cache_knowledge.py makes it), without running the teacher:
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
+
   Evaluate what a run has left in its OUTPUT_DIR:
     python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
 

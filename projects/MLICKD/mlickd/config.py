@@ -156,7 +156,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # `tools/train_net.py --kd-stage` sets it.
     cfg.KD.STAGE = ""
     # Folder of a knowledge cache (`tools/cache_knowledge.py`), which then stands in for the teacher: none is built, no
-    # proposal is opened. Empty: the teacher is run on every batch.
+    # proposal is opened. Empty: the teacher is run on every batch. With INPUT.RANDOM_FLIP `horizontal` it holds
+    # the teacher's word on the mirrored images, too, unless it is made with `--no-mirrored`.
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
