@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
+
 import pytest
 
 from mlickd.benchmarks.comparison import Comparison, Row, Target
+from mlickd.benchmarks.report import Report, table, write_reports
 
 PLAIN, OURS = Row("plain", [2.0, 4.0, 10.0]), Row("ours", [1.0, 3.0, 5.0])
 
@@ -42,6 +47,18 @@ def test_json_has_every_value_and_what_follows() -> None:
         "ratio": 0.5,
         "details": {"memory": "3 MB"},
     }
+
+
+def test_there_is_no_ratio_to_nothing(tmp_path: Path) -> None:
+    rows = [Row("plain", [0.0, 2.0]), Row("ours", [0.0, 1.0])]
+    comparison = Comparison("peak memory", "MB", rows, [Target("ours", "plain", 1.5)])
+    ((_, ratio, met),) = comparison.results()
+    assert math.isnan(ratio) and not met
+    report = Report("wsddn", "python tools/benchmark.py wsddn", 1, [comparison], 1.0)
+    cells = [cell.strip() for cell in table([report], "pipe").splitlines()[-1].strip("|").split("|")]
+    assert cells == ["wsddn", "peak memory: ours", "0.500 MB", "0 to 1.00", "-", "at most 1.5, missed", ""]
+    write_reports([report], tmp_path, "wsddn")
+    assert json.loads((tmp_path / "wsddn.json").read_text())["comparisons"][0]["rows"][1]["ratio"] is None
 
 
 @pytest.mark.parametrize("rows", [[], [Row("a", [])], [Row("a", [1.0]), Row("b", [1.0, 2.0])]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from mlickd.benchmarks.inference import BareClassifier, bare_network
+from mlickd.benchmarks.inference import BareClassifier, _both_layouts, bare_network
 from mlickd.config import default_config
 from mlickd.engine.cost import multiply_adds
 from mlickd.modeling import load_backbone_weights
@@ -23,9 +23,10 @@ def cfg(request: pytest.FixtureRequest):
     return cfg
 
 
-def test_the_bare_network_is_the_student_without_this_project(cfg, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_bare_network_is_the_student_without_this_project(cfg, layout, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    bare = BareClassifier(bare_network(cfg), cfg).eval()
+    bare = BareClassifier(bare_network(cfg), cfg, layout).eval()
     student = build_model(cfg).eval()
     torch.save(bare.network.state_dict(), tmp_path / "bare.pth")
     load_backbone_weights(student, str(tmp_path / "bare.pth"))
@@ -36,6 +37,15 @@ def test_the_bare_network_is_the_student_without_this_project(cfg, tmp_path: Pat
     with torch.inference_mode():
         ours = torch.stack([output["image_scores"] for output in student([{"image": image} for image in images])])
         torch.testing.assert_close(bare(images), ours, rtol=1e-4, atol=1e-5)
+
+
+def test_the_bare_network_of_the_target_has_the_layout_of_the_student(cfg) -> None:
+    student = build_model(cfg)
+    (name, model), (_, other) = _both_layouts(cfg).items()
+    kernel = next(p for p in student.backbone.parameters() if p.dim() == 4)
+    ours, bare, different = (next(p for p in m.parameters() if p.dim() == 4) for m in (student, model, other))
+    assert bare.stride() == ours.stride() != different.stride()
+    assert name.endswith("channels last") == kernel.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_multiply_adds_of_a_small_network() -> None:

@@ -5,7 +5,8 @@ import torch
 from detectron2.modeling import build_model
 
 from helpers.small_models import teacher_config
-from mlickd.benchmarks.wsddn import draw_batch, per_image_wsddn
+from mlickd.benchmarks.wsddn import _steps, draw_batch, per_image_wsddn
+from mlickd.engine.memory import keep_freed_memory
 
 
 @pytest.mark.parametrize("backward_each", [False, True])
@@ -43,3 +44,12 @@ def test_a_batch_is_drawn_as_asked() -> None:
         assert sample["image"].shape == (3, 64, 64) and len(boxes) == 9
         assert (boxes[:, 2:] > boxes[:, :2]).all() and boxes.min() >= 0 and boxes.max() <= 64
         assert set(sample["labels"]) <= set(range(5)) and sample["labels"]
+
+
+def test_freed_memory_is_kept_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = []
+    monkeypatch.setattr("mlickd.benchmarks.wsddn.keep_freed_memory", lambda: kept.append(keep_freed_memory()))
+    cfg = teacher_config()
+    for step in _steps(cfg, (1, 64, 8, cfg.MODEL.NUM_CLASSES)).values():
+        step()
+    assert len(kept) == 1

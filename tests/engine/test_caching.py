@@ -19,6 +19,7 @@ from mlickd.distillation import LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.engine import check_inputs
 from mlickd.engine.caching import check_cache, prepare_caching
+from mlickd.engine.memory import keep_freed_memory
 from mlickd.engine.trainer import build_knowledge_source
 from mlickd.errors import InputError
 
@@ -37,6 +38,15 @@ def test_two_processes_write_what_one_does(scenes: CachedScenes, cache: Path, tm
     shared = scenes.make(str(tmp_path), num_processes=2)
     for path in (cache / "tiny_train" / "shard-1-of-1").iterdir():
         assert path.read_bytes() == (shared / "tiny_train" / "shard-1-of-1" / path.name).read_bytes(), path.name
+
+
+def test_the_teachers_freed_memory_is_kept_as_in_training(
+    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    monkeypatch.setattr("mlickd.engine.caching.keep_freed_memory", lambda: kept.append(keep_freed_memory()))
+    scenes.make(str(tmp_path))
+    assert len(kept) == 1
 
 
 def test_an_error_in_one_of_several_processes_is_one_line(scenes: CachedScenes, tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
 from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
 
 from helpers.small_models import teacher_config
 from mlickd.engine import build_optimizer
+from mlickd.engine.training_loop import TrainingLoop
 from mlickd.errors import InputError
+from mlickd.modeling.backbone import TimmBackbone
 
 
 def rates(cfg, model) -> dict[str, tuple[float, float]]:
@@ -50,3 +55,98 @@ def test_an_unknown_optimizer_is_refused() -> None:
     cfg.SOLVER.OPTIMIZER = "LION"
     with pytest.raises(InputError, match="SOLVER.OPTIMIZER 'LION' is none of SGD, ADAMW"):
         build_optimizer(cfg, build_model(cfg))
+
+
+@pytest.mark.parametrize(
+    ("name", "enabled", "precision", "fused"),
+    [
+        ("SGD", True, "float16", False),
+        ("SGD", True, "bfloat16", True),
+        ("SGD", False, "float16", True),
+        ("ADAMW", True, "float16", True),
+    ],
+)
+def test_the_update_is_fused_where_an_overflow_does_no_harm(
+    name: str, enabled: bool, precision: str, fused: bool
+) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.AMP.ENABLED", enabled, "SOLVER.AMP.DTYPE", precision])
+    optimizer = build_optimizer(cfg, build_model(cfg))
+    assert {group["fused"] for group in optimizer.param_groups} == {fused}
+
+
+@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+def test_an_overflow_leaves_no_trace(name: str) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "float16"])
+    ends = []
+    for gradients in ([1.0, 2.0], [float("inf"), 1.0, 2.0]):
+        model = torch.nn.Linear(3, 2)
+        torch.nn.init.ones_(model.weight)
+        optimizer = build_optimizer(cfg, model)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+        for gradient in gradients:
+            optimizer.zero_grad()
+            scaler.scale((model.weight * gradient).sum()).backward()
+            scaler.unscale_(optimizer)
+            scaler.step(optimizer)
+            scaler.update()
+        ends.append(model.weight.detach())
+    torch.testing.assert_close(*ends)
+
+
+class Classifier(torch.nn.Module):
+    """A timm network with a stem of 3x3 kernels and depthwise convolutions, all with channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = TimmBackbone("mobilenetv3_small_050", ["stride8"], freeze_norm=True)
+
+    def forward(self, samples: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"loss": self.backbone(torch.stack(samples))["stride8"].square().mean()}
+
+
+def after_some_steps(name: str, *, fused: bool, contiguous: bool = False) -> dict[str, torch.Tensor]:
+    """Parameters after two batches in two parts, a checkpoint, and two more.
+
+    Args:
+        name: of the optimizer.
+        fused: as the project builds it, or torch's plain loop.
+        contiguous: the moments of the checkpoint have channels first.
+    """
+    cfg = teacher_config()
+    cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.BASE_LR", 0.001])
+    torch.manual_seed(0)
+    model = Classifier().train()
+    kernel = model.backbone.model.conv_stem.weight
+    assert kernel.shape[1:] == (3, 3, 3) and not kernel.is_contiguous()
+    batches = [list(torch.randn(4, 3, 32, 32)) for _ in range(4)]
+    state = None
+    for half in (batches[:2], batches[2:]):
+        optimizer = build_optimizer(cfg, model)
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+        if state:
+            optimizer.load_state_dict(state)
+        loop = TrainingLoop(model, half, optimizer, parts=2)
+        with EventStorage() as loop.storage:
+            for loop.iter in range(2):
+                loop.run_step()
+        content = optimizer.state_dict()
+        if contiguous:
+            content["state"] = {
+                key: {k: v.contiguous() for k, v in moments.items()} for key, moments in content["state"].items()
+            }
+        file = io.BytesIO()
+        torch.save(content, file)
+        file.seek(0)
+        state = torch.load(file)
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("contiguous", [False, True])
+@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+def test_fused_updates_are_the_plain_ones_whatever_the_layout(name: str, contiguous: bool) -> None:
+    expected = after_some_steps(name, fused=False)
+    found = after_some_steps(name, fused=True, contiguous=contiguous)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

@@ -30,19 +30,33 @@ def test_pseudo_labels_against_a_loop_over_regions(r: int, c: int, threshold: fl
     generator = np.random.default_rng(seed)
     low = generator.uniform(0, 60, (r, 2))
     boxes = np.hstack([low, low + generator.uniform(5, 60, (r, 2))])
-    scores, positive = generator.random((r, c)), generator.random(c) < 0.6
-    arrays = torch.tensor(boxes), torch.tensor(scores), torch.tensor(positive)
+    scores, target = generator.random((r, c)), generator.choice([1, 0, -1], c, p=[0.5, 0.2, 0.3])
+    arrays = torch.tensor(boxes), torch.tensor(scores), torch.tensor(target)
     labels, weights = oicr_pseudo_labels(*arrays, threshold)
     for region in range(r):
         best_overlap, expected_label, expected_weight = -1.0, c, 0.0
-        for index in np.flatnonzero(positive):
+        for index in np.flatnonzero(target == 1):
             top = int(np.argmax(scores[:, index]))
             iou = overlap(boxes[region], boxes[top])
             if iou > best_overlap:
                 best_overlap, expected_weight = iou, scores[top, index]
                 expected_label = index if iou >= threshold else c
+        for index in np.flatnonzero(target == -1):
+            iou = overlap(boxes[region], boxes[int(np.argmax(scores[:, index]))])
+            if iou >= threshold and iou > best_overlap:
+                expected_weight = 0.0
         assert labels[region] == expected_label
         assert weights[region] == pytest.approx(expected_weight)
+
+
+def test_what_may_show_an_ignored_class_is_no_background() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [20, 20, 30, 29], [50, 50, 60, 60]])
+    scores = torch.tensor([[0.8, 0.1], [0.1, 0.6], [0.0, 0.5], [0.0, 0.0]])
+    labels, weights = oicr_pseudo_labels(boxes, scores, torch.tensor([1.0, -1.0]), 0.5)
+    assert labels[0] == 0 and labels[3] == 2
+    torch.testing.assert_close(weights, torch.tensor([0.8, 0.0, 0.0, 0.8]))
+    _, weights = oicr_pseudo_labels(boxes, scores, torch.tensor([1.0, 0.0]), 0.5)
+    torch.testing.assert_close(weights, torch.full((4,), 0.8))
 
 
 def test_refinement_loss_against_the_formula() -> None:
@@ -91,6 +105,19 @@ def test_an_image_without_labels_refines_nothing(teacher: torch.nn.Module) -> No
         sample["labels"] = []
     losses = teacher.train()(batch)
     assert losses["loss_refinement_1"] == losses["loss_refinement_2"] == 0 and losses["loss_image"] > 0
+
+
+def test_refined_scores_are_float32_in_mixed_precision(teacher: torch.nn.Module) -> None:
+    teacher.eval()
+    kinds = set()
+    for stream in teacher.roi_heads.refinement_streams:
+        stream.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        batch = make_batch()
+        _, predictions = teacher.predict_regions([s["image"] for s in batch], [s["proposals"] for s in batch])
+        logits = teacher.roi_heads.refinement_logits(predictions)
+        scores = teacher.roi_heads.detection_scores(predictions)
+    assert kinds == {torch.bfloat16} and {x.dtype for x in (*logits, *scores)} == {torch.float32}
 
 
 def test_heads_come_from_the_registry(teacher: torch.nn.Module, tmp_path: Path) -> None:

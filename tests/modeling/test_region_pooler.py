@@ -52,3 +52,15 @@ def test_every_way_through_the_pooler_gives_what_detectron2s_does(pooler_type: s
     assert isinstance(level, ProductROIAlign) == (pooler_type != "ROIPool")
     expected = type(pooler)(3, (1 / 16,), 2, pooler_type)([maps], boxes)
     torch.testing.assert_close(pooler([maps], boxes), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pooling_is_exact_in_mixed_precision() -> None:
+    torch.manual_seed(0)
+    pooler = build_region_pooler(16, output_size=3, sampling_ratio=2, pooler_type="ROIAlignV2")
+    maps = torch.randn(1, 4, 6, 6, requires_grad=True)
+    boxes = [Boxes(torch.rand(5, 2, 2).sort(dim=1).values.flatten(start_dim=1) * 96)]
+    expected = pooler([maps], boxes)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = pooler([maps], boxes)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)

@@ -83,7 +83,9 @@ def test_all_in_their_smallest_form(
         assert report["command"].startswith(f"python tools/benchmark.py {name} ") and report["command"] in markdown
         for comparison in report["comparisons"]:
             for row in comparison["rows"]:
-                assert min(row["values"]) > 0 and row["lowest"] <= row["median"] <= row["highest"]
+                # At these sizes a step may take no more memory than was free before.
+                assert min(row["values"]) > 0 or "peak memory" in comparison["title"]
+                assert row["lowest"] <= row["median"] <= row["highest"]
                 assert f"{comparison['title']}: {row['name']}" in out and row["name"] in markdown
     rows = {report["benchmark"]: report["comparisons"] for report in combined}
     assert [row["name"] for row in rows["step"][0]["rows"]] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,10 +31,12 @@ class Row:
         return statistics.median(self.values)
 
     def ratio(self, other: Row) -> float:
-        """The median over the rounds of this row's value divided by that of another.
+        """The median over the rounds of this row's value divided by that of another; NaN where one of those is 0.
 
         Within a round both have the machine in the same state, which over rounds it need not stay in.
         """
+        if 0 in other.values:
+            return math.nan
         return statistics.median(a / b for a, b in zip(self.values, other.values, strict=True))
 
 
@@ -53,7 +56,7 @@ class Target:
     at_least: bool = False
 
     def met(self, ratio: float) -> bool:
-        """Whether a measured ratio is as it should be."""
+        """Whether a measured ratio is as it should be; NaN is not."""
         return ratio >= self.limit if self.at_least else ratio <= self.limit
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import timm
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from mlickd.data import dataset_records
 from mlickd.data.build import build_test_mapper
 from mlickd.engine.cost import multiply_adds
+from mlickd.engine.memory import keep_freed_memory
 
 from .comparison import Comparison, Target
 from .networks import NETWORKS, Network
@@ -42,6 +44,7 @@ def measure_inference(
         batch_size: of the larger batch; the other has one image.
         repetitions: rounds of one batch each.
     """
+    keep_freed_memory()  # as train_net.py --eval-only does
     comparisons = []
     with scenes_workspace(batch_size) as root:
         for name in networks:
@@ -50,7 +53,7 @@ def measure_inference(
             student_cfg = network.config(network.student, options)
             student = build_model(student_cfg).eval()
             samples = _samples(student_cfg, batch_size)
-            bare = BareClassifier(bare_network(student_cfg), student_cfg).eval()
+            bare = _both_layouts(student_cfg)
             for count in sorted({1, batch_size}):
                 comparisons.append(_against_bare(network, student_cfg, student, bare, samples[:count], repetitions))
             teacher_cfg = network.config(network.teacher, options)
@@ -63,15 +66,17 @@ def measure_inference(
 class BareClassifier(nn.Module):
     """A network that ends in one linear layer, with what any use of it needs: normalisation and the sigmoid."""
 
-    def __init__(self, network: nn.Module, cfg: CfgNode):
+    def __init__(self, network: nn.Module, cfg: CfgNode, layout: torch.memory_format = torch.contiguous_format):
         super().__init__()
-        self.network = network
+        self.network = network.to(memory_format=layout)
+        self.layout = layout
         self.register_buffer("mean", torch.tensor(cfg.MODEL.PIXEL_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(cfg.MODEL.PIXEL_STD).view(1, 3, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) uint8 to (N, C) probabilities."""
-        return self.network((images.float() - self.mean) / self.std).sigmoid()
+        images = ((images.float() - self.mean) / self.std).contiguous(memory_format=self.layout)
+        return self.network(images).sigmoid()
 
 
 def bare_network(cfg: CfgNode) -> nn.Module:
@@ -87,6 +92,16 @@ def bare_network(cfg: CfgNode) -> nn.Module:
     return nn.Sequential(network.features[:-1], pool, nn.Flatten(), nn.Linear(512, classes))
 
 
+def _both_layouts(cfg: CfgNode) -> dict[str, BareClassifier]:
+    """The bare network by how its tensors lie in memory; the layout that the student has comes first."""
+    layouts = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
+    first = "channels last" if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" else "channels first"
+    return {
+        f"bare network, {name}": BareClassifier(bare_network(cfg), cfg, layouts[name]).eval()
+        for name in sorted(layouts, key=lambda name: name != first)
+    }
+
+
 def _samples(cfg: CfgNode, count: int) -> list[dict]:
     return [build_test_mapper(cfg, TEST)(record) for record in dataset_records(TEST)[:count]]
 
@@ -96,14 +111,19 @@ def _without_gradients(call: Callable[[], object]) -> Callable[[], object]:
 
 
 def _against_bare(
-    network: Network, cfg: CfgNode, student: nn.Module, bare: nn.Module, samples: list[dict], repetitions: int
+    network: Network,
+    cfg: CfgNode,
+    student: nn.Module,
+    bare: dict[str, BareClassifier],
+    samples: list[dict],
+    repetitions: int,
 ) -> Comparison:
     pixels = torch.stack([sample["image"] for sample in samples])
-    calls = {"bare network": lambda: bare(pixels), "student": lambda: student(samples)}
+    calls = {name: partial(model, pixels) for name, model in bare.items()} | {"student": partial(student, samples)}
     title = f"{network.title} at {cfg.INPUT.SIZE_TEST} px, batch {len(samples)}"
     calls = {name: _without_gradients(call) for name, call in calls.items()}
     rows = interleaved(calls, repetitions, warm_up=2, title=title, scale=1000 / len(samples))
-    return Comparison(title, "ms an image", rows, [Target("student", "bare network", 1.05)])
+    return Comparison(title, "ms an image", rows, [Target("student", next(iter(bare)), 1.05)])
 
 
 def _against_teacher(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,9 +86,11 @@ def write_reports(reports: Sequence[Report], folder: Path, name: str) -> None:
 
 
 def number(value: float) -> str:
-    """Three significant digits, with commas between thousands."""
-    if value != value or value == 0:
-        return f"{value:g}"
+    """Three significant digits, with commas between thousands; NaN is a figure that is missing."""
+    if math.isnan(value):
+        return "-"
+    if value == 0:
+        return "0"
     digits = max(0, 2 - int(f"{abs(value):e}".partition("e")[2]))
     return f"{value:,.{digits}f}"
 

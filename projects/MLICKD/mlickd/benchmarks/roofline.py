@@ -53,8 +53,6 @@ def measure_roofline(
             names = {"plain": "plain student", "feature": "stage 1", "prediction": "stage 2", "teacher": "teacher"}
             calls = {text: StepRunner(configs[key], num_batches=1) for key, text in names.items()}
             title = f"{network.title}, batch {configs['plain'].SOLVER.IMS_PER_BATCH}"
-            for stage in ("feature", "prediction"):
-                calls[names[stage]]()  # the teacher is asked here, and then no more
             operations = {name: _count_operations(call) for name, call in calls.items()}  # and warm up
             rows = interleaved(calls, repetitions, warm_up=0, title=title)
             rows = [

@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import EventStorage
 
 from mlickd.engine import Trainer
+from mlickd.engine.memory import keep_freed_memory
 
 from .networks import Network, save_teacher
 
@@ -36,6 +37,7 @@ class StepRunner:
             cfg: completed; weights stay random.
             num_batches: read beforehand, and taken in turn.
         """
+        keep_freed_memory()  # as train_net.py does
         self.trainer = Trainer(cfg)
         batches = list(islice(self.trainer.data_loader, num_batches))
         # As the hooks find it in training.

@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from mlickd.engine import build_optimizer
+from mlickd.engine.memory import keep_freed_memory
 
 from .comparison import Comparison, Row
 from .memory import peak_memory
@@ -93,6 +94,7 @@ def per_image_wsddn(cfg: CfgNode, model: torch.nn.Module) -> PerImageWSDDN:
 
 def _steps(cfg: CfgNode, drawing: tuple[int, int, int, int]) -> dict[str, Callable[[], None]]:
     """A training step in each way, of one and the same model."""
+    keep_freed_memory()  # as train_net.py does
     batch = draw_batch(*drawing)
     model = build_model(cfg).train()
     loop = per_image_wsddn(cfg, model)

@@ -17,6 +17,7 @@ from mlickd.distillation.cache import CachedKnowledge, ShardPlan, plan_shard, ru
 from mlickd.distillation.cache.writer import readable_size, writable
 from mlickd.errors import InputError
 
+from .memory import keep_freed_memory
 from .setup import complete_config, load_config
 
 __all__ = ["check_cache", "make_cache", "prepare_caching"]
@@ -120,5 +121,7 @@ def _launch(cfg: CfgNode, plan: ShardPlan, num_processes: int) -> None:
 
 
 def _run(cfg: CfgNode, plan: ShardPlan) -> None:
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     run_teacher(cfg, plan)
     comm.synchronize()

@@ -19,7 +19,7 @@ __all__ = ["OICRHeads", "oicr_pseudo_labels", "oicr_refinement_loss"]
 
 
 def oicr_pseudo_labels(
-    boxes: torch.Tensor, scores: torch.Tensor, positive: torch.Tensor, iou_threshold: float
+    boxes: torch.Tensor, scores: torch.Tensor, target: torch.Tensor, iou_threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What one refinement learns from the scores of the one before it (section 3.3 of Tang et al. 2017).
 
@@ -27,24 +27,32 @@ def oicr_pseudo_labels(
     of the object that it overlaps most, or the background where the overlap is too small; its weight is the score of
     that object, so that the first guesses, which are poor, count little.
 
+    Nobody knows whether a class whose label is ignored is in the image. The region of its highest score is no object to
+    learn from, but what overlaps it enough, and more than any object, has the weight zero instead of being background.
+
     Args:
         boxes: (R, 4) XYXY.
         scores: (R, C) of the stage before.
-        positive: (C,) bool, the classes that the image is labelled with.
+        target: (C,) labels of the image, 1, 0 or -1 (ignored).
         iou_threshold: a region that overlaps an object by at least this is of its class.
 
     Returns:
         (R,) labels, 0 to C - 1 or C for the background, and (R,) weights; all zero where no class is positive.
     """
     num_classes = scores.shape[1]
-    classes = positive.nonzero().flatten()
+    classes = (target == 1).nonzero().flatten()
     if len(classes) == 0:
         background = torch.full((len(boxes),), num_classes, device=boxes.device)
         return background, scores.new_zeros(len(boxes))
     best, seeds = scores[:, classes].max(dim=0)
     overlap, nearest = box_iou(boxes, boxes[seeds]).max(dim=1)
     labels = torch.where(overlap >= iou_threshold, classes[nearest], num_classes)
-    return labels, best[nearest]
+    weights = best[nearest]
+    ignored = scores[:, target == -1]
+    if ignored.shape[1] > 0:
+        doubtful = box_iou(boxes, boxes[ignored.argmax(dim=0)]).amax(dim=1)
+        weights = weights.masked_fill((doubtful >= iou_threshold) & (doubtful > overlap), 0)
+    return labels, weights
 
 
 def oicr_refinement_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -54,7 +62,7 @@ def oicr_refinement_loss(logits: torch.Tensor, labels: torch.Tensor, weights: to
         logits: (R, C + 1), the background last.
         labels, weights: from :func:`oicr_pseudo_labels`.
     """
-    return (weights * F.cross_entropy(logits.float(), labels, reduction="none")).mean()
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -98,8 +106,8 @@ class OICRHeads(WSDDNHeads):
         }
 
     def refinement_logits(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """(M, C + 1) of each refinement, the background last."""
-        return [stream(predictions.embeddings) for stream in self.refinement_streams]
+        """(M, C + 1) of each refinement, float32, the background last."""
+        return [stream(predictions.embeddings).float() for stream in self.refinement_streams]
 
     def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
         """The mean of the refined probabilities of each image's regions, (R, C)."""
@@ -128,7 +136,7 @@ class OICRHeads(WSDDNHeads):
     ) -> torch.Tensor:
         total = targets.new_zeros(())
         for of_image, of_boxes, scores, target in zip(logits, boxes, before, targets, strict=True):
-            labels, weights = oicr_pseudo_labels(of_boxes.tensor, scores.detach(), target == 1, self.refinement_iou)
+            labels, weights = oicr_pseudo_labels(of_boxes.tensor, scores.detach(), target, self.refinement_iou)
             if len(labels) > 0:
                 total = total + oicr_refinement_loss(of_image, labels, weights)
         return total / len(targets)

@@ -41,9 +41,11 @@ class ProductROIAlign(ROIAlign):
         """See :func:`roi_align_by_product`; of other maps it is Detectron2's."""
         small = input.shape[-2] * input.shape[-1] <= _MOST_CELLS
         if input.device.type == "cpu" and input.requires_grad and self.sampling_ratio > 0 and small:
-            return roi_align_by_product(
-                input, rois, self.output_size[0], self.spatial_scale, self.sampling_ratio, self.aligned
-            )
+            # As torchvision's, the product keeps the type of the map in mixed precision.
+            with torch.autocast(device_type=input.device.type, enabled=False):
+                return roi_align_by_product(
+                    input, rois, self.output_size[0], self.spatial_scale, self.sampling_ratio, self.aligned
+                )
         return super().forward(input, rois)
 
 
