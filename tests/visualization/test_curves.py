@@ -151,3 +151,9 @@ def test_a_plot_that_cannot_be_written_is_named(tmp_path: Path):
     report = write_report(tmp_path / "report.json", {"cat": 50.0})
     with pytest.raises(InputError, match="report.json.*give another path"):
         draw_class_differences(report, report, report / "plot.png")
+
+
+def test_students_are_compared_by_the_loss_that_both_have(tmp_path: Path):
+    values = {"iteration": 19, "total_loss": 5.0, "loss_label": 3.0, "loss_soft_label": 2.0}
+    losses, _, _ = _join_stages([write_metrics(tmp_path / "run", [values])])
+    assert losses == [(19, 3.0)]

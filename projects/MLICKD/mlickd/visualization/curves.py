@@ -29,7 +29,10 @@ Points = list[tuple[int, float]]
 
 
 def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | Path) -> None:
-    """Total loss and, where the runs were evaluated, mAP on the test set, over iterations.
+    """Loss and, where the runs were evaluated, mAP on the test set, over iterations.
+
+    The loss is that of the labels, which runs with and without distillation share; of a stage that has none, such as
+    stage 1, it is the total.
 
     Args:
         runs: for each curve its name and the folders of its stages in order, each with a ``metrics.json``. A stage
@@ -46,7 +49,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
     figure = Figure(figsize=(12 if evaluated else 6.5, 4.6), dpi=120, layout="constrained")
     loss_axes, *mean_axes = figure.subplots(1, 2 if evaluated else 1, squeeze=False)[0]
     loss_axes.set_yscale("log")
-    panels = [(loss_axes, "total loss")] + [(axes, "mAP on the test set (%)") for axes in mean_axes]
+    panels = [(loss_axes, "label loss (stage 1: its own)")] + [(axes, "mAP on the test set (%)") for axes in mean_axes]
     handles = []
     for number, (name, (losses, means, boundaries)) in enumerate(curves.items()):
         color, dashes = STYLES[number % len(STYLES)]
@@ -125,8 +128,9 @@ def _join_stages(folders: Sequence[str | Path]) -> tuple[Points, Points, list[tu
         if offset:
             boundaries.append((offset, Path(folder).name))
         for iteration, values in metrics.items():
-            if "total_loss" in values:
-                losses.append((offset + iteration, values["total_loss"]))
+            loss = values.get("loss_label", values.get("total_loss"))
+            if loss is not None:
+                losses.append((offset + iteration, loss))
             # With several test sets the name of each comes first; the first is taken.
             mean = next((value for key, value in values.items() if f"/{key}".endswith("/multilabel/mAP")), None)
             if mean is not None:
