@@ -152,6 +152,12 @@ def test_frozen_batch_norm_of_timm_keeps_its_statistics() -> None:
     before = {name: value.clone() for name, value in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 32, 32))
     assert before and all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
+    norms = [module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert len(norms) == 49 and not any(p.requires_grad for norm in norms for p in norm.parameters())
+    whole = TimmBackbone("tf_efficientnet_lite0")
+    whole.load_state_dict(backbone.state_dict())  # the same names, so that one can start from the other
+    x = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(whole.eval()(x)["final"], backbone(x)["final"])
 
 
 def test_efficientnet_lite0_weights_compute_the_same_in_both_implementations() -> None:
