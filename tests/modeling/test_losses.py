@@ -35,7 +35,8 @@ def test_both_losses_are_summed_over_classes_and_averaged_over_images(n: int, c:
     of_logits = multilabel_binary_cross_entropy_with_logits(torch.tensor(logits), torch.tensor(targets))
     of_scores = image_level_binary_cross_entropy(torch.tensor(probabilities), torch.tensor(targets))
     assert of_logits.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    assert of_scores.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    # Computed in float32, in which the logarithm of a probability near 1 has few digits.
+    assert of_scores.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_scores_of_zero_and_one_are_clamped() -> None:
