@@ -68,6 +68,7 @@ def test_bad_arguments_end_in_one_line(
     assert last.startswith("error: ") and message in last
 
 
+@pytest.mark.slow
 def test_all_in_their_smallest_form(
     tmp_path: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
