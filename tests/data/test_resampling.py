@@ -31,7 +31,9 @@ def test_a_small_image_is_enlarged_as_by_pillow(height: int, width: int, side: i
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)).astype(int)
     pixels = resize_part(image, (0, 0, width, height), side)
-    assert np.abs(pixels.permute(1, 2, 0).numpy() - expected).max() <= 1
+    difference = np.abs(pixels.permute(1, 2, 0).numpy() - expected)
+    # Both round after each direction, with weights of different precision.
+    assert difference.max() <= 2 and difference.mean() < 0.1
 
 
 def test_fine_stripes_become_grey_and_no_other_stripes() -> None:
