@@ -79,7 +79,8 @@ def test_what_does_not_change_what_a_teacher_says_is_free(
     cfg = teacher_config()
     cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, key, value])
     (tmp_path / "config.yaml").write_text(cfg.dump())
-    CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")))
+    known = CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")))
+    assert len(known.caches["tiny_train"]) == 24
 
 
 def test_a_key_that_the_cache_does_not_know_has_its_default(scenes: CachedScenes, copy: Path, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ class _Shard:
         self.layers = list(expected["features"]["layers"]) if features else []
 
     def read(self, image: int, mirror: bool) -> tuple[np.ndarray, tuple[int, int], RegionKnowledge]:
+        """As :meth:`DatasetCache.read`, of the image at this index in the shard."""
         view = int(mirror and self.header["mirrored"])
         rows = slice(*self.regions[image : image + 2])
         known = RegionKnowledge(
