@@ -144,7 +144,7 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # at a time).
     cfg.SOLVER.ACCUMULATE = 1
     # With SOLVER.AMP.ENABLED, what convolutions and linear layers compute in: `float16` (CUDA) or `bfloat16` (CUDA, and
-    # the CPU: one without instructions for it took 13 times as long as in float32). Evaluation is in float32,
+    # the CPU, which gains only where it has instructions for it). Evaluation is in float32,
     # and so is a live teacher, whose knowledge is to be that of the cache; the cache is the fast way.
     cfg.SOLVER.AMP.DTYPE = "float16"
     # Compile the backbone with torch.compile; needs a C++ compiler. The first iterations then take long.
