@@ -141,8 +141,9 @@ class Pipeline:
             return {step.name: runner.run(step) for step in [self.proposal_step(), *self.training_steps()]}
 
     def _knowledge_step(self, group: Sequence[Recipe]) -> Step:
-        first, *others = [str(recipe.file) for recipe in group]
-        command = ["cache_knowledge.py", "--config-file", first, *(["--also-for", *others] if others else [])]
+        command = ["cache_knowledge.py", "--config-file", str(group[0].file)]
+        for recipe in group[1:]:
+            command += ["--also-for", str(recipe.file)]
         # The same for all seeds: what a teacher says is not random.
         command += ["--batch-size", "16", *self._options(self._knowledge_options(group))]
         cache = self._cache(group)

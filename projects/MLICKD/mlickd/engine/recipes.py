@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from mlickd.distillation import KD_STAGES
 from mlickd.errors import InputError
 
+from .caching import CACHE_KEYS, config_value
 from .setup import load_config
 
 __all__ = ["WITH", "WITHOUT", "Recipe", "choose_recipes", "group_by_cache", "load_recipe", "recipe_files"]
@@ -85,8 +86,8 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = ()) -> Recipe:
         return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,))
     if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
         raise InputError(f"{file}: MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is no student; name another")
-    stages = tuple(cfg.KD.get("STAGES", KD_STAGES))
-    if stages[-1:] != ("prediction",) or not set(stages) <= set(KD_STAGES):
+    stages = tuple(cfg.KD.STAGES)
+    if stages[-1:] != KD_STAGES[-1:] or not set(stages) <= set(KD_STAGES):
         raise InputError(f"{file}: KD.STAGES {stages} must end with prediction, the stage that trains the classifier")
     iterations = tuple(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in stages)
     return Recipe(name, file, stages, iterations, _knowledge(cfg))
@@ -102,11 +103,6 @@ def group_by_cache(recipes: Sequence[Recipe]) -> list[list[Recipe]]:
 
 
 def _knowledge(cfg: CfgNode) -> str:
-    """What of a configuration a cache hangs on, beside data set and checkpoint, which all recipes share."""
-    parts = {
-        "KD.REGIONS": cfg.KD.REGIONS,
-        "KD.FEATURE.COMPARE": cfg.KD.FEATURE.COMPARE,
-        "KD.TEACHER": cfg.KD.TEACHER.CONFIG_FILE,
-        "INPUT.RANDOM_FLIP": cfg.INPUT.RANDOM_FLIP,
-    }
-    return CfgNode(parts).dump()
+    """What of a configuration a cache hangs on, but for the paths of teacher and cache, which all recipes are given."""
+    cfg.KD.TEACHER.WEIGHTS = cfg.KD.CACHE = ""
+    return CfgNode({key: config_value(cfg, key) for key in CACHE_KEYS}).dump()
