@@ -24,12 +24,13 @@ from mlickd.modeling import load_backbone_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
+METHODS = [name for name in SHIPPED if "methods/" in name]
 DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
 TEACHERS = [name for name in SHIPPED if Path(name).name.startswith("wsd")]
-PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS]
+PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS and name not in METHODS]
 # Other data sets take COCO's configurations as they are but for data and schedule (tested), which no test has.
 OTHER_DATA = [name for name in SHIPPED if name.startswith(("nus_wide/", "voc07/"))]
-NETWORKS = [name for name in SHIPPED if name not in OTHER_DATA]
+NETWORKS = [name for name in SHIPPED if name not in OTHER_DATA and name not in METHODS]
 # Weights that are downloaded or trained first, and sizes that are too heavy for a test.
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
 SMALL += [
@@ -127,6 +128,32 @@ def test_both_stages_take_a_step(config: str, trained_teacher: Callable[[str], P
     prediction = take_a_step(cfg)
     assert prediction["loss_label"] > 0 and prediction["loss_soft_label"] > 0
     assert (tmp_path / "prediction" / "student.pth").is_file()
+
+
+@pytest.mark.parametrize("config", METHODS)
+def test_methods_take_a_step_of_each_of_their_stages(
+    config: str, trained_teacher: Callable[[str], Path], tmp_path: Path
+) -> None:
+    teacher = str(Path(config).parents[1] / "wsd.yaml")
+    knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(teacher)))
+    for stage in shipped(config).KD.STAGES:
+        losses = take_a_step(small_config(config, tmp_path, stage, *knowledge))
+        assert losses["total_loss"] > 0
+    assert (tmp_path / "prediction" / "student.pth").is_file()
+
+
+@pytest.mark.parametrize("config", METHODS)
+def test_a_method_differs_from_the_paper_s_in_its_choice_alone(config: str) -> None:
+    """The iterations of all stages together are those of the plain student, and so is the student."""
+    cfg, folder = shipped(config), Path(config).parents[1]
+    plain, method = shipped(str(folder / "cls.yaml")), shipped(str(folder / "kd.yaml"))
+    iterations = sum(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.STAGES)
+    assert iterations == plain.SOLVER.MAX_ITER
+    for key in ("INPUT", "DATASETS", "MODEL.CLASSIFIER.POOLING", "SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SEED"):
+        values = [cfg, plain, method]
+        for part in key.split("."):
+            values = [value[part] for value in values]
+        assert values[0] == values[1] == values[2], key
 
 
 @pytest.mark.filterwarnings("ignore:.*to a meta parameter in the current model, which is a no-op")
