@@ -221,5 +221,5 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.THRESHOLD = 0.5
     # Labels kept of an image in the top-k metrics.
     cfg.TEST.TOP_K = 3
-    # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.metrics`.
+    # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.ranking`.
     cfg.TEST.AVERAGE_PRECISION = "ranking"
