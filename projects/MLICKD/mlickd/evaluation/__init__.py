@@ -4,13 +4,16 @@ from .detection import WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .metrics import average_precision, multilabel_metrics
 from .multilabel import MultiLabelEvaluator
+from .thresholds import best_f1_thresholds, load_thresholds
 
 __all__ = [
     "MultiLabelEvaluator",
     "WeakDetectionEvaluator",
     "average_precision",
+    "best_f1_thresholds",
     "coco_average_precision",
     "corloc",
+    "load_thresholds",
     "multilabel_metrics",
     "voc_detection_average_precision",
 ]
