@@ -1,5 +1,7 @@
 """Metrics as pure functions, and the Detectron2 evaluators that gather for them."""
 
+from .bootstrap import bootstrap_metrics
+from .conventions import metrics_by_convention
 from .detection import WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .metrics import average_precision, multilabel_metrics
@@ -11,9 +13,11 @@ __all__ = [
     "WeakDetectionEvaluator",
     "average_precision",
     "best_f1_thresholds",
+    "bootstrap_metrics",
     "coco_average_precision",
     "corloc",
     "load_thresholds",
+    "metrics_by_convention",
     "multilabel_metrics",
     "voc_detection_average_precision",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["count_predictions", "precision_recall", "prediction_prefixes", "predictions"]
+__all__ = ["count_predictions", "mean_over_classes", "precision_recall", "prediction_prefixes", "predictions"]
 
 # Rows of the score matrix whose intermediate arrays fit into a processor's cache.
 _IMAGES_AT_ONCE = 1024
@@ -61,7 +61,7 @@ def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndar
     """
     counted = positives > 0
     precision, recall = _ratio(hits, predicted), _ratio(hits, positives)
-    class_precision, class_recall = _mean_over(counted, precision), _mean_over(counted, recall)
+    class_precision, class_recall = mean_over_classes(counted, precision), mean_over_classes(counted, recall)
     all_hits, all_positives = hits.sum(axis=-1), positives.sum(axis=-1)
     unknown = np.where(all_positives > 0, 0.0, np.nan)
     overall_precision = _ratio(all_hits, predicted.sum(axis=-1)) + unknown
@@ -70,11 +70,17 @@ def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndar
         "CP": class_precision,
         "CR": class_recall,
         "CF1": _harmonic_mean(class_precision, class_recall),
-        "CF1_class_mean": _mean_over(counted, _harmonic_mean(precision, recall)),
+        "CF1_class_mean": mean_over_classes(counted, _harmonic_mean(precision, recall)),
         "OP": overall_precision,
         "OR": overall_recall,
         "OF1": _harmonic_mean(overall_precision, overall_recall),
     }
+
+
+def mean_over_classes(counted: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(...) mean of (..., C) values over the classes that count; NaN where none does."""
+    number = counted.sum(axis=-1)
+    return np.where(counted, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan)
 
 
 def _blocks(rows: int) -> Iterator[slice]:
@@ -107,9 +113,3 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 def _harmonic_mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _ratio(2.0 * a * b, np.asarray(a + b))
-
-
-def _mean_over(counted: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(...) mean of (..., C) values over the classes that count; NaN where none does."""
-    number = counted.sum(axis=-1)
-    return np.where(counted, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan)
