@@ -7,7 +7,8 @@ import argparse
 
 from mlickd.errors import run_tool
 from mlickd.evaluation.base import strict_json, write_strict_json
-from mlickd.evaluation.comparison import compare_scores, report_as_text
+from mlickd.evaluation.convention_report import compare_scores
+from mlickd.evaluation.convention_tables import report_as_text
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES
 
 EXAMPLE = """

@@ -1,231 +1,79 @@
-"""Several files of scores under all conventions, with confidence intervals: the report of ``tools/evaluate.py``."""
+"""Statistics of runs that differ in their seeds alone: mean and spread, and the difference of pairs of equal seed."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
-from tabulate import tabulate
+from scipy.special import stdtrit
 
-from mlickd.errors import InputError
+__all__ = ["CONFIDENCE", "PairedDifference", "Spread", "paired_difference", "spread"]
 
-from .bootstrap import CONFIDENCE, bootstrap_metrics, percentile_interval
-from .conventions import IMAGES, Convention, conventions, metrics_by_convention
-from .metrics import check_protocol, multilabel_metrics
-from .score_files import ImageScores, find_scores, read_scores
-from .thresholds import THRESHOLDS_FILE, ClassThresholds, read_thresholds
-
-__all__ = ["compare_scores", "report_as_text"]
-
-_TIES = "equal scores enter an AP curve together, and share the last of the top-k places equally"
-_CLASSES = "classes without a positive are left out of the class means, not of what is counted over all classes"
+CONFIDENCE = 0.95
 
 
-def compare_scores(
-    paths: Sequence[str],
-    *,
-    dataset: str | None = None,
-    threshold: float = 0.5,
-    topk: int = 3,
-    ap: str = "ranking",
-    resamples: int = 0,
-    seed: int = 0,
-) -> dict:
+@dataclass(frozen=True)
+class Spread:
+    """Values of several runs.
+
+    Attributes:
+        mean: arithmetic mean.
+        deviation: standard deviation of the sample (divisor n - 1); None of a single value.
+        count: n.
     """
-    Every convention for every run, and on request bootstrap intervals of the metrics and of their differences.
+
+    mean: float
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class PairedDifference(Spread):
+    """Differences of pairs.
+
+    Attributes:
+        low, high: ends of the confidence interval of the mean; None of a single pair.
+    """
+
+    low: float | None
+    high: float | None
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean and standard deviation of the sample; None of no value."""
+    if len(values) == 0:
+        return None
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Spread(float(np.mean(values)), deviation, len(values))
+
+
+def paired_difference(
+    values: Sequence[float], reference: Sequence[float], confidence: float = CONFIDENCE
+) -> PairedDifference | None:
+    """The mean of ``values - reference``, pair by pair, with its confidence interval by Student's t.
+
+    ``mean ± t * s / sqrt(n)`` with the standard deviation s of the n differences and the quantile t of Student's
+    distribution with n - 1 degrees of freedom (Student 1908): differences are taken as normally distributed. A single
+    comparison; nothing is corrected for how many are made.
 
     Args:
-        paths: files of scores, or folders of runs, see :func:`mlickd.evaluation.score_files.find_scores`. A folder's
-            ``thresholds.json`` adds the metrics with a threshold for each class.
-        dataset: which scores to take of a folder with several.
-        threshold, topk: see :func:`multilabel_metrics`.
-        ap: rule of the AP that is bootstrapped.
-        resamples: of the bootstrap; 0 for none. With several runs on the same images and labels there are also
-            intervals of the difference of each to the first, both on the same resamples.
-        seed: of the resamples.
+        values, reference: n runs each, in the same order of seeds.
+        confidence: of the two-sided interval, in 0..1.
 
     Returns:
-        What ``tools/evaluate.py --output`` writes; values in percent.
+        None of no pair.
 
     Raises:
-        InputError: a file is missing or wrong; thresholds are of other classes; threshold, topk, ap or resamples cannot
-            be used.
+        ValueError: they are not as many, or the confidence is not between 0 and 1.
     """
-    try:
-        check_protocol(threshold, topk, ap)
-    except ValueError as error:
-        raise InputError(f"--threshold, --topk, --ap: {error}") from None
-    if resamples < 0:
-        raise InputError(f"--bootstrap {resamples}: give the number of resamples, for instance 1000")
-    if len({os.path.abspath(path) for path in paths}) < len(paths):
-        raise InputError("the same run is given twice; give each once")
-    named = _short_names(paths)
-    files = {name: read_scores(find_scores(path, dataset)) for name, path in named.items()}
-    first = files[next(iter(files))]
-    # In the order of the first, so that bootstrapped values are paired.
-    same_images = {name: scores.as_images_of(first) for name, scores in files.items()}
-    tuned = {name: _thresholds(path, files[name]) for name, path in named.items()}
-    report = {
-        "unit": "percent",
-        "protocol": {"threshold": threshold, "topk": topk, "ties": _TIES, "classes": _CLASSES},
-        "conventions": {
-            convention.key: {"group": convention.group, "name": convention.name}
-            for convention in conventions(threshold, topk, any(tuned.values()))
-        },
-        "runs": {
-            name: _run(files[name], tuned[name], threshold, topk) | {"images_of_first": same_images[name] is not None}
-            for name in files
-        },
-    }
-    if resamples:
-        protocol = {"threshold": threshold, "topk": topk, "ap": ap}
-        report["bootstrap"] = _bootstrap(files, same_images, {"resamples": resamples, "seed": seed}, protocol)
-    return report
-
-
-def report_as_text(report: Mapping[str, Any]) -> str:
-    """Tables for a terminal, from what :func:`compare_scores` returns."""
-    parts = [_table_of_conventions(report), _notes(report)]
-    if "bootstrap" in report:
-        parts.append(_table_of_intervals(report["bootstrap"]))
-    return "\n\n".join(parts)
-
-
-def _short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Paths by what tells them apart: without the folders that they have in common."""
-    if len(paths) == 1:
-        return {paths[0]: paths[0]}
-    common = os.path.commonpath([os.path.abspath(path) for path in paths])
-    short = {os.path.relpath(os.path.abspath(path), common): path for path in paths}
-    return {path if name == os.curdir else name: path for name, path in short.items()}
-
-
-def _thresholds(path: str, scores: ImageScores) -> ClassThresholds | None:
-    file = os.path.join(path, THRESHOLDS_FILE)
-    if not PathManager.isfile(file):
-        return None
-    if scores.class_names is None:
-        raise InputError(f"{scores.path}: has no class names to compare with {file}; evaluate the run again")
-    thresholds = read_thresholds(file)
-    thresholds.check(file, scores.class_names)
-    return thresholds
-
-
-def _run(scores: ImageScores, tuned: ClassThresholds | None, threshold: float, topk: int) -> dict:
-    values = metrics_by_convention(
-        scores.scores,
-        scores.targets,
-        threshold=threshold,
-        topk=topk,
-        class_thresholds=None if tuned is None else np.array(tuned.thresholds),
-    )
-    positives = (scores.targets == 1).sum(axis=0)
-    names = scores.class_names or [f"class {index}" for index in range(len(positives))]
-    counted = (scores.targets != -1).any(axis=1)
-    return {
-        "scores": scores.path,
-        "data_sha256": scores.data_digest(),
-        "images": int(counted.sum()),
-        "images_ignored": int((~counted).sum()),
-        "images_without_positives": int((counted & ~(scores.targets == 1).any(axis=1)).sum()),
-        "classes": len(names),
-        "classes_without_positives": [name for name, count in zip(names, positives, strict=True) if not count],
-        "class_thresholds": None if tuned is None else tuned.tuned_on(),
-        "values": {images: _percent(of_images) for images, of_images in values.items()},
-    }
-
-
-def _bootstrap(
-    files: Mapping[str, ImageScores], same_images: Mapping[str, ImageScores | None], drawn: dict, protocol: dict
-) -> dict:
-    first_name = next(iter(files))
-    values, runs, differences = {}, {}, {}
-    for name, paired in same_images.items():
-        scores = paired or files[name]
-        try:
-            values[name] = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
-        except ValueError as error:
-            raise InputError(f"{scores.path}: {error}") from None
-        estimates = multilabel_metrics(scores.scores, scores.targets, **protocol)
-        runs[name] = {key: _interval(estimates[key], of_key) for key, of_key in values[name].items()}
-        if paired and name != first_name:
-            differences[name] = {
-                key: _interval((runs[name][key]["value"] - runs[first_name][key]["value"]) / 100, b - a)
-                for (key, a), b in zip(values[first_name].items(), values[name].values(), strict=True)
-            }
-    compared = {"runs": runs, "minus": first_name, "differences": differences}
-    return {**drawn, **protocol, "confidence": CONFIDENCE, **compared}
-
-
-def _interval(value: float, resampled: np.ndarray) -> dict:
-    interval = percentile_interval(resampled)
-    ends = {"low": 100 * interval.low, "high": 100 * interval.high}
-    return {"value": 100 * value, **ends, "undefined_resamples": interval.undefined}
-
-
-def _percent(values: Mapping[str, float]) -> dict[str, float]:
-    return {key: 100 * value for key, value in values.items()}
-
-
-def _table_of_conventions(report: Mapping[str, Any]) -> str:
-    columns = [(run, images) for run in report["runs"] for images in report["runs"][run]["values"]]
-    several = any(images != "all" for _, images in columns)
-    headers = ["%", *(f"{run}\n{IMAGES[images]}" if several else run for run, images in columns)]
-    rows, group = [], None
-    for convention in (Convention(key, **words) for key, words in report["conventions"].items()):
-        if convention.group != group:
-            group = convention.group
-            rows.append([group, *[""] * len(columns)])
-        cells = (report["runs"][run]["values"][images].get(convention.key) for run, images in columns)
-        rows.append([f"  {convention.name}", *("" if cell is None else f"{cell:.2f}" for cell in cells)])
-    return _table(rows, headers)
-
-
-def _notes(report: Mapping[str, Any]) -> str:
-    lines = [f"{report['protocol']['ties']};", f"{report['protocol']['classes']}."]
-    for name, run in report["runs"].items():
-        counts = [f"{run['images']} images", f"{run['images_without_positives']} of them without a label"]
-        if run["images_ignored"]:
-            counts.append(f"{run['images_ignored']} more with no label known left out")
-        lines.append(f"{name}: {', '.join(counts)}; {run['classes']} classes")
-        if run["classes_without_positives"]:
-            lines.append(f"  classes without a positive: {', '.join(run['classes_without_positives'])}")
-        tuned = run["class_thresholds"]
-        if tuned:
-            same = tuned["sha256"] == run["data_sha256"]
-            too_good = ", these very images: what they give here is too good" if same else ""
-            lines.append(f"  thresholds of each class: tuned on {tuned['name']} ({tuned['images']} images){too_good}")
-        if run["data_sha256"]:
-            lines.append(f"  images, labels and classes: sha256 {run['data_sha256']}")
-        if not run["images_of_first"]:
-            lines.append("  on other images, labels or classes than the first: these numbers do not compare")
-    return "\n".join(lines)
-
-
-def _table_of_intervals(bootstrap: Mapping[str, Any]) -> str:
-    columns = {name: ("", of_run) for name, of_run in bootstrap["runs"].items()}
-    for name, difference in bootstrap["differences"].items():
-        columns[f"{name}\n- {bootstrap['minus']}"] = ("+", difference)
-    keys = next(iter(bootstrap["runs"].values()))
-    headers = [f"{100 * bootstrap['confidence']:.0f} % interval", *columns]
-    rows = [[key, *(_cell(of_run[key], sign) for sign, of_run in columns.values())] for key in keys]
-    undefined = max(value["undefined_resamples"] for of_run in bootstrap["runs"].values() for value in of_run.values())
-    notes = [
-        f"Percentiles of {bootstrap['resamples']} resamples of the images, seed {bootstrap['seed']}; mAP by the rule "
-        f"'{bootstrap['ap']}'. A class without a positive in a resample is left out of its class means."
-    ]
-    if undefined:
-        notes.append(f"In {undefined} resamples no positive is left; they are left out.")
-    return "\n".join([_table(rows, headers), "", *notes])
-
-
-def _cell(value: Mapping[str, float], sign: str) -> str:
-    return f"{value['value']:{sign}.2f} [{value['low']:{sign}.2f}, {value['high']:{sign}.2f}]"
-
-
-def _table(rows: list[list[str]], headers: list[str]) -> str:
-    alignment = ("left", *["right"] * (len(headers) - 1))
-    return tabulate(rows, headers, disable_numparse=True, colalign=alignment, preserve_whitespace=True)
+    if len(values) != len(reference):
+        raise ValueError(f"{len(values)} values and {len(reference)} to pair them with")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    found = spread(np.subtract(values, reference))
+    if found is None or found.deviation is None:
+        return found and PairedDifference(found.mean, None, found.count, None, None)
+    quantile = float(stdtrit(found.count - 1, (1 + confidence) / 2))
+    half = quantile * found.deviation / found.count**0.5
+    return PairedDifference(found.mean, found.deviation, found.count, found.mean - half, found.mean + half)
