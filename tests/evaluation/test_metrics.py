@@ -331,6 +331,27 @@ def test_keys_and_protocol():
     assert all(type(value) in (float, int, list, dict) for value in metrics.values())
 
 
+@given(problems(), st.data())
+def test_a_threshold_for_each_class(problem, data):
+    scores, targets = problem
+    grid = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.7, 1.0]), min_size=scores.shape[1], max_size=scores.shape[1])
+    thresholds = data.draw(grid)
+    metrics = multilabel_metrics(scores, targets, threshold=thresholds, topk=2)
+    predicted = np.stack([column >= t for column, t in zip(scores.T, thresholds, strict=True)], axis=1)
+    for prefix, chosen in (("", predicted), ("top2_thresholded/", slow_topk(scores, targets, 2) * predicted)):
+        for key, value in slow_rates(chosen, targets).items():
+            assert metrics[prefix + key] == pytest.approx(value, abs=1e-9, nan_ok=True), prefix + key
+
+
+@given(problems(), st.sampled_from([0.0, 0.25, 0.7, 1.0]))
+def test_the_same_threshold_for_each_class_is_one_for_all(problem, threshold):
+    scores, targets = problem
+    of_each = multilabel_metrics(scores, targets, threshold=[threshold] * scores.shape[1])
+    assert_same(of_each, multilabel_metrics(scores, targets, threshold=threshold))
+    assert of_each["protocol"]["threshold"] == [threshold] * scores.shape[1]
+    assert of_each["protocol"]["threshold_rule"] == "score >= the threshold of its class"
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, bool])
 def test_every_number_type_of_scores(dtype):
     metrics = multilabel_metrics(np.array([[1, 0], [0, 1]], dtype=dtype), np.array([[1, 0], [0, 1]]))
@@ -351,6 +372,9 @@ def test_every_number_type_of_scores(dtype):
         (np.zeros((0, 3)), np.zeros((0, 3)), {}, "at least one image"),
         ([[0.5, 0.1]], [[1, 0]], {"threshold": 1.5}, "threshold"),
         ([[0.5, 0.1]], [[1, 0]], {"threshold": math.nan}, "threshold"),
+        ([[0.5, 0.1]], [[1, 0]], {"threshold": [0.5, 1.5]}, r"threshold must be .* got 1.5"),
+        ([[0.5, 0.1]], [[1, 0]], {"threshold": [0.5]}, "1 thresholds for 2 classes"),
+        ([[0.5, 0.1]], [[1, 0]], {"threshold": [[0.5, 0.5]]}, "threshold"),
         ([[0.5, 0.1]], [[1, 0]], {"topk": 0}, "topk"),
         ([[0.5, 0.1]], [[1, 0]], {"topk": 1.5}, "topk"),
         ([[0.5, 0.1]], [[1, 0]], {"ap": "coco"}, "unknown AP rule 'coco'"),

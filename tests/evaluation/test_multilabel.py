@@ -14,6 +14,7 @@ from detectron2.utils.events import EventStorage
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator, multilabel_metrics
+from mlickd.evaluation.thresholds import ClassThresholds
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 RECORDS = [
@@ -62,6 +63,42 @@ def test_options_reach_the_metrics():
     metrics = multilabel_metrics(SCORES, TARGETS, threshold=0.3, topk=2, ap="voc07")
     for key in ("mAP", "OF1", "top2/OF1", "top2_thresholded/CF1"):
         assert results[key] == pytest.approx(100 * metrics[key])
+
+
+TUNED = ClassThresholds(
+    class_names=CLASSES,
+    thresholds=[0.2, 0.4, 0.6, 0.8],
+    f1=[0.5] * 4,
+    positives=[3] * 4,
+    default_threshold=0.5,
+    dataset="pets_val",
+    images=9,
+    data_sha256="abc",
+    checkpoint="model_final.pth",
+    checkpoint_sha256="def",
+)
+
+
+def test_thresholds_of_each_class_stand_in_for_the_one_and_are_named(tmp_path):
+    results = score(evaluator(threshold=0.5, class_thresholds=TUNED, output_dir=str(tmp_path))).evaluate()["multilabel"]
+    metrics = multilabel_metrics(SCORES, TARGETS, threshold=TUNED.thresholds)
+    assert results == pytest.approx({key: 100 * value for key, value in metrics.items() if isinstance(value, float)})
+    protocol = json.loads((tmp_path / "multilabel_results.json").read_text())["protocol"]
+    assert protocol["threshold"] == TUNED.thresholds
+    assert protocol["threshold_rule"] == "score >= the threshold of its class"
+    assert protocol["thresholds_tuned_on"] == {"name": "pets_val", "images": 9, "sha256": "abc"}
+
+
+def test_thresholds_of_other_classes_are_refused():
+    with pytest.raises(InputError, match="thresholds of each class for 'pets_test'"):
+        evaluator(class_thresholds=TUNED, class_names=CLASSES[::-1])
+
+
+def test_the_report_says_where_its_numbers_come_from(tmp_path):
+    source = {"data": {"sha256": "abc"}, "versions": {"mlickd": "1"}}
+    score(evaluator(provenance=source, output_dir=str(tmp_path))).evaluate()
+    report = json.loads((tmp_path / "multilabel_results.json").read_text())
+    assert {key: report[key] for key in source} == source and "mAP" in report["metrics"]
 
 
 def test_duplicates_of_a_padding_sampler_are_dropped():
@@ -153,6 +190,7 @@ def test_reports_on_disk_hold_everything(tmp_path):
 
     with np.load(tmp_path / "new" / "place" / "image_scores.npz", allow_pickle=False) as saved:
         assert saved["image_ids"].tolist() == ["a.jpg", "b.jpg", "ç.jpg", "7"]
+        assert saved["class_names"].tolist() == CLASSES
         assert (saved["scores"].dtype, saved["targets"].dtype) == (np.float32, np.int8)
         again = multilabel_metrics(saved["scores"], saved["targets"])
     assert 100 * again["mAP"] == pytest.approx(results["mAP"], abs=0)

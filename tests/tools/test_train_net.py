@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mlickd.data.digest import file_digest
+
 ROOT = Path(__file__).parents[2]
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.BACKBONE.FROZEN", "False", "MODEL.BACKBONE.FREEZE_NORM", "False"]
@@ -50,6 +52,9 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
 
     results = json.loads((tmp_path / "teacher" / "results.json").read_text())
     assert {"AP50", "VOC_AP", "CorLoc"} <= results["detection"].keys() and "mAP" in results["multilabel"]
+    report = json.loads((tmp_path / "teacher" / "inference" / "tiny_test" / "multilabel_results.json").read_text())
+    assert report["config"]["sha256"] == file_digest(tmp_path / "teacher" / "config.yaml")
+    assert report["data"]["name"] == "tiny_test" and report["data"]["images"] == 12
 
     # The student alone is evaluated, in the distilled run's configuration and as the plain classifier.
     logged = json.loads((tmp_path / "with" / "prediction" / "results.json").read_text())

@@ -233,7 +233,10 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.IMS_PER_BATCH = 16
     # A label is predicted where its probability is at least this.
     cfg.TEST.THRESHOLD = 0.5
+    # With --eval-only, a file with a threshold for each class in place of THRESHOLD, the `thresholds.json` that
+    # `tools/tune_thresholds.py` has left beside the checkpoint. Empty: THRESHOLD for all.
+    cfg.TEST.THRESHOLDS = ""
     # Labels kept of an image in the top-k metrics.
     cfg.TEST.TOP_K = 3
-    # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.metrics`.
+    # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.ranking`.
     cfg.TEST.AVERAGE_PRECISION = "ranking"

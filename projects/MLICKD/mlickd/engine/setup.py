@@ -20,11 +20,13 @@ from mlickd.distillation import KD_STAGES
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
+from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
 from .check_config import check_config
 from .memory import keep_freed_memory
+from .provenance import data_record
 from .training_loop import mixed_precision
 
 __all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup"]
@@ -74,7 +76,7 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
       is left.
 
     Raises:
-        InputError: a value, data set, class count, stage or checkpoint is wrong.
+        InputError: a value, data set, class count, stage, checkpoint or file of thresholds is wrong.
     """
     check_config(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
@@ -95,6 +97,21 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
         if not os.path.isfile(cfg.MODEL.WEIGHTS):
             raise InputError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file; train it first or give another path")
         cfg.MODEL.TIMM.PRETRAINED = False  # nothing is fetched that the checkpoint replaces
+    if cfg.TEST.THRESHOLDS:
+        _check_thresholds(cfg, eval_only)
+
+
+def _check_thresholds(cfg: CfgNode, eval_only: bool) -> None:
+    if not eval_only:
+        raise InputError(
+            f"TEST.THRESHOLDS {cfg.TEST.THRESHOLDS}: thresholds belong to a trained checkpoint; leave it empty in "
+            "training, and give it with --eval-only"
+        )
+    thresholds = read_thresholds(cfg.TEST.THRESHOLDS)
+    thresholds.check(f"TEST.THRESHOLDS {cfg.TEST.THRESHOLDS}", class_names(cfg.DATASETS.TEST[0]), cfg.MODEL.WEIGHTS)
+    for name in cfg.DATASETS.TEST:
+        if data_record(name)["sha256"] == thresholds.data_sha256:
+            logger.warning("TEST.THRESHOLDS were tuned on the images of %s: what they give there is too good", name)
 
 
 def _complete_classes(cfg: CfgNode, eval_only: bool) -> None:

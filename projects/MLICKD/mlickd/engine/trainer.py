@@ -27,11 +27,13 @@ from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
 from mlickd.evaluation.base import write_strict_json
+from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.modeling import load_backbone_weights, load_checkpoint, read_checkpoint
 from mlickd.modeling.checkpoint import check_fits
 
 from .compilation import compile_backbone
 from .optimizer import build_optimizer
+from .provenance import provenance
 from .setup import STUDENT_CHECKPOINT
 from .training_loop import TrainingLoop, mixed_precision
 
@@ -110,6 +112,8 @@ class Trainer(DefaultTrainer):
                 threshold=cfg.TEST.THRESHOLD,
                 topk=cfg.TEST.TOP_K,
                 ap=cfg.TEST.AVERAGE_PRECISION,
+                class_thresholds=read_thresholds(cfg.TEST.THRESHOLDS) if cfg.TEST.THRESHOLDS else None,
+                provenance=provenance(cfg, dataset_name) if comm.is_main_process() else None,
                 output_dir=output_dir,
             )
         ]

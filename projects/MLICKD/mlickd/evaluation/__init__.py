@@ -1,16 +1,23 @@
 """Metrics as pure functions, and the Detectron2 evaluators that gather for them."""
 
+from .bootstrap import bootstrap_metrics
+from .conventions import metrics_by_convention
 from .detection import WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .metrics import average_precision, multilabel_metrics
 from .multilabel import MultiLabelEvaluator
+from .thresholds import best_f1_thresholds, load_thresholds
 
 __all__ = [
     "MultiLabelEvaluator",
     "WeakDetectionEvaluator",
     "average_precision",
+    "best_f1_thresholds",
+    "bootstrap_metrics",
     "coco_average_precision",
     "corloc",
+    "load_thresholds",
+    "metrics_by_convention",
     "multilabel_metrics",
     "voc_detection_average_precision",
 ]

@@ -100,8 +100,13 @@ class RecordEvaluator(DatasetEvaluator):
         return os.path.join(self.output_dir, file_name)
 
 
+def strict_json(content: dict) -> str:
+    """JSON that every reader takes: NaN becomes null."""
+    return json.dumps(_nan_to_none(content), indent=2, allow_nan=False)
+
+
 def write_strict_json(path: str | os.PathLike[str], content: dict) -> None:
-    """Write JSON that every reader takes, and its folder where that is missing: NaN becomes null.
+    """Write :func:`strict_json`, and its folder where that is missing.
 
     Raises:
         InputError: it cannot be written.
@@ -110,8 +115,7 @@ def write_strict_json(path: str | os.PathLike[str], content: dict) -> None:
     try:
         PathManager.mkdirs(os.path.dirname(path) or ".")
         with PathManager.open(path, "w") as file:
-            json.dump(_nan_to_none(content), file, indent=2, allow_nan=False)
-            file.write("\n")
+            file.write(f"{strict_json(content)}\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
 

@@ -22,7 +22,7 @@ from .detection_metrics import (
     corloc,
     voc_detection_average_precision,
 )
-from .metrics import AVERAGE_PRECISION_RULES
+from .ranking import AVERAGE_PRECISION_RULES
 
 logger = logging.getLogger(__name__)
 

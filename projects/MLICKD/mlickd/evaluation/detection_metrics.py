@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_iou
 
-from .metrics import area_under_curve, threshold_counts
+from .ranking import area_under_curve, threshold_counts
 
 # Of one class, by image: boxes (D, 4) and scores (D,).
 Detections = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]

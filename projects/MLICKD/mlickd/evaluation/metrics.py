@@ -7,56 +7,26 @@ returns the protocol beside the numbers. All values are fractions in 0..1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-AVERAGE_PRECISION_RULES = {
-    "ranking": "non-interpolated: mean over positives of the precision at their score",
-    "voc12": "VOC 2010-2012: area under the monotone precision envelope",
-    "voc07": "VOC 2007: mean of the best precision at 11 recall levels",
-}
+from .counting import count_predictions, precision_recall, prediction_prefixes
+from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves, ranking_curve
 
-# Rows of the score matrix whose intermediate arrays fit into a processor's cache.
-_IMAGES_AT_ONCE = 1024
+__all__ = ["average_precision", "check_protocol", "checked_scores", "multilabel_metrics", "threshold_rule"]
 
 
-def check_protocol(threshold: float, topk: int, ap: str) -> None:
-    """ValueError unless ``threshold`` is in 0..1, ``topk`` at least 1, ``ap`` in AVERAGE_PRECISION_RULES."""
-    if not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"threshold must be a probability in [0, 1], got {threshold}")
+def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, ap: str) -> None:
+    """ValueError unless each ``threshold`` is in 0..1, ``topk`` at least 1, ``ap`` in AVERAGE_PRECISION_RULES."""
+    values = np.asarray(threshold, dtype=np.float64)
+    valid = (values >= 0.0) & (values <= 1.0)  # False for NaN
+    if values.ndim > 1 or not valid.all():
+        wrong = values[~valid].flat[0] if not valid.all() else values.tolist()
+        raise ValueError(f"threshold must be a probability in [0, 1], got {wrong}")
     if isinstance(topk, bool) or topk != int(topk) or topk < 1:
         raise ValueError(f"topk must be an integer of at least 1, got {topk}")
-    if ap not in AVERAGE_PRECISION_RULES:
-        raise ValueError(f"unknown AP rule '{ap}': choose one of {', '.join(AVERAGE_PRECISION_RULES)}")
-
-
-def area_under_curve(true_positives: np.ndarray, predicted: np.ndarray, positives: int, ap: str) -> float:
-    """
-    AP from cumulative counts at the distinct thresholds of a ranking.
-
-    Args:
-        true_positives: (T,) integers, true positives at or above each distinct score, highest score first.
-        predicted: (T,) integers, everything predicted at or above each distinct score; at least 1.
-        positives: how many positives there are to find, found or not.
-        ap: a key of AVERAGE_PRECISION_RULES.
-
-    Returns:
-        AP in 0..1, NaN when there is no positive to find.
-    """
-    check_protocol(0.5, 1, ap)
-    if positives == 0:
-        return float("nan")
-    if len(predicted) == 0:
-        return 0.0
-    precision = true_positives / predicted
-    if ap != "ranking":
-        # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: best precision at this
-        # recall or more.
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-    if ap == "voc07":
-        # Recall >= level / 10 in integers: in floating point, recall 3/10 falls short of 3 * 0.1.
-        reached = np.searchsorted(10 * true_positives, np.arange(11) * positives)
-        return float(np.append(precision, 0.0)[reached].mean())
-    return float(np.diff(true_positives, prepend=0) @ precision / positives)
+    check_ap_rule(ap)
 
 
 def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ranking") -> float:
@@ -81,15 +51,20 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ran
             ``ap``.
     """
     scores, targets = _as_floating(scores), np.asarray(targets)
-    check_protocol(0.5, 1, ap)
+    check_ap_rule(ap)
     _check_targets(scores, targets, ndim=1)
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
-    return _average_precision(scores, targets != -1, targets == 1, ap)
+    return ranking_curve(scores, targets != -1, targets == 1).average_precision(ap)
 
 
 def multilabel_metrics(
-    scores: np.ndarray, targets: np.ndarray, *, threshold: float = 0.5, topk: int = 3, ap: str = "ranking"
+    scores: np.ndarray,
+    targets: np.ndarray,
+    *,
+    threshold: float | Sequence[float] | np.ndarray = 0.5,
+    topk: int = 3,
+    ap: str = "ranking",
 ) -> dict:
     """
     All the usual multi-label metrics, under one named protocol.
@@ -113,7 +88,7 @@ def multilabel_metrics(
         scores: (N, C) probabilities. Logits are refused, never guessed.
         targets: (N, C) 1 positive, 0 negative, -1 ignore. The score of an ignored entry changes nothing; it
             takes no place in the top-k either.
-        threshold: score from which a class is predicted (inclusive).
+        threshold: score from which a class is predicted (inclusive), of all classes or (C,) of each.
         topk: number of classes predicted per image; all of them where there are fewer.
         ap: AP rule, see :func:`average_precision`.
 
@@ -129,25 +104,21 @@ def multilabel_metrics(
         ValueError: shapes that differ or are empty; a score outside [0, 1] or NaN; a target other than -1, 0,
             1; threshold, topk or ap out of range.
     """
-    scores, targets = _as_floating(scores), np.asarray(targets)
+    scores, targets = checked_scores(scores, targets)
     check_protocol(threshold, topk, ap)
-    _check_targets(scores, targets, ndim=2)
-    if scores.size == 0:
-        raise ValueError(f"scores must hold at least one image and one class, got shape {scores.shape}")
-    _check_probabilities(scores)
+    topk, thresholds = int(topk), np.asarray(threshold, dtype=np.float64)
+    if thresholds.ndim and thresholds.shape != scores.shape[1:]:
+        raise ValueError(f"there are {thresholds.size} thresholds for {scores.shape[1]} classes")
 
-    topk = int(topk)
     known, positive = targets != -1, targets == 1
     positives = np.count_nonzero(positive, axis=0)
     counted_classes = positives > 0
-    by_class = zip(*(np.ascontiguousarray(array.T) for array in (scores, known, positive)), strict=True)
-    per_class = [_average_precision(*of_class, ap) for of_class in by_class]
+    per_class = [curve.average_precision(ap) for curve in class_curves(scores, known, positive)]
     metrics: dict = {"mAP": _mean(np.array(per_class)[counted_classes])}
-    prefixes = ("", f"top{topk}/", f"top{topk}_thresholded/")
-    counts = _count_predictions(scores, known, positive, float(threshold), topk)
-    for prefix, (hits, predicted) in zip(prefixes, counts, strict=True):
-        values = _precision_recall(hits, predicted, positives.astype(np.float64))
-        metrics.update({prefix + key: value for key, value in values.items()})
+    counts = count_predictions(scores, known, positive, thresholds, topk)
+    for prefix, (hits, predicted) in zip(prediction_prefixes(topk), counts, strict=True):
+        values = precision_recall(hits, predicted, positives.astype(np.float64))
+        metrics.update({prefix + key: float(value) for key, value in values.items()})
 
     counted_images = known.any(axis=1)
     metrics["AP"] = per_class
@@ -156,109 +127,45 @@ def multilabel_metrics(
     metrics["images_without_positives"] = int((counted_images & ~positive.any(axis=1)).sum())
     metrics["classes"] = int(counted_classes.sum())
     metrics["classes_without_positives"] = int((~counted_classes).sum())
-    metrics["protocol"] = {
+    metrics["protocol"] = _protocol(thresholds, topk, ap)
+    return metrics
+
+
+def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    (N, C) floating-point scores and targets, as :func:`multilabel_metrics` takes them.
+
+    Raises:
+        ValueError: shapes that differ or are empty; a score outside [0, 1] or NaN; a target other than -1, 0, 1.
+    """
+    scores, targets = _as_floating(scores), np.asarray(targets)
+    _check_targets(scores, targets, ndim=2)
+    if scores.size == 0:
+        raise ValueError(f"scores must hold at least one image and one class, got shape {scores.shape}")
+    _check_probabilities(scores)
+    return scores, targets
+
+
+def threshold_rule(thresholds: float | np.ndarray) -> str:
+    """What counts as predicted by a threshold of all classes, or one of each, in words."""
+    return "score >= the threshold of its class" if np.ndim(thresholds) else f"score >= {float(thresholds):g}"
+
+
+def _protocol(thresholds: np.ndarray, topk: int, ap: str) -> dict:
+    rule = threshold_rule(thresholds)
+    return {
         "ap": ap,
         "ap_rule": AVERAGE_PRECISION_RULES[ap],
         "ties": "equal scores enter the AP curve together; ties at the last top-k place share it equally",
-        "threshold": float(threshold),
-        "threshold_rule": f"score >= {threshold:g}",
+        "threshold": thresholds.tolist(),
+        "threshold_rule": rule,
         "topk": topk,
-        "topk_rule": f"the {topk} highest scores of an image, whatever their value; "
-        f"'thresholded': those of them with score >= {threshold:g}",
+        "topk_rule": f"the {topk} highest scores of an image, whatever their value; 'thresholded': those of them with "
+        f"{rule}",
         "images": "all but those with every target ignored; images without a positive count",
         "classes": "mAP, CP, CR, CF1, CF1_class_mean: classes with a positive; OP, OR, OF1: all classes",
         "ignored": "entries with target -1 count nowhere and take no top-k place",
     }
-    return metrics
-
-
-def _average_precision(scores: np.ndarray, known: np.ndarray, positive: np.ndarray, ap: str) -> float:
-    found = scores[positive]
-    scores = scores if known.all() else scores[known]
-    # Below the score of a positive, precision only falls until the next one: the curve is needed at their scores alone.
-    # Sorting values, not places, takes a fraction of the time.
-    thresholds, counts = np.unique(found, return_counts=True)
-    predicted = len(scores) - np.searchsorted(np.sort(scores), thresholds)
-    return area_under_curve(np.cumsum(counts[::-1]), predicted[::-1], len(found), ap)
-
-
-def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Cumulative counts at the last item of every run of equal scores.
-
-    Args:
-        scores: (N,) sorted, highest first.
-        positive: (N,) booleans in the same order.
-
-    Returns:
-        (T,) true positives and (T,) predicted items at or above each of the T distinct scores.
-    """
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
-    return np.cumsum(positive, dtype=np.int64)[ends], ends + 1
-
-
-def _count_predictions(
-    scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float, topk: int
-) -> np.ndarray:
-    """(3, 2, C) true positives and predictions of each class: by the threshold, in the top-k, and in both."""
-    counts = np.zeros((3, 2, scores.shape[1]))
-    for first in range(0, len(scores), _IMAGES_AT_ONCE):
-        rows = slice(first, first + _IMAGES_AT_ONCE)
-        above_threshold = known[rows] & (scores[rows] >= threshold)  # compared in the precision of the scores
-        in_topk = _topk_shares(scores[rows], known[rows], topk)
-        for rule, predicted in enumerate((above_threshold, in_topk, in_topk * above_threshold)):
-            counts[rule] += _column_sums(predicted * positive[rows]), _column_sums(predicted)
-    return counts
-
-
-def _column_sums(block: np.ndarray) -> np.ndarray:
-    # A matrix product takes a fraction of the time of a sum over the first axis.
-    return np.ones(len(block)) @ block.astype(np.float64, copy=False)
-
-
-def _topk_shares(scores: np.ndarray, known: np.ndarray, topk: int) -> np.ndarray:
-    """(N, C) share in 0..1 of each class in the top-k places of its image: min(k, known) in all."""
-    topk = min(topk, scores.shape[1])
-    ranked = np.where(known, scores, -1.0)
-    last = np.partition(ranked, -topk, axis=1)[:, -topk, None]
-    certain = ranked > last
-    tied = (ranked == last) & known
-    places = topk - certain.sum(axis=1, keepdims=True)
-    sharing = tied.sum(axis=1, keepdims=True)
-    if (sharing <= places).all():  # nobody has to share
-        return certain | tied
-    return certain + tied * (places / np.maximum(sharing, 1))
-
-
-def _precision_recall(
-    hits_of_class: np.ndarray, predicted_of_class: np.ndarray, positives_of_class: np.ndarray
-) -> dict[str, float]:
-    """The seven P/R/F1 values from true positives, predictions and positives of each class, (C,) each."""
-    counted = positives_of_class > 0
-    precision = _ratio(hits_of_class, predicted_of_class)[counted]
-    recall = _ratio(hits_of_class, positives_of_class)[counted]
-    overall_precision = overall_recall = float("nan")
-    if counted.any():
-        overall_precision = float(_ratio(hits_of_class.sum(), predicted_of_class.sum()))
-        overall_recall = float(hits_of_class.sum() / positives_of_class.sum())
-    return {
-        "CP": _mean(precision),
-        "CR": _mean(recall),
-        "CF1": float(_harmonic_mean(_mean(precision), _mean(recall))),
-        "CF1_class_mean": _mean(_harmonic_mean(precision, recall)),
-        "OP": overall_precision,
-        "OR": overall_recall,
-        "OF1": float(_harmonic_mean(overall_precision, overall_recall)),
-    }
-
-
-def _ratio(numerator, denominator) -> np.ndarray:
-    """Quotient, 0 where the denominator is 0."""
-    return np.asarray(numerator / np.where(denominator == 0, 1.0, denominator))
-
-
-def _harmonic_mean(a, b) -> np.ndarray:
-    return _ratio(2.0 * a * b, np.asarray(a + b))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -7,7 +7,6 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from detectron2.utils.file_io import PathManager
 from tabulate import tabulate
 
 from mlickd.data.records import label_targets
@@ -15,6 +14,8 @@ from mlickd.errors import InputError
 
 from .base import RecordEvaluator
 from .metrics import check_protocol, multilabel_metrics
+from .score_files import SCORES_FILE, write_scores
+from .thresholds import ClassThresholds
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,9 @@ class MultiLabelEvaluator(RecordEvaluator):
     Evaluates ``{"image_scores": (C,) probabilities}`` against the image labels with
     :func:`multilabel_metrics`.
 
-    With ``output_dir`` it writes ``multilabel_results.json`` (metrics, per-class AP, counts, protocol) and
-    ``image_scores.npz`` (``image_ids`` (N,) unicode, ``scores`` (N, C) float32, ``targets`` (N, C) int8),
-    from which every number can be computed again.
+    With ``output_dir`` it writes ``multilabel_results.json`` (metrics, per-class AP, counts, protocol, provenance) and
+    ``image_scores.npz`` (``image_ids`` (N,) unicode, ``scores`` (N, C) float32, ``targets`` (N, C) int8,
+    ``class_names`` (C,) unicode), from which every number can be computed again.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class MultiLabelEvaluator(RecordEvaluator):
         threshold: float = 0.5,
         topk: int = 3,
         ap: str = "ranking",
+        class_thresholds: ClassThresholds | None = None,
+        provenance: dict | None = None,
         output_dir: str | None = None,
         records: list[dict] | None = None,
         class_names: list[str] | None = None,
@@ -47,16 +50,23 @@ class MultiLabelEvaluator(RecordEvaluator):
         Args:
             dataset_name, output_dir, records, class_names: see :class:`RecordEvaluator`.
             threshold, topk, ap: see :func:`multilabel_metrics`.
+            class_thresholds: those of each class, in place of ``threshold``.
+            provenance: what else ``multilabel_results.json`` is to say of the numbers, ready for JSON.
 
         Raises:
-            InputError: a bad data set, label, threshold, topk or ap.
+            InputError: a bad data set, label, threshold, topk or ap; thresholds of other classes.
         """
         try:
             check_protocol(threshold, topk, ap)
         except ValueError as error:
             raise InputError(f"evaluation of '{dataset_name}': {error}") from None
         super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
-        self.threshold, self.topk, self.ap = threshold, topk, ap
+        self.topk, self.ap = topk, ap
+        self.class_thresholds = class_thresholds
+        if class_thresholds is not None:
+            class_thresholds.check(f"thresholds of each class for '{dataset_name}'", self.class_names)
+        self.threshold = threshold if class_thresholds is None else class_thresholds.thresholds
+        self.provenance = provenance or {}
         self.targets = label_targets(self.records, len(self.class_names))
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -96,6 +106,8 @@ class MultiLabelEvaluator(RecordEvaluator):
             return OrderedDict()
         scores = np.stack(predictions)
         metrics = multilabel_metrics(scores, self.targets, threshold=self.threshold, topk=self.topk, ap=self.ap)
+        if self.class_thresholds is not None:
+            metrics["protocol"]["thresholds_tuned_on"] = self.class_thresholds.tuned_on()
         results = {key: 100.0 * value for key, value in metrics.items() if isinstance(value, float)}
         if self.output_dir:
             self._write(metrics, results, scores)
@@ -109,6 +121,8 @@ class MultiLabelEvaluator(RecordEvaluator):
                 self.class_names, metrics["AP"], (self.targets == 1).sum(axis=0), strict=True
             )
         }
+        # First the scores: who finds a report finds the scores that it is of.
+        write_scores(self.output_path(SCORES_FILE), self.image_ids, scores, self.targets, self.class_names)
         self.write_json(
             "multilabel_results.json",
             {
@@ -118,12 +132,9 @@ class MultiLabelEvaluator(RecordEvaluator):
                 "per_class": per_class,
                 "counts": {key: value for key, value in metrics.items() if isinstance(value, int)},
                 "protocol": metrics["protocol"],
+                **self.provenance,
             },
         )
-        with PathManager.open(self.output_path("image_scores.npz"), "wb") as file:
-            np.savez_compressed(
-                file, image_ids=np.array(self.image_ids, dtype=np.str_), scores=scores, targets=self.targets
-            )
 
     def _log(self, metrics: dict, results: dict[str, float]) -> None:
         protocol = metrics["protocol"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .metrics import threshold_counts
+from .ranking import threshold_counts
 
 __all__ = ["micro_precision_recall"]
 

@@ -1,0 +1,145 @@
+"""Average precision of a ranking, by each of the rules in use, with ties that never depend on the sort order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = [
+    "AVERAGE_PRECISION_RULES",
+    "RankingCurve",
+    "area_under_curve",
+    "check_ap_rule",
+    "class_curves",
+    "order_dependent_extremes",
+    "ranking_curve",
+    "threshold_counts",
+]
+
+AVERAGE_PRECISION_RULES = {
+    "ranking": "non-interpolated: mean over positives of the precision at their score",
+    "voc12": "VOC 2010-2012: area under the monotone precision envelope",
+    "voc07": "VOC 2007: mean of the best precision at 11 recall levels",
+}
+
+
+def check_ap_rule(ap: str) -> None:
+    """ValueError unless ``ap`` is in AVERAGE_PRECISION_RULES."""
+    if ap not in AVERAGE_PRECISION_RULES:
+        raise ValueError(f"unknown AP rule '{ap}': choose one of {', '.join(AVERAGE_PRECISION_RULES)}")
+
+
+@dataclass(frozen=True)
+class RankingCurve:
+    """Counts at the T distinct scores of the positives, highest score first.
+
+    Below the score of a positive, precision only falls until the next one: no rule needs the curve anywhere else.
+
+    Attributes:
+        positives: (T,) integers, positives of just this score; at least 1.
+        above: (T,) integers, all items of a higher score.
+        predicted: (T,) integers, all items of this score or a higher one.
+    """
+
+    positives: np.ndarray
+    above: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def true_positives(self) -> np.ndarray:
+        """(T,) integers, positives of this score or a higher one."""
+        return np.cumsum(self.positives)
+
+    def average_precision(self, ap: str = "ranking") -> float:
+        """AP in 0..1 by a rule of AVERAGE_PRECISION_RULES, NaN without a positive."""
+        return area_under_curve(self.true_positives, self.predicted, int(self.positives.sum()), ap)
+
+
+def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> RankingCurve:
+    """
+    The curve of one class.
+
+    Args:
+        scores: (N,) finite.
+        known: (N,) booleans; items of which nothing is known are left out.
+        positive: (N,) booleans.
+    """
+    found = scores[positive]
+    ranked = np.sort(scores if known.all() else scores[known])
+    # Sorting values, not places, takes a fraction of the time.
+    thresholds, counts = np.unique(found, return_counts=True)
+    above = len(ranked) - np.searchsorted(ranked, thresholds, side="right")
+    predicted = len(ranked) - np.searchsorted(ranked, thresholds)
+    return RankingCurve(counts[::-1], above[::-1], predicted[::-1])
+
+
+def class_curves(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> list[RankingCurve]:
+    """The curves of C classes from (N, C) arrays, see :func:`ranking_curve`."""
+    by_class = (np.ascontiguousarray(array.T) for array in (scores, known, positive))
+    return [ranking_curve(*of_class) for of_class in zip(*by_class, strict=True)]
+
+
+def area_under_curve(true_positives: np.ndarray, predicted: np.ndarray, positives: int, ap: str) -> float:
+    """
+    AP from cumulative counts at the distinct thresholds of a ranking.
+
+    Args:
+        true_positives: (T,) integers, true positives at or above each distinct score, highest score first.
+        predicted: (T,) integers, everything predicted at or above each distinct score; at least 1.
+        positives: how many positives there are to find, found or not.
+        ap: a key of AVERAGE_PRECISION_RULES.
+
+    Returns:
+        AP in 0..1, NaN when there is no positive to find.
+    """
+    check_ap_rule(ap)
+    if positives == 0:
+        return float("nan")
+    if len(predicted) == 0:
+        return 0.0
+    precision = true_positives / predicted
+    if ap != "ranking":
+        # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: best precision at this
+        # recall or more.
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+    if ap == "voc07":
+        # Recall >= level / 10 in integers: in floating point, recall 3/10 falls short of 3 * 0.1.
+        reached = np.searchsorted(10 * true_positives, np.arange(11) * positives)
+        return float(np.append(precision, 0.0)[reached].mean())
+    return float(np.diff(true_positives, prepend=0) @ precision / positives)
+
+
+def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
+    """
+    The least and the most that ranking AP can be where the sort order decides between equal scores.
+
+    Many implementations give some value in between, by the order of the data: it is for comparison only.
+
+    Returns:
+        AP with every negative, and AP with every positive, first among its equals. NaN without a positive.
+    """
+    if not len(curve.positives):
+        return float("nan"), float("nan")
+    hits = np.arange(1, curve.positives.sum() + 1)
+    hits_before = np.repeat(curve.true_positives - curve.positives, curve.positives)
+    place = hits - hits_before  # among the positives of equal score, from 1
+    above = np.repeat(curve.above, curve.positives)
+    negatives_tied = np.repeat(curve.predicted - curve.above - curve.positives, curve.positives)
+    best = above + place
+    return float((hits / (best + negatives_tied)).mean()), float((hits / best).mean())
+
+
+def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Cumulative counts at the last item of every run of equal scores.
+
+    Args:
+        scores: (N,) sorted, highest first.
+        positive: (N,) booleans in the same order.
+
+    Returns:
+        (T,) true positives and (T,) predicted items at or above each of the T distinct scores.
+    """
+    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
+    return np.cumsum(positive, dtype=np.int64)[ends], ends + 1

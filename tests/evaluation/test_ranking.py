@@ -1,0 +1,48 @@
+"""What the sort order of equal scores can do to AP, where it is let."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlickd.evaluation.ranking import order_dependent_extremes, ranking_curve
+
+
+def extremes(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    return order_dependent_extremes(ranking_curve(scores, targets != -1, targets == 1))
+
+
+def precision_at_positives(targets: np.ndarray) -> float:
+    """AP of a sorted list that knows no ties."""
+    places = np.flatnonzero(targets)
+    return float(np.mean((np.arange(len(places)) + 1) / (places + 1)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6))
+def test_extremes_are_those_of_all_orders_of_the_data(items):
+    scores, targets = np.array([s / 4 for s, _ in items]), np.array([int(t) for _, t in items])
+    if not targets.any():
+        assert all(map(math.isnan, extremes(scores, targets)))
+        return
+    found = []
+    for order in itertools.permutations(range(len(items))):
+        shuffled = scores[list(order)], targets[list(order)]
+        found.append(precision_at_positives(shuffled[1][np.argsort(-shuffled[0], kind="stable")]))
+    assert extremes(scores, targets) == pytest.approx((min(found), max(found)))
+
+
+def test_a_constant_score_can_get_anything_from_the_prevalence_to_one():
+    targets = np.array([1] + [0] * 19)
+    curve = ranking_curve(np.full(20, 0.5), targets == targets, targets == 1)
+    assert order_dependent_extremes(curve) == (1 / 20, 1.0)
+    assert curve.average_precision() == 1 / 20  # chance
+
+
+def test_ignored_items_are_not_there():
+    scores, targets = np.array([0.5, 0.5, 0.5]), np.array([1, -1, 0])
+    assert extremes(scores, targets) == extremes(scores[[0, 2]], targets[[0, 2]]) == (1 / 2, 1.0)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mlickd.data.digest import file_digest
+from mlickd.errors import InputError
+from mlickd.evaluation import best_f1_thresholds, load_thresholds, multilabel_metrics
+from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
+
+
+def f1_at(scores: np.ndarray, targets: np.ndarray, threshold: float) -> float:
+    predicted, positive = (scores >= threshold) & (targets >= 0), targets == 1
+    return 2 * (predicted & positive).sum() / (predicted.sum() + positive.sum())
+
+
+@st.composite
+def problems(draw):
+    shape = draw(st.integers(1, 9)), draw(st.integers(1, 3))
+    scores = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 6))) / 6
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    return scores.astype(dtype), draw(hnp.arrays(np.int8, shape, elements=st.sampled_from((-1, 0, 1))))
+
+
+@given(problems(), st.sampled_from([0.3, 0.5]))
+def test_no_threshold_has_a_better_f1(problem, default):
+    scores, targets = problem
+    thresholds, f1 = best_f1_thresholds(scores, targets, default)
+    for column, target, threshold, value in zip(scores.T, targets.T, thresholds, f1, strict=True):
+        if not (target == 1).any():
+            assert threshold == default and math.isnan(value)
+            continue
+        column, target = column[target >= 0], target[target >= 0]
+        tried = {level: f1_at(column, target, level) for level in np.unique(column)}
+        assert 0 <= threshold <= 1
+        assert value == pytest.approx(max(tried.values())) == f1_at(column, target, threshold)
+        # Midway between two scores, or between the lowest and 0; of equally good ones the nearest to the default.
+        below = {level: max([0.0, *column[column < level]]) for level in tried}
+        best = [(level + below[level]) / 2 for level, f1 in tried.items() if f1 == max(tried.values())]
+        assert abs(threshold - default) == pytest.approx(min(abs(other - default) for other in best))
+
+
+def test_by_hand():
+    # Class a: F1 with 1, 2, 3, 4 predicted is 2/3, 1/2, 4/5, 2/3: between .3 and .1. Class b: best with all, so half of
+    # .8. Class c has no positive.
+    scores = np.array([[0.9, 0.8, 0.1], [0.6, 0.8, 0.9], [0.3, 0.9, 0.2], [0.1, 0.8, 0.2]])
+    targets = np.array([[1, 1, 0], [0, 1, 0], [1, 0, -1], [0, 1, 0]])
+    thresholds, f1 = best_f1_thresholds(scores, targets, 0.7)
+    assert thresholds.tolist() == pytest.approx([0.2, 0.4, 0.7])
+    assert f1[:2].tolist() == pytest.approx([4 / 5, 6 / 7]) and math.isnan(f1[2])
+
+
+def test_the_metrics_with_them_have_that_f1():
+    generator = np.random.default_rng(0)
+    targets = (generator.random((300, 5)) < 0.3).astype(np.int8)
+    scores = (1 / (1 + np.exp(-generator.standard_normal((300, 5)) - targets + 1))).astype(np.float32)
+    thresholds, f1 = best_f1_thresholds(scores, targets)
+    tuned = multilabel_metrics(scores, targets, threshold=thresholds)["CF1_class_mean"]
+    assert tuned == pytest.approx(f1.mean())
+    assert tuned > multilabel_metrics(scores, targets, threshold=0.5)["CF1_class_mean"] + 0.05
+
+
+def test_neighbouring_scores_are_told_apart_in_their_own_precision():
+    low = np.float32(0.3)
+    high = np.nextafter(low, np.float32(1))
+    thresholds, f1 = best_f1_thresholds(np.array([[low], [high]]), np.array([[0], [1]]))
+    assert (thresholds[0], f1[0]) == (float(high), 1.0)
+    metrics = multilabel_metrics(np.array([[low], [high]]), np.array([[0], [1]]), threshold=thresholds)
+    assert metrics["OF1"] == 1.0
+
+
+# ---------------------------------------------------------------- the record of a run
+
+TUNED = ClassThresholds(
+    class_names=["cat", "yeti"],
+    thresholds=[0.25, 0.5],
+    f1=[0.9, None],
+    positives=[12, 0],
+    default_threshold=0.5,
+    dataset="pets_val",
+    images=40,
+    data_sha256="a" * 64,
+    checkpoint="student.pth",
+    checkpoint_sha256="",
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder with a checkpoint and its thresholds."""
+    (tmp_path / "student.pth").write_bytes(b"weights")
+    tuned = replace(TUNED, checkpoint_sha256=file_digest(tmp_path / "student.pth"))
+    write_thresholds(tuned, str(tmp_path / "thresholds.json"))
+    return tmp_path
+
+
+def test_what_is_written_is_read(run: Path):
+    read = read_thresholds(str(run / "thresholds.json"))
+    assert replace(read, checkpoint_sha256="") == TUNED
+    assert "best F1" in json.loads((run / "thresholds.json").read_text())["rule"]
+    assert sorted(path.name for path in run.iterdir()) == ["student.pth", "thresholds.json"]
+
+
+def test_prediction_loads_them(run: Path):
+    loaded = load_thresholds(str(run), ["cat", "yeti"])
+    assert loaded.dtype == np.float64 and loaded.tolist() == [0.25, 0.5]
+    (run / "student.pth").unlink()  # exported elsewhere
+    assert load_thresholds(str(run), ["cat", "yeti"]).tolist() == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("names", [["yeti", "cat"], ["cat"], ["cat", "yeti", "dog"]])
+def test_other_classes_are_refused(run: Path, names: list[str]):
+    with pytest.raises(InputError, match="thresholds.json: has thresholds of 2 classes"):
+        load_thresholds(str(run), names)
+
+
+def test_another_checkpoint_is_refused(run: Path):
+    (run / "student.pth").write_bytes(b"trained again")
+    with pytest.raises(InputError, match="was tuned for another checkpoint than .*student.pth; tune again"):
+        load_thresholds(str(run), ["cat", "yeti"])
+
+
+def test_a_missing_or_damaged_file_is_refused(run: Path):
+    with pytest.raises(InputError, match="no such file; make it with tools/tune_thresholds.py"):
+        load_thresholds(str(run / "elsewhere"), ["cat", "yeti"])
+    content = json.loads((run / "thresholds.json").read_text())
+    broken = [{}, content | {"thresholds": [0.5]}, content | {"thresholds": [0.5, 2.0]}, content | {"class_names": 3}]
+    for text in ["", "[]", *map(json.dumps, broken)]:
+        (run / "thresholds.json").write_text(text)
+        with pytest.raises(InputError, match="not what tools/tune_thresholds.py writes"):
+            load_thresholds(str(run), ["cat", "yeti"])

@@ -1,0 +1,45 @@
+"""A run as training leaves it, of a small classifier that nobody has trained, and held-out images for it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from detectron2.modeling import build_model
+
+from helpers.small_models import CONFIGS
+from mlickd.config import default_config
+
+
+def split_tiny_scenes(tiny_scenes: Path, root: Path) -> Path:
+    """A copy of the tiny scenes below a root, where `tiny_fit` and `tiny_val` share the images of `tiny_train`."""
+    shutil.copytree(tiny_scenes / "tiny", root / "tiny")
+    header, *rows = (root / "tiny" / "labels_train.csv").read_text().splitlines()
+    for split, part in (("fit", rows[:8]), ("val", rows[8:])):
+        (root / "tiny" / f"labels_{split}.csv").write_text("\n".join([header, *part]) + "\n")
+    return root
+
+
+def write_untrained_run(folder: Path, seed: int = 0) -> Path:
+    """A run on `tiny_fit` that is tested on `tiny_test`, with TEST.THRESHOLD 0.4; its folder."""
+    cfg = default_config()
+    cfg.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
+    cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", 32])
+    cfg.merge_from_list(["DATASETS.TRAIN", ("tiny_fit",), "DATASETS.TEST", ("tiny_test",), "MODEL.NUM_CLASSES", 20])
+    cfg.merge_from_list(["TEST.THRESHOLD", 0.4, "DATALOADER.NUM_WORKERS", 0])
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(cfg.dump())
+    save_random_checkpoint(folder, seed)
+    return folder
+
+
+def save_random_checkpoint(run: Path, seed: int) -> None:
+    """Weights with which the scores differ between images."""
+    cfg = default_config()
+    cfg.merge_from_file(str(run / "config.yaml"))
+    torch.manual_seed(seed)
+    model = build_model(cfg)
+    for parameter in model.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.1
+    torch.save({"model": model.state_dict()}, run / "model_final.pth")

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlickd.evaluation import best_f1_thresholds, multilabel_metrics
+from mlickd.evaluation.conventions import conventions
+from mlickd.evaluation.score_files import read_scores, write_scores
+from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
+
+CLASSES = ["cat", "dog", "bird", "yeti"]
+IDS = [f"{i}.jpg" for i in range(60)]
+
+
+@pytest.fixture
+def run(call_tool: Callable[..., Any]) -> Callable[..., Any]:
+    """The tool, called with these arguments."""
+    return partial(call_tool, "evaluate")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Two evaluated runs on the same images, in another order: some without a label, and none with the last class."""
+    generator = np.random.default_rng(0)
+    targets = (generator.random((60, 4)) < [0.5, 0.3, 0.2, 0.0]).astype(np.int8)
+    targets[0, 3] = -1
+    folders = []
+    for name, skill in (("without", 1.0), ("with/prediction", 2.5)):
+        scores = 1 / (1 + np.exp(-generator.standard_normal((60, 4)) - skill * (targets == 1) + 1))
+        order = generator.permutation(60)
+        folder = tmp_path / name / "inference" / "pets_test"
+        folder.mkdir(parents=True)
+        ids = [IDS[place] for place in order]
+        write_scores(str(folder / "image_scores.npz"), ids, scores[order].astype(np.float32), targets[order], CLASSES)
+        folders.append(tmp_path / name)
+    return folders
+
+
+def scores_of(folder: Path):
+    return read_scores(str(folder / "inference" / "pets_test" / "image_scores.npz"))
+
+
+def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
+    result = run(*runs, "--topk", 2, "--threshold", 0.4, "--output", tmp_path / "report.json")
+    assert result.status == 0, result.err
+    for convention in conventions(0.4, 2):
+        assert convention.group in result.out and convention.name in result.out
+    for text in ("with/prediction", "images with a label", "classes without a positive: yeti", "60 images"):
+        assert text in result.out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["runs"]) == ["without", "with/prediction"]
+    for folder, of_run in zip(runs, report["runs"].values(), strict=True):
+        scores = scores_of(folder)
+        metrics = multilabel_metrics(scores.scores, scores.targets, threshold=0.4, topk=2, ap="voc07")
+        for key, value in (("mAP/voc07", metrics["mAP"]), ("CF1", metrics["CF1"]), ("top2/OF1", metrics["top2/OF1"])):
+            assert of_run["values"]["all"][key] == pytest.approx(100 * value)
+            assert f"{100 * value:.2f}" in result.out
+        assert of_run["data_sha256"] == scores.data_digest() and of_run["data_sha256"] in result.out
+    assert "bootstrap" not in report
+
+
+def test_json_on_the_terminal(run, runs, tmp_path):
+    printed = run(runs[0], "--json", "--output", tmp_path / "report.json").out
+    assert json.loads(printed) == json.loads((tmp_path / "report.json").read_text())
+    assert json.loads(printed)["runs"].keys() == {str(runs[0])}
+
+
+def test_intervals_of_runs_and_of_their_difference(run, runs):
+    arguments = (*runs, "--bootstrap", 200, "--seed", 3, "--ap", "voc12", "--json")
+    bootstrap = json.loads(run(*arguments).out)["bootstrap"]
+    assert {key: bootstrap[key] for key in ("resamples", "seed", "ap")} == {"resamples": 200, "seed": 3, "ap": "voc12"}
+    values = {}
+    for folder, (name, of_run) in zip(runs, bootstrap["runs"].items(), strict=True):
+        scores = scores_of(folder)
+        values[name] = 100 * multilabel_metrics(scores.scores, scores.targets, ap="voc12")["mAP"]
+        assert of_run["mAP"]["value"] == pytest.approx(values[name])
+        assert of_run["mAP"]["low"] < values[name] < of_run["mAP"]["high"]
+    difference = bootstrap["differences"]["with/prediction"]["mAP"]
+    assert bootstrap["minus"] == "without"
+    assert difference["value"] == pytest.approx(values["with/prediction"] - values["without"])
+    assert 0 < difference["low"] < difference["value"] < difference["high"]
+    shown = run(*arguments[:-1]).out
+    assert f"{difference['value']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" in shown
+
+
+def test_runs_on_other_images_have_no_difference(run, runs, tmp_path):
+    scores = scores_of(runs[0])
+    write_scores(str(tmp_path / "part.npz"), scores.image_ids[:40], scores.scores[:40], scores.targets[:40], CLASSES)
+    result = run(runs[0], tmp_path / "part.npz", "--bootstrap", 20)
+    assert "on other images, labels or classes than the first" in result.out and "- without" not in result.out
+
+
+def test_thresholds_of_a_run_have_metrics_of_their_own(run, runs):
+    scores = scores_of(runs[1])
+    thresholds, _ = best_f1_thresholds(scores.scores, scores.targets)
+    tuned = ClassThresholds(
+        CLASSES, thresholds.tolist(), [None] * 4, [9] * 4, 0.5, "pets_val", 30, scores.data_digest(), "model.pth", ""
+    )  # fmt: skip
+    write_thresholds(tuned, str(runs[1] / "thresholds.json"))
+    result = run(*runs, "--json")
+    values = [of_run["values"]["all"] for of_run in json.loads(result.out)["runs"].values()]
+    expected = multilabel_metrics(scores.scores, scores.targets, threshold=thresholds)["CF1"]
+    assert values[1]["class_thresholds/CF1"] == pytest.approx(100 * expected)
+    assert "class_thresholds/CF1" not in values[0]
+    shown = run(*runs).out
+    assert "the threshold of its class" in shown
+    assert "tuned on pets_val (30 images), these very images: what they give here is too good" in shown
+
+
+def test_scores_of_another_model_in_a_plain_file(run, tmp_path):
+    arrays = {"image_ids": np.array(IDS[:2]), "scores": np.eye(2), "targets": np.eye(2, dtype=int)}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    result = run(tmp_path / "mine.npz")
+    assert result.status == 0 and "100.00" in result.out and "images with a label" not in result.out
+
+
+def test_bad_input_is_one_line(run, runs, tmp_path):
+    run(tmp_path / "nowhere").assert_ends_in_one_line("neither a file of scores nor the folder of a run")
+    run(*runs, "--dataset", "other").assert_ends_in_one_line("has no scores of --dataset other")
+    run(runs[0], runs[0]).assert_ends_in_one_line("given twice")
+    run(runs[0], "--threshold", 50).assert_ends_in_one_line("threshold must be a probability in [0, 1], got 50")
+    run(runs[0], "--topk", 0).assert_ends_in_one_line("topk must be an integer of at least 1")
+    run(runs[0], "--bootstrap", 9, "--ap", "coco").assert_ends_in_one_line("unknown AP rule 'coco'")
+    run(runs[0], "--bootstrap", -1).assert_ends_in_one_line("--bootstrap -1")
+    unknown = np.full((1, 1), -1)
+    np.savez(tmp_path / "u.npz", image_ids=np.array(["a"]), scores=np.zeros((1, 1)), targets=unknown)
+    run(tmp_path / "u.npz", "--bootstrap", 9).assert_ends_in_one_line("u.npz: every target of every image is -1")
+
+
+def test_help_has_an_example(run):
+    result = run("--help")
+    assert result.status == 0 and "python tools/evaluate.py output/quickstart/seed1/without" in result.out
