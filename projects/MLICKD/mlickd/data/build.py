@@ -18,6 +18,7 @@ from .colours import ColourJitter
 from .crops import RandomCrop
 from .mapper import MultiLabelMapper
 from .packed_batch import PackedBatch
+from .parts import whole_name
 from .proposals.maker import ProposalMaker, maker_for
 from .proposals.store import ProposalStore, proposals_path
 from .sampling import TrainingBatchSampler, TrainingSamples
@@ -60,7 +61,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     if not path.exists():
         raise InputError(
             f"{path}: no proposals for data set {name}; make them with `python tools/generate_proposals.py "
-            f"--dataset {name} --method {cfg.DATASETS.PROPOSALS.METHOD}`"
+            f"--dataset {whole_name(name)} --method {cfg.DATASETS.PROPOSALS.METHOD}`"
         )
     return ProposalStore.open(path)
 
