@@ -7,6 +7,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
+from mlickd.data.build import labelled_share
 from mlickd.errors import InputError
 from mlickd.modeling.meta_arch import MultiLabelClassifier
 
@@ -32,12 +33,14 @@ class DistilledClassifier(nn.Module):
     """
 
     @configurable
-    def __init__(self, *, student: MultiLabelClassifier, stage: str, distiller: nn.Module):
+    def __init__(self, *, student: MultiLabelClassifier, stage: str, distiller: nn.Module, labelled_share: float = 1.0):
         """
         Args:
             student: the classifier.
             stage: ``feature`` or ``prediction``.
             distiller: from the registry of that stage.
+            labelled_share: of the training images, those that have labels; above 0. The label loss is a mean over
+                these.
         """
         super().__init__()
         if stage not in KD_STAGES:
@@ -45,6 +48,7 @@ class DistilledClassifier(nn.Module):
         self.student = student
         self.stage = stage
         self.distiller = distiller
+        self.labelled_share = labelled_share
         if stage == "feature":
             self.student.head.requires_grad_(False)
 
@@ -62,7 +66,12 @@ class DistilledClassifier(nn.Module):
             distiller = build_feature_distiller(cfg, student)
         else:
             distiller = build_prediction_distiller(cfg)
-        return {"student": student, "stage": cfg.KD.STAGE, "distiller": distiller}
+        return {
+            "student": student,
+            "stage": cfg.KD.STAGE,
+            "distiller": distiller,
+            "labelled_share": labelled_share(cfg),
+        }
 
     @property
     def device(self) -> torch.device:
@@ -72,7 +81,8 @@ class DistilledClassifier(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: samples as :class:`MultiLabelClassifier` takes them; in training with ``knowledge``.
+            batched_inputs: samples as :class:`MultiLabelClassifier` takes them; in training with ``knowledge``, and
+                those of unlabelled data sets without ``labels``.
 
         Returns:
             In training the losses of the stage; at inference what the student returns.
@@ -85,5 +95,18 @@ class DistilledClassifier(nn.Module):
         if self.stage == "feature":
             return {"loss_feature": self.distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
-        losses = self.student.label_losses(logits, batched_inputs)
-        return losses | {"loss_soft_label": self.distiller(logits, knowledge)}
+        return self._label_losses(logits, batched_inputs) | {"loss_soft_label": self.distiller(logits, knowledge)}
+
+    def _label_losses(self, logits: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
+        """The student's, summed over the labelled samples and divided by how many are expected of so many samples.
+
+        On average that is the mean over them, and it stays what it is where a batch is run in parts.
+        """
+        if self.labelled_share == 1:
+            return self.student.label_losses(logits, batched_inputs)
+        labelled = [index for index, sample in enumerate(batched_inputs) if "labels" in sample]
+        if not labelled:
+            return {"loss_label": logits.sum() * 0.0}
+        losses = self.student.label_losses(logits[labelled], [batched_inputs[index] for index in labelled])
+        factor = len(labelled) / (len(batched_inputs) * self.labelled_share)
+        return {name: loss * factor for name, loss in losses.items()}
