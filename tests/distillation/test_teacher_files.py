@@ -15,7 +15,6 @@ from mlickd.distillation import LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.teacher_files import check_teachers, with_teacher_of
 from mlickd.engine import check_inputs
-from mlickd.engine.caching import make_cache
 from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
 
@@ -61,7 +60,7 @@ def test_the_name_of_the_data_set_is_put_in() -> None:
 def test_each_part_has_the_knowledge_of_its_own_teacher(scenes: CachedScenes, tmp_path: Path) -> None:
     weights = train_teachers(tmp_path)
     options = parts_of(scenes, weights)
-    make_cache(scenes.config("feature", tmp_path / "cache", *options))
+    scenes.make(str(tmp_path / "cache"), *options)
     for stage in ("feature", "prediction"):
         check_inputs(scenes.config(stage, tmp_path / "cache", *options))
     cfg = scenes.config("prediction", tmp_path / "cache", *options)
@@ -83,7 +82,7 @@ def test_each_part_has_the_knowledge_of_its_own_teacher(scenes: CachedScenes, tm
 def test_a_part_with_the_knowledge_of_another_teacher_is_refused(scenes: CachedScenes, tmp_path: Path) -> None:
     weights = train_teachers(tmp_path)
     options = parts_of(scenes, weights)
-    make_cache(scenes.config("feature", tmp_path / "cache", *options), features=False, mirrored=False)
+    scenes.make(str(tmp_path / "cache"), *options, features=False, mirrored=False)
     (tmp_path / PARTS[1] / "model_final.pth").write_bytes((tmp_path / PARTS[0] / "model_final.pth").read_bytes())
     with pytest.raises(InputError, match=r"tiny_train@2of2.*was made with another teacher checkpoint"):
         CachedKnowledge(scenes.config("prediction", tmp_path / "cache", *options))
@@ -92,7 +91,7 @@ def test_a_part_with_the_knowledge_of_another_teacher_is_refused(scenes: CachedS
 def test_teachers_of_two_kinds_are_refused(scenes: CachedScenes, tmp_path: Path) -> None:
     weights = train_teachers(tmp_path, "INPUT.SIZE_TEST", 48)
     options = parts_of(scenes, weights)
-    make_cache(scenes.config("feature", tmp_path / "cache", *options), features=False, mirrored=False)
+    scenes.make(str(tmp_path / "cache"), *options, features=False, mirrored=False)
     message = r"the teacher of tiny_train@2of2 has another teacher configuration \(INPUT.SIZE_TEST 48, not 64\)"
     with pytest.raises(InputError, match=f"{message} of the teacher of tiny_train@1of2; train both with one"):
         CachedKnowledge(scenes.config("prediction", tmp_path / "cache", *options))

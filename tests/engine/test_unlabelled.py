@@ -17,7 +17,6 @@ from mlickd.data import build_train_loader, dataset_records
 from mlickd.data.build import labelled_share, training_datasets
 from mlickd.distillation import LiveTeacher
 from mlickd.engine import Trainer, check_inputs
-from mlickd.engine.caching import make_cache
 from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
 
@@ -37,8 +36,7 @@ def options_of(scenes: CachedScenes) -> list[object]:
 
 @pytest.fixture(scope="module")
 def cache(scenes: CachedScenes) -> Path:
-    make_cache(scenes.config("feature", scenes.folder / "cache", *options_of(scenes)))
-    return scenes.folder / "cache"
+    return scenes.make("cache", *options_of(scenes))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -94,6 +92,18 @@ def test_a_batch_in_parts_has_the_losses_of_the_whole(teacher: Path) -> None:
     whole, parts = model(batch), [model(batch[:2]), model(batch[2:])]
     for name, loss in whole.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, loss)
+
+
+def test_a_loss_of_features_beside_the_labels_counts_all_images(teacher: Path) -> None:
+    cfg = student_config(teacher, "prediction", "KD.PREDICTION.FEATURE_LOSS", True)
+    model, batch = build_model(cfg), make_batch(3)
+    for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
+        sample["knowledge"] = knowledge
+    with_labels = model(batch)["loss_feature"]
+    model.labelled_share = 0.5
+    torch.testing.assert_close(
+        model([{k: v for k, v in sample.items() if k != "labels"} for sample in batch])["loss_feature"], with_labels
+    )
 
 
 def test_a_batch_without_a_label_trains_on_knowledge(teacher: Path) -> None:

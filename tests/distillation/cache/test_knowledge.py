@@ -18,7 +18,7 @@ from helpers.small_models import save_teacher, teacher_config
 from mlickd.data import ProposalStore, View, dataset_records, write_store
 from mlickd.data.build import build_teacher_mapper
 from mlickd.data.catalog import class_names
-from mlickd.distillation import FrozenTeacher, LiveTeacher
+from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.teacher import load_teacher_config
 
@@ -149,7 +149,7 @@ def teacher_of(scenes: CachedScenes, index: int):
     record = dataset_records("tiny_train")[index]
     mapper = build_teacher_mapper(load_teacher_config(cfg), "tiny_train", ProposalStore.open(scenes.proposals))
     sample = mapper(record, View(64))
-    (known,) = FrozenTeacher(cfg, features=True)([sample["image"]], [sample["proposals"]])
+    (known,) = FrozenTeacher(cfg, KnowledgeRequest.of_stage(cfg))([sample["image"]], [sample["proposals"]])
     return known, ProposalStore.open(scenes.proposals)[record["image_id"]][0], record
 
 

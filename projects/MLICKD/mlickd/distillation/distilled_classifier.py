@@ -9,10 +9,10 @@ from torch import nn
 
 from mlickd.data.build import labelled_share
 from mlickd.errors import InputError
+from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
 
-from .feature import build_feature_distiller
-from .prediction import build_prediction_distiller
+from .registry import build_feature_distiller, build_prediction_distiller, feature_distiller_class
 
 __all__ = ["DistilledClassifier", "KD_STAGES"]
 
@@ -29,16 +29,26 @@ class DistilledClassifier(nn.Module):
 
     - Stage ``feature``: only the backbone of the student (its convolutions with their normalisation) and the
       distiller's adapters get gradients; fc layers and the classifier rest. Needs no labels.
-    - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores.
+    - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores, and by option
+      (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features beside them.
     """
 
     @configurable
-    def __init__(self, *, student: MultiLabelClassifier, stage: str, distiller: nn.Module, labelled_share: float = 1.0):
+    def __init__(
+        self,
+        *,
+        student: MultiLabelClassifier,
+        stage: str,
+        feature_distiller: nn.Module | None = None,
+        prediction_distiller: nn.Module | None = None,
+        labelled_share: float = 1.0,
+    ):
         """
         Args:
             student: the classifier.
             stage: ``feature`` or ``prediction``.
-            distiller: from the registry of that stage.
+            feature_distiller: of stage ``feature``, or beside the labels.
+            prediction_distiller: of stage ``prediction``.
             labelled_share: of the training images, those that have labels; above 0. The label loss is a mean over
                 these.
         """
@@ -47,7 +57,8 @@ class DistilledClassifier(nn.Module):
             raise InputError(f"KD.STAGE {stage!r} is none of {', '.join(KD_STAGES)}; give --kd-stage")
         self.student = student
         self.stage = stage
-        self.distiller = distiller
+        self.feature_distiller = feature_distiller
+        self.prediction_distiller = prediction_distiller
         self.labelled_share = labelled_share
         if stage == "feature":
             self.student.head.requires_grad_(False)
@@ -62,16 +73,17 @@ class DistilledClassifier(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         student = MultiLabelClassifier(cfg)
-        if cfg.KD.STAGE == "feature":
-            distiller = build_feature_distiller(cfg, student)
-        else:
-            distiller = build_prediction_distiller(cfg)
-        return {
-            "student": student,
-            "stage": cfg.KD.STAGE,
-            "distiller": distiller,
-            "labelled_share": labelled_share(cfg),
-        }
+        distillers = {}
+        if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:
+            raise InputError(
+                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; it goes with KD.STAGES "
+                "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
+            )
+        if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
+            distillers["feature_distiller"] = build_feature_distiller(cfg, student)
+        if cfg.KD.STAGE != "feature":
+            distillers["prediction_distiller"] = build_prediction_distiller(cfg)
+        return {"student": student, "stage": cfg.KD.STAGE, "labelled_share": labelled_share(cfg), **distillers}
 
     @property
     def device(self) -> torch.device:
@@ -93,20 +105,21 @@ class DistilledClassifier(nn.Module):
         images = self.student.preprocess([sample["image"] for sample in batched_inputs])
         features = self.student.backbone(images.tensor)
         if self.stage == "feature":
-            return {"loss_feature": self.distiller(features, images.image_sizes, knowledge)}
+            return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
-        return self._label_losses(logits, batched_inputs) | {"loss_soft_label": self.distiller(logits, knowledge)}
+        samples = self._with_targets(batched_inputs)
+        # Divided by how many images a batch has, and here by how many of these have labels on average: the mean over
+        # labelled images, which stays what it is where a batch is run in parts.
+        losses = {name: loss / self.labelled_share for name, loss in self.student.label_losses(logits, samples).items()}
+        losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
+        if self.feature_distiller is not None:
+            targets = image_label_targets(samples, self.student.num_classes, self.device)
+            losses["loss_feature"] = self.feature_distiller(features, images.image_sizes, knowledge, targets)
+        return losses
 
-    def _label_losses(self, logits: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
-        """The student's, summed over the labelled samples and divided by how many are expected of so many samples.
-
-        On average that is the mean over them, and it stays what it is where a batch is run in parts.
-        """
+    def _with_targets(self, batched_inputs: list[dict]) -> list[dict]:
+        """The samples, of which those without labels leave out every class; legal only where there are to be such."""
         if self.labelled_share == 1:
-            return self.student.label_losses(logits, batched_inputs)
-        labelled = [index for index, sample in enumerate(batched_inputs) if "labels" in sample]
-        if not labelled:
-            return {"loss_label": logits.sum() * 0.0}
-        losses = self.student.label_losses(logits[labelled], [batched_inputs[index] for index in labelled])
-        factor = len(labelled) / (len(batched_inputs) * self.labelled_share)
-        return {name: loss * factor for name, loss in losses.items()}
+            return batched_inputs
+        unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
+        return [sample if "labels" in sample else {**sample, **unknown} for sample in batched_inputs]

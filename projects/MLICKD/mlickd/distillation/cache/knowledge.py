@@ -12,7 +12,9 @@ from detectron2.modeling import ROI_HEADS_REGISTRY
 
 from mlickd.data.build import training_datasets
 from mlickd.data.catalog import dataset_records
+from mlickd.data.views import View
 from mlickd.distillation.knowledge import TeacherKnowledge
+from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
 
@@ -37,14 +39,18 @@ class CachedKnowledge:
     Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
     """
 
-    def __init__(self, cfg: CfgNode):
-        """Open the caches of ``DATASETS.TRAIN`` and ``UNLABELLED`` below ``KD.CACHE``; with features in stage 1.
+    def __init__(self, cfg: CfgNode, request: KnowledgeRequest | None = None):
+        """Open the caches of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELLED`` below ``KD.CACHE``.
+
+        Args:
+            cfg: of the distillation.
+            request: what they are to hold beside image scores; None: what the stage needs.
 
         Raises:
             InputError: one of them is missing, incomplete, damaged, or does not fit the run: says in what. Or the
                 teachers of two data sets were trained with other configurations.
         """
-        features = cfg.KD.STAGE == "feature"
+        request = KnowledgeRequest.of_stage(cfg) if request is None else request
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
         heads = ROI_HEADS_REGISTRY.get(load_teacher_config(cfg).MODEL.ROI_HEADS.NAME)
         self.restriction = {
@@ -55,7 +61,7 @@ class CachedKnowledge:
         descriptions: dict[str, dict] = {}
         for name in training_datasets(cfg):
             records = dataset_records(name, boxes=False)
-            descriptions[name] = describe_run(cfg, name, records, features=features)
+            descriptions[name] = describe_run(cfg, name, records, request)
             cache = DatasetCache(cfg.KD.CACHE, name, descriptions[name])
             for record in records:
                 if record["image_id"] not in cache:
@@ -77,6 +83,7 @@ class CachedKnowledge:
         moved, in_view = view.regions(boxes, *image_size)
         if view.crop is not None:
             known = known.restricted(torch.from_numpy(in_view), **self.restriction)
+            known = known.with_maps_of(_part_in_view(view, *image_size))
         return known.as_knowledge(torch.from_numpy(moved), self.temperature)
 
 
@@ -91,3 +98,11 @@ def _check_same_kind(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
                 f"KD.TEACHER.WEIGHTS: the teacher of {name} has {changed} of the teacher of {first}; train both with "
                 "one configuration"
             )
+
+
+def _part_in_view(view: View, height: int, width: int) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of the part of an image that a view shows, as fractions of the image, mirrored as the view is."""
+    x0, y0, x1, y1 = view.crop_in_pixels(height, width)
+    if view.mirror:
+        x0, x1 = width - x1, width - x0
+    return x0 / width, y0 / height, x1 / width, y1 / height
