@@ -229,6 +229,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # The authors' release has 0.5 and 5.
     cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
+    # File of a calibration of the teacher's image scores on photos that it was not trained on, class by class
+    # (`tools/calibrate_teacher.py`); behind TEACHER_TEMPERATURE. Empty: none.
+    cfg.KD.PREDICTION.CALIBRATION = ""
     # Of HintonDistiller: divides the logits of the teacher's image scores and the student's.
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
     # Lambda: factor on the soft loss; the label loss has factor 1. 0: labels alone.

@@ -18,6 +18,7 @@ from mlickd.data.build import needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.distillation import KD_STAGES
 from mlickd.distillation.cache import CachedKnowledge
+from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError
@@ -182,6 +183,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
         check_teachers(cfg)
         if cfg.KD.CACHE:
             CachedKnowledge(cfg)
+        load_calibration(cfg)
 
 
 def _check_unlabelled(cfg: CfgNode) -> None:
