@@ -36,7 +36,11 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--config-file", default="", metavar="FILE", help="of the distillation")
     parser.add_argument(
-        "--also-for", nargs="+", default=[], metavar="FILE", help="keep what these recipes ask of the teacher, too"
+        "--also-for",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="keep what this recipe asks of the teacher, too; may be given several times",
     )
     parser.add_argument("--shard", metavar="I/N", help="do part I of N alone")
     parser.add_argument(
