@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from mlickd.data import ProposalStore, class_names, dataset_records, proposals_path
+from mlickd.data.parts import whole_name
 from mlickd.data.proposals.files import (
     RELEASE_SIDE,
     import_proposals,
@@ -84,7 +85,8 @@ def main() -> None:
         "mcg": read_mcg_folder,
         "release": lambda path: read_release_list(path, len(class_names(arguments.dataset))),
     }
-    records = dataset_records(arguments.dataset)
+    # Parts of a data set share the proposals of the whole.
+    records = dataset_records(whole_name(arguments.dataset))
     path = arguments.output or proposals_path(arguments.dataset, arguments.format)
     counts = import_proposals(
         readers[arguments.format](arguments.input),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlickd.data import ProposalStore, dataset_records, proposals_path
 from mlickd.data.loose_images import loose_image_records
+from mlickd.data.parts import whole_name
 from mlickd.data.proposals.generation import generate_proposals, shard_records
 from mlickd.data.proposals.methods import PROPOSAL_METHODS, parameter_value
 from mlickd.data.proposals.shards import merge_shards, parse_shard
@@ -73,7 +74,8 @@ def main() -> None:
     parameters = {name: parameter_value(text) for name, text in arguments.set}
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals
-    for name in arguments.dataset or [None]:
+    # Parts of a data set share the proposals of the whole.
+    for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:
         records = loose_image_records(arguments.images, arguments.image_root) if name is None else dataset_records(name)
         start = time.perf_counter()
         path = arguments.output or proposals_path(name, arguments.method)

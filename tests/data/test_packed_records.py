@@ -48,6 +48,13 @@ def test_boxes_may_come_apart_from_their_records():
     assert PackedRecords([without_boxes(record) for record in RECORDS], boxes) == RECORDS
 
 
+@pytest.mark.parametrize("indices", [[], [1], [2, 3], [3, 0, 2], [0, 1, 2, 3]])
+def test_a_part_has_the_records_asked_for(indices: list[int]):
+    part = PackedRecords(RECORDS).part(indices)
+    assert part == [RECORDS[index] for index in indices]
+    assert part.without_boxes() == [without_boxes(RECORDS[index]) for index in indices]
+
+
 def test_what_comes_out_can_be_changed_without_harm():
     packed = PackedRecords(RECORDS)
     first = packed[0]

@@ -35,6 +35,16 @@ def test_several_data_sets_to_their_default_places(
         assert max(len(store[image_id][1]) for image_id in store) == 40
 
 
+def test_parts_share_the_proposals_of_the_whole(
+    tiny_scenes: Path, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    result = run("--dataset", "tiny_test@1of2", "tiny_test@not1of2", "--workers", 0, "--set", "longer_side", 60)
+    (line,) = result.out.splitlines()
+    assert line.startswith(f"{proposals_path('tiny_test', 'edge_boxes')}: 12 images")
+
+
 def test_output_and_text_parameter(run: Callable[..., Any], tmp_path: Path) -> None:
     output = tmp_path / "out.proposals"
     arguments = ["--dataset", "tiny_test", "--method", "selective_search", "--output", output]

@@ -52,11 +52,19 @@ def _add_data_config(cfg: CfgNode) -> None:
     # the user's cache, or in the folder $MLICKD_CACHE.
     cfg.INPUT.REMEMBER_VERIFIED = True
 
+    # Further training data sets for stages of distillation, whose labels are never read: their images join those of
+    # DATASETS.TRAIN in one sampler, an iteration has as many of them as chance gives it, and knowledge alone is learned
+    # from them. All losses but that of the labels count them like others. The loss of the labels is summed over the
+    # labelled images of a batch and divided by how many a batch has on average, which makes it the mean over them
+    # however a batch is divided, into parts or over processes.
+    cfg.DATASETS.UNLABELLED = ()
+
     cfg.DATASETS.PROPOSALS = CfgNode()
     # How the proposals were made; names the store of each data set, see `tools/generate_proposals.py`.
     cfg.DATASETS.PROPOSALS.METHOD = "edge_boxes"
-    # Files to use instead of the stores that METHOD names, in the order of DATASETS.TRAIN and DATASETS.TEST.
+    # Files to use instead of the stores that METHOD names, in the order of DATASETS.TRAIN, UNLABELLED and TEST.
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
+    cfg.DATASETS.PROPOSALS.UNLABELLED_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()
     # Proposals used for an image: the best by score. The paper has about 500 an image. In distillation this and
     # MIN_SIDE are the teacher's.
@@ -165,9 +173,12 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
-    # The teacher's checkpoint.
+    # The teacher's checkpoint: the last one, or one that SOLVER.CHECKPOINT_PERIOD has left on the way (an early-stopped
+    # teacher). `{dataset}` in it stands for the name of the training data set that it speaks of, so that each has a
+    # teacher of its own (cross-fitting, see `tools/cross_fit.py`); they speak through KD.CACHE, not live.
     cfg.KD.TEACHER.WEIGHTS = ""
-    # The teacher's configuration. Empty: the config.yaml that training wrote beside its checkpoint.
+    # The teacher's configuration; `{dataset}` in it means the same. Empty: the config.yaml that training wrote beside
+    # WEIGHTS.
     cfg.KD.TEACHER.CONFIG_FILE = ""
 
     # R'_n, the regions of image n that are transferred, and their weights s'.
@@ -218,6 +229,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # The authors' release has 0.5 and 5.
     cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
+    # File of a calibration of the teacher's image scores on photos that it was not trained on, class by class
+    # (`tools/calibrate_teacher.py`); behind TEACHER_TEMPERATURE. Empty: none.
+    cfg.KD.PREDICTION.CALIBRATION = ""
     # Of HintonDistiller: divides the logits of the teacher's image scores and the student's.
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
     # Lambda: factor on the soft loss; the label loss has factor 1. 0: labels alone.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -50,6 +50,12 @@ class BoxColumns:
     def __post_init__(self):
         ends = np.cumsum(np.maximum(self.counts, 0))
         object.__setattr__(self, "_starts", np.concatenate([[0], ends]).astype(np.int64))
+
+    def of_records(self, indices: Sequence[int]) -> BoxColumns:
+        """The columns of some of the records."""
+        rows = np.concatenate([np.arange(*self._starts[i : i + 2]) for i in indices] or [np.empty(0, np.int64)])
+        columns = (column[rows] for column in (self.corners, self.classes, self.crowd, self.difficult))
+        return BoxColumns(self.counts[np.asarray(indices, dtype=np.int64)], *columns)
 
     def box_classes(self) -> list[int]:
         """Sorted indices of the classes that have boxes."""

@@ -18,8 +18,10 @@ from .colours import ColourJitter
 from .crops import RandomCrop
 from .mapper import MultiLabelMapper
 from .packed_batch import PackedBatch
+from .parts import whole_name
 from .proposals.maker import ProposalMaker, maker_for
 from .proposals.store import ProposalStore, proposals_path
+from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
 
@@ -29,10 +31,25 @@ __all__ = [
     "build_test_loader",
     "build_test_mapper",
     "build_train_loader",
+    "labelled_share",
     "needs_proposals",
     "open_proposals",
     "proposals_exist",
+    "training_datasets",
 ]
+
+
+def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
+    """The data sets that a run trains on, with labels and without, in the order of its loader."""
+    return (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELLED)
+
+
+def labelled_share(cfg: CfgNode) -> float:
+    """How many of the training images have labels that are read, of all; above 0."""
+    if not cfg.DATASETS.UNLABELLED:
+        return 1.0
+    labelled = sum(len(dataset_records(name, boxes=False)) for name in cfg.DATASETS.TRAIN)
+    return labelled / sum(len(dataset_records(name, boxes=False)) for name in training_datasets(cfg))
 
 
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
@@ -50,6 +67,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     """
     for names, files, key in (
         (cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, "TRAIN"),
+        (cfg.DATASETS.UNLABELLED, cfg.DATASETS.PROPOSALS.UNLABELLED_FILES, "UNLABELLED"),
         (cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, "TEST"),
     ):
         if files and len(files) != len(names):
@@ -60,7 +78,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     if not path.exists():
         raise InputError(
             f"{path}: no proposals for data set {name}; make them with `python tools/generate_proposals.py "
-            f"--dataset {name} --method {cfg.DATASETS.PROPOSALS.METHOD}`"
+            f"--dataset {whole_name(name)} --method {cfg.DATASETS.PROPOSALS.METHOD}`"
         )
     return ProposalStore.open(path)
 
@@ -69,6 +87,7 @@ def proposals_exist(cfg: CfgNode, name: str) -> bool:
     """Whether `open_proposals` has a file to open."""
     pairs = [
         *zip(cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, strict=False),
+        *zip(cfg.DATASETS.UNLABELLED, cfg.DATASETS.PROPOSALS.UNLABELLED_FILES, strict=False),
         *zip(cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, strict=False),
     ]
     return os.path.exists(dict(reversed(pairs)).get(name) or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD))
@@ -131,14 +150,16 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[d
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
     """An endless loader of the training data sets; batches are lists of samples.
 
+    Samples of ``DATASETS.UNLABELLED`` have no ``labels``, whatever their records say.
+
     Args:
         cfg: ``SOLVER.IMS_PER_BATCH`` is over all processes.
         teacher_cfg: of a live teacher, for whose view the samples then have an image and proposals.
     """
     dataset = TrainingSamples(
         [
-            (dataset_records(name, boxes=False), _build_mapper(cfg, name, training=True, teacher_cfg=teacher_cfg))
-            for name in cfg.DATASETS.TRAIN
+            (_training_records(cfg, name), _build_mapper(cfg, name, training=True, teacher_cfg=teacher_cfg))
+            for name in training_datasets(cfg)
         ]
     )
     jitter = cfg.INPUT.COLOR_JITTER
@@ -163,6 +184,13 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         collate_fn=PackedBatch,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
+
+
+def _training_records(cfg: CfgNode, name: str) -> list[dict]:
+    records = dataset_records(name, boxes=False)
+    if name in cfg.DATASETS.TRAIN:
+        return records
+    return [{key: value for key, value in record.items() if key not in LABEL_FIELDS} for record in records]
 
 
 def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
@@ -18,6 +19,7 @@ from mlickd.errors import InputError
 
 from . import scenes
 from .packed_records import PackedRecords
+from .parts import Part, parse_part, whole_name
 from .records import MultiLabelDataset, check_records
 from .sources.coco import coco_sources
 from .sources.folder import folder_source, folder_splits
@@ -35,6 +37,8 @@ _FAMILY_NAME = re.compile(r"((?:coco|voc)_\d{4}_|nus_wide_)(.+)(_multilabel\w*)"
 _loaded: dict[tuple[str, Path], MultiLabelDataset] = {}
 _registered: dict[str, tuple[Path, Callable[[], list[dict]]]] = {}
 _checked: dict[str, tuple[Callable[[], list[dict]], PackedRecords]] = {}
+# Of the parts of data sets, the records of the whole that they were taken from.
+_wholes: dict[str, PackedRecords] = {}
 
 
 class UnknownDatasetError(InputError):
@@ -50,8 +54,9 @@ def ensure_registered(name: str) -> None:
     """Make `name` known to `DatasetCatalog` and `MetadataCatalog`.
 
     A name that is registered already is used as it is. Else it is of a known family below `dataset_root()`, or
-    `scenes_train` or `scenes_test`, drawn on first use, or the folder data set `<directory>_<split>`. The metadata has
-    `thing_classes`, `box_classes`, `image_root` and `evaluator_type`.
+    `scenes_train` or `scenes_test`, drawn on first use, or the folder data set `<directory>_<split>`. With `@KofN` or
+    `@notKofN` behind it, it is a part of one of all these. The metadata has `thing_classes`, `box_classes`,
+    `image_root` and `evaluator_type`.
 
     Raises:
         InputError: there is no such data set, or something in it is wrong.
@@ -60,6 +65,8 @@ def ensure_registered(name: str) -> None:
     ours = _registered.get(name)
     if name in DatasetCatalog and (ours is None or DatasetCatalog[name] is not ours[1]):
         _adopt(name)
+    elif (part := parse_part(name)) is not None:
+        _register_part(name, part, root)
     elif name not in DatasetCatalog or ours is None or ours[0] != root:
         _register(name, root)
 
@@ -99,7 +106,8 @@ def available_datasets() -> list[str]:
         names.update(f"{directory.name}_{split}" for split in folder_splits(directory))
     for name in DatasetCatalog.list():
         ours = _registered.get(name)
-        if ours is not None and ours[0] != root and DatasetCatalog[name] is ours[1]:
+        # Parts go without saying; what was registered below another root is not here.
+        if ours is not None and (ours[0] != root or name in _wholes) and DatasetCatalog[name] is ours[1]:
             continue
         # Detectron2 registers its built-in data sets whether or not they are on this machine.
         metadata = MetadataCatalog.get(name)
@@ -112,12 +120,13 @@ def available_datasets() -> list[str]:
 def other_splits(names: Sequence[str]) -> dict[str, DatasetSource]:
     """The splits that are there of the data sets that these are splits of, and that are not among them.
 
-    VOC's trainval counts as its train and val together. Data sets that are registered elsewhere have none.
+    VOC's trainval counts as its train and val together. Data sets that are registered elsewhere have none. Of a part,
+    the whole is another split.
     """
     root = dataset_root()
     known = {name: source for name, source in _known(root).items() if source.is_here()}
     found: dict[str, DatasetSource] = {}
-    for name in names:
+    for name in map(whole_name, names):
         if name in known:
             start, _, end = _FAMILY_NAME.fullmatch(name).groups()
             splits = {_FAMILY_NAME.fullmatch(other)[2]: source for other, source in known.items()
@@ -153,25 +162,44 @@ def _register(name: str, root: Path) -> None:
             check_records(dataset.records.without_boxes(), dataset.class_names, str(source.files[0]))
         _loaded[name, root] = dataset
     dataset = _loaded[name, root]
+    metadata = {
+        "thing_classes": dataset.class_names,
+        "box_classes": dataset.box_classes,
+        "image_root": dataset.image_root,
+        "evaluator_type": "multilabel",
+    }
+    _enter(name, root, dataset.records, {**metadata, **source.metadata})
+
+
+def _register_part(name: str, part: Part, root: Path) -> None:
+    ensure_registered(part.whole)
+    whole = _checked[part.whole][1]
+    if name in DatasetCatalog and _wholes.get(name) is whole:
+        return
+    with _collection_paused():
+        records = whole.part(part.indices([record["image_id"] for record in whole.without_boxes()]))
+        metadata = MetadataCatalog.get(part.whole).as_dict()
+        check_records(records.without_boxes(), metadata["thing_classes"], f"data set {name!r}")
+    del metadata["name"]
+    _enter(name, root, records, metadata)
+    _wholes[name] = whole
+
+
+def _enter(name: str, root: Path, records: PackedRecords, metadata: dict[str, Any]) -> None:
+    """Into both catalogs, in place of what was there under this name."""
 
     def load() -> list[dict]:
         with _collection_paused():
-            return list(dataset.records)
+            return list(records)
 
     if name in DatasetCatalog:
         DatasetCatalog.remove(name)
     if name in MetadataCatalog:
         MetadataCatalog.remove(name)
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(
-        thing_classes=dataset.class_names,
-        box_classes=dataset.box_classes,
-        image_root=dataset.image_root,
-        evaluator_type="multilabel",
-        **source.metadata,
-    )
+    MetadataCatalog.get(name).set(**metadata)
     _registered[name] = root, load
-    _checked[name] = load, dataset.records
+    _checked[name] = load, records
 
 
 def _adopt(name: str) -> None:
@@ -269,6 +297,8 @@ def _unknown(name: str, root: Path) -> UnknownDatasetError:
     known = _known(root)
     close = difflib.get_close_matches(name, sorted({*available, *known}), n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
+    if "@" in name:
+        hint = " (a part of a data set is NAME@1of3, and all but that part NAME@not1of3)"
     if close and close[0] not in available:
         missing = next(path for path in known[close[0]].files if not path.exists())
         hint = f" (did you mean {close[0]!r}, of which {missing} is not there?)"

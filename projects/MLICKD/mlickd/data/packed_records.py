@@ -46,6 +46,13 @@ class PackedRecords(Sequence[dict]):
     def __iter__(self) -> Iterator[dict]:
         return map(_with_boxes, self.without_boxes(), self._boxes)
 
+    def part(self, indices: Sequence[int]) -> PackedRecords:
+        """Some of the records, in the order of ``indices``."""
+        return PackedRecords(
+            [pickle.loads(self._bytes[self._starts[i] : self._starts[i + 1]]) for i in indices],
+            self._boxes.of_records(indices),
+        )
+
     def without_boxes(self) -> list[dict]:
         """All records without ``annotations``: quick, for no box is looked at."""
         starts = self._starts.tolist()

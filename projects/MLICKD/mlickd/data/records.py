@@ -18,6 +18,9 @@ from .packed_records import PackedRecords
 
 logger = logging.getLogger(__name__)
 
+# What records say of classes at the level of the image.
+LABEL_FIELDS = ("labels", "ignored_labels")
+
 
 @dataclass(frozen=True)
 class MultiLabelDataset:
@@ -43,7 +46,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
 
     Args:
         records: each with `labels` and optionally `ignored_labels`, lists of class indices. A class in both is
-            a positive.
+            a positive. A record without `labels` is no negative of every class, and a KeyError.
         num_classes: C.
 
     Returns:
@@ -54,7 +57,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
     """
     targets = np.zeros((len(records), num_classes), dtype=np.int8)
     for field, value in (("ignored_labels", -1), ("labels", 1)):
-        lists = [record.get(field, ()) for record in records]
+        lists = [record["labels"] if field == "labels" else record.get(field, ()) for record in records]
         rows = np.repeat(np.arange(len(records)), [len(labels) for labels in lists])
         labels = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=len(rows))
         wrong = rows[(labels < 0) | (labels >= num_classes)]

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
+from mlickd.data.build import labelled_share
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
@@ -40,6 +41,7 @@ class DistilledClassifier(nn.Module):
         stage: str,
         feature_distiller: nn.Module | None = None,
         prediction_distiller: nn.Module | None = None,
+        labelled_share: float = 1.0,
     ):
         """
         Args:
@@ -47,6 +49,8 @@ class DistilledClassifier(nn.Module):
             stage: ``feature`` or ``prediction``.
             feature_distiller: of stage ``feature``, or beside the labels.
             prediction_distiller: of stage ``prediction``.
+            labelled_share: of the training images, those that have labels; above 0. The label loss is a mean over
+                these.
         """
         super().__init__()
         if stage not in KD_STAGES:
@@ -55,6 +59,7 @@ class DistilledClassifier(nn.Module):
         self.stage = stage
         self.feature_distiller = feature_distiller
         self.prediction_distiller = prediction_distiller
+        self.labelled_share = labelled_share
         if stage == "feature":
             self.student.head.requires_grad_(False)
 
@@ -78,7 +83,7 @@ class DistilledClassifier(nn.Module):
             distillers["feature_distiller"] = build_feature_distiller(cfg, student)
         if cfg.KD.STAGE != "feature":
             distillers["prediction_distiller"] = build_prediction_distiller(cfg)
-        return {"student": student, "stage": cfg.KD.STAGE, **distillers}
+        return {"student": student, "stage": cfg.KD.STAGE, "labelled_share": labelled_share(cfg), **distillers}
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +93,8 @@ class DistilledClassifier(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: samples as :class:`MultiLabelClassifier` takes them; in training with ``knowledge``.
+            batched_inputs: samples as :class:`MultiLabelClassifier` takes them; in training with ``knowledge``, and
+                those of unlabelled data sets without ``labels``.
 
         Returns:
             In training the losses of the stage; at inference what the student returns.
@@ -101,9 +107,19 @@ class DistilledClassifier(nn.Module):
         if self.stage == "feature":
             return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
-        losses = self.student.label_losses(logits, batched_inputs)
+        samples = self._with_targets(batched_inputs)
+        # Divided by how many images a batch has, and here by how many of these have labels on average: the mean over
+        # labelled images, which stays what it is where a batch is run in parts.
+        losses = {name: loss / self.labelled_share for name, loss in self.student.label_losses(logits, samples).items()}
         losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
         if self.feature_distiller is not None:
-            targets = image_label_targets(batched_inputs, self.student.num_classes, self.device)
+            targets = image_label_targets(samples, self.student.num_classes, self.device)
             losses["loss_feature"] = self.feature_distiller(features, images.image_sizes, knowledge, targets)
         return losses
+
+    def _with_targets(self, batched_inputs: list[dict]) -> list[dict]:
+        """The samples, of which those without labels leave out every class; legal only where there are to be such."""
+        if self.labelled_share == 1:
+            return batched_inputs
+        unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
+        return [sample if "labels" in sample else {**sample, **unknown} for sample in batched_inputs]

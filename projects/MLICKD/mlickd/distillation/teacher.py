@@ -23,6 +23,7 @@ from mlickd.modeling.roi_heads import RegionPredictions
 from .knowledge import TeacherKnowledge, select_regions
 from .regions import RegionKnowledge
 from .request import MAP_KINDS, KnowledgeRequest
+from .teacher_files import with_teacher_of
 
 __all__ = [
     "FrozenTeacher",
@@ -42,6 +43,7 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
     Raises:
         InputError: no teacher is given, the file is missing, or the teacher has other classes.
     """
+    cfg = with_teacher_of(cfg)
     path = cfg.KD.TEACHER.CONFIG_FILE
     if not path:
         if not cfg.KD.TEACHER.WEIGHTS:

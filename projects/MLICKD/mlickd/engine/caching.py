@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from mlickd.data import open_proposals, verify_images
+from mlickd.data.build import training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.data.proposals.generation import shard_records
 from mlickd.distillation import KnowledgeRequest
@@ -86,7 +87,7 @@ def make_cache(
     batch_size: int = 4,
     num_processes: int = 1,
 ) -> None:
-    """Make sure that ``KD.CACHE`` holds a shard of each of ``DATASETS.TRAIN``.
+    """Make sure that ``KD.CACHE`` holds a shard of each of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELLED``.
 
     What is there already is not made again. The bytes depend on neither the number of processes nor interruptions.
 
@@ -104,12 +105,12 @@ def make_cache(
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
         raise InputError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}; give that at most")
     mirrored = mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal"
-    for name in cfg.DATASETS.TRAIN:
+    for name in training_datasets(cfg):
         records = shard_records(dataset_records(name, boxes=False), *shard)
         if cfg.INPUT.VERIFY_IMAGES:
             verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         open_proposals(cfg, name).check(records)
-    for name in cfg.DATASETS.TRAIN:
+    for name in training_datasets(cfg):
         folder = shard_folder(cfg.KD.CACHE, name, shard)
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)

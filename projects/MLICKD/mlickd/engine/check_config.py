@@ -12,6 +12,7 @@ from detectron2.utils import comm
 
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import REGION_WEIGHTS
+from mlickd.distillation.teacher_files import has_teacher_per_dataset
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
 
@@ -29,6 +30,11 @@ def check_config(cfg: CfgNode) -> None:
     """
     architecture = cfg.MODEL.META_ARCHITECTURE
     _one_of("MODEL.META_ARCHITECTURE", architecture, _META_ARCHITECTURES)
+    if cfg.DATASETS.UNLABELLED and architecture != "DistilledClassifier":
+        raise InputError(
+            f"DATASETS.UNLABELLED {', '.join(cfg.DATASETS.UNLABELLED)}: a {architecture} learns from labels alone; "
+            "leave it empty, or take a DistilledClassifier"
+        )
     _one_of("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, _names(BACKBONE_REGISTRY))
     if architecture == "WeaklySupervisedDetector":
         _one_of("MODEL.ROI_HEADS.NAME", cfg.MODEL.ROI_HEADS.NAME, _names(ROI_HEADS_REGISTRY))
@@ -43,6 +49,11 @@ def check_config(cfg: CfgNode) -> None:
     else:
         _one_of("MODEL.CLASSIFIER.POOLING", cfg.MODEL.CLASSIFIER.POOLING, ("average", "max", "fc"))
     if architecture == "DistilledClassifier":
+        if has_teacher_per_dataset(cfg) and not cfg.KD.CACHE:
+            raise InputError(
+                f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: only one teacher can be run live; make a cache of what "
+                "several say with tools/cache_knowledge.py, and give KD.CACHE"
+            )
         _one_of("KD.REGIONS.WEIGHT", cfg.KD.REGIONS.WEIGHT, REGION_WEIGHTS)
         _one_of("KD.FEATURE.DISTILLER", cfg.KD.FEATURE.DISTILLER, _names(FEATURE_DISTILLER_REGISTRY))
         _one_of("KD.FEATURE.COMPARE", cfg.KD.FEATURE.COMPARE, ("pooled", "box_head"))

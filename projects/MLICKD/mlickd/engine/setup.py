@@ -14,11 +14,13 @@ from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
 from mlickd.data import open_proposals, verify_images
-from mlickd.data.build import needs_proposals
+from mlickd.data.build import needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.distillation import KD_STAGES
 from mlickd.distillation.cache import CachedKnowledge
+from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.teacher import load_teacher_config
+from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.modeling.backbone import check_backbone_weights
@@ -184,21 +186,37 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
     Raises:
         InputError: a record, an image, a proposal store, a teacher or its cache does not fit.
     """
-    trained_on = () if eval_only else cfg.DATASETS.TRAIN
+    trained_on = () if eval_only else training_datasets(cfg)
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
         records = dataset_records(name, boxes=False)
         if cfg.INPUT.VERIFY_IMAGES:
             verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
+    if not eval_only:
+        _check_unlabelled(cfg)
     if cfg.MODEL.BACKBONE.WEIGHTS and not cfg.MODEL.WEIGHTS:
         check_backbone_weights(cfg.MODEL.BACKBONE.WEIGHTS)
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not eval_only:
         load_teacher_config(cfg)
-        if not PathManager.isfile(cfg.KD.TEACHER.WEIGHTS):
-            raise InputError(f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: no such file; train the teacher first")
+        check_teachers(cfg)
         if cfg.KD.CACHE:
             CachedKnowledge(cfg)
+        load_calibration(cfg)
+
+
+def _check_unlabelled(cfg: CfgNode) -> None:
+    """An image must not train with its labels and as one that has none."""
+    labelled = {
+        record["file_name"]: name for name in cfg.DATASETS.TRAIN for record in dataset_records(name, boxes=False)
+    }
+    for name in cfg.DATASETS.UNLABELLED:
+        for record in dataset_records(name, boxes=False):
+            if record["file_name"] in labelled:
+                raise InputError(
+                    f"DATASETS.UNLABELLED: image {record['image_id']} of {name} is in {labelled[record['file_name']]} "
+                    "of DATASETS.TRAIN, too; give parts that share no image, such as NAME@1of4 and NAME@not1of4"
+                )
 
 
 def prepare(args: argparse.Namespace) -> CfgNode:

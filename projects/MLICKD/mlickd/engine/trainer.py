@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from mlickd.data import build_test_loader, build_train_loader
 from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
+from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
@@ -162,8 +163,11 @@ class Trainer(DefaultTrainer):
 
 
 def build_knowledge_source(cfg: CfgNode) -> KnowledgeSource:
-    """Where the knowledge of a distillation comes from: the cache ``KD.CACHE``, or the teacher itself."""
-    return CachedKnowledge(cfg) if cfg.KD.CACHE else LiveTeacher(cfg)
+    """Where the knowledge of a distillation comes from: the cache ``KD.CACHE``, or the teacher itself; calibrated by
+    ``KD.PREDICTION.CALIBRATION``."""
+    source = CachedKnowledge(cfg) if cfg.KD.CACHE else LiveTeacher(cfg)
+    calibration = load_calibration(cfg)
+    return source if calibration is None else CalibratedKnowledge(source, calibration)
 
 
 class SaveStudentHook(HookBase):

@@ -9,6 +9,8 @@ import numpy as np
 
 from mlickd.errors import InputError
 
+from ..catalog import dataset_records
+from ..parts import whole_name
 from ..proposals.generation import image_list_digest
 from ..proposals.methods import PROPOSAL_METHODS
 from ..proposals.store import ProposalStore, proposals_path
@@ -27,34 +29,37 @@ def check_proposals(
         records: with ``image_id``, ``height`` and ``width``, of readable images. Nothing is checked without any.
         methods: those whose store must be there; None looks at all stores that are there, made or imported, and finds
             it worth a note if there is none.
-        complete: whether these are all records of the data set, so that they are those that a store was made for.
+        complete: whether these are all records of the data set, so that they are those that a store was made for. The
+            store of a part is that of the whole data set, whose records are then looked up.
 
     Returns:
         For each method whose store is sane ``mean``, ``min`` and ``max`` number of boxes of an image; and the findings.
     """
     statistics, findings = {}, []
+    whole = whole_name(name)
     if not records:
         return statistics, findings
-    for method in _methods_here(name) if methods is None else methods:
+    for method in _methods_here(whole) if methods is None else methods:
         path = proposals_path(name, method)
         if not path.exists():
-            findings.append(Finding("error", name, f"{path}: no such proposals; {_command(name, method)}"))
+            findings.append(Finding("error", name, f"{path}: no such proposals; {_command(whole, method)}"))
             continue
         try:
             store = ProposalStore.open(path)
             store.check(records)
-            stale = complete and store.header.get("image_digest") != image_list_digest(records)
+            made_for = records if name == whole else dataset_records(whole, boxes=False)
+            stale = complete and store.header.get("image_digest") != image_list_digest(made_for)
         except InputError as error:
             findings.append(Finding("error", name, str(error)))
             continue
         counts = np.array([len(store[record["image_id"]][1]) for record in records])
         statistics[method] = {"mean": float(counts.mean()), "min": int(counts.min()), "max": int(counts.max())}
         if stale:
-            message = f"{path}: was made for other image files or another list of images; {_command(name, method)}"
+            message = f"{path}: was made for other image files or another list of images; {_command(whole, method)}"
             findings.append(Finding("warning", name, message))
     if methods is None and not statistics and not findings:
         method = "edge_boxes"
-        message = f"no proposals yet, which the teacher needs; {_command(name, method)}"
+        message = f"no proposals yet, which the teacher needs; {_command(whole, method)}"
         findings.append(Finding("note", name, message))
     return statistics, findings
 

@@ -32,6 +32,7 @@ from mlickd.errors import InputError
 
 from ..catalog import dataset_root
 from ..digest import file_digest
+from ..parts import whole_name
 
 __all__ = ["ProposalStore", "proposals_path", "sort_proposals", "write_store"]
 
@@ -45,8 +46,8 @@ _CHECKED_AT_ONCE = 256  # images, so that the numbers in between stay in the pro
 
 
 def proposals_path(name: str, method: str) -> Path:
-    """Where the proposals that ``method`` made for the data set ``name`` are kept by default."""
-    return dataset_root() / "proposals" / f"{name}_{method}.proposals"
+    """Where the proposals that ``method`` made for the data set ``name`` are kept; a part has those of the whole."""
+    return dataset_root() / "proposals" / f"{whole_name(name)}_{method}.proposals"
 
 
 class ProposalStore:

@@ -22,6 +22,7 @@ from mlickd.data.digest import file_digest
 from mlickd.data.proposals.generation import image_list_digest
 from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import load_teacher_config, region_rule, teacher_shapes
+from mlickd.distillation.teacher_files import with_teacher_of
 from mlickd.errors import InputError
 
 __all__ = [
@@ -95,13 +96,15 @@ def describe_run(
     Raises:
         InputError: the teacher or its layers, the images or the proposals are missing.
     """
+    cfg = with_teacher_of(cfg, name)
     teacher_cfg = load_teacher_config(cfg)
     return _as_json(
         {
             "format": _FORMAT,
             "images": image_list_digest(records),
             "num_images": len(records),
-            "classes": class_names(name),
+            # Those of the teacher; an unlabelled data set may have others.
+            "classes": class_names(cfg.DATASETS.TRAIN[0]),
             "teacher": _teacher_digest(cfg.KD.TEACHER.WEIGHTS),
             "teacher_config": _output_config(teacher_cfg),
             "proposals": open_proposals(cfg, name).digest() if proposals_exist(cfg, name) else None,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import ROI_HEADS_REGISTRY
 
+from mlickd.data.build import training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.data.views import View
 from mlickd.distillation.knowledge import TeacherKnowledge
@@ -16,7 +18,7 @@ from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
 
-from .header import describe_run
+from .header import describe_run, differences
 from .reader import DatasetCache
 
 __all__ = ["CachedKnowledge"]
@@ -38,14 +40,15 @@ class CachedKnowledge:
     """
 
     def __init__(self, cfg: CfgNode, request: KnowledgeRequest | None = None):
-        """Open the caches of ``DATASETS.TRAIN`` below ``KD.CACHE``.
+        """Open the caches of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELLED`` below ``KD.CACHE``.
 
         Args:
             cfg: of the distillation.
             request: what they are to hold beside image scores; None: what the stage needs.
 
         Raises:
-            InputError: one of them is missing, incomplete, damaged, or does not fit the run: says in what.
+            InputError: one of them is missing, incomplete, damaged, or does not fit the run: says in what. Or the
+                teachers of two data sets were trained with other configurations.
         """
         request = KnowledgeRequest.of_stage(cfg) if request is None else request
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
@@ -55,9 +58,11 @@ class CachedKnowledge:
             "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
         }
         self.caches: dict[str, DatasetCache] = {}
-        for name in cfg.DATASETS.TRAIN:
+        descriptions: dict[str, dict] = {}
+        for name in training_datasets(cfg):
             records = dataset_records(name, boxes=False)
-            cache = DatasetCache(cfg.KD.CACHE, name, describe_run(cfg, name, records, request))
+            descriptions[name] = describe_run(cfg, name, records, request)
+            cache = DatasetCache(cfg.KD.CACHE, name, descriptions[name])
             for record in records:
                 if record["image_id"] not in cache:
                     raise InputError(
@@ -65,6 +70,7 @@ class CachedKnowledge:
                         "in another folder"
                     )
             self.caches[name] = cache
+        _check_same_kind(descriptions)
         logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
@@ -79,6 +85,19 @@ class CachedKnowledge:
             known = known.restricted(torch.from_numpy(in_view), **self.restriction)
             known = known.with_maps_of(_part_in_view(view, *image_size))
         return known.as_knowledge(torch.from_numpy(moved), self.temperature)
+
+
+def _check_same_kind(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
+    """Teachers of several data sets must be of one kind: a student compares its features with those of all of them."""
+    first, *others = descriptions
+    for name in others:
+        found, expected = ({"teacher_config": descriptions[of]["teacher_config"]} for of in (name, first))
+        changed = differences(found, expected)
+        if changed:
+            raise InputError(
+                f"KD.TEACHER.WEIGHTS: the teacher of {name} has {changed} of the teacher of {first}; train both with "
+                "one configuration"
+            )
 
 
 def _part_in_view(view: View, height: int, width: int) -> tuple[float, float, float, float]:

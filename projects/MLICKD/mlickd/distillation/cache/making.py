@@ -23,6 +23,7 @@ from mlickd.data.proposals.store import ProposalStore
 from mlickd.data.views import View
 from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher, load_teacher_config
+from mlickd.distillation.teacher_files import with_teacher_of
 
 from .header import describe_run, shard_header
 from .layout import array_path, shard_folder
@@ -72,6 +73,7 @@ def plan_shard(
     Raises:
         InputError: the folder holds another shard, the disk has too little room or cannot be written.
     """
+    cfg = with_teacher_of(cfg, dataset)
     all_records = dataset_records(dataset, boxes=False)
     description = describe_run(cfg, dataset, all_records, request)
     header = shard_header(description, shard, mirrored=mirrored, batch_size=batch_size)
@@ -103,6 +105,7 @@ def run_teacher(cfg: CfgNode, plan: ShardPlan) -> None:
     batches = plan.batches[comm.get_rank() :: comm.get_world_size()]
     if not batches:
         return
+    cfg = with_teacher_of(cfg, plan.dataset)
     teacher_cfg = load_teacher_config(cfg)
     teacher = FrozenTeacher(cfg, plan.request)
     mirrors = (False, True) if plan.header["mirrored"] else (False,)

@@ -1,0 +1,140 @@
+"""Platt scaling of the teacher's image scores, and the file that holds it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.cached_scenes import CachedScenes
+from mlickd.data.catalog import class_names
+from mlickd.data.digest import file_digest
+from mlickd.distillation import TeacherKnowledge
+from mlickd.distillation.calibration import (
+    CalibratedKnowledge,
+    Calibration,
+    HeldOut,
+    fit_platt_scaling,
+    load_calibration,
+)
+from mlickd.errors import InputError
+
+EXAMPLE = Calibration(("cat", "Hündin"), (2.0, 0.5), (1.0, -1.0), 0.5, (HeldOut("pets@1of4", "ab", "cd"),))
+
+
+def gradient(scores: np.ndarray, targets: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Of the objective of Platt (1999) with a ridge of 1e-3, written out for one class."""
+    scores, targets = scores[targets >= 0].astype(np.float64), targets[targets >= 0]
+    p = np.clip(scores, 1e-4, 1 - 1e-4)
+    z = np.log(p / (1 - p))
+    positives, negatives = (targets == 1).sum(), (targets == 0).sum()
+    t = np.where(targets == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    residual = 1 / (1 + np.exp(-(slope * z + intercept))) - t
+    return np.array([(residual * z).sum() + 1e-3 * (slope - 1), residual.sum() + 1e-3 * intercept])
+
+
+@given(st.integers(0, 60), st.integers(0, 2**32 - 1), st.sampled_from(["any", "none", "all", "separable", "equal"]))
+def test_the_fit_is_the_minimum_of_platts_objective(count: int, seed: int, kind: str) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.random((count, 3)).astype(np.float32) ** 4
+    targets = generator.integers(-1, 2, (count, 3)).astype(np.int8)
+    if kind == "none":
+        targets[targets == 1] = 0
+    elif kind == "all":
+        targets[targets == 0] = 1
+    elif kind == "separable":
+        targets = (scores > 0.1).astype(np.int8)
+    elif kind == "equal":
+        scores[:] = 0.25
+    slopes, intercepts = fit_platt_scaling(scores, targets)
+    assert slopes.shape == intercepts.shape == (3,)
+    for c in range(3):
+        assert np.abs([slopes[c], intercepts[c]]).max() < 50
+        assert np.abs(gradient(scores[:, c], targets[:, c], slopes[c], intercepts[c])).max() < 1e-4
+
+
+def test_scores_that_are_wrong_in_a_known_way_are_put_right() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.uniform(0.02, 0.98, 20_000)
+    targets = (generator.random(20_000) < truth).astype(np.int8)
+    logits = np.log(truth / (1 - truth))
+    wrong = 1 / (1 + np.exp(-(0.4 * logits - 2)))  # shy of saying yes
+    (slope,), (intercept,) = fit_platt_scaling(wrong[:, None], targets[:, None])
+    assert slope == pytest.approx(1 / 0.4, rel=0.05) and intercept == pytest.approx(2 / 0.4, rel=0.05)
+    calibration = Calibration(("x",), (slope,), (intercept,), 1.0, ())
+    np.testing.assert_allclose(calibration.apply(torch.from_numpy(wrong[:, None]))[:, 0], truth, atol=0.02)
+
+
+def test_a_line_is_put_through_the_logits_of_each_class() -> None:
+    scores = torch.tensor([[0.25, 0.5], [1.0 + 1e-6, 0.0]])
+    p = np.clip(scores.double().numpy(), 1e-4, 1 - 1e-4)
+    expected = 1 / (1 + np.exp(-(np.array([2.0, 0.5]) * np.log(p / (1 - p)) + np.array([1.0, -1.0]))))
+    np.testing.assert_allclose(EXAMPLE.apply(scores), expected, rtol=1e-5)
+    assert EXAMPLE.apply(scores).dtype == torch.float32
+
+
+def test_only_image_scores_are_calibrated() -> None:
+    told = [TeacherKnowledge(torch.tensor([0.2, 0.3]), boxes=torch.ones(1, 4)), TeacherKnowledge(None)]
+    first, second = CalibratedKnowledge(lambda batch: told, EXAMPLE)([{}, {}])
+    torch.testing.assert_close(first.image_scores, EXAMPLE.apply(told[0].image_scores))
+    assert first.boxes is told[0].boxes and second.image_scores is None
+    assert told[0].image_scores.tolist() == pytest.approx([0.2, 0.3]), "a live teacher's own are left alone"
+
+
+def test_a_file_holds_it_to_the_last_digit(tmp_path: Path) -> None:
+    calibration = Calibration(("a", "b"), (1 / 3, 2e-17), (-7.1, 0.1), 0.7, EXAMPLE.held_out)
+    for expected in (calibration, EXAMPLE):
+        expected.save(tmp_path / "new" / "c.json")
+        assert Calibration.load(str(tmp_path / "new" / "c.json")) == expected
+    assert "Hündin" in (tmp_path / "new" / "c.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "no such file; make it with tools/calibrate_teacher.py"),
+        (lambda content: "{", "is no calibration; make it"),
+        (lambda content: [], "is damaged"),
+        (lambda content: content | {"format": 9}, "is of format 9"),
+        (lambda content: content | {"classes": {"cat": {"slope": 1}}}, "is damaged"),
+        (lambda content: content | {"classes": {"cat": {"slope": float("nan"), "intercept": 0}}}, "is damaged"),
+        (lambda content: content | {"held_out": [{"dataset": "x"}]}, "is damaged"),
+        (lambda content: content | {"temperature": "hot"}, "is damaged"),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, change, message: str) -> None:
+    path = tmp_path / "c.json"
+    if change is not None:
+        EXAMPLE.save(path)
+        content = change(json.loads(path.read_text()))
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {path}: {message}") as error:
+        Calibration.load(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_it_fits_one_teacher_its_classes_and_its_temperature(tiny_scenes: Path, tmp_path: Path) -> None:
+    scenes = CachedScenes.create(tmp_path)
+    names = class_names("tiny_train")
+    held_out = (HeldOut("tiny_train@1of2", "", file_digest(scenes.teacher)),)
+    fitting = Calibration(tuple(names), (1.0,) * 20, (0.0,) * 20, 1.0, held_out)
+    path = tmp_path / "c.json"
+    cfg = scenes.config("prediction", "", "KD.PREDICTION.CALIBRATION", str(path))
+    fitting.save(path)
+    assert load_calibration(cfg) == fitting
+    assert load_calibration(scenes.config("prediction")) is None
+    swapped = (names[1], names[0], *names[2:])
+    for change, message in (
+        ({"classes": swapped}, f"is of other classes: number 0 is '{names[1]}', and in the run '{names[0]}'"),
+        (dict(zip(("classes", "slopes", "intercepts"), (("a",), (1.0,), (0.0,)), strict=True)), "is of 1 classes, and"),
+        ({"temperature": 2.0}, "is for KD.PREDICTION.TEACHER_TEMPERATURE 2, not 1; set that, or"),
+        ({"held_out": EXAMPLE.held_out}, f"is of another teacher than KD.TEACHER.WEIGHTS {scenes.teacher}"),
+    ):
+        Calibration(**(vars(fitting) | change)).save(path)
+        with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {path}: {message}"):
+            load_calibration(cfg)

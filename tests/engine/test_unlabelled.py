@@ -1,0 +1,180 @@
+"""Training on photos whose labels nobody reads: DATASETS.UNLABELLED."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from helpers.cached_scenes import CachedScenes
+from helpers.small_models import make_batch, save_teacher, student_config
+from mlickd.data import build_train_loader, dataset_records
+from mlickd.data.build import labelled_share, training_datasets
+from mlickd.distillation import LiveTeacher
+from mlickd.engine import Trainer, check_inputs
+from mlickd.engine.check_config import check_config
+from mlickd.errors import InputError
+
+LABELLED, UNLABELLED = "tiny_train@1of4", "tiny_train@not1of4"
+
+
+@pytest.fixture(scope="module")
+def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
+    return CachedScenes.create(tmp_path_factory.mktemp("scenes"))
+
+
+def options_of(scenes: CachedScenes) -> list[object]:
+    store = (str(scenes.proposals),)
+    options = ["DATASETS.TRAIN", (LABELLED,), "DATASETS.UNLABELLED", (UNLABELLED,)]
+    return [*options, "DATASETS.PROPOSALS.TRAIN_FILES", store, "DATASETS.PROPOSALS.UNLABELLED_FILES", store]
+
+
+@pytest.fixture(scope="module")
+def cache(scenes: CachedScenes) -> Path:
+    return scenes.make("cache", *options_of(scenes))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_only_labelled_samples_have_labels(scenes: CachedScenes, cache: Path, workers: int) -> None:
+    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATALOADER.NUM_WORKERS", workers)
+    assert training_datasets(cfg) == (LABELLED, UNLABELLED) and labelled_share(cfg) == 0.25
+    epoch = [sample for batch in islice(build_train_loader(cfg), 6) for sample in batch]
+    seen = {}
+    for name in (LABELLED, UNLABELLED):
+        of_name = [sample for sample in epoch if sample["dataset"] == name]
+        assert all(("labels" in sample) == (name == LABELLED) for sample in of_name)
+        assert not any("ignored_labels" in sample for sample in of_name)
+        seen[name] = sorted(sample["image_id"] for sample in of_name)
+    assert seen == {name: sorted(record["image_id"] for record in dataset_records(name)) for name in seen}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_teacher(tmp_path_factory.mktemp("teacher"))
+
+
+def half_labelled(teacher: Path) -> tuple[torch.nn.Module, list[dict]]:
+    """A student in stage 2, half of whose training images have labels, and a batch of four with three of these."""
+    cfg = student_config(teacher, "prediction", "KD.PREDICTION.WEIGHT", 2.0)
+    model = build_model(cfg)
+    model.labelled_share = 0.5
+    batch = make_batch(4)
+    for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
+        sample["knowledge"] = knowledge
+    del batch[1]["labels"]
+    return model, batch
+
+
+def test_the_label_loss_is_of_labelled_images_and_the_soft_loss_of_all(teacher: Path) -> None:
+    model, batch = half_labelled(teacher)
+    losses = {name: loss.item() for name, loss in model(batch).items()}
+    with torch.no_grad():
+        scores = np.stack([output["image_scores"].double().numpy() for output in model.eval()(batch)])
+    told = np.stack([sample["knowledge"].image_scores.double().numpy() for sample in batch])
+    terms = []
+    for sample, p in zip(batch, scores, strict=True):
+        if "labels" in sample:
+            y = np.isin(np.arange(5), sample["labels"])
+            terms.append(-(y * np.log(p) + (1 - y) * np.log(1 - p)).sum())
+    assert len(terms) == 3
+    # Two of four images have labels on average.
+    assert losses["loss_label"] == pytest.approx(sum(terms) / 2, rel=1e-4)
+    assert losses["loss_soft_label"] == pytest.approx(2.0 * ((told - scores) ** 2).sum() / (2 * 4), rel=1e-4)
+
+
+def test_a_batch_in_parts_has_the_losses_of_the_whole(teacher: Path) -> None:
+    model, batch = half_labelled(teacher)
+    whole, parts = model(batch), [model(batch[:2]), model(batch[2:])]
+    for name, loss in whole.items():
+        torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, loss)
+
+
+def test_a_loss_of_features_beside_the_labels_counts_all_images(teacher: Path) -> None:
+    cfg = student_config(teacher, "prediction", "KD.PREDICTION.FEATURE_LOSS", True)
+    model, batch = build_model(cfg), make_batch(3)
+    for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
+        sample["knowledge"] = knowledge
+    with_labels = model(batch)["loss_feature"]
+    model.labelled_share = 0.5
+    torch.testing.assert_close(
+        model([{k: v for k, v in sample.items() if k != "labels"} for sample in batch])["loss_feature"], with_labels
+    )
+
+
+def test_a_batch_without_a_label_trains_on_knowledge(teacher: Path) -> None:
+    model, batch = half_labelled(teacher)
+    losses = model(batch[1:2])
+    assert losses["loss_label"].item() == 0 and losses["loss_soft_label"].item() > 0
+    sum(losses.values()).backward()
+    assert model.student.head.linear.weight.grad.abs().sum() > 0
+
+
+def test_a_sample_without_labels_is_no_negative_of_every_class(teacher: Path) -> None:
+    model, batch = half_labelled(teacher)
+    model.labelled_share = 1.0
+    with pytest.raises(KeyError, match="labels"):
+        model(batch)
+    with pytest.raises(KeyError, match="labels"):
+        model.student.train()(batch)
+
+
+def change_labels(root: Path, name: str) -> None:
+    """Give all images of a data set another label."""
+    file_names = {Path(record["file_name"]).name for record in dataset_records(name)}
+    path = root / "tiny" / "labels_train.csv"
+    lines = path.read_text().splitlines()
+    changed = [line.split(",")[0] + ",house" if line.split(",")[0] in file_names else line for line in lines]
+    assert changed != lines
+    path.write_text("\n".join(changed) + "\n")
+
+
+def trained(scenes: CachedScenes, cache: Path, output: Path, stage: str) -> dict[str, torch.Tensor]:
+    """The weights after three iterations."""
+    options = ["OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", 3, "SOLVER.WARMUP_ITERS", 1, "KD.FEATURE.WEIGHT", 0.001]
+    cfg = scenes.config(stage, cache, *options_of(scenes), *options)
+    check_inputs(cfg)
+    torch.manual_seed(0)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    super(Trainer, trainer).train()
+    return trainer.model.state_dict()
+
+
+@pytest.mark.parametrize("stage", ["feature", "prediction"])
+def test_labels_of_unlabelled_images_are_never_read(
+    scenes: CachedScenes, cache: Path, tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    before = trained(scenes, cache, tmp_path / "before", stage)
+    results = {}
+    for name in (UNLABELLED, LABELLED):
+        root = tmp_path / name
+        shutil.copytree(tiny_scenes / "tiny", root / "tiny")
+        change_labels(root, name)
+        monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+        assert {tuple(record["labels"]) for record in dataset_records(name)} == {(0,)}
+        results[name] = trained(scenes, cache, root / "output", stage)
+        monkeypatch.setenv("DETECTRON2_DATASETS", str(tiny_scenes))
+    equal = {
+        name: all(torch.equal(value, before[key]) for key, value in weights.items())
+        for name, weights in results.items()
+    }
+    # Stage 1 reads no labels at all.
+    assert equal == {UNLABELLED: True, LABELLED: stage == "feature"}
+
+
+def test_an_image_with_and_without_labels_is_refused(scenes: CachedScenes, cache: Path) -> None:
+    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATASETS.UNLABELLED", ("tiny_train",))
+    with pytest.raises(InputError, match=r"DATASETS.UNLABELLED: image .* of tiny_train is in tiny_train@1of4 of"):
+        check_inputs(cfg)
+
+
+@pytest.mark.parametrize("architecture", ["MultiLabelClassifier", "WeaklySupervisedDetector"])
+def test_what_learns_from_labels_alone_takes_no_unlabelled_images(scenes: CachedScenes, architecture: str) -> None:
+    cfg = scenes.config("", "", *options_of(scenes), "MODEL.META_ARCHITECTURE", architecture)
+    with pytest.raises(InputError, match=f"DATASETS.UNLABELLED {UNLABELLED}: a {architecture} learns from labels"):
+        check_config(cfg)

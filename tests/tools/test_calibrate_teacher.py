@@ -1,0 +1,133 @@
+"""A calibration through its command line, of a live and of a cached teacher, and a student that uses it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+
+from helpers.cached_scenes import CachedScenes, samples
+from mlickd.config import default_config
+from mlickd.data import View, dataset_records, proposals_path
+from mlickd.data.records import label_targets
+from mlickd.distillation.calibration import Calibration, fit_platt_scaling
+from mlickd.engine import check_inputs
+from mlickd.engine.trainer import build_knowledge_source
+
+PARTS = ("tiny_train@1of2", "tiny_train@2of2")
+
+
+@pytest.fixture(scope="module")
+def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
+    """With a teacher that says that it was trained on the other half of `tiny_train`."""
+    scenes = CachedScenes.create(tmp_path_factory.mktemp("scenes"))
+    trained_on(scenes, "tiny_train@2of2")
+    return scenes
+
+
+def trained_on(scenes: CachedScenes, dataset: str) -> None:
+    path = scenes.folder / "config.yaml"
+    cfg = default_config()
+    cfg.merge_from_file(str(path))
+    cfg.DATASETS.TRAIN = (dataset,)
+    path.write_text(cfg.dump())
+
+
+@pytest.fixture
+def proposals(scenes: CachedScenes) -> None:
+    """At their default place, too."""
+    path = proposals_path("tiny_train", "edge_boxes")
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(scenes.proposals.read_bytes())
+    yield
+    path.unlink()
+
+
+def config_options(scenes: CachedScenes) -> list[object]:
+    return ["DATASETS.TRAIN", PARTS[:1], "DATASETS.PROPOSALS.TRAIN_FILES", (str(scenes.proposals),)]
+
+
+def config_of(scenes: CachedScenes, cache: object, *options: object) -> CfgNode:
+    """Of stage 2 on the half that the teacher was not trained on."""
+    softer = ["KD.PREDICTION.TEACHER_TEMPERATURE", 0.5]
+    return scenes.config("prediction", cache, *config_options(scenes), *softer, *options)
+
+
+def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
+    scenes: CachedScenes, proposals: None, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture
+) -> None:
+    live, cached = tmp_path / "live.json", tmp_path / "cached.json"
+    arguments = ["--run", scenes.folder, "--dataset", PARTS[0], "--temperature", 0.5, "--output", live]
+    with caplog.at_level(logging.INFO):
+        result = call_tool("calibrate_teacher", *arguments)
+    assert result.status == 0, result.err
+    assert "12 photos that the teacher was not trained on: cross-entropy of its scores" in caplog.text
+    calibration = Calibration.load(str(live))
+
+    # What the tool should have done: the scores of the source without calibration, and the fit of them.
+    cache = scenes.make(str(tmp_path / "cache"), *config_options(scenes), features=False, mirrored=False)
+    cfg = config_of(scenes, cache)
+    views = [(index, View(32)) for index in range(12)]
+    told = [knowledge.image_scores for knowledge in build_knowledge_source(cfg)(samples(cfg, views))]
+    targets = label_targets(dataset_records(PARTS[0]), 20)
+    slopes, intercepts = fit_platt_scaling(np.stack(told), targets)
+    np.testing.assert_allclose(calibration.slopes, slopes, rtol=0.02, atol=0.02)
+    np.testing.assert_allclose(calibration.intercepts, intercepts, rtol=0.02, atol=0.02)
+
+    (tmp_path / "kd.yaml").write_text(config_of(scenes, cache, "KD.STAGE", "").dump())
+    result = call_tool("calibrate_teacher", "--config-file", tmp_path / "kd.yaml", "--output", cached)
+    assert result.status == 0, result.err
+    of_cache = Calibration.load(str(cached))
+    np.testing.assert_allclose(of_cache.slopes, slopes, rtol=1e-6)
+    assert (of_cache.classes, of_cache.held_out) == (calibration.classes, calibration.held_out)
+
+    for given in (cache, ""):
+        calibrated = config_of(scenes, given, "KD.PREDICTION.CALIBRATION", str(cached))
+        check_inputs(calibrated)
+        source = build_knowledge_source(calibrated)
+        for plain, knowledge in zip(told, source(samples(calibrated, views)), strict=True):
+            torch.testing.assert_close(knowledge.image_scores, of_cache.apply(plain), rtol=0.02, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --run and --dataset for one teacher, or --config-file"),
+        (["--run", "{folder}"], "--run goes with --dataset"),
+        (["--run", "nowhere", "--dataset", PARTS[0]], "nowhere/config.yaml: no such file"),
+        (["--run", "{folder}", "--dataset", PARTS[0], "--temperature", 0], "--temperature 0 must be positive"),
+        (["--run", "{folder}", "--dataset", PARTS[1]], "was trained on 12 of its 12 images, such as "),
+        (["--run", "{folder}", "--dataset", PARTS[0]], "no proposals for data set tiny_train@1of2"),
+        (["--run", "{folder}", "--dataset", PARTS[0], "--checkpoint", "x.pth"], "x.pth: no such file"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_status_2(
+    scenes: CachedScenes, tmp_path: Path, call_tool, arguments: list, message: str, request
+) -> None:
+    if "--checkpoint" in arguments:
+        request.getfixturevalue("proposals")
+    arguments = [str(argument).format(folder=scenes.folder) for argument in arguments]
+    result = call_tool("calibrate_teacher", *arguments, "--output", tmp_path / "c.json")
+    result.assert_ends_in_one_line(message)
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_the_cache_of_a_teacher_that_has_seen_the_photos_is_refused(
+    scenes: CachedScenes, tmp_path: Path, call_tool
+) -> None:
+    options = config_options(scenes)
+    options[1] = PARTS[1:]
+    cfg = scenes.config("", tmp_path / "cache", *options)
+    (tmp_path / "kd.yaml").write_text(cfg.dump())
+    result = call_tool("calibrate_teacher", "--config-file", tmp_path / "kd.yaml", "--output", tmp_path / "c.json")
+    result.assert_ends_in_one_line("data set tiny_train@2of2:")
+
+
+def test_help_shows_both_ways(call_tool) -> None:
+    result = call_tool("calibrate_teacher", "--help")
+    assert result.status == 0
+    assert "--run output/teacher --dataset animals_train@1of4" in result.out and "{dataset}" in result.out

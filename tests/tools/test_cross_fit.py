@@ -1,0 +1,72 @@
+"""Cross-fitting through its command line, and the student that it is for."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlickd.distillation import KnowledgeRequest
+from mlickd.distillation.cache import CachedKnowledge
+from mlickd.distillation.teacher_files import with_teacher_of
+from mlickd.engine import check_inputs, complete_config, load_config
+from mlickd.engine.caching import make_cache
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
+SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "INPUT.SIZES_TRAIN", "(48,)", "INPUT.SIZE_TEST", 48, "MODEL.DEVICE", "cpu"]
+SMALL += ["SOLVER.MAX_ITER", 2, "SOLVER.WARMUP_ITERS", 1, "SOLVER.IMS_PER_BATCH", 4, "DATALOADER.NUM_WORKERS", 0]
+SMALL += ["SOLVER.CHECKPOINT_PERIOD", 1, "DATASETS.PROPOSALS.TOP_K", 10]
+
+
+@pytest.mark.slow
+def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
+    tiny_scenes: Path, tmp_path: Path, call_tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_scenes / "tiny", tmp_path / "datasets" / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    output = tmp_path / "output"
+    arguments = ["--config-file", CONFIGS / "wsd.yaml", "--kd-config", CONFIGS / "kd.yaml", "--dataset", "tiny_train"]
+    arguments += ["--parts", 2, "--output", output, *SMALL]
+    result = call_tool("cross_fit", *arguments)
+    assert result.status == 0, result.err
+    made = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert call_tool("cross_fit", *arguments).out == result.out
+    assert {path: path.stat().st_mtime_ns for path in made} == made, "nothing is done twice"
+
+    *_, last = result.out.splitlines()
+    options = shlex.split(last.removeprefix("Train the student with: "))
+    cfg = load_config(str(CONFIGS / "kd.yaml"), [*options, "DATASETS.TEST", "('tiny_test',)"], "feature")
+    complete_config(cfg)
+    check_inputs(cfg)
+    parts = ("tiny_train@1of2", "tiny_train@2of2")
+    assert cfg.DATASETS.TRAIN == parts
+    weights = [torch.load(with_teacher_of(cfg, part).KD.TEACHER.WEIGHTS, weights_only=True)["model"] for part in parts]
+    assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+    # A checkpoint from the middle of the training is a teacher as well, with the configuration beside it.
+    early = load_config(str(CONFIGS / "kd.yaml"), [*options, "DATASETS.TEST", "('tiny_test',)"], "prediction")
+    early.KD.TEACHER.WEIGHTS = early.KD.TEACHER.WEIGHTS.replace("model_final", "model_0000000")
+    early.KD.CACHE, early.MODEL.NUM_CLASSES = str(tmp_path / "early"), 20
+    make_cache(early, KnowledgeRequest(), mirrored=False)
+    digests = {
+        cache.shards[0].header["teacher"]
+        for of in (cfg, early)
+        for cache in CachedKnowledge(of, KnowledgeRequest()).caches.values()
+    }
+    assert len(digests) == 4
+
+
+def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, tmp_path: Path, call_tool) -> None:
+    arguments = ["--config-file", CONFIGS / "wsd.yaml", "--kd-config", CONFIGS / "kd.yaml", "--dataset", "tiny_train"]
+    result = call_tool("cross_fit", *arguments, "--parts", 1, "--output", tmp_path)
+    result.assert_ends_in_one_line("data set 'tiny_train@1of1': 1 parts; give 2 or more")
+
+
+def test_help_shows_the_way_to_the_student(call_tool) -> None:
+    result = call_tool("cross_fit", "--help")
+    assert result.status == 0
+    assert "--dataset scenes_train --parts 3" in result.out and "--kd-stage prediction OPTIONS" in result.out
