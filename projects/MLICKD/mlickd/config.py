@@ -223,3 +223,10 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.TOP_K = 3
     # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.metrics`.
     cfg.TEST.AVERAGE_PRECISION = "ranking"
+    # With TEST.AUG.ENABLED a finished model is evaluated once more, with the mean of what it says of several views of
+    # an image: squares of these sides in pixels (empty: INPUT.SIZE_TEST alone), and with TEST.AUG.FLIP each of them
+    # mirrored, too. TEST.AUG.MAX_SIZE of Detectron2 is not used.
+    cfg.TEST.AUG.MIN_SIZES = ()
+    # Training images, drawn by SEED from those with boxes, on which a teacher's CorLoc is measured whenever it is
+    # evaluated. The boxes are for that figure alone. 0: none.
+    cfg.TEST.CORLOC_IMAGES = 0
