@@ -7,6 +7,7 @@ import argparse
 import logging
 
 from mlickd.data.proposals.shards import parse_shard
+from mlickd.distillation import KnowledgeRequest
 from mlickd.engine.caching import check_cache, make_cache, prepare_caching
 from mlickd.errors import InputError, run_tool
 
@@ -20,6 +21,10 @@ example:
   python tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml --shard 1/3 KD.CACHE output/knowledge
   (2/3 and 3/3 on the others); training wants the three shard folders in one place.
 
+  One cache for several recipes that share a teacher and the rule of R':
+  python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for configs/scenes/methods/fitnets.yaml \
+      --no-mirrored KD.CACHE output/knowledge
+
 KEY VALUE pairs are those that training gets, too: a cache names what it was made from and is refused where that
 differs. A run that was stopped goes on where it was; the files are the same, byte by byte.
 """
@@ -30,6 +35,13 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", default="", metavar="FILE", help="of the distillation")
+    parser.add_argument(
+        "--also-for",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="keep what this recipe asks of the teacher, too; may be given several times",
+    )
     parser.add_argument("--shard", metavar="I/N", help="do part I of N alone")
     parser.add_argument(
         "--no-mirrored",
@@ -37,7 +49,11 @@ def parse_arguments() -> argparse.Namespace:
         help="do not run the teacher on the mirrored images, too, which it is where INPUT.RANDOM_FLIP is horizontal: "
         "half the time and room; mirrored views then take flipped features",
     )
-    parser.add_argument("--no-features", action="store_true", help="for stage prediction alone: far smaller")
+    parser.add_argument(
+        "--no-features",
+        action="store_true",
+        help="image scores alone: far smaller, and all that SoftLabelDistiller needs",
+    )
     parser.add_argument(
         "--batch-size",
         type=int,
@@ -58,14 +74,16 @@ def main() -> None:
         if getattr(arguments, option) < 1:
             raise InputError(f"--{option.replace('_', '-')}: {getattr(arguments, option)} is below 1")
     shard = parse_shard(arguments.shard) or (1, 1)
-    cfg = prepare_caching(arguments.config_file, arguments.opts)
+    cfg, request = prepare_caching(arguments.config_file, arguments.opts, arguments.also_for)
+    if arguments.no_features:
+        request = KnowledgeRequest()
     if arguments.check:
-        check_cache(cfg, features=not arguments.no_features)
+        check_cache(cfg, request)
         return
     make_cache(
         cfg,
+        request,
         shard=shard,
-        features=not arguments.no_features,
         mirrored=not arguments.no_mirrored,
         batch_size=arguments.batch_size,
         num_processes=arguments.num_gpus,

@@ -150,8 +150,8 @@ def test_an_adapter_joins_maps_of_other_widths_and_learns_along(teacher: Path) -
     cfg = student_config(teacher, "feature", "MODEL.VGG.WIDTH", 0.2)
     model = build_model(cfg)
     model(with_knowledge(cfg))["loss_feature"].backward()
-    adapters = {name for name, p in model.named_parameters() if name.startswith("distiller.") and p.grad is not None}
-    assert adapters == {"distiller.layers.0.adapter.weight", "distiller.layers.0.adapter.bias"}
+    adapters = {n for n, p in model.named_parameters() if n.startswith("feature_distiller.") and p.grad is not None}
+    assert adapters == {"feature_distiller.layers.0.adapter.weight", "feature_distiller.layers.0.adapter.bias"}
 
 
 def test_several_layers_add_up(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_named(teacher: Path, options, message: str) -> Non
 def test_unknown_prediction_options_are_named(teacher: Path) -> None:
     with pytest.raises(InputError, match="KD.PREDICTION.LOSS 'kl'"):
         build_model(student_config(teacher, "prediction", "KD.PREDICTION.LOSS", "kl"))
-    with pytest.raises(InputError, match="'Nobody' is none of SoftLabelDistiller"):
+    with pytest.raises(InputError, match="'Nobody' is none of HintonDistiller, MLDDistiller, SoftLabel"):
         build_model(student_config(teacher, "prediction", "KD.PREDICTION.DISTILLER", "Nobody"))
 
 

@@ -15,7 +15,7 @@ from mlickd.data import dataset_records
 from mlickd.data.build import needs_proposals
 from mlickd.data.proposals.generation import shard_records
 from mlickd.data.verified_images import VerifiedImages
-from mlickd.distillation import LiveTeacher
+from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.engine import check_inputs
 from mlickd.engine.caching import check_cache, prepare_caching
@@ -109,12 +109,12 @@ def test_check_says_what_is_there(scenes: CachedScenes, cache: Path, caplog: pyt
     cfg = scenes.config("", cache)
     cfg.freeze()
     with caplog.at_level(logging.INFO):
-        check_cache(cfg)
+        check_cache(cfg, KnowledgeRequest.of_recipe(cfg))
     assert "tiny_train: 24 images" in caplog.text
     cfg = scenes.config("", cache, "KD.REGIONS.TOP_K", 3)
-    check_cache(cfg, features=False)
+    check_cache(cfg, KnowledgeRequest())
     with pytest.raises(InputError, match="was made with other settings of R'"):
-        check_cache(cfg)
+        check_cache(cfg, KnowledgeRequest.of_recipe(cfg))
 
 
 @pytest.mark.parametrize(

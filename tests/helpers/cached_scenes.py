@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 
 from helpers.small_models import save_teacher, student_config, teacher_config
 from mlickd.data import ImageView, View, build_train_loader, dataset_records, write_store
+from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.engine.caching import make_cache
 
@@ -45,10 +46,11 @@ class CachedScenes:
         settings += ["KD.CACHE", str(cache), "KD.REGIONS.TOP_K", 6, "SOLVER.IMS_PER_BATCH", 4]
         return student_config(self.teacher, stage, *settings, *options)
 
-    def make(self, name: str, *options: object, **arguments: object) -> Path:
-        """A cache; its folder."""
+    def make(self, name: str, *options: object, features: bool = True, **arguments: object) -> Path:
+        """A cache of what the recipe asks for, or of image scores alone; its folder."""
         cache = self.folder / name
-        make_cache(self.config("feature", cache, *options), **arguments)
+        cfg = self.config("feature", cache, *options)
+        make_cache(cfg, KnowledgeRequest.of_recipe(cfg) if features else KnowledgeRequest(), **arguments)
         return cache
 
 

@@ -156,6 +156,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # `feature` (stage 1: only the backbone learns) or `prediction` (stage 2: everything learns).
     # `tools/train_net.py --kd-stage` sets it.
     cfg.KD.STAGE = ""
+    # The stages that a recipe consists of, in order. With ("prediction",) alone the student starts from the weights of
+    # its backbone, as the plain classifier does.
+    cfg.KD.STAGES = ("feature", "prediction")
     # Folder of a knowledge cache (`tools/cache_knowledge.py`), which then stands in for the teacher: none is built, no
     # proposal is opened. Empty: the teacher is run on every batch. With INPUT.RANDOM_FLIP `horizontal` it holds
     # the teacher's word on the mirrored images, too, unless it is made with `--no-mirrored`.
@@ -181,6 +184,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Stage 1.
     cfg.KD.FEATURE = CfgNode()
+    # `RoIDistiller` (the paper), `FitNetsDistiller` (whole maps), `AttentionTransferDistiller` (where maps are large),
+    # or, with KD.PREDICTION.FEATURE_LOSS alone, `LabelEmbeddingDistiller` (how labels lie to each other in a batch).
     cfg.KD.FEATURE.DISTILLER = "RoIDistiller"
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
@@ -191,6 +196,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
     # Factor on the loss.
     cfg.KD.FEATURE.WEIGHT = 1.0
+    # Of LabelEmbeddingDistiller: factors on the structure of the images of one label, and of the labels of one image.
+    cfg.KD.FEATURE.CLASS_AWARE_WEIGHT = 1.0
+    cfg.KD.FEATURE.INSTANCE_AWARE_WEIGHT = 1.0
     # Learning rate, iterations and iterations of warm-up of this stage, where they differ from SOLVER.BASE_LR, MAX_ITER
     # and WARMUP_ITERS. 0, 0 and -1: they do not.
     cfg.KD.FEATURE.BASE_LR = 0.0
@@ -199,14 +207,20 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Stage 2.
     cfg.KD.PREDICTION = CfgNode()
+    # `SoftLabelDistiller` (the paper), `HintonDistiller` (divergence of each class, yes or no, at a temperature) or
+    # `MLDDistiller` (the same without temperature).
     cfg.KD.PREDICTION.DISTILLER = "SoftLabelDistiller"
+    # Add the loss of KD.FEATURE.DISTILLER in this stage, too, instead of stage 1 or after it.
+    cfg.KD.PREDICTION.FEATURE_LOSS = False
     # `l2` (the paper's equation) or `bce` (the authors' release).
     cfg.KD.PREDICTION.LOSS = "l2"
     # Logits of both teacher streams are divided by the first inside both softmaxes, the student's by the second.
     # The authors' release has 0.5 and 5.
     cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
-    # Lambda: factor on the soft loss; the label loss has factor 1.
+    # Of HintonDistiller: divides the logits of the teacher's image scores and the student's.
+    cfg.KD.PREDICTION.TEMPERATURE = 2.0
+    # Lambda: factor on the soft loss; the label loss has factor 1. 0: labels alone.
     cfg.KD.PREDICTION.WEIGHT = 1.0
     # As in stage 1.
     cfg.KD.PREDICTION.BASE_LR = 0.0

@@ -18,11 +18,17 @@ from helpers.small_models import save_teacher, teacher_config
 from mlickd.data import ProposalStore, View, dataset_records, write_store
 from mlickd.data.build import build_teacher_mapper
 from mlickd.data.catalog import class_names
-from mlickd.distillation import FrozenTeacher, LiveTeacher
+from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.teacher import load_teacher_config
+from mlickd.engine.caching import make_cache
+from mlickd.errors import InputError
 
 BOX_HEAD = ["KD.FEATURE.COMPARE", "box_head", "MODEL.CLASSIFIER.POOLING", "fc", "MODEL.CLASSIFIER.FC_DIM", 16]
+FITNETS = ["KD.FEATURE.DISTILLER", "FitNetsDistiller"]
+ATTENTION = ["KD.FEATURE.DISTILLER", "AttentionTransferDistiller"]
+BESIDE_LABELS = ["KD.STAGES", ("prediction",), "KD.PREDICTION.FEATURE_LOSS", True]
+EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "MODEL.CLASSIFIER.POOLING", "max", *BESIDE_LABELS]
 # Far below what leaving out a region, or one wrong weight, would make.
 HALF = {"rtol": 2e-3, "atol": 1e-5}
 
@@ -41,6 +47,10 @@ def losses(cfg, views, source) -> dict[str, torch.Tensor]:
     [
         ("feature", []),
         ("feature", ["KD.REGIONS.WEIGHT", "proposal", "KD.REGIONS.TOP_K", 0, "KD.REGIONS.NMS_THRESH", 1.0, *BOX_HEAD]),
+        ("feature", FITNETS),
+        ("feature", ATTENTION),
+        ("prediction", [*ATTENTION, *BESIDE_LABELS]),
+        ("prediction", EMBEDDINGS),
         ("prediction", []),
         ("prediction", ["KD.PREDICTION.TEACHER_TEMPERATURE", 0.5, "KD.PREDICTION.LOSS", "bce"]),
     ],
@@ -70,6 +80,57 @@ def test_knowledge_is_that_of_the_live_teacher(scenes: CachedScenes, plain: Path
         torch.testing.assert_close(ours.image_scores, theirs.image_scores, **HALF)
         torch.testing.assert_close(ours.features["conv5"].float(), theirs.features["conv5"], **HALF)
         assert ours.map_sizes == theirs.map_sizes
+
+
+def test_a_cache_holds_what_several_recipes_ask_for_and_a_run_reads_its_own(
+    scenes: CachedScenes, tmp_path: Path
+) -> None:
+    recipes = [[], FITNETS, ATTENTION]
+    requests = [KnowledgeRequest.of_recipe(scenes.config("feature", "", *options)) for options in recipes]
+    cfg = scenes.config("feature", tmp_path / "all")
+    make_cache(cfg, requests[0] | requests[1] | requests[2], mirrored=False)
+    views = [(3, View(32)), (0, View(32))]
+    for options in recipes:
+        live_cfg, cached_cfg = (
+            scenes.config("feature", "", *options),
+            scenes.config("feature", tmp_path / "all", *options),
+        )
+        (live, _), (cached, _) = (
+            source(samples(cfg, views))
+            for source, cfg in ((LiveTeacher(live_cfg), live_cfg), (CachedKnowledge(cached_cfg), cached_cfg))
+        )
+        assert live.maps.keys() == cached.maps.keys() and live.features.keys() == cached.features.keys()
+        for key, of_view in live.maps.items():
+            torch.testing.assert_close(cached.maps[key].float(), of_view, **HALF)
+    scenes_alone = scenes.make(str(tmp_path / "regions"), mirrored=False)
+    with pytest.raises(
+        InputError, match=r"made with other maps of the teacher \(features.conv5 None, not \[51, 4, 4\]\)"
+    ):
+        CachedKnowledge(scenes.config("feature", scenes_alone, *FITNETS))
+
+
+def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, tmp_path: Path) -> None:
+    """Against a bilinear sample at the centre of each cell of the crop, mirrored or not."""
+    cfg = scenes.config("feature", tmp_path / "cache", *FITNETS)
+    make_cache(cfg, KnowledgeRequest.of_recipe(cfg), mirrored=True)
+    left, top, right, bottom = crop = (0.25, 0.0, 1.0, 0.5)
+    source = CachedKnowledge(cfg)
+    key = ("features", "conv5")
+    for mirror in (False, True):
+        (whole, part) = source(samples(cfg, [(2, View(32, mirror)), (2, View(32, mirror, crop))]))
+        height, width = whole.maps[key].shape[-2:]
+        x0, x1 = (1 - right, 1 - left) if mirror else (left, right)
+        columns = (x0 + (np.arange(width) + 0.5) / width * (x1 - x0)) * width - 0.5
+        rows = (top + (np.arange(height) + 0.5) / height * (bottom - top)) * height - 0.5
+        values = whole.maps[key].float().numpy()
+        expected = interpolate(interpolate(values, rows, axis=1), columns, axis=2)
+        np.testing.assert_allclose(part.maps[key].float().numpy(), expected, rtol=5e-3, atol=5e-3)
+
+
+def interpolate(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Linear along one axis, constant beyond its ends."""
+    along = np.arange(values.shape[axis])
+    return np.apply_along_axis(lambda line: np.interp(places, along, line), axis, values)
 
 
 def test_mirrored_views_of_a_network_that_pads_one_side_more_are_those_of_the_live_teacher(
@@ -149,7 +210,7 @@ def teacher_of(scenes: CachedScenes, index: int):
     record = dataset_records("tiny_train")[index]
     mapper = build_teacher_mapper(load_teacher_config(cfg), "tiny_train", ProposalStore.open(scenes.proposals))
     sample = mapper(record, View(64))
-    (known,) = FrozenTeacher(cfg, features=True)([sample["image"]], [sample["proposals"]])
+    (known,) = FrozenTeacher(cfg, KnowledgeRequest.of_stage(cfg))([sample["image"]], [sample["proposals"]])
     return known, ProposalStore.open(scenes.proposals)[record["image_id"]][0], record
 
 

@@ -1,22 +1,38 @@
 """From teacher to student: knowledge, where it comes from, and the distillers of both stages."""
 
+from .binary_logits import HintonDistiller, MLDDistiller
 from .distilled_classifier import KD_STAGES, DistilledClassifier
-from .feature import FEATURE_DISTILLER_REGISTRY, RoIDistiller, build_feature_distiller
+from .feature import RoIDistiller
+from .feature_maps import AttentionTransferDistiller, FitNetsDistiller
 from .hook import DistillationHook, KnowledgeLoader
 from .knowledge import TeacherKnowledge, select_regions
-from .prediction import PREDICTION_DISTILLER_REGISTRY, SoftLabelDistiller, build_prediction_distiller
+from .label_embeddings import LabelEmbeddingDistiller
+from .prediction import SoftLabelDistiller
 from .regions import RegionKnowledge
+from .registry import (
+    FEATURE_DISTILLER_REGISTRY,
+    PREDICTION_DISTILLER_REGISTRY,
+    build_feature_distiller,
+    build_prediction_distiller,
+)
+from .request import KnowledgeRequest
 from .teacher import FrozenTeacher, LiveTeacher
 
 __all__ = [
     "KD_STAGES",
     "FEATURE_DISTILLER_REGISTRY",
     "PREDICTION_DISTILLER_REGISTRY",
+    "AttentionTransferDistiller",
     "DistillationHook",
     "DistilledClassifier",
+    "FitNetsDistiller",
     "FrozenTeacher",
+    "HintonDistiller",
     "KnowledgeLoader",
+    "KnowledgeRequest",
+    "LabelEmbeddingDistiller",
     "LiveTeacher",
+    "MLDDistiller",
     "RegionKnowledge",
     "RoIDistiller",
     "SoftLabelDistiller",

@@ -8,10 +8,10 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from mlickd.errors import InputError
+from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
 
-from .feature import build_feature_distiller
-from .prediction import build_prediction_distiller
+from .registry import build_feature_distiller, build_prediction_distiller, feature_distiller_class
 
 __all__ = ["DistilledClassifier", "KD_STAGES"]
 
@@ -28,23 +28,33 @@ class DistilledClassifier(nn.Module):
 
     - Stage ``feature``: only the backbone of the student (its convolutions with their normalisation) and the
       distiller's adapters get gradients; fc layers and the classifier rest. Needs no labels.
-    - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores.
+    - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores, and by option
+      (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features beside them.
     """
 
     @configurable
-    def __init__(self, *, student: MultiLabelClassifier, stage: str, distiller: nn.Module):
+    def __init__(
+        self,
+        *,
+        student: MultiLabelClassifier,
+        stage: str,
+        feature_distiller: nn.Module | None = None,
+        prediction_distiller: nn.Module | None = None,
+    ):
         """
         Args:
             student: the classifier.
             stage: ``feature`` or ``prediction``.
-            distiller: from the registry of that stage.
+            feature_distiller: of stage ``feature``, or beside the labels.
+            prediction_distiller: of stage ``prediction``.
         """
         super().__init__()
         if stage not in KD_STAGES:
             raise InputError(f"KD.STAGE {stage!r} is none of {', '.join(KD_STAGES)}; give --kd-stage")
         self.student = student
         self.stage = stage
-        self.distiller = distiller
+        self.feature_distiller = feature_distiller
+        self.prediction_distiller = prediction_distiller
         if stage == "feature":
             self.student.head.requires_grad_(False)
 
@@ -58,11 +68,17 @@ class DistilledClassifier(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         student = MultiLabelClassifier(cfg)
-        if cfg.KD.STAGE == "feature":
-            distiller = build_feature_distiller(cfg, student)
-        else:
-            distiller = build_prediction_distiller(cfg)
-        return {"student": student, "stage": cfg.KD.STAGE, "distiller": distiller}
+        distillers = {}
+        if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:
+            raise InputError(
+                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; it goes with KD.STAGES "
+                "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
+            )
+        if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
+            distillers["feature_distiller"] = build_feature_distiller(cfg, student)
+        if cfg.KD.STAGE != "feature":
+            distillers["prediction_distiller"] = build_prediction_distiller(cfg)
+        return {"student": student, "stage": cfg.KD.STAGE, **distillers}
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +99,11 @@ class DistilledClassifier(nn.Module):
         images = self.student.preprocess([sample["image"] for sample in batched_inputs])
         features = self.student.backbone(images.tensor)
         if self.stage == "feature":
-            return {"loss_feature": self.distiller(features, images.image_sizes, knowledge)}
+            return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
         losses = self.student.label_losses(logits, batched_inputs)
-        return losses | {"loss_soft_label": self.distiller(logits, knowledge)}
+        losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
+        if self.feature_distiller is not None:
+            targets = image_label_targets(batched_inputs, self.student.num_classes, self.device)
+            losses["loss_feature"] = self.feature_distiller(features, images.image_sizes, knowledge, targets)
+        return losses

@@ -1,14 +1,14 @@
-"""Stage 1, feature-level transfer: distillers that compare feature maps. Registered by name."""
+"""Stage 1, feature-level transfer: the student's RoI features imitate the teacher's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes
-from detectron2.utils.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,25 +16,12 @@ from mlickd.errors import InputError
 from mlickd.modeling.roi_heads.region_pooler import build_region_pooler
 
 from .knowledge import TeacherKnowledge
-from .teacher import load_teacher_config, parse_layer_pairs, pooler_arguments, teacher_shapes
+from .layers import build_adapter, check_layers
+from .registry import FEATURE_DISTILLER_REGISTRY
+from .request import parse_layer_pairs
+from .teacher import load_teacher_config, pooler_arguments, teacher_shapes
 
-__all__ = ["FEATURE_DISTILLER_REGISTRY", "RoIDistiller", "build_feature_distiller", "roi_feature_loss"]
-
-FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
-FEATURE_DISTILLER_REGISTRY.__doc__ = """
-Distillers of stage 1. Called as ``obj(cfg, student)`` with the student's model; the result is a module called as
-``distiller(features, image_sizes, knowledge)`` that returns a scalar loss.
-"""
-
-
-def build_feature_distiller(cfg: CfgNode, student: nn.Module) -> nn.Module:
-    """The distiller that ``KD.FEATURE.DISTILLER`` names."""
-    try:
-        distiller = FEATURE_DISTILLER_REGISTRY.get(cfg.KD.FEATURE.DISTILLER)
-    except KeyError as error:
-        known = ", ".join(sorted(name for name, _ in FEATURE_DISTILLER_REGISTRY))
-        raise InputError(f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER!r} is none of {known}") from error
-    return distiller(cfg, student)
+__all__ = ["RoIDistiller", "roi_feature_loss"]
 
 
 def roi_feature_loss(
@@ -64,8 +51,7 @@ class _LayerPair(nn.Module):
         self.stride = teacher.stride if resize_to_teacher else student.stride
         self.resize_to_teacher = resize_to_teacher
         self.pooler = build_region_pooler(self.stride, **pooler_args)
-        same_width = teacher.channels == student.channels
-        self.adapter = nn.Identity() if same_width else nn.Conv2d(student.channels, teacher.channels, kernel_size=1)
+        self.adapter = build_adapter(teacher, student)
 
     def forward(
         self,
@@ -106,6 +92,9 @@ class RoIDistiller(nn.Module):
     compares behind fc6 and fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
     """
 
+    asks_for: ClassVar[str] = "regions"
+    needs_labels: ClassVar[bool] = False
+
     @configurable
     def __init__(
         self,
@@ -128,15 +117,7 @@ class RoIDistiller(nn.Module):
             loss_weight: factor on the loss.
         """
         super().__init__()
-        for teacher_layer, student_layer in pairs:
-            for layer, shapes, whose in (
-                (teacher_layer, teacher_shapes, "teacher"),
-                (student_layer, student_shapes, "student"),
-            ):
-                if layer not in shapes:
-                    raise InputError(
-                        f"KD.FEATURE.LAYERS: the {whose}'s backbone returns {', '.join(shapes)}, not {layer!r}"
-                    )
+        check_layers(pairs, teacher_shapes, student_shapes)
         self.pairs = list(pairs)
         self.layers = nn.ModuleList(
             _LayerPair(teacher_shapes[t], student_shapes[s], pooler_args, resize_to_teacher) for t, s in pairs
@@ -174,12 +155,14 @@ class RoIDistiller(nn.Module):
         features: dict[str, torch.Tensor],
         image_sizes: Sequence[tuple[int, int]],
         knowledge: Sequence[TeacherKnowledge],
+        targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
         Args:
             features: the student's maps of N images.
             image_sizes: height and width of each view of the student.
             knowledge: of the same N views, with regions and their features.
+            targets: not used.
 
         Returns:
             L_f, summed over the layer pairs, times ``loss_weight``.

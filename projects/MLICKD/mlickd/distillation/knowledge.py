@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torchvision.ops import nms
 
-__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "normalized_weights", "select_regions"]
+__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "known_image_scores", "normalized_weights", "select_regions"]
 
 # What s' of a region can be, see `select_regions`.
 REGION_WEIGHTS = ("teacher", "proposal", "uniform")
@@ -28,6 +28,9 @@ class TeacherKnowledge:
         map_sizes: height and width of the teacher's feature map by layer, to which Psi resizes the student's.
         proposal_weights: (R,) float32, the factors that the teacher puts on pooled features before its box head;
             needed where features are compared behind it.
+        region_scores: (R, C) float32, the teacher's scores of the selected regions.
+        maps: whole maps of the teacher, of just this view, by kind (see ``MAP_KINDS``) and layer: (D, H, W) float32 or,
+            from the cache, float16.
     """
 
     image_scores: torch.Tensor | None
@@ -36,10 +39,12 @@ class TeacherKnowledge:
     features: dict[str, torch.Tensor] = field(default_factory=dict)
     map_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     proposal_weights: torch.Tensor | None = None
+    region_scores: torch.Tensor | None = None
+    maps: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
 
     def _tensors(self) -> list[torch.Tensor]:
-        fields = (self.image_scores, self.boxes, self.weights, self.proposal_weights)
-        return [*(tensor for tensor in fields if tensor is not None), *self.features.values()]
+        fields = (self.image_scores, self.boxes, self.weights, self.proposal_weights, self.region_scores)
+        return [*(t for t in fields if t is not None), *self.features.values(), *self.maps.values()]
 
     @property
     def num_bytes(self) -> int:
@@ -66,7 +71,29 @@ class TeacherKnowledge:
             weights=mapped(self.weights),
             features={layer: mapped(feature) for layer, feature in self.features.items()},
             proposal_weights=mapped(self.proposal_weights),
+            region_scores=mapped(self.region_scores),
+            maps={key: mapped(of_view) for key, of_view in self.maps.items()},
         )
+
+
+def known_image_scores(
+    knowledge: Sequence[TeacherKnowledge], logits: torch.Tensor
+) -> tuple[list[int], torch.Tensor | None]:
+    """The teacher's image scores of a batch.
+
+    Args:
+        knowledge: of N images.
+        logits: (N, C), of the student.
+
+    Returns:
+        Indices of the K images of which the teacher knows something, and their (K, C) image scores in the type of the
+        logits; sums of products of softmaxes, which pass 1 by rounding, cut to [0, 1]. None where there are no such
+        images.
+    """
+    known = [i for i, k in enumerate(knowledge) if k.image_scores is not None]
+    if not known:
+        return known, None
+    return known, torch.stack([knowledge[i].image_scores for i in known]).to(logits.dtype).clamp(0, 1)
 
 
 def normalized_weights(weights: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Stage 2, prediction-level transfer: distillers that compare image scores. Registered by name."""
+"""Stage 2, prediction-level transfer: the student's image scores imitate the teacher's."""
 
 from __future__ import annotations
 
@@ -6,36 +6,15 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.utils.registry import Registry
 from torch import nn
 
 from mlickd.errors import InputError
 from mlickd.modeling.losses import multilabel_binary_cross_entropy_with_logits
 
-from .knowledge import TeacherKnowledge
+from .knowledge import TeacherKnowledge, known_image_scores
+from .registry import PREDICTION_DISTILLER_REGISTRY
 
-__all__ = [
-    "PREDICTION_DISTILLER_REGISTRY",
-    "SoftLabelDistiller",
-    "build_prediction_distiller",
-    "soft_label_l2_loss",
-]
-
-PREDICTION_DISTILLER_REGISTRY = Registry("PREDICTION_DISTILLER")
-PREDICTION_DISTILLER_REGISTRY.__doc__ = """
-Distillers of stage 2. Called as ``obj(cfg)``; the result is a module called as ``distiller(logits, knowledge)`` that
-returns a scalar loss, to which the label loss is added.
-"""
-
-
-def build_prediction_distiller(cfg: CfgNode) -> nn.Module:
-    """The distiller that ``KD.PREDICTION.DISTILLER`` names."""
-    try:
-        distiller = PREDICTION_DISTILLER_REGISTRY.get(cfg.KD.PREDICTION.DISTILLER)
-    except KeyError as error:
-        known = ", ".join(sorted(name for name, _ in PREDICTION_DISTILLER_REGISTRY))
-        raise InputError(f"KD.PREDICTION.DISTILLER {cfg.KD.PREDICTION.DISTILLER!r} is none of {known}") from error
-    return distiller(cfg)
+__all__ = ["SoftLabelDistiller", "soft_label_l2_loss"]
 
 
 def soft_label_l2_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
@@ -78,15 +57,13 @@ class SoftLabelDistiller(nn.Module):
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
         """The soft loss of the student's logits (N, C), times lambda; an image of no knowledge adds nothing to it."""
-        known = [i for i, k in enumerate(knowledge) if k.image_scores is not None]
+        known, teacher = known_image_scores(knowledge, logits)
         if not known:
             return logits.new_zeros(())
-        teacher = torch.stack([knowledge[i].image_scores for i in known]).to(logits.dtype)
         softened = logits[known] / self.student_temperature
         if self.loss == "l2":
             loss = soft_label_l2_loss(teacher, softened.sigmoid())
         else:
-            # Sums of products of softmaxes pass 1 by rounding.
-            loss = multilabel_binary_cross_entropy_with_logits(softened, teacher.clamp(0, 1))
+            loss = multilabel_binary_cross_entropy_with_logits(softened, teacher)
         # Both are means over the images that they are given.
         return self.loss_weight * loss * (len(known) / len(knowledge))

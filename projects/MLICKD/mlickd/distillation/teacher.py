@@ -22,12 +22,12 @@ from mlickd.modeling.roi_heads import RegionPredictions
 
 from .knowledge import TeacherKnowledge, select_regions
 from .regions import RegionKnowledge
+from .request import MAP_KINDS, KnowledgeRequest
 
 __all__ = [
     "FrozenTeacher",
     "LiveTeacher",
     "load_teacher_config",
-    "parse_layer_pairs",
     "pooler_arguments",
     "region_rule",
     "teacher_shapes",
@@ -76,22 +76,6 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
     return teacher_cfg
 
 
-def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
-    """``KD.FEATURE.LAYERS`` as (teacher's layer, student's layer).
-
-    Raises:
-        InputError: an entry is not ``teacher:student``, or there is none, or more than one behind the box head.
-    """
-    pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
-        raise InputError(
-            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: each entry is '<teacher layer>:<student layer>'"
-        )
-    if cfg.KD.FEATURE.COMPARE == "box_head" and len(pairs) != 1:
-        raise InputError("KD.FEATURE.COMPARE box_head compares one layer; give one entry in KD.FEATURE.LAYERS")
-    return pairs
-
-
 def pooler_arguments(teacher_cfg: CfgNode) -> dict:
     """RoI pooling of the teacher, which the student's regions are pooled with too."""
     return {
@@ -120,12 +104,12 @@ def region_rule(cfg: CfgNode) -> dict:
 class FrozenTeacher:
     """A trained teacher that says what it knows of regions and does not learn."""
 
-    def __init__(self, cfg: CfgNode, *, features: bool):
+    def __init__(self, cfg: CfgNode, request: KnowledgeRequest):
         """Build the teacher of ``cfg.KD.TEACHER`` and load it completely, or stop.
 
         Args:
             cfg: of the distillation.
-            features: select regions (``KD.REGIONS``) and give their features (``KD.FEATURE``), which stage 1 needs.
+            request: what the teacher is to say of an image beside the logits of its regions.
 
         Raises:
             InputError: the teacher's checkpoint or configuration does not fit, or it has not the layers.
@@ -135,13 +119,13 @@ class FrozenTeacher:
         load_checkpoint(self.model, cfg.KD.TEACHER.WEIGHTS, "KD.TEACHER.WEIGHTS")
         self.model.eval().requires_grad_(False)
         logger.info("Teacher: %s, at %d pixels", cfg.KD.TEACHER.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
-        self.features = features
+        self.request = request
         self.rule = region_rule(cfg)
         self.behind_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
         self.poolers = {
             layer: ROIPooler(scales=(1.0 / shapes[layer].stride,), **pooler_arguments(teacher_cfg))
-            for layer, _ in parse_layer_pairs(cfg)
+            for layer in request.region_layers
             if layer in shapes
         }
 
@@ -161,9 +145,12 @@ class FrozenTeacher:
         known = [
             RegionKnowledge(*logits) for logits in zip(*(s.split(predictions.counts) for s in streams), strict=True)
         ]
-        if self.features:
+        if self.request.region_layers:
             self._select(known, proposals, predictions)
             self._add_features(known, proposals, maps, predictions)
+        for kind, layer in self.request.maps:
+            for of_image, of_view in zip(known, MAP_KINDS[kind](maps[layer]), strict=True):
+                of_image.maps[kind, layer] = of_view
         return known
 
     def _select(self, known: list[RegionKnowledge], proposals: list[Instances], predictions: RegionPredictions) -> None:
@@ -211,8 +198,8 @@ class LiveTeacher:
     """
 
     def __init__(self, cfg: CfgNode):
-        """See :class:`FrozenTeacher`; regions and features are made in stage ``feature`` alone."""
-        self.teacher = FrozenTeacher(cfg, features=cfg.KD.STAGE == "feature")
+        """See :class:`FrozenTeacher`; it is asked for what the stage ``KD.STAGE`` needs."""
+        self.teacher = FrozenTeacher(cfg, KnowledgeRequest.of_stage(cfg))
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
 
     @property
@@ -221,7 +208,7 @@ class LiveTeacher:
         return self.teacher.model
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
-        """Knowledge of each sample: image scores, and in stage ``feature`` the regions with their features."""
+        """Knowledge of each sample: image scores, and the regions with their features or the maps that are needed."""
         regions = self.teacher(
             [s["teacher_image"] for s in batched_inputs], [s["teacher_proposals"] for s in batched_inputs]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
@@ -13,6 +14,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from mlickd.data import open_proposals, verify_images
 from mlickd.data.catalog import dataset_records
 from mlickd.data.proposals.generation import shard_records
+from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge, ShardPlan, plan_shard, run_teacher, shard_folder, shard_lock
 from mlickd.distillation.cache.writer import readable_size, writable
 from mlickd.errors import InputError
@@ -25,13 +27,32 @@ __all__ = ["check_cache", "make_cache", "prepare_caching"]
 logger = logging.getLogger(__name__)
 
 
-def prepare_caching(config_file: str, options: list[str]) -> CfgNode:
-    """The configuration of a distillation whose teacher is to be cached, completed and frozen.
+def prepare_caching(
+    config_file: str, options: list[str], also_for: Sequence[str] = ()
+) -> tuple[CfgNode, KnowledgeRequest]:
+    """The configuration of a distillation whose teacher is to be cached, completed and frozen, and what is to be kept.
+
+    Args:
+        config_file: of the distillation.
+        options: ``KEY VALUE`` pairs, for all of them.
+        also_for: files of other recipes that are to use the cache, too.
 
     Raises:
-        InputError: something is wrong with it, or ``KD.CACHE`` is not given.
+        InputError: something is wrong with one, ``KD.CACHE`` is not given, or the recipes do not share a teacher and
+            the rule of R'.
     """
-    cfg = load_config(config_file, options, kd_stage="feature")
+    cfg, *others = [_load_recipe(file, options) for file in (config_file, *also_for)]
+    request = KnowledgeRequest.of_recipe(cfg)
+    for file, other in zip(also_for, others, strict=True):
+        for key in ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP"):
+            if _value(other, key) != _value(cfg, key):
+                raise InputError(f"--also-for {file}: {key} is not that of {config_file}; make a cache of its own")
+        request |= KnowledgeRequest.of_recipe(other)
+    return cfg, request
+
+
+def _load_recipe(config_file: str, options: list[str]) -> CfgNode:
+    cfg = load_config(config_file, options)
     if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
         raise InputError(
             f"--config-file {config_file}: a {cfg.MODEL.META_ARCHITECTURE} has no teacher; give the configuration of "
@@ -39,16 +60,24 @@ def prepare_caching(config_file: str, options: list[str]) -> CfgNode:
         )
     if not cfg.KD.CACHE:
         raise InputError("KD.CACHE is empty; name the folder of the cache, for instance KD.CACHE output/knowledge")
+    # Completing wants a stage, and what is kept is that of all of them.
+    cfg.KD.STAGE = cfg.KD.STAGES[0]
     complete_config(cfg)
     cfg.freeze()
     return cfg
 
 
+def _value(cfg: CfgNode, key: str) -> object:
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
 def make_cache(
     cfg: CfgNode,
+    request: KnowledgeRequest,
     *,
     shard: tuple[int, int] = (1, 1),
-    features: bool = True,
     mirrored: bool = True,
     batch_size: int = 4,
     num_processes: int = 1,
@@ -58,9 +87,8 @@ def make_cache(
     What is there already is not made again. The bytes depend on neither the number of processes nor interruptions.
 
     Args:
-        cfg: from :func:`prepare_caching`.
+        cfg, request: from :func:`prepare_caching`; an empty request keeps image scores alone.
         shard: number, from 1, and count.
-        features: with R' and its features, which stage 1 needs.
         mirrored: run the teacher on the mirrored images, too, where training mirrors (``INPUT.RANDOM_FLIP``
             ``horizontal``). Without, mirrored views take flipped features, for half the time and room.
         batch_size: images that the teacher sees at once.
@@ -82,22 +110,19 @@ def make_cache(
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with shard_lock(folder):
-            plan = plan_shard(cfg, name, shard, features=features, mirrored=mirrored, batch_size=batch_size)
+            plan = plan_shard(cfg, name, shard, request, mirrored=mirrored, batch_size=batch_size)
             if plan.batches:
                 _launch(cfg, plan, min(num_processes, len(plan.batches)))
         logger.info("%s: whole, %d images", folder, plan.num_images)
 
 
-def check_cache(cfg: CfgNode, *, features: bool = True) -> None:
+def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
     """Open the cache as training does.
 
     Raises:
         InputError: it is incomplete, damaged, or does not fit.
     """
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.KD.STAGE = "feature" if features else "prediction"
-    for name, cache in CachedKnowledge(cfg).caches.items():
+    for name, cache in CachedKnowledge(cfg, request).caches.items():
         logger.info(
             "%s: %d images in %d shards, %s", name, len(cache), len(cache.shards), readable_size(cache.num_bytes)
         )

@@ -10,7 +10,7 @@ from detectron2.modeling import (
 )
 from detectron2.utils import comm
 
-from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, PREDICTION_DISTILLER_REGISTRY
+from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import REGION_WEIGHTS
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
@@ -50,7 +50,10 @@ def check_config(cfg: CfgNode) -> None:
         _one_of("KD.PREDICTION.LOSS", cfg.KD.PREDICTION.LOSS, ("l2", "bce"))
         _require(0 < cfg.KD.REGIONS.NMS_THRESH <= 1, "KD.REGIONS.NMS_THRESH", cfg.KD.REGIONS.NMS_THRESH, "in (0, 1]")
         _require(cfg.KD.REGIONS.TOP_K >= 0, "KD.REGIONS.TOP_K", cfg.KD.REGIONS.TOP_K, "0 (all regions) or more")
-        for key in ("TEACHER_TEMPERATURE", "STUDENT_TEMPERATURE"):
+        stages = tuple(cfg.KD.STAGES)
+        in_order = stages in (KD_STAGES, *((stage,) for stage in KD_STAGES))
+        _require(in_order, "KD.STAGES", stages, f"{KD_STAGES}, or one of them alone")
+        for key in ("TEACHER_TEMPERATURE", "STUDENT_TEMPERATURE", "TEMPERATURE"):
             _require(cfg.KD.PREDICTION[key] > 0, f"KD.PREDICTION.{key}", cfg.KD.PREDICTION[key], "positive")
     _one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
     _one_of("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ("horizontal", "none"))

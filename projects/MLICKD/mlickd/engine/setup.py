@@ -68,7 +68,7 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
     - pixel statistics of a timm model;
     - of a stage of distillation, its learning rate and iterations; ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``; and
       stage ``prediction`` starts from the student of stage ``feature`` under the same root where ``MODEL.WEIGHTS`` is
-      not given;
+      not given and the recipe has that stage (``KD.STAGES``);
     - for evaluation, the checkpoint in ``OUTPUT_DIR`` where ``MODEL.WEIGHTS`` is not given; results go to
       ``<OUTPUT_DIR>/evaluation``, so that what training wrote stays; and of a student in distillation only the student
       is left.
@@ -125,6 +125,11 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     if cfg.KD.STAGE not in KD_STAGES:
         given = f"--kd-stage {cfg.KD.STAGE}" if cfg.KD.STAGE else "--kd-stage is missing"
         raise InputError(f"{given}; it is one of {', '.join(KD_STAGES)}")
+    if cfg.KD.STAGE not in cfg.KD.STAGES:
+        raise InputError(
+            f"--kd-stage {cfg.KD.STAGE}: KD.STAGES of this recipe is {tuple(cfg.KD.STAGES)}; give one of these, or "
+            "name both in KD.STAGES"
+        )
     of_stage = cfg.KD[cfg.KD.STAGE.upper()]
     cfg.SOLVER.BASE_LR = of_stage.BASE_LR or cfg.SOLVER.BASE_LR
     cfg.SOLVER.MAX_ITER = of_stage.MAX_ITER or cfg.SOLVER.MAX_ITER
@@ -133,12 +138,13 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     root = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(root, cfg.KD.STAGE)
     resumed = resume and PathManager.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
-    if cfg.KD.STAGE == "prediction" and not cfg.MODEL.WEIGHTS and not eval_only and not resumed:
+    follows = cfg.KD.STAGE == "prediction" and "feature" in cfg.KD.STAGES
+    if follows and not cfg.MODEL.WEIGHTS and not eval_only and not resumed:
         weights = os.path.join(root, "feature", STUDENT_CHECKPOINT)
         if not PathManager.isfile(weights):
             raise InputError(
                 f"MODEL.WEIGHTS is empty and stage 1 has left no {weights}; run `--kd-stage feature` first, or name a "
-                "student's checkpoint (stage 2 alone: MODEL.WEIGHTS of the plain classifier, or any other)"
+                "student's checkpoint as MODEL.WEIGHTS; stage 2 alone: KD.STAGES \"('prediction',)\""
             )
         cfg.MODEL.WEIGHTS = weights
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
 from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
@@ -17,10 +20,18 @@ from mlickd.data.build import open_proposals, proposals_exist
 from mlickd.data.catalog import class_names
 from mlickd.data.digest import file_digest
 from mlickd.data.proposals.generation import image_list_digest
-from mlickd.distillation.teacher import load_teacher_config, parse_layer_pairs, region_rule, teacher_shapes
+from mlickd.distillation.request import KnowledgeRequest
+from mlickd.distillation.teacher import load_teacher_config, region_rule, teacher_shapes
 from mlickd.errors import InputError
 
-__all__ = ["HEADER_FILE", "describe_run", "differences", "read_json", "shard_header", "write_json"]
+__all__ = [
+    "HEADER_FILE",
+    "describe_run",
+    "differences",
+    "read_json",
+    "shard_header",
+    "write_json",
+]
 
 HEADER_FILE = "header.json"
 _FORMAT = 1
@@ -33,6 +44,7 @@ _WORDS = {
     "teacher_config": "another teacher configuration",
     "proposals": "other proposals",
     "features": "other settings of R' and its features",
+    "maps": "other maps of the teacher",
     "mirrored": "another choice of mirrored views",
     "batch_size": "another --batch-size",
     "shard": "another shard",
@@ -63,19 +75,22 @@ _NOT_OF_THE_OUTPUT = (
 _OF_THE_OUTPUT = ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE")
 
 
-def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], *, features: bool) -> dict[str, Any]:
+def describe_run(
+    cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], request: KnowledgeRequest
+) -> dict[str, Any]:
     """All that decides what the teacher says of a data set, as JSON holds it.
 
     Args:
         cfg: of the distillation, complete.
         name: of the data set.
         records: its records.
-        features: regions and features are kept, or asked for, too.
+        request: what is kept, or asked for, beside the logits of all regions.
 
     Returns:
         ``format``, ``images`` (digest of the list), ``num_images``, ``classes``, ``teacher`` (digest of its
         checkpoint), ``teacher_config``, ``proposals`` (digest of boxes and scores; None where they are not on this
-        machine), and ``features``: the rule of R' and s', where features are taken, and their shape by layer; or None.
+        machine), ``features``: the rule of R' and s', where features are taken, and their shape by layer; or None; and
+        ``maps``: the shapes of whole maps, by kind and layer.
 
     Raises:
         InputError: the teacher or its layers, the images or the proposals are missing.
@@ -90,7 +105,8 @@ def describe_run(cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], 
             "teacher": _teacher_digest(cfg.KD.TEACHER.WEIGHTS),
             "teacher_config": _output_config(teacher_cfg),
             "proposals": open_proposals(cfg, name).digest() if proposals_exist(cfg, name) else None,
-            "features": _feature_settings(cfg, teacher_cfg) if features else None,
+            "features": _feature_settings(cfg, teacher_cfg, request) if request.region_layers else None,
+            "maps": _map_shapes(teacher_cfg, request),
         }
     )
 
@@ -113,7 +129,7 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """
     parts = []
     for key, value in expected.items():
-        there = found.get(key)
+        there = found.get(key, {} if key == "maps" else None)
         if key == "teacher_config":
             there, value = _with_defaults(there), _with_defaults(value)
         if there == value:
@@ -174,25 +190,43 @@ def _default_output_config() -> dict[str, Any]:
     return _as_json(_output_config(default_config()))
 
 
-def _feature_settings(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, Any]:
-    return {
-        "regions": region_rule(cfg),
-        "compare": cfg.KD.FEATURE.COMPARE,
-        "layers": _feature_shapes(cfg, teacher_cfg),
-    }
+def _feature_settings(cfg: CfgNode, teacher_cfg: CfgNode, request: KnowledgeRequest) -> dict[str, Any]:
+    head = teacher_cfg.MODEL.ROI_BOX_HEAD
+    shapes = _layer_shapes(teacher_cfg, request.region_layers)
+    if cfg.KD.FEATURE.COMPARE == "box_head":
+        of_region = {layer: [head.FC_DIM] for layer in shapes}
+    else:
+        resolution = head.POOLER_RESOLUTION
+        of_region = {layer: [shape.channels, resolution, resolution] for layer, shape in shapes.items()}
+    return {"regions": region_rule(cfg), "compare": cfg.KD.FEATURE.COMPARE, "layers": of_region}
 
 
-def _feature_shapes(cfg: CfgNode, teacher_cfg: CfgNode) -> dict[str, list[int]]:
-    """Of the features of one region, by the teacher's layer."""
+def _map_shapes(teacher_cfg: CfgNode, request: KnowledgeRequest) -> dict[str, dict[str, list[int]]]:
+    """(channels, height, width) of one image's, by kind and layer."""
+    shapes = _layer_shapes(teacher_cfg, [layer for _, layer in request.maps])
+    sides = _map_sides(teacher_cfg, shapes) if shapes else {}
+    maps: dict[str, dict[str, list[int]]] = {}
+    for kind, layer in request.maps:
+        channels = shapes[layer].channels if kind == "features" else 1
+        maps.setdefault(kind, {})[layer] = [channels, *sides[layer]]
+    return maps
+
+
+def _layer_shapes(teacher_cfg: CfgNode, layers: Iterable[str]) -> dict[str, ShapeSpec]:
     shapes = teacher_shapes(teacher_cfg)
-    layers = [layer for layer, _ in parse_layer_pairs(cfg)]
     for layer in layers:
         if layer not in shapes:
             raise InputError(f"KD.FEATURE.LAYERS: the teacher's backbone returns {', '.join(shapes)}, not {layer!r}")
-    head = teacher_cfg.MODEL.ROI_BOX_HEAD
-    if cfg.KD.FEATURE.COMPARE == "box_head":
-        return {layer: [head.FC_DIM] for layer in layers}
-    return {layer: [shapes[layer].channels, head.POOLER_RESOLUTION, head.POOLER_RESOLUTION] for layer in layers}
+    return {layer: shapes[layer] for layer in layers}
+
+
+def _map_sides(teacher_cfg: CfgNode, layers: Iterable[str]) -> dict[str, list[int]]:
+    """Height and width of the teacher's maps of its test views, found without computing them."""
+    with torch.device("meta"):
+        backbone = build_backbone(teacher_cfg).eval()
+        side = -(-teacher_cfg.INPUT.SIZE_TEST // (backbone.size_divisibility or 1)) * (backbone.size_divisibility or 1)
+        maps = backbone(torch.empty(1, 3, side, side))
+    return {layer: list(maps[layer].shape[-2:]) for layer in layers}
 
 
 def _flat(value: Any, prefix: str = "", depth: int = 8) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import ROI_HEADS_REGISTRY
 
 from mlickd.data.catalog import dataset_records
+from mlickd.data.views import View
 from mlickd.distillation.knowledge import TeacherKnowledge
+from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.errors import InputError
 
@@ -35,13 +37,17 @@ class CachedKnowledge:
     Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
     """
 
-    def __init__(self, cfg: CfgNode):
-        """Open the caches of ``DATASETS.TRAIN`` below ``KD.CACHE``; stage ``feature`` needs their features.
+    def __init__(self, cfg: CfgNode, request: KnowledgeRequest | None = None):
+        """Open the caches of ``DATASETS.TRAIN`` below ``KD.CACHE``.
+
+        Args:
+            cfg: of the distillation.
+            request: what they are to hold beside image scores; None: what the stage needs.
 
         Raises:
             InputError: one of them is missing, incomplete, damaged, or does not fit the run: says in what.
         """
-        features = cfg.KD.STAGE == "feature"
+        request = KnowledgeRequest.of_stage(cfg) if request is None else request
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
         heads = ROI_HEADS_REGISTRY.get(load_teacher_config(cfg).MODEL.ROI_HEADS.NAME)
         self.restriction = {
@@ -51,7 +57,7 @@ class CachedKnowledge:
         self.caches: dict[str, DatasetCache] = {}
         for name in cfg.DATASETS.TRAIN:
             records = dataset_records(name, boxes=False)
-            cache = DatasetCache(cfg.KD.CACHE, name, describe_run(cfg, name, records, features=features))
+            cache = DatasetCache(cfg.KD.CACHE, name, describe_run(cfg, name, records, request))
             for record in records:
                 if record["image_id"] not in cache:
                     raise InputError(
@@ -71,4 +77,13 @@ class CachedKnowledge:
         moved, in_view = view.regions(boxes, *image_size)
         if view.crop is not None:
             known = known.restricted(torch.from_numpy(in_view), **self.restriction)
+            known = known.with_maps_of(_part_in_view(view, *image_size))
         return known.as_knowledge(torch.from_numpy(moved), self.temperature)
+
+
+def _part_in_view(view: View, height: int, width: int) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of the part of an image that a view shows, as fractions of the image, mirrored as the view is."""
+    x0, y0, x1, y1 = view.crop_in_pixels(height, width)
+    if view.mirror:
+        x0, x1 = width - x1, width - x0
+    return x0 / width, y0 / height, x1 / width, y1 / height

@@ -20,6 +20,10 @@ and, with features, room for R' of every image, S places in all: as many as an i
     map_sizes.npy           int32 (N, L, 2)       height and width of the teacher's maps
     features_<layer>.npy    float16 (V, S, ...)   one for each of the L layers
 
+and, where whole maps are kept, of the whole image::
+
+    maps_<kind>_<layer>.npy  float16 (V, N, ...)  (D, H, W) of each
+
 View 0 is the whole image at the teacher's size, view 1 the same mirrored. A softmax does not see the shift of its
 logits, and 16 bits are the finest near 0, where the large probabilities are.
 """
@@ -44,6 +48,7 @@ __all__ = [
     "array_path",
     "array_specs",
     "map_array",
+    "map_array_name",
     "selected_offsets",
     "shard_folder",
     "shard_length",
@@ -106,7 +111,14 @@ def array_specs(header: Mapping[str, Any], region_offsets: np.ndarray) -> dict[s
         if header["features"]["compare"] == "box_head":
             specs["proposal_weights"] = ("<f4", views, places)
         specs |= {f"features_{layer}": ("<f2", views, places, *shape) for layer, shape in layers.items()}
+    for kind, layers in header.get("maps", {}).items():
+        specs |= {map_array_name(kind, layer): ("<f2", views, images, *shape) for layer, shape in layers.items()}
     return {name: ArraySpec(np.dtype(kind), tuple(shape)) for name, (kind, *shape) in specs.items()}
+
+
+def map_array_name(kind: str, layer: str) -> str:
+    """The name of the array of the whole maps of a layer, ``kind`` of ``MAP_KINDS``."""
+    return f"maps_{kind}_{layer}"
 
 
 def array_path(folder: Path, name: str) -> Path:

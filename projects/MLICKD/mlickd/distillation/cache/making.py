@@ -21,6 +21,7 @@ from mlickd.data.mapper import MultiLabelMapper, best_proposals
 from mlickd.data.proposals.generation import shard_records
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.data.views import View
+from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher, load_teacher_config
 
 from .header import describe_run, shard_header
@@ -41,6 +42,7 @@ class ShardPlan:
         shard: number, from 1, and count.
         folder: of the shard.
         header: of the shard.
+        request: what the teacher is to say beside the logits of all regions.
         num_images: in the shard.
         batches: numbers of the images that the teacher is to see together.
     """
@@ -49,12 +51,19 @@ class ShardPlan:
     shard: tuple[int, int]
     folder: Path
     header: dict[str, Any]
+    request: KnowledgeRequest
     num_images: int
     batches: list[list[int]]
 
 
 def plan_shard(
-    cfg: CfgNode, dataset: str, shard: tuple[int, int], *, features: bool, mirrored: bool, batch_size: int
+    cfg: CfgNode,
+    dataset: str,
+    shard: tuple[int, int],
+    request: KnowledgeRequest,
+    *,
+    mirrored: bool,
+    batch_size: int,
 ) -> ShardPlan:
     """Make room for a shard, or find what is left to do of it; :func:`shard_lock` of its folder is held.
 
@@ -64,7 +73,7 @@ def plan_shard(
         InputError: the folder holds another shard, the disk has too little room or cannot be written.
     """
     all_records = dataset_records(dataset, boxes=False)
-    description = describe_run(cfg, dataset, all_records, features=features)
+    description = describe_run(cfg, dataset, all_records, request)
     header = shard_header(description, shard, mirrored=mirrored, batch_size=batch_size)
     records = shard_records(all_records, *shard)
     folder = shard_folder(cfg.KD.CACHE, dataset, shard)
@@ -82,7 +91,7 @@ def plan_shard(
     batches = [batch for batch in batches if not unfinished.isdisjoint(batch)]
     if len(unfinished) < len(records):
         logger.info("%s: %d of %d images were done before", folder, len(records) - len(unfinished), len(records))
-    return ShardPlan(dataset, shard, folder, header, len(records), batches)
+    return ShardPlan(dataset, shard, folder, header, request, len(records), batches)
 
 
 def run_teacher(cfg: CfgNode, plan: ShardPlan) -> None:
@@ -95,7 +104,7 @@ def run_teacher(cfg: CfgNode, plan: ShardPlan) -> None:
     if not batches:
         return
     teacher_cfg = load_teacher_config(cfg)
-    teacher = FrozenTeacher(cfg, features=plan.header["features"] is not None)
+    teacher = FrozenTeacher(cfg, plan.request)
     mirrors = (False, True) if plan.header["mirrored"] else (False,)
     records = shard_records(dataset_records(plan.dataset, boxes=False), *plan.shard)
     mapper = build_teacher_mapper(teacher_cfg, plan.dataset, open_proposals(cfg, plan.dataset))

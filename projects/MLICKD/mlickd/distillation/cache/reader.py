@@ -15,7 +15,7 @@ from mlickd.distillation.regions import RegionKnowledge
 from mlickd.errors import InputError
 
 from .header import HEADER_FILE, differences, read_json
-from .layout import IDS_FILE, array_specs, map_array, selected_offsets, shard_folder, shard_length
+from .layout import IDS_FILE, array_specs, map_array, map_array_name, selected_offsets, shard_folder, shard_length
 
 __all__ = ["DatasetCache"]
 
@@ -86,7 +86,7 @@ class _Shard:
         features = self.header["features"] is not None
         length = shard_length(expected["num_images"], shard)
         self.ids = _read_ids(folder / IDS_FILE, length)
-        empty = array_specs({**self.header, "features": None}, np.zeros(length + 1, np.int64))
+        empty = array_specs({**self.header, "features": None, "maps": {}}, np.zeros(length + 1, np.int64))
         offsets = map_array(folder, "region_offsets", empty["region_offsets"])
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
             raise InputError(f"{folder}: damaged table of regions; {_REMEDY}")
@@ -106,6 +106,7 @@ class _Shard:
         self.regions = offsets.tolist()
         self.selected = selected_offsets(self.header, offsets).tolist() if features else None
         self.layers = list(expected["features"]["layers"]) if features else []
+        self.maps = [(kind, layer) for kind, layers in self.header["maps"].items() for layer in layers]
 
     def read(self, image: int, mirror: bool) -> tuple[np.ndarray, tuple[int, int], RegionKnowledge]:
         """As :meth:`DatasetCache.read`, of the image at this index in the shard."""
@@ -116,6 +117,10 @@ class _Shard:
         )
         if self.selected is not None:
             self._read_features(known, image, view)
+        for kind, layer in self.maps:
+            # Copied, as the others are.
+            of_image = np.array(self.arrays[map_array_name(kind, layer)][view, image])
+            known.maps[kind, layer] = torch.from_numpy(of_image)
         height, width = self.arrays["image_sizes"][image].tolist()
         if mirror and not self.header["mirrored"]:
             known = known.mirrored()
@@ -188,10 +193,21 @@ def _check_header(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
                 "this one"
             )
         wanted["features"] = _of_layers(expected["features"], header["features"])
+    header = {**header, "maps": _part_of_maps(expected["maps"], header.get("maps"))}
     changed = differences(header, wanted)
     if changed:
         raise InputError(f"{folder}: was made with {changed}; {_REMEDY}, or change the run back")
     return {**header, "features": wanted.get("features")}
+
+
+def _part_of_maps(wanted: Mapping[str, Mapping[str, Any]], found: Any) -> dict[str, dict[str, Any]]:
+    """Of the whole maps that a cache holds, those that a run wants."""
+    part: dict[str, dict[str, Any]] = {}
+    for kind, layers in wanted.items():
+        there = found.get(kind) if isinstance(found, dict) else None
+        there = there if isinstance(there, dict) else {}
+        part[kind] = {layer: there[layer] for layer in layers if layer in there}
+    return part
 
 
 def _of_layers(wanted: Mapping[str, Any], found: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from .layout import (
     array_path,
     array_specs,
     map_array,
+    map_array_name,
     selected_offsets,
 )
 
@@ -177,6 +178,9 @@ class ShardWriter:
                     self._put(name, (view, start), self._half(shifted, f"{name} of image {image_id}"))
             if self.selected is not None:
                 self._write_features(image, image_id, view, known)
+            for (kind, layer), of_view in known.maps.items():
+                name = map_array_name(kind, layer)
+                self._put(name, (view, image), self._half(of_view, f"{kind} {layer} of image {image_id}"))
 
     def finish(self, images: Sequence[int]) -> None:
         """Mark images as complete, after all that was written of them has reached the disk."""

@@ -1,0 +1,148 @@
+"""Baselines that compare whole feature maps: FitNets and attention transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from torch import nn
+from torch.nn import functional as F
+
+from .knowledge import TeacherKnowledge
+from .layers import build_adapter, check_layers
+from .registry import FEATURE_DISTILLER_REGISTRY
+from .request import parse_layer_pairs, spatial_attention
+from .teacher import load_teacher_config, teacher_shapes
+
+__all__ = ["AttentionTransferDistiller", "FitNetsDistiller", "attention_transfer_loss", "hint_loss"]
+
+
+def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """The hint of FitNets (Romero et al. 2015, equation 3): half the squared distance of two maps.
+
+    Args:
+        teacher, student: (N, D, H, W).
+
+    Returns:
+        Scalar: ``1/(2N) * sum_n 1/(HW) * || F^T_n - F^S_n ||_2^2``. The mean over the cells, as L_f of RoI features
+        has the mean over the regions, leaves its size independent of that of the view.
+    """
+    cells = teacher.shape[-2] * teacher.shape[-1]
+    return (teacher - student).pow(2).sum() / (2 * len(teacher) * cells)
+
+
+def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """The distance of two attention maps (Zagoruyko & Komodakis 2017, equation 2, with p = 2).
+
+    Args:
+        teacher, student: (N, 1, H, W), of unit length each, see :func:`spatial_attention`.
+
+    Returns:
+        Scalar: ``1/(2N) * sum_n || Q^T_n - Q^S_n ||_2``.
+    """
+    return torch.linalg.vector_norm((teacher - student).flatten(1), dim=1).sum() / (2 * len(teacher))
+
+
+class _MapDistiller(nn.Module):
+    """Compares pairs of whole maps."""
+
+    needs_labels: ClassVar[bool] = False
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        pairs: Sequence[tuple[str, str]],
+        teacher_shapes: dict[str, ShapeSpec],
+        student_shapes: dict[str, ShapeSpec],
+        loss_weight: float = 1.0,
+    ):
+        """
+        Args:
+            pairs: names of a teacher's and a student's map each; the losses of the pairs are added.
+            teacher_shapes, student_shapes: of the backbones' maps.
+            loss_weight: factor on the loss.
+        """
+        super().__init__()
+        check_layers(pairs, teacher_shapes, student_shapes)
+        self.pairs = list(pairs)
+        self.loss_weight = loss_weight
+        self.layers = nn.ModuleList(self.build_layer(teacher_shapes[t], student_shapes[s]) for t, s in pairs)
+
+    def build_layer(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
+        """What the student's map of a pair goes through first."""
+        return nn.Identity()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
+        """From ``KD`` and the teacher's configuration; InputError where a layer is missing."""
+        return {
+            "pairs": parse_layer_pairs(cfg),
+            "teacher_shapes": teacher_shapes(load_teacher_config(cfg)),
+            "student_shapes": student.backbone.output_shape(),
+            "loss_weight": cfg.KD.FEATURE.WEIGHT,
+        }
+
+    def forward(
+        self,
+        features: dict[str, torch.Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+        knowledge: Sequence[TeacherKnowledge],
+        targets: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        Args:
+            features: the student's maps of N images.
+            image_sizes, targets: not used.
+            knowledge: of the same N views, with the teacher's maps.
+
+        Returns:
+            The loss, summed over the layer pairs, times ``loss_weight``.
+        """
+        losses = []
+        for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
+            teacher = torch.stack([k.maps[self.asks_for, teacher_layer] for k in knowledge]).float()
+            losses.append(self.compare(teacher, layer(features[student_layer]).float()))
+        return self.loss_weight * sum(losses)
+
+    def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+        """The loss of one pair, from what was asked of the teacher and the student's map behind its layer."""
+        raise NotImplementedError
+
+
+@FEATURE_DISTILLER_REGISTRY.register()
+class FitNetsDistiller(_MapDistiller):
+    """FitNets (Romero et al. 2015): the student's whole map imitates the teacher's, before it learns the labels.
+
+    The student's map goes through a 1x1 regressor where the widths differ, and is resized to the teacher's.
+    """
+
+    asks_for: ClassVar[str] = "features"
+
+    def build_layer(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
+        """The regressor."""
+        return build_adapter(teacher, student)
+
+    def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+        """See :func:`hint_loss`."""
+        student = F.interpolate(student, size=teacher.shape[-2:], mode="bilinear", align_corners=False)
+        return hint_loss(teacher, student)
+
+
+@FEATURE_DISTILLER_REGISTRY.register()
+class AttentionTransferDistiller(_MapDistiller):
+    """Attention transfer (Zagoruyko & Komodakis 2017): the student looks where the teacher looks.
+
+    The teacher's attention is averaged over the cells of the student's map.
+    """
+
+    asks_for: ClassVar[str] = "attention"
+
+    def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+        """See :func:`attention_transfer_loss`."""
+        teacher = F.adaptive_avg_pool2d(teacher, student.shape[-2:])
+        teacher = F.normalize(teacher.flatten(1)).view_as(teacher)
+        return attention_transfer_loss(teacher, spatial_attention(student))
