@@ -169,6 +169,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.TEACHER.WEIGHTS = ""
     # The teacher's configuration. Empty: the config.yaml that training wrote beside its checkpoint.
     cfg.KD.TEACHER.CONFIG_FILE = ""
+    # Of both streams' probabilities take the mean over the teacher's view and its mirror image. The regions of
+    # OICRHeads and all features are still those of the view alone.
+    cfg.KD.TEACHER.FLIP = False
 
     # R'_n, the regions of image n that are transferred, and their weights s'.
     cfg.KD.REGIONS = CfgNode()
