@@ -58,7 +58,7 @@ def main() -> None:
             test=args.test,
             folder=args.output / f"seed{seed}",
             seed=seed,
-            method=args.method,
+            proposals=args.method,
             options=args.opts,
             tools=ROOT / "tools",
             teacher=args.teacher,

@@ -22,9 +22,12 @@ from mlickd.errors import InputError
 from .memory import keep_freed_memory
 from .setup import complete_config, load_config
 
-__all__ = ["check_cache", "make_cache", "prepare_caching"]
+__all__ = ["CACHE_KEYS", "check_cache", "config_value", "make_cache", "prepare_caching"]
 
 logger = logging.getLogger(__name__)
+
+# Recipes that share a cache have these in common; what is asked of the teacher beyond them is added up.
+CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP")
 
 
 def prepare_caching(
@@ -44,8 +47,8 @@ def prepare_caching(
     cfg, *others = [_load_recipe(file, options) for file in (config_file, *also_for)]
     request = KnowledgeRequest.of_recipe(cfg)
     for file, other in zip(also_for, others, strict=True):
-        for key in ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP"):
-            if _value(other, key) != _value(cfg, key):
+        for key in CACHE_KEYS:
+            if config_value(other, key) != config_value(cfg, key):
                 raise InputError(f"--also-for {file}: {key} is not that of {config_file}; make a cache of its own")
         request |= KnowledgeRequest.of_recipe(other)
     return cfg, request
@@ -67,7 +70,8 @@ def _load_recipe(config_file: str, options: list[str]) -> CfgNode:
     return cfg
 
 
-def _value(cfg: CfgNode, key: str) -> object:
+def config_value(cfg: CfgNode, key: str) -> object:
+    """A value or a part of a configuration by its full key."""
     for part in key.split("."):
         cfg = cfg[part]
     return cfg

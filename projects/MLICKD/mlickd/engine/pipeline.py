@@ -1,69 +1,27 @@
-"""The whole method as a row of command lines: proposals, teacher, its knowledge, student without, both stages."""
+"""The whole method as a row of command lines: proposals, teacher, its knowledge, and students by several recipes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import re
-import shlex
-import shutil
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mlickd.data import proposals_path
-from mlickd.data.catalog import dataset_root
-from mlickd.data.digest import file_digest
 from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
-from mlickd.errors import InputError
 
-from .setup import STUDENT_CHECKPOINT, load_config
+from .recipes import WITH, WITHOUT, Recipe, choose_recipes, group_by_cache
+from .setup import STUDENT_CHECKPOINT
+from .steps import Step, StepRunner, stopped_by_signals
 
-__all__ = ["Pipeline", "Step"]
+__all__ = ["Pipeline"]
 
-logger = logging.getLogger(__name__)
-
-# What commands print: colours of the configuration, Detectron2's CommonMetricPrinter and its evaluation, tqdm's bars.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_MAX_ITERATION = re.compile(r"^  MAX_ITER: (\d+)")
-_ITERATION = re.compile(r"\biter: (\d+)\b.*?total_loss: ([\d.naif+-]+)")
-_COUNT = re.compile(r"(Inference done|^[\w.-]+: ).*?\b(\d+)/(\d+)\b")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the pipeline.
-
-    Attributes:
-        name: the folder of its results under the run's folder; also the name of its log file.
-        title: for the reader.
-        command: arguments behind ``python``.
-        result: a file that the command leaves when it has ended well.
-        folder: where its log and its record are, below ``logs``.
-        reads: a file that is part of what the step is made from.
-        makes: a folder that the command goes on with, and that is removed where it is of something else by now.
-    """
-
-    name: str
-    title: str
-    command: list[str]
-    result: Path
-    folder: Path
-    reads: Path | None = None
-    makes: Path | None = None
+_TITLES = {WITHOUT: "Student without distillation", WITH: "Student with distillation"}
 
 
 @dataclass
 class Pipeline:
-    """Trains teacher, student without and student with distillation on one data set with one seed.
+    """Trains a teacher and students on one data set with one seed.
 
     Every step is a command that a user could type; it is printed, its output goes to ``<folder>/logs``, and a step
     that has ended before is not run again.
@@ -71,12 +29,17 @@ class Pipeline:
     Attributes:
         configs: folder with ``wsd.yaml``, ``cls.yaml`` and ``kd.yaml``.
         train, test: names of the data sets.
-        folder: where results go.
+        folder: where students go, each into one of its recipe's name.
         seed: of everything random.
+        proposals: the method that makes them.
         options: ``KEY VALUE`` pairs for all steps.
-        method: of the proposals.
         tools: folder of the command lines.
+        recipes: of the students; None: ``without`` and ``with``.
         teacher: folder of a finished teacher to use; None trains one.
+        home: where the teacher and what it knows go, ``folder`` if not given: pipelines with one home share them. Of a
+            teacher to use, it is the folder above.
+        shared: where the log of the proposals goes, which hang on no seed; ``home`` if not given.
+        teacher_seed: of the teacher, where it is not ``seed``.
     """
 
     configs: Path
@@ -84,32 +47,84 @@ class Pipeline:
     test: str
     folder: Path
     seed: int = 1
-    method: str = "edge_boxes"
+    proposals: str = "edge_boxes"
     options: Sequence[str] = ()
     tools: Path = Path("tools")
+    recipes: Sequence[Recipe] | None = None
     teacher: Path | None = None
+    home: Path | None = None
+    shared: Path | None = None
+    teacher_seed: int | None = None
+
+    def __post_init__(self):
+        if self.recipes is None:
+            self.recipes = choose_recipes(self.configs, [WITHOUT, WITH], self.options)
+        if self.home is None:
+            # Of a teacher that all seeds share, there is one cache, made once.
+            self.home = self.folder.parent if self.teacher else self.folder
+
+    @property
+    def teacher_folder(self) -> Path:
+        """Of the teacher that students learn from."""
+        return self.teacher or self.home / "teacher"
 
     def proposal_step(self) -> Step:
         """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
         names = dict.fromkeys([self.train, self.test])
-        command = ["generate_proposals.py", "--dataset", *names, "--method", self.method]
-        return Step("proposals", "Proposals", self._tool(command), proposals_path(self.test, self.method), self.folder)
+        command = ["generate_proposals.py", "--dataset", *names, "--method", self.proposals]
+        result = proposals_path(self.test, self.proposals)
+        return Step("proposals", "Proposals", self._tool(command), result, self.shared or self.home)
+
+    def teacher_step(self) -> Step | None:
+        """The training of the teacher; None where one is there."""
+        if self.teacher:
+            return None
+        command = self._training(self.configs / "wsd.yaml", self.teacher_folder, seed=self.teacher_seed)
+        return Step(
+            "teacher",
+            "Teacher",
+            command,
+            self.teacher_folder / "results.json",
+            self.home,
+            configs=[self.configs / "wsd.yaml"],
+            reads=[self._stored_proposals],
+            makes=self.teacher_folder,
+            resume=["--resume"],
+            after=[self.proposal_step()],
+        )
+
+    def knowledge_steps(self) -> list[Step]:
+        """What the teacher says of the training images, once for each group of recipes that can share it."""
+        return [self._knowledge_step(group) for group in group_by_cache(self.recipes)]
+
+    def student_steps(self, recipe: Recipe) -> list[Step]:
+        """The runs of a student, each from what the one before it left."""
+        title = _TITLES.get(recipe.name, f"Student {recipe.name}")
+        folder = self.folder / recipe.name
+        if not recipe.stages:
+            command = self._training(recipe.file, folder)
+            return [self._student_step(recipe, recipe.name, title, command, folder, folder / "results.json")]
+        group = next(group for group in group_by_cache(self.recipes) if recipe in group)
+        knowledge = self._knowledge_step(group)
+        reads, after = [*knowledge.reads], [knowledge]
+        # What is in the cache follows from what is read, whatever other recipes it was made for.
+        regardless_of = [str(self._cache(group))]
+        steps = []
+        for stage in recipe.stages:
+            # Stage 1 is not evaluated: what it leaves is the student that stage 2 starts from.
+            result = folder / stage / (STUDENT_CHECKPOINT if stage == "feature" else "results.json")
+            command = self._training(recipe.file, folder, stage, self._knowledge_options(group))
+            name, of_stage = f"{recipe.name}/{stage}", f"{title}, stage {stage}"
+            step = self._student_step(recipe, name, of_stage, command, folder / stage, result)
+            steps.append(replace(step, reads=reads, regardless_of=regardless_of, after=after))
+            reads, after = [*reads, result], steps[-1:]
+        return steps
 
     def training_steps(self) -> list[Step]:
-        """The steps in order; the two stages of distillation are one model, and read what the teacher said once."""
-        teacher = self.teacher or self.folder / "teacher"
-        steps = [] if self.teacher else [self._training("teacher", "Teacher", "wsd.yaml", teacher)]
-        # Of a teacher that all seeds share, there is one cache, made once.
-        home = self.folder.parent if self.teacher else self.folder
-        weights = teacher / "model_final.pth"
-        knowledge = ["KD.TEACHER.WEIGHTS", str(weights), "KD.CACHE", str(home / "knowledge")]
-        steps.append(self._caching(home, weights, knowledge))
-        steps.append(self._training("without", "Student without distillation", "cls.yaml", self.folder / "without"))
-        for stage in ("feature", "prediction"):
-            title = f"Student with distillation, stage {stage}"
-            folder = self.folder / "with"
-            steps.append(self._training(f"with/{stage}", title, "kd.yaml", folder, knowledge, stage))
-        return steps
+        """All steps behind the proposals, in order."""
+        teacher = self.teacher_step()
+        students = [step for recipe in self.recipes for step in self.student_steps(recipe)]
+        return [*([teacher] if teacher else []), *self.knowledge_steps(), *students]
 
     def run(self) -> dict[str, float]:
         """Run all steps.
@@ -117,109 +132,72 @@ class Pipeline:
         Returns:
             The seconds of each by name; of a step that was done before, those that it took then. Seeds that share a
             teacher all have the seconds of the one cache that they read.
+
+        Raises:
+            InputError: a step has failed.
         """
-        seconds, digest = {}, ""
-        for step in [self.proposal_step(), *self.training_steps()]:
-            seconds[step.name], digest = self._run_step(step, digest)
-        return seconds
+        runner = StepRunner()
+        with stopped_by_signals():
+            return {step.name: runner.run(step) for step in [self.proposal_step(), *self.training_steps()]}
+
+    def _knowledge_step(self, group: Sequence[Recipe]) -> Step:
+        command = ["cache_knowledge.py", "--config-file", str(group[0].file)]
+        for recipe in group[1:]:
+            command += ["--also-for", str(recipe.file)]
+        # The same for all seeds: what a teacher says is not random.
+        command += ["--batch-size", "16", *self._options(self._knowledge_options(group))]
+        cache = self._cache(group)
+        teacher = self.teacher_step()
+        return Step(
+            cache.name,
+            "What the teacher says of the training images",
+            self._tool(command),
+            shard_folder(cache, self.train, (1, 1)) / HEADER_FILE,
+            self.home,
+            configs=[recipe.file for recipe in group],
+            reads=[self.teacher_folder / "model_final.pth", self._stored_proposals],
+            makes=cache,
+            after=[self.proposal_step(), *([teacher] if teacher else [])],
+        )
+
+    def _cache(self, group: Sequence[Recipe]) -> Path:
+        """The folder of a group's cache; which other groups there are changes nothing about it."""
+        names = [recipe.name for recipe in group]
+        return self.home / ("knowledge" if WITH in names else f"knowledge-{names[0]}")
+
+    def _knowledge_options(self, group: Sequence[Recipe]) -> list[str]:
+        weights = self.teacher_folder / "model_final.pth"
+        return ["KD.TEACHER.WEIGHTS", str(weights), "KD.CACHE", str(self._cache(group))]
+
+    def _student_step(
+        self, recipe: Recipe, name: str, title: str, command: list[str], output: Path, result: Path
+    ) -> Step:
+        step = Step(name, title, command, result, self.folder, configs=[recipe.file])
+        return replace(step, makes=output, resume=["--resume"])
 
     def _training(
-        self, name: str, title: str, config: str, folder: Path, options: Sequence[str] = (), stage: str = ""
-    ) -> Step:
-        command = ["train_net.py", "--config-file", str(self.configs / config)]
+        self,
+        config: Path,
+        output: Path,
+        stage: str = "",
+        options: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> list[str]:
+        command = ["train_net.py", "--config-file", str(config)]
         if stage:
             command += ["--kd-stage", stage]
-        command += self._options(["SEED", str(self.seed), "OUTPUT_DIR", str(folder), *options])
-        # Stage 1 is not evaluated: what it leaves is the student that stage 2 starts from.
-        result = folder / stage / (STUDENT_CHECKPOINT if stage == "feature" else "results.json")
-        return Step(name, title, self._tool(command), result, self.folder)
-
-    def _caching(self, home: Path, weights: Path, options: Sequence[str]) -> Step:
-        command = ["cache_knowledge.py", "--config-file", str(self.configs / "kd.yaml"), "--batch-size", "16"]
-        # The same for all seeds: what a teacher says is not random.
-        command += self._options(options)
-        cache = home / "knowledge"
-        result = shard_folder(cache, self.train, (1, 1)) / HEADER_FILE
-        title = "What the teacher says of the training images"
-        return Step("knowledge", title, self._tool(command), result, home, reads=weights, makes=cache)
+        seed = self.seed if seed is None else seed
+        return self._tool([*command, *self._options(["SEED", str(seed), "OUTPUT_DIR", str(output), *options])])
 
     def _options(self, options: Sequence[str]) -> list[str]:
         """What all steps share, and what one adds to it."""
         data = ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
-        data += ["DATASETS.PROPOSALS.METHOD", self.method]
+        data += ["DATASETS.PROPOSALS.METHOD", self.proposals]
         return [*data, *options, *self.options]
+
+    @property
+    def _stored_proposals(self) -> Path:
+        return proposals_path(self.train, self.proposals)
 
     def _tool(self, command: Sequence[str]) -> list[str]:
         return [str(self.tools / command[0]), *command[1:]]
-
-    def _run_step(self, step: Step, before: str = "") -> tuple[float, str]:
-        """Run a step unless it has ended before with the same command, configuration and steps before it.
-
-        Returns:
-            Its seconds, and a digest of all that.
-        """
-        logs = step.folder / "logs"
-        record = logs / "steps.json"
-        done = json.loads(record.read_text()) if record.is_file() else {}
-        digest = self._digest(step, before)
-        last = done.get(step.name, {})
-        if last.get("digest") == digest and "seconds" in last and step.result.exists():
-            logger.info("%s: done before, in %.0f s", step.title, last["seconds"])
-            return last["seconds"], digest
-        logs.mkdir(parents=True, exist_ok=True)
-        done[step.name] = {"digest": digest}
-        if step.makes:
-            # A folder that was there before the first run is none of this pipeline's, and stays.
-            made = last.get("made", not step.makes.exists())
-            if made and step.makes.is_dir() and last.get("digest", digest) != digest:
-                logger.info("%s: %s is of something else by now, and is made again", step.title, step.makes)
-                shutil.rmtree(step.makes)
-            done[step.name]["made"] = made
-        record.write_text(json.dumps(done, indent=2))
-        logger.info("%s\n  $ python %s", step.title, shlex.join(step.command))
-        start = time.perf_counter()
-        _run_with_progress(step, logs / f"{step.name.replace('/', '_')}.log")
-        done[step.name]["seconds"] = time.perf_counter() - start
-        record.write_text(json.dumps(done, indent=2))
-        return done[step.name]["seconds"], digest
-
-    def _digest(self, step: Step, before: str) -> str:
-        configuration = ""
-        if "--config-file" in step.command:
-            configuration = load_config(step.command[step.command.index("--config-file") + 1], []).dump()
-        parts = [before, configuration, str(dataset_root()), *step.command]
-        if step.reads and step.reads.is_file():
-            parts.append(file_digest(step.reads))
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _run_with_progress(step: Step, log: Path) -> None:
-    """Run a command, its output to ``log``, with a bar that follows its iterations and those of its own bars."""
-    bar = tqdm(desc=f"  {step.name}", dynamic_ncols=True, bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}{postfix}]")
-    ended = threading.Event()
-
-    def keep_alive() -> None:
-        while not ended.wait(2.0):
-            bar.refresh()
-
-    with open(log, "w", buffering=1) as file, bar:
-        threading.Thread(target=keep_alive, daemon=True).start()
-        process = subprocess.Popen(
-            [sys.executable, *step.command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        iterations = 0
-        for line in process.stdout:
-            file.write(line)
-            line = _COLOUR.sub("", line)
-            if match := _MAX_ITERATION.match(line):
-                iterations = int(match[1])
-            elif match := _ITERATION.search(line):
-                bar.n, bar.total = int(match[1]) + 1, iterations
-                bar.set_postfix_str(f"training, loss {match[2]}")
-            elif match := _COUNT.search(line):
-                bar.n, bar.total = int(match[2]), int(match[3])
-                bar.set_postfix_str(match[1].strip(": "))
-        ended.set()
-    if process.wait() != 0:
-        last = log.read_text().strip().splitlines()[-1:]
-        raise InputError(f"{step.title} has failed with status {process.returncode}: {' '.join(last)} (see {log})")

@@ -24,6 +24,11 @@ STYLES = [
     ("#009e73", "-."),
     ("#cc79a7", ":"),
     ("#555555", (0, (5, 1, 1, 1, 1, 1))),
+    ("#e69f00", "-"),
+    ("#56b4e9", "--"),
+    ("#7a3b00", "-."),
+    ("#5b2a86", ":"),
+    ("#000000", (0, (8, 2))),
 ]
 Points = list[tuple[int, float]]
 
@@ -50,19 +55,23 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
     loss_axes, *mean_axes = figure.subplots(1, 2 if evaluated else 1, squeeze=False)[0]
     loss_axes.set_yscale("log")
     panels = [(loss_axes, "label loss (stage 1: its own)")] + [(axes, "mAP on the test set (%)") for axes in mean_axes]
-    handles = []
+    handles, marked = [], set()
     for number, (name, (losses, means, boundaries)) in enumerate(curves.items()):
         color, dashes = STYLES[number % len(STYLES)]
         handles.append(Line2D([], [], color=color, linestyle=dashes, label=plain_text(name)))
+        # Methods with equal stages share one line and one name of where a stage begins.
+        new = [boundary for boundary in boundaries if boundary not in marked]
+        marked.update(new)
         for (axes, _), points in zip(panels, (losses, means), strict=False):
             _draw_curve(axes, points, boundaries, color, dashes)
+            _draw_boundaries(axes, new, color)
     for axes, title in panels:
         axes.set_title(title, loc="left")
         axes.set_xlabel("iteration")
         axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), frameon=False)
     save_figure(figure, path)
 
 
@@ -148,6 +157,9 @@ def _draw_curve(axes: Axes, points: Points, boundaries: Sequence[tuple[int, str]
         stage = [(x, y) for x, y in points if start <= x < end]
         if stage:
             axes.plot(*zip(*stage, strict=True), color=color, linestyle=dashes, marker=marker, markersize=5)
+
+
+def _draw_boundaries(axes: Axes, boundaries: Sequence[tuple[int, str]], color: str) -> None:
     for start, name in boundaries:
         axes.axvline(start, color=color, linestyle=":", linewidth=1.2)
         axes.annotate(

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 from tqdm import tqdm
 
 from mlickd.data.reading import read_image
 from mlickd.errors import InputError
 
+from .pages import page_template
 from .regions import draw_regions, top_regions
 from .result_figure import MARKS, draw_result_figure
 from .results import ImageResult, format_score
@@ -72,7 +72,7 @@ def write_gallery(
         _write_card(number, result, class_names, output_dir, top_k)
         for number, result in enumerate(tqdm(results, desc="gallery", unit="photo"), start=1)
     ]
-    page = _template().render(
+    page = page_template("gallery.html").render(
         title=title,
         cards=cards,
         filters=_filters(results),
@@ -146,14 +146,3 @@ def _filters(results: Sequence[ImageResult]) -> dict[str, tuple[str, int]]:
         outcome: (OUTCOMES[outcome], counts[outcome])
         for outcome in outcomes[max(len(result.students) for result in results)]
     }
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("mlickd.visualization"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("gallery.html")

@@ -72,10 +72,8 @@ def _load(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
     """The fields that are in the file: cell arrays as lists, others as arrays."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of a .mat file")
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise InputError(f"{path}: to read it, install SciPy: pip install 'mlickd[matlab]'") from error
+    from scipy.io import loadmat  # here, for it takes long
+
     try:
         content = loadmat(path, variable_names=fields)
     except NotImplementedError:  # SciPy's answer to version 7.3, which is HDF5

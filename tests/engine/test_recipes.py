@@ -1,0 +1,64 @@
+"""Methods by their configuration files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlickd.engine.recipes import choose_recipes, group_by_cache
+from mlickd.errors import InputError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> Path:
+    """The configurations of `scenes`, and some methods."""
+    for name in ("cls", "kd"):
+        (tmp_path / f"{name}.yaml").write_text(f'_BASE_: "{CONFIGS / "scenes" / f"{name}.yaml"}"\n')
+    (tmp_path / "methods").mkdir()
+    write_method(tmp_path, "light", "KD: {PREDICTION: {WEIGHT: 0.5}}")
+    write_method(tmp_path, "few_regions", "KD: {REGIONS: {TOP_K: 2}}")
+    write_method(tmp_path, "plain_long", "MODEL: {META_ARCHITECTURE: MultiLabelClassifier}\nSOLVER: {MAX_ITER: 900}")
+    return tmp_path
+
+
+def write_method(configs: Path, name: str, text: str) -> None:
+    (configs / "methods" / f"{name}.yaml").write_text(f'_BASE_: "../kd.yaml"\n{text}\n')
+
+
+def test_all_methods_of_a_folder_or_those_that_are_named(configs: Path) -> None:
+    everything = choose_recipes(configs)
+    assert [recipe.name for recipe in everything] == ["without", "with", "few_regions", "light", "plain_long"]
+    assert [recipe.name for recipe in choose_recipes(configs, ["light", "without"])] == ["light", "without"]
+    by_name = {recipe.name: recipe for recipe in everything}
+    assert by_name["without"].stages == by_name["plain_long"].stages == ()
+    assert by_name["light"].stages == ("feature", "prediction")
+    assert by_name["light"].iterations == (60, 340) and by_name["plain_long"].iterations == (900,)
+    with_option = choose_recipes(configs, ["with"], ["KD.FEATURE.MAX_ITER", "7"])
+    assert with_option[0].iterations == (7, 340)
+
+
+def test_methods_share_a_cache_where_it_would_be_the_same(configs: Path) -> None:
+    groups = group_by_cache(choose_recipes(configs))
+    assert [[recipe.name for recipe in group] for group in groups] == [["with", "light"], ["few_regions"]]
+    write_method(configs, "unmirrored", "INPUT: {RANDOM_FLIP: none}")
+    write_method(configs, "release", "KD: {FEATURE: {COMPARE: box_head}}")
+    assert len(group_by_cache(choose_recipes(configs))) == 4
+    alike = choose_recipes(configs, (), ["KD.REGIONS.TOP_K", "5"])
+    assert ["with", "few_regions", "light"] in [[recipe.name for recipe in group] for group in group_by_cache(alike)]
+
+
+def test_methods_that_are_wrong_are_named(configs: Path) -> None:
+    with pytest.raises(InputError, match="--methods fitnet: there is none in .*; it has without, with, few_regions"):
+        choose_recipes(configs, ["without", "fitnet"])
+    with pytest.raises(InputError, match="--methods with: named twice"):
+        choose_recipes(configs, ["with", "with"])
+    write_method(configs, "teacher", "MODEL: {META_ARCHITECTURE: WeaklySupervisedDetector}")
+    with pytest.raises(InputError, match="teacher.yaml: .*WeaklySupervisedDetector is no student"):
+        choose_recipes(configs)
+    (configs / "methods" / "teacher.yaml").unlink()
+    write_method(configs, "with", "")
+    with pytest.raises(InputError, match="give the file another name"):
+        choose_recipes(configs)
