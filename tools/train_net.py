@@ -27,6 +27,10 @@ Examples:
   Evaluate what a run has left in its OUTPUT_DIR:
     python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
 
+  Evaluate a teacher, and once more averaged over three sizes and their mirror images:
+    python tools/train_net.py --config-file configs/scenes/oicr.yaml --eval-only \\
+        TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
+
   Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md):
     python tools/train_net.py --config-file configs/folder/cls.yaml \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
@@ -49,7 +53,8 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
     if args.eval_only:
         model = Trainer.build_model(cfg)
         load_initial_weights(cfg, model)
-        return Trainer.test(cfg, model)
+        results = Trainer.test(cfg, model)
+        return results | Trainer.test_with_TTA(cfg, model) if cfg.TEST.AUG.ENABLED else results
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
     return trainer.train()

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from mlickd.data import MultiLabelMapper, ProposalStore, View, write_store
 from mlickd.data.colours import ColourShift
+from mlickd.data.mapper import MultiScaleMapper
 from mlickd.errors import InputError
 
 
@@ -182,3 +183,17 @@ def test_a_crop_without_a_region_is_the_whole_image_for_a_detector_alone(tmp_pat
     sample = MultiLabelMapper(proposals=store, teacher_size=96)(record, view)
     assert sample["view"] == view and len(sample["proposals"]) == len(sample["teacher_proposals"]) == 0
     assert torch.equal(sample["image"], MultiLabelMapper()(record, view)["image"])
+
+
+def test_several_sizes_are_the_views_of_each_size_and_nothing_twice(tmp_path: Path) -> None:
+    record = write_image(tmp_path, 60, 50, (5, 6, 30, 40)) | {"annotations": []}
+    mapper = MultiLabelMapper(proposals=open_store(tmp_path, [(5, 6, 30, 40), (0, 0, 9, 9)], [0.5, 0.4]))
+    sample = MultiScaleMapper(mapper, (48, 96))(record)
+    assert not sample.keys() & {"image", "proposals", "view", "annotations"}
+    assert (sample["height"], sample["width"], sample["image_id"]) == (50, 60, "a")
+    for size, view in zip((48, 96), sample["views"], strict=True):
+        alone = mapper(record, View(size))
+        assert torch.equal(view["image"], alone["image"])
+        boxes = [s["proposals"].proposal_boxes.tensor for s in (view, alone)]
+        assert torch.equal(*boxes) and view["proposals"].image_size == (size, size)
+    assert MultiScaleMapper(MultiLabelMapper(), (32,))(record)["views"][0].keys() == {"image"}

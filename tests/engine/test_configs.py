@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
 METHODS = [name for name in SHIPPED if "methods/" in name]
 DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
-TEACHERS = [name for name in SHIPPED if Path(name).name.startswith("wsd")]
+TEACHERS = [name for name in SHIPPED if Path(name).name.startswith(("wsd", "oicr"))]
 PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS and name not in METHODS]
 # Other data sets take COCO's configurations as they are but for data and schedule (tested), which no test has.
 OTHER_DATA = [name for name in SHIPPED if name.startswith(("nus_wide/", "voc07/"))]
@@ -43,7 +43,7 @@ SMALL += [
 ]
 SMALL += ["MODEL.CLASSIFIER.FC_DIM", 32, "INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64, "SOLVER.IMS_PER_BATCH", 2]
 SMALL += ["SOLVER.MAX_ITER", 1, "SOLVER.STEPS", (), "DATALOADER.NUM_WORKERS", 0, "DATASETS.PROPOSALS.TOP_K", 5]
-SMALL += ["KD.FEATURE.MAX_ITER", 0, "KD.PREDICTION.MAX_ITER", 0, "TEST.EVAL_PERIOD", 0]
+SMALL += ["KD.FEATURE.MAX_ITER", 0, "KD.PREDICTION.MAX_ITER", 0, "TEST.EVAL_PERIOD", 0, "TEST.AUG.MIN_SIZES", (48,)]
 SMALL += ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
 
 

@@ -242,6 +242,18 @@ def test_bad_stages_are_named(root: Path, tmp_path: Path, stage, message: str) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["TEST.AUG.MIN_SIZES", "(0, 64)"], r"TEST.AUG.MIN_SIZES \(0, 64\) must be positive integers"),
+        (["TEST.CORLOC_IMAGES", -1], "TEST.CORLOC_IMAGES -1 must be 0"),
+    ],
+)
+def test_bad_options_of_evaluation_are_named(root: Path, options, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare("scenes/wsd.yaml", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
         (["KD.REGIONS.WEIGHT", "best"], "KD.REGIONS.WEIGHT 'best' is none of teacher, proposal, uniform"),
         (["KD.REGIONS.NMS_THRESH", 0.0], "KD.REGIONS.NMS_THRESH 0.0 must be in"),
         (["KD.REGIONS.TOP_K", -1], "KD.REGIONS.TOP_K -1"),

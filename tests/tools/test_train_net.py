@@ -56,6 +56,15 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert report["config"]["sha256"] == file_digest(tmp_path / "teacher" / "config.yaml")
     assert report["data"]["name"] == "tiny_test" and report["data"]["images"] == 12
 
+    averaged = run_tool(
+        "train_net.py", "--config-file", "configs/folder/wsd.yaml", "--eval-only", *DATA, *SMALL,
+        "OUTPUT_DIR", tmp_path / "teacher", "TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(48, 64)",
+    )  # fmt: skip
+    assert averaged.returncode == 0, averaged.stderr
+    evaluation = tmp_path / "teacher" / "evaluation"
+    assert json.loads((evaluation / "results.json").read_text()) == results
+    assert "mAP" in json.loads((evaluation / "results_TTA.json").read_text())["multilabel_TTA"]
+
     # The student alone is evaluated, in the distilled run's configuration and as the plain classifier.
     logged = json.loads((tmp_path / "with" / "prediction" / "results.json").read_text())
     arguments = ["--eval-only", *DATA, *SMALL, "OUTPUT_DIR"]

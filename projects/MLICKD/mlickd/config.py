@@ -180,6 +180,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # The teacher's configuration; `{dataset}` in it means the same. Empty: the config.yaml that training wrote beside
     # WEIGHTS.
     cfg.KD.TEACHER.CONFIG_FILE = ""
+    # Of both streams' probabilities take the mean over the teacher's view and its mirror image. The regions of
+    # OICRHeads and all features are still those of the view alone.
+    cfg.KD.TEACHER.FLIP = False
 
     # R'_n, the regions of image n that are transferred, and their weights s'.
     cfg.KD.REGIONS = CfgNode()
@@ -254,3 +257,10 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.TOP_K = 3
     # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.ranking`.
     cfg.TEST.AVERAGE_PRECISION = "ranking"
+    # With TEST.AUG.ENABLED a finished model is evaluated once more, with the mean of what it says of several views of
+    # an image: squares of these sides in pixels (empty: INPUT.SIZE_TEST alone), and with TEST.AUG.FLIP each of them
+    # mirrored, too. TEST.AUG.MAX_SIZE of Detectron2 is not used.
+    cfg.TEST.AUG.MIN_SIZES = ()
+    # Training images, drawn by SEED from those with boxes, on which a teacher's CorLoc is measured whenever it is
+    # evaluated. The boxes are for that figure alone. 0: none.
+    cfg.TEST.CORLOC_IMAGES = 0

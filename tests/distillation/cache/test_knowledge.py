@@ -52,6 +52,8 @@ def losses(cfg, views, source) -> dict[str, torch.Tensor]:
         ("prediction", [*ATTENTION, *BESIDE_LABELS]),
         ("prediction", EMBEDDINGS),
         ("prediction", []),
+        ("feature", ["KD.TEACHER.FLIP", True]),
+        ("prediction", ["KD.TEACHER.FLIP", True]),
         ("prediction", ["KD.PREDICTION.TEACHER_TEMPERATURE", 0.5, "KD.PREDICTION.LOSS", "bce"]),
     ],
 )

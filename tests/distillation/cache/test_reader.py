@@ -62,6 +62,10 @@ def test_another_configuration_of_the_teacher_is_named(
     assert "checkpoint" not in message
 
 
+def test_a_teacher_that_looks_once_is_not_one_that_looks_twice(scenes: CachedScenes, plain: Path) -> None:
+    assert "KD.TEACHER.FLIP False, not True" in refusal(scenes.config("prediction", plain, "KD.TEACHER.FLIP", True))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

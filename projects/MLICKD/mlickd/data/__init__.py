@@ -1,6 +1,6 @@
 """Data sets, proposals, views of images, and the loaders of training and evaluation."""
 
-from .build import build_test_loader, build_train_loader, open_proposals
+from .build import build_multi_scale_loader, build_test_loader, build_train_loader, open_proposals
 from .catalog import available_datasets, class_names, dataset_records, ensure_registered
 from .mapper import MultiLabelMapper
 from .proposals.methods import propose
@@ -18,6 +18,7 @@ __all__ = [
     "TrainingSamples",
     "View",
     "available_datasets",
+    "build_multi_scale_loader",
     "build_test_loader",
     "build_train_loader",
     "class_names",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from detectron2.config import CfgNode
@@ -16,7 +16,7 @@ from mlickd.errors import InputError
 from .catalog import dataset_records
 from .colours import ColourJitter
 from .crops import RandomCrop
-from .mapper import MultiLabelMapper
+from .mapper import MultiLabelMapper, MultiScaleMapper
 from .packed_batch import PackedBatch
 from .parts import whole_name
 from .proposals.maker import ProposalMaker, maker_for
@@ -27,6 +27,7 @@ from .views import View
 
 __all__ = [
     "build_inference_mapper",
+    "build_multi_scale_loader",
     "build_teacher_mapper",
     "build_test_loader",
     "build_test_mapper",
@@ -193,11 +194,29 @@ def _training_records(cfg: CfgNode, name: str) -> list[dict]:
     return [{key: value for key, value in record.items() if key not in LABEL_FIELDS} for record in records]
 
 
-def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
-    """Detectron2's test loader of one data set: every image once, at ``INPUT.SIZE_TEST``."""
+def build_test_loader(cfg: CfgNode, name: str, records: Sequence[dict] | None = None) -> DataLoader:
+    """Detectron2's test loader of one data set: every image once, at ``INPUT.SIZE_TEST``.
+
+    Args:
+        cfg: of the model.
+        name: of the data set.
+        records: some of its records; None for all of them.
+    """
+    records = dataset_records(name, boxes=False) if records is None else records
+    return _loader_for_evaluation(cfg, records, build_test_mapper(cfg, name))
+
+
+def build_multi_scale_loader(cfg: CfgNode, name: str) -> DataLoader:
+    """As `build_test_loader`, with every image at each size of ``TEST.AUG``; see `MultiScaleMapper`."""
+    sizes = cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,)
+    mapper = MultiScaleMapper(_build_mapper(cfg, name, training=False), sizes)
+    return _loader_for_evaluation(cfg, dataset_records(name, boxes=False), mapper)
+
+
+def _loader_for_evaluation(cfg: CfgNode, records: Sequence[dict], mapper: Callable[[dict], dict]) -> DataLoader:
     return build_detection_test_loader(
-        dataset=dataset_records(name, boxes=False),
-        mapper=build_test_mapper(cfg, name),
+        dataset=list(records),
+        mapper=mapper,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=PackedBatch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from .proposals.store import ProposalStore
 from .reading import ImageFile
 from .views import View
 
-__all__ = ["MultiLabelMapper", "best_proposals"]
+__all__ = ["MultiLabelMapper", "MultiScaleMapper", "best_proposals"]
 
 
 class MultiLabelMapper:
@@ -111,6 +112,33 @@ class MultiLabelMapper:
             boxes, scores = self.proposals[record["image_id"]]
         boxes, scores = best_proposals(boxes, scores, self.top_k, self.min_side)
         return boxes.copy(), scores.copy()
+
+
+class MultiScaleMapper:
+    """Sees the whole image at several sizes, each decoded from the file, for averaging at test time."""
+
+    def __init__(self, mapper: MultiLabelMapper, sizes: Sequence[int]):
+        """
+        Args:
+            mapper: makes each view.
+            sizes: sides of the square views, in pixels.
+        """
+        self.mapper = mapper
+        self.sizes = tuple(sizes)
+
+    def __call__(self, record: dict) -> dict:
+        """
+        Returns:
+            What ``mapper`` gives, but in place of ``image``, ``proposals`` and ``view`` a list ``views``: for each
+            size a dict with ``image`` and, where there are any, ``proposals``, the same regions in the same order.
+
+        Raises:
+            InputError: the image cannot be read.
+        """
+        samples = [self.mapper(record, View(size)) for size in self.sizes]
+        seen = ("image", "proposals")
+        views = [{key: sample[key] for key in seen if key in sample} for sample in samples]
+        return {key: value for key, value in samples[0].items() if key not in (*seen, "view")} | {"views": views}
 
 
 def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: float) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,9 @@ from mlickd.config import default_config
 from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.roi_heads import RegionPredictions
+from mlickd.modeling.test_time_augmentation import mirrored_view
 
+from .averaging import averaged_streams
 from .knowledge import TeacherKnowledge, select_regions
 from .regions import RegionKnowledge
 from .request import MAP_KINDS, KnowledgeRequest
@@ -67,6 +69,8 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
     teacher_cfg.MODEL.BACKBONE.WEIGHTS = ""
     teacher_cfg.MODEL.TIMM.PRETRAINED = False
     teacher_cfg.MODEL.DEVICE = cfg.MODEL.DEVICE
+    # How it speaks to a student is the distillation's choice, and of a cache part of what it was made with.
+    teacher_cfg.KD.TEACHER.FLIP = cfg.KD.TEACHER.FLIP
     if teacher_cfg.MODEL.NUM_CLASSES == -1:
         teacher_cfg.MODEL.NUM_CLASSES = cfg.MODEL.NUM_CLASSES
     if teacher_cfg.MODEL.NUM_CLASSES != cfg.MODEL.NUM_CLASSES:
@@ -122,6 +126,7 @@ class FrozenTeacher:
         self.model.eval().requires_grad_(False)
         logger.info("Teacher: %s, at %d pixels", cfg.KD.TEACHER.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
         self.request = request
+        self.flip = cfg.KD.TEACHER.FLIP
         self.rule = region_rule(cfg)
         self.behind_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
@@ -143,6 +148,11 @@ class FrozenTeacher:
         """
         proposals = [p.to(self.model.device) for p in proposals]
         maps, predictions = self.model.predict_regions(images, proposals)
+        if self.flip:
+            pairs = zip(images, proposals, strict=True)
+            mirrored = [mirrored_view({"image": image, "proposals": regions}) for image, regions in pairs]
+            images, regions = ([view[key] for view in mirrored] for key in ("image", "proposals"))
+            predictions = averaged_streams([predictions, self.model.predict_regions(images, regions)[1]])
         streams = (predictions.class_logits, predictions.detection_logits)
         known = [
             RegionKnowledge(*logits) for logits in zip(*(s.split(predictions.counts) for s in streams), strict=True)

@@ -82,6 +82,10 @@ def check_config(cfg: CfgNode) -> None:
     _require(batch > 0 and batch % processes == 0, "SOLVER.IMS_PER_BATCH", batch, expected)
     parts, most = cfg.SOLVER.ACCUMULATE, batch // processes
     _require(1 <= parts <= most, "SOLVER.ACCUMULATE", parts, f"from 1 to {most}, the images of a batch in each process")
+    sides = tuple(cfg.TEST.AUG.MIN_SIZES)
+    integers = all(isinstance(side, int) and side > 0 for side in sides)
+    _require(integers, "TEST.AUG.MIN_SIZES", sides, "positive integers, the sides of square views")
+    _require(cfg.TEST.CORLOC_IMAGES >= 0, "TEST.CORLOC_IMAGES", cfg.TEST.CORLOC_IMAGES, "0 (none) or more")
     try:
         check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
     except ValueError as error:

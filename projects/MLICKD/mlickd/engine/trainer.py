@@ -13,14 +13,15 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
 from detectron2.engine.hooks import EvalHook
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from mlickd.data import build_test_loader, build_train_loader
+from mlickd.data import build_multi_scale_loader, build_test_loader, build_train_loader
 from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
@@ -29,14 +30,16 @@ from mlickd.distillation.teacher import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
 from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.thresholds import read_thresholds
-from mlickd.modeling import load_backbone_weights, load_checkpoint, read_checkpoint
+from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint, read_checkpoint
 from mlickd.modeling.checkpoint import check_fits
 
 from .compilation import compile_backbone
+from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
 from .provenance import provenance
 from .setup import STUDENT_CHECKPOINT
 from .training_loop import TrainingLoop, mixed_precision
+from .writers import EvaluationPrinter
 
 __all__ = ["Trainer", "load_initial_weights"]
 
@@ -104,9 +107,15 @@ class Trainer(DefaultTrainer):
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
-        """Multi-label metrics for every model, and detection metrics for the teacher."""
-        output_dir = os.path.join(cfg.OUTPUT_DIR, "inference", dataset_name)
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, folder: str = "inference") -> DatasetEvaluators:
+        """Multi-label metrics for every model, and detection metrics for the teacher.
+
+        Args:
+            cfg: of the model.
+            dataset_name: of the data set.
+            folder: in ``OUTPUT_DIR``, for the reports.
+        """
+        output_dir = os.path.join(cfg.OUTPUT_DIR, folder, dataset_name)
         evaluators = [
             MultiLabelEvaluator(
                 dataset_name,
@@ -130,8 +139,29 @@ class Trainer(DefaultTrainer):
             write_strict_json(os.path.join(cfg.OUTPUT_DIR, "results.json"), results)
         return results
 
+    @classmethod
+    def test_with_TTA(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
+        """As :meth:`test`, averaged over the views of ``TEST.AUG``; also goes to ``<OUTPUT_DIR>/results_TTA.json``.
+
+        The name is that of Detectron2's ``train_net.py``, and so is ``_TTA`` behind the names of the results.
+        """
+        logger.info("Evaluation averaged over the views of TEST.AUG")
+        model = _unwrap(model)
+        model = model.student if isinstance(model, DistilledClassifier) else model
+        averaged = ImageModelWithTTA(model, flip=cfg.TEST.AUG.FLIP)
+        results = OrderedDict()
+        for name in cfg.DATASETS.TEST:
+            evaluator = cls.build_evaluator(cfg, name, "inference_TTA")
+            results[name] = inference_on_dataset(averaged, build_multi_scale_loader(cfg, name), evaluator)
+        if len(results) == 1:
+            results = results[cfg.DATASETS.TEST[0]]
+        results = OrderedDict((f"{name}_TTA", values) for name, values in results.items())
+        if comm.is_main_process():
+            write_strict_json(os.path.join(cfg.OUTPUT_DIR, "results_TTA.json"), results)
+        return results
+
     def build_hooks(self) -> list[HookBase]:
-        """Detectron2's hooks, and with distillation the one that brings the knowledge and the one that saves.
+        """Detectron2's hooks, further evaluations, and with distillation what brings the knowledge and what saves.
 
         Stage 1 leaves the classifier as it was, so its metrics say nothing: it is evaluated only where
         ``TEST.EVAL_PERIOD`` asks for it.
@@ -139,11 +169,28 @@ class Trainer(DefaultTrainer):
         hooks = super().build_hooks()
         if self.cfg.KD.STAGE == "feature" and self.cfg.TEST.EVAL_PERIOD == 0:
             hooks = [hook for hook in hooks if not isinstance(hook, EvalHook)]
+        else:
+            # Behind the evaluation, and before what writes down the figures.
+            place = next(i for i, hook in enumerate(hooks) if isinstance(hook, EvalHook)) + 1
+            hooks[place:place] = self._further_evaluations()
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
             hooks.insert(0, DistillationHook(build_knowledge_source(self.cfg), read_ahead=bool(self.cfg.KD.CACHE)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
         return hooks
+
+    def _further_evaluations(self) -> list[EvalHook]:
+        hooks = []
+        if self.cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector" and self.cfg.TEST.CORLOC_IMAGES > 0:
+            corloc = TrainingCorLoc(self.cfg)
+            hooks.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, lambda: corloc(self.model)))
+        if self.cfg.TEST.AUG.ENABLED:
+            hooks.append(EvalHook(0, lambda: self.test_with_TTA(self.cfg, self.model)))
+        return hooks
+
+    def build_writers(self) -> list[EventWriter]:
+        """Detectron2's, and one line for each evaluation in the log."""
+        return [*super().build_writers(), EvaluationPrinter()]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume the run in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS`` or ``MODEL.BACKBONE.WEIGHTS``.

@@ -118,6 +118,14 @@ class MultiLabelClassifier(ImageModel):
             return self.label_losses(logits, batched_inputs)
         return [{"image_scores": scores} for scores in logits.sigmoid()]
 
+    def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
+        """What may be averaged over views of the same image: ``image_scores`` of each sample, as at inference."""
+        return self(batched_inputs)
+
+    def from_view_scores(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What :meth:`forward` returns of a sample at inference, from scores, or their mean over views."""
+        return scores
+
     def label_losses(self, logits: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
         """L_p of the paper for logits (N, C) and the labels of the samples."""
         targets = image_label_targets(batched_inputs, self.num_classes, self.device)

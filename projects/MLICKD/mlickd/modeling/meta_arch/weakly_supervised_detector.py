@@ -77,6 +77,35 @@ class WeaklySupervisedDetector(ImageModel):
         features = self.backbone(self.preprocess(images).tensor)
         return features, self.roi_heads.predict_regions(features, [p.to(self.device) for p in proposals])
 
+    def view_scores(self, batched_inputs: Sequence[dict]) -> list[dict[str, torch.Tensor]]:
+        """What may be averaged over views of the same image with the same regions.
+
+        Args:
+            batched_inputs: samples with ``image`` and ``proposals``, as for :meth:`forward`.
+
+        Returns:
+            Of each sample ``image_scores`` (C,) and ``region_scores`` (R, C), by which detections are chosen.
+        """
+        proposals = [sample["proposals"] for sample in batched_inputs]
+        _, predictions = self.predict_regions([sample["image"] for sample in batched_inputs], proposals)
+        region_scores = self.roi_heads.detection_scores(predictions)
+        # The sum over the regions is linear: the mean of image scores is the image score of the mean.
+        return [
+            {"image_scores": of_image, "region_scores": of_regions}
+            for of_image, of_regions in zip(predictions.image_scores(), region_scores, strict=True)
+        ]
+
+    def from_view_scores(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict:
+        """What :meth:`forward` returns of a sample at inference, from scores, or their mean over views.
+
+        Args:
+            sample: of one of the views, with ``image`` and ``proposals``; optionally ``height`` and ``width``.
+            scores: see :meth:`view_scores`.
+        """
+        boxes = sample["proposals"].proposal_boxes.to(self.device)
+        instances = self.roi_heads.detect(boxes, scores["region_scores"], tuple(sample["image"].shape[-2:]))
+        return {"image_scores": scores["image_scores"], "instances": _to_original_pixels(instances, sample)}
+
 
 def _to_original_pixels(instances: Instances, sample: dict) -> Instances:
     height, width = instances.image_size
