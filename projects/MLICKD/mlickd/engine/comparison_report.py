@@ -69,7 +69,7 @@ def write_comparison_report(
     tables = {"All methods": metric_table(rows, others)}
     if reference is not None and len(methods) > 1:
         tables[f"Difference to {WITHOUT}, in points"] = difference_table(methods, reference)
-    failures = list(dict.fromkeys(outcome.failure for outcome in [*teachers, *students] if outcome.failure))
+    failures = _failures([*teachers, *students])
     notes = _notes(comparison, report, published, jobs, threads)
     text = _markdown(tables, failures, notes)
 
@@ -117,6 +117,15 @@ def write_comparison_report(
         machine=machine,
     )
     return text, failures
+
+
+def _failures(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each failure, with all runs that are not there for it."""
+    runs: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.failure:
+            runs.setdefault(outcome.failure, []).append(f"{outcome.name} (seed {outcome.seed})")
+    return [f"{', '.join(names)}: {failure}" for failure, names in runs.items()]
 
 
 def _check_one_protocol(outcomes: Sequence[Outcome]) -> dict | None:
@@ -186,8 +195,9 @@ def _notes(comparison: Comparison, report: dict | None, published: str | None, j
             f"top-{protocol['topk']}: {protocol['topk_rule']}. {counts['images']} images, {counts['classes']} classes "
             "with a positive. CF1 is the harmonic mean of CP and CR."
         )
-    if jobs > 1:
-        notes.append(f"Seconds are of up to {jobs} trainings at once, with {threads} threads each.")
+    seconds = "Seconds are the mean of the runs that were done in one go"
+    at_once = f", up to {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each" if jobs > 1 else ""
+    notes.append(f"{seconds}{at_once}.")
     if published:
         notes.append(
             f"The columns {PUBLISHED_SOURCE} are what the paper prints for {published}: another data set and another "

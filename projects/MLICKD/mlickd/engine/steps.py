@@ -150,7 +150,7 @@ class StepRunner:
         if status != 0:
             if self._stopped:
                 raise InputError(f"{step.title} was stopped")
-            message = f"{step.title} has failed with status {status}: {_last_line(step.log)} (see {step.log})"
+            message = f"{step.title} {_end_of_command(status, step.log)} (see {step.log})"
             self._remember(step, {**record, "failure": message})
             raise InputError(message)
         self._remember(step, {**record, "seconds": seconds})
@@ -266,8 +266,11 @@ def _read_records(step: Step) -> dict[str, dict]:
     return json.loads(step.record.read_text()) if step.record.is_file() else {}
 
 
-def _last_line(log: Path) -> str:
-    return " ".join(log.read_text().strip().splitlines()[-1:])
+def _end_of_command(status: int, log: Path) -> str:
+    """How a command has failed, with the last that it said."""
+    ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"has failed with status {status}"
+    last = log.read_text().strip().splitlines()[-1:]
+    return ": ".join([ended, *last])
 
 
 def _end(process: subprocess.Popen) -> None:
