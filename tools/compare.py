@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test data set")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all that --configs has")
-    parser.add_argument("--seeds", type=read_seeds, default=[1, 2, 3], metavar="1,2,3", help="default: 1,2,3")
+    parser.add_argument("--seeds", default="1,2,3", metavar="1,2,3", help="default: 1,2,3")
     parser.add_argument(
         "--output", type=Path, default=Path("output/comparison"), metavar="FOLDER", help="default: output/comparison"
     )
@@ -79,7 +79,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def read_seeds(text: str) -> list[int]:
     """`1,2,3` as a list."""
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds {text}: give whole numbers with commas between them, as in 1,2,3") from None
 
 
 def main() -> None:
@@ -94,7 +97,7 @@ def main() -> None:
         test=args.test,
         folder=args.output,
         recipes=choose_recipes(args.configs, names, args.opts),
-        seeds=args.seeds,
+        seeds=read_seeds(args.seeds),
         proposals=args.proposals,
         options=args.opts,
         tools=ROOT / "tools",

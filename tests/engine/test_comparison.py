@@ -69,7 +69,11 @@ def test_another_option_or_teacher_runs_again_what_hangs_on_it(configs: Path, to
     compare(configs, tools, ["without", "with"], seeds=[1]).run()
     tools.calls()
     (configs / "kd.yaml").write_text(f'_BASE_: "{SCENES / "kd.yaml"}"\nKD: {{FEATURE: {{WEIGHT: 0.5}}}}\n')
-    compare(configs, tools, ["without", "with"], seeds=[1]).run()
+    comparison = compare(configs, tools, ["without", "with"], seeds=[1])
+    changed = "something that has changed since, and run again next time: with (seed 1)."
+    assert changed in write_comparison_report(comparison)[0]
+    comparison.run()
+    assert changed not in write_comparison_report(comparison)[0]
     assert tools.calls() == ["with/feature 1", "with/prediction 1"]
     other = tools.folder / "other"
     other.mkdir()

@@ -71,6 +71,8 @@ def write_comparison_report(
         tables[f"Difference to {WITHOUT}, in points"] = difference_table(methods, reference)
     failures = _failures([*teachers, *students])
     notes = _notes(comparison, report, published, jobs, threads)
+    if changed := [f"{outcome.name} (seed {outcome.seed})" for outcome in [*teachers, *students] if outcome.changed]:
+        notes.append(f"Made from something that has changed since, and run again next time: {', '.join(changed)}.")
     text = _markdown(tables, failures, notes)
 
     comparison.folder.mkdir(parents=True, exist_ok=True)
@@ -249,6 +251,7 @@ def _run(outcome: Outcome) -> dict:
         "metrics": outcome.report and outcome.report["metrics"],
         "per_class": outcome.report and {name: of["AP"] for name, of in outcome.report["per_class"].items()},
         "failure": outcome.failure,
+        "changed": outcome.changed,
         "logs": [str(step.log) for step in outcome.steps],
     }
 

@@ -18,12 +18,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from detectron2.config import CfgNode
+
 from mlickd.data.catalog import dataset_root
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
 
 from .progress import write_log, write_log_with_bar
-from .setup import load_config
 
 __all__ = ["Step", "StepRunner", "StepState", "step_digest", "stopped_by_signals"]
 
@@ -92,16 +93,23 @@ class StepState:
         seconds: that its command took; None where it has not ended well.
         resumed: whether the command went on with a stopped one, whose seconds are not counted.
         failure: why the last try has failed; empty where it has not.
+        changed: whether it hangs on something that has changed since, so that it would be run again.
     """
 
     seconds: float | None = None
     resumed: bool = False
     failure: str = ""
+    changed: bool = False
 
 
 def step_digest(step: Step) -> str:
-    """SHA-256 of all that a step hangs on: command, configuration, place of the data sets, content of what it reads."""
-    configurations = [load_config(str(path), []).dump() for path in step.configs]
+    """SHA-256 of all that a step hangs on: command, configuration, place of the data sets, content of what it reads.
+
+    A configuration is what its file says, with the files that it is based on: a key that is new to the project leaves
+    what has ended before as it is.
+    """
+    said = [CfgNode.load_yaml_with_base(str(path)) for path in step.configs]
+    configurations = [json.dumps(values, sort_keys=True, default=str) for values in said]
     command = [argument for argument in step.command if argument not in step.regardless_of]
     content = [file_digest(path) if path.is_file() else "missing" for path in step.reads]
     return hashlib.sha256("\0".join([*configurations, str(dataset_root()), *command, *content]).encode()).hexdigest()
@@ -137,7 +145,7 @@ class StepRunner:
         digest = step_digest(step)
         last = _read_records(step).get(step.name, {})
         state = _state(step, last, digest)
-        if state.seconds is not None:
+        if state.seconds is not None and not state.changed:
             logger.info("%s: done before, in %.0f s", self._name(step), state.seconds)
             return state.seconds
         record, command = self._begin(step, last, digest)
@@ -255,11 +263,10 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _state(step: Step, record: dict, digest: str) -> StepState:
-    if record.get("digest") != digest:
-        return StepState()
+    changed = record.get("digest", digest) != digest
     if "seconds" in record and step.result.exists():
-        return StepState(record["seconds"], record.get("resumed", False))
-    return StepState(failure=record.get("failure", ""))
+        return StepState(record["seconds"], record.get("resumed", False), changed=changed)
+    return StepState(failure=record.get("failure", ""), changed=changed)
 
 
 def _read_records(step: Step) -> dict[str, dict]:
