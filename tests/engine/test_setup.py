@@ -102,6 +102,17 @@ def test_good_images_are_decoded_again_if_the_configuration_says_so(
     assert len(set(decoded)) == 36 and len(decoded) == (36 if remember else 72)
 
 
+@pytest.mark.parametrize("eval_only", [True, False])
+def test_nothing_is_downloaded_for_a_model_that_a_checkpoint_replaces(
+    root: Path, tmp_path: Path, eval_only: bool
+) -> None:
+    (tmp_path / "model_final.pth").touch()
+    checkpoint = () if eval_only else ("MODEL.WEIGHTS", tmp_path / "model_final.pth")
+    options = ("MODEL.TIMM.PRETRAINED", True, "OUTPUT_DIR", tmp_path, *checkpoint)
+    assert not prepare("folder/cls.yaml", *options, eval_only=eval_only).MODEL.TIMM.PRETRAINED
+    assert prepare("folder/cls.yaml", *options[:2]).MODEL.TIMM.PRETRAINED
+
+
 def remove_images(root: Path) -> None:
     shutil.rmtree(root / "tiny" / "images")
 

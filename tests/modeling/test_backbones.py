@@ -88,22 +88,35 @@ def test_frozen_stages_of_vgg_get_no_gradients() -> None:
     assert with_gradient == {"conv3", "conv4", "conv5"}
 
 
-def test_resnet_of_detectron2_takes_torchvision_weights(tmp_path) -> None:
+@pytest.mark.parametrize(("depth", "channels"), [(18, 64), (50, 256)])
+def test_resnet_of_detectron2_takes_torchvision_weights(depth: int, channels: int, tmp_path) -> None:
     cfg = get_cfg()
     cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
-    cfg.MODEL.RESNETS.DEPTH = 18
-    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
+    cfg.MODEL.RESNETS.DEPTH = depth
+    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = channels
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]
     cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
     model = Model(build_backbone(cfg)).eval()
-    reference = torchvision.models.resnet18().eval()
-    torch.save(reference.state_dict(), tmp_path / "resnet18.pth")
-    load_backbone_weights(model, str(tmp_path / "resnet18.pth"))
+    torch.manual_seed(0)
+    reference = getattr(torchvision.models, f"resnet{depth}")().eval()
+    for name, value in reference.state_dict().items():  # normalisation that has seen something
+        if name.endswith(("running_mean", "running_var")):
+            value.uniform_(0.5, 1.5)
+    torch.save(reference.state_dict(), tmp_path / "resnet.pth")
+    load_backbone_weights(model, str(tmp_path / "resnet.pth"))
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         layers = [reference.conv1, reference.bn1, reference.relu, reference.maxpool]
         layers += [reference.layer1, reference.layer2, reference.layer3, reference.layer4]
         torch.testing.assert_close(model.backbone(x)["res5"], nn.Sequential(*layers)(x), rtol=1e-4, atol=1e-4)
+
+
+def test_torchvision_weights_are_refused_where_the_strides_lie_elsewhere(tmp_path) -> None:
+    cfg = get_cfg()  # whose STRIDE_IN_1X1 is that of older weights
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
+    torch.save({"layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "resnet50.pth")
+    with torch.device("meta"), pytest.raises(InputError, match="STRIDE_IN_1X1 True.*set it to False"):
+        load_backbone_weights(Model(build_backbone(cfg)), str(tmp_path / "resnet50.pth"))
 
 
 def test_timm_checkpoint_as_safetensors_fits(tmp_path) -> None:
@@ -199,6 +212,13 @@ def test_impossible_timm_models_are_named(name, features, stride, message) -> No
 def test_impossible_vggs_are_named(depth, features, message) -> None:
     with pytest.raises(InputError, match=message):
         VGG(depth, features)
+
+
+def test_weights_that_timm_cannot_fetch_are_named_with_the_way_out(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"PRETRAINED.*mobilenetv3_small_050.*MODEL\.BACKBONE\.WEIGHTS$"):
+        TimmBackbone("mobilenetv3_small_050", pretrained=True)
 
 
 def test_freeze_at_is_refused_for_timm() -> None:

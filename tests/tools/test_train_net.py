@@ -70,6 +70,24 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert json.loads((tmp_path / "plain" / "evaluation" / "results.json").read_text()) == logged
 
 
+@pytest.mark.slow
+def test_two_processes_train_a_map_that_is_not_the_last(
+    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 1 compares stage4 of five stages: the last one gets no gradients, which processes have to agree on."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    made = run_tool("generate_proposals.py", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
+    assert made.returncode == 0, made.stderr
+    train("wsd", tmp_path / "teacher")
+    knowledge = ["KD.TEACHER.WEIGHTS", tmp_path / "teacher" / "model_final.pth", "KD.FEATURE.WEIGHT", 0.001]
+    result = run_tool(
+        "train_net.py", "--config-file", "configs/folder/kd.yaml", "--num-gpus", 2, "--kd-stage", "feature",
+        *DATA, *SMALL, *knowledge, "OUTPUT_DIR", tmp_path / "with",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (tmp_path / "with" / "feature" / "student.pth").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

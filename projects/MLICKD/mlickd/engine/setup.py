@@ -91,8 +91,10 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
     _complete_stage(cfg, eval_only, resume)
     if eval_only:
         _complete_evaluation(cfg)
-    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
-        raise InputError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file; train it first or give another path")
+    if cfg.MODEL.WEIGHTS:
+        if not os.path.isfile(cfg.MODEL.WEIGHTS):
+            raise InputError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file; train it first or give another path")
+        cfg.MODEL.TIMM.PRETRAINED = False  # nothing is fetched that the checkpoint replaces
 
 
 def _complete_classes(cfg: CfgNode, eval_only: bool) -> None:

@@ -53,10 +53,12 @@ class Trainer(DefaultTrainer):
             compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        # In stage 1 the layers behind the last map that is compared get no gradients.
+        distributed = {"broadcast_buffers": False, "find_unused_parameters": cfg.KD.STAGE == "feature"}
         if cfg.MODEL.DEVICE == "cpu":
-            model = DistributedDataParallel(model, broadcast_buffers=False) if comm.get_world_size() > 1 else model
+            model = DistributedDataParallel(model, **distributed) if comm.get_world_size() > 1 else model
         else:
-            model = create_ddp_model(model, broadcast_buffers=False)
+            model = create_ddp_model(model, **distributed)
         self._trainer = TrainingLoop(
             model,
             data_loader,

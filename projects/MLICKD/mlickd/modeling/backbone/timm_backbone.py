@@ -47,7 +47,7 @@ class TimmBackbone(Backbone):
             freeze_norm: batch normalisation keeps its statistics and its affine parameters.
 
         Raises:
-            InputError: timm has no such model, or the model has no such feature map.
+            InputError: timm has no such model, the model has no such feature map, or its weights cannot be fetched.
         """
         import timm
 
@@ -58,6 +58,11 @@ class TimmBackbone(Backbone):
         except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
             raise InputError(
                 f"MODEL.TIMM.NAME {name!r} cannot be built with output stride {output_stride}: {error!r}"
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"MODEL.TIMM.PRETRAINED: the weights of {name} cannot be fetched ({str(error).splitlines()[0]}); fetch "
+                "them where there is a network, and give the file as MODEL.BACKBONE.WEIGHTS"
             ) from error
         if not hasattr(self.model, "forward_intermediates"):
             raise InputError(f"MODEL.TIMM.NAME {name!r} cannot return feature maps; choose another model of timm")
