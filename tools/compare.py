@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from mlickd.engine.comparison import Comparison
 from mlickd.engine.comparison_report import write_comparison_report
 from mlickd.engine.recipes import choose_recipes
+from mlickd.engine.steps import threads_of_each
 from mlickd.errors import InputError, run_tool
 from mlickd.evaluation.published import PUBLISHED
 
@@ -109,8 +109,7 @@ def main() -> None:
         for line in comparison.commands_to_run():
             print(line)
         return
-    # With one command at a time the environment says how many threads it has.
-    threads = max(1, (os.cpu_count() or 1) // args.jobs) if args.jobs > 1 else 0
+    threads = threads_of_each(args.jobs)
     if not args.table_only:
         try:
             comparison.run(args.jobs, threads)

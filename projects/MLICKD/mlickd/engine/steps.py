@@ -26,7 +26,7 @@ from mlickd.errors import InputError
 
 from .progress import write_log, write_log_with_bar
 
-__all__ = ["Step", "StepRunner", "StepState", "step_digest", "stopped_by_signals"]
+__all__ = ["Step", "StepRunner", "StepState", "step_digest", "stopped_by_signals", "threads_of_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,14 @@ class StepState:
     resumed: bool = False
     failure: str = ""
     changed: bool = False
+
+
+def threads_of_each(jobs: int) -> int:
+    """Threads of each of several commands, which share the cores; of one 0, which is what the environment says."""
+    if jobs == 1:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs)
 
 
 def step_digest(step: Step) -> str:
@@ -246,7 +254,10 @@ class StepRunner:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """A request to end, or the end of the terminal, is a KeyboardInterrupt, so that no command is left behind."""
+    """A request to end, or the end of the terminal, is a KeyboardInterrupt, so that no command is left behind.
+
+    A signal that is ignored, as under ``nohup``, stays so.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -254,6 +265,7 @@ def stopped_by_signals() -> Iterator[None]:
     kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         kinds = []  # only the main thread may ask for signals
+    kinds = [kind for kind in kinds if signal.getsignal(kind) != signal.SIG_IGN]
     before = {kind: signal.signal(kind, interrupt) for kind in kinds}
     try:
         yield
