@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from mlickd.engine.comparison import Comparison
 from mlickd.engine.comparison_report import write_comparison_report
 from mlickd.engine.recipes import choose_recipes
+from mlickd.engine.steps import threads_of_each
 from mlickd.errors import InputError, run_tool
 from mlickd.evaluation.published import PUBLISHED
 
@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test data set")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all that --configs has")
-    parser.add_argument("--seeds", type=read_seeds, default=[1, 2, 3], metavar="1,2,3", help="default: 1,2,3")
+    parser.add_argument("--seeds", default="1,2,3", metavar="1,2,3", help="default: 1,2,3")
     parser.add_argument(
         "--output", type=Path, default=Path("output/comparison"), metavar="FOLDER", help="default: output/comparison"
     )
@@ -79,7 +79,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def read_seeds(text: str) -> list[int]:
     """`1,2,3` as a list."""
-    return [int(part) for part in text.split(",")]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds {text}: give whole numbers with commas between them, as in 1,2,3") from None
 
 
 def main() -> None:
@@ -94,7 +97,7 @@ def main() -> None:
         test=args.test,
         folder=args.output,
         recipes=choose_recipes(args.configs, names, args.opts),
-        seeds=args.seeds,
+        seeds=read_seeds(args.seeds),
         proposals=args.proposals,
         options=args.opts,
         tools=ROOT / "tools",
@@ -106,8 +109,7 @@ def main() -> None:
         for line in comparison.commands_to_run():
             print(line)
         return
-    # With one command at a time the environment says how many threads it has.
-    threads = max(1, (os.cpu_count() or 1) // args.jobs) if args.jobs > 1 else 0
+    threads = threads_of_each(args.jobs)
     if not args.table_only:
         try:
             comparison.run(args.jobs, threads)

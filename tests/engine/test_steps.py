@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlickd.engine.progress import write_log_with_bar
-from mlickd.engine.steps import Step, StepRunner, stopped_by_signals
+from mlickd.engine.steps import Step, StepRunner, stopped_by_signals, threads_of_each
 from mlickd.errors import InputError
 
 CACHE_SCRIPT = """
@@ -50,7 +50,7 @@ def test_the_cache_of_another_teacher_is_made_again(tmp_path: Path) -> None:
     seconds = StepRunner().run(caching_step(tmp_path))
     assert StepRunner().run(caching_step(tmp_path)) == seconds and runs.read_text() == "x", "those of the first time"
     teacher.write_text("second")
-    assert StepRunner().state(caching_step(tmp_path)).seconds is None
+    assert StepRunner().state(caching_step(tmp_path)).changed
     StepRunner().run(caching_step(tmp_path))
     assert runs.read_text() == "x"
     assert (tmp_path / "knowledge" / "header").read_text() == "second"
@@ -185,6 +185,21 @@ def assert_ends(pid: int) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"process {pid} is still there")
+
+
+def test_commands_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    assert [threads_of_each(jobs) for jobs in (1, 2, 4, 9)] == [0, 3, 1, 1]
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_request_to_end_is_an_interrupt() -> None:

@@ -37,6 +37,7 @@ class Outcome:
         folder: of that model's results.
         seconds: of each step by name, those alone that were done in one go.
         failure: why it is not there; empty where it is, or where it has not been tried.
+        changed: whether it would be trained again, for something that it hangs on has changed since.
         report: of :class:`mlickd.evaluation.MultiLabelEvaluator`; None without a model.
     """
 
@@ -47,6 +48,7 @@ class Outcome:
     folder: Path
     seconds: dict[str, float] = field(default_factory=dict)
     failure: str = ""
+    changed: bool = False
     report: dict | None = None
 
     @property
@@ -180,7 +182,8 @@ class Comparison:
     def commands_to_run(self) -> list[str]:
         """The commands of all steps that have not ended well, in order, as typed into a shell."""
         runner = StepRunner()
-        steps = [step for step in self.steps() if runner.state(step).seconds is None]
+        states = [(step, runner.state(step)) for step in self.steps()]
+        steps = [step for step, state in states if state.seconds is None or state.changed]
         return [shlex.join(["python", *step.command]) for step in steps]
 
     def students(self) -> list[Outcome]:
@@ -214,7 +217,7 @@ class Comparison:
         missing = [metric for metric in METRICS if report["metrics"].get(metric) is None]
         if missing:
             raise InputError(f"{outcome.report_path}: it has no {missing[0]}; has {self.test} a positive image?")
-        return replace(outcome, report=report)
+        return replace(outcome, report=report, changed=any(state.changed for state in states.values()))
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -69,8 +69,10 @@ def write_comparison_report(
     tables = {"All methods": metric_table(rows, others)}
     if reference is not None and len(methods) > 1:
         tables[f"Difference to {WITHOUT}, in points"] = difference_table(methods, reference)
-    failures = list(dict.fromkeys(outcome.failure for outcome in [*teachers, *students] if outcome.failure))
+    failures = _failures([*teachers, *students])
     notes = _notes(comparison, report, published, jobs, threads)
+    if changed := [f"{outcome.name} (seed {outcome.seed})" for outcome in [*teachers, *students] if outcome.changed]:
+        notes.append(f"Made from something that has changed since, and run again next time: {', '.join(changed)}.")
     text = _markdown(tables, failures, notes)
 
     comparison.folder.mkdir(parents=True, exist_ok=True)
@@ -117,6 +119,15 @@ def write_comparison_report(
         machine=machine,
     )
     return text, failures
+
+
+def _failures(outcomes: Sequence[Outcome]) -> list[str]:
+    """A line for each failure, with all runs that are not there for it."""
+    runs: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.failure:
+            runs.setdefault(outcome.failure, []).append(f"{outcome.name} (seed {outcome.seed})")
+    return [f"{', '.join(names)}: {failure}" for failure, names in runs.items()]
 
 
 def _check_one_protocol(outcomes: Sequence[Outcome]) -> dict | None:
@@ -186,8 +197,9 @@ def _notes(comparison: Comparison, report: dict | None, published: str | None, j
             f"top-{protocol['topk']}: {protocol['topk_rule']}. {counts['images']} images, {counts['classes']} classes "
             "with a positive. CF1 is the harmonic mean of CP and CR."
         )
-    if jobs > 1:
-        notes.append(f"Seconds are of up to {jobs} trainings at once, with {threads} threads each.")
+    seconds = "Seconds are the mean of the runs that were done in one go"
+    at_once = f", up to {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each" if jobs > 1 else ""
+    notes.append(f"{seconds}{at_once}.")
     if published:
         notes.append(
             f"The columns {PUBLISHED_SOURCE} are what the paper prints for {published}: another data set and another "
@@ -239,6 +251,7 @@ def _run(outcome: Outcome) -> dict:
         "metrics": outcome.report and outcome.report["metrics"],
         "per_class": outcome.report and {name: of["AP"] for name, of in outcome.report["per_class"].items()},
         "failure": outcome.failure,
+        "changed": outcome.changed,
         "logs": [str(step.log) for step in outcome.steps],
     }
 

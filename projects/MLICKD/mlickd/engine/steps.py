@@ -18,14 +18,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from detectron2.config import CfgNode
+
 from mlickd.data.catalog import dataset_root
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
 
 from .progress import write_log, write_log_with_bar
-from .setup import load_config
 
-__all__ = ["Step", "StepRunner", "StepState", "step_digest", "stopped_by_signals"]
+__all__ = ["Step", "StepRunner", "StepState", "step_digest", "stopped_by_signals", "threads_of_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,16 +93,31 @@ class StepState:
         seconds: that its command took; None where it has not ended well.
         resumed: whether the command went on with a stopped one, whose seconds are not counted.
         failure: why the last try has failed; empty where it has not.
+        changed: whether it hangs on something that has changed since, so that it would be run again.
     """
 
     seconds: float | None = None
     resumed: bool = False
     failure: str = ""
+    changed: bool = False
+
+
+def threads_of_each(jobs: int) -> int:
+    """Threads of each of several commands, which share the cores; of one 0, which is what the environment says."""
+    if jobs == 1:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs)
 
 
 def step_digest(step: Step) -> str:
-    """SHA-256 of all that a step hangs on: command, configuration, place of the data sets, content of what it reads."""
-    configurations = [load_config(str(path), []).dump() for path in step.configs]
+    """SHA-256 of all that a step hangs on: command, configuration, place of the data sets, content of what it reads.
+
+    A configuration is what its file says, with the files that it is based on: a key that is new to the project leaves
+    what has ended before as it is.
+    """
+    said = [CfgNode.load_yaml_with_base(str(path)) for path in step.configs]
+    configurations = [json.dumps(values, sort_keys=True, default=str) for values in said]
     command = [argument for argument in step.command if argument not in step.regardless_of]
     content = [file_digest(path) if path.is_file() else "missing" for path in step.reads]
     return hashlib.sha256("\0".join([*configurations, str(dataset_root()), *command, *content]).encode()).hexdigest()
@@ -137,7 +153,7 @@ class StepRunner:
         digest = step_digest(step)
         last = _read_records(step).get(step.name, {})
         state = _state(step, last, digest)
-        if state.seconds is not None:
+        if state.seconds is not None and not state.changed:
             logger.info("%s: done before, in %.0f s", self._name(step), state.seconds)
             return state.seconds
         record, command = self._begin(step, last, digest)
@@ -150,7 +166,7 @@ class StepRunner:
         if status != 0:
             if self._stopped:
                 raise InputError(f"{step.title} was stopped")
-            message = f"{step.title} has failed with status {status}: {_last_line(step.log)} (see {step.log})"
+            message = f"{step.title} {_end_of_command(status, step.log)} (see {step.log})"
             self._remember(step, {**record, "failure": message})
             raise InputError(message)
         self._remember(step, {**record, "seconds": seconds})
@@ -238,7 +254,10 @@ class StepRunner:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """A request to end, or the end of the terminal, is a KeyboardInterrupt, so that no command is left behind."""
+    """A request to end, or the end of the terminal, is a KeyboardInterrupt, so that no command is left behind.
+
+    A signal that is ignored, as under ``nohup``, stays so.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -246,6 +265,7 @@ def stopped_by_signals() -> Iterator[None]:
     kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         kinds = []  # only the main thread may ask for signals
+    kinds = [kind for kind in kinds if signal.getsignal(kind) != signal.SIG_IGN]
     before = {kind: signal.signal(kind, interrupt) for kind in kinds}
     try:
         yield
@@ -255,19 +275,21 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _state(step: Step, record: dict, digest: str) -> StepState:
-    if record.get("digest") != digest:
-        return StepState()
+    changed = record.get("digest", digest) != digest
     if "seconds" in record and step.result.exists():
-        return StepState(record["seconds"], record.get("resumed", False))
-    return StepState(failure=record.get("failure", ""))
+        return StepState(record["seconds"], record.get("resumed", False), changed=changed)
+    return StepState(failure=record.get("failure", ""), changed=changed)
 
 
 def _read_records(step: Step) -> dict[str, dict]:
     return json.loads(step.record.read_text()) if step.record.is_file() else {}
 
 
-def _last_line(log: Path) -> str:
-    return " ".join(log.read_text().strip().splitlines()[-1:])
+def _end_of_command(status: int, log: Path) -> str:
+    """How a command has failed, with the last that it said."""
+    ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"has failed with status {status}"
+    last = log.read_text().strip().splitlines()[-1:]
+    return ": ".join([ended, *last])
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -15,7 +15,7 @@ __all__ = ["draw_class_gains", "draw_precision_recall"]
 
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
-# Panels side by side; more go into further rows.
+# Panels side by side, at most; more go into further rows.
 _PANELS = 5
 
 
@@ -42,8 +42,8 @@ def draw_class_gains(
     means = {method: of_method.mean(axis=0) for method, of_method in gains.items()}
     first = next(iter(means.values()))
     order = [int(index) for index in np.argsort(first, kind="stable") if np.isfinite(first[index])]
-    columns = min(len(gains), _PANELS)
-    lines = -(-len(gains) // columns)
+    lines = -(-len(gains) // _PANELS)
+    columns = -(-len(gains) // lines)
     size = (2.6 + 2.3 * columns, lines * (1.3 + 0.19 * len(order)))
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
@@ -62,6 +62,7 @@ def draw_class_gains(
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelbottom=True, labelsize=8)
     for axes in panels[len(gains) :]:
         axes.set_visible(False)
     figure.supxlabel(

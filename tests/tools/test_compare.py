@@ -1,0 +1,131 @@
+"""Comparing methods through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ["SOLVER.MAX_ITER", "4", "KD.FEATURE.MAX_ITER", "2", "KD.PREDICTION.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4"]
+TINY += ["SOLVER.WARMUP_ITERS", "1", "SOLVER.CHECKPOINT_PERIOD", "1", "DATALOADER.NUM_WORKERS", "0"]
+TINY += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64"]
+
+
+def command(output: Path, *arguments: str) -> list[str]:
+    compare = [sys.executable, str(ROOT / "tools" / "compare.py"), "--train", "tiny_train", "--test", "tiny_test"]
+    return [*compare, "--methods", "without,with", "--seeds", "1,2", "--output", str(output), *arguments, *TINY]
+
+
+def run(output: Path, *arguments: str) -> subprocess.CompletedProcess:
+    # From another folder, as a user may.
+    line = command(output, *arguments)
+    return subprocess.run(line, cwd=output.parent, env=os.environ, capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_comparison_that_was_stopped_and_lost_a_run_ends_with_the_whole_table(
+    tiny_scenes: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    # The first student is killed, as for want of memory, and then the whole is asked to end.
+    process = subprocess.Popen(
+        command(output, "--jobs", "2"), env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    student = wait_for(lambda: training_of(output / "seed1" / "without"))
+    os.kill(student, signal.SIGKILL)
+    wait_for(lambda: "ended by SIGKILL" in steps_of(output / "seed1").get("without", {}).get("failure", ""))
+    wait_for(lambda: "teacher" in steps_of(output))
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 130 and printed.splitlines()[-1].startswith("stopped; the same command goes on")
+    assert training_of(output) is None, "no command is left behind"
+
+    table = run(output, "--table-only")
+    assert (
+        table.returncode == 1 and "without (seed 1): Student without distillation was ended by SIGKILL" in table.stdout
+    )
+
+    whole = run(output, "--jobs", "2", "--published", "nus_wide")
+    assert whole.returncode == 0, whole.stderr
+    rows = {line.split("|")[1].strip(): line for line in whole.stdout.splitlines() if line.startswith("| ")}
+    assert "±" in rows["without"] and "failed" not in rows["without"]
+    assert rows["with"].count("[") == 5, "the last row is that of the differences, with their intervals"
+    content = json.loads((output / "comparison.json").read_text())
+    assert [run["status"] for run in content["runs"]] == ["done"] * 5
+    assert content["published"]["values"]["with"][0] == 60.1 and content["jobs"] == 2
+    for name in ("comparison.md", "comparison.csv", "comparison.html", "classes.png", "precision_recall.png"):
+        assert (output / name).stat().st_size > 100
+    again = run(output, "--dry-run")
+    assert again.returncode == 0 and again.stdout == "", "nothing is left to run"
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 600) -> object:
+    """What a condition gives, as soon as that is something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def training_of(folder: Path) -> int | None:
+    """The process of `train_net.py` whose results go to a folder or below it."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = path.read_bytes().decode().split("\0")
+        except OSError:
+            continue  # it has ended
+        if any(argument.endswith("train_net.py") for argument in arguments) and "OUTPUT_DIR" in arguments:
+            if Path(arguments[arguments.index("OUTPUT_DIR") + 1]).is_relative_to(folder):
+                return int(path.parent.name)
+    return None
+
+
+def steps_of(folder: Path) -> dict:
+    """The record of the steps of a folder."""
+    path = folder / "logs" / "steps.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:
+    arguments = ["--train", "tiny_train", "--test", "tiny_test", "--seeds", "1,2", "--output", tmp_path / "out"]
+    result = call_tool("compare", *arguments, "--methods", "without,with", "--dry-run", "SOLVER.MAX_ITER", "3")
+    assert result.status == 0
+    commands = result.out.splitlines()
+    tools = [line.split()[1].rpartition("/")[2] for line in commands]
+    assert tools == ["generate_proposals.py", "train_net.py", "cache_knowledge.py", *["train_net.py"] * 6]
+    assert all("SOLVER.MAX_ITER 3" in line for line in commands if "train_net" in line)
+    assert not (tmp_path / "out").exists(), "nothing was run"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "without,fitnet"], "--methods fitnet: there is none in"),
+        (["--jobs", "0"], "--jobs 0: is below 1"),
+        (["--seeds", "1,1"], "--seeds 1,1: name at least one, and each once"),
+        (["--seeds", "1,one"], "--seeds 1,one: "),
+        (["--train", "nothing_train"], "nothing_train"),
+        (["SOLVER.MAX_ITERS", "3"], "SOLVER.MAX_ITERS"),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(
+    call_tool: Callable, tiny_scenes: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    start = ["--train", "tiny_train", "--test", "tiny_test", "--output", tmp_path / "out"]
+    call_tool("compare", *start, *arguments).assert_ends_in_one_line(message)
+
+
+def test_the_help_has_examples(call_tool: Callable) -> None:
+    result = call_tool("compare", "--help")
+    assert result.status == 0 and "--seeds 1,2,3 --jobs 2" in result.out and "examples:" in result.out
