@@ -223,3 +223,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.TOP_K = 3
     # `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.metrics`.
     cfg.TEST.AVERAGE_PRECISION = "ranking"
+    # Damage every test image before the model sees it: `NAME:STRENGTH`, such as `noise:2`, of those in
+    # `mlickd.data.corruptions`. Empty: leave them as they are. `tools/robustness.py` goes through all of them.
+    cfg.TEST.CORRUPTION = ""
+    # Of what is random in the damage. It is not SEED, so that models of different seeds see the same damage.
+    cfg.TEST.CORRUPTION_SEED = 0

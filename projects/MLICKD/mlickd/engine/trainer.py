@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
+from mlickd.data.build import corruption_of
 from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.hook import KnowledgeSource
@@ -108,6 +109,7 @@ class Trainer(DefaultTrainer):
                 threshold=cfg.TEST.THRESHOLD,
                 topk=cfg.TEST.TOP_K,
                 ap=cfg.TEST.AVERAGE_PRECISION,
+                corruption=str(corruption_of(cfg) or ""),
                 output_dir=output_dir,
             )
         ]

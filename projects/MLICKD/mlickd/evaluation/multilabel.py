@@ -39,6 +39,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         threshold: float = 0.5,
         topk: int = 3,
         ap: str = "ranking",
+        corruption: str = "",
         output_dir: str | None = None,
         records: list[dict] | None = None,
         class_names: list[str] | None = None,
@@ -47,6 +48,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         Args:
             dataset_name, output_dir, records, class_names: see :class:`RecordEvaluator`.
             threshold, topk, ap: see :func:`multilabel_metrics`.
+            corruption: what the images are damaged by, for the protocol.
 
         Raises:
             InputError: a bad data set, label, threshold, topk or ap.
@@ -56,7 +58,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         except ValueError as error:
             raise InputError(f"evaluation of '{dataset_name}': {error}") from None
         super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
-        self.threshold, self.topk, self.ap = threshold, topk, ap
+        self.threshold, self.topk, self.ap, self.corruption = threshold, topk, ap, corruption
         self.targets = label_targets(self.records, len(self.class_names))
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -96,6 +98,8 @@ class MultiLabelEvaluator(RecordEvaluator):
             return OrderedDict()
         scores = np.stack(predictions)
         metrics = multilabel_metrics(scores, self.targets, threshold=self.threshold, topk=self.topk, ap=self.ap)
+        if self.corruption:
+            metrics["protocol"]["corruption"] = self.corruption
         results = {key: 100.0 * value for key, value in metrics.items() if isinstance(value, float)}
         if self.output_dir:
             self._write(metrics, results, scores)
@@ -141,7 +145,8 @@ class MultiLabelEvaluator(RecordEvaluator):
         )
         logger.info(f"Multi-label metrics on {self.dataset_name} (%): mAP {results['mAP']:.2f}\n{table}")
         logger.info(
-            f"Protocol: {self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
+            f"Protocol: {f'images damaged by {self.corruption}; ' if self.corruption else ''}"
+            f"{self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
             f"{metrics['images']} images ({metrics['images_without_positives']} of them without a positive, "
             f"{metrics['images_ignored']} more left out with no target known); "
             f"{metrics['classes']} of {len(self.class_names)} classes have a positive and enter class means"
