@@ -264,3 +264,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Training images, drawn by SEED from those with boxes, on which a teacher's CorLoc is measured whenever it is
     # evaluated. The boxes are for that figure alone. 0: none.
     cfg.TEST.CORLOC_IMAGES = 0
+    # Damage every test image before the model sees it: `NAME:STRENGTH`, such as `noise:2`, of those in
+    # `mlickd.data.corruptions`. Empty: leave them as they are. `tools/robustness.py` goes through all of them.
+    cfg.TEST.CORRUPTION = ""
+    # Of what is random in the damage. It is not SEED, so that models of different seeds see the same damage.
+    cfg.TEST.CORRUPTION_SEED = 0

@@ -15,6 +15,7 @@ from mlickd.errors import InputError
 
 from .catalog import dataset_records
 from .colours import ColourJitter
+from .corruptions import Corruption
 from .crops import RandomCrop
 from .mapper import MultiLabelMapper, MultiScaleMapper
 from .packed_batch import PackedBatch
@@ -32,6 +33,7 @@ __all__ = [
     "build_test_loader",
     "build_test_mapper",
     "build_train_loader",
+    "corruption_of",
     "labelled_share",
     "needs_proposals",
     "open_proposals",
@@ -94,8 +96,8 @@ def proposals_exist(cfg: CfgNode, name: str) -> bool:
     return os.path.exists(dict(reversed(pairs)).get(name) or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD))
 
 
-def _build_mapper(cfg: CfgNode, name: str, *, training: bool, teacher_cfg: CfgNode | None = None) -> MultiLabelMapper:
-    proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=training) else None
+def _training_mapper(cfg: CfgNode, name: str, teacher_cfg: CfgNode | None) -> MultiLabelMapper:
+    proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=True) else None
     return _mapper_with(cfg, proposals, teacher_cfg, name)
 
 
@@ -104,6 +106,7 @@ def _mapper_with(
     proposals: ProposalStore | ProposalMaker | None,
     teacher_cfg: CfgNode | None = None,
     name: str | None = None,
+    corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
     # A live teacher sees as many proposals as it was trained on: its scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
@@ -115,6 +118,7 @@ def _mapper_with(
         teacher_size=teacher_cfg.INPUT.SIZE_TEST if teacher_cfg else None,
         teacher_format=teacher_cfg.INPUT.FORMAT if teacher_cfg else None,
         dataset=name,
+        corruption=corruption,
     )
 
 
@@ -124,12 +128,26 @@ def build_teacher_mapper(teacher_cfg: CfgNode, name: str, proposals: ProposalSto
 
 
 def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
-    """From a record of the data set ``name`` to what the model takes at inference."""
-    return partial(_build_mapper(cfg, name, training=False), view=View(cfg.INPUT.SIZE_TEST))
+    """From a record of the data set ``name`` to what the model takes at inference, damaged by ``TEST.CORRUPTION``."""
+    return partial(_test_mapper(cfg, name), view=View(cfg.INPUT.SIZE_TEST))
+
+
+def _test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
+    proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
+    return _mapper_with(cfg, proposals, name=name, corruption=corruption_of(cfg))
+
+
+def corruption_of(cfg: CfgNode) -> Corruption | None:
+    """The damage that ``TEST.CORRUPTION`` names; None without.
+
+    Raises:
+        InputError: it names none that there is.
+    """
+    return Corruption.parse(cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED) if cfg.TEST.CORRUPTION else None
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[dict], dict]:
-    """As `build_test_mapper`, but proposals that nobody has made yet are made on the fly.
+    """As `build_test_mapper`, but proposals that nobody has made yet are made on the fly, and nothing is damaged.
 
     Args:
         cfg: of the model.
@@ -158,10 +176,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         teacher_cfg: of a live teacher, for whose view the samples then have an image and proposals.
     """
     dataset = TrainingSamples(
-        [
-            (_training_records(cfg, name), _build_mapper(cfg, name, training=True, teacher_cfg=teacher_cfg))
-            for name in training_datasets(cfg)
-        ]
+        [(_training_records(cfg, name), _training_mapper(cfg, name, teacher_cfg)) for name in training_datasets(cfg)]
     )
     jitter = cfg.INPUT.COLOR_JITTER
     strengths = jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION
@@ -209,7 +224,7 @@ def build_test_loader(cfg: CfgNode, name: str, records: Sequence[dict] | None = 
 def build_multi_scale_loader(cfg: CfgNode, name: str) -> DataLoader:
     """As `build_test_loader`, with every image at each size of ``TEST.AUG``; see `MultiScaleMapper`."""
     sizes = cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,)
-    mapper = MultiScaleMapper(_build_mapper(cfg, name, training=False), sizes)
+    mapper = MultiScaleMapper(_test_mapper(cfg, name), sizes)
     return _loader_for_evaluation(cfg, dataset_records(name, boxes=False), mapper)
 
 

@@ -10,6 +10,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from .colours import ColourShift
+from .corruptions import Corruption
 from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
 from .reading import ImageFile
@@ -35,6 +36,7 @@ class MultiLabelMapper:
         teacher_size: int | None = None,
         teacher_format: str | None = None,
         dataset: str | None = None,
+        corruption: Corruption | None = None,
     ):
         """
         Args:
@@ -45,6 +47,7 @@ class MultiLabelMapper:
             teacher_size: side of the teacher's view in pixels; without it there is none.
             teacher_format: its format, where it differs.
             dataset: name of the data set, which its samples then have: image ids are of one data set.
+            corruption: damage to the student's view of every image; proposals stay those of the whole image.
         """
         self.image_format = image_format
         self.proposals = proposals
@@ -53,6 +56,7 @@ class MultiLabelMapper:
         self.teacher_size = teacher_size
         self.teacher_format = teacher_format or image_format
         self.dataset = dataset
+        self.corruption = corruption
 
     def __call__(self, record: dict, view: View, colours: ColourShift | None = None) -> dict:
         """
@@ -92,6 +96,8 @@ class MultiLabelMapper:
             sample["teacher_image"] = pixels if self.teacher_format == self.image_format else pixels.flip(0)
         if colours is not None:
             sample["image"] = colours.apply(sample["image"], self.image_format)
+        if self.corruption is not None:
+            sample["image"] = self.corruption.apply(sample["image"], record["image_id"], self.image_format)
         if boxes is not None:
             sample["proposals"] = _instances(boxes, scores, view, shape, view.size)
             if self.teacher_size is not None:

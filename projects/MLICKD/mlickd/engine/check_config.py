@@ -10,6 +10,7 @@ from detectron2.modeling import (
 )
 from detectron2.utils import comm
 
+from mlickd.data.build import corruption_of
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import REGION_WEIGHTS
 from mlickd.distillation.teacher_files import has_teacher_per_dataset
@@ -90,6 +91,7 @@ def check_config(cfg: CfgNode) -> None:
         check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
     except ValueError as error:
         raise InputError(f"TEST.THRESHOLD, TEST.TOP_K, TEST.AVERAGE_PRECISION: {error}") from error
+    corruption_of(cfg)
 
 
 def _check_augmentation(cfg: CfgNode) -> None:

@@ -21,7 +21,7 @@ from mlickd.modeling import load_checkpoint
 
 from .setup import STUDENT_CHECKPOINT
 
-__all__ = ["load_run", "predict"]
+__all__ = ["load_run", "predict", "run_config"]
 
 
 def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
@@ -31,6 +31,18 @@ def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
 
     Raises:
         InputError: the folder holds no finished run.
+    """
+    cfg = run_config(folder)
+    model = build_model(cfg)
+    load_checkpoint(model, cfg.MODEL.WEIGHTS, "run folder: checkpoint")
+    return cfg, model.eval()
+
+
+def run_config(folder: str) -> CfgNode:
+    """The configuration that training left in ``folder``, of the model for use and with its checkpoint.
+
+    Raises:
+        InputError: the folder holds no run.
     """
     config_file = os.path.join(folder, "config.yaml")
     if not PathManager.isfile(config_file):
@@ -49,9 +61,7 @@ def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
-    model = build_model(cfg)
-    load_checkpoint(model, cfg.MODEL.WEIGHTS, "run folder: checkpoint")
-    return cfg, model.eval()
+    return cfg
 
 
 def predict(

@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mlickd.data import build_multi_scale_loader, build_test_loader, build_train_loader
+from mlickd.data.build import corruption_of
 from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
@@ -124,6 +125,7 @@ class Trainer(DefaultTrainer):
                 ap=cfg.TEST.AVERAGE_PRECISION,
                 class_thresholds=read_thresholds(cfg.TEST.THRESHOLDS) if cfg.TEST.THRESHOLDS else None,
                 provenance=provenance(cfg, dataset_name) if comm.is_main_process() else None,
+                corruption=str(corruption_of(cfg) or ""),
                 output_dir=output_dir,
             )
         ]

@@ -42,6 +42,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         ap: str = "ranking",
         class_thresholds: ClassThresholds | None = None,
         provenance: dict | None = None,
+        corruption: str = "",
         output_dir: str | None = None,
         records: list[dict] | None = None,
         class_names: list[str] | None = None,
@@ -52,6 +53,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             threshold, topk, ap: see :func:`multilabel_metrics`.
             class_thresholds: those of each class, in place of ``threshold``.
             provenance: what else ``multilabel_results.json`` is to say of the numbers, ready for JSON.
+            corruption: what the images are damaged by, for the protocol.
 
         Raises:
             InputError: a bad data set, label, threshold, topk or ap; thresholds of other classes.
@@ -67,6 +69,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             class_thresholds.check(f"thresholds of each class for '{dataset_name}'", self.class_names)
         self.threshold = threshold if class_thresholds is None else class_thresholds.thresholds
         self.provenance = provenance or {}
+        self.corruption = corruption
         self.targets = label_targets(self.records, len(self.class_names))
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -108,6 +111,8 @@ class MultiLabelEvaluator(RecordEvaluator):
         metrics = multilabel_metrics(scores, self.targets, threshold=self.threshold, topk=self.topk, ap=self.ap)
         if self.class_thresholds is not None:
             metrics["protocol"]["thresholds_tuned_on"] = self.class_thresholds.tuned_on()
+        if self.corruption:
+            metrics["protocol"]["corruption"] = self.corruption
         results = {key: 100.0 * value for key, value in metrics.items() if isinstance(value, float)}
         if self.output_dir:
             self._write(metrics, results, scores)
@@ -152,7 +157,8 @@ class MultiLabelEvaluator(RecordEvaluator):
         )
         logger.info(f"Multi-label metrics on {self.dataset_name} (%): mAP {results['mAP']:.2f}\n{table}")
         logger.info(
-            f"Protocol: {self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
+            f"Protocol: {f'images damaged by {self.corruption}; ' if self.corruption else ''}"
+            f"{self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
             f"{metrics['images']} images ({metrics['images_without_positives']} of them without a positive, "
             f"{metrics['images_ignored']} more left out with no target known); "
             f"{metrics['classes']} of {len(self.class_names)} classes have a positive and enter class means"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-__all__ = ["METRICS", "collect_results", "summary_table"]
+__all__ = ["METRICS", "collect_results", "mean_and_spread", "summary_table"]
 
 METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
 MODELS = {"teacher": "Teacher", "without": "Student without", "with/prediction": "Student with"}
@@ -54,7 +54,7 @@ def summary_table(
         values = [result[model] for result in results if model in result]
         if not values:
             continue
-        row = [title, *(_mean_and_spread([v[metric] for v in values]) for metric in METRICS)]
+        row = [title, *(mean_and_spread([v[metric] for v in values]) for metric in METRICS)]
         if seconds:
             trained = [_training_seconds(model, s) for s in seconds if model in s]
             row.append(f"{statistics.mean(trained):.0f}" if trained else "")
@@ -63,7 +63,7 @@ def summary_table(
         rows.append(row)
     pairs = [(r["without"], r["with/prediction"]) for r in results if {"without", "with/prediction"} <= r.keys()]
     if pairs:
-        differences = [_mean_and_spread([b[m] - a[m] for a, b in pairs], sign="+") for m in METRICS]
+        differences = [mean_and_spread([b[m] - a[m] for a, b in pairs], sign="+") for m in METRICS]
         rows.append(["Difference with - without", *differences])
     headers = ["", *METRICS]
     headers += ["training, s"] if seconds else []
@@ -78,6 +78,7 @@ def _training_seconds(model: str, seconds: dict[str, float]) -> float:
     return seconds[model] + seconds["with/feature"] + seconds.get("knowledge", 0.0)
 
 
-def _mean_and_spread(values: Sequence[float], sign: str = "") -> str:
+def mean_and_spread(values: Sequence[float], sign: str = "") -> str:
+    """The mean, and the standard deviation of the sample where there are several values; ``+`` gives it a sign."""
     mean = f"{statistics.mean(values):{sign}.1f}"
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean

@@ -1,0 +1,143 @@
+"""The robustness report as a user makes it, of students with random weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from PIL import Image
+
+from mlickd.config import default_config
+from mlickd.evaluation.metrics import multilabel_metrics
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
+
+
+def write_run(folder: Path, config: str, seed: int, *options: object) -> Path:
+    """What training leaves."""
+    cfg = default_config()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "INPUT.SIZE_TEST", 32, "MODEL.VGG.WIDTH", 0.125])
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "DATASETS.TRAIN", ("tiny_train",)])
+    cfg.merge_from_list(list(options))
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(cfg.dump())
+    plain = cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier"
+    cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
+    torch.manual_seed(seed)
+    torch.save({"model": build_model(cfg).state_dict()}, folder / ("model_final.pth" if plain else "student.pth"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (1, 2):
+        write_run(folder / f"seed{seed}" / "without", "cls.yaml", seed)
+        write_run(folder / f"seed{seed}" / "with", "kd.yaml", 10 + seed, "KD.STAGE", "prediction")
+    write_run(folder / "feature", "kd.yaml", 1, "KD.STAGE", "feature")
+    write_run(folder / "larger", "cls.yaml", 1, "INPUT.SIZE_TEST", 48)
+    write_run(folder / "classes", "cls.yaml", 1, "MODEL.NUM_CLASSES", 3)
+    (folder / "unfinished").mkdir()
+    shutil.copy(folder / "seed1" / "without" / "config.yaml", folder / "unfinished")
+    return folder
+
+
+@pytest.fixture
+def robustness(runs: Path, call_tool, monkeypatch: pytest.MonkeyPatch):
+    """The tool on `tiny_test`, in the folder of the runs."""
+    monkeypatch.chdir(runs)
+    return partial(call_tool, "robustness", "--dataset", "tiny_test")
+
+
+def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
+    pairs = ["--without", "seed1/without", "seed2/without", "--with", "seed1/with", "seed2/with"]
+    arguments = [*pairs, "--output", tmp_path, "--corruptions", "noise", "darker", "--strengths", 1, 3, "--seed", 5]
+    result = robustness(*arguments)
+    assert result.status == 0, result.err
+    content = json.loads((tmp_path / "robustness.json").read_text())
+    conditions = content["sections"]["condition"]
+    assert list(conditions) == ["clean", "noise:1", "noise:3", "darker:1", "darker:3", "mean of all damaged"]
+    assert content["corruption_seed"] == 5 and all(len(values) == 2 for values in conditions.values())
+    assert conditions["noise:3"] != conditions["clean"]
+    damaged = [conditions[name][0]["with"]["mAP"] for name in list(conditions)[1:5]]
+    assert conditions["mean of all damaged"][0]["with"]["mAP"] == pytest.approx(np.mean(damaged))
+    for section in ("object size", "number of labels", "frequency of classes in training"):
+        assert len(content["sections"][section]) == 3
+    # What is reported is what the scores that are kept say.
+    kept = sorted((tmp_path / "evaluations").glob("clean_*"))
+    assert len(kept) == 4 and len(list((tmp_path / "evaluations").iterdir())) == 20
+    means = set()
+    for folder in kept:
+        with np.load(folder / "image_scores.npz") as scores:
+            means.add(round(multilabel_metrics(scores["scores"], scores["targets"])["mAP"], 9))
+    assert means == {round(pair[role]["mAP"], 9) for pair in conditions["clean"] for role in ("without", "with")}
+    protocol = json.loads(next((tmp_path / "evaluations").glob("noise-3_*/multilabel_results.json")).read_text())
+    assert protocol["protocol"]["corruption"] == "noise:3"
+
+    report = (tmp_path / "robustness.md").read_text()
+    assert report in result.out and "2 pairs of runs" in report and "with seed 5" in report
+    with open(tmp_path / "robustness.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["group"], row["metric"]) == ("noise:3", "mAP")]
+    for row, pair in zip(rows, conditions["noise:3"], strict=True):
+        assert float(row["difference"]) == pytest.approx(100 * (pair["with"]["mAP"] - pair["without"]["mAP"]), abs=1e-3)
+    for name in ("robustness.png", "breakdowns.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 600 and (np.asarray(picture.convert("L")) < 250).mean() > 0.01
+
+    # Given again, it evaluates only what is not there: one that was stopped before its end, and what is new.
+    stopped = next((tmp_path / "evaluations").glob("darker-1_*"))
+    (stopped / "evaluation.json").unlink()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").glob("*/image_scores.npz")}
+    again = robustness(*arguments)
+    assert again.status == 0 and again.out == result.out
+    changed = [path for path, time in times.items() if path.stat().st_mtime_ns != time]
+    assert [path.parent for path in changed] == [stopped]
+    other = robustness(*arguments[:-1], 6)
+    assert other.status == 0
+    # Darkness is not random: only the noise is drawn again.
+    assert {path.name.split("_")[0] for path in (tmp_path / "evaluations").iterdir()} == {
+        "clean", "noise-1", "noise-3", "darker-1", "darker-3",
+    }  # fmt: skip
+    assert len(list((tmp_path / "evaluations").iterdir())) == 28
+
+
+def test_one_pair_without_damage(robustness, tmp_path: Path) -> None:
+    result = robustness(
+        "--without", "seed1/without", "--with", "seed1/with", "--corruptions", "--output", tmp_path / "new"
+    )
+    assert result.status == 0, result.err
+    assert "so no spread is known" in result.out and "±" not in result.out.split("standard deviation")[1]
+    assert not (tmp_path / "new" / "robustness.png").exists() and (tmp_path / "new" / "breakdowns.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--without", "seed1/without", "seed2/without"], "--without has 2 runs and --with 1"),
+        (["--without", "seed1/with"], "seed1/with: given twice"),
+        (["--without", "none"], "none/config.yaml: no such file"),
+        (["--without", "unfinished"], "unfinished/model_final.pth: cannot be read"),
+        (["--without", "feature"], "feature: stage 1 leaves a classifier that has not learned"),
+        (["--without", "classes"], "classes: the model has 3 classes, data set tiny_test has 20"),
+        (["--without", "larger"], "INPUT.SIZE_TEST is 32, but 48 in larger"),
+        (["--without", "seed1/without", "--corruptions", "fog"], "no corruption 'fog'; there are noise, blur"),
+        (["--without", "seed1/without", "--strengths", "9"], "strength '9' is none of 1, 2, 3"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(robustness, tmp_path: Path, arguments: list, message: str) -> None:
+    result = robustness(*arguments, "--with", "seed1/with", "--output", tmp_path / "output")
+    result.assert_ends_in_one_line(message)
+    assert not (tmp_path / "output").exists()
+
+
+def test_help_has_an_example(robustness) -> None:
+    result = robustness("--help")
+    assert result.status == 0 and "python tools/robustness.py --dataset scenes_test" in result.out
