@@ -54,10 +54,16 @@ def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
 def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, path: str) -> None:
     """Check that ``content``, read from ``path``, has every parameter of ``model`` and no other.
 
+    Counts of batches that it lacks are put into it as they are in the model (in place): no layer of this project uses
+    them, and frozen layers of Detectron2 have none.
+
     Raises:
         InputError: it does not; the message lists keys.
     """
     target = model.state_dict()
+    for key in target.keys() - content.keys():
+        if key.endswith(".num_batches_tracked"):
+            content[key] = target[key]
     missing = target.keys() - content.keys()
     unexpected = content.keys() - target.keys()
     wrong_shape = {key for key in target.keys() & content.keys() if target[key].shape != content[key].shape}
