@@ -49,8 +49,8 @@ class CachedScenes:
     def make(self, name: str, *options: object, features: bool = True, **arguments: object) -> Path:
         """A cache of what the recipe asks for, or of image scores alone; its folder."""
         cache = self.folder / name
-        cfg = self.config("feature", cache, *options)
-        make_cache(cfg, KnowledgeRequest.of_recipe(cfg) if features else KnowledgeRequest(), **arguments)
+        request = None if features else KnowledgeRequest()
+        make_cache(self.config("feature", cache, *options), request, **arguments)
         return cache
 
 

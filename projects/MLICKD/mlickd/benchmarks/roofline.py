@@ -10,7 +10,6 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlickd.distillation import KnowledgeRequest
 from mlickd.engine.caching import make_cache
 
 from .comparison import Comparison, Row
@@ -49,8 +48,7 @@ def measure_roofline(
         network = NETWORKS[name]
         with scenes_workspace(batch_size or network.batch_size) as root:
             configs = network_configs(network, root / "output", batch_size)
-            cfg = with_cache(configs["feature"], root / "knowledge")
-            make_cache(cfg, KnowledgeRequest.of_recipe(cfg), mirrored=False)
+            make_cache(with_cache(configs["feature"], root / "knowledge"), mirrored=False)
             configs |= {stage: with_cache(configs[stage], root / "knowledge") for stage in ("feature", "prediction")}
             names = {"plain": "plain student", "feature": "stage 1", "prediction": "stage 2", "teacher": "teacher"}
             calls = {text: StepRunner(configs[key], num_batches=1) for key, text in names.items()}

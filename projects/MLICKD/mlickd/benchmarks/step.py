@@ -7,7 +7,6 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from mlickd.distillation import KnowledgeRequest
 from mlickd.engine.caching import make_cache
 
 from .comparison import Comparison, Target
@@ -51,7 +50,7 @@ def measure_step(
 def _compare(title: str, configs: dict[str, CfgNode], cache: Path, repetitions: int) -> Comparison:
     stages = {1: configs["feature"], 2: configs["prediction"]}
     cached = {number: with_cache(cfg, cache) for number, cfg in stages.items()}
-    make_cache(cached[1], KnowledgeRequest.of_recipe(cached[1]), mirrored=False)  # takes as long to read
+    make_cache(cached[1], mirrored=False)  # takes as long to read
     calls = {_PLAIN: StepRunner(configs["plain"])}
     calls |= {_CACHE.format(number): StepRunner(cfg) for number, cfg in cached.items()}
     calls |= {_LIVE.format(number): StepRunner(cfg) for number, cfg in stages.items()}

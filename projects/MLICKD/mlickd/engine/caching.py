@@ -80,7 +80,7 @@ def config_value(cfg: CfgNode, key: str) -> object:
 
 def make_cache(
     cfg: CfgNode,
-    request: KnowledgeRequest,
+    request: KnowledgeRequest | None = None,
     *,
     shard: tuple[int, int] = (1, 1),
     mirrored: bool = True,
@@ -92,7 +92,8 @@ def make_cache(
     What is there already is not made again. The bytes depend on neither the number of processes nor interruptions.
 
     Args:
-        cfg, request: from :func:`prepare_caching`; an empty request keeps image scores alone.
+        cfg: from :func:`prepare_caching`.
+        request: what is kept beside image scores; None: what the stages of ``cfg`` ask for.
         shard: number, from 1, and count.
         mirrored: run the teacher on the mirrored images, too, where training mirrors (``INPUT.RANDOM_FLIP``
             ``horizontal``). Without, mirrored views take flipped features, for half the time and room.
@@ -104,6 +105,7 @@ def make_cache(
     """
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
         raise InputError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}; give that at most")
+    request = KnowledgeRequest.of_recipe(cfg) if request is None else request
     mirrored = mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal"
     for name in training_datasets(cfg):
         records = shard_records(dataset_records(name, boxes=False), *shard)
