@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= bench,dev,export,matlab,weights
 OUTPUT ?= output/quickstart
+# A machine with more cores takes more; 0 runs the tests in one process.
+TEST_PROCESSES ?= 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ quickstart: $(INSTALLED)  ## Run the whole method on a data set that needs no do
 	$(BIN)/python tools/quickstart.py --output $(OUTPUT)
 
 test: $(INSTALLED)  ## Run the tests (PYTEST_ARGS="-k name" chooses among them)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
