@@ -74,6 +74,10 @@ def main() -> None:
         if getattr(arguments, option) < 1:
             raise InputError(f"--{option.replace('_', '-')}: {getattr(arguments, option)} is below 1")
     shard = parse_shard(arguments.shard) or (1, 1)
+    if arguments.no_features and arguments.also_for:
+        raise InputError(
+            "--no-features: keeps image scores alone, which is not what --also-for asks for; give one of them"
+        )
     cfg, request = prepare_caching(arguments.config_file, arguments.opts, arguments.also_for)
     if arguments.no_features:
         request = KnowledgeRequest()

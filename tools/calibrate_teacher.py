@@ -32,13 +32,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", metavar="NAME", help="photos with labels that the teacher was not trained on")
     parser.add_argument(
         "--checkpoint",
-        default="model_final.pth",
         metavar="FILE",
         help="name of the teacher's checkpoint in --run (default: model_final.pth)",
     )
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="KD.PREDICTION.TEACHER_TEMPERATURE (default: 1)"
-    )
+    parser.add_argument("--temperature", type=float, metavar="T", help="KD.PREDICTION.TEACHER_TEMPERATURE (default: 1)")
+    parser.add_argument("--flip", action="store_true", help="as with KD.TEACHER.FLIP True")
     parser.add_argument("--config-file", metavar="FILE", help="of the distillation, to read a cross-fitted KD.CACHE")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the calibration")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="of the configuration")
@@ -50,13 +48,22 @@ def main() -> None:
     arguments = parse_arguments()
     if (arguments.run is None) == (arguments.config_file is None):
         raise InputError("give --run and --dataset for one teacher, or --config-file and options for a cache")
+    of_run = (arguments.dataset, arguments.checkpoint, arguments.temperature, arguments.flip or None)
+    if arguments.run is None and any(value is not None for value in of_run):
+        raise InputError(
+            "--dataset, --checkpoint, --temperature and --flip go with --run; a cache has those of its configuration"
+        )
     if arguments.run is None:
         calibration = calibrate_cache(arguments.config_file, arguments.opts)
     elif arguments.dataset is None or arguments.opts:
         raise InputError("--run goes with --dataset and --temperature, and not with options of a configuration")
     else:
         calibration = calibrate_run(
-            arguments.run, arguments.dataset, checkpoint=arguments.checkpoint, temperature=arguments.temperature
+            arguments.run,
+            arguments.dataset,
+            checkpoint=arguments.checkpoint or "model_final.pth",
+            temperature=1.0 if arguments.temperature is None else arguments.temperature,
+            flip=arguments.flip,
         )
     calibration.save(arguments.output)
     print(f"{arguments.output}: {len(calibration.classes)} classes")

@@ -196,7 +196,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Regions kept of an image. 0: all of them (the authors' release).
     cfg.KD.REGIONS.TOP_K = 32
 
-    # Stage 1.
+    # Features: stage 1, or beside the labels (KD.PREDICTION.FEATURE_LOSS).
     cfg.KD.FEATURE = CfgNode()
     # `RoIDistiller` (the paper), `FitNetsDistiller` (whole maps), `AttentionTransferDistiller` (where maps are large),
     # or, with KD.PREDICTION.FEATURE_LOSS alone, `LabelEmbeddingDistiller` (how labels lie to each other in a batch).
@@ -237,7 +237,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.CALIBRATION = ""
     # Of HintonDistiller: divides the logits of the teacher's image scores and the student's.
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
-    # Lambda: factor on the soft loss; the label loss has factor 1. 0: labels alone.
+    # Lambda: factor on the soft loss; the label loss has factor 1. 0: without it.
     cfg.KD.PREDICTION.WEIGHT = 1.0
     # As in stage 1.
     cfg.KD.PREDICTION.BASE_LR = 0.0

@@ -35,6 +35,7 @@ __all__ = [
     "build_train_loader",
     "corruption_of",
     "labelled_share",
+    "needs_knowledge",
     "needs_proposals",
     "open_proposals",
     "proposals_exist",
@@ -55,10 +56,15 @@ def labelled_share(cfg: CfgNode) -> float:
     return labelled / sum(len(dataset_records(name, boxes=False)) for name in training_datasets(cfg))
 
 
+def needs_knowledge(cfg: CfgNode) -> bool:
+    """Whether the stage of a distillation learns from a teacher at all, and not from labels alone."""
+    return cfg.KD.STAGE != "prediction" or cfg.KD.PREDICTION.FEATURE_LOSS or cfg.KD.PREDICTION.WEIGHT > 0
+
+
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
     """Whether the model takes proposals: the teacher always, the student in training where it has a live teacher."""
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
-        return training and not cfg.KD.CACHE
+        return training and not cfg.KD.CACHE and needs_knowledge(cfg)
     return cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector"
 
 

@@ -64,6 +64,7 @@ class Calibration:
         slopes, intercepts: of each.
         temperature: ``KD.PREDICTION.TEACHER_TEMPERATURE`` of the scores that it is for; it is applied before.
         held_out: what it was fitted on.
+        flip: ``KD.TEACHER.FLIP`` of these scores.
     """
 
     classes: tuple[str, ...]
@@ -71,6 +72,7 @@ class Calibration:
     intercepts: tuple[float, ...]
     temperature: float
     held_out: tuple[HeldOut, ...]
+    flip: bool = False
 
     def apply(self, image_scores: torch.Tensor) -> torch.Tensor:
         """Image scores (..., C) to probabilities (..., C) of the same type."""
@@ -87,7 +89,7 @@ class Calibration:
             name: {"slope": slope, "intercept": intercept}
             for name, slope, intercept in zip(self.classes, self.slopes, self.intercepts, strict=True)
         }
-        content = {"format": _FORMAT, "temperature": self.temperature, "classes": lines}
+        content = {"format": _FORMAT, "temperature": self.temperature, "flip": self.flip, "classes": lines}
         content["held_out"] = [vars(part) for part in self.held_out]
         path = os.fspath(path)
         try:
@@ -130,6 +132,7 @@ class Calibration:
             *(tuple(column) for column in numbers.T.tolist()),
             temperature=float(content["temperature"]),
             held_out=tuple(HeldOut(**part) for part in content["held_out"]),
+            flip=bool(content["flip"]),
         )
 
 
@@ -224,6 +227,11 @@ def load_calibration(cfg: CfgNode) -> Calibration | None:
         raise InputError(
             f"KD.PREDICTION.CALIBRATION {path}: is for KD.PREDICTION.TEACHER_TEMPERATURE {calibration.temperature:g}, "
             f"not {temperature:g}; set that, or {_REMEDY} for this temperature"
+        )
+    if calibration.flip != cfg.KD.TEACHER.FLIP:
+        raise InputError(
+            f"KD.PREDICTION.CALIBRATION {path}: is for KD.TEACHER.FLIP {calibration.flip}, not {cfg.KD.TEACHER.FLIP}; "
+            f"set that, or {_REMEDY} for this one"
         )
     known = {part.teacher for part in calibration.held_out}
     for dataset in training_datasets(cfg):

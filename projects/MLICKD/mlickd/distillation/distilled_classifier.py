@@ -48,7 +48,7 @@ class DistilledClassifier(nn.Module):
             student: the classifier.
             stage: ``feature`` or ``prediction``.
             feature_distiller: of stage ``feature``, or beside the labels.
-            prediction_distiller: of stage ``prediction``.
+            prediction_distiller: of stage ``prediction``; None learns from labels alone, without any knowledge.
             labelled_share: of the training images, those that have labels; above 0. The label loss is a mean over
                 these.
         """
@@ -81,7 +81,7 @@ class DistilledClassifier(nn.Module):
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
             distillers["feature_distiller"] = build_feature_distiller(cfg, student)
-        if cfg.KD.STAGE != "feature":
+        if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
             distillers["prediction_distiller"] = build_prediction_distiller(cfg)
         return {"student": student, "stage": cfg.KD.STAGE, "labelled_share": labelled_share(cfg), **distillers}
 
@@ -101,7 +101,7 @@ class DistilledClassifier(nn.Module):
         """
         if not self.training:
             return self.student(batched_inputs)
-        knowledge = [sample["knowledge"].to(self.device) for sample in batched_inputs]
+        knowledge = [sample["knowledge"].to(self.device) for sample in batched_inputs if "knowledge" in sample]
         images = self.student.preprocess([sample["image"] for sample in batched_inputs])
         features = self.student.backbone(images.tensor)
         if self.stage == "feature":
@@ -111,7 +111,8 @@ class DistilledClassifier(nn.Module):
         # Divided by how many images a batch has, and here by how many of these have labels on average: the mean over
         # labelled images, which stays what it is where a batch is run in parts.
         losses = {name: loss / self.labelled_share for name, loss in self.student.label_losses(logits, samples).items()}
-        losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
+        if self.prediction_distiller is not None:
+            losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
         if self.feature_distiller is not None:
             targets = image_label_targets(samples, self.student.num_classes, self.device)
             losses["loss_feature"] = self.feature_distiller(features, images.image_sizes, knowledge, targets)

@@ -1,4 +1,4 @@
-"""Stage 1, feature-level transfer: the student's RoI features imitate the teacher's."""
+"""Feature-level transfer (stage 1 of the paper): the student's RoI features imitate the teacher's."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class RoIDistiller(nn.Module):
         self.layers = nn.ModuleList(
             _LayerPair(teacher_shapes[t], student_shapes[s], pooler_args, resize_to_teacher) for t, s in pairs
         )
-        # Not a submodule: the box head belongs to the student, and rests in this stage.
+        # Not a submodule: the box head belongs to the student, and rests in stage 1.
         self._box_head = (box_head,)
         self.loss_weight = loss_weight
 

@@ -70,9 +70,12 @@ class _MapDistiller(nn.Module):
         check_layers(pairs, teacher_shapes, student_shapes)
         self.pairs = list(pairs)
         self.loss_weight = loss_weight
-        self.layers = nn.ModuleList(self.build_layer(teacher_shapes[t], student_shapes[s]) for t, s in pairs)
+        # Named as the method's, for the rate of layers that start at random.
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"adapter": self.build_adapter(teacher_shapes[t], student_shapes[s])}) for t, s in pairs
+        )
 
-    def build_layer(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
+    def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
         """What the student's map of a pair goes through first."""
         return nn.Identity()
 
@@ -105,7 +108,7 @@ class _MapDistiller(nn.Module):
         losses = []
         for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
             teacher = torch.stack([k.maps[self.asks_for, teacher_layer] for k in knowledge]).float()
-            losses.append(self.compare(teacher, layer(features[student_layer]).float()))
+            losses.append(self.compare(teacher, layer["adapter"](features[student_layer]).float()))
         return self.loss_weight * sum(losses)
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
@@ -122,7 +125,7 @@ class FitNetsDistiller(_MapDistiller):
 
     asks_for: ClassVar[str] = "features"
 
-    def build_layer(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
+    def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
         """The regressor."""
         return build_adapter(teacher, student)
 

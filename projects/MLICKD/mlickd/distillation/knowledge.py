@@ -20,7 +20,7 @@ class TeacherKnowledge:
 
     Attributes:
         image_scores: (C,) float32, the teacher's softened image scores p'^T, probabilities. None where no region is in
-            view: then the teacher has nothing to say, and neither loss counts the view as anything but an image.
+            view: then the teacher has nothing to say of it but its maps.
         boxes: (R, 4) float32, the selected regions R'_n, XYXY in pixels of the *student's* view.
         weights: (R,) float32, s' of each region.
         features: the teacher's features of the regions by its layer's name: (R, D, P, P) pooled maps, or (R, D)

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> torch.Tensor:
-    """What a teacher of regions says of each class of one image: the mean of its regions by their scores.
+    """What a teacher of regions says of each class of one image: the mean of the regions R' by their scores.
 
     Args:
         features: (R, D) or (R, D, P, P), which is averaged over its cells.
@@ -180,7 +180,18 @@ class LabelEmbeddingDistiller(nn.Module):
             The sum of both losses with their factors. A view without regions counts as one without labels.
         """
         (classifier,) = self._classifier
-        student = class_activation_embeddings(features[self.student_layer], classifier.weight)
+        # Distances of distances want every digit, in mixed precision too.
+        with torch.autocast(device_type=targets.device.type, enabled=False):
+            return self._loss(features[self.student_layer], classifier.weight, knowledge, targets)
+
+    def _loss(
+        self,
+        feature_map: torch.Tensor,
+        classifier: torch.Tensor,
+        knowledge: Sequence[TeacherKnowledge],
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        student = class_activation_embeddings(feature_map, classifier)
         teacher = torch.stack([region_embeddings(k.features[self.teacher_layer], k.region_scores) for k in knowledge])
         has_regions = torch.tensor([len(k.region_scores) > 0 for k in knowledge], device=targets.device)
         losses = label_embedding_loss(teacher, student, (targets == 1) & has_regions[:, None])

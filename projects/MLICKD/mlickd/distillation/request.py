@@ -35,14 +35,16 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
     """``KD.FEATURE.LAYERS`` as (teacher's layer, student's layer).
 
     Raises:
-        InputError: an entry is not ``teacher:student``, or there is none, or more than one behind the box head.
+        InputError: an entry is not ``teacher:student``, or there is none, or more than one for regions behind the box
+            head.
     """
     pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(
             f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: each entry is '<teacher layer>:<student layer>'"
         )
-    if cfg.KD.FEATURE.COMPARE == "box_head" and len(pairs) != 1:
+    of_regions = feature_distiller_class(cfg).asks_for == "regions"
+    if of_regions and cfg.KD.FEATURE.COMPARE == "box_head" and len(pairs) != 1:
         raise InputError("KD.FEATURE.COMPARE box_head compares one layer; give one entry in KD.FEATURE.LAYERS")
     return pairs
 
@@ -52,7 +54,7 @@ class KnowledgeRequest:
     """What is asked of a teacher; image scores it gives always.
 
     Attributes:
-        region_layers: the teacher's layers of which the regions R'_n are to have features. None: no regions.
+        region_layers: the teacher's layers of which the regions R'_n are to have features. Empty: no regions.
         maps: whole maps, as (a key of MAP_KINDS, layer).
     """
 

@@ -37,7 +37,12 @@ logger = logging.getLogger(__name__)
 
 
 def calibrate_run(
-    run: str | os.PathLike[str], dataset: str, *, checkpoint: str = "model_final.pth", temperature: float = 1.0
+    run: str | os.PathLike[str],
+    dataset: str,
+    *,
+    checkpoint: str = "model_final.pth",
+    temperature: float = 1.0,
+    flip: bool = False,
 ) -> Calibration:
     """Run a teacher on photos that it was not trained on, and calibrate what it says of them.
 
@@ -45,7 +50,7 @@ def calibrate_run(
         run: folder of its training.
         dataset: name of the data set of the photos, which have labels and proposals.
         checkpoint: its name in ``run``.
-        temperature: ``KD.PREDICTION.TEACHER_TEMPERATURE`` of the distillation.
+        temperature, flip: ``KD.PREDICTION.TEACHER_TEMPERATURE`` and ``KD.TEACHER.FLIP`` of the distillation.
 
     Raises:
         InputError: something is missing or does not fit, or the teacher was trained on one of the photos.
@@ -54,6 +59,7 @@ def calibrate_run(
         raise InputError(f"--temperature {temperature:g} must be positive")
     cfg = default_config()
     cfg.KD.TEACHER.WEIGHTS = str(Path(run) / checkpoint)
+    cfg.KD.TEACHER.FLIP = flip
     cfg.MODEL.NUM_CLASSES = len(class_names(dataset))
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     cfg.DATASETS.TRAIN = (dataset,)
@@ -134,7 +140,9 @@ def _calibrate(
     scores = torch.stack([scores.cpu() for scores in told if scores is not None])
     slopes, intercepts = fit_platt_scaling(scores.numpy(), targets)
     lines = tuple(slopes.tolist()), tuple(intercepts.tolist())
-    calibration = Calibration(tuple(names), *lines, float(temperature), tuple(_held_out(cfg, splits)))
+    calibration = Calibration(
+        tuple(names), *lines, float(temperature), tuple(_held_out(cfg, splits)), flip=cfg.KD.TEACHER.FLIP
+    )
     worse = [name for name, slope in zip(names, slopes, strict=True) if slope <= 0]
     if worse:
         logger.warning("The teacher's scores say nothing, or the opposite, of %s", ", ".join(worse))

@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from mlickd.data.build import corruption_of
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import REGION_WEIGHTS
+from mlickd.distillation.registry import feature_distiller_class
 from mlickd.distillation.teacher_files import has_teacher_per_dataset
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
@@ -65,6 +66,11 @@ def check_config(cfg: CfgNode) -> None:
         stages = tuple(cfg.KD.STAGES)
         in_order = stages in (KD_STAGES, *((stage,) for stage in KD_STAGES))
         _require(in_order, "KD.STAGES", stages, f"{KD_STAGES}, or one of them alone")
+        of_batch = cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
+        _require(
+            cfg.SOLVER.ACCUMULATE == 1 or not of_batch, "SOLVER.ACCUMULATE", cfg.SOLVER.ACCUMULATE,
+            f"1 with {cfg.KD.FEATURE.DISTILLER}, which compares the images of a batch",
+        )  # fmt: skip
         for key in ("TEACHER_TEMPERATURE", "STUDENT_TEMPERATURE", "TEMPERATURE"):
             _require(cfg.KD.PREDICTION[key] > 0, f"KD.PREDICTION.{key}", cfg.KD.PREDICTION[key], "positive")
     _one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))

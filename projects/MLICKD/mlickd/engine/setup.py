@@ -101,6 +101,11 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
         cfg.MODEL.TIMM.PRETRAINED = False  # nothing is fetched that the checkpoint replaces
     if cfg.TEST.THRESHOLDS:
         _check_thresholds(cfg, eval_only)
+    if cfg.TEST.CORRUPTION and not eval_only:
+        raise InputError(
+            f"TEST.CORRUPTION {cfg.TEST.CORRUPTION}: training sees no damage; leave it empty, and give it with "
+            "--eval-only"
+        )
 
 
 def _check_thresholds(cfg: CfgNode, eval_only: bool) -> None:

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mlickd.data import build_multi_scale_loader, build_test_loader, build_train_loader
-from mlickd.data.build import corruption_of
+from mlickd.data.build import corruption_of, needs_knowledge
 from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
@@ -99,7 +99,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
         """See :func:`mlickd.data.build_train_loader`."""
-        live = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not cfg.KD.CACHE
+        distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+        live = distilled and not cfg.KD.CACHE and needs_knowledge(cfg)
         return build_train_loader(cfg, load_teacher_config(cfg) if live else None)
 
     @classmethod
@@ -176,7 +177,9 @@ class Trainer(DefaultTrainer):
             place = next(i for i, hook in enumerate(hooks) if isinstance(hook, EvalHook)) + 1
             hooks[place:place] = self._further_evaluations()
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
-            hooks.insert(0, DistillationHook(build_knowledge_source(self.cfg), read_ahead=bool(self.cfg.KD.CACHE)))
+            if needs_knowledge(self.cfg):
+                source = build_knowledge_source(self.cfg)
+                hooks.insert(0, DistillationHook(source, read_ahead=bool(self.cfg.KD.CACHE)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
         return hooks

@@ -100,7 +100,7 @@ def _thresholds(path: str, scores: ImageScores) -> ClassThresholds | None:
     if scores.class_names is None:
         raise InputError(f"{scores.path}: has no class names to compare with {file}; evaluate the run again")
     thresholds = read_thresholds(file)
-    thresholds.check(file, scores.class_names)
+    thresholds.check(file, scores.class_names, os.path.join(path, thresholds.checkpoint))
     return thresholds
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from .comparison import spread
+
 __all__ = ["METRICS", "collect_results", "mean_and_spread", "summary_table"]
 
 METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
@@ -80,5 +82,6 @@ def _training_seconds(model: str, seconds: dict[str, float]) -> float:
 
 def mean_and_spread(values: Sequence[float], sign: str = "") -> str:
     """The mean, and the standard deviation of the sample where there are several values; ``+`` gives it a sign."""
-    mean = f"{statistics.mean(values):{sign}.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+    found = spread(values)
+    mean = f"{found.mean:{sign}.1f}"
+    return mean if found.deviation is None else f"{mean} ± {found.deviation:.1f}"

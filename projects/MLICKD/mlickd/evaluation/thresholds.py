@@ -171,6 +171,5 @@ def load_thresholds(run_dir: str, class_names: Sequence[str]) -> np.ndarray:
     """
     path = os.path.join(run_dir, THRESHOLDS_FILE)
     thresholds = read_thresholds(path)
-    checkpoint = os.path.join(run_dir, thresholds.checkpoint)
-    thresholds.check(path, class_names, checkpoint if PathManager.isfile(checkpoint) else None)
+    thresholds.check(path, class_names, os.path.join(run_dir, thresholds.checkpoint))
     return np.array(thresholds.thresholds)

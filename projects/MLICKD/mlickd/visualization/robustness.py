@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mlickd.evaluation.comparison import spread
+
 from .curves import STYLES, plain_text, save_figure
 
 __all__ = ["draw_breakdowns", "draw_robustness"]
@@ -90,8 +92,8 @@ def draw_breakdowns(sections: Mapping[str, Mapping[str, Pairs]], path: str | Pat
 
 
 def _mean_and_spread(pairs: Pairs, role: int) -> tuple[float, float]:
-    values = [100 * pair[role]["mAP"] for pair in pairs]
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    found = spread([100 * pair[role]["mAP"] for pair in pairs])
+    return found.mean, found.deviation or 0.0
 
 
 def _plain(axes: Axes) -> None:

@@ -189,8 +189,8 @@ def _check_header(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any]:
     if expected["features"] is not None:
         if header.get("features") is None:
             raise InputError(
-                f"{folder}: holds no features, which stage 1 needs; {_REMEDY}, without --no-features; stage 2 can use "
-                "this one"
+                f"{folder}: holds no features of regions, which KD.FEATURE.DISTILLER needs; {_REMEDY}, without "
+                "--no-features"
             )
         wanted["features"] = _of_layers(expected["features"], header["features"])
     header = {**header, "maps": _part_of_maps(expected["maps"], header.get("maps"))}

@@ -93,8 +93,8 @@ def prepare_shard(
     if needed * (1 + _SPARE) > free:
         raise InputError(
             f"{folder}: needs {readable_size(needed)} more, and its disk has {readable_size(free)} free; choose "
-            "another KD.CACHE, a lower KD.REGIONS.TOP_K, --no-mirrored (half of it), --no-features (for stage "
-            "prediction alone), or --shard on several disks"
+            "another KD.CACHE, a lower KD.REGIONS.TOP_K, --no-mirrored (half of it), --no-features (for image "
+            "scores alone), or --shard on several disks"
         )
     if begun:
         return
