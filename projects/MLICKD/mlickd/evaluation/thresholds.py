@@ -70,7 +70,7 @@ class ClassThresholds:
         Args:
             path: of this record, for messages.
             class_names: of the model or the data set.
-            checkpoint: path of the model's; None where there is none to compare.
+            checkpoint: path of the model's; None, or a file that is not there, as behind an export: none to compare.
 
         Raises:
             InputError: the thresholds are of other classes, or were tuned for another checkpoint.
@@ -80,7 +80,9 @@ class ClassThresholds:
                 f"{path}: has thresholds of {len(self.class_names)} classes that are not the {len(class_names)} "
                 "classes here, or in another order; tune them for this model with tools/tune_thresholds.py"
             )
-        if checkpoint is not None and file_digest(PathManager.get_local_path(checkpoint)) != self.checkpoint_sha256:
+        if checkpoint is None or not PathManager.isfile(checkpoint):
+            return
+        if file_digest(PathManager.get_local_path(checkpoint)) != self.checkpoint_sha256:
             raise InputError(
                 f"{path}: was tuned for another checkpoint than {checkpoint}; tune again with tools/tune_thresholds.py"
             )
