@@ -14,9 +14,9 @@ from mlickd.errors import run_tool
 EXAMPLE = """
 Example:
 
-  python tools/tune_thresholds.py --run output/cls_vgg16 --dataset holiday_val
-  python tools/train_net.py --config-file configs/folder/cls.yaml --eval-only OUTPUT_DIR output/cls_vgg16 \\
-      TEST.THRESHOLDS output/cls_vgg16/thresholds.json
+  python tools/tune_thresholds.py --run output/holiday/cls --dataset holiday_val
+  python tools/train_net.py --config-file output/holiday/cls/config.yaml --eval-only \\
+      TEST.THRESHOLDS output/holiday/cls/thresholds.json
 
   Of each class the threshold with the best F1 is taken; a class without a positive keeps TEST.THRESHOLD. The data set
   must share no image with DATASETS.TEST of the run. The second command evaluates with them.
