@@ -197,6 +197,7 @@ def test_other_data_sets_change_data_and_schedule_alone(config: str) -> None:
     for key in ("STEPS", "MAX_ITER", "CHECKPOINT_PERIOD"):
         on_coco.SOLVER[key] = cfg.SOLVER[key]
     on_coco.TEST.EVAL_PERIOD, on_coco.TEST.AVERAGE_PRECISION = cfg.TEST.EVAL_PERIOD, cfg.TEST.AVERAGE_PRECISION
+    on_coco.TEST.CORLOC_IMAGES = cfg.TEST.CORLOC_IMAGES  # NUS-WIDE has no boxes
     on_coco.KD.TEACHER.WEIGHTS, on_coco.OUTPUT_DIR = cfg.KD.TEACHER.WEIGHTS, cfg.OUTPUT_DIR
     assert cfg == on_coco
 

@@ -141,7 +141,7 @@ def test_another_selection_is_named_in_stage_1_and_no_matter_in_stage_2(
 def test_a_cache_without_features_serves_stage_2_alone(scenes: CachedScenes, tmp_path: Path) -> None:
     unused = ["KD.FEATURE.LAYERS", ("nowhere:conv5",)]
     cache = scenes.make(str(tmp_path), *unused, features=False, mirrored=False)
-    assert "holds no features, which stage 1 needs" in refusal(scenes.config("feature", cache))
+    assert "holds no features of regions, which KD.FEATURE.DISTILLER needs" in refusal(scenes.config("feature", cache))
     cfg = scenes.config("prediction", cache, *unused)
     (knowledge,) = CachedKnowledge(cfg)(samples(cfg, [(0, View(32))]))
     assert knowledge.image_scores.shape == (20,) and knowledge.boxes is None
