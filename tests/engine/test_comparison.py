@@ -182,6 +182,7 @@ def test_what_cannot_be_compared_stops_before_work(configs: Path, tools: QuickTo
     cases = [
         ({"seeds": [1, 1]}, "--seeds 1,1: name at least one, and each once"),
         ({"teacher": configs}, "--teacher .*: there is no model_final.pth"),
+        ({"options": ["SEED", "5"]}, "SEED is set for each run; leave it out, and give --seeds"),
         ({"options": ["TEST.TOP_K", "5"]}, "cls.yaml: TEST.TOP_K must be 3"),
     ]
     for settings, message in cases:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from mlickd.engine.pipeline import Pipeline
 from mlickd.engine.recipes import Recipe
+from mlickd.errors import InputError
 
 
 def make_pipeline(folder: Path, **others: object) -> Pipeline:
-    options = ["SOLVER.MAX_ITER", "5"]
-    return Pipeline(Path("configs/folder"), "a_train", "a_test", folder, seed=3, options=options, **others)
+    settings = {"seed": 3, "options": ["SOLVER.MAX_ITER", "5"]} | others
+    return Pipeline(Path("configs/folder"), "a_train", "a_test", folder, **settings)
 
 
 def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
@@ -63,3 +66,26 @@ def test_recipes_share_a_cache_where_they_can_and_name_the_others(tmp_path: Path
     assert "--also-for" not in own.command
     assert [step.name for step in pipeline.student_steps(recipes[0])] == ["one/prediction"]
     assert str(own.makes) in pipeline.student_steps(recipes[2])[0].command
+
+
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("SEED", "--seeds"),
+        ("OUTPUT_DIR", "--output"),
+        ("KD.TEACHER.WEIGHTS", "--teacher"),
+        ("KD.CACHE", "--output"),
+        ("DATASETS.TRAIN", "--train"),
+        ("DATASETS.TEST", "--test"),
+        ("DATASETS.PROPOSALS.METHOD", "--proposals"),
+    ],
+)
+def test_what_makes_runs_different_is_no_option_for_all(tmp_path: Path, key: str, instead: str) -> None:
+    with pytest.raises(InputError, match=f"{key} is set for each run; leave it out, and give {instead}$"):
+        make_pipeline(tmp_path, options=["SOLVER.MAX_ITER", "5", key, "5"])
+    make_pipeline(tmp_path, options=["DATASETS.PROPOSALS.TOP_K", "40"])
+
+
+def test_options_come_before_what_a_run_sets_itself(tmp_path: Path) -> None:
+    for step in make_pipeline(tmp_path).training_steps():
+        assert step.command.index("SOLVER.MAX_ITER") < step.command.index("DATASETS.TRAIN")

@@ -16,6 +16,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.summary import METRICS
 from mlickd.visualization.reports import multilabel_results, multilabel_results_path
 
+from .own_options import check_own_options
 from .pipeline import Pipeline
 from .recipes import Recipe
 from .scheduling import run_steps
@@ -107,8 +108,9 @@ class Comparison:
         """See that what is compared can be, before any work is done.
 
         Raises:
-            InputError: seeds, data sets, teacher or the protocol of evaluation are wrong.
+            InputError: seeds, options, data sets, teacher or the protocol of evaluation are wrong.
         """
+        check_own_options(self.options)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: name at least one, and each once")
         if class_names(self.train) != class_names(self.test):

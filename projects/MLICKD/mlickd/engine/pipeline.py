@@ -10,6 +10,7 @@ from mlickd.data import proposals_path
 from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
 
+from .own_options import check_own_options
 from .recipes import WITH, WITHOUT, Recipe, choose_recipes, group_by_cache
 from .setup import STUDENT_CHECKPOINT
 from .steps import Step, StepRunner, stopped_by_signals
@@ -40,6 +41,9 @@ class Pipeline:
             teacher to use, it is the folder above.
         shared: where the log of the proposals goes, which hang on no seed; ``home`` if not given.
         teacher_seed: of the teacher, where it is not ``seed``.
+
+    Raises:
+        InputError: ``options`` have a key that is set for each run, such as the seed.
     """
 
     configs: Path
@@ -57,6 +61,7 @@ class Pipeline:
     teacher_seed: int | None = None
 
     def __post_init__(self):
+        check_own_options(self.options)
         if self.recipes is None:
             self.recipes = choose_recipes(self.configs, [WITHOUT, WITH], self.options)
         if self.home is None:
@@ -190,10 +195,10 @@ class Pipeline:
         return self._tool([*command, *self._options(["SEED", str(seed), "OUTPUT_DIR", str(output), *options])])
 
     def _options(self, options: Sequence[str]) -> list[str]:
-        """What all steps share, and what one adds to it."""
+        """What the user gives to all steps; behind it, so that it counts, what they share and what one adds to it."""
         data = ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
         data += ["DATASETS.PROPOSALS.METHOD", self.proposals]
-        return [*data, *options, *self.options]
+        return [*self.options, *data, *options]
 
     @property
     def _stored_proposals(self) -> Path:
