@@ -62,6 +62,10 @@ class Pipeline:
 
     def __post_init__(self):
         check_own_options(self.options)
+        # In one spelling, from wherever it is called: a command that names its folder otherwise is the same command.
+        for name in ("configs", "folder", "tools", "teacher", "home", "shared"):
+            path = getattr(self, name)
+            setattr(self, name, path and path.resolve())
         if self.recipes is None:
             self.recipes = choose_recipes(self.configs, [WITHOUT, WITH], self.options)
         if self.home is None:
@@ -78,7 +82,8 @@ class Pipeline:
         names = dict.fromkeys([self.train, self.test])
         command = ["generate_proposals.py", "--dataset", *names, "--method", self.proposals]
         result = proposals_path(self.test, self.proposals)
-        return Step("proposals", "Proposals", self._tool(command), result, self.shared or self.home)
+        folder = self.shared or self.home
+        return Step("proposals", "Proposals", self._tool(command), result, folder, datasets=list(names))
 
     def teacher_step(self) -> Step | None:
         """The training of the teacher; None where one is there."""
@@ -93,6 +98,7 @@ class Pipeline:
             self.home,
             configs=[self.configs / "wsd.yaml"],
             reads=[self._stored_proposals],
+            datasets=[self.train, self.test],
             makes=self.teacher_folder,
             resume=["--resume"],
             after=[self.proposal_step()],
@@ -161,6 +167,7 @@ class Pipeline:
             self.home,
             configs=[recipe.file for recipe in group],
             reads=[self.teacher_folder / "model_final.pth", self._stored_proposals],
+            datasets=[self.train],
             makes=cache,
             after=[self.proposal_step(), *([teacher] if teacher else [])],
         )
@@ -178,7 +185,7 @@ class Pipeline:
         self, recipe: Recipe, name: str, title: str, command: list[str], output: Path, result: Path
     ) -> Step:
         step = Step(name, title, command, result, self.folder, configs=[recipe.file])
-        return replace(step, makes=output, resume=["--resume"])
+        return replace(step, datasets=[self.train, self.test], makes=output, resume=["--resume"])
 
     def _training(
         self,
