@@ -34,7 +34,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--train", default="scenes_train", help="training data set")
     parser.add_argument("--test", default="scenes_test", help="test data set")
-    parser.add_argument("--method", default="edge_boxes", help="how proposals are made")
+    parser.add_argument("--proposals", "--method", default="edge_boxes", help="how proposals are made")
     parser.add_argument("--seeds", type=read_seeds, default=[1], metavar="1,2,3", help="one run each (default: 1)")
     parser.add_argument("--output", type=Path, default=Path("output/quickstart"), help="folder of the results")
     parser.add_argument("--teacher", type=Path, help="folder of a finished teacher for all seeds; else each trains one")
@@ -58,7 +58,7 @@ def main() -> None:
             test=args.test,
             folder=args.output / f"seed{seed}",
             seed=seed,
-            proposals=args.method,
+            proposals=args.proposals,
             options=args.opts,
             tools=ROOT / "tools",
             teacher=args.teacher,

@@ -123,6 +123,31 @@ def test_a_failed_teacher_leaves_the_student_without(configs: Path, tools: Quick
     assert "no pair" in text and not (comparison.folder / "classes.png").exists()
 
 
+def test_a_failure_of_an_earlier_step_is_that_of_a_run_that_had_ended(configs: Path, tools: QuickTools) -> None:
+    comparison = compare(configs, tools, ["without", "with"], seeds=[1])
+    comparison.run()
+    (configs / "kd.yaml").write_text(f'_BASE_: "{SCENES / "kd.yaml"}"\nKD: {{FEATURE: {{WEIGHT: 0.5}}}}\n')
+    tools.fail("with", 1)
+    comparison.run()
+    text, failures = write_comparison_report(comparison)
+    assert len(failures) == 1 and failures[0] in text
+    assert failures[0].startswith("with (seed 1): Student with distillation, stage feature has failed")
+    (run,) = [run for run in comparison.students() if run.name == "with"]
+    assert run.status == "failed" and run.report is None
+
+
+def test_the_same_comparison_in_another_spelling_has_nothing_to_run(
+    configs: Path, tools: QuickTools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare(configs, tools, ["without", "with"], seeds=[1]).run()
+    root = configs.parent
+    for start, here in ((root, Path(".")), (configs, Path("..")), (root, root / "configs" / "..")):
+        monkeypatch.chdir(start)
+        tools.folder = here / "tools"
+        again = compare(here / "configs", tools, ["without", "with"], seeds=[1], folder=here / "out")
+        assert again.commands_to_run() == []
+
+
 def test_the_report_has_the_figures_of_the_runs(configs: Path, tools: QuickTools) -> None:
     comparison = compare(configs, tools)
     comparison.run()
@@ -171,10 +196,17 @@ def test_changed_runs_are_named_and_those_of_another_protocol_refused(configs: P
     (configs / "cls.yaml").write_text(f'_BASE_: "{SCENES / "cls.yaml"}"\nSOLVER: {{BASE_LR: 0.5}}\n')
     text, _ = write_comparison_report(comparison)
     assert "something that has changed since, and run again next time: without (seed 1)." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| without ")]
+    assert row.count("| changed ") == 5 and "changed: 1" in row, "what is of something else is in no mean"
+    content = json.loads((comparison.folder / "comparison.json").read_text())
+    assert "mean" not in content["summary"]["without"]["mAP"] and content["summary"]["with"]["mAP"]["mean"] > 0
+    assert content["summary"]["with"]["mAP"]["difference"] is None, "nor has it a pair"
     report = json.loads(path.read_text())
-    report["protocol"]["ap"] = "voc07"
-    path.write_text(json.dumps(report))
+    path.write_text(json.dumps(report | {"protocol": report["protocol"] | {"ap": "voc07"}}))
     with pytest.raises(InputError, match="multilabel_results.json: another protocol than"):
+        write_comparison_report(comparison)
+    path.write_text(json.dumps(report | {"data": report["data"] | {"sha256": "other labels"}}))
+    with pytest.raises(InputError, match="multilabel_results.json: other images, labels or classes than"):
         write_comparison_report(comparison)
 
 
@@ -182,6 +214,7 @@ def test_what_cannot_be_compared_stops_before_work(configs: Path, tools: QuickTo
     cases = [
         ({"seeds": [1, 1]}, "--seeds 1,1: name at least one, and each once"),
         ({"teacher": configs}, "--teacher .*: there is no model_final.pth"),
+        ({"options": ["SEED", "5"]}, "SEED is set for each run; leave it out, and give --seeds"),
         ({"options": ["TEST.TOP_K", "5"]}, "cls.yaml: TEST.TOP_K must be 3"),
     ]
     for settings, message in cases:
@@ -192,6 +225,31 @@ def test_what_cannot_be_compared_stops_before_work(configs: Path, tools: QuickTo
         compare(configs, tools).check()
     shutil.rmtree(configs / "methods")
     compare(configs, tools).check()
+
+
+def test_a_teacher_of_another_protocol_stops_before_work(configs: Path, tools: QuickTools) -> None:
+    for option, message in (
+        ("THRESHOLD: 0.3", "TEST.THRESHOLD: teacher has 0.3, without has 0.5; give one to all"),
+        ("TOP_K: 5", "TEST.TOP_K: teacher has 5, without has 3"),
+        ("AVERAGE_PRECISION: voc07", "TEST.AVERAGE_PRECISION: teacher has 'voc07', without has 'ranking'"),
+        ("CORRUPTION: jpeg:3", "TEST.CORRUPTION: teacher has 'jpeg.*', without has ''"),
+    ):
+        (configs / "wsd.yaml").write_text(f'_BASE_: "{SCENES / "wsd.yaml"}"\nTEST:\n  {option}\n')
+        with pytest.raises(InputError, match=message):
+            compare(configs, tools).check()
+    # A finished teacher has a report, which says how it was made.
+    finished = shutil.copytree(tools.folder / "results teacher 1", configs.parent / "finished")
+    (finished / "model_final.pth").touch()
+    compare(configs, tools, teacher=finished).check()
+    path = finished / "inference" / "tiny_test" / "multilabel_results.json"
+    report = json.loads(path.read_text())
+    for changes, message in (
+        ({"protocol": report["protocol"] | {"corruption": "jpeg:3"}}, "of another protocol than the students will be"),
+        ({"data": report["data"] | {"sha256": "other labels"}}, "of other images, labels or classes than the students"),
+    ):
+        path.write_text(json.dumps(report | changes))
+        with pytest.raises(InputError, match=f"--teacher .*finished: .*{message}"):
+            compare(configs, tools, teacher=finished).check()
 
 
 def test_two_comparisons_do_not_work_in_one_folder(configs: Path, tools: QuickTools) -> None:

@@ -66,3 +66,11 @@ def test_what_is_wrong_stops_it_before_the_first_step(tiny_scenes: Path, tmp_pat
     with pytest.raises(InputError, match=message):
         cross_fitting.run()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_same_folder_in_another_spelling_makes_the_same_commands(
+    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [step.command for step in make(tmp_path / "out").steps()]
+    monkeypatch.chdir(tmp_path)
+    assert [step.command[1:] for step in make(Path("out")).steps()] == [command[1:] for command in whole]

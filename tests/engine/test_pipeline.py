@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
+from mlickd.engine import steps
 from mlickd.engine.pipeline import Pipeline
 from mlickd.engine.recipes import Recipe
+from mlickd.errors import InputError
 
 
 def make_pipeline(folder: Path, **others: object) -> Pipeline:
-    options = ["SOLVER.MAX_ITER", "5"]
-    return Pipeline(Path("configs/folder"), "a_train", "a_test", folder, seed=3, options=options, **others)
+    settings = {"seed": 3, "options": ["SOLVER.MAX_ITER", "5"]} | others
+    return Pipeline(Path("configs/folder"), "a_train", "a_test", folder, **settings)
 
 
 def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
@@ -63,3 +68,48 @@ def test_recipes_share_a_cache_where_they_can_and_name_the_others(tmp_path: Path
     assert "--also-for" not in own.command
     assert [step.name for step in pipeline.student_steps(recipes[0])] == ["one/prediction"]
     assert str(own.makes) in pipeline.student_steps(recipes[2])[0].command
+
+
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("SEED", "--seeds"),
+        ("OUTPUT_DIR", "--output"),
+        ("KD.TEACHER.WEIGHTS", "--teacher"),
+        ("KD.CACHE", "--output"),
+        ("DATASETS.TRAIN", "--train"),
+        ("DATASETS.TEST", "--test"),
+        ("DATASETS.PROPOSALS.METHOD", "--proposals"),
+    ],
+)
+def test_what_makes_runs_different_is_no_option_for_all(tmp_path: Path, key: str, instead: str) -> None:
+    with pytest.raises(InputError, match=f"{key} is set for each run; leave it out, and give {instead}$"):
+        make_pipeline(tmp_path, options=["SOLVER.MAX_ITER", "5", key, "5"])
+    make_pipeline(tmp_path, options=["DATASETS.PROPOSALS.TOP_K", "40"])
+
+
+def test_options_come_before_what_a_run_sets_itself(tmp_path: Path) -> None:
+    for step in make_pipeline(tmp_path).training_steps():
+        assert step.command.index("SOLVER.MAX_ITER") < step.command.index("DATASETS.TRAIN")
+
+
+def test_the_same_folders_in_another_spelling_make_the_same_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "data_digest", lambda name, root: name)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model_final.pth").touch()
+    root, digests = Path.cwd(), []
+    for start, configs, folder in (
+        (root, Path("configs/folder"), tmp_path / "out"),
+        (tmp_path, root / "configs" / "folder", Path("out")),
+        (tmp_path / "other", root / "tests" / ".." / "configs" / "folder", Path("..") / "out"),
+    ):
+        monkeypatch.chdir(start)
+        pipeline = Pipeline(configs, "a_train", "a_test", folder, tools=Path(os.path.relpath(root / "tools")))
+        digests.append({step.key: steps.step_digest(step) for step in pipeline.training_steps()})
+        teacher = Path(os.path.relpath(tmp_path / "other"))
+        pipeline = Pipeline(configs, "a_train", "a_test", folder, teacher=teacher, tools=root / "tools")
+        digests[-1] |= {("taught", step.key): steps.step_digest(step) for step in pipeline.training_steps()}
+    assert digests[0] == digests[1] == digests[2] and len(digests[0]) == 9

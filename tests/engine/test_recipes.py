@@ -55,10 +55,17 @@ def test_methods_that_are_wrong_are_named(configs: Path) -> None:
         choose_recipes(configs, ["without", "fitnet"])
     with pytest.raises(InputError, match="--methods with: named twice"):
         choose_recipes(configs, ["with", "with"])
-    write_method(configs, "teacher", "MODEL: {META_ARCHITECTURE: WeaklySupervisedDetector}")
-    with pytest.raises(InputError, match="teacher.yaml: .*WeaklySupervisedDetector is no student"):
+    write_method(configs, "detector", "MODEL: {META_ARCHITECTURE: WeaklySupervisedDetector}")
+    with pytest.raises(InputError, match="detector.yaml: .*WeaklySupervisedDetector is no student"):
         choose_recipes(configs)
-    (configs / "methods" / "teacher.yaml").unlink()
+    (configs / "methods" / "detector.yaml").unlink()
     write_method(configs, "with", "")
     with pytest.raises(InputError, match="give the file another name"):
         choose_recipes(configs)
+
+
+@pytest.mark.parametrize("name", ["teacher", "knowledge", "knowledge-light", "logs", "proposals"])
+def test_no_method_has_the_name_of_another_folder(configs: Path, name: str) -> None:
+    write_method(configs, name, "")
+    with pytest.raises(InputError, match=f"{name}.yaml: {name} is a name for what is not a student; give the file"):
+        choose_recipes(configs, ["without"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -208,3 +209,28 @@ def test_a_request_to_end_is_an_interrupt() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_command_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
+    step = script_step(tmp_path, "print('nothing to do')")
+    with pytest.raises(InputError, match=r"One has ended without leaving .*done \(see .*one.log\)"):
+        StepRunner().run(step)
+    assert "without leaving" in StepRunner().state(step).failure
+    (tmp_path / "step.py").write_text(f"open({str(step.result)!r}, 'w')")
+    StepRunner().run(step)
+    assert StepRunner().state(step).failure == "" and StepRunner().state(step).seconds is not None
+
+
+def test_a_step_hangs_on_the_labels_of_its_data_sets(tiny_scenes: Path, tmp_path: Path) -> None:
+    # A process reads a data set once, so that another content needs another name here.
+    for name in ("alike", "relabelled"):
+        shutil.copytree(tiny_scenes / "tiny", tiny_scenes / name)
+    table = tiny_scenes / "relabelled" / "labels_train.csv"
+    header, first, *others = table.read_text().splitlines()
+    table.write_text("\n".join([header, first.split(",")[0] + ",", *others]) + "\n")
+    step = script_step(tmp_path, f"open({str(tmp_path / 'done')!r}, 'a').write('x')")
+    runs = []
+    for name in ("tiny_train", "alike_train", "relabelled_train", "relabelled_train"):
+        StepRunner().run(replace(step, datasets=["tiny_test", name]))
+        runs.append(len(step.result.read_text()))
+    assert runs == [1, 1, 2, 2]

@@ -44,6 +44,8 @@ def test_each_method_has_mean_and_spread_of_its_runs_and_says_which_failed() -> 
     assert found["fitnets"]["All CF1"] == "failed" and found["fitnets"]["seeds"] == "failed: 1; not run: 2, 3"
     assert found["teacher"]["All mAP"] == "80.0" and found["teacher"]["seeds"] == ""
     assert cells(metric_table([method("led", {}, missing=[1])]))["led"]["All mAP"] == "not run"
+    changed = cells(metric_table([method("led", {}, changed=[2], missing=[1])]))["led"]
+    assert changed["All mAP"] == "changed" and changed["seeds"] == "changed: 2; not run: 1"
 
 
 def test_differences_are_of_pairs_alone() -> None:
@@ -70,6 +72,7 @@ def test_the_figures_of_a_table_are_in_the_csv() -> None:
     assert float(found["with"]["mAP low 95%"]) < -2.8 < 9.8 < float(found["with"]["mAP high 95%"])
     assert found["without"]["mAP difference"] == "" and found["teacher"]["mAP difference"] == ""
     assert found["fitnets"]["mAP mean"] == "" and found["fitnets"]["missing seeds"] == "2 3"
+    assert cells(csv_table([method("led", {}, changed=[2, 4])], None, None))["led"]["changed seeds"] == "2 4"
 
 
 def test_without_a_student_without_there_are_no_differences() -> None:

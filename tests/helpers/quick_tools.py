@@ -14,6 +14,7 @@ import torch
 from mlickd.data import dataset_records
 from mlickd.data.catalog import class_names
 from mlickd.data.records import label_targets
+from mlickd.engine.provenance import data_record
 from mlickd.evaluation import MultiLabelEvaluator
 
 TRAIN = """
@@ -69,7 +70,8 @@ class QuickTools:
         noise = np.random.default_rng([seed, len(method)]).random(targets.shape)
         scores = torch.tensor(skill * (targets == 1) + (1 - skill) * noise, dtype=torch.float32)
         folder = self.folder / f"results {method} {seed}"
-        evaluator = MultiLabelEvaluator(self.test, output_dir=str(folder / "inference" / self.test))
+        source = {"data": data_record(self.test)}
+        evaluator = MultiLabelEvaluator(self.test, provenance=source, output_dir=str(folder / "inference" / self.test))
         evaluator.process(records, [{"image_scores": of_image} for of_image in scores])
         results = evaluator.evaluate()
         (folder / "results.json").write_text(json.dumps(results))

@@ -9,14 +9,19 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
 
+from mlickd.data.build import corruption_of
 from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
+from mlickd.evaluation.metrics import protocol_record
 from mlickd.evaluation.summary import METRICS
 from mlickd.visualization.reports import multilabel_results, multilabel_results_path
 
+from .own_options import check_own_options
 from .pipeline import Pipeline
+from .provenance import data_record
 from .recipes import Recipe
 from .scheduling import run_steps
 from .setup import load_config
@@ -36,9 +41,10 @@ class Outcome:
         steps: that train it; the last one leaves the model that counts.
         folder: of that model's results.
         seconds: of each step by name, those alone that were done in one go.
-        failure: why it is not there; empty where it is, or where it has not been tried.
+        failure: why the last try of one of its steps, or of one before them, has failed; empty where none has.
         changed: whether it would be trained again, for something that it hangs on has changed since.
-        report: of :class:`mlickd.evaluation.MultiLabelEvaluator`; None without a model.
+        report: of :class:`mlickd.evaluation.MultiLabelEvaluator`; None without a model, and of one that has changed
+            where making it again has failed.
     """
 
     name: str
@@ -53,9 +59,9 @@ class Outcome:
 
     @property
     def status(self) -> str:
-        """``done``, ``failed`` or ``not run``."""
+        """``done``, ``changed``, ``failed`` or ``not run``; only what is done counts."""
         if self.report is not None:
-            return "done"
+            return "changed" if self.changed else "done"
         return "failed" if self.failure else "not run"
 
     @property
@@ -103,31 +109,59 @@ class Comparison:
     teacher: Path | None = None
     teacher_per_seed: bool = False
 
+    def __post_init__(self):
+        self.configs, self.folder, self.tools = self.configs.resolve(), self.folder.resolve(), self.tools.resolve()
+        self.teacher = self.teacher and self.teacher.resolve()
+
     def check(self) -> None:
         """See that what is compared can be, before any work is done.
 
         Raises:
-            InputError: seeds, data sets, teacher or the protocol of evaluation are wrong.
+            InputError: seeds, options, data sets, teacher or the protocol of evaluation are wrong.
         """
+        check_own_options(self.options)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: name at least one, and each once")
         if class_names(self.train) != class_names(self.test):
             raise InputError(f"--train {self.train}, --test {self.test}: they have different classes; name two splits")
         if self.teacher and not (self.teacher / "model_final.pth").is_file():
             raise InputError(f"--teacher {self.teacher}: there is no model_final.pth in it; name a finished teacher")
-        load_config(str(self.configs / "wsd.yaml"), list(self.options))
-        protocols = {}
+        configurations = {recipe.name: load_config(str(recipe.file), list(self.options)) for recipe in self.recipes}
         for recipe in self.recipes:
-            protocols[recipe.name] = load_config(str(recipe.file), list(self.options)).TEST
-            if protocols[recipe.name].TOP_K != 3:
+            if configurations[recipe.name].TEST.TOP_K != 3:
                 raise InputError(f"{recipe.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
+        teacher = load_config(str(self.configs / "wsd.yaml"), list(self.options))
+        if not self.teacher:
+            configurations["teacher"] = teacher
+        protocols = {name: _protocol_options(cfg) for name, cfg in configurations.items()}
         first = self.recipes[0].name
         for name, protocol in protocols.items():
-            for key in ("THRESHOLD", "AVERAGE_PRECISION"):
-                if protocol[key] != protocols[first][key]:
+            for key, value in protocol.items():
+                if value != protocols[first][key]:
                     raise InputError(
-                        f"TEST.{key}: {name} has {protocol[key]}, {first} has {protocols[first][key]}; give one to all"
+                        f"TEST.{key}: {name} has {value!r}, {first} has {protocols[first][key]!r}; give one to all"
                     )
+        if self.teacher:
+            self._check_report_of_teacher(protocols[first])
+
+    def _check_report_of_teacher(self, options: dict) -> None:
+        """See that the report of a teacher that is there, if it has one, can stand beside those of the students."""
+        path = multilabel_results_path(self.teacher, self.test)
+        if not path.is_file():
+            return
+        report = multilabel_results(path)
+        protocol = protocol_record(options["THRESHOLD"], options["TOP_K"], options["AVERAGE_PRECISION"])
+        if options["CORRUPTION"]:
+            protocol["corruption"] = options["CORRUPTION"]
+        for what, own, others in (
+            ("another protocol", report.get("protocol"), protocol),
+            ("other images, labels or classes", report.get("data"), data_record(self.test)),
+        ):
+            if own != others:
+                raise InputError(
+                    f"--teacher {self.teacher}: {path} is of {what} than the students will be; evaluate the teacher "
+                    "again, or move the file away"
+                )
 
     @cached_property
     def pipelines(self) -> dict[int, Pipeline]:
@@ -210,14 +244,15 @@ class Comparison:
         seconds = {
             step: state.seconds for step, state in states.items() if state.seconds is not None and not state.resumed
         }
-        outcome = Outcome(name, seed, self.test, steps, folder, seconds)
-        if states[steps[-1].name].seconds is None:
-            return replace(outcome, failure=_failure(runner, steps[-1]))
+        changed, failure = any(state.changed for state in states.values()), _failure(runner, steps[-1])
+        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed)
+        if states[steps[-1].name].seconds is None or (changed and failure):
+            return outcome
         report = multilabel_results(outcome.report_path)
         missing = [metric for metric in METRICS if report["metrics"].get(metric) is None]
         if missing:
             raise InputError(f"{outcome.report_path}: it has no {missing[0]}; has {self.test} a positive image?")
-        return replace(outcome, report=report, changed=any(state.changed for state in states.values()))
+        return replace(outcome, report=report)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -229,7 +264,14 @@ class Comparison:
             raise InputError(f"--output {self.folder}: another comparison is at work there; wait for it") from None
 
 
+def _protocol_options(cfg: CfgNode) -> dict:
+    """What of ``TEST`` makes numbers of another kind."""
+    options = {key: cfg.TEST[key] for key in ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION")}
+    corruption = str(corruption_of(cfg) or "")
+    return {**options, "CORRUPTION": corruption, "CORRUPTION_SEED": corruption and cfg.TEST.CORRUPTION_SEED}
+
+
 def _failure(runner: StepRunner, step: Step) -> str:
-    """Why a step is not there: its own failure, or one of a step before it."""
+    """Why a step, or else one of those before it, has failed."""
     failure = runner.state(step).failure
     return failure or next(filter(None, (_failure(runner, before) for before in step.after)), "")

@@ -131,13 +131,14 @@ def _failures(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _check_one_protocol(outcomes: Sequence[Outcome]) -> dict | None:
-    """The first report; None without any."""
-    done = [outcome for outcome in outcomes if outcome.report is not None]
+    """The first report of those that count; None without any."""
+    done = [outcome for outcome in outcomes if outcome.status == "done"]
     for outcome in done[1:]:
         for key, what in (
             ("protocol", "another protocol"),
             ("counts", "other images"),
             ("dataset", "another data set"),
+            ("data", "other images, labels or classes"),
         ):
             if outcome.report.get(key) != done[0].report.get(key):
                 raise InputError(
@@ -151,9 +152,8 @@ def _method(comparison: Comparison, name: str, students: Sequence[Outcome]) -> C
     recipe = next(recipe for recipe in comparison.recipes if recipe.name == name)
     return ComparedMethod(
         name,
-        {outcome.seed: outcome.report["metrics"] for outcome in outcomes if outcome.report},
-        failed=[outcome.seed for outcome in outcomes if outcome.status == "failed"],
-        missing=[outcome.seed for outcome in outcomes if outcome.status == "not run"],
+        {outcome.seed: outcome.report["metrics"] for outcome in outcomes if outcome.status == "done"},
+        **_absent(outcomes),
         iterations=" + ".join(map(str, recipe.iterations)),
         seconds=_seconds(outcomes),
     )
@@ -162,12 +162,17 @@ def _method(comparison: Comparison, name: str, students: Sequence[Outcome]) -> C
 def _teacher(teachers: Sequence[Outcome]) -> ComparedMethod:
     return ComparedMethod(
         "teacher",
-        {outcome.seed: outcome.report["metrics"] for outcome in teachers if outcome.report},
-        failed=[outcome.seed for outcome in teachers if outcome.status == "failed"],
-        missing=[outcome.seed for outcome in teachers if outcome.status == "not run"],
+        {outcome.seed: outcome.report["metrics"] for outcome in teachers if outcome.status == "done"},
+        **_absent(teachers),
         seconds=_seconds(teachers),
         paired=False,
     )
+
+
+def _absent(outcomes: Sequence[Outcome]) -> dict[str, list[int]]:
+    """The seeds that do not count, by why."""
+    words = {"failed": "failed", "changed": "changed", "missing": "not run"}
+    return {why: [outcome.seed for outcome in outcomes if outcome.status == word] for why, word in words.items()}
 
 
 def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
@@ -175,7 +180,7 @@ def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
     return [
         sum(outcome.seconds.values())
         for outcome in outcomes
-        if outcome.steps and len(outcome.seconds) == len(outcome.steps)
+        if outcome.status == "done" and outcome.steps and len(outcome.seconds) == len(outcome.steps)
     ]
 
 
@@ -184,7 +189,8 @@ def _notes(comparison: Comparison, report: dict | None, published: str | None, j
         f"Trained on {comparison.train}, tested on {comparison.test}. Percent; over several seeds mean ± standard "
         "deviation of the sample. A difference is that of pairs of equal seed, in points, and in brackets the "
         f"{100 * CONFIDENCE:g}% confidence interval of its mean over the pairs (Student's t with n - 1 degrees of "
-        "freedom; not corrected for the number of comparisons). What has failed or was not run is in no mean."
+        "freedom; not corrected for the number of comparisons). What has failed, has changed or was not run is in no "
+        "mean."
     ]
     if comparison.teacher:
         notes.append(f"All students have one teacher: {comparison.teacher}.")

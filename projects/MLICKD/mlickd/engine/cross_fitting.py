@@ -45,6 +45,13 @@ class CrossFitting:
     options: Sequence[str] = ()
     tools: Path = Path("tools")
 
+    def __post_init__(self):
+        # In one spelling, from wherever it is called: a command that names its folder otherwise is the same command.
+        self.folder, self.tools = self.folder.resolve(), self.tools.resolve()
+        # What a link is based on lies beside the link.
+        self.teacher_config = self.teacher_config.parent.resolve() / self.teacher_config.name
+        self.kd_config = self.kd_config.parent.resolve() / self.kd_config.name
+
     @property
     def parts(self) -> list[str]:
         """The names of the parts that knowledge is of."""
@@ -100,7 +107,8 @@ class CrossFitting:
     def _proposal_step(self) -> Step:
         method = self._method
         command = self._tool("generate_proposals.py", "--dataset", self.dataset, "--method", method)
-        return Step("proposals", "Proposals", command, proposals_path(self.dataset, method), self.folder)
+        result = proposals_path(self.dataset, method)
+        return Step("proposals", "Proposals", command, result, self.folder, datasets=[self.dataset])
 
     def _teacher_step(self, number: int, proposals: Step) -> Step:
         part = part_name(Part(self.dataset, number, self.count))
@@ -116,6 +124,7 @@ class CrossFitting:
             self.folder,
             configs=[self.teacher_config],
             reads=[proposals.result],
+            datasets=[self.dataset],
             makes=output,
             resume=["--resume"],
             after=[proposals],
@@ -133,6 +142,7 @@ class CrossFitting:
             self.folder,
             configs=[self.kd_config],
             reads=[*(self._teacher(part) / "model_final.pth" for part in self.parts), proposals.result],
+            datasets=[self.dataset],
             makes=self._cache,
             after=teachers,
         )

@@ -10,6 +10,7 @@ from mlickd.data import proposals_path
 from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
 
+from .own_options import check_own_options
 from .recipes import WITH, WITHOUT, Recipe, choose_recipes, group_by_cache
 from .setup import STUDENT_CHECKPOINT
 from .steps import Step, StepRunner, stopped_by_signals
@@ -40,6 +41,9 @@ class Pipeline:
             teacher to use, it is the folder above.
         shared: where the log of the proposals goes, which hang on no seed; ``home`` if not given.
         teacher_seed: of the teacher, where it is not ``seed``.
+
+    Raises:
+        InputError: ``options`` have a key that is set for each run, such as the seed.
     """
 
     configs: Path
@@ -57,6 +61,11 @@ class Pipeline:
     teacher_seed: int | None = None
 
     def __post_init__(self):
+        check_own_options(self.options)
+        # In one spelling, from wherever it is called: a command that names its folder otherwise is the same command.
+        for name in ("configs", "folder", "tools", "teacher", "home", "shared"):
+            path = getattr(self, name)
+            setattr(self, name, path and path.resolve())
         if self.recipes is None:
             self.recipes = choose_recipes(self.configs, [WITHOUT, WITH], self.options)
         if self.home is None:
@@ -73,7 +82,8 @@ class Pipeline:
         names = dict.fromkeys([self.train, self.test])
         command = ["generate_proposals.py", "--dataset", *names, "--method", self.proposals]
         result = proposals_path(self.test, self.proposals)
-        return Step("proposals", "Proposals", self._tool(command), result, self.shared or self.home)
+        folder = self.shared or self.home
+        return Step("proposals", "Proposals", self._tool(command), result, folder, datasets=list(names))
 
     def teacher_step(self) -> Step | None:
         """The training of the teacher; None where one is there."""
@@ -88,6 +98,7 @@ class Pipeline:
             self.home,
             configs=[self.configs / "wsd.yaml"],
             reads=[self._stored_proposals],
+            datasets=[self.train, self.test],
             makes=self.teacher_folder,
             resume=["--resume"],
             after=[self.proposal_step()],
@@ -156,6 +167,7 @@ class Pipeline:
             self.home,
             configs=[recipe.file for recipe in group],
             reads=[self.teacher_folder / "model_final.pth", self._stored_proposals],
+            datasets=[self.train],
             makes=cache,
             after=[self.proposal_step(), *([teacher] if teacher else [])],
         )
@@ -173,7 +185,7 @@ class Pipeline:
         self, recipe: Recipe, name: str, title: str, command: list[str], output: Path, result: Path
     ) -> Step:
         step = Step(name, title, command, result, self.folder, configs=[recipe.file])
-        return replace(step, makes=output, resume=["--resume"])
+        return replace(step, datasets=[self.train, self.test], makes=output, resume=["--resume"])
 
     def _training(
         self,
@@ -190,10 +202,10 @@ class Pipeline:
         return self._tool([*command, *self._options(["SEED", str(seed), "OUTPUT_DIR", str(output), *options])])
 
     def _options(self, options: Sequence[str]) -> list[str]:
-        """What all steps share, and what one adds to it."""
+        """What the user gives to all steps; behind it, so that it counts, what they share and what one adds to it."""
         data = ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
         data += ["DATASETS.PROPOSALS.METHOD", self.proposals]
-        return [*data, *options, *self.options]
+        return [*self.options, *data, *options]
 
     @property
     def _stored_proposals(self) -> Path:

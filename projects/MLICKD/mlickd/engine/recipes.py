@@ -19,6 +19,9 @@ __all__ = ["WITH", "WITHOUT", "Recipe", "choose_recipes", "group_by_cache", "loa
 # The student without distillation, and the one with the method of the paper.
 WITHOUT, WITH = "without", "with"
 
+# What else lies, or is recorded, in the folder where each student has one of its method's name.
+_TAKEN = ("knowledge", "logs", "proposals", "teacher")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -26,7 +29,7 @@ class Recipe:
 
     Attributes:
         name: of the method.
-        file: its configuration.
+        file: its configuration, by its absolute path.
         stages: of distillation, in order; none for a student that is trained in one run without a teacher.
         iterations: of each run.
         knowledge: the part of the configuration that what is kept of a teacher hangs on; two recipes in which it is
@@ -45,12 +48,14 @@ def recipe_files(configs: Path) -> dict[str, Path]:
     other is ``methods/<name>.yaml``.
 
     Raises:
-        InputError: a file in ``methods`` has the name of one of the two.
+        InputError: a file in ``methods`` has the name of one of the two, or of a folder that is not a student's.
     """
     files = {WITHOUT: configs / "cls.yaml", WITH: configs / "kd.yaml"}
     for file in sorted((configs / "methods").glob("*.yaml")):
         if file.stem in files:
             raise InputError(f"{file}: the method {file.stem} is {files[file.stem]}; give the file another name")
+        if file.stem in _TAKEN or file.stem.startswith("knowledge-"):
+            raise InputError(f"{file}: {file.stem} is a name for what is not a student; give the file another name")
         files[file.stem] = file
     return files
 
@@ -81,6 +86,8 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: the file or an option is wrong, or it trains no student.
     """
+    # In one spelling, from wherever it is named. The last part stays: what a link is based on lies beside the link.
+    file = file.parent.resolve() / file.name
     cfg = load_config(str(file), list(options))
     if cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier":
         return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,))

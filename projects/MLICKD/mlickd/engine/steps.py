@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -25,8 +26,9 @@ from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
 
 from .progress import write_log, write_log_with_bar
+from .provenance import data_record
 
-__all__ = ["Step", "StepRunner", "StepState", "step_digest", "stopped_by_signals", "threads_of_each"]
+__all__ = ["Step", "StepRunner", "StepState", "data_digest", "step_digest", "stopped_by_signals", "threads_of_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Step:
         folder: where its log and its record are, below ``logs``.
         configs: configuration files that the command names.
         reads: files that it is made from; where their content changes, the step is run again.
+        datasets: names of the data sets that it is made from; where their images, labels or classes change, likewise.
         makes: a folder of its own, which is removed where it is of something else by now.
         resume: arguments, behind the name of the tool, with which a stopped command goes on in ``makes``.
         regardless_of: arguments of the command that the step does not hang on.
@@ -59,6 +62,7 @@ class Step:
     folder: Path
     configs: Sequence[Path] = ()
     reads: Sequence[Path] = ()
+    datasets: Sequence[str] = ()
     makes: Path | None = None
     resume: Sequence[str] = ()
     regardless_of: Sequence[str] = ()
@@ -111,7 +115,9 @@ def threads_of_each(jobs: int) -> int:
 
 
 def step_digest(step: Step) -> str:
-    """SHA-256 of all that a step hangs on: command, configuration, place of the data sets, content of what it reads.
+    """SHA-256 of all that a step hangs on: command, configuration, data sets and their place, content of what it reads.
+
+    A path of the command counts as it is spelled: who makes steps gives it in one spelling.
 
     A configuration is what its file says, with the files that it is based on: a key that is new to the project leaves
     what has ended before as it is.
@@ -120,7 +126,15 @@ def step_digest(step: Step) -> str:
     configurations = [json.dumps(values, sort_keys=True, default=str) for values in said]
     command = [argument for argument in step.command if argument not in step.regardless_of]
     content = [file_digest(path) if path.is_file() else "missing" for path in step.reads]
-    return hashlib.sha256("\0".join([*configurations, str(dataset_root()), *command, *content]).encode()).hexdigest()
+    root = str(dataset_root().resolve())
+    data = [data_digest(name, root) for name in step.datasets]
+    return hashlib.sha256("\0".join([*configurations, root, *command, *content, *data]).encode()).hexdigest()
+
+
+@cache
+def data_digest(name: str, _root: str) -> str:
+    """SHA-256 of a data set below a root; computed once in a process, for reading a large one takes a while."""
+    return data_record(name)["sha256"]
 
 
 class StepRunner:
@@ -163,10 +177,11 @@ class StepRunner:
         start = time.perf_counter()
         status = self._execute(step, command)
         seconds = time.perf_counter() - start
-        if status != 0:
+        if status != 0 or not step.result.exists():
             if self._stopped:
                 raise InputError(f"{step.title} was stopped")
-            message = f"{step.title} {_end_of_command(status, step.log)} (see {step.log})"
+            how = _end_of_command(status, step.log) if status != 0 else f"has ended without leaving {step.result}"
+            message = f"{step.title} {how} (see {step.log})"
             self._remember(step, {**record, "failure": message})
             raise InputError(message)
         self._remember(step, {**record, "seconds": seconds})

@@ -26,7 +26,8 @@ class ComparedMethod:
     Attributes:
         name: of the method.
         values: metrics in percent, by seed, of the runs that have ended well.
-        failed, missing: seeds of the runs that have failed, and of those that have not been made.
+        failed, changed, missing: seeds of the runs that have failed, of those that are of something else by now, and
+            of those that have not been made.
         iterations: of one run, in words.
         seconds: of the trainings of one run, for each run of which they are known.
         paired: whether its runs make pairs with those of other methods. The teacher's do not.
@@ -35,6 +36,7 @@ class ComparedMethod:
     name: str
     values: Mapping[int | None, Mapping[str, float]]
     failed: Sequence[int] = ()
+    changed: Sequence[int] = ()
     missing: Sequence[int] = ()
     iterations: str = ""
     seconds: Sequence[float] = ()
@@ -114,13 +116,14 @@ def csv_table(
 ) -> Table:
     """Both tables in figures, a column for each; those that there are not are empty."""
     interval = f"{100 * CONFIDENCE:g}%"
-    columns = [("", title) for title in ("method", "seeds", "failed seeds", "missing seeds")]
+    columns = [("", title) for title in ("method", "seeds", "failed seeds", "changed seeds", "missing seeds")]
     what = ("mean", "deviation", "difference", f"low {interval}", f"high {interval}")
     columns += [(metric, value) for metric in METRICS for value in what]
     columns += [(PUBLISHED_SOURCE, metric) for metric in METRICS] if published is not None else []
     rows = []
     for method in methods:
-        row = [method.name, *(" ".join(map(str, seeds)) for seeds in (_known(method), method.failed, method.missing))]
+        seeds = (_known(method), method.failed, method.changed, method.missing)
+        row = [method.name, *(" ".join(map(str, some)) for some in seeds)]
         for metric in METRICS:
             own = method.spread(metric)
             gain = method.difference(reference, metric)
@@ -151,12 +154,14 @@ def _difference_text(found: PairedDifference | None) -> str:
 
 
 def _absence(method: ComparedMethod) -> str:
-    return "failed" if method.failed else "not run"
+    if method.failed:
+        return "failed"
+    return "changed" if method.changed else "not run"
 
 
 def _seeds(method: ComparedMethod) -> str:
     parts = [", ".join(map(str, _known(method)))]
-    for word, seeds in (("failed", method.failed), ("not run", method.missing)):
+    for word, seeds in (("failed", method.failed), ("changed", method.changed), ("not run", method.missing)):
         if seeds:
             parts.append(f"{word}: {', '.join(map(str, seeds))}")
     return "; ".join(filter(None, parts))

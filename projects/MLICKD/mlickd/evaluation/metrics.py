@@ -14,7 +14,14 @@ import numpy as np
 from .counting import count_predictions, precision_recall, prediction_prefixes
 from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves, ranking_curve
 
-__all__ = ["average_precision", "check_protocol", "checked_scores", "multilabel_metrics", "threshold_rule"]
+__all__ = [
+    "average_precision",
+    "check_protocol",
+    "checked_scores",
+    "multilabel_metrics",
+    "protocol_record",
+    "threshold_rule",
+]
 
 
 def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, ap: str) -> None:
@@ -127,7 +134,7 @@ def multilabel_metrics(
     metrics["images_without_positives"] = int((counted_images & ~positive.any(axis=1)).sum())
     metrics["classes"] = int(counted_classes.sum())
     metrics["classes_without_positives"] = int((~counted_classes).sum())
-    metrics["protocol"] = _protocol(thresholds, topk, ap)
+    metrics["protocol"] = protocol_record(thresholds, topk, ap)
     return metrics
 
 
@@ -151,7 +158,9 @@ def threshold_rule(thresholds: float | np.ndarray) -> str:
     return "score >= the threshold of its class" if np.ndim(thresholds) else f"score >= {float(thresholds):g}"
 
 
-def _protocol(thresholds: np.ndarray, topk: int, ap: str) -> dict:
+def protocol_record(threshold: float | np.ndarray, topk: int, ap: str) -> dict:
+    """How :func:`multilabel_metrics` counts with these arguments, ready for JSON."""
+    thresholds = np.asarray(threshold, dtype=np.float64)
     rule = threshold_rule(thresholds)
     return {
         "ap": ap,
