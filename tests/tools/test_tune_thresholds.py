@@ -38,4 +38,4 @@ def test_bad_input_is_one_line(run, tmp_path, call_tool):
 
 def test_help_has_an_example(call_tool):
     result = call_tool("tune_thresholds", "--help")
-    assert result.status == 0 and "python tools/tune_thresholds.py --run output/cls_vgg16" in result.out
+    assert result.status == 0 and "python tools/tune_thresholds.py --run output/holiday/cls" in result.out
