@@ -72,6 +72,7 @@ class DistilledClassifier(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """The student, and the distillers of ``KD.STAGE``; InputError where that stage cannot have them."""
         student = MultiLabelClassifier(cfg)
         distillers = {}
         if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:

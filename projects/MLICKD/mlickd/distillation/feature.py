@@ -16,10 +16,9 @@ from mlickd.errors import InputError
 from mlickd.modeling.roi_heads.region_pooler import build_region_pooler
 
 from .knowledge import TeacherKnowledge
-from .layers import build_adapter, check_layers
+from .layers import FeatureDistiller, build_adapter
 from .registry import FEATURE_DISTILLER_REGISTRY
-from .request import parse_layer_pairs
-from .teacher import load_teacher_config, pooler_arguments, teacher_shapes
+from .teacher import load_teacher_config, pooler_arguments
 
 __all__ = ["RoIDistiller", "roi_feature_loss"]
 
@@ -84,7 +83,7 @@ class _LayerPair(nn.Module):
 
 
 @FEATURE_DISTILLER_REGISTRY.register()
-class RoIDistiller(nn.Module):
+class RoIDistiller(FeatureDistiller):
     """The paper's feature-level transfer: the student's RoI features imitate the teacher's, weighted by s'.
 
     The student's map is resized to the teacher's (Psi), pooled in the same regions in the same way, and compared.
@@ -93,45 +92,32 @@ class RoIDistiller(nn.Module):
     """
 
     asks_for: ClassVar[str] = "regions"
-    needs_labels: ClassVar[bool] = False
 
     @configurable
     def __init__(
         self,
         *,
-        pairs: Sequence[tuple[str, str]],
-        teacher_shapes: dict[str, ShapeSpec],
-        student_shapes: dict[str, ShapeSpec],
         pooler_args: dict,
         resize_to_teacher: bool = True,
         box_head: nn.Module | None = None,
-        loss_weight: float = 1.0,
+        **layers,
     ):
         """
         Args:
-            pairs: names of a teacher's and a student's map each; the losses of the pairs are added.
-            teacher_shapes, student_shapes: of the backbones' maps.
             pooler_args: ``output_size``, ``sampling_ratio`` and ``pooler_type`` of the teacher's RoI pooling.
             resize_to_teacher: apply Psi.
             box_head: the student's fc6 and fc7, to compare behind them; None compares pooled features.
-            loss_weight: factor on the loss.
+            layers: see :class:`FeatureDistiller`; the losses of the pairs are added.
         """
-        super().__init__()
-        check_layers(pairs, teacher_shapes, student_shapes)
-        self.pairs = list(pairs)
-        self.layers = nn.ModuleList(
-            _LayerPair(teacher_shapes[t], student_shapes[s], pooler_args, resize_to_teacher) for t, s in pairs
-        )
+        super().__init__(**layers)
+        self.layers = nn.ModuleList(_LayerPair(*shapes, pooler_args, resize_to_teacher) for shapes in self.shapes)
         # Not a submodule: the box head belongs to the student, and rests in stage 1.
         self._box_head = (box_head,)
-        self.loss_weight = loss_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
         """From ``KD`` and the teacher's configuration; InputError where the two networks do not fit together."""
         teacher_cfg = load_teacher_config(cfg)
-        shapes = teacher_shapes(teacher_cfg), student.backbone.output_shape()
-        pairs = parse_layer_pairs(cfg)
         box_head = None
         if cfg.KD.FEATURE.COMPARE == "box_head":
             box_head = student.head.fully_connected
@@ -140,14 +126,10 @@ class RoIDistiller(nn.Module):
             _check_box_heads(teacher_cfg, cfg)
         elif cfg.KD.FEATURE.COMPARE != "pooled":
             raise InputError(f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} is none of pooled, box_head")
-        return {
-            "pairs": pairs,
-            "teacher_shapes": shapes[0],
-            "student_shapes": shapes[1],
+        return super().from_config(cfg, student) | {
             "pooler_args": pooler_arguments(teacher_cfg),
             "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,
             "box_head": box_head,
-            "loss_weight": cfg.KD.FEATURE.WEIGHT,
         }
 
     def forward(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 from torch.nn import functional as F
 
 from .knowledge import TeacherKnowledge
-from .layers import build_adapter, check_layers
+from .layers import FeatureDistiller, build_adapter
 from .registry import FEATURE_DISTILLER_REGISTRY
-from .request import parse_layer_pairs, spatial_attention
-from .teacher import load_teacher_config, teacher_shapes
+from .request import spatial_attention
 
 __all__ = ["AttentionTransferDistiller", "FitNetsDistiller", "attention_transfer_loss", "hint_loss"]
 
@@ -46,48 +46,22 @@ def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> tor
     return torch.linalg.vector_norm((teacher - student).flatten(1), dim=1).sum() / (2 * len(teacher))
 
 
-class _MapDistiller(nn.Module):
-    """Compares pairs of whole maps."""
-
-    needs_labels: ClassVar[bool] = False
+class _MapDistiller(FeatureDistiller):
+    """Compares pairs of whole maps; the losses of the pairs are added."""
 
     @configurable
-    def __init__(
-        self,
-        *,
-        pairs: Sequence[tuple[str, str]],
-        teacher_shapes: dict[str, ShapeSpec],
-        student_shapes: dict[str, ShapeSpec],
-        loss_weight: float = 1.0,
-    ):
+    def __init__(self, **layers):
         """
         Args:
-            pairs: names of a teacher's and a student's map each; the losses of the pairs are added.
-            teacher_shapes, student_shapes: of the backbones' maps.
-            loss_weight: factor on the loss.
+            layers: see :class:`FeatureDistiller`.
         """
-        super().__init__()
-        check_layers(pairs, teacher_shapes, student_shapes)
-        self.pairs = list(pairs)
-        self.loss_weight = loss_weight
+        super().__init__(**layers)
         # Named as the method's, for the rate of layers that start at random.
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({"adapter": self.build_adapter(teacher_shapes[t], student_shapes[s])}) for t, s in pairs
-        )
+        self.layers = nn.ModuleList(nn.ModuleDict({"adapter": self.build_adapter(*shapes)}) for shapes in self.shapes)
 
     def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
         """What the student's map of a pair goes through first."""
         return nn.Identity()
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
-        """From ``KD`` and the teacher's configuration; InputError where a layer is missing."""
-        return {
-            "pairs": parse_layer_pairs(cfg),
-            "teacher_shapes": teacher_shapes(load_teacher_config(cfg)),
-            "student_shapes": student.backbone.output_shape(),
-            "loss_weight": cfg.KD.FEATURE.WEIGHT,
-        }
 
     def forward(
         self,
@@ -96,24 +70,16 @@ class _MapDistiller(nn.Module):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """
-        Args:
-            features: the student's maps of N images.
-            image_sizes, targets: not used.
-            knowledge: of the same N views, with the teacher's maps.
-
-        Returns:
-            The loss, summed over the layer pairs, times ``loss_weight``.
-        """
+        """See :class:`FeatureDistiller`; only maps and knowledge are used."""
         losses = []
         for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
             teacher = torch.stack([k.maps[self.asks_for, teacher_layer] for k in knowledge]).float()
             losses.append(self.compare(teacher, layer["adapter"](features[student_layer]).float()))
         return self.loss_weight * sum(losses)
 
+    @abstractmethod
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-        """The loss of one pair, from what was asked of the teacher and the student's map behind its layer."""
-        raise NotImplementedError
+        """The loss of one pair, from what was asked of the teacher and the student's map behind its adapter."""
 
 
 @FEATURE_DISTILLER_REGISTRY.register()

@@ -7,17 +7,14 @@ from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec
 from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
 
 from .knowledge import TeacherKnowledge
-from .layers import check_layers
+from .layers import FeatureDistiller
 from .registry import FEATURE_DISTILLER_REGISTRY
-from .request import parse_layer_pairs
-from .teacher import load_teacher_config, teacher_shapes
 
 __all__ = [
     "LabelEmbeddingDistiller",
@@ -98,7 +95,7 @@ def label_embedding_loss(
 
 
 @FEATURE_DISTILLER_REGISTRY.register()
-class LabelEmbeddingDistiller(nn.Module):
+class LabelEmbeddingDistiller(FeatureDistiller):
     """LED: for each label, the embeddings of student and teacher have the same structure over images and labels.
 
     The paper's networks have an encoder with a query for each label. Here both have something of the kind already: the
@@ -112,36 +109,29 @@ class LabelEmbeddingDistiller(nn.Module):
     def __init__(
         self,
         *,
-        pairs: Sequence[tuple[str, str]],
-        teacher_shapes: dict[str, ShapeSpec],
-        student_shapes: dict[str, ShapeSpec],
         classifier: nn.Linear,
         classified_layer: str,
         class_aware_weight: float = 1.0,
         instance_aware_weight: float = 1.0,
-        loss_weight: float = 1.0,
+        **layers,
     ):
         """
         Args:
-            pairs: names of the teacher's and the student's map, one pair.
-            teacher_shapes, student_shapes: of the backbones' maps.
             classifier: the student's.
             classified_layer: the student's map that it classifies.
             class_aware_weight, instance_aware_weight: factors on the two losses.
-            loss_weight: factor on their sum.
+            layers: see :class:`FeatureDistiller`; one pair.
         """
-        super().__init__()
-        check_layers(pairs, teacher_shapes, student_shapes)
-        if len(pairs) != 1 or pairs[0][1] != classified_layer:
+        super().__init__(**layers)
+        if len(self.pairs) != 1 or self.pairs[0][1] != classified_layer:
             raise InputError(
-                f"KD.FEATURE.LAYERS {[':'.join(pair) for pair in pairs]}: label embeddings need one pair, with the map "
-                f"that the student classifies: '<teacher layer>:{classified_layer}'"
+                f"KD.FEATURE.LAYERS {[':'.join(pair) for pair in self.pairs]}: label embeddings need one pair, with "
+                f"the map that the student classifies: '<teacher layer>:{classified_layer}'"
             )
-        ((self.teacher_layer, self.student_layer),) = pairs
+        ((self.teacher_layer, self.student_layer),) = self.pairs
         # Not a submodule: it is the student's.
         self._classifier = (classifier,)
         self.weights = class_aware_weight, instance_aware_weight
-        self.loss_weight = loss_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
@@ -151,15 +141,11 @@ class LabelEmbeddingDistiller(nn.Module):
                 "MODEL.CLASSIFIER.POOLING fc: label embeddings come from the classifier on the map itself; take "
                 "average or max, or another KD.FEATURE.DISTILLER"
             )
-        return {
-            "pairs": parse_layer_pairs(cfg),
-            "teacher_shapes": teacher_shapes(load_teacher_config(cfg)),
-            "student_shapes": student.backbone.output_shape(),
+        return super().from_config(cfg, student) | {
             "classifier": student.head.linear,
             "classified_layer": student.head.in_feature,
             "class_aware_weight": cfg.KD.FEATURE.CLASS_AWARE_WEIGHT,
             "instance_aware_weight": cfg.KD.FEATURE.INSTANCE_AWARE_WEIGHT,
-            "loss_weight": cfg.KD.FEATURE.WEIGHT,
         }
 
     def forward(
