@@ -9,6 +9,7 @@ import argparse
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlickd.engine.comparison import Comparison
@@ -28,13 +29,19 @@ examples:
     python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
+  With knowledge of teachers that have not seen the photos they speak of, from tools/cross_fit.py --output output/cross:
+    python tools/compare.py --methods without,with --recipe cross_fitted=output/cross/kd.yaml
+
   What would be run, and the table of what has ended so far:
     python tools/compare.py --seeds 1,2,3 --dry-run
     python tools/compare.py --seeds 1,2,3 --table-only
 
 A method is a file in the folder --configs: `without` is cls.yaml, `with` is kd.yaml, any other NAME methods/NAME.yaml;
-wsd.yaml is the teacher's. The same command goes on where it was stopped, tries again what has failed, and leaves what
-has ended and has not changed. The exit status is 1 where a run has failed, and 2 where the command is wrong.
+wsd.yaml is the teacher's. Where a file names another teacher, cache or training data sets than kd.yaml does, these are
+its own and have to be there; the labelled photos have to be the same.
+
+The same command goes on where it was stopped, tries again what has failed, and leaves what has ended and has not
+changed. The exit status is 1 where a run has failed, and 2 where the command is wrong.
 """
 
 
@@ -48,6 +55,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test data set")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all that --configs has")
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="one more method, by a configuration that lies elsewhere; may be given several times",
+    )
     parser.add_argument("--seeds", default="1,2,3", metavar="1,2,3", help="default: 1,2,3")
     parser.add_argument(
         "--output", type=Path, default=Path("output/comparison"), metavar="FOLDER", help="default: output/comparison"
@@ -85,6 +99,19 @@ def read_seeds(text: str) -> list[int]:
         raise InputError(f"--seeds {text}: give whole numbers with commas between them, as in 1,2,3") from None
 
 
+def read_recipes(pairs: Sequence[str]) -> dict[str, Path]:
+    """`NAME=FILE` as a dictionary."""
+    files: dict[str, Path] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition("=")
+        if not (name and equals and file):
+            raise InputError(f"--recipe {pair}: give a name and a file, as in cross_fitted=output/cross/kd.yaml")
+        if name in files:
+            raise InputError(f"--recipe {pair}: {name} is {files[name]} already; give another name")
+        files[name] = Path(file)
+    return files
+
+
 def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -96,7 +123,7 @@ def main() -> None:
         train=args.train,
         test=args.test,
         folder=args.output,
-        recipes=choose_recipes(args.configs, names, args.opts),
+        recipes=choose_recipes(args.configs, names, args.opts, read_recipes(args.recipe)),
         seeds=read_seeds(args.seeds),
         proposals=args.proposals,
         options=args.opts,

@@ -17,7 +17,7 @@ from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.engine.comparison import Comparison
 from mlickd.engine.comparison_report import write_comparison_report
-from mlickd.engine.recipes import choose_recipes
+from mlickd.engine.recipes import choose_recipes, write_recipe
 from mlickd.errors import InputError
 
 SCENES = Path(__file__).parents[2] / "configs" / "scenes"
@@ -225,6 +225,40 @@ def test_what_cannot_be_compared_stops_before_work(configs: Path, tools: QuickTo
         compare(configs, tools).check()
     shutil.rmtree(configs / "methods")
     compare(configs, tools).check()
+
+
+def test_a_recipe_of_its_own_has_the_same_photos_and_what_it_names(configs: Path, tools: QuickTools) -> None:
+    file, teacher = configs / "methods" / "crossed.yaml", configs / "tiny_train@2of2" / "model_final.pth"
+    weights = str(configs / "{dataset}" / "model_final.pth")
+
+    def write(**values: object) -> None:
+        write_recipe(file, configs / "kd.yaml", {key.replace("__", "."): value for key, value in values.items()}, "")
+
+    write(DATASETS__TRAIN=("tiny_train@1of2",))
+    with pytest.raises(InputError, match="crossed.yaml: DATASETS.TRAIN .* are other photos or labels than those of"):
+        compare(configs, tools).check()
+    parts = ("tiny_train@1of2", "tiny_train@2of2")
+    write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights)
+    with pytest.raises(InputError, match="tiny_train@1of2/model_final.pth: no such file; train the teacher first"):
+        compare(configs, tools).check()
+    for part in parts:
+        (configs / part).mkdir()
+        (configs / part / "model_final.pth").write_text(part)
+    write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights, KD__CACHE=str(configs / "no_cache"))
+    with pytest.raises(InputError, match="KD.CACHE .*no_cache: no such folder; remove it, and one is made"):
+        compare(configs, tools).check()
+    write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights, KD__CACHE=str(configs))
+    for seed in (1, 2):
+        tools.add_results("crossed", seed, 0.4)
+    comparison = compare(configs, tools, ["without", "with", "crossed"])
+    comparison.check()
+    comparison.run()
+    text, failures = write_comparison_report(comparison)
+    assert failures == [] and any(line.startswith("| crossed ") for line in text.splitlines())
+    tools.calls()
+    teacher.write_text("another teacher of one part")
+    comparison.run()
+    assert {call.split("/")[0] for call in tools.calls()} == {"crossed"}
 
 
 def test_a_teacher_of_another_protocol_stops_before_work(configs: Path, tools: QuickTools) -> None:

@@ -14,11 +14,13 @@ from filelock import FileLock, Timeout
 
 from mlickd.data.build import corruption_of
 from mlickd.data.catalog import class_names
+from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import protocol_record
 from mlickd.evaluation.summary import METRICS
 from mlickd.visualization.reports import multilabel_results, multilabel_results_path
 
+from .labelled_photos import same_labelled_photos
 from .own_options import check_own_options
 from .pipeline import Pipeline
 from .provenance import data_record
@@ -128,8 +130,7 @@ class Comparison:
             raise InputError(f"--teacher {self.teacher}: there is no model_final.pth in it; name a finished teacher")
         configurations = {recipe.name: load_config(str(recipe.file), list(self.options)) for recipe in self.recipes}
         for recipe in self.recipes:
-            if configurations[recipe.name].TEST.TOP_K != 3:
-                raise InputError(f"{recipe.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
+            self._check_recipe(recipe, configurations[recipe.name])
         teacher = load_config(str(self.configs / "wsd.yaml"), list(self.options))
         if not self.teacher:
             configurations["teacher"] = teacher
@@ -143,6 +144,20 @@ class Comparison:
                     )
         if self.teacher:
             self._check_report_of_teacher(protocols[first])
+
+    def _check_recipe(self, recipe: Recipe, cfg: CfgNode) -> None:
+        if cfg.TEST.TOP_K != 3:
+            raise InputError(f"{recipe.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
+        if recipe.train and not same_labelled_photos(recipe.train, [self.train]):
+            raise InputError(
+                f"{recipe.file}: DATASETS.TRAIN {recipe.train} are other photos or labels than those of --train "
+                f"{self.train}; compare students of the same"
+            )
+        if recipe.teacher:
+            cfg.DATASETS.TRAIN, cfg.KD.TEACHER.WEIGHTS = recipe.train or (self.train,), recipe.teacher
+            check_teachers(cfg)
+        if recipe.cache and not Path(recipe.cache).is_dir():
+            raise InputError(f"{recipe.file}: KD.CACHE {recipe.cache}: no such folder; remove it, and one is made")
 
     def _check_report_of_teacher(self, options: dict) -> None:
         """See that the report of a teacher that is there, if it has one, can stand beside those of the students."""
