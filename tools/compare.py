@@ -136,15 +136,14 @@ def main() -> None:
         for line in comparison.commands_to_run():
             print(line)
         return
-    threads = threads_of_each(args.jobs)
     if not args.table_only:
         try:
-            comparison.run(args.jobs, threads)
+            comparison.run(args.jobs, threads_of_each(args.jobs))
         except KeyboardInterrupt:
             sys.stderr.write("stopped; the same command goes on from here\n")
             sys.exit(130)
     text, failures = write_comparison_report(
-        comparison, published=args.published, jobs=args.jobs, threads=threads, command=shlex.join(["python", *sys.argv])
+        comparison, published=args.published, command=shlex.join(["python", *sys.argv])
     )
     print(f"\n{text}")
     if failures:

@@ -52,6 +52,12 @@ def compare(configs: Path, tools: QuickTools, methods: list[str] = (), **others:
     return Comparison(configs, "tiny_train", "tiny_test", recipes=recipes, tools=tools.folder, **settings)
 
 
+def write_and_read(comparison: Comparison) -> dict:
+    """Write the report, and read its JSON."""
+    write_comparison_report(comparison)
+    return json.loads((comparison.folder / "comparison.json").read_text())
+
+
 def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Path, tools: QuickTools) -> None:
     compare(configs, tools, ["without", "with"], seeds=[1]).run()
     assert tools.calls() == ["teacher 1", "with/feature 1", "with/prediction 1", "without 1"]
@@ -63,6 +69,12 @@ def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Pa
     assert comparison.commands_to_run() == []
     comparison.run()
     assert tools.calls() == []
+    # How a run was made stays with it.
+    content = write_and_read(comparison)
+    assert {run["method"]: (run["ran"]["at_once"], run["ran"]["threads"]) for run in content["runs"]} == {
+        "teacher": (1, 0), "without": (2, 1), "with": (2, 1), "light": (2, 1),
+    }  # fmt: skip
+    assert "up to 1 or 2 at once with 0 or 1 threads each" in (comparison.folder / "comparison.md").read_text()
 
 
 def test_another_option_or_teacher_runs_again_what_hangs_on_it(configs: Path, tools: QuickTools) -> None:

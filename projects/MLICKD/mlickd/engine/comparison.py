@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
@@ -45,6 +46,7 @@ class Outcome:
         seconds: of each step by name, those alone that were done in one go.
         failure: why the last try of one of its steps, or of one before them, has failed; empty where none has.
         changed: whether it would be trained again, for something that it hangs on has changed since.
+        ran: how its last step was run, see :class:`mlickd.engine.steps.StepState`.
         report: of :class:`mlickd.evaluation.MultiLabelEvaluator`; None without a model, and of one that has changed
             where making it again has failed.
     """
@@ -57,6 +59,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     failure: str = ""
     changed: bool = False
+    ran: Mapping[str, Any] = field(default_factory=dict)
     report: dict | None = None
 
     @property
@@ -226,7 +229,7 @@ class Comparison:
             KeyboardInterrupt: it was stopped.
         """
         with self._lock():
-            run_steps(self.steps(), StepRunner(threads, bar=jobs == 1), jobs)
+            run_steps(self.steps(), StepRunner(threads, bar=jobs == 1, at_once=jobs), jobs)
 
     def commands_to_run(self) -> list[str]:
         """The commands of all steps that have not ended well, in order, as typed into a shell."""
@@ -260,8 +263,9 @@ class Comparison:
             step: state.seconds for step, state in states.items() if state.seconds is not None and not state.resumed
         }
         changed, failure = any(state.changed for state in states.values()), _failure(runner, steps[-1])
-        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed)
-        if states[steps[-1].name].seconds is None or (changed and failure):
+        last = states[steps[-1].name]
+        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed, last.ran)
+        if last.seconds is None or (changed and failure):
             return outcome
         report = multilabel_results(outcome.report_path)
         missing = [metric for metric in METRICS if report["metrics"].get(metric) is None]
