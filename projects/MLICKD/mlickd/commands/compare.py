@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlickd.commands.command_line import command_parser, read_seeds, typed_command
@@ -27,13 +28,19 @@ examples:
     python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
+  With knowledge of teachers that have not seen the photos they speak of, from tools/cross_fit.py --output output/cross:
+    python tools/compare.py --methods without,with --recipe cross_fitted=output/cross/kd.yaml
+
   What would be run, and the table of what has ended so far:
     python tools/compare.py --seeds 1,2,3 --dry-run
     python tools/compare.py --seeds 1,2,3 --table-only
 
 A method is a file in the folder --configs: `without` is cls.yaml, `with` is kd.yaml, any other NAME methods/NAME.yaml;
-wsd.yaml is the teacher's. The same command goes on where it was stopped, tries again what has failed, and leaves what
-has ended and has not changed. The exit status is 1 where a run has failed, and 2 where the command is wrong.
+wsd.yaml is the teacher's. Where a file names another teacher, cache or training data sets than kd.yaml does, these are
+its own and have to be there; the labelled photos have to be the same.
+
+The same command goes on where it was stopped, tries again what has failed, and leaves what has ended and has not
+changed. The exit status is 1 where a run has failed, and 2 where the command is wrong.
 """
 
 
@@ -43,6 +50,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test data set")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all that --configs has")
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="one more method, by a configuration that lies elsewhere; may be given several times",
+    )
     parser.add_argument("--seeds", type=read_seeds, default=[1, 2, 3], metavar="1,2,3", help="default: 1,2,3")
     parser.add_argument(
         "--output", type=Path, default=Path("output/comparison"), metavar="FOLDER", help="default: output/comparison"
@@ -72,6 +86,19 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_recipes(pairs: Sequence[str]) -> dict[str, Path]:
+    """`NAME=FILE` as a dictionary."""
+    files: dict[str, Path] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition("=")
+        if not (name and equals and file):
+            raise InputError(f"--recipe {pair}: give a name and a file, as in cross_fitted=output/cross/kd.yaml")
+        if name in files:
+            raise InputError(f"--recipe {pair}: {name} is {files[name]} already; give another name")
+        files[name] = Path(file)
+    return files
+
+
 def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -84,7 +111,7 @@ def main() -> None:
         train=args.train,
         test=args.test,
         folder=args.output,
-        recipes=choose_recipes(configs, names, args.opts),
+        recipes=choose_recipes(configs, names, args.opts, read_recipes(args.recipe)),
         seeds=args.seeds,
         proposals=args.proposals,
         options=args.opts,
@@ -97,16 +124,13 @@ def main() -> None:
         for line in comparison.commands_to_run():
             print(line)
         return
-    threads = threads_of_each(args.jobs)
     if not args.table_only:
         try:
-            comparison.run(args.jobs, threads)
+            comparison.run(args.jobs, threads_of_each(args.jobs))
         except KeyboardInterrupt:
             sys.stderr.write("stopped; the same command goes on from here\n")
             sys.exit(130)
-    text, failures = write_comparison_report(
-        comparison, published=args.published, jobs=args.jobs, threads=threads, command=typed_command()
-    )
+    text, failures = write_comparison_report(comparison, published=args.published, command=typed_command())
     print(f"\n{text}")
     if failures:
         sys.exit(1)

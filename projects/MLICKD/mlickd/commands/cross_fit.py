@@ -15,9 +15,10 @@ EPILOG = """\
 example:
   python tools/cross_fit.py --config-file configs/scenes/wsd.yaml --kd-config configs/scenes/kd.yaml \\
       --dataset scenes_train --parts 3 --output output/cross
-  and then, with the OPTIONS that it prints:
-  python tools/train_net.py --config-file configs/scenes/kd.yaml --kd-stage feature OPTIONS
-  python tools/train_net.py --config-file configs/scenes/kd.yaml --kd-stage prediction OPTIONS
+  and then, with the configuration that it leaves, a student, or its comparison with others:
+  python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage feature
+  python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage prediction
+  python tools/compare.py --methods without,with --recipe cross_fitted=output/cross/kd.yaml
 
 The same command goes on where it was stopped; what is done is not done again.
 """
@@ -47,4 +48,4 @@ def main() -> None:
         scripts_folder(),
     )
     cross_fitting.run()
-    print("Train the student with:", shlex.join(cross_fitting.student_options))
+    print("Train the student with:", shlex.join(["--config-file", str(cross_fitting.recipe)]))
