@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -134,7 +135,11 @@ def test_what_does_not_fit_is_one_line(
 
 
 def test_the_example_of_the_documentation_runs(
-    tuned_run: Path, photos: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tuned_run: Path,
+    photos: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As it is typed there; what nobody has trained finds is another matter, so values are not compared."""
     folder = tmp_path / "output/quickstart/seed1/with"
@@ -148,3 +153,8 @@ def test_the_example_of_the_documentation_runs(
     for line in example.examples:
         exec(compile(line.source, "<example>", "single"), values)
     assert set(values["prediction"].labels) <= set(values["model"].class_names)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (of_readme,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "load_model" in block]
+    capsys.readouterr()
+    exec(compile(of_readme, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 2
