@@ -47,6 +47,9 @@ GROUPS = {
         "visualize": Command("visualize", "draw regions and predictions, and a gallery of them"),
         "benchmark": Command("benchmark", "measure what the project costs on this machine"),
     },
+    "Use": {
+        "export": Command("export_student", "write the student as one file, and check it on photos"),
+    },
 }
 
 # All of them, by name.
