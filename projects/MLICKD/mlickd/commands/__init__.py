@@ -40,6 +40,9 @@ GROUPS = {
         "calibrate-teacher": Command("calibrate_teacher", "make a teacher's scores probabilities"),
         "tune-thresholds": Command("tune_thresholds", "choose the threshold of each class on held-out photos"),
     },
+    "Use": {
+        "predict": Command("predict", "predict the labels of any photos"),
+    },
     "Results": {
         "evaluate": Command("evaluate", "show scores of runs under every convention in use"),
         "compare": Command("compare", "train by several methods and seeds, and write the table"),
