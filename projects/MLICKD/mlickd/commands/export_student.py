@@ -11,6 +11,8 @@ from mlickd.export import load_exported
 from mlickd.export.checking import OWN_TOLERANCE, PILLOW_TOLERANCE, check_exported, check_records, checks_table
 from mlickd.export.exporting import export_student
 
+from .command_line import command_parser
+
 EXAMPLE = f"""
 Examples:
 
@@ -32,9 +34,7 @@ Examples:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--run", required=True, metavar="DIR", help="a finished run of a student, its OUTPUT_DIR")
     parser.add_argument(
         "--output", required=True, nargs="+", type=Path, metavar="FILE", help="to write, with the ending .onnx or .pt2"
