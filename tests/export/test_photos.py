@@ -8,8 +8,8 @@ from mlickd.export import read_photo, resize_photo
 
 
 def smooth_photo(width: int, height: int) -> Image.Image:
-    """Structure of a few pixels, as in a photo, and none of one."""
-    noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    """Structure of some pixels, as in a photo, and none of one."""
+    noise = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -27,7 +27,7 @@ def test_the_pixels_are_those_of_an_evaluation_up_to_rounding(tmp_path, size, su
     difference = np.abs(read.astype(int) - ours)
     # Turned photos whose sides do not divide are decoded at another size by the project.
     turned = orientation != 1 and any(side % 8 for side in size)
-    assert difference.mean() < (3 if turned else 0.5) and (turned or difference.max() <= 2)
+    assert difference.mean() < (3 if turned else 0.5) and difference.max() <= (20 if turned else 2)
 
 
 def test_a_decoded_photo_is_warped_by_the_same_call(tmp_path):

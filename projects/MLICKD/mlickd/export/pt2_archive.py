@@ -10,6 +10,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +33,10 @@ _EXPRESSION = re.compile(rf"{_SYMBOL}|\d+|Symbol\('{_SYMBOL}'(, (positive|intege
 _OPERATOR = re.compile(r"torch\.ops\.aten\.\w+\.\w+")
 _NOT_OF_TENSORS = re.compile(r"\.(from_file|save|load|print|_print|warn)\b")
 
+# What reading ends in where an archive is damaged, or its JSON is not what it should be.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, AttributeError, EOFError, LookupError, OSError)
+_UNREADABLE += (RuntimeError, TypeError, ValueError)
+
 
 def check_pt2(content: bytes, path: str) -> str:
     """
@@ -48,19 +53,8 @@ def check_pt2(content: bytes, path: str) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _check(archive, path)
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        EOFError,
-        OSError,
-    ) as e:
-        raise InputError(f"{path}: not a readable .pt2 file ({type(e).__name__}); export it again") from e
-    except NotImplementedError as e:
-        raise InputError(f"{path}: not a .pt2 file of this project ({e}); export it again") from e
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: not a readable .pt2 file ({type(error).__name__}); export it again") from error
 
 
 def _check(archive: zipfile.ZipFile, path: str) -> str:
