@@ -42,6 +42,7 @@ GROUPS = {
     },
     "Use": {
         "predict": Command("predict", "predict the labels of any photos"),
+        "export": Command("export_student", "write the student as one file, and check it on photos"),
     },
     "Results": {
         "evaluate": Command("evaluate", "show scores of runs under every convention in use"),

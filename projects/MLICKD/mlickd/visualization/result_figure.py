@@ -31,7 +31,9 @@ FONT_SIZE = 24
 LINE_HEIGHT = 34
 
 
-def draw_result_figure(result: ImageResult, class_names: Sequence[str], *, top_k: int = 10) -> Image.Image:
+def draw_result_figure(
+    result: ImageResult, class_names: Sequence[str], *, top_k: int = 10, predictions: int = 3
+) -> Image.Image:
     """The photo with the teacher's best regions, the true labels, and the predictions of each student: right ones
     blue, wrong ones red.
 
@@ -39,6 +41,7 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str], *, top_k
         result: of one image; parts that it does not have are left out.
         class_names: C names, for the regions.
         top_k: regions drawn.
+        predictions: best classes shown of each student, whether or not they reach a threshold.
 
     Raises:
         InputError: the image cannot be read.
@@ -46,7 +49,7 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str], *, top_k
     image = read_image(result.file_name)
     side = fitted_photo_side(*image.shape[:2])
     photo = Image.fromarray(draw_regions(image, result.regions, class_names, top_k=top_k, side=side))
-    students = result.students
+    students = {title: found[:predictions] for title, found in result.students.items()}
     columns = max(len(students), 1)
     width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
     labels = _wrap(", ".join(map(one_line, result.labels or ())) or "none", figure_font(), width)
