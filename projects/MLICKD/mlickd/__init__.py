@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 __version__ = "0.1.0"
-__all__ = ["add_mlickd_config", "default_config", "distillation", "modeling"]
+__all__ = ["add_mlickd_config", "default_config", "distillation", "load_model", "modeling"]
 
 # Where names come from that are imported when they are asked for.
-_HOMES = {"add_mlickd_config": "config", "default_config": "config"}
+_HOMES = {"add_mlickd_config": "config", "default_config": "config", "load_model": "prediction"}
 
 
 def __getattr__(name: str) -> object:

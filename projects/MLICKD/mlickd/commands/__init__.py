@@ -40,15 +40,16 @@ GROUPS = {
         "calibrate-teacher": Command("calibrate_teacher", "make a teacher's scores probabilities"),
         "tune-thresholds": Command("tune_thresholds", "choose the threshold of each class on held-out photos"),
     },
+    "Use": {
+        "predict": Command("predict", "predict the labels of any photos"),
+        "export": Command("export_student", "write the student as one file, and check it on photos"),
+    },
     "Results": {
         "evaluate": Command("evaluate", "show scores of runs under every convention in use"),
         "compare": Command("compare", "train by several methods and seeds, and write the table"),
         "robustness": Command("robustness", "compare students on damaged photos, by size, by class"),
         "visualize": Command("visualize", "draw regions and predictions, and a gallery of them"),
         "benchmark": Command("benchmark", "measure what the project costs on this machine"),
-    },
-    "Use": {
-        "export": Command("export_student", "write the student as one file, and check it on photos"),
     },
 }
 
