@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import textwrap
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from .result_figure import caption_font, wrap
 from .results import one_line
 
 __all__ = ["picture_row", "training_view_row"]
@@ -17,7 +19,10 @@ __all__ = ["picture_row", "training_view_row"]
 SIDE = 256
 MARGIN = 6
 FONT_SIZE = 15
+LINE_HEIGHT = 19
+# Of a caption, and letters of a line.
 LINES = 3
+LETTERS = 30
 
 
 def picture_row(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Tensor:
@@ -30,18 +35,20 @@ def picture_row(pictures: Sequence[np.ndarray], captions: Sequence[str]) -> torc
     Returns:
         (3, H', W') uint8 RGB, as ``EventStorage.put_image`` takes it.
     """
-    font = caption_font(FONT_SIZE)
-    line = FONT_SIZE + 4
-    row = Image.new("RGB", (len(pictures) * (SIDE + MARGIN) + MARGIN, SIDE + 3 * MARGIN + LINES * line), "white")
-    draw = ImageDraw.Draw(row)
+    # It comes with matplotlib.
+    font = ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), FONT_SIZE)
+    size = len(pictures) * (SIDE + MARGIN) + MARGIN, SIDE + 3 * MARGIN + LINES * LINE_HEIGHT
+    row = Image.new("RGB", size, "white")
     for number, (pixels, caption) in enumerate(zip(pictures, captions, strict=True)):
+        left = MARGIN + number * (SIDE + MARGIN)
         picture = Image.fromarray(pixels)
         scale = SIDE / max(picture.size)
         picture = picture.resize([max(1, round(scale * side)) for side in picture.size], Image.Resampling.BICUBIC)
-        left = MARGIN + number * (SIDE + MARGIN)
         row.paste(picture, (left, MARGIN))
-        for place, text in enumerate(wrap(one_line(caption), font, SIDE)[:LINES]):
-            draw.text((left, SIDE + 2 * MARGIN + place * line), text, "black", font)
+        words = Image.new("RGB", (SIDE, LINES * LINE_HEIGHT), "white")
+        text = "\n".join(textwrap.wrap(one_line(caption), LETTERS)[:LINES])
+        ImageDraw.Draw(words).text((0, 0), text, "black", font)
+        row.paste(words, (left, SIDE + 2 * MARGIN))
     return torch.from_numpy(np.array(row)).permute(2, 0, 1)
 
 

@@ -14,7 +14,7 @@ from mlickd.data.reading import read_image
 from .regions import draw_regions
 from .results import ImageResult, Prediction, format_score, one_line
 
-__all__ = ["BLUE", "MARKS", "RED", "caption_font", "draw_result_figure", "wrap"]
+__all__ = ["BLUE", "MARKS", "RED", "draw_result_figure"]
 
 BLUE, RED, GRAY, INK = "#1a4fd0", "#c8201e", "#6b7280", "#16181d"
 # A mark beside the colour, for readers who do not see the difference. None: the class does not count here.
@@ -53,7 +53,7 @@ def draw_result_figure(
     students = {title: found[:predictions] for title, found in result.students.items()}
     columns = max(len(students), 1)
     width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
-    labels = wrap(", ".join(map(one_line, result.labels or ())) or "none", caption_font(), width)
+    labels = _wrap(", ".join(map(one_line, result.labels or ())) or "none", _font(), width)
     labels_height = 0 if result.labels is None else LINE_HEIGHT * (1 + len(labels))
     rows = max((len(found) for found in students.values()), default=0)
     predictions_height = LINE_HEIGHT + 12 + rows * ROW_HEIGHT + 14 if students else 0
@@ -69,26 +69,26 @@ def draw_result_figure(
     top += predictions_height
     if result.labels is None:
         return figure
-    draw.text((left, top), "True labels", INK, caption_font(bold=True))
+    draw.text((left, top), "True labels", INK, _font(bold=True))
     for number, line in enumerate(labels, start=1):
-        draw.text((left, top + number * LINE_HEIGHT), line, INK, caption_font())
+        draw.text((left, top + number * LINE_HEIGHT), line, INK, _font())
     return figure
 
 
 def _draw_column(draw: ImageDraw.ImageDraw, left: int, top: int, title: str, predictions: Sequence[Prediction]) -> None:
-    draw.text((left, top), title, INK, caption_font(bold=True))
+    draw.text((left, top), title, INK, _font(bold=True))
     top += LINE_HEIGHT + 4
     draw.line((left, top, left + COLUMN_WIDTH, top), GRAY, width=1)
     top += 8
     for prediction in predictions:
         color, score = COLORS[prediction.correct], format_score(prediction.score)
-        score_width = caption_font().getlength(score)
-        draw.text((left + COLUMN_WIDTH - score_width, top), score, color, caption_font())
-        draw.text((left, top), MARKS[prediction.correct], color, caption_font(bold=True))
+        score_width = _font().getlength(score)
+        draw.text((left + COLUMN_WIDTH - score_width, top), score, color, _font())
+        draw.text((left, top), MARKS[prediction.correct], color, _font(bold=True))
         name_left = left + 34
         room = COLUMN_WIDTH - 34 - score_width - 14
-        name = _shorten(one_line(prediction.class_name), caption_font(bold=True), room)
-        draw.text((name_left, top), name, color, caption_font(bold=True))
+        name = _shorten(one_line(prediction.class_name), _font(bold=True), room)
+        draw.text((name_left, top), name, color, _font(bold=True))
         bar = (name_left, top + 36, left + COLUMN_WIDTH, top + 43)
         draw.rectangle(bar, "#e5e7eb")
         length = round((bar[2] - bar[0]) * min(max(prediction.score, 0.0), 1.0))
@@ -98,10 +98,10 @@ def _draw_column(draw: ImageDraw.ImageDraw, left: int, top: int, title: str, pre
 
 
 @cache
-def caption_font(size: int = FONT_SIZE, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib, ``size`` pixels high."""
+def _font(*, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", name), size)
+    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", name), FONT_SIZE)
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
@@ -112,8 +112,8 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
     return f"{text.rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
-    """Lines that fit into so many pixels, broken between words."""
+def _wrap(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
+    """Lines that fit, broken between words."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()
