@@ -50,7 +50,7 @@ def events_of(folder: Path) -> EventAccumulator:
 def test_losses_metrics_and_pictures_are_there_and_change_nothing(tmp_path: Path) -> None:
     with_pictures = train_teacher(tmp_path / "with", "TENSORBOARD.PICTURES", 3, "VIS_PERIOD", 3)
     events = events_of(tmp_path / "with")
-    assert {"loss_image", "total_loss", "lr", "multilabel/mAP", "detection/AP50"} <= set(events.Tags()["scalars"])
+    assert {"total_loss", "lr", "multilabel/mAP", "detection/AP50"} <= set(events.Tags()["scalars"])
     assert {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]} == {
         "training views": [0, 2],
         "regions on tiny_test": [1, 3],
@@ -65,7 +65,7 @@ def test_losses_metrics_and_pictures_are_there_and_change_nothing(tmp_path: Path
     assert all(torch.equal(value, weights[name]) for name, value in without.model.state_dict().items())
 
 
-def test_views_are_those_that_the_model_sees_with_their_labels(tmp_path: Path) -> None:
+def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
     side, margin = picture_rows.SIDE, picture_rows.MARGIN
@@ -76,7 +76,7 @@ def test_views_are_those_that_the_model_sees_with_their_labels(tmp_path: Path) -
         assert row.dtype == torch.uint8 and (row[:, margin + side + margin :] < 128).any(), "the label is written"
     assert torch.equal(shown["RGB"], shown["BGR"])
     seen = torch.nn.functional.avg_pool2d(shown["RGB"].float(), side // 32)
-    assert (seen - pixels).abs().mean() < 12
+    assert (seen - pixels).abs().mean() < 25 and (seen - pixels.flip(0)).abs().mean() > 50
 
 
 def test_captions_of_any_length_stay_below_their_picture() -> None:
