@@ -1,77 +1,8 @@
 #!/usr/bin/env python
-"""Train or evaluate the teacher, the plain student, or a stage of distillation."""
+"""Train or evaluate teacher, student, or a distillation; the same as `mlickd train`."""
 
-from __future__ import annotations
-
-import argparse
-
-from mlickd.engine import Trainer, load_initial_weights, prepare, setup  # isort: skip, first, to keep Detectron2 quiet
-from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, launch
-
+from mlickd.commands.train_net import main
 from mlickd.errors import run_tool
-
-EXAMPLES = """
-Examples:
-
-  The teacher, the student without it, and the student with it in two stages:
-    python tools/train_net.py --config-file configs/wsd_vgg16.yaml
-    python tools/train_net.py --config-file configs/cls_vgg16.yaml
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
-
-  Both stages from a knowledge cache (tools/cache_knowledge.py makes it), without running the teacher:
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
-
-  Evaluate what a run has left in its OUTPUT_DIR:
-    python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
-
-  Evaluate a teacher, and once more averaged over three sizes and their mirror images:
-    python tools/train_net.py --config-file configs/scenes/oicr.yaml --eval-only \\
-        TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
-
-  Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md):
-    python tools/train_net.py --config-file configs/folder/cls.yaml \\
-        DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
-"""
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Detectron2's arguments and ``--kd-stage``."""
-    parser = default_argument_parser(epilog=EXAMPLES)
-    parser.description = __doc__
-    parser.add_argument(
-        "--kd-stage", metavar="STAGE", help="stage of distillation: feature or prediction; sets KD.STAGE"
-    )
-    return parser.parse_args()
-
-
-def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
-    """What each process does."""
-    setup(cfg, args)
-    if args.eval_only:
-        model = Trainer.build_model(cfg)
-        load_initial_weights(cfg, model)
-        results = Trainer.test(cfg, model)
-        return results | Trainer.test_with_TTA(cfg, model) if cfg.TEST.AUG.ENABLED else results
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
-
-
-def main() -> None:
-    args = parse_arguments()
-    cfg = prepare(args)
-    launch(
-        run,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(cfg, args),
-    )
-
 
 if __name__ == "__main__":
     run_tool(main)

@@ -15,7 +15,7 @@ class SmallBackbone(Backbone):
         super().__init__()
         widths = [3, *(channels * 2**k for k in range(4))]
         layers = []
-        for before, after in zip(widths, widths[1:]):
+        for before, after in zip(widths[:-1], widths[1:], strict=True):
             layers += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.channels = widths[-1]

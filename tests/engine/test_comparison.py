@@ -17,7 +17,7 @@ from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.engine.comparison import Comparison
 from mlickd.engine.comparison_report import write_comparison_report
-from mlickd.engine.recipes import choose_recipes
+from mlickd.engine.recipes import choose_recipes, write_recipe
 from mlickd.errors import InputError
 
 SCENES = Path(__file__).parents[2] / "configs" / "scenes"
@@ -52,6 +52,12 @@ def compare(configs: Path, tools: QuickTools, methods: list[str] = (), **others:
     return Comparison(configs, "tiny_train", "tiny_test", recipes=recipes, tools=tools.folder, **settings)
 
 
+def write_and_read(comparison: Comparison) -> dict:
+    """Write the report, and read its JSON."""
+    write_comparison_report(comparison)
+    return json.loads((comparison.folder / "comparison.json").read_text())
+
+
 def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Path, tools: QuickTools) -> None:
     compare(configs, tools, ["without", "with"], seeds=[1]).run()
     assert tools.calls() == ["teacher 1", "with/feature 1", "with/prediction 1", "without 1"]
@@ -63,6 +69,12 @@ def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Pa
     assert comparison.commands_to_run() == []
     comparison.run()
     assert tools.calls() == []
+    # How a run was made stays with it.
+    content = write_and_read(comparison)
+    assert {run["method"]: (run["ran"]["at_once"], run["ran"]["threads"]) for run in content["runs"]} == {
+        "teacher": (1, 0), "without": (2, 1), "with": (2, 1), "light": (2, 1),
+    }  # fmt: skip
+    assert "up to 1 or 2 at once with 0 or 1 threads each" in (comparison.folder / "comparison.md").read_text()
 
 
 def test_another_option_or_teacher_runs_again_what_hangs_on_it(configs: Path, tools: QuickTools) -> None:
@@ -225,6 +237,40 @@ def test_what_cannot_be_compared_stops_before_work(configs: Path, tools: QuickTo
         compare(configs, tools).check()
     shutil.rmtree(configs / "methods")
     compare(configs, tools).check()
+
+
+def test_a_recipe_of_its_own_has_the_same_photos_and_what_it_names(configs: Path, tools: QuickTools) -> None:
+    file, teacher = configs / "methods" / "crossed.yaml", configs / "tiny_train@2of2" / "model_final.pth"
+    weights = str(configs / "{dataset}" / "model_final.pth")
+
+    def write(**values: object) -> None:
+        write_recipe(file, configs / "kd.yaml", {key.replace("__", "."): value for key, value in values.items()}, "")
+
+    write(DATASETS__TRAIN=("tiny_train@1of2",))
+    with pytest.raises(InputError, match="crossed.yaml: DATASETS.TRAIN .* are other photos or labels than those of"):
+        compare(configs, tools).check()
+    parts = ("tiny_train@1of2", "tiny_train@2of2")
+    write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights)
+    with pytest.raises(InputError, match="tiny_train@1of2/model_final.pth: no such file; train the teacher first"):
+        compare(configs, tools).check()
+    for part in parts:
+        (configs / part).mkdir()
+        (configs / part / "model_final.pth").write_text(part)
+    write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights, KD__CACHE=str(configs / "no_cache"))
+    with pytest.raises(InputError, match="KD.CACHE .*no_cache: no such folder; remove it, and one is made"):
+        compare(configs, tools).check()
+    write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights, KD__CACHE=str(configs))
+    for seed in (1, 2):
+        tools.add_results("crossed", seed, 0.4)
+    comparison = compare(configs, tools, ["without", "with", "crossed"])
+    comparison.check()
+    comparison.run()
+    text, failures = write_comparison_report(comparison)
+    assert failures == [] and any(line.startswith("| crossed ") for line in text.splitlines())
+    tools.calls()
+    teacher.write_text("another teacher of one part")
+    comparison.run()
+    assert {call.split("/")[0] for call in tools.calls()} == {"crossed"}
 
 
 def test_a_teacher_of_another_protocol_stops_before_work(configs: Path, tools: QuickTools) -> None:

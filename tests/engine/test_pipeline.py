@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mlickd.distillation.cache import shard_folder
+from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.engine import steps
 from mlickd.engine.pipeline import Pipeline
 from mlickd.engine.recipes import Recipe
@@ -68,6 +70,31 @@ def test_recipes_share_a_cache_where_they_can_and_name_the_others(tmp_path: Path
     assert "--also-for" not in own.command
     assert [step.name for step in pipeline.student_steps(recipes[0])] == ["one/prediction"]
     assert str(own.makes) in pipeline.student_steps(recipes[2])[0].command
+
+
+def test_a_recipe_with_a_teacher_of_its_own_waits_for_no_other(tmp_path: Path) -> None:
+    file, stages = Path("configs/folder/kd.yaml"), ("feature", "prediction")
+    parts, teachers = ("a_train@1of2", "a_train@2of2"), str(tmp_path / "{dataset}" / "model_final.pth")
+    recipes = [
+        Recipe("with", file, stages, (5, 5), "teacher"),
+        Recipe("crossed", file, stages, (5, 5), "parts", train=parts, teacher=teachers, unlabelled=("more_photos",)),
+        Recipe("kept", file, stages, (5, 5), "kept", train=parts, teacher=teachers, cache=str(tmp_path / "there")),
+    ]
+    pipeline = make_pipeline(tmp_path, recipes=recipes)
+    assert "more_photos" in pipeline.proposal_step().command
+    assert [step.name for step in pipeline.knowledge_steps()] == ["knowledge", "knowledge-crossed"]
+    knowledge = pipeline.knowledge_steps()[1]
+    assert [step.name for step in knowledge.after] == ["proposals"]
+    assert {tmp_path / part / "model_final.pth" for part in parts} < set(knowledge.reads)
+    assert "more_photos" in str(knowledge.result) and str(parts) in knowledge.command
+    assert knowledge.datasets == [*parts, "more_photos"]
+    crossed, kept = (pipeline.student_steps(recipe) for recipe in recipes[1:])
+    for step in (*crossed, *kept):
+        values = dict(zip(step.command[-2::-2], step.command[:0:-2], strict=False))
+        assert values["DATASETS.TRAIN"] == str(parts) and values["KD.TEACHER.WEIGHTS"] == teachers
+        assert tmp_path / parts[1] / "model_final.pth" in step.reads
+    assert not kept[0].after and str(tmp_path / "there") in kept[0].command
+    assert shard_folder(tmp_path / "there", parts[0], (1, 1)) / HEADER_FILE in kept[0].reads
 
 
 @pytest.mark.parametrize(

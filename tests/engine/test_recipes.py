@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlickd.engine.recipes import choose_recipes, group_by_cache
+from mlickd.engine.recipes import choose_recipes, group_by_cache, write_recipe
 from mlickd.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -69,3 +69,42 @@ def test_no_method_has_the_name_of_another_folder(configs: Path, name: str) -> N
     write_method(configs, name, "")
     with pytest.raises(InputError, match=f"{name}.yaml: {name} is a name for what is not a student; give the file"):
         choose_recipes(configs, ["without"])
+
+
+def test_what_a_recipe_names_otherwise_than_kd_yaml_is_its_own(configs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere.yaml"
+    values = {
+        "DATASETS.TRAIN": ("a_train@1of2", "a_train@2of2"),
+        "DATASETS.UNLABELLED": ("more_photos",),
+        "KD.TEACHER.WEIGHTS": str(tmp_path / "teachers" / "{dataset}.pth"),
+        "KD.CACHE": str(tmp_path / "cache"),
+    }
+    write_recipe(file, configs / "kd.yaml", values, "Written by a test.")
+    shared, own = choose_recipes(configs, ["with"], files={"crossed": file})
+    assert (shared.train, shared.unlabelled, shared.teacher, shared.cache) == ((), (), "", "")
+    assert own.name == "crossed" and own.stages == shared.stages
+    assert own.train == values["DATASETS.TRAIN"] and own.unlabelled == values["DATASETS.UNLABELLED"]
+    assert own.teacher == values["KD.TEACHER.WEIGHTS"] and own.cache == values["KD.CACHE"]
+    assert len(group_by_cache([shared, own])) == 2
+
+
+def test_recipes_of_one_teacher_of_their_own_share_a_cache(configs: Path) -> None:
+    for name, weight in (("early_light", 0.5), ("early_heavy", 2.0)):
+        write_method(configs, name, f"KD: {{TEACHER: {{WEIGHTS: early.pth}}, PREDICTION: {{WEIGHT: {weight}}}}}")
+    groups = group_by_cache(choose_recipes(configs, ["with", "early_light", "early_heavy"]))
+    assert [[recipe.name for recipe in group] for group in groups] == [["with"], ["early_light", "early_heavy"]]
+    assert {recipe.teacher for recipe in groups[1]} == {str(Path("early.pth").resolve())}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("light", "the method light is .*light.yaml; give another name"),
+        ("teacher", "'teacher' is no name for the folder of a student"),
+        ("../elsewhere", "is no name for the folder of a student"),
+        ("..", "is no name for the folder of a student"),
+    ],
+)
+def test_a_recipe_from_elsewhere_has_a_name_of_its_own(configs: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"--recipe {name}=.*: .*{message}"):
+        choose_recipes(configs, ["with"], files={name: configs / "kd.yaml"})

@@ -172,7 +172,7 @@ def test_stopping_ends_a_command_with_its_processes_and_it_has_not_failed(tmp_pa
     for pid in pids.read_text().rstrip(".").split():
         assert_ends(int(pid))
     assert StepRunner().state(step).failure == "", "what was stopped has not failed"
-    assert list(json.loads(step.record.read_text())["one"]) == ["digest"]
+    assert list(json.loads(step.record.read_text())["one"]) == ["digest", "ran"]
 
 
 def assert_ends(pid: int) -> None:

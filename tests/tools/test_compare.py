@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 TINY = ["SOLVER.MAX_ITER", "4", "KD.FEATURE.MAX_ITER", "2", "KD.PREDICTION.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4"]
@@ -61,7 +62,13 @@ def test_a_comparison_that_was_stopped_and_lost_a_run_ends_with_the_whole_table(
     assert rows["with"].count("[") == 5, "the last row is that of the differences, with their intervals"
     content = json.loads((output / "comparison.json").read_text())
     assert [run["status"] for run in content["runs"]] == ["done"] * 5
-    assert content["published"]["values"]["with"][0] == 60.1 and content["jobs"] == 2
+    assert content["published"]["values"]["with"][0] == 60.1
+    assert {run["ran"]["at_once"] for run in content["runs"]} <= {1, 2} and content["runs"][-1]["ran"]["machine"]
+    assert content["runs"][0]["ran"]["versions"]["torch"] == torch.__version__
+    # A report that is written later says how the runs were made, and not how it was.
+    later = run(output, "--table-only")
+    assert later.returncode == 0 and "1 thread each" in later.stdout
+    assert json.loads((output / "comparison.json").read_text())["runs"] == content["runs"]
     for name in ("comparison.md", "comparison.csv", "comparison.html", "classes.png", "precision_recall.png"):
         assert (output / name).stat().st_size > 100
     again = run(output, "--dry-run")

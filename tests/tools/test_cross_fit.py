@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from pathlib import Path
 
@@ -38,8 +37,8 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     assert {path: path.stat().st_mtime_ns for path in made} == made, "nothing is done twice"
 
     *_, last = result.out.splitlines()
-    options = shlex.split(last.removeprefix("Train the student with: "))
-    cfg = load_config(str(CONFIGS / "kd.yaml"), [*options, "DATASETS.TEST", "('tiny_test',)"], "feature")
+    recipe = last.removeprefix("Train the student with: --config-file ")
+    cfg = load_config(recipe, ["DATASETS.TEST", "('tiny_test',)"], "feature")
     complete_config(cfg)
     check_inputs(cfg)
     parts = ("tiny_train@1of2", "tiny_train@2of2")
@@ -48,7 +47,7 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
     # A checkpoint from the middle of the training is a teacher as well, with the configuration beside it.
-    early = load_config(str(CONFIGS / "kd.yaml"), [*options, "DATASETS.TEST", "('tiny_test',)"], "prediction")
+    early = load_config(recipe, ["DATASETS.TEST", "('tiny_test',)"], "prediction")
     early.KD.TEACHER.WEIGHTS = early.KD.TEACHER.WEIGHTS.replace("model_final", "model_0000000")
     early.KD.CACHE, early.MODEL.NUM_CLASSES = str(tmp_path / "early"), 20
     make_cache(early, KnowledgeRequest(), mirrored=False)
@@ -69,4 +68,7 @@ def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, tmp_path: 
 def test_help_shows_the_way_to_the_student(call_tool) -> None:
     result = call_tool("cross_fit", "--help")
     assert result.status == 0
-    assert "--dataset scenes_train --parts 3" in result.out and "--kd-stage prediction OPTIONS" in result.out
+    assert (
+        "--dataset scenes_train --parts 3" in result.out
+        and "--config-file output/cross/kd.yaml --kd-stage prediction" in result.out
+    )

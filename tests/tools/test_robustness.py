@@ -45,6 +45,9 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "feature", "kd.yaml", 1, "KD.STAGE", "feature")
     write_run(folder / "larger", "cls.yaml", 1, "INPUT.SIZE_TEST", 48)
     write_run(folder / "classes", "cls.yaml", 1, "MODEL.NUM_CLASSES", 3)
+    parts = ("tiny_train@2of2", "tiny_train@1of2")
+    write_run(folder / "crossed", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts)
+    write_run(folder / "half", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts[:1])
     (folder / "unfinished").mkdir()
     shutil.copy(folder / "seed1" / "without" / "config.yaml", folder / "unfinished")
     return folder
@@ -109,9 +112,9 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
     assert len(list((tmp_path / "evaluations").iterdir())) == 28
 
 
-def test_one_pair_without_damage(robustness, tmp_path: Path) -> None:
+def test_one_pair_without_damage_of_which_one_learned_from_parts_of_the_photos(robustness, tmp_path: Path) -> None:
     result = robustness(
-        "--without", "seed1/without", "--with", "seed1/with", "--corruptions", "--output", tmp_path / "new"
+        "--without", "seed1/without", "--with", "crossed", "--corruptions", "--output", tmp_path / "new"
     )
     assert result.status == 0, result.err
     assert "so no spread is known" in result.out and "±" not in result.out.split("standard deviation")[1]
@@ -127,6 +130,10 @@ def test_one_pair_without_damage(robustness, tmp_path: Path) -> None:
         (["--without", "unfinished"], "unfinished/model_final.pth: cannot be read"),
         (["--without", "feature"], "feature: stage 1 leaves a classifier that has not learned"),
         (["--without", "classes"], "classes: the model has 3 classes, data set tiny_test has 20"),
+        (
+            ["--without", "half"],
+            "has other photos or labels than ('tiny_train@2of2',) of half; compare runs of the same",
+        ),
         (["--without", "larger"], "INPUT.SIZE_TEST is 32, but 48 in larger"),
         (["--without", "seed1/without", "--corruptions", "fog"], "no corruption 'fog'; there are noise, blur"),
         (["--without", "seed1/without", "--strengths", "9"], "strength '9' is none of 1, 2, 3"),

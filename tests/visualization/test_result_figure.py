@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageColor
 
 from mlickd.visualization.regions import GREEN
-from mlickd.visualization.result_figure import BLUE, COLUMN_WIDTH, MARGIN, RED, _font, _wrap, draw_result_figure
+from mlickd.visualization.result_figure import BLUE, COLUMN_WIDTH, MARGIN, RED, _wrap, draw_result_figure, figure_font
 from mlickd.visualization.results import ImageResult, Prediction
 
 
@@ -93,7 +93,7 @@ def test_text_fits_beside_any_photo(tmp_path: Path, size: tuple[int, int]):
 
 @pytest.mark.parametrize("text", ["", "one", "one two three four five six", "x" * 500, "cat, " * 40])
 def test_wrapped_lines_fit(text: str):
-    lines = _wrap(text, _font(), 200)
-    assert all(_font().getlength(line) <= 200 for line in lines)
+    lines = _wrap(text, figure_font(), 200)
+    assert all(figure_font().getlength(line) <= 200 for line in lines)
     if max(map(len, text.split()), default=0) < 10:
         assert " ".join(lines).split() == text.split()

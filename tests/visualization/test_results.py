@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlickd.visualization.results import (
-    ImageResult,
     Prediction,
     format_score,
     image_result,
     one_line,
-    ranked_right,
+    shown_predictions,
     top_predictions,
 )
 
 NAMES = ["cat", "dog", "cow", "car"]
+VERDICTS = ("right", "wrong", "missed", "uncounted", "below")
 
 
 def predictions(*correct: bool | None) -> tuple[Prediction, ...]:
@@ -46,7 +46,7 @@ def test_scores_of_other_classes_are_refused():
 def test_without_labels_nothing_is_right_or_wrong():
     output = {"image_scores": torch.tensor([0.1, 0.8, 0.3, 0.9])}
     result = image_result({"image_id": 1, "file_name": "a.jpg"}, NAMES, without=output, distilled=output)
-    assert result.labels is None and result.outcome is None
+    assert result.labels is None
     assert [prediction.correct for prediction in result.without] == [None] * 3
 
 
@@ -59,39 +59,33 @@ def test_no_class_that_is_left_out_has_a_higher_score(scores: list[float], top_k
     assert shown == sorted(scores, reverse=True)[:top_k]
 
 
-@pytest.mark.parametrize(
-    ("correct", "num_labels", "expected"),
-    [
-        ((True, False, False), 1, True),
-        ((False, True, False), 1, False),
-        ((True, True, False), 2, True),
-        ((True, False, True), 2, False),
-        ((True, True, True), 5, True),
-        ((None, True, False), 1, True),
-        ((False, False, False), 0, None),
-        ((None, None, None), 1, None),
-    ],
+@given(
+    st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans(), st.booleans()), min_size=1, max_size=12),
+    st.floats(0, 1),
+    st.integers(0, 4),
 )
-def test_right_is_as_many_of_the_best_as_there_are_labels(correct, num_labels, expected):
-    assert ranked_right(predictions(*correct), num_labels) is expected
+def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], threshold: float, top_k: int):
+    names = [str(index) for index in range(len(classes))]
+    scores, positive, ignored = (np.array(column) for column in zip(*classes, strict=True))
+    labels = np.flatnonzero(positive).tolist()
+    found = shown_predictions(
+        scores, names, labels, ignored=np.flatnonzero(ignored).tolist(), thresholds=threshold, top_k=top_k
+    )
+    shown = {verdict: {int(said.class_name) for said in found if said.verdict == verdict} for verdict in VERDICTS}
+    predicted, true = set(np.flatnonzero(scores >= threshold).tolist()), set(labels)
+    without = set(np.flatnonzero(ignored).tolist()) - true
+    assert shown["right"] == predicted & true
+    assert shown["missed"] == true - predicted
+    assert shown["wrong"] == predicted - true - without
+    assert shown["uncounted"] == predicted & without
+    best = set(np.argsort(-scores, kind="stable")[:top_k].tolist())
+    assert shown["below"] == best - predicted - true
+    assert [said.score for said in found] == sorted((said.score for said in found), reverse=True)
 
 
-@pytest.mark.parametrize(
-    ("without", "distilled", "expected"),
-    [
-        (predictions(False), predictions(True), "fixed"),
-        (predictions(True), predictions(False), "broken"),
-        (predictions(True), predictions(True), "both-right"),
-        (predictions(False), predictions(False), "both-wrong"),
-        (predictions(True), None, "right"),
-        (None, predictions(False), "wrong"),
-        (None, None, None),
-        (predictions(None), predictions(True), None),
-    ],
-)
-def test_outcome(without, distilled, expected):
-    result = ImageResult("1", "1.jpg", ("cat",), without, distilled)
-    assert result.outcome == expected
+def test_each_class_has_its_own_threshold():
+    found = shown_predictions(np.array([0.6, 0.6, 0.2]), NAMES[:3], [0, 1], thresholds=np.array([0.5, 0.7, 0.9]))
+    assert [said.verdict for said in found] == ["right", "missed", "below"]
 
 
 def test_image_result_brings_record_and_outputs_together():
@@ -106,7 +100,19 @@ def test_image_result_brings_record_and_outputs_together():
     assert (result.image_id, result.labels, result.regions) == ("7", ("dog", "cow"), "cpu")
     assert list(result.students) == ["With distillation"]
     assert [prediction.correct for prediction in result.distilled] == [None, True, True]
-    assert result.outcome == "right"
+
+
+def test_thresholds_and_maps_are_those_of_each_student():
+    maps = torch.arange(16.0).reshape(4, 2, 2)
+    record = {"image_id": 7, "file_name": "7.jpg", "labels": [1]}
+    output = {"image_scores": torch.tensor([0.1, 0.4, 0.2, 0.3]), "activation_maps": maps}
+    thresholds = {"without": 0.5, "distilled": np.array([0.5, 0.4, 0.5, 0.5])}
+    result = image_result(record, NAMES, without=output, distilled=output, thresholds=thresholds, top_k=2)
+    assert [said.verdict for said in result.without] == ["missed", "below"]
+    assert [said.verdict for said in result.distilled] == ["right", "below"]
+    for student in result.students:
+        assert set(result.activations[student]) == {"dog", "car"}
+        assert np.array_equal(result.activations[student]["car"], maps[3].numpy())
 
 
 @pytest.mark.parametrize(("score", "text"), [(0.0, "0.00"), (0.001, "<0.01"), (0.005, "0.01"), (1.0, "1.00")])

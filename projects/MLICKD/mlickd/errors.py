@@ -13,8 +13,12 @@ class InputError(Exception):
     """
 
 
-def run_tool(main: Callable[[], object]) -> None:
+def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` of a command-line tool.
+
+    Args:
+        main: of the tool.
+        spell: for the message of an error, which names commands, too.
 
     An `InputError` ends the process with status 2 and one line `error: ...` on standard error; every other
     exception is a bug and keeps its traceback.
@@ -24,5 +28,5 @@ def run_tool(main: Callable[[], object]) -> None:
     except InputError as error:
         # A data loader's worker passes its error on inside the text of its traceback.
         message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
-        sys.stderr.write(f"error: {message}\n")
+        sys.stderr.write(f"error: {spell(message)}\n")
         sys.exit(2)

@@ -49,6 +49,7 @@ class Benchmark:
         measure: called with the options as keyword arguments; their defaults are those of its signature.
         options: by the name of the argument.
         packages: by the name that they are imported under, those that it needs and the project does not.
+        extra: of the project, which installs them.
     """
 
     name: str
@@ -56,12 +57,15 @@ class Benchmark:
     measure: Callable[..., list[Comparison]]
     options: Mapping[str, Option]
     packages: Sequence[str] = ()
+    extra: str = "bench"
 
     def check(self) -> None:
         """Raises InputError where a package is missing."""
         for package in self.packages:
             if find_spec(package) is None:
-                raise InputError(f"{self.name}: needs the package {package}; `pip install -e .[bench]` installs it")
+                raise InputError(
+                    f"{self.name}: needs the package {package}; `pip install -e .[{self.extra}]` installs it"
+                )
 
     def defaults(self, *, quick: bool = False) -> dict[str, Any]:
         """The value of each option that is not given."""
@@ -76,14 +80,14 @@ BENCHMARKS: dict[str, Benchmark] = {}
 
 
 def benchmark(
-    name: str, text: str, *, packages: Sequence[str] = (), **options: Option
+    name: str, text: str, *, packages: Sequence[str] = (), extra: str = "bench", **options: Option
 ) -> Callable[[Callable], Callable]:
     """Register a function as a benchmark; see :class:`Benchmark` for the arguments."""
 
     def register(measure: Callable[..., list[Comparison]]) -> Callable[..., list[Comparison]]:
         if set(options) != set(inspect.signature(measure).parameters):
             raise ValueError(f"benchmark {name}: the options are not the arguments of {measure.__name__}")
-        BENCHMARKS[name] = Benchmark(name, text, measure, options, packages)
+        BENCHMARKS[name] = Benchmark(name, text, measure, options, packages, extra)
         return measure
 
     return register

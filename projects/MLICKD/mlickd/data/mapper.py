@@ -13,7 +13,7 @@ from .colours import ColourShift
 from .corruptions import Corruption
 from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
-from .reading import ImageFile
+from .reading import DecodedImage, ImageFile, open_image
 from .views import View
 
 __all__ = ["MultiLabelMapper", "MultiScaleMapper", "best_proposals"]
@@ -61,7 +61,7 @@ class MultiLabelMapper:
     def __call__(self, record: dict, view: View, colours: ColourShift | None = None) -> dict:
         """
         Args:
-            record: with ``file_name`` and ``image_id``.
+            record: with ``file_name``, or the ``pixels`` themselves (:func:`open_image`), and ``image_id``.
             view: of the student.
             colours: of the student's view; the teacher sees the true colours.
 
@@ -78,9 +78,9 @@ class MultiLabelMapper:
         Raises:
             InputError: the image cannot be read.
         """
-        file = ImageFile(record["file_name"], self.image_format)
+        file = open_image(record, self.image_format)
         shape = file.height, file.width
-        sample = {key: value for key, value in record.items() if key != "annotations"}
+        sample = {key: value for key, value in record.items() if key not in ("annotations", "pixels")}
         # Not every data set knows the sizes of its images, and detections are scaled back to them.
         sample.setdefault("height", file.height)
         sample.setdefault("width", file.width)
@@ -104,12 +104,14 @@ class MultiLabelMapper:
                 sample["teacher_proposals"] = _instances(boxes, scores, view, shape, self.teacher_size)
         return sample
 
-    def _see(self, file: ImageFile, view: View, side: int) -> torch.Tensor:
+    def _see(self, file: ImageFile | DecodedImage, view: View, side: int) -> torch.Tensor:
         # Each view is decoded as it would be without the other, so that its pixels do not depend on the other.
         image, reduction = file.pixels(view.reduction(file.height, file.width, side))
         return view.pixels(image, file.height, file.width, side, reduction)
 
-    def _proposals(self, record: dict, file: ImageFile) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    def _proposals(
+        self, record: dict, file: ImageFile | DecodedImage
+    ) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         if self.proposals is None:
             return None, None
         if isinstance(self.proposals, ProposalMaker):

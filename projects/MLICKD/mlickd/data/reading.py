@@ -12,7 +12,7 @@ from mlickd.errors import InputError
 from .jpeg import Jpeg
 from .orientation import orientation, upright
 
-__all__ = ["ImageFile", "has_alpha", "read_image", "to_rgb"]
+__all__ = ["DecodedImage", "ImageFile", "has_alpha", "open_image", "read_image", "to_rgb"]
 
 
 class ImageFile:
@@ -91,6 +91,45 @@ class ImageFile:
 
     def _unreadable(self, error: Exception) -> InputError:
         return InputError(f"{self._path}: cannot be read as an image ({error}); replace it")
+
+
+class DecodedImage:
+    """An image whose pixels are here already; for who takes an :class:`ImageFile`.
+
+    Attributes:
+        height, width: in pixels.
+    """
+
+    def __init__(self, pixels: np.ndarray, image_format: str = "RGB"):
+        """
+        Args:
+            pixels: (H, W, 3) uint8 RGB, upright.
+            image_format: of what :meth:`pixels` gives, ``RGB`` or ``BGR``.
+
+        Raises:
+            InputError: they have another shape or type.
+        """
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise InputError(
+                f"is an array of type {pixels.dtype} and shape {pixels.shape}; give (H, W, 3) of uint8 in RGB"
+            )
+        self.height, self.width = pixels.shape[:2]
+        self._pixels = np.ascontiguousarray(pixels if image_format == "RGB" else pixels[..., ::-1])
+
+    def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """As :meth:`ImageFile.pixels`, of which this is what cannot be reduced."""
+        return self._pixels, 1
+
+
+def open_image(record: dict, image_format: str = "RGB") -> ImageFile | DecodedImage:
+    """The image of a record: its ``pixels``, (H, W, 3) uint8 RGB, where it has them, else that of its ``file_name``.
+
+    Raises:
+        InputError: as for the two classes.
+    """
+    if "pixels" in record:
+        return DecodedImage(record["pixels"], image_format)
+    return ImageFile(record["file_name"], image_format)
 
 
 def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:

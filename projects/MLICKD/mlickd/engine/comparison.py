@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
 
 from mlickd.data.build import corruption_of
 from mlickd.data.catalog import class_names
+from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import protocol_record
 from mlickd.evaluation.summary import METRICS
 from mlickd.visualization.reports import multilabel_results, multilabel_results_path
 
+from .labelled_photos import same_labelled_photos
 from .own_options import check_own_options
 from .pipeline import Pipeline
 from .provenance import data_record
@@ -43,6 +46,7 @@ class Outcome:
         seconds: of each step by name, those alone that were done in one go.
         failure: why the last try of one of its steps, or of one before them, has failed; empty where none has.
         changed: whether it would be trained again, for something that it hangs on has changed since.
+        ran: how its last step was run, see :class:`mlickd.engine.steps.StepState`.
         report: of :class:`mlickd.evaluation.MultiLabelEvaluator`; None without a model, and of one that has changed
             where making it again has failed.
     """
@@ -55,6 +59,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     failure: str = ""
     changed: bool = False
+    ran: Mapping[str, Any] = field(default_factory=dict)
     report: dict | None = None
 
     @property
@@ -128,8 +133,7 @@ class Comparison:
             raise InputError(f"--teacher {self.teacher}: there is no model_final.pth in it; name a finished teacher")
         configurations = {recipe.name: load_config(str(recipe.file), list(self.options)) for recipe in self.recipes}
         for recipe in self.recipes:
-            if configurations[recipe.name].TEST.TOP_K != 3:
-                raise InputError(f"{recipe.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
+            self._check_recipe(recipe, configurations[recipe.name])
         teacher = load_config(str(self.configs / "wsd.yaml"), list(self.options))
         if not self.teacher:
             configurations["teacher"] = teacher
@@ -143,6 +147,20 @@ class Comparison:
                     )
         if self.teacher:
             self._check_report_of_teacher(protocols[first])
+
+    def _check_recipe(self, recipe: Recipe, cfg: CfgNode) -> None:
+        if cfg.TEST.TOP_K != 3:
+            raise InputError(f"{recipe.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
+        if recipe.train and not same_labelled_photos(recipe.train, [self.train]):
+            raise InputError(
+                f"{recipe.file}: DATASETS.TRAIN {recipe.train} are other photos or labels than those of --train "
+                f"{self.train}; compare students of the same"
+            )
+        if recipe.teacher:
+            cfg.DATASETS.TRAIN, cfg.KD.TEACHER.WEIGHTS = recipe.train or (self.train,), recipe.teacher
+            check_teachers(cfg)
+        if recipe.cache and not Path(recipe.cache).is_dir():
+            raise InputError(f"{recipe.file}: KD.CACHE {recipe.cache}: no such folder; remove it, and one is made")
 
     def _check_report_of_teacher(self, options: dict) -> None:
         """See that the report of a teacher that is there, if it has one, can stand beside those of the students."""
@@ -211,7 +229,7 @@ class Comparison:
             KeyboardInterrupt: it was stopped.
         """
         with self._lock():
-            run_steps(self.steps(), StepRunner(threads, bar=jobs == 1), jobs)
+            run_steps(self.steps(), StepRunner(threads, bar=jobs == 1, at_once=jobs), jobs)
 
     def commands_to_run(self) -> list[str]:
         """The commands of all steps that have not ended well, in order, as typed into a shell."""
@@ -245,8 +263,9 @@ class Comparison:
             step: state.seconds for step, state in states.items() if state.seconds is not None and not state.resumed
         }
         changed, failure = any(state.changed for state in states.values()), _failure(runner, steps[-1])
-        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed)
-        if states[steps[-1].name].seconds is None or (changed and failure):
+        last = states[steps[-1].name]
+        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed, last.ran)
+        if last.seconds is None or (changed and failure):
             return outcome
         report = multilabel_results(outcome.report_path)
         missing = [metric for metric in METRICS if report["metrics"].get(metric) is None]

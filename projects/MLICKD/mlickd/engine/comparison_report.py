@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import detectron2
 import numpy as np
 
-from mlickd.benchmarks.machine import machine_line
 from mlickd.errors import InputError
 from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.comparison import CONFIDENCE
@@ -39,11 +36,9 @@ __all__ = ["write_comparison_report"]
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-contrib-python-headless", "Pillow")
-
 
 def write_comparison_report(
-    comparison: Comparison, *, published: str | None = None, jobs: int = 1, threads: int = 0, command: str = ""
+    comparison: Comparison, *, published: str | None = None, command: str = ""
 ) -> tuple[str, list[str]]:
     """Write ``comparison.{md,csv,json,html}`` into the folder of a comparison, and of the runs that there are
     ``classes.png``, ``precision_recall.png`` and ``curves.png``.
@@ -51,7 +46,6 @@ def write_comparison_report(
     Args:
         comparison: run or not; what has failed or is missing is marked.
         published: a key of ``PUBLISHED``, whose values go beside the measured ones.
-        jobs, threads: of the last :meth:`Comparison.run`, for the record.
         command: that asked for the report, for the record.
 
     Returns:
@@ -70,7 +64,7 @@ def write_comparison_report(
     if reference is not None and len(methods) > 1:
         tables[f"Difference to {WITHOUT}, in points"] = difference_table(methods, reference)
     failures = _failures([*teachers, *students])
-    notes = _notes(comparison, report, published, jobs, threads)
+    notes = _notes(comparison, report, published, [*teachers, *students])
     if changed := [f"{outcome.name} (seed {outcome.seed})" for outcome in [*teachers, *students] if outcome.changed]:
         notes.append(f"Made from something that has changed since, and run again next time: {', '.join(changed)}.")
     text = _markdown(tables, failures, notes)
@@ -80,7 +74,6 @@ def write_comparison_report(
     _write_csv(comparison.folder / "comparison.csv", csv_table(rows, reference, others))
     charts = _draw(comparison, students)
     commands = {step.key: shlex.join(["python", *step.command]) for step in comparison.steps()}
-    machine = machine_line()
     write_strict_json(
         comparison.folder / "comparison.json",
         {
@@ -101,10 +94,6 @@ def write_comparison_report(
             "failures": failures,
             "command": command,
             "commands": commands,
-            "jobs": jobs,
-            "threads": threads or None,
-            "machine": machine,
-            "versions": _versions(),
         },
     )
     write_comparison_page(
@@ -116,7 +105,7 @@ def write_comparison_report(
         charts=charts,
         runs=_runs_table([*teachers, *students]),
         commands=list(commands.values()),
-        machine=machine,
+        machine="; ".join(_of_runs([*teachers, *students], "machine")),
     )
     return text, failures
 
@@ -184,7 +173,15 @@ def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
     ]
 
 
-def _notes(comparison: Comparison, report: dict | None, published: str | None, jobs: int, threads: int) -> list[str]:
+def _of_runs(outcomes: Sequence[Outcome], key: str) -> list:
+    """What the runs that count have of what is known of how they were run, each once."""
+    done = [outcome for outcome in outcomes if outcome.status == "done" and key in outcome.ran]
+    return list(dict.fromkeys(outcome.ran[key] for outcome in done))
+
+
+def _notes(
+    comparison: Comparison, report: dict | None, published: str | None, outcomes: Sequence[Outcome]
+) -> list[str]:
     notes = [
         f"Trained on {comparison.train}, tested on {comparison.test}. Percent; over several seeds mean ± standard "
         "deviation of the sample. A difference is that of pairs of equal seed, in points, and in brackets the "
@@ -204,8 +201,9 @@ def _notes(comparison: Comparison, report: dict | None, published: str | None, j
             "with a positive. CF1 is the harmonic mean of CP and CR."
         )
     seconds = "Seconds are the mean of the runs that were done in one go"
-    at_once = f", up to {jobs} at once with {threads} thread{'s' if threads > 1 else ''} each" if jobs > 1 else ""
-    notes.append(f"{seconds}{at_once}.")
+    at_once, threads = (" or ".join(map(str, sorted(_of_runs(outcomes, key)))) for key in ("at_once", "threads"))
+    together = f", up to {at_once} at once with {threads} thread{'' if threads == '1' else 's'} each"
+    notes.append(f"{seconds}{together if at_once not in ('', '1') else ''}.")
     if published:
         notes.append(
             f"The columns {PUBLISHED_SOURCE} are what the paper prints for {published}: another data set and another "
@@ -258,6 +256,7 @@ def _run(outcome: Outcome) -> dict:
         "per_class": outcome.report and {name: of["AP"] for name, of in outcome.report["per_class"].items()},
         "failure": outcome.failure,
         "changed": outcome.changed,
+        "ran": {**outcome.ran, "versions": outcome.report and outcome.report.get("versions")},
         "logs": [str(step.log) for step in outcome.steps],
     }
 
@@ -271,18 +270,6 @@ def _runs_table(outcomes: Sequence[Outcome]) -> Table:
         rows.append([outcome.name, seed, outcome.status, *values, seconds, str(outcome.folder)])
     titles = ["", "seed", "", *METRICS, "training, s", "folder"]
     return Table([("", title) for title in titles], rows)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"mlickd": _version("mlickd"), "detectron2": detectron2.__version__}
-    return versions | {name: _version(name) for name in _PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed as a package"
 
 
 def _draw(comparison: Comparison, students: Sequence[Outcome]) -> dict[str, Path]:

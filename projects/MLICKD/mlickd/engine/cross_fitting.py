@@ -15,6 +15,8 @@ from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.distillation.teacher_files import DATASET
 from mlickd.errors import InputError
 
+from .caching import config_value
+from .recipes import write_recipe
 from .setup import load_config
 from .steps import Step, StepRunner, stopped_by_signals
 
@@ -65,6 +67,11 @@ class CrossFitting:
         ours = ["DATASETS.TRAIN", f"({train})", "KD.TEACHER.WEIGHTS", str(weights), "KD.CACHE", str(self._cache)]
         return [*self.options, *ours]
 
+    @property
+    def recipe(self) -> Path:
+        """Configuration of a student that trains on the knowledge; :meth:`run` writes it."""
+        return self.folder / "kd.yaml"
+
     def check(self) -> None:
         """Find what would stop a step before the first one is run.
 
@@ -93,7 +100,7 @@ class CrossFitting:
         return [proposals, *teachers, self._knowledge_step(proposals, teachers)]
 
     def run(self) -> None:
-        """Run all steps that are not done.
+        """Run all steps that are not done, and write :attr:`recipe`.
 
         Raises:
             InputError: something given is wrong, or a step has failed.
@@ -103,6 +110,9 @@ class CrossFitting:
         with stopped_by_signals():
             for step in self.steps():
                 runner.run(step)
+        cfg = load_config(str(self.kd_config), self.student_options)
+        values = {key: config_value(cfg, key) for key in self.student_options[::2]}
+        write_recipe(self.recipe, self.kd_config, values, "The student that learns from cross-fitted knowledge.")
 
     def _proposal_step(self) -> Step:
         method = self._method

@@ -21,7 +21,7 @@ from mlickd.modeling import load_checkpoint
 
 from .setup import STUDENT_CHECKPOINT
 
-__all__ = ["load_run", "predict", "run_config"]
+__all__ = ["load_run", "model_config", "predict", "run_config"]
 
 
 def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
@@ -47,17 +47,34 @@ def run_config(folder: str) -> CfgNode:
     config_file = os.path.join(folder, "config.yaml")
     if not PathManager.isfile(config_file):
         raise InputError(f"{config_file}: no such file; name the OUTPUT_DIR of a finished run")
+    return model_config(config_file)
+
+
+def model_config(config_file: str, checkpoint: str | None = None) -> CfgNode:
+    """The configuration of the model for use: of a student in distillation, that of the plain classifier.
+
+    Args:
+        config_file: that training has left.
+        checkpoint: of the model; None takes that beside the configuration.
+
+    Raises:
+        InputError: the file is missing, or no complete configuration.
+    """
+    if not PathManager.isfile(config_file):
+        raise InputError(f"{config_file}: no such file; name the config.yaml that training has left")
     cfg = default_config()
     try:
         cfg.merge_from_file(config_file)
     except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
         raise InputError(f"{config_file} is no configuration of this project: {error}") from error
+    if cfg.MODEL.NUM_CLASSES < 1:
+        raise InputError(f"{config_file}: MODEL.NUM_CLASSES is open; name the config.yaml that training has left")
     cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces whatever would be downloaded
-    checkpoint = "model_final.pth"
+    name = "model_final.pth"
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
         cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
-        checkpoint = STUDENT_CHECKPOINT
-    cfg.MODEL.WEIGHTS = os.path.join(folder, checkpoint)
+        name = STUDENT_CHECKPOINT
+    cfg.MODEL.WEIGHTS = checkpoint or os.path.join(os.path.dirname(config_file), name)
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()

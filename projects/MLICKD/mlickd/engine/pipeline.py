@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlickd.data import proposals_path
+from mlickd.data.parts import whole_name
 from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
+from mlickd.distillation.teacher_files import DATASET
 
 from .own_options import check_own_options
 from .recipes import WITH, WITHOUT, Recipe, choose_recipes, group_by_cache
@@ -79,7 +81,8 @@ class Pipeline:
 
     def proposal_step(self) -> Step:
         """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
-        names = dict.fromkeys([self.train, self.test])
+        others = [name for recipe in self.recipes for name in recipe.unlabelled]
+        names = dict.fromkeys([self.train, self.test, *map(whole_name, others)])
         command = ["generate_proposals.py", "--dataset", *names, "--method", self.proposals]
         result = proposals_path(self.test, self.proposals)
         folder = self.shared or self.home
@@ -97,7 +100,7 @@ class Pipeline:
             self.teacher_folder / "results.json",
             self.home,
             configs=[self.configs / "wsd.yaml"],
-            reads=[self._stored_proposals],
+            reads=[proposals_path(self.train, self.proposals)],
             datasets=[self.train, self.test],
             makes=self.teacher_folder,
             resume=["--resume"],
@@ -105,26 +108,31 @@ class Pipeline:
         )
 
     def knowledge_steps(self) -> list[Step]:
-        """What the teacher says of the training images, once for each group of recipes that can share it."""
-        return [self._knowledge_step(group) for group in group_by_cache(self.recipes)]
+        """What a teacher says of the training images, once for each group of recipes that can share it; of one that
+        has a cache of its own, nothing is left to do."""
+        return [self._knowledge_step(group) for group in group_by_cache(self.recipes) if not group[0].cache]
 
     def student_steps(self, recipe: Recipe) -> list[Step]:
         """The runs of a student, each from what the one before it left."""
         title = _TITLES.get(recipe.name, f"Student {recipe.name}")
         folder = self.folder / recipe.name
         if not recipe.stages:
-            command = self._training(recipe.file, folder)
+            command = self._training(recipe.file, folder, train=recipe.train)
             return [self._student_step(recipe, recipe.name, title, command, folder, folder / "results.json")]
         group = next(group for group in group_by_cache(self.recipes) if recipe in group)
-        knowledge = self._knowledge_step(group)
-        reads, after = [*knowledge.reads], [knowledge]
-        # What is in the cache follows from what is read, whatever other recipes it was made for.
-        regardless_of = [str(self._cache(group))]
+        if recipe.cache:
+            reads, after, regardless_of = [*self._teacher_files(recipe), *self._headers(group)], [], []
+        else:
+            knowledge = self._knowledge_step(group)
+            reads, after = [*knowledge.reads], [knowledge]
+            # What is in the cache follows from what is read, whatever other recipes it was made for.
+            regardless_of = [str(self._cache(group))]
         steps = []
         for stage in recipe.stages:
             # Stage 1 is not evaluated: what it leaves is the student that stage 2 starts from.
             result = folder / stage / (STUDENT_CHECKPOINT if stage == "feature" else "results.json")
-            command = self._training(recipe.file, folder, stage, self._knowledge_options(group))
+            options = self._knowledge_options(group)
+            command = self._training(recipe.file, folder, stage, options, train=recipe.train)
             name, of_stage = f"{recipe.name}/{stage}", f"{title}, stage {stage}"
             step = self._student_step(recipe, name, of_stage, command, folder / stage, result)
             steps.append(replace(step, reads=reads, regardless_of=regardless_of, after=after))
@@ -156,36 +164,55 @@ class Pipeline:
         for recipe in group[1:]:
             command += ["--also-for", str(recipe.file)]
         # The same for all seeds: what a teacher says is not random.
-        command += ["--batch-size", "16", *self._options(self._knowledge_options(group))]
+        command += ["--batch-size", "16", *self._options(self._knowledge_options(group), group[0].train)]
         cache = self._cache(group)
-        teacher = self.teacher_step()
+        teacher = None if group[0].teacher else self.teacher_step()
         return Step(
             cache.name,
             "What the teacher says of the training images",
             self._tool(command),
-            shard_folder(cache, self.train, (1, 1)) / HEADER_FILE,
+            self._headers(group)[-1],
             self.home,
             configs=[recipe.file for recipe in group],
-            reads=[self.teacher_folder / "model_final.pth", self._stored_proposals],
-            datasets=[self.train],
+            reads=[*self._teacher_files(group[0]), *self._stored_proposals(group[0])],
+            datasets=self._training_data(group[0]),
             makes=cache,
             after=[self.proposal_step(), *([teacher] if teacher else [])],
         )
 
     def _cache(self, group: Sequence[Recipe]) -> Path:
         """The folder of a group's cache; which other groups there are changes nothing about it."""
+        if group[0].cache:
+            return Path(group[0].cache)
         names = [recipe.name for recipe in group]
         return self.home / ("knowledge" if WITH in names else f"knowledge-{names[0]}")
 
+    def _headers(self, group: Sequence[Recipe]) -> list[Path]:
+        """A file of each data set's part of a group's cache, in the order in which they are made."""
+        names = self._training_data(group[0])
+        return [shard_folder(self._cache(group), name, (1, 1)) / HEADER_FILE for name in names]
+
+    def _training_data(self, recipe: Recipe) -> list[str]:
+        return list(dict.fromkeys([*(recipe.train or [self.train]), *recipe.unlabelled]))
+
+    def _teacher_weights(self, recipe: Recipe) -> str:
+        return recipe.teacher or str(self.teacher_folder / "model_final.pth")
+
+    def _teacher_files(self, recipe: Recipe) -> list[Path]:
+        weights = self._teacher_weights(recipe)
+        return [
+            Path(file) for file in dict.fromkeys(weights.replace(DATASET, name) for name in self._training_data(recipe))
+        ]
+
     def _knowledge_options(self, group: Sequence[Recipe]) -> list[str]:
-        weights = self.teacher_folder / "model_final.pth"
-        return ["KD.TEACHER.WEIGHTS", str(weights), "KD.CACHE", str(self._cache(group))]
+        return ["KD.TEACHER.WEIGHTS", self._teacher_weights(group[0]), "KD.CACHE", str(self._cache(group))]
 
     def _student_step(
         self, recipe: Recipe, name: str, title: str, command: list[str], output: Path, result: Path
     ) -> Step:
         step = Step(name, title, command, result, self.folder, configs=[recipe.file])
-        return replace(step, datasets=[self.train, self.test], makes=output, resume=["--resume"])
+        datasets = [*self._training_data(recipe), self.test]
+        return replace(step, datasets=datasets, makes=output, resume=["--resume"])
 
     def _training(
         self,
@@ -194,22 +221,22 @@ class Pipeline:
         stage: str = "",
         options: Sequence[str] = (),
         seed: int | None = None,
+        train: Sequence[str] = (),
     ) -> list[str]:
         command = ["train_net.py", "--config-file", str(config)]
         if stage:
             command += ["--kd-stage", stage]
         seed = self.seed if seed is None else seed
-        return self._tool([*command, *self._options(["SEED", str(seed), "OUTPUT_DIR", str(output), *options])])
+        return self._tool([*command, *self._options(["SEED", str(seed), "OUTPUT_DIR", str(output), *options], train)])
 
-    def _options(self, options: Sequence[str]) -> list[str]:
+    def _options(self, options: Sequence[str], train: Sequence[str] = ()) -> list[str]:
         """What the user gives to all steps; behind it, so that it counts, what they share and what one adds to it."""
-        data = ["DATASETS.TRAIN", f"('{self.train}',)", "DATASETS.TEST", f"('{self.test}',)"]
+        data = ["DATASETS.TRAIN", str(tuple(train or [self.train])), "DATASETS.TEST", f"('{self.test}',)"]
         data += ["DATASETS.PROPOSALS.METHOD", self.proposals]
         return [*self.options, *data, *options]
 
-    @property
-    def _stored_proposals(self) -> Path:
-        return proposals_path(self.train, self.proposals)
+    def _stored_proposals(self, recipe: Recipe) -> list[Path]:
+        return list(dict.fromkeys(proposals_path(name, self.proposals) for name in self._training_data(recipe)))
 
     def _tool(self, command: Sequence[str]) -> list[str]:
         return [str(self.tools / command[0]), *command[1:]]

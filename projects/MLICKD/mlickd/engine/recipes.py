@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from detectron2.config import CfgNode
 
 from mlickd.distillation import KD_STAGES
@@ -14,7 +16,16 @@ from mlickd.errors import InputError
 from .caching import CACHE_KEYS, config_value
 from .setup import load_config
 
-__all__ = ["WITH", "WITHOUT", "Recipe", "choose_recipes", "group_by_cache", "load_recipe", "recipe_files"]
+__all__ = [
+    "WITH",
+    "WITHOUT",
+    "Recipe",
+    "choose_recipes",
+    "group_by_cache",
+    "load_recipe",
+    "recipe_files",
+    "write_recipe",
+]
 
 # The student without distillation, and the one with the method of the paper.
 WITHOUT, WITH = "without", "with"
@@ -34,6 +45,10 @@ class Recipe:
         iterations: of each run.
         knowledge: the part of the configuration that what is kept of a teacher hangs on; two recipes in which it is
             equal can share a cache. Empty without a teacher.
+        train: names of training data sets of its own; empty: those of the others.
+        unlabelled: names of data sets that it learns from by knowledge alone.
+        teacher: checkpoint of a teacher of its own, which is there; empty: that of the others.
+        cache: folder of a knowledge cache of its own, which is there; empty: one is made.
     """
 
     name: str
@@ -41,6 +56,10 @@ class Recipe:
     stages: tuple[str, ...]
     iterations: tuple[int, ...]
     knowledge: str = ""
+    train: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()
+    teacher: str = ""
+    cache: str = ""
 
 
 def recipe_files(configs: Path) -> dict[str, Path]:
@@ -54,34 +73,52 @@ def recipe_files(configs: Path) -> dict[str, Path]:
     for file in sorted((configs / "methods").glob("*.yaml")):
         if file.stem in files:
             raise InputError(f"{file}: the method {file.stem} is {files[file.stem]}; give the file another name")
-        if file.stem in _TAKEN or file.stem.startswith("knowledge-"):
+        if _is_taken(file.stem):
             raise InputError(f"{file}: {file.stem} is a name for what is not a student; give the file another name")
         files[file.stem] = file
     return files
 
 
-def choose_recipes(configs: Path, names: Sequence[str] = (), options: Sequence[str] = ()) -> list[Recipe]:
-    """Recipes by name, or all that a folder has.
+def choose_recipes(
+    configs: Path, names: Sequence[str] = (), options: Sequence[str] = (), files: Mapping[str, Path] | None = None
+) -> list[Recipe]:
+    """Recipes by name, or all that a folder has, and others.
 
     Args:
         configs: the folder; see :func:`recipe_files`.
-        names: of methods; the recipes come in this order.
+        names: of methods of the folder; the recipes come in this order.
         options: ``KEY VALUE`` pairs that all of them get.
+        files: configurations that lie elsewhere, by the name of the method.
 
     Raises:
         InputError: a method is unknown or named twice, or its configuration is wrong.
     """
-    files = recipe_files(configs)
+    known = recipe_files(configs)
     for name in names:
-        if name not in files:
-            raise InputError(f"--methods {name}: there is none in {configs}; it has {', '.join(files)}")
+        if name not in known:
+            raise InputError(f"--methods {name}: there is none in {configs}; it has {', '.join(known)}")
         if list(names).count(name) > 1:
             raise InputError(f"--methods {name}: named twice; name it once")
-    return [load_recipe(name, files[name], options) for name in names or files]
+    chosen = {name: known[name] for name in names or known}
+    for name, file in (files or {}).items():
+        if name in known:
+            raise InputError(f"--recipe {name}={file}: the method {name} is {known[name]}; give another name")
+        if _is_taken(name) or not re.fullmatch(r"\w[\w.-]*", name):
+            raise InputError(f"--recipe {name}={file}: {name!r} is no name for the folder of a student; give another")
+        chosen[name] = file
+    common = load_config(str(known[WITH]), list(options))
+    return [load_recipe(name, file, options, common) for name, file in chosen.items()]
 
 
-def load_recipe(name: str, file: Path, options: Sequence[str] = ()) -> Recipe:
-    """Read what a configuration file says of stages and iterations.
+def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgNode | None = None) -> Recipe:
+    """Read what a configuration file says of stages, iterations, and of what is its own.
+
+    Args:
+        name: of the method.
+        file: its configuration.
+        options: ``KEY VALUE`` pairs for it.
+        common: the configuration of :data:`WITH`. Where this one names another teacher, cache or training data sets,
+            they are its own. None: it has none.
 
     Raises:
         InputError: the file or an option is wrong, or it trains no student.
@@ -89,15 +126,41 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = ()) -> Recipe:
     # In one spelling, from wherever it is named. The last part stays: what a link is based on lies beside the link.
     file = file.parent.resolve() / file.name
     cfg = load_config(str(file), list(options))
+    own = {} if common is None or name in (WITHOUT, WITH) else _own(cfg, common)
     if cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier":
-        return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,))
+        return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,), train=own.get("train", ()))
     if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
         raise InputError(f"{file}: MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is no student; name another")
     stages = tuple(cfg.KD.STAGES)
     if stages[-1:] != KD_STAGES[-1:] or not set(stages) <= set(KD_STAGES):
         raise InputError(f"{file}: KD.STAGES {stages} must end with prediction, the stage that trains the classifier")
     iterations = tuple(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in stages)
-    return Recipe(name, file, stages, iterations, _knowledge(cfg))
+    # Paths that are given to all recipes make no difference.
+    if "teacher" not in own:
+        cfg.KD.TEACHER.WEIGHTS = ""
+    if "cache" not in own:
+        cfg.KD.CACHE = ""
+    knowledge = CfgNode({key: config_value(cfg, key) for key in CACHE_KEYS}).dump()
+    return Recipe(name, file, stages, iterations, knowledge, unlabelled=tuple(cfg.DATASETS.UNLABELLED), **own)
+
+
+def write_recipe(file: Path, base: Path, values: Mapping[str, object], comment: str) -> None:
+    """Write a configuration that differs from another in some values.
+
+    Args:
+        file: to write.
+        base: the other, by its absolute path.
+        values: by full key.
+        comment: one line for the reader.
+    """
+    content: dict = {"_BASE_": str(base)}
+    for key, value in values.items():
+        *parts, last = key.split(".")
+        node = content
+        for part in parts:
+            node = node.setdefault(part, {})
+        node[last] = list(value) if isinstance(value, tuple) else value
+    file.write_text(f"# {comment}\n{yaml.safe_dump(content, sort_keys=False)}")
 
 
 def group_by_cache(recipes: Sequence[Recipe]) -> list[list[Recipe]]:
@@ -109,7 +172,18 @@ def group_by_cache(recipes: Sequence[Recipe]) -> list[list[Recipe]]:
     return list(groups.values())
 
 
-def _knowledge(cfg: CfgNode) -> str:
-    """What of a configuration a cache hangs on, but for the paths of teacher and cache, which all recipes are given."""
-    cfg.KD.TEACHER.WEIGHTS = cfg.KD.CACHE = ""
-    return CfgNode({key: config_value(cfg, key) for key in CACHE_KEYS}).dump()
+def _own(cfg: CfgNode, common: CfgNode) -> dict:
+    """What a recipe names otherwise than the one that it is compared with, by attribute of :class:`Recipe`."""
+    own: dict = {}
+    if cfg.DATASETS.TRAIN != common.DATASETS.TRAIN:
+        own["train"] = tuple(cfg.DATASETS.TRAIN)
+    if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
+        for attribute, key in (("teacher", "KD.TEACHER.WEIGHTS"), ("cache", "KD.CACHE")):
+            value = config_value(cfg, key)
+            if value and value != config_value(common, key):
+                own[attribute] = value if "://" in value else str(Path(value).resolve())
+    return own
+
+
+def _is_taken(name: str) -> bool:
+    return name in _TAKEN or name.startswith("knowledge-")

@@ -22,13 +22,14 @@ from mlickd.errors import InputError
 from mlickd.evaluation.multilabel import MultiLabelEvaluator
 
 from .inference import load_run, run_config
+from .labelled_photos import same_labelled_photos
 
 __all__ = ["Run", "open_runs", "scores_of_run"]
 
 logger = logging.getLogger(__name__)
 
 # What is to be equal in all runs for their figures to be of the same pictures and the same protocol.
-_SHARED = ("INPUT.SIZE_TEST", "DATASETS.TRAIN", "TEST.THRESHOLD", "TEST.TOP_K", "TEST.AVERAGE_PRECISION")
+_SHARED = ("INPUT.SIZE_TEST", "TEST.THRESHOLD", "TEST.TOP_K", "TEST.AVERAGE_PRECISION")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ def open_runs(without: Sequence[Path], distilled: Sequence[Path], dataset_name: 
                 raise InputError(
                     f"{run.folder}: {key} is {other}, but {first} in {runs[0].folder}; compare runs that share it"
                 )
+        if not same_labelled_photos(run.cfg.DATASETS.TRAIN, runs[0].cfg.DATASETS.TRAIN):
+            raise InputError(
+                f"{run.folder}: DATASETS.TRAIN {run.cfg.DATASETS.TRAIN} has other photos or labels than "
+                f"{runs[0].cfg.DATASETS.TRAIN} of {runs[0].folder}; compare runs of the same"
+            )
     return list(zip(runs[: len(without)], runs[len(without) :], strict=True))
 
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
+from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
@@ -27,6 +28,7 @@ from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
 from .check_config import check_config
+from .class_names import write_class_names
 from .memory import keep_freed_memory
 from .provenance import data_record
 from .training_loop import mixed_precision
@@ -241,7 +243,8 @@ def prepare(args: argparse.Namespace) -> CfgNode:
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """What each process does before it trains: Detectron2's loggers, seed and record of the configuration, memory.
+    """What each process does before it trains: Detectron2's loggers, seed and record of the configuration, names of
+    the classes, memory.
 
     Args:
         cfg: from :func:`prepare`.
@@ -256,6 +259,9 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         own.addHandler(handler)
     own.setLevel(logging.INFO)
     own.propagate = False
-    logger.info("Classes: %s", ", ".join(class_names(cfg.DATASETS.TEST[0])))
+    names = class_names(cfg.DATASETS.TEST[0])
+    logger.info("Classes: %s", ", ".join(names))
+    if comm.is_main_process():
+        write_class_names(cfg.OUTPUT_DIR, names)
     if cfg.MODEL.WEIGHTS and not args.resume:
         logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)

@@ -13,14 +13,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode
 
+from mlickd.benchmarks.machine import machine_line
 from mlickd.data.catalog import dataset_root
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
@@ -98,12 +100,14 @@ class StepState:
         resumed: whether the command went on with a stopped one, whose seconds are not counted.
         failure: why the last try has failed; empty where it has not.
         changed: whether it hangs on something that has changed since, so that it would be run again.
+        ran: how it was run the last time: ``threads`` (0: as the environment had it), ``at_once`` and ``machine``.
     """
 
     seconds: float | None = None
     resumed: bool = False
     failure: str = ""
     changed: bool = False
+    ran: Mapping[str, Any] = field(default_factory=dict)
 
 
 def threads_of_each(jobs: int) -> int:
@@ -140,13 +144,14 @@ def data_digest(name: str, _root: str) -> str:
 class StepRunner:
     """Runs steps, from several threads if need be, and remembers how each ended."""
 
-    def __init__(self, threads: int = 0, bar: bool = True):
+    def __init__(self, threads: int = 0, bar: bool = True, at_once: int = 1):
         """
         Args:
             threads: of each command, as OMP_NUM_THREADS. 0: as the environment has it.
             bar: show each command and a bar that follows it; without, a line when it starts and one when it ends.
+            at_once: how many commands the caller runs at once, at most; for the record.
         """
-        self.threads, self.bar = threads, bar
+        self.threads, self.bar, self.at_once = threads, bar, at_once
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen] = set()
         self._stopped = False
@@ -204,7 +209,8 @@ class StepRunner:
             Its record, and its command.
         """
         step.log.parent.mkdir(parents=True, exist_ok=True)
-        record: dict = {"digest": digest}
+        ran = {"threads": self.threads, "at_once": self.at_once, "machine": machine_line()}
+        record: dict = {"digest": digest, "ran": ran}
         command = list(step.command)
         if step.makes:
             # A folder that was there before the first run is none of these steps', and stays.
@@ -291,9 +297,10 @@ def stopped_by_signals() -> Iterator[None]:
 
 def _state(step: Step, record: dict, digest: str) -> StepState:
     changed = record.get("digest", digest) != digest
+    ran = record.get("ran", {})
     if "seconds" in record and step.result.exists():
-        return StepState(record["seconds"], record.get("resumed", False), changed=changed)
-    return StepState(failure=record.get("failure", ""), changed=changed)
+        return StepState(record["seconds"], record.get("resumed", False), changed=changed, ran=ran)
+    return StepState(failure=record.get("failure", ""), changed=changed, ran=ran)
 
 
 def _read_records(step: Step) -> dict[str, dict]:

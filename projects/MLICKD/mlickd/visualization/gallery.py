@@ -1,37 +1,44 @@
-"""A folder of results that opens in a browser, from disk and without a network."""
+"""Photos with what teacher and students say of them: one file that opens in a browser, from disk, without a network."""
 
 from __future__ import annotations
 
+import base64
+import io
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from mlickd.data.reading import read_image
 from mlickd.errors import InputError
 
-from .pages import page_template
-from .regions import draw_regions, top_regions
-from .result_figure import MARKS, draw_result_figure
-from .results import ImageResult, format_score
+from .gallery_data import EDGE, first_region_threshold, photo_data
+from .pages import inline_file, page_template
+from .result_figure import draw_result_figure
+from .results import ImageResult
 
-__all__ = ["safe_file_name", "write_gallery"]
+__all__ = ["safe_file_name", "write_gallery", "write_result_figures"]
 
-# Longer side of a photo in the gallery, in pixels; less than a phone shows is too little, more takes long to load.
-PHOTO_SIDE = 768
-# Filters and the outcomes of ImageResult, in the order of the buttons.
+# Longer side of a photo in the page, in pixels: up to this many photos the largest, then less, so that a page of 1,000
+# photos has some 40 MB, and never less than what a phone shows.
+LARGEST_SIDE = 768
+PHOTOS_OF_LARGEST_SIDE = 200
+SMALLEST_SIDE = 400
+QUALITY = 78
+# Filters that there are with so many students, in the order of the buttons.
 OUTCOMES = {
-    "fixed": "Fixed by distillation",
-    "broken": "Broken by distillation",
-    "both-right": "Both right",
-    "both-wrong": "Both wrong",
-    "right": "Right",
-    "wrong": "Wrong",
+    0: {},
+    1: {"right": "Right", "wrong": "Wrong"},
+    2: {
+        "fixed": "Fixed by distillation",
+        "broken": "Broken by distillation",
+        "both-right": "Both right",
+        "both-wrong": "Both wrong",
+    },
 }
-VERDICTS = {True: "right", False: "wrong", None: "uncounted"}
 
 
 def write_gallery(
@@ -41,18 +48,17 @@ def write_gallery(
     *,
     title: str,
     mean_average_precision: Mapping[str, float] | None = None,
-    top_k: int = 10,
+    thresholds: Mapping[str, np.ndarray | float] | None = None,
 ) -> Path:
-    """Write ``index.html`` and, for each image, ``photos/*.jpg`` (photo with regions) and ``figures/*.png`` (the
-    result figure) into a folder, which is created.
+    """Write ``index.html``, with everything in it, into a folder, which is created.
 
     Args:
-        results: of the images, in the order of the page.
-        class_names: C names, for the regions.
-        output_dir: the folder. Files of an earlier gallery with the same names are replaced.
+        results: of the images, in the order of the page, with different ids.
+        class_names: C names.
+        output_dir: the folder. The page of an earlier gallery is replaced.
         title: of the page.
         mean_average_precision: percent by the name of the model, for the header.
-        top_k: regions drawn.
+        thresholds: by the title of the student, (C,) or one for all classes: where it predicts, to be marked.
 
     Returns:
         Path of ``index.html``.
@@ -62,27 +68,70 @@ def write_gallery(
     """
     if not results:
         raise InputError(f"gallery {output_dir}: there is no image to show; choose at least one")
-    output_dir = Path(output_dir)
-    try:
-        for folder in ("photos", "figures"):
-            (output_dir / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"gallery {output_dir}: {error.strerror}; give another folder") from error
-    cards = [
-        _write_card(number, result, class_names, output_dir, top_k)
-        for number, result in enumerate(tqdm(results, desc="gallery", unit="photo"), start=1)
-    ]
+    index = _folder(output_dir) / "index.html"
+    side = photo_side(len(results))
+    photos, pictures = [], []
+    for result in tqdm(results, desc="gallery", unit="photo"):
+        image = Image.fromarray(read_image(result.file_name))
+        photos.append(photo_data(result, class_names, image.size))
+        pictures.append(_picture(image, side))
+    students = max((list(result.students) for result in results), key=len)
+    thresholds = thresholds or {}
+    data = {
+        "classes": list(class_names),
+        "students": students,
+        "thresholds": [
+            np.broadcast_to(thresholds[student], len(class_names)).round(4).tolist() if student in thresholds else None
+            for student in students
+        ],
+        "outcomes": {} if all(result.labels is None for result in results) else OUTCOMES[len(students)],
+        "edge": EDGE,
+        "firstThreshold": first_region_threshold(photos),
+        "photos": photos,
+    }
     page = page_template("gallery.html").render(
         title=title,
-        cards=cards,
-        filters=_filters(results),
+        data=data,
+        pictures=pictures,
         mean_average_precision=dict(mean_average_precision or {}),
         has_regions=any(result.regions is not None for result in results),
-        top_k=top_k,
+        has_maps=any(result.activations for result in results),
+        style=inline_file("gallery.css"),
+        script=inline_file("gallery.js"),
     )
-    index = output_dir / "index.html"
-    index.write_text(page, encoding="utf-8")
+    try:
+        index.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise InputError(f"{index}: cannot be written ({error.strerror}); give another folder") from error
     return index
+
+
+def write_result_figures(
+    results: Sequence[ImageResult], class_names: Sequence[str], output_dir: str | Path, *, top_k: int = 10
+) -> list[Path]:
+    """Write the paper's result figure of each image as ``<number>-<name>.png`` into a folder, which is created.
+
+    Args:
+        results: of the images.
+        class_names: C names, for the regions.
+        output_dir: the folder.
+        top_k: regions drawn.
+
+    Raises:
+        InputError: an image cannot be read, the folder cannot be written.
+    """
+    folder = _folder(output_dir)
+    paths = []
+    for number, result in enumerate(tqdm(results, desc="figures", unit="photo"), start=1):
+        paths.append(folder / f"{safe_file_name(number, result.image_id)}.png")
+        draw_result_figure(result, class_names, top_k=top_k).save(paths[-1])
+    return paths
+
+
+def photo_side(count: int) -> int:
+    """Longer side in pixels of each of ``count`` photos."""
+    side = LARGEST_SIDE * (PHOTOS_OF_LARGEST_SIDE / max(count, PHOTOS_OF_LARGEST_SIDE)) ** 0.5
+    return max(SMALLEST_SIDE, round(side))
 
 
 def safe_file_name(number: int, image_id: str) -> str:
@@ -91,58 +140,18 @@ def safe_file_name(number: int, image_id: str) -> str:
     return f"{number:04d}-{stem[:60]}".rstrip("-")
 
 
-def _write_card(number: int, result: ImageResult, class_names: Sequence[str], output_dir: Path, top_k: int) -> dict:
-    """Write the pictures of a result and give what the page says of it."""
-    name = safe_file_name(number, result.image_id)
-    image = read_image(result.file_name)
-    photo = Image.fromarray(draw_regions(image, result.regions, class_names, top_k=top_k, side=PHOTO_SIDE))
-    photo.save(output_dir / "photos" / f"{name}.jpg", quality=88)
-    draw_result_figure(result, class_names, top_k=top_k).save(output_dir / "figures" / f"{name}.png")
-    return {
-        "image_id": result.image_id,
-        "photo": f"photos/{name}.jpg",
-        "figure": f"figures/{name}.png",
-        "width": photo.width,
-        "height": photo.height,
-        "alt": _alternative_text(result, class_names, top_k),
-        "labels": result.labels,
-        "outcome": result.outcome,
-        "outcome_text": OUTCOMES.get(result.outcome),
-        "students": {
-            student: [
-                {
-                    "name": prediction.class_name,
-                    "score": format_score(prediction.score),
-                    "percent": round(100 * min(max(prediction.score, 0.0), 1.0), 1),
-                    "verdict": VERDICTS[prediction.correct],
-                    "mark": MARKS[prediction.correct],
-                }
-                for prediction in predictions
-            ]
-            for student, predictions in result.students.items()
-        },
-    }
+def _folder(path: str | Path) -> Path:
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"gallery {folder}: {error.strerror}; give another folder") from error
+    return folder
 
 
-def _alternative_text(result: ImageResult, class_names: Sequence[str], top_k: int) -> str:
-    text = f"Photo {result.image_id}"
-    if result.regions is None:
-        return text
-    regions = top_regions(result.regions, top_k)
-    names = [
-        f"{class_names[category]} {format_score(score)}"
-        for category, score in zip(regions.pred_classes.tolist(), regions.scores.tolist(), strict=True)
-    ]
-    return f"{text}, regions of the teacher: {', '.join(names) or 'none'}"
-
-
-def _filters(results: Sequence[ImageResult]) -> dict[str, tuple[str, int]]:
-    """Text and number of images of each outcome that there can be, given the students that were run and the labels."""
-    if all(result.labels is None for result in results):
-        return {}
-    outcomes = {0: (), 1: ("right", "wrong"), 2: ("fixed", "broken", "both-right", "both-wrong")}
-    counts = Counter(result.outcome for result in results)
-    return {
-        outcome: (OUTCOMES[outcome], counts[outcome])
-        for outcome in outcomes[max(len(result.students) for result in results)]
-    }
+def _picture(image: Image.Image, side: int) -> str:
+    """A photo as the page has it: WebP, not above a longer side, in base64."""
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=QUALITY)
+    return base64.b64encode(stream.getvalue()).decode()

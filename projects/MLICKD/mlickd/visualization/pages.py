@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
-__all__ = ["page_template"]
+__all__ = ["Inline", "inline_file", "page_template"]
 
 
-def page_template(name: str) -> Template:
-    """A file of ``templates``; whatever is put into it is escaped, and a name that is not given is an error."""
+@dataclass(frozen=True)
+class Inline:
+    """A style sheet or a script that goes into a page.
+
+    Attributes:
+        text: as it is, in no need of escaping.
+        source: for the page's Content-Security-Policy, which then lets the browser use this text and no other.
+    """
+
+    text: Markup
+    source: str
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("mlickd.visualization"),
         autoescape=True,
@@ -16,4 +35,21 @@ def page_template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment
+
+
+def page_template(name: str) -> Template:
+    """A file of ``templates``; whatever is put into it is escaped, and a name that is not given is an error.
+
+    What goes through ``tojson`` may stand in a script, and keeps its order.
+    """
+    return _environment().get_template(name)
+
+
+def inline_file(name: str) -> Inline:
+    """A style sheet or script of ``templates``, which is no template itself."""
+    text, _, _ = _environment().loader.get_source(_environment(), name)
+    text = text.replace("\r\n", "\n")  # as a browser reads it
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return Inline(Markup(text), f"'sha256-{base64.b64encode(digest).decode()}'")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from detectron2.structures import Instances
@@ -15,7 +16,7 @@ __all__ = [
     "format_score",
     "image_result",
     "one_line",
-    "ranked_right",
+    "shown_predictions",
     "top_predictions",
 ]
 
@@ -25,17 +26,27 @@ STUDENTS = {"without": "Without distillation", "distilled": "With distillation"}
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class that a student finds in an image.
+    """What a student says of one class of an image.
 
     Attributes:
         class_name: of the class.
         score: its probability.
         correct: whether the image has that label; None where the class does not count for this image.
+        predicted: whether the score reaches the threshold.
     """
 
     class_name: str
     score: float
     correct: bool | None
+    predicted: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """``right`` or ``wrong``, or ``uncounted`` where the class does not count, of what is predicted; ``missed`` of
+        a label that is not; ``below`` (the threshold) of any other class."""
+        if self.predicted:
+            return {True: "right", False: "wrong", None: "uncounted"}[self.correct]
+        return "missed" if self.correct else "below"
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,10 @@ class ImageResult:
         image_id: of the record, as text.
         file_name: path of the image.
         labels: names of its true classes; None where nobody knows them.
-        without, distilled: best predictions of the student without and with distillation, best first.
+        without, distilled: what the student without and with distillation says, best first; see
+            :func:`shown_predictions`.
         regions: the teacher's detections, with ``pred_boxes`` in original pixels, ``scores`` and ``pred_classes``.
+        activations: by the title of a student and the name of a class, its (H, W) class activation map.
     """
 
     image_id: str
@@ -56,43 +69,13 @@ class ImageResult:
     without: tuple[Prediction, ...] | None = None
     distilled: tuple[Prediction, ...] | None = None
     regions: Instances | None = None
+    activations: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def students(self) -> dict[str, tuple[Prediction, ...]]:
         """Predictions by title, of the students that there are."""
         predictions = {title: getattr(self, name) for name, title in STUDENTS.items()}
         return {title: found for title, found in predictions.items() if found is not None}
-
-    @property
-    def outcome(self) -> str | None:
-        """``fixed`` or ``broken`` (by distillation), ``both-right`` or ``both-wrong``; with one student ``right`` or
-        ``wrong``; None where that cannot be said. See :func:`ranked_right`."""
-        verdicts = [ranked_right(found, len(self.labels or ())) for found in self.students.values()]
-        if not verdicts or None in verdicts:
-            return None
-        if len(verdicts) == 1:
-            return "right" if verdicts[0] else "wrong"
-        without, distilled = verdicts
-        if without == distilled:
-            return "both-right" if without else "both-wrong"
-        return "fixed" if distilled else "broken"
-
-
-def ranked_right(predictions: Sequence[Prediction], num_labels: int) -> bool | None:
-    """Whether the best predictions, as many as the image has labels, are all right.
-
-    This takes no threshold, and an image with one label can be right although three classes are shown. Where the
-    image has more labels than predictions are given, those given have to be right.
-
-    Args:
-        predictions: best first.
-        num_labels: of the image.
-
-    Returns:
-        None where there is nothing to judge: no label, or no prediction that counts.
-    """
-    judged = [prediction.correct for prediction in predictions if prediction.correct is not None][:num_labels]
-    return all(judged) if judged else None
 
 
 def top_predictions(
@@ -115,17 +98,45 @@ def top_predictions(
     Raises:
         ValueError: the number of scores is not C.
     """
+    everything = shown_predictions(scores, class_names, labels, ignored=ignored, thresholds=-math.inf)
+    return everything[:top_k]
+
+
+def shown_predictions(
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    labels: Collection[int],
+    *,
+    ignored: Collection[int] = (),
+    thresholds: np.ndarray | float = 0.0,
+    top_k: int = 3,
+) -> tuple[Prediction, ...]:
+    """What is worth showing of an image: the best classes, all that are predicted, and the labels that are missed.
+
+    Args:
+        scores, class_names, labels, ignored: see :func:`top_predictions`.
+        thresholds: (C,), or one for all; a class is predicted where its score is at least its threshold.
+        top_k: classes that are shown whether or not they are predicted.
+
+    Returns:
+        Best first; equal scores in the order of the classes.
+
+    Raises:
+        ValueError: the number of scores is not C.
+    """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != (len(class_names),):
         raise ValueError(f"scores of shape {scores.shape} for {len(class_names)} classes")
-    best = np.argsort(-scores, kind="stable")[:top_k].tolist()
+    predicted = scores >= np.asarray(thresholds, dtype=np.float64)
     return tuple(
         Prediction(
             class_names[index],
             float(scores[index]),
             True if index in labels else None if index in ignored else False,
+            bool(predicted[index]),
         )
-        for index in best
+        for rank, index in enumerate(np.argsort(-scores, kind="stable").tolist())
+        if rank < top_k or predicted[index] or index in labels
     )
 
 
@@ -136,6 +147,7 @@ def image_result(
     without: dict | None = None,
     distilled: dict | None = None,
     teacher: dict | None = None,
+    thresholds: Mapping[str, np.ndarray | float] | None = None,
     top_k: int = 3,
 ) -> ImageResult:
     """Bring together a record and what the models gave for its image.
@@ -144,26 +156,33 @@ def image_result(
         record: Detectron2 data set dict with ``image_id``, ``file_name`` and optionally ``labels`` and
             ``ignored_labels``. Without labels no prediction counts as right or wrong.
         class_names: C names.
-        without, distilled: outputs of the students, with ``image_scores``, a (C,) tensor.
+        without, distilled: outputs of the students, with ``image_scores``, a (C,) tensor, and optionally
+            ``activation_maps`` (C, H, W).
         teacher: output of the teacher, with ``instances`` in original pixels.
-        top_k: predictions shown of each student.
+        thresholds: of ``without`` and ``distilled``, see :func:`shown_predictions`. None: the best ``top_k`` are
+            predicted, whatever their scores.
+        top_k: see :func:`shown_predictions`.
     """
     labels = record.get("labels")
     ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())
 
-    def best(output: dict | None) -> tuple[Prediction, ...] | None:
+    found, activations = {}, {}
+    for role, output in {"without": without, "distilled": distilled}.items():
         if output is None:
-            return None
+            continue
         scores = output["image_scores"].detach().cpu().numpy()
-        return top_predictions(scores, class_names, labels or (), ignored=ignored, top_k=top_k)
-
+        show = top_predictions if thresholds is None else partial(shown_predictions, thresholds=thresholds[role])
+        found[role] = show(scores, class_names, labels or (), ignored=ignored, top_k=top_k)
+        if "activation_maps" in output:
+            maps = dict(zip(class_names, output["activation_maps"].detach().cpu().numpy(), strict=True))
+            activations[STUDENTS[role]] = {said.class_name: maps[said.class_name] for said in found[role]}
     return ImageResult(
         image_id=str(record["image_id"]),
         file_name=str(record["file_name"]),
         labels=None if labels is None else tuple(class_names[label] for label in labels),
-        without=best(without),
-        distilled=best(distilled),
+        **found,
         regions=None if teacher is None else teacher["instances"].to("cpu"),
+        activations=activations,
     )
 
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from detectron2.config import CfgNode
 
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.loose_images import loose_image_records
-from mlickd.engine.inference import load_run, predict
+from mlickd.engine.inference import load_run, predict, run_config
 from mlickd.errors import InputError
+from mlickd.evaluation.thresholds import load_thresholds
+from mlickd.modeling.class_activation import ClassifierWithActivationMaps
 
-from .gallery import write_gallery
+from .gallery import write_gallery, write_result_figures
 from .reports import multilabel_results, multilabel_results_path
 from .results import STUDENTS, ImageResult, image_result
+from .run_plots import write_run_plots
 
-__all__ = ["choose_records", "photo_records", "results_of_runs", "write_gallery_of_runs"]
+__all__ = ["choose_records", "photo_records", "results_of_runs", "student_thresholds", "write_gallery_of_runs"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +41,14 @@ def write_gallery_of_runs(
     seed: int = 0,
     image_ids: Sequence[str] = (),
     photos: Sequence[str | Path] = (),
+    threshold: float | str | None = None,
+    activation_maps: bool = False,
+    figures: bool = False,
 ) -> Path:
     """Run the models on some images of a data set, or on other photos, and write their gallery: :func:`write_gallery`.
 
-    The mAP in its header is that of the whole data set, where evaluation has left it in the folder of the run.
+    The mAP in its header is that of the whole data set, where evaluation has left it in the folder of the run. Of
+    images of the data set the plots of the runs are written beside it: :func:`write_run_plots`.
 
     Args:
         dataset_name: with the classes of the models.
@@ -46,6 +56,9 @@ def write_gallery_of_runs(
         teacher, without, distilled: folders of runs, each the ``OUTPUT_DIR`` of its training; at least one.
         num_images, seed, image_ids: see :func:`choose_records`.
         photos: instead of images of the data set, which then gives its classes alone; see :func:`photo_records`.
+        threshold: see :func:`student_thresholds`.
+        activation_maps: show where in a photo the students find their classes.
+        figures: write the result figure of each photo into ``figures``, too.
 
     Returns:
         Path of ``index.html``.
@@ -60,19 +73,56 @@ def write_gallery_of_runs(
         records = photo_records(photos)
     else:
         records = choose_records(dataset_name, num_images, seed, image_ids)
-    results = results_of_runs(dataset_name, folders, records, own=not photos)
+    names = class_names(dataset_name)
+    thresholds = {
+        role: student_thresholds(run_config(str(folder)), str(folder), names, threshold)
+        for role, folder in folders.items()
+        if role in STUDENTS
+    }
+    results = results_of_runs(
+        dataset_name, folders, records, own=not photos, thresholds=thresholds, activation_maps=activation_maps
+    )
     means = {}
     for role, title in TITLES.items():
         report = multilabel_results_path(folders[role], dataset_name) if role in folders else None
         if report is not None and report.is_file() and not photos:
             means[title] = multilabel_results(report)["metrics"]["mAP"]
+    if not photos:
+        write_run_plots(output_dir, dataset_name, folders, class_names=names, thresholds=thresholds, results=results)
+    if figures:
+        write_result_figures(results, names, Path(output_dir) / "figures")
     return write_gallery(
         results,
-        class_names(dataset_name),
+        names,
         output_dir,
         title="Predictions" if photos else f"Predictions on {dataset_name}",
         mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
+        thresholds={STUDENTS[role]: of_role for role, of_role in thresholds.items()},
     )
+
+
+def student_thresholds(
+    cfg: CfgNode, folder: str, names: Sequence[str], threshold: float | str | None
+) -> np.ndarray | float:
+    """Where a student predicts a class.
+
+    Args:
+        cfg: of its run.
+        folder: of its run.
+        names: of its classes.
+        threshold: a score for all classes; ``tuned`` for those of each class that ``tools/tune_thresholds.py`` has left
+            in the folder; None for the run's ``TEST.THRESHOLD``.
+
+    Raises:
+        InputError: the score is not in 0..1, or there are no tuned thresholds of this run.
+    """
+    if threshold == "tuned":
+        return load_thresholds(folder, names)
+    if threshold is None:
+        return cfg.TEST.THRESHOLD
+    if not 0 <= float(threshold) <= 1:
+        raise InputError(f"--threshold {threshold}: a score is from 0 to 1")
+    return float(threshold)
 
 
 def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image_ids: Sequence[str] = ()) -> list[dict]:
@@ -125,7 +175,13 @@ def photo_records(paths: Sequence[str | Path]) -> list[dict]:
 
 
 def results_of_runs(
-    dataset_name: str, folders: dict[str, str | Path], records: Sequence[dict], *, own: bool = True
+    dataset_name: str,
+    folders: dict[str, str | Path],
+    records: Sequence[dict],
+    *,
+    own: bool = True,
+    thresholds: Mapping[str, np.ndarray | float] | None = None,
+    activation_maps: bool = False,
 ) -> list[ImageResult]:
     """Run the models on the images of ``records``.
 
@@ -134,6 +190,8 @@ def results_of_runs(
         folders: of the runs, by role: ``teacher``, ``without``, ``distilled``.
         records: of the data set, or of other photos.
         own: whether they are of the data set, so that its proposals are theirs.
+        thresholds: of the students, by role; see :func:`image_result`.
+        activation_maps: those of the students, too.
 
     Raises:
         InputError: as :func:`write_gallery_of_runs`.
@@ -154,8 +212,15 @@ def results_of_runs(
                 f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"
             )
         logger.info("%s: %d images", TITLES[role], len(records))
+        if activation_maps and role in STUDENTS:
+            model = ClassifierWithActivationMaps(model)
         outputs[role] = predict(cfg, model, records, dataset_name if own else None)
     return [
-        image_result(record, names, **{role: found[record["image_id"]] for role, found in outputs.items()})
+        image_result(
+            record,
+            names,
+            **{role: found[record["image_id"]] for role, found in outputs.items()},
+            thresholds=thresholds,
+        )
         for record in records
     ]

@@ -83,6 +83,25 @@ class ClassifierHead(nn.Module):
         x = x.mean(dim=(2, 3)) if self.pooling == "average" else x.amax(dim=(2, 3))
         return self.linear(F.dropout(x, self.dropout, self.training)).float()
 
+    def activation_maps(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Class activation maps (Zhou et al. 2016): the classifier at each cell of the map, before pooling.
+
+        Of a class its weights times the map, without its bias. With average pooling the mean over the cells and the
+        bias are the logit, so that a map says exactly which cells speak for the class and which against it.
+
+        Args:
+            features: feature maps by name.
+
+        Returns:
+            (N, C, H, W), in units of the logits.
+
+        Raises:
+            InputError: with pooling ``fc`` there is no such map.
+        """
+        if self.fully_connected is not None:
+            raise InputError("MODEL.CLASSIFIER.POOLING fc: fully connected layers have no class activation map")
+        return torch.einsum("cd,ndhw->nchw", self.linear.weight.float(), features[self.in_feature].float())
+
 
 @META_ARCH_REGISTRY.register()
 class MultiLabelClassifier(ImageModel):

@@ -70,12 +70,13 @@ class ImageModel(nn.Module):
         backbone's ``size_divisibility``.
         """
         if len({image.shape for image in images}) > 1:
-            normalised = [self._normalise(image) for image in images]
+            normalised = [self.normalise(image) for image in images]
             return ImageList.from_tensors(normalised, self.backbone.size_divisibility)
         # Bytes travel four times as fast as floats, and once is faster than one by one.
-        batch = ImageList.from_tensors([self._normalise(torch.stack(list(images)))], self.backbone.size_divisibility)
+        batch = ImageList.from_tensors([self.normalise(torch.stack(list(images)))], self.backbone.size_divisibility)
         height, width = images[0].shape[-2:]
         return ImageList(batch.tensor[0], [(height, width)] * len(images))
 
-    def _normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Images (..., 3, H, W) of 0 to 255 as the backbone takes them: float32, on the model's device."""
         return (pixels.to(self.device) - self.pixel_mean).float().div_(self.pixel_std)

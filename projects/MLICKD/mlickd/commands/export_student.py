@@ -1,0 +1,82 @@
+"""Write the student of a finished run as one file, for use without this project, and check that it gives the same."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from mlickd.export import load_exported
+from mlickd.export.checking import OWN_TOLERANCE, PILLOW_TOLERANCE, check_exported, check_records, checks_table
+from mlickd.export.exporting import export_student
+
+from .command_line import command_parser
+
+EXAMPLE = f"""
+Examples:
+
+  python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx
+
+  Both formats, and a comparison with PyTorch on all photos of a data set, with its labels:
+  python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx holiday.pt2 \\
+      --check --dataset holiday_test
+
+  The same on your own photos:
+  python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx \\
+      --check --photos ~/photos
+
+  Of the endings, .onnx is for ONNX Runtime and whatever else reads ONNX, .pt2 for PyTorch (torch.export). Both take
+  batches of any size, and carry class names, thresholds (of each class, where tools/tune_thresholds.py has left them)
+  and how photos are resized. The check ends with status 1 where a score of the same pixels differs by more than
+  {OWN_TOLERANCE:g}, or the scores of photos as Pillow alone reads them by more than {PILLOW_TOLERANCE:g} on average.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_parser(__doc__, EXAMPLE)
+    parser.add_argument("--run", required=True, metavar="DIR", help="a finished run of a student, its OUTPUT_DIR")
+    parser.add_argument(
+        "--output", required=True, nargs="+", type=Path, metavar="FILE", help="to write, with the ending .onnx or .pt2"
+    )
+    parser.add_argument(
+        "--no-preprocessing",
+        action="store_true",
+        help="the file takes normalised (N, 3, S, S) float32 images; without this, (N, S, S, 3) uint8 RGB pixels",
+    )
+    parser.add_argument("--check", action="store_true", help="run the files and PyTorch on photos, and compare")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="data set of --check (default: the first of DATASETS.TEST of the run)"
+    )
+    parser.add_argument(
+        "--photos", nargs="+", default=[], metavar="PATH", help="photos or folders of them in its place"
+    )
+    parser.add_argument(
+        "--num-images", type=int, metavar="N", help="of the data set, drawn at random, for --check (default: all)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random choice (default: 0)")
+    args = parser.parse_args()
+    if not args.check and (args.dataset or args.photos or args.num_images is not None):
+        parser.error("--dataset, --photos and --num-images say what --check looks at: give --check, too")
+    if args.photos and (args.dataset or args.num_images is not None):
+        parser.error("--photos stands in place of --dataset and --num-images: give one or the other")
+    return args
+
+
+def main() -> None:
+    args = parse_arguments()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    cfg, model, metadata = export_student(args.run, args.output, preprocessing=not args.no_preprocessing)
+    for output in args.output:
+        size = f"{output.stat().st_size / 1e6:.1f} MB"
+        print(f"{output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")
+    if not args.check:
+        return
+    records = check_records(cfg, args.dataset, args.photos, args.num_images, args.seed)
+    checks = check_exported(cfg, model, [load_exported(output) for output in args.output], records)
+    print(f"\n{checks_table(checks)}\n{len(records)} photos")
+    complaints = [check.complaint for check in checks if check.complaint]
+    for complaint in complaints:
+        print(f"error: {complaint}", file=sys.stderr)
+    if complaints:
+        sys.exit(1)

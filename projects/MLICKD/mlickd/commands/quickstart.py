@@ -1,0 +1,60 @@
+"""Run the whole method on one data set: proposals, teacher, its knowledge of the training images, student without, both
+stages of distillation, evaluation, one table, the curves and the gallery."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from mlickd.commands.command_line import command_parser, read_seeds
+from mlickd.commands.repository import scripts_folder, shipped_config
+from mlickd.engine.pipeline import Pipeline
+from mlickd.engine.report import write_report
+
+EXAMPLES = """
+Examples:
+
+  The procedural data set, which needs no download:
+    python tools/quickstart.py
+
+  Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
+    python tools/quickstart.py --configs configs/folder --train animals_train --test animals_test \\
+        --seeds 1,2,3 --output output/animals
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_parser(__doc__, EXAMPLES)
+    parser.add_argument(
+        "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
+    )
+    parser.add_argument("--train", default="scenes_train", help="training data set")
+    parser.add_argument("--test", default="scenes_test", help="test data set")
+    parser.add_argument("--proposals", "--method", default="edge_boxes", help="how proposals are made")
+    parser.add_argument("--seeds", type=read_seeds, default=[1], metavar="1,2,3", help="one run each (default: 1)")
+    parser.add_argument("--output", type=Path, default=Path("output/quickstart"), help="folder of the results")
+    parser.add_argument("--teacher", type=Path, help="folder of a finished teacher for all seeds; else each trains one")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all configurations")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    configs = args.configs or shipped_config("--configs", "scenes")
+    seconds = {}
+    for seed in args.seeds:
+        pipeline = Pipeline(
+            configs=configs,
+            train=args.train,
+            test=args.test,
+            folder=args.output / f"seed{seed}",
+            seed=seed,
+            proposals=args.proposals,
+            options=args.opts,
+            tools=scripts_folder(),
+            teacher=args.teacher,
+        )
+        seconds[seed] = pipeline.run()
+    print(write_report(args.output, args.test, seconds, args.teacher))

@@ -1,0 +1,60 @@
+"""Draw photos with the teacher's regions and the predictions without and with distillation, and a gallery of them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from mlickd.commands.command_line import command_parser
+from mlickd.visualization.runs import write_gallery_of_runs
+
+EXAMPLE = """
+Example:
+
+  python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
+      --without output/scenes/without --with output/scenes/with/prediction --output output/gallery
+
+  Any photos, whose regions are proposed on the fly (the data set only gives the names of the classes):
+
+  python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher --photos ~/photos \\
+      --output output/gallery
+
+  Each folder is the OUTPUT_DIR of a finished run; leave out what you do not have. Open output/gallery/index.html in a
+  browser; output/gallery/figures has one picture for each photo.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = command_parser(__doc__, EXAMPLE)
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="data set with the photos and the classes")
+    parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
+    parser.add_argument("--without", type=Path, metavar="FOLDER", help="run of the student without distillation")
+    parser.add_argument(
+        "--with", dest="distilled", type=Path, metavar="FOLDER", help="run of the student with distillation"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the gallery")
+    parser.add_argument("--num-images", type=int, default=24, metavar="N", help="photos drawn at random (default: 24)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random choice (default: 0)")
+    parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="these photos instead, by image id")
+    parser.add_argument(
+        "--photos", nargs="+", type=Path, default=[], metavar="PATH", help="photos, folders or lists of photos instead"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    index = write_gallery_of_runs(
+        args.dataset,
+        args.output,
+        teacher=args.teacher,
+        without=args.without,
+        distilled=args.distilled,
+        num_images=args.num_images,
+        seed=args.seed,
+        image_ids=args.images,
+        photos=args.photos,
+    )
+    print(f"Gallery: {index}")

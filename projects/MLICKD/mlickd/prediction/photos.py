@@ -1,0 +1,51 @@
+"""The photos that a command line names."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mlickd.data.sources.image_folder import images_below
+from mlickd.errors import InputError
+
+__all__ = ["STANDARD_INPUT", "find_photos"]
+
+# Stands for a list of paths on standard input.
+STANDARD_INPUT = "-"
+
+
+def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
+    """
+    Args:
+        names: photos; folders, of which all images are taken with those of sub-folders, except hidden ones; patterns
+            with ``*``, ``?`` or ``[]``, where ``**`` is any number of folders; or ``-``, for ``listed``.
+        listed: lines with a path each, as ``find -name '*.jpg'`` prints them; blank lines do no harm.
+
+    Returns:
+        Paths in the order of the names, those of a folder or a pattern sorted; each once. A single photo is not looked
+        at: one that is not there is found out when it is read.
+
+    Raises:
+        InputError: a folder, a pattern or the list has no image.
+    """
+    photos: dict[str, None] = {}
+    for name in names:
+        found = _photos_of(name, listed)
+        if not found:
+            where = "standard input: no path in it" if name == STANDARD_INPUT else f"{name}: no image there"
+            raise InputError(f"{where}; name photos, a folder with photos, or a pattern such as 'photos/*.jpg'")
+        photos.update(dict.fromkeys(found))
+    return list(photos)
+
+
+def _photos_of(name: str, listed: Iterable[str]) -> list[str]:
+    if name == STANDARD_INPUT:
+        return [line.strip() for line in listed if line.strip()]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return sorted(images_below(path, hidden=False))
+    # A file may have a bracket in its name.
+    if path.exists() or not glob.has_magic(name):
+        return [str(path)]
+    return sorted(found for found in glob.glob(str(path), recursive=True) if Path(found).is_file())

@@ -1,0 +1,68 @@
+"""Which run a user means who names a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mlickd.engine.inference import run_config
+from mlickd.errors import InputError
+
+__all__ = ["find_student", "find_teacher"]
+
+_CONFIG = "config.yaml"
+# In the folder of one seed of tools/quickstart.py or tools/compare.py, or of both stages of a distillation.
+_STUDENTS = ("with/prediction", "prediction")
+
+
+def find_student(path: str | os.PathLike[str]) -> Path:
+    """What :func:`mlickd.load_model` takes: the path itself, or the student with distillation that is below it.
+
+    Raises:
+        InputError: there is no run; the message names those that are further below.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir() or (path / _CONFIG).is_file():
+        return path
+    for below in _STUDENTS:
+        if (path / below / _CONFIG).is_file():
+            return path / below
+    raise _no_run(path)
+
+
+def find_teacher(path: str | os.PathLike[str]) -> Path:
+    """The teacher of a path: the run itself where it is one, that beside a student, or that which a student had.
+
+    Raises:
+        InputError: there is none, or it is not where the student had it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        raise InputError(f"--teacher: {path} is no folder; name that of a teacher's run, or of its student's")
+    for folder in (path, path / "teacher"):
+        if (folder / _CONFIG).is_file():
+            return _teacher_of(folder)
+    raise _no_run(path)
+
+
+def _teacher_of(run: Path) -> Path:
+    cfg = run_config(str(run))
+    if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
+        return run
+    weights = cfg.KD.TEACHER.WEIGHTS
+    if not weights:
+        raise InputError(f"--teacher: {run} is of a student that had no teacher; name the folder of the teacher")
+    teacher = Path(weights).parent
+    if not (teacher / _CONFIG).is_file():
+        raise InputError(
+            f"--teacher: {run} has learned from {weights}, which is not there; name the folder of the teacher"
+        )
+    return teacher
+
+
+def _no_run(path: Path) -> InputError:
+    below = sorted(config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
+    if not below:
+        return InputError(f"{path / _CONFIG}: no such file; name the OUTPUT_DIR of a finished run")
+    named = ", ".join(map(str, below[:3]))
+    return InputError(f"{path / _CONFIG}: no such file; name one of the {len(below)} runs below it, such as {named}")

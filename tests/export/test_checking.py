@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from helpers.untrained_run import write_untrained_run
+from mlickd.data import dataset_records
+from mlickd.data.records import label_targets
+from mlickd.engine import load_run, predict
+from mlickd.errors import InputError
+from mlickd.evaluation.metrics import multilabel_metrics
+from mlickd.export import load_exported
+from mlickd.export.checking import check_exported, check_records, checks_table
+
+
+@pytest.fixture(autouse=True)
+def data_sets(exported, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(exported.root))
+
+
+def test_files_of_the_model_pass(exported):
+    cfg, model = load_run(str(exported.run))
+    records = dataset_records("tiny_train") + dataset_records("tiny_test")  # 36: more than one round of batches
+    files = [load_exported(exported.onnx), load_exported(exported.pt2)]
+    reference, *checks = check_exported(cfg, model, files, records)
+    expected = predict(cfg, model, records)
+    scores = np.stack([expected[record["image_id"]]["image_scores"].numpy() for record in records])
+    np.testing.assert_allclose(reference.scores, scores, atol=1e-6)
+    metrics = multilabel_metrics(scores, label_targets(records, 20), threshold=0.4)
+    assert reference.metrics["CF1"] == pytest.approx(100 * metrics["CF1"])
+    assert len(checks) == 4 and not any(check.complaint for check in checks)
+    same, pillow = checks[:2]
+    assert same.largest <= 1e-5 and same.metrics == pytest.approx(reference.metrics, abs=0.01)
+    assert 1e-5 < pillow.largest == np.abs(pillow.scores - reference.scores).max()
+    table = checks_table([reference, *checks])
+    assert "mAP" in table and "of 720" in table
+
+
+def test_a_file_of_another_model_fails(exported, tmp_path):
+    cfg, model = load_run(str(write_untrained_run(tmp_path / "other", seed=1)))
+    records = [{key: value for key, value in r.items() if key != "labels"} for r in dataset_records("tiny_test")]
+    reference, same, pillow = check_exported(cfg, model, [load_exported(exported.onnx)], records)
+    assert f"{exported.onnx}: its scores differ by up to" in same.complaint
+    assert "read by Pillow alone differ by" in pillow.complaint
+    assert same.decisions == ((same.scores >= 0.4) != (reference.scores >= 0.4)).sum()
+    assert reference.metrics is None and "mAP" not in checks_table([reference, same, pillow])
+
+
+def test_the_photos_are_those_asked_for(exported, tiny_scenes):
+    cfg, _ = load_run(str(exported.run))
+    assert len(check_records(cfg, None, [])) == 12
+    assert len(check_records(cfg, "tiny_val", [], num_images=5)) == 5
+    assert len(check_records(cfg, None, [str(exported.root / "tiny" / "images")])) == 36
+    with pytest.raises(InputError, match="unknown data set"):
+        check_records(cfg, "nothing_test", [])

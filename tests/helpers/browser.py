@@ -1,0 +1,57 @@
+"""A headless Chromium, where one is installed, that fails a test for whatever goes wrong in it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """A running browser of Playwright; the test is skipped where Playwright or a Chromium is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs a Chromium: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        # As root, Chromium's sandbox does not start; the page is one that this test has written.
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(browser, path: Path, fragment: str = "", **context) -> Iterator:
+    """A page from disk. At the end it must have asked for no other file, and said nothing on its console."""
+    complaints: list[str] = []
+    of_browser = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+    page = of_browser.new_page()
+    page.on("console", lambda message: complaints.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: complaints.extend(_strange(request.url, path)))
+    page.goto(f"{path.as_uri()}{fragment}")
+    try:
+        yield page
+    finally:
+        of_browser.close()
+    assert complaints == []
+
+
+def until(page, expression: str, expected: object = True, seconds: float = 30.0) -> None:
+    """Wait until an expression has a value. (The page's policy forbids what Playwright waits for functions with.)"""
+    end = time.monotonic() + seconds
+    while (found := page.evaluate(expression)) != expected:
+        assert time.monotonic() < end, f"{expression} is {found!r}, not {expected!r}"
+        time.sleep(0.02)
+
+
+def _strange(url: str, path: Path) -> list[str]:
+    known = url.startswith("data:") or url.split("#")[0] == path.as_uri()
+    return [] if known else [f"request: {url[:200]}"]

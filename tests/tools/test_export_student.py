@@ -1,0 +1,47 @@
+import pytest
+from PIL import Image
+
+from helpers.untrained_run import split_tiny_scenes, write_untrained_run
+from mlickd.export import load_exported
+
+
+@pytest.fixture
+def folder(tiny_scenes, tmp_path, monkeypatch):
+    """Where `run` is a finished run and the tool is called."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(split_tiny_scenes(tiny_scenes, tmp_path / "datasets")))
+    write_untrained_run(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_file_is_written_and_checked(folder, call_tool, monkeypatch):
+    result = call_tool("export_student", "--run", "run", "--output", "out/student.onnx", "--check")
+    assert result.status == 0, result.err
+    assert "out/student.onnx: " in result.out and "20 classes, thresholds: TEST.THRESHOLD of the run" in result.out
+    assert "PyTorch, as in an evaluation" in result.out and result.out.endswith("12 photos\n")
+
+    Image.new("RGB", (50, 40), "green").save("photo.png")
+    call_tool("export_student", "--run", "run", "--output", "pixels.pt2", "--no-preprocessing")
+    assert not load_exported("pixels.pt2").metadata.preprocessing
+
+    other = load_exported("out/student.onnx")
+    write_untrained_run(folder / "other", seed=1)
+    monkeypatch.setattr("mlickd.commands.export_student.load_exported", lambda path: other)
+    result = call_tool("export_student", "--run", "other", "--output", "other.pt2", "--check", "--photos", "photo.png")
+    assert result.status == 1
+    assert result.err.splitlines()[-1].startswith("error: ") and "differ by" in result.err
+    assert "mAP" not in result.out
+
+
+def test_bad_input_is_one_line(folder, call_tool):
+    call = ["export_student", "--run", "run", "--output"]
+    call_tool(*call, "student.tflite").assert_ends_in_one_line("must end in .onnx or .pt2")
+    call_tool("export_student", "--run", "nothing", "--output", "a.onnx").assert_ends_in_one_line("no such file")
+    assert "give --check, too" in call_tool(*call, "a.onnx", "--dataset", "tiny_test").err
+    assert "one or the other" in call_tool(*call, "a.onnx", "--check", "--photos", "x", "--num-images", "3").err
+    assert not (folder / "a.onnx").exists()
+
+
+def test_help_has_examples(call_tool):
+    result = call_tool("export_student", "--help")
+    assert result.status == 0 and "--check --dataset holiday_test" in result.out
