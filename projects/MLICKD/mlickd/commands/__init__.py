@@ -42,6 +42,7 @@ GROUPS = {
     },
     "Use": {
         "predict": Command("predict", "predict the labels of any photos"),
+        "export": Command("export_student", "write the student as one file, and check it on photos"),
     },
     "Results": {
         "evaluate": Command("evaluate", "show scores of runs under every convention in use"),
@@ -49,9 +50,6 @@ GROUPS = {
         "robustness": Command("robustness", "compare students on damaged photos, by size, by class"),
         "visualize": Command("visualize", "draw regions and predictions, and a gallery of them"),
         "benchmark": Command("benchmark", "measure what the project costs on this machine"),
-    },
-    "Use": {
-        "export": Command("export_student", "write the student as one file, and check it on photos"),
     },
 }
 
