@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from mlickd.commands.train_net import main
 
+from mlickd.commands.train_net import main
 from mlickd.errors import InputError, run_tool
 
 CLASSES = ("cat", "dog", "person")

@@ -2,9 +2,9 @@
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from mlickd.commands.train_net import main
 from torch import nn
 
+from mlickd.commands.train_net import main
 from mlickd.errors import run_tool
 
 

@@ -1,10 +1,10 @@
 """Stage 2 that listens to the teacher only where it is sure: a new distiller, and training with it."""
 
 from detectron2.config import configurable
-from mlickd.commands.train_net import main
 from torch import nn
 from torch.nn import functional as F
 
+from mlickd.commands.train_net import main
 from mlickd.distillation import PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import known_image_scores
 from mlickd.errors import run_tool

@@ -10,15 +10,10 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-__all__ = ["command_help", "tool_names"]
+__all__ = ["command_help"]
 
 # Characters in a line of the usage.
 _COLUMNS = "100"
-
-
-def tool_names(tools: Path) -> list[str]:
-    """Names of the scripts in a folder, without their ending."""
-    return sorted(path.stem for path in tools.glob("*.py"))
 
 
 def command_help(script: Path) -> str:
