@@ -23,7 +23,7 @@ TELL = f"import atexit, sys; atexit.register(lambda: print({SLOW} & set(sys.modu
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=280)
 
 
 @pytest.mark.parametrize("how", [MODULE, SCRIPT])

@@ -29,5 +29,5 @@ def test_without_it_the_steps_of_a_pipeline_are_files_of_the_package(
 ) -> None:
     monkeypatch.setattr(repository, "_REPOSITORY", tmp_path)
     command = [sys.executable, repository.scripts_folder() / f"{name}.py", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert shown.returncode == 0 and shown.stdout.startswith(f"usage: {name}.py"), shown.stderr

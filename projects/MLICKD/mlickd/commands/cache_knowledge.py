@@ -22,7 +22,7 @@ example:
   (2/3 and 3/3 on the others); training wants the three shard folders in one place.
 
   One cache for several recipes that share a teacher and the rule of R':
-  python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for configs/scenes/methods/fitnets.yaml \
+  python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for configs/scenes/methods/fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
 
 KEY VALUE pairs are those that training gets, too: a cache names what it was made from and is refused where that

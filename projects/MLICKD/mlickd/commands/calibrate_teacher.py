@@ -17,10 +17,8 @@ example:
   python tools/calibrate_teacher.py --run output/teacher --dataset animals_train@1of4 --output output/calibration.json
   and then distil with KD.PREDICTION.CALIBRATION output/calibration.json
 
-  Of teachers that were cross-fitted, from their cache (with the options that tools/cross_fit.py printed):
-  python tools/calibrate_teacher.py --config-file configs/folder/kd.yaml --output output/calibration.json \\
-      DATASETS.TRAIN "('animals_train@1of3','animals_train@2of3','animals_train@3of3')" \\
-      KD.TEACHER.WEIGHTS "output/cross/teachers/{dataset}/model_final.pth" KD.CACHE output/cross/knowledge
+  Of teachers that were cross-fitted, from their cache (with the configuration that tools/cross_fit.py leaves):
+  python tools/calibrate_teacher.py --config-file output/cross/kd.yaml --output output/calibration.json
 """
 
 

@@ -29,13 +29,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
     )
-    parser.add_argument("--train", default="scenes_train", help="training data set")
-    parser.add_argument("--test", default="scenes_test", help="test data set")
-    parser.add_argument("--proposals", "--method", default="edge_boxes", help="how proposals are made")
+    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
+    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test data set")
+    parser.add_argument(
+        "--proposals", "--method", default="edge_boxes", metavar="METHOD", help="how proposals are made"
+    )
     parser.add_argument("--seeds", type=read_seeds, default=[1], metavar="1,2,3", help="one run each (default: 1)")
-    parser.add_argument("--output", type=Path, default=Path("output/quickstart"), help="folder of the results")
-    parser.add_argument("--teacher", type=Path, help="folder of a finished teacher for all seeds; else each trains one")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all configurations")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output/quickstart"),
+        metavar="FOLDER",
+        help="of the results (default: output/quickstart)",
+    )
+    parser.add_argument(
+        "--teacher", type=Path, metavar="FOLDER", help="a finished one for all seeds; else each trains one"
+    )
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="for all configurations")
     return parser.parse_args()
 
 
