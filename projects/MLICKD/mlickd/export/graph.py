@@ -95,6 +95,9 @@ def onnx_content(program: torch.export.ExportedProgram, metadata: ExportMetadata
     import_optional("onnx", "export to ONNX")
     import_optional("onnxscript", "export to ONNX")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    pooling = torch.ops.aten.adaptive_max_pool2d.default
+    if any(node.target == pooling for node in program.graph.nodes):  # of VGG's fc6, and unknown to the exporter
+        program = program.run_decompositions({pooling: _adaptive_max_pool2d})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own future
         exported = torch.onnx.export(
@@ -117,8 +120,20 @@ def onnx_content(program: torch.export.ExportedProgram, metadata: ExportMetadata
     return proto.SerializeToString(deterministic=True)
 
 
+def _adaptive_max_pool2d(maps: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What PyTorch's operator computes of (N, C, H, W) maps, a bin at a time; its indices are not computed."""
+    for dim, bins in zip((2, 3), output_size, strict=True):
+        length = maps.shape[dim]
+        ends = [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]
+        maps = torch.cat([maps.narrow(dim, low, high - low).amax(dim, keepdim=True) for low, high in ends], dim)
+    return maps, torch.zeros_like(maps, dtype=torch.int64)
+
+
 def pt2_content(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> bytes:
-    """A ``.pt2`` file of a traced student, with metadata."""
+    """A ``.pt2`` file of a traced student, with metadata.
+
+    It is that of ``torch.export``, because PyTorch has deprecated TorchScript.
+    """
     program.example_inputs = None
     file = io.BytesIO()
     with warnings.catch_warnings():
