@@ -90,7 +90,7 @@ def onnx_content(program: torch.export.ExportedProgram, metadata: ExportMetadata
     """An ONNX file of a traced student, with metadata.
 
     Raises:
-        InputError: a package of the extra ``export`` is missing.
+        InputError: a package of the extra ``export`` is missing, or the student has an operator that ONNX lacks.
     """
     import_optional("onnx", "export to ONNX")
     import_optional("onnxscript", "export to ONNX")
@@ -100,14 +100,18 @@ def onnx_content(program: torch.export.ExportedProgram, metadata: ExportMetadata
         program = program.run_decompositions({pooling: _adaptive_max_pool2d})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own future
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=[metadata.input_name],
-            output_names=["scores"],
-            opset_version=OPSET,
-            verbose=False,
-        )
+        try:
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=[metadata.input_name],
+                output_names=["scores"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except RuntimeError as error:  # the base of the exporter's own
+            cause = str(error.__cause__ or error).strip().split("\n")[0]
+            raise InputError(f"the student cannot be written as ONNX ({cause}); export it as .pt2") from error
     proto = exported.model_proto
     proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and how photos are resized."
     for item in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
