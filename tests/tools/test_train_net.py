@@ -43,12 +43,17 @@ def train(config: str, output: Path, *options: object, stage: str | None = None)
 def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Path) -> None:
     made = run_tool("generate_proposals.py", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
     assert made.returncode == 0, made.stderr
-    train("wsd", tmp_path / "teacher")
-    knowledge = ("KD.TEACHER.WEIGHTS", tmp_path / "teacher" / "model_final.pth", "KD.FEATURE.WEIGHT", 0.001)
+    teacher = train("wsd", tmp_path / "teacher").stdout
+    weights = tmp_path / "teacher" / "model_final.pth"
+    assert f"--config-file configs/folder/kd.yaml --kd-stage feature KD.TEACHER.WEIGHTS {weights} " in teacher
+    knowledge = ("KD.TEACHER.WEIGHTS", weights, "KD.FEATURE.WEIGHT", 0.001)
     train("kd", tmp_path / "with", *knowledge, stage="feature")
     assert not (tmp_path / "with" / "feature" / "results.json").exists(), "its classifier has not learned yet"
     trained = train("kd", tmp_path / "with", *knowledge, stage="prediction")
     assert f"Starting from MODEL.WEIGHTS {tmp_path / 'with' / 'feature' / 'student.pth'}" in trained.stdout
+    predict = f"python tools/predict.py PHOTOS --model {tmp_path / 'with' / 'prediction'}"
+    assert trained.stdout.rstrip().endswith(predict)
+    assert (tmp_path / "with/prediction/classes.txt").read_text() == (tiny_scenes / "tiny/classes.txt").read_text()
 
     results = json.loads((tmp_path / "teacher" / "results.json").read_text())
     assert {"AP50", "VOC_AP", "CorLoc"} <= results["detection"].keys() and "mAP" in results["multilabel"]

@@ -63,6 +63,7 @@ def main() -> None:
     args = parse_arguments()
     # What is printed may be read by a program.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # speaks of Detectron2's code
     for option in ("topk", "batch_size"):
         value = getattr(args, option)
         if value is not None and value < 1:

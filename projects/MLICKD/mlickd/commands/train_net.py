@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from mlickd.engine import Trainer, load_initial_weights, prepare, setup  # isort: skip, first, to keep Detectron2 quiet
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser, launch
+from detectron2.utils import comm
 
 from mlickd.commands.command_line import as_called, program
+from mlickd.engine.training_summary import next_command, training_summary
 from mlickd.errors import run_tool
 
 EXAMPLES = """
@@ -57,7 +60,18 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
         return results | Trainer.test_with_TTA(cfg, model) if cfg.TEST.AUG.ENABLED else results
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    start = time.perf_counter()
+    results = trainer.train()
+    if comm.is_main_process():
+        summary = training_summary(
+            cfg,
+            seconds=time.perf_counter() - start,
+            first_iteration=trainer.start_iter,
+            parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            command=next_command(cfg, args.config_file, args.opts),
+        )
+        print(as_called(summary), flush=True)
+    return results
 
 
 def main() -> None:

@@ -114,7 +114,8 @@ class DecodedImage:
                 f"is an array of type {pixels.dtype} and shape {pixels.shape}; give (H, W, 3) of uint8 in RGB"
             )
         self.height, self.width = pixels.shape[:2]
-        self._pixels = np.ascontiguousarray(pixels if image_format == "RGB" else pixels[..., ::-1])
+        # PyTorch warns of arrays that cannot be written to.
+        self._pixels = np.require(pixels if image_format == "RGB" else pixels[..., ::-1], requirements=["C", "W"])
 
     def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
         """As :meth:`ImageFile.pixels`, of which this is what cannot be reduced."""

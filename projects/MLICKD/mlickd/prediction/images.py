@@ -42,4 +42,4 @@ def photo_record(photo: Photo, number: int) -> dict:
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         return {"image_id": name, "pixels": photo}
-    raise InputError(f"{name}: is a {type(photo).__name__}; give a path, a picture of Pillow or an array")
+    raise InputError(f"{name}: is of type {type(photo).__name__}; give a path, a picture of Pillow or an array")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+import torch
+from detectron2.structures import Instances
 from PIL import Image, ImageDraw
 
 from mlickd.data.reading import read_image
@@ -22,15 +24,17 @@ def draw_prediction(prediction: Prediction, labels: Sequence[tuple[str, float]])
     """
     Args:
         prediction: of a photo in a file.
-        labels: names and scores to show beside it, best first; those below their thresholds are grey.
+        labels: names and scores to show beside it, best first; those below their thresholds are grey. Of a teacher the
+            best regions of these classes are drawn.
 
     Raises:
         InputError: the photo cannot be read.
     """
     image = read_image(prediction.name)
     side = fitted_photo_side(*image.shape[:2])
-    photo = Image.fromarray(draw_regions(image, prediction.regions, prediction.class_names, side=side))
     rows = list(labels) or prediction.top(1)
+    regions = _regions_of(prediction, [name for name, _ in rows])
+    photo = Image.fromarray(draw_regions(image, regions, prediction.class_names, side=side))
     height = max(photo.height, len(rows) * ROW_HEIGHT)
     figure = Image.new("RGB", (photo.width + COLUMN_WIDTH + 3 * MARGIN, height + 2 * MARGIN), "white")
     figure.paste(photo, (MARGIN, MARGIN))
@@ -50,6 +54,14 @@ def draw_prediction(prediction: Prediction, labels: Sequence[tuple[str, float]])
         if length:
             draw.rectangle((left, top + 36, left + length, top + 43), bar)
     return figure
+
+
+def _regions_of(prediction: Prediction, names: Collection[str]) -> Instances | None:
+    """The regions of these classes alone: what is shown beside the photo."""
+    if prediction.regions is None:
+        return None
+    shown = torch.tensor([prediction.class_names[label] in names for label in prediction.regions.pred_classes.tolist()])
+    return prediction.regions[shown.bool()]
 
 
 class PredictionPictures:

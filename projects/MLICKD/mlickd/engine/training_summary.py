@@ -1,0 +1,131 @@
+"""What is said when a training has ended, on one screen: what was trained, how good and where it is, what is next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+from mlickd.evaluation.summary import METRICS
+from mlickd.visualization.reports import multilabel_results, multilabel_results_path
+
+from .setup import STUDENT_CHECKPOINT
+
+__all__ = ["next_command", "training_summary"]
+
+_TITLES = {
+    "WeaklySupervisedDetector": "Teacher",
+    "MultiLabelClassifier": "Student without distillation",
+    "DistilledClassifier": "Student with distillation, stage {stage}",
+}
+_WIDTH = 79
+_LABEL_WIDTH = 11
+_MOST_CLASSES = 3
+
+
+def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, parameters: int, command: str) -> str:
+    """
+    Args:
+        cfg: of a training that has ended, with its results in ``OUTPUT_DIR``.
+        seconds: that it took.
+        first_iteration: where it began; above 0 where it went on with one that was stopped.
+        parameters: that were trained.
+        command: to run next.
+
+    Returns:
+        At most 79 columns wide, but for paths and the command.
+    """
+    title = _TITLES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.META_ARCHITECTURE).format(stage=cfg.KD.STAGE)
+    count = f"{cfg.SOLVER.MAX_ITER} iterations"
+    if first_iteration:
+        count = f"iterations {first_iteration} to {cfg.SOLVER.MAX_ITER}"
+    trained = f"{count} of {cfg.SOLVER.IMS_PER_BATCH} images of {', '.join(cfg.DATASETS.TRAIN)} in {_duration(seconds)}"
+    lines = ["", title, "-" * _WIDTH]
+    lines += _entry("trained", f"{trained}; {parameters / 1e6:.2f} million parameters")
+    for name in cfg.DATASETS.TEST:
+        lines += _results(cfg, name)
+    lines += _files(cfg)
+    return "\n".join([*lines, f"{'next':<{_LABEL_WIDTH}}{command}", ""])
+
+
+def next_command(cfg: CfgNode, config_file: str, options: Sequence[str]) -> str:
+    """What a user is likely to run behind a training: the student of a teacher, the next stage, or a prediction.
+
+    Args:
+        cfg: of the training.
+        config_file, options: of its command line.
+    """
+    if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
+        file = Path(config_file)
+        distillation = file.with_name(file.name.replace("wsd", "kd"))
+        if distillation != file and distillation.is_file():
+            weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+            data = [item for key in ("TRAIN", "TEST") for item in _given(options, f"DATASETS.{key}")]
+            return _training(distillation, "feature", ["KD.TEACHER.WEIGHTS", weights, *data])
+    if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.STAGES:
+        return _training(config_file, "prediction", options)
+    return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
+
+
+def _training(config_file: str | os.PathLike[str], stage: str, options: Sequence[str]) -> str:
+    command = ["python", "tools/train_net.py", "--config-file", os.fspath(config_file), "--kd-stage", stage]
+    return shlex.join([*command, *options])
+
+
+def _given(options: Sequence[str], key: str) -> list[str]:
+    """The last pair of a key among ``KEY VALUE`` pairs; empty without one."""
+    values = [value for name, value in zip(options[::2], options[1::2], strict=False) if name == key]
+    return [key, values[-1]] if values else []
+
+
+def _results(cfg: CfgNode, name: str) -> list[str]:
+    path = multilabel_results_path(cfg.OUTPUT_DIR, name)
+    if not path.is_file():
+        # Stage 1 leaves the classifier as it was.
+        reason = ": its classifier has not learned" if cfg.KD.STAGE == "feature" else ""
+        return _entry("evaluated", f"not yet{reason}")
+    report = multilabel_results(path)
+    metrics = report["metrics"]
+    shown = [f"{metric} {metrics[metric]:.1f}" for metric in METRICS if metrics.get(metric) is not None]
+    lines = _entry("evaluated", f"on {name}: {report['counts']['images']} images, in percent")
+    lines += _entry("", "   ".join(shown))
+    precisions = {label: found["AP"] for label, found in report["per_class"].items() if found["AP"] is not None}
+    ranked = sorted(precisions, key=precisions.__getitem__, reverse=True)
+    if len(ranked) >= 2 * _MOST_CLASSES:
+        for what, labels in (("best", ranked[:_MOST_CLASSES]), ("worst", ranked[-_MOST_CLASSES:])):
+            lines += _entry("", f"{what} AP: " + ", ".join(f"{label} {precisions[label]:.1f}" for label in labels))
+    return lines
+
+
+def _files(cfg: CfgNode) -> list[str]:
+    folder = Path(cfg.OUTPUT_DIR)
+    said = {
+        STUDENT_CHECKPOINT: "the model for use",
+        "model_final.pth": "all that was trained, to go on from"
+        if (folder / STUDENT_CHECKPOINT).is_file()
+        else "the model",
+        "config.yaml": "its configuration",
+        "inference": "scores of the test images, metrics of each class",
+        "log.txt": "what was said",
+        "metrics.json": "the curves, which TensorBoard shows, too",
+    }
+    lines = _entry("files", f"in {folder}")
+    lines += [f"{'':<{_LABEL_WIDTH}}  {name:<17}{text}" for name, text in said.items() if (folder / name).exists()]
+    return lines
+
+
+def _entry(label: str, text: str) -> list[str]:
+    wrapped = textwrap.wrap(text, _WIDTH - _LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [f"{label if number == 0 else '':<{_LABEL_WIDTH}}{line}" for number, line in enumerate(wrapped)]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from detectron2.config import CfgNode
+
+from mlickd.config import default_config
+from mlickd.engine.training_summary import next_command, training_summary
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "folder"
+
+
+def ended(folder: Path, file: str, *options: object) -> CfgNode:
+    """The configuration of a training that has ended, with its results."""
+    cfg = default_config()
+    cfg.merge_from_file(str(CONFIGS / file))
+    cfg.merge_from_list(["DATASETS.TRAIN", ("pets_train",), "DATASETS.TEST", ("pets_test",)])
+    cfg.merge_from_list(["OUTPUT_DIR", str(folder), "SOLVER.MAX_ITER", 400, "SOLVER.IMS_PER_BATCH", 16, *options])
+    for name in ("config.yaml", "log.txt", "model_final.pth"):
+        (folder / name).touch()
+    return cfg
+
+
+def evaluated(folder: Path) -> None:
+    metrics = {"mAP": 76.04, "CF1": 66.31, "OF1": 67.5, "top3/CF1": 64.6, "top3/OF1": 64.3, "CP": 1.0}
+    aps = {"cat": 90.0, "dog": 80.0, "hen": 70.0, "cow": 60.0, "yak": 50.0, "eel": 40.0, "yeti": None}
+    per_class = {name: {"AP": ap} for name, ap in aps.items()}
+    path = folder / "inference/pets_test/multilabel_results.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"metrics": metrics, "per_class": per_class, "counts": {"images": 120}}))
+
+
+def test_all_is_said_on_one_screen(tmp_path: Path) -> None:
+    cfg = ended(tmp_path, "cls.yaml")
+    evaluated(tmp_path)
+    text = training_summary(cfg, seconds=312, first_iteration=0, parameters=3_420_000, command="python next.py")
+    lines = text.splitlines()
+    assert len(lines) <= 24 and all(len(line) <= 79 for line in lines if str(tmp_path) not in line)
+    said = " ".join(text.split())
+    for part in (
+        "Student without distillation",
+        "400 iterations of 16 images of pets_train in 5 min 12 s; 3.42 million parameters",
+        "on pets_test: 120 images, in percent mAP 76.0 CF1 66.3 OF1 67.5 top3/CF1 64.6 top3/OF1 64.3",
+        "best AP: cat 90.0, dog 80.0, hen 70.0",
+        "worst AP: cow 60.0, yak 50.0, eel 40.0",
+        f"files in {tmp_path} model_final.pth the model config.yaml",
+        "next python next.py",
+    ):
+        assert part in said
+    assert "student.pth" not in text and "metrics.json" not in text, "only what is there"
+
+
+def test_what_went_on_or_has_not_learned_yet_says_so(tmp_path: Path) -> None:
+    cfg = ended(tmp_path, "kd.yaml", "KD.STAGE", "feature")
+    (tmp_path / "student.pth").touch()
+    text = training_summary(cfg, seconds=7261, first_iteration=150, parameters=1, command="")
+    assert "with distillation, stage feature" in text and "iterations 150 to 400" in text and "2 h 1 min" in text
+    assert "not yet: its classifier has not learned" in text and "student.pth      the model for use" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "stage", "expected"),
+    [
+        ("cls.yaml", "", "python tools/predict.py PHOTOS --model {out}"),
+        ("kd.yaml", "prediction", "python tools/predict.py PHOTOS --model {out}"),
+        (
+            "kd.yaml",
+            "feature",
+            "python tools/train_net.py --config-file {configs}/kd.yaml --kd-stage prediction SEED 3 "
+            "OUTPUT_DIR 'my run' DATASETS.TEST '('\"'\"'pets_test'\"'\"',)'",
+        ),
+        (
+            "wsd.yaml",
+            "",
+            "python tools/train_net.py --config-file {configs}/kd.yaml --kd-stage feature "
+            "KD.TEACHER.WEIGHTS {out}/model_final.pth DATASETS.TEST '('\"'\"'pets_test'\"'\"',)'",
+        ),
+    ],
+)
+def test_the_next_command_is_the_next_step(tmp_path: Path, file: str, stage: str, expected: str) -> None:
+    cfg = ended(tmp_path, file, "KD.STAGE", stage)
+    options = ["SEED", "3", "OUTPUT_DIR", "my run", "DATASETS.TEST", "('pets_test',)"]
+    found = next_command(cfg, str(CONFIGS / file), options)
+    assert found == expected.format(out=tmp_path, configs=CONFIGS)
+
+
+def test_a_teacher_without_a_recipe_for_its_student_predicts(tmp_path: Path) -> None:
+    cfg = ended(tmp_path, "wsd.yaml")
+    shutil.copy(CONFIGS / "wsd.yaml", tmp_path / "wsd.yaml")
+    found = next_command(cfg, str(tmp_path / "wsd.yaml"), [])
+    assert found == f"python tools/predict.py PHOTOS --model {tmp_path}"

@@ -1,0 +1,175 @@
+"""Loading models and predicting as a user does in a notebook."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mlickd
+from mlickd.data import dataset_records
+from mlickd.data.reading import read_image
+from mlickd.errors import InputError
+from mlickd.evaluation.score_files import read_scores
+from mlickd.prediction import Prediction, Predictor, load_model, loading
+
+
+@pytest.fixture(scope="module")
+def model(tuned_run: Path) -> Predictor:
+    return mlickd.load_model(tuned_run)
+
+
+@pytest.fixture(scope="module")
+def photos(tuned_run: Path) -> list[str]:
+    """The files of `tiny_val`, in the order of its scores."""
+    return [record["file_name"] for record in dataset_records("tiny_val")]
+
+
+def test_scores_are_those_that_the_evaluation_wrote(model: Predictor, tuned_run: Path, photos: list[str]) -> None:
+    written = read_scores(str(tuned_run / "evaluation/inference/tiny_val/image_scores.npz"))
+    predictions = model.predict(photos, batch_size=3)
+    assert model.class_names == tuple(written.class_names)
+    assert np.ptp(written.scores, axis=0).max() > 0.01, "the photos have to differ"
+    np.testing.assert_allclose([found.values for found in predictions], written.scores, atol=2e-6)
+    thresholds = json.loads((tuned_run / "thresholds.json").read_text())["thresholds"]
+    for found, scores in zip(predictions, written.scores, strict=True):
+        reached = {name for name, score, t in zip(model.class_names, scores, thresholds, strict=True) if score >= t}
+        assert set(found.labels) == reached
+        ranked = sorted(found.scores, key=found.scores.get, reverse=True)
+        assert found.top(3) == [(name, found.scores[name]) for name in ranked[:3]]
+
+
+def test_a_photo_may_be_a_path_a_picture_or_an_array(model: Predictor, photos: list[str], tmp_path: Path) -> None:
+    # Without loss, and too small to be reduced while it is decoded: all three have the same pixels.
+    path = tmp_path / "photo.png"
+    Image.fromarray(read_image(photos[0])).save(path)
+    by_path = model.predict(path)
+    with Image.open(path) as picture:
+        others = model.predict([picture, np.asarray(picture), str(path)])
+    assert [found.name for found in others] == ["image 1", "image 2", str(path)]
+    for found in others:
+        np.testing.assert_allclose(found.values, by_path.values, atol=2e-6)
+    np.testing.assert_allclose(model.scores([read_image(path)])[0], by_path.values, atol=2e-6)
+
+
+def test_pictures_are_turned_as_their_exif_says(model: Predictor, photos: list[str], tmp_path: Path) -> None:
+    pixels, exif = read_image(photos[1]), Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    Image.fromarray(np.rot90(pixels)).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as picture:
+        found = model.predict([tmp_path / "turned.png", picture, pixels])
+    for turned in found[:2]:
+        np.testing.assert_allclose(turned.values, found[2].values, atol=2e-6)
+
+
+def test_a_prediction_reads_well(model: Predictor, photos: list[str]) -> None:
+    found = Prediction("a<b.jpg", ("cat", "<i>dog</i>"), np.array([0.25, 0.75], np.float32), np.full(2, 0.5))
+    assert repr(found) == "<Prediction a<b.jpg: <i>dog</i> 0.75>"
+    assert "a&lt;b.jpg" in found._repr_html_() and "<i>" not in found._repr_html_()
+    nothing = Prediction("a.jpg", ("cat",), np.array([0.25], np.float32), np.full(1, 0.5))
+    assert nothing.labels == [] and repr(nothing) == "<Prediction a.jpg: no label; best cat 0.25>"
+    assert model.predict([]) == [] and model.scores([]).shape == (0, 20)
+
+
+def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1]]
+    found = list(model.predict_each(mixed, batch_size=2))
+    assert [type(one) for one in found] == [InputError, Prediction, InputError, InputError, Prediction]
+    assert "none.jpg: image file not found" in str(found[0]) and "bad.jpg: cannot be read" in str(found[2])
+    assert str(found[3]).startswith("image 4: is an array of type float64 and shape (4, 4)")
+    with pytest.raises(InputError, match="none.jpg"):
+        model.predict(mixed)
+    with pytest.raises(InputError, match="image 1: is of type int; give a path"):
+        model.predict([7])
+
+
+def test_thresholds_are_the_tuned_ones_or_those_that_are_given(tuned_run: Path, tmp_path: Path) -> None:
+    tuned = json.loads((tuned_run / "thresholds.json").read_text())["thresholds"]
+    assert load_model(tuned_run).thresholds.tolist() == pytest.approx(tuned)
+    assert set(load_model(tuned_run, thresholds=0.25).thresholds) == {np.float32(0.25)}
+    assert load_model(tuned_run, thresholds=tuned[::-1]).thresholds.tolist() == pytest.approx(tuned[::-1])
+    plain = shutil.copytree(tuned_run, tmp_path / "plain", ignore=shutil.ignore_patterns("thresholds.json"))
+    assert set(load_model(plain).thresholds) == {np.float32(0.4)}, "TEST.THRESHOLD"
+    given = load_model(plain, thresholds=tuned_run / "thresholds.json")
+    assert given.thresholds.tolist() == pytest.approx(tuned) and str(tuned_run) in given.thresholds_from
+
+
+def test_a_checkpoint_alone_with_the_configuration_of_its_run(
+    model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
+) -> None:
+    # Of a stage of distillation it has the student among what the student learned with.
+    content = torch.load(tuned_run / "model_final.pth", weights_only=True)["model"]
+    wrapped = {f"student.{key}": value for key, value in content.items()} | {"distillers.0.weight": torch.ones(2)}
+    torch.save({"model": wrapped}, tmp_path / "copied.pth")
+    found = load_model(tmp_path / "copied.pth", tuned_run / "config.yaml").predict(photos[0])
+    np.testing.assert_allclose(found.values, model.predict(photos[0]).values, atol=2e-6)
+
+
+def test_an_exported_student_says_what_its_run_says(
+    model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from mlickd.export.exporting import export_student
+
+    export_student(str(tuned_run), [tmp_path / "student.onnx"])
+    exported = load_model(tmp_path / "student.onnx")
+    assert exported.class_names == model.class_names and exported.thresholds.tolist() == model.thresholds.tolist()
+    expected = model.predict(photos)
+    for found, of_run in zip(exported.predict(photos, batch_size=5), expected, strict=True):
+        np.testing.assert_allclose(found.values, of_run.values, atol=1e-4)
+    assert set(load_model(tmp_path / "student.onnx", thresholds=0.25).thresholds) == {np.float32(0.25)}
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("nowhere", {}, "nowhere: no such file or folder; name a run's folder"),
+        (".", {}, "config.yaml: no such file"),
+        ("model.onnx", {"config": "config.yaml"}, "an exported student has none"),
+        ("run", {"config": "config.yaml"}, "the run .* has its own; leave it out"),
+        ("run", {"thresholds": 50}, "thresholds 50: give a number from 0 to 1, or one for each of the 20 classes"),
+        ("run", {"thresholds": [0.1, 0.2]}, "or one for each of the 20 classes"),
+        ("run", {"thresholds": "none.json"}, "none.json: no such file"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    tuned_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, options: dict, message: str
+) -> None:
+    (tmp_path / "run").symlink_to(tuned_run)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        load_model(source, **options)
+
+
+def test_the_example_of_the_documentation_runs(
+    tuned_run: Path,
+    photos: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As it is typed there; what nobody has trained finds is another matter, so values are not compared."""
+    folder = tmp_path / "output/quickstart/seed1/with"
+    folder.mkdir(parents=True)
+    (folder / "prediction").symlink_to(tuned_run)
+    shutil.copy(photos[0], tmp_path / "photo.jpg")
+    shutil.copy(photos[1], tmp_path / "another.jpg")
+    monkeypatch.chdir(tmp_path)
+    (example,) = doctest.DocTestFinder().find(loading.load_model, globs={})
+    values = {}
+    for line in example.examples:
+        exec(compile(line.source, "<example>", "single"), values)
+    assert set(values["prediction"].labels) <= set(values["model"].class_names)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (of_readme,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "load_model" in block]
+    capsys.readouterr()
+    exec(compile(of_readme, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 2

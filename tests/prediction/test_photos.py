@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlickd.errors import InputError
+from mlickd.prediction.photos import find_photos
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("a.jpg", "b.png", "notes.txt", "trip/c.JPG", "trip/.hidden.jpg", "trip/day/d.jpg", "[x].jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["b.png", "a.jpg", "b.png"], ["b.png", "a.jpg"]),
+        (["trip"], ["trip/c.JPG", "trip/day/d.jpg"]),
+        (["*.png", "trip/**/*.jpg"], ["b.png", "trip/day/d.jpg"]),
+        (["[x].jpg"], ["[x].jpg"]),
+        (["gone.jpg"], ["gone.jpg"]),
+        (["-", "a.jpg"], ["trip/c.JPG", "a.jpg"]),
+    ],
+)
+def test_photos_folders_patterns_and_a_list(folder: Path, names: list[str], found: list[str]) -> None:
+    assert find_photos(names, ["trip/c.JPG\n", "\n", "a.jpg\r\n"]) == found
+
+
+@pytest.mark.parametrize(("name", "message"), [("*.gif", r"\*.gif: no image there"), ("-", "standard input: no path")])
+def test_nothing_is_an_error(folder: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        find_photos(["a.jpg", name], ["\n"])
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no image there; name photos"):
+        find_photos(["empty"])

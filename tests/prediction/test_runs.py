@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlickd.config import default_config
+from mlickd.errors import InputError
+from mlickd.prediction.runs import find_student, find_teacher
+
+TEACHER, STUDENT, DISTILLED = "WeaklySupervisedDetector", "MultiLabelClassifier", "DistilledClassifier"
+
+
+def write_run(folder: Path, architecture: str, teacher: Path | None = None) -> Path:
+    cfg = default_config()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.NUM_CLASSES = architecture, 3
+    cfg.KD.TEACHER.WEIGHTS = str(teacher / "model_final.pth") if teacher else ""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(cfg.dump())
+    return folder
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Path:
+    """What a pipeline leaves of one seed."""
+    teacher = write_run(tmp_path / "seed1/teacher", TEACHER)
+    write_run(tmp_path / "seed1/without", STUDENT)
+    write_run(tmp_path / "seed1/with/prediction", DISTILLED, teacher)
+    return tmp_path / "seed1"
+
+
+def test_the_student_of_a_folder_is_that_with_distillation(seed: Path) -> None:
+    for folder in (seed, seed / "with", seed / "with/prediction"):
+        assert find_student(folder) == seed / "with/prediction"
+    assert find_student(seed / "without") == seed / "without"
+    assert find_student(seed / "model.onnx") == seed / "model.onnx", "what is no folder is left to who loads it"
+
+
+def test_the_teacher_is_the_run_itself_or_that_of_the_student(seed: Path) -> None:
+    for folder in (seed, seed / "teacher", seed / "with/prediction"):
+        assert find_teacher(folder) == seed / "teacher"
+
+
+def test_what_is_not_there_is_one_line_with_what_is(seed: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name one of the 3 runs below it, such as .*seed1/teacher, .*prediction"):
+        find_student(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="config.yaml: no such file; name the OUTPUT_DIR of a finished run"):
+        find_student(tmp_path / "empty")
+    with pytest.raises(InputError, match="--teacher: .*without is of a student that had no teacher"):
+        find_teacher(seed / "without")
+    with pytest.raises(InputError, match="--teacher: .*model.onnx is no folder"):
+        find_teacher(seed / "model.onnx")
+    (seed / "teacher/config.yaml").unlink()
+    with pytest.raises(InputError, match="has learned from .*model_final.pth, which is not there"):
+        find_teacher(seed / "with/prediction")

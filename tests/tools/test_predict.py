@@ -1,0 +1,170 @@
+"""Predicting photos as a user does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.untrained_run import save_random_checkpoint, split_tiny_scenes, write_untrained_run
+from mlickd.config import default_config
+from mlickd.prediction import load_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def predict(call_tool: Callable[..., Any]) -> Callable[..., Any]:
+    """The tool, called with these arguments."""
+    return partial(call_tool, "predict")
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A pipeline's folder of a student and a teacher that nobody has trained; their data set is not there."""
+    folder = tmp_path_factory.mktemp("runs")
+    split_tiny_scenes(tiny_scenes, folder / "data")
+    classes = (tiny_scenes / "tiny/classes.txt").read_text()
+    write_untrained_run(folder / "with/prediction")
+    cfg = default_config()
+    cfg.merge_from_file(str(ROOT / "configs/folder/wsd.yaml"))
+    cfg.merge_from_list(["MODEL.BACKBONE.WEIGHTS", "", "MODEL.TIMM.NAME", "resnet10t", "MODEL.NUM_CLASSES", 20])
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", 64, "DATASETS.PROPOSALS.TOP_K", 30])
+    (folder / "teacher").mkdir()
+    (folder / "teacher/config.yaml").write_text(cfg.dump())
+    save_random_checkpoint(folder / "teacher", 0)
+    for run in ("with/prediction", "teacher"):
+        (folder / run / "classes.txt").write_text(classes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(folder / "nothing"))
+        yield folder
+
+
+@pytest.fixture
+def photos(tiny_scenes: Path, tmp_path: Path) -> Path:
+    """A folder of four photos."""
+    folder = tmp_path / "my photos"
+    (folder / "trip").mkdir(parents=True)
+    for number, path in enumerate(sorted((tiny_scenes / "tiny/images").glob("test_*"))[:4]):
+        shutil.copy(path, folder / ("trip" if number > 1 else ".") / f"photo {number}{path.suffix}")
+    return folder
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_table_json_and_csv_say_what_the_model_says(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+    files = ["--json", tmp_path / "out/p.json", "--csv", tmp_path / "out/p.csv"]
+    result = predict(photos, "--model", runs, *files, "--batch-size", 3)
+    assert result.status == 0 and "left out" not in result.err, result.err
+    model = load_model(runs / "with/prediction")
+    paths = sorted(map(str, photos.rglob("*.*")))
+    expected = model.predict(paths)
+    content = json.loads((tmp_path / "out/p.json").read_text())
+    assert [photo["file"] for photo in content["photos"]] == paths and content["failures"] == []
+    assert list(content["thresholds"].values()) == pytest.approx([0.4] * 20)
+    assert content["thresholds_from"] == "0.4 for all classes"
+    table = rows((tmp_path / "out/p.csv").read_text())
+    for photo, row, found in zip(content["photos"], table, expected, strict=True):
+        assert photo["scores"] == pytest.approx(found.scores, abs=2e-6) and "regions" not in photo
+        assert [label["name"] for label in photo["labels"]] == found.labels
+        assert row["file_name"] == photo["file"] and row["labels"] == ";".join(found.labels)
+        assert [float(row[name]) for name in model.class_names] == pytest.approx(found.values.tolist(), abs=1e-5)
+        assert Path(photo["file"]).name in result.out
+
+
+def test_topk_and_threshold_choose_what_is_shown(predict, runs: Path, photos: Path) -> None:
+    def shown(*options: object) -> list[list[dict]]:
+        result = predict(photos / "photo 0.jpg", "--model", runs / "with", "--json", "-", *options)
+        assert result.status == 0, result.err
+        return [photo["labels"] for photo in json.loads(result.out)["photos"]]
+
+    ((first, *others),) = shown("--topk", 20)
+    scores = [first["score"], *(label["score"] for label in others)]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 20
+    assert shown("--topk", 2) == [[first, others[0]]], "whatever their scores"
+    middle = (scores[4] + scores[5]) / 2
+    assert [len(labels) for labels in shown("--threshold", middle)] == [5]
+    assert [len(labels) for labels in shown("--threshold", middle, "--topk", 7)] == [5]
+    assert shown("--threshold", 1) == [[]]
+
+
+def test_a_photo_without_labels_and_a_long_name_fit_the_terminal(
+    predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    shutil.copy(photos / "photo 0.jpg", photos / f"{'long ' * 30}.jpg")
+    result = predict(photos, "--model", runs, "--threshold", 1)
+    assert result.out.count("none (best: ") == 5 and max(map(len, result.out.splitlines())) <= 60
+    assert any(line.startswith("…") and "long .jpg" in line for line in result.out.splitlines())
+
+
+def test_paths_on_standard_input(predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photos / 'photo 1.jpg'}\n\n{photos / 'photo 0.jpg'}\n"))
+    table = rows(predict("-", "--model", runs, "--csv", "-").out)
+    assert [Path(row["file_name"]).name for row in table] == ["photo 1.jpg", "photo 0.jpg"]
+
+
+def test_bad_photos_are_named_at_the_end_and_the_others_predicted(predict, runs: Path, photos: Path) -> None:
+    (photos / "broken.jpg").write_bytes((photos / "photo 0.jpg").read_bytes()[:100])
+    result = predict(photos / "gone.jpg", photos, "--model", runs, "--csv", "-")
+    assert result.status == 1 and len(rows(result.out)) == 4
+    *_, first, second, last = result.err.splitlines()
+    assert "gone.jpg: image file not found" in first and "broken.jpg: cannot be read" in second
+    assert last == "2 of 6 photos could not be read"
+    predict(photos / "broken.jpg", "--model", runs).assert_ends_in_one_line("none of the 1 photos can be read; the fir")
+
+
+def test_the_teacher_makes_its_proposals_and_shows_regions(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+    options = ["--topk", 2, "--json", tmp_path / "p.json", "--save", tmp_path / "pictures"]
+    result = predict(photos / "*.jpg", "--model", runs, "--teacher", *options)
+    assert result.status == 0, result.err
+    for photo in json.loads((tmp_path / "p.json").read_text())["photos"]:
+        boxes = np.array([region["box"] for region in photo["regions"]])
+        assert len(boxes) and (boxes >= 0).all() and (boxes <= 128.001).all(), "in pixels of the photo"
+        assert sum(photo["scores"].values()) > 0 and len(photo["labels"]) == 2
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+
+
+def test_pictures_have_the_photo_and_a_name_of_their_own(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "photo 0.jpg", photos / "trip")
+    Image.new("RGB", (300, 40), "#ff0000").save(photos / "red.png")
+    result = predict(photos, "--model", runs, "--topk", 3, "--save", tmp_path / "pictures")
+    assert result.status == 0, result.err
+    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert names == {*(f"photo {number}.jpg" for number in range(4)), "photo 0-2.jpg", "red.jpg"}
+    with Image.open(tmp_path / "pictures/red.jpg") as picture:
+        pixels = np.asarray(picture).astype(int)
+    red = (pixels[..., 0] > 240) & (pixels[..., 1:] < 15).all(axis=-1)
+    assert 0.1 < red.mean() < 0.9, "the photo, and beside it what was predicted"
+    assert (pixels[:, -200:].min(axis=-1) < 128).any(), "in letters that can be read"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--topk", 0], "--topk 0: is below 1"),
+        (["--batch-size", -1], "--batch-size -1: is below 1"),
+        (["--threshold", 50], "give a number from 0 to 1"),
+        (["--json", "-", "--csv", "-"], "only one of them can be printed"),
+        (["--config-file", "config.yaml"], "has its own; leave it out"),
+        (["--model", "nowhere"], "nowhere: no such file or folder; name a run's folder"),
+    ],
+)
+def test_wrong_options_are_one_line(predict, runs: Path, photos: Path, arguments: list, message: str) -> None:
+    predict(photos, "--model", runs, *arguments).assert_ends_in_one_line(message)
+
+
+def test_help_has_examples(predict) -> None:
+    result = predict("--help")
+    assert result.status == 0 and "python tools/predict.py ~/photos 'more/**/*.jpg'" in result.out
