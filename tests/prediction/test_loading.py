@@ -113,6 +113,21 @@ def test_a_checkpoint_alone_with_the_configuration_of_its_run(
     np.testing.assert_allclose(found.values, model.predict(photos[0]).values, atol=2e-6)
 
 
+def test_an_exported_student_says_what_its_run_says(
+    model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from mlickd.export.exporting import export_student
+
+    export_student(str(tuned_run), [tmp_path / "student.onnx"])
+    exported = load_model(tmp_path / "student.onnx")
+    assert exported.class_names == model.class_names and exported.thresholds.tolist() == model.thresholds.tolist()
+    expected = model.predict(photos)
+    for found, of_run in zip(exported.predict(photos, batch_size=5), expected, strict=True):
+        np.testing.assert_allclose(found.values, of_run.values, atol=1e-4)
+    assert set(load_model(tmp_path / "student.onnx", thresholds=0.25).thresholds) == {np.float32(0.25)}
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [

@@ -47,7 +47,7 @@ def scores_of(folder: Path):
 
 
 def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
-    result = run(*runs, "--topk", 2, "--threshold", 0.4, "--output", tmp_path / "report.json")
+    result = run(*runs, "--topk", 2, "--threshold", 0.4, "--json", tmp_path / "report.json")
     assert result.status == 0, result.err
     for convention in conventions(0.4, 2):
         assert convention.group in result.out and convention.name in result.out
@@ -66,13 +66,14 @@ def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
 
 
 def test_json_on_the_terminal(run, runs, tmp_path):
-    printed = run(runs[0], "--json", "--output", tmp_path / "report.json").out
+    printed = run(runs[0], "--json", "-").out
+    assert run(runs[0], "--json", tmp_path / "report.json").status == 0
     assert json.loads(printed) == json.loads((tmp_path / "report.json").read_text())
     assert json.loads(printed)["runs"].keys() == {str(runs[0])}
 
 
 def test_intervals_of_runs_and_of_their_difference(run, runs):
-    arguments = (*runs, "--bootstrap", 200, "--seed", 3, "--ap", "voc12", "--json")
+    arguments = (*runs, "--bootstrap", 200, "--seed", 3, "--ap", "voc12", "--json", "-")
     bootstrap = json.loads(run(*arguments).out)["bootstrap"]
     assert {key: bootstrap[key] for key in ("resamples", "seed", "ap")} == {"resamples": 200, "seed": 3, "ap": "voc12"}
     values = {}
@@ -85,7 +86,7 @@ def test_intervals_of_runs_and_of_their_difference(run, runs):
     assert bootstrap["minus"] == "without"
     assert difference["value"] == pytest.approx(values["with/prediction"] - values["without"])
     assert 0 < difference["low"] < difference["value"] < difference["high"]
-    shown = run(*arguments[:-1]).out
+    shown = run(*arguments[:-2]).out
     assert f"{difference['value']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" in shown
 
 
@@ -103,7 +104,7 @@ def test_thresholds_of_a_run_have_metrics_of_their_own(run, runs):
         CLASSES, thresholds.tolist(), [None] * 4, [9] * 4, 0.5, "pets_val", 30, scores.data_digest(), "model.pth", ""
     )  # fmt: skip
     write_thresholds(tuned, str(runs[1] / "thresholds.json"))
-    result = run(*runs, "--json")
+    result = run(*runs, "--json", "-")
     values = [of_run["values"]["all"] for of_run in json.loads(result.out)["runs"].values()]
     expected = multilabel_metrics(scores.scores, scores.targets, threshold=thresholds)["CF1"]
     assert values[1]["class_thresholds/CF1"] == pytest.approx(100 * expected)

@@ -17,7 +17,7 @@ Example:
 
   Scores of any other model, in a file with the arrays image_ids (N,), scores (N, C) in 0..1 and targets (N, C) of
   1, 0 and -1 (ignore), written by numpy.savez:
-  python tools/evaluate.py my_scores.npz --topk 5 --output report.json
+  python tools/evaluate.py my_scores.npz --topk 5 --json report.json
 
   No model is run: an evaluation (tools/train_net.py) leaves its scores in inference/DATASET/image_scores.npz. Of a run
   with thresholds of each class (tools/tune_thresholds.py) there are the metrics with these, too.
@@ -41,8 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ap", default="ranking", metavar="RULE", help=f"of the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the tables")
-    parser.add_argument("--output", metavar="FILE", help="write the JSON to a file as well")
+    parser.add_argument("--json", metavar="FILE", help="write all figures here; `-`: print them in place of the tables")
     return parser.parse_args()
 
 
@@ -57,6 +56,9 @@ def main() -> None:
         resamples=args.bootstrap,
         seed=args.seed,
     )
-    if args.output:
-        write_strict_json(args.output, report)
-    print(strict_json(report) if args.json else report_as_text(report))
+    if args.json == "-":
+        print(strict_json(report))
+        return
+    if args.json:
+        write_strict_json(args.json, report)
+    print(report_as_text(report))

@@ -24,7 +24,7 @@ Example:
 
 def parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EXAMPLE)
-    parser.add_argument("--run", required=True, metavar="DIR", help="a finished run, its OUTPUT_DIR")
+    parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out data set")
     return parser.parse_args()
 

@@ -46,7 +46,7 @@ def compare_scores(
         seed: of the resamples.
 
     Returns:
-        What ``tools/evaluate.py --output`` writes; values in percent.
+        What ``tools/evaluate.py --json`` writes; values in percent.
 
     Raises:
         InputError: a file is missing or wrong; thresholds are of other classes; threshold, topk, ap or resamples cannot

@@ -21,7 +21,7 @@ from .predictor import Predictor
 
 __all__ = ["load_model"]
 
-EXPORTED = (".onnx", ".pt2", ".ts")
+EXPORTED = (".onnx", ".pt2")
 
 
 def load_model(
