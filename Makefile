@@ -1,7 +1,7 @@
 # `make quickstart` and `make test` are all that is needed: each sets up $(VENV) first, where it is not there yet.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= bench,dev,export,matlab,weights
+EXTRAS ?= bench,dev,docs,export,matlab,weights
 OUTPUT ?= output/quickstart
 # A machine with more cores takes more; 0 runs the tests in one process.
 TEST_PROCESSES ?= 2
@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.mlickd-installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format clean
+.PHONY: help install quickstart test test-slow lint format docs clean
 
 help:  ## Show this list
 	@echo "make PYTHON=$(PYTHON) VENV=$(VENV) TARGET"
@@ -40,8 +40,12 @@ format: $(INSTALLED)  ## Repair style and formatting
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
+docs: $(INSTALLED)  ## Build the documentation into site/; a broken link or a missing page is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "open site/index.html"
+
 clean:  ## Remove caches and build leftovers; results and the environment stay
-	rm -rf build .pytest_cache .ruff_cache .hypothesis projects/MLICKD/mlickd.egg-info
+	rm -rf build site .pytest_cache .ruff_cache .hypothesis projects/MLICKD/mlickd.egg-info
 	find projects tools tests datasets -name __pycache__ -type d -exec rm -rf {} +
 
 # An environment with a Detectron2 of its own keeps it, and with it the versions that it was built for.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw regions and predictions, and a gallery of them; the same as `mlickd visualize`."""
+"""Write a gallery of photos with regions and predictions, and plots; the same as `mlickd visualize`."""
 
 from mlickd.commands.visualize import main
 from mlickd.errors import run_tool

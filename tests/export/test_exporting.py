@@ -1,9 +1,11 @@
 import json
+import shutil
 
 import pytest
 from detectron2.config import CfgNode
 
 from helpers.untrained_run import write_untrained_run
+from mlickd.engine.inference import run_config
 from mlickd.engine.provenance import data_record
 from mlickd.engine.tuning import tune_thresholds
 from mlickd.errors import InputError
@@ -19,8 +21,6 @@ def run(exported, tmp_path, monkeypatch):
 
 
 def configuration(run) -> CfgNode:
-    from mlickd.engine.inference import run_config
-
     return run_config(str(run))
 
 
@@ -59,10 +59,14 @@ def test_only_students_that_have_seen_labels_are_exported(run, tmp_path):
     assert not list(tmp_path.glob("student*"))
 
 
-def test_without_its_data_set_a_run_does_not_know_its_classes(run, tmp_path, monkeypatch):
+def test_a_run_is_exported_where_its_data_set_is_not(exported, run, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(InputError, match="unknown data set 'tiny_fit'"):
+    with pytest.raises(InputError, match="classes.txt: no such file, and its data sets"):
         run_metadata(configuration(run), str(run))
+    shutil.copy(exported.root / "tiny" / "classes.txt", run)
+    metadata = run_metadata(configuration(run), str(run))
+    assert metadata.class_names == load_exported(exported.onnx).class_names
+    assert metadata.provenance["data"] == [{"name": "tiny_fit"}]
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(run, tmp_path):

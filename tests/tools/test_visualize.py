@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +15,10 @@ from PIL import Image
 
 from mlickd.config import default_config
 from mlickd.data import proposals_path, write_store
-from mlickd.data.catalog import dataset_records
+from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.digest import file_digest
 from mlickd.errors import run_tool
+from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 
 ROOT = Path(__file__).parents[2]
 SIZE = ["MODEL.NUM_CLASSES", 20, "INPUT.SIZE_TEST", 64, "MODEL.VGG.WIDTH", 0.125, "MODEL.DEVICE", "cpu"]
@@ -63,35 +67,68 @@ def visualize(monkeypatch: pytest.MonkeyPatch):
     return call
 
 
+def data_of(folder: Path) -> dict:
+    """What the page of a gallery knows."""
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
 def test_gallery_of_teacher_and_both_students(visualize, runs: Path, tmp_path: Path, capsys):
     output = tmp_path / "gallery"
     students = ["--without", runs / "without", "--with", runs / "with" / "prediction"]
     arguments = ["--dataset", "tiny_test", "--teacher", runs / "teacher", *students, "--num-images", 3]
-    visualize(*arguments, "--output", output)
-    assert str(output / "index.html") in capsys.readouterr().out
+    visualize(*arguments, "--output", output, "--figures", "--activation-maps")
+    printed = capsys.readouterr().out
+    assert str(output / "index.html") in printed and str(output / "plots.html") in printed
     page = (output / "index.html").read_text()
-    assert page.count("<article") == 3
     assert "Without distillation: mAP <b>12.3</b>" in page and "With distillation: mAP" not in page
-    photos, figures = sorted((output / "photos").iterdir()), sorted((output / "figures").iterdir())
-    assert len(photos) == len(figures) == 3
+    data = data_of(output)
+    assert len(data["photos"]) == 3 and data["thresholds"] == [[0.5] * 20] * 2
+    for photo in data["photos"]:
+        assert photo["regions"] and all(photo["maps"]) and len(photo["said"]) == 2
+    figures = sorted((output / "figures").iterdir())
+    assert len(figures) == 3
     with Image.open(figures[0]) as figure:
         assert figure.width > 1200
 
-    visualize(*arguments, "--output", tmp_path / "again")
+    visualize(*arguments, "--output", tmp_path / "again", "--figures", "--activation-maps")
     assert (tmp_path / "again" / "index.html").read_text() == page
-    for path in [*photos, *figures]:
-        assert (tmp_path / "again" / path.relative_to(output)).read_bytes() == path.read_bytes()
+    for path in figures:
+        assert (tmp_path / "again" / "figures" / path.name).read_bytes() == path.read_bytes()
 
-    visualize(*arguments, "--output", tmp_path / "other", "--seed", 1)
-    assert {path.name for path in (tmp_path / "other" / "photos").iterdir()} != {path.name for path in photos}
+    visualize(*arguments, "--output", tmp_path / "other", "--seed", 1, "--threshold", 0.25)
+    other = data_of(tmp_path / "other")
+    assert {photo["id"] for photo in other["photos"]} != {photo["id"] for photo in data["photos"]}
+    assert other["thresholds"] == [[0.25] * 20] * 2 and not any(map(any, (p["maps"] for p in other["photos"])))
+    assert not (tmp_path / "other" / "figures").exists()
 
 
 def test_one_student_and_chosen_images(visualize, runs: Path, tmp_path: Path):
     ids = [record["image_id"] for record in dataset_records("tiny_test")][4:6]
     visualize("--dataset", "tiny_test", "--with", runs / "with" / "prediction", "--output", tmp_path, "--images", *ids)
-    page = (tmp_path / "index.html").read_text()
-    assert all(image_id in page for image_id in ids) and page.count("<article") == 2
-    assert "Without distillation" not in page and "teacher" not in page
+    data = data_of(tmp_path)
+    assert [photo["id"] for photo in data["photos"]] == ids
+    assert data["students"] == ["With distillation"] and list(data["outcomes"]) == ["right", "wrong"]
+    assert all(photo["regions"] is None for photo in data["photos"])
+
+
+def test_thresholds_of_each_class_are_those_beside_the_checkpoint(visualize, runs: Path, tmp_path: Path, capsys):
+    names = class_names("tiny_test")
+    run = runs / "without"
+    tuned = np.linspace(0.1, 0.9, len(names)).round(2).tolist()
+    digest = file_digest(run / "model_final.pth")
+    held_out = ("tiny_val", 8, "0", "model_final.pth", digest)
+    thresholds = ClassThresholds(names, tuned, [0.5] * 20, [1] * 20, 0.5, *held_out)
+    try:
+        write_thresholds(thresholds, str(run / "thresholds.json"))
+        visualize("--dataset", "tiny_test", "--without", run, "--num-images", 1, "--output", tmp_path)
+        assert data_of(tmp_path)["thresholds"] == [tuned]
+        write_thresholds(replace(thresholds, checkpoint_sha256="0"), str(run / "thresholds.json"))
+        with pytest.raises(SystemExit):
+            visualize("--dataset", "tiny_test", "--without", run, "--num-images", 1, "--output", tmp_path)
+        assert "was tuned for another checkpoint" in capsys.readouterr().err
+    finally:
+        (run / "thresholds.json").unlink()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +138,7 @@ def test_one_student_and_chosen_images(visualize, runs: Path, tmp_path: Path):
         (["--without", "no/such/folder"], "no/such/folder"),
         (["--without", "without", "--images", "none.jpg"], "--images none.jpg: data set tiny_test has no such image"),
         (["--without", "without", "--num-images", "0"], "--num-images 0"),
+        (["--without", "without", "--threshold", "50"], "--threshold 50: a score is from 0 to 1"),
         (["--without", "without", "--dataset", "nothing_test"], "unknown data set 'nothing_test'"),
         (["--teacher", "without"], "a MultiLabelClassifier finds no regions"),
         (["--without", "other"], "the model has 3 classes, data set tiny_test has 20"),
@@ -131,10 +169,11 @@ def test_photos_of_no_data_set(visualize, runs: Path, tmp_path: Path, capsys):
     (photos / "sub" / "b.jpg").write_bytes(Path(second).read_bytes())
     models = ["--teacher", runs / "teacher", "--without", runs / "without"]
     visualize("--dataset", "tiny_test", *models, "--photos", photos, "--output", tmp_path / "gallery")
-    page = (tmp_path / "gallery" / "index.html").read_text()
-    assert page.count("<article") == 2 and "my photo.jpg" in page and "sub/b.jpg" in page
-    assert not any(text in page for text in ("mAP", "True labels", 'class="filters"'))
-    assert len(list((tmp_path / "gallery" / "figures").iterdir())) == 2
+    data = data_of(tmp_path / "gallery")
+    assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "sub/b.jpg"]
+    assert all(photo["labels"] is None for photo in data["photos"]) and data["outcomes"] == {}
+    assert "mAP" not in (tmp_path / "gallery" / "index.html").read_text()
+    assert [path.name for path in (tmp_path / "gallery").iterdir()] == ["index.html"]
     with pytest.raises(SystemExit):
         again = [photos, photos / "my photo.jpg"]
         visualize("--dataset", "tiny_test", *models, "--photos", *again, "--output", tmp_path / "no")
@@ -158,4 +197,4 @@ def test_proposals_that_are_missing_are_made(visualize, runs: Path, no_proposals
     with caplog.at_level("INFO"):
         visualize("--dataset", "tiny_train", *arguments)
     assert "Proposals of edge_boxes are made now" in caplog.text
-    assert (tmp_path / "index.html").read_text().count("<article") == 2
+    assert len(data_of(tmp_path)["photos"]) == 2

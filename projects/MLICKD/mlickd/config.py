@@ -12,13 +12,15 @@ def add_mlickd_config(cfg: CfgNode) -> None:
 
     Keys of Detectron2 that are used as they are: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
-    ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``, ``TEST``, ``DATALOADER``, ``SEED``, ``OUTPUT_DIR``.
+    ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``, ``TEST``, ``DATALOADER``, ``SEED``, ``OUTPUT_DIR``,
+    ``VIS_PERIOD``.
     """
     _add_data_config(cfg)
     _add_model_config(cfg)
     _add_solver_config(cfg)
     _add_distillation_config(cfg)
     _add_test_config(cfg)
+    _add_tensorboard_config(cfg)
 
 
 def default_config() -> CfgNode:
@@ -269,3 +271,11 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.CORRUPTION = ""
     # Of what is random in the damage. It is not SEED, so that models of different seeds see the same damage.
     cfg.TEST.CORRUPTION_SEED = 0
+
+
+def _add_tensorboard_config(cfg: CfgNode) -> None:
+    cfg.TENSORBOARD = CfgNode()
+    # Pictures that TensorBoard shows beside losses and metrics: that many training views with their labels, at the
+    # start and then every VIS_PERIOD iterations (0: at the start alone), and whenever a teacher is evaluated its
+    # regions on that many photos of each test set. 0: none.
+    cfg.TENSORBOARD.PICTURES = 4

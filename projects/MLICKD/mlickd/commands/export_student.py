@@ -72,7 +72,8 @@ def main() -> None:
         print(f"{output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")
     if not args.check:
         return
-    records = check_records(cfg, args.dataset, args.photos, args.num_images, args.seed)
+    dataset = args.dataset or cfg.DATASETS.TEST[0]
+    records = check_records(metadata.class_names, dataset, args.photos, args.num_images, args.seed)
     checks = check_exported(cfg, model, [load_exported(output) for output in args.output], records)
     print(f"\n{checks_table(checks)}\n{len(records)} photos")
     complaints = [check.complaint for check in checks if check.complaint]

@@ -1,4 +1,4 @@
-"""Draw photos with the teacher's regions and the predictions without and with distillation, and a gallery of them."""
+"""Write a gallery of photos with the teacher's regions and the predictions without and with distillation, and plots."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ Example:
   python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher --photos ~/photos \\
       --output output/gallery
 
-  Each folder is the OUTPUT_DIR of a finished run; leave out what you do not have. Open output/gallery/index.html in a
-  browser; output/gallery/figures has one picture for each photo.
+  Each folder is the OUTPUT_DIR of a finished run; leave out what you do not have. In output/gallery, to open in a
+  browser: index.html, the gallery; and of a data set plots.html, with training curves, average precision of each class,
+  precision and recall, labels that occur together, and the teacher's regions. Each holds all that it shows.
 """
 
 
@@ -40,6 +41,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--photos", nargs="+", type=Path, default=[], metavar="PATH", help="photos, folders or lists of photos instead"
     )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="score from which a class is predicted, for all (default: those of tools/tune_thresholds.py, where they "
+        "are in the folder of the student, else its TEST.THRESHOLD)",
+    )
+    parser.add_argument(
+        "--activation-maps", action="store_true", help="show where in a photo the students find their classes"
+    )
+    parser.add_argument(
+        "--figures", action="store_true", help="the paper's result figure of each photo, too, as figures/*.png"
+    )
     return parser.parse_args()
 
 
@@ -56,5 +70,10 @@ def main() -> None:
         seed=args.seed,
         image_ids=args.images,
         photos=args.photos,
+        threshold=args.threshold,
+        activation_maps=args.activation_maps,
+        figures=args.figures,
     )
     print(f"Gallery: {index}")
+    if not args.photos:
+        print(f"Plots: {index.with_name('plots.html')}")

@@ -52,7 +52,7 @@ def write_report(
     summary = {"test": test, "seeds": seeds, "results": results, "costs": costs, "seconds": dict(seconds)}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2))
     _draw(folder, folder / f"seed{seeds[0]}", test, teacher or folder / f"seed{seeds[0]}" / "teacher")
-    written = ", ".join(["summary.md", "curves.png", "classes.png", "gallery/index.html"])
+    written = ", ".join(["summary.md", "curves.png", "classes.png", "gallery/index.html", "gallery/plots.html"])
     return f"\n{table}\n\n{caption}\n\nIn {folder}: {written}\n"
 
 

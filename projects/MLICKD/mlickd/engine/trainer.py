@@ -37,6 +37,7 @@ from mlickd.modeling.checkpoint import check_fits
 from .compilation import compile_backbone
 from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
+from .pictures import TrainingViewsHook, put_regions
 from .provenance import provenance
 from .setup import STUDENT_CHECKPOINT
 from .training_loop import TrainingLoop, mixed_precision
@@ -176,6 +177,8 @@ class Trainer(DefaultTrainer):
             # Behind the evaluation, and before what writes down the figures.
             place = next(i for i, hook in enumerate(hooks) if isinstance(hook, EvalHook)) + 1
             hooks[place:place] = self._further_evaluations()
+        if self.cfg.TENSORBOARD.PICTURES > 0 and comm.is_main_process():
+            hooks.insert(0, TrainingViewsHook(self.cfg, self.data_loader))
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
             if needs_knowledge(self.cfg):
                 source = build_knowledge_source(self.cfg)
@@ -189,6 +192,8 @@ class Trainer(DefaultTrainer):
         if self.cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector" and self.cfg.TEST.CORLOC_IMAGES > 0:
             corloc = TrainingCorLoc(self.cfg)
             hooks.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, lambda: corloc(self.model)))
+        if self.cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector" and self.cfg.TENSORBOARD.PICTURES > 0:
+            hooks.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, lambda: put_regions(self.cfg, _unwrap(self.model))))
         if self.cfg.TEST.AUG.ENABLED:
             hooks.append(EvalHook(0, lambda: self.test_with_TTA(self.cfg, self.model)))
         return hooks

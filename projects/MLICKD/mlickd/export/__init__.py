@@ -1,7 +1,7 @@
 """The student as one file, for use without this project: ONNX, or PyTorch's own ``.pt2``.
 
-Files are written by :mod:`mlickd.export.exporting`. What is here reads them, and needs neither Detectron2 nor, for
-ONNX, PyTorch.
+Files are written by :mod:`mlickd.export.exporting`. What is here reads them, and uses neither Detectron2 nor, for ONNX,
+PyTorch; importing ``mlickd`` does. The README shows how little a program without it takes.
 """
 
 from .loading import ExportedClassifier, load_exported

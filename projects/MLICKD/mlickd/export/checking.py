@@ -39,7 +39,7 @@ BATCH_SIZES = (1, 2, 5, 16)
 OWN_TOLERANCE = 1e-4
 # Pixels that differ by rounding, through a network. It is the mean difference that has this bound: single photos with a
 # score on the steepest part of the sigmoid go further.
-PILLOW_TOLERANCE = 5e-3
+PILLOW_TOLERANCE = 2e-3
 
 _METRICS = ("mAP", "CF1", "OF1")
 
@@ -136,13 +136,13 @@ def check_exported(
 
 
 def check_records(
-    cfg: CfgNode, dataset: str | None, photos: Sequence[str], num_images: int | None = None, seed: int = 0
+    names: Sequence[str], dataset: str, photos: Sequence[str] = (), num_images: int | None = None, seed: int = 0
 ) -> list[dict]:
     """The photos to check a run's files on.
 
     Args:
-        cfg: of the run.
-        dataset: name of a data set; None for the first of ``DATASETS.TEST``.
+        names: of the run's classes.
+        dataset: name of a data set.
         photos: images, folders or lists of images; where there are any, in place of a data set.
         num_images: of the data set, drawn at random by ``seed``; None for all.
 
@@ -151,10 +151,9 @@ def check_records(
     """
     if photos:
         return photo_records(photos)
-    name = dataset or cfg.DATASETS.TEST[0]
-    if class_names(name) != class_names(cfg.DATASETS.TRAIN[0]):
-        raise InputError(f"--dataset {name}: has other classes than the run; name one of its own, or give --photos")
-    return dataset_records(name, boxes=False) if num_images is None else choose_records(name, num_images, seed)
+    if class_names(dataset) != list(names):
+        raise InputError(f"--dataset {dataset}: has other classes than the run; name one of its own, or give --photos")
+    return dataset_records(dataset, boxes=False) if num_images is None else choose_records(dataset, num_images, seed)
 
 
 def checks_table(checks: Sequence[Check]) -> str:

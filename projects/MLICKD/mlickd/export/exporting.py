@@ -10,8 +10,9 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from mlickd.data.catalog import UnknownDatasetError, class_names
+from mlickd.data.catalog import UnknownDatasetError
 from mlickd.data.digest import file_digest
+from mlickd.engine.class_names import run_class_names
 from mlickd.engine.inference import load_run
 from mlickd.engine.provenance import code_versions, data_record
 from mlickd.errors import InputError
@@ -78,14 +79,9 @@ def run_metadata(cfg: CfgNode, run: str, *, preprocessing: bool = True) -> Expor
         preprocessing: see :class:`ExportMetadata`.
 
     Raises:
-        InputError: the data set of the run, which names the classes, is not here; the thresholds are not of this model.
+        InputError: nobody knows the names of the classes, or the thresholds are not of this model.
     """
-    names = class_names(cfg.DATASETS.TRAIN[0])
-    if len(names) != cfg.MODEL.NUM_CLASSES:
-        raise InputError(
-            f"{run}: its model has {cfg.MODEL.NUM_CLASSES} classes, its data set {cfg.DATASETS.TRAIN[0]} here has "
-            f"{len(names)}; set DETECTRON2_DATASETS to where the data of the run are"
-        )
+    names = run_class_names(cfg, run)
     thresholds, source = [cfg.TEST.THRESHOLD] * len(names), "TEST.THRESHOLD of the run, for all classes"
     tuned = os.path.join(run, THRESHOLDS_FILE)
     if os.path.isfile(tuned):

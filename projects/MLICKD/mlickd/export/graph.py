@@ -90,21 +90,28 @@ def onnx_content(program: torch.export.ExportedProgram, metadata: ExportMetadata
     """An ONNX file of a traced student, with metadata.
 
     Raises:
-        InputError: a package of the extra ``export`` is missing.
+        InputError: a package of the extra ``export`` is missing, or the student has an operator that ONNX lacks.
     """
     import_optional("onnx", "export to ONNX")
     import_optional("onnxscript", "export to ONNX")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    pooling = torch.ops.aten.adaptive_max_pool2d.default
+    if any(node.target == pooling for node in program.graph.nodes):  # of VGG's fc6, and unknown to the exporter
+        program = program.run_decompositions({pooling: _adaptive_max_pool2d})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own future
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=[metadata.input_name],
-            output_names=["scores"],
-            opset_version=OPSET,
-            verbose=False,
-        )
+        try:
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=[metadata.input_name],
+                output_names=["scores"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except RuntimeError as error:  # the base of the exporter's own
+            cause = str(error.__cause__ or error).strip().split("\n")[0]
+            raise InputError(f"the student cannot be written as ONNX ({cause}); export it as .pt2") from error
     proto = exported.model_proto
     proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and how photos are resized."
     for item in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
@@ -117,8 +124,20 @@ def onnx_content(program: torch.export.ExportedProgram, metadata: ExportMetadata
     return proto.SerializeToString(deterministic=True)
 
 
+def _adaptive_max_pool2d(maps: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What PyTorch's operator computes of (N, C, H, W) maps, a bin at a time; its indices are not computed."""
+    for dim, bins in zip((2, 3), output_size, strict=True):
+        length = maps.shape[dim]
+        ends = [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]
+        maps = torch.cat([maps.narrow(dim, low, high - low).amax(dim, keepdim=True) for low, high in ends], dim)
+    return maps, torch.zeros_like(maps, dtype=torch.int64)
+
+
 def pt2_content(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> bytes:
-    """A ``.pt2`` file of a traced student, with metadata."""
+    """A ``.pt2`` file of a traced student, with metadata.
+
+    It is that of ``torch.export``, because PyTorch has deprecated TorchScript.
+    """
     program.example_inputs = None
     file = io.BytesIO()
     with warnings.catch_warnings():

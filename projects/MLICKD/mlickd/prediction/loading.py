@@ -31,17 +31,18 @@ def load_model(
 ) -> Predictor:
     """A trained model, ready to predict.
 
-    >>> from mlickd import load_model
-    >>> model = load_model("output/quickstart/seed1/with/prediction")
-    >>> prediction = model.predict("photo.jpg")
-    >>> prediction.labels                          # what reaches its threshold, best first
-    ['cup', 'ball']
-    >>> prediction.top(3)                          # the best three, whatever their thresholds
-    [('cup', 0.91), ('ball', 0.66), ('key', 0.31)]
-    >>> [found.labels for found in model.predict(["photo.jpg", "another.jpg"])]
-    [['cup', 'ball'], []]
-
     Photos are read and resized as the evaluation does it. A teacher makes its own proposals and gives ``regions``, too.
+
+    Examples:
+        >>> from mlickd import load_model
+        >>> model = load_model("output/quickstart/seed1/with/prediction")
+        >>> prediction = model.predict("photo.jpg")
+        >>> prediction.labels                          # what reaches its threshold, best first
+        ['cup', 'ball']
+        >>> prediction.top(3)                          # the best three, whatever their thresholds
+        [('cup', 0.91), ('ball', 0.66), ('key', 0.31)]
+        >>> [found.labels for found in model.predict(["photo.jpg", "another.jpg"])]
+        [['cup', 'ball'], []]
 
     Args:
         source: the folder of a finished run (its ``OUTPUT_DIR``); a checkpoint (``.pth``); or a student that was

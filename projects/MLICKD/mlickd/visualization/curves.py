@@ -65,6 +65,8 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
         for (axes, _), points in zip(panels, (losses, means), strict=False):
             _draw_curve(axes, points, boundaries, color, dashes)
             _draw_boundaries(axes, new, color)
+        if means:
+            mean_axes[0].annotate(f"{means[-1][1]:.1f}", means[-1], (-8, 5), textcoords="offset points", color=color)
     for axes, title in panels:
         axes.set_title(title, loc="left")
         axes.set_xlabel("iteration")

@@ -111,7 +111,9 @@ def _draw_classes(students: Mapping[str, Path], dataset_name: str, path: Path) -
 
 
 def _draw_precision_recall(folders: Mapping[str, str | Path], dataset_name: str, path: Path) -> list[str]:
-    scores = {role: _scores(folder, dataset_name) for role, folder in folders.items()}
+    # The students first, so that their colours are those of the training curves.
+    roles = [role for role in (*STUDENTS, "teacher") if role in folders]
+    scores = {role: _scores(folders[role], dataset_name) for role in roles}
     curves = {_NAMES[role]: [micro_precision_recall(of.scores, of.targets)] for role, of in scores.items()}
     draw_precision_recall(curves, path)
     return []

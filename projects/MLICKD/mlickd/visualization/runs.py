@@ -15,7 +15,7 @@ from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.loose_images import loose_image_records
 from mlickd.engine.inference import load_run, predict, run_config
 from mlickd.errors import InputError
-from mlickd.evaluation.thresholds import load_thresholds
+from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds
 from mlickd.modeling.class_activation import ClassifierWithActivationMaps
 
 from .gallery import write_gallery, write_result_figures
@@ -41,7 +41,7 @@ def write_gallery_of_runs(
     seed: int = 0,
     image_ids: Sequence[str] = (),
     photos: Sequence[str | Path] = (),
-    threshold: float | str | None = None,
+    threshold: float | None = None,
     activation_maps: bool = False,
     figures: bool = False,
 ) -> Path:
@@ -102,7 +102,7 @@ def write_gallery_of_runs(
 
 
 def student_thresholds(
-    cfg: CfgNode, folder: str, names: Sequence[str], threshold: float | str | None
+    cfg: CfgNode, folder: str, names: Sequence[str], threshold: float | None = None
 ) -> np.ndarray | float:
     """Where a student predicts a class.
 
@@ -110,19 +110,18 @@ def student_thresholds(
         cfg: of its run.
         folder: of its run.
         names: of its classes.
-        threshold: a score for all classes; ``tuned`` for those of each class that ``tools/tune_thresholds.py`` has left
-            in the folder; None for the run's ``TEST.THRESHOLD``.
+        threshold: a score for all classes. None: those of each class that ``tools/tune_thresholds.py`` has left in the
+            folder, or where there are none the run's ``TEST.THRESHOLD``.
 
     Raises:
-        InputError: the score is not in 0..1, or there are no tuned thresholds of this run.
+        InputError: the score is not in 0..1, or the thresholds in the folder are not of this run.
     """
-    if threshold == "tuned":
-        return load_thresholds(folder, names)
     if threshold is None:
-        return cfg.TEST.THRESHOLD
-    if not 0 <= float(threshold) <= 1:
-        raise InputError(f"--threshold {threshold}: a score is from 0 to 1")
-    return float(threshold)
+        tuned = (Path(folder) / THRESHOLDS_FILE).is_file()
+        return load_thresholds(folder, names) if tuned else cfg.TEST.THRESHOLD
+    if not 0 <= threshold <= 1:
+        raise InputError(f"--threshold {threshold:g}: a score is from 0 to 1")
+    return threshold
 
 
 def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image_ids: Sequence[str] = ()) -> list[dict]:

@@ -1,0 +1,36 @@
+"""Stage 2 that listens to the teacher only where it is sure: a new distiller, and training with it."""
+
+from detectron2.config import configurable
+from torch import nn
+from torch.nn import functional as F
+
+from mlickd.commands.train_net import main
+from mlickd.distillation import PREDICTION_DISTILLER_REGISTRY
+from mlickd.distillation.knowledge import known_image_scores
+from mlickd.errors import run_tool
+
+
+@PREDICTION_DISTILLER_REGISTRY.register()
+class SureTeacherDistiller(nn.Module):
+    """Binary cross-entropy against the teacher's scores p, weighted by |2p - 1|."""
+
+    @configurable
+    def __init__(self, *, loss_weight: float):
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    @classmethod
+    def from_config(cls, cfg):
+        return {"loss_weight": cfg.KD.PREDICTION.WEIGHT}
+
+    def forward(self, logits, knowledge):
+        known, teacher = known_image_scores(knowledge, logits)
+        if not known:  # crops in which the teacher has no region
+            return logits.new_zeros(())
+        sure = (2 * teacher - 1).abs()
+        loss = F.binary_cross_entropy_with_logits(logits[known], teacher, weight=sure, reduction="sum")
+        return self.loss_weight * loss / len(knowledge)
+
+
+if __name__ == "__main__":
+    run_tool(main)
