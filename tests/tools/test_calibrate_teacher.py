@@ -130,4 +130,5 @@ def test_the_cache_of_a_teacher_that_has_seen_the_photos_is_refused(
 def test_help_shows_both_ways(call_tool) -> None:
     result = call_tool("calibrate_teacher", "--help")
     assert result.status == 0
-    assert "--run output/teacher --dataset animals_train@1of4" in result.out and "{dataset}" in result.out
+    assert "--run output/teacher --dataset animals_train@1of4" in result.out
+    assert "--config-file output/cross/kd.yaml" in result.out
