@@ -48,7 +48,7 @@ GROUPS = {
         "evaluate": Command("evaluate", "show scores of runs under every convention in use"),
         "compare": Command("compare", "train by several methods and seeds, and write the table"),
         "robustness": Command("robustness", "compare students on damaged photos, by size, by class"),
-        "visualize": Command("visualize", "draw a gallery of photos with regions and labels, and plots"),
+        "visualize": Command("visualize", "draw a gallery of regions and predictions, and plots"),
         "benchmark": Command("benchmark", "measure what the project costs on this machine"),
     },
 }
