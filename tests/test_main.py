@@ -17,6 +17,14 @@ ROOT = Path(__file__).parents[1]
 MODULE = [sys.executable, "-m", "mlickd"]
 # What the console script that pip installs does.
 SCRIPT = [sys.executable, "-c", "import sys; sys.argv[0] = '/bin/mlickd'; from mlickd.__main__ import main; main()"]
+# All that a script in tools/ does.
+SCRIPT_OF_A_COMMAND = """
+from mlickd.commands.{name} import main
+from mlickd.errors import run_tool
+
+if __name__ == "__main__":
+    run_tool(main)
+"""
 # Which of the slow libraries were imported is told at the end.
 SLOW = "{'torch', 'detectron2', 'cv2', 'numpy'}"
 TELL = f"import atexit, sys; atexit.register(lambda: print({SLOW} & set(sys.modules))); "
@@ -68,10 +76,10 @@ def test_every_tool_is_a_command_and_says_no_more() -> None:
     scripts = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"install_detectron2"}  # runs before the package
     modules = {command.module for command in COMMANDS.values()}
     assert scripts == modules and len(modules) == len(COMMANDS)
-    template = ast.dump(ast.parse((ROOT / "tools/compare.py").read_text().replace("compare", "NAME")).body[1:][0])
     for name in scripts:
-        imported, _, start = ast.parse((ROOT / f"tools/{name}.py").read_text().replace(name, "NAME")).body[1:]
-        assert ast.dump(imported) == template and isinstance(start, ast.If), name
+        docstring, *code = ast.parse((ROOT / f"tools/{name}.py").read_text()).body
+        assert isinstance(docstring.value, ast.Constant), name
+        assert ast.dump(ast.Module(code, [])) == ast.dump(ast.parse(SCRIPT_OF_A_COMMAND.format(name=name))), name
 
 
 def test_the_installed_command_is_this_one() -> None:

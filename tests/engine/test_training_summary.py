@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def test_what_went_on_or_has_not_learned_yet_says_so(tmp_path: Path) -> None:
             "wsd.yaml",
             "",
             "python tools/train_net.py --config-file {configs}/kd.yaml --kd-stage feature "
-            "KD.TEACHER.WEIGHTS {out}/model_final.pth DATASETS.TEST '('\"'\"'pets_test'\"'\"',)'",
+            "KD.TEACHER.WEIGHTS {out}/model_final.pth SEED 3 DATASETS.TEST '('\"'\"'pets_test'\"'\"',)' "
+            "OUTPUT_DIR {out}_with",
         ),
     ],
 )
@@ -92,3 +94,23 @@ def test_a_teacher_without_a_recipe_for_its_student_predicts(tmp_path: Path) -> 
     shutil.copy(CONFIGS / "wsd.yaml", tmp_path / "wsd.yaml")
     found = next_command(cfg, str(tmp_path / "wsd.yaml"), [])
     assert found == f"python tools/predict.py PHOTOS --model {tmp_path}"
+
+
+def test_the_student_of_a_teacher_has_its_data_its_seed_and_its_processors(tmp_path: Path) -> None:
+    data = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELLED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
+    cfg = ended(tmp_path, "wsd.yaml", "OUTPUT_DIR", "output/pets/teacher")
+    given = [*data, "SOLVER.MAX_ITER", "9", "OUTPUT_DIR", "output/pets/teacher"]
+    found = shlex.split(next_command(cfg, str(CONFIGS / "wsd.yaml"), given, num_gpus=4))
+    weights = ["KD.TEACHER.WEIGHTS", "output/pets/teacher/model_final.pth"]
+    assert found[4:] == [
+        *("--kd-stage", "feature", "--num-gpus", "4"),
+        *(*weights, *data, "OUTPUT_DIR", "output/pets/with"),
+    ]
+    assert "OUTPUT_DIR" not in next_command(cfg, str(CONFIGS / "wsd.yaml"), data), "then each has its recipe's"
+
+
+def test_stage_2_starts_from_stage_1_whatever_that_started_from(tmp_path: Path) -> None:
+    cfg = ended(tmp_path, "kd.yaml", "KD.STAGE", "feature")
+    given = ["MODEL.WEIGHTS", "start.pth", "SEED", "7"]
+    found = shlex.split(next_command(cfg, str(CONFIGS / "kd.yaml"), given, num_gpus=2))
+    assert found[4:] == ["--kd-stage", "prediction", "--num-gpus", "2", "SEED", "7"]

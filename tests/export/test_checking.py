@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from mlickd.data.records import label_targets
 from mlickd.engine import load_run, predict
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
-from mlickd.export import load_exported
+from mlickd.export import ExportedClassifier, load_exported
 from mlickd.export.checking import check_exported, check_records, checks_table
 
 
@@ -42,6 +44,31 @@ def test_a_file_of_another_model_fails(exported, tmp_path):
     assert "read by Pillow alone differ by" in pillow.complaint
     assert same.decisions == ((same.scores >= 0.4) != (reference.scores >= 0.4)).sum()
     assert reference.metrics is None and "mAP" not in checks_table([reference, same, pillow])
+
+
+def thresholds_between(file, scores, chosen):
+    """The file with scores 5e-5 higher, and thresholds that only these reach on the chosen images."""
+    thresholds = scores[chosen, np.arange(scores.shape[1])] + 2e-5
+    metadata = dataclasses.replace(file.metadata, thresholds=tuple(map(float, thresholds)))
+    return ExportedClassifier(file.path, metadata, lambda pixels: file.scores_of_views(pixels) + np.float32(5e-5))
+
+
+def test_decisions_and_metrics_are_judged_where_scores_are_near(exported):
+    cfg, model = load_run(str(exported.run))
+    records = dataset_records("tiny_train") + dataset_records("tiny_test")
+    file = load_exported(exported.onnx)
+    reference = check_exported(cfg, model, [file], records)[0].scores
+    best = np.where(label_targets(records, 20) > 0, reference, -1).argmax(0)  # of its class; the first where none is
+    changed = thresholds_between(file, reference, best)
+    of_pytorch, same, _ = check_exported(cfg, model, [changed], records)
+    assert same.largest < 1e-4 and same.metrics["mAP"] == pytest.approx(of_pytorch.metrics["mAP"], abs=0.01)
+    assert same.complaint.startswith(f"{exported.onnx}: its CF1 of {same.metrics['CF1']:.2f} is not PyTorch's ")
+    assert same.complaint.endswith("(the tolerance is 2.8 points), on the same pixels")
+
+    without = [{key: value for key, value in record.items() if key != "labels"} for record in records]
+    _, same, _ = check_exported(cfg, model, [changed], without)
+    assert same.decisions >= 20
+    assert f"{same.decisions} of 720 decisions are others than PyTorch's, on the same pixels" in same.complaint
 
 
 def test_the_photos_are_those_asked_for(exported):

@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import onnx
 import pytest
@@ -6,6 +8,7 @@ from detectron2.modeling import build_model
 
 from helpers.small_models import CONFIGS
 from mlickd.config import default_config
+from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported
 from mlickd.export.graph import OPSET, onnx_content, pt2_content, trace
 
@@ -101,3 +104,24 @@ def test_the_onnx_file_is_plain_and_says_nothing_of_this_machine(exported):
     assert not model.functions and all(node.domain == "" for node in model.graph.node)
     for secret in (b"site-packages", b"mlickd/export", bytes(exported.run.parent)):
         assert secret not in content and secret not in exported.pt2.read_bytes()
+
+
+def test_a_pytorch_that_writes_other_files_is_refused(exported, student, monkeypatch):
+    def save(program, file, **options):
+        with zipfile.ZipFile(file, "w") as archive:  # as PyTorch 2.4 lays it out
+            for name in ("serialized_exported_program.json", "serialized_state_dict.json", "version"):
+                archive.writestr(name, b"")
+
+    monkeypatch.setattr(torch.export, "save", save)
+    about = load_exported(exported.pt2).metadata
+    with pytest.raises(InputError, match=r"cannot be opened again; export to .onnx, or install PyTorch 2\.14,"):
+        pt2_content(trace(student, about), about)
+
+
+def test_a_pytorch_that_cannot_read_a_file_says_what_is_known_to(exported, monkeypatch):
+    def load(file):
+        raise RuntimeError("unknown schema version")
+
+    monkeypatch.setattr(torch.export, "load", load)
+    with pytest.raises(InputError, match=r"can read \(unknown schema version\); .* PyTorch 2\.14, the least version"):
+        load_exported(exported.pt2)

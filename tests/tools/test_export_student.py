@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from PIL import Image
 
@@ -33,13 +35,17 @@ def test_a_file_is_written_and_checked(folder, call_tool, monkeypatch):
     assert "mAP" not in result.out
 
 
-def test_bad_input_is_one_line(folder, call_tool):
+def test_bad_input_is_one_line(folder, call_tool, monkeypatch):
     call = ["export_student", "--run", "run", "--output"]
     call_tool(*call, "student.tflite").assert_ends_in_one_line("must end in .onnx or .pt2")
     call_tool("export_student", "--run", "nothing", "--output", "a.onnx").assert_ends_in_one_line("no such file")
     assert "give --check, too" in call_tool(*call, "a.onnx", "--dataset", "tiny_test").err
     assert "one or the other" in call_tool(*call, "a.onnx", "--check", "--photos", "x", "--num-images", "3").err
-    assert not (folder / "a.onnx").exists()
+    call_tool(*call, "a.onnx", "--check", "--dataset", "none_test").assert_ends_in_one_line("unknown data set")
+    call_tool(*call, "a.onnx", "--check", "--photos", "none.jpg").assert_ends_in_one_line("none.jpg")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    call_tool(*call, "a.onnx", "--check").assert_ends_in_one_line("--check of an .onnx file needs the package")
+    assert not (folder / "a.onnx").exists(), "all is found before the file is written"
 
 
 def test_help_has_examples(call_tool):

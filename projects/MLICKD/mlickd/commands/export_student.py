@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 
 from mlickd.export import load_exported
-from mlickd.export.checking import OWN_TOLERANCE, PILLOW_TOLERANCE, check_exported, check_records, checks_table
+from mlickd.export.checking import (
+    DECISION_TOLERANCE,
+    METRIC_TOLERANCE,
+    OWN_TOLERANCE,
+    PILLOW_TOLERANCE,
+    check_exported,
+    checks_table,
+    records_for_check,
+)
 from mlickd.export.exporting import export_student
 
 from .command_line import command_parser
@@ -29,7 +37,9 @@ Examples:
   Of the endings, .onnx is for ONNX Runtime and whatever else reads ONNX, .pt2 for PyTorch (torch.export). Both take
   batches of any size, and carry class names, thresholds (of each class, where tools/tune_thresholds.py has left them)
   and how photos are resized. The check ends with status 1 where a score of the same pixels differs by more than
-  {OWN_TOLERANCE:g}, or the scores of photos as Pillow alone reads them by more than {PILLOW_TOLERANCE:g} on average.
+  {OWN_TOLERANCE:g}, or the scores of photos as Pillow alone reads them by more than {PILLOW_TOLERANCE:g} on average;
+  where mAP, CF1 or OF1 differ by more than {METRIC_TOLERANCE:g} points (of few photos: 100 over their number);
+  and, of photos without labels, where more than {DECISION_TOLERANCE:.1%} of the decisions are others.
 """
 
 
@@ -66,14 +76,15 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    records = []
+    if args.check:
+        records = records_for_check(args.run, args.output, args.dataset, args.photos, args.num_images, args.seed)
     cfg, model, metadata = export_student(args.run, args.output, preprocessing=not args.no_preprocessing)
     for output in args.output:
         size = f"{output.stat().st_size / 1e6:.1f} MB"
         print(f"{output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")
     if not args.check:
         return
-    dataset = args.dataset or cfg.DATASETS.TEST[0]
-    records = check_records(metadata.class_names, dataset, args.photos, args.num_images, args.seed)
     checks = check_exported(cfg, model, [load_exported(output) for output in args.output], records)
     print(f"\n{checks_table(checks)}\n{len(records)} photos")
     complaints = [check.complaint for check in checks if check.complaint]

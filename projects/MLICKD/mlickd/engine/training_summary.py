@@ -52,34 +52,43 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
     return "\n".join([*lines, f"{'next':<{_LABEL_WIDTH}}{command}", ""])
 
 
-def next_command(cfg: CfgNode, config_file: str, options: Sequence[str]) -> str:
+def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
     """What a user is likely to run behind a training: the student of a teacher, the next stage, or a prediction.
 
     Args:
         cfg: of the training.
-        config_file, options: of its command line.
+        config_file, options, num_gpus: of its command line.
     """
+    pairs = list(zip(options[::2], options[1::2], strict=False))
     if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
         file = Path(config_file)
         distillation = file.with_name(file.name.replace("wsd", "kd"))
         if distillation != file and distillation.is_file():
             weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
-            data = [item for key in ("TRAIN", "TEST") for item in _given(options, f"DATASETS.{key}")]
-            return _training(distillation, "feature", ["KD.TEACHER.WEIGHTS", weights, *data])
+            kept = [(key, value) for key, value in pairs if key == "SEED" or key.startswith("DATASETS.")]
+            if any(key == "OUTPUT_DIR" for key, _ in pairs):
+                kept.append(("OUTPUT_DIR", _student_folder(cfg.OUTPUT_DIR)))
+            return _training(distillation, "feature", [("KD.TEACHER.WEIGHTS", weights), *kept], num_gpus)
     if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.STAGES:
-        return _training(config_file, "prediction", options)
+        # With the weights that stage 1 began with, stage 2 would not start from what stage 1 has learned.
+        kept = [(key, value) for key, value in pairs if key != "MODEL.WEIGHTS"]
+        return _training(config_file, "prediction", kept, num_gpus)
     return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
 
 
-def _training(config_file: str | os.PathLike[str], stage: str, options: Sequence[str]) -> str:
+def _training(
+    config_file: str | os.PathLike[str], stage: str, options: Sequence[tuple[str, str]], num_gpus: int
+) -> str:
     command = ["python", "tools/train_net.py", "--config-file", os.fspath(config_file), "--kd-stage", stage]
-    return shlex.join([*command, *options])
+    if num_gpus != 1:
+        command += ["--num-gpus", str(num_gpus)]
+    return shlex.join([*command, *(item for pair in options for item in pair)])
 
 
-def _given(options: Sequence[str], key: str) -> list[str]:
-    """The last pair of a key among ``KEY VALUE`` pairs; empty without one."""
-    values = [value for name, value in zip(options[::2], options[1::2], strict=False) if name == key]
-    return [key, values[-1]] if values else []
+def _student_folder(teacher: str) -> str:
+    """Beside the teacher's, so that the students of two teachers do not share one."""
+    parent, name = os.path.split(os.path.normpath(teacher))
+    return os.path.join(parent, name.replace("teacher", "with") if "teacher" in name else f"{name}_with")
 
 
 def _results(cfg: CfgNode, name: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,21 +17,27 @@ from tqdm import tqdm
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.records import label_targets
+from mlickd.engine.class_names import run_class_names
+from mlickd.engine.inference import run_config
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.visualization.runs import choose_records, photo_records
 
 from .loading import ExportedClassifier
+from .optional import import_optional
 from .photos import read_photo
 
 __all__ = [
     "BATCH_SIZES",
+    "DECISION_TOLERANCE",
+    "METRIC_TOLERANCE",
     "OWN_TOLERANCE",
     "PILLOW_TOLERANCE",
     "Check",
     "check_exported",
     "check_records",
     "checks_table",
+    "records_for_check",
 ]
 
 # The batches that a file gets; the last ones are what is left.
@@ -40,6 +48,11 @@ OWN_TOLERANCE = 1e-4
 # Pixels that differ by rounding, through a network. It is the mean difference that has this bound: single photos with a
 # score on the steepest part of the sigmoid go further.
 PILLOW_TOLERANCE = 2e-3
+
+# Of mAP, CF1 and OF1, in percentage points; of few photos what one of them weighs, 100 / N, where that is more.
+METRIC_TOLERANCE = 0.5
+# Where photos have no labels: the share of all decisions that may be others; one always may.
+DECISION_TOLERANCE = 0.005
 
 _METRICS = ("mAP", "CF1", "OF1")
 
@@ -79,7 +92,7 @@ def check_exported(
     PyTorch's scores are those of an evaluation: photos through the project's mapper, in batches of 24. Each file sees
     them twice in batches of 1, 2, 5 and 16: the same pixels, which must give the same scores up to ``tolerance``, and
     the photos as Pillow alone reads them (:func:`read_photo`), whose scores may differ by `PILLOW_TOLERANCE` on
-    average.
+    average. Either way, metrics may differ by `METRIC_TOLERANCE`, and decisions without labels by `DECISION_TOLERANCE`.
 
     Args:
         cfg, model: of the run.
@@ -118,21 +131,53 @@ def check_exported(
         found = np.stack(rows)
         difference = np.abs(found.astype(np.float64) - reference)
         largest, mean = float(difference.max()), float(difference.mean())
-        complaint = ""
+        decisions = int(((found >= thresholds) != (reference >= thresholds)).sum())
+        metrics = _metrics(found, targets, thresholds)
         if source == "the same pixels" and not largest <= tolerance:
             complaint = (
-                f"{file.path}: its scores differ by up to {largest:.2g} from PyTorch's on the same pixels; the "
-                f"tolerance is {tolerance:g}"
+                f"its scores differ by up to {largest:.2g} from PyTorch's on the same pixels; the tolerance is "
+                f"{tolerance:g}"
             )
         elif source != "the same pixels" and not mean <= PILLOW_TOLERANCE:
             complaint = (
-                f"{file.path}: its scores of photos read by Pillow alone differ by {mean:.2g} from PyTorch's on "
-                f"average; the tolerance is {PILLOW_TOLERANCE:g}"
+                f"its scores of photos read by Pillow alone differ by {mean:.2g} from PyTorch's on average; the "
+                f"tolerance is {PILLOW_TOLERANCE:g}"
             )
-        decisions = int(((found >= thresholds) != (reference >= thresholds)).sum())
-        metrics = _metrics(found, targets, thresholds)
+        elif complaint := _other_metrics(metrics, checks[0].metrics, len(records)):
+            complaint = f"{complaint}, on {source}"
+        elif metrics is None and decisions > max(1.0, DECISION_TOLERANCE * found.size):
+            complaint = (
+                f"{decisions} of {found.size} decisions are others than PyTorch's, on {source}; the tolerance is "
+                f"{DECISION_TOLERANCE:.1%}"
+            )
+        complaint = f"{file.path}: {complaint}" if complaint else ""
         checks.append(Check(f"{file.path}, {source}", found, largest, mean, decisions, metrics, complaint))
     return checks
+
+
+def records_for_check(
+    run: str,
+    outputs: Sequence[str | os.PathLike[str]],
+    dataset: str | None = None,
+    photos: Sequence[str] = (),
+    num_images: int | None = None,
+    seed: int = 0,
+) -> list[dict]:
+    """The photos to check the files of a run on, found before the files are written.
+
+    Args:
+        run: folder of the run.
+        outputs: files that it will be exported to.
+        dataset: name of a data set; None for the first of the run's ``DATASETS.TEST``.
+        photos, num_images, seed: as of :func:`check_records`.
+
+    Raises:
+        InputError: as :func:`check_records`; or what runs one of the files is not installed.
+    """
+    if any(Path(output).suffix.lower() == ".onnx" for output in outputs):
+        import_optional("onnxruntime", "--check of an .onnx file")
+    cfg = run_config(run)
+    return check_records(run_class_names(cfg, run), dataset or cfg.DATASETS.TEST[0], photos, num_images, seed)
 
 
 def check_records(
@@ -174,6 +219,18 @@ def _metrics(scores: np.ndarray, targets: np.ndarray | None, thresholds: np.ndar
         return None
     metrics = multilabel_metrics(scores, targets, threshold=thresholds)
     return {name: 100 * metrics[name] for name in _METRICS}
+
+
+def _other_metrics(found: dict[str, float] | None, reference: dict[str, float] | None, photos: int) -> str:
+    """Of the metrics that differ by more than is tolerated the first, in a few words; empty without one."""
+    tolerance = max(METRIC_TOLERANCE, 100 / photos)
+    for name in _METRICS if found and reference else ():
+        if not abs(found[name] - reference[name]) <= tolerance:
+            return (
+                f"its {name} of {found[name]:.2f} is not PyTorch's {reference[name]:.2f} (the tolerance is "
+                f"{tolerance:.2g} points)"
+            )
+    return ""
 
 
 def _parts(items: Sequence, size: int) -> Iterator[Sequence]:

@@ -16,7 +16,7 @@ from mlickd.modeling import MultiLabelClassifier
 
 from .metadata import ExportMetadata
 from .optional import import_optional
-from .pt2_archive import METADATA_FILE
+from .pt2_archive import KNOWN_PYTORCH, METADATA_FILE, check_pt2
 
 __all__ = ["OPSET", "ScoresOfBatch", "onnx_content", "pt2_content", "trace"]
 
@@ -137,10 +137,20 @@ def pt2_content(program: torch.export.ExportedProgram, metadata: ExportMetadata)
     """A ``.pt2`` file of a traced student, with metadata.
 
     It is that of ``torch.export``, because PyTorch has deprecated TorchScript.
+
+    Raises:
+        InputError: this PyTorch writes other files than `load_exported` opens.
     """
     program.example_inputs = None
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights that share memory
         torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(metadata.properties())})
+    try:
+        check_pt2(file.getvalue(), "the file")
+    except InputError as error:
+        raise InputError(
+            f"PyTorch {torch.__version__} writes .pt2 files that cannot be opened again; export to .onnx, or install "
+            f"PyTorch {KNOWN_PYTORCH}, the least version known to work"
+        ) from error
     return file.getvalue()

@@ -16,7 +16,10 @@ from typing import Any
 
 from mlickd.errors import InputError
 
-__all__ = ["METADATA_FILE", "check_pt2"]
+__all__ = ["KNOWN_PYTORCH", "METADATA_FILE", "check_pt2"]
+
+# The layout of a .pt2 depends on the version. This is the least one known to write what is checked here.
+KNOWN_PYTORCH = "2.14"
 
 METADATA_FILE = "mlickd.json"
 
@@ -64,7 +67,8 @@ def _check(archive: zipfile.ZipFile, path: str) -> str:
     missing = sorted(_NEEDED - {*names})
     if missing:
         raise InputError(
-            f"{path}: was not written by tools/export_student.py (no {missing[0]}); give one that it wrote"
+            f"{path}: was not written by tools/export_student.py (no {missing[0]}); give one that it wrote, "
+            f"with PyTorch {KNOWN_PYTORCH} or newer"
         )
     if others or len({*names}) != len(names):
         raise _refused(path, f"the entry {others[0]}" if others else "an entry twice")

@@ -13,7 +13,7 @@ from mlickd.errors import InputError
 
 from .metadata import ExportMetadata
 from .optional import import_optional
-from .pt2_archive import check_pt2
+from .pt2_archive import KNOWN_PYTORCH, check_pt2
 
 __all__ = ["open_pt2"]
 
@@ -39,7 +39,10 @@ def open_pt2(content: bytes, path: str) -> tuple[ExportMetadata, Callable[[np.nd
         logger.setLevel(logging.CRITICAL)  # what is wrong comes as an error
         network = torch.export.load(io.BytesIO(content)).module()
     except Exception as error:  # of many classes, by what is damaged
-        raise InputError(f"{path}: not a .pt2 file that this PyTorch can read ({_first_line(error)})") from error
+        raise InputError(
+            f"{path}: not a .pt2 file that PyTorch {torch.__version__} can read ({_first_line(error)}); export it "
+            f"again, or install PyTorch {KNOWN_PYTORCH}, the least version known to work"
+        ) from error
     finally:
         logger.setLevel(level)
 
