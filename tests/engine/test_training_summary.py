@@ -59,7 +59,7 @@ def test_what_went_on_or_has_not_learned_yet_says_so(tmp_path: Path) -> None:
     (tmp_path / "student.pth").touch()
     text = training_summary(cfg, seconds=7261, first_iteration=150, parameters=1, command="")
     assert "with distillation, stage feature" in text and "iterations 150 to 400" in text and "2 h 1 min" in text
-    assert "not yet: its classifier has not learned" in text and "student.pth      the model for use" in text
+    assert "not yet: its classifier has not learned" in text and "student.pth      what stage 2 starts from" in text
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,16 @@ def test_thresholds_are_the_tuned_ones_or_those_that_are_given(tuned_run: Path, 
     assert given.thresholds.tolist() == pytest.approx(tuned) and str(tuned_run) in given.thresholds_from
 
 
+def test_tuned_thresholds_are_not_taken_for_another_checkpoint(tuned_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tuned_run, tmp_path / "run")
+    content = torch.load(run / "model_final.pth", weights_only=True)
+    torch.save({**content, "iteration": 49}, run / "model_0000049.pth")
+    early = load_model(run / "model_0000049.pth")
+    assert set(early.thresholds) == {np.float32(0.4)} and "is of another checkpoint" in early.thresholds_from
+    last = load_model(run / "model_final.pth")
+    assert last.thresholds.tolist() == load_model(run).thresholds.tolist() and len(set(last.thresholds)) > 1
+
+
 def test_a_checkpoint_alone_with_the_configuration_of_its_run(
     model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
 ) -> None:

@@ -54,3 +54,30 @@ def test_what_is_not_there_is_one_line_with_what_is(seed: Path, tmp_path: Path) 
     (seed / "teacher/config.yaml").unlink()
     with pytest.raises(InputError, match="has learned from .*model_final.pth, which is not there"):
         find_teacher(seed / "with/prediction")
+
+
+def test_a_teacher_of_several_seeds_lies_above_them(tmp_path: Path) -> None:
+    teacher = write_run(tmp_path / "teacher", TEACHER)
+    write_run(tmp_path / "seed1/with/prediction", DISTILLED, teacher)
+    write_run(tmp_path / "seed1/with/feature", DISTILLED, teacher)
+    for folder in ("seed1", "seed1/with"):
+        assert find_teacher(tmp_path / folder) == teacher
+    with pytest.raises(InputError, match="name one of the 2 runs below it") as error:
+        find_student(tmp_path)
+    assert "feature" not in str(error.value), "stage 1 leaves nothing to use"
+
+
+def test_a_teacher_that_was_stopped_early_is_its_checkpoint_and_one_of_several_has_to_be_named(tmp_path: Path) -> None:
+    early = write_run(tmp_path / "teacher", TEACHER) / "model_0000049.pth"
+    run = write_run(tmp_path / "student", DISTILLED)
+    config = (run / "config.yaml").read_text()
+    for weights, expected in (
+        (str(early), None),
+        (str(tmp_path / "{dataset}" / "model_final.pth"), "several teachers"),
+    ):
+        (run / "config.yaml").write_text(config.replace("WEIGHTS: ''", f"WEIGHTS: '{weights}'"))
+        with pytest.raises(InputError, match=expected or "which is not there"):
+            find_teacher(run)
+    (run / "config.yaml").write_text(config.replace("WEIGHTS: ''", f"WEIGHTS: '{early}'"))
+    early.touch()
+    assert find_teacher(run) == early

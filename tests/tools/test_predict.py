@@ -115,6 +115,13 @@ def test_paths_on_standard_input(predict, runs: Path, photos: Path, monkeypatch:
     assert [Path(row["file_name"]).name for row in table] == ["photo 1.jpg", "photo 0.jpg"]
 
 
+def test_pictures_never_take_the_place_of_the_photos(predict, runs: Path, photos: Path) -> None:
+    before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
+    result = predict(photos, "--model", runs, "--save", photos)
+    result.assert_ends_in_one_line("photos to predict lie there, and pictures would take their place")
+    assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
+
+
 def test_bad_photos_are_named_at_the_end_and_the_others_predicted(predict, runs: Path, photos: Path) -> None:
     (photos / "broken.jpg").write_bytes((photos / "photo 0.jpg").read_bytes()[:100])
     result = predict(photos / "gone.jpg", photos, "--model", runs, "--csv", "-")

@@ -9,7 +9,9 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
+from mlickd.data import scenes
 from mlickd.data.catalog import UnknownDatasetError, class_names
+from mlickd.data.parts import whole_name
 from mlickd.data.text_files import read_lines
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
@@ -23,7 +25,7 @@ CLASSES_FILE = "classes.txt"
 
 def write_class_names(folder: str, names: Sequence[str]) -> None:
     """Write ``classes.txt``, a name a line, into the folder of a run."""
-    with PathManager.open(os.path.join(folder, CLASSES_FILE), "w") as file:
+    with PathManager.open(os.path.join(folder, CLASSES_FILE), "w", encoding="utf-8") as file:
         file.write("".join(f"{name}\n" for name in names))
 
 
@@ -64,6 +66,9 @@ def _candidates(cfg: CfgNode, folder: Path) -> Iterator[tuple[str, list[str]]]:
         if (names := read_scores(str(path)).class_names) is not None:
             yield str(path), names
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        if whole_name(name) in {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}:
+            # Asked for its names, the data set would be drawn.
+            yield name, list(scenes.CATEGORY_NAMES)
         try:
             yield name, class_names(name)
         except UnknownDatasetError:

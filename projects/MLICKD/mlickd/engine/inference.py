@@ -21,7 +21,7 @@ from mlickd.modeling import load_checkpoint
 
 from .setup import STUDENT_CHECKPOINT
 
-__all__ = ["load_run", "model_config", "predict", "run_config"]
+__all__ = ["check_has_learned", "load_run", "model_config", "predict", "run_config"]
 
 
 def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
@@ -36,6 +36,22 @@ def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
     model = build_model(cfg)
     load_checkpoint(model, cfg.MODEL.WEIGHTS, "run folder: checkpoint")
     return cfg, model.eval()
+
+
+def check_has_learned(cfg: CfgNode, run: str | os.PathLike[str]) -> None:
+    """
+    Args:
+        cfg: of a run.
+        run: its folder or checkpoint, for the message.
+
+    Raises:
+        InputError: it is stage 1 of a distillation, whose classifier has seen no label.
+    """
+    if cfg.KD.STAGE == "feature":
+        raise InputError(
+            f"{run}: is stage 1 of a distillation, whose classifier has seen no label yet; name the run of stage 2, "
+            "prediction"
+        )
 
 
 def run_config(folder: str) -> CfgNode:

@@ -113,7 +113,7 @@ def _results(cfg: CfgNode, name: str) -> list[str]:
 def _files(cfg: CfgNode) -> list[str]:
     folder = Path(cfg.OUTPUT_DIR)
     said = {
-        STUDENT_CHECKPOINT: "the model for use",
+        STUDENT_CHECKPOINT: "what stage 2 starts from" if cfg.KD.STAGE == "feature" else "the model for use",
         "model_final.pth": "all that was trained, to go on from"
         if (folder / STUDENT_CHECKPOINT).is_file()
         else "the model",

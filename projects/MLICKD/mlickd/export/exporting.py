@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from mlickd.data.catalog import UnknownDatasetError
 from mlickd.data.digest import file_digest
 from mlickd.engine.class_names import run_class_names
-from mlickd.engine.inference import load_run
+from mlickd.engine.inference import check_has_learned, load_run
 from mlickd.engine.provenance import code_versions, data_record
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds, read_thresholds
@@ -54,11 +54,7 @@ def export_student(
         raise InputError(
             f"{run}: is a run of a {type(model).__name__}, which needs proposals; export the run of a student"
         )
-    if cfg.KD.STAGE == "feature":
-        raise InputError(
-            f"{run}: is stage 1 of a distillation, whose classifier has seen no label yet; export the run of stage 2, "
-            "prediction"
-        )
+    check_has_learned(cfg, run)
     model = model.cpu()
     metadata = run_metadata(cfg, run, preprocessing=preprocessing)
     program = trace(model, metadata)

@@ -10,8 +10,9 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from mlickd.data.digest import file_digest
 from mlickd.engine.class_names import run_class_names
-from mlickd.engine.inference import load_run, model_config
+from mlickd.engine.inference import check_has_learned, load_run, model_config
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds, read_thresholds
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
@@ -68,12 +69,12 @@ def load_model(
     elif path.is_file():
         config_file = path.parent / "config.yaml" if config is None else Path(config).expanduser()
         cfg, model = _checkpoint(path, config_file)
-        # A copy of a checkpoint alone has nothing beside it.
-        folder = path.parent if (path.parent / "config.yaml").is_file() else config_file.parent
+        folder = config_file.parent
     else:
         raise InputError(f"{path}: no such file or folder; name a run's folder, a checkpoint or an exported student")
+    check_has_learned(cfg, path)
     names = run_class_names(cfg, folder)
-    chosen, where = _choose_thresholds(thresholds, names, cfg, folder)
+    chosen, where = _choose_thresholds(thresholds, names, cfg, folder, path)
     return Predictor(RunModel(cfg, model), names, chosen, where)
 
 
@@ -98,12 +99,17 @@ def _checkpoint(path: Path, config_file: Path):
     return cfg, model.eval()
 
 
-def _choose_thresholds(thresholds, names: Sequence[str], cfg: CfgNode, folder: Path) -> tuple[np.ndarray, str]:
+def _choose_thresholds(
+    thresholds, names: Sequence[str], cfg: CfgNode, folder: Path, source: Path
+) -> tuple[np.ndarray, str]:
     if thresholds is not None:
         return _given_thresholds(thresholds, names)
-    if (folder / THRESHOLDS_FILE).is_file():
-        return load_thresholds(str(folder), names), f"of each class, from {folder / THRESHOLDS_FILE}"
-    return np.full(len(names), cfg.TEST.THRESHOLD), f"{cfg.TEST.THRESHOLD:g} for all classes"
+    default, path = f"{cfg.TEST.THRESHOLD:g} for all classes", folder / THRESHOLDS_FILE
+    if path.is_file():
+        if source == folder or file_digest(source) == read_thresholds(str(path)).checkpoint_sha256:
+            return load_thresholds(str(folder), names), f"of each class, from {path}"
+        default += f" ({path} is of another checkpoint)"
+    return np.full(len(names), cfg.TEST.THRESHOLD), default
 
 
 def _given_thresholds(thresholds, names: Sequence[str]) -> tuple[np.ndarray, str]:

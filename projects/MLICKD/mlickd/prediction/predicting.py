@@ -42,6 +42,10 @@ def predict_photos(
     Raises:
         InputError: the model is not one, an option is wrong, or no photo can be read.
     """
+    if pictures is not None and any(Path(photo).resolve().parent == pictures.resolve() for photo in photos):
+        raise InputError(
+            f"--save {pictures}: photos to predict lie there, and pictures would take their place; give another folder"
+        )
     source = find_teacher(model) if teacher else find_student(model)
     predictor = load_model(source, config, threshold)
     report = Report(str(source), predictor, choice or Choice())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mlickd.distillation.teacher_files import DATASET
 from mlickd.engine.inference import run_config
 from mlickd.errors import InputError
 
 __all__ = ["find_student", "find_teacher"]
 
-_CONFIG = "config.yaml"
+_CONFIG, _LAST = "config.yaml", "model_final.pth"
 # In the folder of one seed of tools/quickstart.py or tools/compare.py, or of both stages of a distillation.
 _STUDENTS = ("with/prediction", "prediction")
 
@@ -42,7 +43,8 @@ def find_teacher(path: str | os.PathLike[str]) -> Path:
     for folder in (path, path / "teacher"):
         if (folder / _CONFIG).is_file():
             return _teacher_of(folder)
-    raise _no_run(path)
+    # Teachers that several seeds share lie elsewhere; their students know where.
+    return _teacher_of(find_student(path))
 
 
 def _teacher_of(run: Path) -> Path:
@@ -52,16 +54,20 @@ def _teacher_of(run: Path) -> Path:
     weights = cfg.KD.TEACHER.WEIGHTS
     if not weights:
         raise InputError(f"--teacher: {run} is of a student that had no teacher; name the folder of the teacher")
-    teacher = Path(weights).parent
-    if not (teacher / _CONFIG).is_file():
+    if DATASET in weights:
+        raise InputError(f"--teacher: {run} has learned from several teachers, {weights}; name the folder of one")
+    teacher = Path(weights)
+    if not (teacher.is_file() or teacher.name == _LAST) or not (teacher.parent / _CONFIG).is_file():
         raise InputError(
             f"--teacher: {run} has learned from {weights}, which is not there; name the folder of the teacher"
         )
-    return teacher
+    # One that was stopped early is another than the folder's.
+    return teacher.parent if teacher.name == _LAST else teacher
 
 
 def _no_run(path: Path) -> InputError:
-    below = sorted(config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
+    runs = (config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
+    below = sorted(run for run in runs if run.name != "feature")  # stage 1 leaves nothing to use
     if not below:
         return InputError(f"{path / _CONFIG}: no such file; name the OUTPUT_DIR of a finished run")
     named = ", ".join(map(str, below[:3]))
