@@ -33,6 +33,15 @@ def test_photos_folders_patterns_and_a_list(folder: Path, names: list[str], foun
     assert find_photos(names, ["trip/c.JPG\n", "\n", "a.jpg\r\n"]) == found
 
 
+def test_a_list_may_have_nul_between_its_paths(folder: Path) -> None:
+    assert find_photos(["-"], ["a.jpg\0trip/with space.jpg\0"]) == ["a.jpg", "trip/with space.jpg"]
+
+
+def test_photos_of_a_folder_that_may_be_unreadable_are_not_passed_over(folder: Path) -> None:
+    (folder / "trip" / "phone.HEIC").touch()
+    assert find_photos(["trip"]) == ["trip/c.JPG", "trip/day/d.jpg", "trip/phone.HEIC"]
+
+
 @pytest.mark.parametrize(("name", "message"), [("*.gif", r"\*.gif: no image there"), ("-", "standard input: no path")])
 def test_nothing_is_an_error(folder: Path, name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -122,6 +122,20 @@ def test_pictures_never_take_the_place_of_the_photos(predict, runs: Path, photos
     assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
 
 
+def test_a_report_that_cannot_be_written_is_known_before_the_work(predict, runs: Path, photos: Path) -> None:
+    for option in ("--json", "--csv"):
+        result = predict(photos, "--model", photos / "no model", option, photos / "photo 0.jpg" / "report")
+        result.assert_ends_in_one_line("report: cannot be written")
+
+
+def test_what_is_no_terminal_gets_all_labels(
+    predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    result = predict(photos, "--model", runs, "--threshold", 0)
+    assert "…" not in result.out and max(map(len, result.out.splitlines())) > 200
+
+
 def test_bad_photos_are_named_at_the_end_and_the_others_predicted(predict, runs: Path, photos: Path) -> None:
     (photos / "broken.jpg").write_bytes((photos / "photo 0.jpg").read_bytes()[:100])
     result = predict(photos / "gone.jpg", photos, "--model", runs, "--csv", "-")

@@ -11,7 +11,7 @@ from mlickd.commands.command_line import command_parser
 from mlickd.errors import InputError
 from mlickd.prediction.photos import STANDARD_INPUT, find_photos
 from mlickd.prediction.predicting import predict_photos
-from mlickd.prediction.reports import Choice
+from mlickd.prediction.reports import Choice, check_writable
 
 EPILOG = """\
 examples:
@@ -55,7 +55,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, metavar="N", help="photos at once (default: TEST.IMS_PER_BATCH)")
     parser.add_argument("--json", metavar="FILE", help="write all scores here; `-`: print them in place of the table")
     parser.add_argument("--csv", metavar="FILE", help="the same as a table of labels with a column for each class")
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="draw the labels on the photos, and the regions")
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FOLDER",
+        help="copies of the photos with labels and scores beside them, and a teacher's regions in them",
+    )
     return parser.parse_args()
 
 
@@ -70,6 +75,11 @@ def main() -> None:
             raise InputError(f"--{option.replace('_', '-')} {value}: is below 1")
     if args.json == args.csv == STANDARD_INPUT:
         raise InputError("--json -, --csv -: only one of them can be printed; give the other a file")
+    for path in filter(None, (args.json, args.csv)):
+        if path != STANDARD_INPUT:
+            check_writable(path)
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a path may have bytes that are no text
     report = predict_photos(
         find_photos(args.photos, sys.stdin),
         args.model,

@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mlickd.data.sources.image_folder import images_below
+from mlickd.data.sources.image_folder import IMAGE_SUFFIXES, images_below
 from mlickd.errors import InputError
 
 __all__ = ["STANDARD_INPUT", "find_photos"]
@@ -14,13 +14,17 @@ __all__ = ["STANDARD_INPUT", "find_photos"]
 # Stands for a list of paths on standard input.
 STANDARD_INPUT = "-"
 
+# Of a folder, these are photos as well: whether one can be read is seen when it is, and said where it cannot.
+_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl"}
+
 
 def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
     """
     Args:
         names: photos; folders, of which all images are taken with those of sub-folders, except hidden ones; patterns
             with ``*``, ``?`` or ``[]``, where ``**`` is any number of folders; or ``-``, for ``listed``.
-        listed: lines with a path each, as ``find -name '*.jpg'`` prints them; blank lines do no harm.
+        listed: lines with a path each, as ``find -name '*.jpg'`` prints them, or paths with NUL between them, as
+            ``-print0`` does; blank lines do no harm.
 
     Returns:
         Paths in the order of the names, those of a folder or a pattern sorted; each once. A single photo is not looked
@@ -41,10 +45,10 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
 
 def _photos_of(name: str, listed: Iterable[str]) -> list[str]:
     if name == STANDARD_INPUT:
-        return [line.strip() for line in listed if line.strip()]
+        return [path.strip() for line in listed for path in line.split("\0") if path.strip()]
     path = Path(name).expanduser()
     if path.is_dir():
-        return sorted(images_below(path, hidden=False))
+        return sorted(images_below(path, hidden=False, suffixes=_SUFFIXES))
     # A file may have a bracket in its name.
     if path.exists() or not glob.has_magic(name):
         return [str(path)]

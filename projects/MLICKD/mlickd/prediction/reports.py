@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from mlickd.visualization.results import format_score, one_line
 from .prediction import Prediction
 from .predictor import Predictor
 
-__all__ = ["Choice", "Report"]
+__all__ = ["Choice", "Report", "check_writable"]
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,11 @@ class Report:
         """A line for each photo, its names shortened to the width of the terminal.
 
         Args:
-            width: in characters; None takes that of the terminal.
+            width: in characters; None takes that of the terminal, and shortens nothing where there is none.
         """
-        width = shutil.get_terminal_size().columns if width is None else width
+        if width is None:
+            in_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+            width = shutil.get_terminal_size().columns if in_terminal else sys.maxsize
         room = max(12, width // 2)
         rows = []
         for prediction in self.predictions:
@@ -99,7 +102,10 @@ class Report:
         names = self.predictor.class_names
         return {
             "model": self.model,
-            "thresholds": dict(zip(names, self.predictor.thresholds.tolist(), strict=True)),
+            # As they were written: in 32 bits 0.3 has more digits.
+            "thresholds": {
+                name: round(value, 7) for name, value in zip(names, self.predictor.thresholds.tolist(), strict=True)
+            },
             "thresholds_from": self.predictor.thresholds_from,
             "photos": [self._photo(prediction) for prediction in self.predictions],
             "failures": self.failures,
@@ -139,6 +145,24 @@ class Report:
         return photo
 
 
+def check_writable(path: str) -> None:
+    """See that a report can be written, before there is one.
+
+    Raises:
+        InputError: it cannot.
+    """
+    target = Path(path).expanduser()
+    new = not target.exists()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "a", encoding="utf-8"):
+            pass
+        if new:
+            target.unlink()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
+
+
 def _fit(text: str, room: int) -> str:
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
@@ -148,7 +172,7 @@ def _write(path: str, text: str) -> None:
         sys.stdout.write(text)
         return
     try:
-        Path(path).expanduser().parent.mkdir(parents=True, exist_ok=True)
-        Path(path).expanduser().write_text(text, encoding="utf-8")
+        # A file name may have bytes that are no text.
+        Path(path).expanduser().write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -111,12 +111,15 @@ def unlisted_images(image_root: str | os.PathLike[str], records: Iterable[Mappin
     )
 
 
-def images_below(root: str | os.PathLike[str], *, hidden: bool = True) -> Iterator[str]:
+def images_below(
+    root: str | os.PathLike[str], *, hidden: bool = True, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> Iterator[str]:
     """Paths of the images below a folder, in any order; directories that are links are followed.
 
     Args:
         root: the folder.
         hidden: whether to give files and directories whose names begin with a dot, too.
+        suffixes: in lower case, with the dot, of the files that count as images.
     """
     visited = set()
     for directory, subdirectories, names in os.walk(root, followlinks=True):
@@ -128,5 +131,5 @@ def images_below(root: str | os.PathLike[str], *, hidden: bool = True) -> Iterat
             if (hidden or not name.startswith(".")) and os.path.realpath(os.path.join(directory, name)) not in visited
         ]
         for name in names:
-            if (hidden or not name.startswith(".")) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            if (hidden or not name.startswith(".")) and os.path.splitext(name)[1].lower() in suffixes:
                 yield os.path.join(directory, name)
