@@ -11,7 +11,7 @@ from helpers.untrained_run import split_tiny_scenes, write_untrained_run
 from mlickd.engine.tuning import tune_thresholds
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tuned_run(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with thresholds that were tuned on `tiny_val`, and the scores that the evaluation left there."""
     root = split_tiny_scenes(tiny_scenes, tmp_path_factory.mktemp("split"))
