@@ -74,7 +74,10 @@ def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Pa
     assert {run["method"]: (run["ran"]["at_once"], run["ran"]["threads"]) for run in content["runs"]} == {
         "teacher": (1, 0), "without": (2, 1), "with": (2, 1), "light": (2, 1),
     }  # fmt: skip
-    assert "up to 1 or 2 at once with 0 or 1 threads each" in (comparison.folder / "comparison.md").read_text()
+    assert (
+        "in one go, one at a time or up to 2 at once with 1 thread each."
+        in (comparison.folder / "comparison.md").read_text()
+    )
 
 
 def test_another_option_or_teacher_runs_again_what_hangs_on_it(configs: Path, tools: QuickTools) -> None:

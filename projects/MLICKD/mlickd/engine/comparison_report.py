@@ -179,6 +179,12 @@ def _of_runs(outcomes: Sequence[Outcome], key: str) -> list:
     return list(dict.fromkeys(outcome.ran[key] for outcome in done))
 
 
+def _together(at_once: int, threads: int) -> str:
+    """How commands were run, in words; 0 threads are those of the environment."""
+    each = f" with {threads} thread{'s' if threads > 1 else ''} each" if threads else ""
+    return f"up to {at_once} at once{each}" if at_once > 1 else "one at a time"
+
+
 def _notes(
     comparison: Comparison, report: dict | None, published: str | None, outcomes: Sequence[Outcome]
 ) -> list[str]:
@@ -201,9 +207,9 @@ def _notes(
             "with a positive. CF1 is the harmonic mean of CP and CR."
         )
     seconds = "Seconds are the mean of the runs that were done in one go"
-    at_once, threads = (" or ".join(map(str, sorted(_of_runs(outcomes, key)))) for key in ("at_once", "threads"))
-    together = f", up to {at_once} at once with {threads} thread{'' if threads == '1' else 's'} each"
-    notes.append(f"{seconds}{together if at_once not in ('', '1') else ''}.")
+    pairs = {(run.ran["at_once"], run.ran["threads"]) for run in outcomes if run.status == "done" and run.ran}
+    how = " or ".join(dict.fromkeys(_together(*pair) for pair in sorted(pairs)))
+    notes.append(f"{seconds}{how and ', ' + how}.")
     if published:
         notes.append(
             f"The columns {PUBLISHED_SOURCE} are what the paper prints for {published}: another data set and another "

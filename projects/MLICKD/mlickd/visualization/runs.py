@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.loose_images import loose_image_records
-from mlickd.engine.inference import load_run, predict, run_config
+from mlickd.engine.inference import check_has_learned, load_run, predict, run_config
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds
 from mlickd.modeling.class_activation import ClassifierWithActivationMaps
@@ -198,18 +198,12 @@ def results_of_runs(
     if not folders:
         raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
     names = class_names(dataset_name)
+    # All of them before the first one is run.
+    for role, folder in folders.items():
+        _check_run(role, folder, dataset_name, len(names))
     outputs = {}
     for role, folder in folders.items():
         cfg, model = load_run(str(folder))
-        if cfg.MODEL.NUM_CLASSES != len(names):
-            raise InputError(
-                f"{folder}: the model has {cfg.MODEL.NUM_CLASSES} classes, data set {dataset_name} has {len(names)}; "
-                "take the data set that it was trained on"
-            )
-        if role == "teacher" and cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
-            raise InputError(
-                f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"
-            )
         logger.info("%s: %d images", TITLES[role], len(records))
         if activation_maps and role in STUDENTS:
             model = ClassifierWithActivationMaps(model)
@@ -223,3 +217,17 @@ def results_of_runs(
         )
         for record in records
     ]
+
+
+def _check_run(role: str, folder: Path, dataset_name: str, num_classes: int) -> None:
+    cfg = run_config(str(folder))
+    if cfg.MODEL.NUM_CLASSES != num_classes:
+        raise InputError(
+            f"{folder}: the model has {cfg.MODEL.NUM_CLASSES} classes, data set {dataset_name} has {num_classes}; take "
+            "the data set that it was trained on"
+        )
+    if role == "teacher" and cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
+        raise InputError(
+            f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"
+        )
+    check_has_learned(cfg, folder)
