@@ -14,6 +14,7 @@ def centre_boxes(record: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_centre_boxes(dataset: str) -> None:
+    """Write the proposals of a registered data set to where ``DATASETS.PROPOSALS.METHOD centre`` finds them."""
     records = dataset_records(dataset)
     items = ((record["image_id"], *centre_boxes(record)) for record in records)
     path = proposals_path(dataset, "centre")

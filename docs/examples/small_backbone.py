@@ -21,14 +21,17 @@ class SmallBackbone(Backbone):
         self.channels = widths[-1]
 
     def forward(self, x):
+        """From images (N, 3, H, W) to ``last``, (N, 256, H / 16, W / 16)."""
         return {"last": self.layers(x)}
 
     def output_shape(self):
+        """Channels and stride of what is returned."""
         return {"last": ShapeSpec(channels=self.channels, stride=16)}
 
 
 @BACKBONE_REGISTRY.register()
 def build_small_backbone(cfg, input_shape):
+    """What ``MODEL.BACKBONE.NAME`` asks for."""
     return SmallBackbone(channels=32)
 
 

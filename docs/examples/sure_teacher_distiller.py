@@ -21,9 +21,11 @@ class SureTeacherDistiller(nn.Module):
 
     @classmethod
     def from_config(cls, cfg):
+        """From ``KD.PREDICTION``."""
         return {"loss_weight": cfg.KD.PREDICTION.WEIGHT}
 
     def forward(self, logits, knowledge):
+        """The loss of the student's logits (N, C), given what the teacher knows of the N images."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:  # crops in which the teacher has no region
             return logits.new_zeros(())

@@ -53,8 +53,9 @@ def training_steps(folder: Path, train_images: int) -> Iterator[Step]:
     views = 2 * train_images  # each image, and mirrored
     yield Step("knowledge cache", views * costs["teacher"].multiply_adds * _OPERATIONS, memory=0)
     distilled = _load(folder / "kd_vgg16.yaml")
+    total = distilled.SOLVER.MAX_ITER
     for stage, of_stage in (("stage 1", distilled.KD.FEATURE), ("stage 2", distilled.KD.PREDICTION)):
-        distilled.SOLVER.MAX_ITER = of_stage.MAX_ITER or distilled.SOLVER.MAX_ITER
+        distilled.SOLVER.MAX_ITER = of_stage.MAX_ITER or total
         yield _training(f"student with, {stage}", distilled, costs["student"])
 
 

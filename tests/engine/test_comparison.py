@@ -71,9 +71,12 @@ def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Pa
     assert tools.calls() == []
     # How a run was made stays with it.
     content = write_and_read(comparison)
-    assert {run["method"]: (run["ran"]["at_once"], run["ran"]["threads"]) for run in content["runs"]} == {
-        "teacher": (1, 0), "without": (2, 1), "with": (2, 1), "light": (2, 1),
+    ran = {(run["method"], run["seed"]): run["ran"].values() for run in content["runs"]}
+    assert {run: {(step["at_once"], step["threads"]) for step in steps} for run, steps in ran.items()} == {
+        ("teacher", 1): {(1, 0)}, ("without", 1): {(1, 0)}, ("with", 1): {(1, 0)}, ("light", 1): {(2, 1)},
+        ("without", 2): {(2, 1)}, ("with", 2): {(2, 1)}, ("light", 2): {(2, 1)},
     }  # fmt: skip
+    assert len(ran["with", 2]) == 2, "both stages"
     assert (
         "in one go, one at a time or up to 2 at once with 1 thread each."
         in (comparison.folder / "comparison.md").read_text()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def write_run(folder: Path, architecture: str, teacher: Path | None = None) -> P
     cfg.KD.TEACHER.WEIGHTS = str(teacher / "model_final.pth") if teacher else ""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(cfg.dump())
+    (folder / "model_final.pth").touch()
     return folder
 
 
@@ -37,8 +39,9 @@ def test_the_student_of_a_folder_is_that_with_distillation(seed: Path) -> None:
 
 
 def test_the_teacher_is_the_run_itself_or_that_of_the_student(seed: Path) -> None:
-    for folder in (seed, seed / "teacher", seed / "with/prediction"):
-        assert find_teacher(folder) == seed / "teacher"
+    teacher = seed / "teacher"
+    assert find_teacher(seed) == find_teacher(teacher) == (teacher, None)
+    assert find_teacher(seed / "with/prediction") == (teacher / "model_final.pth", teacher / "config.yaml")
 
 
 def test_what_is_not_there_is_one_line_with_what_is(seed: Path, tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_what_is_not_there_is_one_line_with_what_is(seed: Path, tmp_path: Path) 
     with pytest.raises(InputError, match="--teacher: .*model.onnx is no folder"):
         find_teacher(seed / "model.onnx")
     (seed / "teacher/config.yaml").unlink()
-    with pytest.raises(InputError, match="has learned from .*model_final.pth, which is not there"):
+    with pytest.raises(InputError, match="has learned from .*model_final.pth, and .*config.yaml is not there"):
         find_teacher(seed / "with/prediction")
 
 
@@ -61,23 +64,30 @@ def test_a_teacher_of_several_seeds_lies_above_them(tmp_path: Path) -> None:
     write_run(tmp_path / "seed1/with/prediction", DISTILLED, teacher)
     write_run(tmp_path / "seed1/with/feature", DISTILLED, teacher)
     for folder in ("seed1", "seed1/with"):
-        assert find_teacher(tmp_path / folder) == teacher
+        assert find_teacher(tmp_path / folder) == (teacher / "model_final.pth", teacher / "config.yaml")
     with pytest.raises(InputError, match="name one of the 2 runs below it") as error:
         find_student(tmp_path)
     assert "feature" not in str(error.value), "stage 1 leaves nothing to use"
 
 
-def test_a_teacher_that_was_stopped_early_is_its_checkpoint_and_one_of_several_has_to_be_named(tmp_path: Path) -> None:
-    early = write_run(tmp_path / "teacher", TEACHER) / "model_0000049.pth"
-    run = write_run(tmp_path / "student", DISTILLED)
+def test_the_teacher_of_a_student_is_the_checkpoint_that_it_learned_from(tmp_path: Path) -> None:
+    teacher = write_run(tmp_path / "teacher", TEACHER)
+    early, other = teacher / "model_0000049.pth", tmp_path / "elsewhere.yaml"
+    run = write_run(tmp_path / "student", DISTILLED, teacher)
     config = (run / "config.yaml").read_text()
-    for weights, expected in (
-        (str(early), None),
-        (str(tmp_path / "{dataset}" / "model_final.pth"), "several teachers"),
-    ):
-        (run / "config.yaml").write_text(config.replace("WEIGHTS: ''", f"WEIGHTS: '{weights}'"))
-        with pytest.raises(InputError, match=expected or "which is not there"):
-            find_teacher(run)
-    (run / "config.yaml").write_text(config.replace("WEIGHTS: ''", f"WEIGHTS: '{early}'"))
+
+    def learned_from(weights: Path, config_file: Path | str = "") -> None:
+        changed = config.replace(str(teacher / "model_final.pth"), str(weights))
+        (run / "config.yaml").write_text(changed.replace("CONFIG_FILE: ''", f"CONFIG_FILE: '{config_file}'"))
+
+    learned_from(early)
+    with pytest.raises(InputError, match="model_0000049.pth, and .*model_0000049.pth is not there"):
+        find_teacher(run)
     early.touch()
-    assert find_teacher(run) == early
+    assert find_teacher(run) == (early, teacher / "config.yaml")
+    shutil.copy(teacher / "config.yaml", other)
+    learned_from(early, other)
+    assert find_teacher(run) == (early, other)
+    learned_from(tmp_path / "{dataset}" / "model_final.pth")
+    with pytest.raises(InputError, match="has learned from several teachers"):
+        find_teacher(run)

@@ -115,11 +115,16 @@ def test_paths_on_standard_input(predict, runs: Path, photos: Path, monkeypatch:
     assert [Path(row["file_name"]).name for row in table] == ["photo 1.jpg", "photo 0.jpg"]
 
 
-def test_pictures_never_take_the_place_of_the_photos(predict, runs: Path, photos: Path) -> None:
+def test_pictures_never_take_the_place_of_photos(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "photo 0.jpg").symlink_to(photos / "photo 0.jpg")
     before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
-    result = predict(photos, "--model", runs, "--save", photos)
-    result.assert_ends_in_one_line("photos to predict lie there, and pictures would take their place")
+    for named, folder in ((photos, photos), (links, links), (photos / "photo 1.jpg", links)):
+        result = predict(named, "--model", runs, "--save", folder)
+        result.assert_ends_in_one_line(f"{folder}: is not empty, and pictures may replace what is there")
     assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
+    assert (links / "photo 0.jpg").is_symlink()
 
 
 def test_a_report_that_cannot_be_written_is_known_before_the_work(predict, runs: Path, photos: Path) -> None:

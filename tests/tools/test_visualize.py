@@ -45,6 +45,9 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "with" / "prediction", "kd.yaml", "student.pth")
     write_run(folder / "other", "cls.yaml", num_classes=3)
     write_run(folder / "feature", "kd.yaml", "student.pth")
+    write_run(folder / "connected", "cls.yaml")
+    config = folder / "connected" / "config.yaml"
+    config.write_text(config.read_text().replace("POOLING: average", "POOLING: fc"))
     config = folder / "feature" / "config.yaml"
     config.write_text(config.read_text().replace("STAGE: ''", "STAGE: feature"))
     report = folder / "without" / "inference" / "tiny_test" / "multilabel_results.json"
@@ -144,6 +147,7 @@ def test_thresholds_of_each_class_are_those_beside_the_checkpoint(visualize, run
         (["--without", "without", "--threshold", "50"], "--threshold 50: a score is from 0 to 1"),
         (["--without", "without", "--dataset", "nothing_test"], "unknown data set 'nothing_test'"),
         (["--teacher", "without"], "a MultiLabelClassifier finds no regions"),
+        (["--without", "connected", "--activation-maps"], "connected pools by fully connected layers, which have none"),
         (["--with", "feature"], "feature: is stage 1 of a distillation, whose classifier has seen no label yet"),
         (["--without", "other"], "the model has 3 classes, data set tiny_test has 20"),
     ],

@@ -18,7 +18,7 @@ from mlickd.data.records import label_targets
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.visualization.label_plots import draw_label_frequencies, draw_region_counts
 from mlickd.visualization.results import ImageResult
-from mlickd.visualization.run_plots import stage_folders, write_run_plots
+from mlickd.visualization.run_plots import remove_run_plots, stage_folders, write_run_plots
 
 
 def write_metrics(folder: Path) -> None:
@@ -87,6 +87,35 @@ def test_what_is_missing_is_said_and_the_rest_is_drawn(folders: dict[str, Path],
     missing = re.findall(r"<li>(.*?)</li>", page)
     assert len(missing) == 2 and "metrics.json: no such file" in missing[0] and "evaluate the run" in missing[1]
     assert caplog.text.count("Not drawn") == 2
+
+
+def test_curves_are_of_the_same_images(folders: dict[str, Path], tmp_path: Path):
+    path = folders["teacher"] / "inference" / "tiny_test" / "image_scores.npz"
+    with np.load(path) as arrays:
+        content = dict(arrays)
+    content["targets"] = 1 - content["targets"]
+    np.savez(path, **content)
+    page = write(tmp_path / "out", folders)
+    (missing,) = re.findall(r"<li>(.*?)</li>", page)
+    assert missing.startswith("Precision and recall: ") and "other images or labels than" in missing
+
+
+def test_images_without_any_label_have_no_curve(folders: dict[str, Path], tmp_path: Path):
+    for folder in folders.values():
+        path = folder / "inference" / "tiny_test" / "image_scores.npz"
+        with np.load(path) as arrays:
+            content = dict(arrays)
+        np.savez(path, **content | {"targets": np.zeros_like(content["targets"])})
+    page = write(tmp_path / "out", folders)
+    assert "Precision and recall: tiny_test: no image has a label, so there is nothing to find" in page
+
+
+def test_plots_of_earlier_runs_do_not_stay(folders: dict[str, Path], tmp_path: Path):
+    write(tmp_path / "out", folders, results=results_with_regions())
+    (tmp_path / "out" / "plots" / "mine.png").touch()
+    remove_run_plots(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["mine.png"]
+    remove_run_plots(tmp_path / "nowhere")
 
 
 def test_one_run_alone(folders: dict[str, Path], tmp_path: Path):

@@ -35,6 +35,7 @@ Example:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")
     everything = add_command(commands, "all", f"one after the other: {', '.join(BENCHMARKS)}")
@@ -46,6 +47,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def add_command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    """A command with the options that all of them share."""
     parser = commands.add_parser(
         name,
         help=text,
@@ -66,6 +68,7 @@ def add_command(commands: argparse._SubParsersAction, name: str, text: str) -> a
 
 
 def add_benchmark(commands: argparse._SubParsersAction, benchmark: Benchmark) -> None:
+    """A command for one of the registered benchmarks."""
     parser = add_command(commands, benchmark.name, benchmark.text)
     for name, value in benchmark.defaults().items():
         option = benchmark.options[name]
@@ -83,6 +86,7 @@ def add_benchmark(commands: argparse._SubParsersAction, benchmark: Benchmark) ->
 
 
 def add_startup(commands: argparse._SubParsersAction) -> None:
+    """The command of the time to the first batch, which has options of its own."""
     text = "seconds to the first training batch, and memory of trainer and loader workers, on synthetic data"
     parser = commands.add_parser(
         "startup",
@@ -112,6 +116,7 @@ def add_startup(commands: argparse._SubParsersAction) -> None:
 
 
 def run_startup(args: argparse.Namespace) -> None:
+    """Measure the time to the first batch as the options say."""
     for name in ("images", "proposals"):
         if getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: must be at least 1")
@@ -129,12 +134,14 @@ def run_startup(args: argparse.Namespace) -> None:
 
 
 def run_one(args: argparse.Namespace) -> None:
+    """Run a registered benchmark, and write its report."""
     given = {name: getattr(args, name) for name in BENCHMARKS[args.command].options}
     report = run_benchmark(args.command, given, quick=args.quick, threads=args.threads)
     finish([report], args.output, args.command)
 
 
 def run_all(args: argparse.Namespace) -> None:
+    """Run the registered benchmarks one after the other, and write the report of each and one of all."""
     for benchmark in BENCHMARKS.values():
         benchmark.check()
     reports = []
@@ -146,11 +153,17 @@ def run_all(args: argparse.Namespace) -> None:
 
 
 def finish(reports: list[Report], folder: Path, name: str) -> None:
+    """Write a report, and print it."""
     write_reports(reports, folder, name)
     seconds = sum(report.seconds for report in reports)
     print(f"{table(reports)}\n{name}: {seconds:.0f} s; written to {folder / name}.json and .md\n", flush=True)
 
 
 def main() -> None:
+    """Run one benchmark, or all.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     args.run(args)

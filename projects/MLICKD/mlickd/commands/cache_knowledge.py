@@ -31,6 +31,7 @@ differs. A run that was stopped goes on where it was; the files are the same, by
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--config-file", default="", metavar="FILE", help="of the distillation")
     parser.add_argument(
@@ -66,6 +67,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Make or check the cache.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     for option in ("batch_size", "num_gpus"):

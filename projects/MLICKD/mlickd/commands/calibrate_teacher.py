@@ -23,6 +23,7 @@ example:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="of the teacher's training")
     parser.add_argument("--dataset", metavar="NAME", help="photos with labels that the teacher was not trained on")
@@ -40,6 +41,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Fit the calibration, and write it.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     if (arguments.run is None) == (arguments.config_file is None):

@@ -26,6 +26,7 @@ Exit status: 0 where there is no error (there may be warnings and notes), 1 wher
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("names", nargs="+", metavar="NAME", help="registered or folder data sets: splits of one")
     parser.add_argument(
@@ -43,6 +44,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Look the data sets over, and print what was found; exit status 1 where something was.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     logging.basicConfig(level=logging.ERROR)  # `check_datasets` makes findings of what loading warns of
     args = parse_arguments()
     if args.workers is not None and args.workers < 1:

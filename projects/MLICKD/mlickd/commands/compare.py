@@ -45,6 +45,7 @@ changed. The exit status is 1 where a run has failed, and 2 where the command is
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--configs", type=Path, metavar="FOLDER", help="default: configs/scenes")
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
@@ -100,6 +101,11 @@ def read_recipes(pairs: Sequence[str]) -> dict[str, Path]:
 
 
 def main() -> None:
+    """Run what is missing of the comparison, and write its report; exit status 1 where a run has failed.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.jobs < 1:

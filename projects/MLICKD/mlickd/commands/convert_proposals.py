@@ -39,6 +39,7 @@ What was imported is used with DATASETS.PROPOSALS.METHOD <format>.
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     importing = commands.add_parser("import", help="into a proposal store")
@@ -65,6 +66,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Import or export proposals.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     if arguments.command == "export":

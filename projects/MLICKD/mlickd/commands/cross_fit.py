@@ -25,6 +25,7 @@ The same command goes on where it was stopped; what is done is not done again.
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="of the teachers")
     parser.add_argument("--kd-config", type=Path, required=True, metavar="FILE", help="of the distillation")
@@ -36,6 +37,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Train the teachers, and keep what they say.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     cross_fitting = CrossFitting(

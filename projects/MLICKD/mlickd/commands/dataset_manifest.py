@@ -23,6 +23,7 @@ Example:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("dataset", metavar="NAME", help="data set")
     action = parser.add_mutually_exclusive_group()
@@ -32,6 +33,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Write the manifest of a data set, or compare with one.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     theirs = read_manifest(args.check) if args.check else None

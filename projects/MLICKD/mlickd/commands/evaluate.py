@@ -25,6 +25,7 @@ Example:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
@@ -46,6 +47,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Print or write the metrics of all runs.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     report = compare_scores(
         args.runs,

@@ -30,6 +30,7 @@ works for an image, without reading it.
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="a data set with boxes")
     parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FILE", help="proposal stores")
@@ -52,6 +53,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Measure recall, and print or write it.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     numbers = {"--every": arguments.every, "--num-images": arguments.num_images, "--counts": min(arguments.counts)}

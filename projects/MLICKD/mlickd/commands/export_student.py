@@ -44,6 +44,7 @@ Examples:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--run", required=True, metavar="DIR", help="a finished run of a student, its OUTPUT_DIR")
     parser.add_argument(
@@ -74,6 +75,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Write the files, and check them; exit status 1 where they differ.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     records = []

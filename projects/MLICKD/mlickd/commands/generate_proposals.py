@@ -35,6 +35,7 @@ byte, whatever the number of processes, interruptions and shards.
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     methods = ", ".join(sorted(name for name, _ in PROPOSAL_METHODS))
     images = parser.add_mutually_exclusive_group(required=True)
@@ -67,6 +68,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Make proposals, a part of them, or one file of all parts.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     shard = check_arguments(arguments)

@@ -35,6 +35,7 @@ Exit status: 0, 1 where a photo could not be read, 2 where there was nothing to 
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
         "photos",
@@ -59,12 +60,17 @@ def parse_arguments() -> argparse.Namespace:
         "--save",
         type=Path,
         metavar="FOLDER",
-        help="copies of the photos with labels and scores beside them, and a teacher's regions in them",
+        help="new folder for copies of the photos with labels and scores beside them, and a teacher's regions in them",
     )
     return parser.parse_args()
 
 
 def main() -> None:
+    """Predict photos, and report; exit status 1 where one could not be read.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     # What is printed may be read by a program.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -78,8 +84,10 @@ def main() -> None:
     for path in filter(None, (args.json, args.csv)):
         if path != STANDARD_INPUT:
             check_writable(path)
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(errors="surrogateescape")  # a path may have bytes that are no text
+    # A path may have bytes that are no text.
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=errors)
     report = predict_photos(
         find_photos(args.photos, sys.stdin),
         args.model,
@@ -90,9 +98,9 @@ def main() -> None:
         batch_size=args.batch_size,
         pictures=args.save,
     )
-    report.write(json=args.json, csv=args.csv)
     if STANDARD_INPUT not in (args.json, args.csv):
         print(report.table())
+    report.write(json=args.json, csv=args.csv)
     for failure in report.failures:
         sys.stderr.write(f"left out: {failure}\n")
     if report.failures:

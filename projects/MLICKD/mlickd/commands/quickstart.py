@@ -25,6 +25,7 @@ Examples:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLES)
     parser.add_argument(
         "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
@@ -50,6 +51,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the pipeline of each seed, and write the report.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     configs = args.configs or shipped_config("--configs", "scenes")

@@ -27,6 +27,7 @@ on when it is given again.
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="data set to evaluate on")
     parser.add_argument(
@@ -54,6 +55,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Evaluate the runs on damaged images, and write the report.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("mlickd.engine.robustness").setLevel(logging.INFO)

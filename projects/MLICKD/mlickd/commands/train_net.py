@@ -75,6 +75,11 @@ def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
 
 
 def main() -> None:
+    """Train or evaluate, in as many processes as are asked for.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     cfg = prepare(args)
     launch(

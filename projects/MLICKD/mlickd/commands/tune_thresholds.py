@@ -23,6 +23,7 @@ Example:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out data set")
@@ -30,6 +31,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Choose the thresholds, and leave them with the run.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tuned = tune_thresholds(args.run, args.dataset)

@@ -27,6 +27,7 @@ Example:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="data set with the photos and the classes")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
@@ -58,6 +59,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Run the models, and write gallery and plots.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     index = write_gallery_of_runs(

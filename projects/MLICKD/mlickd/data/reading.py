@@ -78,7 +78,7 @@ class ImageFile:
                 return Jpeg.parse(file.read())
         except FileNotFoundError:
             raise InputError(f"{self._path}: image file not found; put it there") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a path with a NUL
             raise self._unreadable(error) from error
 
     def _decode_whole(self) -> np.ndarray:

@@ -62,6 +62,7 @@ class HintonDistiller(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """From ``KD.PREDICTION``."""
         return {"temperature": cfg.KD.PREDICTION.TEMPERATURE, "loss_weight": cfg.KD.PREDICTION.WEIGHT}
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
@@ -79,4 +80,5 @@ class MLDDistiller(HintonDistiller):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """From ``KD.PREDICTION``; its temperature is not asked for."""
         return {"temperature": 1.0, "loss_weight": cfg.KD.PREDICTION.WEIGHT}

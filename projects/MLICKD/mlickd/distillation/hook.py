@@ -66,6 +66,7 @@ class DistillationHook(HookBase):
         self.read_ahead = read_ahead
 
     def before_train(self) -> None:
+        """Wrap the loader of the trainer."""
         # DefaultTrainer keeps its loop, and with it the loader, in `_trainer`; SimpleTrainer is the loop itself.
         loop = getattr(self.trainer, "_trainer", self.trainer)
         loader = loop.data_loader

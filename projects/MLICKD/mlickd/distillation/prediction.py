@@ -49,6 +49,7 @@ class SoftLabelDistiller(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """From ``KD.PREDICTION``."""
         return {
             "loss": cfg.KD.PREDICTION.LOSS,
             "student_temperature": cfg.KD.PREDICTION.STUDENT_TEMPERATURE,

@@ -46,7 +46,7 @@ class Outcome:
         seconds: of each step by name, those alone that were done in one go.
         failure: why the last try of one of its steps, or of one before them, has failed; empty where none has.
         changed: whether it would be trained again, for something that it hangs on has changed since.
-        ran: how its last step was run, see :class:`mlickd.engine.steps.StepState`.
+        ran: how each step was run, by its name; see :class:`mlickd.engine.steps.StepState`.
         report: of :class:`mlickd.evaluation.MultiLabelEvaluator`; None without a model, and of one that has changed
             where making it again has failed.
     """
@@ -59,7 +59,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     failure: str = ""
     changed: bool = False
-    ran: Mapping[str, Any] = field(default_factory=dict)
+    ran: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     report: dict | None = None
 
     @property
@@ -263,9 +263,9 @@ class Comparison:
             step: state.seconds for step, state in states.items() if state.seconds is not None and not state.resumed
         }
         changed, failure = any(state.changed for state in states.values()), _failure(runner, steps[-1])
-        last = states[steps[-1].name]
-        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed, last.ran)
-        if last.seconds is None or (changed and failure):
+        ran = {step: state.ran for step, state in states.items() if state.ran}
+        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed, ran)
+        if states[steps[-1].name].seconds is None or (changed and failure):
             return outcome
         report = multilabel_results(outcome.report_path)
         missing = [metric for metric in METRICS if report["metrics"].get(metric) is None]

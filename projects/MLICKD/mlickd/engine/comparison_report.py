@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def write_comparison_report(
         charts=charts,
         runs=_runs_table([*teachers, *students]),
         commands=list(commands.values()),
-        machine="; ".join(_of_runs([*teachers, *students], "machine")),
+        machine="; ".join(sorted({ran["machine"] for ran in _steps_that_count([*teachers, *students])})),
     )
     return text, failures
 
@@ -173,10 +174,9 @@ def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
     ]
 
 
-def _of_runs(outcomes: Sequence[Outcome], key: str) -> list:
-    """What the runs that count have of what is known of how they were run, each once."""
-    done = [outcome for outcome in outcomes if outcome.status == "done" and key in outcome.ran]
-    return list(dict.fromkeys(outcome.ran[key] for outcome in done))
+def _steps_that_count(outcomes: Sequence[Outcome]) -> list[Mapping[str, Any]]:
+    """How the steps of the runs that count were run, where that is known."""
+    return [ran for outcome in outcomes if outcome.status == "done" for ran in outcome.ran.values()]
 
 
 def _together(at_once: int, threads: int) -> str:
@@ -207,7 +207,7 @@ def _notes(
             "with a positive. CF1 is the harmonic mean of CP and CR."
         )
     seconds = "Seconds are the mean of the runs that were done in one go"
-    pairs = {(run.ran["at_once"], run.ran["threads"]) for run in outcomes if run.status == "done" and run.ran}
+    pairs = {(ran["at_once"], ran["threads"]) for ran in _steps_that_count(outcomes)}
     how = " or ".join(dict.fromkeys(_together(*pair) for pair in sorted(pairs)))
     notes.append(f"{seconds}{how and ', ' + how}.")
     if published:
@@ -262,7 +262,8 @@ def _run(outcome: Outcome) -> dict:
         "per_class": outcome.report and {name: of["AP"] for name, of in outcome.report["per_class"].items()},
         "failure": outcome.failure,
         "changed": outcome.changed,
-        "ran": {**outcome.ran, "versions": outcome.report and outcome.report.get("versions")},
+        "ran": dict(outcome.ran),
+        "versions": outcome.report and outcome.report.get("versions"),
         "logs": [str(step.log) for step in outcome.steps],
     }
 

@@ -145,7 +145,7 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
 
 
 def write_recipe(file: Path, base: Path, values: Mapping[str, object], comment: str) -> None:
-    """Write a configuration that differs from another in some values.
+    """Write a configuration that differs from another in some values; one that is there as it should be stays.
 
     Args:
         file: to write.
@@ -160,7 +160,9 @@ def write_recipe(file: Path, base: Path, values: Mapping[str, object], comment: 
         for part in parts:
             node = node.setdefault(part, {})
         node[last] = list(value) if isinstance(value, tuple) else value
-    file.write_text(f"# {comment}\n{yaml.safe_dump(content, sort_keys=False)}")
+    text = f"# {comment}\n{yaml.safe_dump(content, sort_keys=False)}"
+    if not file.is_file() or file.read_text() != text:
+        file.write_text(text)
 
 
 def group_by_cache(recipes: Sequence[Recipe]) -> list[list[Recipe]]:

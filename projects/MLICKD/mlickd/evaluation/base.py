@@ -59,6 +59,7 @@ class RecordEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
+        """Forget all predictions."""
         self._predictions: list[tuple[str, Any]] = []
 
     def add(self, image_id: str | int, prediction: Any) -> None:

@@ -37,24 +37,23 @@ def predict_photos(
         threshold: of all classes, in place of those of the model.
         choice: which classes are shown; None shows those that are predicted.
         batch_size: photos at once; None takes what suits the model.
-        pictures: folder for pictures of the photos with what was predicted.
+        pictures: new or empty folder for pictures of the photos with what was predicted.
 
     Raises:
         InputError: the model is not one, an option is wrong, or no photo can be read.
     """
-    if pictures is not None and any(Path(photo).resolve().parent == pictures.resolve() for photo in photos):
-        raise InputError(
-            f"--save {pictures}: photos to predict lie there, and pictures would take their place; give another folder"
-        )
-    source = find_teacher(model) if teacher else find_student(model)
-    predictor = load_model(source, config, threshold)
-    report = Report(str(source), predictor, choice or Choice())
     drawing = None
     if pictures is not None:
         # Drawing takes seconds to import.
         from mlickd.visualization.prediction_figure import PredictionPictures
 
         drawing = PredictionPictures(pictures)
+    if teacher:
+        source, config = find_teacher(model)
+    else:
+        source = find_student(model)
+    predictor = load_model(source, config, threshold)
+    report = Report(str(source), predictor, choice or Choice())
     for found in tqdm(predictor.predict_each(photos, batch_size), total=len(photos), unit="photo", disable=None):
         if isinstance(found, InputError):
             report.failures.append(str(found))

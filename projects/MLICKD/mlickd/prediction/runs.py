@@ -11,7 +11,7 @@ from mlickd.errors import InputError
 
 __all__ = ["find_student", "find_teacher"]
 
-_CONFIG, _LAST = "config.yaml", "model_final.pth"
+_CONFIG = "config.yaml"
 # In the folder of one seed of tools/quickstart.py or tools/compare.py, or of both stages of a distillation.
 _STUDENTS = ("with/prediction", "prediction")
 
@@ -31,8 +31,11 @@ def find_student(path: str | os.PathLike[str]) -> Path:
     raise _no_run(path)
 
 
-def find_teacher(path: str | os.PathLike[str]) -> Path:
+def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     """The teacher of a path: the run itself where it is one, that beside a student, or that which a student had.
+
+    Returns:
+        Run folder or checkpoint, and the configuration of a checkpoint, as :func:`mlickd.load_model` takes them.
 
     Raises:
         InputError: there is none, or it is not where the student had it.
@@ -47,22 +50,22 @@ def find_teacher(path: str | os.PathLike[str]) -> Path:
     return _teacher_of(find_student(path))
 
 
-def _teacher_of(run: Path) -> Path:
+def _teacher_of(run: Path) -> tuple[Path, Path | None]:
     cfg = run_config(str(run))
     if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
-        return run
+        return run, None
     weights = cfg.KD.TEACHER.WEIGHTS
     if not weights:
         raise InputError(f"--teacher: {run} is of a student that had no teacher; name the folder of the teacher")
     if DATASET in weights:
         raise InputError(f"--teacher: {run} has learned from several teachers, {weights}; name the folder of one")
-    teacher = Path(weights)
-    if not (teacher.is_file() or teacher.name == _LAST) or not (teacher.parent / _CONFIG).is_file():
-        raise InputError(
-            f"--teacher: {run} has learned from {weights}, which is not there; name the folder of the teacher"
-        )
-    # One that was stopped early is another than the folder's.
-    return teacher.parent if teacher.name == _LAST else teacher
+    config = Path(cfg.KD.TEACHER.CONFIG_FILE or Path(weights).parent / _CONFIG)
+    for file in (Path(weights), config):
+        if not file.is_file():
+            raise InputError(
+                f"--teacher: {run} has learned from {weights}, and {file} is not there; name the folder of the teacher"
+            )
+    return Path(weights), config
 
 
 def _no_run(path: Path) -> InputError:

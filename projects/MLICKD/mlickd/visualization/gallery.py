@@ -16,11 +16,11 @@ from mlickd.data.reading import read_image
 from mlickd.errors import InputError
 
 from .gallery_data import EDGE, first_region_threshold, photo_data
-from .pages import inline_file, page_template
+from .pages import inline_file, page_template, write_page
 from .result_figure import draw_result_figure
 from .results import ImageResult
 
-__all__ = ["safe_file_name", "write_gallery", "write_result_figures"]
+__all__ = ["make_folder", "safe_file_name", "write_gallery", "write_result_figures"]
 
 # Longer side of a photo in the page, in pixels: up to this many photos the largest, then less, so that a page of 1,000
 # photos has some 40 MB, and never less than what a phone shows.
@@ -68,7 +68,7 @@ def write_gallery(
     """
     if not results:
         raise InputError(f"gallery {output_dir}: there is no image to show; choose at least one")
-    index = _folder(output_dir) / "index.html"
+    index = make_folder(output_dir) / "index.html"
     side = photo_side(len(results))
     photos, pictures = [], []
     for result in tqdm(results, desc="gallery", unit="photo"):
@@ -99,10 +99,7 @@ def write_gallery(
         style=inline_file("gallery.css"),
         script=inline_file("gallery.js"),
     )
-    try:
-        index.write_text(page, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise InputError(f"{index}: cannot be written ({error.strerror}); give another folder") from error
+    write_page(index, page)
     return index
 
 
@@ -120,7 +117,7 @@ def write_result_figures(
     Raises:
         InputError: an image cannot be read, the folder cannot be written.
     """
-    folder = _folder(output_dir)
+    folder = make_folder(output_dir)
     paths = []
     for number, result in enumerate(tqdm(results, desc="figures", unit="photo"), start=1):
         paths.append(folder / f"{safe_file_name(number, result.image_id)}.png")
@@ -140,7 +137,12 @@ def safe_file_name(number: int, image_id: str) -> str:
     return f"{number:04d}-{stem[:60]}".rstrip("-")
 
 
-def _folder(path: str | Path) -> Path:
+def make_folder(path: str | Path) -> Path:
+    """Make a folder, where it is not there yet.
+
+    Raises:
+        InputError: it cannot be made.
+    """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from .curves import plain_text, save_figure
 __all__ = ["draw_label_frequencies", "draw_region_counts"]
 
 # Lower ends of the intervals of scores, as steps of a scale that goes over orders of magnitude.
-_SCORE_STEPS = (0.01, 0.03, 0.1, 0.3)
+_SCORE_STEPS = (0.0, 0.01, 0.03, 0.1, 0.3)
 
 
 def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path) -> None:
@@ -78,7 +78,7 @@ def draw_region_counts(
     places, left = np.arange(len(order)), np.zeros(len(order))
     # From pale to dark: also told apart in grey.
     for start, end, of_step, color in zip(
-        _SCORE_STEPS, ends, counts, ("#d4e6dc", "#8cc7a3", "#2f9e5b", "#0b4d26"), strict=True
+        _SCORE_STEPS, ends, counts, ("#eef1f0", "#d4e6dc", "#8cc7a3", "#2f9e5b", "#0b4d26"), strict=True
     ):
         label = f"from {start:g}" if np.isinf(end) else f"{start:g} to {end:g}"
         widths = of_step[order] / num_images

@@ -6,11 +6,14 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-__all__ = ["Inline", "inline_file", "page_template"]
+from mlickd.errors import InputError
+
+__all__ = ["Inline", "inline_file", "page_template", "write_page"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,17 @@ def page_template(name: str) -> Template:
     What goes through ``tojson`` may stand in a script, and keeps its order.
     """
     return _environment().get_template(name)
+
+
+def write_page(path: Path, page: str) -> None:
+    """
+    Raises:
+        InputError: the page cannot be written.
+    """
+    try:
+        path.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); give another folder") from error
 
 
 def inline_file(name: str) -> Inline:

@@ -70,10 +70,10 @@ class PredictionPictures:
     def __init__(self, folder: Path):
         """
         Args:
-            folder: is made.
+            folder: is made; one that is there is empty, so that no photo is lost for the picture of another.
 
         Raises:
-            InputError: it cannot be made.
+            InputError: it cannot be made, or is not empty.
         """
         self.folder = folder
         self._taken: set[str] = set()
@@ -81,6 +81,8 @@ class PredictionPictures:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); give another path") from error
+        if any(folder.iterdir()):
+            raise InputError(f"{folder}: is not empty, and pictures may replace what is there; name a new folder")
 
     def write(self, prediction: Prediction, labels: Sequence[tuple[str, float]]) -> Path:
         """Write :func:`draw_prediction` as JPEG.

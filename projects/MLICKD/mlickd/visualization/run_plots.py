@@ -16,14 +16,18 @@ from mlickd.evaluation.score_files import ImageScores, read_scores
 
 from .comparison_plots import draw_precision_recall
 from .curves import draw_class_differences, draw_training_curves
+from .gallery import make_folder
 from .label_plots import draw_label_frequencies, draw_region_counts
-from .pages import page_template
+from .pages import page_template, write_page
 from .reports import multilabel_results_path
 from .results import STUDENTS, ImageResult
 
-__all__ = ["stage_folders", "write_run_plots"]
+__all__ = ["remove_run_plots", "stage_folders", "write_run_plots"]
 
 logger = logging.getLogger(__name__)
+
+PAGE = "plots.html"
+PLOTS = ("curves", "classes", "precision_recall", "co_occurrence", "regions")
 
 _NAMES = {"teacher": "teacher", "without": "without distillation", "distilled": "with distillation"}
 
@@ -57,7 +61,7 @@ def write_run_plots(
         InputError: a file cannot be written.
     """
     output_dir = Path(output_dir)
-    (output_dir / "plots").mkdir(parents=True, exist_ok=True)
+    make_folder(output_dir / "plots")
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
     drawers: dict[str, tuple[str, Callable[[Path], list[str]]]] = {}
     if students:
@@ -87,9 +91,16 @@ def write_run_plots(
             continue
         plots.append({"title": title, "picture": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
     page = page_template("plots.html").render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
-    index = output_dir / "plots.html"
-    index.write_text(page, encoding="utf-8")
+    index = output_dir / PAGE
+    write_page(index, page)
     return index
+
+
+def remove_run_plots(output_dir: str | Path) -> None:
+    """Remove what :func:`write_run_plots` has left in a folder, which may be of other runs."""
+    output_dir = Path(output_dir)
+    for path in (output_dir / PAGE, *(output_dir / "plots" / f"{name}.png" for name in PLOTS)):
+        path.unlink(missing_ok=True)
 
 
 def stage_folders(folder: str | Path) -> list[Path]:
@@ -113,10 +124,12 @@ def _draw_classes(students: Mapping[str, Path], dataset_name: str, path: Path) -
 def _draw_precision_recall(folders: Mapping[str, str | Path], dataset_name: str, path: Path) -> list[str]:
     # The students first, so that their colours are those of the training curves.
     roles = [role for role in (*STUDENTS, "teacher") if role in folders]
-    scores = {role: _scores(folders[role], dataset_name) for role in roles}
+    scores = dict(zip(roles, _scores_of_same_images([folders[role] for role in roles], dataset_name), strict=True))
+    if not any((of.targets == 1).any() for of in scores.values()):
+        raise InputError(f"{dataset_name}: no image has a label, so there is nothing to find")
     curves = {_NAMES[role]: [micro_precision_recall(of.scores, of.targets)] for role, of in scores.items()}
     draw_precision_recall(curves, path)
-    return []
+    return ["Of all images and classes together (micro average), each decision with equal weight."]
 
 
 def _draw_co_occurrence(
@@ -126,11 +139,8 @@ def _draw_co_occurrence(
     thresholds: Mapping[str, np.ndarray | float],
     path: Path,
 ) -> list[str]:
-    scores = [_scores(folder, dataset_name) for folder in students.values()]
-    first = scores[0]
-    same = [of.as_images_of(first) for of in scores]
-    if None in same:
-        raise InputError(f"{scores[1].path}: other images or labels than {first.path}; evaluate both in the same way")
+    same = _scores_of_same_images(list(students.values()), dataset_name)
+    first = same[0]
     known = first.targets != -1
     truth = conditional_frequencies(first.targets == 1, known)
     predicted = {
@@ -158,5 +168,14 @@ def _draw_regions(results: Sequence[ImageResult], class_names: Sequence[str], pa
     return [f"On the {len(found)} photos of the gallery, after non-maximum suppression; more photos: --num-images."]
 
 
-def _scores(folder: str | Path, dataset_name: str) -> ImageScores:
-    return read_scores(str(multilabel_results_path(folder, dataset_name).with_name("image_scores.npz")))
+def _scores_of_same_images(folders: Sequence[str | Path], dataset_name: str) -> list[ImageScores]:
+    """What evaluation has left in each folder, in the order of the images of the first."""
+    paths = [multilabel_results_path(folder, dataset_name).with_name("image_scores.npz") for folder in folders]
+    first, *others = [read_scores(str(path)) for path in paths]
+    same = [first]
+    for other in others:
+        found = other.as_images_of(first)
+        if found is None:
+            raise InputError(f"{other.path}: other images or labels than {first.path}; evaluate both in the same way")
+        same.append(found)
+    return same

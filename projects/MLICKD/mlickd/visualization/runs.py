@@ -18,12 +18,19 @@ from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds
 from mlickd.modeling.class_activation import ClassifierWithActivationMaps
 
-from .gallery import write_gallery, write_result_figures
+from .gallery import make_folder, write_gallery, write_result_figures
 from .reports import multilabel_results, multilabel_results_path
 from .results import STUDENTS, ImageResult, image_result
-from .run_plots import write_run_plots
+from .run_plots import remove_run_plots, write_run_plots
 
-__all__ = ["choose_records", "photo_records", "results_of_runs", "student_thresholds", "write_gallery_of_runs"]
+__all__ = [
+    "check_runs",
+    "choose_records",
+    "photo_records",
+    "results_of_runs",
+    "student_thresholds",
+    "write_gallery_of_runs",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +81,13 @@ def write_gallery_of_runs(
     else:
         records = choose_records(dataset_name, num_images, seed, image_ids)
     names = class_names(dataset_name)
+    check_runs(dataset_name, folders, activation_maps=activation_maps)
     thresholds = {
         role: student_thresholds(run_config(str(folder)), str(folder), names, threshold)
         for role, folder in folders.items()
         if role in STUDENTS
     }
+    make_folder(output_dir)
     results = results_of_runs(
         dataset_name, folders, records, own=not photos, thresholds=thresholds, activation_maps=activation_maps
     )
@@ -87,11 +96,7 @@ def write_gallery_of_runs(
         report = multilabel_results_path(folders[role], dataset_name) if role in folders else None
         if report is not None and report.is_file() and not photos:
             means[title] = multilabel_results(report)["metrics"]["mAP"]
-    if not photos:
-        write_run_plots(output_dir, dataset_name, folders, class_names=names, thresholds=thresholds, results=results)
-    if figures:
-        write_result_figures(results, names, Path(output_dir) / "figures")
-    return write_gallery(
+    index = write_gallery(
         results,
         names,
         output_dir,
@@ -99,6 +104,12 @@ def write_gallery_of_runs(
         mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
         thresholds={STUDENTS[role]: of_role for role, of_role in thresholds.items()},
     )
+    if figures:
+        write_result_figures(results, names, Path(output_dir) / "figures")
+    remove_run_plots(output_dir)
+    if not photos:
+        write_run_plots(output_dir, dataset_name, folders, class_names=names, thresholds=thresholds, results=results)
+    return index
 
 
 def student_thresholds(
@@ -186,21 +197,16 @@ def results_of_runs(
 
     Args:
         dataset_name: of the records.
-        folders: of the runs, by role: ``teacher``, ``without``, ``distilled``.
+        folders: of the runs, by role: ``teacher``, ``without``, ``distilled``; see :func:`check_runs`.
         records: of the data set, or of other photos.
         own: whether they are of the data set, so that its proposals are theirs.
         thresholds: of the students, by role; see :func:`image_result`.
         activation_maps: those of the students, too.
 
     Raises:
-        InputError: as :func:`write_gallery_of_runs`.
+        InputError: a checkpoint or an image cannot be read.
     """
-    if not folders:
-        raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
     names = class_names(dataset_name)
-    # All of them before the first one is run.
-    for role, folder in folders.items():
-        _check_run(role, folder, dataset_name, len(names))
     outputs = {}
     for role, folder in folders.items():
         cfg, model = load_run(str(folder))
@@ -219,7 +225,25 @@ def results_of_runs(
     ]
 
 
-def _check_run(role: str, folder: Path, dataset_name: str, num_classes: int) -> None:
+def check_runs(dataset_name: str, folders: Mapping[str, str | Path], *, activation_maps: bool = False) -> None:
+    """See that runs are what they are taken for, before one of them is run.
+
+    Args:
+        dataset_name: whose classes they are to have.
+        folders: by role: ``teacher``, ``without``, ``distilled``.
+        activation_maps: whether the students are to have some.
+
+    Raises:
+        InputError: there is no run, or one is not of its role, or of other classes.
+    """
+    if not folders:
+        raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
+    for role, folder in folders.items():
+        _check_run(role, folder, dataset_name, activation_maps)
+
+
+def _check_run(role: str, folder: str | Path, dataset_name: str, activation_maps: bool) -> None:
+    num_classes = len(class_names(dataset_name))
     cfg = run_config(str(folder))
     if cfg.MODEL.NUM_CLASSES != num_classes:
         raise InputError(
@@ -231,3 +255,5 @@ def _check_run(role: str, folder: Path, dataset_name: str, num_classes: int) -> 
             f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"
         )
     check_has_learned(cfg, folder)
+    if activation_maps and role in STUDENTS and cfg.MODEL.CLASSIFIER.POOLING == "fc":
+        raise InputError(f"--activation-maps: {folder} pools by fully connected layers, which have none; leave it out")

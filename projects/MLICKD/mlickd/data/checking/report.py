@@ -46,6 +46,7 @@ class SplitReport:
 
     @property
     def num_images(self) -> int:
+        """How many images the split has."""
         return sum(self.labels.per_image.values())
 
 
@@ -63,6 +64,7 @@ class CheckReport:
 
     @property
     def num_errors(self) -> int:
+        """How many of the findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class ClassifierHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
+        """From ``MODEL.CLASSIFIER``, for maps of these shapes."""
         return {
             "input_shape": input_shape,
             "num_classes": cfg.MODEL.NUM_CLASSES,
@@ -119,6 +120,7 @@ class MultiLabelClassifier(ImageModel):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """As :class:`ImageModel`, and the head from ``MODEL.CLASSIFIER``."""
         shared = super().from_config(cfg)
         return {**shared, "head": ClassifierHead(cfg, shared["backbone"].output_shape())}
 

@@ -43,6 +43,7 @@ class ImageModel(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """From ``MODEL.BACKBONE``, ``MODEL.NUM_CLASSES`` and ``MODEL.PIXEL_{MEAN,STD}``."""
         return {
             "backbone": build_backbone(cfg),
             "num_classes": cfg.MODEL.NUM_CLASSES,

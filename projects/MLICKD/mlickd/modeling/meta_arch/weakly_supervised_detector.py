@@ -35,6 +35,7 @@ class WeaklySupervisedDetector(ImageModel):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """As :class:`ImageModel`, and the heads from ``MODEL.ROI_HEADS``."""
         shared = super().from_config(cfg)
         return {**shared, "roi_heads": build_roi_heads(cfg, shared["backbone"].output_shape())}
 

@@ -34,6 +34,7 @@ class VGGBoxHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """From ``MODEL.ROI_BOX_HEAD``, for pooled regions of this shape."""
         return {
             "input_shape": input_shape,
             "fc_dim": cfg.MODEL.ROI_BOX_HEAD.FC_DIM,
@@ -70,6 +71,7 @@ class AveragePoolBoxHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
+        """From ``MODEL.ROI_BOX_HEAD``, for pooled regions of this shape."""
         return {"input_shape": input_shape, "dropout": cfg.MODEL.ROI_BOX_HEAD.DROPOUT}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

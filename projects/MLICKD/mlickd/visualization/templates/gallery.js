@@ -45,7 +45,7 @@ const name = (category) => element("bdi", { textContent: page.classes[category] 
 function readAddress() {
   const address = new URLSearchParams(location.hash.slice(1));
   const category = page.classes.indexOf(address.get("class"));
-  const shown = (address.get("show") || "").split(",").filter((outcome) => outcome in page.outcomes);
+  const shown = (address.get("show") || "").split(",").filter((outcome) => Object.hasOwn(page.outcomes, outcome));
   const threshold = parseFloat(address.get("score"));
   const photo = page.photos.findIndex((candidate) => candidate.id === address.get("photo"));
   const [student, mapped] = (address.get("map") || "").split(/:(.*)/s);
@@ -397,7 +397,7 @@ function renderLarge() {
 function inGallery(key) {
   const all = [...cards.children];
   const here = all.indexOf(document.activeElement);
-  if (here < 0) return false;
+  if (here < 0 && key !== "ArrowRight") return false; // up and down scroll the page
   const row = all.findIndex((link) => link.offsetTop > all[0].offsetTop);
   const columns = row < 0 ? all.length : row;
   const target = here + { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[key];
