@@ -162,7 +162,7 @@ def test_keys_move_between_photos_and_focus_is_never_lost(browser, gallery: Path
         assert page.evaluate("document.activeElement.id") == "large"
         for key, name in (("ArrowRight", "both right"), ("ArrowLeft", f"{SCRIPT}.jpg"), ("ArrowLeft", "fixed")):
             page.keyboard.press(key)
-            until(page, "document.querySelector('#large-name').innerText", name)
+            assert page.inner_text("#large-name") == name, "at once"
         page.keyboard.press("ArrowLeft")
         assert page.inner_text("#large-name") == "fixed", "there is none before the first"
         page.keyboard.press("ArrowRight")

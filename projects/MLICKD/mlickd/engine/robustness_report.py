@@ -122,8 +122,10 @@ def _broken_down(scores, targets, records, names, train, protocol) -> tuple[dict
     if np.isfinite(largest).any():
         sections["object size"] = _by_group(scores, lambda s: by_object_size(s, targets, largest, **ap))
         unboxed = int(((targets == 1) & np.isnan(largest)).sum())
-        boxed = ", ".join(name for name, has in zip(names, np.isfinite(largest).any(axis=0), strict=True) if has)
-        left_out.append(f"Object size is that of classes with boxes: {boxed}. {unboxed} labels have no box.")
+        without_boxes = [name for name, has in zip(names, np.isfinite(largest).any(axis=0), strict=True) if not has]
+        if unboxed:
+            of_classes = f", among them all of {', '.join(without_boxes)}" if without_boxes else ""
+            left_out.append(f"Object size: {unboxed} labels have no box{of_classes}.")
     else:
         left_out.append("Object size: left out, because the data set has no boxes.")
     sections["number of labels"] = _by_group(scores, lambda s: by_label_count(s, targets, **protocol))

@@ -71,7 +71,11 @@ function address(changes) {
   return `#${parts}`;
 }
 
-const go = (changes) => location.replace(address(changes));
+// At once: the event of a changed address may come after the next key.
+function go(changes) {
+  history.replaceState(null, "", address(changes));
+  render();
+}
 
 // Filters.
 
