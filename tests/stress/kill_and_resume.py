@@ -80,8 +80,10 @@ def kill_runs(kinds: RunKinds, kind: str, folder: Path, args: argparse.Namespace
         count_writing(calls)
         train(whole, resume=False)
 
+    process = fork(work, folder / "whole.log")
+    wait_for_start(process, whole)
     start = time.monotonic()
-    finish(fork(work, folder / "whole.log"), folder / "whole.log")
+    finish(process, folder / "whole.log")
     seconds, made = time.monotonic() - start, calls.read_text().split()
     expected, outcome = ending(whole), Outcome(kind)
     while outcome.kills < args.kills:
@@ -93,6 +95,9 @@ def kill_runs(kinds: RunKinds, kind: str, folder: Path, args: argparse.Namespace
             status = wait_or_kill(process)
         else:
             process = fork(lambda: train(output, resume=False), log)  # noqa: B023, runs at once
+            # What comes before the first iteration takes longer than all of them, and there is little to lose in it.
+            if draw.random() < 0.75:
+                wait_for_start(process, output)
             status = wait_or_kill(process, draw.uniform(0, seconds))
         if status == 0:
             continue  # it was quicker than the one before; the same folder starts anew
@@ -104,6 +109,12 @@ def kill_runs(kinds: RunKinds, kind: str, folder: Path, args: argparse.Namespace
         outcome.resumed_at[start_of_last(log)] += 1
         outcome.failures += differences(expected, ending(output), output)
     return outcome
+
+
+def wait_for_start(process: int, output: Path) -> None:
+    """Wait for a run to begin with its iterations, or to end."""
+    while not (output / "metrics.json").exists() and Path(f"/proc/{process}/stat").exists():
+        time.sleep(0.001)
 
 
 def finish(process: int, log: Path) -> None:
