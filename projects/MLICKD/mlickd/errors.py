@@ -13,6 +13,13 @@ class InputError(Exception):
     """
 
 
+class ProcessError(Exception):
+    """One of several processes has failed.
+
+    The message is one line, or one line and the traceback of that process.
+    """
+
+
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` of a command-line tool.
 
@@ -20,8 +27,8 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
         main: of the tool.
         spell: for the message of an error, which names commands, too.
 
-    An `InputError` ends the process with status 2 and one line `error: ...` on standard error; every other
-    exception is a bug and keeps its traceback.
+    An `InputError` ends the process with status 2 and one line `error: ...` on standard error, a `ProcessError` with
+    status 1 and what the other process says; every other exception is a bug and keeps its traceback.
     """
     try:
         main()
@@ -30,3 +37,6 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
         message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
         sys.stderr.write(f"error: {spell(message)}\n")
         sys.exit(2)
+    except ProcessError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
