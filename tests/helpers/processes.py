@@ -73,3 +73,9 @@ def fail_in(rank: int, how: str, started: Path) -> None:
     if how == "input":
         raise InputError("labels.csv line 7: unknown class 'yeti'; add it to classes.txt")
     raise ZeroDivisionError("of this process")
+
+
+def leave_rank(folder: Path) -> None:
+    """An empty file whose name says which process this is."""
+    here = f"here {comm.get_local_rank()} of {comm.get_local_size()}"
+    (folder / f"rank {comm.get_rank()} of {comm.get_world_size()}, {here}").touch()

@@ -113,7 +113,7 @@ def test_processes_end_with_the_same_bytes(configs: dict[str, CfgNode], trained:
 
 
 def test_batch_normalisation_keeps_the_mean_of_the_statistics(trained: dict[str, Path]) -> None:
-    """Means of halves of a batch have the mean of the batch as theirs; later layers see what was normalised by halves."""
+    """The means of two halves of a batch have its mean as theirs; later layers see what was normalised by halves."""
     one, two = (read_all(["batch normalisation"], trained[name])["batch normalisation"] for name in ("one", "two"))
     key = "backbone.conv1_1.norm.running_mean"
     assert float(one["weights"][key].abs().max()) > 0.01

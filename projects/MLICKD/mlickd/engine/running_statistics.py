@@ -15,8 +15,8 @@ __all__ = ["EqualStatisticsHook"]
 class EqualStatisticsHook(HookBase):
     """After each step all processes have the same running statistics: the mean of what each has seen.
 
-    Each process normalises by the statistics of its own images. Without this, a checkpoint would hold those of the first
-    process, and in an evaluation during training each process would score its images with its own.
+    Each process normalises by the statistics of its own images. Without this, a checkpoint would hold those of the
+    first process, and in an evaluation during training each process would score its images with its own.
     """
 
     def __init__(self, model: nn.Module):

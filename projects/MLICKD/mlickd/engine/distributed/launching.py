@@ -161,7 +161,7 @@ def _join(host: str, port: int, timeout: timedelta) -> dist.TCPStore:
 
 @contextmanager
 def _terminated_together(processes: Sequence[BaseProcess]) -> Iterator[None]:
-    """SIGTERM to this process is one to the others, which end in their own way; Ctrl-C is sent to all by the terminal."""
+    """SIGTERM to this process goes to the others, too, as Ctrl-C does by itself; they end in their own way."""
 
     def forward(signal_number: int, _: object) -> None:
         for process in processes:
