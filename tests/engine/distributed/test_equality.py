@@ -137,13 +137,10 @@ def test_seven_photos_are_scored_once_each(trained: dict[str, Path], name: str) 
 def test_one_process_writes(trained: dict[str, Path]) -> None:
     """Every process left its own mark for this test; all else is there once."""
     for name in EVALUATED:
+        folders = {n: trained[n] / name for n in ("one", "two")}
         files = {
-            n: {
-                path.relative_to(trained[n] / name).as_posix()
-                for path in (trained[n] / name).rglob("*")
-                if path.is_file()
-            }
-            for n in ("one", "two")
+            n: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+            for n, folder in folders.items()
         }
         events = {n: [path for path in of_run if "tfevents" in path] for n, of_run in files.items()}
         assert len(events["one"]) == len(events["two"]) == 1
