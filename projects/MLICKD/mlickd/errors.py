@@ -20,6 +20,11 @@ class ProcessError(Exception):
     """
 
 
+def one_line(error: InputError) -> str:
+    """Its message. A data loader's worker passes its error on inside the text of its traceback."""
+    return " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+
+
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` of a command-line tool.
 
@@ -33,9 +38,7 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     try:
         main()
     except InputError as error:
-        # A data loader's worker passes its error on inside the text of its traceback.
-        message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
-        sys.stderr.write(f"error: {spell(message)}\n")
+        sys.stderr.write(f"error: {spell(one_line(error))}\n")
         sys.exit(2)
     except ProcessError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -32,6 +32,7 @@ from .class_names import write_class_names
 from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
 from .provenance import data_record
+from .training_log import keep_log_short
 from .training_loop import mixed_precision
 
 __all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup"]
@@ -269,6 +270,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     for handler in logging.getLogger("detectron2").handlers:
         own.addHandler(handler)
     own.setLevel(logging.INFO)
+    keep_log_short()
     own.propagate = False
     names = class_names(cfg.DATASETS.TEST[0])
     logger.info("Classes: %s", ", ".join(names))
