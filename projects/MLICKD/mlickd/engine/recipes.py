@@ -129,8 +129,10 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
     cfg = load_config(str(file), list(options))
     if cfg.MODEL.META_ARCHITECTURE not in ("MultiLabelClassifier", "DistilledClassifier"):
         raise InputError(f"{file}: MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is no student; name another")
+    checked = cfg.clone()
+    checked.KD.CACHE = checked.KD.CACHE or "to be made"  # so there may be several teachers
     try:
-        check_config(cfg)
+        check_config(checked)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     own = {} if common is None or name in (WITHOUT, WITH) else _own(cfg, common)
