@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 import torch
 import yaml
@@ -33,7 +34,7 @@ from .memory import keep_freed_memory
 from .provenance import data_record
 from .training_loop import mixed_precision
 
-__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup"]
+__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup", "take_up_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -236,10 +237,44 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         InputError: whatever is wrong with configuration or data.
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
+    take_up_run(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
     complete_config(cfg, eval_only=args.eval_only, resume=args.resume)
     check_inputs(cfg, eval_only=args.eval_only)
     cfg.freeze()
     return cfg
+
+
+def take_up_run(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
+    """Of the ``config.yaml`` that a run has left, take the run: its folder, and in evaluation what it has learned.
+
+    The file names what training started from, and a folder that the stage has been appended to.
+
+    Args:
+        cfg: what :func:`load_config` read of the file and the options; changed in place.
+        config_file: its path; the configuration of no run stays as it is.
+        given: keys of the options, which stay as they are.
+        eval_only: the run is to be evaluated, and not to go on.
+
+    Raises:
+        InputError: stage 1 of a distillation is to be evaluated.
+    """
+    folder, name = os.path.split(config_file)
+    checkpoints = ("model_final.pth", STUDENT_CHECKPOINT, "last_checkpoint")
+    if name != "config.yaml" or not any(PathManager.isfile(os.path.join(folder, file)) for file in checkpoints):
+        return
+    distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+    if eval_only:
+        if cfg.KD.STAGE == "feature":
+            raise InputError(
+                f"--config-file {config_file}: stage 1 has seen no label yet; evaluate stage 2, prediction"
+            )
+        if distilled:
+            cfg.MODEL.META_ARCHITECTURE, cfg.KD.STAGE = "MultiLabelClassifier", ""
+        if "MODEL.WEIGHTS" not in given:
+            cfg.MODEL.WEIGHTS = os.path.join(folder, STUDENT_CHECKPOINT if distilled else "model_final.pth")
+    if "OUTPUT_DIR" not in given:
+        stage_follows = distilled and not eval_only and os.path.basename(folder) == cfg.KD.STAGE
+        cfg.OUTPUT_DIR = os.path.dirname(folder) if stage_follows else folder
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
