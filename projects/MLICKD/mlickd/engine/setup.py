@@ -265,9 +265,7 @@ def take_up_run(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_on
     distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
     if eval_only:
         if cfg.KD.STAGE == "feature":
-            raise InputError(
-                f"--config-file {config_file}: stage 1 has seen no label yet; evaluate stage 2, prediction"
-            )
+            raise InputError(f"--config-file {config_file}: stage 1 has seen no label; evaluate stage 2, prediction")
         if distilled:
             cfg.MODEL.META_ARCHITECTURE, cfg.KD.STAGE = "MultiLabelClassifier", ""
         if "MODEL.WEIGHTS" not in given:
