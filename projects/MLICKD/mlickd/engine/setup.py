@@ -8,13 +8,13 @@ import os
 from collections.abc import Sequence
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
+from mlickd.config_files import merge_config_file, merge_options
 from mlickd.data import open_proposals, verify_images
 from mlickd.data.build import needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
@@ -53,16 +53,8 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
         raise InputError("--config-file is missing; the ones that come along are under configs/")
     if not PathManager.isfile(config_file):
         raise InputError(f"--config-file {config_file}: no such file; the ones that come along are under configs/")
-    try:
-        cfg.merge_from_file(config_file)
-    except (KeyError, ValueError, AssertionError, FileNotFoundError, yaml.YAMLError) as error:
-        raise InputError(f"--config-file {config_file}: {error}") from error
-    if len(options) % 2:
-        raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
-    try:
-        cfg.merge_from_list(options)
-    except (KeyError, ValueError, TypeError, AssertionError) as error:
-        raise InputError(f"options {' '.join(options)}: {error}") from error
+    merge_config_file(cfg, config_file, f"--config-file {config_file}")
+    merge_options(cfg, options)
     if kd_stage is not None:
         cfg.KD.STAGE = kd_stage
     return cfg
