@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from functools import cache
 
 from PIL import Image
 
@@ -18,7 +19,7 @@ __all__ = ["LIMIT_VARIABLE", "most_pixels", "open_picture", "too_large"]
 LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
 
 # The formats of photos. Pillow knows others that are programs (EPS), which it runs.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
 
 # Of an image of more than half of what is read; too large ones are errors here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -53,7 +54,7 @@ def open_picture(file: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
     limit = most_pixels()
     if Image.MAX_IMAGE_PIXELS and limit > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = int(limit) // 2 + 1  # the user has allowed it
-    image = Image.open(file, formats=_FORMATS)
+    image = Image.open(file, formats=_known_formats())
     if image.width * image.height > limit:
         image.close()
         raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
@@ -66,3 +67,9 @@ def too_large(path: object) -> str:
         f"{path}: has more than {most_pixels() / 1e6:.0f} million pixels, which may be meant to fill the memory; "
         f"shrink the image, or set {LIMIT_VARIABLE} to as many as you allow"
     )
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    Image.init()  # finds out which ones this Pillow was built with
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
