@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-__all__ = ["DEBUG", "InputError", "run_tool"]
+__all__ = ["DEBUG", "InputError", "ProcessError", "run_tool"]
 
 # The option of all commands that shows where an error comes from, and the variable by which the commands that a command
 # starts know of it.
@@ -36,12 +36,20 @@ class InputError(Exception):
     """
 
 
+class ProcessError(Exception):
+    """One of several processes has failed.
+
+    The message is one line, or one line and the traceback of that process.
+    """
+
+
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` of a command-line tool.
 
     An `InputError`, or a file that the system does not let the tool read or write, ends the process with status 2 and
-    one line `error: ...` on standard error; every other exception is a bug and keeps its traceback. The option
-    ``--debug``, which is taken out of ``sys.argv`` wherever it stands, puts the traceback above that line.
+    one line `error: ...` on standard error, a `ProcessError` with status 1 and what the other process says; every other
+    exception is a bug and keeps its traceback. The option ``--debug``, which is taken out of ``sys.argv`` wherever it
+    stands, puts the traceback above that line.
 
     Args:
         main: of the tool.
@@ -60,6 +68,9 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
             traceback.print_exc()
         sys.stderr.write(f"error: {spell(message)}\n")
         sys.exit(2)
+    except ProcessError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
 
 
 def _message(error: InputError | OSError) -> str | None:

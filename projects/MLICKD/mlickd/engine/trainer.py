@@ -10,7 +10,7 @@ from collections import OrderedDict
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import EvalHook
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
@@ -35,10 +35,12 @@ from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_check
 from mlickd.modeling.checkpoint import check_fits
 
 from .compilation import compile_backbone
+from .distributed.model import distributed_model
 from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
 from .pictures import TrainingViewsHook, put_regions
 from .provenance import provenance
+from .running_statistics import EqualStatisticsHook
 from .setup import STUDENT_CHECKPOINT
 from .training_loop import TrainingLoop, mixed_precision
 from .writers import EvaluationPrinter
@@ -52,7 +54,7 @@ class Trainer(DefaultTrainer):
     """Trains what ``MODEL.META_ARCHITECTURE`` names: the teacher, the plain student, or a stage of distillation."""
 
     def __init__(self, cfg: CfgNode):
-        # As DefaultTrainer.__init__, but for models on the CPU, which its DDP call has no arguments for.
+        # As DefaultTrainer.__init__, but several processes may be on the CPU, too.
         TrainerBase.__init__(self)
         PathManager.mkdirs(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
@@ -62,11 +64,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         # In stage 1 the layers behind the last map that is compared get no gradients.
-        distributed = {"broadcast_buffers": False, "find_unused_parameters": cfg.KD.STAGE == "feature"}
-        if cfg.MODEL.DEVICE == "cpu":
-            model = DistributedDataParallel(model, **distributed) if comm.get_world_size() > 1 else model
-        else:
-            model = create_ddp_model(model, **distributed)
+        model = distributed_model(model, find_unused_parameters=cfg.KD.STAGE == "feature")
         self._trainer = TrainingLoop(
             model,
             data_loader,
@@ -185,6 +183,8 @@ class Trainer(DefaultTrainer):
                 hooks.insert(0, DistillationHook(source, read_ahead=bool(self.cfg.KD.CACHE)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
+        # Before everything that saves or evaluates.
+        hooks.insert(0, EqualStatisticsHook(self.model))
         return hooks
 
     def _further_evaluations(self) -> list[EvalHook]:
