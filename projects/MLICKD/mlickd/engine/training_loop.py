@@ -9,10 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlickd.errors import InputError
+
+from .randomness import seed_iteration
 
 __all__ = ["TrainingLoop", "mixed_precision"]
 
@@ -51,6 +54,7 @@ class TrainingLoop(SimpleTrainer):
         device: torch.device | str = "cpu",
         parts: int = 1,
         precision: torch.dtype | None = None,
+        seed: int | None = None,
     ):
         """
         Args:
@@ -60,11 +64,13 @@ class TrainingLoop(SimpleTrainer):
             device: where the model is.
             parts: a batch is run in that many pieces, one after the other; memory falls, gradients stay.
             precision: of :func:`mixed_precision`.
+            seed: of dropout and whatever else is random in a step, see :func:`seed_iteration`; None: goes on as it is.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = torch.device(device).type
         self.parts = parts
         self.precision = precision
+        self.seed = seed
         # Small gradients vanish in float16; bfloat16 has the range of float32.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=precision == torch.float16)
 
@@ -73,6 +79,9 @@ class TrainingLoop(SimpleTrainer):
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
+        if self.seed is not None:
+            # Behind the batch: a loader draws a number when it starts, in a resumed run once more.
+            seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
         total: dict[str, torch.Tensor] = {}
         pieces = _split(batch, self.parts)
