@@ -253,6 +253,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     default_setup(cfg, args)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_in_one_line)
     # Messages of this project go where Detectron2's go.
     own = logging.getLogger("mlickd")
     for handler in logging.getLogger("detectron2").handlers:
@@ -265,3 +266,10 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         write_class_names(cfg.OUTPUT_DIR, names)
     if cfg.MODEL.WEIGHTS and not args.resume:
         logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """In the log, too, an :class:`InputError` in training is its message; a traceback would only bury it."""
+    if record.exc_info and isinstance(record.exc_info[1], InputError):
+        record.msg, record.args, record.exc_info = "Training stops: %s", (record.exc_info[1],), None
+    return True

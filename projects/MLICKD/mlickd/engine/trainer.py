@@ -74,6 +74,7 @@ class Trainer(DefaultTrainer):
             device=cfg.MODEL.DEVICE,
             parts=cfg.SOLVER.ACCUMULATE,
             precision=mixed_precision(cfg),
+            output_dir=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
