@@ -78,6 +78,7 @@ class Trainer(DefaultTrainer):
             precision=mixed_precision(cfg),
             # As the sampler takes it: images and dropout are repeatable without a seed, too.
             seed=max(cfg.SEED, 0),
+            output_dir=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RunCheckpointer(
