@@ -43,6 +43,11 @@ class ProcessError(Exception):
     """
 
 
+def one_line(error: InputError) -> str:
+    """Its message. A data loader's worker passes its error on inside the text of its traceback."""
+    return " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+
+
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` of a command-line tool.
 
@@ -82,5 +87,4 @@ def _message(error: InputError | OSError) -> str | None:
             return None
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{name}{error.strerror}; {_REMEDIES[error.errno]}"
-    # A data loader's worker passes its error on inside the text of its traceback.
-    return " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+    return one_line(error)

@@ -33,6 +33,7 @@ from .class_names import write_class_names
 from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
 from .provenance import data_record
+from .training_log import keep_log_short
 from .training_loop import mixed_precision
 
 __all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup", "take_up_run"]
@@ -289,12 +290,12 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     default_setup(cfg, args)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_in_one_line)
     # Messages of this project go where Detectron2's go.
     own = logging.getLogger("mlickd")
     for handler in logging.getLogger("detectron2").handlers:
         own.addHandler(handler)
     own.setLevel(logging.INFO)
+    keep_log_short()
     own.propagate = False
     names = class_names(cfg.DATASETS.TEST[0])
     logger.info("Classes: %s", ", ".join(names))
@@ -302,10 +303,3 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         write_class_names(cfg.OUTPUT_DIR, names)
     if cfg.MODEL.WEIGHTS and not args.resume:
         logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
-
-
-def _in_one_line(record: logging.LogRecord) -> bool:
-    """In the log, too, an :class:`InputError` in training is its message; a traceback would only bury it."""
-    if record.exc_info and isinstance(record.exc_info[1], InputError):
-        record.msg, record.args, record.exc_info = "Training stops: %s", (record.exc_info[1],), None
-    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import time
@@ -19,8 +18,6 @@ from .failures import Failure, FailureBoard, FailureWatch, is_lost_connection
 from .place import Place, is_loopback
 
 __all__ = ["DEFAULT_TIMEOUT", "connect", "process_group", "stay_on_this_machine", "watched"]
-
-logger = logging.getLogger(__name__)
 
 # Who loses a connection waits this many seconds for the word of the process that has failed.
 _WORD_OF_OTHERS = 10.0
@@ -65,7 +62,7 @@ def watched(
         report: of :class:`FailureWatch`.
     """
     board = connect_board()
-    with _without_secondary_tracebacks(), FailureWatch(connect_board(), place.rank, report) as watch:
+    with FailureWatch(connect_board(), place.rank, report) as watch:
         try:
             yield
         except Exception as error:
@@ -100,18 +97,3 @@ def stay_on_this_machine(host: str) -> None:
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if loopback and is_loopback(host):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-
-
-@contextmanager
-def _without_secondary_tracebacks() -> Iterator[None]:
-    """Detectron2 logs each exception of a training; one that another process has caused would hide its cause."""
-
-    def tells_something(record: logging.LogRecord) -> bool:
-        return not (record.exc_info and record.exc_info[1] and is_lost_connection(record.exc_info[1]))
-
-    of_training = logging.getLogger("detectron2.engine.train_loop")
-    of_training.addFilter(tells_something)
-    try:
-        yield
-    finally:
-        of_training.removeFilter(tells_something)
