@@ -19,10 +19,12 @@ from mlickd.modeling.checkpoint import check_fits, read_file
 
 from .whole_files import remove_unfinished, whole_file
 
-__all__ = ["DIGESTS", "RunCheckpointer", "checkpoint_name"]
+__all__ = ["DIGESTS", "FINAL", "RunCheckpointer", "checkpoint_name"]
 
 # File of a run, beside its checkpoints: the SHA-256 of each, in the order in which they were saved.
 DIGESTS = "checkpoints.json"
+# What Detectron2 calls the checkpoint of a finished run, without ``.pth``.
+FINAL = "model_final"
 _LAST = "last_checkpoint"
 _PERIODIC = re.compile(r"model_\d{7}\.pth")
 
@@ -92,8 +94,11 @@ class RunCheckpointer(DetectionCheckpointer):
             for name in (_LAST, DIGESTS):
                 (self.folder / name).unlink(missing_ok=True)
 
-    def resume(self) -> None:
+    def resume(self) -> str:
         """Load all of the newest checkpoint that is whole.
+
+        Returns:
+            The name of its file.
 
         Raises:
             InputError: there is none, or it is not of this model.
@@ -110,6 +115,7 @@ class RunCheckpointer(DetectionCheckpointer):
                 "without --resume"
             )
         self.load(str(self.folder / name))
+        return name
 
     def _newest_whole(self) -> tuple[str, str]:
         """Name of the file, empty where there is none, and what is wrong with those that were looked at before it."""

@@ -11,7 +11,7 @@ import time
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from .checkpointing import RunCheckpointer, checkpoint_name
+from .checkpointing import FINAL, RunCheckpointer, checkpoint_name
 
 __all__ = ["StopHook"]
 
@@ -57,7 +57,7 @@ class StopHook(HookBase):
         if not request:
             return
         finished = self.trainer.iter + 1 >= self.trainer.max_iter
-        name = "model_final" if finished else checkpoint_name(self.trainer.iter)
+        name = FINAL if finished else checkpoint_name(self.trainer.iter)
         if not self.checkpointer.has_saved(name):
             self.checkpointer.save(name, iteration=self.trainer.iter)
         logger.info(

@@ -35,7 +35,7 @@ from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 
-from .checkpointing import RunCheckpointer
+from .checkpointing import FINAL, RunCheckpointer
 from .compilation import compile_backbone
 from .distributed.model import distributed_model
 from .localization import TrainingCorLoc
@@ -47,7 +47,7 @@ from .setup import STUDENT_CHECKPOINT
 from .stopping import StopHook
 from .training_loop import TrainingLoop, mixed_precision
 from .whole_files import whole_file
-from .writers import METRICS, EvaluationPrinter, TensorBoardWriter, forget_metrics
+from .writers import METRICS, EvaluationPrinter, EvaluationWriter, TensorBoardWriter, forget_metrics
 
 __all__ = ["Trainer", "load_initial_weights"]
 
@@ -196,6 +196,8 @@ class Trainer(DefaultTrainer):
         hooks.insert(0, EqualStatisticsHook(self.model))
         # A checkpoint ends its iteration: all that belongs to the iteration, figures of an evaluation too, is on the
         # disk by then, and nothing is missing in a run that is killed and resumed.
+        if comm.is_main_process():
+            hooks.append(EvaluationWriter(self._curves, self.cfg.TEST.EVAL_PERIOD))
         saving = [hook for hook in hooks if isinstance(hook, PeriodicCheckpointer)]
         hooks = [hook for hook in hooks if not isinstance(hook, PeriodicCheckpointer)]
         return [*hooks, *saving, StopHook(self.checkpointer)]
@@ -214,12 +216,12 @@ class Trainer(DefaultTrainer):
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's, and one line for each evaluation in the log."""
         folder = self.cfg.OUTPUT_DIR
-        return [
-            CommonMetricPrinter(self.max_iter),
+        self._curves = [
             JSONWriter(os.path.join(folder, METRICS)),
             TensorBoardWriter(folder, lambda: self.start_iter),
             EvaluationPrinter(),
         ]
+        return [CommonMetricPrinter(self.max_iter), *self._curves]
 
     def before_train(self) -> None:
         """As Detectron2."""
@@ -249,8 +251,11 @@ class Trainer(DefaultTrainer):
             InputError: the checkpoint does not fit the model, or none is whole.
         """
         if resume and self.checkpointer.has_checkpoint():
-            self.checkpointer.resume()
+            name = self.checkpointer.resume()
             self.start_iter = self.iter + 1
+            if self.start_iter >= self.max_iter and name != f"{FINAL}.pth":
+                # Killed just before its last file: there is no step left after which it would be written.
+                self.checkpointer.save(FINAL, iteration=self.iter)
         else:
             self.checkpointer.start_anew()
             load_initial_weights(self.cfg, _unwrap(self.model))

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detectron2.engine import HookBase
 from detectron2.utils.events import EventWriter, TensorboardXWriter, get_event_storage
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["METRICS", "EvaluationPrinter", "TensorBoardWriter", "forget_metrics"]
+__all__ = ["METRICS", "EvaluationPrinter", "EvaluationWriter", "TensorBoardWriter", "forget_metrics"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,24 @@ class EvaluationPrinter(EventWriter):
         self._last_iteration = max(iteration for _, iteration in new.values())
         figures = "  ".join(f"{name}: {value:.2f}" for name, (value, _) in new.items())
         logger.info(" iter: %d  %s", self._last_iteration, figures)
+
+
+class EvaluationWriter(HookBase):
+    """Writes the figures of an evaluation at once: Detectron2 keeps them for some iterations, and a kill loses them."""
+
+    def __init__(self, writers: Sequence[EventWriter], period: int):
+        """
+        Args:
+            writers: that Detectron2's hook has, too, and closes.
+            period: ``TEST.EVAL_PERIOD``.
+        """
+        self._writers, self._period = writers, period
+
+    def after_step(self) -> None:
+        """Write what is new."""
+        if self._period > 0 and (self.trainer.iter + 1) % self._period == 0:
+            for writer in self._writers:
+                writer.write()
 
 
 class TensorBoardWriter(TensorboardXWriter):
