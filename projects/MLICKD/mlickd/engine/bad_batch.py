@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
-from detectron2.utils.file_io import PathManager
+
+from .whole_files import whole_file
 
 __all__ = ["save_batch"]
 
@@ -23,18 +24,10 @@ def save_batch(path: str, samples: list[dict], **facts: object) -> None:
         facts: further entries beside ``images``.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it then.
+        InputError: it cannot be written; nothing is left of it then.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with PathManager.open(temporary, "wb") as file:
-            torch.save({**_plain(facts), "images": _plain(samples)}, file)
-        os.replace(temporary, path)
-    except RuntimeError as error:  # of torch, on a full disk
-        raise OSError(f"{path}: {str(error).splitlines()[0]}") from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with whole_file(Path(path), "the run has stopped all the same") as file:
+        torch.save({**_plain(facts), "images": _plain(samples)}, file)
 
 
 def _plain(value: object) -> object:

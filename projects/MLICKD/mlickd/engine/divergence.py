@@ -116,7 +116,7 @@ class DivergenceGuard:
         path = os.path.join(self.output_dir, f"bad_batch{f'_rank{rank}' if rank else ''}.pt")
         try:
             save_batch(path, finding.samples, iteration=iteration, reason=finding.what)
-        except OSError as error:
+        except InputError as error:
             return f"{text} (which could not be saved: {error})"
         return f"{text} (saved in {path})"
 
