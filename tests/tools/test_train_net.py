@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -161,6 +162,28 @@ def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, arguments:
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert line.startswith(message)
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_checkpoint(
+    tiny_scenes: Path, tmp_path: Path
+) -> None:
+    result = run_tool(
+        "train_net.py", "--config-file", "configs/folder/cls.yaml", *DATA, *SMALL, "SOLVER.OPTIMIZER", "SGD",
+        "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.BASE_LR", 1e30, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stdout + result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    found = re.match(r"error: iteration ([12]): .* for images .* \(saved in (.*/bad_batch\.pt)\); parameters", line)
+    assert found, line
+    assert "Traceback" not in result.stdout + result.stderr
+    assert line.removeprefix("error: ") in (tmp_path / "log.txt").read_text()
+    batch = torch.load(found[2], weights_only=True)
+    assert len(batch["images"]) == 4 and {"image", "labels", "image_id"} <= batch["images"][0].keys()
+    last = f"model_{int(found[1]) - 1:07}.pth"
+    assert (tmp_path / "last_checkpoint").read_text() == last
+    model = torch.load(tmp_path / last, weights_only=True)["model"]
+    assert all(value.isfinite().all() for value in model.values())
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_help_shows_stages_and_examples() -> None:

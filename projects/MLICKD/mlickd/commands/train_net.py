@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
-from mlickd.commands.command_line import as_called, program
+from mlickd.commands.command_line import as_called, command_parser
 from mlickd.engine.distributed import add_process_arguments, launch
 from mlickd.engine.training_summary import next_command, training_summary
 from mlickd.errors import run_tool
@@ -47,8 +47,7 @@ Examples:
 
 def parse_arguments() -> argparse.Namespace:
     """Detectron2's arguments, ``--kd-stage`` and ``--timeout``."""
-    parser = default_argument_parser(epilog=as_called(EXAMPLES))
-    parser.prog, parser.description = program(), __doc__
+    parser = command_parser(__doc__, EXAMPLES, parents=[default_argument_parser()])
     parser.add_argument(
         "--kd-stage", metavar="STAGE", help="stage of distillation: feature or prediction; sets KD.STAGE"
     )

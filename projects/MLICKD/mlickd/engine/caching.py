@@ -64,6 +64,8 @@ def _load_recipe(config_file: str, options: list[str]) -> CfgNode:
         raise InputError("KD.CACHE is empty; name the folder of the cache, for instance KD.CACHE output/knowledge")
     # Completing wants a stage, and what is kept is that of all of them.
     cfg.KD.STAGE = cfg.KD.STAGES[0]
+    # It wants a data set to test on, too; here nothing is tested.
+    cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
     complete_config(cfg)
     cfg.freeze()
     return cfg

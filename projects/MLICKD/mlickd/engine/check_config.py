@@ -86,6 +86,8 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     _one_of("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, ("SGD", "ADAMW"))
     schedules = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
     _one_of("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME, schedules)
+    kept = cfg.SOLVER.KEEP_CHECKPOINTS
+    _require(kept >= 0, "SOLVER.KEEP_CHECKPOINTS", kept, "0 (all of them) or more")
     _require(cfg.SOLVER.MAX_ITER > 0, "SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, "positive")
     batch = cfg.SOLVER.IMS_PER_BATCH
     expected = f"a positive multiple of the {processes} processes" if processes > 1 else "positive"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
+from mlickd.config_files import merge_config_file, merge_options
 from mlickd.data import open_proposals, verify_images
 from mlickd.data.build import needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
@@ -35,7 +36,7 @@ from .provenance import data_record
 from .training_log import keep_log_short
 from .training_loop import mixed_precision
 
-__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup"]
+__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup", "take_up_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +55,8 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
         raise InputError("--config-file is missing; the ones that come along are under configs/")
     if not PathManager.isfile(config_file):
         raise InputError(f"--config-file {config_file}: no such file; the ones that come along are under configs/")
-    try:
-        cfg.merge_from_file(config_file)
-    except (KeyError, ValueError, AssertionError, FileNotFoundError, yaml.YAMLError) as error:
-        raise InputError(f"--config-file {config_file}: {error}") from error
-    if len(options) % 2:
-        raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
-    try:
-        cfg.merge_from_list(options)
-    except (KeyError, ValueError, TypeError, AssertionError) as error:
-        raise InputError(f"options {' '.join(options)}: {error}") from error
+    merge_config_file(cfg, config_file, f"--config-file {config_file}")
+    merge_options(cfg, options)
     if kd_stage is not None:
         cfg.KD.STAGE = kd_stage
     return cfg
@@ -246,12 +239,44 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         InputError: whatever is wrong with configuration or data.
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
+    take_up_run(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
     processes = num_processes(args)
     complete_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=processes)
     check_device(cfg.MODEL.DEVICE, processes, args)
     check_inputs(cfg, eval_only=args.eval_only)
     cfg.freeze()
     return cfg
+
+
+def take_up_run(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
+    """Of the ``config.yaml`` that a run has left, take the run: its folder, and in evaluation what it has learned.
+
+    The file names what training started from, and a folder that the stage has been appended to.
+
+    Args:
+        cfg: what :func:`load_config` read of the file and the options; changed in place.
+        config_file: its path; the configuration of no run stays as it is.
+        given: keys of the options, which stay as they are.
+        eval_only: the run is to be evaluated, and not to go on.
+
+    Raises:
+        InputError: stage 1 of a distillation is to be evaluated.
+    """
+    folder, name = os.path.split(config_file)
+    checkpoints = ("model_final.pth", STUDENT_CHECKPOINT, "last_checkpoint")
+    if name != "config.yaml" or not any(PathManager.isfile(os.path.join(folder, file)) for file in checkpoints):
+        return
+    distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+    if eval_only:
+        if cfg.KD.STAGE == "feature":
+            raise InputError(f"--config-file {config_file}: stage 1 has seen no label; evaluate stage 2, prediction")
+        if distilled:
+            cfg.MODEL.META_ARCHITECTURE, cfg.KD.STAGE = "MultiLabelClassifier", ""
+        if "MODEL.WEIGHTS" not in given:
+            cfg.MODEL.WEIGHTS = os.path.join(folder, STUDENT_CHECKPOINT if distilled else "model_final.pth")
+    if "OUTPUT_DIR" not in given:
+        stage_follows = distilled and not eval_only and os.path.basename(folder) == cfg.KD.STAGE
+        cfg.OUTPUT_DIR = os.path.dirname(folder) if stage_follows else folder
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:

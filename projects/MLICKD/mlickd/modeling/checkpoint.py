@@ -11,7 +11,7 @@ from torch import nn
 
 from mlickd.errors import InputError
 
-__all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint"]
+__all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint", "read_file"]
 
 
 def read_checkpoint(path: str, field: str) -> dict[str, torch.Tensor]:
@@ -24,20 +24,33 @@ def read_checkpoint(path: str, field: str) -> dict[str, torch.Tensor]:
     Raises:
         InputError: the file is missing, damaged, or holds anything but named tensors.
     """
-    try:
-        local_path = PathManager.get_local_path(path)
-        with open(local_path, "rb") as file:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{field} {path}: no such file; train it first or give another path") from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{field} {path} is not a readable checkpoint: {reason}") from error
+    content = read_file(path, field)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"{field} {path} holds no named parameters; give a checkpoint that train_net.py wrote")
     return content
+
+
+def read_file(path: str, field: str) -> object:
+    """What a PyTorch file holds, whatever it is; no code in it is run.
+
+    Args:
+        path: a file that ``torch.load`` reads with ``weights_only``; Detectron2's PathManager resolves it.
+        field: the configuration key that named the file, for the message.
+
+    Raises:
+        InputError: the file is missing or damaged, or would have to be unpickled.
+    """
+    try:
+        local_path = PathManager.get_local_path(path)
+        with open(local_path, "rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{field} {path}: no such file; train it first or give another path") from error
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{field} {path} is not a readable checkpoint: {reason}") from error
 
 
 def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
