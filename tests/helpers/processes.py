@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from mlickd.engine import Trainer
+from mlickd.engine.checkpointing import RunCheckpointer
 from mlickd.engine.distributed import launch_processes
 from mlickd.errors import InputError
 
@@ -79,3 +80,29 @@ def leave_rank(folder: Path) -> None:
     """An empty file whose name says which process this is."""
     here = f"here {comm.get_local_rank()} of {comm.get_local_size()}"
     (folder / f"rank {comm.get_rank()} of {comm.get_world_size()}, {here}").touch()
+
+
+def stop_when_asked(folder: Path, launcher: int) -> None:
+    """As training does, whose launcher is asked to stop by the system: ends with the status of the signal."""
+
+    def stop(kind: int, _: object) -> None:
+        raise SystemExit(128 + kind)
+
+    signal.signal(signal.SIGTERM, stop)
+    (folder / f"ready {comm.get_rank()}").touch()
+    if comm.get_rank() == 0:
+        while len(list(folder.iterdir())) < 2:
+            time.sleep(0.05)
+        os.kill(launcher, signal.SIGTERM)
+    time.sleep(30)
+
+
+def look_for_checkpoint(folder: Path) -> None:
+    """Each process has its own folder; the first one has a checkpoint."""
+    torch.set_num_threads(1)
+    own = folder / str(comm.get_rank())
+    own.mkdir()
+    model = torch.nn.Linear(1, 1)
+    if comm.is_main_process():
+        RunCheckpointer(model, str(own)).save("model_0000001")
+    RunCheckpointer(model, str(own)).has_checkpoint()

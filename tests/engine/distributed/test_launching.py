@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from datetime import timedelta
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.processes import fail_in, in_two_processes, leave_rank
+from helpers.processes import fail_in, in_two_processes, leave_rank, look_for_checkpoint, stop_when_asked
 from mlickd.engine.distributed import launch_processes
 from mlickd.errors import InputError, ProcessError
 
@@ -51,6 +53,19 @@ def test_one_process_is_this_one() -> None:
 def test_processes_know_their_places(tmp_path: Path) -> None:
     in_two_processes(leave_rank, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rank 0 of 2, here 0 of 2", "rank 1 of 2, here 1 of 2"]
+
+
+def test_a_request_to_stop_goes_to_all_and_is_no_failure(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(SystemExit) as end:
+        in_two_processes(stop_when_asked, tmp_path, os.getpid())
+    assert end.value.code == 128 + signal.SIGTERM
+    assert time.monotonic() - start < 25
+
+
+def test_a_checkpoint_that_not_all_see_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--resume: process 2 of 2 does not see the checkpoint .* all machines share"):
+        in_two_processes(look_for_checkpoint, tmp_path)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -70,7 +70,8 @@ def watched(
                 time.sleep(_WORD_OF_OTHERS)
             board.post(Failure.of_exception(error, place.rank))
             raise
-        watch.finish()
+        finally:
+            watch.finish()
         comm.synchronize()
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ __all__ = ["AUTOMATIC", "launch_processes"]
 AUTOMATIC = "auto"
 # After a failure the other processes have this many seconds to end by themselves.
 _GRACE = 5.0
+# Requests to stop, at which a process ends with the status 128 + signal.
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def launch_processes(
@@ -67,6 +70,7 @@ def launch_processes(
     Raises:
         InputError: raised in one of the processes, on whatever machine; or the machines cannot meet at ``url``.
         ProcessError: one of the processes has failed otherwise.
+        SystemExit: they have ended because they were asked to, by SIGINT or SIGTERM, which are passed on to them.
     """
     world_size = num_machines * num_processes
     if world_size == 1:
@@ -86,9 +90,12 @@ def launch_processes(
         join=False,
         start_method=start_method,
     )
-    with _terminated_together(context.processes):
+    with _signalled_together(context.processes):
         ended = _wait_for_all_or_a_failure(context.processes)
     if ended is None:
+        stopped = [process.exitcode for process in context.processes if process.exitcode]
+        if stopped:
+            raise SystemExit(stopped[0])
         return
     failure = _failure(FailureBoard(store), places[ended], context.processes[ended].exitcode)
     _end(context.processes)
@@ -160,33 +167,34 @@ def _join(host: str, port: int, timeout: timedelta) -> dist.TCPStore:
 
 
 @contextmanager
-def _terminated_together(processes: Sequence[BaseProcess]) -> Iterator[None]:
-    """SIGTERM to this process goes to the others, too, as Ctrl-C does by itself; they end in their own way."""
+def _signalled_together(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    """A request to stop goes to all processes, which end in their own way; this one waits for them."""
 
-    def forward(signal_number: int, _: object) -> None:
+    def forward(kind: int, _: object) -> None:
         for process in processes:
             if process.is_alive():
-                os.kill(process.pid, signal_number)
+                os.kill(process.pid, kind)
 
-    before = signal.signal(signal.SIGTERM, forward)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {kind: signal.signal(kind, forward) for kind in _STOPPING if signal.getsignal(kind) != signal.SIG_IGN}
     try:
         yield
-    except KeyboardInterrupt:
-        for process in processes:
-            process.join()
-        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def _wait_for_all_or_a_failure(processes: Sequence[BaseProcess]) -> int | None:
-    """Number of the first process that is seen to end with a status other than 0."""
+    """Number of the first process that is seen to end otherwise than it should, or than it was asked to."""
+    in_order = {0, *(128 + kind for kind in _STOPPING)}
     running = {process.sentinel: number for number, process in enumerate(processes)}
     while running:
         for sentinel in wait(list(running)):
             number = running.pop(sentinel)
             processes[number].join()
-            if processes[number].exitcode != 0:
+            if processes[number].exitcode not in in_order:
                 return number
     return None
 
