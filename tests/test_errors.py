@@ -1,26 +1,76 @@
 from __future__ import annotations
 
+import errno
+import sys
+
 import pytest
 
 from mlickd.errors import InputError, run_tool
 
 
-def test_an_input_error_is_one_line_and_status_2(capsys):
-    def main():
-        raise InputError("labels.csv: line 3:\n  no such label")
+@pytest.fixture(autouse=True)
+def no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLICKD_DEBUG", "")
+    monkeypatch.setattr("sys.argv", ["tool"])
 
+
+def wrong() -> None:
+    raise InputError("labels.csv: line 3:\n  no such label")
+
+
+def end_of(main, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a tool that ends with status 2 has said on standard error."""
     with pytest.raises(SystemExit) as caught:
         run_tool(main)
     assert caught.value.code == 2
     output = capsys.readouterr()
-    assert output.err == "error: labels.csv: line 3: no such label\n" and output.out == ""
+    assert output.out == ""
+    return output.err
 
 
-def test_a_bug_keeps_its_traceback():
+def test_an_input_error_is_one_line_and_status_2(capsys):
+    assert end_of(wrong, capsys) == "error: labels.csv: line 3: no such label\n"
+
+
+def test_debug_shows_the_traceback_above_the_line(capsys, monkeypatch):
+    """Wherever it stands, and also in the commands that this one starts."""
+    seen = []
+
     def main():
-        raise KeyError("bug")
+        seen.append(sys.argv[1:])
+        wrong()
 
-    with pytest.raises(KeyError):
+    monkeypatch.setattr("sys.argv", ["tool", "--config-file", "c.yaml", "KEY", "VALUE", "--debug"])
+    with_option = end_of(main, capsys)
+    started = end_of(main, capsys)
+    for output in (with_option, started):
+        first, *_, last = output.splitlines()
+        assert first.startswith("Traceback") and "in wrong" in output
+        assert last == "error: labels.csv: line 3: no such label"
+    assert seen == [["--config-file", "c.yaml", "KEY", "VALUE"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/out"), "/out: Permission denied; give the right to"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", b"/a/b"), "/a/b: Not a directory; name another place"),
+    ],
+)
+def test_what_the_system_refuses_is_the_users_to_mend(error: OSError, line: str, capsys):
+    def main():
+        raise error
+
+    assert end_of(main, capsys).startswith(f"error: {line}")
+
+
+@pytest.mark.parametrize("bug", [KeyError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), OSError("odd")])
+def test_a_bug_keeps_its_traceback(bug: Exception):
+    def main():
+        raise bug
+
+    with pytest.raises(type(bug)):
         run_tool(main)
 
 

@@ -92,3 +92,14 @@ def test_the_installed_command_is_this_one() -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert run(*MODULE, "--version").stdout == f"mlickd {mlickd.__version__}\n"
+
+
+def test_every_command_can_show_where_an_error_was_found() -> None:
+    for module in (command.module for command in COMMANDS.values()):
+        code = (ROOT / f"projects/MLICKD/mlickd/commands/{module}.py").read_text()
+        assert "= command_parser(" in code and "ArgumentParser(" not in code, module
+    shown = run(*MODULE, "train", "--help")
+    assert "--debug" in shown.stdout and "--kd-stage" in shown.stdout and "--config-file" in shown.stdout
+    refused = run(*MODULE, "train", "--config-file", "none.yaml", "MODEL.WEIGHTS", "x", "--debug")
+    assert refused.returncode == 2 and "Traceback" in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("error: --config-file none.yaml: no such file")

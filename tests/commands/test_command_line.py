@@ -37,3 +37,16 @@ def test_seeds_are_whole_numbers() -> None:
     for text in ("", "1,,2", "1 2", "1.5"):
         with pytest.raises(InputError, match=f"--seeds {text}: give whole numbers"):
             read_seeds(text)
+
+
+def test_what_cannot_be_parsed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["mlickd thing"])
+    parser = command_parser("What it does.", "")
+    parser.add_subparsers().add_parser("part").add_argument("--number", type=int)
+    assert "--debug" in parser.format_help()
+    for arguments, message in (
+        (["part", "--number", "x"], "argument --number: invalid int value: 'x'; `mlickd thing part --help` shows"),
+        (["part", "--nonsense"], "unrecognized arguments: --nonsense; `mlickd thing --help` shows"),
+    ):
+        with pytest.raises(InputError, match=message):
+            parser.parse_args(arguments)

@@ -101,8 +101,8 @@ def test_what_does_no_harm_is_overlooked(tmp_path: Path) -> None:
 
 def test_a_picture_too_large_to_be_safe_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "bomb.jpg", smooth(64, 64))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(InputError, match=r"bomb\.jpg: cannot be read .*decompression bomb"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 250)
+    with pytest.raises(InputError, match=r"bomb\.jpg: has more than .* pixels"):
         ImageFile(path)
 
 

@@ -114,5 +114,5 @@ def test_what_is_not_a_good_image_is_refused(tmp_path: Path, monkeypatch: pytest
         read_image(tmp_path / "text.png")
     Image.fromarray(COLOURS).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(InputError, match=r"bomb\.png: cannot be read .*decompression bomb"):
+    with pytest.raises(InputError, match=r"bomb\.png: has more than .* pixels"):
         read_image(tmp_path / "bomb.png")

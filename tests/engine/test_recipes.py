@@ -55,6 +55,9 @@ def test_methods_that_are_wrong_are_named(configs: Path) -> None:
         choose_recipes(configs, ["without", "fitnet"])
     with pytest.raises(InputError, match="--methods with: named twice"):
         choose_recipes(configs, ["with", "with"])
+    write_method(configs, "unknown", "KD: {PREDICTION: {DISTILLER: Hintn}}")
+    with pytest.raises(InputError, match=r"unknown.yaml: KD.PREDICTION.DISTILLER 'Hintn' is none of Hinton"):
+        choose_recipes(configs, ["without", "unknown"])
     write_method(configs, "detector", "MODEL: {META_ARCHITECTURE: WeaklySupervisedDetector}")
     with pytest.raises(InputError, match="detector.yaml: .*WeaklySupervisedDetector is no student"):
         choose_recipes(configs)

@@ -78,7 +78,8 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
     np.testing.assert_allclose(calibration.slopes, slopes, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(calibration.intercepts, intercepts, rtol=0.02, atol=0.02)
 
-    (tmp_path / "kd.yaml").write_text(config_of(scenes, cache, "KD.STAGE", "").dump())
+    of_cache = config_of(scenes, cache, "KD.STAGE", "", "DATASETS.TEST", ())
+    (tmp_path / "kd.yaml").write_text(of_cache.dump())
     result = call_tool("calibrate_teacher", "--config-file", tmp_path / "kd.yaml", "--output", cached)
     assert result.status == 0, result.err
     of_cache = Calibration.load(str(cached))

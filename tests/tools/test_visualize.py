@@ -176,6 +176,13 @@ def test_photos_of_no_data_set(visualize, runs: Path, tmp_path: Path, capsys):
     (photos / "my photo.jpg").write_bytes(Path(first).read_bytes())
     (photos / "sub" / "b.jpg").write_bytes(Path(second).read_bytes())
     models = ["--teacher", runs / "teacher", "--without", runs / "without"]
+    visualize(*models, "--photos", photos / "*.jpg", photos / "sub", "--output", tmp_path / "gallery")
+    data = data_of(tmp_path / "gallery")
+    assert data["classes"] == class_names("tiny_test")
+    assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "b.jpg"]
+    with pytest.raises(SystemExit):
+        visualize(*models, "--output", tmp_path / "no")
+    assert "--dataset is missing; name the data set of the photos, or give --photos" in capsys.readouterr().err
     visualize("--dataset", "tiny_test", *models, "--photos", photos, "--output", tmp_path / "gallery")
     data = data_of(tmp_path / "gallery")
     assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "sub/b.jpg"]

@@ -6,26 +6,57 @@ import argparse
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from mlickd.errors import InputError
+from mlickd.errors import DEBUG, InputError
 
 from . import COMMANDS
 
-__all__ = ["as_called", "command_parser", "program", "read_seeds", "typed_command"]
+__all__ = ["CommandParser", "as_called", "command_parser", "program", "read_seeds", "typed_command"]
 
 # What `mlickd` puts in place of the script's path.
 _PREFIX = "mlickd "
 _SCRIPT = re.compile(r"(?:python )?tools/(\w+)\.py")
 
 
-def command_parser(description: str, epilog: str) -> argparse.ArgumentParser:
-    """A parser whose help keeps the lines of its epilog, with examples as the user has called the command."""
-    return argparse.ArgumentParser(
+class CommandParser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong, as everything else does, and not below all options.
+
+    The commands of a command are parsed by the same class.
+    """
+
+    def __init__(self, **settings: object):
+        super().__init__(**settings)
+        # `run_tool` takes it out of the command line, wherever it stands; here for the help.
+        self.add_argument(DEBUG, action="store_true", help="show where in the code an error was found")
+
+    def error(self, message: str) -> NoReturn:
+        """
+        Raises:
+            InputError: with the message of argparse, and where to look.
+        """
+        raise InputError(f"{message}; `{self.prog} --help` shows what can be given")
+
+
+def command_parser(
+    description: str, epilog: str, parents: Sequence[argparse.ArgumentParser] = ()
+) -> argparse.ArgumentParser:
+    """A parser whose help keeps the lines of its epilog, with examples as the user has called the command.
+
+    Args:
+        description: of the command.
+        epilog: examples.
+        parents: parsers whose options are also this one's.
+    """
+    return CommandParser(
         prog=program(),
         description=description,
         epilog=as_called(epilog),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=parents,
+        conflict_handler="resolve",  # each has --help
     )
 
 

@@ -18,13 +18,14 @@ from mlickd.export.checking import (
     records_for_check,
 )
 from mlickd.export.exporting import export_student
+from mlickd.prediction.runs import find_student
 
 from .command_line import command_parser
 
 EXAMPLE = f"""
 Examples:
 
-  python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx
+  python tools/export_student.py --run output/holiday/seed1 --output holiday.onnx
 
   Both formats, and a comparison with PyTorch on all photos of a data set, with its labels:
   python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx holiday.pt2 \\
@@ -46,7 +47,12 @@ Examples:
 def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
-    parser.add_argument("--run", required=True, metavar="DIR", help="a finished run of a student, its OUTPUT_DIR")
+    parser.add_argument(
+        "--run",
+        required=True,
+        metavar="FOLDER",
+        help="of a finished run of a student (its OUTPUT_DIR), or of one seed of a pipeline",
+    )
     parser.add_argument(
         "--output", required=True, nargs="+", type=Path, metavar="FILE", help="to write, with the ending .onnx or .pt2"
     )
@@ -60,7 +66,11 @@ def parse_arguments() -> argparse.Namespace:
         "--dataset", metavar="NAME", help="data set of --check (default: the first of DATASETS.TEST of the run)"
     )
     parser.add_argument(
-        "--photos", nargs="+", default=[], metavar="PATH", help="photos or folders of them in its place"
+        "--photos",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="photos, folders, patterns or lists in its place",
     )
     parser.add_argument(
         "--num-images", type=int, metavar="N", help="of the data set, drawn at random, for --check (default: all)"
@@ -82,10 +92,11 @@ def main() -> None:
     """
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    run = str(find_student(args.run))
     records = []
     if args.check:
-        records = records_for_check(args.run, args.output, args.dataset, args.photos, args.num_images, args.seed)
-    cfg, model, metadata = export_student(args.run, args.output, preprocessing=not args.no_preprocessing)
+        records = records_for_check(run, args.output, args.dataset, args.photos, args.num_images, args.seed)
+    cfg, model, metadata = export_student(run, args.output, preprocessing=not args.no_preprocessing)
     for output in args.output:
         size = f"{output.stat().st_size / 1e6:.1f} MB"
         print(f"{output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")

@@ -15,10 +15,9 @@ Example:
   python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
       --without output/scenes/without --with output/scenes/with/prediction --output output/gallery
 
-  Any photos, whose regions are proposed on the fly (the data set only gives the names of the classes):
+  Any photos, whose regions are proposed on the fly:
 
-  python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher --photos ~/photos \\
-      --output output/gallery
+  python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
   Each folder is the OUTPUT_DIR of a finished run; leave out what you do not have. In output/gallery, to open in a
   browser: index.html, the gallery; and of a data set plots.html, with training curves, average precision of each class,
@@ -29,7 +28,7 @@ Example:
 def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="data set with the photos and the classes")
+    parser.add_argument("--dataset", metavar="NAME", help="data set of the photos; with --photos, of the classes alone")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--without", type=Path, metavar="FOLDER", help="run of the student without distillation")
     parser.add_argument(
@@ -40,7 +39,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (default: 0)")
     parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="these photos instead, by image id")
     parser.add_argument(
-        "--photos", nargs="+", type=Path, default=[], metavar="PATH", help="photos, folders or lists of photos instead"
+        "--photos",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="these photos, folders, patterns in quotes, or lists of photos instead",
     )
     parser.add_argument(
         "--threshold",

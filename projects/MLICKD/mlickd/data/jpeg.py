@@ -8,6 +8,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from mlickd.image_files import most_pixels, open_picture
+
 from .orientation import orientation, upright, upright_size
 
 __all__ = ["Jpeg"]
@@ -51,12 +53,12 @@ class Jpeg:
             height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:
             return None
-        if colour_space not in _COLOUR_SPACES or height * width > (Image.MAX_IMAGE_PIXELS or float("inf")):
+        if colour_space not in _COLOUR_SPACES or height * width > most_pixels():
             return None
         if not _may_be_turned(data):
             return cls(data, height, width, exif_orientation=1)
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with open_picture(io.BytesIO(data)) as image:
                 return cls(data, height, width, orientation(image))
         except Exception:  # Pillow will say it of the file by its name
             return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from mlickd.errors import InputError
@@ -10,7 +13,43 @@ from mlickd.errors import InputError
 from .records import image_size
 from .sources.image_folder import IMAGE_SUFFIXES, images_below
 
-__all__ = ["loose_image_records"]
+__all__ = ["loose_image_records", "matching_files", "photo_records"]
+
+
+def photo_records(paths: Sequence[str | os.PathLike[str]]) -> list[dict]:
+    """Records, without labels, of photos from several places.
+
+    Where two places have a photo of one name, the ids of both begin with the name of their folder.
+
+    Args:
+        paths: as of :func:`loose_image_records`, or patterns of images, see :func:`matching_files`.
+
+    Raises:
+        InputError: one of them is missing or holds no image, or two photos have one name in folders of one name.
+    """
+    places = [Path(place) for path in paths for place in matching_files(path) or [path]]
+    found = [(place, record) for place in places for record in loose_image_records(place)]
+    counts = Counter(record["image_id"] for _, record in found)
+    records: dict[str, dict] = {}
+    for path, record in found:
+        image_id = record["image_id"]
+        if counts[image_id] > 1:
+            folder = path.absolute() if path.is_dir() else path.absolute().parent
+            image_id = f"{folder.name}/{image_id}"
+        if image_id in records:
+            other = records[image_id]["file_name"]
+            raise InputError(f"--photos: {other} and {record['file_name']} have one name; rename one of them")
+        records[image_id] = {**record, "image_id": image_id}
+    return list(records.values())
+
+
+def matching_files(pattern: str | os.PathLike[str]) -> list[str]:
+    """The files of a pattern with ``*``, ``?`` or ``[]``, sorted, where ``**`` is any number of folders; none where it
+    is no pattern, for a file may have a bracket in its name."""
+    path = os.path.expanduser(pattern)
+    if not glob.has_magic(path) or os.path.exists(path):
+        return []
+    return sorted(found for found in glob.glob(path, recursive=True) if os.path.isfile(found))
 
 
 def loose_image_records(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> list[dict]:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mlickd.errors import InputError
+from mlickd.image_files import open_picture, too_large
 
 from .jpeg import Jpeg
 from .orientation import orientation, upright
@@ -83,8 +84,10 @@ class ImageFile:
 
     def _decode_whole(self) -> np.ndarray:
         try:
-            with Image.open(self._path) as image:
+            with open_picture(self._path) as image:
                 pixels = np.array(upright(to_rgb(image), orientation(image)))
+        except Image.DecompressionBombError as error:
+            raise InputError(too_large(self._path)) from error
         except Exception as error:  # decoders fail in many ways on damaged data
             raise self._unreadable(error) from error
         return pixels if self._format == "RGB" else np.ascontiguousarray(pixels[..., ::-1])

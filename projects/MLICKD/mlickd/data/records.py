@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mlickd.errors import InputError
+from mlickd.image_files import open_picture, too_large
 
 from .orientation import orientation, upright_size
 from .packed_records import PackedRecords
@@ -88,11 +89,13 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         InputError: the file is missing or is not an image.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return oriented_size(image)
     except FileNotFoundError:
         raise InputError(f"{path}: image file not found") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise InputError(too_large(path)) from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from mlickd.errors import InputError
+from mlickd.image_files import open_picture, too_large
 
 from .reading import to_rgb
 from .records import oriented_size
@@ -60,7 +61,7 @@ def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], N
     """
     path = record["file_name"]
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             size = oriented_size(image)
             # JPEG: read all of the file, but compute few of the pixels.
             image.draft(None, (_REDUCED_SIDE, _REDUCED_SIDE))
@@ -71,6 +72,8 @@ def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], N
                 look(image, size)
     except FileNotFoundError:
         return f"{path}: image file not found"
+    except Image.DecompressionBombError:
+        return too_large(path)
     except Exception as error:  # decoders fail in many ways on damaged data
         return f"{path}: unreadable or truncated image ({error}); replace it or remove it from the data set"
     expected = (record.get("height", size[0]), record.get("width", size[1]))

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_model
@@ -16,6 +15,7 @@ from detectron2.structures import Instances
 from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
+from mlickd.config_files import merge_config_file
 from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.roi_heads import RegionPredictions
@@ -56,10 +56,7 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
             f"KD.TEACHER.CONFIG_FILE {path}: no such file; train the teacher first, or give its configuration"
         )
     teacher_cfg = default_config()
-    try:
-        teacher_cfg.merge_from_file(path)
-    except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
-        raise InputError(f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project: {error}") from error
+    merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project")
     if teacher_cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
         raise InputError(
             f"KD.TEACHER.CONFIG_FILE {path}: a {teacher_cfg.MODEL.META_ARCHITECTURE} is no teacher; give the run of a "

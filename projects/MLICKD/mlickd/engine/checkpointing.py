@@ -78,6 +78,21 @@ class RunCheckpointer(DetectionCheckpointer):
         self._saved = file_name
         self._prune()
 
+    def has_checkpoint(self) -> bool:
+        """As Detectron2, and the same in all processes, which ask together.
+
+        Raises:
+            InputError: some see a checkpoint, and others do not.
+        """
+        seen = comm.all_gather(super().has_checkpoint())
+        if any(seen) and not all(seen):
+            blind = f"process {seen.index(False) + 1} of {len(seen)}"
+            raise InputError(
+                f"--resume: {blind} does not see the checkpoint in {self.folder} that others see; name an OUTPUT_DIR "
+                "that all machines share"
+            )
+        return seen[0]
+
     def has_saved(self, name: str) -> bool:
         """Whether this is the last that this process has saved."""
         return self._saved == f"{name}.pth"

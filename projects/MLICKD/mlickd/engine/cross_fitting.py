@@ -141,13 +141,11 @@ class CrossFitting:
         )
 
     def _knowledge_step(self, proposals: Step, teachers: Sequence[Step]) -> Step:
-        # Where a configuration names no data set to test on, this is one with the right classes.
-        data = [*self.student_options, "DATASETS.TEST", f"('{self.parts[0]}',)"]
         options = ["--config-file", str(self.kd_config), "--batch-size", "16"]
         return Step(
             "knowledge",
             "What each teacher says of the part that it has not seen",
-            self._tool("cache_knowledge.py", *options, *data),
+            self._tool("cache_knowledge.py", *options, *self.student_options),
             shard_folder(self._cache, self.parts[-1], (1, 1)) / HEADER_FILE,
             self.folder,
             configs=[self.kd_config],

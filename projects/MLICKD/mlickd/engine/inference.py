@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.evaluation.evaluator import inference_context
@@ -15,6 +14,7 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from mlickd.config import default_config
+from mlickd.config_files import merge_config_file
 from mlickd.data.build import build_inference_mapper
 from mlickd.errors import InputError
 from mlickd.modeling import load_checkpoint
@@ -79,10 +79,7 @@ def model_config(config_file: str, checkpoint: str | None = None) -> CfgNode:
     if not PathManager.isfile(config_file):
         raise InputError(f"{config_file}: no such file; name the config.yaml that training has left")
     cfg = default_config()
-    try:
-        cfg.merge_from_file(config_file)
-    except (KeyError, ValueError, AssertionError, yaml.YAMLError) as error:
-        raise InputError(f"{config_file} is no configuration of this project: {error}") from error
+    merge_config_file(cfg, config_file, f"{config_file} is no configuration of this project")
     if cfg.MODEL.NUM_CLASSES < 1:
         raise InputError(f"{config_file}: MODEL.NUM_CLASSES is open; name the config.yaml that training has left")
     cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces whatever would be downloaded

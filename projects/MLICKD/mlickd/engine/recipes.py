@@ -14,6 +14,7 @@ from mlickd.distillation import KD_STAGES
 from mlickd.errors import InputError
 
 from .caching import CACHE_KEYS, config_value
+from .check_config import check_config
 from .setup import load_config
 
 __all__ = [
@@ -121,16 +122,22 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
             they are its own. None: it has none.
 
     Raises:
-        InputError: the file or an option is wrong, or it trains no student.
+        InputError: the file, an option or a value is wrong, or it trains no student.
     """
     # In one spelling, from wherever it is named. The last part stays: what a link is based on lies beside the link.
     file = file.parent.resolve() / file.name
     cfg = load_config(str(file), list(options))
+    if cfg.MODEL.META_ARCHITECTURE not in ("MultiLabelClassifier", "DistilledClassifier"):
+        raise InputError(f"{file}: MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is no student; name another")
+    checked = cfg.clone()
+    checked.KD.CACHE = checked.KD.CACHE or "to be made"  # so there may be several teachers
+    try:
+        check_config(checked)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
     own = {} if common is None or name in (WITHOUT, WITH) else _own(cfg, common)
     if cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier":
         return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,), train=own.get("train", ()))
-    if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
-        raise InputError(f"{file}: MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} is no student; name another")
     stages = tuple(cfg.KD.STAGES)
     if stages[-1:] != KD_STAGES[-1:] or not set(stages) <= set(KD_STAGES):
         raise InputError(f"{file}: KD.STAGES {stages} must end with prediction, the stage that trains the classifier")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 import torch
-import yaml
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
+from mlickd.config_files import merge_config_file, merge_options
 from mlickd.data import open_proposals, verify_images
 from mlickd.data.build import needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
@@ -29,11 +30,13 @@ from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
 from .check_config import check_config
 from .class_names import write_class_names
+from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
 from .provenance import data_record
+from .training_log import keep_log_short
 from .training_loop import mixed_precision
 
-__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup"]
+__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup", "take_up_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,22 +55,16 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
         raise InputError("--config-file is missing; the ones that come along are under configs/")
     if not PathManager.isfile(config_file):
         raise InputError(f"--config-file {config_file}: no such file; the ones that come along are under configs/")
-    try:
-        cfg.merge_from_file(config_file)
-    except (KeyError, ValueError, AssertionError, FileNotFoundError, yaml.YAMLError) as error:
-        raise InputError(f"--config-file {config_file}: {error}") from error
-    if len(options) % 2:
-        raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
-    try:
-        cfg.merge_from_list(options)
-    except (KeyError, ValueError, TypeError, AssertionError) as error:
-        raise InputError(f"options {' '.join(options)}: {error}") from error
+    merge_config_file(cfg, config_file, f"--config-file {config_file}")
+    merge_options(cfg, options)
     if kd_stage is not None:
         cfg.KD.STAGE = kd_stage
     return cfg
 
 
-def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
+def complete_config(
+    cfg: CfgNode, *, eval_only: bool = False, resume: bool = False, processes: int | None = None
+) -> None:
     """Fill in what follows from the data sets, the model and the files at hand (in place).
 
     - ``MODEL.NUM_CLASSES`` from the training data set, ``MODEL.DEVICE`` cpu where there is no CUDA;
@@ -79,10 +76,16 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
       ``<OUTPUT_DIR>/evaluation``, so that what training wrote stays; and of a student in distillation only the student
       is left.
 
+    Args:
+        cfg: from :func:`load_config`.
+        eval_only: to evaluate, not to train.
+        resume: to go on with a run where there is one.
+        processes: that are to train together; None: as many as have begun to.
+
     Raises:
         InputError: a value, data set, class count, stage, checkpoint or file of thresholds is wrong.
     """
-    check_config(cfg)
+    check_config(cfg, comm.get_world_size() if processes is None else processes)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
@@ -236,10 +239,44 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         InputError: whatever is wrong with configuration or data.
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
-    complete_config(cfg, eval_only=args.eval_only, resume=args.resume)
+    take_up_run(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
+    processes = num_processes(args)
+    complete_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=processes)
+    check_device(cfg.MODEL.DEVICE, processes, args)
     check_inputs(cfg, eval_only=args.eval_only)
     cfg.freeze()
     return cfg
+
+
+def take_up_run(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
+    """Of the ``config.yaml`` that a run has left, take the run: its folder, and in evaluation what it has learned.
+
+    The file names what training started from, and a folder that the stage has been appended to.
+
+    Args:
+        cfg: what :func:`load_config` read of the file and the options; changed in place.
+        config_file: its path; the configuration of no run stays as it is.
+        given: keys of the options, which stay as they are.
+        eval_only: the run is to be evaluated, and not to go on.
+
+    Raises:
+        InputError: stage 1 of a distillation is to be evaluated.
+    """
+    folder, name = os.path.split(config_file)
+    checkpoints = ("model_final.pth", STUDENT_CHECKPOINT, "last_checkpoint")
+    if name != "config.yaml" or not any(PathManager.isfile(os.path.join(folder, file)) for file in checkpoints):
+        return
+    distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+    if eval_only:
+        if cfg.KD.STAGE == "feature":
+            raise InputError(f"--config-file {config_file}: stage 1 has seen no label; evaluate stage 2, prediction")
+        if distilled:
+            cfg.MODEL.META_ARCHITECTURE, cfg.KD.STAGE = "MultiLabelClassifier", ""
+        if "MODEL.WEIGHTS" not in given:
+            cfg.MODEL.WEIGHTS = os.path.join(folder, STUDENT_CHECKPOINT if distilled else "model_final.pth")
+    if "OUTPUT_DIR" not in given:
+        stage_follows = distilled and not eval_only and os.path.basename(folder) == cfg.KD.STAGE
+        cfg.OUTPUT_DIR = os.path.dirname(folder) if stage_follows else folder
 
 
 def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -253,12 +290,12 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     default_setup(cfg, args)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_in_one_line)
     # Messages of this project go where Detectron2's go.
     own = logging.getLogger("mlickd")
     for handler in logging.getLogger("detectron2").handlers:
         own.addHandler(handler)
     own.setLevel(logging.INFO)
+    keep_log_short()
     own.propagate = False
     names = class_names(cfg.DATASETS.TEST[0])
     logger.info("Classes: %s", ", ".join(names))
@@ -266,10 +303,3 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         write_class_names(cfg.OUTPUT_DIR, names)
     if cfg.MODEL.WEIGHTS and not args.resume:
         logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
-
-
-def _in_one_line(record: logging.LogRecord) -> bool:
-    """In the log, too, an :class:`InputError` in training is its message; a traceback would only bury it."""
-    if record.exc_info and isinstance(record.exc_info[1], InputError):
-        record.msg, record.args, record.exc_info = "Training stops: %s", (record.exc_info[1],), None
-    return True

@@ -20,9 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from detectron2.config import CfgNode
-
 from mlickd.benchmarks.machine import machine_line
+from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_root
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
@@ -126,7 +125,7 @@ def step_digest(step: Step) -> str:
     A configuration is what its file says, with the files that it is based on: a key that is new to the project leaves
     what has ended before as it is.
     """
-    said = [CfgNode.load_yaml_with_base(str(path)) for path in step.configs]
+    said = [read_config_file(path, str(path)) for path in step.configs]
     configurations = [json.dumps(values, sort_keys=True, default=str) for values in said]
     command = [argument for argument in step.command if argument not in step.regardless_of]
     content = [file_digest(path) if path.is_file() else "missing" for path in step.reads]

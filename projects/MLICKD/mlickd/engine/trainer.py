@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import BestCheckpointer, EvalHook, PeriodicCheckpointer
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
@@ -37,10 +37,12 @@ from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_check
 
 from .checkpointing import FINAL, RunCheckpointer
 from .compilation import compile_backbone
+from .distributed.model import distributed_model
 from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
 from .pictures import TrainingViewsHook, put_regions
 from .provenance import provenance
+from .running_statistics import EqualStatisticsHook
 from .setup import STUDENT_CHECKPOINT
 from .stopping import StopHook
 from .training_loop import TrainingLoop, mixed_precision
@@ -56,7 +58,7 @@ class Trainer(DefaultTrainer):
     """Trains what ``MODEL.META_ARCHITECTURE`` names: the teacher, the plain student, or a stage of distillation."""
 
     def __init__(self, cfg: CfgNode):
-        # As DefaultTrainer.__init__, but for models on the CPU, which its DDP call has no arguments for.
+        # As DefaultTrainer.__init__, but several processes may be on the CPU, too.
         TrainerBase.__init__(self)
         PathManager.mkdirs(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
@@ -66,11 +68,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         # In stage 1 the layers behind the last map that is compared get no gradients.
-        distributed = {"broadcast_buffers": False, "find_unused_parameters": cfg.KD.STAGE == "feature"}
-        if cfg.MODEL.DEVICE == "cpu":
-            model = DistributedDataParallel(model, **distributed) if comm.get_world_size() > 1 else model
-        else:
-            model = create_ddp_model(model, **distributed)
+        model = distributed_model(model, find_unused_parameters=cfg.KD.STAGE == "feature")
         self._trainer = TrainingLoop(
             model,
             data_loader,
@@ -80,6 +78,7 @@ class Trainer(DefaultTrainer):
             precision=mixed_precision(cfg),
             # As the sampler takes it: images and dropout are repeatable without a seed, too.
             seed=max(cfg.SEED, 0),
+            output_dir=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RunCheckpointer(
@@ -193,6 +192,8 @@ class Trainer(DefaultTrainer):
                 hooks.insert(0, DistillationHook(source, read_ahead=bool(self.cfg.KD.CACHE)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
+        # Before everything that saves or evaluates.
+        hooks.insert(0, EqualStatisticsHook(self.model))
         # A checkpoint ends its iteration: all that belongs to the iteration, figures of an evaluation too, is on the
         # disk by then, and nothing is missing in a run that is killed and resumed.
         if comm.is_main_process():

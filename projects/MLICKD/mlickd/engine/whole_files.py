@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,7 +75,8 @@ def whole_file(path: Path, remedy: str) -> Iterator[DigestingFile]:
         os.replace(unfinished, path)
         _synchronise(path.parent)
     except BaseException as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # it may be the folder that is missing
+            unfinished.unlink()
         cause = (file and file.error) or error
         if isinstance(cause, OSError):
             raise InputError(f"{path}: cannot be written ({cause.strerror or cause}); {remedy}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections import Counter
@@ -20,6 +21,10 @@ from .metrics import checked_scores
 __all__ = ["SCORES_FILE", "ImageScores", "find_scores", "read_scores", "write_scores"]
 
 SCORES_FILE = "image_scores.npz"
+
+# The arrays of a file may have this many bytes, or so many times those of the file, whichever is more. Scores hardly
+# shrink by packing, so that real files stay far below.
+_ALWAYS_ALLOWED, _MOST_PACKED = 2**28, 50
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,11 @@ def read_scores(path: str) -> ImageScores:
     if not PathManager.isfile(path):
         raise InputError(f"{path}: no such file; evaluate the run first, or name its {SCORES_FILE}")
     try:
+        with PathManager.open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError(f"is no {SCORES_FILE}; evaluate the run again")
         with PathManager.open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            _check_sizes(saved.zip)
             arrays = {name: saved[name] for name in saved.files}
         image_ids = [str(image_id) for image_id in arrays["image_ids"]]
         scores, targets = checked_scores(arrays["scores"], arrays["targets"])
@@ -102,6 +111,31 @@ def read_scores(path: str) -> ImageScores:
     if count > 1:
         raise InputError(f"{path}: image {image_id!r} is there {count} times; keep one row of each image")
     return ImageScores(path, image_ids, scores, targets, names)
+
+
+def _check_sizes(archive: zipfile.ZipFile) -> None:
+    """Refuse what would fill the memory: to read an array makes room for as much as its header says.
+
+    Raises:
+        ValueError: an array has not the bytes of its header, or all of them have more than a file of scores may have.
+    """
+    total = packed = 0
+    for entry in archive.infolist():
+        with archive.open(entry) as file:
+            version = np.lib.format.read_magic(file)
+            read_header = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
+            if read_header is None:
+                raise ValueError(f"{entry.filename} has an unknown version; evaluate the run again")
+            shape, _, dtype = read_header(file)
+            length = file.tell() + math.prod(shape) * dtype.itemsize
+        if dtype.hasobject:
+            continue  # refused by who reads it
+        if length != entry.file_size:
+            raise ValueError(f"{entry.filename} has not the {length} bytes of its header; evaluate the run again")
+        total += length
+        packed += entry.compress_size
+    if total > max(_ALWAYS_ALLOWED, _MOST_PACKED * packed):
+        raise ValueError(f"its {packed} bytes hold arrays of {total}, which no scores do; evaluate the run again")
 
 
 def find_scores(path: str, dataset: str | None = None) -> str:

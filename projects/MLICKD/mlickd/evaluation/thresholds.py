@@ -153,7 +153,7 @@ def read_thresholds(path: str) -> ClassThresholds:
         values = np.array(thresholds.thresholds, dtype=np.float64)
         if values.shape == (len(thresholds.class_names),) and ((values >= 0) & (values <= 1)).all():
             return thresholds
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(f"{path}: not what tools/tune_thresholds.py writes; make it again")
 

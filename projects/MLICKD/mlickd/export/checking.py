@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.loose_images import photo_records
 from mlickd.data.records import label_targets
 from mlickd.engine.class_names import run_class_names
 from mlickd.engine.inference import run_config
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
-from mlickd.visualization.runs import choose_records, photo_records
+from mlickd.visualization.runs import choose_records
 
 from .loading import ExportedClassifier
 from .optional import import_optional
@@ -188,7 +189,7 @@ def check_records(
     Args:
         names: of the run's classes.
         dataset: name of a data set.
-        photos: images, folders or lists of images; where there are any, in place of a data set.
+        photos: images, folders, patterns or lists of images; where there are any, in place of a data set.
         num_images: of the data set, drawn at random by ``seed``; None for all.
 
     Raises:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mlickd.errors import InputError
+from mlickd.image_files import open_picture, too_large
 
 __all__ = ["read_photo", "resize_photo"]
 
@@ -33,12 +34,14 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
         InputError: the file is missing or cannot be read as an image.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             box = (image.draft("RGB", (side, side)) or (None, None))[1]
             pixels = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
             return np.array(ImageOps.exif_transpose(pixels))
     except FileNotFoundError:
         raise InputError(f"{path}: image file not found; put it there") from None
+    except Image.DecompressionBombError as error:
+        raise InputError(too_large(path)) from error
     except Exception as error:  # decoders fail in many ways on damaged data
         raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
 

@@ -72,6 +72,9 @@ def _check(archive: zipfile.ZipFile, path: str) -> str:
         )
     if others or len({*names}) != len(names):
         raise _refused(path, f"the entry {others[0]}" if others else "an entry twice")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        # PyTorch compresses nothing; a few kilobytes can be packed to hold more than fits into memory.
+        raise _refused(path, "packed entries")
     read = {name: archive.read(f"{root}/{name}") for name in _NEEDED}
     if _INPUTS in names and archive.getinfo(f"{root}/{_INPUTS}").file_size:
         raise _refused(path, "pickled sample inputs")

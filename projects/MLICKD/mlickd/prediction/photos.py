@@ -6,6 +6,7 @@ import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mlickd.data.loose_images import matching_files
 from mlickd.data.sources.image_folder import IMAGE_SUFFIXES, images_below
 from mlickd.errors import InputError
 
@@ -49,7 +50,5 @@ def _photos_of(name: str, listed: Iterable[str]) -> list[str]:
     path = Path(name).expanduser()
     if path.is_dir():
         return sorted(images_below(path, hidden=False, suffixes=_SUFFIXES))
-    # A file may have a bracket in its name.
-    if path.exists() or not glob.has_magic(name):
-        return [str(path)]
-    return sorted(found for found in glob.glob(str(path), recursive=True) if Path(found).is_file())
+    # A pattern without a match is said to have none.
+    return matching_files(name) or ([] if glob.has_magic(name) and not path.exists() else [str(path)])

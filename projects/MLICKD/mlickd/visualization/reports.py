@@ -29,7 +29,7 @@ def training_metrics(folder: str | Path) -> dict[int, dict[str, float]]:
         try:
             values = json.loads(line)
             iteration = int(values.pop("iteration"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             if number == len(lines):
                 break  # the run was stopped while it wrote
             raise InputError(f"{path}: line {number}: not a line of Detectron2's metrics.json; remove it") from None
@@ -56,7 +56,7 @@ def multilabel_results(path: str | Path) -> dict:
         report = json.loads(text)
         if "mAP" in report["metrics"] and all("AP" in values for values in report["per_class"].values()):
             return report
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise InputError(f"{path}: not a report of the multi-label evaluator; evaluate the run again")
 

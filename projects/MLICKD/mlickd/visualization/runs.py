@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.loose_images import loose_image_records
+from mlickd.data.loose_images import photo_records
+from mlickd.engine.class_names import run_class_names
 from mlickd.engine.inference import check_has_learned, load_run, predict, run_config
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds
@@ -26,7 +26,6 @@ from .run_plots import remove_run_plots, write_run_plots
 __all__ = [
     "check_runs",
     "choose_records",
-    "photo_records",
     "results_of_runs",
     "student_thresholds",
     "write_gallery_of_runs",
@@ -38,7 +37,7 @@ TITLES = {"teacher": "Teacher", **STUDENTS}
 
 
 def write_gallery_of_runs(
-    dataset_name: str,
+    dataset_name: str | None,
     output_dir: str | Path,
     *,
     teacher: str | Path | None = None,
@@ -58,11 +57,12 @@ def write_gallery_of_runs(
     images of the data set the plots of the runs are written beside it: :func:`write_run_plots`.
 
     Args:
-        dataset_name: with the classes of the models.
+        dataset_name: with the classes of the models; None where ``photos`` are given, and their classes are those that
+            the runs were trained for.
         output_dir: of the gallery.
         teacher, without, distilled: folders of runs, each the ``OUTPUT_DIR`` of its training; at least one.
         num_images, seed, image_ids: see :func:`choose_records`.
-        photos: instead of images of the data set, which then gives its classes alone; see :func:`photo_records`.
+        photos: instead of images of the data set; see :func:`photo_records`.
         threshold: see :func:`student_thresholds`.
         activation_maps: show where in a photo the students find their classes.
         figures: write the result figure of each photo into ``figures``, too.
@@ -76,12 +76,13 @@ def write_gallery_of_runs(
     """
     folders = {"teacher": teacher, "without": without, "distilled": distilled}
     folders = {role: folder for role, folder in folders.items() if folder is not None}
+    if dataset_name is None and not photos:
+        raise InputError("--dataset is missing; name the data set of the photos, or give --photos")
     if photos:
         records = photo_records(photos)
     else:
         records = choose_records(dataset_name, num_images, seed, image_ids)
-    names = class_names(dataset_name)
-    check_runs(dataset_name, folders, activation_maps=activation_maps)
+    names = check_runs(folders, dataset_name, activation_maps=activation_maps)
     thresholds = {
         role: student_thresholds(run_config(str(folder)), str(folder), names, threshold)
         for role, folder in folders.items()
@@ -89,13 +90,18 @@ def write_gallery_of_runs(
     }
     make_folder(output_dir)
     results = results_of_runs(
-        dataset_name, folders, records, own=not photos, thresholds=thresholds, activation_maps=activation_maps
+        folders,
+        records,
+        names,
+        dataset_name=None if photos else dataset_name,
+        thresholds=thresholds,
+        activation_maps=activation_maps,
     )
     means = {}
-    for role, title in TITLES.items():
-        report = multilabel_results_path(folders[role], dataset_name) if role in folders else None
-        if report is not None and report.is_file() and not photos:
-            means[title] = multilabel_results(report)["metrics"]["mAP"]
+    for role in () if photos else folders:
+        report = multilabel_results_path(folders[role], dataset_name)
+        if report.is_file():
+            means[TITLES[role]] = multilabel_results(report)["metrics"]["mAP"]
     index = write_gallery(
         results,
         names,
@@ -158,62 +164,35 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
     return [records[index] for index in sorted(indices)]
 
 
-def photo_records(paths: Sequence[str | Path]) -> list[dict]:
-    """Records, without labels, of photos that belong to no data set.
-
-    Where two places have a photo of one name, the ids of both begin with the name of their folder.
-
-    Args:
-        paths: images, folders of images, or text files that list them.
-
-    Raises:
-        InputError: one of them is missing or holds no image, or two photos have one name in folders of one name.
-    """
-    found = [(Path(path), record) for path in paths for record in loose_image_records(path)]
-    counts = Counter(record["image_id"] for _, record in found)
-    records: dict[str, dict] = {}
-    for path, record in found:
-        image_id = record["image_id"]
-        if counts[image_id] > 1:
-            folder = path.absolute() if path.is_dir() else path.absolute().parent
-            image_id = f"{folder.name}/{image_id}"
-        if image_id in records:
-            other = records[image_id]["file_name"]
-            raise InputError(f"--photos: {other} and {record['file_name']} have one name; rename one of them")
-        records[image_id] = {**record, "image_id": image_id}
-    return list(records.values())
-
-
 def results_of_runs(
-    dataset_name: str,
     folders: dict[str, str | Path],
     records: Sequence[dict],
+    names: Sequence[str],
     *,
-    own: bool = True,
+    dataset_name: str | None = None,
     thresholds: Mapping[str, np.ndarray | float] | None = None,
     activation_maps: bool = False,
 ) -> list[ImageResult]:
     """Run the models on the images of ``records``.
 
     Args:
-        dataset_name: of the records.
         folders: of the runs, by role: ``teacher``, ``without``, ``distilled``; see :func:`check_runs`.
-        records: of the data set, or of other photos.
-        own: whether they are of the data set, so that its proposals are theirs.
+        records: of the images.
+        names: of the classes.
+        dataset_name: of the records, so that its proposals are theirs; None: they are of none.
         thresholds: of the students, by role; see :func:`image_result`.
         activation_maps: those of the students, too.
 
     Raises:
         InputError: a checkpoint or an image cannot be read.
     """
-    names = class_names(dataset_name)
     outputs = {}
     for role, folder in folders.items():
         cfg, model = load_run(str(folder))
         logger.info("%s: %d images", TITLES[role], len(records))
         if activation_maps and role in STUDENTS:
             model = ClassifierWithActivationMaps(model)
-        outputs[role] = predict(cfg, model, records, dataset_name if own else None)
+        outputs[role] = predict(cfg, model, records, dataset_name)
     return [
         image_result(
             record,
@@ -225,31 +204,42 @@ def results_of_runs(
     ]
 
 
-def check_runs(dataset_name: str, folders: Mapping[str, str | Path], *, activation_maps: bool = False) -> None:
+def check_runs(
+    folders: Mapping[str, str | Path], dataset_name: str | None = None, *, activation_maps: bool = False
+) -> list[str]:
     """See that runs are what they are taken for, before one of them is run.
 
     Args:
-        dataset_name: whose classes they are to have.
         folders: by role: ``teacher``, ``without``, ``distilled``.
+        dataset_name: whose classes they are to have; None: those of each other.
         activation_maps: whether the students are to have some.
+
+    Returns:
+        The names of the classes.
 
     Raises:
         InputError: there is no run, or one is not of its role, or of other classes.
     """
     if not folders:
         raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
+    names = None if dataset_name is None else class_names(dataset_name)
+    source = f"data set {dataset_name}"
     for role, folder in folders.items():
-        _check_run(role, folder, dataset_name, activation_maps)
+        cfg = run_config(str(folder))
+        if names is None:
+            names, source = run_class_names(cfg, folder), str(folder)
+        elif dataset_name is None and run_class_names(cfg, folder) != names:
+            raise InputError(f"{folder}: has other classes than {source}; give runs of one data set")
+        if cfg.MODEL.NUM_CLASSES != len(names):
+            raise InputError(
+                f"{folder}: the model has {cfg.MODEL.NUM_CLASSES} classes, {source} has {len(names)}; take the data "
+                "set that it was trained on"
+            )
+        _check_role(role, folder, cfg, activation_maps)
+    return names
 
 
-def _check_run(role: str, folder: str | Path, dataset_name: str, activation_maps: bool) -> None:
-    num_classes = len(class_names(dataset_name))
-    cfg = run_config(str(folder))
-    if cfg.MODEL.NUM_CLASSES != num_classes:
-        raise InputError(
-            f"{folder}: the model has {cfg.MODEL.NUM_CLASSES} classes, data set {dataset_name} has {num_classes}; take "
-            "the data set that it was trained on"
-        )
+def _check_role(role: str, folder: str | Path, cfg: CfgNode, activation_maps: bool) -> None:
     if role == "teacher" and cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
         raise InputError(
             f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"

@@ -147,8 +147,12 @@ class ProposalJournal:
         if len(head) < _RECORD.size:
             return None
         checksum, name_length, num_boxes = _RECORD.unpack(head)
-        payload = self._file.read(name_length + 20 * num_boxes)
-        if len(payload) < name_length + 20 * num_boxes or zlib.crc32(head[4:] + payload) != checksum:
+        length = name_length + 20 * num_boxes
+        # The numbers may be of anything: to read makes room for as much as they say.
+        if length > os.fstat(self._file.fileno()).st_size - self._file.tell():
+            return None
+        payload = self._file.read(length)
+        if len(payload) < length or zlib.crc32(head[4:] + payload) != checksum:
             return None
         numbers = np.frombuffer(payload, "<f4", offset=name_length)
         name = payload[:name_length].decode("utf-8", "surrogateescape")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ class DatasetCache:
 
     def __contains__(self, image_id: object) -> bool:
         return str(image_id) in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids of the images."""
+        return iter(self._places)
 
     def read(self, image_id: object, *, mirror: bool) -> tuple[np.ndarray, tuple[int, int], RegionKnowledge]:
         """All that is known of one image.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mlickd.data.loose_images import photo_records
 from mlickd.errors import InputError
-from mlickd.visualization.runs import photo_records
 
 
 @pytest.fixture

@@ -1,0 +1,129 @@
+"""Reading configuration files that others have written: values alone, and no code."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode
+
+from mlickd.errors import InputError
+
+__all__ = ["merge_config_file", "merge_options", "read_config_file"]
+
+# Of a file or an option that does not fit; TypeError and AttributeError, where it is no mapping of names to values.
+_WRONG = (KeyError, ValueError, TypeError, AttributeError, AssertionError, OSError, RecursionError, yaml.YAMLError)
+# How yacs says it of a file and of an option.
+_UNKNOWN = re.compile(r"Non-existent (?:config )?key: (?P<key>\S+)")
+_ILL_TYPED = re.compile(
+    r"Type mismatch \(<class '(?P<right>\w+)'> vs. <class '(?P<wrong>\w+)'>\) "
+    r"with values \((?P<default>.*) vs. (?P<value>.*)\) for config key: (?P<key>\S+)"
+)
+
+
+def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:
+    """Put what a YAML file, and the files of its ``_BASE_``, say into a configuration (in place).
+
+    Detectron2's ``merge_from_file`` falls back to a loader that runs what a file tells it to; here such a file is an
+    error.
+
+    Args:
+        cfg: with all keys and their defaults.
+        path: of the file.
+        named: how messages begin: what the file was named by, and its path.
+
+    Raises:
+        InputError: the file is missing or malformed, has an unknown key, an ill-typed or missing value, or runs code.
+    """
+    without_value = _without_value(cfg)
+    try:
+        cfg.merge_from_file(os.fspath(path), allow_unsafe=False)
+    except _WRONG as error:
+        raise InputError(f"{named}: {_explained(error, cfg)}") from error
+    _check_values(cfg, without_value, named)
+
+
+def merge_options(cfg: CfgNode, options: list[str]) -> None:
+    """Put ``KEY VALUE`` pairs of a command line into a configuration (in place).
+
+    Raises:
+        InputError: they are no pairs, or one has an unknown key or an ill-typed value.
+    """
+    if len(options) % 2:
+        raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
+    without_value = _without_value(cfg)
+    named = f"options {' '.join(map(str, options))}"
+    try:
+        cfg.merge_from_list(options)
+    except _WRONG as error:
+        raise InputError(f"{named}: {_explained(error, cfg)}") from error
+    _check_values(cfg, without_value, named)
+
+
+def read_config_file(path: str | os.PathLike[str], named: str) -> dict[str, Any]:
+    """What a YAML file says, with the files of its ``_BASE_``, as nested dicts; arguments and errors as above."""
+    try:
+        content = CfgNode.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
+        CfgNode(content)  # refuses what is no configuration
+        return content
+    except _WRONG as error:
+        raise InputError(f"{named}: {_explained(error)}") from error
+
+
+def _without_value(cfg: CfgNode) -> set[str]:
+    return {key for key, value in _values(cfg) if value is None}
+
+
+def _check_values(cfg: CfgNode, may_be_without: set[str], named: str) -> None:
+    """yacs takes no value for one of any type."""
+    for key in sorted(_without_value(cfg) - may_be_without):
+        raise InputError(f"{named}: {key} has no value; give it one, or leave it out")
+
+
+def _explained(error: Exception, cfg: CfgNode | None = None) -> str:
+    """What is wrong, and what to do about it, on one line."""
+    if isinstance(error, RecursionError):
+        return "its _BASE_ leads back to itself, or its values are nested too deep; name a file that has its own base"
+    if isinstance(error, yaml.constructor.ConstructorError):
+        problem = f"{error.problem}{_place(error)}"
+        return f"{problem}; a file with such a tag could run code, and is not read: write the value itself"
+    if isinstance(error, yaml.MarkedYAMLError):
+        return f"is no YAML: {error.problem}{_place(error)}; correct it there"
+    if isinstance(error, UnicodeDecodeError | yaml.YAMLError):
+        return f"is no YAML in UTF-8 ({_one_line(error)}); save it as that"
+    if isinstance(error, FileNotFoundError):
+        return f"its _BASE_ {error.filename} is not there; correct the path, which is relative to the file's folder"
+    if isinstance(error, OSError):
+        return f"{error.filename or ''} cannot be read ({error.strerror or error}); name a file that can"
+    if isinstance(error, TypeError | AttributeError):
+        return "is no mapping of keys to values, such as `SOLVER:` with `  BASE_LR: 0.01` below it; correct it"
+    message = _one_line(error.args[0] if error.args else error)
+    if unknown := _UNKNOWN.match(message):
+        near = difflib.get_close_matches(unknown["key"], [key for key, _ in _values(cfg or CfgNode())], 1)
+        message += f"; did you mean {near[0]}?" if near else "; leave it out, or see docs/configuration.md for all keys"
+    elif ill_typed := _ILL_TYPED.match(message):
+        key, value, wrong, right, default = ill_typed.group("key", "value", "wrong", "right", "default")
+        message = f"{key} {value} is of type {wrong}; give one of type {right}, such as {default}"
+    return message
+
+
+def _place(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark
+    return "" if mark is None else f" in {mark.name}, line {mark.line + 1}"
+
+
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())
+
+
+def _values(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys of a configuration with their values."""
+    for name, value in node.items():
+        if isinstance(value, CfgNode):
+            yield from _values(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

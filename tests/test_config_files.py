@@ -1,0 +1,111 @@
+"""Configuration files that others have written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlickd.config import default_config
+from mlickd.config_files import merge_config_file, merge_options, read_config_file
+from mlickd.distillation.teacher import load_teacher_config
+from mlickd.engine import load_config
+from mlickd.engine.inference import run_config
+from mlickd.errors import InputError
+
+
+def as_training(file: Path) -> None:
+    load_config(str(file), [])
+
+
+def as_run(file: Path) -> None:
+    run_config(str(file.parent))
+
+
+def as_teacher(file: Path) -> None:
+    cfg = default_config()
+    cfg.KD.TEACHER.CONFIG_FILE = str(file)
+    load_teacher_config(cfg)
+
+
+def as_step(file: Path) -> None:
+    read_config_file(file, str(file))
+
+
+@pytest.mark.parametrize("read", [as_training, as_run, as_teacher, as_step])
+@pytest.mark.parametrize("place", ["itself", "its base"])
+def test_nothing_in_a_file_is_run(read: Callable[[Path], None], place: str, tmp_path: Path) -> None:
+    """Detectron2's own `merge_from_file` runs what this file says."""
+    mark = tmp_path / "ran"
+    hostile = f"SOLVER:\n  STEPS: !!python/object/apply:os.system ['touch {mark}']\n"
+    file = tmp_path / "config.yaml"
+    file.write_text(hostile if place == "itself" else "_BASE_: base.yaml\n")
+    (tmp_path / "base.yaml").write_text(hostile)
+    with pytest.raises(InputError, match=r"(config|base)\.yaml, line 2; a file with such a tag could run code"):
+        read(file)
+    assert not mark.exists()
+    yaml.unsafe_load(hostile)
+    assert mark.exists(), "the file is as hostile as it is meant to be"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("SOLVER:\n  BASE_LRR: 0.1\n", "SOLVER.BASE_LRR; did you mean SOLVER.BASE_LR?"),
+        ("NONSENSE: 1\n", "NONSENSE; leave it out, or see docs/configuration.md"),
+        ("SOLVER:\n  BASE_LR: fast\n", "SOLVER.BASE_LR fast is of type str; give one of type float, such as 0.001"),
+        ("SOLVER:\n  BASE_LR:\n", "SOLVER.BASE_LR has no value; give it one"),
+        ("SOLVER: 5\n", "SOLVER"),
+        ("SOLVER: [1\n", "is no YAML: .* line 2; correct it there"),
+        ("- SOLVER\n", "is no mapping of keys to values"),
+        ("text\n", "is no mapping of keys to values"),
+        ("", "is no mapping of keys to values"),
+        ("5: 6\n", "is no mapping of keys to values"),
+        ("_BASE_: config.yaml\n", "its _BASE_ leads back to itself"),
+        ("_BASE_: [config.yaml]\n", "its _BASE_ leads back to itself"),
+        ("_BASE_: gone.yaml\n", "its _BASE_ .*gone.yaml is not there; correct the path"),
+        ("_BASE_: .\n", "cannot be read"),
+        ("_BASE_: 5\n", "is no mapping of keys"),
+        ("A: " + "[" * 5000, "nested too deep"),
+        ("A: \x01\n", r"is no YAML in UTF-8"),
+    ],
+)
+def test_a_malformed_file_is_one_line_with_a_remedy(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match=f"^the file: .*{message}") as error:
+        merge_config_file(default_config(), file, "the file")
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"A: \xff\xfe")
+    with pytest.raises(InputError, match="is no YAML in UTF-8"):
+        merge_config_file(default_config(), tmp_path / "config.yaml", "the file")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["SOLVER.BASE_LR"], "are no KEY VALUE pairs"),
+        (["SOLVER.BASE_LRR", "0.1"], "did you mean SOLVER.BASE_LR?"),
+        (["SOLVER.BASE_LR", "None"], "SOLVER.BASE_LR has no value"),
+        (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR fast is of type str; give one of type float"),
+        (["SOLVER.BASE_LR.X", "1"], "SOLVER.BASE_LR.X"),
+        (["_BASE_", "x.yaml"], "_BASE_"),
+    ],
+)
+def test_wrong_options_are_one_line(options: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        merge_options(default_config(), options)
+
+
+def test_values_are_taken_from_file_and_base(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("SOLVER:\n  BASE_LR: 0.5\n  WEIGHT_DECAY_BIAS: 0.0\n")
+    (tmp_path / "config.yaml").write_text("_BASE_: base.yaml\nSOLVER:\n  WEIGHT_DECAY_BIAS:\n  STEPS: [1, 2]\n")
+    cfg = default_config()
+    merge_config_file(cfg, tmp_path / "config.yaml", "the file")
+    merge_options(cfg, ["SEED", "3"])
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY_BIAS, cfg.SOLVER.STEPS, cfg.SEED) == (0.5, None, (1, 2), 3)
