@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -113,7 +114,8 @@ def kill_runs(kinds: RunKinds, kind: str, folder: Path, args: argparse.Namespace
 
 def wait_for_start(process: int, output: Path) -> None:
     """Wait for a run to begin with its iterations, or to end."""
-    while not (output / "metrics.json").exists() and Path(f"/proc/{process}/stat").exists():
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # without taking its status away from who waits for it
+    while not (output / "metrics.json").exists() and os.waitid(os.P_PID, process, ended) is None:
         time.sleep(0.001)
 
 
