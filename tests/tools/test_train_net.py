@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,28 @@ def test_torchrun_and_two_machines_train_as_two_processes_do(
     assert weights.keys() == {"gpus", "torchrun", "machines"}
     for left in weights.values():
         assert all(torch.equal(value, weights["gpus"][key]) for key, value in left.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="asks Linux for the processes that torchrun has started"
+)
+def test_torchrun_starts_again_from_the_last_checkpoint(
+    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    options = ["SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "60"]
+    command = [*torchrun, "--max-restarts", "1", *train_together(tmp_path / "run", "--resume"), *options]
+    with subprocess.Popen(command, cwd=ROOT) as launched:
+        while launched.poll() is None and not (tmp_path / "run" / "last_checkpoint").exists():
+            time.sleep(0.1)
+        children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert launched.wait(timeout=240) == 0
+    starts = re.findall(r"Starting training from iteration (\d+)", (tmp_path / "run" / "log.txt").read_text())
+    assert len(starts) == 2 and 0 == int(starts[0]) < int(starts[1])
+    assert (tmp_path / "run" / "model_final.pth").is_file()
 
 
 @pytest.mark.slow

@@ -16,9 +16,9 @@ from detectron2.config import CfgNode
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from mlickd.config import default_config
-from mlickd.errors import InputError
+from mlickd.errors import InputError, ProcessError
 
-from .failures import Failure, FailureBoard
+from .failures import Failure, FailureBoard, is_lost_connection
 from .group import DEFAULT_TIMEOUT, connect, process_group, stay_on_this_machine, watched
 from .launching import AUTOMATIC, launch_processes
 from .place import Place, torchrun_place
@@ -136,11 +136,12 @@ def _run_in_place(
     """What each process does that ``torchrun`` has started. It ends the others of a machine when one fails."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     stay_on_this_machine(host)
+    # What torchrun starts after a failure may have the same store, in which addresses of the first attempt are left.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store, *_ = next(dist.rendezvous("env://", timeout=timeout))
+    store = dist.PrefixStore(f"mlickd/attempt {attempt}", store)
     cfg = _prepared_once(place, store, lambda: prepare(args))
     with process_group(place, on_gpus=_on_gpus(cfg), timeout=timeout, store=store):
-        # What torchrun starts after a failure has the same store.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
         def board() -> FailureBoard:
             return FailureBoard(connect(host, port, timeout), attempt)
@@ -150,13 +151,22 @@ def _run_in_place(
             if place.local_rank == 0 and failure.host != socket.gethostname():
                 sys.stderr.write(f"error: {failure.error(place.world_size, _REMEDY)}\n")
 
-        with watched(place, board, report):
-            run(cfg, args)
+        try:
+            with watched(place, board, report):
+                run(cfg, args)
+        except Exception as error:
+            if is_lost_connection(error):
+                # The traceback of the process that has failed is to be seen, not one of each other process.
+                raise ProcessError(
+                    f"process {place.rank + 1} of {place.world_size} on {socket.gethostname()} has lost another one; "
+                    f"{_REMEDY}"
+                ) from error
+            raise
 
 
 def _prepared_once(place: Place, store: dist.Store, prepare: Callable[[], CfgNode]) -> CfgNode:
     """The configuration, from the first process of each machine. Where that fails, torchrun ends the others."""
-    key = f"mlickd/configuration/{place.rank // place.local_size}"
+    key = f"configuration of machine {place.rank // place.local_size}"
     if place.local_rank == 0:
         cfg = prepare()
         store.set(key, cfg.dump())
