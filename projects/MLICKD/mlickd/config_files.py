@@ -56,7 +56,7 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
     if len(options) % 2:
         raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
     without_value = _without_value(cfg)
-    named = f"options {' '.join(options)}"
+    named = f"options {' '.join(map(str, options))}"
     try:
         cfg.merge_from_list(options)
     except _WRONG as error:
