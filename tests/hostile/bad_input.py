@@ -192,7 +192,7 @@ CASES = [
     Case("labels", "an empty file name", CLS, "line 2", rows("file_name,labels", ",cat")),
     Case("labels", "an image twice", CLS, "duplicate image id 'train_00000.jpg'",
          rows("file_name,labels", "train_00000.jpg,", "train_00000.jpg,")),
-    Case("labels", "a NUL", CLS, "line 2", rows("file_name,labels", "a\0b.jpg,")),
+    Case("labels", "a NUL", CLS, "a\\x00b.jpg: image file not found", rows("file_name,labels", "a\0b.jpg,")),
     Case("labels", "not UTF-8", CLS, "labels_fit.csv: not UTF-8 text", data(FIT, b"file_name,labels\n\xff\xfe,\n")),
     Case("labels", "a field too many", CLS, "line 2: 3 fields where 2 are due",
          rows("file_name,labels", "train_00000.jpg,cat,dog")),

@@ -1,10 +1,16 @@
-"""The table of bad input: one line, exit status 2, no traceback, nothing half-written."""
+"""The table of bad input: one line, exit status 2, no traceback, nothing half-written.
+
+The table is a page of the documentation, which is written again by
+
+    MLICKD_WRITE_TABLE=1 python -m pytest tests/hostile/test_bad_input.py
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import logging
+import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -16,6 +22,21 @@ from helpers.ground import write_ground
 from hostile.bad_input import CASES, Case
 from mlickd.__main__ import main
 
+PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
+INTRODUCTION = """# Bad input
+
+What is wrong with a file, a configuration or a command line is said in one line, which names the file, the field and
+what to do. The exit status is 2, and nothing is left half-written. `--debug` puts the traceback above that line. A
+traceback without such a line below it is a mistake in this project: please report it.
+
+The table is what the test `tests/hostile/test_bad_input.py` runs; it also writes this page.
+
+| in | what is wrong | command | message |
+|---|---|---|---|
+"""
+# Of the cases that were run.
+MESSAGES: dict[Case, str] = {}
+
 
 @pytest.fixture(scope="module")
 def ground(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -24,7 +45,7 @@ def ground(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.of}: {case.what}" for case in CASES])
-def test_bad_input(case: Case, ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property) -> None:
+def test_bad_input(case: Case, ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "ground"
     shutil.copytree(ground, folder)
     monkeypatch.chdir(folder)
@@ -41,13 +62,38 @@ def test_bad_input(case: Case, ground: Path, tmp_path: Path, monkeypatch: pytest
     said = errors.getvalue()
     assert end.value.code == 2, said
     message = said.splitlines()[-1].replace(f"{folder}/", "")
-    record_property("message", message)
+    MESSAGES[case] = message.replace(str(folder), ".")
     assert message.startswith("error: ") and case.says in message, said
     assert said.count("error: ") == 1 + message.removeprefix("error: ").count("error: ") and "Traceback" not in said
     assert not (folder / "ran").exists(), "something in a file was run"
     after = listing(folder)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     assert {path for path in changed if path.split("/")[0] not in case.leaves} == set()
+
+
+def test_the_table_is_in_the_documentation() -> None:
+    """Its messages may quote a library, and differ with its version."""
+    if os.environ.get("MLICKD_WRITE_TABLE"):
+        PAGE.write_text(f"{INTRODUCTION}{''.join(row(case) for case in CASES)}", encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8").splitlines()
+    for case in CASES:
+        assert any(line.startswith(first_cells(case)) for line in page), f"{case.what}: see the top of this file"
+
+
+def first_cells(case: Case) -> str:
+    return f"| {case.of} | {case.what} | {code('mlickd ' + case.command)} |"
+
+
+def row(case: Case) -> str:
+    left = f"; {', '.join(case.leaves)} is left" if case.leaves else ""
+    return f"{first_cells(case)} {code(MESSAGES[case])}{left} |\n"
+
+
+def code(text: str) -> str:
+    """For a cell of a table in Markdown."""
+    fence = "``" if "`" in text else "`"
+    space = " " if fence == "``" else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:

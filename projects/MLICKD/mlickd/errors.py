@@ -72,4 +72,6 @@ def _message(error: InputError | OSError) -> str | None:
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{name}{error.strerror}; {_REMEDIES[error.errno]}"
     # A data loader's worker passes its error on inside the text of its traceback.
-    return " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+    message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+    # A file name may hold what a terminal obeys, or what is no text.
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
