@@ -32,6 +32,13 @@ def test_an_input_error_is_one_line_and_status_2(capsys):
     assert end_of(wrong, capsys) == "error: labels.csv: line 3: no such label\n"
 
 
+def test_what_a_terminal_would_obey_is_shown_as_text(capsys):
+    def main():
+        raise InputError("a\0b\x1b[31m\udcff é.jpg: not found")
+
+    assert end_of(main, capsys) == "error: a\\x00b\\x1b[31m\\udcff é.jpg: not found\n"
+
+
 def test_debug_shows_the_traceback_above_the_line(capsys, monkeypatch):
     """Wherever it stands, and also in the commands that this one starts."""
     seen = []

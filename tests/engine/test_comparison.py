@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 from helpers.quick_tools import QuickTools
@@ -261,7 +262,7 @@ def test_a_recipe_of_its_own_has_the_same_photos_and_what_it_names(configs: Path
         compare(configs, tools).check()
     for part in parts:
         (configs / part).mkdir()
-        (configs / part / "model_final.pth").write_text(part)
+        torch.save({part: torch.zeros(1)}, configs / part / "model_final.pth")
     write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights, KD__CACHE=str(configs / "no_cache"))
     with pytest.raises(InputError, match="KD.CACHE .*no_cache: no such folder; remove it, and one is made"):
         compare(configs, tools).check()

@@ -83,7 +83,7 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     feature = prepare("scenes/kd.yaml", *options, stage="feature")
     assert (feature.SOLVER.BASE_LR, feature.SOLVER.MAX_ITER, feature.SOLVER.WARMUP_ITERS) == (0.5, 7, 0)
     (tmp_path / "out" / "feature").mkdir(parents=True)
-    (tmp_path / "out" / "feature" / "student.pth").touch()
+    torch.save({}, tmp_path / "out" / "feature" / "student.pth")
     prediction = prepare("scenes/kd.yaml", *options, stage="prediction")
     solver = prediction.SOLVER
     assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
@@ -106,7 +106,7 @@ def test_good_images_are_decoded_again_if_the_configuration_says_so(
 def test_nothing_is_downloaded_for_a_model_that_a_checkpoint_replaces(
     root: Path, tmp_path: Path, eval_only: bool
 ) -> None:
-    (tmp_path / "model_final.pth").touch()
+    torch.save({}, tmp_path / "model_final.pth")
     checkpoint = () if eval_only else ("MODEL.WEIGHTS", tmp_path / "model_final.pth")
     options = ("MODEL.TIMM.PRETRAINED", True, "OUTPUT_DIR", tmp_path, *checkpoint)
     assert not prepare("folder/cls.yaml", *options, eval_only=eval_only).MODEL.TIMM.PRETRAINED
@@ -312,7 +312,7 @@ def test_training_never_reads_a_box(
         teacher.MODEL.NUM_CLASSES = 20
         options += ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
         (tmp_path / "out" / "feature").mkdir(parents=True)
-        (tmp_path / "out" / "feature" / "student.pth").touch()
+        torch.save({}, tmp_path / "out" / "feature" / "student.pth")
     cfg = prepare(f"scenes/{config}.yaml", *options, stage=stage)
     cfg.MODEL.WEIGHTS = ""
     real_records = dataset_records("tiny_train")

@@ -44,8 +44,11 @@ class ProcessError(Exception):
 
 
 def one_line(error: InputError) -> str:
-    """Its message. A data loader's worker passes its error on inside the text of its traceback."""
-    return " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+    """Its message."""
+    # A data loader's worker passes its error on inside the text of its traceback.
+    message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+    # A file name may hold what a terminal obeys, or what is no text.
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
 
 
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from mlickd.commands.command_line import command_parser
 from mlickd.errors import InputError
+from mlickd.output_files import check_writable
 from mlickd.prediction.photos import STANDARD_INPUT, find_photos
 from mlickd.prediction.predicting import predict_photos
-from mlickd.prediction.reports import Choice, check_writable
+from mlickd.prediction.reports import Choice
 
 EPILOG = """\
 examples:

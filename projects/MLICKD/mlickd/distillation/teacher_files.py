@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
+from mlickd.modeling.checkpoint import read_checkpoint
 
 __all__ = ["DATASET", "check_teachers", "has_teacher_per_dataset", "with_teacher_of"]
 
@@ -38,12 +39,13 @@ def with_teacher_of(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
 
 
 def check_teachers(cfg: CfgNode) -> None:
-    """Check that the checkpoint of each teacher is there.
+    """Check that the checkpoint of each teacher is there and can be read.
 
     Raises:
-        InputError: one is not.
+        InputError: one is not, or cannot.
     """
     for dataset in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELLED)):
         weights = with_teacher_of(cfg, dataset).KD.TEACHER.WEIGHTS
         if not PathManager.isfile(weights):
             raise InputError(f"KD.TEACHER.WEIGHTS {weights}: no such file; train the teacher first")
+        read_checkpoint(weights, "KD.TEACHER.WEIGHTS", mapped=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import (
     BACKBONE_REGISTRY,
@@ -82,6 +85,8 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     integers = all(isinstance(size, int) and size > 0 for size in sizes)
     _require(len(cfg.INPUT.SIZES_TRAIN) > 0 and integers, "INPUT.SIZES_TRAIN, SIZE_TEST", sizes, "positive integers")
     _check_augmentation(cfg)
+    _check_data_and_device(cfg)
+    _check_solver(cfg)
     _require(cfg.DATASETS.PROPOSALS.TOP_K > 0, "DATASETS.PROPOSALS.TOP_K", cfg.DATASETS.PROPOSALS.TOP_K, "positive")
     _one_of("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, ("SGD", "ADAMW"))
     schedules = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
@@ -103,6 +108,41 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     except ValueError as error:
         raise InputError(f"TEST.THRESHOLD, TEST.TOP_K, TEST.AVERAGE_PRECISION: {error}") from error
     corruption_of(cfg)
+
+
+def _check_data_and_device(cfg: CfgNode) -> None:
+    for key in ("TRAIN", "TEST", "UNLABELLED"):
+        names = tuple(cfg.DATASETS[key])
+        _require(all(isinstance(name, str) for name in names), f"DATASETS.{key}", names, "names of data sets")
+    _require(cfg.DATALOADER.NUM_WORKERS >= 0, "DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, "0 or more")
+    for key, least in (("PIXEL_MEAN", -math.inf), ("PIXEL_STD", 0)):
+        values = cfg.MODEL[key]
+        fits = len(values) == 3 and all(_is_number(value) and value > least for value in values)
+        _require(fits, f"MODEL.{key}", values, f"3 {'positive ' if key == 'PIXEL_STD' else ''}numbers")
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError:
+        raise InputError(
+            f"MODEL.DEVICE {cfg.MODEL.DEVICE!r} is no device of PyTorch; give cpu, cuda or cuda:1"
+        ) from None
+
+
+def _check_solver(cfg: CfgNode) -> None:
+    solver = cfg.SOLVER
+    for key in ("BASE_LR", "GAMMA"):
+        _require(_is_number(solver[key]) and solver[key] > 0, f"SOLVER.{key}", solver[key], "positive and finite")
+    for key in ("WEIGHT_DECAY", "WARMUP_FACTOR"):
+        _require(_is_number(solver[key]) and solver[key] >= 0, f"SOLVER.{key}", solver[key], "0 or more, and finite")
+    _require(0 <= solver.MOMENTUM < 1, "SOLVER.MOMENTUM", solver.MOMENTUM, "from 0 to below 1")
+    _require(solver.WARMUP_ITERS >= 0, "SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS, "0 or more")
+    _require(solver.CHECKPOINT_PERIOD > 0, "SOLVER.CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD, "positive")
+    _require(cfg.TEST.EVAL_PERIOD >= 0, "TEST.EVAL_PERIOD", cfg.TEST.EVAL_PERIOD, "0 (at the end alone) or more")
+    integers = all(isinstance(step, int) and step >= 0 for step in solver.STEPS)
+    _require(integers, "SOLVER.STEPS", tuple(solver.STEPS), "iterations, 0 or more each")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _check_augmentation(cfg: CfgNode) -> None:

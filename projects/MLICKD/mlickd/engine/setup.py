@@ -25,6 +25,7 @@ from mlickd.distillation.teacher import load_teacher_config
 from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
+from mlickd.modeling import read_checkpoint
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
@@ -205,6 +206,8 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
             open_proposals(cfg, name).check(records)
     if not eval_only:
         _check_unlabelled(cfg)
+    if cfg.MODEL.WEIGHTS:
+        read_checkpoint(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", mapped=True)
     if cfg.MODEL.BACKBONE.WEIGHTS and not cfg.MODEL.WEIGHTS:
         check_backbone_weights(cfg.MODEL.BACKBONE.WEIGHTS)
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not eval_only:

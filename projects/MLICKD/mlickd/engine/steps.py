@@ -303,7 +303,13 @@ def _state(step: Step, record: dict, digest: str) -> StepState:
 
 
 def _read_records(step: Step) -> dict[str, dict]:
-    return json.loads(step.record.read_text()) if step.record.is_file() else {}
+    try:
+        records = json.loads(step.record.read_text()) if step.record.is_file() else {}
+    except (ValueError, RecursionError):
+        records = None
+    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+        raise InputError(f"{step.record}: is damaged; remove it, and what it tells of is done again")
+    return records
 
 
 def _end_of_command(status: int, log: Path) -> str:

@@ -134,7 +134,7 @@ def _is_of(folder: str, source: dict) -> bool:
             found = json.load(file)
     except ValueError:
         return False
-    return all(found.get(key) == value for key, value in source.items() if key != "date")
+    return isinstance(found, dict) and all(found.get(key) == value for key, value in source.items() if key != "date")
 
 
 def _checkpoint_digest(path: str) -> str:

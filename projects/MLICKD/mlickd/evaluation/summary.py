@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from mlickd.errors import InputError
+
 from .comparison import spread
 
 __all__ = ["METRICS", "collect_results", "mean_and_spread", "summary_table"]
@@ -23,12 +25,18 @@ def collect_results(folder: Path, teacher: Path | None = None) -> dict[str, dict
     Args:
         folder: with the models' folders, each with the ``results.json`` of its evaluation.
         teacher: the teacher's folder, where it is elsewhere.
+
+    Raises:
+        InputError: one of the files is no such report.
     """
     results = {}
     for model in MODELS:
         path = (teacher if teacher and model == "teacher" else folder / model) / "results.json"
         if path.is_file():
-            results[model] = json.loads(path.read_text())["multilabel"]
+            try:
+                results[model] = json.loads(path.read_text())["multilabel"]
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise InputError(f"{path}: is no report of an evaluation; evaluate the run again") from None
     return results
 
 

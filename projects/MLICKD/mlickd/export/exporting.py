@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mlickd.engine.provenance import code_versions, data_record
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds, read_thresholds
 from mlickd.modeling import MultiLabelClassifier
+from mlickd.output_files import check_writable
 
 from .graph import onnx_content, pt2_content, trace
 from .metadata import ExportMetadata
@@ -49,6 +51,7 @@ def export_student(
     for output in outputs:
         if Path(output).suffix.lower() not in _CONTENT:
             raise InputError(f"--output {output}: must end in {' or '.join(_CONTENT)}")
+        check_writable(output)
     cfg, model = load_run(run)
     if not isinstance(model, MultiLabelClassifier):
         raise InputError(
@@ -120,4 +123,5 @@ def _write(path: Path, content: bytes) -> None:
     except OSError as error:
         raise InputError(f"--output {path}: cannot be written ({error.strerror}); give another path") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+import zipfile
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
+from mlickd.data.proposals.files.safe_pickle import load_plain_pickle
 from mlickd.errors import InputError
 
 __all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint", "read_file"]
 
 
-def read_checkpoint(path: str, field: str) -> dict[str, torch.Tensor]:
+# Errors whose text helps.
+_TELLING = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError)
+
+
+def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str, torch.Tensor]:
     """The parameters in a PyTorch checkpoint: its entry ``model`` if it has one, as Detectron2 writes it.
 
     Args:
-        path: a file that ``torch.load`` reads with ``weights_only``; Detectron2's PathManager resolves it.
+        path: a file that ``torch.load`` reads with ``weights_only``, or a ``.pkl`` of Detectron2, of which arrays and
+            plain containers are read, and no code; Detectron2's PathManager resolves it.
         field: the configuration key that named the file, for the message.
+        mapped: leave the numbers in the file, where it allows that, until they are asked for; to look at it quickly.
 
     Raises:
         InputError: the file is missing, damaged, or holds anything but named tensors.
     """
-    content = read_file(path, field)
+    content = read_file(path, field, mapped=mapped)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
@@ -32,25 +43,38 @@ def read_checkpoint(path: str, field: str) -> dict[str, torch.Tensor]:
     return content
 
 
-def read_file(path: str, field: str) -> object:
-    """What a PyTorch file holds, whatever it is; no code in it is run.
-
-    Args:
-        path: a file that ``torch.load`` reads with ``weights_only``; Detectron2's PathManager resolves it.
-        field: the configuration key that named the file, for the message.
+def read_file(path: str, field: str, *, mapped: bool = False) -> object:
+    """What a checkpoint holds, whatever it is; no code in it is run. Arguments as of :func:`read_checkpoint`.
 
     Raises:
         InputError: the file is missing or damaged, or would have to be unpickled.
     """
     try:
         local_path = PathManager.get_local_path(path)
-        with open(local_path, "rb") as file:
-            return torch.load(file, map_location="cpu", weights_only=True)
+        with open(local_path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickles, which are an error or read well
+            if local_path.endswith(".pkl"):
+                return _as_tensors(load_plain_pickle(local_path))
+            mapped = mapped and zipfile.is_zipfile(local_path)
+            source = local_path if mapped else file
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+    except InputError as error:
+        raise InputError(f"{field} {error}") from error
     except FileNotFoundError as error:
         raise InputError(f"{field} {path}: no such file; train it first or give another path") from error
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0]
+    except Exception as error:  # what the bytes of a broken pickle make of themselves can fail in any way
+        reason = str(error).split("\n")[0] if isinstance(error, _TELLING) else ""
+        reason = reason or f"it is cut short or damaged ({type(error).__name__})"
         raise InputError(f"{field} {path} is not a readable checkpoint: {reason}") from error
+
+
+def _as_tensors(content: Any) -> Any:
+    """What a ``.pkl`` of Detectron2 holds, with tensors in place of arrays."""
+    if isinstance(content, dict):
+        return {key: _as_tensors(value) for key, value in content.items()}
+    if isinstance(content, np.ndarray) and content.dtype.kind in "biuf":
+        return torch.from_numpy(np.array(content, dtype=content.dtype.newbyteorder("=")))
+    return content
 
 
 def load_checkpoint(model: nn.Module, path: str, field: str) -> None:

@@ -20,7 +20,7 @@ from mlickd.visualization.results import format_score, one_line
 from .prediction import Prediction
 from .predictor import Predictor
 
-__all__ = ["Choice", "Report", "check_writable"]
+__all__ = ["Choice", "Report"]
 
 
 @dataclass(frozen=True)
@@ -143,24 +143,6 @@ class Report:
                 )
             ]
         return photo
-
-
-def check_writable(path: str) -> None:
-    """See that a report can be written, before there is one.
-
-    Raises:
-        InputError: it cannot.
-    """
-    target = Path(path).expanduser()
-    new = not target.exists()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target, "a", encoding="utf-8"):
-            pass
-        if new:
-            target.unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
 
 
 def _fit(text: str, room: int) -> str:

