@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser
 
 from helpers.small_models import CONFIGS
 from mlickd.engine import load_config, prepare
@@ -27,9 +27,9 @@ def record(folder: Path, *options: object, base: str = "scenes/kd.yaml", files: 
 
 
 def prepared(path: Path, *options: str, eval_only: bool = True) -> CfgNode:
-    arguments = argparse.Namespace(
-        config_file=str(path), opts=list(options), kd_stage=None, eval_only=eval_only, resume=not eval_only
-    )
+    words = ["--config-file", str(path), "--eval-only" if eval_only else "--resume", *options]
+    arguments = default_argument_parser().parse_args(words)
+    arguments.kd_stage = None
     return prepare(arguments)
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from mlickd.data.digest import file_digest
 
@@ -89,6 +94,59 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert json.loads((tmp_path / "plain" / "evaluation" / "results.json").read_text()) == logged
 
 
+def train_together(output: Path, *arguments: object) -> list[str]:
+    """A small training, of which more is said by what stands before or behind `tools/train_net.py`."""
+    options = ["--config-file", "configs/folder/cls.yaml", *arguments, *DATA, *SMALL, "OUTPUT_DIR", output]
+    return [str(ROOT / "tools" / "train_net.py"), *map(str, options)]
+
+
+@pytest.mark.slow
+def test_torchrun_and_two_machines_train_as_two_processes_do(
+    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    python, torchrun = [sys.executable], [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    subprocess.run([*python, *train_together(tmp_path / "gpus", "--num-gpus", 2)], cwd=ROOT, check=True, timeout=240)
+    command = [*torchrun, "--nproc_per_node", "2", *train_together(tmp_path / "torchrun")]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=240)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    machines = ["--num-machines", 2, "--dist-url", f"tcp://127.0.0.1:{port}", "--machine-rank"]
+    commands = [[*python, *train_together(tmp_path / "machines", *machines, rank)] for rank in (1, 0)]
+    launched = [subprocess.Popen(command, cwd=ROOT) for command in commands]
+    assert [process.wait(timeout=240) for process in launched] == [0, 0]
+
+    weights = {
+        path.name: torch.load(path / "model_final.pth", weights_only=True)["model"] for path in tmp_path.iterdir()
+    }
+    assert weights.keys() == {"gpus", "torchrun", "machines"}
+    for left in weights.values():
+        assert all(torch.equal(value, weights["gpus"][key]) for key, value in left.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists(), reason="asks Linux for the processes that torchrun has started"
+)
+def test_torchrun_starts_again_from_the_last_checkpoint(
+    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    options = ["SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "60"]
+    command = [*torchrun, "--max-restarts", "1", *train_together(tmp_path / "run", "--resume"), *options]
+    with subprocess.Popen(command, cwd=ROOT) as launched:
+        while launched.poll() is None and not (tmp_path / "run" / "last_checkpoint").exists():
+            time.sleep(0.1)
+        children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert launched.wait(timeout=240) == 0
+    starts = re.findall(r"Starting training from iteration (\d+)", (tmp_path / "run" / "log.txt").read_text())
+    assert len(starts) == 2 and 0 == int(starts[0]) < int(starts[1])
+    assert (tmp_path / "run" / "model_final.pth").is_file()
+
+
 @pytest.mark.slow
 def test_two_processes_train_a_map_that_is_not_the_last(
     tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -116,6 +174,10 @@ def test_two_processes_train_a_map_that_is_not_the_last(
             ["--config-file", "configs/folder/cls.yaml", *DATA[:1], "('no_train',)", *DATA[2:]],
             "error: unknown data set",
         ),
+        (
+            ["--config-file", "configs/folder/cls.yaml", "--num-gpus", "2", *DATA, "SOLVER.IMS_PER_BATCH", "5"],
+            "error: SOLVER.IMS_PER_BATCH 5 must be a positive multiple of the 2 processes",
+        ),
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, arguments: list[str], message: str) -> None:
@@ -124,6 +186,28 @@ def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, arguments:
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert line.startswith(message)
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_checkpoint(
+    tiny_scenes: Path, tmp_path: Path
+) -> None:
+    result = run_tool(
+        "train_net.py", "--config-file", "configs/folder/cls.yaml", *DATA, *SMALL, "SOLVER.OPTIMIZER", "SGD",
+        "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.BASE_LR", 1e30, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stdout + result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    found = re.match(r"error: iteration ([12]): .* for images .* \(saved in (.*/bad_batch\.pt)\); parameters", line)
+    assert found, line
+    assert "Traceback" not in result.stdout + result.stderr
+    assert line.removeprefix("error: ") in (tmp_path / "log.txt").read_text()
+    batch = torch.load(found[2], weights_only=True)
+    assert len(batch["images"]) == 4 and {"image", "labels", "image_id"} <= batch["images"][0].keys()
+    last = f"model_{int(found[1]) - 1:07}.pth"
+    assert (tmp_path / "last_checkpoint").read_text() == last
+    model = torch.load(tmp_path / last, weights_only=True)["model"]
+    assert all(value.isfinite().all() for value in model.values())
+    assert not (tmp_path / "results.json").exists()
 
 
 def test_help_shows_stages_and_examples() -> None:

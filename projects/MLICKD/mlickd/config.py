@@ -157,6 +157,9 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # the CPU, which gains only where it has instructions for it). Evaluation is in float32,
     # and so is a live teacher, whose knowledge is to be that of the cache; the cache is the fast way.
     cfg.SOLVER.AMP.DTYPE = "float16"
+    # Checkpoints of SOLVER.CHECKPOINT_PERIOD that stay in OUTPUT_DIR, the newest ones; model_final.pth stays beside
+    # them. With 2 or more, --resume can do without a damaged last one. 0: all of them.
+    cfg.SOLVER.KEEP_CHECKPOINTS = 0
     # Compile the backbone with torch.compile; needs a C++ compiler. The first iterations then take long.
     cfg.SOLVER.COMPILE = False
 

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-__all__ = ["DEBUG", "InputError", "run_tool"]
+__all__ = ["DEBUG", "InputError", "ProcessError", "run_tool"]
 
 # The option of all commands that shows where an error comes from, and the variable by which the commands that a command
 # starts know of it.
@@ -36,12 +36,27 @@ class InputError(Exception):
     """
 
 
+class ProcessError(Exception):
+    """One of several processes has failed.
+
+    The message is one line, or one line and the traceback of that process.
+    """
+
+
+def one_line(error: InputError) -> str:
+    """Its message. A data loader's worker passes its error on inside the text of its traceback."""
+    message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
+    # A file name may hold what a terminal obeys, or what is no text.
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
+
+
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` of a command-line tool.
 
     An `InputError`, or a file that the system does not let the tool read or write, ends the process with status 2 and
-    one line `error: ...` on standard error; every other exception is a bug and keeps its traceback. The option
-    ``--debug``, which is taken out of ``sys.argv`` wherever it stands, puts the traceback above that line.
+    one line `error: ...` on standard error, a `ProcessError` with status 1 and what the other process says; every other
+    exception is a bug and keeps its traceback. The option ``--debug``, which is taken out of ``sys.argv`` wherever it
+    stands, puts the traceback above that line.
 
     Args:
         main: of the tool.
@@ -60,6 +75,9 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
             traceback.print_exc()
         sys.stderr.write(f"error: {spell(message)}\n")
         sys.exit(2)
+    except ProcessError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
 
 
 def _message(error: InputError | OSError) -> str | None:
@@ -71,7 +89,4 @@ def _message(error: InputError | OSError) -> str | None:
             return None
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{name}{error.strerror}; {_REMEDIES[error.errno]}"
-    # A data loader's worker passes its error on inside the text of its traceback.
-    message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
-    # A file name may hold what a terminal obeys, or what is no text.
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
+    return one_line(error)

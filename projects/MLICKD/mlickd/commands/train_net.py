@@ -7,10 +7,11 @@ import time
 
 from mlickd.engine import Trainer, load_initial_weights, prepare, setup  # isort: skip, first, to keep Detectron2 quiet
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from mlickd.commands.command_line import as_called, command_parser
+from mlickd.engine.distributed import add_process_arguments, launch
 from mlickd.engine.training_summary import next_command, training_summary
 from mlickd.errors import run_tool
 
@@ -34,6 +35,10 @@ Examples:
     python tools/train_net.py --config-file configs/scenes/oicr.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
+  Two processes, each on a GPU where there are some, that share each batch; the same with torchrun:
+    python tools/train_net.py --config-file configs/cls_vgg16.yaml --num-gpus 2
+    torchrun --standalone --nproc_per_node 2 tools/train_net.py --config-file configs/cls_vgg16.yaml
+
   Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md):
     python tools/train_net.py --config-file configs/folder/cls.yaml \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
@@ -41,11 +46,12 @@ Examples:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Detectron2's arguments and ``--kd-stage``."""
+    """Detectron2's arguments, ``--kd-stage`` and ``--timeout``."""
     parser = command_parser(__doc__, EXAMPLES, parents=[default_argument_parser()])
     parser.add_argument(
         "--kd-stage", metavar="STAGE", help="stage of distillation: feature or prediction; sets KD.STAGE"
     )
+    add_process_arguments(parser)
     return parser.parse_args()
 
 
@@ -78,17 +84,9 @@ def main() -> None:
 
     Raises:
         InputError: an option or what it names is wrong.
+        ProcessError: one of several processes has failed.
     """
-    args = parse_arguments()
-    cfg = prepare(args)
-    launch(
-        run,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(cfg, args),
-    )
+    launch(run, parse_arguments(), prepare)
 
 
 if __name__ == "__main__":  # so that a pipeline can start it where there is no tools/

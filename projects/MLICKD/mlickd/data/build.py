@@ -25,6 +25,7 @@ from .proposals.store import ProposalStore, proposals_path
 from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
+from .workers import leave_signals_to_the_run
 
 __all__ = [
     "build_inference_mapper",
@@ -204,6 +205,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=PackedBatch,
+        worker_init_fn=leave_signals_to_the_run,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
@@ -235,10 +237,12 @@ def build_multi_scale_loader(cfg: CfgNode, name: str) -> DataLoader:
 
 
 def _loader_for_evaluation(cfg: CfgNode, records: Sequence[dict], mapper: Callable[[dict], dict]) -> DataLoader:
-    return build_detection_test_loader(
+    loader = build_detection_test_loader(
         dataset=list(records),
         mapper=mapper,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=PackedBatch,
     )
+    loader.worker_init_fn = leave_signals_to_the_run
+    return loader

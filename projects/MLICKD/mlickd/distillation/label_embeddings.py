@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from mlickd.errors import InputError
 
+from .batch_of_processes import gathered, with_whole_gradient
 from .knowledge import TeacherKnowledge
 from .layers import FeatureDistiller
 from .registry import FEATURE_DISTILLER_REGISTRY
@@ -180,8 +181,11 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         student = class_activation_embeddings(feature_map, classifier)
         teacher = torch.stack([region_embeddings(k.features[self.teacher_layer], k.region_scores) for k in knowledge])
         has_regions = torch.tensor([len(k.region_scores) > 0 for k in knowledge], device=targets.device)
-        losses = label_embedding_loss(teacher, student, (targets == 1) & has_regions[:, None])
-        return self.loss_weight * sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+        positive = (targets == 1) & has_regions[:, None]
+        # Images are compared with all others of the batch, those of other processes too.
+        losses = label_embedding_loss(gathered(teacher), gathered(student), gathered(positive))
+        total = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+        return self.loss_weight * with_whole_gradient(total)
 
 
 def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:

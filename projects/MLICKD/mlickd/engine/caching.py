@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import launch
-from detectron2.utils import comm
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 
 from mlickd.data import open_proposals, verify_images
 from mlickd.data.build import training_datasets
@@ -20,6 +17,7 @@ from mlickd.distillation.cache import CachedKnowledge, ShardPlan, plan_shard, ru
 from mlickd.distillation.cache.writer import readable_size, writable
 from mlickd.errors import InputError
 
+from .distributed import launch_processes
 from .memory import keep_freed_memory
 from .setup import complete_config, load_config
 
@@ -104,6 +102,7 @@ def make_cache(
 
     Raises:
         InputError: images, proposals, teacher or disk do not do; the folder holds another cache; there are fewer GPUs.
+        ProcessError: one of several processes has failed otherwise.
     """
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
         raise InputError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}; give that at most")
@@ -138,24 +137,16 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
 
 
 def _launch(cfg: CfgNode, plan: ShardPlan, num_processes: int) -> None:
-    try:
-        launch(_run, num_processes, args=(cfg, plan), dist_url="auto")
-    except ProcessRaisedException as error:
-        # The traceback of the process, whose last line says what is wrong.
-        _, found, message = str(error).rpartition("InputError: ")
-        if not found:
-            raise
-        raise InputError(message.strip().splitlines()[0]) from error
-    except ProcessExitedException as error:
-        ended = f"by {error.signal_name}" if error.signal_name else f"with status {error.exit_code}"
-        raise InputError(
-            f"{plan.folder}: process {error.error_index + 1} of {num_processes} (--num-gpus) was ended {ended}, maybe "
-            "for want of memory; give the command again: it goes on where it was"
-        ) from error
+    launch_processes(
+        _run,
+        (cfg, plan),
+        num_processes=num_processes,
+        on_gpus=cfg.MODEL.DEVICE.startswith("cuda"),
+        remedy="give the command again: it goes on where it was",
+    )
 
 
 def _run(cfg: CfgNode, plan: ShardPlan) -> None:
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     run_teacher(cfg, plan)
-    comm.synchronize()

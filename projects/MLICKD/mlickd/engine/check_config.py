@@ -11,7 +11,6 @@ from detectron2.modeling import (
     ROI_BOX_HEAD_REGISTRY,
     ROI_HEADS_REGISTRY,
 )
-from detectron2.utils import comm
 
 from mlickd.data.build import corruption_of
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
@@ -27,8 +26,12 @@ __all__ = ["check_config"]
 _META_ARCHITECTURES = ("WeaklySupervisedDetector", "MultiLabelClassifier", "DistilledClassifier")
 
 
-def check_config(cfg: CfgNode) -> None:
+def check_config(cfg: CfgNode, processes: int = 1) -> None:
     """Check names, ranges and choices.
+
+    Args:
+        cfg: the configuration.
+        processes: that share a batch.
 
     Raises:
         InputError: the first value that cannot be used, with its key and what would do.
@@ -88,8 +91,10 @@ def check_config(cfg: CfgNode) -> None:
     _one_of("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, ("SGD", "ADAMW"))
     schedules = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
     _one_of("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME, schedules)
+    kept = cfg.SOLVER.KEEP_CHECKPOINTS
+    _require(kept >= 0, "SOLVER.KEEP_CHECKPOINTS", kept, "0 (all of them) or more")
     _require(cfg.SOLVER.MAX_ITER > 0, "SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, "positive")
-    batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+    batch = cfg.SOLVER.IMS_PER_BATCH
     expected = f"a positive multiple of the {processes} processes" if processes > 1 else "positive"
     _require(batch > 0 and batch % processes == 0, "SOLVER.IMS_PER_BATCH", batch, expected)
     parts, most = cfg.SOLVER.ACCUMULATE, batch // processes

@@ -31,8 +31,10 @@ from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
 from .check_config import check_config
 from .class_names import write_class_names
+from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
 from .provenance import data_record
+from .training_log import keep_log_short
 from .training_loop import mixed_precision
 
 __all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup", "take_up_run"]
@@ -61,7 +63,9 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
     return cfg
 
 
-def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
+def complete_config(
+    cfg: CfgNode, *, eval_only: bool = False, resume: bool = False, processes: int | None = None
+) -> None:
     """Fill in what follows from the data sets, the model and the files at hand (in place).
 
     - ``MODEL.NUM_CLASSES`` from the training data set, ``MODEL.DEVICE`` cpu where there is no CUDA;
@@ -73,10 +77,16 @@ def complete_config(cfg: CfgNode, *, eval_only: bool = False, resume: bool = Fal
       ``<OUTPUT_DIR>/evaluation``, so that what training wrote stays; and of a student in distillation only the student
       is left.
 
+    Args:
+        cfg: from :func:`load_config`.
+        eval_only: to evaluate, not to train.
+        resume: to go on with a run where there is one.
+        processes: that are to train together; None: as many as have begun to.
+
     Raises:
         InputError: a value, data set, class count, stage, checkpoint or file of thresholds is wrong.
     """
-    check_config(cfg)
+    check_config(cfg, comm.get_world_size() if processes is None else processes)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"
@@ -233,7 +243,9 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
     take_up_run(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
-    complete_config(cfg, eval_only=args.eval_only, resume=args.resume)
+    processes = num_processes(args)
+    complete_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=processes)
+    check_device(cfg.MODEL.DEVICE, processes, args)
     check_inputs(cfg, eval_only=args.eval_only)
     cfg.freeze()
     return cfg
@@ -286,6 +298,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     for handler in logging.getLogger("detectron2").handlers:
         own.addHandler(handler)
     own.setLevel(logging.INFO)
+    keep_log_short()
     own.propagate = False
     names = class_names(cfg.DATASETS.TEST[0])
     logger.info("Classes: %s", ", ".join(names))

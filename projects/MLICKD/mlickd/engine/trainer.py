@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import weakref
 from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
-from detectron2.engine.hooks import EvalHook
+from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine.hooks import BestCheckpointer, EvalHook, PeriodicCheckpointer
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from detectron2.utils.file_io import PathManager
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -31,17 +33,21 @@ from mlickd.distillation.teacher import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
 from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.thresholds import read_thresholds
-from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint, read_checkpoint
-from mlickd.modeling.checkpoint import check_fits
+from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 
+from .checkpointing import FINAL, RunCheckpointer
 from .compilation import compile_backbone
+from .distributed.model import distributed_model
 from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
 from .pictures import TrainingViewsHook, put_regions
 from .provenance import provenance
+from .running_statistics import EqualStatisticsHook
 from .setup import STUDENT_CHECKPOINT
+from .stopping import StopHook
 from .training_loop import TrainingLoop, mixed_precision
-from .writers import EvaluationPrinter
+from .whole_files import whole_file
+from .writers import METRICS, EvaluationPrinter, EvaluationWriter, TensorBoardWriter, forget_metrics
 
 __all__ = ["Trainer", "load_initial_weights"]
 
@@ -52,7 +58,7 @@ class Trainer(DefaultTrainer):
     """Trains what ``MODEL.META_ARCHITECTURE`` names: the teacher, the plain student, or a stage of distillation."""
 
     def __init__(self, cfg: CfgNode):
-        # As DefaultTrainer.__init__, but for models on the CPU, which its DDP call has no arguments for.
+        # As DefaultTrainer.__init__, but several processes may be on the CPU, too.
         TrainerBase.__init__(self)
         PathManager.mkdirs(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
@@ -62,11 +68,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         # In stage 1 the layers behind the last map that is compared get no gradients.
-        distributed = {"broadcast_buffers": False, "find_unused_parameters": cfg.KD.STAGE == "feature"}
-        if cfg.MODEL.DEVICE == "cpu":
-            model = DistributedDataParallel(model, **distributed) if comm.get_world_size() > 1 else model
-        else:
-            model = create_ddp_model(model, **distributed)
+        model = distributed_model(model, find_unused_parameters=cfg.KD.STAGE == "feature")
         self._trainer = TrainingLoop(
             model,
             data_loader,
@@ -74,9 +76,14 @@ class Trainer(DefaultTrainer):
             device=cfg.MODEL.DEVICE,
             parts=cfg.SOLVER.ACCUMULATE,
             precision=mixed_precision(cfg),
+            # As the sampler takes it: images and dropout are repeatable without a seed, too.
+            seed=max(cfg.SEED, 0),
+            output_dir=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = RunCheckpointer(
+            model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.KEEP_CHECKPOINTS, trainer=weakref.proxy(self)
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -185,7 +192,15 @@ class Trainer(DefaultTrainer):
                 hooks.insert(0, DistillationHook(source, read_ahead=bool(self.cfg.KD.CACHE)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
-        return hooks
+        # Before everything that saves or evaluates.
+        hooks.insert(0, EqualStatisticsHook(self.model))
+        # A checkpoint ends its iteration: all that belongs to the iteration, figures of an evaluation too, is on the
+        # disk by then, and nothing is missing in a run that is killed and resumed.
+        if comm.is_main_process():
+            hooks.append(EvaluationWriter(self._curves, self.cfg.TEST.EVAL_PERIOD))
+        saving = [hook for hook in hooks if isinstance(hook, PeriodicCheckpointer)]
+        hooks = [hook for hook in hooks if not isinstance(hook, PeriodicCheckpointer)]
+        return [*hooks, *saving, StopHook(self.checkpointer)]
 
     def _further_evaluations(self) -> list[EvalHook]:
         hooks = []
@@ -200,22 +215,52 @@ class Trainer(DefaultTrainer):
 
     def build_writers(self) -> list[EventWriter]:
         """Detectron2's, and one line for each evaluation in the log."""
-        return [*super().build_writers(), EvaluationPrinter()]
+        folder = self.cfg.OUTPUT_DIR
+        self._curves = [
+            JSONWriter(os.path.join(folder, METRICS)),
+            TensorBoardWriter(folder, lambda: self.start_iter),
+            EvaluationPrinter(),
+        ]
+        return [CommonMetricPrinter(self.max_iter), *self._curves]
+
+    def before_train(self) -> None:
+        """As Detectron2."""
+        self._handled = sys.exc_info()[1]
+        super().before_train()
+
+    def after_train(self) -> None:
+        """As Detectron2, but a run that a signal or an error ends is not evaluated, nor is its end the last."""
+        # Where a finished run is resumed to be evaluated, Detectron2 counts one iteration more.
+        self.iter = min(self.iter, self.max_iter)
+        if sys.exc_info()[1] is self._handled:
+            super().after_train()
+            return
+        self.storage.iter = self.iter
+        for hook in self._hooks:
+            if not isinstance(hook, (EvalHook, BestCheckpointer)):
+                # A disk that is full for a checkpoint is so for a log; what is said is the first.
+                with suppress(OSError):
+                    hook.after_train()
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume the run in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS`` or ``MODEL.BACKBONE.WEIGHTS``.
 
+        What is left there of another run, or of iterations that are made once more, is forgotten.
+
         Raises:
-            InputError: the checkpoint does not fit the model.
+            InputError: the checkpoint does not fit the model, or none is whole.
         """
         if resume and self.checkpointer.has_checkpoint():
-            last = self.checkpointer.get_checkpoint_file()
-            check_fits(_unwrap(self.model), read_checkpoint(last, "--resume"), "--resume", last)
-            super().resume_or_load(resume=True)
-            # Dropout goes on with other numbers than at the start.
-            torch.manual_seed(hash((max(self.cfg.SEED, 0), self.start_iter)))
+            name = self.checkpointer.resume()
+            self.start_iter = self.iter + 1
+            if self.start_iter >= self.max_iter and name != f"{FINAL}.pth":
+                # Killed just before its last file: there is no step left after which it would be written.
+                self.checkpointer.save(FINAL, iteration=self.iter)
         else:
+            self.checkpointer.start_anew()
             load_initial_weights(self.cfg, _unwrap(self.model))
+        if comm.is_main_process():
+            forget_metrics(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
 
 
@@ -238,8 +283,8 @@ class SaveStudentHook(HookBase):
         # Also called when training stops early; only a finished student is one for use.
         if self.trainer.iter < self.trainer.max_iter:
             return
-        path = os.path.join(self.output_dir, STUDENT_CHECKPOINT)
-        with PathManager.open(path, "wb") as file:
+        path = Path(self.output_dir) / STUDENT_CHECKPOINT
+        with whole_file(path, "make room, then give the same command with --resume") as file:
             torch.save({"model": _unwrap(self.trainer.model).student.state_dict()}, file)
         logger.info("The student for use: %s", path)
 

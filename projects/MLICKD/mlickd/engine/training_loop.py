@@ -9,14 +9,21 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlickd.errors import InputError
 
+from .divergence import DivergenceGuard
+from .randomness import seed_iteration
+
 __all__ = ["TrainingLoop", "mixed_precision"]
 
 _PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+# The scale of float16 gradients halves where they overflow. Below this it is not the scale that makes them do so.
+_SMALLEST_SCALE = 1e-4
 
 
 def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
@@ -51,6 +58,8 @@ class TrainingLoop(SimpleTrainer):
         device: torch.device | str = "cpu",
         parts: int = 1,
         precision: torch.dtype | None = None,
+        seed: int | None = None,
+        output_dir: str = "",
     ):
         """
         Args:
@@ -60,28 +69,41 @@ class TrainingLoop(SimpleTrainer):
             device: where the model is.
             parts: a batch is run in that many pieces, one after the other; memory falls, gradients stay.
             precision: of :func:`mixed_precision`.
+            seed: of dropout and whatever else is random in a step, see :func:`seed_iteration`; None: goes on as it is.
+            output_dir: where a batch is saved on which training breaks; empty: nowhere.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = torch.device(device).type
         self.parts = parts
         self.precision = precision
+        self.seed = seed
         # Small gradients vanish in float16; bfloat16 has the range of float32.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=precision == torch.float16)
+        self._guard = DivergenceGuard(model, output_dir)
 
     def run_step(self) -> None:
-        """One update of the parameters, from one batch."""
+        """One update of the parameters, from one batch.
+
+        Raises:
+            InputError: a loss or gradient is not finite; the parameters are those of before.
+        """
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
+        if self.seed is not None:
+            # Behind the batch: a loader draws a number when it starts, in a resumed run once more.
+            seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
-        total: dict[str, torch.Tensor] = {}
+        losses: list[dict[str, torch.Tensor]] = []
         pieces = _split(batch, self.parts)
         for i, piece in enumerate(pieces):
             with self._synchronised(last=i == len(pieces) - 1):
-                losses = self._backward(piece, len(piece) / len(batch))
-            total = {name: total.get(name, 0) + loss for name, loss in losses.items()}
+                losses.append(self._backward(piece, len(piece) / len(batch)))
+        # A step whose gradients overflow in float16 is left out, and the scale halved.
+        overflow_is_normal = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > _SMALLEST_SCALE
+        self._guard.check(self.iter, pieces, losses, gradients=not overflow_is_normal)
         self.after_backward()
-        self._write_metrics(total, data_time)
+        self._write_metrics({name: sum(of_piece[name] for of_piece in losses) for name in losses[0]}, data_time)
         # Clipping, which Detectron2 does inside step(), is to see the gradients themselves.
         self.grad_scaler.unscale_(self.optimizer)
         self.grad_scaler.step(self.optimizer)

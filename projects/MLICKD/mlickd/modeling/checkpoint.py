@@ -16,8 +16,7 @@ from torch import nn
 from mlickd.data.proposals.files.safe_pickle import load_plain_pickle
 from mlickd.errors import InputError
 
-__all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint"]
-
+__all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint", "read_file"]
 
 # Errors whose text helps.
 _TELLING = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError)
@@ -35,16 +34,31 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
     Raises:
         InputError: the file is missing, damaged, or holds anything but named tensors.
     """
+    content = read_file(path, field, mapped=mapped)
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise InputError(f"{field} {path} holds no named parameters; give a checkpoint that train_net.py wrote")
+    return content
+
+
+def read_file(path: str, field: str, *, mapped: bool = False) -> object:
+    """What a PyTorch file holds, whatever it is; no code in it is run.
+
+    Args:
+        path, field, mapped: as for :func:`read_checkpoint`.
+
+    Raises:
+        InputError: the file is missing or damaged, or would have to be unpickled.
+    """
     try:
         local_path = PathManager.get_local_path(path)
         with open(local_path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old pickles, which are an error or read well
             if local_path.endswith(".pkl"):
-                content = _as_tensors(load_plain_pickle(local_path))
-            else:
-                mapped = mapped and zipfile.is_zipfile(local_path)
-                source = local_path if mapped else file
-                content = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+                return _as_tensors(load_plain_pickle(local_path))
+            mapped = mapped and zipfile.is_zipfile(local_path)
+            return torch.load(local_path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except InputError as error:
         raise InputError(f"{field} {error}") from error
     except FileNotFoundError as error:
@@ -53,11 +67,6 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
         reason = str(error).split("\n")[0] if isinstance(error, _TELLING) else ""
         reason = reason or f"it is cut short or damaged ({type(error).__name__})"
         raise InputError(f"{field} {path} is not a readable checkpoint: {reason}") from error
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise InputError(f"{field} {path} holds no named parameters; give a checkpoint that train_net.py wrote")
-    return content
 
 
 def _as_tensors(content: Any) -> Any:

@@ -1,0 +1,161 @@
+"""Two processes that share a batch compute what one does that has it whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+
+from helpers.cached_scenes import CachedScenes, write_random_boxes
+from helpers.processes import in_two_processes, read_all, train_all
+from helpers.small_models import CONFIGS, teacher_config
+from mlickd.config import default_config
+from mlickd.data.scenes import write_scenes
+
+COMMON = ["SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.WARMUP_ITERS", 0, "SOLVER.STEPS", ()]
+COMMON += ["DATALOADER.NUM_WORKERS", 0, "SEED", 1, "TEST.IMS_PER_BATCH", 2]
+SMALL_STEPS = ["SOLVER.BASE_LR", 0.0001, "KD.FEATURE.WEIGHT", 0.001]
+LED = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.FEATURE_LOSS", True]
+LED += ["MODEL.CLASSIFIER.POOLING", "max", "KD.STAGES", ("prediction",), "KD.FEATURE.WEIGHT", 1.0]
+UNLABELLED = ["DATASETS.TRAIN", ("tiny_train@1of4",), "DATASETS.UNLABELLED", ("tiny_train@not1of4",)]
+STAGES = {
+    "stage 1, live": ("feature", False, []),
+    "stage 1, cached": ("feature", True, []),
+    "stage 2, live": ("prediction", False, []),
+    "stage 2, cached": ("prediction", True, []),
+    "stage 2, in parts": ("prediction", True, ["SOLVER.ACCUMULATE", 2]),
+    "stage 2, unlabelled": ("prediction", False, UNLABELLED),
+    "label embeddings": ("prediction", True, LED),
+}
+EVALUATED = ["teacher", "student"]
+
+
+@pytest.fixture(scope="module")
+def data_sets(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tiny scenes, and 7 scenes to test on."""
+    root = tmp_path_factory.mktemp("datasets")
+    (root / "tiny").symlink_to(tiny_scenes / "tiny")
+    write_scenes(root / "seven", {"train": 1, "test": 7}, side=96, seed=3, num_workers=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(root))
+        yield
+
+
+@pytest.fixture(scope="module")
+def configs(data_sets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CfgNode]:
+    """Of all kinds of training."""
+    folder = tmp_path_factory.mktemp("processes")
+    scenes = CachedScenes.create(folder / "scenes")
+    caches = {True: scenes.make("cache"), False: ""}
+    write_random_boxes(folder / "seven_test", "seven_test", seed=2)
+    boxes = ["DATASETS.PROPOSALS.TRAIN_FILES", (str(scenes.proposals),)]
+    boxes += ["DATASETS.PROPOSALS.TEST_FILES", (str(folder / "seven_test"),)]
+    data = ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("seven_test",), "MODEL.NUM_CLASSES", 20]
+
+    teacher = teacher_config()
+    # Without dropout, which each process draws for itself; scores of a fresh teacher are so alike that there is
+    # nothing to compare.
+    teacher.merge_from_list(["MODEL.ROI_BOX_HEAD.DROPOUT", 0.0, "MODEL.WSDDN.INIT_STD", 1.0, *data, *boxes])
+    refined = teacher.clone()
+    refined.merge_from_list(["MODEL.ROI_HEADS.NAME", "OICRHeads", "DATASETS.TEST", ()])
+    student = default_config()
+    student.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
+    student.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", (32, 48), *data])
+    student.merge_from_list(["INPUT.SIZE_TEST", 32, "MODEL.DEVICE", "cpu"])
+    normalised = student.clone()
+    normalised.merge_from_list(["MODEL.VGG.NORM", "BN"])
+    synchronised = student.clone()
+    synchronised.merge_from_list(["MODEL.VGG.NORM", "naiveSyncBN"])
+    found = {"teacher": teacher, "refined teacher": refined, "student": student}
+    found |= {"batch normalisation": normalised, "synchronised normalisation": synchronised}
+    for name, (stage, cached, options) in STAGES.items():
+        found[name] = scenes.config(stage, caches[cached], *SMALL_STEPS, "DATASETS.TEST", (), *options)
+    found["stage 2, unlabelled"].DATASETS.PROPOSALS.UNLABELLED_FILES = (str(scenes.proposals),)
+    for cfg in found.values():
+        cfg.merge_from_list(COMMON)
+        cfg.freeze()
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(configs: dict[str, CfgNode], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of the same trainings in one process and in two."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
+    threads = torch.get_num_threads()
+    train_all(configs, folders["one"])
+    torch.set_num_threads(threads)
+    in_two_processes(train_all, configs, folders["two"])
+    return folders
+
+
+def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> None:
+    """Up to the rounding of sums in another order."""
+    assert two.keys() == one.keys() and len(one) > 5
+    # Some gradients are zero but for rounding: a softmax over regions does not change with a class's bias.
+    rounding = 1e-6 * max(float(value.abs().max()) for value in one.values())
+    for key, value in one.items():
+        tolerance = rounding + 1e-4 * float(value.abs().max())
+        torch.testing.assert_close(two[key], value, rtol=0, atol=tolerance, msg=key)
+
+
+@pytest.mark.parametrize("name", ["teacher", "refined teacher", "student", *STAGES])
+def test_gradients_and_weights_are_those_of_one_process(trained: dict[str, Path], name: str) -> None:
+    one = read_all([name], trained["one"])[name]
+    assert any(float(gradient.abs().max()) > 1e-6 for gradient in one["gradients"].values())
+    for rank in (0, 1):
+        two = read_all([name], trained["two"], rank)[name]
+        assert_equal(two["gradients"], one["gradients"])
+        assert_equal(two["weights"], one["weights"])
+
+
+def test_gradients_through_synchronised_normalisation_are_those_of_one_process(trained: dict[str, Path]) -> None:
+    name = "synchronised normalisation"
+    one, two = (read_all([name], trained[n])[name]["gradients"] for n in ("one", "two"))
+    assert_equal(two, one)
+
+
+def test_processes_end_with_the_same_bytes(configs: dict[str, CfgNode], trained: dict[str, Path]) -> None:
+    first, second = (read_all(list(configs), trained["two"], rank) for rank in (0, 1))
+    for name, left in first.items():
+        for key, value in left["weights"].items():
+            assert torch.equal(value, second[name]["weights"][key]), (name, key)
+
+
+def test_batch_normalisation_keeps_the_mean_of_the_statistics(trained: dict[str, Path]) -> None:
+    """The means of two halves of a batch have its mean as theirs; later layers see what was normalised by halves."""
+    one, two = (read_all(["batch normalisation"], trained[name])["batch normalisation"] for name in ("one", "two"))
+    key = "backbone.conv1_1.norm.running_mean"
+    assert float(one["weights"][key].abs().max()) > 0.01
+    torch.testing.assert_close(two["weights"][key], one["weights"][key], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_seven_photos_are_scored_once_each(trained: dict[str, Path], name: str) -> None:
+    one, two = (json.loads((trained[n] / name / "results.json").read_text()) for n in ("one", "two"))
+    assert two.keys() == one.keys() == ({"multilabel", "detection"} if name == "teacher" else {"multilabel"})
+    for kind, figures in one.items():
+        assert two[kind] == pytest.approx(figures, abs=1e-6, nan_ok=True)
+    scores = {}
+    for n in ("one", "two"):
+        with np.load(trained[n] / name / "inference" / "seven_test" / "image_scores.npz", allow_pickle=False) as saved:
+            scores[n] = saved["image_ids"].tolist(), saved["scores"]
+    assert len(set(scores["two"][0])) == 7 and scores["two"][0] == scores["one"][0]
+    np.testing.assert_allclose(scores["two"][1], scores["one"][1], atol=1e-5)
+
+
+def test_one_process_writes(trained: dict[str, Path]) -> None:
+    """Every process left its own mark for this test; all else is there once."""
+    for name in EVALUATED:
+        folders = {n: trained[n] / name for n in ("one", "two")}
+        files = {
+            n: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+            for n, folder in folders.items()
+        }
+        events = {n: [path for path in of_run if "tfevents" in path] for n, of_run in files.items()}
+        assert len(events["one"]) == len(events["two"]) == 1
+        assert files["two"] - set(events["two"]) - {"left-1.pth"} == files["one"] - set(events["one"])

@@ -1,0 +1,200 @@
+"""Checkpoints of a run: whole, looked at, pruned, and still Detectron2's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from helpers.file_limit import largest_file
+from mlickd.data.digest import file_digest
+from mlickd.engine.checkpointing import RunCheckpointer
+from mlickd.errors import InputError
+
+
+class Counter:
+    """What a trainer is to a checkpointer."""
+
+    def __init__(self) -> None:
+        self.iteration = 0
+
+    def state_dict(self) -> dict:
+        return {"iteration": self.iteration}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.iteration = state["iteration"]
+
+
+class Run:
+    """A model whose one weight is the iteration, and its checkpoints."""
+
+    def __init__(self, folder: Path, keep: int = 0, width: int = 1):
+        self.model, self.counter = nn.Linear(width, 1), Counter()
+        self.checkpointer = RunCheckpointer(self.model, str(folder), keep=keep, trainer=self.counter)
+
+    def save(self, *iterations: int, name: str = "model_{:07d}") -> None:
+        for iteration in iterations:
+            nn.init.constant_(self.model.weight, iteration)
+            self.counter.iteration = iteration
+            self.checkpointer.save(name.format(iteration), iteration=iteration)
+
+    def resumed(self) -> int:
+        self.checkpointer.resume()
+        assert self.model.weight.item() == self.counter.iteration
+        return self.counter.iteration
+
+
+def flip_a_bit(path: Path) -> None:
+    # In the numbers themselves, where no reader would notice.
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.tensor(3.0).numpy().tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_detectron2_itself_can_load_and_resume_from_what_is_saved(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.save(1, 3)
+    for kind in (DetectionCheckpointer, Checkpointer):
+        model, counter = nn.Linear(1, 1), Counter()
+        rest = kind(model, str(tmp_path), trainer=counter).resume_or_load("", resume=True)
+        assert model.weight.item() == 3 and counter.iteration == 3 and rest["iteration"] == 3
+    assert json.loads((tmp_path / "checkpoints.json").read_text()) == {
+        name: file_digest(tmp_path / name) for name in ("model_0000001.pth", "model_0000003.pth")
+    }
+
+
+def test_what_detectron2_has_saved_is_resumed(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.save(1)
+    DetectionCheckpointer(run.model, str(tmp_path), trainer=run.counter).save("model_0000002", iteration=2)
+    assert Run(tmp_path).checkpointer.resume() == "model_0000002.pth"
+
+
+@pytest.mark.parametrize("with_digests", [True, False])
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, empty, os.remove])
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
+    damage: Callable[[Path], None], with_digests: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Run(tmp_path).save(1, 3)
+    damage(tmp_path / "model_0000003.pth")
+    if not with_digests:
+        # Of an earlier version, which did not write down what there was before.
+        digests = {"model_0000001.pth": file_digest(tmp_path / "model_0000001.pth")}
+        (tmp_path / "checkpoints.json").write_text(json.dumps(digests))
+    run = Run(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert run.resumed() == 1
+    how = "is missing" if damage is os.remove else "is damaged"
+    (warning,) = caplog.messages
+    assert f"model_0000003.pth {how}" in warning and warning.endswith("going on from model_0000001.pth, the one before")
+    run.save(3)
+    assert Run(tmp_path).resumed() == 3
+
+
+def test_without_any_whole_checkpoint_all_are_named(tmp_path: Path) -> None:
+    Run(tmp_path).save(1, 3)
+    cut(tmp_path / "model_0000001.pth")
+    flip_a_bit(tmp_path / "model_0000003.pth")
+    with pytest.raises(InputError) as caught:
+        Run(tmp_path).resumed()
+    message = str(caught.value)
+    assert "\n" not in message and message.startswith(
+        f"--resume: no checkpoint in {tmp_path} is whole: model_0000003.pth "
+    )
+    assert "; model_0000001.pth is damaged" in message and message.endswith("or start anew without --resume")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"model_0000003.pth": 3}', "[" * 100_000])
+def test_damaged_digests_are_done_without(content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Run(tmp_path).save(1, 3)
+    (tmp_path / "checkpoints.json").write_text(content)
+    assert Run(tmp_path).resumed() == 3
+    assert "checkpoints.json is damaged" in caplog.text
+
+
+def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple:
+            return os.mkdir, (str(tmp_path / "was run"),)
+
+    Run(tmp_path).save(1)
+    path = tmp_path / "model_0000001.pth"
+    torch.save({"model": {}, "trainer": Hostile()}, path)
+    (tmp_path / "checkpoints.json").write_text(json.dumps({path.name: file_digest(path)}))
+    with pytest.raises(InputError, match=r"--resume .*model_0000001.pth is not a readable checkpoint"):
+        Run(tmp_path).resumed()
+    assert not (tmp_path / "was run").exists()
+
+
+def test_only_the_newest_are_kept_and_the_final_one_beside_them(tmp_path: Path) -> None:
+    run = Run(tmp_path, keep=2)
+    run.save(1, 3, 5)
+    assert names(tmp_path) == ["checkpoints.json", "last_checkpoint", "model_0000003.pth", "model_0000005.pth"]
+    run.save(7, name="model_final")
+    again = Run(tmp_path, keep=2)
+    assert again.resumed() == 7
+    again.save(9)
+    assert {name for name in names(tmp_path) if name.endswith(".pth")} == {
+        "model_0000005.pth", "model_0000009.pth", "model_final.pth",
+    }  # fmt: skip
+
+
+def test_checkpoints_of_nobody_knows_which_run_are_not_pruned(tmp_path: Path) -> None:
+    (tmp_path / "model_0000000.pth").write_bytes(b"of another run")
+    Run(tmp_path, keep=1).save(1, 2)
+    assert {name for name in names(tmp_path) if name.endswith(".pth")} == {"model_0000000.pth", "model_0000002.pth"}
+
+
+def test_a_run_that_starts_anew_never_goes_on_from_the_one_before(tmp_path: Path) -> None:
+    Run(tmp_path).save(1, 3)
+    run = Run(tmp_path)
+    run.checkpointer.start_anew()
+    assert not run.checkpointer.has_checkpoint()
+    run.save(0)
+    empty(tmp_path / "model_0000000.pth")
+    with pytest.raises(InputError, match=r"is whole: model_0000000.pth is damaged \(.*\); put"):
+        Run(tmp_path).resumed()
+    assert (tmp_path / "model_0000003.pth").exists(), "it is the user's to remove"
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
+    Run(tmp_path).save(1)
+    (tmp_path / "model_0000003.pth.unfinished").write_bytes(b"half")
+    assert Run(tmp_path).resumed() == 1
+    assert names(tmp_path) == ["checkpoints.json", "last_checkpoint", "model_0000001.pth"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    Run(tmp_path, width=1).save(1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    run = Run(tmp_path)
+    assert run.resumed() == 1
+    run.checkpointer.model = nn.Linear(100_000, 1)
+    with largest_file(100_000), pytest.raises(InputError) as caught:
+        run.checkpointer.save("model_0000003", iteration=3)
+    assert str(caught.value) == (
+        f"{tmp_path / 'model_0000003.pth'}: cannot be written (File too large); model_0000001.pth is whole; make room, "
+        "then give the same command with --resume"
+    )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

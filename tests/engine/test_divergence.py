@@ -1,0 +1,209 @@
+"""A loss or gradient that is not finite stops the run, says why, and leaves what is needed to look into it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import launch
+from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from helpers.small_models import make_batch
+from mlickd.data import View
+from mlickd.distillation import TeacherKnowledge
+from mlickd.engine.divergence import DivergenceGuard
+from mlickd.engine.training_loop import TrainingLoop
+from mlickd.errors import InputError
+
+HUGE = 1e30  # finite, but the square of it is not
+
+
+class Two(nn.Module):
+    """Two losses of one number for each sample, and two parameters of which the second is behind a square root."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+        self.depth = nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, samples: list[dict]) -> dict[str, torch.Tensor]:
+        first = sum(sample["value"] for sample in samples) / len(samples)
+        root = sum((self.depth * sample.get("root", 0)).sqrt() if "root" in sample else 0.0 for sample in samples)
+        return {"loss_label": self.weight * first, "loss_feature": self.depth * 0 + root}
+
+
+def run(model: nn.Module, batches: list[list[dict]], **options) -> TrainingLoop:
+    loop = TrainingLoop(model, batches, torch.optim.SGD(model.parameters(), lr=1e-32), **options)
+    with EventStorage() as storage:
+        for loop.iter in range(len(batches)):
+            loop.storage = storage
+            loop.run_step()
+            storage.step()
+    return loop
+
+
+def of_values(*values: float) -> list[dict]:
+    return [{"image_id": f"img{i}", "value": value} for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_piece(bad: float, tmp_path: Path) -> None:
+    model = Two()
+    good = of_values(1.0, 2.0, 3.0, 4.0)
+    with pytest.raises(InputError) as caught:
+        run(model, [good, of_values(1.0, 2.0, bad, 4.0)], parts=2, output_dir=str(tmp_path))
+    saved = tmp_path / "bad_batch.pt"
+    message = str(caught.value)
+    assert message.startswith(f"iteration 1: loss_label is {bad} for images img2, img3 (saved in {saved}); parameters ")
+    assert "\n" not in message and "SOLVER.BASE_LR" in message and "SOLVER.CLIP_GRADIENTS.ENABLED True" in message
+    assert model.weight.item() == 2.0
+    content = torch.load(saved, weights_only=True)
+    assert content["iteration"] == 1 and content["reason"] == f"loss_label is {bad}"
+    assert [sample["image_id"] for sample in content["images"]] == ["img2", "img3"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bad_batch.pt"]
+
+
+def test_a_gradient_is_named_where_all_losses_are_finite(tmp_path: Path) -> None:
+    model = Two()
+    batch = of_values(1.0, 2.0)
+    batch[1]["root"] = 1.0  # the slope of a square root at 0
+    with pytest.raises(InputError) as caught:
+        run(model, [batch], parts=2, output_dir=str(tmp_path))
+    assert re.match(
+        r"iteration 0: the gradients of depth are not finite \(the losses are\) for images img0, img1 \(saved in ",
+        str(caught.value),
+    )
+    assert (model.weight.item(), model.depth.item()) == (2.0, 0.0)
+
+
+def test_large_gradients_whose_norm_overflows_are_finite() -> None:
+    model = Two()
+    run(model, [of_values(HUGE, HUGE)])
+    assert model.weight.grad.item() == pytest.approx(HUGE)
+    assert model.weight.item() == pytest.approx(2 - HUGE * 1e-32)
+
+
+def test_weights_that_were_not_finite_are_named() -> None:
+    model = Two()
+    model.weight.data.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"\. weight are not finite themselves: start from other weights"):
+        run(model, [of_values(1.0)])
+
+
+def test_many_images_are_counted() -> None:
+    with pytest.raises(InputError, match=r"img0, img1, .* img31 and 68 more; parameters and checkpoints"):
+        run(Two(), [of_values(*[float("nan")] * 100)])
+
+
+@pytest.mark.parametrize("folder", ["no such folder", "file"])
+def test_a_batch_that_cannot_be_saved_does_not_hide_the_reason(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"loss_label is nan for images img0 \(which could not be saved: "):
+        run(Two(), [of_values(float("nan"))], output_dir=str(tmp_path / folder))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_gradients_that_overflow_in_float16_leave_out_a_step_and_halve_the_scale() -> None:
+    model = Two()
+    loop = run(model, [of_values(1e36)], precision=torch.float16)  # times the scale it is no float32
+    assert model.weight.item() == 2.0
+    assert loop.grad_scaler.get_scale() == 2**15
+
+
+def test_gradients_that_overflow_at_every_scale_stop_the_run() -> None:
+    model = Two()
+    batch = of_values(1.0)
+    batch[0]["root"] = 1.0
+    with pytest.raises(InputError, match="iteration 30: the gradients of depth are not finite"):
+        run(model, [batch] * 40, precision=torch.float16)
+    assert model.weight.item() == 2.0
+
+
+def test_a_saved_batch_has_all_that_the_model_was_given(tmp_path: Path) -> None:
+    batch = make_batch(2)
+    batch[0]["view"] = View(32, mirror=True, crop=(0.1, 0.2, 0.9, 1.0))
+    batch[1]["knowledge"] = TeacherKnowledge(
+        torch.tensor([0.5, float("nan")]), boxes=torch.rand(3, 4), features={"conv5": torch.rand(3, 2, 7, 7)}
+    )
+    batch[1]["knowledge"].maps = {("features", "conv5"): torch.rand(2, 4, 4)}
+    for sample in batch:
+        sample["value"] = float("nan")
+    with pytest.raises(InputError):
+        run(Two(), [batch], output_dir=str(tmp_path))
+    saved = torch.load(tmp_path / "bad_batch.pt", weights_only=True)["images"]
+    for sample, original in zip(saved, batch, strict=True):
+        assert sample.keys() == original.keys()
+        assert torch.equal(sample["image"], original["image"])
+        assert sample["labels"] == original["labels"] and sample["file_name"] == original["file_name"]
+        proposals = sample["teacher_proposals"]
+        assert proposals["image_size"] == (64, 64)
+        assert torch.equal(proposals["proposal_boxes"], original["teacher_proposals"].proposal_boxes.tensor)
+        assert torch.equal(proposals["objectness"], original["teacher_proposals"].objectness)
+    assert saved[0]["view"] == {"size": 32, "mirror": True, "crop": (0.1, 0.2, 0.9, 1.0)}
+    knowledge = saved[1]["knowledge"]
+    assert knowledge["image_scores"].isnan().tolist() == [False, True] and knowledge["weights"] is None
+    assert torch.equal(knowledge["boxes"], batch[1]["knowledge"].boxes)
+    assert torch.equal(knowledge["features"]["conv5"], batch[1]["knowledge"].features["conv5"])
+    assert knowledge["maps"]["features", "conv5"].shape == (2, 4, 4)
+
+
+def test_nothing_is_said_of_what_is_finite() -> None:
+    model = Two()
+    loss = model(of_values(1.0))
+    sum(loss.values()).backward()
+    assert DivergenceGuard(model).check(0, [of_values(1.0)], [loss]) is None
+
+
+def _diverge_in_process(values: list[list[float]], roots: list[list[str]], folder: str, said: str) -> None:
+    rank = comm.get_rank()
+    batch = of_values(*values[rank])
+    for sample in batch:
+        sample["image_id"] = f"rank{rank}-{sample['image_id']}"
+        if sample["image_id"] in roots:
+            sample["root"] = 1.0
+    model = Two()
+    with pytest.raises(InputError) as caught:
+        run(DistributedDataParallel(model), [batch], output_dir=folder)
+    assert model.weight.item() == 2.0
+    Path(said, str(rank)).write_text(str(caught.value))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("values", "roots", "culprits", "files"),
+    [
+        # The sum of the gradients is not finite in either process, but one knows why.
+        (
+            [[1.0, 2.0], [3.0, float("nan")]],
+            [],
+            "loss_label is nan for images rank1-img0, rank1-img1 (saved in {folder}/bad_batch_rank1.pt); parameters",
+            ["bad_batch_rank1.pt"],
+        ),
+        (
+            [[1.0], [3.0]],
+            ["rank0-img0"],
+            "the gradients of depth are not finite (the losses are) for images rank0-img0 (saved in "
+            "{folder}/bad_batch.pt); the gradients of depth are not finite (the losses are) for images rank1-img0 "
+            "(saved in {folder}/bad_batch_rank1.pt); parameters",
+            ["bad_batch.pt", "bad_batch_rank1.pt"],
+        ),
+    ],
+    ids=["loss", "gradient"],
+)
+def test_all_processes_stop_and_say_the_same(
+    values: list, roots: list, culprits: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    folder, said = tmp_path / "run", tmp_path / "said"
+    folder.mkdir()
+    said.mkdir()
+    launch(_diverge_in_process, num_gpus_per_machine=2, dist_url="auto", args=(values, roots, str(folder), str(said)))
+    first, second = (said / "0").read_text(), (said / "1").read_text()
+    assert first == second
+    assert first.startswith(f"iteration 0: {culprits.format(folder=folder)}")
+    assert sorted(path.name for path in folder.iterdir()) == files

@@ -1,0 +1,84 @@
+"""A request to stop ends training in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+from torch import nn
+
+from helpers.forked_runs import fork, wait_or_kill
+from helpers.small_trainer import finish, make_trainer
+from mlickd.engine.checkpointing import RunCheckpointer
+from mlickd.engine.stopping import StopHook
+
+
+class Request(HookBase):
+    """Sends a signal to this process within an iteration."""
+
+    def __init__(self, kind: signal.Signals, iteration: int):
+        self.kind, self.iteration = kind, iteration
+
+    def before_step(self) -> None:
+        if self.trainer.iter == self.iteration:
+            os.kill(os.getpid(), self.kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "iteration", "left"),
+    [
+        (signal.SIGTERM, 0, "model_0000000.pth"),
+        (signal.SIGINT, 1, "model_0000001.pth"),
+        (signal.SIGTERM, 3, "model_final.pth"),
+    ],
+    ids=["between two checkpoints", "at a checkpoint", "in the last iteration"],
+)
+def test_the_iteration_is_finished_and_the_run_can_be_resumed(
+    kind: signal.Signals, iteration: int, left: str, tiny_scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    options = ("MODEL.CLASSIFIER.DROPOUT", 0.5, "TENSORBOARD.PICTURES", 0)
+    whole = finish(make_trainer(tmp_path / "whole", *options), resume=False)
+    before = signal.getsignal(kind)
+    trainer = make_trainer(tmp_path / "stopped", *options)
+    trainer.register_hooks([Request(kind, iteration)])
+    with pytest.raises(SystemExit) as caught:
+        finish(trainer, resume=False)
+    assert caught.value.code == 128 + kind and signal.getsignal(kind) == before
+    assert f"{kind.name}: training stops after this iteration" in capfd.readouterr().err
+    assert (tmp_path / "stopped" / "last_checkpoint").read_text() == left
+    assert not (tmp_path / "stopped" / "results.json").exists(), "a run that is to stop is not evaluated first"
+    resumed = make_trainer(tmp_path / "stopped", *options)
+    result = finish(resumed, resume=True)
+    assert resumed.start_iter == iteration + 1 and (tmp_path / "stopped" / "results.json").exists()
+    assert all(torch.equal(value, whole[name]) for name, value in result.items())
+
+
+def test_a_second_request_ends_the_process_at_once_and_the_same_one_passed_on_does_not(tmp_path: Path) -> None:
+    def work() -> None:
+        hook = StopHook(RunCheckpointer(nn.Linear(1, 1), str(tmp_path)))
+        hook.before_train()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # a launcher passes it on
+        (tmp_path / "goes on").touch()
+        time.sleep(1.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        (tmp_path / "goes on again").touch()
+
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == -signal.SIGTERM
+    assert (tmp_path / "goes on").exists() and not (tmp_path / "goes on again").exists()
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    def work() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        hook = StopHook(RunCheckpointer(nn.Linear(1, 1), str(tmp_path)))
+        hook.before_train()
+        os.kill(os.getpid(), signal.SIGINT)
+        hook.after_step()
+
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == 0

@@ -1,0 +1,108 @@
+"""What the processes of tests do, and how they are started without importing everything once more for each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+from mlickd.engine import Trainer
+from mlickd.engine.checkpointing import RunCheckpointer
+from mlickd.engine.distributed import launch_processes
+from mlickd.errors import InputError
+
+
+def in_two_processes(main: Callable[..., object], *arguments: object, **options: object) -> None:
+    """`launch_processes`, from a process that has imported everything and does nothing else."""
+    multiprocessing.set_forkserver_preload(["helpers.processes"])
+    arguments = (dict(os.environ), main, *arguments)
+    options = {"num_processes": 2, "on_gpus": False, "start_method": "forkserver"} | options
+    launch_processes(_with_environment, arguments, **options)
+
+
+def _with_environment(environment: dict[str, str], main: Callable[..., object], *arguments: object) -> None:
+    # Theirs is that of the process that was started first.
+    os.environ.update(environment)
+    main(*arguments)
+
+
+def train_all(configs: dict[str, CfgNode], output: Path) -> None:
+    """Train each for its iterations, and have every process leave gradients, weights and results of each."""
+    torch.set_num_threads(1)
+    for name, cfg in configs.items():
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.OUTPUT_DIR = str(output / name)
+        cfg.freeze()
+        # The weights of the first process count.
+        torch.manual_seed(comm.get_rank())
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=False)
+        super(Trainer, trainer).train()
+        model = getattr(trainer.model, "module", trainer.model)
+        left = {
+            "weights": model.state_dict(),
+            "gradients": {key: p.grad for key, p in model.named_parameters() if p.grad is not None},
+        }
+        torch.save(left, output / name / f"left-{comm.get_rank()}.pth")
+
+
+def read_all(names: list[str], output: Path, rank: int = 0) -> dict[str, dict[str, dict[str, torch.Tensor]]]:
+    """What a process has left of each training."""
+    return {name: torch.load(output / name / f"left-{rank}.pth", weights_only=True) for name in names}
+
+
+def fail_in(rank: int, how: str, started: Path) -> None:
+    """One process fails while the other waits for it, or computes by itself."""
+    if comm.get_rank() != rank:
+        if how == "killed beside one that computes":
+            while True:
+                sum(range(10000))
+        comm.synchronize()
+        return
+    started.touch()
+    time.sleep(0.5)  # the other one waits
+    if how.startswith("killed"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "input":
+        raise InputError("labels.csv line 7: unknown class 'yeti'; add it to classes.txt")
+    raise ZeroDivisionError("of this process")
+
+
+def leave_rank(folder: Path) -> None:
+    """An empty file whose name says which process this is."""
+    here = f"here {comm.get_local_rank()} of {comm.get_local_size()}"
+    (folder / f"rank {comm.get_rank()} of {comm.get_world_size()}, {here}").touch()
+
+
+def stop_when_asked(folder: Path, launcher: int) -> None:
+    """As training does, whose launcher is asked to stop by the system: ends with the status of the signal."""
+
+    def stop(kind: int, _: object) -> None:
+        raise SystemExit(128 + kind)
+
+    signal.signal(signal.SIGTERM, stop)
+    (folder / f"ready {comm.get_rank()}").touch()
+    if comm.get_rank() == 0:
+        while len(list(folder.iterdir())) < 2:
+            time.sleep(0.05)
+        os.kill(launcher, signal.SIGTERM)
+    time.sleep(30)
+
+
+def look_for_checkpoint(folder: Path) -> None:
+    """Each process has its own folder; the first one has a checkpoint."""
+    torch.set_num_threads(1)
+    own = folder / str(comm.get_rank())
+    own.mkdir()
+    model = torch.nn.Linear(1, 1)
+    if comm.is_main_process():
+        RunCheckpointer(model, str(own)).save("model_0000001")
+    RunCheckpointer(model, str(own)).has_checkpoint()
