@@ -234,3 +234,13 @@ def test_a_step_hangs_on_the_labels_of_its_data_sets(tiny_scenes: Path, tmp_path
         StepRunner().run(replace(step, datasets=["tiny_test", name]))
         runs.append(len(step.result.read_text()))
     assert runs == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"knowledge": 1}', "[" * 5000])
+def test_damaged_records_are_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "teacher").write_text("one")
+    step = caching_step(tmp_path)
+    step.record.parent.mkdir(parents=True, exist_ok=True)
+    step.record.write_text(content)
+    with pytest.raises(InputError, match=f"{step.record.name}: is damaged; remove it"):
+        StepRunner().run(step)

@@ -6,6 +6,9 @@ import json
 import statistics
 from pathlib import Path
 
+import pytest
+
+from mlickd.errors import InputError
 from mlickd.evaluation.summary import METRICS, collect_results, summary_table
 
 
@@ -53,3 +56,11 @@ def test_one_seed_has_no_spread_and_a_missing_model_no_row(tmp_path: Path) -> No
     found = rows(summary_table([collect_results(tmp_path)]))
     assert "Teacher" not in found
     assert found["Student without"][0] == "50.0" and found["Difference with - without"][0] == "-0.5"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"other": 1}', "[" * 5000])
+def test_a_damaged_report_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without/results.json").write_text(content)
+    with pytest.raises(InputError, match="without/results.json: is no report of an evaluation"):
+        collect_results(tmp_path)

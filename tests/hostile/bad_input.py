@@ -409,4 +409,5 @@ CASES = [
          "--with"),
     Case("command line", "a shard out of range", f"{CACHED} --shard 3/2", "3/2"),
     Case("command line", "an unknown data set", "check-dataset gone_train --output o", "data set 'gone_train'"),
+    Case("command line", "no process", f"{CLS} --num-gpus 0", "--num-gpus 0 must be 1 or more"),
 ]  # fmt: skip

@@ -18,7 +18,6 @@ from mlickd.errors import InputError
 
 __all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint", "read_file"]
 
-
 # Errors whose text helps.
 _TELLING = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError)
 
@@ -44,7 +43,10 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
 
 
 def read_file(path: str, field: str, *, mapped: bool = False) -> object:
-    """What a checkpoint holds, whatever it is; no code in it is run. Arguments as of :func:`read_checkpoint`.
+    """What a PyTorch file holds, whatever it is; no code in it is run.
+
+    Args:
+        path, field, mapped: as for :func:`read_checkpoint`.
 
     Raises:
         InputError: the file is missing or damaged, or would have to be unpickled.
@@ -56,8 +58,7 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
             if local_path.endswith(".pkl"):
                 return _as_tensors(load_plain_pickle(local_path))
             mapped = mapped and zipfile.is_zipfile(local_path)
-            source = local_path if mapped else file
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(local_path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except InputError as error:
         raise InputError(f"{field} {error}") from error
     except FileNotFoundError as error:
