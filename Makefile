@@ -5,6 +5,9 @@ EXTRAS ?= bench,dev,docs,export,matlab,weights
 OUTPUT ?= output/quickstart
 # A machine with more cores takes more; 0 runs the tests in one process.
 TEST_PROCESSES ?= 2
+# The environment of the oldest versions. Exports are not among its extras: they need a PyTorch of their own.
+VENV_MIN ?= .venv-min
+EXTRAS_MIN ?= bench,dev,docs,matlab,weights
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -13,7 +16,7 @@ INSTALLED := $(VENV)/.mlickd-installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow lint format docs clean
+.PHONY: help install quickstart test test-slow test-min lint format docs clean
 
 help:  ## Show this list
 	@echo "make PYTHON=$(PYTHON) VENV=$(VENV) TARGET"
@@ -31,6 +34,15 @@ test: $(INSTALLED)  ## Run the tests (PYTEST_ARGS="-k name" chooses among them)
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-min:  ## Run the tests with the oldest versions that pyproject.toml allows (best with PYTHON=python3.10)
+	$(PYTHON) -m venv --clear $(VENV_MIN)
+	$(VENV_MIN)/bin/python -m pip install --quiet uv
+	$(VENV_MIN)/bin/uv pip install --python $(VENV_MIN)/bin/python --resolution lowest-direct \
+	    --editable ".[$(EXTRAS_MIN)]"
+	$(VENV_MIN)/bin/python tools/install_detectron2.py
+	PATH="$(CURDIR)/$(VENV_MIN)/bin:$$PATH" OMP_NUM_THREADS=1 $(VENV_MIN)/bin/python -m pytest -n $(TEST_PROCESSES) \
+	    --dist loadfile --ignore tests/export $(PYTEST_ARGS)
 
 lint: $(INSTALLED)  ## Check style and formatting
 	$(BIN)/python -m ruff check .

@@ -6,6 +6,8 @@ from PIL import Image
 from helpers.untrained_run import split_tiny_scenes, write_untrained_run
 from mlickd.export import load_exported
 
+pytest.importorskip("onnxruntime")
+
 
 @pytest.fixture
 def folder(tiny_scenes, tmp_path, monkeypatch):
