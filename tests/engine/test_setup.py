@@ -244,9 +244,11 @@ def test_bad_stages_are_named(root: Path, tmp_path: Path, stage, message: str) -
     [
         (["TEST.AUG.MIN_SIZES", "(0, 64)"], r"TEST.AUG.MIN_SIZES \(0, 64\) must be positive integers"),
         (["TEST.CORLOC_IMAGES", -1], "TEST.CORLOC_IMAGES -1 must be 0"),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"], "SOLVER.CLIP_GRADIENTS.CLIP_TYPE 'all' is none of value, norm"),
+        (["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", -1.0], "SOLVER.CLIP_GRADIENTS.CLIP_VALUE -1.0 must be positive"),
     ],
 )
-def test_bad_options_of_evaluation_are_named(root: Path, options, message: str) -> None:
+def test_bad_options_of_a_teacher_are_named(root: Path, options, message: str) -> None:
     with pytest.raises(InputError, match=message):
         prepare("scenes/wsd.yaml", *options)
 

@@ -93,6 +93,10 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     _one_of("SOLVER.LR_SCHEDULER_NAME", cfg.SOLVER.LR_SCHEDULER_NAME, schedules)
     kept = cfg.SOLVER.KEEP_CHECKPOINTS
     _require(kept >= 0, "SOLVER.KEEP_CHECKPOINTS", kept, "0 (all of them) or more")
+    clipping = cfg.SOLVER.CLIP_GRADIENTS
+    _one_of("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clipping.CLIP_TYPE, ("value", "norm"))
+    _require(clipping.CLIP_VALUE > 0, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", clipping.CLIP_VALUE, "positive")
+    _require(clipping.NORM_TYPE > 0, "SOLVER.CLIP_GRADIENTS.NORM_TYPE", clipping.NORM_TYPE, "positive")
     _require(cfg.SOLVER.MAX_ITER > 0, "SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, "positive")
     batch = cfg.SOLVER.IMS_PER_BATCH
     expected = f"a positive multiple of the {processes} processes" if processes > 1 else "positive"

@@ -59,8 +59,8 @@ def draw_regions(
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size != (width, height):
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-    if instances is None:
-        return image
+    if instances is None or len(instances) == 0:
+        return image  # as it is: some versions of matplotlib shift what they draw by a pixel
     regions = top_regions(instances.to("cpu"), top_k)
     boxes = Boxes(regions.pred_boxes.tensor.detach().clone().float())
     boxes.scale(size[0] / width, size[1] / height)
