@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 
@@ -22,7 +23,7 @@ def record(folder: Path, *options: object, base: str = "scenes/kd.yaml", files: 
     path = folder / "config.yaml"
     path.write_text(load_config(str(CONFIGS / base), data).dump())
     for name in files:
-        (folder / name).write_bytes(b"")
+        torch.save({"model": {}}, folder / name)
     return path
 
 
@@ -36,7 +37,7 @@ def prepared(path: Path, *options: str, eval_only: bool = True) -> CfgNode:
 def test_what_a_run_has_learned_is_evaluated_and_not_what_it_started_from(tiny_scenes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "with" / "prediction"
     path = record(folder, "KD.STAGE", "prediction", files=("student.pth", "model_final.pth"))
-    (tmp_path / "with" / "start.pth").write_bytes(b"")
+    torch.save({"model": {}}, tmp_path / "with" / "start.pth")
     cfg = prepared(path)
     assert (cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR) == (str(folder / "student.pth"), str(folder / "evaluation"))
     assert cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier"
@@ -67,5 +68,5 @@ def test_a_run_goes_on_in_its_folder(tiny_scenes: Path, tmp_path: Path) -> None:
 
 def test_a_configuration_of_no_run_is_as_it_says(tiny_scenes: Path, tmp_path: Path) -> None:
     path = record(tmp_path / "config", base="scenes/cls.yaml")
-    (tmp_path / "start.pth").write_bytes(b"")
+    torch.save({"model": {}}, tmp_path / "start.pth")
     assert prepared(path).MODEL.WEIGHTS == str(tmp_path / "start.pth")

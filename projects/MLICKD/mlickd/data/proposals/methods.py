@@ -127,7 +127,8 @@ def selective_search(image: np.ndarray, *, mode: str = "fast") -> tuple[np.ndarr
         mode: ``single``, ``fast`` or ``quality``: ever more boxes, ever slower.
 
     Returns:
-        Boxes (R, 4), and scores (R,) that are all 1, because the method has none: its order is kept.
+        Boxes (R, 4), and scores (R,) that are all 1, because the method has none: its order is kept. It hangs on the
+        C library's random numbers, which start anew here: no other thread of the process may draw any.
     """
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(image)
