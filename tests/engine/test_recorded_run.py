@@ -36,7 +36,8 @@ def prepared(path: Path, *options: str, eval_only: bool = True) -> CfgNode:
 
 def test_what_a_run_has_learned_is_evaluated_and_not_what_it_started_from(tiny_scenes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "with" / "prediction"
-    path = record(folder, "KD.STAGE", "prediction", files=("student.pth", "model_final.pth"))
+    options = ["KD.STAGE", "prediction", "DATASETS.UNLABELLED", "('tiny_train@not1of4',)"]
+    path = record(folder, *options, files=("student.pth", "model_final.pth"))
     torch.save({"model": {}}, tmp_path / "with" / "start.pth")
     cfg = prepared(path)
     assert (cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR) == (str(folder / "student.pth"), str(folder / "evaluation"))

@@ -275,6 +275,7 @@ def take_up_run(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_on
             raise InputError(f"--config-file {config_file}: stage 1 has seen no label; evaluate stage 2, prediction")
         if distilled:
             cfg.MODEL.META_ARCHITECTURE, cfg.KD.STAGE = "MultiLabelClassifier", ""
+            cfg.DATASETS.UNLABELLED = cfg.DATASETS.PROPOSALS.UNLABELLED_FILES = ()
         if "MODEL.WEIGHTS" not in given:
             cfg.MODEL.WEIGHTS = os.path.join(folder, STUDENT_CHECKPOINT if distilled else "model_final.pth")
     if "OUTPUT_DIR" not in given:
