@@ -28,7 +28,13 @@ def test_two_folders_with_a_photo_of_one_name(folders: Path) -> None:
     assert names == ["IMG_0001.jpg", "only.jpg"]
 
 
-@pytest.mark.parametrize("other", ["a", "a/IMG_0001.jpg", "c/a", "c"])
+@pytest.mark.parametrize("again", ["a", "a/IMG_0001.jpg", "a/*"])
+def test_a_photo_comes_once(folders: Path, again: str) -> None:
+    (folders / "a" / "notes.txt").write_text("a text beside the photos is no list of others")
+    assert photo_records([folders / "a", folders / again]) == photo_records([folders / "a"])
+
+
+@pytest.mark.parametrize("other", ["c/a", "c"])
 def test_what_is_still_ambiguous_is_refused(folders: Path, other: str) -> None:
     with pytest.raises(InputError, match="have one name; rename one of them"):
         photo_records([folders / "a", folders / "b", folders / other])

@@ -178,6 +178,29 @@ def test_a_run_that_starts_anew_never_goes_on_from_the_one_before(tmp_path: Path
     assert (tmp_path / "model_0000003.pth").exists(), "it is the user's to remove"
 
 
+def test_what_another_run_has_finished_is_kept_under_another_name(tmp_path: Path) -> None:
+    Run(tmp_path).save(3, name="model_final")
+    (tmp_path / "student.pth").write_bytes(b"a student")
+    content = (tmp_path / "model_final.pth").read_bytes()
+    Run(tmp_path).checkpointer.start_anew()
+    assert names(tmp_path) == ["model_final.previous.pth", "student.previous.pth"]
+    assert (tmp_path / "model_final.previous.pth").read_bytes() == content
+
+
+def test_the_name_of_the_last_checkpoint_is_lost(tmp_path: Path) -> None:
+    Run(tmp_path).save(1, 3)
+    (tmp_path / "last_checkpoint").unlink()
+    run = Run(tmp_path)
+    assert run.checkpointer.has_checkpoint() and run.resumed() == 3
+
+
+def test_digests_of_what_is_made_once_more_are_forgotten_on_the_disk(tmp_path: Path) -> None:
+    Run(tmp_path).save(1, 3)
+    flip_a_bit(tmp_path / "model_0000003.pth")
+    assert Run(tmp_path).resumed() == 1
+    assert list(json.loads((tmp_path / "checkpoints.json").read_text())) == ["model_0000001.pth"]
+
+
 def test_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
     Run(tmp_path).save(1)
     (tmp_path / "model_0000003.pth.unfinished").write_bytes(b"half")

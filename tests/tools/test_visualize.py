@@ -190,7 +190,10 @@ def test_photos_of_no_data_set(visualize, runs: Path, tmp_path: Path, capsys):
     assert "mAP" not in (tmp_path / "gallery" / "index.html").read_text()
     assert [path.name for path in (tmp_path / "gallery").iterdir()] == ["index.html"]
     with pytest.raises(SystemExit):
-        again = [photos, photos / "my photo.jpg"]
+        other = tmp_path / "other" / "photos"
+        other.mkdir(parents=True)
+        (other / "my photo.jpg").write_bytes(Path(second).read_bytes())
+        again = [photos, other]
         visualize("--dataset", "tiny_test", *models, "--photos", *again, "--output", tmp_path / "no")
     assert "have one name; rename one of them" in capsys.readouterr().err
 

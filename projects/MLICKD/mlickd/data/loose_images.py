@@ -19,7 +19,8 @@ __all__ = ["loose_image_records", "matching_files", "photo_records"]
 def photo_records(paths: Sequence[str | os.PathLike[str]]) -> list[dict]:
     """Records, without labels, of photos from several places.
 
-    Where two places have a photo of one name, the ids of both begin with the name of their folder.
+    Each photo comes once. Where two places have a photo of one name, the ids of both begin with the name of their
+    folder.
 
     Args:
         paths: as of :func:`loose_image_records`, or patterns of images, see :func:`matching_files`.
@@ -27,8 +28,15 @@ def photo_records(paths: Sequence[str | os.PathLike[str]]) -> list[dict]:
     Raises:
         InputError: one of them is missing or holds no image, or two photos have one name in folders of one name.
     """
-    places = [Path(place) for path in paths for place in matching_files(path) or [path]]
-    found = [(place, record) for place in places for record in loose_image_records(place)]
+    places = [Path(place).expanduser() for path in paths for place in _images_of_pattern(path) or [path]]
+    found, seen = [], set()
+    for place in places:
+        for record in loose_image_records(place):
+            # Several places may have it.
+            file = os.path.realpath(record["file_name"])
+            if file not in seen:
+                seen.add(file)
+                found.append((place, record))
     counts = Counter(record["image_id"] for _, record in found)
     records: dict[str, dict] = {}
     for path, record in found:
@@ -41,6 +49,11 @@ def photo_records(paths: Sequence[str | os.PathLike[str]]) -> list[dict]:
             raise InputError(f"--photos: {other} and {record['file_name']} have one name; rename one of them")
         records[image_id] = {**record, "image_id": image_id}
     return list(records.values())
+
+
+def _images_of_pattern(pattern: str | os.PathLike[str]) -> list[str]:
+    # A text file beside the photos is no list of others.
+    return [name for name in matching_files(pattern) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
 
 
 def matching_files(pattern: str | os.PathLike[str]) -> list[str]:

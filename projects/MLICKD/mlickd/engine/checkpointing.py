@@ -17,6 +17,7 @@ from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import check_fits, read_file
 
+from .setup import STUDENT_CHECKPOINT
 from .whole_files import remove_unfinished, whole_file
 
 __all__ = ["DIGESTS", "FINAL", "RunCheckpointer", "checkpoint_name"]
@@ -84,7 +85,9 @@ class RunCheckpointer(DetectionCheckpointer):
         Raises:
             InputError: some see a checkpoint, and others do not.
         """
-        seen = comm.all_gather(super().has_checkpoint())
+        # Where the name of the last one is lost, the list of digests has it.
+        listed = any((self.folder / name).exists() for name in self._read_digests())
+        seen = comm.all_gather(super().has_checkpoint() or listed)
         if any(seen) and not all(seen):
             blind = f"process {seen.index(False) + 1} of {len(seen)}"
             raise InputError(
@@ -103,11 +106,21 @@ class RunCheckpointer(DetectionCheckpointer):
             file.write(last_filename_basename.encode())
 
     def start_anew(self) -> None:
-        """Forget the checkpoints of another run in the same folder, so that this one never goes on from them."""
-        if comm.is_main_process():
-            self._remove_unfinished()
-            for name in (_LAST, DIGESTS):
-                (self.folder / name).unlink(missing_ok=True)
+        """Forget the checkpoints of another run in the same folder, so that this one never goes on from them.
+
+        What that run has left for use gets another name, so that it is not taken for this one's.
+        """
+        if not comm.is_main_process():
+            return
+        self._remove_unfinished()
+        for name in (_LAST, DIGESTS):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in (f"{FINAL}.pth", STUDENT_CHECKPOINT):
+            path = self.folder / name
+            if path.exists():
+                kept = path.with_suffix(".previous.pth")
+                path.replace(kept)
+                self.logger.warning("%s is of another run; it is %s now", path, kept.name)
 
     def resume(self) -> str:
         """Load all of the newest checkpoint that is whole.
@@ -130,16 +143,19 @@ class RunCheckpointer(DetectionCheckpointer):
                 "without --resume"
             )
         self.load(str(self.folder / name))
+        if comm.is_main_process() and self._digests:
+            self._write_digests()  # without those that are made once more
         return name
 
     def _newest_whole(self) -> tuple[str, str]:
         """Name of the file, empty where there is none, and what is wrong with those that were looked at before it."""
         self._digests = self._read_digests()
-        last = Path((self.folder / _LAST).read_text(errors="replace").strip()).name
+        tag = self.folder / _LAST
+        last = [Path(tag.read_text(errors="replace").strip()).name] if tag.exists() else []
         # The file of digests is written first: killed in between, it has one more.
-        others = [name for name in reversed(self._digests) if name != last and (self.folder / name).exists()]
+        others = [name for name in reversed(self._digests) if name not in last and (self.folder / name).exists()]
         damage: list[str] = []
-        for name in (last, *others):
+        for name in (*last, *others):
             found = self._damage(name)
             if not found:
                 if damage:

@@ -257,8 +257,10 @@ class Trainer(DefaultTrainer):
                 # Killed just before its last file: there is no step left after which it would be written.
                 self.checkpointer.save(FINAL, iteration=self.iter)
         else:
-            self.checkpointer.start_anew()
+            # First, for they may be what another run has left in this folder.
             load_initial_weights(self.cfg, _unwrap(self.model))
+            comm.synchronize()
+            self.checkpointer.start_anew()
         if comm.is_main_process():
             forget_metrics(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
         self.data_loader.batch_sampler.start_iteration = self.start_iter

@@ -19,7 +19,7 @@ from mlickd.errors import InputError
 __all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint", "read_file"]
 
 # Errors whose text helps.
-_TELLING = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError)
+_TELLING = (OSError, EOFError, ValueError)
 
 
 def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str, torch.Tensor]:
@@ -63,10 +63,15 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
         raise InputError(f"{field} {error}") from error
     except FileNotFoundError as error:
         raise InputError(f"{field} {path}: no such file; train it first or give another path") from error
+    except pickle.UnpicklingError as error:  # PyTorch's text tells how to load it all the same
+        raise InputError(
+            f"{field} {path} is not a readable checkpoint: it is damaged, or holds objects that could run code; give "
+            "one that train_net.py wrote"
+        ) from error
     except Exception as error:  # what the bytes of a broken pickle make of themselves can fail in any way
         reason = str(error).split("\n")[0] if isinstance(error, _TELLING) else ""
         reason = reason or f"it is cut short or damaged ({type(error).__name__})"
-        raise InputError(f"{field} {path} is not a readable checkpoint: {reason}") from error
+        raise InputError(f"{field} {path} is not a readable checkpoint: {reason}; give a whole one") from error
 
 
 def _as_tensors(content: Any) -> Any:

@@ -68,7 +68,7 @@ class Failure:
 class FailureBoard:
     """Where processes of all machines write down why they fail. Only the first failure is kept: others follow from it.
 
-    It is an entry of a key-value store of PyTorch, in JSON: what comes over the network is not unpickled.
+    It is an entry of a key-value store of PyTorch, in JSON, and not unpickled.
     """
 
     def __init__(self, store: dist.Store, name: str = ""):
