@@ -7,12 +7,14 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import PIL
 from platformdirs import user_cache_path
+
+from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 __all__ = ["VerifiedImages", "cache_directory"]
 
@@ -88,7 +90,7 @@ class VerifiedImages:
         for folder, images in folders.items():
             try:
                 self._write(folder, {**self._read(folder), **images})
-            except (OSError, ValueError) as error:  # ValueError: a name that is no Unicode
+            except (InputError, ValueError) as error:  # ValueError: a name that is no Unicode
                 logger.debug("%s: cannot be written (%s); images will be verified again", self.directory, error)
 
     def _file(self, folder: str) -> Path:
@@ -104,15 +106,8 @@ class VerifiedImages:
 
     def _write(self, folder: str, images: dict[str, _Entry]) -> None:
         content = msgspec.json.encode(_Folder(PIL.__version__, images))
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self._file(folder)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
+        # What a crash of the system takes can be made again; to wait for the disk would cost more.
+        write_whole_file(self._file(folder), content, "set MLICKD_CACHE to another folder", parents=True, durable=False)
 
 
 def _entry(record: dict) -> _Entry | None:

@@ -23,6 +23,7 @@ from mlickd.data.build import training_datasets
 from mlickd.data.catalog import class_names
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 from .hook import KnowledgeSource
 from .knowledge import TeacherKnowledge
@@ -91,14 +92,8 @@ class Calibration:
         }
         content = {"format": _FORMAT, "temperature": self.temperature, "flip": self.flip, "classes": lines}
         content["held_out"] = [vars(part) for part in self.held_out]
-        path = os.fspath(path)
-        try:
-            PathManager.mkdirs(os.path.dirname(path) or ".")
-            with PathManager.open(path, "w") as file:
-                json.dump(content, file, indent=1, ensure_ascii=False)
-                file.write("\n")
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        write_whole_file(path, f"{text}\n", "give another path", parents=True)
 
     @classmethod
     def load(cls, path: str) -> Calibration:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from .whole_files import whole_file
+from mlickd.whole_files import whole_file
 
 __all__ = ["save_batch"]
 
@@ -26,7 +25,7 @@ def save_batch(path: str, samples: list[dict], **facts: object) -> None:
     Raises:
         InputError: it cannot be written; nothing is left of it then.
     """
-    with whole_file(Path(path), "the run has stopped all the same") as file:
+    with whole_file(path, "the run has stopped all the same") as file:
         torch.save({**_plain(facts), "images": _plain(samples)}, file)
 
 

@@ -16,9 +16,9 @@ from torch import nn
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import check_fits, read_file
+from mlickd.whole_files import remove_unfinished, whole_file, write_whole_file
 
 from .setup import STUDENT_CHECKPOINT
-from .whole_files import remove_unfinished, whole_file
 
 __all__ = ["DIGESTS", "FINAL", "RunCheckpointer", "checkpoint_name"]
 
@@ -102,8 +102,7 @@ class RunCheckpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """As Detectron2."""
-        with whole_file(self.folder / _LAST, self._remedy()) as file:
-            file.write(last_filename_basename.encode())
+        write_whole_file(self.folder / _LAST, last_filename_basename, self._remedy())
 
     def start_anew(self) -> None:
         """Forget the checkpoints of another run in the same folder, so that this one never goes on from them.
@@ -212,8 +211,7 @@ class RunCheckpointer(DetectionCheckpointer):
         return {name: value for name, value in content.items() if Path(name).name == name}
 
     def _write_digests(self) -> None:
-        with whole_file(self.folder / DIGESTS, self._remedy()) as file:
-            file.write(json.dumps(self._digests, indent=1).encode())
+        write_whole_file(self.folder / DIGESTS, json.dumps(self._digests, indent=1), self._remedy())
 
     def _remove_unfinished(self) -> None:
         for name in remove_unfinished(self.folder):

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 
 from mlickd.data import scenes
 from mlickd.data.catalog import UnknownDatasetError, class_names
@@ -16,6 +15,7 @@ from mlickd.data.text_files import read_lines
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
+from mlickd.whole_files import write_whole_file
 
 __all__ = ["CLASSES_FILE", "run_class_names", "write_class_names"]
 
@@ -25,8 +25,8 @@ CLASSES_FILE = "classes.txt"
 
 def write_class_names(folder: str, names: Sequence[str]) -> None:
     """Write ``classes.txt``, a name a line, into the folder of a run."""
-    with PathManager.open(os.path.join(folder, CLASSES_FILE), "w", encoding="utf-8") as file:
-        file.write("".join(f"{name}\n" for name in names))
+    text = "".join(f"{name}\n" for name in names)
+    write_whole_file(os.path.join(folder, CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
 
 
 def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 
 from mlickd.distillation import KD_STAGES
 from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 from .caching import CACHE_KEYS, config_value
 from .check_config import check_config
@@ -168,8 +169,8 @@ def write_recipe(file: Path, base: Path, values: Mapping[str, object], comment: 
             node = node.setdefault(part, {})
         node[last] = list(value) if isinstance(value, tuple) else value
     text = f"# {comment}\n{yaml.safe_dump(content, sort_keys=False)}"
-    if not file.is_file() or file.read_text() != text:
-        file.write_text(text)
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        write_whole_file(file, text, "make room, or name another folder")
 
 
 def group_by_cache(recipes: Sequence[Recipe]) -> list[list[Recipe]]:

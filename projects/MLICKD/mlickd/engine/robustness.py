@@ -19,6 +19,7 @@ from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.corruptions import Corruption
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
+from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.multilabel import MultiLabelEvaluator
 
 from .inference import load_run, run_config
@@ -125,9 +126,7 @@ def scores_of_run(run: Run, dataset_name: str, corruption: Corruption | None, fo
         output_dir=str(home),
     )
     inference_on_dataset(model, build_test_loader(cfg, dataset_name), evaluator)
-    unfinished = home / "evaluation.tmp"
-    unfinished.write_text(json.dumps({"run": str(run.folder), "dataset": dataset_name, "key": key}, indent=2))
-    os.replace(unfinished, complete)
+    write_strict_json(complete, {"run": str(run.folder), "dataset": dataset_name, "key": key})
     with np.load(scores_file) as content:
         return content["scores"]
 

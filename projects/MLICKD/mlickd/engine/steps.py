@@ -25,6 +25,7 @@ from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_root
 from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 from .progress import write_log, write_log_with_bar
 from .provenance import data_record
@@ -260,10 +261,7 @@ class StepRunner:
     def _remember(self, step: Step, record: dict) -> None:
         with self._lock:
             records = {**_read_records(step), step.name: record}
-            # A reader, or a kill, never meets half a file.
-            new = step.record.with_suffix(".new")
-            new.write_text(json.dumps(records, indent=2))
-            new.replace(step.record)
+            write_whole_file(step.record, json.dumps(records, indent=2), "make room, then give the same command again")
 
     def _name(self, step: Step) -> str:
         return step.title if self.bar else step.label

@@ -34,6 +34,7 @@ from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
 from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
+from mlickd.whole_files import whole_file
 
 from .checkpointing import FINAL, RunCheckpointer
 from .compilation import compile_backbone
@@ -46,7 +47,6 @@ from .running_statistics import EqualStatisticsHook
 from .setup import STUDENT_CHECKPOINT
 from .stopping import StopHook
 from .training_loop import TrainingLoop, mixed_precision
-from .whole_files import whole_file
 from .writers import METRICS, EvaluationPrinter, EvaluationWriter, TensorBoardWriter, forget_metrics
 
 __all__ = ["Trainer", "load_initial_weights"]

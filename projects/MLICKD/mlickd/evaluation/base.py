@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 
 class RecordEvaluator(DatasetEvaluator):
@@ -107,18 +108,12 @@ def strict_json(content: dict) -> str:
 
 
 def write_strict_json(path: str | os.PathLike[str], content: dict) -> None:
-    """Write :func:`strict_json`, and its folder where that is missing.
+    """Write :func:`strict_json`, and its folder where that is missing; a reader sees the old file or the new one.
 
     Raises:
         InputError: it cannot be written.
     """
-    path = os.fspath(path)
-    try:
-        PathManager.mkdirs(os.path.dirname(path) or ".")
-        with PathManager.open(path, "w") as file:
-            file.write(f"{strict_json(content)}\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
+    write_whole_file(path, f"{strict_json(content)}\n", "give another path", parents=True)
 
 
 def _nan_to_none(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import zipfile
@@ -15,6 +16,7 @@ from detectron2.utils.file_io import PathManager
 from mlickd.data.manifest import make_manifest
 from mlickd.data.records import label_lists
 from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 from .metrics import checked_scores
 
@@ -71,10 +73,16 @@ class ImageScores:
 def write_scores(
     path: str, image_ids: Sequence[str], scores: np.ndarray, targets: np.ndarray, class_names: Sequence[str]
 ) -> None:
-    """Write what :class:`ImageScores` holds: ``image_ids``, ``scores``, ``targets`` and ``class_names``, no pickles."""
+    """Write what :class:`ImageScores` holds: ``image_ids``, ``scores``, ``targets`` and ``class_names``, no pickles.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     texts = {"image_ids": np.array(image_ids, dtype=np.str_), "class_names": np.array(class_names, dtype=np.str_)}
-    with PathManager.open(path, "wb") as file:
-        np.savez_compressed(file, scores=scores, targets=targets, **texts)
+    # NumPy goes back in what it writes.
+    archive = io.BytesIO()
+    np.savez_compressed(archive, scores=scores, targets=targets, **texts)
+    write_whole_file(path, archive.getvalue(), "make room, then evaluate again", parents=True)
 
 
 def read_scores(path: str) -> ImageScores:

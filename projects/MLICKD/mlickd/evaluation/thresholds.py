@@ -129,14 +129,12 @@ def _best_of_class(scores: np.ndarray, positive: np.ndarray, default: float) -> 
 
 
 def write_thresholds(thresholds: ClassThresholds, path: str) -> None:
-    """Write ``thresholds.json``; a reader sees the old file or the new one.
+    """Write ``thresholds.json``.
 
     Raises:
         InputError: it cannot be written.
     """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    write_strict_json(temporary, {"rule": _RULE, **asdict(thresholds)})
-    os.replace(temporary, path)
+    write_strict_json(path, {"rule": _RULE, **asdict(thresholds)})
 
 
 def read_thresholds(path: str) -> ClassThresholds:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds, read_thresholds
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.output_files import check_writable
+from mlickd.whole_files import write_whole_file
 
 from .graph import onnx_content, pt2_content, trace
 from .metadata import ExportMetadata
@@ -63,7 +63,8 @@ def export_student(
     program = trace(model, metadata)
     # The .pt2 last: writing it takes the example out of the program.
     for output in sorted(map(Path, outputs), key=lambda path: path.suffix.lower() == ".pt2"):
-        _write(output, _CONTENT[output.suffix.lower()](program, metadata))
+        content = _CONTENT[output.suffix.lower()](program, metadata)
+        write_whole_file(output, content, "give another --output", parents=True)
     return cfg, model, metadata
 
 
@@ -112,16 +113,3 @@ def _data_record(name: str) -> dict:
     except UnknownDatasetError:
         logger.warning("%s, which the run was trained on, is not here: the file has no digest of it", name)
         return {"name": name}
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"--output {path}: cannot be written ({error.strerror}); give another path") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

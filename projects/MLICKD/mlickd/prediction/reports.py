@@ -13,9 +13,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from mlickd.errors import InputError
 from mlickd.evaluation.base import strict_json
 from mlickd.visualization.results import format_score, one_line
+from mlickd.whole_files import write_whole_file
 
 from .prediction import Prediction
 from .predictor import Predictor
@@ -153,8 +153,5 @@ def _write(path: str, text: str) -> None:
     if path == "-":
         sys.stdout.write(text)
         return
-    try:
-        # A file name may have bytes that are no text.
-        Path(path).expanduser().write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
+    # A file name may have bytes that are no text.
+    write_whole_file(Path(path).expanduser(), text.encode(errors="backslashreplace"), "give another path")

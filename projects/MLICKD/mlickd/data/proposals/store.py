@@ -20,7 +20,6 @@ import struct
 import tempfile
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +28,7 @@ import cv2
 import numpy as np
 
 from mlickd.errors import InputError
+from mlickd.whole_files import whole_file
 
 from ..catalog import dataset_root
 from ..digest import file_digest
@@ -41,6 +41,7 @@ _VERSION = 1
 _PREFIX = struct.Struct("<8sQQ")
 _COUNTS = ("num_images", "num_boxes", "num_id_bytes")
 _REMEDY = "make it again with tools/generate_proposals.py"
+_NO_ROOM = "make room there, or choose another place for the proposals"
 _MAX_SIDE = np.finfo(np.float32).max
 _CHECKED_AT_ONCE = 256  # images, so that the numbers in between stay in the processor's cache
 
@@ -231,10 +232,7 @@ def write_store(
     try:
         _write(path, items, method, parameters, image_digest, shard)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); make room there, or choose another place for the "
-            "proposals"
-        ) from error
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {_NO_ROOM}") from error
 
 
 def _write(
@@ -271,7 +269,7 @@ def _write(
         if shard is not None:
             header["shard"] = list(shard)
         rows = np.memmap(spool, "<f4", "r", shape=(num_boxes, 5)) if num_boxes else np.empty((0, 5), "<f4")
-        _write_atomically(path, header, ids, [positions[key] for key in ids], rows)
+        _write_whole(path, header, ids, [positions[key] for key in ids], rows)
 
 
 def sort_proposals(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -295,27 +293,19 @@ def library_versions() -> dict[str, str]:
     return {"numpy": np.__version__, "opencv": cv2.__version__}
 
 
-def _write_atomically(
+def _write_whole(
     path: Path, header: dict[str, Any], ids: list[bytes], places: list[tuple[int, int]], rows: np.ndarray
 ) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            text = json.dumps(header, sort_keys=True, allow_nan=False).encode()
-            text = text.ljust(_padded(_PREFIX.size + len(text)) - _PREFIX.size)
-            file.write(_PREFIX.pack(_MAGIC, _VERSION, len(text)) + text)
-            file.write(_offsets(map(len, ids)))
-            file.write(b"".join(ids).ljust(_padded(header["num_id_bytes"]), b"\0"))
-            file.write(_offsets(count for _, count in places))
-            for columns in (slice(0, 4), slice(4, 5)):
-                for start, count in places:
-                    file.write(np.ascontiguousarray(rows[start : start + count, columns]).tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    with whole_file(path, _NO_ROOM) as file:
+        text = json.dumps(header, sort_keys=True, allow_nan=False).encode()
+        text = text.ljust(_padded(_PREFIX.size + len(text)) - _PREFIX.size)
+        file.write(_PREFIX.pack(_MAGIC, _VERSION, len(text)) + text)
+        file.write(_offsets(map(len, ids)))
+        file.write(b"".join(ids).ljust(_padded(header["num_id_bytes"]), b"\0"))
+        file.write(_offsets(count for _, count in places))
+        for columns in (slice(0, 4), slice(4, 5)):
+            for start, count in places:
+                file.write(np.ascontiguousarray(rows[start : start + count, columns]).tobytes())
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:

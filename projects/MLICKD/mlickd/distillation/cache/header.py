@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,9 +23,11 @@ from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import load_teacher_config, region_rule, teacher_shapes
 from mlickd.distillation.teacher_files import with_teacher_of
 from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 __all__ = [
     "HEADER_FILE",
+    "NO_ROOM",
     "describe_run",
     "differences",
     "read_json",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 HEADER_FILE = "header.json"
+# What to do where a shard cannot be written.
+NO_ROOM = "make room or choose another KD.CACHE, then give the same command again: it goes on where it was"
 _FORMAT = 1
 _WORDS = {
     "format": "another format",
@@ -167,13 +170,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a file that is whole as soon as it is there."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    with temporary.open("w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Write a file that is whole as soon as it is there.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    write_whole_file(path, json.dumps(content, indent=1), NO_ROOM)
 
 
 def _output_config(teacher_cfg: CfgNode) -> dict[str, Any]:

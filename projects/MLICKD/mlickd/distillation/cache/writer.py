@@ -19,8 +19,9 @@ import torch
 
 from mlickd.distillation.regions import RegionKnowledge
 from mlickd.errors import InputError
+from mlickd.whole_files import remove_unfinished
 
-from .header import HEADER_FILE, differences, read_json, write_json
+from .header import HEADER_FILE, NO_ROOM, differences, read_json, write_json
 from .layout import (
     IDS_FILE,
     allocate,
@@ -45,10 +46,7 @@ def writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); make room or choose another KD.CACHE, then give "
-            "the same command again: it goes on where it was"
-        ) from error
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); {NO_ROOM}") from error
 
 
 def prepare_shard(
@@ -98,6 +96,7 @@ def prepare_shard(
         )
     if begun:
         return
+    remove_unfinished(folder)
     for name, spec in specs.items():
         allocate(folder, name, spec)
     with array_path(folder, "region_offsets").open("r+b") as file:

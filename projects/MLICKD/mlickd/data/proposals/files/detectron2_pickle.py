@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
 
 from mlickd.errors import InputError
+from mlickd.whole_files import whole_file
 
 from ..store import ProposalStore
 from .safe_pickle import load_plain_pickle
@@ -65,24 +65,14 @@ def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) 
     Raises:
         InputError: the file cannot be written.
     """
-    path = Path(path)
     content: dict[str, Any] = {"ids": [], "boxes": [], "objectness_logits": [], "bbox_mode": int(BoxMode.XYXY_ABS)}
     for image_id in store:
         boxes, scores = store[image_id]
         content["ids"].append(image_id)
         content["boxes"].append(boxes)
         content["objectness_logits"].append(_strictly_falling(scores))
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                _PortablePickler(file, protocol=4).dump(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
+    with whole_file(path, "give another path", parents=True) as file:
+        _PortablePickler(file, protocol=4).dump(content)
 
 
 class _PortablePickler(pickle.Pickler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from mlickd.errors import InputError
 
-__all__ = ["DigestingFile", "remove_unfinished", "whole_file"]
+__all__ = ["DigestingFile", "remove_unfinished", "whole_file", "write_whole_file"]
 
 # Behind the name of a file, until it is whole.
 _UNFINISHED = ".unfinished"
@@ -54,41 +55,78 @@ class DigestingFile:
 
 
 @contextmanager
-def whole_file(path: Path, remedy: str) -> Iterator[DigestingFile]:
-    """Write a file under another name, which it loses as soon as all of it is on the disk.
+def whole_file(
+    path: str | os.PathLike[str], remedy: str, *, parents: bool = False, durable: bool = True
+) -> Iterator[DigestingFile]:
+    """Write a file under another name, which it loses as soon as all of it is there.
+
+    Several processes may write the same file: it is that of one of them then.
 
     Args:
-        path: what stands there before stays until then.
+        path: what stands there before stays until then. A link stays one; a device or a pipe is written to as it is.
         remedy: for the message, should it not be possible.
+        parents: make its folder where that is missing.
+        durable: wait until all of it is on the disk, so that it is whole after a crash of the system, too.
 
     Raises:
         InputError: the system does not take it, mostly for want of room; nothing is left of it.
     """
-    unfinished = path.with_name(f"{path.name}{_UNFINISHED}")
+    path = Path(path)
     file = None
     try:
-        with unfinished.open("wb") as raw:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _opened(path, durable) as raw:
             file = DigestingFile(raw)
             yield file
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(unfinished, path)
-        _synchronise(path.parent)
     except BaseException as error:
-        with suppress(OSError):  # it may be the folder that is missing
-            unfinished.unlink()
         cause = (file and file.error) or error
         if isinstance(cause, OSError):
             raise InputError(f"{path}: cannot be written ({cause.strerror or cause}); {remedy}") from error
         raise
 
 
+def write_whole_file(
+    path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False, durable: bool = True
+) -> None:
+    """Write all of a file at once; text as UTF-8. Arguments and errors are those of :func:`whole_file`."""
+    with whole_file(path, remedy, parents=parents, durable=durable) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def remove_unfinished(folder: Path) -> list[str]:
-    """Remove what killed processes have left of files that they were writing; the names."""
+    """Remove what killed processes have left of files that they were writing; the names.
+
+    No other process may write into the folder meanwhile.
+    """
     paths = sorted(folder.glob(f"*{_UNFINISHED}"))
     for path in paths:
         path.unlink(missing_ok=True)
     return [path.name for path in paths]
+
+
+@contextmanager
+def _opened(path: Path, durable: bool) -> Iterator[BinaryIO]:
+    if path.exists() and not path.is_file():
+        with path.open("wb") as raw:
+            yield raw
+        return
+    target = Path(os.path.realpath(path))
+    # A name that no other process takes, be it on another machine.
+    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+    try:
+        with unfinished.open("xb") as raw:
+            yield raw
+            if durable:
+                raw.flush()
+                os.fsync(raw.fileno())
+        os.replace(unfinished, target)
+        if durable:
+            _synchronise(target.parent)
+    except BaseException:
+        with suppress(OSError):  # it may be the folder that is missing
+            unfinished.unlink()
+        raise
 
 
 def _synchronise(folder: Path) -> None:
