@@ -22,6 +22,7 @@ from .failures import Failure, FailureBoard, is_lost_connection
 from .group import DEFAULT_TIMEOUT, connect, process_group, stay_on_this_machine, watched
 from .launching import AUTOMATIC, launch_processes
 from .place import Place, torchrun_place
+from .requests import end_at_once_when_asked
 
 __all__ = ["add_process_arguments", "check_device", "launch", "num_processes"]
 
@@ -134,6 +135,7 @@ def _run_in_place(
     prepare: Callable[[argparse.Namespace], CfgNode],
 ) -> None:
     """What each process does that ``torchrun`` has started. It ends the others of a machine when one fails."""
+    end_at_once_when_asked()
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     stay_on_this_machine(host)
     # What torchrun starts after a failure may have the same store, in which addresses of the first attempt are left.
