@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.engine import launch
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from helpers.processes import forbidden_gathers, in_two_processes
 from helpers.small_models import make_batch
 from mlickd.data import View
 from mlickd.distillation import TeacherKnowledge
@@ -167,9 +167,15 @@ def _diverge_in_process(values: list[list[float]], roots: list[list[str]], folde
         if sample["image_id"] in roots:
             sample["root"] = 1.0
     model = Two()
+    distributed = DistributedDataParallel(model)
+    with forbidden_gathers():
+        run(distributed, [of_values(*[0.0] * len(batch))])
+    # In all steps; these were large enough to be looked at closely.
+    run(distributed, [of_values(HUGE if rank else 0.0)])
+    before = model.weight.item()
     with pytest.raises(InputError) as caught:
-        run(DistributedDataParallel(model), [batch], output_dir=folder)
-    assert model.weight.item() == 2.0
+        run(distributed, [batch], output_dir=folder)
+    assert model.weight.item() == before
     Path(said, str(rank)).write_text(str(caught.value))
 
 
@@ -196,13 +202,12 @@ def _diverge_in_process(values: list[list[float]], roots: list[list[str]], folde
     ids=["loss", "gradient"],
 )
 def test_all_processes_stop_and_say_the_same(
-    values: list, roots: list, culprits: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    values: list, roots: list, culprits: str, files: list[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     folder, said = tmp_path / "run", tmp_path / "said"
     folder.mkdir()
     said.mkdir()
-    launch(_diverge_in_process, num_gpus_per_machine=2, dist_url="auto", args=(values, roots, str(folder), str(said)))
+    in_two_processes(_diverge_in_process, values, roots, str(folder), str(said))
     first, second = (said / "0").read_text(), (said / "1").read_text()
     assert first == second
     assert first.startswith(f"iteration 0: {culprits.format(folder=folder)}")

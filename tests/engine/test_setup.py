@@ -17,6 +17,7 @@ from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.distillation import DistillationHook
 from mlickd.engine import Trainer, check_inputs, complete_config, load_config
 from mlickd.errors import InputError
+from mlickd.modeling.blueprint import model_blueprint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "MODEL.BACKBONE.WEIGHTS", ""]
@@ -79,12 +80,10 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     options = ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.BASE_LR", 0.5]
     options += ["KD.FEATURE.MAX_ITER", 7, "KD.PREDICTION.MAX_ITER", 0, "SOLVER.MAX_ITER", 9, "SOLVER.BASE_LR", 0.25]
     options += ["KD.FEATURE.WARMUP_ITERS", 0, "KD.PREDICTION.WARMUP_ITERS", -1, "SOLVER.WARMUP_ITERS", 3]
-    options += ["OUTPUT_DIR", tmp_path / "out"]
+    options += ["OUTPUT_DIR", tmp_path / "out", "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
     feature = prepare("scenes/kd.yaml", *options, stage="feature")
     assert (feature.SOLVER.BASE_LR, feature.SOLVER.MAX_ITER, feature.SOLVER.WARMUP_ITERS) == (0.5, 7, 0)
-    (tmp_path / "out" / "feature").mkdir(parents=True)
-    torch.save({}, tmp_path / "out" / "feature" / "student.pth")
-    prediction = prepare("scenes/kd.yaml", *options, stage="prediction")
+    prediction = prepare("scenes/kd.yaml", *options, "KD.STAGES", "('prediction',)", stage="prediction")
     solver = prediction.SOLVER
     assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
 
@@ -106,7 +105,9 @@ def test_good_images_are_decoded_again_if_the_configuration_says_so(
 def test_nothing_is_downloaded_for_a_model_that_a_checkpoint_replaces(
     root: Path, tmp_path: Path, eval_only: bool
 ) -> None:
-    torch.save({}, tmp_path / "model_final.pth")
+    torch.save(
+        model_blueprint(prepare("folder/cls.yaml")).to_empty(device="cpu").state_dict(), tmp_path / "model_final.pth"
+    )
     checkpoint = () if eval_only else ("MODEL.WEIGHTS", tmp_path / "model_final.pth")
     options = ("MODEL.TIMM.PRETRAINED", True, "OUTPUT_DIR", tmp_path, *checkpoint)
     assert not prepare("folder/cls.yaml", *options, eval_only=eval_only).MODEL.TIMM.PRETRAINED
@@ -285,11 +286,8 @@ def test_a_missing_or_malformed_configuration_is_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_model_is_refused_with_its_keys(root: Path, tmp_path: Path) -> None:
     teacher = save_teacher(tmp_path)
-    cfg = prepare("scenes/cls.yaml", "MODEL.WEIGHTS", teacher, "OUTPUT_DIR", tmp_path / "out")
-    cfg.freeze()
-    trainer = Trainer(cfg)
     with pytest.raises(InputError, match=r"is not a checkpoint of this MultiLabelClassifier: missing: .*left over:"):
-        trainer.resume_or_load(resume=False)
+        prepare("scenes/cls.yaml", "MODEL.WEIGHTS", teacher, "OUTPUT_DIR", tmp_path / "out")
 
 
 class Forbidden(list):
@@ -313,8 +311,7 @@ def test_training_never_reads_a_box(
         teacher = teacher_config()
         teacher.MODEL.NUM_CLASSES = 20
         options += ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
-        (tmp_path / "out" / "feature").mkdir(parents=True)
-        torch.save({}, tmp_path / "out" / "feature" / "student.pth")
+        options += ["KD.STAGES", f"('{stage}',)"]
     cfg = prepare(f"scenes/{config}.yaml", *options, stage=stage)
     cfg.MODEL.WEIGHTS = ""
     real_records = dataset_records("tiny_train")

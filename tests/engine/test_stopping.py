@@ -13,6 +13,7 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from helpers.forked_runs import fork, wait_or_kill
+from helpers.processes import in_two_processes, stop_the_second
 from helpers.small_trainer import finish, make_trainer
 from mlickd.engine.checkpointing import RunCheckpointer
 from mlickd.engine.stopping import StopHook
@@ -58,19 +59,31 @@ def test_the_iteration_is_finished_and_the_run_can_be_resumed(
     assert all(torch.equal(value, whole[name]) for name, value in result.items())
 
 
-def test_a_second_request_ends_the_process_at_once_and_the_same_one_passed_on_does_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_the_process_at_once_and_what_is_passed_on_does_not(
+    first: signal.Signals, tmp_path: Path
+) -> None:
     def work() -> None:
         hook = StopHook(RunCheckpointer(nn.Linear(1, 1), str(tmp_path)))
         hook.before_train()
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)  # a launcher passes it on
-        (tmp_path / "goes on").touch()
+        os.kill(os.getpid(), first)
+        os.kill(os.getpid(), signal.SIGINT)  # a launcher passes it on
         time.sleep(1.1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # a scheduler, or a launcher that has waited for something else
+        (tmp_path / "goes on").touch()
+        os.kill(os.getpid(), signal.SIGINT)
         (tmp_path / "goes on again").touch()
 
-    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == -signal.SIGTERM
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == -signal.SIGINT
     assert (tmp_path / "goes on").exists() and not (tmp_path / "goes on again").exists()
+
+
+def test_all_processes_stop_after_the_same_iteration(tmp_path: Path) -> None:
+    """The second one alone is asked to; nothing is pickled for that."""
+    with pytest.raises(SystemExit) as end:
+        in_two_processes(stop_the_second, tmp_path)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert sorted(path.name for path in tmp_path.glob("process*")) == ["process 0 after 2", "process 1 after 2"]
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:

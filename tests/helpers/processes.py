@@ -6,16 +6,20 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from pytest import MonkeyPatch
 
 from mlickd.engine import Trainer
 from mlickd.engine.checkpointing import RunCheckpointer
 from mlickd.engine.distributed import launch_processes
+from mlickd.engine.stopping import StopHook
 from mlickd.errors import InputError
 
 
@@ -95,6 +99,34 @@ def stop_when_asked(folder: Path, launcher: int) -> None:
             time.sleep(0.05)
         os.kill(launcher, signal.SIGTERM)
     time.sleep(30)
+
+
+def stop_the_second(folder: Path) -> None:
+    """Training of which the second process is asked to stop in iteration 2; a file of each says when it did."""
+    hook = StopHook(RunCheckpointer(torch.nn.Linear(1, 1), str(folder)))
+    hook.trainer = SimpleNamespace(iter=0, max_iter=10)
+    hook.before_train()
+    with forbidden_gathers():
+        for hook.trainer.iter in range(10):
+            if comm.get_rank() == 1 and hook.trainer.iter == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                hook.after_step()
+            except SystemExit:
+                (folder / f"process {comm.get_rank()} after {hook.trainer.iter}").touch()
+                raise
+
+
+@contextmanager
+def forbidden_gathers() -> Iterator[None]:
+    """What pickles an object for all other processes fails."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("processes gather pickled objects")
+
+    with MonkeyPatch.context() as patch:
+        patch.setattr(comm, "all_gather", refuse)
+        yield
 
 
 def look_for_checkpoint(folder: Path) -> None:

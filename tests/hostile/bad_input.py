@@ -32,6 +32,7 @@ CLS, WSD = "train --config-file cls.yaml", "train --config-file wsd.yaml"
 STAGE1 = "train --config-file kd.yaml --kd-stage feature"
 STAGE2 = "train --config-file kd.yaml --kd-stage prediction KD.STAGES \"('prediction',)\""
 CACHED = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored --check KD.CACHE knowledge"
+CACHING = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored KD.CACHE new"
 MANIFEST = "dataset-manifest {} --output out.manifest"
 PREDICT = "predict photo.jpg --model run --threshold 0.5"
 
@@ -49,7 +50,6 @@ class Case:
         command: of `mlickd`.
         says: a part of the message.
         damage: done to the folder before.
-        leaves: the folder of the run, where the error is found after that is made; nothing else is left or changed.
     """
 
     of: str
@@ -57,7 +57,6 @@ class Case:
     command: str
     says: str
     damage: Damage | None = None
-    leaves: tuple[str, ...] = ()
 
 
 def text(path: str, content: str) -> Damage:
@@ -280,17 +279,34 @@ CASES = [
     Case("checkpoint", "of another model", PREDICT, "is not a checkpoint of this MultiLabelClassifier",
          lambda: shutil.copy("teacher/model_final.pth", "run/model_final.pth")),
     Case("checkpoint", "of another model, to train from", f"{CLS} MODEL.WEIGHTS teacher/model_final.pth",
-         "MODEL.WEIGHTS teacher/model_final.pth is not a checkpoint of this MultiLabelClassifier", leaves=("out",)),
+         "MODEL.WEIGHTS teacher/model_final.pth is not a checkpoint of this MultiLabelClassifier"),
+    Case("checkpoint", "of another model, to evaluate", f"{CLS} --eval-only MODEL.WEIGHTS teacher/model_final.pth",
+         "MODEL.WEIGHTS teacher/model_final.pth is not a checkpoint of this MultiLabelClassifier"),
+    Case("checkpoint", "of another model, to go on from", f"train --resume {WSD[6:]} OUTPUT_DIR run",
+         "--resume run/model_final.pth is not a checkpoint of this WeaklySupervisedDetector",
+         text("run/last_checkpoint", "model_final.pth")),
+    Case("checkpoint", "a folder, to train from", f"{CLS} MODEL.WEIGHTS run", "MODEL.WEIGHTS run: is a folder"),
     Case("checkpoint", "cut short, to train from", f"{CLS} MODEL.WEIGHTS teacher/model_final.pth",
          "MODEL.WEIGHTS teacher/model_final.pth is not a readable checkpoint", cut("teacher/model_final.pth")),
     Case("checkpoint", "a backbone that does not fit", f"{CLS} MODEL.BACKBONE.WEIGHTS b.pth",
-         "MODEL.BACKBONE.WEIGHTS b.pth does not fit", checkpoint("b.pth", {"a": torch.zeros(1)}), ("out",)),
+         "MODEL.BACKBONE.WEIGHTS b.pth does not fit", checkpoint("b.pth", {"a": torch.zeros(1)})),
+    Case("checkpoint", "a backbone of another network, not downloaded",
+         f"{CLS} MODEL.BACKBONE.WEIGHTS torchvision://VGG16_Weights.IMAGENET1K_V1",
+         "MODEL.BACKBONE.WEIGHTS torchvision://VGG16_Weights.IMAGENET1K_V1 does not fit the backbone VGG"),
+    Case("checkpoint", "a backbone of no .safetensors", f"{CLS} MODEL.BACKBONE.WEIGHTS b.safetensors",
+         "b.safetensors is not a readable .safetensors file", text("b.safetensors", "hello")),
     Case("checkpoint", "a hostile .pkl as backbone", f"{CLS} MODEL.BACKBONE.WEIGHTS b.pkl",
          "b.pkl: not a pickle of arrays and plain containers",
          lambda: Path("b.pkl").write_bytes(pickle.dumps({"model": Hostile()}))),
     Case("checkpoint", "a teacher that is cut short", STAGE2,
          "KD.TEACHER.WEIGHTS teacher/model_final.pth is not a readable",
          cut("teacher/model_final.pth")),
+    Case("checkpoint", "a teacher of another network", STAGE2,
+         "KD.TEACHER.WEIGHTS teacher/model_final.pth is not a checkpoint of this WeaklySupervisedDetector",
+         replaced("teacher/config.yaml", "WIDTH: 0.1", "WIDTH: 0.2")),
+    Case("checkpoint", "a teacher of another network, to cache", CACHING,
+         "KD.TEACHER.WEIGHTS teacher/model_final.pth is not a checkpoint of this WeaklySupervisedDetector",
+         replaced("teacher/config.yaml", "WIDTH: 0.1", "WIDTH: 0.2")),
     Case("checkpoint", "a teacher that is missing", STAGE2, "KD.TEACHER.WEIGHTS", removed("teacher/model_final.pth")),
     Case("checkpoint", "a student as teacher", f"{STAGE2} KD.TEACHER.WEIGHTS run/model_final.pth", "is no teacher"),
     # Configurations
@@ -333,6 +349,9 @@ CASES = [
             ("INPUT.FORMAT", "L", "INPUT.FORMAT 'L' is none of RGB, BGR"),
             ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.META_ARCHITECTURE 'GeneralizedRCNN' is none of"),
             ("MODEL.BACKBONE.NAME", "magic", "MODEL.BACKBONE.NAME 'magic' is none of"),
+            ("MODEL.VGG.DEPTH", "12", "MODEL.VGG.DEPTH 12"),
+            ("MODEL.VGG.OUT_FEATURES", "['conv9']", "MODEL.VGG.OUT_FEATURES ['conv9']"),
+            ("MODEL.CLASSIFIER.IN_FEATURE", "conv9", "MODEL.CLASSIFIER.IN_FEATURE 'conv9'"),
             ("MODEL.DEVICE", "magic", "MODEL.DEVICE 'magic'"),
             ("MODEL.NUM_CLASSES", "7", "MODEL.NUM_CLASSES 7: data set tiny_fit has 20 classes"),
             ("MODEL.PIXEL_STD", "[1.0,0.0,1.0]", "MODEL.PIXEL_STD [1.0, 0.0, 1.0] must be"),
@@ -380,6 +399,8 @@ CASES = [
     Case("command line", "options that exclude each other",
          "generate-proposals --dataset tiny_fit --images . --output p", "not allowed with argument"),
     Case("command line", "a key without its value", f"{CLS} SOLVER.BASE_LR", "one value is missing"),
+    Case("command line", "an option behind the keys", f"{CLS} SOLVER.MAX_ITER 2 --resume",
+         "--resume stands behind KEY VALUE pairs; put it in front of them"),
     Case("command line", "an unknown key", f"{CLS} SOLVER.BASE_LRR 1.0", "did you mean SOLVER.BASE_LR?"),
     Case("command line", "an unknown stage", "train --config-file kd.yaml --kd-stage third", "--kd-stage third"),
     Case("command line", "a stage of what has none", f"{WSD} --kd-stage feature", "has no stages"),
@@ -407,7 +428,7 @@ CASES = [
     Case("command line", "a comparison without configurations", "compare --configs gone --dry-run", "gone"),
     Case("command line", "pairs that are none", "robustness --dataset tiny_val --without run --with run run --output o",
          "--with"),
-    Case("command line", "a shard out of range", f"{CACHED} --shard 3/2", "3/2"),
+    Case("command line", "a shard out of range", CACHED.replace("--check", "--shard 3/2"), "3/2"),
     Case("command line", "an unknown data set", "check-dataset gone_train --output o", "data set 'gone_train'"),
     Case("command line", "no process", f"{CLS} --num-gpus 0", "--num-gpus 0 must be 1 or more"),
 ]  # fmt: skip

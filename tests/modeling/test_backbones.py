@@ -14,6 +14,7 @@ from torch import nn
 from mlickd.config import default_config
 from mlickd.errors import InputError
 from mlickd.modeling import VGG, TimmBackbone, VGGBoxHead, load_backbone_weights
+from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
 
@@ -246,6 +247,32 @@ def test_weights_that_do_not_fit_are_refused_with_their_keys(content, message: s
         torch.save(content, path)
     with pytest.raises(InputError, match=message):
         load_backbone_weights(Model(VGG(11, width=0.1)), str(path))
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_weights_are_looked_at_before_they_are_loaded(ending: str, tmp_path) -> None:
+    path = str(tmp_path / f"weights.{ending}")
+    content = VGG(11, width=0.1).state_dict()
+    save = torch.save if ending == "pth" else safetensors.torch.save_file
+    save(content, path)
+    with torch.device("meta"):
+        fitting, another = VGG(11, width=0.1), VGG(13, width=0.1)
+    check_backbone_weights(Model(fitting), path)
+    for use, model in ((check_backbone_weights, another), (load_backbone_weights, VGG(13, width=0.1))):
+        with pytest.raises(InputError, match=r"does not fit the backbone VGG: missing: conv1_2.bias"):
+            use(Model(model), path)
+
+
+def test_weights_of_torchvision_are_looked_at_without_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("something is downloaded"))
+    with torch.device("meta"):
+        fitting, another = VGG(16), VGG(16, norm="BN")
+    check_backbone_weights(Model(fitting), "torchvision://VGG16_Weights.IMAGENET1K_V1")
+    check_backbone_weights(Model(another), "torchvision://VGG16_BN_Weights.IMAGENET1K_V1")
+    with pytest.raises(InputError, match=r"missing: conv1_1.norm.bias.* and \d+ more"):
+        check_backbone_weights(Model(another), "torchvision://VGG16_Weights.IMAGENET1K_V1")
+    with pytest.raises(InputError, match="quantized"):
+        check_backbone_weights(Model(fitting), "torchvision://ResNet50_QuantizedWeights.DEFAULT")
 
 
 def test_unknown_torchvision_weights_are_refused() -> None:

@@ -1,11 +1,13 @@
 """Kill training with SIGKILL at random moments, resume it, and compare what it ends with, bit by bit.
 
-For each kind of run: one run is left alone; then runs are killed, some within the write of a checkpoint, and each is
-resumed until it has finished. Its last checkpoint, its student and its curves must be those of the run left alone.
+For each kind of run: one run is left alone; then others are killed once, twice or three times, each time but the first
+while, or after, they go on with --resume. They are killed at any moment of their iterations, within the write of a
+checkpoint, in their start-up, and while a checkpoint is loaded. What such a run leaves in its folder in the end must be
+what the run left alone has.
 
 Example:
 
-  All five kinds, 20 kills each, half of them aimed at the writing of checkpoints:
+  All five kinds, 20 kills each:
     PYTHONPATH=projects/MLICKD:tests OMP_NUM_THREADS=1 python tests/stress/kill_and_resume.py --kills 20
 """
 
@@ -19,15 +21,30 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
+from typing import TextIO
 
 import torch
 import torch.utils.tensorboard  # here once, in place of once in each run
 
-from helpers.forked_runs import WRITING, content_digest, count_writing, die_in_writing, fork, wait_or_kill
+from helpers.forked_runs import WRITING, count_writing, die_in_writing, fork, wait_or_kill
+from helpers.run_endings import differences, ending
 from helpers.run_kinds import KINDS, RunKinds, train_arguments
 from mlickd.commands.train_net import run
+
+# How often each run is killed, in turn.
+CHAINS = (2, 1, 3)
+# What kills are aimed at, in turn: of runs that begin, and of runs that were resumed.
+OF_NEW = ("write", "iterations", "write", "iterations", "write", "start")
+OF_RESUMED = ("start", "write", "load", "iterations")
+# By a run's own word.
+LOADING, STARTED = "Loading from", "Starting training from iteration "
+LOADING_SECONDS = 0.03
+# No run takes as long: one that does hangs.
+LONGEST = 240.0
 
 
 @dataclass
@@ -35,27 +52,143 @@ class Outcome:
     """What became of the killed runs of one kind.
 
     Attributes:
+        runs: that were killed at all.
         kills: how many there were.
         in_write: of them, those that left a checkpoint half written.
+        in_start: of them, those that met a resumed run before its first iteration.
         resumed_at: how often from which iteration.
-        failures: what was not as in the run left alone.
+        missed: kills that came too late, for the run had ended.
+        failures: of a run each, what was not as in the run left alone.
     """
 
     kind: str
+    runs: int = 0
     kills: int = 0
     in_write: int = 0
+    in_start: int = 0
     resumed_at: Counter = field(default_factory=Counter)
+    missed: int = 0
     failures: list[str] = field(default_factory=list)
 
     def row(self) -> str:
         """For the table."""
-        started = " ".join(f"{at}:{count}" for at, count in sorted(self.resumed_at.items()))
-        equal = f"{self.kills - len(self.failures)} of {self.kills}"
-        return f"| {self.kind} | {self.kills} | {self.in_write} | {started} | {equal} |"
+        resumed = " ".join(f"{at}:{count}" for at, count in sorted(self.resumed_at.items()))
+        equal = f"{self.runs - len(self.failures)} of {self.runs}"
+        cells = (self.kind, self.runs, self.kills, self.in_write, self.in_start, resumed, self.missed, equal)
+        return f"| {' | '.join(map(str, cells))} |"
 
 
-HEADER = """| run | kills | within a checkpoint | resumed at iteration:times | ended bit by bit as the whole run |
-|---|---|---|---|---|"""
+HEADER = """| run | killed runs | kills | of them within a checkpoint | while a resumed run started | resumed at \
+iteration:times | came too late | ended bit by bit as the whole run |
+|---|---|---|---|---|---|---|---|"""
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """The run left alone.
+
+    Attributes:
+        start_up: seconds before its first iteration.
+        training: seconds from there to its end.
+        writing: its calls of `WRITING`.
+        ending: what it has left.
+    """
+
+    start_up: float
+    training: float
+    writing: list[str]
+    ending: dict[str, object]
+
+
+class Killer:
+    """Kills runs of one kind."""
+
+    def __init__(self, kinds: RunKinds, kind: str, folder: Path, seed: int, workers: int):
+        """
+        Args:
+            folder: made here, for the runs.
+            seed: of the moments.
+            workers: of the data loader in the runs that go on to their end.
+        """
+        self._kinds, self._kind, self._folder, self._workers = kinds, kind, folder, workers
+        self._draw = random.Random(f"{seed} {kind}")
+        folder.mkdir()
+        self._whole = self._leave_alone()
+
+    def kill(self, kills: int) -> Outcome:
+        """Kill and resume runs until there were so many kills."""
+        outcome, chains, of_new, of_resumed = Outcome(self._kind), cycle(CHAINS), cycle(OF_NEW), cycle(OF_RESUMED)
+        most = 2 * kills + 5
+        for number in range(most):
+            left = min(next(chains), kills - outcome.kills)
+            if not left:
+                return outcome
+            self._kill_run(self._folder / f"killed {number}", left, outcome, of_new, of_resumed)
+        sys.exit(f"{self._kind}: {outcome.missed} of {most} runs had ended before they were killed; give a longer run")
+
+    def _kill_run(
+        self, output: Path, times: int, outcome: Outcome, of_new: Iterator[str], of_resumed: Iterator[str]
+    ) -> None:
+        log = Path(f"{output}.log")
+        for killed in range(times):
+            began, since = log.stat().st_size if log.exists() else 0, time.time()
+            status = self._train_and_kill(output, log, next(of_resumed if killed else of_new), resume=killed > 0)
+            if status == 0:
+                outcome.missed += 1
+                break
+            if status != -9:
+                sys.exit(f"{log}: ended with status {status} before it was killed\n{log.read_text()[-3000:]}")
+            outcome.runs += killed == 0
+            outcome.kills += 1
+            if STARTED.encode() in log.read_bytes()[began:]:
+                outcome.in_write += left_half_written(output, since)
+            else:
+                outcome.in_start += killed > 0
+        else:
+            resumed = fork(lambda: self._train(output, resume=True, workers=self._workers), log)
+            finish(resumed, log)
+            outcome.resumed_at[start_of_last(log)] += 1
+        if killed or status:  # it was killed at all
+            outcome.failures += differences(self._whole.ending, ending(output), output)
+
+    def _train_and_kill(self, output: Path, log: Path, aim: str, *, resume: bool) -> int:
+        """Status of a run that is killed, unless it ends before."""
+        if aim == "write":
+            # A resumed run may have but one more checkpoint to write.
+            names = list(enumerate(self._whole.writing))
+            names = names[: len(names) // 5] if resume else names
+            of_kind = self._draw.choice(WRITING)
+            call = self._draw.choice([i for i, name in names if name == of_kind])
+            return wait_or_kill(fork(lambda: (die_in_writing(call), self._train(output, resume=resume)), log), LONGEST)
+        log.touch()
+        with log.open() as lines:
+            lines.seek(0, os.SEEK_END)
+            process = fork(lambda: self._train(output, resume=resume), log)
+            if aim == "start":
+                return wait_or_kill(process, self._draw.uniform(0, self._whole.start_up))
+            wait_for(LOADING if aim == "load" else STARTED, process, lines)
+        return wait_or_kill(process, self._draw.uniform(0, LOADING_SECONDS if aim == "load" else self._whole.training))
+
+    def _leave_alone(self) -> WholeRun:
+        output, log, calls = (self._folder / name for name in ("whole", "whole.log", "calls"))
+
+        def work() -> None:
+            count_writing(calls)
+            self._train(output, resume=False)
+
+        log.touch()
+        times = [time.monotonic()]
+        with log.open() as lines:
+            process = fork(work, log)
+            wait_for(STARTED, process, lines)
+        times.append(time.monotonic())
+        finish(process, log)
+        times.append(time.monotonic())
+        return WholeRun(times[1] - times[0], times[2] - times[1], calls.read_text().split(), ending(output))
+
+    def _train(self, output: Path, *, resume: bool, workers: int = 0) -> None:
+        cfg = self._kinds.config(self._kind, output, "DATALOADER.NUM_WORKERS", workers)
+        run(cfg, train_arguments(cfg, resume))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -67,99 +200,38 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def kill_runs(kinds: RunKinds, kind: str, folder: Path, args: argparse.Namespace) -> Outcome:
-    """Kill runs of one kind, every second one within a write."""
-    folder.mkdir()
-    draw = random.Random(f"{args.seed} {kind}")
-    whole, calls = folder / "whole", folder / "calls"
-
-    def train(output: Path, *, resume: bool, workers: int = 0) -> None:
-        cfg = kinds.config(kind, output, "DATALOADER.NUM_WORKERS", workers)
-        run(cfg, train_arguments(cfg, resume))
-
-    def work() -> None:
-        count_writing(calls)
-        train(whole, resume=False)
-
-    process = fork(work, folder / "whole.log")
-    wait_for_start(process, whole)
-    start = time.monotonic()
-    finish(process, folder / "whole.log")
-    seconds, made = time.monotonic() - start, calls.read_text().split()
-    expected, outcome = ending(whole), Outcome(kind)
-    while outcome.kills < args.kills:
-        output, log = folder / f"killed {outcome.kills}", folder / f"killed {outcome.kills}.log"
-        if outcome.kills % 2:
-            of_kind = draw.choice(WRITING)
-            call = draw.choice([i for i, name in enumerate(made) if name == of_kind])
-            process = fork(lambda: (die_in_writing(call), train(output, resume=False)), log)  # noqa: B023, runs at once
-            status = wait_or_kill(process)
-        else:
-            process = fork(lambda: train(output, resume=False), log)  # noqa: B023, runs at once
-            # What comes before the first iteration takes longer than all of them, and there is little to lose in it.
-            if draw.random() < 0.75:
-                wait_for_start(process, output)
-            status = wait_or_kill(process, draw.uniform(0, seconds))
-        if status == 0:
-            continue  # it was quicker than the one before; the same folder starts anew
-        if status != -9:
-            sys.exit(f"{log}: ended with status {status} before it was killed")
-        outcome.kills += 1
-        outcome.in_write += left_half_written(output)
-        finish(fork(lambda: train(output, resume=True, workers=args.workers), log), log)  # noqa: B023, runs at once
-        outcome.resumed_at[start_of_last(log)] += 1
-        outcome.failures += differences(expected, ending(output), output)
-    return outcome
-
-
-def wait_for_start(process: int, output: Path) -> None:
-    """Wait for a run to begin with its iterations, or to end."""
+def wait_for(words: str, process: int, lines: TextIO) -> None:
+    """Wait for a run to say something, or to end."""
     ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # without taking its status away from who waits for it
-    while not (output / "metrics.json").exists() and os.waitid(os.P_PID, process, ended) is None:
+    said = ""
+    while words not in said and os.waitid(os.P_PID, process, ended) is None:
         time.sleep(0.001)
+        said = said[-len(words) :] + lines.read()
 
 
 def finish(process: int, log: Path) -> None:
     """Wait for a run that nobody kills."""
-    if wait_or_kill(process) != 0:
-        sys.exit(f"{log}: has failed\n{log.read_text()[-3000:]}")
+    status = wait_or_kill(process, LONGEST)
+    if status != 0:
+        problem = "hangs" if status == -9 else "has failed"
+        sys.exit(f"{log}: {problem}\n{log.read_text()[-3000:]}")
 
 
-def left_half_written(output: Path) -> bool:
-    """Whether what stands in the folder of a killed run is in the middle of a checkpoint."""
+def left_half_written(output: Path, since: float) -> bool:
+    """Whether a process that was killed, and had begun at a time, was in the middle of a checkpoint."""
     if list(output.glob("*.unfinished")):
         return True
-    digests = output / "checkpoints.json"
+    digests, last = output / "checkpoints.json", output / "last_checkpoint"
     saved = list(json.loads(digests.read_text())) if digests.exists() else []
-    last = output / "last_checkpoint"
     tagged = [last.read_text()] if last.exists() else []
-    stray = {path.name for path in output.glob("model_*.pth")} - set(saved)
+    # One of a process before may lie there until it is written once more.
+    stray = [path for path in output.glob("model_*.pth") if path.name not in saved and path.stat().st_mtime >= since]
     return bool(stray) or saved[-1:] != tagged or not all((output / name).exists() for name in saved)
 
 
 def start_of_last(log: Path) -> int:
     """The iteration from which a resumed run went on, by its own word."""
-    return int(log.read_text().rpartition("Starting training from iteration ")[2].split()[0])
-
-
-def ending(output: Path) -> dict[str, object]:
-    """All that must not depend on whether a run was killed."""
-    found: dict[str, object] = {path.name: content_digest(path) for path in sorted(output.glob("*.pth"))}
-    lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
-    # Losses are smoothed over what a process has seen of them, times are times; the rest is exact.
-    found["metrics.json"] = [
-        {name: value for name, value in line.items() if "/" in name or name in ("iteration", "lr")} for line in lines
-    ]
-    found["results.json"] = (output / "results.json").read_text() if (output / "results.json").exists() else ""
-    found["files"] = sorted(path.name for path in output.iterdir() if not path.name.startswith("events."))
-    return found
-
-
-def differences(expected: dict[str, object], found: dict[str, object], output: Path) -> list[str]:
-    """One line if something differs."""
-    names = [name for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)]
-    described = [f"{name} is {found.get(name)!s:.200} in place of {expected.get(name)!s:.200}" for name in names]
-    return [f"{output}: {'; '.join(described)}"] if names else []
+    return int(log.read_text().rpartition(STARTED)[2].split()[0])
 
 
 def main() -> None:
@@ -174,7 +246,7 @@ def main() -> None:
         print(HEADER, flush=True)
         outcomes = []
         for kind in args.kinds:
-            outcomes.append(kill_runs(kinds, kind, folder / kind, args))
+            outcomes.append(Killer(kinds, kind, folder / kind, args.seed, args.workers).kill(args.kills))
             print(outcomes[-1].row(), flush=True)
             for failure in outcomes[-1].failures:
                 print(failure, flush=True)

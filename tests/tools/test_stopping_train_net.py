@@ -45,7 +45,11 @@ def test_a_signal_to_all_processes_ends_training_with_a_checkpoint(
     while not (metrics.exists() and metrics.read_text()) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, kind)
-    printed, errors = process.communicate(timeout=60)
+    try:
+        printed, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     assert process.returncode == 128 + kind, printed + errors
     assert "Traceback" not in printed + errors
     stopped = [line for line in printed.splitlines() if "Stopped by" in line]

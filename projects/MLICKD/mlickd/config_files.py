@@ -58,10 +58,13 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
     Raises:
         InputError: they are no pairs, or one has an unknown key or an ill-typed value.
     """
-    if len(options) % 2:
-        raise InputError(f"options {options} are no KEY VALUE pairs; one value is missing")
-    without_value = _without_value(cfg)
     named = f"options {' '.join(map(str, options))}"
+    for option in options[::2]:
+        if str(option).startswith("--"):
+            raise InputError(f"{named}: {option} stands behind KEY VALUE pairs; put it in front of them")
+    if len(options) % 2:
+        raise InputError(f"{named}: are no KEY VALUE pairs, one value is missing; give each key its value")
+    without_value = _without_value(cfg)
     try:
         cfg.merge_from_list(options)
     except _WRONG as error:

@@ -188,6 +188,11 @@ def change_array(folder: Path, name: str, change) -> None:
     np.save(folder / f"{name}.npy", array)
 
 
+def archive_in(folder: Path, name: str) -> None:
+    with (folder / f"{name}.npy").open("wb") as file:
+        np.savez(file, a=np.ones(24))
+
+
 def set_value(index: object, value: object):
     def change(array: np.ndarray) -> None:
         array[index] = value
@@ -203,7 +208,7 @@ def set_value(index: object, value: object):
         (lambda f: (f / "weights.npy").unlink(), "weights.npy: missing, cut short or damaged"),
         (lambda f: (f / "done.npy").write_bytes(b""), "done.npy: missing, cut short or damaged"),
         (lambda f: (f / "done.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16), "done.npy: missing"),
-        (lambda f: np.savez((f / "done.npy").open("wb"), a=np.ones(24)), "done.npy: missing, cut short or damaged"),
+        (lambda f: archive_in(f, "done"), "done.npy: missing, cut short or damaged"),
         (lambda f: lie(f, "boxes"), "boxes.npy: missing, cut short or damaged"),
         (lambda f: lie(f, "region_offsets"), "region_offsets.npy: missing, cut short or damaged"),
         (lambda f: pickle_in(f, "weights"), "weights.npy: missing, cut short or damaged"),

@@ -12,12 +12,13 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone, build_model
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Instances
-from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import load_checkpoint
+from mlickd.local_files import is_file
+from mlickd.modeling.blueprint import model_blueprint
+from mlickd.modeling.checkpoint import check_checkpoint, load_checkpoint
 from mlickd.modeling.roi_heads import RegionPredictions
 from mlickd.modeling.test_time_augmentation import mirrored_view
 
@@ -30,6 +31,7 @@ from .teacher_files import with_teacher_of
 __all__ = [
     "FrozenTeacher",
     "LiveTeacher",
+    "check_teacher",
     "load_teacher_config",
     "pooler_arguments",
     "region_rule",
@@ -51,7 +53,7 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
         if not cfg.KD.TEACHER.WEIGHTS:
             raise InputError("KD.TEACHER.WEIGHTS is empty; give the checkpoint of a trained teacher")
         path = os.path.join(os.path.dirname(cfg.KD.TEACHER.WEIGHTS), "config.yaml")
-    if not PathManager.isfile(path):
+    if not is_file(path, "KD.TEACHER.CONFIG_FILE"):
         raise InputError(
             f"KD.TEACHER.CONFIG_FILE {path}: no such file; train the teacher first, or give its configuration"
         )
@@ -77,6 +79,20 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
         )
     teacher_cfg.freeze()
     return teacher_cfg
+
+
+def check_teacher(cfg: CfgNode, dataset: str | None = None) -> None:
+    """Check that :class:`FrozenTeacher` will find a checkpoint that fits its configuration, without loading it.
+
+    Args:
+        cfg: of the distillation.
+        dataset: whose teacher it is, see :func:`with_teacher_of`.
+
+    Raises:
+        InputError: it will not.
+    """
+    cfg = with_teacher_of(cfg, dataset)
+    check_checkpoint(model_blueprint(load_teacher_config(cfg)), cfg.KD.TEACHER.WEIGHTS, "KD.TEACHER.WEIGHTS")
 
 
 def pooler_arguments(teacher_cfg: CfgNode) -> dict:

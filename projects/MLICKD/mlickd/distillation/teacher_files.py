@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 
-from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import read_checkpoint
+from mlickd.modeling.checkpoint import read_checkpoint, require_file
 
 __all__ = ["DATASET", "check_teachers", "has_teacher_per_dataset", "with_teacher_of"]
 
@@ -46,6 +44,5 @@ def check_teachers(cfg: CfgNode) -> None:
     """
     for dataset in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELLED)):
         weights = with_teacher_of(cfg, dataset).KD.TEACHER.WEIGHTS
-        if not PathManager.isfile(weights):
-            raise InputError(f"KD.TEACHER.WEIGHTS {weights}: no such file; train the teacher first")
+        require_file(weights, "KD.TEACHER.WEIGHTS", "train the teacher first, or give another path")
         read_checkpoint(weights, "KD.TEACHER.WEIGHTS", mapped=True)

@@ -15,6 +15,7 @@ from mlickd.data.proposals.generation import shard_records
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge, ShardPlan, plan_shard, run_teacher, shard_folder, shard_lock
 from mlickd.distillation.cache.writer import readable_size, writable
+from mlickd.distillation.teacher import check_teacher
 from mlickd.errors import InputError
 
 from .distributed import launch_processes
@@ -113,6 +114,7 @@ def make_cache(
         if cfg.INPUT.VERIFY_IMAGES:
             verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         open_proposals(cfg, name).check(records)
+        check_teacher(cfg, name)
     for name in training_datasets(cfg):
         folder = shard_folder(cfg.KD.CACHE, name, shard)
         with writable(folder):

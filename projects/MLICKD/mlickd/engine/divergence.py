@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mlickd.errors import InputError
 
 from .bad_batch import save_batch
+from .distributed import highest
 
 __all__ = ["DivergenceGuard"]
 
@@ -41,7 +42,10 @@ class Finding:
 class DivergenceGuard:
     """Looks at each step between its gradients and the update of the parameters.
 
-    That costs one pass over the gradients, and on a GPU one wait for it.
+    That costs one pass over the gradients, and on a GPU one wait for it. Several processes agree on one number in each
+    step, so that all of them stop in the same one: a loss belongs to the images of one process, and where it is not
+    finite, the others know that only by gradients, which are the mean over all processes. What is not finite, and of
+    which images, they tell each other only then.
     """
 
     def __init__(self, model: nn.Module, output_dir: str = ""):
@@ -68,7 +72,9 @@ class DivergenceGuard:
             InputError: in all processes, if a loss or gradient is not finite in one of them: says which, of which
                 images, where these are saved, and what to do.
         """
-        finding = None if self._is_finite(losses, gradients) else self._look_closely(pieces, losses, gradients)
+        if not highest(self._is_in_doubt(losses, gradients)):
+            return
+        finding = self._look_closely(pieces, losses, gradients)
         found = comm.all_gather(finding and (finding.what, finding.of_loss))
         if not any(found):
             return
@@ -83,13 +89,13 @@ class DivergenceGuard:
             f"{self._remedy()}"
         )
 
-    def _is_finite(self, losses: list[dict[str, torch.Tensor]], gradients: bool) -> bool:
-        """Whether all is. False is also said of finite gradients whose norm is not."""
+    def _is_in_doubt(self, losses: list[dict[str, torch.Tensor]], gradients: bool) -> torch.Tensor:
+        """Whether something is not finite. True is also said of finite gradients whose norm is not."""
         values = [loss for of_piece in losses for loss in of_piece.values()]
         if gradients:
             # A norm takes a third of the time of a sum, and a fiftieth of that of isfinite().
             values += [torch.linalg.vector_norm(p.grad) for p in self.model.parameters() if p.grad is not None]
-        return bool(torch.stack([value.float() for value in values]).isfinite().all())
+        return ~torch.stack([value.float() for value in values]).isfinite().all()
 
     def _look_closely(
         self, pieces: list[list[dict]], losses: list[dict[str, torch.Tensor]], gradients: bool

@@ -16,19 +16,21 @@ from detectron2.utils.file_io import PathManager
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file, merge_options
 from mlickd.data import open_proposals, verify_images
-from mlickd.data.build import needs_proposals, training_datasets
+from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.distillation import KD_STAGES
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import load_calibration
-from mlickd.distillation.teacher import load_teacher_config
+from mlickd.distillation.teacher import check_teacher, load_teacher_config
 from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.known_warnings import silence_known_warnings
-from mlickd.modeling import read_checkpoint
+from mlickd.local_files import is_file, is_folder
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
+from mlickd.modeling.blueprint import model_blueprint
+from mlickd.modeling.checkpoint import check_checkpoint, check_fits, read_checkpoint, require_file
 
 from .check_config import check_config
 from .class_names import write_class_names
@@ -54,9 +56,11 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
     """
     cfg = default_config()
     if not config_file:
-        raise InputError("--config-file is missing; the ones that come along are under configs/")
-    if not PathManager.isfile(config_file):
-        raise InputError(f"--config-file {config_file}: no such file; the ones that come along are under configs/")
+        raise InputError("--config-file is missing; give one, such as configs/scenes/cls.yaml")
+    if is_folder(config_file, "--config-file"):
+        raise InputError(f"--config-file {config_file}: is a folder; name the configuration in it")
+    if not is_file(config_file, "--config-file"):
+        raise InputError(f"--config-file {config_file}: no such file; give one, such as configs/scenes/cls.yaml")
     merge_config_file(cfg, config_file, f"--config-file {config_file}")
     merge_options(cfg, options)
     if kd_stage is not None:
@@ -103,8 +107,7 @@ def complete_config(
     if eval_only:
         _complete_evaluation(cfg)
     if cfg.MODEL.WEIGHTS:
-        if not os.path.isfile(cfg.MODEL.WEIGHTS):
-            raise InputError(f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS}: no such file; train it first or give another path")
+        require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
         cfg.MODEL.TIMM.PRETRAINED = False  # nothing is fetched that the checkpoint replaces
     if cfg.TEST.THRESHOLDS:
         _check_thresholds(cfg, eval_only)
@@ -192,11 +195,16 @@ def _complete_evaluation(cfg: CfgNode) -> None:
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
 
 
-def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
-    """Everything that can be wrong with the data, before any work is done.
+def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> None:
+    """Everything that can be wrong with data, models and checkpoints, before anything is written.
+
+    Args:
+        cfg: from :func:`complete_config`.
+        eval_only: to evaluate, not to train.
+        resume: to go on with a run where there is one.
 
     Raises:
-        InputError: a record, an image, a proposal store, a teacher or its cache does not fit.
+        InputError: a record, an image, a proposal store, a model, a checkpoint, a teacher or its cache does not fit.
     """
     trained_on = () if eval_only else training_datasets(cfg)
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
@@ -207,16 +215,42 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False) -> None:
             open_proposals(cfg, name).check(records)
     if not eval_only:
         _check_unlabelled(cfg)
-    if cfg.MODEL.WEIGHTS:
-        read_checkpoint(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", mapped=True)
-    if cfg.MODEL.BACKBONE.WEIGHTS and not cfg.MODEL.WEIGHTS:
-        check_backbone_weights(cfg.MODEL.BACKBONE.WEIGHTS)
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not eval_only:
         load_teacher_config(cfg)
         check_teachers(cfg)
         if cfg.KD.CACHE:
             CachedKnowledge(cfg)
+        elif needs_knowledge(cfg):
+            check_teacher(cfg)
         load_calibration(cfg)
+    _check_model(cfg, resume and not eval_only)
+
+
+def _check_model(cfg: CfgNode, resume: bool) -> None:
+    """That the model can be built, and that what it starts from fits it."""
+    model = model_blueprint(cfg)
+    # The student of a distillation starts from a classifier, or from a backbone's weights.
+    target = getattr(model, "student", model)
+    last = _last_checkpoint(cfg.OUTPUT_DIR) if resume else ""
+    if last:
+        try:
+            content = read_checkpoint(last, "--resume", mapped=True)
+        except InputError:
+            return  # a damaged one; whether one before it is whole is seen when it is loaded
+        check_fits(model, content, "--resume", last)
+    elif cfg.MODEL.WEIGHTS:
+        check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+    elif cfg.MODEL.BACKBONE.WEIGHTS:
+        check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
+
+
+def _last_checkpoint(folder: str) -> str:
+    """The checkpoint that a run has named as its last; empty where there is no such run."""
+    tag = os.path.join(folder, "last_checkpoint")
+    if not PathManager.isfile(tag):
+        return ""
+    with PathManager.open(tag, errors="replace") as file:
+        return os.path.join(folder, os.path.basename(file.read().strip()))
 
 
 def _check_unlabelled(cfg: CfgNode) -> None:
@@ -247,7 +281,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     processes = num_processes(args)
     complete_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=processes)
     check_device(cfg.MODEL.DEVICE, processes, args)
-    check_inputs(cfg, eval_only=args.eval_only)
+    check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg
 

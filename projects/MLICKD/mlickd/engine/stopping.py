@@ -9,24 +9,26 @@ import threading
 import time
 
 from detectron2.engine import HookBase
-from detectron2.utils import comm
 
 from .checkpointing import FINAL, RunCheckpointer, checkpoint_name
+from .distributed import highest
 
 __all__ = ["StopHook"]
 
 logger = logging.getLogger(__name__)
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A terminal, a launcher and a scheduler may each pass on the same request; only one that comes so many seconds after
-# the first is a second one.
+# Ctrl-C comes from the terminal, and a moment later once more from the launcher that passes it on; only one that comes
+# so many seconds after the first is a second one.
 _SAME_REQUEST = 1.0
 
 
 class StopHook(HookBase):
     """Ends training in order on SIGINT or SIGTERM: a checkpoint, one line, and the status 128 + signal.
 
-    Which iteration is the last one is agreed on by all processes. A second signal ends a process at once.
+    Which iteration is the last one is agreed on by all processes. A second SIGINT, as of a user who does not want to
+    wait, ends a process at once. SIGTERM never does, however often it comes: a scheduler sends it to all processes, and
+    the launcher, at whatever time, once more to its own. Who wants the end at once has SIGKILL.
     """
 
     def __init__(self, checkpointer: RunCheckpointer):
@@ -53,7 +55,7 @@ class StopHook(HookBase):
         Raises:
             SystemExit: with the status of a process that was ended by the signal.
         """
-        request = max(comm.all_gather(self._signal))
+        request = highest(self._signal)
         if not request:
             return
         finished = self.trainer.iter + 1 >= self.trainer.max_iter
@@ -79,8 +81,8 @@ class StopHook(HookBase):
             return  # a worker that was forked and has not yet turned to its own handlers
         if not self._signal:
             self._signal, self._since = kind, time.monotonic()
-            _say(f"{signal.Signals(kind).name}: training stops after this iteration; a second one ends it at once")
-        elif time.monotonic() - self._since > _SAME_REQUEST:
+            _say(f"{signal.Signals(kind).name}: training stops after this iteration; a second Ctrl-C ends it at once")
+        elif kind == signal.SIGINT and time.monotonic() - self._since > _SAME_REQUEST:
             signal.signal(kind, signal.SIG_DFL)
             os.kill(os.getpid(), kind)
 

@@ -15,8 +15,17 @@ from torch import nn
 
 from mlickd.data.proposals.files.safe_pickle import load_plain_pickle
 from mlickd.errors import InputError
+from mlickd.local_files import is_file, is_folder
 
-__all__ = ["check_fits", "describe_mismatch", "load_checkpoint", "read_checkpoint", "read_file"]
+__all__ = [
+    "check_checkpoint",
+    "check_fits",
+    "describe_mismatch",
+    "load_checkpoint",
+    "read_checkpoint",
+    "read_file",
+    "require_file",
+]
 
 # Errors whose text helps.
 _TELLING = (OSError, EOFError, ValueError)
@@ -51,6 +60,7 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
     Raises:
         InputError: the file is missing or damaged, or would have to be unpickled.
     """
+    require_file(path, field)
     try:
         local_path = PathManager.get_local_path(path)
         with open(local_path, "rb") as file, warnings.catch_warnings():
@@ -61,8 +71,6 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
             return torch.load(local_path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except InputError as error:
         raise InputError(f"{field} {error}") from error
-    except FileNotFoundError as error:
-        raise InputError(f"{field} {path}: no such file; train it first or give another path") from error
     except pickle.UnpicklingError as error:  # PyTorch's text tells how to load it all the same
         raise InputError(
             f"{field} {path} is not a readable checkpoint: it is damaged, or holds objects that could run code; give "
@@ -72,6 +80,21 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
         reason = str(error).split("\n")[0] if isinstance(error, _TELLING) else ""
         reason = reason or f"it is cut short or damaged ({type(error).__name__})"
         raise InputError(f"{field} {path} is not a readable checkpoint: {reason}; give a whole one") from error
+
+
+def require_file(path: str, field: str, remedy: str = "train it first or give another path") -> None:
+    """
+    Args:
+        path, field: as for :func:`read_checkpoint`.
+        remedy: what to do where it is missing.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if is_folder(path, field):
+        raise InputError(f"{field} {path}: is a folder; name the checkpoint in it, such as model_final.pth")
+    if not is_file(path, field):
+        raise InputError(f"{field} {path}: no such file; {remedy}")
 
 
 def _as_tensors(content: Any) -> Any:
@@ -94,6 +117,19 @@ def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
     model.load_state_dict(content)
 
 
+def check_checkpoint(model: nn.Module, path: str, field: str) -> None:
+    """Check that :func:`load_checkpoint` will do, from the names and shapes in the file alone where it allows that.
+
+    Args:
+        model: see :func:`mlickd.modeling.blueprint.model_blueprint`.
+        path, field: as for :func:`read_checkpoint`.
+
+    Raises:
+        InputError: the file cannot be read, or does not fit.
+    """
+    check_fits(model, read_checkpoint(path, field, mapped=True), field, path)
+
+
 def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, path: str) -> None:
     """Check that ``content``, read from ``path``, has every parameter of ``model`` and no other.
 
@@ -113,7 +149,8 @@ def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, p
     if missing or unexpected or wrong_shape:
         raise InputError(
             f"{field} {path} is not a checkpoint of this {type(model).__name__}: "
-            f"{describe_mismatch(missing, unexpected, wrong_shape)}"
+            f"{describe_mismatch(missing, unexpected, wrong_shape)}; give one of this configuration, or the "
+            "configuration that it was trained with"
         )
 
 
@@ -125,6 +162,6 @@ def describe_mismatch(
     return "; ".join(f"{name}: {_shorten(sorted(keys))}" for name, keys in groups.items() if keys)
 
 
-def _shorten(keys: list[str], most: int = 8) -> str:
+def _shorten(keys: list[str], most: int = 3) -> str:
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return ", ".join(keys[:most]) + more

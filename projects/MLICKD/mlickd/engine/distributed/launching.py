@@ -144,9 +144,9 @@ def _serve(host: str, port: int, timeout: timedelta) -> dist.TCPStore:
     try:
         if not is_loopback(host):
             return store(port=port)
-        # By itself the store listens to all the network.
+        # By itself the store listens to all the network. PyTorch 2.4 takes a socket without libuv alone.
         listener = socket.create_server((host, port))
-        return store(port=listener.getsockname()[1], master_listen_fd=listener.detach())
+        return store(port=listener.getsockname()[1], master_listen_fd=listener.detach(), use_libuv=False)
     except (OSError, RuntimeError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         reason = "another process has it" if taken else str(error).splitlines()[0]

