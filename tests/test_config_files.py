@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,7 +69,13 @@ def test_nothing_in_a_file_is_run(read: Callable[[Path], None], place: str, tmp_
         ("_BASE_: gone.yaml\n", "its _BASE_ .*gone.yaml is not there; correct the path"),
         ("_BASE_: .\n", "cannot be read"),
         ("_BASE_: 5\n", "is no mapping of keys"),
-        ("A: " + "[" * 5000, "nested too deep"),
+        ("A: " + "[" * 5000, r"is nested too deep in .*config\.yaml, line 1; correct it there"),
+        ("A: " + "[" * 60 + "]" * 60, "is nested too deep"),
+        ("A:\n" + "\n".join(f"{' ' * i}a:" for i in range(1, 5000)), "is nested too deep"),
+        (f"A: &a {'[' * 30}{']' * 30}\nB: {'[' * 30}*a{']' * 30}\n", "is nested too deep .* line 2"),
+        ("A: &a {B: *a}\n", r"\*a is a part of itself in .* line 1"),
+        ("SOLVER: {STEPS: &a [1, *a]}\n", r"\*a is a part of itself"),
+        ("A: *a\n", "is no YAML: found undefined alias"),
         ("A: \x01\n", r"is no YAML in UTF-8"),
     ],
 )
@@ -78,6 +85,46 @@ def test_a_malformed_file_is_one_line_with_a_remedy(content: str, message: str, 
     with pytest.raises(InputError, match=f"^the file: .*{message}") as error:
         merge_config_file(default_config(), file, "the file")
     assert "\n" not in str(error.value)
+
+
+def bomb(form: str) -> str:
+    """Twelve lines that stand for 10^12 values."""
+    lines = ["0: &0 {x: 1}"]
+    for level in range(1, 13):
+        alias = f"*{level - 1} "
+        forms = {
+            "mappings": "{" + ", ".join(f"{key}: {alias}" for key in "abcdefghij") + "}",
+            "lists": "[" + ", ".join([alias] * 10) + "]",
+            "merged": "{<<: [" + ", ".join([alias] * 10) + "]}",
+        }
+        lines.append(f"{level}: &{level} {forms[form]}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("read", [as_training, as_run, as_teacher, as_step])
+@pytest.mark.parametrize("place", ["itself", "its base"])
+@pytest.mark.parametrize("form", ["mappings", "lists", "merged"])
+def test_a_bomb_of_aliases_is_refused_at_once(
+    form: str, place: str, read: Callable[[Path], None], tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(bomb(form) if place == "itself" else "_BASE_: base.yaml\n")
+    (tmp_path / "base.yaml").write_text(bomb(form))
+    start = time.monotonic()
+    with pytest.raises(InputError, match=r"has more than 100000 values .* in .*\.yaml, line 6; correct it") as error:
+        read(file)
+    assert time.monotonic() - start < 10 and "\n" not in str(error.value)
+
+
+def test_aliases_are_values(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "SOLVER: {STEPS: &steps [1, 2]}\nKD: {FEATURE: &own {MAX_ITER: 5}, PREDICTION: {<<: *own}}\n"
+        "INPUT: {SIZES_TRAIN: *steps}\n"
+    )
+    cfg = default_config()
+    merge_config_file(cfg, tmp_path / "config.yaml", "the file")
+    assert cfg.SOLVER.STEPS == cfg.INPUT.SIZES_TRAIN == (1, 2)
+    assert cfg.KD.FEATURE.MAX_ITER == cfg.KD.PREDICTION.MAX_ITER == 5
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +22,6 @@ from mlickd.data.verify import image_problem
 from mlickd.errors import InputError
 from mlickd.export.photos import read_photo
 from mlickd.image_files import most_pixels, open_picture
-
-# This project's own filter, which pytest sets aside.
-pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
 # Each reads a file in a way of its own.
 READERS = [read_image, image_size, lambda path: read_photo(path, 32)]
@@ -70,6 +70,7 @@ def said_of(reader: int, path: Path) -> str:
     return "it was read"
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_hundred_megapixels_are_legal(tmp_path: Path) -> None:
     """More than half of the limit, of which Pillow warns."""
     pixels = np.full((9_000, 12_000, 1), 80, dtype=np.uint8)
@@ -95,6 +96,54 @@ def test_the_limit_can_be_set(limit: str, read: bool, tmp_path: Path, monkeypatc
             for reader in READERS:
                 with pytest.raises(InputError, match=f"{name}: has more than 0 million pixels"):
                     reader(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
+def test_pillows_own_limit_is_raised_for_our_pictures_alone(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLICKD_MAX_PIXELS", "120")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (12, 10)).save(path)
+    with open_picture(path) as first:
+        with open_picture(path) as second:
+            second.load()
+        first.load()  # a TIFF is judged here once more
+    assert Image.MAX_IMAGE_PIXELS == 10
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    monkeypatch.setenv("MLICKD_MAX_PIXELS", "119")
+    with pytest.raises(Image.DecompressionBombError), open_picture(path):
+        pytest.fail("it was opened")
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_pictures_are_opened_in_threads_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLICKD_MAX_PIXELS", "120")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    path = tmp_path / "a.tif"
+    Image.new("RGB", (12, 10)).save(path)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(image_problem, [{"file_name": path}] * 400)) == {None}
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def test_pillows_warning_stays_that_of_the_program(tmp_path: Path) -> None:
+    """Commands say nothing of a photo that is large and legal; a program that uses this project decides itself."""
+    path = write_png(tmp_path / "large.png", 10_000, 10_000, rows=0)
+    code = f"""
+import sys
+from mlickd.data.records import image_size
+from mlickd.errors import run_tool
+read = lambda: image_size({str(path)!r})
+run_tool(read) if sys.argv[1:] else read()
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", code, *argument], capture_output=True, text=True, check=True).stderr
+        for argument in ([], ["as a command"])
+    ]
+    assert "DecompressionBombWarning" in said[0] and said[1] == ""
 
 
 @pytest.mark.parametrize("limit", ["0", "-5", "many", "1e8", ""])

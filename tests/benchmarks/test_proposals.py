@@ -4,10 +4,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from mlickd.benchmarks.proposals import plain_edge_boxes
 from mlickd.data import ProposalStore, dataset_records
 from mlickd.data.proposals.generation import generate_proposals
+from mlickd.errors import InputError
 
 
 def test_the_plain_loop_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) -> None:
@@ -25,3 +27,9 @@ def test_the_plain_loop_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) 
         # OpenCV finds a few boxes twice, and the store takes others in their place.
         assert len(found & ours) > 0.98 * len(ours) > 100
         assert (np.diff(scores) <= 0).all()
+
+
+def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_text("no photo")
+    with pytest.raises(InputError, match=r"photo\.jpg: cannot be read as an image"):
+        plain_edge_boxes([str(tmp_path / "photo.jpg")])

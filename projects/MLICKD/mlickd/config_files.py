@@ -6,7 +6,8 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 import yaml
 from detectron2.config import CfgNode
@@ -17,6 +18,8 @@ __all__ = ["merge_config_file", "merge_options", "read_config_file"]
 
 # Of a file or an option that does not fit; TypeError and AttributeError, where it is no mapping of names to values.
 _WRONG = (KeyError, ValueError, TypeError, AttributeError, AssertionError, OSError, RecursionError, yaml.YAMLError)
+# Of one file, far more than any configuration has. What is nested deeper would not be copied by Python, either.
+_MOST_VALUES, _DEEPEST = 100_000, 50
 # How yacs says it of a file and of an option.
 _UNKNOWN = re.compile(r"Non-existent (?:config )?key: (?P<key>\S+)")
 _ILL_TYPED = re.compile(
@@ -41,6 +44,8 @@ def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) ->
     """
     without_value = _without_value(cfg)
     try:
+        # Detectron2 reads the files once more, and copies all that they stand for.
+        _LimitedFiles.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
         cfg.merge_from_file(os.fspath(path), allow_unsafe=False)
     except _WRONG as error:
         raise InputError(f"{named}: {_explained(error, cfg)}") from error
@@ -70,11 +75,83 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
 def read_config_file(path: str | os.PathLike[str], named: str) -> dict[str, Any]:
     """What a YAML file says, with the files of its ``_BASE_``, as nested dicts; arguments and errors as above."""
     try:
-        content = CfgNode.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
+        content = _LimitedFiles.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
         CfgNode(content)  # refuses what is no configuration
         return content
     except _WRONG as error:
         raise InputError(f"{named}: {_explained(error)}") from error
+
+
+class _LimitedFiles(CfgNode):
+    """Reads files, and those of their ``_BASE_``, that have no more values than a configuration can have."""
+
+    @classmethod
+    def _open_cfg(cls, filename: str) -> TextIO:
+        file = super()._open_cfg(filename)
+        try:
+            _check_extent(file)
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+class _TooLargeError(yaml.MarkedYAMLError):
+    """A file says more than a configuration can."""
+
+
+@dataclass
+class _Collection:
+    """A list or a mapping of a file.
+
+    Attributes:
+        anchor: its name in the file, where it has one.
+        first: how many values come before it.
+        depth: how many collections are in each other at most, itself included.
+    """
+
+    anchor: str | None
+    first: int
+    depth: int = 1
+
+
+def _check_extent(file: TextIO) -> None:
+    """Count values and depth as they are when each alias is replaced by what it stands for.
+
+    Some lines in which each names the one before ten times are read at once, for what they name is one object; to copy
+    them into a configuration would never end.
+
+    Raises:
+        _TooLargeError: there are too many values, they are nested too deep, or are parts of themselves.
+        yaml.YAMLError: it is no YAML.
+    """
+    extents: dict[str | None, tuple[int, int]] = {}  # of each anchor: values and depth
+    begun = [_Collection(None, 0)]
+    values = 0
+    for event in yaml.parse(file, Loader=yaml.SafeLoader):
+        depth = 0
+        if isinstance(event, yaml.AliasEvent):
+            if any(event.anchor == collection.anchor for collection in begun):
+                raise _TooLargeError(problem=f"*{event.anchor} is a part of itself", problem_mark=event.start_mark)
+            more, depth = extents.get(event.anchor, (1, 0))  # one that stands for nothing is refused on loading
+            values += more
+        elif isinstance(event, yaml.ScalarEvent):
+            values += 1
+            extents[event.anchor] = (1, 0)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            begun.append(_Collection(event.anchor, values))
+            values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            ended = begun.pop()
+            depth = ended.depth
+            extents[ended.anchor] = (values - ended.first, depth)
+        begun[-1].depth = max(begun[-1].depth, 1 + depth)
+        if values > _MOST_VALUES:
+            problem = f"has more than {_MOST_VALUES} values where its aliases (*name) are written out"
+            raise _TooLargeError(problem=problem, problem_mark=event.start_mark)
+        if len(begun) + depth > _DEEPEST:
+            raise _TooLargeError(problem="is nested too deep", problem_mark=event.start_mark)
 
 
 def _without_value(cfg: CfgNode) -> set[str]:
@@ -94,6 +171,8 @@ def _explained(error: Exception, cfg: CfgNode | None = None) -> str:
     if isinstance(error, yaml.constructor.ConstructorError):
         problem = f"{error.problem}{_place(error)}"
         return f"{problem}; a file with such a tag could run code, and is not read: write the value itself"
+    if isinstance(error, _TooLargeError):
+        return f"{error.problem}{_place(error)}; correct it there"
     if isinstance(error, yaml.MarkedYAMLError):
         return f"is no YAML: {error.problem}{_place(error)}; correct it there"
     if isinstance(error, UnicodeDecodeError | yaml.YAMLError):

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from mlickd.known_warnings import silence_known_warnings
+
 __all__ = ["DEBUG", "InputError", "ProcessError", "debugging", "run_tool", "users_error"]
 
 # The option of all commands that shows where an error comes from, and the variable by which the commands that a command
@@ -83,6 +85,7 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
         os.environ[_DEBUG_VARIABLE] = "1"
+    silence_known_warnings()
     try:
         main()
     except (InputError, OSError) as error:

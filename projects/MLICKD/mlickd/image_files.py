@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import os
-import warnings
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 
 from PIL import Image
@@ -20,9 +22,6 @@ LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
 
 # The formats of photos. Pillow knows others that are programs (EPS), which it runs.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
-
-# Of an image of more than half of what is read; too large ones are errors here.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def most_pixels() -> float:
@@ -41,10 +40,12 @@ def most_pixels() -> float:
     return int(given)
 
 
-def open_picture(file: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
-    """As Pillow's ``Image.open``, for the formats of photos alone, and of a size that can be decoded safely.
+@contextmanager
+def open_picture(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
+    """As ``with`` Pillow's ``Image.open``, for the formats of photos alone, and of a size that can be decoded safely.
 
-    The size is judged by the header: a file of some kilobytes can hold more pixels than fit into memory.
+    The size is judged by the header: a file of some kilobytes can hold more pixels than fit into memory. Decode the
+    image before the block ends.
 
     Raises:
         Image.DecompressionBombError: it has more pixels than :func:`most_pixels`.
@@ -52,13 +53,47 @@ def open_picture(file: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
         OSError: it is missing or in no known format.
     """
     limit = most_pixels()
-    if Image.MAX_IMAGE_PIXELS and limit > 2 * Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = int(limit) // 2 + 1  # the user has allowed it
-    image = Image.open(file, formats=_known_formats())
-    if image.width * image.height > limit:
-        image.close()
-        raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
-    return image
+    allowed = _pillows_limit.at_least(limit) if LIMIT_VARIABLE in os.environ else nullcontext()
+    with allowed, Image.open(file, formats=_known_formats()) as image:
+        if image.width * image.height > limit:
+            raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+        yield image
+
+
+class _PillowsLimit:
+    """Pillow's own limit, raised as long as a picture is open for which the user has allowed more.
+
+    Pillow takes it from nowhere but the variable of its module, and looks there on decoding a TIFF, too. What else a
+    program opens with Pillow has its own limit again afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pictures = 0
+        self._own: int | None = None
+
+    @contextmanager
+    def at_least(self, limit: float) -> Iterator[None]:
+        """
+        Args:
+            limit: pixels that Pillow is to take. It refuses what has more than twice its variable.
+        """
+        with self._lock:
+            if self._pictures == 0:
+                self._own = Image.MAX_IMAGE_PIXELS
+            self._pictures += 1
+            if Image.MAX_IMAGE_PIXELS is not None:
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, int(limit) // 2 + 1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pictures -= 1
+                if self._pictures == 0:
+                    Image.MAX_IMAGE_PIXELS = self._own
+
+
+_pillows_limit = _PillowsLimit()
 
 
 def too_large(path: object) -> str:

@@ -16,6 +16,7 @@ from mlickd.data.loose_images import loose_image_records
 from mlickd.data.proposals.edge_map import gradient_edges
 from mlickd.data.proposals.generation import generate_proposals
 from mlickd.data.proposals.methods import complete_parameters
+from mlickd.data.reading import read_image
 
 from .comparison import Comparison
 from .registry import Option, benchmark
@@ -73,11 +74,14 @@ def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]
 
     Returns:
         Boxes (R, 4) as (x0, y0, x1, y1) in pixels of the photo, and their scores (R,), best first.
+
+    Raises:
+        InputError: a photo cannot be read.
     """
     parameters = complete_parameters("edge_boxes")
     results = []
     for file in files:
-        image = cv2.imread(file)
+        image = read_image(file, "BGR")
         longer = max(image.shape[:2])
         scale = parameters["longer_side"] / longer
         height, width = (round(scale * side) for side in image.shape[:2])

@@ -13,7 +13,7 @@ from mlickd.errors import InputError
 from .records import image_size
 from .sources.image_folder import IMAGE_SUFFIXES, images_below
 
-__all__ = ["loose_image_records", "matching_files", "photo_records"]
+__all__ = ["is_pattern", "loose_image_records", "matching_files", "photo_records"]
 
 
 def photo_records(paths: Sequence[str | os.PathLike[str]]) -> list[dict]:
@@ -23,7 +23,7 @@ def photo_records(paths: Sequence[str | os.PathLike[str]]) -> list[dict]:
     folder.
 
     Args:
-        paths: as of :func:`loose_image_records`, or patterns of images, see :func:`matching_files`.
+        paths: as of :func:`loose_image_records`, or patterns of images, see :func:`is_pattern`.
 
     Raises:
         InputError: one of them is missing or holds no image, or two photos have one name in folders of one name.
@@ -56,13 +56,17 @@ def _images_of_pattern(pattern: str | os.PathLike[str]) -> list[str]:
     return [name for name in matching_files(pattern) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
 
 
+def is_pattern(path: str | os.PathLike[str]) -> bool:
+    """Whether it has ``*``, ``?`` or ``[]`` in it, and is not the name of what is there, which may have a bracket."""
+    path = os.path.expanduser(path)
+    return glob.has_magic(path) and not os.path.exists(path)
+
+
 def matching_files(pattern: str | os.PathLike[str]) -> list[str]:
-    """The files of a pattern with ``*``, ``?`` or ``[]``, sorted, where ``**`` is any number of folders; none where it
-    is no pattern, for a file may have a bracket in its name."""
-    path = os.path.expanduser(pattern)
-    if not glob.has_magic(path) or os.path.exists(path):
+    """The files of a pattern, sorted, where ``**`` is any number of folders; none where it is no pattern."""
+    if not is_pattern(pattern):
         return []
-    return sorted(found for found in glob.glob(path, recursive=True) if os.path.isfile(found))
+    return sorted(found for found in glob.glob(os.path.expanduser(pattern), recursive=True) if os.path.isfile(found))
 
 
 def loose_image_records(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> list[dict]:

@@ -25,6 +25,7 @@ from mlickd.distillation.teacher import check_teacher, load_teacher_config
 from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
+from mlickd.known_warnings import silence_known_warnings
 from mlickd.local_files import is_file, is_folder
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
@@ -334,6 +335,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
         own.addHandler(handler)
     own.setLevel(logging.INFO)
     keep_log_short()
+    silence_known_warnings()
     own.propagate = False
     names = class_names(cfg.DATASETS.TEST[0])
     logger.info("Classes: %s", ", ".join(names))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mlickd.data.loose_images import matching_files
+from mlickd.data.loose_images import is_pattern, matching_files
 from mlickd.data.sources.image_folder import IMAGE_SUFFIXES, images_below
 from mlickd.errors import InputError
 
@@ -47,8 +46,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
 def _photos_of(name: str, listed: Iterable[str]) -> list[str]:
     if name == STANDARD_INPUT:
         return [path.strip() for line in listed for path in line.split("\0") if path.strip()]
+    if is_pattern(name):
+        return matching_files(name)
     path = Path(name).expanduser()
-    if path.is_dir():
-        return sorted(images_below(path, hidden=False, suffixes=_SUFFIXES))
-    # A pattern without a match is said to have none.
-    return matching_files(name) or ([] if glob.has_magic(name) and not path.exists() else [str(path)])
+    return sorted(images_below(path, hidden=False, suffixes=_SUFFIXES)) if path.is_dir() else [str(path)]

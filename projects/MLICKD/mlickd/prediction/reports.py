@@ -154,4 +154,5 @@ def _write(path: str, text: str) -> None:
         sys.stdout.write(text)
         return
     # A file name may have bytes that are no text.
-    write_whole_file(Path(path).expanduser(), text.encode(errors="backslashreplace"), "give another path")
+    content = text.encode(errors="backslashreplace")
+    write_whole_file(Path(path).expanduser(), content, "give another path", parents=True)
