@@ -197,6 +197,8 @@ def _decode(path: str) -> _Content:
             return msgspec.convert(json.loads(content.decode()), type=_Content)
     except FileNotFoundError:
         raise InputError(f"{path}: annotation file not found; put it there") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; put the annotation file there") from None
     except msgspec.ValidationError as error:
         raise InputError(
             f"{path}: not in COCO format: {str(error).replace('`', chr(39))}; write it as "

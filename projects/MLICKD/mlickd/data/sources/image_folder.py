@@ -68,7 +68,7 @@ class ImageFolder:
         if file_name not in self:
             problem = "a folder" if os.path.isdir(self.path(file_name)) else "image file not found"
             other = self._other_letters(file_name)
-            remedy = f"write {other!r} there" if other else "copy it there, or take it out of that list"
+            remedy = f"write {other!r} there" if other else "put the photo there, or take it out of that list"
             raise InputError(f"{self.path(file_name)}: {problem}, but {self.listed_by} lists it{where}; {remedy}")
         return self.path(file_name)
 
