@@ -82,7 +82,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     ):
         if files and len(files) != len(names):
             raise InputError(
-                f"DATASETS.PROPOSALS.{key}_FILES {tuple(files)}: DATASETS.{key} has {len(names)}; give one file for each"
+                f"DATASETS.PROPOSALS.{key}_FILES {tuple(files)}: DATASETS.{key} has {len(names)}; give one for each"
             )
         if files and name in names:
             return ProposalStore.open(files[list(names).index(name)])
