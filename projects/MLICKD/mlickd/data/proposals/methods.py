@@ -232,7 +232,7 @@ def complete_parameters(method: str, parameters: Mapping[str, Any] | None = None
     complete = {**_COMMON, **own}
     for name, value in (parameters or {}).items():
         if name not in complete:
-            raise InputError(f"{method}: unknown parameter {name}; it has {', '.join(complete)}")
+            raise InputError(f"{method}: unknown parameter {name}; give one of {', '.join(complete)}")
         kind = type(complete[name])
         number = kind is float and type(value) is int
         if not number and type(value) is not kind or kind is float and not math.isfinite(value):

@@ -54,11 +54,11 @@ def num_processes(args: argparse.Namespace) -> int:
         return place.world_size
     for option, value in {"--num-gpus": args.num_gpus, "--num-machines": args.num_machines}.items():
         if value < 1:
-            raise InputError(f"{option} {value} must be 1 or more")
+            raise InputError(f"{option} {value} must be 1 or more; give such a number, or leave it out for 1")
     if not 0 <= args.machine_rank < args.num_machines:
         raise InputError(
-            f"--machine-rank {args.machine_rank}: must be from 0 to {args.num_machines - 1}, one less than "
-            f"--num-machines {args.num_machines}"
+            f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} give a number from 0 to "
+            f"{args.num_machines - 1}"
         )
     if args.num_machines > 1 and args.dist_url == AUTOMATIC:
         raise InputError(
@@ -107,7 +107,7 @@ def launch(
     """
     num_processes(args)
     if not 0 < args.timeout < math.inf:
-        raise InputError(f"--timeout {args.timeout:g} must be above 0 minutes")
+        raise InputError(f"--timeout {args.timeout:g} must be above 0 minutes; give such a number, for instance 30")
     timeout = timedelta(minutes=args.timeout)
     place = torchrun_place(os.environ)
     if place is not None and place.world_size > 1:
