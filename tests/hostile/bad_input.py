@@ -50,6 +50,7 @@ class Case:
         command: of `mlickd`.
         says: a part of the message.
         damage: done to the folder before.
+        needs: packages that are optional, without which the command says that they are missing.
     """
 
     of: str
@@ -57,6 +58,7 @@ class Case:
     command: str
     says: str
     damage: Damage | None = None
+    needs: tuple[str, ...] = ()
 
 
 def text(path: str, content: str) -> Damage:
@@ -235,7 +237,7 @@ CASES = [
     Case("labels", "an empty file name", CLS, "line 2", rows("file_name,labels", ",cat")),
     Case("labels", "an image twice", CLS, "duplicate image id 'train_00000.jpg'",
          rows("file_name,labels", "train_00000.jpg,", "train_00000.jpg,")),
-    Case("labels", "a NUL", CLS, "a\\x00b.jpg: image file not found", rows("file_name,labels", "a\0b.jpg,")),
+    Case("labels", "a NUL", CLS, "line 2: a NUL character", rows("file_name,labels", "a\0b.jpg,")),
     Case("labels", "not UTF-8", CLS, "labels_fit.csv: not UTF-8 text", data(FIT, b"file_name,labels\n\xff\xfe,\n")),
     Case("labels", "a field too many", CLS, "line 2: 3 fields where 2 are due",
          rows("file_name,labels", "train_00000.jpg,cat,dog")),
@@ -461,9 +463,9 @@ CASES = [
          text("m.manifest", '{"manifest": 1}\n')),
     # Exported files
     Case("exported", "an .onnx of text", "predict photo.jpg --model student.onnx", "not an ONNX file that can be run",
-         text("student.onnx", "hello")),
+         text("student.onnx", "hello"), ("onnxruntime",)),
     Case("exported", "an .onnx of someone else", "predict photo.jpg --model student.onnx",
-         "was not written by mlickd export", foreign_onnx),
+         "was not written by mlickd export", foreign_onnx, ("onnx", "onnxruntime")),
     Case("exported", "a .pt2 of text", "predict photo.jpg --model student.pt2", "not a readable .pt2 file",
          text("student.pt2", "hello")),
     Case("exported", "a .pt2 of someone else", "predict photo.jpg --model student.pt2", "was not written by",

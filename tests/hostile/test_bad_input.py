@@ -73,6 +73,8 @@ def ground(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.of}: {case.what}" for case in CASES])
 def test_bad_input(case: Case, ground: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in case.needs:
+        pytest.importorskip(package)
     folder = tmp_path / "ground"
     shutil.copytree(ground, folder)
     monkeypatch.chdir(folder)

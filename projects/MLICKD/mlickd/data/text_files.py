@@ -17,11 +17,11 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
         remedy: what to do where it is missing, for the message.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is not UTF-8.
+        InputError: the file is missing, cannot be read, is not UTF-8, or holds a NUL.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            return file.read()
+            text = file.read()
     except FileNotFoundError:
         raise InputError(f"{path}: file not found; {remedy}") from None
     except UnicodeDecodeError as error:
@@ -33,6 +33,11 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give the right to, or name another file"
         ) from error
+    before, nul, _ = text.partition("\0")
+    if nul:  # no text has one, and Python's csv module reads it or not, by version
+        line = before.count("\n") + 1
+        raise InputError(f"{path}: line {line}: a NUL character, which no text has; save it as UTF-8 text")
+    return text
 
 
 def _is_utf16(path: str | os.PathLike[str]) -> bool:
