@@ -4,10 +4,13 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
 
+from helpers.forked_runs import fork, wait_or_kill
+from mlickd.data.scenes import write_scenes
 from mlickd.errors import InputError, ProcessError, run_tool
 
 
@@ -117,6 +120,23 @@ def test_ctrl_c_is_one_line_and_its_status(capsys, monkeypatch):
         assert caught.value.code == 130
         *trace, line = capsys.readouterr().err.splitlines()
         assert line == "stopped" and bool(trace) == bool(debugging)
+
+
+def test_ctrl_c_in_a_terminal_is_one_line_of_all_processes(tmp_path, capfd):
+    def command():
+        os.setsid()
+        threading.Timer(3, os.killpg, [os.getpid(), signal.SIGINT]).start()
+        run_tool(lambda: write_scenes(tmp_path / "scenes", {"train": 100_000}, num_workers=2))
+
+    process = fork(command, tmp_path / "log")
+    assert wait_or_kill(process, 60) == 130
+    said = capfd.readouterr().err
+    assert said.splitlines()[-1] == "stopped" and "Traceback" not in said + (tmp_path / "log").read_text()
+    deadline = time.monotonic() + 30
+    with pytest.raises(ProcessLookupError):  # nobody is left behind
+        while time.monotonic() < deadline:
+            os.killpg(process, 0)
+            time.sleep(0.1)
 
 
 def test_success_is_silent(capsys):

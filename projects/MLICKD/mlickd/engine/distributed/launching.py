@@ -1,4 +1,9 @@
-"""Several processes on this machine, and what becomes of the others when one of them fails."""
+"""Several processes on this machine, and what becomes of the others when one of them fails.
+
+Detectron2's ``launch`` takes NCCL wherever there is a GPU, and raises the error of the process that ends first, which
+may only have lost the one that failed. PyTorch's ``elastic_launch`` opens its store to all of the network, gives
+processes 30 seconds between SIGTERM and SIGKILL when one has failed, and raises errors of its own machine alone.
+"""
 
 from __future__ import annotations
 
