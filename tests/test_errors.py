@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
+import time
 
 import pytest
 
-from mlickd.errors import InputError, run_tool
+from mlickd.errors import InputError, ProcessError, run_tool
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +82,41 @@ def test_a_bug_keeps_its_traceback(bug: Exception):
 
     with pytest.raises(type(bug)):
         run_tool(main)
+
+
+def test_what_a_process_says_keeps_its_lines_and_commands_nothing(capsys):
+    def main():
+        raise ProcessError('process 1 has failed; python tools/a.py:\n  File "tools/a.py"\nError: \x1b[31m\u202e\tx')
+
+    with pytest.raises(SystemExit) as caught:
+        run_tool(main, lambda text: text.replace("python tools/a.py", "mlickd a"))
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == (
+        'error: process 1 has failed; mlickd a:\n  File "tools/a.py"\nError: \\x1b[31m\\u202e   x\n'
+    )
+
+
+def test_the_traceback_commands_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("MLICKD_DEBUG", "1")
+
+    def main():
+        raise InputError("\x1b[31m.jpg: not found")
+
+    assert "\x1b" not in end_of(main, capsys)
+
+
+def test_ctrl_c_is_one_line_and_its_status(capsys, monkeypatch):
+    def main():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+
+    for debugging in ("", "1"):
+        monkeypatch.setenv("MLICKD_DEBUG", debugging)
+        with pytest.raises(SystemExit) as caught:
+            run_tool(main)
+        assert caught.value.code == 130
+        *trace, line = capsys.readouterr().err.splitlines()
+        assert line == "stopped" and bool(trace) == bool(debugging)
 
 
 def test_success_is_silent(capsys):

@@ -23,8 +23,16 @@ from mlickd.errors import InputError
         ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "MODEL.DEVICE", "cpu"),
         ("MODEL.CLASSIFIER.DROPOUT", 0.5, "SOLVER.ACCUMULATE", 2, "SEED", 7),
         ("MODEL.CLASSIFIER.DROPOUT", 0.5, "INPUT.RANDOM_CROP.ENABLED", True, "INPUT.COLOR_JITTER.BRIGHTNESS", 0.5),
+        ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "TEST.EVAL_PERIOD", 1),
     ],
-    ids=["sgd", "adamw, clipped, in parts", "bfloat16", "dropout", "dropout and augmentation without a seed"],
+    ids=[
+        "sgd",
+        "adamw, clipped, in parts",
+        "bfloat16",
+        "dropout",
+        "dropout and augmentation without a seed",
+        "precise statistics",
+    ],
 )
 def test_a_run_stopped_at_a_checkpoint_ends_as_the_whole_run_does(
     options: tuple, tiny_scenes: Path, tmp_path: Path
@@ -40,23 +48,28 @@ def test_a_run_stopped_at_a_checkpoint_ends_as_the_whole_run_does(
     assert all(torch.equal(value, whole[name]) for name, value in result.items())
 
 
-def make_distilling_trainer(scenes: CachedScenes, cache: Path, output: Path) -> Trainer:
+def make_distilling_trainer(scenes: CachedScenes, cache: Path, output: Path, *more: object) -> Trainer:
     options = ["OUTPUT_DIR", str(output), "MODEL.VGG.NORM", "BN"]
     options += ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (), "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1]
-    cfg = scenes.config("prediction", cache, *options)
+    cfg = scenes.config("prediction", cache, *options, *more)
     cfg.freeze()
     torch.manual_seed(0)
     return Trainer(cfg)
 
 
-def test_stage_2_from_a_cache_ends_as_the_whole_run_does(tiny_scenes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [(), ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "TEST.EVAL_PERIOD", 1)],
+    ids=["running statistics", "precise statistics"],
+)
+def test_stage_2_from_a_cache_ends_as_the_whole_run_does(options: tuple, tiny_scenes: Path, tmp_path: Path) -> None:
     scenes = CachedScenes.create(tmp_path / "scenes")
     cache = scenes.make("cache", features=False)
-    whole = finish(make_distilling_trainer(scenes, cache, tmp_path / "whole"), resume=False)
-    stopped = make_distilling_trainer(scenes, cache, tmp_path / "stopped")
+    whole = finish(make_distilling_trainer(scenes, cache, tmp_path / "whole", *options), resume=False)
+    stopped = make_distilling_trainer(scenes, cache, tmp_path / "stopped", *options)
     stopped.max_iter = 2
     half = {name: value.clone() for name, value in finish(stopped, resume=False).items()}
-    resumed = make_distilling_trainer(scenes, cache, tmp_path / "stopped")
+    resumed = make_distilling_trainer(scenes, cache, tmp_path / "stopped", *options)
     result = finish(resumed, resume=True)
     assert resumed.start_iter == 2
     assert all(torch.equal(value, whole[name]) for name, value in result.items())

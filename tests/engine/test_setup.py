@@ -245,6 +245,7 @@ def test_bad_stages_are_named(root: Path, tmp_path: Path, stage, message: str) -
     [
         (["TEST.AUG.MIN_SIZES", "(0, 64)"], r"TEST.AUG.MIN_SIZES \(0, 64\) must be positive integers"),
         (["TEST.CORLOC_IMAGES", -1], "TEST.CORLOC_IMAGES -1 must be 0"),
+        (["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 0], "NUM_ITER 0 must be positive"),
         (["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "all"], "SOLVER.CLIP_GRADIENTS.CLIP_TYPE 'all' is none of value, norm"),
         (["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", -1.0], "SOLVER.CLIP_GRADIENTS.CLIP_VALUE -1.0 must be positive"),
     ],

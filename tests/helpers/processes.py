@@ -75,6 +75,9 @@ def fail_in(rank: int, how: str, started: Path) -> None:
     time.sleep(0.5)  # the other one waits
     if how.startswith("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if how == "refused":
+        started.parent.joinpath("file").touch()
+        started.parent.joinpath("file", "below it").touch()
     if how == "input":
         raise InputError("labels.csv line 7: unknown class 'yeti'; add it to classes.txt")
     raise ZeroDivisionError("of this process")
@@ -99,6 +102,25 @@ def stop_when_asked(folder: Path, launcher: int) -> None:
             time.sleep(0.05)
         os.kill(launcher, signal.SIGTERM)
     time.sleep(30)
+
+
+def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
+    """One process waits for the other inside of PyTorch; then the launcher, or one of the two, gets a signal."""
+    if comm.get_rank() == 1:
+        comm.synchronize()
+    time.sleep(0.5)
+    os.kill(launcher if receiver == "launcher" else os.getpid(), kind)
+    time.sleep(60)
+
+
+def fail_without_launcher(folder: Path, launcher: int) -> None:
+    """The process that has started this one, and has the store, is gone, and then it fails."""
+    (folder / str(os.getpid())).touch()
+    comm.synchronize()
+    if comm.get_rank() == 0:
+        os.kill(launcher, signal.SIGKILL)
+    time.sleep(0.1)
+    raise ZeroDivisionError
 
 
 def stop_the_second(folder: Path) -> None:

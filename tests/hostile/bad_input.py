@@ -163,6 +163,42 @@ def foreign_onnx() -> None:
     onnx.save(model, "student.onnx")
 
 
+def turned(path: str, size: tuple[int, int]) -> Damage:
+    """A photo that a phone held upright has written: lying pixels, and the order to turn them."""
+
+    def write() -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", size).save(path, exif=exif)
+
+    return write
+
+
+def columns(cell: str) -> Damage:
+    """A table with a column for each class; the first cell of the first is this one."""
+
+    def write() -> None:
+        names = Path("datasets/tiny/classes.txt").read_text().split()
+        cells = [cell, *["0"] * (len(names) - 1)]
+        Path(FIT).write_text(f"file_name,{','.join(names)}\ntrain_00000.jpg,{','.join(cells)}\n")
+
+    return write
+
+
+def detectron2_boxes(of_each: list[list[float]]) -> Damage:
+    """A file of Detectron2's with these boxes for each training image."""
+
+    def write() -> None:
+        names = [line.split(",")[0] for line in Path(FIT).read_text().splitlines()[1:]]
+        boxes, scores = np.array(of_each, np.float32), np.ones(len(of_each), np.float32)
+        content = {"ids": names, "boxes": [boxes] * len(names), "objectness_logits": [scores] * len(names)}
+        Path("p.pkl").write_bytes(pickle.dumps({**content, "bbox_mode": 0}))
+
+    return write
+
+
+# How such a file begins; there is nothing behind it that is needed to tell it.
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 HOSTILE_YAML = "SOLVER:\n  STEPS: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [ran]]\n"
 
 CASES = [
@@ -170,7 +206,7 @@ CASES = [
     Case("image", "a JPEG that is cut short", CLS, "train_00000.jpg: unreadable or truncated image", cut(PHOTO)),
     Case("image", "a file of 0 bytes", CLS, "train_00000.jpg: not a readable image", data(PHOTO, b"")),
     Case("image", "text that is called a photo", CLS, "train_00000.jpg: not a readable image", text(PHOTO, "hello")),
-    Case("image", "a folder in its place", CLS, "train_00000.jpg: image file not found", folder_at(PHOTO)),
+    Case("image", "a folder in its place", CLS, "train_00000.jpg: a folder, but", folder_at(PHOTO)),
     Case("image", "missing", CLS, "train_00000.jpg: image file not found, but", removed(PHOTO)),
     Case("image", "32-bit pixels", CLS, "32-bit pixels of mode F", picture(PHOTO, "F", (8, 8), format="TIFF")),
     Case(
@@ -181,8 +217,16 @@ CASES = [
         "image", "too many pixels, to predict", "predict photo.png --model run",
         "photo.png: has more than 179 million pixels", picture("photo.png", "1", (20_000, 20_000)),
     ),
-    Case("image", "PostScript that is called a photo", "predict eps.jpg --model run", "cannot identify image file",
+    Case("image", "PostScript that is called a photo", "predict eps.jpg --model run", "it is in no format of photos",
          picture("eps.jpg", "RGB", (8, 8), format="EPS")),
+    Case("image", "HEIC, as phones write it", CLS, "it is HEIC", data(PHOTO, HEIC)),
+    Case("image", "HEIC, to predict", "predict new.heic --model run", "new.heic: cannot be read as an image (it is",
+         data("new.heic", HEIC)),
+    Case("image", "spelt in other letters", CLS, "write 'train_00000.JPG' there",
+         lambda: Path(PHOTO).rename(Path(PHOTO).with_suffix(".JPG"))),
+    Case("image", "turned by EXIF, its record not", f"{CLS} {BOXED}", "is 48x64 pixels with its EXIF orientation",
+         turned("datasets/boxed/images/train_00000.jpg", (64, 48))),
+    Case("image", "a pattern that no photo has", "predict 'photos/*.jpg' --model run", "photos/*.jpg: no image there"),
     Case("image", "none in the folder", "predict datasets/proposals --model run", "datasets/proposals"),
     # Labels
     Case("labels", "no header", CLS, "labels_fit.csv: line 1: the header is", rows("train_00000.jpg,cat")),
@@ -196,6 +240,14 @@ CASES = [
     Case("labels", "a field too many", CLS, "line 2: 3 fields where 2 are due",
          rows("file_name,labels", "train_00000.jpg,cat,dog")),
     Case("labels", "a column missing", CLS, "line 1", rows("file_name,cat", "train_00000.jpg,1")),
+    Case("labels", "UTF-16, as Excel's Unicode text", CLS, "labels_fit.csv: UTF-16 text; save it as UTF-8",
+         data(FIT, "file_name,labels\ntrain_00000.jpg,cat\n".encode("utf-16"))),
+    Case("labels", "semicolons between the columns", CLS, "save the table with commas",
+         rows("file_name;labels", "train_00000.jpg;cat")),
+    Case("labels", "a word in the column of a class", CLS, "line 2: 'yes' for class", columns("yes")),
+    Case("labels", "a folder in place of the table", CLS, "labels_fit.csv", folder_at(FIT)),
+    Case("labels", "a folder in place of the classes", CLS, "classes.txt: is a folder",
+         folder_at("datasets/tiny/classes.txt")),
     Case("labels", "no image at all", CLS, "labels_fit.csv: the split is empty", rows("file_name,labels")),
     Case("labels", "an empty file", CLS, "labels_fit.csv: line 1", text(FIT, "")),
     Case("labels", "a path out of the folder", CLS, "'../../photo.jpg' is not inside images/",
@@ -215,6 +267,11 @@ CASES = [
          text(BOXES, "[1, 2]")),
     Case("COCO", "a box of an unknown image", MANIFEST.format("boxed_train"), "image 7 is not in 'images'",
          entry(BOXES, "annotations", 0, "image_id", value=7)),
+    Case("COCO", "a box of an unknown category", MANIFEST.format("boxed_train"), "category 9 is not in 'categories'",
+         entry(BOXES, "annotations", 0, "category_id", value=9)),
+    Case("COCO", "an image without its size", MANIFEST.format("boxed_train"), "'height' and 'width' must be positive",
+         entry(BOXES, "images", 0, "height", value=None)),
+    Case("COCO", "a folder in its place", MANIFEST.format("boxed_train"), "instances_train.json", folder_at(BOXES)),
     Case("COCO", "a box out of its image", MANIFEST.format("boxed_train"), "leaves the image of 128x128",
          entry(BOXES, "annotations", 0, "bbox", value=[1, 2, 300, 4])),
     Case("COCO", "a box of NaN", MANIFEST.format("boxed_train"), "is not finite",
@@ -248,6 +305,14 @@ CASES = [
          "not a readable .mat file", text("p.mat", "hello")),
     Case("proposals", "text to export", "convert-proposals export --input photo.jpg --output new/p.pkl",
          "is not a proposal store"),
+    Case("proposals", "a box left of the image to import",
+         "convert-proposals import --format detectron2 --input p.pkl --dataset tiny_fit", "it leaves the image of",
+         detectron2_boxes([[-9.0, 0.0, 5.0, 5.0]])),
+    Case("proposals", "of other images to import",
+         "convert-proposals import --format detectron2 --input p.pkl --dataset tiny_val", "train_0",
+         detectron2_boxes([[0.0, 0.0, 5.0, 5.0]])),
+    Case("proposals", "too few files for the data sets",
+         f"{WSD} DATASETS.PROPOSALS.TRAIN_FILES \"('a','b')\"", "DATASETS.PROPOSALS.TRAIN_FILES ('a', 'b')"),
     Case("proposals", "an unknown method", "generate-proposals --dataset tiny_fit --method magic", "magic"),
     # Caches
     Case("cache", "missing", f"{CACHED}-gone", "KD.CACHE knowledge-gone", None),
@@ -285,6 +350,13 @@ CASES = [
     Case("checkpoint", "of another model, to go on from", f"train --resume {WSD[6:]} OUTPUT_DIR run",
          "--resume run/model_final.pth is not a checkpoint of this WeaklySupervisedDetector",
          text("run/last_checkpoint", "model_final.pth")),
+    Case("checkpoint", "none yet, to evaluate", f"{CLS} --eval-only",
+         "MODEL.WEIGHTS out/model_final.pth: no such file"),
+    Case("checkpoint", "a photo, to predict", "predict photo.jpg --model photo.jpg", "checkpoint photo.jpg is not a"),
+    Case("checkpoint", "a configuration, to predict", "predict photo.jpg --model run/config.yaml",
+         "checkpoint run/config.yaml is not a"),
+    Case("checkpoint", "an address, to train from",
+         f"{CLS} MODEL.WEIGHTS detectron2://ImageNetPretrained/MSRA/R-50.pkl", "is an address"),
     Case("checkpoint", "a folder, to train from", f"{CLS} MODEL.WEIGHTS run", "MODEL.WEIGHTS run: is a folder"),
     Case("checkpoint", "cut short, to train from", f"{CLS} MODEL.WEIGHTS teacher/model_final.pth",
          "MODEL.WEIGHTS teacher/model_final.pth is not a readable checkpoint", cut("teacher/model_final.pth")),
@@ -307,6 +379,8 @@ CASES = [
     Case("checkpoint", "a teacher of another network, to cache", CACHING,
          "KD.TEACHER.WEIGHTS teacher/model_final.pth is not a checkpoint of this WeaklySupervisedDetector",
          replaced("teacher/config.yaml", "WIDTH: 0.1", "WIDTH: 0.2")),
+    Case("checkpoint", "a teacher of other classes", STAGE2, "the teacher has 19 classes, the student 20",
+         replaced("teacher/config.yaml", "NUM_CLASSES: 20\n", "NUM_CLASSES: 19\n")),
     Case("checkpoint", "a teacher that is missing", STAGE2, "KD.TEACHER.WEIGHTS", removed("teacher/model_final.pth")),
     Case("checkpoint", "a student as teacher", f"{STAGE2} KD.TEACHER.WEIGHTS run/model_final.pth", "is no teacher"),
     # Configurations
@@ -319,9 +393,13 @@ CASES = [
     Case("configuration", "a key without a value", CLS, "SOLVER.BASE_LR has no value",
          text("cls.yaml", "SOLVER:\n  BASE_LR:\n")),
     Case("configuration", "no YAML", CLS, "is no YAML", text("cls.yaml", "SOLVER: [1\n")),
+    Case("configuration", "of a later version", CLS, "VERSION 3 is later than 2", text("cls.yaml", "VERSION: 3\n")),
+    Case("configuration", "a tab", CLS, "is no YAML", text("cls.yaml", "SOLVER:\n\tBASE_LR: 1.0\n")),
+    Case("configuration", "a name in place of a list of names", f"{CLS} DATASETS.TRAIN tiny_fit", "DATASETS.TRAIN"),
     Case("configuration", "a list", CLS, "is no mapping of keys to values", text("cls.yaml", "- 1\n")),
     Case("configuration", "not UTF-8", CLS, "is no YAML in UTF-8", data("cls.yaml", b"A: \xff\xfe\n")),
-    Case("configuration", "a folder", "train --config-file datasets", "--config-file datasets: no such file"),
+    Case("configuration", "a folder", "train --config-file datasets", "--config-file datasets: is a folder"),
+    Case("configuration", "an address", "train --config-file https://example.org/cls.yaml", "is an address"),
     Case("configuration", "a base that leads back", CLS, "its _BASE_ leads back",
          text("cls.yaml", "_BASE_: cls.yaml\n")),
     Case("configuration", "a base that is missing", CLS, "its _BASE_ gone.yaml is not there",
@@ -412,6 +490,7 @@ CASES = [
          "photo.jpg/a.json: cannot be written"),
     Case("command line", "a manifest below a file", "dataset-manifest tiny_fit --output photo.jpg/m",
          "photo.jpg/m: cannot"),
+    Case("command line", "a file in place of the run", f"{CLS} OUTPUT_DIR photo.jpg", "photo.jpg"),
     Case("command line", "a run below a file", f"{CLS} OUTPUT_DIR photo.jpg/out", "photo.jpg/out"),
     Case("command line", "a gallery below a file",
          "visualize --dataset tiny_val --without run --output photo.jpg/gallery", "photo.jpg/gallery"),
@@ -430,5 +509,10 @@ CASES = [
          "--with"),
     Case("command line", "a shard out of range", CACHED.replace("--check", "--shard 3/2"), "3/2"),
     Case("command line", "an unknown data set", "check-dataset gone_train --output o", "data set 'gone_train'"),
+    Case("command line", "a batch that processes cannot share", f"{CLS} --num-gpus 3",
+         "SOLVER.IMS_PER_BATCH 4 must be a positive multiple of the 3 processes"),
+    Case("command line", "an image that is none",
+         "visualize --dataset tiny_val --without run --output g --images gone.jpg", "gone.jpg"),
+    Case("command line", "the same run twice", "evaluate run run", "the same run is given twice"),
     Case("command line", "no process", f"{CLS} --num-gpus 0", "--num-gpus 0 must be 1 or more"),
 ]  # fmt: skip

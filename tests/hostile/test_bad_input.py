@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -29,13 +30,39 @@ What is wrong with a file, a configuration or a command line is said in one line
 what to do. The exit status is 2, and nothing is left half-written. `--debug` puts the traceback above that line. A
 traceback without such a line below it is a mistake in this project: please report it.
 
-The table is what the test `tests/hostile/test_bad_input.py` runs; it also writes this page.
-
-| in | what is wrong | command | message |
-|---|---|---|---|
+These are {count} mistakes, which the test `tests/hostile/test_bad_input.py` makes; it also writes this page.
 """
+# Kinds of input, in the order of the page.
+TITLES = {
+    "image": "Images",
+    "labels": "Labels of a folder data set",
+    "COCO": "Boxes in COCO format",
+    "VOC": "PASCAL VOC",
+    "proposals": "Proposals",
+    "cache": "Knowledge caches",
+    "checkpoint": "Checkpoints",
+    "configuration": "Configurations",
+    "thresholds": "Thresholds",
+    "calibration": "Calibrations",
+    "scores": "Scores",
+    "manifest": "Manifests",
+    "exported": "Exported students",
+    "command line": "Command lines",
+}
+HEADER = "| what is wrong | command and message |\n|---|---|\n"
 # Of the cases that were run.
 MESSAGES: dict[Case, str] = {}
+
+# What one can be told to do. A message ends with a part that begins with such a word, or asks whether one has meant
+# something else.
+VERBS = (
+    "add", "change", "choose", "convert", "copy", "correct", "do", "download", "evaluate", "export", "get", "give",
+    "install", "join", "leave", "list", "make", "merge", "name", "put", "remove", "rename", "replace", "run", "save",
+    "see", "set", "shrink", "start", "take", "train", "tune", "unpack", "use", "write",
+)  # fmt: skip
+REMEDY = re.compile(rf"[;:] (?:then |or )?(?:{'|'.join(VERBS)})\b|; did you mean \S+\?$")
+# Characters of a message.
+LONGEST = 400
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +91,8 @@ def test_bad_input(case: Case, ground: Path, tmp_path: Path, monkeypatch: pytest
     message = said.splitlines()[-1].replace(f"{folder}/", "")
     MESSAGES[case] = message.replace(str(folder), ".")
     assert message.startswith("error: ") and case.says in message, said
+    assert REMEDY.search(message), f"no remedy in: {message}"
+    assert len(message) <= LONGEST, f"{len(message)} characters: {message}"
     assert said.count("error: ") == 1 + message.removeprefix("error: ").count("error: ") and "Traceback" not in said
     assert not (folder / "ran").exists(), "something in a file was run"
     after = listing(folder)
@@ -74,18 +103,23 @@ def test_bad_input(case: Case, ground: Path, tmp_path: Path, monkeypatch: pytest
 def test_the_table_is_in_the_documentation() -> None:
     """Its messages may quote a library, and differ with its version."""
     if os.environ.get("MLICKD_WRITE_TABLE"):
-        PAGE.write_text(f"{INTRODUCTION}{''.join(row(case) for case in CASES)}", encoding="utf-8")
+        PAGE.write_text(f"{INTRODUCTION.format(count=len(CASES))}{''.join(map(section, TITLES))}", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8").splitlines()
     for case in CASES:
-        assert any(line.startswith(first_cells(case)) for line in page), f"{case.what}: see the top of this file"
+        assert any(line.startswith(without_message(case)) for line in page), f"{case.what}: see the top of this file"
 
 
-def first_cells(case: Case) -> str:
-    return f"| {case.of} | {case.what} | {code('mlickd ' + case.command)} |"
+def section(of: str) -> str:
+    """A heading and the table of one kind of input."""
+    return f"\n## {TITLES[of]}\n\n{HEADER}{''.join(row(case) for case in CASES if case.of == of)}"
 
 
 def row(case: Case) -> str:
-    return f"{first_cells(case)} {code(MESSAGES[case])} |\n"
+    return f"{without_message(case)}{code(MESSAGES[case])} |\n"
+
+
+def without_message(case: Case) -> str:
+    return f"| {case.what} | {code('$ mlickd ' + case.command)}<br>"
 
 
 def code(text: str) -> str:

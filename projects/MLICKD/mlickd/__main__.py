@@ -30,7 +30,7 @@ def _run() -> None:
         _load(COMMANDS[name].module).main()
     else:
         near = difflib.get_close_matches(name, COMMANDS, 1)
-        meant = f"did you mean {near[0]}?" if near else "`mlickd` alone lists them"
+        meant = f"did you mean {near[0]}?" if near else "give one of those that `mlickd` alone lists"
         raise InputError(f"{name} is no command of mlickd; {meant}")
 
 

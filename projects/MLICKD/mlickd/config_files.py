@@ -29,6 +29,8 @@ _ILL_TYPED = re.compile(
     r"with values \((?P<default>.*) vs. (?P<value>.*)\) for config key: (?P<key>\S+)"
 )
 
+_LATER = re.compile(r"Cannot merge a v(?P<given>\d+) config into a v(?P<known>\d+) config")
+
 
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:
     """Put what a YAML file, and the files of its ``_BASE_``, say into a configuration (in place).
@@ -207,6 +209,12 @@ def _explained(error: Exception, cfg: CfgNode | None = None) -> str:
     elif ill_typed := _ILL_TYPED.match(message):
         key, value, wrong, right, default = ill_typed.group("key", "value", "wrong", "right", "default")
         message = f"{key} {value} is of type {wrong}; give one of type {right}, such as {default}"
+    elif later := _LATER.match(message):
+        message = (
+            f"VERSION {later['given']} is later than {later['known']}; set it to that, and write all keys for that"
+        )
+    else:
+        message += "; correct it"
     return message
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 from mlickd.known_warnings import silence_known_warnings
 
-__all__ = ["DEBUG", "InputError", "ProcessError", "run_tool"]
+__all__ = ["DEBUG", "InputError", "ProcessError", "debugging", "run_tool", "users_error"]
 
 # The option of all commands that shows where an error comes from, and the variable by which the commands that a command
 # starts know of it.
@@ -45,21 +47,36 @@ class ProcessError(Exception):
     """
 
 
+def debugging() -> bool:
+    """Whether the user has asked to see where errors come from."""
+    return bool(os.environ.get(_DEBUG_VARIABLE))
+
+
 def one_line(error: InputError) -> str:
     """Its message."""
     # A data loader's worker passes its error on inside the text of its traceback.
-    message = " ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split())
-    # A file name may hold what a terminal obeys, or what is no text.
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message)
+    return _printable(" ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split()))
+
+
+def users_error(error: BaseException) -> str | None:
+    """On one line what the user can mend, an `InputError` or what the system refuses to do with a file; else None."""
+    if isinstance(error, InputError):
+        return one_line(error)
+    if not isinstance(error, OSError) or error.errno not in _REMEDIES:
+        return None
+    if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return _printable(f"{name}{error.strerror}; {_REMEDIES[error.errno]}")
 
 
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` of a command-line tool.
 
     An `InputError`, or a file that the system does not let the tool read or write, ends the process with status 2 and
-    one line `error: ...` on standard error, a `ProcessError` with status 1 and what the other process says; every other
-    exception is a bug and keeps its traceback. The option ``--debug``, which is taken out of ``sys.argv`` wherever it
-    stands, puts the traceback above that line.
+    one line `error: ...` on standard error, a `ProcessError` with status 1 and what the other process says, and Ctrl-C
+    with status 130 and the line `stopped`; every other exception is a bug and keeps its traceback. The option
+    ``--debug``, which is taken out of ``sys.argv`` wherever it stands, puts the traceback above that line.
 
     Args:
         main: of the tool.
@@ -72,25 +89,26 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     try:
         main()
     except (InputError, OSError) as error:
-        message = _message(error)
+        message = users_error(error)
         if message is None:
             raise
-        if os.environ.get(_DEBUG_VARIABLE):
-            traceback.print_exc()
-        sys.stderr.write(f"error: {spell(message)}\n")
-        sys.exit(2)
+        _end(2, f"error: {spell(message)}")
     except ProcessError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+        # Below the first line there are paths of files.
+        first, *others = _printable(str(error)).split("\n")
+        _end(1, "\n".join([f"error: {spell(first)}", *others]))
+    except KeyboardInterrupt:
+        _end(128 + signal.SIGINT, "stopped")
 
 
-def _message(error: InputError | OSError) -> str | None:
-    """The error on one line; None where it is no user's."""
-    if isinstance(error, OSError):
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            return None
-        if error.errno not in _REMEDIES:
-            return None
-        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return f"{name}{error.strerror}; {_REMEDIES[error.errno]}"
-    return one_line(error)
+def _end(status: int, message: str) -> NoReturn:
+    if debugging():
+        sys.stderr.write(_printable(traceback.format_exc()))
+    sys.stderr.write(f"{message}\n")
+    sys.exit(status)
+
+
+def _printable(text: str) -> str:
+    """A file name, as any text that is not ours, may hold what a terminal obeys, or what is no text."""
+    letters = text.expandtabs()
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in letters)

@@ -69,10 +69,16 @@ def configs(data_sets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     student.merge_from_list(["INPUT.SIZE_TEST", 32, "MODEL.DEVICE", "cpu"])
     normalised = student.clone()
     normalised.merge_from_list(["MODEL.VGG.NORM", "BN"])
+    precise = normalised.clone()
+    precise.merge_from_list(["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "DATASETS.TEST", ()])
     synchronised = student.clone()
     synchronised.merge_from_list(["MODEL.VGG.NORM", "naiveSyncBN"])
     found = {"teacher": teacher, "refined teacher": refined, "student": student}
-    found |= {"batch normalisation": normalised, "synchronised normalisation": synchronised}
+    found |= {
+        "batch normalisation": normalised,
+        "precise statistics": precise,
+        "synchronised normalisation": synchronised,
+    }
     for name, (stage, cached, options) in STAGES.items():
         found[name] = scenes.config(stage, caches[cached], *SMALL_STEPS, "DATASETS.TEST", (), *options)
     found["stage 2, unlabelled"].DATASETS.PROPOSALS.UNLABELLED_FILES = (str(scenes.proposals),)

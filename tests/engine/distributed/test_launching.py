@@ -5,15 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
+import warnings
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from helpers.processes import fail_in, in_two_processes, leave_rank, look_for_checkpoint, stop_when_asked
-from mlickd.engine.distributed import launch_processes
-from mlickd.errors import InputError, ProcessError
+from helpers.forked_runs import fork, wait_or_kill
+from helpers.processes import (
+    fail_in,
+    fail_without_launcher,
+    in_two_processes,
+    leave_rank,
+    look_for_checkpoint,
+    send_while_one_waits,
+    stop_when_asked,
+)
+from mlickd.engine.distributed import Place, launch_processes
+from mlickd.engine.distributed.launching import _run, _serve
+from mlickd.errors import InputError, ProcessError, run_tool
 
 
 @pytest.mark.parametrize(
@@ -32,6 +46,7 @@ from mlickd.errors import InputError, ProcessError
             ProcessError,
             r"^process 2 of 2 on .* was ended by SIGKILL, maybe for want of memory; try again$",
         ),
+        (0, "refused", InputError, r"^.*below it: Not a directory; name another place: a part of this path is a file$"),
         (0, "killed beside one that computes", ProcessError, r"^process 1 of 2 on .* was ended by SIGKILL"),
     ],
 )
@@ -42,6 +57,96 @@ def test_the_error_of_the_process_that_fails_is_raised_and_the_other_ends(
     with pytest.raises(expected, match=message):
         in_two_processes(fail_in, rank, how, started, remedy="try again")
     assert time.time() - started.stat().st_mtime < 30
+
+
+def test_debugging_shows_where_the_process_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("MLICKD_DEBUG", "1")
+    with pytest.raises(SystemExit) as end:
+        run_tool(lambda: in_two_processes(fail_in, 1, "input", tmp_path / "started"))
+    assert end.value.code == 2
+    *trace, line = capsys.readouterr().err.splitlines()
+    assert line == "error: labels.csv line 7: unknown class 'yeti'; add it to classes.txt"
+    assert any("process 2 of 2 on" in line for line in trace) and any("in fail_in" in line for line in trace)
+
+
+@pytest.mark.parametrize(
+    ("kind", "receiver"),
+    [(signal.SIGINT, "launcher"), (signal.SIGTERM, "launcher"), (signal.SIGTERM, "one of them")],
+)
+def test_processes_that_do_not_train_end_at_once_when_they_are_asked_to_stop(
+    kind: signal.Signals, receiver: str, capfd: pytest.CaptureFixture
+) -> None:
+    start = time.monotonic()
+    with pytest.raises(SystemExit) as end:
+        in_two_processes(send_while_one_waits, kind, receiver, os.getpid())
+    assert end.value.code == 128 + kind
+    assert time.monotonic() - start < 30
+    assert capfd.readouterr().err == f"stopped by {kind.name}\n"
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["of a terminal", "to the launcher"])
+def test_ctrl_c_while_processes_are_starting_leaves_none_behind(
+    to_all: bool, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    def work() -> None:
+        os.setsid()
+        send = partial(os.killpg, os.getpid()) if to_all else partial(os.kill, os.getpid())
+        threading.Timer(1, send, [signal.SIGINT]).start()
+        launch_processes(time.sleep, [100], num_processes=2, on_gpus=False)
+
+    process = fork(work, tmp_path / "of processes")
+    assert wait_or_kill(process, 60) == 130
+    assert capfd.readouterr().err == "stopped by SIGINT\n"
+    assert (tmp_path / "of processes").read_text() == ""
+    wait_until_gone(partial(os.killpg, process, 0))
+
+
+def test_processes_without_the_one_that_has_started_them_end_soon(tmp_path: Path) -> None:
+    def work() -> None:
+        warnings.simplefilter("ignore")  # forks of a process with threads
+        arguments = [tmp_path, os.getpid()]
+        launch_processes(fail_without_launcher, arguments, num_processes=2, on_gpus=False, start_method="fork")
+
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == -signal.SIGKILL
+    processes = [int(path.name) for path in tmp_path.glob("[0-9]*")]
+    assert len(processes) == 2
+    for process in processes:
+        wait_until_gone(partial(os.kill, process, 0))
+
+
+def wait_until_gone(ask: Callable[[], None]) -> None:
+    deadline = time.monotonic() + 30
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            ask()
+            time.sleep(0.05)
+
+
+def test_a_process_ends_soon_when_it_has_failed_and_the_first_machine_is_gone(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    def be_first_machine() -> None:
+        store = _serve("127.0.0.1", port, timedelta(minutes=1))
+        assert store.port == port
+        time.sleep(100)
+
+    first_machine = fork(be_first_machine, tmp_path / "first machine")
+
+    def fail() -> None:
+        os.kill(first_machine, signal.SIGKILL)
+        time.sleep(0.1)
+        raise ZeroDivisionError
+
+    def work() -> None:
+        _run(0, [Place(0, 1, 0, 1)], "127.0.0.1", port, False, timedelta(minutes=30), fail, ())
+
+    start = time.monotonic()
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == 1
+    assert time.monotonic() - start < 30
+    assert wait_or_kill(first_machine, 1) == -signal.SIGKILL
 
 
 def test_one_process_is_this_one() -> None:

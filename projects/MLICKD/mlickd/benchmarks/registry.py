@@ -64,7 +64,7 @@ class Benchmark:
         for package in self.packages:
             if find_spec(package) is None:
                 raise InputError(
-                    f"{self.name}: needs the package {package}; `pip install -e .[{self.extra}]` installs it"
+                    f"{self.name}: needs the package {package}; install it with `pip install -e .[{self.extra}]`"
                 )
 
     def defaults(self, *, quick: bool = False) -> dict[str, Any]:
@@ -115,10 +115,10 @@ def run_benchmark(
     values = chosen.defaults(quick=quick) | {key: value for key, value in (given or {}).items() if value is not None}
     for key, value in values.items():
         if isinstance(value, int) and value < chosen.options[key].minimum:
-            raise InputError(f"--{key.replace('_', '-')} {value}: must be at least {chosen.options[key].minimum}")
+            raise InputError(f"--{key.replace('_', '-')} {value}: give at least {chosen.options[key].minimum}")
     if threads is not None:
         if threads < 1:
-            raise InputError(f"--threads {threads}: must be at least 1")
+            raise InputError(f"--threads {threads}: give at least 1")
         torch.set_num_threads(threads)
     start = time.perf_counter()
     comparisons = chosen.measure(**values)

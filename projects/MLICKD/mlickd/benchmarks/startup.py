@@ -51,7 +51,7 @@ def measure_startup(
         [*command, *given, *options], env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=False
     )
     if process.returncode:
-        raise InputError(f"--config-file {config_file}: training did not start; its message is above")
+        raise InputError(f"--config-file {config_file}: training did not start; do what its message above says")
     report = json.loads(process.stdout.splitlines()[-1])
     moments = {"start": started, **report.pop("moments")}
     names = list(moments)

@@ -76,7 +76,7 @@ def main() -> None:
     arguments = parse_arguments()
     for option in ("batch_size", "num_gpus"):
         if getattr(arguments, option) < 1:
-            raise InputError(f"--{option.replace('_', '-')}: {getattr(arguments, option)} is below 1")
+            raise InputError(f"--{option.replace('_', '-')}: {getattr(arguments, option)} is below 1; give 1 or more")
     shard = parse_shard(arguments.shard) or (1, 1)
     if arguments.no_features and arguments.also_for:
         raise InputError(

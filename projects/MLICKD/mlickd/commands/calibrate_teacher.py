@@ -53,12 +53,13 @@ def main() -> None:
     of_run = (arguments.dataset, arguments.checkpoint, arguments.temperature, arguments.flip or None)
     if arguments.run is None and any(value is not None for value in of_run):
         raise InputError(
-            "--dataset, --checkpoint, --temperature and --flip go with --run; a cache has those of its configuration"
+            "--dataset, --checkpoint, --temperature and --flip go with --run; leave them out for a cache, "
+            "which has those of its configuration"
         )
     if arguments.run is None:
         calibration = calibrate_cache(arguments.config_file, arguments.opts)
     elif arguments.dataset is None or arguments.opts:
-        raise InputError("--run goes with --dataset and --temperature, and not with options of a configuration")
+        raise InputError("--run has no options of a configuration; give --dataset and --temperature")
     else:
         calibration = calibrate_run(
             arguments.run,

@@ -52,7 +52,7 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)  # `check_datasets` makes findings of what loading warns of
     args = parse_arguments()
     if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers {args.workers}: must be at least 1")
+        raise InputError(f"--workers {args.workers}: give at least 1")
     report = check_datasets(args.names, args.proposals, args.workers)
     for name, split in report.splits.items():
         draw_labels(name, split.labels, args.output / name / "labels.png")

@@ -37,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
         Raises:
             InputError: with the message of argparse, and where to look.
         """
-        raise InputError(f"{message}; `{self.prog} --help` shows what can be given")
+        raise InputError(f"{message}; see `{self.prog} --help` for what can be given")
 
 
 def command_parser(

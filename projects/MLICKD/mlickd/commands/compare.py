@@ -109,7 +109,7 @@ def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.jobs < 1:
-        raise InputError(f"--jobs {args.jobs}: is below 1")
+        raise InputError(f"--jobs {args.jobs}: is below 1; give 1 or more")
     names = [name for name in args.methods.split(",") if name]
     configs = args.configs or shipped_config("--configs", "scenes")
     comparison = Comparison(

@@ -79,7 +79,7 @@ def main() -> None:
     for option in ("topk", "batch_size"):
         value = getattr(args, option)
         if value is not None and value < 1:
-            raise InputError(f"--{option.replace('_', '-')} {value}: is below 1")
+            raise InputError(f"--{option.replace('_', '-')} {value}: is below 1; give 1 or more")
     if args.json == args.csv == STANDARD_INPUT:
         raise InputError("--json -, --csv -: only one of them can be printed; give the other a file")
     for path in filter(None, (args.json, args.csv)):

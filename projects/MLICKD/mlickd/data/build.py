@@ -81,7 +81,9 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
         (cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, "TEST"),
     ):
         if files and len(files) != len(names):
-            raise InputError(f"DATASETS.PROPOSALS.{key}_FILES needs one file for each of DATASETS.{key}")
+            raise InputError(
+                f"DATASETS.PROPOSALS.{key}_FILES {tuple(files)}: DATASETS.{key} has {len(names)}; give one for each"
+            )
         if files and name in names:
             return ProposalStore.open(files[list(names).index(name)])
     path = proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)

@@ -16,6 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from mlickd.errors import InputError
+from mlickd.wording import some_of
 
 from . import scenes
 from .packed_records import PackedRecords
@@ -211,7 +212,9 @@ def _adopt(name: str) -> None:
         with _collection_paused():
             records = [_complete(record, name) for record in DatasetCatalog.get(name)]
     except OSError as error:
-        raise InputError(f"data set {name!r}: cannot be read ({error})") from error
+        raise InputError(
+            f"data set {name!r}: cannot be read ({error}); give its files the right to be read, or put them back"
+        ) from error
     metadata = MetadataCatalog.get(name)
     names = metadata.get("thing_classes")
     if not names:
@@ -255,7 +258,9 @@ def _complete(record: dict, name: str) -> dict:
             ) from error
     if "labels" not in record:
         if "annotations" not in record:
-            raise InputError(f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'")
+            raise InputError(
+                f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'; give it one"
+            )
         record["labels"] = sorted({box["category_id"] for box in record["annotations"]})
     return record
 
@@ -286,8 +291,8 @@ def _locate(name: str, root: Path) -> DatasetSource:
         split, splits = name[len(directory.name) + 1 :], folder_splits(directory)
         if splits:
             raise UnknownDatasetError(
-                f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; "
-                f"splits of this folder: {', '.join(splits)}"
+                f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; put it there, "
+                f"or choose a split of this folder: {some_of(splits)}"
             )
     raise _unknown(name, root)
 
@@ -308,7 +313,6 @@ def _unknown(name: str, root: Path) -> UnknownDatasetError:
             f"{image_list}: file not found, so there is no data set {name!r}{hint}; put the list of its images there"
         )
     return UnknownDatasetError(
-        f"unknown data set {name!r}{hint}; available in {root}: {', '.join(available)}; to make one, put images/, "
-        "classes.txt and labels_<split>.csv into a directory there and call it <directory>_<split>, "
-        "or set DETECTRON2_DATASETS to where yours are"
+        f"unknown data set {name!r}{hint}; choose one of {some_of(available)}, put your own into {root} as "
+        "datasets/README.md shows, or set DETECTRON2_DATASETS to where yours are"
     )

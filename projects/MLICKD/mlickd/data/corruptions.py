@@ -64,7 +64,7 @@ class Corruption:
         """
         name, _, strength = str(text).partition(":")
         if name not in CORRUPTION_REGISTRY:
-            raise InputError(f"{field} {text!r}: no corruption {name!r}; there are {', '.join(corruption_names())}")
+            raise InputError(f"{field} {text!r}: no corruption {name!r}; choose one of {', '.join(corruption_names())}")
         if strength not in map(str, STRENGTHS):
             raise InputError(
                 f"{field} {text!r}: strength {strength!r} is none of {', '.join(map(str, STRENGTHS))}; "

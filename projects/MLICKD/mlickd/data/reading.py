@@ -9,6 +9,7 @@ from PIL import Image
 
 from mlickd.errors import InputError
 from mlickd.image_files import open_picture, too_large
+from mlickd.unreadable_images import why_unreadable
 
 from .jpeg import Jpeg
 from .orientation import orientation, upright
@@ -93,7 +94,7 @@ class ImageFile:
         return pixels if self._format == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
 
     def _unreadable(self, error: Exception) -> InputError:
-        return InputError(f"{self._path}: cannot be read as an image ({error}); replace it")
+        return InputError(f"{self._path}: cannot be read as an image ({why_unreadable(self._path, error)}); replace it")
 
 
 class DecodedImage:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mlickd.errors import InputError
 from mlickd.image_files import open_picture, too_large
+from mlickd.unreadable_images import why_unreadable
 
 from .orientation import orientation, upright_size
 from .packed_records import PackedRecords
@@ -66,7 +67,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
             first = wrong[0]
             raise InputError(
                 f"image {records[first].get('image_id')}: {field} {list(lists[first])} are not all in [0, {num_classes}"
-                "); is MODEL.NUM_CLASSES the number of classes of this data set?"
+                "); set MODEL.NUM_CLASSES to the number of classes of this data set"
             )
         targets[rows, labels] = value
     return targets
@@ -92,11 +93,13 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         with open_picture(path) as image:
             return oriented_size(image)
     except FileNotFoundError:
-        raise InputError(f"{path}: image file not found") from None
+        raise InputError(f"{path}: image file not found; put it there") from None
     except Image.DecompressionBombError as error:
         raise InputError(too_large(path)) from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
+        raise InputError(
+            f"{path}: not a readable image ({why_unreadable(path, error)}); replace it, or take it out of the data set"
+        ) from error
 
 
 def oriented_size(image: Image.Image) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterator
 
@@ -24,9 +25,20 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     except FileNotFoundError:
         raise InputError(f"{path}: file not found; {remedy}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        encoding = "UTF-16 text" if _is_utf16(path) else f"not UTF-8 text ({error.reason} at byte {error.start})"
+        raise InputError(f"{path}: {encoding}; save it as UTF-8") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, not a file; {remedy}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the right to, or name another file"
+        ) from error
+
+
+def _is_utf16(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as Excel's "Unicode text" and Windows PowerShell's ``>`` write it."""
+    with open(path, "rb") as file:
+        return file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_lines(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[int, str]]:

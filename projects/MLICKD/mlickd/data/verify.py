@@ -10,6 +10,7 @@ from PIL import Image
 
 from mlickd.errors import InputError
 from mlickd.image_files import open_picture, too_large
+from mlickd.unreadable_images import why_unreadable
 
 from .reading import to_rgb
 from .records import oriented_size
@@ -63,6 +64,7 @@ def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], N
     try:
         with open_picture(path) as image:
             size = oriented_size(image)
+            turned = " with its EXIF orientation" if size != image.size[::-1] else ""
             # JPEG: read all of the file, but compute few of the pixels.
             image.draft(None, (_REDUCED_SIDE, _REDUCED_SIDE))
             image.load()
@@ -71,12 +73,16 @@ def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], N
             if look is not None:
                 look(image, size)
     except FileNotFoundError:
-        return f"{path}: image file not found"
+        return f"{path}: image file not found; put it there, or take it out of the data set"
     except Image.DecompressionBombError:
         return too_large(path)
     except Exception as error:  # decoders fail in many ways on damaged data
-        return f"{path}: unreadable or truncated image ({error}); replace it or remove it from the data set"
+        reason = why_unreadable(path, error)
+        return f"{path}: unreadable or truncated image ({reason}); replace it, or take it out of the data set"
     expected = (record.get("height", size[0]), record.get("width", size[1]))
     if size != expected:
-        return f"{path}: the image is {size[1]}x{size[0]} pixels, its record says {expected[1]}x{expected[0]}"
+        return (
+            f"{path}: the image is {size[1]}x{size[0]} pixels{turned}, its record says {expected[1]}x{expected[0]}; "
+            "correct the record and its boxes, or put the right image there"
+        )
     return None

@@ -56,7 +56,7 @@ class HintonDistiller(nn.Module):
         """
         super().__init__()
         if temperature <= 0:
-            raise InputError(f"KD.PREDICTION.TEMPERATURE {temperature} must be positive")
+            raise InputError(f"KD.PREDICTION.TEMPERATURE {temperature} must be positive; give such a number")
         self.temperature = temperature
         self.loss_weight = loss_weight
 

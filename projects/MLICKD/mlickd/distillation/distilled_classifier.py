@@ -77,7 +77,7 @@ class DistilledClassifier(nn.Module):
         distillers = {}
         if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:
             raise InputError(
-                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; it goes with KD.STAGES "
+                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; give it KD.STAGES "
                 "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:

@@ -122,10 +122,14 @@ class RoIDistiller(FeatureDistiller):
         if cfg.KD.FEATURE.COMPARE == "box_head":
             box_head = student.head.fully_connected
             if box_head is None:
-                raise InputError("KD.FEATURE.COMPARE box_head needs a student with MODEL.CLASSIFIER.POOLING fc")
+                raise InputError(
+                    "KD.FEATURE.COMPARE box_head: the student has none; give it MODEL.CLASSIFIER.POOLING fc"
+                )
             _check_box_heads(teacher_cfg, cfg)
         elif cfg.KD.FEATURE.COMPARE != "pooled":
-            raise InputError(f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} is none of pooled, box_head")
+            raise InputError(
+                f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} is none of pooled, box_head; give one of them"
+            )
         return super().from_config(cfg, student) | {
             "pooler_args": pooler_arguments(teacher_cfg),
             "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,
@@ -174,5 +178,5 @@ def _check_box_heads(teacher_cfg: CfgNode, cfg: CfgNode) -> None:
         raise InputError(
             "KD.FEATURE.COMPARE box_head: the teacher needs MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 "
             f"and FC_DIM {dimensions[1]}, as the student has; it has {teacher_cfg.MODEL.ROI_BOX_HEAD.NAME}, "
-            f"{resolution} and {dimensions[0]}"
+            f"{resolution} and {dimensions[0]}; train a teacher so, or compare pooled"
         )

@@ -126,8 +126,8 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         super().__init__(**layers)
         if len(self.pairs) != 1 or self.pairs[0][1] != classified_layer:
             raise InputError(
-                f"KD.FEATURE.LAYERS {[':'.join(pair) for pair in self.pairs]}: label embeddings need one pair, with "
-                f"the map that the student classifies: '<teacher layer>:{classified_layer}'"
+                f"KD.FEATURE.LAYERS {[':'.join(pair) for pair in self.pairs]}: give label embeddings one pair, "
+                f"with the map that the student classifies: '<teacher layer>:{classified_layer}'"
             )
         ((self.teacher_layer, self.student_layer),) = self.pairs
         # Not a submodule: it is the student's.

@@ -57,7 +57,8 @@ class FeatureDistiller(nn.Module, ABC):
             ):
                 if name not in shapes:
                     raise InputError(
-                        f"KD.FEATURE.LAYERS: the {whose}'s backbone returns {', '.join(shapes)}, not {name!r}"
+                        f"KD.FEATURE.LAYERS: the {whose}'s backbone does not return {name!r}; name one of "
+                        f"{', '.join(shapes)}"
                     )
         self.pairs = list(pairs)
         self.shapes = [(teacher_shapes[t], student_shapes[s]) for t, s in pairs]

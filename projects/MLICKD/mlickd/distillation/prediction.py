@@ -40,9 +40,11 @@ class SoftLabelDistiller(nn.Module):
         """
         super().__init__()
         if loss not in ("l2", "bce"):
-            raise InputError(f"KD.PREDICTION.LOSS {loss!r} is none of l2, bce")
+            raise InputError(f"KD.PREDICTION.LOSS {loss!r} is none of l2, bce; give one of them")
         if student_temperature <= 0:
-            raise InputError(f"KD.PREDICTION.STUDENT_TEMPERATURE {student_temperature} must be positive")
+            raise InputError(
+                f"KD.PREDICTION.STUDENT_TEMPERATURE {student_temperature} must be positive; give such a number"
+            )
         self.loss = loss
         self.student_temperature = student_temperature
         self.loss_weight = loss_weight

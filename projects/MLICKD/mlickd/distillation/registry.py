@@ -51,4 +51,4 @@ def _registered(registry: Registry, key: str, name: str) -> type[nn.Module]:
         return registry.get(name)
     except KeyError as error:
         known = ", ".join(sorted(name for name, _ in registry))
-        raise InputError(f"{key} {name!r} is none of {known}") from error
+        raise InputError(f"{key} {name!r} is none of {known}; give one of them") from error

@@ -41,7 +41,7 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
     pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise InputError(
-            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: each entry is '<teacher layer>:<student layer>'"
+            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: give each entry as '<teacher layer>:<student layer>'"
         )
     of_regions = feature_distiller_class(cfg).asks_for == "regions"
     if of_regions and cfg.KD.FEATURE.COMPARE == "box_head" and len(pairs) != 1:

@@ -56,7 +56,7 @@ def calibrate_run(
         InputError: something is missing or does not fit, or the teacher was trained on one of the photos.
     """
     if temperature <= 0:
-        raise InputError(f"--temperature {temperature:g} must be positive")
+        raise InputError(f"--temperature {temperature:g} must be positive; give such a number, for instance 1")
     cfg = default_config()
     cfg.KD.TEACHER.WEIGHTS = str(Path(run) / checkpoint)
     cfg.KD.TEACHER.FLIP = flip

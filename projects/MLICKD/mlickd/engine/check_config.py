@@ -12,6 +12,7 @@ from detectron2.modeling import (
     ROI_HEADS_REGISTRY,
 )
 
+from mlickd.config import default_config
 from mlickd.data.build import corruption_of
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import REGION_WEIGHTS
@@ -81,9 +82,10 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
             _require(cfg.KD.PREDICTION[key] > 0, f"KD.PREDICTION.{key}", cfg.KD.PREDICTION[key], "positive")
     _one_of("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR"))
     _one_of("INPUT.RANDOM_FLIP", cfg.INPUT.RANDOM_FLIP, ("horizontal", "none"))
-    sizes = (*cfg.INPUT.SIZES_TRAIN, cfg.INPUT.SIZE_TEST)
-    integers = all(isinstance(size, int) and size > 0 for size in sizes)
-    _require(len(cfg.INPUT.SIZES_TRAIN) > 0 and integers, "INPUT.SIZES_TRAIN, SIZE_TEST", sizes, "positive integers")
+    sizes = tuple(cfg.INPUT.SIZES_TRAIN)
+    integers = len(sizes) > 0 and all(isinstance(size, int) and size > 0 for size in sizes)
+    _require(integers, "INPUT.SIZES_TRAIN", sizes, "positive integers, one or more")
+    _require(cfg.INPUT.SIZE_TEST > 0, "INPUT.SIZE_TEST", cfg.INPUT.SIZE_TEST, "positive")
     _check_augmentation(cfg)
     _check_data_and_device(cfg)
     _check_solver(cfg)
@@ -100,17 +102,24 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     _require(cfg.SOLVER.MAX_ITER > 0, "SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, "positive")
     batch = cfg.SOLVER.IMS_PER_BATCH
     expected = f"a positive multiple of the {processes} processes" if processes > 1 else "positive"
-    _require(batch > 0 and batch % processes == 0, "SOLVER.IMS_PER_BATCH", batch, expected)
+    _require(batch > 0 and batch % processes == 0, "SOLVER.IMS_PER_BATCH", batch, expected, example=8 * processes)
     parts, most = cfg.SOLVER.ACCUMULATE, batch // processes
     _require(1 <= parts <= most, "SOLVER.ACCUMULATE", parts, f"from 1 to {most}, the images of a batch in each process")
     sides = tuple(cfg.TEST.AUG.MIN_SIZES)
     integers = all(isinstance(side, int) and side > 0 for side in sides)
     _require(integers, "TEST.AUG.MIN_SIZES", sides, "positive integers, the sides of square views")
+    batches = cfg.TEST.PRECISE_BN.NUM_ITER
+    _require(batches > 0 or not cfg.TEST.PRECISE_BN.ENABLED, "TEST.PRECISE_BN.NUM_ITER", batches, "positive")
     _require(cfg.TEST.CORLOC_IMAGES >= 0, "TEST.CORLOC_IMAGES", cfg.TEST.CORLOC_IMAGES, "0 (none) or more")
-    try:
-        check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
-    except ValueError as error:
-        raise InputError(f"TEST.THRESHOLD, TEST.TOP_K, TEST.AVERAGE_PRECISION: {error}") from error
+    for key, protocol in (
+        ("THRESHOLD", (cfg.TEST.THRESHOLD, 1, "ranking")),
+        ("TOP_K", (0.5, cfg.TEST.TOP_K, "ranking")),
+        ("AVERAGE_PRECISION", (0.5, 1, cfg.TEST.AVERAGE_PRECISION)),
+    ):
+        try:
+            check_protocol(*protocol)
+        except ValueError as error:
+            raise InputError(f"TEST.{key}: {error}; give another, such as {_default(f'TEST.{key}')}") from error
     corruption_of(cfg)
 
 
@@ -167,9 +176,19 @@ def _names(registry) -> tuple[str, ...]:
 
 def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{key} {value!r} is none of {', '.join(choices)}")
+        raise InputError(f"{key} {value!r} is none of {', '.join(choices)}; give one of them")
 
 
-def _require(holds: bool, key: str, value: object, expected: str) -> None:
+def _require(holds: bool, key: str, value: object, expected: str, example: object = None) -> None:
     if not holds:
-        raise InputError(f"{key} {value} must be {expected}")
+        example = _default(key) if example is None else example
+        such_as = "" if example in ((), [], "", value) else f", such as {example}"
+        raise InputError(f"{key} {value} must be {expected}; give another{such_as}")
+
+
+def _default(key: str) -> object:
+    """The value that a key has where nobody gives one."""
+    value = default_config()
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -270,7 +270,7 @@ class Comparison:
         report = multilabel_results(outcome.report_path)
         missing = [metric for metric in METRICS if report["metrics"].get(metric) is None]
         if missing:
-            raise InputError(f"{outcome.report_path}: it has no {missing[0]}; has {self.test} a positive image?")
+            raise InputError(f"{outcome.report_path}: it has no {missing[0]}; give a --test with positive images")
         return replace(outcome, report=report)
 
     @contextmanager

@@ -84,7 +84,10 @@ class CrossFitting:
         ):
             cfg = load_config(str(file), list(self.options))
             if cfg.MODEL.META_ARCHITECTURE != architecture:
-                raise InputError(f"{option} {file}: is of a {cfg.MODEL.META_ARCHITECTURE}, not of a {architecture}")
+                raise InputError(
+                    f"{option} {file}: is of a {cfg.MODEL.META_ARCHITECTURE}; give the configuration of a "
+                    f"{architecture}"
+                )
             if cfg.DATASETS.PROPOSALS.TRAIN_FILES:
                 raise InputError(
                     f"{option} {file}: DATASETS.PROPOSALS.TRAIN_FILES are of one list of data sets, and every step has "

@@ -98,7 +98,7 @@ def choose_recipes(
     known = recipe_files(configs)
     for name in names:
         if name not in known:
-            raise InputError(f"--methods {name}: there is none in {configs}; it has {', '.join(known)}")
+            raise InputError(f"--methods {name}: there is none in {configs}; give one of {', '.join(known)}")
         if list(names).count(name) > 1:
             raise InputError(f"--methods {name}: named twice; name it once")
     chosen = {name: known[name] for name in names or known}
@@ -141,7 +141,9 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
         return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,), train=own.get("train", ()))
     stages = tuple(cfg.KD.STAGES)
     if stages[-1:] != KD_STAGES[-1:] or not set(stages) <= set(KD_STAGES):
-        raise InputError(f"{file}: KD.STAGES {stages} must end with prediction, the stage that trains the classifier")
+        raise InputError(
+            f"{file}: KD.STAGES {stages} must end with prediction, the stage that trains the classifier; add it"
+        )
     iterations = tuple(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in stages)
     # Paths that are given to all recipes make no difference.
     if "teacher" not in own:

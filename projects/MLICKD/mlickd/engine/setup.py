@@ -159,8 +159,8 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
             )
         return
     if cfg.KD.STAGE not in KD_STAGES:
-        given = f"--kd-stage {cfg.KD.STAGE}" if cfg.KD.STAGE else "--kd-stage is missing"
-        raise InputError(f"{given}; it is one of {', '.join(KD_STAGES)}")
+        given = f"--kd-stage {cfg.KD.STAGE}: there is no such stage" if cfg.KD.STAGE else "--kd-stage is missing"
+        raise InputError(f"{given}; give {' or '.join(KD_STAGES)}")
     if cfg.KD.STAGE not in cfg.KD.STAGES:
         raise InputError(
             f"--kd-stage {cfg.KD.STAGE}: KD.STAGES of this recipe is {tuple(cfg.KD.STAGES)}; give one of these, or "

@@ -184,7 +184,7 @@ class StepRunner:
         seconds = time.perf_counter() - start
         if status != 0 or not step.result.exists():
             if self._stopped:
-                raise InputError(f"{step.title} was stopped")
+                raise InputError(f"{step.title} was stopped; give the same command again to go on")
             how = _end_of_command(status, step.log) if status != 0 else f"has ended without leaving {step.result}"
             message = f"{step.title} {how} (see {step.log})"
             self._remember(step, {**record, "failure": message})

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase
-from detectron2.engine.hooks import BestCheckpointer, EvalHook, PeriodicCheckpointer
+from detectron2.engine.hooks import BestCheckpointer, EvalHook, PeriodicCheckpointer, PreciseBN
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.utils import comm
@@ -43,7 +43,7 @@ from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
 from .pictures import TrainingViewsHook, put_regions
 from .provenance import provenance
-from .running_statistics import EqualStatisticsHook
+from .running_statistics import EqualStatisticsHook, RepeatablePreciseBN
 from .setup import STUDENT_CHECKPOINT
 from .stopping import StopHook
 from .training_loop import TrainingLoop, mixed_precision
@@ -186,12 +186,14 @@ class Trainer(DefaultTrainer):
             hooks[place:place] = self._further_evaluations()
         if self.cfg.TENSORBOARD.PICTURES > 0 and comm.is_main_process():
             hooks.insert(0, TrainingViewsHook(self.cfg, self.data_loader))
+        source = None
         if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
             if needs_knowledge(self.cfg):
                 source = build_knowledge_source(self.cfg)
                 hooks.insert(0, DistillationHook(source, read_ahead=bool(self.cfg.KD.CACHE)))
             if comm.is_main_process():
                 hooks.append(SaveStudentHook(self.cfg.OUTPUT_DIR))
+        hooks = [self._precise_statistics(source) if isinstance(hook, PreciseBN) else hook for hook in hooks]
         # Before everything that saves or evaluates.
         hooks.insert(0, EqualStatisticsHook(self.model))
         # A checkpoint ends its iteration: all that belongs to the iteration, figures of an evaluation too, is on the
@@ -201,6 +203,14 @@ class Trainer(DefaultTrainer):
         saving = [hook for hook in hooks if isinstance(hook, PeriodicCheckpointer)]
         hooks = [hook for hook in hooks if not isinstance(hook, PeriodicCheckpointer)]
         return [*hooks, *saving, StopHook(self.checkpointer)]
+
+    def _precise_statistics(self, source: KnowledgeSource | None) -> RepeatablePreciseBN:
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0  # as Detectron2's
+        loader, seed = self.build_train_loader(cfg), max(cfg.SEED, 0)
+        count = cfg.TEST.PRECISE_BN.NUM_ITER
+        return RepeatablePreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, count, seed=seed, source=source)
 
     def _further_evaluations(self) -> list[EvalHook]:
         hooks = []

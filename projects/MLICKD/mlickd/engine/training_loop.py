@@ -34,11 +34,11 @@ def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
     """
     name = cfg.SOLVER.AMP.DTYPE
     if name not in _PRECISIONS:
-        raise InputError(f"SOLVER.AMP.DTYPE {name!r} is none of {', '.join(_PRECISIONS)}")
+        raise InputError(f"SOLVER.AMP.DTYPE {name!r} is none of {', '.join(_PRECISIONS)}; give one of them")
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if name == "float16" and torch.device(cfg.MODEL.DEVICE).type == "cpu":
-        raise InputError("SOLVER.AMP.DTYPE 'float16' needs CUDA; on the CPU set it to bfloat16")
+        raise InputError("SOLVER.AMP.DTYPE 'float16' needs CUDA; set it to bfloat16 on the CPU")
     return _PRECISIONS[name]
 
 

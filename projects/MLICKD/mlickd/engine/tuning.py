@@ -77,7 +77,10 @@ def _check_held_out(cfg: CfgNode, dataset: str) -> None:
                 logger.warning("%s (DATASETS.%s of the run) is not here: not compared with %s", name, key, dataset)
                 continue
             if names != class_names(dataset):
-                raise InputError(f"--dataset {dataset}: has other classes than {name}, DATASETS.{key} of the run")
+                raise InputError(
+                    f"--dataset {dataset}: has other classes than {name}, DATASETS.{key} of the run; give one of the "
+                    "same"
+                )
             shared = sum(os.path.abspath(record["file_name"]) in held_out for record in records)
             if shared and key == "TEST":
                 raise InputError(
@@ -100,7 +103,10 @@ def _evaluation_config(cfg: CfgNode, run: str, dataset: str) -> CfgNode:
     cfg.OUTPUT_DIR = os.path.join(run, "evaluation")
     classes = len(class_names(dataset))
     if classes != cfg.MODEL.NUM_CLASSES:
-        raise InputError(f"--dataset {dataset}: has {classes} classes, the model of {run} {cfg.MODEL.NUM_CLASSES}")
+        raise InputError(
+            f"--dataset {dataset}: has {classes} classes, the model of {run} {cfg.MODEL.NUM_CLASSES}; give one of its "
+            "classes"
+        )
     cfg.freeze()
     check_inputs(cfg, eval_only=True)
     return cfg

@@ -53,7 +53,9 @@ class RecordEvaluator(DatasetEvaluator):
         self.class_names = list(class_names)
         self.image_ids = [str(record["image_id"]) for record in self.records]
         if not self.records:
-            raise InputError(f"data set '{dataset_name}' has no record: there is nothing to evaluate")
+            raise InputError(
+                f"data set '{dataset_name}' has no record, so there is nothing to evaluate; list its images"
+            )
         if len(set(self.image_ids)) != len(self.image_ids):
             twice = Counter(self.image_ids).most_common(1)[0][0]
             raise InputError(f"data set '{dataset_name}' has image_id '{twice}' twice: make image ids unique")

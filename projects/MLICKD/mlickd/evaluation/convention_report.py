@@ -55,7 +55,7 @@ def compare_scores(
     try:
         check_protocol(threshold, topk, ap)
     except ValueError as error:
-        raise InputError(f"--threshold, --topk, --ap: {error}") from None
+        raise InputError(f"--threshold, --topk, --ap: {error}; give another") from None
     if resamples < 0:
         raise InputError(f"--bootstrap {resamples}: give the number of resamples, for instance 1000")
     if len({os.path.abspath(path) for path in paths}) < len(paths):
@@ -138,7 +138,7 @@ def _bootstrap(
         try:
             values[name] = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
         except ValueError as error:
-            raise InputError(f"{scores.path}: {error}") from None
+            raise InputError(f"{scores.path}: {error}; evaluate the run again") from None
         estimates = multilabel_metrics(scores.scores, scores.targets, **protocol)
         runs[name] = {key: _interval(estimates[key], of_key) for key, of_key in values[name].items()}
         if paired and name != first_name:

@@ -61,7 +61,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         try:
             check_protocol(threshold, topk, ap)
         except ValueError as error:
-            raise InputError(f"evaluation of '{dataset_name}': {error}") from None
+            raise InputError(f"evaluation of '{dataset_name}': {error}; give another") from None
         super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
         self.topk, self.ap = topk, ap
         self.class_thresholds = class_thresholds
@@ -86,7 +86,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             if scores.shape != (len(self.class_names),):
                 raise InputError(
                     f"image '{record['image_id']}': image_scores has shape {scores.shape}, but data set "
-                    f"'{self.dataset_name}' has {len(self.class_names)} classes: check MODEL.NUM_CLASSES"
+                    f"'{self.dataset_name}' has {len(self.class_names)} classes: set MODEL.NUM_CLASSES to that"
                 )
             if not ((scores >= -ROUNDING) & (scores <= 1 + ROUNDING)).all():
                 raise InputError(

@@ -85,6 +85,9 @@ def write_scores(
     write_whole_file(path, archive.getvalue(), "make room, then evaluate again", parents=True)
 
 
+_REMEDY = "; evaluate the run again"
+
+
 def read_scores(path: str) -> ImageScores:
     """Read ``image_scores.npz``.
 
@@ -105,11 +108,12 @@ def read_scores(path: str) -> ImageScores:
         scores, targets = checked_scores(arrays["scores"], arrays["targets"])
         names = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else None
     except KeyError as error:
-        raise InputError(f"{path}: has no array {error}; it needs image_ids, scores and targets") from None
+        raise InputError(f"{path}: has no array {error}; evaluate the run again") from None
     except (OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read as {SCORES_FILE} ({error}); evaluate the run again") from error
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        message = str(error).removesuffix(_REMEDY)
+        raise InputError(f"{path}: {message}{_REMEDY}") from None
     if len(image_ids) != len(scores) or (names is not None and len(names) != scores.shape[1]):
         raise InputError(
             f"{path}: {len(image_ids)} image ids and {'no' if names is None else len(names)} class names for scores of "
@@ -170,5 +174,5 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     if dataset is None and len(names) > 1:
         raise InputError(f"{path}: has scores of {', '.join(names)}; choose one with --dataset")
     if dataset is not None and dataset not in names:
-        raise InputError(f"{path}: has no scores of --dataset {dataset}, but of {', '.join(names)}")
+        raise InputError(f"{path}: has no scores of --dataset {dataset}; choose one of {', '.join(names)}")
     return os.path.join(folder, dataset or names[0], SCORES_FILE)

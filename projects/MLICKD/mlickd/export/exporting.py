@@ -50,7 +50,7 @@ def export_student(
     """
     for output in outputs:
         if Path(output).suffix.lower() not in _CONTENT:
-            raise InputError(f"--output {output}: must end in {' or '.join(_CONTENT)}")
+            raise InputError(f"--output {output}: give a name that ends in {' or '.join(_CONTENT)}")
         check_writable(output)
     cfg, model = load_run(run)
     if not isinstance(model, MultiLabelClassifier):

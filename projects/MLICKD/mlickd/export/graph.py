@@ -80,7 +80,9 @@ def trace(model: MultiLabelClassifier, metadata: ExportMetadata) -> torch.export
             program = torch.export.export(function, example, dynamic_shapes=({0: batch},))
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
-        raise InputError(f"the backbone {type(model.backbone).__name__} cannot be exported: {reason}") from error
+        raise InputError(
+            f"the backbone {type(model.backbone).__name__} cannot be exported ({reason}); train a student with another"
+        ) from error
     for node in program.graph.nodes:  # where the source lies on this machine is nobody's business
         node.meta.pop("stack_trace", None)
     return program

@@ -26,5 +26,5 @@ def import_optional(name: str, purpose: str) -> ModuleType:
         if error.name != name.partition(".")[0]:
             raise
         raise InputError(
-            f"{purpose} needs the package {error.name}; `pip install 'mlickd[export]'` installs it"
+            f"{purpose} needs the package {error.name}; install it with `pip install 'mlickd[export]'`"
         ) from error

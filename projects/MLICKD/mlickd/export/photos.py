@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from mlickd.errors import InputError
 from mlickd.image_files import open_picture, too_large
+from mlickd.unreadable_images import why_unreadable
 
 __all__ = ["read_photo", "resize_photo"]
 
@@ -43,7 +44,7 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise InputError(too_large(path)) from error
     except Exception as error:  # decoders fail in many ways on damaged data
-        raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
+        raise InputError(f"{path}: cannot be read as an image ({why_unreadable(path, error)}); replace it") from error
 
 
 def resize_photo(image: np.ndarray, side: int) -> np.ndarray:

@@ -89,8 +89,8 @@ def _exported(path: Path, thresholds) -> Predictor:
 
 
 def _checkpoint(path: Path, config_file: Path):
-    cfg = model_config(str(config_file), str(path))
     content = read_checkpoint(str(path), "checkpoint")
+    cfg = model_config(str(config_file), str(path))
     # Of a stage of distillation it holds what the student learned with, too.
     student = {key[8:]: value for key, value in content.items() if key.startswith("student.")}
     model = build_model(cfg)

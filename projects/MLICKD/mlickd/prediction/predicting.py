@@ -62,5 +62,6 @@ def predict_photos(
         if drawing is not None:
             drawing.write(found, report.choice.of(found))
     if not report.predictions:
-        raise InputError(f"none of the {len(photos)} photos can be read; the first: {report.failures[0]}")
+        several = f"none of the {len(photos)} photos can be read; the first: " if len(photos) > 1 else ""
+        raise InputError(f"{several}{report.failures[0]}")
     return report

@@ -69,7 +69,7 @@ class Predictor:
         """
         size = batch_size or self._model.batch_size
         if size < 1:
-            raise InputError(f"batch size {size}: is below 1")
+            raise InputError(f"batch size {size}: is below 1; give 1 or more")
         with ThreadPoolExecutor(self._model.reading_threads) as pool:
             numbered = enumerate(images, start=1)
             # While a batch is scored, the next one is read.

@@ -100,7 +100,7 @@ def draw_class_differences(without: str | Path, distilled: str | Path, path: str
         if values["AP"] is not None and after["per_class"][name]["AP"] is not None
     }
     if not differences:
-        raise InputError(f"{without}: no class has a positive image; there is nothing to compare")
+        raise InputError(f"{without}: no class has a positive image; evaluate both runs on a data set with labels")
     ordered = sorted(differences.items(), key=lambda item: item[1])
     names, values = [name for name, _ in ordered], [value for _, value in ordered]
 

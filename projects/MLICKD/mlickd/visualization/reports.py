@@ -67,4 +67,4 @@ def _read(path: Path, remedy: str) -> str:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {remedy}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error

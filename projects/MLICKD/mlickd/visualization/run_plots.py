@@ -126,7 +126,9 @@ def _draw_precision_recall(folders: Mapping[str, str | Path], dataset_name: str,
     roles = [role for role in (*STUDENTS, "teacher") if role in folders]
     scores = dict(zip(roles, _scores_of_same_images([folders[role] for role in roles], dataset_name), strict=True))
     if not any((of.targets == 1).any() for of in scores.values()):
-        raise InputError(f"{dataset_name}: no image has a label, so there is nothing to find")
+        raise InputError(
+            f"{dataset_name}: no image has a label, so there is nothing to find; choose a data set with labels"
+        )
     curves = {_NAMES[role]: [micro_precision_recall(of.scores, of.targets)] for role, of in scores.items()}
     draw_precision_recall(curves, path)
     return ["Of all images and classes together (micro average), each decision with equal weight."]

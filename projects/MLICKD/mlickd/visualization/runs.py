@@ -137,7 +137,7 @@ def student_thresholds(
         tuned = (Path(folder) / THRESHOLDS_FILE).is_file()
         return load_thresholds(folder, names) if tuned else cfg.TEST.THRESHOLD
     if not 0 <= threshold <= 1:
-        raise InputError(f"--threshold {threshold:g}: a score is from 0 to 1")
+        raise InputError(f"--threshold {threshold:g}: give a number from 0 to 1")
     return threshold
 
 
@@ -155,7 +155,7 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
         if missing:
             example = records[0]["image_id"]
             raise InputError(
-                f"--images {missing[0]}: data set {dataset_name} has no such image; its ids are like {example}"
+                f"--images {missing[0]}: data set {dataset_name} has no such image; give ids such as {example}"
             )
         return chosen
     if num_images < 1:

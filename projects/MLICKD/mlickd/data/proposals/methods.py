@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import inspect
 import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,16 +117,19 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
 
 
 @PROPOSAL_METHODS.register()
-def selective_search(image: np.ndarray, *, mode: str = "fast") -> tuple[np.ndarray, np.ndarray]:
+def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Selective Search (Uijlings et al., 2013): regions of a hierarchical segmentation.
 
     Args:
         image: (H, W, 3), uint8, BGR.
         mode: ``single``, ``fast`` or ``quality``: ever more boxes, ever slower.
+        seed: of the order, 0 or more.
 
     Returns:
-        Boxes (R, 4), and scores (R,) that are all 1, because the method has none: its order is kept. It hangs on the
-        C library's random numbers, which start anew here: no other thread of the process may draw any.
+        Boxes (R, 4), and scores (R,) that are all 1, because the method has none: the order of `_shuffled` is kept.
+
+    Raises:
+        InputError: a parameter is out of range.
     """
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(image)
@@ -140,10 +141,23 @@ def selective_search(image: np.ndarray, *, mode: str = "fast") -> tuple[np.ndarr
         search.switchToSelectiveSearchQuality()
     else:
         raise InputError(f"selective_search: mode is {mode!r}; give single, fast or quality")
-    # OpenCV orders the regions with the C library's random numbers.
-    ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None).srand(0)
-    boxes = _corners(search.process())
+    if seed < 0:
+        raise InputError(f"selective_search: seed is {seed}; give 0 or more")
+    boxes = _shuffled(_corners(search.process()), seed)
     return boxes, np.ones(len(boxes), dtype=np.float32)
+
+
+def _shuffled(boxes: np.ndarray, seed: int) -> np.ndarray:
+    """Boxes (R, 4), in whatever order, in the one of the paper (section 3.4): larger ones tend to come first.
+
+    A region's place in the hierarchy, from 1 for the whole image, is multiplied by a random number from 0 to 1. OpenCV
+    does not tell the place, for which the order by size stands here. Its own order puts small regions first, and hangs
+    on the C library's random numbers, of which any other thread of the process may take some meanwhile.
+    """
+    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    boxes = boxes[np.lexsort((*boxes.T, -sizes))]
+    ranks = np.arange(1, len(boxes) + 1) * np.random.default_rng(seed).random(len(boxes))
+    return boxes[np.argsort(ranks, kind="stable")]
 
 
 def propose(
@@ -232,7 +246,7 @@ def complete_parameters(method: str, parameters: Mapping[str, Any] | None = None
     complete = {**_COMMON, **own}
     for name, value in (parameters or {}).items():
         if name not in complete:
-            raise InputError(f"{method}: unknown parameter {name}; it has {', '.join(complete)}")
+            raise InputError(f"{method}: unknown parameter {name}; give one of {', '.join(complete)}")
         kind = type(complete[name])
         number = kind is float and type(value) is int
         if not number and type(value) is not kind or kind is float and not math.isfinite(value):

@@ -76,7 +76,7 @@ def load_coco_multilabel(
         if ids.setdefault(name, image.id) != image.id:
             raise InputError(f"{where}: {name!r} is also image {ids[name]}; merge the two entries")
         if min(image.height or 0, image.width or 0) < 1:
-            raise InputError(f"{where}: 'height' and 'width' must be positive integers")
+            raise InputError(f"{where}: 'height' and 'width' must be positive integers; give those of the image")
         if labels or keep_unlabelled:
             kept[index] = len(records)
             record = {"file_name": path, "height": image.height, "width": image.width, "image_id": image.id}

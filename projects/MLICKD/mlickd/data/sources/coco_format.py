@@ -20,7 +20,8 @@ from ..box_columns import BoxColumns
 logger = logging.getLogger(__name__)
 
 _BORDER_TOLERANCE = 1.0  # pixels: annotation tools round
-_FORM = "it is [x, y, width, height]"
+_UNKNOWN = "add it there, or remove the annotation"
+_FORM = "give [x, y, width, height] in pixels"
 
 
 # What is wanted of the file. The decoder passes over everything else, the outlines of objects above all: they are
@@ -103,9 +104,9 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     for annotation in annotations:
         problem = None
         if annotation.image_id not in images:
-            problem = f"image {annotation.image_id} is not in 'images'"
+            problem = f"image {annotation.image_id} is not in 'images'; {_UNKNOWN}"
         elif annotation.category_id not in categories:
-            problem = f"category {annotation.category_id} is not in 'categories'"
+            problem = f"category {annotation.category_id} is not in 'categories'; {_UNKNOWN}"
         elif annotation.bbox is None or len(annotation.bbox) != 4:
             problem = f"'bbox' {_numbers(annotation.bbox)} is not a list of 4 numbers; {_FORM}"
         elif annotation.iscrowd not in (0, 1, None):
@@ -195,11 +196,16 @@ def _decode(path: str) -> _Content:
             # Python's own reader names line and column of a mistake, and takes NaN, which some programs write.
             return msgspec.convert(json.loads(content.decode()), type=_Content)
     except FileNotFoundError:
-        raise InputError(f"{path}: annotation file not found") from None
+        raise InputError(f"{path}: annotation file not found; put it there") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; put the annotation file there") from None
     except msgspec.ValidationError as error:
-        raise InputError(f"{path}: not in COCO format: {str(error).replace('`', chr(39))}") from None
+        raise InputError(
+            f"{path}: not in COCO format: {str(error).replace('`', chr(39))}; write it as "
+            "https://cocodataset.org/#format-data says"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({error})") from error
+        raise InputError(f"{path}: not a readable JSON file ({error}); download or save it again") from error
 
 
 def _refuse_twice(path: str, name: str, field: str, values: Iterable[Hashable], remedy: str) -> None:

@@ -118,12 +118,13 @@ def _read_boxes(records: list[dict], class_names: list[str], path: Path) -> BoxC
         if image.height not in (None, height) or image.width not in (None, width):
             raise InputError(
                 f"{path}: image {image.file_name!r} is {image.width}x{image.height} pixels here, "
-                f"but its file is {width}x{height}; its boxes would not fit"
+                f"but its file is {width}x{height}; its boxes would not fit; give the size of the file, and boxes in "
+                "its pixels"
             )
         owners[number] = index
         listed.add(index)
     if len(unknown) == len(file.images):
-        raise InputError(f"{path}: no image of this split is in it; 'file_name' must be as in the labels table")
+        raise InputError(f"{path}: no image of this split is in it; write 'file_name' as in the table of labels")
     if unknown:
         logger.warning("%s: images that are not in this split: %d, the first is %s", path, len(unknown), unknown[0])
     sizes = np.array([(record["height"], record["width"]) for record in records])

@@ -66,8 +66,21 @@ class ImageFolder:
             InputError: it is not a file.
         """
         if file_name not in self:
-            raise InputError(f"{self.path(file_name)}: image file not found, but {self.listed_by} lists it{where}")
+            problem = "a folder" if os.path.isdir(self.path(file_name)) else "image file not found"
+            other = self._other_letters(file_name)
+            remedy = f"write {other!r} there" if other else "put the photo there, or take it out of that list"
+            raise InputError(f"{self.path(file_name)}: {problem}, but {self.listed_by} lists it{where}; {remedy}")
         return self.path(file_name)
+
+    def _other_letters(self, file_name: str) -> str:
+        """The name of a file that differs in its capital letters alone, or in how its ending is spelt; else empty."""
+        directory, _, name = file_name.rpartition("/")
+        alike = [other for other in self._names[directory] if _plain(other) == _plain(name)]
+        return "/".join(filter(None, [directory, alike[0]])) if len(alike) == 1 else ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\.jpe?g$", ".jpg", name.lower())
 
 
 def relative_name(file_name: str, where: str, root: str = "images/") -> str:

@@ -20,7 +20,10 @@ from mlickd.errors import InputError
 from ..text_files import read_text
 from .image_folder import relative_name
 
-FOLDER_REMEDY = "see datasets/README.md for what a folder data set holds"
+FOLDER_REMEDY = "put it there as datasets/README.md shows"
+
+# Letters of a header that a message shows.
+_LONGEST = 60
 
 # (where, cells) to the classes that are in the image, and those that are to be ignored.
 _RowReader = Callable[[str, list[str]], tuple[set[int], set[int]]]
@@ -54,8 +57,8 @@ def read_label_table(path: Path, class_names: Sequence[str]) -> dict[str, LabelR
     for line, cells in table:
         where = f"{path}: line {line}"
         if len(cells) != len(header):
-            hint = "join labels with ';'" if header[1] == "labels" else "as many as the header has"
-            raise InputError(f"{where}: {len(cells)} fields where {len(header)} are due ({','.join(header)}); {hint}")
+            hint = "join labels with ';'" if header[1] == "labels" else "give as many as the header has"
+            raise InputError(f"{where}: {len(cells)} fields where {len(header)} are due; {hint}")
         file_name = relative_name(cells[0], where)
         if file_name in rows:
             raise InputError(
@@ -90,15 +93,17 @@ def _row_reader(where: str, header: list[str], class_names: Sequence[str], class
         return read_joined
     if header[:1] == ["file_name"] and sorted(header[1:]) == sorted(class_names):
         return read_columns
-    problem = f"the header is {','.join(header)!r}"
+    text = ",".join(header)
+    problem = f"the header is {text if len(text) <= _LONGEST else text[:_LONGEST] + ' ...'!r}"
+    for separator in (";", "\t"):
+        if len(header) == 1 and separator in text:
+            raise InputError(f"{where}: {problem}, with {separator!r} between its columns; save the table with commas")
     for name in header[1:]:
         if name not in indices and len(header) > 2:
             problem = f"column {name!r} is not a class"
         elif header.count(name) > 1:
             problem = f"class {name!r} has two columns"
-    raise InputError(
-        f"{where}: {problem}; the header is 'file_name,labels', or 'file_name' and once each class of {classes}"
-    )
+    raise InputError(f"{where}: {problem}; write 'file_name,labels', or 'file_name' and once each class of {classes}")
 
 
 def _read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -110,4 +115,6 @@ def _read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
             if any(cells):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num}: not a CSV row ({error})") from error
+        raise InputError(
+            f"{path}: line {reader.line_num}: not a CSV row ({error}); save the table again as CSV"
+        ) from error

@@ -34,7 +34,7 @@ from .source import DatasetSource
 logger = logging.getLogger(__name__)
 
 _PARTS = ("Train", "Test")
-_REMEDY = "see datasets/README.md for where NUS-WIDE goes"
+_REMEDY = "download it again, and put it where datasets/README.md says"
 _LABELS = "Groundtruth/TrainTestLabels"
 
 
@@ -118,7 +118,7 @@ def _read_concepts(directory: Path) -> list[str]:
     for labels in sorted(directory.glob(f"{_LABELS}/Labels_*_Train.txt")):
         name = labels.stem.removeprefix("Labels_").removesuffix("_Train")
         if name not in concepts:
-            raise InputError(f"{path}: has no concept {name!r}, but {labels} is there; is it cut short?")
+            raise InputError(f"{path}: has no concept {name!r}, but {labels} is there; {_REMEDY}")
     if not concepts:
         raise InputError(f"{path}: no concept; {_REMEDY}")
     return list(concepts)
@@ -158,7 +158,7 @@ def _read_label_file(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: file not found; {_REMEDY}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from error
     values = content.split()
     if not {b"0", b"1"}.issuperset(values):
         for number, line in enumerate(content.splitlines(), start=1):
@@ -176,5 +176,7 @@ def _read_other_list(path: Path, directory: Path, concepts: list[str]) -> tuple[
         rows.update(zip(names, targets, strict=True))
     for name, line in lines.items():
         if name not in rows:
-            raise InputError(f"{path}: line {line}: {name!r} is in neither official list, so it has no labels")
+            raise InputError(
+                f"{path}: line {line}: {name!r} is in neither official list, so it has no labels; take it out"
+            )
     return list(lines), np.stack([rows[name] for name in lines])

@@ -227,7 +227,9 @@ def _layer_shapes(teacher_cfg: CfgNode, layers: Iterable[str]) -> dict[str, Shap
     shapes = teacher_shapes(teacher_cfg)
     for layer in layers:
         if layer not in shapes:
-            raise InputError(f"KD.FEATURE.LAYERS: the teacher's backbone returns {', '.join(shapes)}, not {layer!r}")
+            raise InputError(
+                f"KD.FEATURE.LAYERS: the teacher's backbone does not return {layer!r}; name one of {', '.join(shapes)}"
+            )
     return {layer: shapes[layer] for layer in layers}
 
 

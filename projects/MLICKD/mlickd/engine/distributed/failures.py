@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from multiprocessing.pool import RemoteTraceback
 
 import torch.distributed as dist
 
-from mlickd.errors import InputError, ProcessError
+from mlickd.errors import InputError, ProcessError, debugging, users_error
 
 __all__ = ["Failure", "FailureBoard", "FailureWatch", "is_lost_connection"]
 
@@ -28,21 +30,25 @@ class Failure:
     Attributes:
         rank: of the process.
         host: name of its machine.
-        message: of an :class:`InputError`, the traceback of any other exception, or how the system has ended it.
-        kind: ``input``, ``exception`` or ``ended``.
+        message: what the user can mend, the traceback of any other exception, how the system has ended it, or the name
+            of the signal by which it was asked to stop.
+        kind: ``input``, ``exception``, ``ended`` or ``stopped``.
+        trace: where in the code the kind ``input`` was found, if the user has asked for that.
     """
 
     rank: int
     host: str
     message: str
     kind: str
+    trace: str = ""
 
     @classmethod
     def of_exception(cls, error: Exception, rank: int) -> Failure:
         """Of a process of this machine that an exception ends."""
-        if isinstance(error, InputError):
-            return cls(rank, socket.gethostname(), str(error), "input")
         text = "".join(traceback.format_exception(error)).rstrip()
+        message = users_error(error)
+        if message is not None:
+            return cls(rank, socket.gethostname(), message, "input", text if debugging() else "")
         return cls(rank, socket.gethostname(), text, "exception")
 
     @classmethod
@@ -55,11 +61,21 @@ class Failure:
         """
         return cls(rank, socket.gethostname(), how, "ended")
 
-    def error(self, world_size: int, remedy: str) -> InputError | ProcessError:
+    @classmethod
+    def of_request(cls, kind: int, rank: int) -> Failure:
+        """Of a process of this machine that was asked to stop by a signal, and did so where it was."""
+        return cls(rank, socket.gethostname(), signal.Signals(kind).name, "stopped")
+
+    def error(self, world_size: int, remedy: str) -> InputError | ProcessError | SystemExit:
         """As what a command ends with; ``remedy`` says how to go on."""
-        if self.kind == "input":
-            return InputError(self.message)
+        if self.kind == "stopped":
+            return SystemExit(128 + signal.Signals[self.message])
         where = f"process {self.rank + 1} of {world_size} on {self.host}"
+        if self.kind == "input":
+            error = InputError(self.message)
+            if self.trace:
+                error.__cause__ = RemoteTraceback(f"{where}\n{self.trace}")
+            return error
         if self.kind == "ended":
             return ProcessError(f"{where} was ended {self.message}; {remedy}")
         return ProcessError(f"{where} has failed:\n{self.message}")

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
@@ -68,7 +68,8 @@ def watched(
         except Exception as error:
             if is_lost_connection(error):
                 time.sleep(_WORD_OF_OTHERS)
-            board.post(Failure.of_exception(error, place.rank))
+            with suppress(RuntimeError):  # with the first machine the board is gone
+                board.post(Failure.of_exception(error, place.rank))
             raise
         finally:
             watch.finish()
@@ -81,11 +82,12 @@ def connect(host: str, port: int, timeout: timedelta) -> dist.TCPStore:
     Raises:
         OSError: nobody has listened there before the time was over.
     """
-    deadline = time.monotonic() + timeout.total_seconds()
+    seconds = timeout.total_seconds()
+    deadline = time.monotonic() + seconds
     # PyTorch waits, too, but with a page of messages for each try.
     while True:
         try:
-            socket.create_connection((host, port), timeout=10).close()
+            socket.create_connection((host, port), timeout=min(10.0, seconds)).close()
             return dist.TCPStore(host, port, is_master=False, timeout=timeout)
         except OSError:
             if time.monotonic() > deadline:

@@ -7,10 +7,9 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import wait
@@ -25,6 +24,7 @@ from mlickd.errors import InputError
 from .failures import Failure, FailureBoard
 from .group import DEFAULT_TIMEOUT, connect, process_group, stay_on_this_machine, watched
 from .place import Place, is_loopback
+from .requests import REQUESTS, RequestsToStop, end_at_once_when_asked
 
 __all__ = ["AUTOMATIC", "launch_processes"]
 
@@ -32,8 +32,8 @@ __all__ = ["AUTOMATIC", "launch_processes"]
 AUTOMATIC = "auto"
 # After a failure the other processes have this many seconds to end by themselves.
 _GRACE = 5.0
-# Requests to stop, at which a process ends with the status 128 + signal.
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+# So many seconds are enough to reach a store of which nothing may be left.
+_LAST_WORD = timedelta(seconds=5)
 
 
 def launch_processes(
@@ -70,7 +70,8 @@ def launch_processes(
     Raises:
         InputError: raised in one of the processes, on whatever machine; or the machines cannot meet at ``url``.
         ProcessError: one of the processes has failed otherwise.
-        SystemExit: they have ended because they were asked to, by SIGINT or SIGTERM, which are passed on to them.
+        SystemExit: they have ended because they were asked to, by SIGINT or SIGTERM, which are passed on to them; where
+            they do not listen themselves, as training does, at once, and with one line.
     """
     world_size = num_machines * num_processes
     if world_size == 1:
@@ -83,24 +84,27 @@ def launch_processes(
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     first = machine_rank * num_processes
     places = [Place(first + i, world_size, i, num_processes) for i in range(num_processes)]
-    context = torch.multiprocessing.start_processes(
-        _run,
-        args=(places, host, store.port, on_gpus, timeout, main, tuple(args)),
-        nprocs=num_processes,
-        join=False,
-        start_method=start_method,
-    )
-    with _signalled_together(context.processes):
-        ended = _wait_for_all_or_a_failure(context.processes)
-    if ended is None:
-        stopped = [process.exitcode for process in context.processes if process.exitcode]
-        if stopped:
-            raise SystemExit(stopped[0])
-        return
-    failure = _failure(FailureBoard(store), places[ended], context.processes[ended].exitcode)
-    _end(context.processes)
-    if num_machines > 1 and machine_rank == 0:
-        time.sleep(_GRACE)  # the others read the store
+
+    def start() -> list[BaseProcess]:
+        arguments = (places, host, store.port, on_gpus, timeout, main, tuple(args))
+        return torch.multiprocessing.start_processes(
+            _run, arguments, nprocs=num_processes, join=False, start_method=start_method
+        ).processes
+
+    with RequestsToStop() as requests:
+        processes = requests.start(start)
+        ended = _wait_for_all_or_a_failure(processes)
+        if ended is None:
+            stopped = [process.exitcode for process in processes if process.exitcode]
+            if stopped:
+                raise SystemExit(128 + requests.first if requests.first else stopped[0])
+            return
+        failure = _failure(FailureBoard(store), places[ended], processes[ended].exitcode, requests.first)
+        _end(processes)
+        if num_machines > 1 and machine_rank == 0:
+            time.sleep(_GRACE)  # the others read the store
+    if failure.kind == "stopped":
+        sys.stderr.write(f"stopped by {failure.message}{f' on {failure.host}' if num_machines > 1 else ''}\n")
     raise failure.error(world_size, remedy)
 
 
@@ -115,6 +119,7 @@ def _run(
     args: tuple,
 ) -> None:
     """What each process does. Its failure is on the board, for the process that has started it."""
+    end_at_once_when_asked()
     place = places[index]
     try:
         with (
@@ -123,7 +128,8 @@ def _run(
         ):
             main(*args)
     except Exception as error:
-        FailureBoard(connect(host, port, timeout)).post(Failure.of_exception(error, place.rank))
+        with suppress(OSError, RuntimeError):
+            FailureBoard(connect(host, port, _LAST_WORD)).post(Failure.of_exception(error, place.rank))
         sys.stdout.flush()
         sys.exit(1)
 
@@ -166,29 +172,12 @@ def _join(host: str, port: int, timeout: timedelta) -> dist.TCPStore:
         ) from error
 
 
-@contextmanager
-def _signalled_together(processes: Sequence[BaseProcess]) -> Iterator[None]:
-    """A request to stop goes to all processes, which end in their own way; this one waits for them."""
-
-    def forward(kind: int, _: object) -> None:
-        for process in processes:
-            if process.is_alive():
-                os.kill(process.pid, kind)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {kind: signal.signal(kind, forward) for kind in _STOPPING if signal.getsignal(kind) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
-
 def _wait_for_all_or_a_failure(processes: Sequence[BaseProcess]) -> int | None:
-    """Number of the first process that is seen to end otherwise than it should, or than it was asked to."""
-    in_order = {0, *(128 + kind for kind in _STOPPING)}
+    """Number of the first process that is seen to end otherwise than it should.
+
+    Those that were asked to stop in training end together, with the status 128 + signal.
+    """
+    in_order = {0, *(128 + kind for kind in REQUESTS)}
     running = {process.sentinel: number for number, process in enumerate(processes)}
     while running:
         for sentinel in wait(list(running)):
@@ -199,15 +188,22 @@ def _wait_for_all_or_a_failure(processes: Sequence[BaseProcess]) -> int | None:
     return None
 
 
-def _failure(board: FailureBoard, place: Place, status: int) -> Failure:
-    """The failure that came first, on whatever machine; of a process that was ended, now on the board, too."""
-    if status > 0:
-        how = f"with status {status}"
+def _failure(board: FailureBoard, place: Place, status: int, request: int) -> Failure:
+    """The failure that came first, on whatever machine; of a process that was ended, now on the board, too.
+
+    Args:
+        board: of all machines.
+        place: of the process.
+        status: of it.
+        request: the first signal to this process, or 0.
+    """
+    if -status in REQUESTS:
+        own = Failure.of_request(request or -status, place.rank)
+    elif status > 0:
+        own = Failure.of_end(f"with status {status}", place.rank)
     else:
-        how = f"by {signal.Signals(-status).name}"
-        if -status == signal.SIGKILL:
-            how += ", maybe for want of memory"
-    own = Failure.of_end(how, place.rank)
+        reason = ", maybe for want of memory" if -status == signal.SIGKILL else ""
+        own = Failure.of_end(f"by {signal.Signals(-status).name}{reason}", place.rank)
     try:
         board.post(own)
         return board.first()

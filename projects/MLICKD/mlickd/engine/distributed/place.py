@@ -53,7 +53,10 @@ def torchrun_place(environ: Mapping[str, str]) -> Place | None:
         numbers[name] = int(environ[name])
     place = Place(*(numbers[name] for name in _TORCHRUN[:4]))
     if place.rank >= place.world_size or place.local_rank >= place.local_size:
-        raise InputError(f"RANK and LOCAL_RANK of the environment do not fit WORLD_SIZE and LOCAL_WORLD_SIZE: {place}")
+        raise InputError(
+            f"RANK and LOCAL_RANK of the environment do not fit WORLD_SIZE and LOCAL_WORLD_SIZE: {place}; start with "
+            "torchrun"
+        )
     if place.world_size % place.local_size:
         raise InputError(
             f"WORLD_SIZE {place.world_size} is no multiple of LOCAL_WORLD_SIZE {place.local_size}; start the same "

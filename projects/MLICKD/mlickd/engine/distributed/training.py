@@ -22,6 +22,7 @@ from .failures import Failure, FailureBoard, is_lost_connection
 from .group import DEFAULT_TIMEOUT, connect, process_group, stay_on_this_machine, watched
 from .launching import AUTOMATIC, launch_processes
 from .place import Place, torchrun_place
+from .requests import end_at_once_when_asked
 
 __all__ = ["add_process_arguments", "check_device", "launch", "num_processes"]
 
@@ -53,11 +54,11 @@ def num_processes(args: argparse.Namespace) -> int:
         return place.world_size
     for option, value in {"--num-gpus": args.num_gpus, "--num-machines": args.num_machines}.items():
         if value < 1:
-            raise InputError(f"{option} {value} must be 1 or more")
+            raise InputError(f"{option} {value} must be 1 or more; give such a number, or leave it out for 1")
     if not 0 <= args.machine_rank < args.num_machines:
         raise InputError(
-            f"--machine-rank {args.machine_rank}: must be from 0 to {args.num_machines - 1}, one less than "
-            f"--num-machines {args.num_machines}"
+            f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} give a number from 0 to "
+            f"{args.num_machines - 1}"
         )
     if args.num_machines > 1 and args.dist_url == AUTOMATIC:
         raise InputError(
@@ -106,7 +107,7 @@ def launch(
     """
     num_processes(args)
     if not 0 < args.timeout < math.inf:
-        raise InputError(f"--timeout {args.timeout:g} must be above 0 minutes")
+        raise InputError(f"--timeout {args.timeout:g} must be above 0 minutes; give such a number, for instance 30")
     timeout = timedelta(minutes=args.timeout)
     place = torchrun_place(os.environ)
     if place is not None and place.world_size > 1:
@@ -134,6 +135,7 @@ def _run_in_place(
     prepare: Callable[[argparse.Namespace], CfgNode],
 ) -> None:
     """What each process does that ``torchrun`` has started. It ends the others of a machine when one fails."""
+    end_at_once_when_asked()
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     stay_on_this_machine(host)
     # What torchrun starts after a failure may have the same store, in which addresses of the first attempt are left.

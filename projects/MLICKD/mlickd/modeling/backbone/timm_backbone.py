@@ -57,7 +57,9 @@ class TimmBackbone(Backbone):
             self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **dilation)
         except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
             raise InputError(
-                f"MODEL.TIMM.NAME {name!r} cannot be built with output stride {output_stride}: {error!r}"
+                f"MODEL.TIMM.NAME {name!r} cannot be built with output stride {output_stride} ({error!r}); give "
+                "another "
+                "MODEL.TIMM.OUTPUT_STRIDE or another model"
             ) from error
         except OSError as error:
             raise InputError(
@@ -73,8 +75,8 @@ class TimmBackbone(Backbone):
         unknown = sorted(set(out_features) - set(maps) - {FINAL})
         if unknown or not out_features:
             raise InputError(
-                f"MODEL.TIMM.OUT_FEATURES {unknown or 'is empty'}: {name} with output stride {output_stride} has "
-                f"{', '.join([*maps, FINAL])}"
+                f"MODEL.TIMM.OUT_FEATURES {unknown or 'is empty'}: with output stride {output_stride} {name} has "
+                f"others; choose from {', '.join([*maps, FINAL])}"
             )
         self._out_features = list(out_features)
         self._indices = {feature: maps[feature][0] for feature in out_features if feature != FINAL}
@@ -165,7 +167,7 @@ def timm_pixel_statistics(name: str) -> tuple[list[float], list[float]]:
     import timm
 
     if not timm.is_model(name):
-        raise InputError(f"MODEL.TIMM.NAME {name!r} is no model of timm; `timm.list_models()` lists them")
+        raise InputError(f"MODEL.TIMM.NAME {name!r} is no model of timm; give one that `timm.list_models()` lists")
     settings = timm.get_pretrained_cfg(name)
     mean = settings.mean if settings else timm.data.IMAGENET_DEFAULT_MEAN
     std = settings.std if settings else timm.data.IMAGENET_DEFAULT_STD

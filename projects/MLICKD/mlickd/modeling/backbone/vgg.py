@@ -50,11 +50,13 @@ class VGG(Backbone):
         """
         super().__init__()
         if depth not in _CONVOLUTIONS:
-            raise InputError(f"MODEL.VGG.DEPTH {depth}: VGG has depth 11, 13, 16 or 19")
+            raise InputError(f"MODEL.VGG.DEPTH {depth}: there is no such VGG; give 11, 13, 16 or 19")
         known = [f"conv{k}" for k in range(1, 6)]
         unknown = sorted(set(out_features) - set(known))
         if unknown or not out_features:
-            raise InputError(f"MODEL.VGG.OUT_FEATURES {unknown or 'is empty'}: VGG has the stages {', '.join(known)}")
+            raise InputError(
+                f"MODEL.VGG.OUT_FEATURES {unknown or 'is empty'}: VGG has no such stage; choose from {', '.join(known)}"
+            )
         self._out_features = list(out_features)
         self._out_feature_channels = {}
         self._out_feature_strides = {}

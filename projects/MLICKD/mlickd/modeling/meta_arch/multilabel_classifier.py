@@ -46,11 +46,11 @@ class ClassifierHead(nn.Module):
             (in_feature,) = input_shape
         if in_feature not in input_shape:
             raise InputError(
-                f"MODEL.CLASSIFIER.IN_FEATURE {in_feature!r} must be one of the backbone's feature maps: "
+                f"MODEL.CLASSIFIER.IN_FEATURE {in_feature!r} is no feature map of the backbone; give one of "
                 f"{', '.join(input_shape)}"
             )
         if pooling not in ("average", "max", "fc"):
-            raise InputError(f"MODEL.CLASSIFIER.POOLING {pooling!r} is none of average, max, fc")
+            raise InputError(f"MODEL.CLASSIFIER.POOLING {pooling!r} is none of average, max, fc; give one of them")
         self.in_feature = in_feature
         self.pooling = pooling
         self.dropout = dropout
@@ -100,7 +100,10 @@ class ClassifierHead(nn.Module):
             InputError: with pooling ``fc`` there is no such map.
         """
         if self.fully_connected is not None:
-            raise InputError("MODEL.CLASSIFIER.POOLING fc: fully connected layers have no class activation map")
+            raise InputError(
+                "MODEL.CLASSIFIER.POOLING fc: fully connected layers have no class activation map; take a student with "
+                "average or max"
+            )
         return torch.einsum("cd,ndhw->nchw", self.linear.weight.float(), features[self.in_feature].float())
 
 

@@ -86,7 +86,7 @@ class OICRHeads(WSDDNHeads):
         """
         super().__init__(**wsddn)
         if num_refinements < 1:
-            raise InputError(f"MODEL.OICR.NUM_REFINEMENTS {num_refinements} must be positive")
+            raise InputError(f"MODEL.OICR.NUM_REFINEMENTS {num_refinements} must be positive; give such a number")
         width = self.class_stream.in_features
         self.refinement_streams = nn.ModuleList(
             nn.Linear(width, self.class_stream.out_features + 1) for _ in range(num_refinements)

@@ -110,7 +110,9 @@ class WSDDNHeads(nn.Module):
         """
         super().__init__()
         if score_weighting not in ("score", "affine", "none"):
-            raise InputError(f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r} is none of score, affine, none")
+            raise InputError(
+                f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r} is none of score, affine, none; give one of them"
+            )
         self.in_feature = in_feature
         self.pooler = pooler
         self.box_head = box_head
@@ -131,7 +133,7 @@ class WSDDNHeads(nn.Module):
         if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) != 1 or cfg.MODEL.ROI_HEADS.IN_FEATURES[0] not in input_shape:
             raise InputError(
                 f"MODEL.ROI_HEADS.IN_FEATURES {list(cfg.MODEL.ROI_HEADS.IN_FEATURES)} must name one feature map of "
-                f"the backbone, which returns {', '.join(input_shape)}"
+                f"the backbone; choose one of {', '.join(input_shape)}"
             )
         in_feature = cfg.MODEL.ROI_HEADS.IN_FEATURES[0]
         resolution = cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION

@@ -12,6 +12,7 @@ from detectron2.structures import BoxMode
 
 from mlickd.errors import InputError
 from mlickd.whole_files import whole_file
+from mlickd.wording import some_of
 
 from ..store import ProposalStore
 from .safe_pickle import load_plain_pickle
@@ -31,22 +32,24 @@ def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[tuple[str, 
     """
     content = load_plain_pickle(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: holds a {type(content).__name__}, not a dict with ids, boxes and objectness_logits")
+        raise InputError(f"{path}: holds a {type(content).__name__}; save a dict with ids, boxes and objectness_logits")
     content = {_OLD_NAMES.get(key, key): value for key, value in content.items()}
     for key in ("ids", "boxes", "objectness_logits"):
         if not isinstance(content.get(key), list | tuple | np.ndarray):
-            raise InputError(f"{path}: has no list {key!r}; its keys are {', '.join(map(str, content))}")
+            raise InputError(f"{path}: has no list {key!r}; save it with one; its keys are {some_of(content)}")
     if len({len(content[key]) for key in ("ids", "boxes", "objectness_logits")}) != 1:
         raise InputError(f"{path}: ids, boxes and objectness_logits have different lengths; save it again")
     mode = content.get("bbox_mode", int(BoxMode.XYXY_ABS))
     if type(mode) is not int or mode not in _MODES:
-        raise InputError(f"{path}: bbox_mode is {mode!r}; only XYXY_ABS (0) and XYWH_ABS (1) can be read")
+        raise InputError(f"{path}: bbox_mode is {mode!r}; save it as XYXY_ABS (0) or XYWH_ABS (1)")
     for image_id, boxes, scores in zip(content["ids"], content["boxes"], content["objectness_logits"], strict=True):
         try:
             boxes = np.array(boxes, dtype=np.float64)
             scores = np.array(scores, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: image {image_id}: boxes or logits are no arrays of numbers ({error})") from error
+            raise InputError(
+                f"{path}: image {image_id}: boxes or logits are no arrays of numbers ({error}); save it again"
+            ) from error
         if not boxes.size:
             boxes = boxes.reshape(0, 4)
         if boxes.ndim != 2 or boxes.shape[1] != 4:

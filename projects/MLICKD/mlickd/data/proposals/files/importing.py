@@ -156,11 +156,14 @@ def _check(
         boxes = boxes * (limits / side)
     tolerance = _BORDER_TOLERANCE * (1 if side is None else limits / side)
     for bad, problem in (
-        (~np.isfinite(boxes).all(axis=1) | ~np.isfinite(scores), "it or its score is not finite"),
-        ((boxes[:, 2:] < boxes[:, :2]).any(axis=1), "it is inverted; are its numbers in another order?"),
+        (~np.isfinite(boxes).all(axis=1) | ~np.isfinite(scores), "it or its score is not finite; save the file again"),
+        (
+            (boxes[:, 2:] < boxes[:, :2]).any(axis=1),
+            "it is inverted; give the --format of this order of numbers",
+        ),
         (
             ((boxes < -tolerance) | (boxes > limits + tolerance)).any(axis=1),
-            f"it leaves the image of {limits[0]:g} x {limits[1]:g} pixels; is this the format, and is it this image?",
+            f"it leaves the image of {limits[0]:g} x {limits[1]:g} pixels; give the --format and --dataset of the file",
         ),
     ):
         if bad.any():

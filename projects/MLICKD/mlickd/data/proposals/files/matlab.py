@@ -35,7 +35,7 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     content = _load(Path(path), ("boxes", "images", "boxScores"))
     for field in ("boxes", "images"):
         if not isinstance(content.get(field), list):
-            raise InputError(f"{path}: has no cell array {field!r}; is it a file of WSDDN or OICR?")
+            raise InputError(f"{path}: has no cell array {field!r}; give a file of WSDDN or OICR")
     boxes, names, scores = content["boxes"], content["images"], content.get("boxScores")
     if len(boxes) != len(names) or scores is not None and len(scores) != len(names):
         raise InputError(f"{path}: boxes, images and boxScores have different lengths; download it again")
@@ -63,7 +63,7 @@ def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     for file in files:
         content = _load(file, ("boxes", "scores"))
         if not isinstance(content.get("boxes"), np.ndarray):
-            raise InputError(f"{file}: has no array 'boxes'; is it a file of MCG's boxes?")
+            raise InputError(f"{file}: has no array 'boxes'; give a folder with MCG's boxes alone")
         scores = None if content.get("scores") is None else _numbers(content["scores"], f"{file}: scores").reshape(-1)
         yield file.stem, _corners(content["boxes"], str(file)), scores
 
@@ -120,7 +120,7 @@ def _corners(boxes: Any, where: str) -> np.ndarray:
     if boxes.size == 0:
         return np.zeros((0, 4))
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InputError(f"{where}: boxes of shape {boxes.shape}; they must have 4 columns (y0, x0, y1, x1)")
+        raise InputError(f"{where}: boxes of shape {boxes.shape}; save them with 4 columns (y0, x0, y1, x1)")
     return boxes[:, (1, 0, 3, 2)] - (1, 1, 0, 0)
 
 

@@ -40,18 +40,20 @@ def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterato
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of the list") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); is it the list?") from error
+        raise InputError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); give the path of the list"
+        ) from error
 
 
 def _parse(fields: list[str], num_classes: int, where: str) -> tuple[str, np.ndarray, np.ndarray]:
     name, labels, numbers = fields[0], fields[1 : 1 + num_classes], fields[1 + num_classes :]
     if len(labels) < num_classes or not set(labels) <= {"0", "1"} or len(numbers) % 5:
         raise InputError(
-            f"{where}: not a path without blanks, {num_classes} labels of 0 or 1, and 5 numbers for each proposal; has "
-            "the data set the classes of the list?"
+            f"{where}: not a path without blanks, {num_classes} labels of 0 or 1, and 5 numbers for each "
+            "proposal; give the --dataset whose classes the list has"
         )
     try:
         rows = np.array(numbers, dtype=np.float64).reshape(-1, 5)
     except ValueError as error:
-        raise InputError(f"{where}: {error}; a proposal is x0 y0 x1 y1 score") from error
+        raise InputError(f"{where}: {error}; give each proposal as x0 y0 x1 y1 score") from error
     return name, rows[:, :4], rows[:, 4]
