@@ -116,6 +116,15 @@ def test_a_bomb_of_aliases_is_refused_at_once(
     assert time.monotonic() - start < 10 and "\n" not in str(error.value)
 
 
+def test_a_bomb_of_bases_is_refused_at_once(tmp_path: Path) -> None:
+    """Twelve files that ask for 10^12 readings."""
+    (tmp_path / "0.yaml").write_text("SEED: 1\n")
+    for level in range(1, 13):
+        (tmp_path / f"{level}.yaml").write_text(f"_BASE_: {[f'{level - 1}.yaml'] * 10}\n")
+    with pytest.raises(InputError, match="^the file: its _BASE_ leads to more than 1000 files; correct it there$"):
+        merge_config_file(default_config(), tmp_path / "12.yaml", "the file")
+
+
 def test_aliases_are_values(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(
         "SOLVER: {STEPS: &steps [1, 2]}\nKD: {FEATURE: &own {MAX_ITER: 5}, PREDICTION: {<<: *own}}\n"

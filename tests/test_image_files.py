@@ -23,6 +23,9 @@ from mlickd.errors import InputError
 from mlickd.export.photos import read_photo
 from mlickd.image_files import most_pixels, open_picture
 
+# Large pictures are what these tests are about; commands silence it, too.
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+
 # Each reads a file in a way of its own.
 READERS = [read_image, image_size, lambda path: read_photo(path, 32)]
 
@@ -70,7 +73,6 @@ def said_of(reader: int, path: Path) -> str:
     return "it was read"
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_hundred_megapixels_are_legal(tmp_path: Path) -> None:
     """More than half of the limit, of which Pillow warns."""
     pixels = np.full((9_000, 12_000, 1), 80, dtype=np.uint8)

@@ -20,6 +20,8 @@ __all__ = ["merge_config_file", "merge_options", "read_config_file"]
 _WRONG = (KeyError, ValueError, TypeError, AttributeError, AssertionError, OSError, RecursionError, yaml.YAMLError)
 # Of one file, far more than any configuration has. What is nested deeper would not be copied by Python, either.
 _MOST_VALUES, _DEEPEST = 100_000, 50
+# A file counts as often as it is the base of another. A circle ends earlier, by what Python allows.
+_MOST_FILES = 1000
 # How yacs says it of a file and of an option.
 _UNKNOWN = re.compile(r"Non-existent (?:config )?key: (?P<key>\S+)")
 _ILL_TYPED = re.compile(
@@ -47,7 +49,7 @@ def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) ->
     without_value = _without_value(cfg)
     try:
         # Detectron2 reads the files once more, and copies all that they stand for.
-        _LimitedFiles.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
+        _read_limited(path)
         cfg.merge_from_file(os.fspath(path), allow_unsafe=False)
     except _WRONG as error:
         raise InputError(f"{named}: {_explained(error, cfg)}") from error
@@ -77,18 +79,33 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
 def read_config_file(path: str | os.PathLike[str], named: str) -> dict[str, Any]:
     """What a YAML file says, with the files of its ``_BASE_``, as nested dicts; arguments and errors as above."""
     try:
-        content = _LimitedFiles.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
+        content = _read_limited(path)
         CfgNode(content)  # refuses what is no configuration
         return content
     except _WRONG as error:
         raise InputError(f"{named}: {_explained(error)}") from error
 
 
+def _read_limited(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file and those of its ``_BASE_`` say, as long as that is no more than a configuration can say."""
+    counting = type("_Counting", (_LimitedFiles,), {"opened": 0})  # of each reading its own
+    return counting.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
+
+
 class _LimitedFiles(CfgNode):
-    """Reads files, and those of their ``_BASE_``, that have no more values than a configuration can have."""
+    """Opens files of configurations, and looks at their extent first.
+
+    Attributes:
+        opened: how many there were so far.
+    """
+
+    opened: int
 
     @classmethod
     def _open_cfg(cls, filename: str) -> TextIO:
+        cls.opened += 1
+        if cls.opened > _MOST_FILES:
+            raise _TooLargeError(problem=f"its _BASE_ leads to more than {_MOST_FILES} files")
         file = super()._open_cfg(filename)
         try:
             _check_extent(file)
