@@ -22,7 +22,9 @@ def kinds(tmp_path_factory: pytest.TempPathFactory):
 
 
 def train(kinds: RunKinds, kind: str, output: Path, *options: object) -> str:
-    cfg = kinds.config(kind, output, "TEST.EVAL_PERIOD", 0, "DATASETS.TEST", (), *options)
+    short = ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (3,), "TEST.EVAL_PERIOD", 0, "DATASETS.TEST", ()]
+    short += ["INPUT.COLOR_JITTER.BRIGHTNESS", 0.4, "INPUT.COLOR_JITTER.SATURATION", 0.4]
+    cfg = kinds.config(kind, output, *short, *options)
     torch.manual_seed(cfg.SEED)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
@@ -30,11 +32,26 @@ def train(kinds: RunKinds, kind: str, output: Path, *options: object) -> str:
     return content_digest(output / "model_final.pth")
 
 
-@pytest.mark.parametrize("kind", ["teacher", "stage 2 live"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_ends_bit_by_bit_the_same(kind: str, kinds: RunKinds, tmp_path: Path) -> None:
-    assert kind in KINDS
     first = train(kinds, kind, tmp_path / "first")
     for workers in (0, 1, 2):
         same = train(kinds, kind, tmp_path / f"{workers} workers", "DATALOADER.NUM_WORKERS", workers)
         assert same == first, f"with {workers} workers"
     assert train(kinds, kind, tmp_path / "other", "SEED", 4) != first
+
+
+@pytest.mark.parametrize(
+    ("kind", "unlike"),
+    [
+        ("student", ("INPUT.RANDOM_CROP.ENABLED", False)),
+        ("student", ("INPUT.RANDOM_FLIP", "none")),
+        ("student", ("INPUT.COLOR_JITTER.BRIGHTNESS", 0.0)),
+        ("student", ("MODEL.CLASSIFIER.DROPOUT", 0.0)),
+        ("teacher", ("MODEL.ROI_BOX_HEAD.DROPOUT", 0.0)),
+        ("teacher", ("INPUT.SIZES_TRAIN", (32,))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_what_is_random_is_on_in_these_runs(kind: str, unlike: tuple, kinds: RunKinds, tmp_path: Path) -> None:
+    assert train(kinds, kind, tmp_path / "with") != train(kinds, kind, tmp_path / "without", *unlike)

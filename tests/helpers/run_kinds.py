@@ -17,7 +17,7 @@ __all__ = ["KINDS", "MAX_ITER", "RunKinds", "train_arguments"]
 
 KINDS = ("teacher", "stage 1", "stage 2 live", "stage 2 cached", "student")
 MAX_ITER = 8
-# Everything random is on, there is a step of the schedule, and an evaluation on the way.
+# Crops, mirrored views and dropout are on, there is a step of the schedule, and an evaluation on the way.
 _TRAINING = ["SEED", 3, "SOLVER.MAX_ITER", MAX_ITER, "SOLVER.STEPS", (6,), "SOLVER.WARMUP_ITERS", 2]
 _TRAINING += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.KEEP_CHECKPOINTS", 2, "SOLVER.IMS_PER_BATCH", 4]
 _TRAINING += ["TEST.EVAL_PERIOD", 4, "TENSORBOARD.PICTURES", 0, "DATALOADER.NUM_WORKERS", 0, "INPUT.SIZE_TEST", 32]
