@@ -9,6 +9,8 @@ TEST_PROCESSES ?= 2
 VENV_MIN ?= .venv-min
 EXTRAS_MIN ?= bench,dev,docs,matlab,weights
 PYTEST_ARGS ?=
+# Of each kind of training.
+KILLS ?= 20
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.mlickd-installed
@@ -16,7 +18,7 @@ INSTALLED := $(VENV)/.mlickd-installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-slow test-min lint format docs clean
+.PHONY: help install quickstart test test-slow test-kill test-min lint format docs clean
 
 help:  ## Show this list
 	@echo "make PYTHON=$(PYTHON) VENV=$(VENV) TARGET"
@@ -34,6 +36,9 @@ test: $(INSTALLED)  ## Run the tests (PYTEST_ARGS="-k name" chooses among them)
 
 test-slow: $(INSTALLED)  ## Run the tests that take longer
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+test-kill: $(INSTALLED)  ## Kill training at random moments, resume it and compare the ends (KILLS=20)
+	OMP_NUM_THREADS=1 PYTHONPATH=projects/MLICKD:tests $(BIN)/python tests/stress/kill_and_resume.py --kills $(KILLS)
 
 test-min:  ## Run the tests with the oldest versions that pyproject.toml allows (best with PYTHON=python3.10)
 	$(PYTHON) -m venv --clear $(VENV_MIN)

@@ -67,7 +67,7 @@ def test_a_command_shows_its_own_name_in_help_and_errors() -> None:
 
 
 def test_what_is_no_command_is_one_line_with_the_nearest() -> None:
-    for name, remedy in (("trian", "did you mean train?"), ("zzz", "`mlickd` alone lists them")):
+    for name, remedy in (("trian", "did you mean train?"), ("zzz", "give one of those that `mlickd` alone lists")):
         refused = run(*MODULE, name)
         assert refused.returncode == 2 and refused.stderr == f"error: {name} is no command of mlickd; {remedy}\n"
 

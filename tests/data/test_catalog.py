@@ -102,7 +102,7 @@ def test_a_folder_of_boxes_needs_neither_classes_nor_table(root):
     (root / "birds" / "instances_train.json").write_text(json.dumps(content))
     assert "birds_train" in catalog.available_datasets()
     assert catalog.dataset_records("birds_train")[0]["labels"] == [0] and catalog.class_names("birds_train") == ["owl"]
-    with pytest.raises(InputError, match="no data set 'birds_test'; splits of this folder: train"):
+    with pytest.raises(InputError, match="no data set 'birds_test'; put it there, or .*: train"):
         catalog.ensure_registered("birds_test")
 
 
@@ -118,7 +118,9 @@ def test_unknown_names_list_what_there_is(root, name):
 
 def test_an_unknown_split_names_the_known_ones(root):
     _make(root, "pets", "train")
-    with pytest.raises(InputError, match=r"labels_val\.csv: file not found.*'pets_val'.*splits of this folder: train"):
+    with pytest.raises(
+        InputError, match=r"labels_val\.csv: file not found.*'pets_val'.*choose a split of this folder: train"
+    ):
         catalog.ensure_registered("pets_val")
 
 

@@ -104,7 +104,10 @@ def test_a_part_follows_what_its_whole_is(tmp_path: Path, tiny_scenes: Path, mon
         ("tiny_train@0of3", "'tiny_train@0of3': there is no part 0 of 3"),
         ("tiny_train@1of1", "'tiny_train@1of1': 1 parts; give 2 or more, as in tiny_train@1of2"),
         ("tiny_train@not25of25", "'tiny_train@not25of25': tiny_train has 24 images, too few for 25 parts"),
-        ("tiny_trian@1of3", "there is no data set 'tiny_trian'; splits of this folder: test, train"),
+        (
+            "tiny_trian@1of3",
+            "there is no data set 'tiny_trian'; put it there, or .*: test, train",
+        ),
         ("tiny_train@1/3", "unknown data set 'tiny_train@1/3' .a part of a data set is NAME@1of3, and all but"),
     ],
 )

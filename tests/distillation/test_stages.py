@@ -203,7 +203,7 @@ def test_the_student_alone_gives_the_same_scores_in_the_plain_classifier(teacher
     ("options", "message"),
     [
         (("KD.STAGE", "both"), "KD.STAGE 'both'"),
-        (("KD.FEATURE.LAYERS", ("conv9:conv5",)), "teacher's backbone returns conv5, not 'conv9'"),
+        (("KD.FEATURE.LAYERS", ("conv9:conv5",)), "teacher's backbone does not return 'conv9'; name one of conv5"),
         (("KD.FEATURE.LAYERS", ("conv5",)), "<teacher layer>:<student layer>"),
         (("KD.FEATURE.DISTILLER", "Nobody"), "'Nobody' is none of .*RoIDistiller"),
         (("KD.FEATURE.COMPARE", "logits"), "'logits' is none of pooled, box_head"),

@@ -52,9 +52,9 @@ def test_no_teacher_has_seen_what_it_speaks_of(tiny_scenes: Path, tmp_path: Path
         ({"dataset": "tiny_trian"}, "there is no data set 'tiny_trian'"),
         (
             {"teacher_config": CONFIGS / "cls.yaml"},
-            "--config-file .*cls.yaml: is of a MultiLabelClassifier, not",
+            "--config-file .*cls.yaml: is of a MultiLabelClassifier; give",
         ),
-        ({"kd_config": CONFIGS / "wsd.yaml"}, "--kd-config .*wsd.yaml: is of a WeaklySupervisedDetector, not"),
+        ({"kd_config": CONFIGS / "wsd.yaml"}, "--kd-config .*wsd.yaml: is of a WeaklySupervisedDetector; give"),
         ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "TRAIN_FILES are of one list of data sets"),
         ({"options": ["SOLVER.MAX_ITER"]}, "one value is missing"),
     ],

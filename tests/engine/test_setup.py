@@ -230,8 +230,8 @@ def test_bad_options_are_named(root: Path, options, stage, message: str) -> None
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (None, "--kd-stage is missing; it is one of feature, prediction"),
-        ("both", "--kd-stage both; it is one of feature, prediction"),
+        (None, "--kd-stage is missing; give feature or prediction"),
+        ("both", "--kd-stage both: there is no such stage; give feature or prediction"),
         ("prediction", r"stage 1 has left no .*feature.student.pth; run `--kd-stage feature` first"),
     ],
 )

@@ -184,7 +184,7 @@ def test_precision_is_the_one_asked_for(device: str, name: str, enabled: bool, e
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("float16", "SOLVER.AMP.DTYPE 'float16' needs CUDA; on the CPU set it to bfloat16"),
+        ("float16", "SOLVER.AMP.DTYPE 'float16' needs CUDA; set it to bfloat16 on the CPU"),
         ("float64", "SOLVER.AMP.DTYPE 'float64' is none of float16, bfloat16"),
     ],
 )

@@ -54,7 +54,7 @@ def test_only_students_that_have_seen_labels_are_exported(run, tmp_path):
     (run / "config.yaml").write_text(text.replace("STAGE: ''", "STAGE: feature"))
     with pytest.raises(InputError, match="is stage 1 of a distillation"):
         export_student(str(run), [tmp_path / "student.onnx"])
-    with pytest.raises(InputError, match="must end in .onnx or .pt2"):
+    with pytest.raises(InputError, match="give a name that ends in .onnx or .pt2"):
         export_student(str(run), [tmp_path / "student.onnx", tmp_path / "student.pth"])
     assert not list(tmp_path.glob("student*"))
 

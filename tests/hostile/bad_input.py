@@ -242,7 +242,7 @@ CASES = [
     Case("labels", "a field too many", CLS, "line 2: 3 fields where 2 are due",
          rows("file_name,labels", "train_00000.jpg,cat,dog")),
     Case("labels", "a column missing", CLS, "line 1", rows("file_name,cat", "train_00000.jpg,1")),
-    Case("labels", "UTF-16, as Excel's Unicode text", CLS, "labels_fit.csv: UTF-16 text; save it as UTF-8",
+    Case("labels", "UTF-16, as Excel's Unicode text", CLS, "not UTF-8 text (it is UTF-16)",
          data(FIT, "file_name,labels\ntrain_00000.jpg,cat\n".encode("utf-16"))),
     Case("labels", "semicolons between the columns", CLS, "save the table with commas",
          rows("file_name;labels", "train_00000.jpg;cat")),

@@ -69,6 +69,7 @@ def test_bad_arguments_end_in_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_all_in_their_smallest_form(
     tmp_path: Path, run: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,7 +98,7 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
     ("arguments", "message"),
     [
         ([], "give --run and --dataset for one teacher, or --config-file"),
-        (["--run", "{folder}"], "--run goes with --dataset"),
+        (["--run", "{folder}"], "--run has no options of a configuration; give --dataset"),
         (["--run", "nowhere", "--dataset", PARTS[0]], "nowhere/config.yaml: no such file"),
         (["--run", "{folder}", "--dataset", PARTS[0], "--temperature", 0], "--temperature 0 must be positive"),
         (["--run", "{folder}", "--dataset", PARTS[1]], "was trained on 12 of its 12 images, such as "),

@@ -39,7 +39,7 @@ def test_a_file_is_written_and_checked(folder, call_tool, monkeypatch):
 
 def test_bad_input_is_one_line(folder, call_tool, monkeypatch):
     call = ["export_student", "--run", "run", "--output"]
-    call_tool(*call, "student.tflite").assert_ends_in_one_line("must end in .onnx or .pt2")
+    call_tool(*call, "student.tflite").assert_ends_in_one_line("give a name that ends in .onnx or .pt2")
     call_tool("export_student", "--run", "nothing", "--output", "a.onnx").assert_ends_in_one_line("no such file")
     assert "give --check, too" in call_tool(*call, "a.onnx", "--dataset", "tiny_test").err
     assert "one or the other" in call_tool(*call, "a.onnx", "--check", "--photos", "x", "--num-images", "3").err

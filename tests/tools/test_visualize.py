@@ -144,7 +144,7 @@ def test_thresholds_of_each_class_are_those_beside_the_checkpoint(visualize, run
         (["--without", "no/such/folder"], "no/such/folder"),
         (["--without", "without", "--images", "none.jpg"], "--images none.jpg: data set tiny_test has no such image"),
         (["--without", "without", "--num-images", "0"], "--num-images 0"),
-        (["--without", "without", "--threshold", "50"], "--threshold 50: a score is from 0 to 1"),
+        (["--without", "without", "--threshold", "50"], "--threshold 50: give a number from 0 to 1"),
         (["--without", "without", "--dataset", "nothing_test"], "unknown data set 'nothing_test'"),
         (["--teacher", "without"], "a MultiLabelClassifier finds no regions"),
         (["--without", "connected", "--activation-maps"], "connected pools by fully connected layers, which have none"),

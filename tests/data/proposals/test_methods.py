@@ -160,7 +160,7 @@ def test_a_method_can_be_added() -> None:
     ("method", "parameters", "message"),
     [
         ("edgeboxes", {}, "unknown proposal method edgeboxes; give one of edge_boxes, selective_search"),
-        ("edge_boxes", {"mode": "fast"}, "edge_boxes: unknown parameter mode; it has longer_side"),
+        ("edge_boxes", {"mode": "fast"}, "edge_boxes: unknown parameter mode; give one of longer_side"),
         ("edge_boxes", {"max_proposals": 0}, "give longer_side >= 1, max_proposals >= 1"),
         ("edge_boxes", {"max_proposals": 10.0}, "parameter max_proposals is 10.0; give a value like 500"),
         ("edge_boxes", {"max_proposals": True}, "parameter max_proposals is True"),

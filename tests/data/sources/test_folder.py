@@ -184,7 +184,7 @@ BAD_INPUTS = {
         _table("file_name,dog,cat,dog,potted plant\n"),
         "labels_train.csv: line 1: class 'dog' has two columns",
     ),
-    "class without a column": (_table("file_name,dog,cat\n"), "the header is 'file_name,dog,cat'; the header is"),
+    "class without a column": (_table("file_name,dog,cat\n"), "the header is 'file_name,dog,cat'; write"),
     "empty cell": (
         _table("file_name,dog,cat,potted plant\na.jpg,1,,0\n"),
         "labels_train.csv: line 2: '' for class 'cat'; write 1 (there), 0 (not there) or -1 (unknown)",
@@ -194,7 +194,7 @@ BAD_INPUTS = {
     "duplicate image": (_table(LABELS + "a.jpg,cat\n"), "labels_train.csv: line 4: duplicate image id 'a.jpg'"),
     "same file spelt otherwise": (_table(LABELS + "./a.jpg,\n"), "line 4: duplicate image id 'a.jpg', which is also"),
     "missing image": (_table(LABELS + "c.jpg,cat\n"), "images/c.jpg: image file not found"),
-    "folder for an image": (_table(LABELS + "sub,cat\n"), "images/sub: image file not found"),
+    "folder for an image": (_table(LABELS + "sub,cat\n"), "images/sub: a folder, but"),
     "unreadable image": (lambda p: (p / "images/a.jpg").write_text("?"), "images/a.jpg: not a readable image"),
     "outside images": (_table("file_name,labels\n../a.jpg,cat\n"), "line 2: file name '../a.jpg' is not inside"),
     "outside, hidden": (_table("file_name,labels\nsub/../../x,\n"), "line 2: file name 'sub/../../x' is not inside"),

@@ -30,8 +30,16 @@ def test_unusual_names_are_found(root, name):
 def test_what_is_not_a_file_is_not_found(root, name):
     folder = ImageFolder(root, "list.txt")
     assert name not in folder
-    with pytest.raises(InputError, match=r"image file not found, but list\.txt lists it in line 3"):
+    with pytest.raises(InputError, match=r"(image file not found|a folder), but list\.txt lists it in line 3"):
         folder.require(name, " in line 3")
+
+
+def test_a_name_that_is_spelt_otherwise_is_told(root):
+    for name, there in (("A.JPEG", "a.jpg"), ("b.JPG", "")):
+        shown = "write 'a.jpg' there" if there else "put the photo there"
+        (root / "a.jpg").write_bytes(b"")
+        with pytest.raises(InputError, match=shown):
+            ImageFolder(root, "list.txt").require(name)
 
 
 def test_links_are_followed_and_broken_ones_are_not_there(root, tmp_path):

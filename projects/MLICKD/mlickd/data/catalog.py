@@ -313,6 +313,7 @@ def _unknown(name: str, root: Path) -> UnknownDatasetError:
             f"{image_list}: file not found, so there is no data set {name!r}{hint}; put the list of its images there"
         )
     return UnknownDatasetError(
-        f"unknown data set {name!r}{hint}; choose one of {some_of(available)}, put your own into {root} as "
-        "datasets/README.md shows, or set DETECTRON2_DATASETS to where yours are"
+        f"unknown data set {name!r}{hint}; choose one of {some_of(available)}, or put images/, "
+        f"classes.txt and labels_<split>.csv into a directory of {root} and call it <directory>_<split>, or set "
+        "DETECTRON2_DATASETS to where yours are"
     )

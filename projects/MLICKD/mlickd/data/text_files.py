@@ -25,8 +25,8 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     except FileNotFoundError:
         raise InputError(f"{path}: file not found; {remedy}") from None
     except UnicodeDecodeError as error:
-        encoding = "UTF-16 text" if _is_utf16(path) else f"not UTF-8 text ({error.reason} at byte {error.start})"
-        raise InputError(f"{path}: {encoding}; save it as UTF-8") from None
+        found = "it is UTF-16" if _is_utf16(path) else f"{error.reason} at byte {error.start}"
+        raise InputError(f"{path}: not UTF-8 text ({found}); save it as UTF-8") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, not a file; {remedy}") from None
     except OSError as error:

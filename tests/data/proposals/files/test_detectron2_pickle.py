@@ -59,8 +59,8 @@ def test_old_names_and_other_modes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1], "holds a list, not a dict"),
-        ({"ids": [1], "boxes": [BOXES]}, "has no list 'objectness_logits'; its keys are ids, boxes"),
+        ([1], "holds a list; save a dict"),
+        ({"ids": [1], "boxes": [BOXES]}, "has no list 'objectness_logits'; save it with one; its keys are ids, boxes"),
         ({"ids": [1, 2], "boxes": [BOXES], "objectness_logits": [[1]]}, "different lengths"),
         ({"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]], "bbox_mode": 4}, "bbox_mode is 4"),
         ({"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]], "bbox_mode": [0]}, r"bbox_mode is \[0\]"),

@@ -25,7 +25,7 @@ def test_lines(tmp_path: Path) -> None:
         (b"a.jpg 0 1\n", "line 1: not a path without blanks, 3 labels"),
         (b"a.jpg 0 1 0\na.jpg 0 1 2 1 2 3 4 5\n", "line 2: not a path"),
         (b"a.jpg 0 1 0 1 2 3 4\n", "line 1: not a path"),
-        (b"a.jpg 0 1 0 1 2 3 4 x\n", "line 1: .*a proposal is x0 y0 x1 y1 score"),
+        (b"a.jpg 0 1 0 1 2 3 4 x\n", "line 1: .*give each proposal as x0 y0 x1 y1 score"),
         (b"\xff\xfe\x00", "not UTF-8"),
     ],
 )

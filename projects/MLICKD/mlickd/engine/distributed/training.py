@@ -57,8 +57,8 @@ def num_processes(args: argparse.Namespace) -> int:
             raise InputError(f"{option} {value} must be 1 or more; give such a number, or leave it out for 1")
     if not 0 <= args.machine_rank < args.num_machines:
         raise InputError(
-            f"--machine-rank {args.machine_rank}: with --num-machines {args.num_machines} give a number from 0 to "
-            f"{args.num_machines - 1}"
+            f"--machine-rank {args.machine_rank}: must be from 0 to {args.num_machines - 1}, one less than "
+            f"--num-machines {args.num_machines}; give such a number"
         )
     if args.num_machines > 1 and args.dist_url == AUTOMATIC:
         raise InputError(
