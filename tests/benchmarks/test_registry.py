@@ -55,7 +55,7 @@ def test_the_command_repeats_it(squares: list[dict], threads: None) -> None:
 
 @pytest.mark.parametrize(
     ("given", "number", "message"),
-    [({"most": 1}, None, "--most 1: must be at least 2"), ({}, 0, "--threads 0: must be at least 1")],
+    [({"most": 1}, None, "--most 1: give at least 2"), ({}, 0, "--threads 0: give at least 1")],
 )
 def test_values_out_of_range(squares: list[dict], given: dict, number: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -45,8 +45,8 @@ def test_what_cannot_be_parsed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     parser.add_subparsers().add_parser("part").add_argument("--number", type=int)
     assert "--debug" in parser.format_help()
     for arguments, message in (
-        (["part", "--number", "x"], "argument --number: invalid int value: 'x'; `mlickd thing part --help` shows"),
-        (["part", "--nonsense"], "unrecognized arguments: --nonsense; `mlickd thing --help` shows"),
+        (["part", "--number", "x"], "argument --number: invalid int value: 'x'; see `mlickd thing part --help`"),
+        (["part", "--nonsense"], "unrecognized arguments: --nonsense; see `mlickd thing --help`"),
     ):
         with pytest.raises(InputError, match=message):
             parser.parse_args(arguments)

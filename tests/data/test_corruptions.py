@@ -120,7 +120,7 @@ def test_names_and_strengths_are_parsed() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fog:1", "TEST.CORRUPTION 'fog:1': no corruption 'fog'; there are noise, blur, jpeg"),
+        ("fog:1", "TEST.CORRUPTION 'fog:1': no corruption 'fog'; choose one of noise, blur, jpeg"),
         ("noise", "TEST.CORRUPTION 'noise': strength '' is none of 1, 2, 3; write for instance noise:1"),
         ("noise:4", "strength '4' is none of 1, 2, 3"),
         ("noise:+1", "strength '+1' is none of 1, 2, 3"),

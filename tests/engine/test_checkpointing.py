@@ -203,9 +203,14 @@ def test_digests_of_what_is_made_once_more_are_forgotten_on_the_disk(tmp_path: P
 
 def test_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
     Run(tmp_path).save(1)
-    (tmp_path / "model_0000003.pth.unfinished").write_bytes(b"half")
+    of_the_run = [tmp_path / "model_0000003.pth.unfinished", tmp_path / "inference/test/scores.npz.0a1b.unfinished"]
+    of_another = tmp_path / "another/model_0000003.pth.unfinished"
+    for path in (*of_the_run, of_another):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
     assert Run(tmp_path).resumed() == 1
-    assert names(tmp_path) == ["checkpoints.json", "last_checkpoint", "model_0000001.pth"]
+    assert not any(path.exists() for path in of_the_run) and of_another.exists()
+    assert names(tmp_path) == ["another", "checkpoints.json", "inference", "last_checkpoint", "model_0000001.pth"]
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:

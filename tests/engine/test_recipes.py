@@ -51,7 +51,9 @@ def test_methods_share_a_cache_where_it_would_be_the_same(configs: Path) -> None
 
 
 def test_methods_that_are_wrong_are_named(configs: Path) -> None:
-    with pytest.raises(InputError, match="--methods fitnet: there is none in .*; it has without, with, few_regions"):
+    with pytest.raises(
+        InputError, match="--methods fitnet: there is none in .*; give one of without, with, few_regions"
+    ):
         choose_recipes(configs, ["without", "fitnet"])
     with pytest.raises(InputError, match="--methods with: named twice"):
         choose_recipes(configs, ["with", "with"])

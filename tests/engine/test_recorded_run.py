@@ -13,6 +13,7 @@ from helpers.small_models import CONFIGS
 from mlickd.engine import load_config, prepare
 from mlickd.engine.setup import take_up_run
 from mlickd.errors import InputError
+from mlickd.modeling.blueprint import model_blueprint
 
 
 def record(folder: Path, *options: object, base: str = "scenes/kd.yaml", files: tuple[str, ...] = ()) -> Path:
@@ -23,8 +24,14 @@ def record(folder: Path, *options: object, base: str = "scenes/kd.yaml", files: 
     path = folder / "config.yaml"
     path.write_text(load_config(str(CONFIGS / base), data).dump())
     for name in files:
-        torch.save({"model": {}}, folder / name)
+        save_student(folder / name)
     return path
+
+
+def save_student(path: Path) -> None:
+    """A checkpoint of the student of all these runs, which has learned nothing."""
+    student = model_blueprint(load_config(str(CONFIGS / "scenes/cls.yaml"), ["MODEL.NUM_CLASSES", "20"]))
+    torch.save({"model": {key: torch.zeros(value.shape) for key, value in student.state_dict().items()}}, path)
 
 
 def prepared(path: Path, *options: str, eval_only: bool = True) -> CfgNode:
@@ -38,7 +45,7 @@ def test_what_a_run_has_learned_is_evaluated_and_not_what_it_started_from(tiny_s
     folder = tmp_path / "with" / "prediction"
     options = ["KD.STAGE", "prediction", "DATASETS.UNLABELLED", "('tiny_train@not1of4',)"]
     path = record(folder, *options, files=("student.pth", "model_final.pth"))
-    torch.save({"model": {}}, tmp_path / "with" / "start.pth")
+    save_student(tmp_path / "with" / "start.pth")
     cfg = prepared(path)
     assert (cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR) == (str(folder / "student.pth"), str(folder / "evaluation"))
     assert cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier"
@@ -69,5 +76,5 @@ def test_a_run_goes_on_in_its_folder(tiny_scenes: Path, tmp_path: Path) -> None:
 
 def test_a_configuration_of_no_run_is_as_it_says(tiny_scenes: Path, tmp_path: Path) -> None:
     path = record(tmp_path / "config", base="scenes/cls.yaml")
-    torch.save({"model": {}}, tmp_path / "start.pth")
+    save_student(tmp_path / "start.pth")
     assert prepared(path).MODEL.WEIGHTS == str(tmp_path / "start.pth")

@@ -116,8 +116,8 @@ def test_one_with_options(tmp_path: Path, run: Callable[..., None], capsys: pyte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["metrics", "--images", 0], "--images 0: must be at least 1"),
-        (["metrics", "--quick", "--threads", 0], "--threads 0: must be at least 1"),
+        (["metrics", "--images", 0], "--images 0: give at least 1"),
+        (["metrics", "--quick", "--threads", 0], "--threads 0: give at least 1"),
         (["proposals", "--quick", "--photos", "nowhere"], "nowhere: no such file or folder"),
     ],
 )

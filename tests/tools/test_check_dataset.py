@@ -138,7 +138,7 @@ def test_a_data_set_that_does_not_load_is_an_error_and_the_others_are_checked(
     [
         (["cats_train"], "unknown data set 'cats_train'"),
         (["pets_val"], "there is no data set 'pets_val'"),
-        (["pets_train", "--workers", 0], "--workers 0: must be at least 1"),
+        (["pets_train", "--workers", 0], "--workers 0: give at least 1"),
     ],
 )
 def test_bad_arguments_end_in_one_line(run: Callable[..., Any], arguments: list, message: str) -> None:

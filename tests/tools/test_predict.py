@@ -148,7 +148,9 @@ def test_bad_photos_are_named_at_the_end_and_the_others_predicted(predict, runs:
     *_, first, second, last = result.err.splitlines()
     assert "gone.jpg: image file not found" in first and "broken.jpg: cannot be read" in second
     assert last == "2 of 6 photos could not be read"
-    predict(photos / "broken.jpg", "--model", runs).assert_ends_in_one_line("none of the 1 photos can be read; the fir")
+    predict(photos / "broken.jpg", "--model", runs).assert_ends_in_one_line("broken.jpg: cannot be read as an image")
+    few = predict(photos / "broken.jpg", photos / "gone.jpg", "--model", runs)
+    few.assert_ends_in_one_line("none of the 2 photos can be read; the first: ")
 
 
 def test_the_teacher_makes_its_proposals_and_shows_regions(predict, runs: Path, photos: Path, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_one_pair_without_damage_of_which_one_learned_from_parts_of_the_photos(r
             "has other photos or labels than ('tiny_train@2of2',) of half; compare runs of the same",
         ),
         (["--without", "larger"], "INPUT.SIZE_TEST is 32, but 48 in larger"),
-        (["--without", "seed1/without", "--corruptions", "fog"], "no corruption 'fog'; there are noise, blur"),
+        (["--without", "seed1/without", "--corruptions", "fog"], "no corruption 'fog'; choose one of noise, blur"),
         (["--without", "seed1/without", "--strengths", "9"], "strength '9' is none of 1, 2, 3"),
     ],
 )

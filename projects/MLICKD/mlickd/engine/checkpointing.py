@@ -214,8 +214,10 @@ class RunCheckpointer(DetectionCheckpointer):
         write_whole_file(self.folder / DIGESTS, json.dumps(self._digests, indent=1), self._remedy())
 
     def _remove_unfinished(self) -> None:
-        for name in remove_unfinished(self.folder):
-            self.logger.info("Removed %s, which a killed run has left", self.folder / name)
+        # No deeper: other runs may be at work in folders of their own.
+        for folder in (self.folder, *self.folder.glob("inference/*/")):
+            for name in remove_unfinished(folder):
+                self.logger.info("Removed %s, which a killed run has left", folder / name)
 
     def _remedy(self) -> str:
         good = [name for name in self._digests if (self.folder / name).exists()]
