@@ -196,7 +196,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="of each kind of run (default: 20)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=f"of {KINDS}")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
-    parser.add_argument("--workers", type=int, default=0, help="of the data loader, in runs that go on (default: 0)")
+    parser.add_argument("--workers", type=int, default=1, help="of the data loader, in runs that go on (default: 1)")
     return parser.parse_args()
 
 

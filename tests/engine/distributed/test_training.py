@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from datetime import timedelta
 
 import pytest
 import torch
 from detectron2.engine import default_argument_parser
 
-from mlickd.engine.distributed import add_process_arguments, check_device, launch, num_processes
+from mlickd.engine.distributed import Place, add_process_arguments, check_device, launch, num_processes
+from mlickd.engine.distributed.launching import _serve as serve
+from mlickd.engine.distributed.training import _prepared_once as prepared_once
 from mlickd.errors import InputError
 
 TORCHRUN = {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}
@@ -84,3 +87,10 @@ def test_more_processes_of_torchrun_than_gpus_are_refused(torchrun: None, monkey
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(InputError, match="--nproc_per_node 2: this machine has 1; give that at most"):
         check_device("cuda", 2, parse())
+
+
+def test_processes_that_wait_for_the_check_in_vain_name_the_option() -> None:
+    store = serve("127.0.0.1", 0, timedelta(seconds=1))
+    second = Place(rank=1, world_size=2, local_rank=1, local_size=2)
+    with pytest.raises(InputError, match=r"^--timeout 0\.0166667: the first process .*; give more minutes$"):
+        prepared_once(second, store, lambda: pytest.fail("it is the first one that prepares"))

@@ -167,14 +167,26 @@ def _run_in_place(
 
 
 def _prepared_once(place: Place, store: dist.Store, prepare: Callable[[], CfgNode]) -> CfgNode:
-    """The configuration, from the first process of each machine. Where that fails, torchrun ends the others."""
+    """The configuration, from the first process of each machine. Where that fails, torchrun ends the others.
+
+    Raises:
+        InputError: what ``prepare`` has found, or it takes longer than the store waits.
+    """
     key = f"configuration of machine {place.rank // place.local_size}"
     if place.local_rank == 0:
         cfg = prepare()
         store.set(key, cfg.dump())
         return cfg
+    try:
+        prepared = store.get(key).decode()
+    except dist.DistStoreError as error:
+        minutes = store.timeout.total_seconds() / 60
+        raise InputError(
+            f"--timeout {minutes:g}: the first process of this machine takes longer to check configuration and data; "
+            "give more minutes"
+        ) from error
     cfg = default_config()
-    cfg.merge_from_other_cfg(CfgNode.load_cfg(store.get(key).decode()))
+    cfg.merge_from_other_cfg(CfgNode.load_cfg(prepared))
     cfg.freeze()
     return cfg
 
