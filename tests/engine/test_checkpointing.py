@@ -187,6 +187,44 @@ def test_what_another_run_has_finished_is_kept_under_another_name(tmp_path: Path
     assert (tmp_path / "model_final.previous.pth").read_bytes() == content
 
 
+def test_what_several_runs_have_finished_is_kept(tmp_path: Path) -> None:
+    for iteration in (3, 5, 7):
+        Run(tmp_path).checkpointer.start_anew()
+        Run(tmp_path).save(iteration, name="model_final")
+    kept = [torch.load(tmp_path / f"model_final{name}.pth")["iteration"] for name in (".previous", ".previous2", "")]
+    assert kept == [3, 5, 7]
+
+
+def test_what_a_run_starts_from_keeps_its_name(tmp_path: Path) -> None:
+    Run(tmp_path).save(3, name="model_final")
+    (tmp_path / "student.pth").write_bytes(b"a student")
+    Run(tmp_path).checkpointer.start_anew(str(tmp_path / "model_final.pth"))
+    assert names(tmp_path) == ["model_final.pth", "student.previous.pth"]
+
+
+@pytest.mark.parametrize("left", [("last_checkpoint", "checkpoints.json"), ("last_checkpoint",), ("checkpoints.json",)])
+def test_a_run_that_is_killed_as_it_starts_anew_does_not_go_on_from_the_one_before(
+    left: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Run(tmp_path).save(1)
+    remove = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name in left:
+            raise KeyboardInterrupt
+        remove(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Run(tmp_path).checkpointer.start_anew()
+    assert any((tmp_path / name).exists() for name in left)
+    run = Run(tmp_path)
+    assert not run.checkpointer.has_checkpoint()
+    run.checkpointer.start_anew()
+    assert names(tmp_path) == ["model_0000001.pth"]
+
+
 def test_the_name_of_the_last_checkpoint_is_lost(tmp_path: Path) -> None:
     Run(tmp_path).save(1, 3)
     (tmp_path / "last_checkpoint").unlink()

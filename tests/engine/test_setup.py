@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.engine.train_loop import TrainerBase
 
 from helpers.small_models import save_teacher, teacher_config
@@ -44,10 +46,12 @@ def write_boxes(name: str, change=None) -> Path:
     return path
 
 
-def prepare(config: str, *options: object, stage: str | None = None, eval_only: bool = False):
+def prepare(
+    config: str, *options: object, stage: str | None = None, eval_only: bool = False, resume: bool = False
+) -> CfgNode:
     cfg = load_config(str(CONFIGS / config), [*DATA, *map(str, options)], stage)
-    complete_config(cfg, eval_only=eval_only)
-    check_inputs(cfg, eval_only=eval_only)
+    complete_config(cfg, eval_only=eval_only, resume=resume)
+    check_inputs(cfg, eval_only=eval_only, resume=resume)
     return cfg
 
 
@@ -289,6 +293,22 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_keys(root: Path, tmp_
     teacher = save_teacher(tmp_path)
     with pytest.raises(InputError, match=r"is not a checkpoint of this MultiLabelClassifier: missing: .*left over:"):
         prepare("scenes/cls.yaml", "MODEL.WEIGHTS", teacher, "OUTPUT_DIR", tmp_path / "out")
+
+
+def test_a_run_that_goes_on_is_looked_at_behind_a_damaged_checkpoint_and_needs_no_weights(
+    root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(save_teacher(tmp_path), folder / "model_0000001.pth")
+    (folder / "model_0000003.pth").write_bytes(b"damaged")
+    (folder / "checkpoints.json").write_text(json.dumps({"model_0000001.pth": "", "model_0000003.pth": ""}))
+    (folder / "last_checkpoint").write_text("model_0000003.pth")
+    options = ["OUTPUT_DIR", folder, "MODEL.WEIGHTS", tmp_path / "gone.pth"]
+    with pytest.raises(InputError, match=r"--resume .*model_0000001\.pth is not a checkpoint of this MultiLabelCl"):
+        prepare("scenes/cls.yaml", *options, resume=True)
+    with pytest.raises(InputError, match=r"MODEL\.WEIGHTS .*gone\.pth: no such file"):
+        prepare("scenes/cls.yaml", *options)
 
 
 class Forbidden(list):

@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers.forked_runs import content_digest
 from mlickd.data.digest import file_digest
-from mlickd.engine.checkpointing import DIGESTS
+from mlickd.engine.run_folder import DIGESTS
 from mlickd.engine.writers import METRICS
 
 __all__ = ["differences", "ending"]

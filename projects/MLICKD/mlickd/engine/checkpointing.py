@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,13 @@ from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import check_fits, read_file
 from mlickd.whole_files import remove_unfinished, whole_file, write_whole_file
 
+from .run_folder import DIGESTS, LAST, forgetting_checkpoints, read_digests, saved_checkpoints
 from .setup import STUDENT_CHECKPOINT
 
-__all__ = ["DIGESTS", "FINAL", "RunCheckpointer", "checkpoint_name"]
+__all__ = ["FINAL", "RunCheckpointer", "checkpoint_name"]
 
-# File of a run, beside its checkpoints: the SHA-256 of each, in the order in which they were saved.
-DIGESTS = "checkpoints.json"
 # What Detectron2 calls the checkpoint of a finished run, without ``.pth``.
 FINAL = "model_final"
-_LAST = "last_checkpoint"
 _PERIODIC = re.compile(r"model_\d{7}\.pth")
 
 
@@ -85,9 +84,7 @@ class RunCheckpointer(DetectionCheckpointer):
         Raises:
             InputError: some see a checkpoint, and others do not.
         """
-        # Where the name of the last one is lost, the list of digests has it.
-        listed = any((self.folder / name).exists() for name in self._read_digests())
-        seen = comm.all_gather(super().has_checkpoint() or listed)
+        seen = comm.all_gather(bool(saved_checkpoints(self.folder)))
         if any(seen) and not all(seen):
             blind = f"process {seen.index(False) + 1} of {len(seen)}"
             raise InputError(
@@ -102,24 +99,26 @@ class RunCheckpointer(DetectionCheckpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """As Detectron2."""
-        write_whole_file(self.folder / _LAST, last_filename_basename, self._remedy())
+        write_whole_file(self.folder / LAST, last_filename_basename, self._remedy())
 
-    def start_anew(self) -> None:
+    def start_anew(self, weights: str = "") -> None:
         """Forget the checkpoints of another run in the same folder, so that this one never goes on from them.
 
         What that run has left for use gets another name, so that it is not taken for this one's.
+
+        Args:
+            weights: what this run starts from. It keeps its name, for until the first checkpoint it is asked for again.
         """
         if not comm.is_main_process():
             return
         self._remove_unfinished()
-        for name in (_LAST, DIGESTS):
-            (self.folder / name).unlink(missing_ok=True)
-        for name in (f"{FINAL}.pth", STUDENT_CHECKPOINT):
-            path = self.folder / name
-            if path.exists():
-                kept = path.with_suffix(".previous.pth")
-                path.replace(kept)
-                self.logger.warning("%s is of another run; it is %s now", path, kept.name)
+        with forgetting_checkpoints(self.folder):
+            for name in (f"{FINAL}.pth", STUDENT_CHECKPOINT):
+                path = self.folder / name
+                if path.exists() and not (weights and path.resolve() == Path(weights).resolve()):
+                    kept = _free_name(path)
+                    path.rename(kept)
+                    self.logger.warning("%s is of another run; it is %s now", path, kept.name)
 
     def resume(self) -> str:
         """Load all of the newest checkpoint that is whole.
@@ -148,13 +147,9 @@ class RunCheckpointer(DetectionCheckpointer):
 
     def _newest_whole(self) -> tuple[str, str]:
         """Name of the file, empty where there is none, and what is wrong with those that were looked at before it."""
-        self._digests = self._read_digests()
-        tag = self.folder / _LAST
-        last = [Path(tag.read_text(errors="replace").strip()).name] if tag.exists() else []
-        # The file of digests is written first: killed in between, it has one more.
-        others = [name for name in reversed(self._digests) if name not in last and (self.folder / name).exists()]
+        self._digests = read_digests(self.folder)
         damage: list[str] = []
-        for name in (*last, *others):
+        for name in saved_checkpoints(self.folder):
             found = self._damage(name)
             if not found:
                 if damage:
@@ -196,20 +191,6 @@ class RunCheckpointer(DetectionCheckpointer):
         if old:
             self._write_digests()
 
-    def _read_digests(self) -> dict[str, str]:
-        path = self.folder / DIGESTS
-        try:
-            content = json.loads(path.read_text())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, RecursionError):
-            content = None
-        if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
-            self.logger.warning("%s is damaged; checkpoints are looked at without it", path)
-            return {}
-        # Names alone: what stands in a file never leads out of the folder.
-        return {name: value for name, value in content.items() if Path(name).name == name}
-
     def _write_digests(self) -> None:
         write_whole_file(self.folder / DIGESTS, json.dumps(self._digests, indent=1), self._remedy())
 
@@ -231,3 +212,9 @@ class RunCheckpointer(DetectionCheckpointer):
             raise InputError(f"--resume {filename} is no checkpoint of a run; start anew without --resume")
         check_fits(self.model, content["model"], "--resume", filename)
         return content
+
+
+def _free_name(path: Path) -> Path:
+    """For a file of another run, beside it."""
+    names = (f"{path.stem}.previous{'' if number == 1 else number}{path.suffix}" for number in count(1))
+    return next(free for name in names if not (free := path.with_name(name)).exists())

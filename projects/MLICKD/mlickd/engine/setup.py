@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -37,6 +38,7 @@ from .class_names import write_class_names
 from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
 from .provenance import data_record
+from .run_folder import saved_checkpoints
 from .training_log import keep_log_short
 from .training_loop import mixed_precision
 
@@ -107,7 +109,9 @@ def complete_config(
     if eval_only:
         _complete_evaluation(cfg)
     if cfg.MODEL.WEIGHTS:
-        require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+        # A run that goes on has no more need of it.
+        if eval_only or not (resume and saved_checkpoints(Path(cfg.OUTPUT_DIR))):
+            require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
         cfg.MODEL.TIMM.PRETRAINED = False  # nothing is fetched that the checkpoint replaces
     if cfg.TEST.THRESHOLDS:
         _check_thresholds(cfg, eval_only)
@@ -173,7 +177,7 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
         cfg.SOLVER.WARMUP_ITERS = of_stage.WARMUP_ITERS
     root = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(root, cfg.KD.STAGE)
-    resumed = resume and PathManager.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint"))
+    resumed = resume and bool(saved_checkpoints(Path(cfg.OUTPUT_DIR)))
     follows = cfg.KD.STAGE == "prediction" and "feature" in cfg.KD.STAGES
     if follows and not cfg.MODEL.WEIGHTS and not eval_only and not resumed:
         weights = os.path.join(root, "feature", STUDENT_CHECKPOINT)
@@ -231,26 +235,21 @@ def _check_model(cfg: CfgNode, resume: bool) -> None:
     model = model_blueprint(cfg)
     # The student of a distillation starts from a classifier, or from a backbone's weights.
     target = getattr(model, "student", model)
-    last = _last_checkpoint(cfg.OUTPUT_DIR) if resume else ""
-    if last:
+    saved = saved_checkpoints(Path(cfg.OUTPUT_DIR)) if resume else []
+    for name in saved:
+        path = os.path.join(cfg.OUTPUT_DIR, name)
         try:
-            content = read_checkpoint(last, "--resume", mapped=True)
+            content = read_checkpoint(path, "--resume", mapped=True)
         except InputError:
-            return  # a damaged one; whether one before it is whole is seen when it is loaded
-        check_fits(model, content, "--resume", last)
-    elif cfg.MODEL.WEIGHTS:
+            continue  # a damaged one gives way to the one before
+        check_fits(model, content, "--resume", path)
+        break
+    if saved:
+        return
+    if cfg.MODEL.WEIGHTS:
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
     elif cfg.MODEL.BACKBONE.WEIGHTS:
         check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
-
-
-def _last_checkpoint(folder: str) -> str:
-    """The checkpoint that a run has named as its last; empty where there is no such run."""
-    tag = os.path.join(folder, "last_checkpoint")
-    if not PathManager.isfile(tag):
-        return ""
-    with PathManager.open(tag, errors="replace") as file:
-        return os.path.join(folder, os.path.basename(file.read().strip()))
 
 
 def _check_unlabelled(cfg: CfgNode) -> None:

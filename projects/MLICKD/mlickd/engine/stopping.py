@@ -9,6 +9,7 @@ import threading
 import time
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
 from .checkpointing import FINAL, RunCheckpointer, checkpoint_name
 from .distributed import highest
@@ -38,13 +39,13 @@ class StopHook(HookBase):
         """
         self.checkpointer = checkpointer
         self._signal = 0
-        self._since = 0.0
+        self._interrupted = 0.0
         self._process = 0
         self._before: dict = {}
 
     def before_train(self) -> None:
         """Listen to signals; those that are ignored, as under ``nohup``, stay so."""
-        self._signal, self._process = 0, os.getpid()
+        self._signal, self._interrupted, self._process = 0, 0.0, os.getpid()
         if threading.current_thread() is threading.main_thread():
             kinds = [kind for kind in _SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
             self._before = {kind: signal.signal(kind, self._request) for kind in kinds}
@@ -62,6 +63,8 @@ class StopHook(HookBase):
         name = FINAL if finished else checkpoint_name(self.trainer.iter)
         if not self.checkpointer.has_saved(name):
             self.checkpointer.save(name, iteration=self.trainer.iter)
+        # From here on a further signal may end a process, and with it the others: not before the first one has saved.
+        comm.synchronize()
         logger.info(
             "Stopped by %s after iteration %d: the same command with --resume goes on from %s.pth",
             signal.Signals(request).name,
@@ -80,9 +83,16 @@ class StopHook(HookBase):
         if os.getpid() != self._process:
             return  # a worker that was forked and has not yet turned to its own handlers
         if not self._signal:
-            self._signal, self._since = kind, time.monotonic()
-            _say(f"{signal.Signals(kind).name}: training stops after this iteration; a second Ctrl-C ends it at once")
-        elif kind == signal.SIGINT and time.monotonic() - self._since > _SAME_REQUEST:
+            self._signal = kind
+            if comm.is_main_process():
+                name = signal.Signals(kind).name
+                _say(f"{name}: training stops after this iteration; a second Ctrl-C ends it at once")
+        if kind != signal.SIGINT:
+            return
+        now = time.monotonic()
+        if not self._interrupted:
+            self._interrupted = now
+        elif now - self._interrupted > _SAME_REQUEST:
             signal.signal(kind, signal.SIG_DFL)
             os.kill(os.getpid(), kind)
 

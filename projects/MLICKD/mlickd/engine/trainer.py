@@ -270,7 +270,7 @@ class Trainer(DefaultTrainer):
             # First, for they may be what another run has left in this folder.
             load_initial_weights(self.cfg, _unwrap(self.model))
             comm.synchronize()
-            self.checkpointer.start_anew()
+            self.checkpointer.start_anew(self.cfg.MODEL.WEIGHTS)
         if comm.is_main_process():
             forget_metrics(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
