@@ -68,7 +68,7 @@ def test_nothing_in_a_file_is_run(read: Callable[[Path], None], place: str, tmp_
         ("_BASE_: [config.yaml]\n", "its _BASE_ leads back to itself"),
         ("_BASE_: gone.yaml\n", "its _BASE_ .*gone.yaml is not there; correct the path"),
         ("_BASE_: .\n", "cannot be read"),
-        ("_BASE_: 5\n", "is no mapping of keys"),
+        ("_BASE_: 5\n", "or its _BASE_ is no path; correct it"),
         ("A: " + "[" * 5000, r"is nested too deep in .*config\.yaml, line 1; correct it there"),
         ("A: " + "[" * 60 + "]" * 60, "is nested too deep"),
         ("A:\n" + "\n".join(f"{' ' * i}a:" for i in range(1, 5000)), "is nested too deep"),
@@ -76,6 +76,19 @@ def test_nothing_in_a_file_is_run(read: Callable[[Path], None], place: str, tmp_
         ("A: &a {B: *a}\n", r"\*a is a part of itself in .* line 1"),
         ("SOLVER: {STEPS: &a [1, *a]}\n", r"\*a is a part of itself"),
         ("A: *a\n", "is no YAML: found undefined alias"),
+        (
+            "SOLVER: {MAX_ITER: 5}\nSEED: 1\nSOLVER: {STEPS: [1]}\n",
+            "the key SOLVER is there twice in .* line 3; correct",
+        ),
+        (
+            "SOLVER: {MAX_ITER: 5, STEPS: [5, 5], MAX_ITER: 5}\n",
+            "the key MAX_ITER is there twice in .* line 1; correct",
+        ),
+        (f"SEED: {'-' * 100_000}1\n", "a value has more than 10000 characters in .* line 1; correct it there"),
+        (f"SEED: {'-' * 9_000}1\n", "(nested too deep|is of type str); "),
+        (f"SEED: {'9' * 5_000}\n", "a number has more digits than any key takes; correct it"),
+        (f"SEED: 0x{'f' * 5_000}\n", "SEED has more than 63 bits; give a number that has fewer"),
+        (f"SEED: {'x' * 5_000}\n", r"SEED x{57}\.\.\. is of type str; give one of type int, such as -1"),
         ("A: \x01\n", r"is no YAML in UTF-8"),
     ],
 )
@@ -151,6 +164,11 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR fast is of type str; give one of type float"),
         (["SOLVER.BASE_LR.X", "1"], "SOLVER.BASE_LR.X"),
         (["_BASE_", "x.yaml"], "_BASE_"),
+        (
+            ["SEED", "-" * 100_000 + "1"],
+            r"^options SEED -{57}\.\.\.: one has more than 10000 characters; put it into a file$",
+        ),
+        (["SEED", "-" * 9_000 + "1"], r"^options SEED -{57}\.\.\.: .*(nested too deep|is of type str); "),
     ],
 )
 def test_wrong_options_are_one_line(options: list[str], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import simplejpeg
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
+from helpers.forked_runs import fork, wait_or_kill
 from helpers.little_memory import in_little_memory, needs_limit
 from mlickd.data.reading import ImageFile as DecodedFile
 from mlickd.data.reading import read_image
@@ -176,3 +178,22 @@ def test_every_format_of_photos_is_opened(suffix: str, tmp_path: Path) -> None:
     with open_picture(tmp_path / f"a.{suffix}") as image:
         assert image.size == (6, 4)
     assert read_image(tmp_path / f"a.{suffix}").shape == (4, 6, 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="no processes are forked")
+def test_a_process_that_is_forked_meanwhile_has_pillows_own_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    own = Image.MAX_IMAGE_PIXELS
+    monkeypatch.setenv("MLICKD_MAX_PIXELS", str(8 * own))
+
+    def work() -> None:
+        assert own == Image.MAX_IMAGE_PIXELS
+        read_image(tmp_path / "a.png")
+        assert own == Image.MAX_IMAGE_PIXELS
+
+    with open_picture(tmp_path / "a.png"):
+        assert own < Image.MAX_IMAGE_PIXELS
+        assert wait_or_kill(fork(work, tmp_path / "log"), 60) == 0, (tmp_path / "log").read_text()
+    assert own == Image.MAX_IMAGE_PIXELS

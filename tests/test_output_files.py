@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,19 @@ def test_what_cannot_be_written_is_named(name: str, problem: str, tmp_path: Path
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match=rf"{name}: cannot be written \({problem}\); give another path"):
         check_writable(tmp_path / name)
+
+
+def test_a_folder_that_takes_no_further_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a folder without the right to write, which the superuser of a test always has."""
+    (tmp_path / "file").write_text("content")
+
+    def touch(path: Path, exist_ok: bool = True) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(InputError, match=r"file: cannot be written \(Permission denied\); give another path"):
+        check_writable(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "content"
 
 
 def test_no_folder_is_left_of_a_trial_that_fails(tmp_path: Path) -> None:

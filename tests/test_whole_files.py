@@ -47,6 +47,19 @@ def test_what_the_system_does_not_take_is_one_line(in_parts: bool, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_read_meanwhile_is_not_taken_for_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="input"), whole_file(tmp_path / "file", "make room") as file:
+        file.write((tmp_path / "input").read_bytes())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rights_and_long_names_stay(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 127)  # of two bytes each
+    path.touch(mode=0o600)
+    write_whole_file(path, "private", "")
+    assert path.read_text() == "private" and path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "file"
     with pytest.raises(InputError, match=r"missing/file: cannot be written \(No such file or directory\); remedy"):

@@ -424,6 +424,7 @@ CASES = [
             ("SOLVER.STEPS", "('a',)", "SOLVER.STEPS ('a',) must be"),
             ("SOLVER.CHECKPOINT_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD 0 must be"),
             ("SOLVER.LR_SCHEDULER_NAME", "Magic", "SOLVER.LR_SCHEDULER_NAME 'Magic' is none of"),
+            ("SEED", "5000000000", "SEED 5000000000 must be at most 4294967295"),
             ("DATALOADER.NUM_WORKERS", "-1", "DATALOADER.NUM_WORKERS -1 must be"),
             ("INPUT.SIZES_TRAIN", "(0,)", "INPUT.SIZES_TRAIN"),
             ("INPUT.FORMAT", "L", "INPUT.FORMAT 'L' is none of RGB, BGR"),

@@ -17,9 +17,13 @@ from mlickd.errors import InputError
 __all__ = ["merge_config_file", "merge_options", "read_config_file"]
 
 # Of a file or an option that does not fit; TypeError and AttributeError, where it is no mapping of names to values.
-_WRONG = (KeyError, ValueError, TypeError, AttributeError, AssertionError, OSError, RecursionError, yaml.YAMLError)
+_WRONG = (KeyError, ValueError, TypeError, AttributeError, AssertionError, OSError, yaml.YAMLError)
+# Of a value that Python's parser finds nested too deep.
+_WRONG += (RecursionError, MemoryError)
 # Of one file, far more than any configuration has. What is nested deeper would not be copied by Python, either.
 _MOST_VALUES, _DEEPEST = 100_000, 50
+# Characters of a value, and of one in a message.
+_LONGEST, _LONGEST_SHOWN = 10_000, 60
 # A file counts as often as it is the base of another. A circle ends earlier, by what Python allows.
 _MOST_FILES = 1000
 # How yacs says it of a file and of an option.
@@ -62,12 +66,14 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
     Raises:
         InputError: they are no pairs, or one has an unknown key or an ill-typed value.
     """
-    named = f"options {' '.join(map(str, options))}"
+    named = f"options {' '.join(_short(option) for option in options)}"
     for option in options[::2]:
         if str(option).startswith("--"):
             raise InputError(f"{named}: {option} stands behind KEY VALUE pairs; put it in front of them")
     if len(options) % 2:
         raise InputError(f"{named}: are no KEY VALUE pairs, one value is missing; give each key its value")
+    if any(len(str(option)) > _LONGEST for option in options):
+        raise InputError(f"{named}: one has more than {_LONGEST} characters; put it into a file")
     without_value = _without_value(cfg)
     try:
         cfg.merge_from_list(options)
@@ -105,7 +111,7 @@ class _LimitedFiles(CfgNode):
     def _open_cfg(cls, filename: str) -> TextIO:
         cls.opened += 1
         if cls.opened > _MOST_FILES:
-            raise _TooLargeError(problem=f"its _BASE_ leads to more than {_MOST_FILES} files")
+            raise _RefusedError(problem=f"its _BASE_ leads to more than {_MOST_FILES} files")
         file = super()._open_cfg(filename)
         try:
             _check_extent(file)
@@ -116,8 +122,8 @@ class _LimitedFiles(CfgNode):
         return file
 
 
-class _TooLargeError(yaml.MarkedYAMLError):
-    """A file says more than a configuration can."""
+class _RefusedError(yaml.MarkedYAMLError):
+    """A file says more than a configuration can, or two things of one key."""
 
 
 @dataclass
@@ -128,21 +134,41 @@ class _Collection:
         anchor: its name in the file, where it has one.
         first: how many values come before it.
         depth: how many collections are in each other at most, itself included.
+        keys: of a mapping, so far; None for a list.
+        at_key: in a mapping, what begins next is a key, not its value.
     """
 
     anchor: str | None
     first: int
     depth: int = 1
+    keys: set[str] | None = None
+    at_key: bool = True
+
+    def take(self, event: yaml.NodeEvent) -> None:
+        """Something begins in it.
+
+        Raises:
+            _RefusedError: it is a key that is there already; YAML takes the last one, without a word.
+        """
+        if self.keys is None:
+            return
+        if self.at_key and isinstance(event, yaml.ScalarEvent) and event.value != "<<":
+            if event.value in self.keys:
+                problem = f"the key {_short(event.value)} is there twice"
+                raise _RefusedError(problem=problem, problem_mark=event.start_mark)
+            self.keys.add(event.value)
+        self.at_key = not self.at_key
 
 
 def _check_extent(file: TextIO) -> None:
-    """Count values and depth as they are when each alias is replaced by what it stands for.
+    """Count values and depth as they are when each alias is replaced by what it stands for; no key is there twice.
 
     Some lines in which each names the one before ten times are read at once, for what they name is one object; to copy
     them into a configuration would never end.
 
     Raises:
-        _TooLargeError: there are too many values, they are nested too deep, or are parts of themselves.
+        _RefusedError: there are too many values, they are nested too deep, are parts of themselves, or one is too long;
+            or a key is there twice.
         yaml.YAMLError: it is no YAML.
     """
     extents: dict[str | None, tuple[int, int]] = {}  # of each anchor: values and depth
@@ -150,16 +176,22 @@ def _check_extent(file: TextIO) -> None:
     values = 0
     for event in yaml.parse(file, Loader=yaml.SafeLoader):
         depth = 0
+        if isinstance(event, yaml.NodeEvent):
+            begun[-1].take(event)
         if isinstance(event, yaml.AliasEvent):
             if any(event.anchor == collection.anchor for collection in begun):
-                raise _TooLargeError(problem=f"*{event.anchor} is a part of itself", problem_mark=event.start_mark)
+                raise _RefusedError(problem=f"*{event.anchor} is a part of itself", problem_mark=event.start_mark)
             more, depth = extents.get(event.anchor, (1, 0))  # one that stands for nothing is refused on loading
             values += more
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
             extents[event.anchor] = (1, 0)
+            if len(event.value) > _LONGEST:
+                problem = f"a value has more than {_LONGEST} characters"
+                raise _RefusedError(problem=problem, problem_mark=event.start_mark)
         elif isinstance(event, yaml.CollectionStartEvent):
-            begun.append(_Collection(event.anchor, values))
+            keys = set() if isinstance(event, yaml.MappingStartEvent) else None
+            begun.append(_Collection(event.anchor, values, keys=keys))
             values += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             ended = begun.pop()
@@ -168,9 +200,9 @@ def _check_extent(file: TextIO) -> None:
         begun[-1].depth = max(begun[-1].depth, 1 + depth)
         if values > _MOST_VALUES:
             problem = f"has more than {_MOST_VALUES} values where its aliases (*name) are written out"
-            raise _TooLargeError(problem=problem, problem_mark=event.start_mark)
+            raise _RefusedError(problem=problem, problem_mark=event.start_mark)
         if len(begun) + depth > _DEEPEST:
-            raise _TooLargeError(problem="is nested too deep", problem_mark=event.start_mark)
+            raise _RefusedError(problem="is nested too deep", problem_mark=event.start_mark)
 
 
 def _without_value(cfg: CfgNode) -> set[str]:
@@ -178,19 +210,24 @@ def _without_value(cfg: CfgNode) -> set[str]:
 
 
 def _check_values(cfg: CfgNode, may_be_without: set[str], named: str) -> None:
-    """yacs takes no value for one of any type."""
+    """yacs takes no value for one of any type, and integers of any size."""
     for key in sorted(_without_value(cfg) - may_be_without):
         raise InputError(f"{named}: {key} has no value; give it one, or leave it out")
+    for key, value in _values(cfg):
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InputError(f"{named}: {key} has more than 63 bits; give a number that has fewer")
 
 
 def _explained(error: Exception, cfg: CfgNode | None = None) -> str:
     """What is wrong, and what to do about it, on one line."""
     if isinstance(error, RecursionError):
         return "its _BASE_ leads back to itself, or its values are nested too deep; name a file that has its own base"
+    if isinstance(error, MemoryError):
+        return "a value is nested too deep; give a plain one"
     if isinstance(error, yaml.constructor.ConstructorError):
         problem = f"{error.problem}{_place(error)}"
         return f"{problem}; a file with such a tag could run code, and is not read: write the value itself"
-    if isinstance(error, _TooLargeError):
+    if isinstance(error, _RefusedError):
         return f"{error.problem}{_place(error)}; correct it there"
     if isinstance(error, yaml.MarkedYAMLError):
         return f"is no YAML: {error.problem}{_place(error)}; correct it there"
@@ -201,14 +238,19 @@ def _explained(error: Exception, cfg: CfgNode | None = None) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or ''} cannot be read ({error.strerror or error}); name a file that can"
     if isinstance(error, TypeError | AttributeError):
-        return "is no mapping of keys to values, such as `SOLVER:` with `  BASE_LR: 0.01` below it; correct it"
+        return (
+            "is no mapping of keys to values, such as `SOLVER:` with `  BASE_LR: 0.01` below it, or its _BASE_ is no "
+            "path; correct it"
+        )
     message = _one_line(error.args[0] if error.args else error)
-    if unknown := _UNKNOWN.match(message):
+    if "set_int_max_str_digits" in message:
+        message = "a number has more digits than any key takes; correct it"
+    elif unknown := _UNKNOWN.match(message):
         near = difflib.get_close_matches(unknown["key"], [key for key, _ in _values(cfg or CfgNode())], 1)
         message += f"; did you mean {near[0]}?" if near else "; leave it out, or see docs/configuration.md for all keys"
     elif ill_typed := _ILL_TYPED.match(message):
         key, value, wrong, right, default = ill_typed.group("key", "value", "wrong", "right", "default")
-        message = f"{key} {value} is of type {wrong}; give one of type {right}, such as {default}"
+        message = f"{key} {_short(value)} is of type {wrong}; give one of type {right}, such as {_short(default)}"
     elif later := _LATER.match(message):
         message = (
             f"VERSION {later['given']} is later than {later['known']}; set it to that, and write all keys for that"
@@ -221,6 +263,11 @@ def _explained(error: Exception, cfg: CfgNode | None = None) -> str:
 def _place(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark
     return "" if mark is None else f" in {mark.name}, line {mark.line + 1}"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _one_line(said: object) -> str:

@@ -72,6 +72,13 @@ class _PillowsLimit:
         self._pictures = 0
         self._own: int | None = None
 
+    def forget(self) -> None:
+        """In a process that has been forked: nothing is open there."""
+        if self._pictures:
+            Image.MAX_IMAGE_PIXELS = self._own
+        self._lock = threading.Lock()
+        self._pictures = 0
+
     @contextmanager
     def at_least(self, limit: float) -> Iterator[None]:
         """
@@ -94,6 +101,9 @@ class _PillowsLimit:
 
 
 _pillows_limit = _PillowsLimit()
+if hasattr(os, "register_at_fork"):
+    # Another thread may have a picture open while this one forks, which the new process does not have.
+    os.register_at_fork(after_in_child=_pillows_limit.forget)
 
 
 def too_large(path: object) -> str:

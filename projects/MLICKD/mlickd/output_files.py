@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlickd.errors import InputError
+from mlickd.whole_files import unfinished_path
 
 __all__ = ["check_writable"]
 
@@ -27,6 +28,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "a", encoding="utf-8"):
             pass
+        if target.is_file():  # and no device: another one is written beside it first
+            unfinished = unfinished_path(target.resolve())
+            unfinished.touch(exist_ok=False)
+            unfinished.unlink()
         if new:
             target.unlink()
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import BinaryIO
 
 from mlickd.errors import InputError
 
-__all__ = ["DigestingFile", "remove_unfinished", "whole_file", "write_whole_file"]
+__all__ = ["DigestingFile", "remove_unfinished", "unfinished_path", "whole_file", "write_whole_file"]
 
 # Behind the name of a file, until it is whole.
 _UNFINISHED = ".unfinished"
@@ -38,15 +39,21 @@ class DigestingFile:
             OSError: the system does not take it.
         """
         self._digest.update(data)
-        try:
+        with self._noting_errors():
             return self._file.write(data)
-        except OSError as error:
-            self.error = error
-            raise
 
     def flush(self) -> None:
         """As of any file."""
-        self._file.flush()
+        with self._noting_errors():
+            self._file.flush()
+
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = error
+            raise
 
     @property
     def sha256(self) -> str:
@@ -72,15 +79,17 @@ def whole_file(
         InputError: the system does not take it, mostly for want of room; nothing is left of it.
     """
     path = Path(path)
-    file = None
+    file, within = None, False
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
         with _opened(path, durable) as raw:
-            file = DigestingFile(raw)
+            file, within = DigestingFile(raw), True
             yield file
+            within = False
     except BaseException as error:
-        cause = (file and file.error) or error
+        # What fails within the block may be another file, which is read there.
+        cause = file.error if within else error
         if isinstance(cause, OSError):
             raise InputError(f"{path}: cannot be written ({cause.strerror or cause}); {remedy}") from error
         raise
@@ -92,6 +101,12 @@ def write_whole_file(
     """Write all of a file at once; text as UTF-8. Arguments and errors are those of :func:`whole_file`."""
     with whole_file(path, remedy, parents=parents, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def unfinished_path(path: Path) -> Path:
+    """Where a file is written until it is whole: a name that no other process takes, be it on another machine."""
+    # No longer than a system allows where the name of the file itself is not.
+    return path.with_name(f"{path.name[:50]}.{secrets.token_hex(8)}{_UNFINISHED}")
 
 
 def remove_unfinished(folder: Path) -> list[str]:
@@ -112,10 +127,11 @@ def _opened(path: Path, durable: bool) -> Iterator[BinaryIO]:
             yield raw
         return
     target = Path(os.path.realpath(path))
-    # A name that no other process takes, be it on another machine.
-    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(8)}{_UNFINISHED}")
+    unfinished = unfinished_path(target)
     try:
         with unfinished.open("xb") as raw:
+            with suppress(OSError):  # it is new, or the file system knows no rights
+                unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
             yield raw
             if durable:
                 raw.flush()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlickd.errors import InputError
+from mlickd.whole_files import write_whole_file
 
 from .text_files import read_text
 
@@ -79,11 +80,7 @@ def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
         "num_images": len(manifest.images),
         "sha256": manifest.digest(),
     }
-    try:
-        with open(path, "wb") as file:
-            file.write(_as_bytes([json.dumps(header), *manifest.lines()]))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+    write_whole_file(path, _as_bytes([json.dumps(header), *manifest.lines()]), "name another file")
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:

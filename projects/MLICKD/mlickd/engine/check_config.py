@@ -108,6 +108,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     sides = tuple(cfg.TEST.AUG.MIN_SIZES)
     integers = all(isinstance(side, int) and side > 0 for side in sides)
     _require(integers, "TEST.AUG.MIN_SIZES", sides, "positive integers, the sides of square views")
+    _require(cfg.SEED + processes <= 2**32, "SEED", cfg.SEED, f"at most {2**32 - processes}", 1)
     batches = cfg.TEST.PRECISE_BN.NUM_ITER
     _require(batches > 0 or not cfg.TEST.PRECISE_BN.ENABLED, "TEST.PRECISE_BN.NUM_ITER", batches, "positive")
     _require(cfg.TEST.CORLOC_IMAGES >= 0, "TEST.CORLOC_IMAGES", cfg.TEST.CORLOC_IMAGES, "0 (none) or more")

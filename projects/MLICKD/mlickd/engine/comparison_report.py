@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from mlickd.evaluation.summary import METRICS
 from mlickd.visualization import draw_training_curves
 from mlickd.visualization.comparison_page import write_comparison_page
 from mlickd.visualization.comparison_plots import draw_class_gains, draw_precision_recall
+from mlickd.whole_files import write_whole_file
 
 from .comparison import Comparison, Outcome
 from .recipes import WITHOUT
@@ -71,8 +73,10 @@ def write_comparison_report(
     text = _markdown(tables, failures, notes)
 
     comparison.folder.mkdir(parents=True, exist_ok=True)
-    _write_text(comparison.folder / "comparison.md", text)
-    _write_csv(comparison.folder / "comparison.csv", csv_table(rows, reference, others))
+    remedy = "give another --output"
+    write_whole_file(comparison.folder / "comparison.md", text, remedy)
+    table = _as_csv(csv_table(rows, reference, others))
+    write_whole_file(comparison.folder / "comparison.csv", table, remedy)
     charts = _draw(comparison, students)
     commands = {step.key: shlex.join(["python", *step.command]) for step in comparison.steps()}
     write_strict_json(
@@ -225,19 +229,10 @@ def _markdown(tables: Mapping[str, Table], failures: Sequence[str], notes: Seque
     return "\n\n".join([*parts, *notes]) + "\n"
 
 
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); give another --output") from error
-
-
-def _write_csv(path: Path, table: Table) -> None:
-    try:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([table.headers, *table.rows])
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); give another --output") from error
+def _as_csv(table: Table) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([table.headers, *table.rows])
+    return text.getvalue()
 
 
 def _summary(rows: Sequence[ComparedMethod], reference: ComparedMethod | None) -> dict:

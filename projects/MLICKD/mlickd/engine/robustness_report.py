@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from tabulate import tabulate
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.corruptions import Corruption
 from mlickd.data.records import label_targets
-from mlickd.errors import InputError
 from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.breakdown import (
     by_class_frequency,
@@ -24,6 +24,7 @@ from mlickd.evaluation.breakdown import (
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.evaluation.summary import mean_and_spread
 from mlickd.visualization.robustness import draw_breakdowns, draw_robustness
+from mlickd.whole_files import write_whole_file
 
 from .robustness import Run, scores_of_run
 
@@ -93,12 +94,10 @@ def write_robustness(
         },
     }
     write_strict_json(output / "robustness.json", content)
-    try:
-        (output / "robustness.md").write_text(report, encoding="utf-8")
-        with open(output / "robustness.csv", "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(_rows(sections))
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror}); give another folder") from error
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(_rows(sections))
+    write_whole_file(output / "robustness.md", report, "give another folder")
+    write_whole_file(output / "robustness.csv", table.getvalue(), "give another folder")
     if corruptions:
         draw_robustness(conditions, output / "robustness.png")
     draw_breakdowns({name: groups for name, groups in sections.items() if name in _PLOTTED}, output / "breakdowns.png")

@@ -26,8 +26,8 @@ def model_blueprint(cfg: CfgNode) -> nn.Module:
     try:
         with torch.device("meta"):
             return build_model(cfg)
-    except Exception:
-        # A mistake in the configuration; or a backbone from outside this project that computes while it is built, which
-        # needs numbers.
+    except (NotImplementedError, RuntimeError):
+        # A backbone from outside this project may compute while it is built, which needs numbers.
         cfg.MODEL.DEVICE = "cpu"
-        return build_model(cfg)
+        with torch.random.fork_rng(devices=[]):
+            return build_model(cfg)
