@@ -17,8 +17,8 @@ __all__ = ["differences", "ending"]
 
 # Times are times, and when the last was measured hangs on where a process has begun.
 _TIMES = ("time", "data_time", "rank_data_time", "eta_seconds", "date")
-# Hangs on the folder of the run, which is not that of the other.
-_FOLDER = ("config",)
+# Hangs on the folder of the run, which is not that of the other, or on a checkout that is worked in meanwhile.
+_ELSEWHERE = ("config", "versions")
 
 
 def ending(output: Path) -> dict[str, object]:
@@ -46,12 +46,18 @@ def ending(output: Path) -> dict[str, object]:
 def differences(expected: dict[str, object], found: dict[str, object], output: Path) -> list[str]:
     """One line if something differs."""
     names = [name for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)]
-    described = [f"{name} is {found.get(name)!s:.200} in place of {expected.get(name)!s:.200}" for name in names]
+    described = []
+    for name in names:
+        one, other = found.get(name), expected.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            parts = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
+            one, other = ({key: whole.get(key) for key in parts} for whole in (one, other))
+        described.append(f"{name} is {one!s:.200} in place of {other!s:.200}")
     return [f"{output}: {'; '.join(described)}"] if names else []
 
 
 def _kept(name: str) -> bool:
-    return name not in _TIMES and name not in _FOLDER
+    return name not in _TIMES and name not in _ELSEWHERE
 
 
 def _exact(name: str, value: object) -> object:
