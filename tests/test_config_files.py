@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,10 +122,9 @@ def test_a_bomb_of_aliases_is_refused_at_once(
     file = tmp_path / "config.yaml"
     file.write_text(bomb(form) if place == "itself" else "_BASE_: base.yaml\n")
     (tmp_path / "base.yaml").write_text(bomb(form))
-    start = time.monotonic()
     with pytest.raises(InputError, match=r"has more than 100000 values .* in .*\.yaml, line 6; correct it") as error:
         read(file)
-    assert time.monotonic() - start < 10 and "\n" not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_bomb_of_bases_is_refused_at_once(tmp_path: Path) -> None:

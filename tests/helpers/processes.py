@@ -63,7 +63,7 @@ def read_all(names: list[str], output: Path, rank: int = 0) -> dict[str, dict[st
     return {name: torch.load(output / name / f"left-{rank}.pth", weights_only=True) for name in names}
 
 
-def fail_in(rank: int, how: str, started: Path) -> None:
+def fail_in(rank: int, how: str, folder: Path) -> None:
     """One process fails while the other waits for it, or computes by itself."""
     if comm.get_rank() != rank:
         if how == "killed beside one that computes":
@@ -71,13 +71,12 @@ def fail_in(rank: int, how: str, started: Path) -> None:
                 sum(range(10000))
         comm.synchronize()
         return
-    started.touch()
     time.sleep(0.5)  # the other one waits
     if how.startswith("killed"):
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "refused":
-        started.parent.joinpath("file").touch()
-        started.parent.joinpath("file", "below it").touch()
+        (folder / "file").touch()
+        (folder / "file" / "below it").touch()
     if how == "input":
         raise InputError("labels.csv line 7: unknown class 'yeti'; add it to classes.txt")
     raise ZeroDivisionError("of this process")
@@ -101,7 +100,7 @@ def stop_when_asked(folder: Path, launcher: int) -> None:
         while len(list(folder.iterdir())) < 2:
             time.sleep(0.05)
         os.kill(launcher, signal.SIGTERM)
-    time.sleep(30)
+    time.sleep(1000)  # longer than any test may take
 
 
 def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
@@ -110,7 +109,7 @@ def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
         comm.synchronize()
     time.sleep(0.5)
     os.kill(launcher if receiver == "launcher" else os.getpid(), kind)
-    time.sleep(60)
+    time.sleep(1000)
 
 
 def fail_without_launcher(folder: Path, launcher: int) -> None:

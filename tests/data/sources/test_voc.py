@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,9 +168,7 @@ BAD_INPUTS = {
 @pytest.mark.parametrize(("spoil", "message"), BAD_INPUTS.values(), ids=BAD_INPUTS.keys())
 def test_bad_input_is_named_in_one_line(devkit, spoil, message):
     spoil(devkit)
-    start = time.perf_counter()
     with pytest.raises(InputError) as caught:
         load_voc_multilabel(devkit, "trainval")
     text = str(caught.value)
     assert message in text and str(devkit) in text and "\n" not in text
-    assert time.perf_counter() - start < 5
