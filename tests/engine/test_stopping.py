@@ -78,12 +78,28 @@ def test_a_second_ctrl_c_ends_the_process_at_once_and_what_is_passed_on_does_not
     assert (tmp_path / "goes on").exists() and not (tmp_path / "goes on again").exists()
 
 
+def test_a_first_ctrl_c_some_time_after_a_request_of_the_system_is_no_second_one(tmp_path: Path) -> None:
+    def work() -> None:
+        hook = StopHook(RunCheckpointer(nn.Linear(1, 1), str(tmp_path)))
+        hook.before_train()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        (tmp_path / "goes on").touch()
+
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == 0
+    assert (tmp_path / "goes on").exists()
+
+
 def test_all_processes_stop_after_the_same_iteration(tmp_path: Path) -> None:
-    """The second one alone is asked to; nothing is pickled for that."""
+    """The second one alone is asked to; nothing is pickled for that. It stays until the first one has saved."""
     with pytest.raises(SystemExit) as end:
         in_two_processes(stop_the_second, tmp_path)
     assert end.value.code == 128 + signal.SIGTERM
-    assert sorted(path.name for path in tmp_path.glob("process*")) == ["process 0 after 2", "process 1 after 2"]
+    assert sorted(path.name for path in tmp_path.glob("process*")) == [
+        "process 0 after 2, saved",
+        "process 1 after 2, saved",
+    ]
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:

@@ -123,8 +123,14 @@ def fail_without_launcher(folder: Path, launcher: int) -> None:
 
 
 def stop_the_second(folder: Path) -> None:
-    """Training of which the second process is asked to stop in iteration 2; a file of each says when it did."""
-    hook = StopHook(RunCheckpointer(torch.nn.Linear(1, 1), str(folder)))
+    """Training of which the second process is asked to stop in iteration 2; a file of each says when it did.
+
+    To save takes the first one long.
+    """
+    checkpointer = RunCheckpointer(torch.nn.Linear(1, 1), str(folder))
+    save = checkpointer.save
+    checkpointer.save = lambda *args, **kwargs: (time.sleep(2 * (comm.get_rank() == 0)), save(*args, **kwargs))
+    hook = StopHook(checkpointer)
     hook.trainer = SimpleNamespace(iter=0, max_iter=10)
     hook.before_train()
     with forbidden_gathers():
@@ -134,7 +140,8 @@ def stop_the_second(folder: Path) -> None:
             try:
                 hook.after_step()
             except SystemExit:
-                (folder / f"process {comm.get_rank()} after {hook.trainer.iter}").touch()
+                saved = ", saved" if (folder / "last_checkpoint").exists() else ""
+                (folder / f"process {comm.get_rank()} after {hook.trainer.iter}{saved}").touch()
                 raise
 
 
