@@ -28,7 +28,7 @@ help:  ## Show this list
 install: $(INSTALLED)  ## Create the virtual environment and install everything into it
 	@echo "$(VENV) is ready"
 
-quickstart: $(INSTALLED)  ## Run the whole method on a data set that needs no download (OUTPUT=folder)
+quickstart: $(INSTALLED)  ## Run the whole method on a dataset that needs no download (OUTPUT=folder)
 	$(BIN)/python tools/quickstart.py --output $(OUTPUT)
 
 test: $(INSTALLED)  ## Run the tests (PYTEST_ARGS="-k name" chooses among them)

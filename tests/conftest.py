@@ -48,7 +48,7 @@ def own_log() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Root with a folder data set `tiny`: 24 train and 12 test scenes of 128 px, 20 classes, with boxes.
+    """Root with a folder dataset `tiny`: 24 train and 12 test scenes of 128 px, 20 classes, with boxes.
 
     While the fixture is in use, DETECTRON2_DATASETS points at this root, so that `tiny_train` and `tiny_test`
     can be asked for by name.

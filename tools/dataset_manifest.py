@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""List the images and labels of a data set, with a digest; the same as `mlickd dataset-manifest`."""
+"""List the images and labels of a dataset, with a digest; the same as `mlickd dataset-manifest`."""
 
 from mlickd.commands.dataset_manifest import main
 from mlickd.errors import run_tool

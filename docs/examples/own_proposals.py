@@ -1,4 +1,4 @@
-"""Proposals of a method of your own: here one box around the centre of each picture, and the whole picture."""
+"""Proposals of a method of your own: here one box around the center of each picture, and the whole picture."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.proposals.generation import image_list_digest
 
 
-def centre_boxes(record: dict) -> tuple[np.ndarray, np.ndarray]:
+def center_boxes(record: dict) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (R, 4) as x0, y0, x1, y1 in pixels of the photo, and scores (R,) of which more is better."""
     width, height = record["width"], record["height"]
     boxes = [[0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height], [0, 0, width, height]]
     return np.array(boxes, dtype=np.float32), np.array([0.9, 0.5], dtype=np.float32)
 
 
-def write_centre_boxes(dataset: str) -> None:
-    """Write the proposals of a registered data set to where ``DATASETS.PROPOSALS.METHOD centre`` finds them."""
+def write_center_boxes(dataset: str) -> None:
+    """Write the proposals of a registered dataset to where ``DATASETS.PROPOSALS.METHOD center`` finds them."""
     records = dataset_records(dataset)
-    items = ((record["image_id"], *centre_boxes(record)) for record in records)
-    path = proposals_path(dataset, "centre")
-    write_store(path, items, method="centre", parameters={"part": 0.6}, image_digest=image_list_digest(records))
+    items = ((record["image_id"], *center_boxes(record)) for record in records)
+    path = proposals_path(dataset, "center")
+    write_store(path, items, method="center", parameters={"part": 0.6}, image_digest=image_list_digest(records))

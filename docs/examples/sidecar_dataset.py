@@ -1,4 +1,4 @@
-"""A data set of photos that each have a text file with their labels, `rex.jpg` and `rex.txt`, and training with it."""
+"""A dataset of photos that each have a text file with their labels, `rex.jpg` and `rex.txt`, and training with it."""
 
 import os
 from pathlib import Path

@@ -41,11 +41,11 @@ class Step:
 
 
 def training_steps(folder: Path, train_images: int) -> Iterator[Step]:
-    """The steps for one data set with VGG16.
+    """The steps for one dataset with VGG16.
 
     Args:
         folder: with ``wsd_vgg16.yaml``, ``cls_vgg16.yaml`` and ``kd_vgg16.yaml``.
-        train_images: in the training data set.
+        train_images: in the training dataset.
     """
     costs = read_costs()
     yield _training("teacher", _load(folder / "wsd_vgg16.yaml"), costs["teacher"])

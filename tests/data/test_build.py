@@ -39,8 +39,8 @@ def test_augmentation_is_off_unless_asked_for(tiny_scenes: Path) -> None:
     plain, augmented = batches(0), batches(0, *AUGMENTED)
     assert all(sample["view"].crop is None for batch in plain for sample in batch)
     assert all(sample["view"].crop is not None for batch in augmented for sample in batch)
-    coloured = batches(0, "INPUT.COLOR_JITTER.BRIGHTNESS", 0.5)
-    for first, second in zip(plain[0], coloured[0], strict=True):
+    colored = batches(0, "INPUT.COLOR_JITTER.BRIGHTNESS", 0.5)
+    for first, second in zip(plain[0], colored[0], strict=True):
         assert first["view"] == second["view"] and not torch.equal(first["image"], second["image"])
 
 

@@ -85,7 +85,7 @@ def test_another_root_is_another_data_set(root, monkeypatch, tmp_path_factory):
         assert record["file_name"] == str(place / "pets/images/a.jpg") and record["labels"] == labels
         assert len(MetadataCatalog.get("pets_train").thing_classes) == classes
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path_factory.mktemp("empty")))
-    with pytest.raises(InputError, match="unknown data set 'pets_train'"):
+    with pytest.raises(InputError, match="unknown dataset 'pets_train'"):
         catalog.dataset_records("pets_train")
     assert "pets_train" not in catalog.available_datasets()
 
@@ -102,7 +102,7 @@ def test_a_folder_of_boxes_needs_neither_classes_nor_table(root):
     (root / "birds" / "instances_train.json").write_text(json.dumps(content))
     assert "birds_train" in catalog.available_datasets()
     assert catalog.dataset_records("birds_train")[0]["labels"] == [0] and catalog.class_names("birds_train") == ["owl"]
-    with pytest.raises(InputError, match="no data set 'birds_test'; put it there, or .*: train"):
+    with pytest.raises(InputError, match="no dataset 'birds_test'; put it there, or .*: train"):
         catalog.ensure_registered("birds_test")
 
 
@@ -112,7 +112,7 @@ def test_unknown_names_list_what_there_is(root, name):
     with pytest.raises(InputError) as caught:
         catalog.ensure_registered(name)
     text = str(caught.value)
-    assert f"unknown data set {name!r}" in text and "\n" not in text
+    assert f"unknown dataset {name!r}" in text and "\n" not in text
     assert "my_pets_train, scenes_test, scenes_train" in text and "labels_<split>.csv" in text
 
 
@@ -143,10 +143,10 @@ def test_a_typo_in_a_known_name_is_not_taken_for_a_split_of_its_folder(root):
         catalog.ensure_registered("coco_2014_trian_multilabel")
 
 
-@pytest.mark.parametrize("end", ["", "_labelled"])
+@pytest.mark.parametrize("end", ["", "_labeled"])
 def test_a_list_of_nus_wide_that_is_not_there_is_named(root, end):
     name = f"nus_wide_random_val_multilabel{end}"
-    with pytest.raises(InputError, match=f"unknown data set '{name}'"):
+    with pytest.raises(InputError, match=f"unknown dataset '{name}'"):
         catalog.ensure_registered(name)
     (root / "nus_wide").mkdir()
     with pytest.raises(InputError, match=rf"nus_wide/lists/random_val\.txt: file not found.*'{name}'"):
@@ -213,7 +213,7 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
             )
             for box in ([1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, float("inf")], [1, 2, 3, "4"], None)
         ),
-        ([], ["a"], "data set 'mine_train': the split is empty"),
+        ([], ["a"], "dataset 'mine_train': the split is empty"),
     ],
 )
 def test_a_bad_registration_is_an_input_error(root, mine, classes, message):

@@ -64,7 +64,7 @@ def test_what_is_random_follows_from_seed_image_and_strength(name: str) -> None:
     damaged = Corruption(name, 2, 7).damage(image, "a")
     for other in (Corruption(name, 2, 8).damage(image, "a"), Corruption(name, 2, 7).damage(image, "b")):
         assert np.array_equal(damaged, other) == (name not in RANDOM)
-    # An id is the same whether a data set gives it as a number or as text.
+    # An id is the same whether a dataset gives it as a number or as text.
     assert np.array_equal(Corruption(name, 2).damage(image, 12), Corruption(name, 2).damage(image, "12"))
 
 
@@ -75,19 +75,19 @@ def test_fingerprints_tell_everything_apart() -> None:
 
 
 def test_amounts_are_those_that_are_written_down() -> None:
-    grey = np.full((200, 200, 3), 100, dtype=np.uint8)
+    gray = np.full((200, 200, 3), 100, dtype=np.uint8)
     for strength, deviation, dark, bright, hidden in zip(
         STRENGTHS, (20, 40, 60), (60, 40, 20), (130, 170, 250), (0.15, 0.3, 0.5), strict=True
     ):
-        noisy = Corruption("noise", strength).damage(grey, "a").astype(float)
+        noisy = Corruption("noise", strength).damage(gray, "a").astype(float)
         # Values below 0 are cut off, which is rare at 100 unless the deviation is large.
         assert noisy.std() == pytest.approx(deviation, rel=0.08) and abs(noisy.mean() - 100) < 2.5
-        assert (Corruption("darker", strength).damage(grey, "a") == dark).all()
-        assert (Corruption("brighter", strength).damage(grey, "a") == bright).all()
-        covered = (Corruption("occlusion", strength).damage(grey, "a") == 127).all(axis=2).mean()
+        assert (Corruption("darker", strength).damage(gray, "a") == dark).all()
+        assert (Corruption("brighter", strength).damage(gray, "a") == bright).all()
+        covered = (Corruption("occlusion", strength).damage(gray, "a") == 127).all(axis=2).mean()
         assert hidden <= covered < hidden + 0.07
-        assert np.array_equal(Corruption("blur", strength).damage(grey, "a"), grey)
-        assert np.array_equal(Corruption("small_scale", strength).damage(grey, "a"), grey)
+        assert np.array_equal(Corruption("blur", strength).damage(gray, "a"), gray)
+        assert np.array_equal(Corruption("small_scale", strength).damage(gray, "a"), gray)
     edge = np.zeros((200, 200, 3), dtype=np.uint8)
     edge[:, 100:] = 255
     for strength, deviation in zip(STRENGTHS, (1.5, 3, 6), strict=True):

@@ -23,6 +23,6 @@ def test_a_crop_is_inside_and_has_the_area(area_a, area_b, aspect_a, aspect_b, s
 def test_crops_are_everywhere() -> None:
     generator = np.random.default_rng(0)
     crops = np.array([RandomCrop((0.2, 0.5)).draw(generator) for _ in range(500)])
-    centres = (crops[:, :2] + crops[:, 2:]) / 2
-    np.testing.assert_allclose(centres.mean(axis=0), 0.5, atol=0.03)
+    centers = (crops[:, :2] + crops[:, 2:]) / 2
+    np.testing.assert_allclose(centers.mean(axis=0), 0.5, atol=0.03)
     assert (crops.min(axis=0)[:2] < 0.03).all() and (crops.max(axis=0)[2:] > 0.97).all()

@@ -77,8 +77,8 @@ def test_channels_are_in_the_order_that_is_asked_for(tmp_path: Path, image_forma
         assert pixels[..., image_format.index("R")].min() > 190 and pixels.flags.c_contiguous
 
 
-def test_grey_has_three_equal_channels_at_every_size(tmp_path: Path) -> None:
-    path = save(tmp_path / "grey.jpg", smooth(64, 64).convert("L"))
+def test_gray_has_three_equal_channels_at_every_size(tmp_path: Path) -> None:
+    path = save(tmp_path / "gray.jpg", smooth(64, 64).convert("L"))
     for reduction in (1, 8):
         pixels, _ = ImageFile(path).pixels(reduction)
         assert (pixels == pixels[..., :1]).all()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mlickd.data import MultiLabelMapper, ProposalStore, View, write_store
-from mlickd.data.colours import ColourShift
+from mlickd.data.colors import ColorShift
 from mlickd.data.mapper import MultiScaleMapper
 from mlickd.errors import InputError
 
@@ -130,8 +130,8 @@ def test_proposals_move_with_the_pixels_of_a_reduced_photo(
         share = sample[f"{prefix}image"][0].double() / 255
         ((left, top, right, bottom),) = sample[f"{prefix}proposals"].proposal_boxes.tensor.tolist()
         places = torch.arange(side) + 0.5
-        centre = [float((share.sum(dim=dim) * places).sum() / share.sum()) for dim in (0, 1)]
-        assert centre == pytest.approx([(left + right) / 2, (top + bottom) / 2], abs=0.25)
+        center = [float((share.sum(dim=dim) * places).sum() / share.sum()) for dim in (0, 1)]
+        assert center == pytest.approx([(left + right) / 2, (top + bottom) / 2], abs=0.25)
 
 
 def test_a_reduced_photo_looks_like_the_whole_one(tmp_path: Path) -> None:
@@ -160,15 +160,15 @@ def test_a_photo_decoded_for_two_views_gives_the_student_what_it_gives_without_a
         assert torch.equal(mapper(record, view)["image"], plain)
 
 
-def test_only_the_student_sees_other_colours(tmp_path: Path) -> None:
+def test_only_the_student_sees_other_colors(tmp_path: Path) -> None:
     record = write_image(tmp_path, 60, 50, (5, 6, 30, 40))
     store = open_store(tmp_path, [(5, 6, 30, 40)], [0.5])
     mapper = MultiLabelMapper(proposals=store, teacher_size=48)
-    true, changed = mapper(record, View(48)), mapper(record, View(48), ColourShift(brightness=0.5))
+    true, changed = mapper(record, View(48)), mapper(record, View(48), ColorShift(brightness=0.5))
     assert torch.equal(true["teacher_image"], changed["teacher_image"])
     assert true["image"].max() == 255 and changed["image"].max() == 127
     assert true["view"] == changed["view"]
-    assert torch.equal(mapper(record, View(48), ColourShift())["image"], true["image"])
+    assert torch.equal(mapper(record, View(48), ColorShift())["image"], true["image"])
 
 
 def test_a_crop_without_a_region_is_the_whole_image_for_a_detector_alone(tmp_path: Path) -> None:

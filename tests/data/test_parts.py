@@ -1,4 +1,4 @@
-"""Parts of data sets: who is in which, and that everything takes them by name."""
+"""Parts of datasets: who is in which, and that everything takes them by name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_parts_are_equal_disjoint_and_whole_in_any_order(ids: list, count: int, 
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     shuffled = random.sample(ids, len(ids))
     for number, part in enumerate(parts, start=1):
-        assert part == [image_id for image_id in ids if image_id in part], "in the order of the data set"
+        assert part == [image_id for image_id in ids if image_id in part], "in the order of the dataset"
         others = [ids[i] for i in Part("x", number, count, others=True).indices(ids)]
         assert others == [image_id for image_id in ids if image_id not in part]
         assert {shuffled[i] for i in Part("x", number, count).indices(shuffled)} == set(part)
@@ -93,7 +93,7 @@ def test_a_part_follows_what_its_whole_is(tmp_path: Path, tiny_scenes: Path, mon
         MetadataCatalog.remove("mine")
     catalog.ensure_registered("tiny_train@1of2")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(InputError, match="unknown data set 'tiny_train'"):
+    with pytest.raises(InputError, match="unknown dataset 'tiny_train'"):
         catalog.ensure_registered("tiny_train@1of2")
 
 
@@ -106,9 +106,9 @@ def test_a_part_follows_what_its_whole_is(tmp_path: Path, tiny_scenes: Path, mon
         ("tiny_train@not25of25", "'tiny_train@not25of25': tiny_train has 24 images, too few for 25 parts"),
         (
             "tiny_trian@1of3",
-            "there is no data set 'tiny_trian'; put it there, or .*: test, train",
+            "there is no dataset 'tiny_trian'; put it there, or .*: test, train",
         ),
-        ("tiny_train@1/3", "unknown data set 'tiny_train@1/3' .a part of a data set is NAME@1of3, and all but"),
+        ("tiny_train@1/3", "unknown dataset 'tiny_train@1/3' .a part of a dataset is NAME@1of3, and all but"),
     ],
 )
 def test_wrong_names_are_one_line(tiny_scenes: Path, name: str, message: str) -> None:
@@ -124,7 +124,7 @@ def test_a_part_has_the_proposals_of_the_whole(
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     assert proposals_path("tiny_train@1of3", "edge_boxes") == proposals_path("tiny_train", "edge_boxes")
     cfg = default_config()
-    with pytest.raises(InputError, match="no proposals for data set tiny_train@1of3; .* --dataset tiny_train --method"):
+    with pytest.raises(InputError, match="no proposals for dataset tiny_train@1of3; .* --dataset tiny_train --method"):
         open_proposals(cfg, "tiny_train@1of3")
     whole = catalog.dataset_records("tiny_train")
     part = catalog.dataset_records("tiny_train@1of3")

@@ -67,7 +67,7 @@ def test_check_refuses_an_empty_split_and_a_repeated_id():
 def test_check_warns_of_classes_without_a_positive(caplog):
     with caplog.at_level(logging.WARNING):
         check_records([_record(1, [1], ignored_labels=[2])], ["cat", "dog", "cow"], "labels.csv")
-    assert "no image is labelled with cat, cow" in caplog.text and "dog" not in caplog.text
+    assert "no image is labeled with cat, cow" in caplog.text and "dog" not in caplog.text
 
 
 def test_check_is_silent_when_all_is_well(caplog):

@@ -36,7 +36,7 @@ def test_a_small_image_is_enlarged_as_by_pillow(height: int, width: int, side: i
     assert difference.max() <= 2 and difference.mean() < 0.1
 
 
-def test_fine_stripes_become_grey_and_no_other_stripes() -> None:
+def test_fine_stripes_become_gray_and_no_other_stripes() -> None:
     image = np.zeros((120, 120, 3), dtype=np.uint8)
     image[:, ::2] = 255
     pixels = resize_part(image, (0, 0, 120, 120), 37).numpy().astype(int)

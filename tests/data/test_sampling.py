@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlickd.data import ImageView, TrainingBatchSampler, TrainingSamples, View
-from mlickd.data.colours import ColourJitter, ColourShift
+from mlickd.data.colors import ColorJitter, ColorShift
 from mlickd.data.crops import RandomCrop
 
 
@@ -56,20 +56,20 @@ def test_a_batch_has_one_size_and_all_sizes_and_mirrors_occur() -> None:
 
 
 def test_augmentations_do_not_change_what_the_others_draw() -> None:
-    crop, jitter = RandomCrop(), ColourJitter(0.2, 0.2, 0.2)
-    options = [{}, {"crop": crop}, {"colour_jitter": jitter}, {"crop": crop, "colour_jitter": jitter}]
-    plain, cropped, coloured, both = (TrainingBatchSampler(50, 8, (64, 96), seed=3, **o).batch(7) for o in options)
-    for items in zip(plain, cropped, coloured, both, strict=True):
+    crop, jitter = RandomCrop(), ColorJitter(0.2, 0.2, 0.2)
+    options = [{}, {"crop": crop}, {"color_jitter": jitter}, {"crop": crop, "color_jitter": jitter}]
+    plain, cropped, colored, both = (TrainingBatchSampler(50, 8, (64, 96), seed=3, **o).batch(7) for o in options)
+    for items in zip(plain, cropped, colored, both, strict=True):
         assert len({(item.index, item.view.size, item.view.mirror) for item in items}) == 1
-        assert items[0].view.crop is items[2].view.crop is items[0].colours is items[1].colours is None
-        assert items[1].view == items[3].view and items[2].colours == items[3].colours
-    assert len({item.view.crop for item in both}) == len({item.colours for item in both}) == 8
+        assert items[0].view.crop is items[2].view.crop is items[0].colors is items[1].colors is None
+        assert items[1].view == items[3].view and items[2].colors == items[3].colors
+    assert len({item.view.crop for item in both}) == len({item.colors for item in both}) == 8
 
 
 @settings(max_examples=20)
 @given(st.integers(0, 20), st.integers(0, 1000))
 def test_augmentations_are_a_function_of_seed_and_iteration(start: int, seed: int) -> None:
-    options = {"seed": seed, "crop": RandomCrop(), "colour_jitter": ColourJitter(0.2, 0.2, 0.2)}
+    options = {"seed": seed, "crop": RandomCrop(), "color_jitter": ColorJitter(0.2, 0.2, 0.2)}
     whole = TrainingBatchSampler(9, 6, (64, 96), **options)
     resumed = TrainingBatchSampler(9, 6, (64, 96), **options)
     resumed.start_iteration = start
@@ -99,8 +99,8 @@ def test_samples_of_several_data_sets_come_from_their_mappers_and_have_no_boxes(
     )
     assert len(samples) == 6
     for index in range(6):
-        samples[ImageView(index, View(32, mirror=index % 2 == 0), ColourShift(index))]
+        samples[ImageView(index, View(32, mirror=index % 2 == 0), ColorShift(index))]
     expected = [(name, record) for records, name in parts for record in records]
     for index, (name, record) in enumerate(expected):
         given = {"image_id": record["image_id"], "labels": record["labels"]}
-        assert seen[index] == (name, given, View(32, mirror=index % 2 == 0), ColourShift(index))
+        assert seen[index] == (name, given, View(32, mirror=index % 2 == 0), ColorShift(index))

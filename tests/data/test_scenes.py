@@ -32,7 +32,7 @@ def drawn():
 
 @pytest.fixture
 def small(monkeypatch):
-    """The data set `scenes`, but with few small pictures."""
+    """The dataset `scenes`, but with few small pictures."""
     monkeypatch.setattr(dataset, "COUNTS", COUNTS)
     monkeypatch.setattr(dataset, "SIDE", 64)
 
@@ -98,12 +98,12 @@ def test_categories_are_moderately_unbalanced(presence):
     assert shares.min() > 0.05 and shares.max() < 0.35 and shares.max() > 1.5 * shares.min()
 
 
-def test_colour_does_not_tell_the_category(drawn):
-    # Mean colours of categories are closer to each other than single objects are to their own mean.
-    colours = [scene.image[mask].mean(axis=0) for scene in drawn for mask in scene.masks]
+def test_color_does_not_tell_the_category(drawn):
+    # Mean colors of categories are closer to each other than single objects are to their own mean.
+    colors = [scene.image[mask].mean(axis=0) for scene in drawn for mask in scene.masks]
     categories = np.concatenate([scene.categories for scene in drawn])
-    colours = np.array(colours)
-    groups = [colours[categories == index] for index in np.unique(categories) if (categories == index).sum() >= 8]
+    colors = np.array(colors)
+    groups = [colors[categories == index] for index in np.unique(categories) if (categories == index).sum() >= 8]
     between = np.array([group.mean(axis=0) for group in groups]).std(axis=0).mean()
     within = np.mean([group.std(axis=0).mean() for group in groups])
     assert between < 0.6 * within

@@ -222,7 +222,7 @@ def test_a_network_of_another_width_is_regressed_and_attention_asks_for_none(tea
 
 
 def test_label_embeddings_need_labels_and_the_map_that_is_classified(teacher: Path) -> None:
-    with pytest.raises(InputError, match="LabelEmbeddingDistiller needs labels; give it KD.STAGES"):
+    with pytest.raises(InputError, match="LabelEmbeddingDistiller needs labels; give it KD.METHOD_STAGES"):
         build_model(student_config(teacher, "feature", *LED))
     with pytest.raises(InputError, match="POOLING fc: label embeddings come from the classifier on the map"):
         build_model(student_config(teacher, "prediction", *LED, "MODEL.CLASSIFIER.POOLING", "fc"))

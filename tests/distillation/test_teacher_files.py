@@ -1,4 +1,4 @@
-"""A teacher for each data set, by the name in its path."""
+"""A teacher for each dataset, by the name in its path."""
 
 from __future__ import annotations
 

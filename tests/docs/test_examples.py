@@ -62,7 +62,7 @@ def script(name: str) -> Callable[[], dict]:
 def test_distiller(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
     scenes = CachedScenes.create(tmp_path / "scenes")
     config = tmp_path / "kd.yaml"
-    config.write_text(scenes.config("prediction", "", "KD.STAGES", ("prediction",)).dump())
+    config.write_text(scenes.config("prediction", "", "KD.METHOD_STAGES", ("prediction",)).dump())
     arguments = command_of_page("sure_teacher_distiller")
     arguments[arguments.index("--config-file") + 1] = str(config)
     defined, logged = train(script("sure_teacher_distiller"), *arguments, output="prediction")
@@ -126,10 +126,10 @@ def test_data_set(tmp_path: Path, train: Callable, monkeypatch: pytest.MonkeyPat
 
 
 def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
-    write = runpy.run_path(str(EXAMPLES / "own_proposals.py"))["write_centre_boxes"]
+    write = runpy.run_path(str(EXAMPLES / "own_proposals.py"))["write_center_boxes"]
     for name in ("tiny_train", "tiny_test"):
         write(name)
-        store = ProposalStore.open(proposals_path(name, "centre"))
+        store = ProposalStore.open(proposals_path(name, "center"))
         store.check(dataset_records(name))
     boxes, _ = store[dataset_records("tiny_test")[0]["image_id"]]
     np.testing.assert_allclose(boxes, [[25.6, 25.6, 102.4, 102.4], [0, 0, 128, 128]], rtol=1e-6)
@@ -137,7 +137,7 @@ def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
     cfg.MODEL.NUM_CLASSES = -1
     (tmp_path / "teacher.yaml").write_text(cfg.dump())
     data = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
-    arguments = ["--config-file", str(tmp_path / "teacher.yaml"), *data, "DATASETS.PROPOSALS.METHOD", "centre"]
+    arguments = ["--config-file", str(tmp_path / "teacher.yaml"), *data, "DATASETS.PROPOSALS.METHOD", "center"]
     _, logged = train(main, *arguments)
     assert logged["total_loss"] > 0
 

@@ -40,7 +40,7 @@ def test_the_nearest_source_is_taken(tiny_scenes: Path, tmp_path: Path) -> None:
 
 
 def test_names_that_do_not_fit_or_are_nowhere_are_one_line(tiny_scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"classes.txt: no such file, and its data sets \(gone_test\) are not here"):
+    with pytest.raises(InputError, match=r"classes.txt: no such file, and its datasets \(gone_test\) are not here"):
         run_class_names(config(3, "gone_test"), tmp_path)
     write_class_names(str(tmp_path), ["cat", "dog"])
     with pytest.raises(InputError, match="classes.txt: has 2 class names, the model has 3 classes; correct"):

@@ -32,7 +32,7 @@ def configs(tmp_path: Path) -> Path:
     (folder / "methods").mkdir(parents=True)
     for name in ("wsd", "cls", "kd"):
         (folder / f"{name}.yaml").write_text(f'_BASE_: "{SCENES / f"{name}.yaml"}"\n')
-    (folder / "methods" / "light.yaml").write_text('_BASE_: "../kd.yaml"\nKD: {STAGES: ["prediction"]}\n')
+    (folder / "methods" / "light.yaml").write_text('_BASE_: "../kd.yaml"\nKD: {METHOD_STAGES: ["prediction"]}\n')
     return folder
 
 

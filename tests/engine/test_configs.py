@@ -28,7 +28,7 @@ METHODS = [name for name in SHIPPED if "methods/" in name]
 DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
 TEACHERS = [name for name in SHIPPED if Path(name).name.startswith(("wsd", "oicr"))]
 PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS and name not in METHODS]
-# Other data sets take COCO's configurations as they are but for data and schedule (tested), which no test has.
+# Other datasets take COCO's configurations as they are but for data and schedule (tested), which no test has.
 OTHER_DATA = [name for name in SHIPPED if name.startswith(("nus_wide/", "voc07/"))]
 NETWORKS = [name for name in SHIPPED if name not in OTHER_DATA and name not in METHODS]
 # Weights that are downloaded or trained first, and sizes that are too heavy for a test.
@@ -70,7 +70,7 @@ def plain_student_of(config: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def proposals(tiny_scenes: Path) -> None:
-    """A few boxes for each image of the tiny data set."""
+    """A few boxes for each image of the tiny dataset."""
     for name in ("tiny_train", "tiny_test"):
         items = []
         for record in dataset_records(name):
@@ -138,7 +138,7 @@ def test_methods_take_a_step_of_each_of_their_stages(
 ) -> None:
     teacher = str(Path(config).parents[1] / "wsd.yaml")
     knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(teacher)))
-    for stage in shipped(config).KD.STAGES:
+    for stage in shipped(config).KD.METHOD_STAGES:
         losses = take_a_step(small_config(config, tmp_path, stage, *knowledge))
         assert losses["total_loss"] > 0
     assert (tmp_path / "prediction" / "student.pth").is_file()
@@ -149,7 +149,7 @@ def test_a_method_differs_from_the_paper_s_in_its_choice_alone(config: str) -> N
     """The iterations of all stages together are those of the plain student, and so is the student."""
     cfg, folder = shipped(config), Path(config).parents[1]
     plain, method = shipped(str(folder / "cls.yaml")), shipped(str(folder / "kd.yaml"))
-    iterations = sum(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.STAGES)
+    iterations = sum(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.METHOD_STAGES)
     assert iterations == plain.SOLVER.MAX_ITER
     for key in ("INPUT", "DATASETS", "MODEL.CLASSIFIER.POOLING", "SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SEED"):
         values = [cfg, plain, method]

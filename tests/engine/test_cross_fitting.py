@@ -49,13 +49,13 @@ def test_no_teacher_has_seen_what_it_speaks_of(tiny_scenes: Path, tmp_path: Path
     [
         ({"count": 1}, "'tiny_train@1of1': 1 parts; give 2 or more"),
         ({"count": 30}, "tiny_train has 24 images, too few for 30 parts"),
-        ({"dataset": "tiny_trian"}, "there is no data set 'tiny_trian'"),
+        ({"dataset": "tiny_trian"}, "there is no dataset 'tiny_trian'"),
         (
             {"teacher_config": CONFIGS / "cls.yaml"},
             "--config-file .*cls.yaml: is of a MultiLabelClassifier; give",
         ),
         ({"kd_config": CONFIGS / "wsd.yaml"}, "--kd-config .*wsd.yaml: is of a WeaklySupervisedDetector; give"),
-        ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "TRAIN_FILES are of one list of data sets"),
+        ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "TRAIN_FILES are of one list of datasets"),
         ({"options": ["SOLVER.MAX_ITER"]}, "one value is missing"),
     ],
 )

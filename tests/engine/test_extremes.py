@@ -22,7 +22,7 @@ from mlickd.engine.caching import make_cache
 
 @dataclass
 class Extreme:
-    """A data set of which each split has the same images, and the size of its batches.
+    """A dataset of which each split has the same images, and the size of its batches.
 
     Attributes:
         sizes: width and height of each image.
@@ -41,7 +41,7 @@ class Extreme:
     options: tuple = ()
 
     def write(self, folder: Path) -> None:
-        """The folder data set, and a store of proposals for it."""
+        """The folder dataset, and a store of proposals for it."""
         generator = np.random.default_rng(0)
         (folder / "images").mkdir(parents=True)
         names = [f"class{i}" for i in range(self.classes)]
@@ -92,7 +92,7 @@ AUGMENTED = [
 
 @dataclass
 class Method:
-    """Every model of the method on one data set, in one folder."""
+    """Every model of the method on one dataset, in one folder."""
 
     name: str
     extreme: Extreme

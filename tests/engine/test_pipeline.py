@@ -77,7 +77,7 @@ def test_a_recipe_with_a_teacher_of_its_own_waits_for_no_other(tmp_path: Path) -
     parts, teachers = ("a_train@1of2", "a_train@2of2"), str(tmp_path / "{dataset}" / "model_final.pth")
     recipes = [
         Recipe("with", file, stages, (5, 5), "teacher"),
-        Recipe("crossed", file, stages, (5, 5), "parts", train=parts, teacher=teachers, unlabelled=("more_photos",)),
+        Recipe("crossed", file, stages, (5, 5), "parts", train=parts, teacher=teachers, unlabeled=("more_photos",)),
         Recipe("kept", file, stages, (5, 5), "kept", train=parts, teacher=teachers, cache=str(tmp_path / "there")),
     ]
     pipeline = make_pipeline(tmp_path, recipes=recipes)

@@ -80,15 +80,15 @@ def test_what_a_recipe_names_otherwise_than_kd_yaml_is_its_own(configs: Path, tm
     file = tmp_path / "elsewhere.yaml"
     values = {
         "DATASETS.TRAIN": ("a_train@1of2", "a_train@2of2"),
-        "DATASETS.UNLABELLED": ("more_photos",),
+        "DATASETS.UNLABELED": ("more_photos",),
         "KD.TEACHER.WEIGHTS": str(tmp_path / "teachers" / "{dataset}.pth"),
         "KD.CACHE": str(tmp_path / "cache"),
     }
     write_recipe(file, configs / "kd.yaml", values, "Written by a test.")
     shared, own = choose_recipes(configs, ["with"], files={"crossed": file})
-    assert (shared.train, shared.unlabelled, shared.teacher, shared.cache) == ((), (), "", "")
+    assert (shared.train, shared.unlabeled, shared.teacher, shared.cache) == ((), (), "", "")
     assert own.name == "crossed" and own.stages == shared.stages
-    assert own.train == values["DATASETS.TRAIN"] and own.unlabelled == values["DATASETS.UNLABELLED"]
+    assert own.train == values["DATASETS.TRAIN"] and own.unlabeled == values["DATASETS.UNLABELED"]
     assert own.teacher == values["KD.TEACHER.WEIGHTS"] and own.cache == values["KD.CACHE"]
     assert len(group_by_cache([shared, own])) == 2
 

@@ -11,7 +11,7 @@ from detectron2.engine import default_argument_parser
 
 from helpers.small_models import CONFIGS
 from mlickd.engine import load_config, prepare
-from mlickd.engine.setup import take_up_run
+from mlickd.engine.setup import resolve_run_config
 from mlickd.errors import InputError
 from mlickd.modeling.blueprint import model_blueprint
 
@@ -43,7 +43,7 @@ def prepared(path: Path, *options: str, eval_only: bool = True) -> CfgNode:
 
 def test_what_a_run_has_learned_is_evaluated_and_not_what_it_started_from(tiny_scenes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "with" / "prediction"
-    options = ["KD.STAGE", "prediction", "DATASETS.UNLABELLED", "('tiny_train@not1of4',)"]
+    options = ["KD.STAGE", "prediction", "DATASETS.UNLABELED", "('tiny_train@not1of4',)"]
     path = record(folder, *options, files=("student.pth", "model_final.pth"))
     save_student(tmp_path / "with" / "start.pth")
     cfg = prepared(path)
@@ -69,7 +69,7 @@ def test_a_run_goes_on_in_its_folder(tiny_scenes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "with" / "prediction"
     path = record(folder, "KD.STAGE", "prediction", files=("last_checkpoint",))
     cfg = load_config(str(path), [])
-    take_up_run(cfg, str(path), given=[], eval_only=False)
+    resolve_run_config(cfg, str(path), given=[], eval_only=False)
     assert cfg.OUTPUT_DIR == str(tmp_path / "with"), "the stage is appended to it"
     assert cfg.MODEL.WEIGHTS == str(tmp_path / "with" / "start.pth")
 

@@ -1,4 +1,4 @@
-"""Precise statistics of batch normalisation."""
+"""Precise statistics of batch normalization."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", 
 
 @pytest.fixture
 def root(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the tiny data set that a test may damage."""
+    """A copy of the tiny dataset that a test may damage."""
     shutil.copytree(tiny_scenes / "tiny", tmp_path / "datasets" / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
     return tmp_path / "datasets"
@@ -87,7 +87,7 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     options += ["OUTPUT_DIR", tmp_path / "out", "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
     feature = prepare("scenes/kd.yaml", *options, stage="feature")
     assert (feature.SOLVER.BASE_LR, feature.SOLVER.MAX_ITER, feature.SOLVER.WARMUP_ITERS) == (0.5, 7, 0)
-    prediction = prepare("scenes/kd.yaml", *options, "KD.STAGES", "('prediction',)", stage="prediction")
+    prediction = prepare("scenes/kd.yaml", *options, "KD.METHOD_STAGES", "('prediction',)", stage="prediction")
     solver = prediction.SOLVER
     assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
 
@@ -200,9 +200,9 @@ def test_missing_proposals_are_answered_with_the_command_that_makes_them(root: P
 @pytest.mark.parametrize(
     ("options", "stage", "message"),
     [
-        (["DATASETS.TRAIN", "('nowhere_train',)"], None, "unknown data set 'nowhere_train'"),
+        (["DATASETS.TRAIN", "('nowhere_train',)"], None, "unknown dataset 'nowhere_train'"),
         (["DATASETS.TEST", "()"], None, "DATASETS.TEST is empty"),
-        (["MODEL.NUM_CLASSES", 7], None, "MODEL.NUM_CLASSES 7: data set tiny_train has 20 classes"),
+        (["MODEL.NUM_CLASSES", 7], None, "MODEL.NUM_CLASSES 7: dataset tiny_train has 20 classes"),
         (["MODEL.WEIGHTS", "nowhere.pth"], None, "MODEL.WEIGHTS nowhere.pth: no such file"),
         (["MODEL.WEIGHT", "x"], None, "MODEL.WEIGHT"),
         (["SOLVER.MAX_ITER", "many"], None, "many"),
@@ -332,7 +332,7 @@ def test_training_never_reads_a_box(
         teacher = teacher_config()
         teacher.MODEL.NUM_CLASSES = 20
         options += ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
-        options += ["KD.STAGES", f"('{stage}',)"]
+        options += ["KD.METHOD_STAGES", f"('{stage}',)"]
     cfg = prepare(f"scenes/{config}.yaml", *options, stage=stage)
     cfg.MODEL.WEIGHTS = ""
     real_records = dataset_records("tiny_train")

@@ -222,15 +222,15 @@ def test_a_command_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
 
 
 def test_a_step_hangs_on_the_labels_of_its_data_sets(tiny_scenes: Path, tmp_path: Path) -> None:
-    # A process reads a data set once, so that another content needs another name here.
-    for name in ("alike", "relabelled"):
+    # A process reads a dataset once, so that another content needs another name here.
+    for name in ("alike", "relabeled"):
         shutil.copytree(tiny_scenes / "tiny", tiny_scenes / name)
-    table = tiny_scenes / "relabelled" / "labels_train.csv"
+    table = tiny_scenes / "relabeled" / "labels_train.csv"
     header, first, *others = table.read_text().splitlines()
     table.write_text("\n".join([header, first.split(",")[0] + ",", *others]) + "\n")
     step = script_step(tmp_path, f"open({str(tmp_path / 'done')!r}, 'a').write('x')")
     runs = []
-    for name in ("tiny_train", "alike_train", "relabelled_train", "relabelled_train"):
+    for name in ("tiny_train", "alike_train", "relabeled_train", "relabeled_train"):
         StepRunner().run(replace(step, datasets=["tiny_test", name]))
         runs.append(len(step.result.read_text()))
     assert runs == [1, 1, 2, 2]

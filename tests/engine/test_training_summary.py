@@ -97,7 +97,7 @@ def test_a_teacher_without_a_recipe_for_its_student_predicts(tmp_path: Path) -> 
 
 
 def test_the_student_of_a_teacher_has_its_data_its_seed_and_its_processors(tmp_path: Path) -> None:
-    data = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELLED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
+    data = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
     cfg = ended(tmp_path, "wsd.yaml", "OUTPUT_DIR", "output/pets/teacher")
     given = [*data, "SOLVER.MAX_ITER", "9", "OUTPUT_DIR", "output/pets/teacher"]
     found = shlex.split(next_command(cfg, str(CONFIGS / "wsd.yaml"), given, num_gpus=4))

@@ -1,4 +1,4 @@
-"""Parts of a data set, by hand and against scikit-learn's average precision."""
+"""Parts of a dataset, by hand and against scikit-learn's average precision."""
 
 from __future__ import annotations
 

@@ -136,8 +136,8 @@ def test_logits_are_refused_and_not_guessed():
 def test_images_without_a_label_counted_or_dropped():
     # The second image has no label, and class a is predicted there: it costs AP, which is 1 without it.
     values = metrics_by_convention(np.array([[0.6], [0.9]]), np.array([[1], [0]]))
-    assert (values["all"]["mAP/ranking"], values["labelled"]["mAP/ranking"]) == (1 / 2, 1.0)
-    assert (values["all"]["OP"], values["labelled"]["OP"]) == (1 / 2, 1.0)
+    assert (values["all"]["mAP/ranking"], values["labeled"]["mAP/ranking"]) == (1 / 2, 1.0)
+    assert (values["all"]["OP"], values["labeled"]["OP"]) == (1 / 2, 1.0)
 
 
 # ---------------------------------------------------------------- the whole
@@ -155,9 +155,9 @@ def test_shared_values_are_those_of_the_metrics(problem, topk, threshold):
     scores, targets = problem
     of_classes = np.linspace(0.2, 0.8, scores.shape[1])
     values = metrics_by_convention(scores, targets, threshold=threshold, topk=topk, class_thresholds=of_classes)
-    labelled = (targets == 1).any(axis=1)
-    assert ("labelled" in values) == bool((~labelled & (targets != -1).any(axis=1)).any())
-    for images, rows in (("all", slice(None)), ("labelled", labelled)):
+    labeled = (targets == 1).any(axis=1)
+    assert ("labeled" in values) == bool((~labeled & (targets != -1).any(axis=1)).any())
+    for images, rows in (("all", slice(None)), ("labeled", labeled)):
         if images not in values or not len(scores[rows]):
             continue
         for ap in ("ranking", "voc12", "voc07"):

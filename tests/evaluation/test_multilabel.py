@@ -132,14 +132,14 @@ def test_reset_forgets():
 
 
 def test_missing_image_is_an_error():
-    with pytest.raises(InputError, match=r"1 images \(first: '7'\) were not scored but in data set 'pets_test'"):
+    with pytest.raises(InputError, match=r"1 images \(first: '7'\) were not scored but in dataset 'pets_test'"):
         score(evaluator(), images=[0, 1, 2]).evaluate()
 
 
 def test_foreign_image_is_an_error():
     scored = score(evaluator())
     scored.process([{"image_id": "z.jpg"}], [{"image_scores": torch.rand(4)}])
-    with pytest.raises(InputError, match=r"'z.jpg'\) were scored but not in data set"):
+    with pytest.raises(InputError, match=r"'z.jpg'\) were scored but not in dataset"):
         scored.evaluate()
 
 

@@ -68,7 +68,7 @@ def test_the_metrics_with_them_have_that_f1():
     assert tuned > multilabel_metrics(scores, targets, threshold=0.5)["CF1_class_mean"] + 0.05
 
 
-def test_neighbouring_scores_are_told_apart_in_their_own_precision():
+def test_neighboring_scores_are_told_apart_in_their_own_precision():
     low = np.float32(0.3)
     high = np.nextafter(low, np.float32(1))
     thresholds, f1 = best_f1_thresholds(np.array([[low], [high]]), np.array([[0], [1]]))

@@ -17,7 +17,7 @@ from mlickd.export.exporting import export_student
 class ExportedRun:
     """
     Attributes:
-        root: of the data sets that it was trained on.
+        root: of the datasets that it was trained on.
         run: its folder.
         onnx, pt2: what it was exported to.
     """

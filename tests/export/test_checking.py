@@ -76,7 +76,7 @@ def test_the_photos_are_those_asked_for(exported):
     assert len(check_records(names, "tiny_test")) == 12
     assert len(check_records(names, "tiny_val", num_images=5)) == 5
     assert len(check_records(names, "tiny_test", [str(exported.root / "tiny" / "images")])) == 36
-    with pytest.raises(InputError, match="unknown data set"):
+    with pytest.raises(InputError, match="unknown dataset"):
         check_records(names, "nothing_test")
     with pytest.raises(InputError, match="has other classes than the run"):
         check_records(names[:3], "tiny_test")

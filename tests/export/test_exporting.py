@@ -61,7 +61,7 @@ def test_only_students_that_have_seen_labels_are_exported(run, tmp_path):
 
 def test_a_run_is_exported_where_its_data_set_is_not(exported, run, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    with pytest.raises(InputError, match="classes.txt: no such file, and its data sets"):
+    with pytest.raises(InputError, match="classes.txt: no such file, and its datasets"):
         run_metadata(configuration(run), str(run))
     shutil.copy(exported.root / "tiny" / "classes.txt", run)
     metadata = run_metadata(configuration(run), str(run))

@@ -73,7 +73,7 @@ def test_a_later_format_is_not_guessed_at():
         ExportMetadata.from_properties(properties, "pets.onnx")
 
 
-def test_without_preprocessing_the_input_is_normalised_in_the_order_of_the_network():
+def test_without_preprocessing_the_input_is_normalized_in_the_order_of_the_network():
     views = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     metadata = replace(METADATA, preprocessing=False, channel_order="BGR")
     images = metadata.network_input(views)

@@ -52,7 +52,7 @@ class QuickTools:
         """
         Args:
             folder: of the tools.
-            test: data set whose labels the results are of.
+            test: dataset whose labels the results are of.
             header: path of a cache's file, with places for `cache` and `dataset`.
             proposals: file that making proposals leaves.
         """

@@ -41,7 +41,7 @@ class RunKinds:
 
     @classmethod
     def create(cls, folder: Path) -> RunKinds:
-        """With a data set `tiny` of its own."""
+        """With a dataset `tiny` of its own."""
         write_scenes(folder / "datasets" / "tiny", {"train": 24, "test": 12}, side=64, seed=1, num_workers=0)
         kinds = cls.of(folder)
         CachedScenes.create(kinds.scenes.folder)
@@ -51,7 +51,7 @@ class RunKinds:
 
     @classmethod
     def of(cls, folder: Path) -> RunKinds:
-        """What `create` has left there, maybe in another process; DETECTRON2_DATASETS points to its data set."""
+        """What `create` has left there, maybe in another process; DETECTRON2_DATASETS points to its dataset."""
         os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
         os.environ["MLICKD_CACHE"] = str(folder / "remembered")
         made = folder / "made"

@@ -19,7 +19,7 @@ OPTIONS = {
     "ssFeatureSmoothingRadius": 8,
     "gradientNormalizationRadius": 4,
 }
-CHANNELS = 13  # 3 of colour, then the gradient and its 4 orientations at two scales
+CHANNELS = 13  # 3 of color, then the gradient and its 4 orientations at two scales
 
 
 def write_forest(path: Path, threshold: float = 0.05, options: dict[str, int] = OPTIONS) -> Path:

@@ -45,7 +45,7 @@ __all__ = ["CASES", "Case"]
 
 CLS, WSD = "train --config-file cls.yaml", "train --config-file wsd.yaml"
 STAGE1 = "train --config-file kd.yaml --kd-stage feature"
-STAGE2 = "train --config-file kd.yaml --kd-stage prediction KD.STAGES \"('prediction',)\""
+STAGE2 = "train --config-file kd.yaml --kd-stage prediction KD.METHOD_STAGES \"('prediction',)\""
 CACHED = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored --check KD.CACHE knowledge"
 CACHING = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored KD.CACHE new"
 MANIFEST = "dataset-manifest {} --output out.manifest"
@@ -127,13 +127,13 @@ CASES = [
          rows("file_name,labels", "../../photo.jpg,")),
     Case("labels", "an absolute path", CLS, "'/etc/passwd' is not inside images/",
          rows("file_name,labels", "/etc/passwd,")),
-    Case("labels", "the table is missing", CLS, "data set 'tiny_fit'", removed(FIT)),
+    Case("labels", "the table is missing", CLS, "dataset 'tiny_fit'", removed(FIT)),
     Case("labels", "no classes", CLS, "classes.txt: no class", text("datasets/tiny/classes.txt", "\n")),
     Case("labels", "a class twice", CLS, "classes.txt: line 2: class 'cat' is also in line 1",
          text("datasets/tiny/classes.txt", "cat\ncat\n")),
     Case("labels", "the images are missing", CLS, "image folder of", removed("datasets/tiny/images")),
-    Case("labels", "classes of two data sets differ", f"{CLS} {BOXED.partition(' DATASETS.TEST')[0]}",
-         "data sets boxed_train and tiny_val have different classes"),
+    Case("labels", "classes of two datasets differ", f"{CLS} {BOXED.partition(' DATASETS.TEST')[0]}",
+         "datasets boxed_train and tiny_val have different classes"),
     # COCO and VOC
     Case("COCO", "no JSON", MANIFEST.format("boxed_train"), "not a readable JSON file", cut(BOXES)),
     Case("COCO", "a list in place of an object", MANIFEST.format("boxed_train"), "not in COCO format",
@@ -184,7 +184,7 @@ CASES = [
     Case("proposals", "of other images to import",
          "convert-proposals import --format detectron2 --input p.pkl --dataset tiny_val", "train_0",
          detectron2_boxes([[0.0, 0.0, 5.0, 5.0]])),
-    Case("proposals", "too few files for the data sets",
+    Case("proposals", "too few files for the datasets",
          f"{WSD} DATASETS.PROPOSALS.TRAIN_FILES \"('a','b')\"", "DATASETS.PROPOSALS.TRAIN_FILES ('a', 'b')"),
     Case("proposals", "an unknown method", "generate-proposals --dataset tiny_fit --method magic", "magic"),
     # Caches
@@ -305,9 +305,9 @@ CASES = [
             ("MODEL.VGG.OUT_FEATURES", "['conv9']", "MODEL.VGG.OUT_FEATURES ['conv9']"),
             ("MODEL.CLASSIFIER.IN_FEATURE", "conv9", "MODEL.CLASSIFIER.IN_FEATURE 'conv9'"),
             ("MODEL.DEVICE", "magic", "MODEL.DEVICE 'magic'"),
-            ("MODEL.NUM_CLASSES", "7", "MODEL.NUM_CLASSES 7: data set tiny_fit has 20 classes"),
+            ("MODEL.NUM_CLASSES", "7", "MODEL.NUM_CLASSES 7: dataset tiny_fit has 20 classes"),
             ("MODEL.PIXEL_STD", "[1.0,0.0,1.0]", "MODEL.PIXEL_STD [1.0, 0.0, 1.0] must be"),
-            ("DATASETS.TRAIN", "('gone_train',)", "data set 'gone_train'"),
+            ("DATASETS.TRAIN", "('gone_train',)", "dataset 'gone_train'"),
             ("DATASETS.TRAIN", "(5,)", "DATASETS.TRAIN (5,) must be"),
             ("DATASETS.TRAIN", "()", "DATASETS.TRAIN is empty"),
             ("TEST.THRESHOLD", "7.0", "TEST.THRESHOLD"),
@@ -356,7 +356,7 @@ CASES = [
     Case("command line", "an unknown key", f"{CLS} SOLVER.BASE_LRR 1.0", "did you mean SOLVER.BASE_LR?"),
     Case("command line", "an unknown stage", "train --config-file kd.yaml --kd-stage third", "--kd-stage third"),
     Case("command line", "a stage of what has none", f"{WSD} --kd-stage feature", "has no stages"),
-    Case("command line", "stage 2 before stage 1", STAGE2.partition(" KD.STAGES")[0], "stage 1 has left no"),
+    Case("command line", "stage 2 before stage 1", STAGE2.partition(" KD.METHOD_STAGES")[0], "stage 1 has left no"),
     Case("command line", "a photo that is missing", "predict gone.jpg --model run", "gone.jpg"),
     Case("command line", "a model that is missing", "predict photo.jpg --model gone", "gone: no such file or folder"),
     Case("command line", "a threshold out of 0 to 1", "predict photo.jpg --model run --threshold 50", "from 0 to 1"),
@@ -373,8 +373,8 @@ CASES = [
     Case("command line", "proposals below a file",
          "generate-proposals --dataset tiny_fit --method sliding --workers 0 --output photo.jpg/p",
          "photo.jpg/p"),
-    Case("command line", "thresholds of an unknown data set", "tune-thresholds --run run --dataset gone_val",
-         "data set 'gone_val'"),
+    Case("command line", "thresholds of an unknown dataset", "tune-thresholds --run run --dataset gone_val",
+         "dataset 'gone_val'"),
     Case("command line", "a run that is none", "tune-thresholds --run datasets --dataset tiny_val",
          "datasets/config.yaml: no such file"),
     Case("command line", "no whole seeds", "compare --seeds 1,x", "--seeds 1,x: give whole numbers"),
@@ -382,7 +382,7 @@ CASES = [
     Case("command line", "pairs that are none", "robustness --dataset tiny_val --without run --with run run --output o",
          "--with"),
     Case("command line", "a shard out of range", CACHED.replace("--check", "--shard 3/2"), "3/2"),
-    Case("command line", "an unknown data set", "check-dataset gone_train --output o", "data set 'gone_train'"),
+    Case("command line", "an unknown dataset", "check-dataset gone_train --output o", "dataset 'gone_train'"),
     Case("command line", "a batch that processes cannot share", f"{CLS} --num-gpus 3",
          "SOLVER.IMS_PER_BATCH 4 must be a positive multiple of the 3 processes"),
     Case("command line", "an image that is none",

@@ -35,7 +35,7 @@ These are {count} mistakes, which the test `tests/hostile/test_bad_input.py` mak
 # Kinds of input, in the order of the page.
 TITLES = {
     "image": "Images",
-    "labels": "Labels of a folder data set",
+    "labels": "Labels of a folder dataset",
     "COCO": "Boxes in COCO format",
     "VOC": "PASCAL VOC",
     "proposals": "Proposals",

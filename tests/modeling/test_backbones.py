@@ -100,7 +100,7 @@ def test_resnet_of_detectron2_takes_torchvision_weights(depth: int, channels: in
     model = Model(build_backbone(cfg)).eval()
     torch.manual_seed(0)
     reference = getattr(torchvision.models, f"resnet{depth}")().eval()
-    for name, value in reference.state_dict().items():  # normalisation that has seen something
+    for name, value in reference.state_dict().items():  # normalization that has seen something
         if name.endswith(("running_mean", "running_var")):
             value.uniform_(0.5, 1.5)
     torch.save(reference.state_dict(), tmp_path / "resnet.pth")

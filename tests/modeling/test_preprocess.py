@@ -1,4 +1,4 @@
-"""Images of bytes to a normalised batch, against Detectron2's ImageList and plain arithmetic."""
+"""Images of bytes to a normalized batch, against Detectron2's ImageList and plain arithmetic."""
 
 from __future__ import annotations
 

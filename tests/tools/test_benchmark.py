@@ -35,11 +35,11 @@ def test_start_up_of_a_small_data_set(
     options = ["INPUT.SIZES_TRAIN", "(64,)", "SOLVER.IMS_PER_BATCH", 4]
     run("startup", *SMALL, "--data", tmp_path / "data", "--json", tmp_path / "out/startup.json", *options)
     out = capsys.readouterr().out
-    for text in ("data sets", "first batch", "total", "cores"):
+    for text in ("datasets", "first batch", "total", "cores"):
         assert text in out
     report = json.loads((tmp_path / "out/startup.json").read_text())
     assert report["images"] == 70 and report["proposals"] == 20
-    phases = {"imports", "data sets", "checks", "loader", "first batch", "total"}
+    phases = {"imports", "datasets", "checks", "loader", "first batch", "total"}
     assert report["seconds"].keys() == report["cpu_seconds"].keys() == phases
     total = report["seconds"].pop("total")
     assert total == pytest.approx(sum(report["seconds"].values()))

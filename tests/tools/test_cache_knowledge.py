@@ -64,7 +64,7 @@ def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
     [
         (["--shard", "3/2"], "--shard: 3/2 is not I/N"),
         (["--batch-size", "0"], "--batch-size: 0 is below 1"),
-        (["--check"], "has nothing for data set tiny_train; make it with tools/cache_knowledge.py"),
+        (["--check"], "has nothing for dataset tiny_train; make it with tools/cache_knowledge.py"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_2(

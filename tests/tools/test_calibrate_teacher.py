@@ -102,7 +102,7 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
         (["--run", "nowhere", "--dataset", PARTS[0]], "nowhere/config.yaml: no such file"),
         (["--run", "{folder}", "--dataset", PARTS[0], "--temperature", 0], "--temperature 0 must be positive"),
         (["--run", "{folder}", "--dataset", PARTS[1]], "was trained on 12 of its 12 images, such as "),
-        (["--run", "{folder}", "--dataset", PARTS[0]], "no proposals for data set tiny_train@1of2"),
+        (["--run", "{folder}", "--dataset", PARTS[0]], "no proposals for dataset tiny_train@1of2"),
         (["--run", "{folder}", "--dataset", PARTS[0], "--checkpoint", "x.pth"], "x.pth: no such file"),
     ],
 )
@@ -125,7 +125,7 @@ def test_the_cache_of_a_teacher_that_has_seen_the_photos_is_refused(
     cfg = scenes.config("", tmp_path / "cache", *options)
     (tmp_path / "kd.yaml").write_text(cfg.dump())
     result = call_tool("calibrate_teacher", "--config-file", tmp_path / "kd.yaml", "--output", tmp_path / "c.json")
-    result.assert_ends_in_one_line("data set tiny_train@2of2:")
+    result.assert_ends_in_one_line("dataset tiny_train@2of2:")
 
 
 def test_help_shows_both_ways(call_tool) -> None:

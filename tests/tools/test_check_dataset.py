@@ -19,7 +19,7 @@ from mlickd.data.proposals.generation import image_list_digest
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder data set `pets` of 4 training and 2 test images, with nothing wrong."""
+    """A folder dataset `pets` of 4 training and 2 test images, with nothing wrong."""
     folder = tmp_path / "datasets" / "pets"
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_listed_by_severity(
     assert result.out.splitlines()[-1] == "not OK: 3 errors, 3 notes"
     findings = json.loads((root.parent / "report.json").read_text())["findings"]
     expected = ["not inside the image", "1 image cannot be used", "equal files in pets_train and in pets_test"]
-    expected += ["no proposals yet", "1 image has no label", "in none of the data sets"]
+    expected += ["no proposals yet", "1 image has no label", "in none of the datasets"]
     assert [f["severity"] for f in findings] == 3 * ["error"] + 3 * ["note"]
     for finding, text in zip(findings, expected, strict=True):
         assert text in finding["message"]
@@ -89,10 +89,10 @@ def test_a_split_that_is_not_given_is_one_note(root: Path, run: Callable[..., An
     result = run("pets_train")
     text = " ".join(result.out.split())
     assert "note pets_train: not checked: pets_test; copies between splits" in text
-    assert "in none of the data sets" not in text
+    assert "in none of the datasets" not in text
     (root / "pets" / "labels_test.csv").unlink()
     text = " ".join(run("pets_train").out.split())
-    assert "not checked" not in text and "2 images in" in text and "in none of the data sets" in text
+    assert "not checked" not in text and "2 images in" in text and "in none of the datasets" in text
 
 
 def test_what_loading_warns_of_is_a_finding(root: Path, run: Callable[..., Any]) -> None:
@@ -136,8 +136,8 @@ def test_a_data_set_that_does_not_load_is_an_error_and_the_others_are_checked(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cats_train"], "unknown data set 'cats_train'"),
-        (["pets_val"], "there is no data set 'pets_val'"),
+        (["cats_train"], "unknown dataset 'cats_train'"),
+        (["pets_val"], "there is no dataset 'pets_val'"),
         (["pets_train", "--workers", 0], "--workers 0: give at least 1"),
     ],
 )

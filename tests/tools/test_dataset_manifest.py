@@ -28,7 +28,7 @@ def test_write_and_check(run, tmp_path, monkeypatch):
 
 def test_bad_input_is_one_line(run, tmp_path):
     run("tiny_test", "--check", tmp_path / "none").assert_ends_in_one_line("none: file not found")
-    run("nothing_test", "--output", tmp_path / "m").assert_ends_in_one_line("unknown data set 'nothing_test'")
+    run("nothing_test", "--output", tmp_path / "m").assert_ends_in_one_line("unknown dataset 'nothing_test'")
     assert not (tmp_path / "m").exists()
 
 

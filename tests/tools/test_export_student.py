@@ -43,7 +43,7 @@ def test_bad_input_is_one_line(folder, call_tool, monkeypatch):
     call_tool("export_student", "--run", "nothing", "--output", "a.onnx").assert_ends_in_one_line("no such file")
     assert "give --check, too" in call_tool(*call, "a.onnx", "--dataset", "tiny_test").err
     assert "one or the other" in call_tool(*call, "a.onnx", "--check", "--photos", "x", "--num-images", "3").err
-    call_tool(*call, "a.onnx", "--check", "--dataset", "none_test").assert_ends_in_one_line("unknown data set")
+    call_tool(*call, "a.onnx", "--check", "--dataset", "none_test").assert_ends_in_one_line("unknown dataset")
     call_tool(*call, "a.onnx", "--check", "--photos", "none.jpg").assert_ends_in_one_line("none.jpg")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     call_tool(*call, "a.onnx", "--check").assert_ends_in_one_line("--check of an .onnx file needs the package")

@@ -91,7 +91,7 @@ def test_folder_list_shards_and_merge(tiny_scenes: Path, run: Callable[..., Any]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--images", "."], "--images: photos of no data set have no default place; give --output"),
+        (["--images", "."], "--images: photos of no dataset have no default place; give --output"),
         (["--images", "nowhere", "--output", "x"], "nowhere: no such file or folder"),
         (["--dataset", "tiny_test", "--image-root", "x"], "--image-root: is for the names in a list"),
         (["--dataset", "tiny_test", "--shard", "0/2"], "--shard: 0/2 is not I/N"),

@@ -30,7 +30,7 @@ def predict(call_tool: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A pipeline's folder of a student and a teacher that nobody has trained; their data set is not there."""
+    """A pipeline's folder of a student and a teacher that nobody has trained; their dataset is not there."""
     folder = tmp_path_factory.mktemp("runs")
     split_tiny_scenes(tiny_scenes, folder / "data")
     classes = (tiny_scenes / "tiny/classes.txt").read_text()

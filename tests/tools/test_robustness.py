@@ -129,7 +129,7 @@ def test_one_pair_without_damage_of_which_one_learned_from_parts_of_the_photos(r
         (["--without", "none"], "none/config.yaml: no such file"),
         (["--without", "unfinished"], "unfinished/model_final.pth: cannot be read"),
         (["--without", "feature"], "feature: stage 1 leaves a classifier that has not learned"),
-        (["--without", "classes"], "classes: the model has 3 classes, data set tiny_test has 20"),
+        (["--without", "classes"], "classes: the model has 3 classes, dataset tiny_test has 20"),
         (
             ["--without", "half"],
             "has other photos or labels than ('tiny_train@2of2',) of half; compare runs of the same",

@@ -172,7 +172,7 @@ def test_two_processes_train_a_map_that_is_not_the_last(
         (["--config-file", "configs/folder/kd.yaml", "--kd-stage", "both", *DATA], "error: --kd-stage both"),
         (
             ["--config-file", "configs/folder/cls.yaml", *DATA[:1], "('no_train',)", *DATA[2:]],
-            "error: unknown data set",
+            "error: unknown dataset",
         ),
         (
             ["--config-file", "configs/folder/cls.yaml", "--num-gpus", "2", *DATA, "SOLVER.IMS_PER_BATCH", "5"],

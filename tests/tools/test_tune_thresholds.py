@@ -31,7 +31,7 @@ def test_thresholds_are_shown_and_kept(run, tmp_path):
 
 def test_bad_input_is_one_line(run, tmp_path, call_tool):
     run("--dataset", "tiny_test").assert_ends_in_one_line("thresholds must not be tuned on test images")
-    run("--dataset", "nothing_val").assert_ends_in_one_line("unknown data set 'nothing_val'")
+    run("--dataset", "nothing_val").assert_ends_in_one_line("unknown dataset 'nothing_val'")
     call_tool("tune_thresholds", "--run", tmp_path, "--dataset", "tiny_val").assert_ends_in_one_line("no such file")
     assert not (tmp_path / "run" / "thresholds.json").exists()
 

@@ -142,14 +142,14 @@ def test_thresholds_of_each_class_are_those_beside_the_checkpoint(visualize, run
     [
         ([], "at least one of --teacher, --without and --with"),
         (["--without", "no/such/folder"], "no/such/folder"),
-        (["--without", "without", "--images", "none.jpg"], "--images none.jpg: data set tiny_test has no such image"),
+        (["--without", "without", "--images", "none.jpg"], "--images none.jpg: dataset tiny_test has no such image"),
         (["--without", "without", "--num-images", "0"], "--num-images 0"),
         (["--without", "without", "--threshold", "50"], "--threshold 50: give a number from 0 to 1"),
-        (["--without", "without", "--dataset", "nothing_test"], "unknown data set 'nothing_test'"),
+        (["--without", "without", "--dataset", "nothing_test"], "unknown dataset 'nothing_test'"),
         (["--teacher", "without"], "a MultiLabelClassifier finds no regions"),
         (["--without", "connected", "--activation-maps"], "connected pools by fully connected layers, which have none"),
         (["--with", "feature"], "feature: is stage 1 of a distillation, whose classifier has seen no label yet"),
-        (["--without", "other"], "the model has 3 classes, data set tiny_test has 20"),
+        (["--without", "other"], "the model has 3 classes, dataset tiny_test has 20"),
     ],
 )
 def test_bad_input_is_one_line(visualize, runs: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
@@ -182,7 +182,7 @@ def test_photos_of_no_data_set(visualize, runs: Path, tmp_path: Path, capsys):
     assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "b.jpg"]
     with pytest.raises(SystemExit):
         visualize(*models, "--output", tmp_path / "no")
-    assert "--dataset is missing; name the data set of the photos, or give --photos" in capsys.readouterr().err
+    assert "--dataset is missing; name the dataset of the photos, or give --photos" in capsys.readouterr().err
     visualize("--dataset", "tiny_test", *models, "--photos", photos, "--output", tmp_path / "gallery")
     data = data_of(tmp_path / "gallery")
     assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "sub/b.jpg"]

@@ -10,7 +10,7 @@ from mlickd.errors import InputError
 from mlickd.visualization.comparison_plots import draw_class_gains, draw_precision_recall
 
 
-def colours(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def colors(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Where a picture is blue, and where it is red."""
     with Image.open(path) as image:
         assert image.format == "PNG"
@@ -22,7 +22,7 @@ def test_gains_are_right_of_zero_and_losses_left_of_it_best_first(tmp_path: Path
     names = ["dog", "$\\frac{$", "nobody"]
     gains = {"with": np.array([[-4.0, 5.0, np.nan], [-2.0, 7.0, np.nan]])}
     draw_class_gains(gains, names, tmp_path / "one.png")
-    is_blue, is_red = colours(tmp_path / "one.png")
+    is_blue, is_red = colors(tmp_path / "one.png")
     assert is_blue.sum() > 300 and is_red.sum() > 300
     assert np.nonzero(is_blue)[0].max() < np.nonzero(is_red)[0].min()
     assert np.nonzero(is_red)[1].max() <= np.nonzero(is_blue)[1].min() + 2
@@ -46,7 +46,7 @@ def test_curves_of_precision_over_recall_are_drawn(tmp_path: Path) -> None:
     recall = np.linspace(0.1, 1, 10)
     curves = {"with $x": [(1 - recall / 2, recall), (1 - recall / 3, recall)], "without": [(1 - recall, recall)]}
     draw_precision_recall(curves, tmp_path / "plots" / "curves.png")
-    is_blue, _ = colours(tmp_path / "plots" / "curves.png")
+    is_blue, _ = colors(tmp_path / "plots" / "curves.png")
     assert is_blue.sum() > 200
 
 

@@ -127,7 +127,7 @@ def test_reports_that_cannot_be_compared_are_refused(tmp_path: Path):
     report = write_report(tmp_path / "a.json", {"cat": 50.0})
     path = tmp_path / "differences.png"
     cases = [
-        (write_report(tmp_path / "b.json", {"cat": 50.0}, dataset="other"), "different data sets"),
+        (write_report(tmp_path / "b.json", {"cat": 50.0}, dataset="other"), "different datasets"),
         (write_report(tmp_path / "c.json", {"dog": 50.0}), "different classes"),
         (tmp_path / "missing.json", "missing.json: no such file"),
     ]

@@ -39,7 +39,7 @@ def test_right_ones_are_blue_and_wrong_ones_red(photo: str):
     assert count(mixed.crop((half, 0, mixed.width, mixed.height)), RED) == 0
 
 
-def test_right_and_wrong_differ_without_colour(photo: str):
+def test_right_and_wrong_differ_without_color(photo: str):
     figures = [
         draw_result_figure(ImageResult("1", photo, ("cat",), rows(correct)), ["cat"]) for correct in (True, False)
     ]

@@ -42,31 +42,31 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.RANDOM_CROP.AREA = (0.25, 1.0)
     # Smallest and largest width to height, in units of the image's own.
     cfg.INPUT.RANDOM_CROP.ASPECT = (0.75, 1.3333)
-    # Change the colours of each training image by factors from 1 - x to 1 + x. 0: leave them. The teacher of a
-    # distillation sees the true colours.
+    # Change the colors of each training image by factors from 1 - x to 1 + x. 0: leave them. The teacher of a
+    # distillation sees the true colors.
     cfg.INPUT.COLOR_JITTER = CfgNode()
     cfg.INPUT.COLOR_JITTER.BRIGHTNESS = 0.0
     cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
     cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
-    # Decode every image of the data sets before training starts, so that a damaged file stops the run at once.
+    # Decode every image of the datasets before training starts, so that a damaged file stops the run at once.
     cfg.INPUT.VERIFY_IMAGES = True
     # Leave out images that an earlier command found good and that have not changed since. What was found is kept in
     # the user's cache, or in the folder $MLICKD_CACHE.
     cfg.INPUT.REMEMBER_VERIFIED = True
 
-    # Further training data sets for stages of distillation, whose labels are never read: their images join those of
+    # Further training datasets for stages of distillation, whose labels are never read: their images join those of
     # DATASETS.TRAIN in one sampler, an iteration has as many of them as chance gives it, and knowledge alone is learned
     # from them. All losses but that of the labels count them like others. The loss of the labels is summed over the
-    # labelled images of a batch and divided by how many a batch has on average, which makes it the mean over them
+    # labeled images of a batch and divided by how many a batch has on average, which makes it the mean over them
     # however a batch is divided, into parts or over processes.
-    cfg.DATASETS.UNLABELLED = ()
+    cfg.DATASETS.UNLABELED = ()
 
     cfg.DATASETS.PROPOSALS = CfgNode()
-    # How the proposals were made; names the store of each data set, see `tools/generate_proposals.py`.
+    # How the proposals were made; names the store of each dataset, see `tools/generate_proposals.py`.
     cfg.DATASETS.PROPOSALS.METHOD = "edge_boxes"
-    # Files to use instead of the stores that METHOD names, in the order of DATASETS.TRAIN, UNLABELLED and TEST.
+    # Files to use instead of the stores that METHOD names, in the order of DATASETS.TRAIN, UNLABELED and TEST.
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
-    cfg.DATASETS.PROPOSALS.UNLABELLED_FILES = ()
+    cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()
     # Proposals used for an image: the best by score. The paper has about 500 an image. In distillation this and
     # MIN_SIDE are the teacher's.
@@ -76,7 +76,7 @@ def _add_data_config(cfg: CfgNode) -> None:
 
 
 def _add_model_config(cfg: CfgNode) -> None:
-    # Number of classes; -1 takes it from the training data set.
+    # Number of classes; -1 takes it from the training dataset.
     cfg.MODEL.NUM_CLASSES = -1
 
     # Where the backbone starts from: `torchvision://<weights enum>`, a .pth or .safetensors file (of torchvision,
@@ -87,7 +87,7 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.FROZEN = False
     # The paper trains every convolution; Detectron2's default is 2.
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    # Keep the running statistics and the affine parameters of batch normalisation as they were loaded.
+    # Keep the running statistics and the affine parameters of batch normalization as they were loaded.
     cfg.MODEL.BACKBONE.FREEZE_NORM = False
 
     cfg.MODEL.VGG = CfgNode()
@@ -95,7 +95,7 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.VGG.DEPTH = 16
     # Stages to return, of conv1 (stride 1) to conv5 (stride 16, before the last pool).
     cfg.MODEL.VGG.OUT_FEATURES = ("conv5",)
-    # Normalisation after each convolution, as in Detectron2's get_norm. Empty: none (the original network).
+    # Normalization after each convolution, as in Detectron2's get_norm. Empty: none (the original network).
     cfg.MODEL.VGG.NORM = ""
     # Factor on the number of channels; below 1 for small networks trained from scratch.
     cfg.MODEL.VGG.WIDTH = 1.0
@@ -150,7 +150,7 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Parts that the IMS_PER_BATCH images of a batch are run in, one after the other, where memory is too small for all
-    # at once. The gradients are those of the whole batch (but batch normalisation, where it is not frozen, sees a part
+    # at once. The gradients are those of the whole batch (but batch normalization, where it is not frozen, sees a part
     # at a time).
     cfg.SOLVER.ACCUMULATE = 1
     # With SOLVER.AMP.ENABLED, what convolutions and linear layers compute in: `float16` (CUDA) or `bfloat16` (CUDA, and
@@ -171,7 +171,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.STAGE = ""
     # The stages that a recipe consists of, in order. With ("prediction",) alone the student starts from the weights of
     # its backbone, as the plain classifier does.
-    cfg.KD.STAGES = ("feature", "prediction")
+    cfg.KD.METHOD_STAGES = ("feature", "prediction")
     # Folder of a knowledge cache (`tools/cache_knowledge.py`), which then stands in for the teacher: none is built, no
     # proposal is opened. Empty: the teacher is run on every batch. With INPUT.RANDOM_FLIP `horizontal` it holds
     # the teacher's word on the mirrored images, too, unless it is made with `--no-mirrored`.
@@ -179,7 +179,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     cfg.KD.TEACHER = CfgNode()
     # The teacher's checkpoint: the last one, or one that SOLVER.CHECKPOINT_PERIOD has left on the way (an early-stopped
-    # teacher). `{dataset}` in it stands for the name of the training data set that it speaks of, so that each has a
+    # teacher). `{dataset}` in it stands for the name of the training dataset that it speaks of, so that each has a
     # teacher of its own (cross-fitting, see `tools/cross_fit.py`); they speak through KD.CACHE, not live.
     cfg.KD.TEACHER.WEIGHTS = ""
     # The teacher's configuration; `{dataset}` in it means the same. Empty: the config.yaml that training wrote beside

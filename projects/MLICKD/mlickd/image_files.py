@@ -16,7 +16,7 @@ from PIL import Image
 
 from mlickd.errors import InputError
 
-__all__ = ["LIMIT_VARIABLE", "most_pixels", "open_picture", "too_large"]
+__all__ = ["LIMIT_VARIABLE", "most_pixels", "open_image", "too_large"]
 
 LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
 
@@ -41,7 +41,7 @@ def most_pixels() -> float:
 
 
 @contextmanager
-def open_picture(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
+def open_image(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
     """As ``with`` Pillow's ``Image.open``, for the formats of photos alone, and of a size that can be decoded safely.
 
     The size is judged by the header: a file of some kilobytes can hold more pixels than fit into memory. Decode the
@@ -53,14 +53,14 @@ def open_picture(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Im
         OSError: it is missing or in no known format.
     """
     limit = most_pixels()
-    allowed = _pillows_limit.at_least(limit) if LIMIT_VARIABLE in os.environ else nullcontext()
+    allowed = _pillow_limit.at_least(limit) if LIMIT_VARIABLE in os.environ else nullcontext()
     with allowed, Image.open(file, formats=_known_formats()) as image:
         if image.width * image.height > limit:
             raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
         yield image
 
 
-class _PillowsLimit:
+class _PillowLimit:
     """Pillow's own limit, raised as long as a picture is open for which the user has allowed more.
 
     Pillow takes it from nowhere but the variable of its module, and looks there on decoding a TIFF, too. What else a
@@ -100,14 +100,14 @@ class _PillowsLimit:
                     Image.MAX_IMAGE_PIXELS = self._own
 
 
-_pillows_limit = _PillowsLimit()
+_pillow_limit = _PillowLimit()
 if hasattr(os, "register_at_fork"):
     # Another thread may have a picture open while this one forks, which the new process does not have.
-    os.register_at_fork(after_in_child=_pillows_limit.forget)
+    os.register_at_fork(after_in_child=_pillow_limit.forget)
 
 
 def too_large(path: object) -> str:
-    """What to say of an image file that `open_picture` has refused for its size, on one line."""
+    """What to say of an image file that `open_image` has refused for its size, on one line."""
     return (
         f"{path}: has more than {most_pixels() / 1e6:.0f} million pixels, which may be meant to fill the memory; "
         f"shrink the image, or set {LIMIT_VARIABLE} to as many as you allow"

@@ -138,14 +138,14 @@ def _opened(path: Path, durable: bool) -> Iterator[BinaryIO]:
                 os.fsync(raw.fileno())
         os.replace(unfinished, target)
         if durable:
-            _synchronise(target.parent)
+            _synchronize(target.parent)
     except BaseException:
         with suppress(OSError):  # it may be the folder that is missing
             unfinished.unlink()
         raise
 
 
-def _synchronise(folder: Path) -> None:
+def _synchronize(folder: Path) -> None:
     """Write the names of the files to the disk."""
     if not hasattr(os, "O_DIRECTORY"):
         return  # Windows opens no folders

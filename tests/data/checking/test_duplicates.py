@@ -57,7 +57,7 @@ def test_pairs_are_those_of_a_comparison_of_all_with_all(tmp_path: Path) -> None
 
 def test_a_crowd_takes_bounded_time_and_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_CROWD", 100)
-    monkeypatch.setattr(duplicates, "_NEIGHBOURS", 5)
+    monkeypatch.setattr(duplicates, "_NEIGHBORS", 5)
     blank = np.full((16, 16, 3), 255, dtype=np.uint8)
     images = [ImageFacts(digest=str(i).encode(), thumbnail=blank) for i in range(300)]
     assert duplicates.crowded(images) == list(range(300))

@@ -29,7 +29,7 @@ def test_windows_are_in_the_image_and_reach_its_borders(height, width, overlap, 
 
 
 @pytest.mark.parametrize("overlap", [0.3, 0.65])
-def test_neighbours_overlap_as_asked(overlap):
+def test_neighbors_overlap_as_asked(overlap):
     windows = sliding_windows(100, 200, overlap, 0.3)
     sides = np.round(windows[:, 2:] - windows[:, :2], 6)
     for shape in np.unique(sides, axis=0):
@@ -39,7 +39,7 @@ def test_neighbours_overlap_as_asked(overlap):
             assert iou.max(dim=1).values.min() >= overlap - 1e-9
 
 
-def test_larger_windows_and_those_in_the_centre_come_first():
+def test_larger_windows_and_those_in_the_center_come_first():
     windows = sliding_windows(100, 100, 0.5, 0.25)
     scales = np.round(np.log2((windows[:, 2:] - windows[:, :2]).prod(axis=1)), 6)
     squares = windows[np.isclose(windows[:, 2] - windows[:, 0], 50) & np.isclose(windows[:, 3] - windows[:, 1], 50)]

@@ -64,7 +64,7 @@ def test_outlines_of_objects_change_nothing(tmp_path, outline, place, indent):
 
 
 @pytest.mark.parametrize(
-    ("crowd_labels", "keep_unlabelled", "expected"),
+    ("crowd_labels", "keep_unlabeled", "expected"),
     [
         (True, True, {100: [0, 2], 101: [1], 102: []}),
         (True, False, {100: [0, 2], 101: [1]}),
@@ -72,12 +72,12 @@ def test_outlines_of_objects_change_nothing(tmp_path, outline, place, indent):
         (False, False, {100: [0, 2]}),
     ],
 )
-def test_protocols(tmp_path, crowd_labels, keep_unlabelled, expected):
+def test_protocols(tmp_path, crowd_labels, keep_unlabeled, expected):
     dataset = load_coco_multilabel(
         _write(tmp_path, _content()),
         tmp_path / "photos",
         crowd_labels=crowd_labels,
-        keep_unlabelled=keep_unlabelled,
+        keep_unlabeled=keep_unlabeled,
     )
     assert {record["image_id"]: record["labels"] for record in dataset.records} == expected
 

@@ -31,7 +31,7 @@ def _boxes() -> dict:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """A right folder data set of two images, with boxes of one class."""
+    """A right folder dataset of two images, with boxes of one class."""
     directory = tmp_path / "pets"
     (directory / "images" / "sub").mkdir(parents=True)
     Image.new("RGB", (40, 30)).save(directory / "images" / "a.jpg")

@@ -56,15 +56,15 @@ def test_records_follow_the_contract(nus_wide):
 
 def test_protocols(nus_wide):
     assert _ids(nus_wide, "train") == {"actor/0001_21.jpg": [1, 2], "actor/0002_22.jpg": [], "zebra/0001_9.jpg": [0]}
-    assert _ids(nus_wide, "train", keep_unlabelled=False) == {"actor/0001_21.jpg": [1, 2], "zebra/0001_9.jpg": [0]}
+    assert _ids(nus_wide, "train", keep_unlabeled=False) == {"actor/0001_21.jpg": [1, 2], "zebra/0001_9.jpg": [0]}
     assert _ids(nus_wide, "test") == {"actor/0003_23.jpg": [], "bear cub/0001_8.jpg": [2]}
-    assert _ids(nus_wide, "test", keep_unlabelled=False) == {"bear cub/0001_8.jpg": [2]}
+    assert _ids(nus_wide, "test", keep_unlabeled=False) == {"bear cub/0001_8.jpg": [2]}
 
 
 def test_a_list_of_ones_own_takes_its_labels_from_both_parts(nus_wide):
     (nus_wide / "lists" / "random_val.txt").write_bytes("\ufeffbear cub/0001_8.jpg\r\n\r\nactor\\0002_22.jpg".encode())
     assert list(_ids(nus_wide, "random_val").items()) == [("bear cub/0001_8.jpg", [2]), ("actor/0002_22.jpg", [])]
-    assert _ids(nus_wide, "random_val", keep_unlabelled=False) == {"bear cub/0001_8.jpg": [2]}
+    assert _ids(nus_wide, "random_val", keep_unlabeled=False) == {"bear cub/0001_8.jpg": [2]}
 
 
 def test_files_as_other_programs_write_them(nus_wide):
@@ -87,18 +87,18 @@ def test_missing_images_are_counted_in_one_warning(nus_wide, caplog):
 def test_names(nus_wide, monkeypatch):
     (nus_wide / "lists" / "random_val.txt").write_text("actor/0001_21.jpg\n")
     names = {
-        f"nus_wide_{split}_multilabel{end}" for split in ("train", "test", "random_val") for end in ("", "_labelled")
+        f"nus_wide_{split}_multilabel{end}" for split in ("train", "test", "random_val") for end in ("", "_labeled")
     }
     assert set(nus_wide_sources(nus_wide.parent)) == names
     monkeypatch.setenv("DETECTRON2_DATASETS", str(nus_wide.parent))
     assert names <= set(catalog.available_datasets())
     try:
-        assert len(catalog.dataset_records("nus_wide_train_multilabel_labelled")) == 2
-        metadata = MetadataCatalog.get("nus_wide_train_multilabel_labelled")
+        assert len(catalog.dataset_records("nus_wide_train_multilabel_labeled")) == 2
+        metadata = MetadataCatalog.get("nus_wide_train_multilabel_labeled")
         assert metadata.thing_classes == CONCEPTS and metadata.box_classes == []
     finally:
-        DatasetCatalog.remove("nus_wide_train_multilabel_labelled")
-        MetadataCatalog.remove("nus_wide_train_multilabel_labelled")
+        DatasetCatalog.remove("nus_wide_train_multilabel_labeled")
+        MetadataCatalog.remove("nus_wide_train_multilabel_labeled")
 
 
 def _write(name: str, text: str | bytes) -> Callable[[Path], object]:

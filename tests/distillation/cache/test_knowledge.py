@@ -27,7 +27,7 @@ from mlickd.errors import InputError
 BOX_HEAD = ["KD.FEATURE.COMPARE", "box_head", "MODEL.CLASSIFIER.POOLING", "fc", "MODEL.CLASSIFIER.FC_DIM", 16]
 FITNETS = ["KD.FEATURE.DISTILLER", "FitNetsDistiller"]
 ATTENTION = ["KD.FEATURE.DISTILLER", "AttentionTransferDistiller"]
-BESIDE_LABELS = ["KD.STAGES", ("prediction",), "KD.PREDICTION.FEATURE_LOSS", True]
+BESIDE_LABELS = ["KD.METHOD_STAGES", ("prediction",), "KD.PREDICTION.FEATURE_LOSS", True]
 EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "MODEL.CLASSIFIER.POOLING", "max", *BESIDE_LABELS]
 # Far below what leaving out a region, or one wrong weight, would make.
 HALF = {"rtol": 2e-3, "atol": 1e-5}
@@ -112,7 +112,7 @@ def test_a_cache_holds_what_several_recipes_ask_for_and_a_run_reads_its_own(
 
 
 def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, tmp_path: Path) -> None:
-    """Against a bilinear sample at the centre of each cell of the crop, mirrored or not."""
+    """Against a bilinear sample at the center of each cell of the crop, mirrored or not."""
     cfg = scenes.config("feature", tmp_path / "cache", *FITNETS)
     make_cache(cfg, KnowledgeRequest.of_recipe(cfg), mirrored=True)
     left, top, right, bottom = crop = (0.25, 0.0, 1.0, 0.5)

@@ -148,7 +148,7 @@ def test_a_cache_without_features_serves_stage_2_alone(scenes: CachedScenes, tmp
 
 
 def test_a_cache_that_is_not_there_is_answered_with_the_command(scenes: CachedScenes, tmp_path: Path) -> None:
-    assert "nothing for data set tiny_train; make it with tools/cache_knowledge.py" in refusal(
+    assert "nothing for dataset tiny_train; make it with tools/cache_knowledge.py" in refusal(
         scenes.config("feature", tmp_path / "nowhere")
     )
 

@@ -21,15 +21,15 @@ COMMON = ["SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.WARMUP_ITERS"
 COMMON += ["DATALOADER.NUM_WORKERS", 0, "SEED", 1, "TEST.IMS_PER_BATCH", 2]
 SMALL_STEPS = ["SOLVER.BASE_LR", 0.0001, "KD.FEATURE.WEIGHT", 0.001]
 LED = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.FEATURE_LOSS", True]
-LED += ["MODEL.CLASSIFIER.POOLING", "max", "KD.STAGES", ("prediction",), "KD.FEATURE.WEIGHT", 1.0]
-UNLABELLED = ["DATASETS.TRAIN", ("tiny_train@1of4",), "DATASETS.UNLABELLED", ("tiny_train@not1of4",)]
+LED += ["MODEL.CLASSIFIER.POOLING", "max", "KD.METHOD_STAGES", ("prediction",), "KD.FEATURE.WEIGHT", 1.0]
+UNLABELED = ["DATASETS.TRAIN", ("tiny_train@1of4",), "DATASETS.UNLABELED", ("tiny_train@not1of4",)]
 STAGES = {
     "stage 1, live": ("feature", False, []),
     "stage 1, cached": ("feature", True, []),
     "stage 2, live": ("prediction", False, []),
     "stage 2, cached": ("prediction", True, []),
     "stage 2, in parts": ("prediction", True, ["SOLVER.ACCUMULATE", 2]),
-    "stage 2, unlabelled": ("prediction", False, UNLABELLED),
+    "stage 2, unlabeled": ("prediction", False, UNLABELED),
     "label embeddings": ("prediction", True, LED),
 }
 EVALUATED = ["teacher", "student"]
@@ -67,21 +67,21 @@ def configs(data_sets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     student.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
     student.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", (32, 48), *data])
     student.merge_from_list(["INPUT.SIZE_TEST", 32, "MODEL.DEVICE", "cpu"])
-    normalised = student.clone()
-    normalised.merge_from_list(["MODEL.VGG.NORM", "BN"])
-    precise = normalised.clone()
+    normalized = student.clone()
+    normalized.merge_from_list(["MODEL.VGG.NORM", "BN"])
+    precise = normalized.clone()
     precise.merge_from_list(["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "DATASETS.TEST", ()])
-    synchronised = student.clone()
-    synchronised.merge_from_list(["MODEL.VGG.NORM", "naiveSyncBN"])
+    synchronized = student.clone()
+    synchronized.merge_from_list(["MODEL.VGG.NORM", "naiveSyncBN"])
     found = {"teacher": teacher, "refined teacher": refined, "student": student}
     found |= {
-        "batch normalisation": normalised,
+        "batch normalization": normalized,
         "precise statistics": precise,
-        "synchronised normalisation": synchronised,
+        "synchronized normalization": synchronized,
     }
     for name, (stage, cached, options) in STAGES.items():
         found[name] = scenes.config(stage, caches[cached], *SMALL_STEPS, "DATASETS.TEST", (), *options)
-    found["stage 2, unlabelled"].DATASETS.PROPOSALS.UNLABELLED_FILES = (str(scenes.proposals),)
+    found["stage 2, unlabeled"].DATASETS.PROPOSALS.UNLABELED_FILES = (str(scenes.proposals),)
     for cfg in found.values():
         cfg.merge_from_list(COMMON)
         cfg.freeze()
@@ -119,8 +119,8 @@ def test_gradients_and_weights_are_those_of_one_process(trained: dict[str, Path]
         assert_equal(two["weights"], one["weights"])
 
 
-def test_gradients_through_synchronised_normalisation_are_those_of_one_process(trained: dict[str, Path]) -> None:
-    name = "synchronised normalisation"
+def test_gradients_through_synchronized_normalization_are_those_of_one_process(trained: dict[str, Path]) -> None:
+    name = "synchronized normalization"
     one, two = (read_all([name], trained[n])[name]["gradients"] for n in ("one", "two"))
     assert_equal(two, one)
 
@@ -132,9 +132,9 @@ def test_processes_end_with_the_same_bytes(configs: dict[str, CfgNode], trained:
             assert torch.equal(value, second[name]["weights"][key]), (name, key)
 
 
-def test_batch_normalisation_keeps_the_mean_of_the_statistics(trained: dict[str, Path]) -> None:
-    """The means of two halves of a batch have its mean as theirs; later layers see what was normalised by halves."""
-    one, two = (read_all(["batch normalisation"], trained[name])["batch normalisation"] for name in ("one", "two"))
+def test_batch_normalization_keeps_the_mean_of_the_statistics(trained: dict[str, Path]) -> None:
+    """The means of two halves of a batch have its mean as theirs; later layers see what was normalized by halves."""
+    one, two = (read_all(["batch normalization"], trained[name])["batch normalization"] for name in ("one", "two"))
     key = "backbone.conv1_1.norm.running_mean"
     assert float(one["weights"][key].abs().max()) > 0.01
     torch.testing.assert_close(two["weights"][key], one["weights"][key], rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Memory of training as the data set grows."""
+"""Memory of training as the dataset grows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["measure_growth"]
 
 @benchmark(
     "memory",
-    "memory of trainer and loader workers as the data set grows 1x, 10x, 100x",
-    images=Option("of the largest data set", quick=100, minimum=100),
+    "memory of trainer and loader workers as the dataset grows 1x, 10x, 100x",
+    images=Option("of the largest dataset", quick=100, minimum=100),
     proposals=Option("of each image", quick=5),
     workers=Option("of the loader", quick=1, minimum=0),
 )
@@ -28,7 +28,7 @@ def measure_growth(images: int = 82783, proposals: int = 500, workers: int = 2) 
     """Resident memory after some batches, of the teacher's data: records, labels and proposals. No model is built.
 
     Args:
-        images: of the largest data set; the others have a tenth and a hundredth of them.
+        images: of the largest dataset; the others have a tenth and a hundredth of them.
         proposals: of each image.
         workers: of the loader.
 

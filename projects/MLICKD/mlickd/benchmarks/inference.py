@@ -64,7 +64,7 @@ def measure_inference(
 
 
 class BareClassifier(nn.Module):
-    """A network that ends in one linear layer, with what any use of it needs: normalisation and the sigmoid."""
+    """A network that ends in one linear layer, with what any use of it needs: normalization and the sigmoid."""
 
     def __init__(self, network: nn.Module, cfg: CfgNode, layout: torch.memory_format = torch.contiguous_format):
         super().__init__()

@@ -43,7 +43,7 @@ def measure_loader(
     annotations or proposals. PyTorch has one thread.
 
     Args:
-        dataset: a registered data set.
+        dataset: a registered dataset.
         size: side of the view, or length of the shortest edge, in pixels.
         image_format: ``RGB`` or ``BGR``, Detectron2's default.
         images: loaded in each way in a round.
@@ -56,7 +56,7 @@ def measure_loader(
         project's to its own.
 
     Raises:
-        InputError: there is no such data set.
+        InputError: there is no such dataset.
     """
     records = dataset_records(dataset, boxes=False)
     augmentations = {

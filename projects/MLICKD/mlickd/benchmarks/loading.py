@@ -15,7 +15,7 @@ __all__ = ["compare_loaders"]
 @benchmark(
     "loader",
     "images a second of the training loader, beside Detectron2's on the same photos",
-    dataset=Option("data set (default: drawn pictures)", metavar="NAME"),
+    dataset=Option("dataset (default: drawn pictures)", metavar="NAME"),
     size=Option("side of the view in pixels", quick=64),
     images=Option("loaded in each way in a round", quick=8),
     workers=Option("of the loaders", quick=1, minimum=0),

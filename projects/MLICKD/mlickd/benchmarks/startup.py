@@ -25,7 +25,7 @@ def measure_startup(
 ) -> dict[str, Any]:
     """Start training in a new process, up to the first batch, and some batches further.
 
-    Data sets, checks and loaders are those of `tools/train_net.py`; no model is built. Images are not all decoded first
+    Datasets, checks and loaders are those of `tools/train_net.py`; no model is built. Images are not all decoded first
     (`INPUT.VERIFY_IMAGES False`), unless the options say so.
 
     Args:

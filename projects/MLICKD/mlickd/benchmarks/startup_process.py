@@ -29,7 +29,7 @@ def main() -> None:
     num_batches, config_file, *options = sys.argv[1:]
     cfg = load_config(config_file, options)
     complete_config(cfg)
-    done("data sets")
+    done("datasets")
     check_inputs(cfg)
     done("checks")
     batches = iter(build_train_loader(cfg))

@@ -1,4 +1,4 @@
-"""A data set as large as COCO that needs no download: annotations, proposals, and links to a few drawn pictures."""
+"""A dataset as large as COCO that needs no download: annotations, proposals, and links to a few drawn pictures."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ from mlickd.data.scenes import write_scenes
 
 __all__ = ["TEST", "TRAIN", "scenes_workspace"]
 
-# Names of the data sets of a workspace.
+# Names of the datasets of a workspace.
 TRAIN, TEST = "benchmark_train", "benchmark_test"
 
 
 @contextmanager
 def scenes_workspace(num_images: int, side: int = 384, *, proposals: bool = True) -> Iterator[Path]:
-    """A root of data sets with ``benchmark_train`` and ``benchmark_test``; DETECTRON2_DATASETS points at it meanwhile.
+    """A root of datasets with ``benchmark_train`` and ``benchmark_test``; DETECTRON2_DATASETS points at it meanwhile.
 
     Args:
         num_images: of each split.

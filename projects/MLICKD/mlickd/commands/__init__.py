@@ -28,7 +28,7 @@ GROUPS = {
     },
     "Data": {
         "check-dataset": Command("check_dataset", "look over images, labels, proposals, copies"),
-        "dataset-manifest": Command("dataset_manifest", "list the images and labels of a data set, with a digest"),
+        "dataset-manifest": Command("dataset_manifest", "list the images and labels of a dataset, with a digest"),
         "generate-proposals": Command("generate_proposals", "make the regions that the teacher looks at"),
         "convert-proposals": Command("convert_proposals", "import proposals from other projects, or export them"),
         "evaluate-proposals": Command("evaluate_proposals", "measure how many objects proposals find"),

@@ -95,7 +95,7 @@ def add_startup(commands: argparse._SubParsersAction) -> None:
         epilog=as_called(STARTUP_EXAMPLE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--images", type=int, default=82783, metavar="N", help="of the data set (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=82783, metavar="N", help="of the dataset (default: %(default)s)")
     parser.add_argument("--proposals", type=int, default=500, metavar="N", help="of each image (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="of the loader (default: %(default)s)")
     parser.add_argument(

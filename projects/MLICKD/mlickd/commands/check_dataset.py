@@ -1,4 +1,4 @@
-"""Look a data set over before it is used: images, labels, copies between splits, proposals."""
+"""Look a dataset over before it is used: images, labels, copies between splits, proposals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlickd.visualization.label_figure import draw_labels
 EPILOG = """
 Example:
 
-  Give all splits of a data set together, so that copies of test images among the training images are found:
+  Give all splits of a dataset together, so that copies of test images among the training images are found:
     python tools/check_dataset.py holiday_train holiday_test --json output/check/holiday.json
 
   A picture of the labels of each split is written to output/check/<name>/labels.png.
@@ -28,7 +28,7 @@ Exit status: 0 where there is no error (there may be warnings and notes), 1 wher
 def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("names", nargs="+", metavar="NAME", help="registered or folder data sets: splits of one")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="registered or folder datasets: splits of one")
     parser.add_argument(
         "--proposals",
         nargs="+",
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Look the data sets over, and print what was found; exit status 1 where something was.
+    """Look the datasets over, and print what was found; exit status 1 where something was.
 
     Raises:
         InputError: an option or what it names is wrong.

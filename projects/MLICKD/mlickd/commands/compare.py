@@ -1,4 +1,4 @@
-"""Train students by several methods with several seeds on one data set, or go on with that, and write the table of the
+"""Train students by several methods with several seeds on one dataset, or go on with that, and write the table of the
 paper: mean and spread of each method, its paired difference to the student without distillation with a confidence
 interval, the gain of each class, precision-recall and training curves, as Markdown, CSV, JSON and HTML."""
 
@@ -21,7 +21,7 @@ from mlickd.evaluation.published import PUBLISHED
 
 EPILOG = """\
 examples:
-  The student without distillation and that of the paper, on the procedural data set, which needs no download:
+  The student without distillation and that of the paper, on the procedural dataset, which needs no download:
     python tools/compare.py --methods without,with --seeds 1,2,3
 
   All methods of a folder of configurations, two at a time, on your own photos (see datasets/README.md):
@@ -36,8 +36,8 @@ examples:
     python tools/compare.py --seeds 1,2,3 --table-only
 
 A method is a file in the folder --configs: `without` is cls.yaml, `with` is kd.yaml, any other NAME methods/NAME.yaml;
-wsd.yaml is the teacher's. Where a file names another teacher, cache or training data sets than kd.yaml does, these are
-its own and have to be there; the labelled photos have to be the same.
+wsd.yaml is the teacher's. Where a file names another teacher, cache or training datasets than kd.yaml does, these are
+its own and have to be there; the labeled photos have to be the same.
 
 The same command goes on where it was stopped, tries again what has failed, and leaves what has ended and has not
 changed. The exit status is 1 where a run has failed, and 2 where the command is wrong.
@@ -48,8 +48,8 @@ def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--configs", type=Path, metavar="FOLDER", help="default: configs/scenes")
-    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
-    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test data set")
+    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training dataset")
+    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all that --configs has")
     parser.add_argument(
         "--recipe",
@@ -76,7 +76,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--published",
         choices=sorted(PUBLISHED),
-        help="put the paper's figures on this data set beside the measured ones",
+        help="put the paper's figures on this dataset beside the measured ones",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dry-run", action="store_true", help="print the commands that would be run")

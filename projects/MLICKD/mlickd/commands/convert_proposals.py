@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     importing = commands.add_parser("import", help="into a proposal store")
     importing.add_argument("--format", required=True, choices=["detectron2", "wsddn", "oicr", "mcg", "release"])
     importing.add_argument("--input", type=Path, required=True, metavar="PATH", help="the file, or the folder of mcg")
-    importing.add_argument("--dataset", required=True, metavar="NAME", help="data set with the images")
+    importing.add_argument("--dataset", required=True, metavar="NAME", help="dataset with the images")
     importing.add_argument(
         "--output",
         type=Path,
@@ -90,7 +90,7 @@ def main() -> None:
         "mcg": read_mcg_folder,
         "release": lambda path: read_release_list(path, len(class_names(arguments.dataset))),
     }
-    # Parts of a data set share the proposals of the whole.
+    # Parts of a dataset share the proposals of the whole.
     records = dataset_records(whole_name(arguments.dataset))
     path = arguments.output or proposals_path(arguments.dataset, arguments.format)
     counts = import_proposals(

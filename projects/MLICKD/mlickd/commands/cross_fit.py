@@ -1,4 +1,4 @@
-"""Train K teachers, each on all parts of a data set but one, and keep what each says of the part it has not seen."""
+"""Train K teachers, each on all parts of a dataset but one, and keep what each says of the part it has not seen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="of the teachers")
     parser.add_argument("--kd-config", type=Path, required=True, metavar="FILE", help="of the distillation")
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="training data set, which is dealt into parts")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="training dataset, which is dealt into parts")
     parser.add_argument("--parts", type=int, default=3, metavar="K", help="parts, and teachers (default: 3)")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="of the results")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="of both configurations")

@@ -1,4 +1,4 @@
-"""Write which images with which labels a data set has, with a digest, or compare that with somebody else's list."""
+"""Write which images with which labels a dataset has, with a digest, or compare that with somebody else's list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Example:
 def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
-    parser.add_argument("dataset", metavar="NAME", help="data set")
+    parser.add_argument("dataset", metavar="NAME", help="dataset")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--output", type=Path, metavar="FILE", help="write it (default: NAME.manifest)")
     action.add_argument("--check", type=Path, metavar="FILE", help="compare with this one instead")
@@ -33,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write the manifest of a data set, or compare with one.
+    """Write the manifest of a dataset, or compare with one.
 
     Raises:
         InputError: an option or what it names is wrong.

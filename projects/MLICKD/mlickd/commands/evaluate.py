@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
     )
-    parser.add_argument("--dataset", metavar="NAME", help="which scores, where a folder has those of several data sets")
+    parser.add_argument("--dataset", metavar="NAME", help="which scores, where a folder has those of several datasets")
     parser.add_argument(
         "--threshold", type=float, default=0.5, metavar="T", help="score from which a class is predicted"
     )

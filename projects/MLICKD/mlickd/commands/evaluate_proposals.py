@@ -1,4 +1,4 @@
-"""Measure how many objects of a data set region proposals find: recall tables and curves, methods side by side."""
+"""Measure how many objects of a dataset region proposals find: recall tables and curves, methods side by side."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ works for an image, without reading it.
 def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="a data set with boxes")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="a dataset with boxes")
     parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FILE", help="proposal stores")
     parser.add_argument(
         "--methods", nargs="+", default=[], metavar="METHOD", help="methods to run, as NAME or NAME:PARAMETER=VALUE,..."

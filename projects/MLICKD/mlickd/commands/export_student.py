@@ -27,7 +27,7 @@ Examples:
 
   python tools/export_student.py --run output/holiday/seed1 --output holiday.onnx
 
-  Both formats, and a comparison with PyTorch on all photos of a data set, with its labels:
+  Both formats, and a comparison with PyTorch on all photos of a dataset, with its labels:
   python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx holiday.pt2 \\
       --check --dataset holiday_test
 
@@ -59,11 +59,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-preprocessing",
         action="store_true",
-        help="the file takes normalised (N, 3, S, S) float32 images; without this, (N, S, S, 3) uint8 RGB pixels",
+        help="the file takes normalized (N, 3, S, S) float32 images; without this, (N, S, S, 3) uint8 RGB pixels",
     )
     parser.add_argument("--check", action="store_true", help="run the files and PyTorch on photos, and compare")
     parser.add_argument(
-        "--dataset", metavar="NAME", help="data set of --check (default: the first of DATASETS.TEST of the run)"
+        "--dataset", metavar="NAME", help="dataset of --check (default: the first of DATASETS.TEST of the run)"
     )
     parser.add_argument(
         "--photos",
@@ -73,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
         help="photos, folders, patterns or lists in its place",
     )
     parser.add_argument(
-        "--num-images", type=int, metavar="N", help="of the data set, drawn at random, for --check (default: all)"
+        "--num-images", type=int, metavar="N", help="of the dataset, drawn at random, for --check (default: all)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (default: 0)")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Make the region proposals that weakly-supervised detection trains on, once for each data set."""
+"""Make the region proposals that weakly-supervised detection trains on, once for each dataset."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
     methods = ", ".join(sorted(name for name, _ in PROPOSAL_METHODS))
     images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--dataset", nargs="+", metavar="NAME", help="registered or folder data sets")
+    images.add_argument("--dataset", nargs="+", metavar="NAME", help="registered or folder datasets")
     images.add_argument("--images", type=Path, metavar="PATH", help="folder of photos, or text file that lists them")
     parser.add_argument(
         "--image-root", type=Path, metavar="FOLDER", help="of the names in a list (default: the folder of the list)"
@@ -49,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FILE",
-        help="with --images or one data set (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>.proposals)",
+        help="with --images or one dataset (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>.proposals)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--max-proposals", type=int, metavar="N", help="kept of an image, best first (default: 500)")
@@ -79,7 +79,7 @@ def main() -> None:
     parameters = {name: parameter_value(text) for name, text in arguments.set}
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals
-    # Parts of a data set share the proposals of the whole.
+    # Parts of a dataset share the proposals of the whole.
     for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:
         records = loose_image_records(arguments.images, arguments.image_root) if name is None else dataset_records(name)
         start = time.perf_counter()
@@ -106,7 +106,7 @@ def check_arguments(arguments: argparse.Namespace) -> tuple[int, int] | None:
     if arguments.output and arguments.dataset and len(arguments.dataset) > 1:
         raise InputError("--output: names one file; give a single --dataset with it")
     if arguments.images and not arguments.output:
-        raise InputError("--images: photos of no data set have no default place; give --output FILE")
+        raise InputError("--images: photos of no dataset have no default place; give --output FILE")
     if arguments.image_root and not arguments.images:
         raise InputError("--image-root: is for the names in a list; give --images LIST with it")
     if arguments.workers is not None and arguments.workers < 0:

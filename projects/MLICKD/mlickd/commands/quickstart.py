@@ -1,4 +1,4 @@
-"""Run the whole method on one data set: proposals, teacher, its knowledge of the training images, student without, both
+"""Run the whole method on one dataset: proposals, teacher, its knowledge of the training images, student without, both
 stages of distillation, evaluation, one table, the curves and the gallery."""
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from mlickd.engine.report import write_report
 EXAMPLES = """
 Examples:
 
-  The procedural data set, which needs no download:
+  The procedural dataset, which needs no download:
     python tools/quickstart.py
 
-  Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
+  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
     python tools/quickstart.py --configs configs/folder --train animals_train --test animals_test \\
         --seeds 1,2,3 --output output/animals
 """
@@ -30,8 +30,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
     )
-    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training data set")
-    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test data set")
+    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training dataset")
+    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
     parser.add_argument(
         "--proposals", "--method", default="edge_boxes", metavar="METHOD", help="how proposals are made"
     )

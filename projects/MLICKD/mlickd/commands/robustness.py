@@ -29,7 +29,7 @@ on when it is given again.
 def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="data set to evaluate on")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset to evaluate on")
     parser.add_argument(
         "--without", nargs="+", type=Path, required=True, metavar="FOLDER", help="runs without distillation"
     )

@@ -39,7 +39,7 @@ Examples:
     python tools/train_net.py --config-file configs/cls_vgg16.yaml --num-gpus 2
     torchrun --standalone --nproc_per_node 2 tools/train_net.py --config-file configs/cls_vgg16.yaml
 
-  Your own photos, a folder data set under $DETECTRON2_DATASETS (see datasets/README.md):
+  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md):
     python tools/train_net.py --config-file configs/folder/cls.yaml \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
 """

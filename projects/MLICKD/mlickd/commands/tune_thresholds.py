@@ -17,7 +17,7 @@ Example:
   python tools/train_net.py --config-file output/holiday/cls/config.yaml --eval-only \\
       TEST.THRESHOLDS output/holiday/cls/thresholds.json
 
-  Of each class the threshold with the best F1 is taken; a class without a positive keeps TEST.THRESHOLD. The data set
+  Of each class the threshold with the best F1 is taken; a class without a positive keeps TEST.THRESHOLD. The dataset
   must share no image with DATASETS.TEST of the run. The second command evaluates with them.
 """
 
@@ -26,7 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out data set")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out dataset")
     return parser.parse_args()
 
 

@@ -20,7 +20,7 @@ Example:
   python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
   Each folder is the OUTPUT_DIR of a finished run; leave out what you do not have. In output/gallery, to open in a
-  browser: index.html, the gallery; and of a data set plots.html, with training curves, average precision of each class,
+  browser: index.html, the gallery; and of a dataset plots.html, with training curves, average precision of each class,
   precision and recall, labels that occur together, and the teacher's regions. Each holds all that it shows.
 """
 
@@ -28,7 +28,7 @@ Example:
 def parse_arguments() -> argparse.Namespace:
     """The options that the command was called with."""
     parser = command_parser(__doc__, EXAMPLE)
-    parser.add_argument("--dataset", metavar="NAME", help="data set of the photos; with --photos, of the classes alone")
+    parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; with --photos, of the classes alone")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--without", type=Path, metavar="FOLDER", help="run of the student without distillation")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Data sets, proposals, views of images, and the loaders of training and evaluation."""
+"""Datasets, proposals, views of images, and the loaders of training and evaluation."""
 
 from .build import build_multi_scale_loader, build_test_loader, build_train_loader, open_proposals
 from .catalog import available_datasets, class_names, dataset_records, ensure_registered

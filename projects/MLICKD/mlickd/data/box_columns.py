@@ -1,4 +1,4 @@
-"""The boxes of a data set in columns: a million of them are four arrays, and dicts where somebody asks for them."""
+"""The boxes of a dataset in columns: a million of them are four arrays, and dicts where somebody asks for them."""
 
 from __future__ import annotations
 

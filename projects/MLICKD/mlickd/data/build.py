@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mlickd.errors import InputError
 
 from .catalog import dataset_records
-from .colours import ColourJitter
+from .colors import ColorJitter
 from .corruptions import Corruption
 from .crops import RandomCrop
 from .mapper import MultiLabelMapper, MultiScaleMapper
@@ -25,7 +25,7 @@ from .proposals.store import ProposalStore, proposals_path
 from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
-from .workers import leave_signals_to_the_run
+from .workers import ignore_signals_in_worker
 
 __all__ = [
     "build_inference_mapper",
@@ -35,7 +35,7 @@ __all__ = [
     "build_test_mapper",
     "build_train_loader",
     "corruption_of",
-    "labelled_share",
+    "labeled_share",
     "needs_knowledge",
     "needs_proposals",
     "open_proposals",
@@ -45,16 +45,16 @@ __all__ = [
 
 
 def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
-    """The data sets that a run trains on, with labels and without, in the order of its loader."""
-    return (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELLED)
+    """The datasets that a run trains on, with labels and without, in the order of its loader."""
+    return (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)
 
 
-def labelled_share(cfg: CfgNode) -> float:
+def labeled_share(cfg: CfgNode) -> float:
     """How many of the training images have labels that are read, of all; above 0."""
-    if not cfg.DATASETS.UNLABELLED:
+    if not cfg.DATASETS.UNLABELED:
         return 1.0
-    labelled = sum(len(dataset_records(name, boxes=False)) for name in cfg.DATASETS.TRAIN)
-    return labelled / sum(len(dataset_records(name, boxes=False)) for name in training_datasets(cfg))
+    labeled = sum(len(dataset_records(name, boxes=False)) for name in cfg.DATASETS.TRAIN)
+    return labeled / sum(len(dataset_records(name, boxes=False)) for name in training_datasets(cfg))
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:
@@ -70,14 +70,14 @@ def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
 
 
 def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
-    """The proposals of the data set ``name``: the file that the configuration gives, or that its method names.
+    """The proposals of the dataset ``name``: the file that the configuration gives, or that its method names.
 
     Raises:
         InputError: the store is missing or damaged.
     """
     for names, files, key in (
         (cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, "TRAIN"),
-        (cfg.DATASETS.UNLABELLED, cfg.DATASETS.PROPOSALS.UNLABELLED_FILES, "UNLABELLED"),
+        (cfg.DATASETS.UNLABELED, cfg.DATASETS.PROPOSALS.UNLABELED_FILES, "UNLABELED"),
         (cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, "TEST"),
     ):
         if files and len(files) != len(names):
@@ -89,7 +89,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     path = proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)
     if not path.exists():
         raise InputError(
-            f"{path}: no proposals for data set {name}; make them with `python tools/generate_proposals.py "
+            f"{path}: no proposals for dataset {name}; make them with `python tools/generate_proposals.py "
             f"--dataset {whole_name(name)} --method {cfg.DATASETS.PROPOSALS.METHOD}`"
         )
     return ProposalStore.open(path)
@@ -99,7 +99,7 @@ def proposals_exist(cfg: CfgNode, name: str) -> bool:
     """Whether `open_proposals` has a file to open."""
     pairs = [
         *zip(cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, strict=False),
-        *zip(cfg.DATASETS.UNLABELLED, cfg.DATASETS.PROPOSALS.UNLABELLED_FILES, strict=False),
+        *zip(cfg.DATASETS.UNLABELED, cfg.DATASETS.PROPOSALS.UNLABELED_FILES, strict=False),
         *zip(cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, strict=False),
     ]
     return os.path.exists(dict(reversed(pairs)).get(name) or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD))
@@ -132,12 +132,12 @@ def _mapper_with(
 
 
 def build_teacher_mapper(teacher_cfg: CfgNode, name: str, proposals: ProposalStore) -> MultiLabelMapper:
-    """What a teacher sees of the data set ``name`` where no student is there: ``image`` and ``proposals``."""
+    """What a teacher sees of the dataset ``name`` where no student is there: ``image`` and ``proposals``."""
     return _mapper_with(teacher_cfg, proposals, name=name)
 
 
 def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
-    """From a record of the data set ``name`` to what the model takes at inference, damaged by ``TEST.CORRUPTION``."""
+    """From a record of the dataset ``name`` to what the model takes at inference, damaged by ``TEST.CORRUPTION``."""
     return partial(_test_mapper(cfg, name), view=View(cfg.INPUT.SIZE_TEST))
 
 
@@ -160,7 +160,7 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[d
 
     Args:
         cfg: of the model.
-        name: data set of the records; None for photos of no data set.
+        name: dataset of the records; None for photos of no dataset.
     """
     proposals = None
     if needs_proposals(cfg, training=False):
@@ -176,9 +176,9 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[d
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
-    """An endless loader of the training data sets; batches are lists of samples.
+    """An endless loader of the training datasets; batches are lists of samples.
 
-    Samples of ``DATASETS.UNLABELLED`` have no ``labels``, whatever their records say.
+    Samples of ``DATASETS.UNLABELED`` have no ``labels``, whatever their records say.
 
     Args:
         cfg: ``SOLVER.IMS_PER_BATCH`` is over all processes.
@@ -198,7 +198,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         crop=RandomCrop(cfg.INPUT.RANDOM_CROP.AREA, cfg.INPUT.RANDOM_CROP.ASPECT)
         if cfg.INPUT.RANDOM_CROP.ENABLED
         else None,
-        colour_jitter=ColourJitter(*strengths) if any(strengths) else None,
+        color_jitter=ColorJitter(*strengths) if any(strengths) else None,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
@@ -207,7 +207,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=PackedBatch,
-        worker_init_fn=leave_signals_to_the_run,
+        worker_init_fn=ignore_signals_in_worker,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
@@ -220,11 +220,11 @@ def _training_records(cfg: CfgNode, name: str) -> list[dict]:
 
 
 def build_test_loader(cfg: CfgNode, name: str, records: Sequence[dict] | None = None) -> DataLoader:
-    """Detectron2's test loader of one data set: every image once, at ``INPUT.SIZE_TEST``.
+    """Detectron2's test loader of one dataset: every image once, at ``INPUT.SIZE_TEST``.
 
     Args:
         cfg: of the model.
-        name: of the data set.
+        name: of the dataset.
         records: some of its records; None for all of them.
     """
     records = dataset_records(name, boxes=False) if records is None else records
@@ -246,5 +246,5 @@ def _loader_for_evaluation(cfg: CfgNode, records: Sequence[dict], mapper: Callab
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=PackedBatch,
     )
-    loader.worker_init_fn = leave_signals_to_the_run
+    loader.worker_init_fn = ignore_signals_in_worker
     return loader

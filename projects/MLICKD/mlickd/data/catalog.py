@@ -1,4 +1,4 @@
-"""Data sets by name: registered in Detectron2's catalogs when they are first asked for."""
+"""Datasets by name: registered in Detectron2's catalogs when they are first asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
 from mlickd.errors import InputError
-from mlickd.wording import some_of
+from mlickd.wording import shorten_list
 
 from . import scenes
 from .packed_records import PackedRecords
@@ -28,7 +28,7 @@ from .sources.nus_wide import nus_wide_list, nus_wide_sources
 from .sources.source import DatasetSource
 from .sources.voc import voc_sources
 
-# Each gives the data sets that it knows below a root, by name, whether or not they are there.
+# Each gives the datasets that it knows below a root, by name, whether or not they are there.
 _FAMILIES = (coco_sources, voc_sources, nus_wide_sources)
 
 # What is before the split in their names, the split, and the protocol.
@@ -38,16 +38,16 @@ _FAMILY_NAME = re.compile(r"((?:coco|voc)_\d{4}_|nus_wide_)(.+)(_multilabel\w*)"
 _loaded: dict[tuple[str, Path], MultiLabelDataset] = {}
 _registered: dict[str, tuple[Path, Callable[[], list[dict]]]] = {}
 _checked: dict[str, tuple[Callable[[], list[dict]], PackedRecords]] = {}
-# Of the parts of data sets, the records of the whole that they were taken from.
+# Of the parts of datasets, the records of the whole that they were taken from.
 _wholes: dict[str, PackedRecords] = {}
 
 
 class UnknownDatasetError(InputError):
-    """There is no data set of this name."""
+    """There is no dataset of this name."""
 
 
 def dataset_root() -> Path:
-    """The directory of all data sets: $DETECTRON2_DATASETS, else `datasets`."""
+    """The directory of all datasets: $DETECTRON2_DATASETS, else `datasets`."""
     return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser().absolute()
 
 
@@ -55,12 +55,12 @@ def ensure_registered(name: str) -> None:
     """Make `name` known to `DatasetCatalog` and `MetadataCatalog`.
 
     A name that is registered already is used as it is. Else it is of a known family below `dataset_root()`, or
-    `scenes_train` or `scenes_test`, drawn on first use, or the folder data set `<directory>_<split>`. With `@KofN` or
+    `scenes_train` or `scenes_test`, drawn on first use, or the folder dataset `<directory>_<split>`. With `@KofN` or
     `@notKofN` behind it, it is a part of one of all these. The metadata has `thing_classes`, `box_classes`,
     `image_root` and `evaluator_type`.
 
     Raises:
-        InputError: there is no such data set, or something in it is wrong.
+        InputError: there is no such dataset, or something in it is wrong.
     """
     root = dataset_root()
     ours = _registered.get(name)
@@ -73,10 +73,10 @@ def ensure_registered(name: str) -> None:
 
 
 def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
-    """The checked records of a data set: new dicts at every call, read from disk once.
+    """The checked records of a dataset: new dicts at every call, read from disk once.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         boxes: whether they have their `annotations`; without, this is quick and takes little memory.
 
     Raises:
@@ -89,7 +89,7 @@ def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
 
 
 def class_names(name: str) -> list[str]:
-    """The names of the classes of a data set, in the order of their indices.
+    """The names of the classes of a dataset, in the order of their indices.
 
     Raises:
         InputError: as `ensure_registered`.
@@ -99,7 +99,7 @@ def class_names(name: str) -> list[str]:
 
 
 def available_datasets() -> list[str]:
-    """Names that can be asked for now: scenes, known data sets and folders that are there, and registered ones."""
+    """Names that can be asked for now: scenes, known datasets and folders that are there, and registered ones."""
     root = dataset_root()
     names = {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}
     names.update(name for name, source in _known(root).items() if source.is_here())
@@ -110,7 +110,7 @@ def available_datasets() -> list[str]:
         # Parts go without saying; what was registered below another root is not here.
         if ours is not None and (ours[0] != root or name in _wholes) and DatasetCatalog[name] is ours[1]:
             continue
-        # Detectron2 registers its built-in data sets whether or not they are on this machine.
+        # Detectron2 registers its built-in datasets whether or not they are on this machine.
         metadata = MetadataCatalog.get(name)
         place = metadata.get("image_root") or metadata.get("image_dir") or metadata.get("dirname")
         if place is None or os.path.isdir(place):
@@ -119,9 +119,9 @@ def available_datasets() -> list[str]:
 
 
 def other_splits(names: Sequence[str]) -> dict[str, DatasetSource]:
-    """The splits that are there of the data sets that these are splits of, and that are not among them.
+    """The splits that are there of the datasets that these are splits of, and that are not among them.
 
-    VOC's trainval counts as its train and val together. Data sets that are registered elsewhere have none. Of a part,
+    VOC's trainval counts as its train and val together. Datasets that are registered elsewhere have none. Of a part,
     the whole is another split.
     """
     root = dataset_root()
@@ -146,7 +146,7 @@ def other_splits(names: Sequence[str]) -> dict[str, DatasetSource]:
 
 
 def _folders(name: str, root: Path) -> list[Path]:
-    """The directories that a folder data set of this name may be in, the one of the longest name first."""
+    """The directories that a folder dataset of this name may be in, the one of the longest name first."""
     cuts = [index for index, character in enumerate(name) if character == "_" and index]
     return [root / name[:cut] for cut in reversed(cuts)] if os.path.basename(name) == name else []
 
@@ -180,7 +180,7 @@ def _register_part(name: str, part: Part, root: Path) -> None:
     with _collection_paused():
         records = whole.part(part.indices([record["image_id"] for record in whole.without_boxes()]))
         metadata = MetadataCatalog.get(part.whole).as_dict()
-        check_records(records.without_boxes(), metadata["thing_classes"], f"data set {name!r}")
+        check_records(records.without_boxes(), metadata["thing_classes"], f"dataset {name!r}")
     del metadata["name"]
     _enter(name, root, records, metadata)
     _wholes[name] = whole
@@ -204,7 +204,7 @@ def _enter(name: str, root: Path, records: PackedRecords, metadata: dict[str, An
 
 
 def _adopt(name: str) -> None:
-    """Check a data set that someone else registered, and complete its records and metadata."""
+    """Check a dataset that someone else registered, and complete its records and metadata."""
     loader = DatasetCatalog[name]
     if name in _checked and _checked[name][0] is loader:
         return
@@ -213,13 +213,13 @@ def _adopt(name: str) -> None:
             records = [_complete(record, name) for record in DatasetCatalog.get(name)]
     except OSError as error:
         raise InputError(
-            f"data set {name!r}: cannot be read ({error}); give its files the right to be read, or put them back"
+            f"dataset {name!r}: cannot be read ({error}); give its files the right to be read, or put them back"
         ) from error
     metadata = MetadataCatalog.get(name)
     names = metadata.get("thing_classes")
     if not names:
-        raise InputError(f"data set {name!r}: its metadata has no 'thing_classes'; set it where you register it")
-    check_records(records, names, f"data set {name!r}")
+        raise InputError(f"dataset {name!r}: its metadata has no 'thing_classes'; set it where you register it")
+    check_records(records, names, f"dataset {name!r}")
     if metadata.get("box_classes") is None:
         boxes = (box["category_id"] for record in records for box in record.get("annotations", ()))
         metadata.set(box_classes=sorted(set(boxes)))
@@ -230,7 +230,7 @@ def _adopt(name: str) -> None:
 
 @contextmanager
 def _collection_paused() -> Iterator[None]:
-    """Without Python's garbage collector, which looks again and again at the million objects of a large data set."""
+    """Without Python's garbage collector, which looks again and again at the million objects of a large dataset."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -248,18 +248,18 @@ def _complete(record: dict, name: str) -> dict:
             record["annotations"] = [_complete_box(box) for box in record["annotations"]]
         except KeyError as error:
             raise InputError(
-                f"data set {name!r}: {record.get('file_name')}: an annotation has no {error}; "
+                f"dataset {name!r}: {record.get('file_name')}: an annotation has no {error}; "
                 "set it where you register it"
             ) from error
         except (AssertionError, TypeError, ValueError) as error:
             raise InputError(
-                f"data set {name!r}: {record.get('file_name')}: the 'bbox' of an annotation is not 4 finite numbers; "
+                f"dataset {name!r}: {record.get('file_name')}: the 'bbox' of an annotation is not 4 finite numbers; "
                 "correct it where you register it"
             ) from error
     if "labels" not in record:
         if "annotations" not in record:
             raise InputError(
-                f"data set {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'; give it one"
+                f"dataset {name!r}: {record['file_name']} has neither 'labels' nor 'annotations'; give it one"
             )
         record["labels"] = sorted({box["category_id"] for box in record["annotations"]})
     return record
@@ -279,7 +279,7 @@ def _complete_box(box: dict) -> dict:
 
 
 def _locate(name: str, root: Path) -> DatasetSource:
-    """The folder data set `<directory>_<split>`; both parts may hold underscores."""
+    """The folder dataset `<directory>_<split>`; both parts may hold underscores."""
     if name in {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}:
         return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.DIRECTORY}_"))
     folders = _folders(name, root)
@@ -291,8 +291,8 @@ def _locate(name: str, root: Path) -> DatasetSource:
         split, splits = name[len(directory.name) + 1 :], folder_splits(directory)
         if splits:
             raise UnknownDatasetError(
-                f"{directory / f'labels_{split}.csv'}: file not found, so there is no data set {name!r}; put it there, "
-                f"or choose a split of this folder: {some_of(splits)}"
+                f"{directory / f'labels_{split}.csv'}: file not found, so there is no dataset {name!r}; put it there, "
+                f"or choose a split of this folder: {shorten_list(splits)}"
             )
     raise _unknown(name, root)
 
@@ -303,17 +303,17 @@ def _unknown(name: str, root: Path) -> UnknownDatasetError:
     close = difflib.get_close_matches(name, sorted({*available, *known}), n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     if "@" in name:
-        hint = " (a part of a data set is NAME@1of3, and all but that part NAME@not1of3)"
+        hint = " (a part of a dataset is NAME@1of3, and all but that part NAME@not1of3)"
     if close and close[0] not in available:
         missing = next(path for path in known[close[0]].files if not path.exists())
         hint = f" (did you mean {close[0]!r}, of which {missing} is not there?)"
     image_list = nus_wide_list(name, root)
     if image_list is not None:
         return UnknownDatasetError(
-            f"{image_list}: file not found, so there is no data set {name!r}{hint}; put the list of its images there"
+            f"{image_list}: file not found, so there is no dataset {name!r}{hint}; put the list of its images there"
         )
     return UnknownDatasetError(
-        f"unknown data set {name!r}{hint}; choose one of {some_of(available)}, or put images/, "
+        f"unknown dataset {name!r}{hint}; choose one of {shorten_list(available)}, or put images/, "
         f"classes.txt and labels_<split>.csv into a directory of {root} and call it <directory>_<split>, or set "
         "DETECTRON2_DATASETS to where yours are"
     )

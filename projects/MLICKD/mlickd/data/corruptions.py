@@ -30,7 +30,7 @@ generator of all that is random.
 
 # Of the image's area, the smallest and the largest rectangle that hides a part of it.
 _RECTANGLE = (0.02, 0.06)
-_GREY = 127
+_GRAY = 127
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def blur(image: np.ndarray, strength: int, generator: np.random.Generator) -> np
 
 @CORRUPTION_REGISTRY.register()
 def jpeg(image: np.ndarray, strength: int, generator: np.random.Generator) -> np.ndarray:
-    """Compression as JPEG of quality 25, 12 or 6, with colours at half the resolution."""
+    """Compression as JPEG of quality 25, 12 or 6, with colors at half the resolution."""
     quality = (25, 12, 6)[strength - 1]
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
@@ -138,7 +138,7 @@ def brighter(image: np.ndarray, strength: int, generator: np.random.Generator) -
 
 @CORRUPTION_REGISTRY.register()
 def occlusion(image: np.ndarray, strength: int, generator: np.random.Generator) -> np.ndarray:
-    """Grey rectangles, each 2 to 6 percent of the area, until 15, 30 or 50 percent are hidden."""
+    """Gray rectangles, each 2 to 6 percent of the area, until 15, 30 or 50 percent are hidden."""
     share = (0.15, 0.3, 0.5)[strength - 1]
     height, width = image.shape[:2]
     hidden = np.zeros((height, width), dtype=bool)
@@ -148,7 +148,7 @@ def occlusion(image: np.ndarray, strength: int, generator: np.random.Generator) 
         rows, columns = np.clip(np.round(sides * (height, width)), 1, (height, width)).astype(int)
         top, left = generator.integers(height - rows + 1), generator.integers(width - columns + 1)
         hidden[top : top + rows, left : left + columns] = True
-    return np.where(hidden[..., None], np.uint8(_GREY), image)
+    return np.where(hidden[..., None], np.uint8(_GRAY), image)
 
 
 @CORRUPTION_REGISTRY.register()

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from mlickd.image_files import most_pixels, open_picture
+from mlickd.image_files import most_pixels, open_image
 
 from .orientation import orientation, upright, upright_size
 
@@ -16,7 +16,7 @@ __all__ = ["Jpeg"]
 
 _START = b"\xff\xd8"
 _APPLICATION_1, _START_OF_SCAN = 0xE1, 0xDA  # the segment of EXIF or XMP; the one before the pixels
-_COLOUR_SPACES = ("YCbCr", "RGB", "Gray")
+_COLOR_SPACES = ("YCbCr", "RGB", "Gray")
 
 
 class Jpeg:
@@ -50,15 +50,15 @@ class Jpeg:
         if not data.startswith(_START):
             return None
         try:
-            height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
+            height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:
             return None
-        if colour_space not in _COLOUR_SPACES or height * width > most_pixels():
+        if color_space not in _COLOR_SPACES or height * width > most_pixels():
             return None
         if not _may_be_turned(data):
             return cls(data, height, width, exif_orientation=1)
         try:
-            with open_picture(io.BytesIO(data)) as image:
+            with open_image(io.BytesIO(data)) as image:
                 return cls(data, height, width, orientation(image))
         except Exception:  # Pillow will say it of the file by its name
             return None

@@ -1,4 +1,4 @@
-"""Photos that belong to no data set: those of a folder, or those that a text file lists."""
+"""Photos that belong to no dataset: those of a folder, or those that a text file lists."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def loose_image_records(path: str | os.PathLike[str], root: str | os.PathLike[st
 
     Returns:
         Dicts with ``file_name``, ``image_id``, ``height`` and ``width``, sorted by image id: the file name below the
-        folder, with forward slashes, as in a folder data set.
+        folder, with forward slashes, as in a folder dataset.
 
     Raises:
         InputError: there is no such folder, list or image; no image; one that is listed twice, is outside the folder or

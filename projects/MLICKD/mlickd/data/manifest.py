@@ -29,7 +29,7 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The images of a data set and their labels.
+    """The images of a dataset and their labels.
 
     Attributes:
         dataset: its name.
@@ -52,7 +52,7 @@ class Manifest:
 
 
 def make_manifest(dataset: str, records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> Manifest:
-    """The manifest of a data set, from what `dataset_records` and `class_names` say of it."""
+    """The manifest of a dataset, from what `dataset_records` and `class_names` say of it."""
 
     def names(labels: Sequence[int]) -> list[str]:
         return [class_names[label] for label in sorted(labels)]
@@ -112,7 +112,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 def first_difference(ours: Manifest, theirs: Manifest) -> str | None:
     """What differs first, in one line: in the classes, then in the images by id; None where nothing does.
 
-    The names of the data sets may differ.
+    The names of the datasets may differ.
     """
     if ours.class_names != theirs.class_names:
         number = next(

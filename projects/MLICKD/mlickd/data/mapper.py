@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from .colours import ColourShift
+from .colors import ColorShift
 from .corruptions import Corruption
 from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
@@ -41,12 +41,12 @@ class MultiLabelMapper:
         """
         Args:
             image_format: ``RGB`` or ``BGR``.
-            proposals: of the data set, or what makes them from an image; without it the samples have none.
+            proposals: of the dataset, or what makes them from an image; without it the samples have none.
             top_k: proposals used of an image, the best by score.
             min_side: proposals whose shorter side is below this many original pixels are left out.
             teacher_size: side of the teacher's view in pixels; without it there is none.
             teacher_format: its format, where it differs.
-            dataset: name of the data set, which its samples then have: image ids are of one data set.
+            dataset: name of the dataset, which its samples then have: image ids are of one dataset.
             corruption: damage to the student's view of every image; proposals stay those of the whole image.
         """
         self.image_format = image_format
@@ -58,12 +58,12 @@ class MultiLabelMapper:
         self.dataset = dataset
         self.corruption = corruption
 
-    def __call__(self, record: dict, view: View, colours: ColourShift | None = None) -> dict:
+    def __call__(self, record: dict, view: View, colors: ColorShift | None = None) -> dict:
         """
         Args:
             record: with ``file_name``, or the ``pixels`` themselves (:func:`open_image`), and ``image_id``.
             view: of the student.
-            colours: of the student's view; the teacher sees the true colours.
+            colors: of the student's view; the teacher sees the true colors.
 
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view`` and ``dataset``;
@@ -81,7 +81,7 @@ class MultiLabelMapper:
         file = open_image(record, self.image_format)
         shape = file.height, file.width
         sample = {key: value for key, value in record.items() if key not in ("annotations", "pixels")}
-        # Not every data set knows the sizes of its images, and detections are scaled back to them.
+        # Not every dataset knows the sizes of its images, and detections are scaled back to them.
         sample.setdefault("height", file.height)
         sample.setdefault("width", file.width)
         boxes, scores = self._proposals(record, file)
@@ -94,8 +94,8 @@ class MultiLabelMapper:
         if self.teacher_size is not None:
             pixels = self._see(file, view, self.teacher_size)
             sample["teacher_image"] = pixels if self.teacher_format == self.image_format else pixels.flip(0)
-        if colours is not None:
-            sample["image"] = colours.apply(sample["image"], self.image_format)
+        if colors is not None:
+            sample["image"] = colors.apply(sample["image"], self.image_format)
         if self.corruption is not None:
             sample["image"] = self.corruption.apply(sample["image"], record["image_id"], self.image_format)
         if boxes is not None:

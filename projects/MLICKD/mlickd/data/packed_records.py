@@ -1,4 +1,4 @@
-"""The records of a data set as bytes: small, and shared by all processes."""
+"""The records of a dataset as bytes: small, and shared by all processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PackedRecords(Sequence[dict]):
     def __init__(self, records: Sequence[dict], boxes: BoxColumns | None = None):
         """
         Args:
-            records: Detectron2 data set dicts.
+            records: Detectron2 dataset dicts.
             boxes: of the records, where they are not in their ``annotations``.
         """
         self._boxes = BoxColumns.of(record.get("annotations") for record in records) if boxes is None else boxes

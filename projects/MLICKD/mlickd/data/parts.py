@@ -1,4 +1,4 @@
-"""Parts of a data set by name: `pets_train@2of3` is the second of three, `pets_train@not2of3` the two others."""
+"""Parts of a dataset by name: `pets_train@2of3` is the second of three, `pets_train@not2of3` the two others."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
 
 @dataclass(frozen=True)
 class Part:
-    """Which images of a data set a name stands for.
+    """Which images of a dataset a name stands for.
 
     Attributes:
-        whole: name of the data set; it may be a part itself.
+        whole: name of the dataset; it may be a part itself.
         number: of the part, from 1.
         count: of all parts, 2 or more.
         others: the images of all parts but this one.
@@ -41,7 +41,7 @@ class Part:
         """
         if len(image_ids) < self.count:
             raise InputError(
-                f"data set {part_name(self)!r}: {self.whole} has {len(image_ids)} images, too few for {self.count} "
+                f"dataset {part_name(self)!r}: {self.whole} has {len(image_ids)} images, too few for {self.count} "
                 "parts; take fewer"
             )
         ranked = sorted(range(len(image_ids)), key=lambda index: _hash(image_ids[index]))
@@ -65,16 +65,16 @@ def parse_part(name: str) -> Part | None:
         return None
     part = Part(match[1], int(match[3]), int(match[4]), others=match[2] is not None)
     if part.count < 2:
-        raise InputError(f"data set {name!r}: {part.count} parts; give 2 or more, as in {part.whole}@1of2")
+        raise InputError(f"dataset {name!r}: {part.count} parts; give 2 or more, as in {part.whole}@1of2")
     if not 1 <= part.number <= part.count:
         raise InputError(
-            f"data set {name!r}: there is no part {part.number} of {part.count}; give one from 1 to {part.count}"
+            f"dataset {name!r}: there is no part {part.number} of {part.count}; give one from 1 to {part.count}"
         )
     return part
 
 
 def whole_name(name: str) -> str:
-    """The data set that a part is of, or the name itself. Proposals are those of whole data sets.
+    """The dataset that a part is of, or the name itself. Proposals are those of whole datasets.
 
     Raises:
         InputError: as :func:`parse_part`.

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_picture, too_large
+from mlickd.image_files import open_image, too_large
 from mlickd.unreadable_images import why_unreadable
 
 from .jpeg import Jpeg
@@ -21,9 +21,9 @@ class ImageFile:
     """An image file whose size is known first, so that its pixels can be decoded at the size that is needed.
 
     The pixels are turned as the EXIF orientation says. They are those of
-    `detectron2.data.detection_utils.read_image` but for two kinds of images, which that function spoils: 16-bit grey
+    `detectron2.data.detection_utils.read_image` but for two kinds of images, which that function spoils: 16-bit gray
     is scaled to 8 bits (there everything above 255 becomes white), and what is transparent is laid on white (there the
-    hidden colour appears, whatever the program that made the file has left).
+    hidden color appears, whatever the program that made the file has left).
 
     Attributes:
         height, width: of the whole image, in pixels.
@@ -85,7 +85,7 @@ class ImageFile:
 
     def _decode_whole(self) -> np.ndarray:
         try:
-            with open_picture(self._path) as image:
+            with open_image(self._path) as image:
                 pixels = np.array(upright(to_rgb(image), orientation(image)))
         except Image.DecompressionBombError as error:
             raise InputError(too_large(self._path)) from error
@@ -149,7 +149,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ValueError: its pixels are 32-bit numbers, whose range the file does not tell.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # The high byte, as Pillow takes it of 16-bit colour.
+        # The high byte, as Pillow takes it of 16-bit color.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"32-bit pixels of mode {image.mode}, whose range is unknown; save it with 8 or 16 bits")
@@ -160,5 +160,5 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether an opened image has an alpha channel, or a colour that counts as transparent."""
+    """Whether an opened image has an alpha channel, or a color that counts as transparent."""
     return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info

@@ -1,4 +1,4 @@
-"""Records with image-level labels: the targets they give, image sizes, and the checks that all data sets share."""
+"""Records with image-level labels: the targets they give, image sizes, and the checks that all datasets share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_picture, too_large
+from mlickd.image_files import open_image, too_large
 from mlickd.unreadable_images import why_unreadable
 
 from .orientation import orientation, upright_size
@@ -26,10 +26,10 @@ LABEL_FIELDS = ("labels", "ignored_labels")
 
 @dataclass(frozen=True)
 class MultiLabelDataset:
-    """One split of a data set, as a loader gives it.
+    """One split of a dataset, as a loader gives it.
 
     Attributes:
-        records: Detectron2 data set dicts (`file_name`, `image_id`) with `labels`, sorted contiguous class indices.
+        records: Detectron2 dataset dicts (`file_name`, `image_id`) with `labels`, sorted contiguous class indices.
             Where they are known, also `ignored_labels`; `height` and `width` in pixels, which boxes need; and
             `annotations`, for evaluation only.
         class_names: names of the C classes.
@@ -67,7 +67,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
             first = wrong[0]
             raise InputError(
                 f"image {records[first].get('image_id')}: {field} {list(lists[first])} are not all in [0, {num_classes}"
-                "); set MODEL.NUM_CLASSES to the number of classes of this data set"
+                "); set MODEL.NUM_CLASSES to the number of classes of this dataset"
             )
         targets[rows, labels] = value
     return targets
@@ -90,7 +90,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         InputError: the file is missing or is not an image.
     """
     try:
-        with open_picture(path) as image:
+        with open_image(path) as image:
             return oriented_size(image)
     except FileNotFoundError:
         raise InputError(f"{path}: image file not found; put it there") from None
@@ -98,7 +98,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise InputError(too_large(path)) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise InputError(
-            f"{path}: not a readable image ({why_unreadable(path, error)}); replace it, or take it out of the data set"
+            f"{path}: not a readable image ({why_unreadable(path, error)}); replace it, or take it out of the dataset"
         ) from error
 
 
@@ -109,12 +109,12 @@ def oriented_size(image: Image.Image) -> tuple[int, int]:
 
 
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:
-    """Refuse a split that cannot be trained on or evaluated; warn of classes that nobody has labelled.
+    """Refuse a split that cannot be trained on or evaluated; warn of classes that nobody has labeled.
 
     Args:
         records: with `file_name`, `image_id` and `labels`.
         class_names: names of the C classes.
-        source: what to name in messages: the file or the data set that the records come from.
+        source: what to name in messages: the file or the dataset that the records come from.
 
     Raises:
         InputError: there is no record, an image id occurs twice, or a label is not in [0, C).
@@ -134,7 +134,7 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
     if missing:
         logger.warning(
-            "%s: no image is labelled with %s; these classes cannot be learned or measured here",
+            "%s: no image is labeled with %s; these classes cannot be learned or measured here",
             source,
             ", ".join(missing),
         )

@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.data import DatasetFromList
 from torch.utils.data import Dataset, Sampler
 
-from .colours import ColourJitter, ColourShift
+from .colors import ColorJitter, ColorShift
 from .crops import RandomCrop
 from .mapper import MultiLabelMapper
 from .packed_records import without_boxes
@@ -21,18 +21,18 @@ __all__ = ["ImageView", "TrainingBatchSampler", "TrainingSamples"]
 class ImageView(NamedTuple):
     """One image of a batch and how it is seen.
 
-    Colours are not part of the view, because the teacher, whose knowledge belongs to a view, sees the true ones.
+    Colors are not part of the view, because the teacher, whose knowledge belongs to a view, sees the true ones.
     """
 
     index: int
     view: View
-    colours: ColourShift | None = None
+    colors: ColorShift | None = None
 
 
 class TrainingBatchSampler(Sampler[list[ImageView]]):
     """Endless batches: every epoch is a new permutation, each batch has one size, each image is mirrored or not.
 
-    Each image may also be cropped and have its colours changed.
+    Each image may also be cropped and have its colors changed.
 
     Nothing is kept between batches. What iteration ``i`` sees follows from the seed and ``i``, so a run that is
     resumed at ``start_iteration`` sees what it would have seen.
@@ -47,19 +47,19 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         seed: int,
         mirror: bool = True,
         crop: RandomCrop | None = None,
-        colour_jitter: ColourJitter | None = None,
+        color_jitter: ColorJitter | None = None,
         rank: int = 0,
         world_size: int = 1,
     ):
         """
         Args:
-            num_images: of the data set.
+            num_images: of the dataset.
             batch_size: images of a batch over all processes; a multiple of ``world_size``.
             sizes: sides of the square views, one of which is drawn for each batch.
             seed: of everything drawn here.
             mirror: mirror half of the images.
             crop: see a part of each image; None: all of it.
-            colour_jitter: change the colours of each image; None: leave them.
+            color_jitter: change the colors of each image; None: leave them.
             rank, world_size: this process takes every ``world_size``-th image of a batch.
         """
         if batch_size % world_size:
@@ -70,7 +70,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         self.seed = seed
         self.mirror = mirror
         self.crop = crop
-        self.colour_jitter = colour_jitter
+        self.color_jitter = color_jitter
         self.rank = rank
         self.world_size = world_size
         self.start_iteration = 0
@@ -82,14 +82,14 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         mirrored = generator.random(self.batch_size) < 0.5
         # Of their own generators, so that one can be turned on without changing what the others draw.
         crops = self._draws(self.crop, (self.seed, 2, iteration))
-        colours = self._draws(self.colour_jitter, (self.seed, 3, iteration))
+        colors = self._draws(self.color_jitter, (self.seed, 3, iteration))
         first = iteration * self.batch_size
         views = []
         for position in range(self.rank, self.batch_size, self.world_size):
             epoch, place = divmod(first + position, self.num_images)
             index = int(self._permutation(epoch)[place])
             view = View(size, bool(self.mirror and mirrored[position]), crops[position])
-            views.append(ImageView(index, view, colours[position]))
+            views.append(ImageView(index, view, colors[position]))
         return views
 
     def __iter__(self) -> Iterator[list[ImageView]]:
@@ -98,7 +98,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
             yield self.batch(iteration)
             iteration += 1
 
-    def _draws(self, augmentation: RandomCrop | ColourJitter | None, seed: tuple[int, ...]) -> list:
+    def _draws(self, augmentation: RandomCrop | ColorJitter | None, seed: tuple[int, ...]) -> list:
         if augmentation is None:
             return [None] * self.batch_size
         generator = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
 
 
 class TrainingSamples(Dataset):
-    """Samples by :class:`ImageView`, of one data set or several after each other.
+    """Samples by :class:`ImageView`, of one dataset or several after each other.
 
     Workers share the records: they are kept as bytes in one array, without their boxes, for the memory of Python
     objects is copied as soon as a worker so much as looks at them.
@@ -121,7 +121,7 @@ class TrainingSamples(Dataset):
     def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):
         """
         Args:
-            parts: the records of each data set, and the mapper that has its proposals.
+            parts: the records of each dataset, and the mapper that has its proposals.
         """
         self._mappers = [mapper for _, mapper in parts]
         self._ends = np.cumsum([len(records) for records, _ in parts])
@@ -133,4 +133,4 @@ class TrainingSamples(Dataset):
 
     def __getitem__(self, item: ImageView) -> dict:
         mapper = self._mappers[int(np.searchsorted(self._ends, item.index, side="right"))]
-        return mapper(self._records[item.index], item.view, item.colours)
+        return mapper(self._records[item.index], item.view, item.colors)

@@ -1,4 +1,4 @@
-"""Reading the text files of data sets, whichever program wrote them."""
+"""Reading the text files of datasets, whichever program wrote them."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_picture, too_large
+from mlickd.image_files import open_image, too_large
 from mlickd.unreadable_images import why_unreadable
 
 from .reading import to_rgb
@@ -62,7 +62,7 @@ def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], N
     """
     path = record["file_name"]
     try:
-        with open_picture(path) as image:
+        with open_image(path) as image:
             size = oriented_size(image)
             turned = " with its EXIF orientation" if size != image.size[::-1] else ""
             # JPEG: read all of the file, but compute few of the pixels.
@@ -73,12 +73,12 @@ def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], N
             if look is not None:
                 look(image, size)
     except FileNotFoundError:
-        return f"{path}: image file not found; put it there, or take it out of the data set"
+        return f"{path}: image file not found; put it there, or take it out of the dataset"
     except Image.DecompressionBombError:
         return too_large(path)
     except Exception as error:  # decoders fail in many ways on damaged data
         reason = why_unreadable(path, error)
-        return f"{path}: unreadable or truncated image ({reason}); replace it, or take it out of the data set"
+        return f"{path}: unreadable or truncated image ({reason}); replace it, or take it out of the dataset"
     expected = (record.get("height", size[0]), record.get("width", size[1]))
     if size != expected:
         return (

@@ -6,10 +6,10 @@ import os
 import signal
 import threading
 
-__all__ = ["leave_signals_to_the_run"]
+__all__ = ["ignore_signals_in_worker"]
 
 
-def leave_signals_to_the_run(_worker: int) -> None:
+def ignore_signals_in_worker(_worker: int) -> None:
     """Let the process that a worker loads for decide what a request to stop means: it needs its batch to the end.
 
     A terminal sends Ctrl-C to all processes, and a scheduler SIGTERM. The worker ends when its own parent says so, as

@@ -190,7 +190,7 @@ def _fit_class(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     )
 
     def closure() -> torch.Tensor:
-        """The penalised cross-entropy of the line, a scalar, with its gradient; LBFGS asks for it often."""
+        """The penalized cross-entropy of the line, a scalar, with its gradient; LBFGS asks for it often."""
         optimizer.zero_grad()
         fit = F.binary_cross_entropy_with_logits(line[0] * logits + line[1], smoothed, reduction="sum")
         objective = fit + _RIDGE / 2 * (line - identity).pow(2).sum()

@@ -7,7 +7,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from mlickd.data.build import labelled_share
+from mlickd.data.build import labeled_share
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
@@ -27,7 +27,7 @@ class DistilledClassifier(nn.Module):
     ``knowledge`` (see :class:`~mlickd.distillation.DistillationHook`), and no teacher is part of this model. At
     inference it is its student, nothing else; ``student.state_dict()`` is a checkpoint of the plain classifier.
 
-    - Stage ``feature``: only the backbone of the student (its convolutions with their normalisation) and the
+    - Stage ``feature``: only the backbone of the student (its convolutions with their normalization) and the
       distiller's adapters get gradients; fc layers and the classifier rest. Needs no labels.
     - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores, and by option
       (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features beside them.
@@ -41,7 +41,7 @@ class DistilledClassifier(nn.Module):
         stage: str,
         feature_distiller: nn.Module | None = None,
         prediction_distiller: nn.Module | None = None,
-        labelled_share: float = 1.0,
+        labeled_share: float = 1.0,
     ):
         """
         Args:
@@ -49,7 +49,7 @@ class DistilledClassifier(nn.Module):
             stage: ``feature`` or ``prediction``.
             feature_distiller: of stage ``feature``, or beside the labels.
             prediction_distiller: of stage ``prediction``; None learns from labels alone, without any knowledge.
-            labelled_share: of the training images, those that have labels; above 0. The label loss is a mean over
+            labeled_share: of the training images, those that have labels; above 0. The label loss is a mean over
                 these.
         """
         super().__init__()
@@ -59,7 +59,7 @@ class DistilledClassifier(nn.Module):
         self.stage = stage
         self.feature_distiller = feature_distiller
         self.prediction_distiller = prediction_distiller
-        self.labelled_share = labelled_share
+        self.labeled_share = labeled_share
         if stage == "feature":
             self.student.head.requires_grad_(False)
 
@@ -77,14 +77,14 @@ class DistilledClassifier(nn.Module):
         distillers = {}
         if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:
             raise InputError(
-                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; give it KD.STAGES "
+                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; give it KD.METHOD_STAGES "
                 "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
             distillers["feature_distiller"] = build_feature_distiller(cfg, student)
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
             distillers["prediction_distiller"] = build_prediction_distiller(cfg)
-        return {"student": student, "stage": cfg.KD.STAGE, "labelled_share": labelled_share(cfg), **distillers}
+        return {"student": student, "stage": cfg.KD.STAGE, "labeled_share": labeled_share(cfg), **distillers}
 
     @property
     def device(self) -> torch.device:
@@ -95,7 +95,7 @@ class DistilledClassifier(nn.Module):
         """
         Args:
             batched_inputs: samples as :class:`MultiLabelClassifier` takes them; in training with ``knowledge``, and
-                those of unlabelled data sets without ``labels``.
+                those of unlabeled datasets without ``labels``.
 
         Returns:
             In training the losses of the stage; at inference what the student returns.
@@ -110,8 +110,8 @@ class DistilledClassifier(nn.Module):
         logits = self.student.head(features)
         samples = self._with_targets(batched_inputs)
         # Divided by how many images a batch has, and here by how many of these have labels on average: the mean over
-        # labelled images, which stays what it is where a batch is run in parts.
-        losses = {name: loss / self.labelled_share for name, loss in self.student.label_losses(logits, samples).items()}
+        # labeled images, which stays what it is where a batch is run in parts.
+        losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
         if self.feature_distiller is not None:
@@ -121,7 +121,7 @@ class DistilledClassifier(nn.Module):
 
     def _with_targets(self, batched_inputs: list[dict]) -> list[dict]:
         """The samples, of which those without labels leave out every class; legal only where there are to be such."""
-        if self.labelled_share == 1:
+        if self.labeled_share == 1:
             return batched_inputs
         unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
         return [sample if "labels" in sample else {**sample, **unknown} for sample in batched_inputs]

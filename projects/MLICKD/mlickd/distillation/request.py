@@ -72,9 +72,9 @@ class KnowledgeRequest:
 
     @classmethod
     def of_recipe(cls, cfg: CfgNode) -> KnowledgeRequest:
-        """What all stages of a recipe, ``KD.STAGES``, need."""
+        """What all stages of a recipe, ``KD.METHOD_STAGES``, need."""
         request = cls()
-        for stage in cfg.KD.STAGES:
+        for stage in cfg.KD.METHOD_STAGES:
             of_stage = cfg.clone()
             of_stage.defrost()
             of_stage.KD.STAGE = stage

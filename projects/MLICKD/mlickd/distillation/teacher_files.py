@@ -1,4 +1,4 @@
-"""Which teacher a data set has: ``{dataset}`` in ``KD.TEACHER`` stands for the name of the data set it speaks of."""
+"""Which teacher a dataset has: ``{dataset}`` in ``KD.TEACHER`` stands for the name of the dataset it speaks of."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ DATASET = "{dataset}"
 
 
 def has_teacher_per_dataset(cfg: CfgNode) -> bool:
-    """Whether each training data set has a teacher of its own, as in cross-fitting."""
+    """Whether each training dataset has a teacher of its own, as in cross-fitting."""
     return DATASET in cfg.KD.TEACHER.WEIGHTS
 
 
 def with_teacher_of(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
-    """The configuration with the files of one data set's teacher; itself where all data sets share one teacher.
+    """The configuration with the files of one dataset's teacher; itself where all datasets share one teacher.
 
     Args:
         cfg: of the distillation.
-        dataset: name of the data set that the teacher speaks of; None for the first of ``DATASETS.TRAIN``. What they
+        dataset: name of the dataset that the teacher speaks of; None for the first of ``DATASETS.TRAIN``. What they
             have in common, such as the shape of their features, any of them tells.
     """
     if not has_teacher_per_dataset(cfg) and DATASET not in cfg.KD.TEACHER.CONFIG_FILE:
@@ -42,7 +42,7 @@ def check_teachers(cfg: CfgNode) -> None:
     Raises:
         InputError: one is not, or cannot.
     """
-    for dataset in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELLED)):
+    for dataset in dict.fromkeys((*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)):
         weights = with_teacher_of(cfg, dataset).KD.TEACHER.WEIGHTS
         require_file(weights, "KD.TEACHER.WEIGHTS", "train the teacher first, or give another path")
         read_checkpoint(weights, "KD.TEACHER.WEIGHTS", mapped=True)

@@ -64,8 +64,8 @@ def _load_recipe(config_file: str, options: list[str]) -> CfgNode:
     if not cfg.KD.CACHE:
         raise InputError("KD.CACHE is empty; name the folder of the cache, for instance KD.CACHE output/knowledge")
     # Completing wants a stage, and what is kept is that of all of them.
-    cfg.KD.STAGE = cfg.KD.STAGES[0]
-    # It wants a data set to test on, too; here nothing is tested.
+    cfg.KD.STAGE = cfg.KD.METHOD_STAGES[0]
+    # It wants a dataset to test on, too; here nothing is tested.
     cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
     complete_config(cfg)
     cfg.freeze()
@@ -88,7 +88,7 @@ def make_cache(
     batch_size: int = 4,
     num_processes: int = 1,
 ) -> None:
-    """Make sure that ``KD.CACHE`` holds a shard of each of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELLED``.
+    """Make sure that ``KD.CACHE`` holds a shard of each of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED``.
 
     What is there already is not made again. The bytes depend on neither the number of processes nor interruptions.
 

@@ -48,7 +48,7 @@ def calibrate_run(
 
     Args:
         run: folder of its training.
-        dataset: name of the data set of the photos, which have labels and proposals.
+        dataset: name of the dataset of the photos, which have labels and proposals.
         checkpoint: its name in ``run``.
         temperature, flip: ``KD.PREDICTION.TEACHER_TEMPERATURE`` and ``KD.TEACHER.FLIP`` of the distillation.
 
@@ -95,23 +95,23 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
         InputError: the cache does not fit, or a teacher was trained on one of the photos that it speaks of.
     """
     cfg, _ = prepare_caching(config_file, options)
-    labelled = cfg.clone()
-    labelled.defrost()
+    labeled = cfg.clone()
+    labeled.defrost()
     # Without labels there is nothing to calibrate by.
-    labelled.DATASETS.UNLABELLED = labelled.DATASETS.PROPOSALS.UNLABELLED_FILES = ()
-    splits = {name: dataset_records(name, boxes=False) for name in labelled.DATASETS.TRAIN}
+    labeled.DATASETS.UNLABELED = labeled.DATASETS.PROPOSALS.UNLABELED_FILES = ()
+    splits = {name: dataset_records(name, boxes=False) for name in labeled.DATASETS.TRAIN}
     for name, records in splits.items():
-        of_name = with_teacher_of(labelled, name)
+        of_name = with_teacher_of(labeled, name)
         _check_held_out(load_teacher_config(of_name), of_name.KD.TEACHER.WEIGHTS, name, records)
-    source = CachedKnowledge(labelled, KnowledgeRequest())
-    view = View(labelled.INPUT.SIZE_TEST)
+    source = CachedKnowledge(labeled, KnowledgeRequest())
+    view = View(labeled.INPUT.SIZE_TEST)
     samples = [
         {"dataset": name, "image_id": record["image_id"], "view": view}
         for name, records in splits.items()
         for record in records
     ]
     told = [source([sample])[0].image_scores for sample in tqdm(samples, desc="cache", unit="image")]
-    return _calibrate(labelled, splits, told, labelled.KD.PREDICTION.TEACHER_TEMPERATURE)
+    return _calibrate(labeled, splits, told, labeled.KD.PREDICTION.TEACHER_TEMPERATURE)
 
 
 def _check_held_out(teacher_cfg: CfgNode, weights: str, dataset: str, records: Sequence[dict]) -> None:
@@ -125,7 +125,7 @@ def _check_held_out(teacher_cfg: CfgNode, weights: str, dataset: str, records: S
     seen = [record for record in records if record["file_name"] in trained_on]
     if seen:
         raise InputError(
-            f"data set {dataset}: {weights} was trained on {len(seen)} of its {len(records)} images, such as "
+            f"dataset {dataset}: {weights} was trained on {len(seen)} of its {len(records)} images, such as "
             f"{seen[0]['image_id']}; take photos that it has not seen, such as NAME@1of4 for a teacher of NAME@not1of4"
         )
 

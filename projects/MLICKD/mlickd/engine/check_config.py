@@ -39,9 +39,9 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     """
     architecture = cfg.MODEL.META_ARCHITECTURE
     _one_of("MODEL.META_ARCHITECTURE", architecture, _META_ARCHITECTURES)
-    if cfg.DATASETS.UNLABELLED and architecture != "DistilledClassifier":
+    if cfg.DATASETS.UNLABELED and architecture != "DistilledClassifier":
         raise InputError(
-            f"DATASETS.UNLABELLED {', '.join(cfg.DATASETS.UNLABELLED)}: a {architecture} learns from labels alone; "
+            f"DATASETS.UNLABELED {', '.join(cfg.DATASETS.UNLABELED)}: a {architecture} learns from labels alone; "
             "leave it empty, or take a DistilledClassifier"
         )
     _one_of("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, _names(BACKBONE_REGISTRY))
@@ -70,9 +70,9 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         _one_of("KD.PREDICTION.LOSS", cfg.KD.PREDICTION.LOSS, ("l2", "bce"))
         _require(0 < cfg.KD.REGIONS.NMS_THRESH <= 1, "KD.REGIONS.NMS_THRESH", cfg.KD.REGIONS.NMS_THRESH, "in (0, 1]")
         _require(cfg.KD.REGIONS.TOP_K >= 0, "KD.REGIONS.TOP_K", cfg.KD.REGIONS.TOP_K, "0 (all regions) or more")
-        stages = tuple(cfg.KD.STAGES)
+        stages = tuple(cfg.KD.METHOD_STAGES)
         in_order = stages in (KD_STAGES, *((stage,) for stage in KD_STAGES))
-        _require(in_order, "KD.STAGES", stages, f"{KD_STAGES}, or one of them alone")
+        _require(in_order, "KD.METHOD_STAGES", stages, f"{KD_STAGES}, or one of them alone")
         of_batch = cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
         _require(
             cfg.SOLVER.ACCUMULATE == 1 or not of_batch, "SOLVER.ACCUMULATE", cfg.SOLVER.ACCUMULATE,
@@ -125,9 +125,9 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
 
 
 def _check_data_and_device(cfg: CfgNode) -> None:
-    for key in ("TRAIN", "TEST", "UNLABELLED"):
+    for key in ("TRAIN", "TEST", "UNLABELED"):
         names = tuple(cfg.DATASETS[key])
-        _require(all(isinstance(name, str) for name in names), f"DATASETS.{key}", names, "names of data sets")
+        _require(all(isinstance(name, str) for name in names), f"DATASETS.{key}", names, "names of datasets")
     _require(cfg.DATALOADER.NUM_WORKERS >= 0, "DATALOADER.NUM_WORKERS", cfg.DATALOADER.NUM_WORKERS, "0 or more")
     for key, least in (("PIXEL_MEAN", -math.inf), ("PIXEL_STD", 0)):
         values = cfg.MODEL[key]
@@ -168,7 +168,7 @@ def _check_augmentation(cfg: CfgNode) -> None:
         fits = len(limits) == 2 and 0 < limits[0] <= limits[1] <= largest and limits[1] < float("inf")
         _require(fits, f"INPUT.RANDOM_CROP.{key}", limits, expected)
     for key, strength in cfg.INPUT.COLOR_JITTER.items():
-        _require(0 <= strength <= 1, f"INPUT.COLOR_JITTER.{key}", strength, "from 0 (colours stay) to 1")
+        _require(0 <= strength <= 1, f"INPUT.COLOR_JITTER.{key}", strength, "from 0 (colors stay) to 1")
 
 
 def _names(registry) -> tuple[str, ...]:

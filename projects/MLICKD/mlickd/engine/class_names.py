@@ -1,4 +1,4 @@
-"""The class names of a run, kept with it so that it can be used where its data set is not."""
+"""The class names of a run, kept with it so that it can be used where its dataset is not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlickd.whole_files import write_whole_file
 
 __all__ = ["CLASSES_FILE", "run_class_names", "write_class_names"]
 
-# As in a folder data set.
+# As in a folder dataset.
 CLASSES_FILE = "classes.txt"
 
 
@@ -33,7 +33,7 @@ def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
     """The names of the classes of a finished run, in the order of its scores.
 
     They are those of ``classes.txt`` in its folder; of a run that has none, those in its thresholds or in the scores of
-    its evaluation; and else those of its data sets.
+    its evaluation; and else those of its datasets.
 
     Args:
         cfg: of the run.
@@ -51,8 +51,8 @@ def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
         return names
     data = ", ".join(dict.fromkeys([*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]))
     raise InputError(
-        f"{Path(folder) / CLASSES_FILE}: no such file, and its data sets ({data}) are not here; write the names of the "
-        "classes into it, one a line in the order of the data set, or set DETECTRON2_DATASETS"
+        f"{Path(folder) / CLASSES_FILE}: no such file, and its datasets ({data}) are not here; write the names of the "
+        "classes into it, one a line in the order of the dataset, or set DETECTRON2_DATASETS"
     )
 
 
@@ -67,7 +67,7 @@ def _candidates(cfg: CfgNode, folder: Path) -> Iterator[tuple[str, list[str]]]:
             yield str(path), names
     for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         if whole_name(name) in {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}:
-            # Asked for its names, the data set would be drawn.
+            # Asked for its names, the dataset would be drawn.
             yield name, list(scenes.CATEGORY_NAMES)
         try:
             yield name, class_names(name)

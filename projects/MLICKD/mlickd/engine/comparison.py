@@ -1,4 +1,4 @@
-"""Students by several recipes with several seeds on one data set, and what became of each."""
+"""Students by several recipes with several seeds on one dataset, and what became of each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlickd.evaluation.metrics import protocol_record
 from mlickd.evaluation.summary import METRICS
 from mlickd.visualization.reports import multilabel_results, multilabel_results_path
 
-from .labelled_photos import same_labelled_photos
+from .labeled_photos import same_labeled_photos
 from .own_options import check_own_options
 from .pipeline import Pipeline
 from .provenance import data_record
@@ -40,7 +40,7 @@ class Outcome:
     Attributes:
         name: of the recipe, or ``teacher``.
         seed: of its training; None of a teacher that was there.
-        test: name of the data set that it is judged on.
+        test: name of the dataset that it is judged on.
         steps: that train it; the last one leaves the model that counts.
         folder: of that model's results.
         seconds: of each step by name, those alone that were done in one go.
@@ -91,7 +91,7 @@ class Comparison:
 
     Attributes:
         configs: folder with ``wsd.yaml`` and the recipes, see :func:`mlickd.engine.recipes.recipe_files`.
-        train, test: names of the data sets.
+        train, test: names of the datasets.
         folder: of all results; a student goes to ``seed<k>/<recipe>``.
         recipes: of the students.
         seeds: of the students. The first is also that of the one teacher.
@@ -122,7 +122,7 @@ class Comparison:
         """See that what is compared can be, before any work is done.
 
         Raises:
-            InputError: seeds, options, data sets, teacher or the protocol of evaluation are wrong.
+            InputError: seeds, options, datasets, teacher or the protocol of evaluation are wrong.
         """
         check_own_options(self.options)
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -151,7 +151,7 @@ class Comparison:
     def _check_recipe(self, recipe: Recipe, cfg: CfgNode) -> None:
         if cfg.TEST.TOP_K != 3:
             raise InputError(f"{recipe.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
-        if recipe.train and not same_labelled_photos(recipe.train, [self.train]):
+        if recipe.train and not same_labeled_photos(recipe.train, [self.train]):
             raise InputError(
                 f"{recipe.file}: DATASETS.TRAIN {recipe.train} are other photos or labels than those of --train "
                 f"{self.train}; compare students of the same"

@@ -131,7 +131,7 @@ def _check_one_protocol(outcomes: Sequence[Outcome]) -> dict | None:
         for key, what in (
             ("protocol", "another protocol"),
             ("counts", "other images"),
-            ("dataset", "another data set"),
+            ("dataset", "another dataset"),
             ("data", "other images, labels or classes"),
         ):
             if outcome.report.get(key) != done[0].report.get(key):
@@ -216,7 +216,7 @@ def _notes(
     notes.append(f"{seconds}{how and ', ' + how}.")
     if published:
         notes.append(
-            f"The columns {PUBLISHED_SOURCE} are what the paper prints for {published}: another data set and another "
+            f"The columns {PUBLISHED_SOURCE} are what the paper prints for {published}: another dataset and another "
             "network than those measured here, unless these are the paper's."
         )
     return notes

@@ -26,7 +26,7 @@ def inference_cost(
         cfg: of the model.
         model: in evaluation mode.
         dataset_name: whose first images are measured.
-        num_images: measured after ``warm_up`` others; a smaller data set is gone through again.
+        num_images: measured after ``warm_up`` others; a smaller dataset is gone through again.
 
     Returns:
         ``parameters`` in millions, and the median of ``milliseconds`` an image.

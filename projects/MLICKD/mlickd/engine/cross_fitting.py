@@ -25,14 +25,14 @@ __all__ = ["CrossFitting"]
 
 @dataclass
 class CrossFitting:
-    """Trains K teachers, each on all parts of a data set but one, and keeps what each says of the part it has not seen.
+    """Trains K teachers, each on all parts of a dataset but one, and keeps what each says of the part it has not seen.
 
     Every step is a command that a user could type; see :class:`mlickd.engine.steps.StepRunner`.
 
     Attributes:
         teacher_config: file of the teachers' configuration.
         kd_config: file of the distillation's.
-        dataset: name of the data set; may be a part itself.
+        dataset: name of the dataset; may be a part itself.
         count: K, 2 or more.
         folder: where results go: ``teachers/<part>``, ``knowledge`` and ``logs``.
         options: ``KEY VALUE`` pairs for all steps.
@@ -76,7 +76,7 @@ class CrossFitting:
         """Find what would stop a step before the first one is run.
 
         Raises:
-            InputError: a configuration, the data set or the number of parts is wrong.
+            InputError: a configuration, the dataset or the number of parts is wrong.
         """
         for file, architecture, option in (
             (self.teacher_config, "WeaklySupervisedDetector", "--config-file"),
@@ -90,8 +90,8 @@ class CrossFitting:
                 )
             if cfg.DATASETS.PROPOSALS.TRAIN_FILES:
                 raise InputError(
-                    f"{option} {file}: DATASETS.PROPOSALS.TRAIN_FILES are of one list of data sets, and every step has "
-                    "another; leave them empty, and name the proposals of the whole data set by METHOD"
+                    f"{option} {file}: DATASETS.PROPOSALS.TRAIN_FILES are of one list of datasets, and every step has "
+                    "another; leave them empty, and name the proposals of the whole dataset by METHOD"
                 )
         for part in self.parts:
             dataset_records(part, boxes=False)

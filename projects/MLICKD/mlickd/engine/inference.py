@@ -97,13 +97,13 @@ def model_config(config_file: str, checkpoint: str | None = None) -> CfgNode:
 def predict(
     cfg: CfgNode, model: nn.Module, records: Sequence[dict], dataset_name: str | None = None
 ) -> dict[object, dict]:
-    """The model's outputs for images of a data set or any others.
+    """The model's outputs for images of a dataset or any others.
 
     Args:
         cfg: of the model: input size and format, proposals.
         records: with ``file_name``, ``image_id``, ``height`` and ``width``.
-        dataset_name: data set of the records, whose proposals are taken. Where they are not there, or the photos are of
-            no data set (None), proposals are made on the fly.
+        dataset_name: dataset of the records, whose proposals are taken. Where they are not there, or the photos are of
+            no dataset (None), proposals are made on the fly.
 
     Returns:
         Outputs by image id: ``image_scores`` (C,), and ``instances`` in original pixels from a teacher; on the CPU.

@@ -27,7 +27,7 @@ class TrainingCorLoc:
     """
 
     def __init__(self, cfg: CfgNode):
-        """Draw the sample; the same seed gives the same images. Data sets without boxes are named in the log.
+        """Draw the sample; the same seed gives the same images. Datasets without boxes are named in the log.
 
         Args:
             cfg: ``TEST.CORLOC_IMAGES`` of each of ``DATASETS.TRAIN`` that has boxes, or all where there are fewer.
@@ -50,7 +50,7 @@ class TrainingCorLoc:
             model: the teacher.
 
         Returns:
-            ``{"CorLoc": {data set: percent}}``; empty on all but the main process, and where no data set has boxes.
+            ``{"CorLoc": {dataset: percent}}``; empty on all but the main process, and where no dataset has boxes.
         """
         found = {}
         for name, records in self.samples.items():

@@ -24,7 +24,7 @@ def check_own_options(options: Sequence[str]) -> None:
     """See that ``KEY VALUE`` pairs for all commands leave alone what makes the commands different.
 
     Raises:
-        InputError: they have a seed, a folder, a teacher, data sets or a method of proposals.
+        InputError: they have a seed, a folder, a teacher, datasets or a method of proposals.
     """
     for key in options[::2]:
         if key in _OPTIONS:

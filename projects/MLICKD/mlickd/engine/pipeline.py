@@ -24,14 +24,14 @@ _TITLES = {WITHOUT: "Student without distillation", WITH: "Student with distilla
 
 @dataclass
 class Pipeline:
-    """Trains a teacher and students on one data set with one seed.
+    """Trains a teacher and students on one dataset with one seed.
 
     Every step is a command that a user could type; it is printed, its output goes to ``<folder>/logs``, and a step
     that has ended before is not run again.
 
     Attributes:
         configs: folder with ``wsd.yaml``, ``cls.yaml`` and ``kd.yaml``.
-        train, test: names of the data sets.
+        train, test: names of the datasets.
         folder: where students go, each into one of its recipe's name.
         seed: of everything random.
         proposals: the method that makes them.
@@ -80,8 +80,8 @@ class Pipeline:
         return self.teacher or self.home / "teacher"
 
     def proposal_step(self) -> Step:
-        """Proposals of both data sets; shared by all seeds, and quick where they are there already."""
-        others = [name for recipe in self.recipes for name in recipe.unlabelled]
+        """Proposals of both datasets; shared by all seeds, and quick where they are there already."""
+        others = [name for recipe in self.recipes for name in recipe.unlabeled]
         names = dict.fromkeys([self.train, self.test, *map(whole_name, others)])
         command = ["generate_proposals.py", "--dataset", *names, "--method", self.proposals]
         result = proposals_path(self.test, self.proposals)
@@ -188,12 +188,12 @@ class Pipeline:
         return self.home / ("knowledge" if WITH in names else f"knowledge-{names[0]}")
 
     def _headers(self, group: Sequence[Recipe]) -> list[Path]:
-        """A file of each data set's part of a group's cache, in the order in which they are made."""
+        """A file of each dataset's part of a group's cache, in the order in which they are made."""
         names = self._training_data(group[0])
         return [shard_folder(self._cache(group), name, (1, 1)) / HEADER_FILE for name in names]
 
     def _training_data(self, recipe: Recipe) -> list[str]:
-        return list(dict.fromkeys([*(recipe.train or [self.train]), *recipe.unlabelled]))
+        return list(dict.fromkeys([*(recipe.train or [self.train]), *recipe.unlabeled]))
 
     def _teacher_weights(self, recipe: Recipe) -> str:
         return recipe.teacher or str(self.teacher_folder / "model_final.pth")

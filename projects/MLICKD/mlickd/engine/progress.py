@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 __all__ = ["write_log", "write_log_with_bar"]
 
-# What commands print: colours of the configuration, Detectron2's CommonMetricPrinter and its evaluation, tqdm's bars.
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# What commands print: colors of the configuration, Detectron2's CommonMetricPrinter and its evaluation, tqdm's bars.
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _MAX_ITERATION = re.compile(r"^  MAX_ITER: (\d+)")
 _ITERATION = re.compile(r"\biter: (\d+)\b.*?total_loss: ([\d.naif+-]+)")
 _COUNT = re.compile(r"(Inference done|^[\w.-]+: ).*?\b(\d+)/(\d+)\b")
@@ -45,7 +45,7 @@ def _followed(lines: Iterable[str], bar: tqdm) -> Iterable[str]:
     iterations = 0
     for line in lines:
         yield line
-        line = _COLOUR.sub("", line)
+        line = _COLOR.sub("", line)
         if match := _MAX_ITERATION.match(line):
             iterations = int(match[1])
         elif match := _ITERATION.search(line):

@@ -38,10 +38,10 @@ def provenance(cfg: CfgNode, dataset_name: str) -> dict:
 
 
 def data_record(dataset_name: str) -> dict:
-    """``name``, ``images`` and ``sha256`` of a data set: the digest of ``tools/dataset_manifest.py``.
+    """``name``, ``images`` and ``sha256`` of a dataset: the digest of ``tools/dataset_manifest.py``.
 
     Raises:
-        InputError: there is no such data set.
+        InputError: there is no such dataset.
     """
     records = dataset_records(dataset_name, boxes=False)
     manifest = make_manifest(dataset_name, records, class_names(dataset_name))

@@ -18,7 +18,7 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
         iteration: from 0.
         rank: of the process; each drops out other units.
     """
-    # Behind what the sampler draws images, permutations, crops and colours from.
+    # Behind what the sampler draws images, permutations, crops and colors from.
     state = int(np.random.SeedSequence((seed, 4, iteration, rank)).generate_state(1)[0])
     torch.manual_seed(state)
     np.random.seed(state)  # noqa: NPY002, what others draw from

@@ -47,8 +47,8 @@ class Recipe:
         iterations: of each run.
         knowledge: the part of the configuration that what is kept of a teacher hangs on; two recipes in which it is
             equal can share a cache. Empty without a teacher.
-        train: names of training data sets of its own; empty: those of the others.
-        unlabelled: names of data sets that it learns from by knowledge alone.
+        train: names of training datasets of its own; empty: those of the others.
+        unlabeled: names of datasets that it learns from by knowledge alone.
         teacher: checkpoint of a teacher of its own, which is there; empty: that of the others.
         cache: folder of a knowledge cache of its own, which is there; empty: one is made.
     """
@@ -59,7 +59,7 @@ class Recipe:
     iterations: tuple[int, ...]
     knowledge: str = ""
     train: tuple[str, ...] = ()
-    unlabelled: tuple[str, ...] = ()
+    unlabeled: tuple[str, ...] = ()
     teacher: str = ""
     cache: str = ""
 
@@ -119,7 +119,7 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
         name: of the method.
         file: its configuration.
         options: ``KEY VALUE`` pairs for it.
-        common: the configuration of :data:`WITH`. Where this one names another teacher, cache or training data sets,
+        common: the configuration of :data:`WITH`. Where this one names another teacher, cache or training datasets,
             they are its own. None: it has none.
 
     Raises:
@@ -139,10 +139,10 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
     own = {} if common is None or name in (WITHOUT, WITH) else _own(cfg, common)
     if cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier":
         return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,), train=own.get("train", ()))
-    stages = tuple(cfg.KD.STAGES)
+    stages = tuple(cfg.KD.METHOD_STAGES)
     if stages[-1:] != KD_STAGES[-1:] or not set(stages) <= set(KD_STAGES):
         raise InputError(
-            f"{file}: KD.STAGES {stages} must end with prediction, the stage that trains the classifier; add it"
+            f"{file}: KD.METHOD_STAGES {stages} must end with prediction, the stage that trains the classifier; add it"
         )
     iterations = tuple(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in stages)
     # Paths that are given to all recipes make no difference.
@@ -151,7 +151,7 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
     if "cache" not in own:
         cfg.KD.CACHE = ""
     knowledge = CfgNode({key: config_value(cfg, key) for key in CACHE_KEYS}).dump()
-    return Recipe(name, file, stages, iterations, knowledge, unlabelled=tuple(cfg.DATASETS.UNLABELLED), **own)
+    return Recipe(name, file, stages, iterations, knowledge, unlabeled=tuple(cfg.DATASETS.UNLABELED), **own)
 
 
 def write_recipe(file: Path, base: Path, values: Mapping[str, object], comment: str) -> None:

@@ -29,7 +29,7 @@ def write_report(
 
     Args:
         folder: with a ``seed<k>`` of each seed.
-        test: the data set whose first images the cost is measured on.
+        test: the dataset whose first images the cost is measured on.
         seconds: of each step, by seed.
         teacher: folder of the teacher of all seeds, where they share one.
 

@@ -23,7 +23,7 @@ from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.multilabel import MultiLabelEvaluator
 
 from .inference import load_run, run_config
-from .labelled_photos import same_labelled_photos
+from .labeled_photos import same_labeled_photos
 
 __all__ = ["Run", "open_runs", "scores_of_run"]
 
@@ -68,8 +68,8 @@ def open_runs(without: Sequence[Path], distilled: Sequence[Path], dataset_name: 
     for run in runs:
         if run.cfg.MODEL.NUM_CLASSES != len(names):
             raise InputError(
-                f"{run.folder}: the model has {run.cfg.MODEL.NUM_CLASSES} classes, data set {dataset_name} has "
-                f"{len(names)}; take the data set that it was trained on"
+                f"{run.folder}: the model has {run.cfg.MODEL.NUM_CLASSES} classes, dataset {dataset_name} has "
+                f"{len(names)}; take the dataset that it was trained on"
             )
         for key in _SHARED:
             first, other = _value(runs[0].cfg, key), _value(run.cfg, key)
@@ -77,7 +77,7 @@ def open_runs(without: Sequence[Path], distilled: Sequence[Path], dataset_name: 
                 raise InputError(
                     f"{run.folder}: {key} is {other}, but {first} in {runs[0].folder}; compare runs that share it"
                 )
-        if not same_labelled_photos(run.cfg.DATASETS.TRAIN, runs[0].cfg.DATASETS.TRAIN):
+        if not same_labeled_photos(run.cfg.DATASETS.TRAIN, runs[0].cfg.DATASETS.TRAIN):
             raise InputError(
                 f"{run.folder}: DATASETS.TRAIN {run.cfg.DATASETS.TRAIN} has other photos or labels than "
                 f"{runs[0].cfg.DATASETS.TRAIN} of {runs[0].folder}; compare runs of the same"
@@ -86,14 +86,14 @@ def open_runs(without: Sequence[Path], distilled: Sequence[Path], dataset_name: 
 
 
 def scores_of_run(run: Run, dataset_name: str, corruption: Corruption | None, folder: Path) -> np.ndarray:
-    """The image scores of a run on a data set, of the last time or computed now.
+    """The image scores of a run on a dataset, of the last time or computed now.
 
     An evaluation that was stopped leaves nothing that counts. One is kept for each checkpoint, configuration, list of
     image files (by size and time of change) and kind of damage, whatever the name of the run's folder.
 
     Args:
         run: of :func:`open_runs`.
-        dataset_name: registered data set.
+        dataset_name: registered dataset.
         corruption: damage to the images; None: none.
         folder: where evaluations are kept.
 

@@ -44,7 +44,7 @@ def write_robustness(
 
     Args:
         pairs: runs without and with, of one seed each.
-        dataset_name: registered data set.
+        dataset_name: registered dataset.
         corruptions: the damage.
         output: folder.
 
@@ -126,7 +126,7 @@ def _broken_down(scores, targets, records, names, train, protocol) -> tuple[dict
             of_classes = f", among them all of {', '.join(without_boxes)}" if without_boxes else ""
             left_out.append(f"Object size: {unboxed} labels have no box{of_classes}.")
     else:
-        left_out.append("Object size: left out, because the data set has no boxes.")
+        left_out.append("Object size: left out, because the dataset has no boxes.")
     sections["number of labels"] = _by_group(scores, lambda s: by_label_count(s, targets, **protocol))
     none = int((~(targets == 1).any(axis=1)).sum())
     left_out.append(f"Number of labels: {none} images without a label are in no group.")

@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation: equal in all processes, and the precise ones the same after a resume."""
+"""Running statistics of batch normalization: equal in all processes, and the precise ones the same after a resume."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["EqualStatisticsHook", "RepeatablePreciseBN"]
 class EqualStatisticsHook(HookBase):
     """After each step all processes have the same running statistics: the mean of what each has seen.
 
-    Each process normalises by the statistics of its own images. Without this, a checkpoint would hold those of the
+    Each process normalizes by the statistics of its own images. Without this, a checkpoint would hold those of the
     first process, and in an evaluation during training each process would score its images with its own.
     """
 
     def __init__(self, model: nn.Module):
         """
         Args:
-            model: that trains, whose normalisation may be frozen.
+            model: that trains, whose normalization may be frozen.
         """
         self.model = model
 

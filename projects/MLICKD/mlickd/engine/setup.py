@@ -39,10 +39,18 @@ from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
 from .provenance import data_record
 from .run_folder import saved_checkpoints
-from .training_log import keep_log_short
+from .training_log import shorten_tracebacks
 from .training_loop import mixed_precision
 
-__all__ = ["STUDENT_CHECKPOINT", "check_inputs", "complete_config", "load_config", "prepare", "setup", "take_up_run"]
+__all__ = [
+    "STUDENT_CHECKPOINT",
+    "check_inputs",
+    "complete_config",
+    "load_config",
+    "prepare",
+    "setup",
+    "resolve_run_config",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -73,13 +81,13 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
 def complete_config(
     cfg: CfgNode, *, eval_only: bool = False, resume: bool = False, processes: int | None = None
 ) -> None:
-    """Fill in what follows from the data sets, the model and the files at hand (in place).
+    """Fill in what follows from the datasets, the model and the files at hand (in place).
 
-    - ``MODEL.NUM_CLASSES`` from the training data set, ``MODEL.DEVICE`` cpu where there is no CUDA;
+    - ``MODEL.NUM_CLASSES`` from the training dataset, ``MODEL.DEVICE`` cpu where there is no CUDA;
     - pixel statistics of a timm model;
     - of a stage of distillation, its learning rate and iterations; ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``; and
       stage ``prediction`` starts from the student of stage ``feature`` under the same root where ``MODEL.WEIGHTS`` is
-      not given and the recipe has that stage (``KD.STAGES``);
+      not given and the recipe has that stage (``KD.METHOD_STAGES``);
     - for evaluation, the checkpoint in ``OUTPUT_DIR`` where ``MODEL.WEIGHTS`` is not given; results go to
       ``<OUTPUT_DIR>/evaluation``, so that what training wrote stays; and of a student in distillation only the student
       is left.
@@ -91,7 +99,7 @@ def complete_config(
         processes: that are to train together; None: as many as have begun to.
 
     Raises:
-        InputError: a value, data set, class count, stage, checkpoint or file of thresholds is wrong.
+        InputError: a value, dataset, class count, stage, checkpoint or file of thresholds is wrong.
     """
     check_config(cfg, comm.get_world_size() if processes is None else processes)
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
@@ -140,17 +148,17 @@ def _complete_classes(cfg: CfgNode, eval_only: bool) -> None:
     for key in keys:
         if not cfg.DATASETS[key]:
             example = f"DATASETS.{key} \"('scenes_{key.lower()}',)\""
-            raise InputError(f"DATASETS.{key} is empty; name a data set, for instance {example}")
+            raise InputError(f"DATASETS.{key} is empty; name a dataset, for instance {example}")
     reference, *others = [name for key in keys for name in cfg.DATASETS[key]]
     names = class_names(reference)
     for other in others:
         if class_names(other) != names:
-            raise InputError(f"data sets {reference} and {other} have different classes; use splits of one data set")
+            raise InputError(f"datasets {reference} and {other} have different classes; use splits of one dataset")
     if cfg.MODEL.NUM_CLASSES == -1:
         cfg.MODEL.NUM_CLASSES = len(names)
     elif cfg.MODEL.NUM_CLASSES != len(names):
         raise InputError(
-            f"MODEL.NUM_CLASSES {cfg.MODEL.NUM_CLASSES}: data set {reference} has {len(names)} classes; leave it at -1"
+            f"MODEL.NUM_CLASSES {cfg.MODEL.NUM_CLASSES}: dataset {reference} has {len(names)} classes; leave it at -1"
         )
 
 
@@ -165,10 +173,10 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     if cfg.KD.STAGE not in KD_STAGES:
         given = f"--kd-stage {cfg.KD.STAGE}: there is no such stage" if cfg.KD.STAGE else "--kd-stage is missing"
         raise InputError(f"{given}; give {' or '.join(KD_STAGES)}")
-    if cfg.KD.STAGE not in cfg.KD.STAGES:
+    if cfg.KD.STAGE not in cfg.KD.METHOD_STAGES:
         raise InputError(
-            f"--kd-stage {cfg.KD.STAGE}: KD.STAGES of this recipe is {tuple(cfg.KD.STAGES)}; give one of these, or "
-            "name both in KD.STAGES"
+            f"--kd-stage {cfg.KD.STAGE}: KD.METHOD_STAGES of this recipe is {tuple(cfg.KD.METHOD_STAGES)}; give one of these, or "
+            "name both in KD.METHOD_STAGES"
         )
     of_stage = cfg.KD[cfg.KD.STAGE.upper()]
     cfg.SOLVER.BASE_LR = of_stage.BASE_LR or cfg.SOLVER.BASE_LR
@@ -178,13 +186,13 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
     root = cfg.OUTPUT_DIR
     cfg.OUTPUT_DIR = os.path.join(root, cfg.KD.STAGE)
     resumed = resume and bool(saved_checkpoints(Path(cfg.OUTPUT_DIR)))
-    follows = cfg.KD.STAGE == "prediction" and "feature" in cfg.KD.STAGES
+    follows = cfg.KD.STAGE == "prediction" and "feature" in cfg.KD.METHOD_STAGES
     if follows and not cfg.MODEL.WEIGHTS and not eval_only and not resumed:
         weights = os.path.join(root, "feature", STUDENT_CHECKPOINT)
         if not PathManager.isfile(weights):
             raise InputError(
                 f"MODEL.WEIGHTS is empty and stage 1 has left no {weights}; run `--kd-stage feature` first, or name a "
-                "student's checkpoint as MODEL.WEIGHTS; stage 2 alone: KD.STAGES \"('prediction',)\""
+                "student's checkpoint as MODEL.WEIGHTS; stage 2 alone: KD.METHOD_STAGES \"('prediction',)\""
             )
         cfg.MODEL.WEIGHTS = weights
 
@@ -218,7 +226,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
     if not eval_only:
-        _check_unlabelled(cfg)
+        _check_unlabeled(cfg)
     if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not eval_only:
         load_teacher_config(cfg)
         check_teachers(cfg)
@@ -252,16 +260,16 @@ def _check_model(cfg: CfgNode, resume: bool) -> None:
         check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
 
 
-def _check_unlabelled(cfg: CfgNode) -> None:
+def _check_unlabeled(cfg: CfgNode) -> None:
     """An image must not train with its labels and as one that has none."""
-    labelled = {
+    labeled = {
         record["file_name"]: name for name in cfg.DATASETS.TRAIN for record in dataset_records(name, boxes=False)
     }
-    for name in cfg.DATASETS.UNLABELLED:
+    for name in cfg.DATASETS.UNLABELED:
         for record in dataset_records(name, boxes=False):
-            if record["file_name"] in labelled:
+            if record["file_name"] in labeled:
                 raise InputError(
-                    f"DATASETS.UNLABELLED: image {record['image_id']} of {name} is in {labelled[record['file_name']]} "
+                    f"DATASETS.UNLABELED: image {record['image_id']} of {name} is in {labeled[record['file_name']]} "
                     "of DATASETS.TRAIN, too; give parts that share no image, such as NAME@1of4 and NAME@not1of4"
                 )
 
@@ -276,7 +284,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
         InputError: whatever is wrong with configuration or data.
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
-    take_up_run(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
+    resolve_run_config(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
     processes = num_processes(args)
     complete_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=processes)
     check_device(cfg.MODEL.DEVICE, processes, args)
@@ -285,7 +293,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def take_up_run(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
+def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
     """Of the ``config.yaml`` that a run has left, take the run: its folder, and in evaluation what it has learned.
 
     The file names what training started from, and a folder that the stage has been appended to.
@@ -309,7 +317,7 @@ def take_up_run(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_on
             raise InputError(f"--config-file {config_file}: stage 1 has seen no label; evaluate stage 2, prediction")
         if distilled:
             cfg.MODEL.META_ARCHITECTURE, cfg.KD.STAGE = "MultiLabelClassifier", ""
-            cfg.DATASETS.UNLABELLED = cfg.DATASETS.PROPOSALS.UNLABELLED_FILES = ()
+            cfg.DATASETS.UNLABELED = cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
         if "MODEL.WEIGHTS" not in given:
             cfg.MODEL.WEIGHTS = os.path.join(folder, STUDENT_CHECKPOINT if distilled else "model_final.pth")
     if "OUTPUT_DIR" not in given:
@@ -333,7 +341,7 @@ def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     for handler in logging.getLogger("detectron2").handlers:
         own.addHandler(handler)
     own.setLevel(logging.INFO)
-    keep_log_short()
+    shorten_tracebacks()
     silence_known_warnings()
     own.propagate = False
     names = class_names(cfg.DATASETS.TEST[0])

@@ -50,7 +50,7 @@ class Step:
         folder: where its log and its record are, below ``logs``.
         configs: configuration files that the command names.
         reads: files that it is made from; where their content changes, the step is run again.
-        datasets: names of the data sets that it is made from; where their images, labels or classes change, likewise.
+        datasets: names of the datasets that it is made from; where their images, labels or classes change, likewise.
         makes: a folder of its own, which is removed where it is of something else by now.
         resume: arguments, behind the name of the tool, with which a stopped command goes on in ``makes``.
         regardless_of: arguments of the command that the step does not hang on.
@@ -119,7 +119,7 @@ def threads_of_each(jobs: int) -> int:
 
 
 def step_digest(step: Step) -> str:
-    """SHA-256 of all that a step hangs on: command, configuration, data sets and their place, content of what it reads.
+    """SHA-256 of all that a step hangs on: command, configuration, datasets and their place, content of what it reads.
 
     A path of the command counts as it is spelled: who makes steps gives it in one spelling.
 
@@ -137,7 +137,7 @@ def step_digest(step: Step) -> str:
 
 @cache
 def data_digest(name: str, _root: str) -> str:
-    """SHA-256 of a data set below a root; computed once in a process, for reading a large one takes a while."""
+    """SHA-256 of a dataset below a root; computed once in a process, for reading a large one takes a while."""
     return data_record(name)["sha256"]
 
 

@@ -122,7 +122,7 @@ class Trainer(DefaultTrainer):
 
         Args:
             cfg: of the model.
-            dataset_name: of the data set.
+            dataset_name: of the dataset.
             folder: in ``OUTPUT_DIR``, for the reports.
         """
         output_dir = os.path.join(cfg.OUTPUT_DIR, folder, dataset_name)

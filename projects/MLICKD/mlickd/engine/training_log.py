@@ -8,12 +8,12 @@ from mlickd.errors import InputError, one_line
 
 from .distributed.failures import is_lost_connection
 
-__all__ = ["keep_log_short"]
+__all__ = ["shorten_tracebacks"]
 
 _OF_TRAINING = logging.getLogger("detectron2.engine.train_loop")
 
 
-def keep_log_short() -> None:
+def shorten_tracebacks() -> None:
     """One line in place of the traceback that Detectron2 logs, of exceptions that are no bugs.
 
     The command shows bad input in one line, too. A connection that is lost is the fault of another process, whose error

@@ -97,7 +97,7 @@ class TrainingLoop(SimpleTrainer):
         losses: list[dict[str, torch.Tensor]] = []
         pieces = _split(batch, self.parts)
         for i, piece in enumerate(pieces):
-            with self._synchronised(last=i == len(pieces) - 1):
+            with self._synchronized(last=i == len(pieces) - 1):
                 losses.append(self._backward(piece, len(piece) / len(batch)))
         # A step whose gradients overflow in float16 is left out, and the scale halved.
         overflow_is_normal = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > _SMALLEST_SCALE
@@ -117,7 +117,7 @@ class TrainingLoop(SimpleTrainer):
         self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _synchronised(self, last: bool) -> AbstractContextManager:
+    def _synchronized(self, last: bool) -> AbstractContextManager:
         """Processes add up their gradients once a batch, with the last piece."""
         if last or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()

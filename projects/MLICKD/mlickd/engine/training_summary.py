@@ -69,7 +69,7 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
             if any(key == "OUTPUT_DIR" for key, _ in pairs):
                 kept.append(("OUTPUT_DIR", _student_folder(cfg.OUTPUT_DIR)))
             return _training(distillation, "feature", [("KD.TEACHER.WEIGHTS", weights), *kept], num_gpus)
-    if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.STAGES:
+    if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
         # With the weights that stage 1 began with, stage 2 would not start from what stage 1 has learned.
         kept = [(key, value) for key, value in pairs if key != "MODEL.WEIGHTS"]
         return _training(config_file, "prediction", kept, num_gpus)

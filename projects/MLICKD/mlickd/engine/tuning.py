@@ -1,4 +1,4 @@
-"""Thresholds of each class for a finished run, tuned on a held-out data set."""
+"""Thresholds of each class for a finished run, tuned on a held-out dataset."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 def tune_thresholds(run: str, dataset: str) -> ClassThresholds:
-    """Choose the threshold of each class with the best F1 on a held-out data set; write them into the run's folder.
+    """Choose the threshold of each class with the best F1 on a held-out dataset; write them into the run's folder.
 
-    The model is run over the data set, and leaves its scores in ``<run>/evaluation/inference/<dataset>``. Where those
+    The model is run over the dataset, and leaves its scores in ``<run>/evaluation/inference/<dataset>``. Where those
     of the same checkpoint, configuration, images, labels and code are there already, they are taken.
 
     Args:
         run: folder of a finished run, its ``OUTPUT_DIR``.
-        dataset: name of the held-out data set.
+        dataset: name of the held-out dataset.
 
     Raises:
-        InputError: the run is not finished; the data set does not fit it, or shares images with ``DATASETS.TEST``.
+        InputError: the run is not finished; the dataset does not fit it, or shares images with ``DATASETS.TEST``.
     """
     cfg, model = load_run(run)
     _check_held_out(cfg, dataset)
@@ -85,7 +85,7 @@ def _check_held_out(cfg: CfgNode, dataset: str) -> None:
             if shared and key == "TEST":
                 raise InputError(
                     f"--dataset {dataset}: {shared} of its {len(held_out)} images are in {name}, DATASETS.TEST of the "
-                    "run; thresholds must not be tuned on test images: name a data set without them"
+                    "run; thresholds must not be tuned on test images: name a dataset without them"
                 )
             if shared:
                 logger.warning(

@@ -18,7 +18,7 @@ from mlickd.whole_files import write_whole_file
 
 class RecordEvaluator(DatasetEvaluator):
     """
-    Base of evaluators that keep one prediction for each record of a data set.
+    Base of evaluators that keep one prediction for each record of a dataset.
 
     Distributed samplers repeat images to give every process as many; a loader may lose some. :meth:`gather`
     therefore keeps the first prediction of each ``image_id`` and insists that no record is left without one.
@@ -34,13 +34,13 @@ class RecordEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: registered data set; it names the reports too.
+            dataset_name: registered dataset; it names the reports too.
             output_dir: where the reports go; None writes nothing.
-            records: standard data set dicts; by default those of ``dataset_name``.
+            records: standard dataset dicts; by default those of ``dataset_name``.
             class_names: names of the C classes; by default those of ``dataset_name``.
 
         Raises:
-            InputError: unknown data set, no record, an image_id that appears twice.
+            InputError: unknown dataset, no record, an image_id that appears twice.
         """
         if records is None or class_names is None:
             from mlickd.data import catalog  # here, so that plain records need none of it
@@ -54,11 +54,11 @@ class RecordEvaluator(DatasetEvaluator):
         self.image_ids = [str(record["image_id"]) for record in self.records]
         if not self.records:
             raise InputError(
-                f"data set '{dataset_name}' has no record, so there is nothing to evaluate; list its images"
+                f"dataset '{dataset_name}' has no record, so there is nothing to evaluate; list its images"
             )
         if len(set(self.image_ids)) != len(self.image_ids):
             twice = Counter(self.image_ids).most_common(1)[0][0]
-            raise InputError(f"data set '{dataset_name}' has image_id '{twice}' twice: make image ids unique")
+            raise InputError(f"dataset '{dataset_name}' has image_id '{twice}' twice: make image ids unique")
         self.reset()
 
     def reset(self) -> None:
@@ -74,7 +74,7 @@ class RecordEvaluator(DatasetEvaluator):
         Predictions of all processes in the order of ``self.records``; None on all but the main process.
 
         Raises:
-            InputError: an image was scored that is not in the data set, or one of the data set was not.
+            InputError: an image was scored that is not in the dataset, or one of the dataset was not.
         """
         gathered = comm.gather(self._predictions)
         if not comm.is_main_process():
@@ -89,7 +89,7 @@ class RecordEvaluator(DatasetEvaluator):
         for images, problem in ((unknown, "scored but not in"), (missing, "not scored but in")):
             if images:
                 raise InputError(
-                    f"{len(images)} images (first: '{images[0]}') were {problem} data set "
+                    f"{len(images)} images (first: '{images[0]}') were {problem} dataset "
                     f"'{self.dataset_name}': evaluate with the test loader of '{self.dataset_name}'"
                 )
         return [predictions[image_id] for image_id in self.image_ids]

@@ -1,4 +1,4 @@
-"""Multi-label metrics of parts of a data set: by the size of objects, the number of labels, the frequency of classes.
+"""Multi-label metrics of parts of a dataset: by the size of objects, the number of labels, the frequency of classes.
 
 Pure functions on arrays. AP depends on how many positives there are, and class means on which classes have one: compare
 two models in one group, not two groups.
@@ -34,7 +34,7 @@ def largest_objects(records: Sequence[dict], num_classes: int) -> np.ndarray:
     Boxes marked as crowd or difficult are left out: the first are of no single object, the second count for no label.
 
     Args:
-        records: Detectron2 data set dicts with ``height``, ``width`` and ``annotations`` (corner boxes), or without the
+        records: Detectron2 dataset dicts with ``height``, ``width`` and ``annotations`` (corner boxes), or without the
             last where nobody has drawn any.
         num_classes: C.
 
@@ -50,7 +50,7 @@ def largest_objects(records: Sequence[dict], num_classes: int) -> np.ndarray:
         if boxes and not ("height" in record and "width" in record):
             raise InputError(
                 f"image {record['image_id']}: has boxes but no height and width, so objects have no relative size; "
-                "set both where the data set is registered"
+                "set both where the dataset is registered"
             )
         for box in boxes:
             x0, y0, x1, y1 = box["bbox"]

@@ -18,7 +18,7 @@ from .ranking import RankingCurve, class_curves, order_dependent_extremes, ranki
 __all__ = ["CLASS_THRESHOLDS", "IMAGES", "Convention", "conventions", "metrics_by_convention"]
 
 # Which images count.
-IMAGES = {"all": "all images", "labelled": "images with a label"}
+IMAGES = {"all": "all images", "labeled": "images with a label"}
 
 # Prefix of the metrics with a threshold for each class.
 CLASS_THRESHOLDS = "class_thresholds/"
@@ -109,7 +109,7 @@ def metrics_by_convention(
         class_thresholds: (C,), one of each class, used in addition.
 
     Returns:
-        Fractions by :attr:`Convention.key`, by key of IMAGES; "labelled" is left out where every image that counts has
+        Fractions by :attr:`Convention.key`, by key of IMAGES; "labeled" is left out where every image that counts has
         a label, for it is the same.
 
     Raises:
@@ -119,10 +119,10 @@ def metrics_by_convention(
     for of_classes in (threshold, class_thresholds):
         if of_classes is not None:
             check_protocol(of_classes, topk, "ranking")
-    labelled = (targets == 1).any(axis=1)
+    labeled = (targets == 1).any(axis=1)
     values = {"all": _metrics(scores, targets, threshold, int(topk), class_thresholds)}
-    if not labelled[(targets != -1).any(axis=1)].all():
-        values["labelled"] = _metrics(scores[labelled], targets[labelled], threshold, int(topk), class_thresholds)
+    if not labeled[(targets != -1).any(axis=1)].all():
+        values["labeled"] = _metrics(scores[labeled], targets[labeled], threshold, int(topk), class_thresholds)
     return values
 
 

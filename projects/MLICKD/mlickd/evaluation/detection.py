@@ -35,7 +35,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
 
     Reports AP50 (pycocotools), VOC_AP (VOC's rule) and CorLoc, all at IoU 0.5, over the metadata's
     ``box_classes`` that have an object. Objects marked ``iscrowd`` or ``difficult`` count neither as found
-    nor as missed. With ``output_dir`` it writes ``detection_results.json``. On a data set without boxes it
+    nor as missed. With ``output_dir`` it writes ``detection_results.json``. On a dataset without boxes it
     does nothing.
     """
 
@@ -57,7 +57,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
             box_classes: class indices that have boxes; by default the metadata's, or else those annotated.
 
         Raises:
-            InputError: a bad data set, an unknown ``voc_ap``.
+            InputError: a bad dataset, an unknown ``voc_ap``.
         """
         super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
         metadata = MetadataCatalog.get(dataset_name)
@@ -103,7 +103,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
             main process.
 
         Raises:
-            InputError: a record of the data set has no prediction, or a prediction has no record.
+            InputError: a record of the dataset has no prediction, or a prediction has no record.
         """
         if not self.box_classes:
             return OrderedDict()

@@ -78,7 +78,7 @@ def voc_detection_average_precision(
 
 def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5) -> float:
     """
-    Correct localisation of one class (Deselaers et al., 2012): the share of positive images whose
+    Correct localization of one class (Deselaers et al., 2012): the share of positive images whose
     best-scoring region of the class overlaps some object of the class.
 
     An image is positive when it holds an object that is not ignored; without a region it counts as missed.

@@ -56,7 +56,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             corruption: what the images are damaged by, for the protocol.
 
         Raises:
-            InputError: a bad data set, label, threshold, topk or ap; thresholds of other classes.
+            InputError: a bad dataset, label, threshold, topk or ap; thresholds of other classes.
         """
         try:
             check_protocol(threshold, topk, ap)
@@ -85,7 +85,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             scores = output["image_scores"].detach().to("cpu", torch.float32).numpy()
             if scores.shape != (len(self.class_names),):
                 raise InputError(
-                    f"image '{record['image_id']}': image_scores has shape {scores.shape}, but data set "
+                    f"image '{record['image_id']}': image_scores has shape {scores.shape}, but dataset "
                     f"'{self.dataset_name}' has {len(self.class_names)} classes: set MODEL.NUM_CLASSES to that"
                 )
             if not ((scores >= -ROUNDING) & (scores <= 1 + ROUNDING)).all():
@@ -102,7 +102,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             but the main process.
 
         Raises:
-            InputError: a record of the data set has no scores, or scores have no record.
+            InputError: a record of the dataset has no scores, or scores have no record.
         """
         predictions = self.gather()
         if predictions is None:

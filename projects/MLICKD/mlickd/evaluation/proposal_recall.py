@@ -100,7 +100,7 @@ def measure_recall(
     counts: Sequence[int],
     source: str,
 ) -> ProposalRecall:
-    """Recall of the objects of a data set. Those marked ``iscrowd`` or ``difficult`` are left out.
+    """Recall of the objects of a dataset. Those marked ``iscrowd`` or ``difficult`` are left out.
 
     Args:
         records: with ``image_id`` and ``annotations``; a record without them is left out.
@@ -120,7 +120,7 @@ def measure_recall(
             found.append(best_overlaps(boxes, objects, counts))
             lengths.append(len(boxes))
     if not found:
-        raise InputError(f"{source}: no image has a box, so no recall can be measured; take a data set with boxes")
+        raise InputError(f"{source}: no image has a box, so no recall can be measured; take a dataset with boxes")
     return ProposalRecall(np.concatenate(found, axis=1), counts, len(found), float(np.mean(lengths)))
 
 

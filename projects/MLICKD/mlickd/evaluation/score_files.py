@@ -154,9 +154,9 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     """The file of scores that a path stands for.
 
     Args:
-        path: such a file, or the folder of a run (its ``OUTPUT_DIR``), which has one for each data set of
+        path: such a file, or the folder of a run (its ``OUTPUT_DIR``), which has one for each dataset of
             ``DATASETS.TEST``.
-        dataset: of which data set, where the folder has several.
+        dataset: of which dataset, where the folder has several.
 
     Raises:
         InputError: there is none, or several and ``dataset`` does not say which.

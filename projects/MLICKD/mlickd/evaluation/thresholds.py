@@ -43,7 +43,7 @@ class ClassThresholds:
         f1: F1 of each class with it on the held-out images, a fraction; None for a class without a positive there.
         positives: of each class, among the held-out images.
         default_threshold: of a class without a positive.
-        dataset: name of the held-out data set.
+        dataset: name of the held-out dataset.
         images: how many it has.
         data_sha256: digest of its images, labels and classes, see :mod:`mlickd.data.manifest`.
         checkpoint: name of the checkpoint's file, beside ``thresholds.json``.
@@ -62,14 +62,14 @@ class ClassThresholds:
     checkpoint_sha256: str
 
     def tuned_on(self) -> dict:
-        """The held-out data set, for a protocol."""
+        """The held-out dataset, for a protocol."""
         return {"name": self.dataset, "images": self.images, "sha256": self.data_sha256}
 
     def check(self, path: str, class_names: Sequence[str], checkpoint: str | None = None) -> None:
         """
         Args:
             path: of this record, for messages.
-            class_names: of the model or the data set.
+            class_names: of the model or the dataset.
             checkpoint: path of the model's; None, or a file that is not there, as behind an export: none to compare.
 
         Raises:
@@ -92,7 +92,7 @@ def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float =
     """
     The threshold of each class that has the best F1, ``2 TP / (predicted + positives)``.
 
-    Between two neighbouring distinct scores every threshold predicts the same, and the one midway between them is
+    Between two neighboring distinct scores every threshold predicts the same, and the one midway between them is
     taken; below the lowest score, half of it. Of thresholds with the same best F1 the one nearest to ``default`` is
     taken, and of two equally near the higher. So a class is only moved away from ``default`` as far as the scores ask
     for. Where midway cannot be told from the lower score in the precision of the scores, it is the higher score

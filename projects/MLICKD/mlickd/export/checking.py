@@ -123,8 +123,8 @@ def check_exported(
             for place, (file, source) in enumerate(ways, start=1):
                 scores[place] += [row for batch in _batches(views[source]) for row in file.scores_of_views(batch)]
             progress.update(len(part))
-    labelled = all("labels" in record for record in records)
-    targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if labelled else None
+    labeled = all("labels" in record for record in records)
+    targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if labeled else None
     thresholds = files[0].thresholds
     reference = np.stack(scores[0])
     checks = [Check("PyTorch, as in an evaluation", reference, metrics=_metrics(reference, targets, thresholds))]
@@ -169,7 +169,7 @@ def records_for_check(
     Args:
         run: folder of the run.
         outputs: files that it will be exported to.
-        dataset: name of a data set; None for the first of the run's ``DATASETS.TEST``.
+        dataset: name of a dataset; None for the first of the run's ``DATASETS.TEST``.
         photos, num_images, seed: as of :func:`check_records`.
 
     Raises:
@@ -188,12 +188,12 @@ def check_records(
 
     Args:
         names: of the run's classes.
-        dataset: name of a data set.
-        photos: images, folders, patterns or lists of images; where there are any, in place of a data set.
-        num_images: of the data set, drawn at random by ``seed``; None for all.
+        dataset: name of a dataset.
+        photos: images, folders, patterns or lists of images; where there are any, in place of a dataset.
+        num_images: of the dataset, drawn at random by ``seed``; None for all.
 
     Raises:
-        InputError: there is no such data set or photo, or its classes are not those of the run.
+        InputError: there is no such dataset or photo, or its classes are not those of the run.
     """
     if photos:
         return photo_records(photos)

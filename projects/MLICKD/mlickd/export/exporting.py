@@ -39,7 +39,7 @@ def export_student(
     Args:
         run: folder of the run, its ``OUTPUT_DIR``.
         outputs: files to write, with the ending ``.onnx`` or ``.pt2``; their folders are created.
-        preprocessing: whether the graph normalises; see :class:`ExportMetadata`.
+        preprocessing: whether the graph normalizes; see :class:`ExportMetadata`.
 
     Returns:
         The run's configuration, its student on the CPU, and what the files say of themselves.
@@ -98,7 +98,7 @@ def run_metadata(cfg: CfgNode, run: str, *, preprocessing: bool = True) -> Expor
         pixel_std=tuple(map(float, cfg.MODEL.PIXEL_STD)),
         channel_order=cfg.INPUT.FORMAT,
         provenance={
-            "data": [_data_record(name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELLED)],
+            "data": [_data_record(name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)],
             "config": {"sha256": file_digest(os.path.join(run, "config.yaml"))},
             "checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)},
             "versions": code_versions(),

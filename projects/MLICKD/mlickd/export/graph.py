@@ -33,7 +33,7 @@ class ScoresOfBatch(nn.Module):
         Args:
             model: the student.
             channel_order: of its input, ``RGB`` or ``BGR``.
-            preprocessing: whether pixels come in, or what is normalised already.
+            preprocessing: whether pixels come in, or what is normalized already.
         """
         super().__init__()
         self.model = model
@@ -52,7 +52,7 @@ class ScoresOfBatch(nn.Module):
             images = images.permute(0, 3, 1, 2)
             if self.channel_order == "BGR":
                 images = images.flip(1)
-            images = self.model.normalise(images)
+            images = self.model.normalize(images)
         divisor = max(self.model.backbone.size_divisibility, 1)
         height, width = images.shape[-2:]
         if height % divisor or width % divisor:

@@ -33,8 +33,8 @@ class ExportMetadata:
         thresholds: C numbers in 0..1; a class is predicted where ``score >= threshold``.
         thresholds_from: where they come from, in words.
         input_size: side of the square that the network sees, in pixels.
-        preprocessing: whether the graph normalises. With it, the input is ``pixels`` (N, S, S, 3) uint8 RGB; without,
-            ``images`` (N, 3, S, S) float32 in ``channel_order``, normalised by ``pixel_mean`` and ``pixel_std``.
+        preprocessing: whether the graph normalizes. With it, the input is ``pixels`` (N, S, S, 3) uint8 RGB; without,
+            ``images`` (N, 3, S, S) float32 in ``channel_order``, normalized by ``pixel_mean`` and ``pixel_std``.
         pixel_mean, pixel_std: of each channel in ``channel_order``, in units of 0 to 255.
         channel_order: of the network, ``RGB`` or ``BGR``.
         provenance: training data, checkpoint, configuration, versions and date; ready for JSON.

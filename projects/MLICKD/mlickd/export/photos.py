@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_picture, too_large
+from mlickd.image_files import open_image, too_large
 from mlickd.unreadable_images import why_unreadable
 
 __all__ = ["read_photo", "resize_photo"]
@@ -22,7 +22,7 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     """The whole of a photo in a file, upright, warped to a square.
 
     A JPEG of at least twice that size is decoded at 1/2, 1/4 or 1/8 of it, as the project does. What is transparent is
-    not laid on white, as the project does, and 16-bit grey is not scaled: such files are rarely photos.
+    not laid on white, as the project does, and 16-bit gray is not scaled: such files are rarely photos.
 
     Args:
         path: of the file.
@@ -35,7 +35,7 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
         InputError: the file is missing or cannot be read as an image.
     """
     try:
-        with open_picture(path) as image:
+        with open_image(path) as image:
             box = (image.draft("RGB", (side, side)) or (None, None))[1]
             pixels = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
             return np.array(ImageOps.exif_transpose(pixels))

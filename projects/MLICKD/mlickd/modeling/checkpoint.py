@@ -16,7 +16,7 @@ from torch import nn
 from mlickd.data.proposals.files.safe_pickle import load_plain_pickle
 from mlickd.errors import InputError
 from mlickd.local_files import is_file, is_folder
-from mlickd.wording import some_of
+from mlickd.wording import shorten_list
 
 __all__ = [
     "check_checkpoint",
@@ -160,4 +160,4 @@ def describe_mismatch(
 ) -> str:
     """The keys by which a checkpoint differs from a model, in one line."""
     groups = {"missing": missing, "left over": unexpected, "of another shape": wrong_shape}
-    return "; ".join(f"{name}: {some_of(sorted(keys), 3)}" for name, keys in groups.items() if keys)
+    return "; ".join(f"{name}: {shorten_list(sorted(keys), 3)}" for name, keys in groups.items() if keys)

@@ -17,7 +17,7 @@ from .results import one_line
 
 __all__ = ["STYLES", "draw_class_differences", "draw_training_curves", "plain_text", "save_figure"]
 
-# Told apart by colour-blind readers (Okabe and Ito), and by their dashes.
+# Told apart by color-blind readers (Okabe and Ito), and by their dashes.
 STYLES = [
     ("#0072b2", "-"),
     ("#d55e00", "--"),
@@ -81,26 +81,26 @@ def draw_class_differences(without: str | Path, distilled: str | Path, path: str
     """A bar for each class: its AP with distillation less its AP without, best gain first.
 
     Args:
-        without, distilled: ``multilabel_results.json`` of the two students on one data set.
+        without, distilled: ``multilabel_results.json`` of the two students on one dataset.
         path: of the PNG.
 
     Raises:
-        InputError: a report is missing or damaged, they are of different data sets, classes or protocols, no class
+        InputError: a report is missing or damaged, they are of different datasets, classes or protocols, no class
             has a positive, or ``path`` cannot be written.
     """
     before, after = multilabel_results(without), multilabel_results(distilled)
-    for key, what in (("dataset", "data sets"), ("protocol", "protocols")):
+    for key, what in (("dataset", "datasets"), ("protocol", "protocols")):
         if before.get(key) != after.get(key):
             raise InputError(f"{without} and {distilled} are of different {what}; evaluate both in the same way")
     if before["per_class"].keys() != after["per_class"].keys():
-        raise InputError(f"{without} and {distilled} have different classes; evaluate both on one data set")
+        raise InputError(f"{without} and {distilled} have different classes; evaluate both on one dataset")
     differences = {
         name: after["per_class"][name]["AP"] - values["AP"]
         for name, values in before["per_class"].items()
         if values["AP"] is not None and after["per_class"][name]["AP"] is not None
     }
     if not differences:
-        raise InputError(f"{without}: no class has a positive image; evaluate both runs on a data set with labels")
+        raise InputError(f"{without}: no class has a positive image; evaluate both runs on a dataset with labels")
     ordered = sorted(differences.items(), key=lambda item: item[1])
     names, values = [name for name, _ in ordered], [value for _, value in ordered]
 

@@ -1,4 +1,4 @@
-"""The labels of a data set in one picture: how often each class occurs, how many an image has, what occurs together."""
+"""The labels of a dataset in one picture: how often each class occurs, how many an image has, what occurs together."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["draw_labels"]
 
 
 def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
-    """Draw the label statistics of the data set ``name``.
+    """Draw the label statistics of the dataset ``name``.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         labels: of N images and C classes.
         path: of the PNG.
 

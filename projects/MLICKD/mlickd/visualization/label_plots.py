@@ -17,10 +17,10 @@ _SCORE_STEPS = (0.0, 0.01, 0.03, 0.1, 0.3)
 
 
 def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path) -> None:
-    """A matrix beside the other, of one colour scale: of the images with the row's class, the share with the column's.
+    """A matrix beside the other, of one color scale: of the images with the row's class, the share with the column's.
 
     Args:
-        panels: by title, (C, C) conditional frequencies; NaN is left grey.
+        panels: by title, (C, C) conditional frequencies; NaN is left gray.
         class_names: C names.
         path: of the PNG.
 
@@ -43,7 +43,7 @@ def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequen
         axes.set_yticks(places, names, fontsize=7)
         axes.set_title(plain_text(title), loc="left", fontsize=10)
     all_axes[0].set_ylabel("of the images with this class ...", fontsize=9)
-    figure.supxlabel("... the share that has this class, too; grey: no such image", fontsize=9)
+    figure.supxlabel("... the share that has this class, too; gray: no such image", fontsize=9)
     figure.colorbar(picture, ax=list(all_axes), shrink=0.7, format=lambda value, _: f"{100 * value:.0f} %")
     save_figure(figure, path)
 
@@ -76,7 +76,7 @@ def draw_region_counts(
     figure = Figure(figsize=(8, 1.8 + 0.24 * len(order)), dpi=120, layout="constrained")
     axes = figure.subplots()
     places, left = np.arange(len(order)), np.zeros(len(order))
-    # From pale to dark: also told apart in grey.
+    # From pale to dark: also told apart in gray.
     for start, end, of_step, color in zip(
         _SCORE_STEPS, ends, counts, ("#eef1f0", "#d4e6dc", "#8cc7a3", "#2f9e5b", "#0b4d26"), strict=True
     ):

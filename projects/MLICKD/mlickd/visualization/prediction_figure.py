@@ -24,7 +24,7 @@ def draw_prediction(prediction: Prediction, labels: Sequence[tuple[str, float]])
     """
     Args:
         prediction: of a photo in a file.
-        labels: names and scores to show beside it, best first; those below their thresholds are grey. Of a teacher the
+        labels: names and scores to show beside it, best first; those below their thresholds are gray. Of a teacher the
             best regions of these classes are drawn.
 
     Raises:

@@ -41,7 +41,7 @@ def training_metrics(folder: str | Path) -> dict[int, dict[str, float]]:
 
 
 def multilabel_results_path(folder: str | Path, dataset_name: str) -> Path:
-    """Where training leaves the report of :class:`mlickd.evaluation.MultiLabelEvaluator` on a data set."""
+    """Where training leaves the report of :class:`mlickd.evaluation.MultiLabelEvaluator` on a dataset."""
     return Path(folder) / "inference" / dataset_name / "multilabel_results.json"
 
 
@@ -51,7 +51,7 @@ def multilabel_results(path: str | Path) -> dict:
     Raises:
         InputError: the file is missing or is no such report.
     """
-    text = _read(Path(path), "evaluate the run on this data set first")
+    text = _read(Path(path), "evaluate the run on this dataset first")
     try:
         report = json.loads(text)
         if "mAP" in report["metrics"] and all("AP" in values for values in report["per_class"].values()):

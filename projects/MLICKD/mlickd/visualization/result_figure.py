@@ -17,7 +17,7 @@ from .results import ImageResult, Prediction, format_score, one_line
 __all__ = ["BLUE", "GRAY", "INK", "MARKS", "RED", "draw_result_figure", "figure_font", "fitted_photo_side", "shorten"]
 
 BLUE, RED, GRAY, INK = "#1a4fd0", "#c8201e", "#6b7280", "#16181d"
-# A mark beside the colour, for readers who do not see the difference. None: the class does not count here.
+# A mark beside the color, for readers who do not see the difference. None: the class does not count here.
 MARKS = {True: "\N{CHECK MARK}", False: "\N{BALLOT X}", None: "\N{EN DASH}"}
 COLORS = {True: BLUE, False: RED, None: GRAY}
 

@@ -153,7 +153,7 @@ def image_result(
     """Bring together a record and what the models gave for its image.
 
     Args:
-        record: Detectron2 data set dict with ``image_id``, ``file_name`` and optionally ``labels`` and
+        record: Detectron2 dataset dict with ``image_id``, ``file_name`` and optionally ``labels`` and
             ``ignored_labels``. Without labels no prediction counts as right or wrong.
         class_names: C names.
         without, distilled: outputs of the students, with ``image_scores``, a (C,) tensor, and optionally

@@ -1,4 +1,4 @@
-"""Plots of paired runs: mAP against the strength of each kind of damage, and bars of the parts of a data set."""
+"""Plots of paired runs: mAP against the strength of each kind of damage, and bars of the parts of a dataset."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def draw_robustness(conditions: Mapping[str, Pairs], path: str | Path) -> None:
 
 
 def draw_breakdowns(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) -> None:
-    """A panel for each way to break a data set down: bars of mAP without and with, mean and standard deviation.
+    """A panel for each way to break a dataset down: bars of mAP without and with, mean and standard deviation.
 
     Args:
         sections: groups of each way. A group without a positive has no bar.

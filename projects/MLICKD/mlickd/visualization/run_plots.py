@@ -1,4 +1,4 @@
-"""The plots of finished runs: teacher, student without and student with distillation, on one data set."""
+"""The plots of finished runs: teacher, student without and student with distillation, on one dataset."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def _draw_classes(students: Mapping[str, Path], dataset_name: str, path: Path) -
 
 
 def _draw_precision_recall(folders: Mapping[str, str | Path], dataset_name: str, path: Path) -> list[str]:
-    # The students first, so that their colours are those of the training curves.
+    # The students first, so that their colors are those of the training curves.
     roles = [role for role in (*STUDENTS, "teacher") if role in folders]
     scores = dict(zip(roles, _scores_of_same_images([folders[role] for role in roles], dataset_name), strict=True))
     if not any((of.targets == 1).any() for of in scores.values()):
         raise InputError(
-            f"{dataset_name}: no image has a label, so there is nothing to find; choose a data set with labels"
+            f"{dataset_name}: no image has a label, so there is nothing to find; choose a dataset with labels"
         )
     curves = {_NAMES[role]: [micro_precision_recall(of.scores, of.targets)] for role, of in scores.items()}
     draw_precision_recall(curves, path)

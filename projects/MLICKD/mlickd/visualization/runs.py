@@ -1,4 +1,4 @@
-"""The gallery of finished runs: teacher, student without and student with distillation on one data set."""
+"""The gallery of finished runs: teacher, student without and student with distillation on one dataset."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def write_gallery_of_runs(
     activation_maps: bool = False,
     figures: bool = False,
 ) -> Path:
-    """Run the models on some images of a data set, or on other photos, and write their gallery: :func:`write_gallery`.
+    """Run the models on some images of a dataset, or on other photos, and write their gallery: :func:`write_gallery`.
 
-    The mAP in its header is that of the whole data set, where evaluation has left it in the folder of the run. Of
-    images of the data set the plots of the runs are written beside it: :func:`write_run_plots`.
+    The mAP in its header is that of the whole dataset, where evaluation has left it in the folder of the run. Of
+    images of the dataset the plots of the runs are written beside it: :func:`write_run_plots`.
 
     Args:
         dataset_name: with the classes of the models; None where ``photos`` are given, and their classes are those that
@@ -62,7 +62,7 @@ def write_gallery_of_runs(
         output_dir: of the gallery.
         teacher, without, distilled: folders of runs, each the ``OUTPUT_DIR`` of its training; at least one.
         num_images, seed, image_ids: see :func:`choose_records`.
-        photos: instead of images of the data set; see :func:`photo_records`.
+        photos: instead of images of the dataset; see :func:`photo_records`.
         threshold: see :func:`student_thresholds`.
         activation_maps: show where in a photo the students find their classes.
         figures: write the result figure of each photo into ``figures``, too.
@@ -71,13 +71,13 @@ def write_gallery_of_runs(
         Path of ``index.html``.
 
     Raises:
-        InputError: a folder holds no finished run or not the right one, or a data set, an image id or an image is
+        InputError: a folder holds no finished run or not the right one, or a dataset, an image id or an image is
             wrong.
     """
     folders = {"teacher": teacher, "without": without, "distilled": distilled}
     folders = {role: folder for role, folder in folders.items() if folder is not None}
     if dataset_name is None and not photos:
-        raise InputError("--dataset is missing; name the data set of the photos, or give --photos")
+        raise InputError("--dataset is missing; name the dataset of the photos, or give --photos")
     if photos:
         records = photo_records(photos)
     else:
@@ -142,10 +142,10 @@ def student_thresholds(
 
 
 def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image_ids: Sequence[str] = ()) -> list[dict]:
-    """Records of a data set, in its order: those of ``image_ids``, or else ``num_images`` drawn at random by ``seed``.
+    """Records of a dataset, in its order: those of ``image_ids``, or else ``num_images`` drawn at random by ``seed``.
 
     Raises:
-        InputError: an unknown data set or image id, or fewer than one image.
+        InputError: an unknown dataset or image id, or fewer than one image.
     """
     records = dataset_records(dataset_name)
     if image_ids:
@@ -155,7 +155,7 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
         if missing:
             example = records[0]["image_id"]
             raise InputError(
-                f"--images {missing[0]}: data set {dataset_name} has no such image; give ids such as {example}"
+                f"--images {missing[0]}: dataset {dataset_name} has no such image; give ids such as {example}"
             )
         return chosen
     if num_images < 1:
@@ -223,13 +223,13 @@ def check_runs(
     if not folders:
         raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
     names = None if dataset_name is None else class_names(dataset_name)
-    source = f"data set {dataset_name}"
+    source = f"dataset {dataset_name}"
     for role, folder in folders.items():
         cfg = run_config(str(folder))
         if names is None:
             names, source = run_class_names(cfg, folder), str(folder)
         elif dataset_name is None and run_class_names(cfg, folder) != names:
-            raise InputError(f"{folder}: has other classes than {source}; give runs of one data set")
+            raise InputError(f"{folder}: has other classes than {source}; give runs of one dataset")
         if cfg.MODEL.NUM_CLASSES != len(names):
             raise InputError(
                 f"{folder}: the model has {cfg.MODEL.NUM_CLASSES} classes, {source} has {len(names)}; take the data "

@@ -65,9 +65,9 @@ def test_order_is_kept_without_scores(records: list[dict], tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("proposals", "message"),
     [
-        ([("42", BOX, None)], "no proposals for 2 of 3 images of the data set, the first is x; give the file"),
-        ([("a", BOX, None)], "no proposals for 3 of 3 .*; 1 of its images are not in the data set, like a"),
-        ([("1.png", BOX, None)], "1.png fits 2 images of the data set"),
+        ([("42", BOX, None)], "no proposals for 2 of 3 images of the dataset, the first is x; give the file"),
+        ([("a", BOX, None)], "no proposals for 3 of 3 .*; 1 of its images are not in the dataset, like a"),
+        ([("1.png", BOX, None)], "1.png fits 2 images of the dataset"),
         ([("42", BOX, None), ("COCO_val_000042", BOX, None)], "COCO_val_000042 and 42 are the same image"),
         ([("42", BOX[:, [2, 1, 0, 3]], None)], r"box 0 \[11, 2, 1, 9\] .*: it is inverted"),
         ([("42", BOX[:, [1, 0, 3, 2]] + 3, None)], r"box 0 .*leaves the image of 20 x 10 pixels"),

@@ -1,4 +1,4 @@
-"""Looking a data set over before it is used: images, labels, copies, proposals."""
+"""Looking a dataset over before it is used: images, labels, copies, proposals."""
 
 from .findings import SEVERITIES, Finding
 from .report import CheckReport, SplitReport, check_datasets

@@ -1,4 +1,4 @@
-"""Copies of an image, within a data set and between the splits of one."""
+"""Copies of an image, within a dataset and between the splits of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["crowded", "duplicate_findings", "same_files", "similar_pairs"]
 _BITS, _MEAN, _MOST = 3, 3.0, 30
 _BANDS = _BITS + 1  # of the hash: with 3 bits changed, one of 4 bands is untouched
 # Images that share a band are all compared where they are no more than this, else each with so many that follow it.
-_CROWD, _NEIGHBOURS = 1024, 16
+_CROWD, _NEIGHBORS = 1024, 16
 
 
 def same_files(images: Sequence[ImageFacts]) -> list[list[int]]:
@@ -80,7 +80,7 @@ def _buckets(hashes: np.ndarray, band: int) -> list[np.ndarray]:
 def _near_in_band(hashes: np.ndarray, band: int) -> Iterator[tuple[int, int]]:
     """Pairs that agree in one band of 16 bits and differ in no more than `_BITS` of all."""
     for bucket in _buckets(hashes, band):
-        reach = len(bucket) if len(bucket) <= _CROWD else _NEIGHBOURS
+        reach = len(bucket) if len(bucket) <= _CROWD else _NEIGHBORS
         for place, i in enumerate(bucket[:-1]):
             others = bucket[place + 1 : place + 1 + reach]
             differing = np.unpackbits((hashes[others] ^ hashes[i]).view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1)
@@ -94,10 +94,10 @@ def _look_alike(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def duplicate_findings(splits: dict[str, Sequence[dict]], images: dict[str, Sequence[ImageFacts]]) -> list[Finding]:
-    """What is in a data set twice, or in two of the splits.
+    """What is in a dataset twice, or in two of the splits.
 
     Args:
-        splits: the records of each data set by its name.
+        splits: the records of each dataset by its name.
         images: what was seen of them.
     """
     owners = [(name, record) for name, records in splits.items() for record in records]
@@ -128,7 +128,7 @@ def duplicate_findings(splits: dict[str, Sequence[dict]], images: dict[str, Sequ
     for name, count in by_split.items():
         message = (
             f"{count} images are much like more than {_CROWD} others (blank pages?), so each was compared with the "
-            f"{_NEIGHBOURS} next by hash alone: copies of them that were saved again may be missed"
+            f"{_NEIGHBORS} next by hash alone: copies of them that were saved again may be missed"
         )
         findings.append(Finding("note", name, message))
     return [*findings, *_id_findings(splits)]

@@ -17,7 +17,7 @@ class Finding:
 
     Attributes:
         severity: one of `SEVERITIES`.
-        dataset: name of the data set.
+        dataset: name of the dataset.
         message: one line: what it is, and what to do.
         examples: every file, image or class concerned.
     """

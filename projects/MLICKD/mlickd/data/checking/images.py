@@ -23,7 +23,7 @@ from .findings import Finding, counted
 __all__ = ["THUMBNAIL", "ImageFacts", "image_findings", "image_kinds", "inspect_images"]
 
 THUMBNAIL = 16  # side in pixels
-_ROWS, _COLUMNS = 8, 9  # of the picture whose neighbouring pixels are compared
+_ROWS, _COLUMNS = 8, 9  # of the picture whose neighboring pixels are compared
 
 
 @dataclass
@@ -38,7 +38,7 @@ class ImageFacts:
         alpha: whether some of it may be transparent.
         height, width: in pixels, after turning.
         digest: SHA-256 of the file.
-        hash: 64 bits: whether each of 8 x 8 pixels of the reduced grey image is darker than its right neighbour.
+        hash: 64 bits: whether each of 8 x 8 pixels of the reduced gray image is darker than its right neighbor.
         thumbnail: (16, 16, 3) uint8, turned.
     """
 
@@ -60,8 +60,8 @@ class ImageFacts:
         self.height, self.width = size
         seen = upright(to_rgb(image), orientation(image))
         self.thumbnail = np.asarray(seen.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
-        grey = np.asarray(seen.convert("L").resize((_COLUMNS, _ROWS), Image.Resampling.BOX))
-        self.hash = int.from_bytes(np.packbits(grey[:, :-1] < grey[:, 1:]).tobytes(), "big")
+        gray = np.asarray(seen.convert("L").resize((_COLUMNS, _ROWS), Image.Resampling.BOX))
+        self.hash = int.from_bytes(np.packbits(gray[:, :-1] < gray[:, 1:]).tobytes(), "big")
 
 
 def inspect_images(records: Sequence[dict], num_workers: int | None = None, title: str = "") -> list[ImageFacts]:
@@ -93,8 +93,8 @@ def image_kinds(images: Sequence[ImageFacts]) -> dict[str, int]:
         if image.problem is None:
             kinds[image.format] += 1
             kinds["turned by EXIF"] += image.turned
-            kinds["grey"] += image.mode in ("1", "L", "LA", "La")
-            kinds["16-bit grey"] += image.mode.startswith("I")
+            kinds["gray"] += image.mode in ("1", "L", "LA", "La")
+            kinds["16-bit gray"] += image.mode.startswith("I")
             kinds["CMYK"] += image.mode == "CMYK"
             kinds["with alpha"] += image.alpha
     return {kind: count for kind, count in kinds.items() if count}
@@ -124,7 +124,7 @@ def image_findings(name: str, records: Sequence[dict], images: Sequence[ImageFac
     add(
         "note",
         ("is", "are"),
-        "16-bit grey; training sees the upper 8 bits",
+        "16-bit gray; training sees the upper 8 bits",
         files(lambda image: image.problem is None and image.mode.startswith("I")),
     )
     return findings

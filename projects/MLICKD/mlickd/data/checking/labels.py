@@ -16,7 +16,7 @@ __all__ = ["LabelStatistics", "class_findings", "label_statistics"]
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Of the labels of one data set of N images and C classes.
+    """Of the labels of one dataset of N images and C classes.
 
     Attributes:
         class_names: of the C classes.
@@ -102,7 +102,7 @@ def _compare_lists(name: str, classes: Sequence[str], other: str, others: Sequen
         return []
     differing = sorted(set(classes) ^ set(others))
     if differing:
-        message = f"its classes are not those of {name}; splits of a data set need one list"
+        message = f"its classes are not those of {name}; splits of a dataset need one list"
         return [Finding("error", other, message, differing)]
     first = next(mine for mine, theirs in zip(classes, others, strict=True) if mine != theirs)
     message = f"its classes are in another order than those of {name}, from {first!r} on; use one list for both"

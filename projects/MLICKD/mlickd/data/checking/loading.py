@@ -1,4 +1,4 @@
-"""What loading a data set warns of, as findings."""
+"""What loading a dataset warns of, as findings."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class _Collector(logging.Handler):
 def collect_warnings(name: str, findings: list[Finding]) -> Iterator[None]:
     """Append what this package warns of inside the block, rather than log it; warnings of one kind are one finding.
 
-    A data set is loaded once in a process, so it warns at the first time alone.
+    A dataset is loaded once in a process, so it warns at the first time alone.
 
     Args:
-        name: of the data set that is loaded there.
+        name: of the dataset that is loaded there.
         findings: to append to.
     """
     package = logging.getLogger("mlickd")

@@ -1,4 +1,4 @@
-"""Whether the proposals of a data set are there, complete and sane."""
+"""Whether the proposals of a dataset are there, complete and sane."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["check_proposals"]
 def check_proposals(
     name: str, records: Sequence[dict], methods: Sequence[str] | None = None, *, complete: bool = True
 ) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
-    """Open the stores of a data set and look at every box.
+    """Open the stores of a dataset and look at every box.
 
     Args:
-        name: of the data set.
+        name: of the dataset.
         records: with ``image_id``, ``height`` and ``width``, of readable images. Nothing is checked without any.
         methods: those whose store must be there; None looks at all stores that are there, made or imported, and finds
             it worth a note if there is none.
-        complete: whether these are all records of the data set, so that they are those that a store was made for. The
-            store of a part is that of the whole data set, whose records are then looked up.
+        complete: whether these are all records of the dataset, so that they are those that a store was made for. The
+            store of a part is that of the whole dataset, whose records are then looked up.
 
     Returns:
         For each method whose store is sane ``mean``, ``min`` and ``max`` number of boxes of an image; and the findings.

@@ -1,4 +1,4 @@
-"""All checks of the splits of a data set, and what came out."""
+"""All checks of the splits of a dataset, and what came out."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = ["CheckReport", "SplitReport", "check_datasets"]
 
 @dataclass
 class SplitReport:
-    """What one data set is like.
+    """What one dataset is like.
 
     Attributes:
         labels: how often the classes occur.
         num_boxes: box annotations, which are for evaluation alone.
-        image_kinds: readable images of each kind, such as ``JPEG``, ``grey`` or ``turned by EXIF``.
+        image_kinds: readable images of each kind, such as ``JPEG``, ``gray`` or ``turned by EXIF``.
         sizes: smallest, median and largest (height, width) by area, of the readable images.
         proposals: boxes of an image (``mean``, ``min``, ``max``) for each method with a sane store.
     """
@@ -55,7 +55,7 @@ class CheckReport:
     """What the splits are like, and what was found.
 
     Attributes:
-        splits: by name of the data set; one that could not be loaded is not there.
+        splits: by name of the dataset; one that could not be loaded is not there.
         findings: errors first.
     """
 
@@ -79,15 +79,15 @@ class CheckReport:
 def check_datasets(
     names: Sequence[str], methods: Sequence[str] | None = None, num_workers: int | None = None
 ) -> CheckReport:
-    """Check data sets that are the splits of one: each for itself, and against each other.
+    """Check datasets that are the splits of one: each for itself, and against each other.
 
     Args:
-        names: registered or folder data sets.
+        names: registered or folder datasets.
         methods: of the proposals that must be there; see `check_proposals`.
         num_workers: threads that decode images; None for one for each core.
 
     Raises:
-        UnknownDatasetError: there is no data set of a name. Whatever is wrong inside one is a finding.
+        UnknownDatasetError: there is no dataset of a name. Whatever is wrong inside one is a finding.
     """
     report = CheckReport()
     records: dict[str, list[dict]] = {}
@@ -128,7 +128,7 @@ def _sizes(images: Sequence[ImageFacts]) -> dict[str, tuple[int, int]]:
 
 
 def _other_splits(names: Sequence[str], loaded: Sequence[str]) -> list[Finding]:
-    """A note where a data set has further splits that nobody has asked for."""
+    """A note where a dataset has further splits that nobody has asked for."""
     others = [other for other in other_splits(loaded) if other not in names]
     if not others:
         return []
@@ -137,7 +137,7 @@ def _other_splits(names: Sequence[str], loaded: Sequence[str]) -> list[Finding]:
 
 
 def _unlisted_files(splits: dict[str, list[dict]]) -> list[Finding]:
-    """Images in the image folders that no data set lists; not where a split that is not here may list them."""
+    """Images in the image folders that no dataset lists; not where a split that is not here may list them."""
     owners: dict[str, str] = {}
     for name in splits:
         root = MetadataCatalog.get(name).get("image_root")
@@ -152,7 +152,7 @@ def _unlisted_files(splits: dict[str, list[dict]]) -> list[Finding]:
         files = unlisted_images(root, records)
         if files:
             message = counted(len(files), f"image in {root} is", f"images in {root} are")
-            message += " in none of the data sets checked here"
+            message += " in none of the datasets checked here"
             findings.append(Finding("note", name, message, files))
     return findings
 

@@ -9,7 +9,7 @@ __all__ = ["gradient_edges"]
 
 # Edge strengths are relative to this quantile of an image's.
 _STRONG_QUANTILE = 0.99
-# Added to the mean gradient of a neighbourhood, so that noise in flat regions does not become an edge. As the
+# Added to the mean gradient of a neighborhood, so that noise in flat regions does not become an edge. As the
 # gradients: change per pixel of channels that run from 0 to 1.
 _FAINT_GRADIENT = 0.02
 
@@ -19,8 +19,8 @@ def gradient_edges(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Thin edges and their orientations, as EdgeBoxes takes them.
 
-    The gradient of the Lab image is that of Di Zenzo (1986): the direction in which the colour changes most, over all
-    channels together. It is divided by its mean over a neighbourhood, which leaves little of texture and brings out
+    The gradient of the Lab image is that of Di Zenzo (1986): the direction in which the color changes most, over all
+    channels together. It is divided by its mean over a neighborhood, which leaves little of texture and brings out
     the contours of objects in low contrast, and thinned to its maxima across the edge (Canny, 1986).
 
     Args:

@@ -1,4 +1,4 @@
-"""Proposals of a whole data set: on all cores, the same bytes every time, resumed where they were stopped."""
+"""Proposals of a whole dataset: on all cores, the same bytes every time, resumed where they were stopped."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def edge_boxes(
     Args:
         image: (H, W, 3), uint8, BGR.
         smoothing, neighborhood, strength: see `gradient_edges`.
-        alpha: overlap (IoU) of neighbouring boxes of the sliding window.
+        alpha: overlap (IoU) of neighboring boxes of the sliding window.
         beta: overlap (IoU) above which the worse of two boxes is suppressed.
         min_area: of a box, in pixels.
 

@@ -1,4 +1,4 @@
-"""A data set's proposals made in parts, on as many machines, and put together again."""
+"""A dataset's proposals made in parts, on as many machines, and put together again."""
 
 from __future__ import annotations
 

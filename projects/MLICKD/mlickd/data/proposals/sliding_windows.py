@@ -13,14 +13,14 @@ _SCALE_STEP = 0.5**0.5
 
 
 def sliding_windows(height: int, width: int, overlap: float, smallest: float) -> np.ndarray:
-    """All windows, larger ones first; of one size and shape, those nearer to the centre first.
+    """All windows, larger ones first; of one size and shape, those nearer to the center first.
 
     Sizes go from that of the image down by a factor of sqrt(1/2). The windows of one size and shape lie on a grid that
     reaches all borders.
 
     Args:
         height, width: of the image in pixels.
-        overlap: least overlap (IoU) of neighbours on the grid.
+        overlap: least overlap (IoU) of neighbors on the grid.
         smallest: square root of the smallest window's area, as a fraction of that of the image.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The proposals of a data set in one file: mapped into memory, safe to open, the same bytes for the same content.
+"""The proposals of a dataset in one file: mapped into memory, safe to open, the same bytes for the same content.
 
 All numbers are little-endian and every part starts at a multiple of 8 bytes::
 
@@ -47,7 +47,7 @@ _CHECKED_AT_ONCE = 256  # images, so that the numbers in between stay in the pro
 
 
 def proposals_path(name: str, method: str) -> Path:
-    """Where the proposals that ``method`` made for the data set ``name`` are kept; a part has those of the whole."""
+    """Where the proposals that ``method`` made for the dataset ``name`` are kept; a part has those of the whole."""
     return dataset_root() / "proposals" / f"{whole_name(name)}_{method}.proposals"
 
 

@@ -1,4 +1,4 @@
-"""`scenes`: a procedural multi-label data set with true boxes, drawn on first use."""
+"""`scenes`: a procedural multi-label dataset with true boxes, drawn on first use."""
 
 from .composition import CATEGORY_NAMES, Scene, draw_scene
 from .dataset import COUNTS, DIRECTORY, SEED, SIDE, ensure_scenes, write_scenes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .objects import CATEGORIES, DARK, LIGHT, MAIN, SECOND, Part
-from .painting import Sprite, background, paint, photograph, random_colours, random_palette
+from .painting import Sprite, background, paint, photograph, random_colors, random_palette
 
 CATEGORY_NAMES = tuple(CATEGORIES)
 
@@ -21,7 +21,7 @@ _THEMES: dict[str, tuple[float, dict[str, float]]] = {
         0.20,
         {"flower": 3, "butterfly": 2.4, "mushroom": 1.8, "tree": 1.5, "bird": 1, "ladder": 0.8, "sun": 0.8},
     ),
-    "harbour": (0.18, {"boat": 3, "fish": 2.5, "anchor": 2.2, "bird": 1.2, "cloud": 1, "sun": 1}),
+    "harbor": (0.18, {"boat": 3, "fish": 2.5, "anchor": 2.2, "bird": 1.2, "cloud": 1, "sun": 1}),
     "night": (0.14, {"moon": 3, "star": 3, "house": 1, "tree": 0.7, "clock": 0.6}),
     "kitchen": (0.13, {"cup": 3, "clock": 2, "chair": 2, "key": 1.8, "flower": 0.6}),
     "rain": (0.11, {"umbrella": 3, "cloud": 2, "car": 1.6, "key": 0.8, "house": 0.8}),
@@ -110,15 +110,15 @@ def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) 
     side = len(image)
     category = CATEGORIES[name]
     margin = 0.4 * size
-    centre = rng.uniform(margin, side - margin, size=2)
+    center = rng.uniform(margin, side - margin, size=2)
     stretch = np.array([rng.choice([-1, 1]) * np.exp(rng.normal(0, 0.12)), 1.0])
     rotation = _rotation(np.deg2rad(category.max_rotation) * rng.uniform(-1, 1))
     shear = np.array([[1.0, rng.normal(0, 0.08)], [0.0, 1.0]])
     linear = rotation @ shear @ np.diag(stretch) * size / 2
-    transform = np.concatenate([linear, centre[:, None]], axis=1)
+    transform = np.concatenate([linear, center[:, None]], axis=1)
     outline = max(0.7, size * rng.uniform(0.015, 0.035))
     supersample = 3 if size < 50 else 2
-    palette = random_palette(rng, _colour_at(image, centre))
+    palette = random_palette(rng, _color_at(image, center))
     return paint(rng, category.draw(rng), palette, transform, outline=outline, supersample=supersample)
 
 
@@ -140,18 +140,18 @@ def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
     else:  # twigs
         parts = [Part(rng.uniform(-1, 1, size=(rng.integers(2, 4), 2)), tone, rng.uniform(0.08, 0.2)) for tone in tones]
         parts = parts[: rng.integers(1, 4)]
-    centre = rng.uniform(0, side, size=2)
+    center = rng.uniform(0, side, size=2)
     linear = _rotation(rng.uniform(0, 2 * np.pi)) @ np.diag([1, rng.uniform(0.4, 1)]) * size / 2
-    transform = np.concatenate([linear, centre[:, None]], axis=1)
-    return paint(rng, parts, random_colours(rng, 4), transform)
+    transform = np.concatenate([linear, center[:, None]], axis=1)
+    return paint(rng, parts, random_colors(rng, 4), transform)
 
 
 def _rotation(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _colour_at(image: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    x, y = np.clip(centre.astype(int), 0, len(image) - 1)
+def _color_at(image: np.ndarray, center: np.ndarray) -> np.ndarray:
+    x, y = np.clip(center.astype(int), 0, len(image) - 1)
     return image[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9].mean(axis=(0, 1)) / 255
 
 

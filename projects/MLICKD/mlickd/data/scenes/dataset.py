@@ -1,4 +1,4 @@
-"""The `scenes` data set on disk: drawn from a seed on first use, as an ordinary folder data set."""
+"""The `scenes` dataset on disk: drawn from a seed on first use, as an ordinary folder dataset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _JPEG_QUALITY = 90
 
 
 def ensure_scenes(root: str | os.PathLike[str]) -> Path:
-    """Give the folder of the `scenes` data set under `root`, drawing it if it is missing, old or half-made.
+    """Give the folder of the `scenes` dataset under `root`, drawing it if it is missing, old or half-made.
 
     It appears under its name only when it is complete. Two processes may call this at the same time.
 
@@ -50,7 +50,7 @@ def ensure_scenes(root: str | os.PathLike[str]) -> Path:
         with FileLock(root / f".{DIRECTORY}.lock"):
             if not _is_complete(directory):
                 _refuse_foreign(directory)
-                logger.info("Drawing the scenes data set in %s (once; takes some seconds).", directory)
+                logger.info("Drawing the scenes dataset in %s (once; takes some seconds).", directory)
                 partial = root / f".{DIRECTORY}.partial"
                 shutil.rmtree(partial, ignore_errors=True)
                 write_scenes(partial, COUNTS, SIDE, SEED)
@@ -59,7 +59,7 @@ def ensure_scenes(root: str | os.PathLike[str]) -> Path:
                 partial.rename(directory)
     except OSError as error:
         raise InputError(
-            f"{directory}: cannot write the scenes data set ({error.strerror or error}); "
+            f"{directory}: cannot write the scenes dataset ({error.strerror or error}); "
             "set DETECTRON2_DATASETS to a directory that can be written"
         ) from error
     return directory
@@ -72,13 +72,13 @@ def write_scenes(
     seed: int = SEED,
     num_workers: int | None = None,
 ) -> None:
-    """Draw scenes into a new folder data set.
+    """Draw scenes into a new folder dataset.
 
     Every picture is a function of (seed, split, index) alone, so the files are the same bytes whatever the
     number of workers, and a longer split begins with the pictures of a shorter one.
 
     Args:
-        directory: created; must not hold a data set yet.
+        directory: created; must not hold a dataset yet.
         counts: number of pictures of each split.
         side: height and width of the pictures, 64 to 384 pixels.
         seed: another seed gives other pictures.
@@ -183,5 +183,5 @@ def _refuse_foreign(directory: Path) -> None:
     if foreign:
         raise InputError(
             f"{directory}: holds {foreign[0].name}, which is not a drawn scene; rename this folder, "
-            f"because the data set {DIRECTORY!r} is drawn there"
+            f"because the dataset {DIRECTORY!r} is drawn there"
         )

@@ -1,7 +1,7 @@
-"""The objects of the `scenes` data set, as parts in a unit box.
+"""The objects of the `scenes` dataset, as parts in a unit box.
 
 An object is a list of `Part`, painted in order. Coordinates are (x right, y down); the outline fits roughly in
-[-1, 1] x [-1, 1]. A part names a *tone* of the object's palette rather than a colour, so that colour says nothing
+[-1, 1] x [-1, 1]. A part names a *tone* of the object's palette rather than a color, so that color says nothing
 about the category: what tells a cup from a clock is its shape alone.
 """
 

@@ -1,6 +1,6 @@
-"""Colour, texture and rasterisation for the `scenes` data set.
+"""Color, texture and rasterization for the `scenes` dataset.
 
-Colours are RGB in [0, 1]; pictures are (S, S, 3) uint8 RGB. Everything is a function of the random generator that
+Colors are RGB in [0, 1]; pictures are (S, S, 3) uint8 RGB. Everything is a function of the random generator that
 is passed in.
 """
 
@@ -23,12 +23,12 @@ class Sprite:
     """A painted shape and where it goes; it may reach beyond the picture.
 
     Attributes:
-        colour: (h, w, 3) float32 in [0, 255], premultiplied by `alpha`.
+        color: (h, w, 3) float32 in [0, 255], premultiplied by `alpha`.
         alpha: (h, w) float32 coverage in [0, 1].
         x, y: pixel column and row of the upper left corner; may be negative.
     """
 
-    colour: np.ndarray
+    color: np.ndarray
     alpha: np.ndarray
     x: int
     y: int
@@ -36,7 +36,7 @@ class Sprite:
     def paint_on(self, image: np.ndarray) -> None:
         """Blend the sprite into `image`, (S, S, 3) uint8, in place."""
         there, here = self._overlap(len(image))
-        image[there] = image[there] * (1 - self.alpha[here][..., None]) + self.colour[here] + 0.5
+        image[there] = image[there] * (1 - self.alpha[here][..., None]) + self.color[here] + 0.5
 
     def mask(self, side: int) -> np.ndarray:
         """(S, S) bool: the pixels of the picture that the sprite covers at least half."""
@@ -56,7 +56,7 @@ class Sprite:
         )
 
 
-def random_colours(rng: np.random.Generator, count: int) -> np.ndarray:
+def random_colors(rng: np.random.Generator, count: int) -> np.ndarray:
     """(count, 3) float64 of any hue, from pale to vivid and from dark to bright."""
     mix = rng.uniform(size=(count, 3))
     low, high = mix.min(axis=1, keepdims=True), mix.max(axis=1, keepdims=True)
@@ -65,19 +65,19 @@ def random_colours(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def random_palette(rng: np.random.Generator, surroundings: np.ndarray) -> np.ndarray:
-    """(4, 3) colours for the tones of an object that lies on pixels of about the colour `surroundings`."""
-    main = _contrasting_colour(rng, surroundings)
-    second = _contrasting_colour(rng, main, surroundings)
-    dark, light = random_colours(rng, 2)
+    """(4, 3) colors for the tones of an object that lies on pixels of about the color `surroundings`."""
+    main = _contrasting_color(rng, surroundings)
+    second = _contrasting_color(rng, main, surroundings)
+    dark, light = random_colors(rng, 2)
     dark, light = 0.3 * dark, 1 - 0.25 * light
     if rng.uniform() < 0.25:
         dark, light = light, dark
     return np.stack([main, second, dark, light])
 
 
-def _contrasting_colour(rng: np.random.Generator, *others: np.ndarray) -> np.ndarray:
-    """(3,): of a few random colours, the one farthest from all `others`."""
-    candidates = random_colours(rng, 5)
+def _contrasting_color(rng: np.random.Generator, *others: np.ndarray) -> np.ndarray:
+    """(3,): of a few random colors, the one farthest from all `others`."""
+    candidates = random_colors(rng, 5)
     distance = np.abs(candidates[:, None] - np.stack(others)).sum(axis=2).min(axis=1)
     return candidates[distance.argmax()]
 
@@ -138,12 +138,12 @@ def paint(
     outline: float = 0.0,
     supersample: int = 2,
 ) -> Sprite:
-    """Rasterise the parts of an object, with anti-aliasing, light texture and an optional outline.
+    """Rasterize the parts of an object, with anti-aliasing, light texture and an optional outline.
 
     Args:
         rng: source of the texture.
         parts: in painting order.
-        palette: (4, 3), a colour for each tone.
+        palette: (4, 3), a color for each tone.
         transform: (2, 3) affine map from unit coordinates to pixels of the picture.
         outline: width of a dark rim around the silhouette, in pixels; 0 for none.
         supersample: raster points per pixel and axis.
@@ -160,7 +160,7 @@ def paint(
     shapes = np.split(np.round(vertices).astype(np.int32), np.cumsum([len(part.points) for part in parts])[:-1])
     # The fourth channel is coverage. A rim is the same silhouette, painted first and wider.
     canvas = np.zeros((height * supersample, width * supersample, 4), dtype=np.uint8)
-    tones = [(*colour, 255) for colour in np.round(255 * palette).tolist()]
+    tones = [(*color, 255) for color in np.round(255 * palette).tolist()]
     rim_tone = (*(value / 4 for value in tones[DARK][:3]), 255)
     for rim in (True, False) if outline else (False,):
         for part, shape in zip(parts, shapes, strict=True):
@@ -175,8 +175,8 @@ def paint(
     pixels = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
     grain = _cut(rng, _swatches(), height, width) * np.float32(1 / 127.5) - 1
     alpha = pixels[..., 3] * np.float32(1 / 255)
-    colour = pixels[..., :3] * (1 + np.float32(rng.uniform(0.02, 0.14)) * grain)[..., None]
-    return Sprite(np.minimum(colour, 255 * alpha[..., None]), alpha, x0, y0)
+    color = pixels[..., :3] * (1 + np.float32(rng.uniform(0.02, 0.14)) * grain)[..., None]
+    return Sprite(np.minimum(color, 255 * alpha[..., None]), alpha, x0, y0)
 
 
 def background(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -192,7 +192,7 @@ def background(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _textured_field(rng: np.random.Generator, side: int) -> np.ndarray:
-    first = 0.15 + 0.85 * random_colours(rng, 1)[0]  # not so dark that outlines are lost
+    first = 0.15 + 0.85 * random_colors(rng, 1)[0]  # not so dark that outlines are lost
     second = np.clip(first + rng.uniform(-0.25, 0.25, size=3), 0, 1)
     shades = np.round(255 * np.linspace(first, second, 256)).astype(np.uint8)[:, None]
     detail = rng.uniform(0.1, 0.5)

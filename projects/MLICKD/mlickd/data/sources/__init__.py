@@ -1,1 +1,1 @@
-"""Data sets that are found by name: the known ones, and folders of one's own."""
+"""Datasets that are found by name: the known ones, and folders of one's own."""

@@ -1,4 +1,4 @@
-"""COCO-format data sets as multi-label data sets: an image's labels are the categories of its boxes."""
+"""COCO-format datasets as multi-label datasets: an image's labels are the categories of its boxes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .source import DatasetSource
 # What the end of a name asks for: arguments of `load_coco_multilabel`.
 COCO_PROTOCOLS = {
     "": {},
-    "_labelled": {"keep_unlabelled": False},
+    "_labeled": {"keep_unlabeled": False},
     "_no_crowd": {"crowd_labels": False},
-    "_labelled_no_crowd": {"keep_unlabelled": False, "crowd_labels": False},
+    "_labeled_no_crowd": {"keep_unlabeled": False, "crowd_labels": False},
 }
 
 
@@ -44,9 +44,9 @@ def load_coco_multilabel(
     image_root: str | os.PathLike[str],
     *,
     crowd_labels: bool = True,
-    keep_unlabelled: bool = True,
+    keep_unlabeled: bool = True,
 ) -> MultiLabelDataset:
-    """Read a COCO-format file and its images as a multi-label data set.
+    """Read a COCO-format file and its images as a multi-label dataset.
 
     Classes are the file's categories in the order of their ids. Sizes are taken from the file, as Detectron2 does.
 
@@ -55,7 +55,7 @@ def load_coco_multilabel(
         image_root: directory that the `file_name` of the images is relative to.
         crowd_labels: whether a crowd region (`iscrowd`) makes its category a label of the image. With crowds, 82,081
             images of COCO train2014 and 40,137 of val2014 have a label: the usual multi-label protocol.
-        keep_unlabelled: whether images without any label are kept, as negatives of all classes.
+        keep_unlabeled: whether images without any label are kept, as negatives of all classes.
 
     Raises:
         InputError: the file is not in COCO format, a box is wrong, an image is listed twice or its file is missing.
@@ -63,9 +63,9 @@ def load_coco_multilabel(
     json_file = os.fspath(json_file)
     folder = ImageFolder(image_root, json_file)
     file = read_coco(json_file)
-    labelled = slice(None) if crowd_labels else ~file.crowd
+    labeled = slice(None) if crowd_labels else ~file.crowd
     present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
-    present[file.owners[labelled], file.categories[labelled]] = True
+    present[file.owners[labeled], file.categories[labeled]] = True
     kept = np.full(len(file.images), -1)
     ids: dict[str, object] = {}
     records = []
@@ -77,7 +77,7 @@ def load_coco_multilabel(
             raise InputError(f"{where}: {name!r} is also image {ids[name]}; merge the two entries")
         if min(image.height or 0, image.width or 0) < 1:
             raise InputError(f"{where}: 'height' and 'width' must be positive integers; give those of the image")
-        if labels or keep_unlabelled:
+        if labels or keep_unlabeled:
             kept[index] = len(records)
             record = {"file_name": path, "height": image.height, "width": image.width, "image_id": image.id}
             records.append({**record, "labels": labels})
@@ -92,17 +92,15 @@ def register_coco_multilabel(
     image_root: str | os.PathLike[str],
     *,
     crowd_labels: bool = True,
-    keep_unlabelled: bool = True,
+    keep_unlabeled: bool = True,
 ) -> None:
-    """Register a COCO-format data set under `name`; nothing is read before it is used.
+    """Register a COCO-format dataset under `name`; nothing is read before it is used.
 
     The arguments are those of `load_coco_multilabel`.
     """
 
     def load() -> list[dict]:
-        dataset = load_coco_multilabel(
-            json_file, image_root, crowd_labels=crowd_labels, keep_unlabelled=keep_unlabelled
-        )
+        dataset = load_coco_multilabel(json_file, image_root, crowd_labels=crowd_labels, keep_unlabeled=keep_unlabeled)
         MetadataCatalog.get(name).set(thing_classes=dataset.class_names, box_classes=dataset.box_classes)
         return list(dataset.records)
 

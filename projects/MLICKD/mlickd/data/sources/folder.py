@@ -1,4 +1,4 @@
-"""Folder data sets: a directory of images with a list of classes and a table of labels.
+"""Folder datasets: a directory of images with a list of classes and a table of labels.
 
 <directory>/
   images/                  photos; sub-folders are fine
@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 
 
 def folder_splits(directory: str | os.PathLike[str]) -> list[str]:
-    """Names of the splits of a folder data set."""
+    """Names of the splits of a folder dataset."""
     directory = Path(directory)
     form = "instances_*.json" if _has_boxes_alone(directory) else "labels_*.csv"
     return sorted(path.stem.split("_", 1)[1] for path in directory.glob(form))
 
 
 def folder_source(directory: Path, split: str) -> DatasetSource:
-    """Where one split of a folder data set lies, and what reads it, whether or not it is there."""
+    """Where one split of a folder dataset lies, and what reads it, whether or not it is there."""
     if _has_boxes_alone(directory):
         boxes = directory / f"instances_{split}.json"
         return DatasetSource((boxes,), partial(load_coco_multilabel, boxes, directory / "images"))
@@ -54,7 +54,7 @@ def _has_boxes_alone(directory: Path) -> bool:
 
 
 def load_folder_dataset(directory: str | os.PathLike[str], split: str) -> MultiLabelDataset:
-    """Read one split of a folder data set. The image id is the file name below `images/`.
+    """Read one split of a folder dataset. The image id is the file name below `images/`.
 
     Text files are UTF-8; a byte order mark, Windows line ends and blank lines are accepted.
 

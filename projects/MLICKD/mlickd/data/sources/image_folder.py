@@ -1,4 +1,4 @@
-"""The images of a data set on disk: which of the listed are there, and which that are there nobody lists."""
+"""The images of a dataset on disk: which of the listed are there, and which that are there nobody lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of labels of folder data sets, `labels_<split>.csv`, in their two forms.
+"""The tables of labels of folder datasets, `labels_<split>.csv`, in their two forms.
 
     file_name,labels              file_name,cat,dog
     rex.jpg,dog;cat               rex.jpg,1,1

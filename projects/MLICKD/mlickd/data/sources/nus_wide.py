@@ -7,7 +7,7 @@ nus_wide/
   Flickr/actor/0001_2124494179.jpg
   lists/<name>.txt                                                  optional: another split, images one a line
 
-Images vanish from Flickr, and copies of the data set differ in which they have. Those that are not there are left out,
+Images vanish from Flickr, and copies of the dataset differ in which they have. Those that are not there are left out,
 with one warning that counts them.
 
 No official file gives the size of an image. The records have none: it would take opening every image to know it, and
@@ -39,7 +39,7 @@ _LABELS = "Groundtruth/TrainTestLabels"
 
 
 def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
-    """`nus_wide_<train, test or a list>_multilabel`; with `_labelled` behind it, the images with a concept alone."""
+    """`nus_wide_<train, test or a list>_multilabel`; with `_labeled` behind it, the images with a concept alone."""
     directory = root / "nus_wide"
     lists = {part.lower(): directory / "ImageList" / f"{part}Imagelist.txt" for part in _PARTS}
     for path in directory.glob("lists/*.txt"):
@@ -47,8 +47,8 @@ def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
     sources = {}
     for split, path in lists.items():
         files = (path, directory / _LABELS, directory / "Flickr")
-        for end, keep_unlabelled in (("", True), ("_labelled", False)):
-            load = partial(load_nus_wide, directory, split, keep_unlabelled=keep_unlabelled)
+        for end, keep_unlabeled in (("", True), ("_labeled", False)):
+            load = partial(load_nus_wide, directory, split, keep_unlabeled=keep_unlabeled)
             sources[f"nus_wide_{split}_multilabel{end}"] = DatasetSource(files, load)
     return sources
 
@@ -56,18 +56,18 @@ def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
 def nus_wide_list(name: str, root: Path) -> Path | None:
     """The list that would make `name` a split of NUS-WIDE; None where NUS-WIDE is not there or names it otherwise."""
     directory = root / "nus_wide"
-    split = name.removesuffix("_labelled").removeprefix("nus_wide_").removesuffix("_multilabel")
-    fits = name in (f"nus_wide_{split}_multilabel", f"nus_wide_{split}_multilabel_labelled")
+    split = name.removesuffix("_labeled").removeprefix("nus_wide_").removesuffix("_multilabel")
+    fits = name in (f"nus_wide_{split}_multilabel", f"nus_wide_{split}_multilabel_labeled")
     return directory / "lists" / f"{split}.txt" if fits and directory.is_dir() else None
 
 
-def load_nus_wide(directory: str | os.PathLike[str], split: str, *, keep_unlabelled: bool = True) -> MultiLabelDataset:
+def load_nus_wide(directory: str | os.PathLike[str], split: str, *, keep_unlabeled: bool = True) -> MultiLabelDataset:
     """Read one split of NUS-WIDE. The image id is the file name as listed, with "/".
 
     Args:
         directory: as above.
         split: `train` or `test` for the official lists, else the name of a file in `lists/`.
-        keep_unlabelled: whether images without any of the concepts are kept, as negatives of all of them.
+        keep_unlabeled: whether images without any of the concepts are kept, as negatives of all of them.
 
     Returns:
         Records without `height` and `width`, of the images that are there.
@@ -91,7 +91,7 @@ def load_nus_wide(directory: str | os.PathLike[str], split: str, *, keep_unlabel
     labels = label_lists(targets)
     records, missing = [], []
     for name, concept_indices in zip(names, labels, strict=True):
-        if not concept_indices and not keep_unlabelled:
+        if not concept_indices and not keep_unlabeled:
             continue
         if name in folder:
             records.append({"file_name": folder.path(name), "image_id": name, "labels": concept_indices})

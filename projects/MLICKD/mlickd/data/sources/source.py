@@ -1,4 +1,4 @@
-"""Data sets whose place and form are known, by name."""
+"""Datasets whose place and form are known, by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..records import MultiLabelDataset
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Where a data set lies and how it is read.
+    """Where a dataset lies and how it is read.
 
     Attributes:
         files: files and directories without which it is not there.
         load: reads it.
-        metadata: goes into Detectron2's metadata of it, beside what every data set has.
+        metadata: goes into Detectron2's metadata of it, beside what every dataset has.
     """
 
     files: tuple[Path, ...]

@@ -88,11 +88,11 @@ _OF_THE_OUTPUT = (
 def describe_run(
     cfg: CfgNode, name: str, records: Sequence[Mapping[str, Any]], request: KnowledgeRequest
 ) -> dict[str, Any]:
-    """All that decides what the teacher says of a data set, as JSON holds it.
+    """All that decides what the teacher says of a dataset, as JSON holds it.
 
     Args:
         cfg: of the distillation, complete.
-        name: of the data set.
+        name: of the dataset.
         records: its records.
         request: what is kept, or asked for, beside the logits of all regions.
 
@@ -112,7 +112,7 @@ def describe_run(
             "format": _FORMAT,
             "images": image_list_digest(records),
             "num_images": len(records),
-            # Those of the teacher; an unlabelled data set may have others.
+            # Those of the teacher; an unlabeled dataset may have others.
             "classes": class_names(cfg.DATASETS.TRAIN[0]),
             "teacher": _teacher_digest(cfg.KD.TEACHER.WEIGHTS),
             "teacher_config": _output_config(teacher_cfg),

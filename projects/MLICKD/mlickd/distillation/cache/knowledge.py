@@ -40,7 +40,7 @@ class CachedKnowledge:
     """
 
     def __init__(self, cfg: CfgNode, request: KnowledgeRequest | None = None):
-        """Open the caches of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELLED`` below ``KD.CACHE``.
+        """Open the caches of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED`` below ``KD.CACHE``.
 
         Args:
             cfg: of the distillation.
@@ -48,7 +48,7 @@ class CachedKnowledge:
 
         Raises:
             InputError: one of them is missing, incomplete, damaged, or does not fit the run: says in what. Or the
-                teachers of two data sets were trained with other configurations.
+                teachers of two datasets were trained with other configurations.
         """
         request = KnowledgeRequest.of_stage(cfg) if request is None else request
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
@@ -88,7 +88,7 @@ class CachedKnowledge:
 
 
 def _check_same_kind(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
-    """Teachers of several data sets must be of one kind: a student compares its features with those of all of them."""
+    """Teachers of several datasets must be of one kind: a student compares its features with those of all of them."""
     first, *others = descriptions
     for name in others:
         found, expected = ({"teacher_config": descriptions[of]["teacher_config"]} for of in (name, first))

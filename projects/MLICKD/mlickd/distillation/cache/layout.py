@@ -71,7 +71,7 @@ class ArraySpec:
 
 
 def shard_folder(cache: str | os.PathLike[str], dataset: str, shard: tuple[int, int]) -> Path:
-    """Where shard (number from 1, count) of a data set is kept."""
+    """Where shard (number from 1, count) of a dataset is kept."""
     return Path(cache) / dataset / f"shard-{shard[0]}-of-{shard[1]}"
 
 

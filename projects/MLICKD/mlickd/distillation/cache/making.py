@@ -1,4 +1,4 @@
-"""The teacher run once on every image of a data set."""
+"""The teacher run once on every image of a dataset."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ShardPlan:
     """What is left to do of one shard; small, for it is handed to every process.
 
     Attributes:
-        dataset: name of the data set.
+        dataset: name of the dataset.
         shard: number, from 1, and count.
         folder: of the shard.
         header: of the shard.

@@ -1,4 +1,4 @@
-"""Reading the cache of one data set."""
+"""Reading the cache of one dataset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REMEDY = "make the cache again in another folder (KD.CACHE)"
 
 
 class DatasetCache:
-    """The knowledge of all images of a data set, mapped into memory from one or more shards."""
+    """The knowledge of all images of a dataset, mapped into memory from one or more shards."""
 
     def __init__(self, cache: str | os.PathLike[str], dataset: str, expected: Mapping[str, Any]):
         """
@@ -65,7 +65,7 @@ class DatasetCache:
         """All that is known of one image.
 
         Args:
-            image_id: of the data set.
+            image_id: of the dataset.
             mirror: of the mirrored image. Where that is not stored, it is what the image itself says, flipped.
 
         Returns:
@@ -153,12 +153,12 @@ class _Shard:
 
 
 def _number_of_shards(folder: Path, dataset: str) -> int:
-    """Into how many shards the data set is divided; all of them must be there."""
+    """Into how many shards the dataset is divided; all of them must be there."""
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         raise InputError(
-            f"KD.CACHE {folder.parent}: has nothing for data set {dataset}; make it with tools/cache_knowledge.py"
+            f"KD.CACHE {folder.parent}: has nothing for dataset {dataset}; make it with tools/cache_knowledge.py"
         ) from error
     shards = [re.fullmatch(r"shard-([1-9]\d{0,8})-of-([1-9]\d{0,8})", name, re.ASCII) for name in names]
     found = sorted((int(match[2]), int(match[1])) for match in shards if match)

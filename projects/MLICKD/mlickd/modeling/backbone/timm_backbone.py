@@ -44,7 +44,7 @@ class TimmBackbone(Backbone):
             out_features: feature maps to return.
             output_stride: stride of the deepest map; below 32, timm dilates the last stages of the models that can.
             pretrained: start from the weights that timm downloads.
-            freeze_norm: batch normalisation keeps its statistics and its affine parameters.
+            freeze_norm: batch normalization keeps its statistics and its affine parameters.
 
         Raises:
             InputError: timm has no such model, the model has no such feature map, or its weights cannot be fetched.
@@ -100,7 +100,7 @@ class TimmBackbone(Backbone):
         self.model.to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """As in PyTorch, but frozen normalisation stays in evaluation mode."""
+        """As in PyTorch, but frozen normalization stays in evaluation mode."""
         super().train(mode)
         for norm in self._frozen_norms:
             norm.eval()
@@ -109,7 +109,7 @@ class TimmBackbone(Backbone):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Args:
-            x: (N, 3, H, W) normalised images.
+            x: (N, 3, H, W) normalized images.
 
         Returns:
             Feature maps by name, each (N, channels, height, width).

@@ -41,7 +41,7 @@ class VGG(Backbone):
         Args:
             depth: 11, 13, 16 or 19.
             out_features: names of the stages to return.
-            norm: normalisation after each convolution, as in :func:`detectron2.layers.get_norm`.
+            norm: normalization after each convolution, as in :func:`detectron2.layers.get_norm`.
             width: factor on the number of channels.
             freeze_at: the first ``freeze_at`` stages get no gradients.
 
@@ -84,7 +84,7 @@ class VGG(Backbone):
         self.freeze(freeze_at)
 
     def freeze(self, freeze_at: int) -> None:
-        """Stop the gradients of the first ``freeze_at`` stages; their batch normalisation keeps its statistics."""
+        """Stop the gradients of the first ``freeze_at`` stages; their batch normalization keeps its statistics."""
         for _, names in self.stages[:freeze_at]:
             for name in names:
                 for parameter in getattr(self, name).parameters():
@@ -94,7 +94,7 @@ class VGG(Backbone):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Args:
-            x: (N, 3, H, W) normalised images.
+            x: (N, 3, H, W) normalized images.
 
         Returns:
             Feature maps by stage name, each (N, channels, H // stride, W // stride).

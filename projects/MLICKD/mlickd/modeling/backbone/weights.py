@@ -72,7 +72,7 @@ def _fitting(content: StateDict, backbone: nn.Module, source: str) -> StateDict:
     """The parameters by the names of ``backbone``, all of which are there in its shapes."""
     state_dict = _rename(content, backbone)
     target = backbone.state_dict()
-    # Checkpoints of older networks lack the counter of batches that batch normalisation keeps.
+    # Checkpoints of older networks lack the counter of batches that batch normalization keeps.
     missing = {key for key in target if key not in state_dict and not key.endswith("num_batches_tracked")}
     wrong_shape = {k for k, value in target.items() if k in state_dict and state_dict[k].shape != value.shape}
     if missing or wrong_shape:

@@ -14,7 +14,7 @@ __all__ = ["ImageModel"]
 
 
 class ImageModel(nn.Module):
-    """A model with a backbone that takes normalised images, and C classes."""
+    """A model with a backbone that takes normalized images, and C classes."""
 
     def __init__(
         self,
@@ -65,19 +65,19 @@ class ImageModel(nn.Module):
         return self
 
     def preprocess(self, images: Sequence[torch.Tensor]) -> ImageList:
-        """Normalise (3, H, W) images of 0 to 255 and put them into one batch.
+        """Normalize (3, H, W) images of 0 to 255 and put them into one batch.
 
-        They are padded with zeros, that is with the mean colour, to the size of the largest and to a multiple of the
+        They are padded with zeros, that is with the mean color, to the size of the largest and to a multiple of the
         backbone's ``size_divisibility``.
         """
         if len({image.shape for image in images}) > 1:
-            normalised = [self.normalise(image) for image in images]
-            return ImageList.from_tensors(normalised, self.backbone.size_divisibility)
+            normalized = [self.normalize(image) for image in images]
+            return ImageList.from_tensors(normalized, self.backbone.size_divisibility)
         # Bytes travel four times as fast as floats, and once is faster than one by one.
-        batch = ImageList.from_tensors([self.normalise(torch.stack(list(images)))], self.backbone.size_divisibility)
+        batch = ImageList.from_tensors([self.normalize(torch.stack(list(images)))], self.backbone.size_divisibility)
         height, width = images[0].shape[-2:]
         return ImageList(batch.tensor[0], [(height, width)] * len(images))
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Images (..., 3, H, W) of 0 to 255 as the backbone takes them: float32, on the model's device."""
         return (pixels.to(self.device) - self.pixel_mean).float().div_(self.pixel_std)

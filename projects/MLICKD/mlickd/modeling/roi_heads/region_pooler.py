@@ -60,7 +60,7 @@ def roi_align_by_product(
         output_size: P.
         scale: of the map to the pixels.
         sampling_ratio: points in both directions that are averaged in a cell; at least 1.
-        aligned: pixels are taken at their centres, as ROIAlignV2 does.
+        aligned: pixels are taken at their centers, as ROIAlignV2 does.
 
     Returns:
         (M, D, P, P).

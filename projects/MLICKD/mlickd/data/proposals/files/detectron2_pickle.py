@@ -12,7 +12,7 @@ from detectron2.structures import BoxMode
 
 from mlickd.errors import InputError
 from mlickd.whole_files import whole_file
-from mlickd.wording import some_of
+from mlickd.wording import shorten_list
 
 from ..store import ProposalStore
 from .safe_pickle import load_plain_pickle
@@ -36,7 +36,7 @@ def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[tuple[str, 
     content = {_OLD_NAMES.get(key, key): value for key, value in content.items()}
     for key in ("ids", "boxes", "objectness_logits"):
         if not isinstance(content.get(key), list | tuple | np.ndarray):
-            raise InputError(f"{path}: has no list {key!r}; save it with one; its keys are {some_of(content)}")
+            raise InputError(f"{path}: has no list {key!r}; save it with one; its keys are {shorten_list(content)}")
     if len({len(content[key]) for key in ("ids", "boxes", "objectness_logits")}) != 1:
         raise InputError(f"{path}: ids, boxes and objectness_logits have different lengths; save it again")
     mode = content.get("bbox_mode", int(BoxMode.XYXY_ABS))

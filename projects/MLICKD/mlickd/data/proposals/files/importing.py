@@ -1,4 +1,4 @@
-"""From proposals in whatever file to a store: matched to the images of a data set, and checked."""
+"""From proposals in whatever file to a store: matched to the images of a dataset, and checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ImportCounts:
 
     Attributes:
         images, boxes: that are in the store, before equal boxes of an image become one.
-        other_images: in the file, but not in the data set.
+        other_images: in the file, but not in the dataset.
         example: the name of one of these.
         empty_boxes: left out, because they have no area.
     """
@@ -50,7 +50,7 @@ def import_proposals(
     parameters: Mapping[str, Any],
     side: float | None = None,
 ) -> ImportCounts:
-    """Write a store of the proposals for the images of a data set.
+    """Write a store of the proposals for the images of a dataset.
 
     An image is matched by its id, else by its file name with as many folders as there are in both, with or without
     extension.
@@ -58,21 +58,21 @@ def import_proposals(
     Args:
         proposals: name of the image, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,). Without scores all are 1, and
             the order is kept.
-        records: of the data set. Where one has no size, its image is asked.
+        records: of the dataset. Where one has no size, its image is asked.
         path: of the store.
         source: what to name in messages.
         method, parameters: for the header of the store.
         side: boxes are in pixels of the image warped to a square of this side, not in those of the image.
 
     Raises:
-        InputError: an image of the data set has no proposals, or twice; a name fits several images; a box is not
+        InputError: an image of the dataset has no proposals, or twice; a name fits several images; a box is not
             finite, inverted or outside its image. No store is written then.
     """
     counts = ImportCounts()
     finder = _ImageFinder(records, source)
 
     def items() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Image id, boxes (R, 4) and scores (R,) of each image of the data set, in original pixels."""
+        """Image id, boxes (R, 4) and scores (R,) of each image of the dataset, in original pixels."""
         done: dict[int, str] = {}
         for name, boxes, scores in proposals:
             index = finder.find(name)
@@ -94,9 +94,9 @@ def import_proposals(
             yield record["image_id"], boxes[has_area], scores[has_area]
         missing = [record["image_id"] for index, record in enumerate(records) if index not in done]
         if missing:
-            other = f"; {counts.other_images} of its images are not in the data set, like {counts.example}"
+            other = f"; {counts.other_images} of its images are not in the dataset, like {counts.example}"
             raise InputError(
-                f"{source}: no proposals for {len(missing)} of {len(records)} images of the data set, the first is "
+                f"{source}: no proposals for {len(missing)} of {len(records)} images of the dataset, the first is "
                 f"{missing[0]}{other if counts.other_images else ''}; give the file of this split"
             )
 
@@ -122,9 +122,7 @@ class _ImageFinder:
             found = self.by_end.get(end)
             if found:
                 if len(found) > 1:
-                    raise InputError(
-                        f"{self.source}: {name} fits {len(found)} images of the data set; name its folders"
-                    )
+                    raise InputError(f"{self.source}: {name} fits {len(found)} images of the dataset; name its folders")
                 return next(iter(found))
         return None
 

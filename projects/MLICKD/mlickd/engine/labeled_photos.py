@@ -1,4 +1,4 @@
-"""Whether runs learn from the same labels of the same photos, whatever data sets, or parts of one, these come from."""
+"""Whether runs learn from the same labels of the same photos, whatever datasets, or parts of one, these come from."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 from mlickd.data.catalog import class_names, dataset_records
 
-__all__ = ["same_labelled_photos"]
+__all__ = ["same_labeled_photos"]
 
 
-def same_labelled_photos(names: Sequence[str], others: Sequence[str]) -> bool:
+def same_labeled_photos(names: Sequence[str], others: Sequence[str]) -> bool:
     """
     Args:
-        names, others: of data sets.
+        names, others: of datasets.
 
     Returns:
         Whether both lists have the same image files, each as often, with the same labels by name.
 
     Raises:
-        InputError: there is no such data set. Equal lists are not looked into.
+        InputError: there is no such dataset. Equal lists are not looked into.
     """
-    return list(names) == list(others) or _labelled_photos(names) == _labelled_photos(others)
+    return list(names) == list(others) or _labeled_photos(names) == _labeled_photos(others)
 
 
-def _labelled_photos(names: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _labeled_photos(names: Sequence[str]) -> list[tuple[str, list[str]]]:
     photos = []
     for name in names:
         classes = class_names(name)

@@ -1,4 +1,4 @@
-"""Training on photos whose labels nobody reads: DATASETS.UNLABELLED."""
+"""Training on photos whose labels nobody reads: DATASETS.UNLABELED."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from detectron2.modeling import build_model
 from helpers.cached_scenes import CachedScenes
 from helpers.small_models import make_batch, save_teacher, student_config
 from mlickd.data import build_train_loader, dataset_records
-from mlickd.data.build import labelled_share, training_datasets
+from mlickd.data.build import labeled_share, training_datasets
 from mlickd.distillation import LiveTeacher
 from mlickd.engine import Trainer, check_inputs
 from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
 
-LABELLED, UNLABELLED = "tiny_train@1of4", "tiny_train@not1of4"
+LABELED, UNLABELED = "tiny_train@1of4", "tiny_train@not1of4"
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache
 
 def options_of(scenes: CachedScenes) -> list[object]:
     store = (str(scenes.proposals),)
-    options = ["DATASETS.TRAIN", (LABELLED,), "DATASETS.UNLABELLED", (UNLABELLED,)]
-    return [*options, "DATASETS.PROPOSALS.TRAIN_FILES", store, "DATASETS.PROPOSALS.UNLABELLED_FILES", store]
+    options = ["DATASETS.TRAIN", (LABELED,), "DATASETS.UNLABELED", (UNLABELED,)]
+    return [*options, "DATASETS.PROPOSALS.TRAIN_FILES", store, "DATASETS.PROPOSALS.UNLABELED_FILES", store]
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,14 @@ def cache(scenes: CachedScenes) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_only_labelled_samples_have_labels(scenes: CachedScenes, cache: Path, workers: int) -> None:
+def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path, workers: int) -> None:
     cfg = scenes.config("prediction", cache, *options_of(scenes), "DATALOADER.NUM_WORKERS", workers)
-    assert training_datasets(cfg) == (LABELLED, UNLABELLED) and labelled_share(cfg) == 0.25
+    assert training_datasets(cfg) == (LABELED, UNLABELED) and labeled_share(cfg) == 0.25
     epoch = [sample for batch in islice(build_train_loader(cfg), 6) for sample in batch]
     seen = {}
-    for name in (LABELLED, UNLABELLED):
+    for name in (LABELED, UNLABELED):
         of_name = [sample for sample in epoch if sample["dataset"] == name]
-        assert all(("labels" in sample) == (name == LABELLED) for sample in of_name)
+        assert all(("labels" in sample) == (name == LABELED) for sample in of_name)
         assert not any("ignored_labels" in sample for sample in of_name)
         seen[name] = sorted(sample["image_id"] for sample in of_name)
     assert seen == {name: sorted(record["image_id"] for record in dataset_records(name)) for name in seen}
@@ -58,11 +58,11 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_teacher(tmp_path_factory.mktemp("teacher"))
 
 
-def half_labelled(teacher: Path) -> tuple[torch.nn.Module, list[dict]]:
+def half_labeled(teacher: Path) -> tuple[torch.nn.Module, list[dict]]:
     """A student in stage 2, half of whose training images have labels, and a batch of four with three of these."""
     cfg = student_config(teacher, "prediction", "KD.PREDICTION.WEIGHT", 2.0)
     model = build_model(cfg)
-    model.labelled_share = 0.5
+    model.labeled_share = 0.5
     batch = make_batch(4)
     for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
         sample["knowledge"] = knowledge
@@ -70,8 +70,8 @@ def half_labelled(teacher: Path) -> tuple[torch.nn.Module, list[dict]]:
     return model, batch
 
 
-def test_the_label_loss_is_of_labelled_images_and_the_soft_loss_of_all(teacher: Path) -> None:
-    model, batch = half_labelled(teacher)
+def test_the_label_loss_is_of_labeled_images_and_the_soft_loss_of_all(teacher: Path) -> None:
+    model, batch = half_labeled(teacher)
     losses = {name: loss.item() for name, loss in model(batch).items()}
     with torch.no_grad():
         scores = np.stack([output["image_scores"].double().numpy() for output in model.eval()(batch)])
@@ -88,7 +88,7 @@ def test_the_label_loss_is_of_labelled_images_and_the_soft_loss_of_all(teacher: 
 
 
 def test_a_batch_in_parts_has_the_losses_of_the_whole(teacher: Path) -> None:
-    model, batch = half_labelled(teacher)
+    model, batch = half_labeled(teacher)
     whole, parts = model(batch), [model(batch[:2]), model(batch[2:])]
     for name, loss in whole.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, loss)
@@ -100,14 +100,14 @@ def test_a_loss_of_features_beside_the_labels_counts_all_images(teacher: Path) -
     for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
         sample["knowledge"] = knowledge
     with_labels = model(batch)["loss_feature"]
-    model.labelled_share = 0.5
+    model.labeled_share = 0.5
     torch.testing.assert_close(
         model([{k: v for k, v in sample.items() if k != "labels"} for sample in batch])["loss_feature"], with_labels
     )
 
 
 def test_a_batch_without_a_label_trains_on_knowledge(teacher: Path) -> None:
-    model, batch = half_labelled(teacher)
+    model, batch = half_labeled(teacher)
     losses = model(batch[1:2])
     assert losses["loss_label"].item() == 0 and losses["loss_soft_label"].item() > 0
     sum(losses.values()).backward()
@@ -115,8 +115,8 @@ def test_a_batch_without_a_label_trains_on_knowledge(teacher: Path) -> None:
 
 
 def test_a_sample_without_labels_is_no_negative_of_every_class(teacher: Path) -> None:
-    model, batch = half_labelled(teacher)
-    model.labelled_share = 1.0
+    model, batch = half_labeled(teacher)
+    model.labeled_share = 1.0
     with pytest.raises(KeyError, match="labels"):
         model(batch)
     with pytest.raises(KeyError, match="labels"):
@@ -124,7 +124,7 @@ def test_a_sample_without_labels_is_no_negative_of_every_class(teacher: Path) ->
 
 
 def change_labels(root: Path, name: str) -> None:
-    """Give all images of a data set another label."""
+    """Give all images of a dataset another label."""
     file_names = {Path(record["file_name"]).name for record in dataset_records(name)}
     path = root / "tiny" / "labels_train.csv"
     lines = path.read_text().splitlines()
@@ -146,12 +146,12 @@ def trained(scenes: CachedScenes, cache: Path, output: Path, stage: str) -> dict
 
 
 @pytest.mark.parametrize("stage", ["feature", "prediction"])
-def test_labels_of_unlabelled_images_are_never_read(
+def test_labels_of_unlabeled_images_are_never_read(
     scenes: CachedScenes, cache: Path, tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     before = trained(scenes, cache, tmp_path / "before", stage)
     results = {}
-    for name in (UNLABELLED, LABELLED):
+    for name in (UNLABELED, LABELED):
         root = tmp_path / name
         shutil.copytree(tiny_scenes / "tiny", root / "tiny")
         change_labels(root, name)
@@ -164,17 +164,17 @@ def test_labels_of_unlabelled_images_are_never_read(
         for name, weights in results.items()
     }
     # Stage 1 reads no labels at all.
-    assert equal == {UNLABELLED: True, LABELLED: stage == "feature"}
+    assert equal == {UNLABELED: True, LABELED: stage == "feature"}
 
 
 def test_an_image_with_and_without_labels_is_refused(scenes: CachedScenes, cache: Path) -> None:
-    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATASETS.UNLABELLED", ("tiny_train",))
-    with pytest.raises(InputError, match=r"DATASETS.UNLABELLED: image .* of tiny_train is in tiny_train@1of4 of"):
+    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATASETS.UNLABELED", ("tiny_train",))
+    with pytest.raises(InputError, match=r"DATASETS.UNLABELED: image .* of tiny_train is in tiny_train@1of4 of"):
         check_inputs(cfg)
 
 
 @pytest.mark.parametrize("architecture", ["MultiLabelClassifier", "WeaklySupervisedDetector"])
-def test_what_learns_from_labels_alone_takes_no_unlabelled_images(scenes: CachedScenes, architecture: str) -> None:
+def test_what_learns_from_labels_alone_takes_no_unlabeled_images(scenes: CachedScenes, architecture: str) -> None:
     cfg = scenes.config("", "", *options_of(scenes), "MODEL.META_ARCHITECTURE", architecture)
-    with pytest.raises(InputError, match=f"DATASETS.UNLABELLED {UNLABELLED}: a {architecture} learns from labels"):
+    with pytest.raises(InputError, match=f"DATASETS.UNLABELED {UNLABELED}: a {architecture} learns from labels"):
         check_config(cfg)

@@ -1,4 +1,4 @@
-"""Random changes of colour: one more way to see the same thing."""
+"""Random changes of color: one more way to see the same thing."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-__all__ = ["ColourJitter", "ColourShift"]
+__all__ = ["ColorJitter", "ColorShift"]
 
 
-class ColourShift(NamedTuple):
-    """Factors on the colours of an image, applied in this order; 1 changes nothing.
+class ColorShift(NamedTuple):
+    """Factors on the colors of an image, applied in this order; 1 changes nothing.
 
     Attributes:
         brightness: on every value.
-        contrast: on the distance to the mean grey of the image.
-        saturation: on the distance to each pixel's own grey.
+        contrast: on the distance to the mean gray of the image.
+        saturation: on the distance to each pixel's own gray.
     """
 
     brightness: float = 1.0
@@ -25,7 +25,7 @@ class ColourShift(NamedTuple):
     saturation: float = 1.0
 
     def apply(self, image: torch.Tensor, image_format: str = "RGB") -> torch.Tensor:
-        """(3, H, W) uint8 in ``RGB`` or ``BGR`` to the same in other colours."""
+        """(3, H, W) uint8 in ``RGB`` or ``BGR`` to the same in other colors."""
         if image_format == "BGR":
             return self.apply(image.flip(0)).flip(0)
         if self.brightness != 1:
@@ -37,13 +37,13 @@ class ColourShift(NamedTuple):
         return image
 
 
-class ColourJitter(NamedTuple):
-    """How far the factors of a :class:`ColourShift` may be from 1; 0 leaves a property alone."""
+class ColorJitter(NamedTuple):
+    """How far the factors of a :class:`ColorShift` may be from 1; 0 leaves a property alone."""
 
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
 
-    def draw(self, generator: np.random.Generator) -> ColourShift:
+    def draw(self, generator: np.random.Generator) -> ColorShift:
         """Factors from uniform distributions."""
-        return ColourShift(*(float(1 + strength * generator.uniform(-1, 1)) for strength in self))
+        return ColorShift(*(float(1 + strength * generator.uniform(-1, 1)) for strength in self))

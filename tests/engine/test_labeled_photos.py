@@ -1,4 +1,4 @@
-"""Whether two lists of data sets have the same labels of the same photos."""
+"""Whether two lists of datasets have the same labels of the same photos."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from mlickd.engine.labelled_photos import same_labelled_photos
+from mlickd.engine.labeled_photos import same_labeled_photos
 from mlickd.errors import InputError
 
 
 def test_parts_make_up_the_whole_in_any_order(tiny_scenes: Path) -> None:
     parts = [f"tiny_train@{number}of3" for number in (3, 1, 2)]
-    assert same_labelled_photos(parts, ["tiny_train"])
-    assert same_labelled_photos(["tiny_train@1of3", "tiny_train@not1of3"], parts)
-    assert not same_labelled_photos(parts[:2], ["tiny_train"]), "one part is missing"
-    assert not same_labelled_photos([*parts, parts[0]], ["tiny_train"]), "one part is there twice"
-    assert not same_labelled_photos(["tiny_test"], ["tiny_train"])
+    assert same_labeled_photos(parts, ["tiny_train"])
+    assert same_labeled_photos(["tiny_train@1of3", "tiny_train@not1of3"], parts)
+    assert not same_labeled_photos(parts[:2], ["tiny_train"]), "one part is missing"
+    assert not same_labeled_photos([*parts, parts[0]], ["tiny_train"]), "one part is there twice"
+    assert not same_labeled_photos(["tiny_test"], ["tiny_train"])
 
 
 def test_labels_count_and_not_photos_alone(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,11 +32,11 @@ def test_labels_count_and_not_photos_alone(tiny_scenes: Path, tmp_path: Path, mo
         "\n".join([lines[0], f"{first},{labels.split(';')[0]}", *lines[2:]]) + "\n"
     )
     assert ";" in labels, "the photo has two labels, of which one is left"
-    assert not same_labelled_photos(["pets_other"], ["pets_train"])
-    with pytest.raises(InputError, match="there is no data set"):
-        same_labelled_photos(["pets_train"], ["pets_trian"])
+    assert not same_labeled_photos(["pets_other"], ["pets_train"])
+    with pytest.raises(InputError, match="there is no dataset"):
+        same_labeled_photos(["pets_train"], ["pets_trian"])
 
 
 def test_equal_lists_need_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert same_labelled_photos(("gone_train",), ["gone_train"])
+    assert same_labeled_photos(("gone_train",), ["gone_train"])
