@@ -14,7 +14,7 @@ from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 from tabulate import tabulate
 
-from mlickd.commands import GROUPS
+from mlickd.cli import GROUPS
 from mlickd.evaluation.published import PUBLISHED
 from mlickd_docs.commands import command_help
 from mlickd_docs.configuration import key_anchor, read_sections, render_sections

@@ -23,7 +23,7 @@ from mlickd.data.records import image_size
 from mlickd.data.verify import image_problem
 from mlickd.errors import InputError
 from mlickd.export.photos import read_photo
-from mlickd.image_files import most_pixels, open_image
+from mlickd.image_files import most_pixels, open_image_file
 
 # Large pictures are what these tests are about; commands silence it, too.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -110,15 +110,15 @@ def test_pillows_own_limit_is_raised_for_our_pictures_alone(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     path = tmp_path / f"a.{suffix}"
     Image.new("RGB", (12, 10)).save(path)
-    with open_image(path) as first:
-        with open_image(path) as second:
+    with open_image_file(path) as first:
+        with open_image_file(path) as second:
             second.load()
         first.load()  # a TIFF is judged here once more
     assert Image.MAX_IMAGE_PIXELS == 10
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
     monkeypatch.setenv("MLICKD_MAX_PIXELS", "119")
-    with pytest.raises(Image.DecompressionBombError), open_image(path):
+    with pytest.raises(Image.DecompressionBombError), open_image_file(path):
         pytest.fail("it was opened")
     assert Image.MAX_IMAGE_PIXELS == 10
 
@@ -175,7 +175,7 @@ def test_every_format_of_photos_is_opened(suffix: str, tmp_path: Path) -> None:
     if optional is not None and optional not in features.get_supported():
         pytest.skip("this Pillow has been built without it")
     Image.new("RGB", (6, 4), "red").save(tmp_path / f"a.{suffix}")
-    with open_image(tmp_path / f"a.{suffix}") as image:
+    with open_image_file(tmp_path / f"a.{suffix}") as image:
         assert image.size == (6, 4)
     assert read_image(tmp_path / f"a.{suffix}").shape == (4, 6, 3)
 
@@ -193,7 +193,7 @@ def test_a_process_that_is_forked_meanwhile_has_pillows_own_limit(
         read_image(tmp_path / "a.png")
         assert own == Image.MAX_IMAGE_PIXELS
 
-    with open_image(tmp_path / "a.png"):
+    with open_image_file(tmp_path / "a.png"):
         assert own < Image.MAX_IMAGE_PIXELS
         assert wait_or_kill(fork(work, tmp_path / "log"), 60) == 0, (tmp_path / "log").read_text()
     assert own == Image.MAX_IMAGE_PIXELS

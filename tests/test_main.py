@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mlickd
-from mlickd.commands import COMMANDS
+from mlickd.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 MODULE = [sys.executable, "-m", "mlickd"]
@@ -19,7 +19,7 @@ MODULE = [sys.executable, "-m", "mlickd"]
 SCRIPT = [sys.executable, "-c", "import sys; sys.argv[0] = '/bin/mlickd'; from mlickd.__main__ import main; main()"]
 # All that a script in tools/ does.
 SCRIPT_OF_A_COMMAND = """
-from mlickd.commands.{name} import main
+from mlickd.cli.{name} import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":
@@ -96,7 +96,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_every_command_can_show_where_an_error_was_found() -> None:
     for module in (command.module for command in COMMANDS.values()):
-        code = (ROOT / f"projects/MLICKD/mlickd/commands/{module}.py").read_text()
+        code = (ROOT / f"projects/MLICKD/mlickd/cli/{module}.py").read_text()
         assert "= command_parser(" in code and "ArgumentParser(" not in code, module
     shown = run(*MODULE, "train", "--help")
     assert "--debug" in shown.stdout and "--kd-stage" in shown.stdout and "--config-file" in shown.stdout

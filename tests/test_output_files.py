@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlickd.errors import InputError
-from mlickd.output_files import check_writable
+from mlickd.files import check_writable
 
 
 @pytest.mark.parametrize("name", ["file", "new/file", "new/and/deeper/file", "there/new/file"])

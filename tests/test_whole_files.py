@@ -13,7 +13,7 @@ import torch
 
 from helpers.file_limit import largest_file
 from mlickd.errors import InputError
-from mlickd.whole_files import remove_unfinished, whole_file, write_whole_file
+from mlickd.files import remove_unfinished, whole_file, write_whole_file
 
 
 def test_a_file_has_what_was_written_and_its_digest(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("into_file", [True, False])
 def test_the_standard_output_is_written_to(into_file: bool, tmp_path: Path) -> None:
     """As a command does with ``--json /dev/stdout``."""
-    code = "from mlickd.whole_files import write_whole_file; write_whole_file('/dev/stdout', 'all', '')"
+    code = "from mlickd.files import write_whole_file; write_whole_file('/dev/stdout', 'all', '')"
     with (tmp_path / "out").open("wb") as file:
         done = subprocess.run([sys.executable, "-c", code], stdout=file if into_file else subprocess.PIPE, check=True)
     assert ((tmp_path / "out").read_bytes() if into_file else done.stdout) == b"all"
@@ -106,7 +106,7 @@ def test_the_standard_output_is_written_to(into_file: bool, tmp_path: Path) -> N
 def test_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
     code = f"""
 import os, signal
-from mlickd.whole_files import whole_file
+from mlickd.files import whole_file
 with whole_file({str(tmp_path / "last")!r}, "") as file:
     file.write(b"half")
     file.flush()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure what the project costs on this machine; the same as `mlickd benchmark`."""
 
-from mlickd.commands.benchmark import main
+from mlickd.cli.benchmark import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

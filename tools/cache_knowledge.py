@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Keep what the teacher says of each training image; the same as `mlickd cache-knowledge`."""
 
-from mlickd.commands.cache_knowledge import main
+from mlickd.cli.cache_knowledge import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Make a teacher's scores probabilities; the same as `mlickd calibrate-teacher`."""
 
-from mlickd.commands.calibrate_teacher import main
+from mlickd.cli.calibrate_teacher import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

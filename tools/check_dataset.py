@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Look over images, labels, proposals, copies; the same as `mlickd check-dataset`."""
 
-from mlickd.commands.check_dataset import main
+from mlickd.cli.check_dataset import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

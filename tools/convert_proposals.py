@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Import proposals from other projects, or export them; the same as `mlickd convert-proposals`."""
 
-from mlickd.commands.convert_proposals import main
+from mlickd.cli.convert_proposals import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

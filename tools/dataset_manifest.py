@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """List the images and labels of a dataset, with a digest; the same as `mlickd dataset-manifest`."""
 
-from mlickd.commands.dataset_manifest import main
+from mlickd.cli.dataset_manifest import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

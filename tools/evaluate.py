@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Show scores of runs under every convention in use; the same as `mlickd evaluate`."""
 
-from mlickd.commands.evaluate import main
+from mlickd.cli.evaluate import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure how many objects proposals find; the same as `mlickd evaluate-proposals`."""
 
-from mlickd.commands.evaluate_proposals import main
+from mlickd.cli.evaluate_proposals import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Write the student of a finished run as one file; the same as `mlickd export`."""
 
-from mlickd.commands.export_student import main
+from mlickd.cli.export_student import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Compare students on damaged photos, by size, by class; the same as `mlickd robustness`."""
 
-from mlickd.commands.robustness import main
+from mlickd.cli.robustness import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Train or evaluate teacher, student, or a distillation; the same as `mlickd train`."""
 
-from mlickd.commands.train_net import main
+from mlickd.cli.train_net import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

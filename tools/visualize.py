@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Write a gallery of photos with regions and predictions, and plots; the same as `mlickd visualize`."""
 
-from mlickd.commands.visualize import main
+from mlickd.cli.visualize import main
 from mlickd.errors import run_tool
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from mlickd.commands.train_net import main
+from mlickd.cli.train_net import main
 from mlickd.errors import InputError, run_tool
 
 CLASSES = ("cat", "dog", "person")

@@ -4,7 +4,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch import nn
 
-from mlickd.commands.train_net import main
+from mlickd.cli.train_net import main
 from mlickd.errors import run_tool
 
 

@@ -4,7 +4,7 @@ from detectron2.config import configurable
 from torch import nn
 from torch.nn import functional as F
 
-from mlickd.commands.train_net import main
+from mlickd.cli.train_net import main
 from mlickd.distillation import PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import known_image_scores
 from mlickd.errors import run_tool

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from helpers.cached_scenes import CachedScenes
 from mlickd.data.catalog import class_names
-from mlickd.data.digest import file_digest
 from mlickd.distillation import TeacherKnowledge
 from mlickd.distillation.calibration import (
     CalibratedKnowledge,
@@ -23,6 +22,7 @@ from mlickd.distillation.calibration import (
     load_calibration,
 )
 from mlickd.errors import InputError
+from mlickd.files import file_digest
 
 EXAMPLE = Calibration(("cat", "Hündin"), (2.0, 0.5), (1.0, -1.0), 0.5, (HeldOut("pets@1of4", "ab", "cd"),))
 

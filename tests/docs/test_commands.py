@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlickd.commands import COMMANDS
+from mlickd.cli import COMMANDS
 from mlickd_docs.commands import command_help
 
 ROOT = Path(__file__).parents[2]

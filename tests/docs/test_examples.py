@@ -19,7 +19,7 @@ from PIL import Image
 
 from helpers.cached_scenes import CachedScenes
 from helpers.small_models import teacher_config
-from mlickd.commands.train_net import main
+from mlickd.cli.train_net import main
 from mlickd.data import ProposalStore, dataset_records, proposals_path
 from mlickd.distillation import TeacherKnowledge
 

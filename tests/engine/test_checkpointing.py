@@ -15,9 +15,9 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from helpers.file_limit import largest_file
-from mlickd.data.digest import file_digest
 from mlickd.engine.checkpointing import RunCheckpointer
 from mlickd.errors import InputError
+from mlickd.files import file_digest
 
 
 class Counter:

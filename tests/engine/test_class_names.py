@@ -7,10 +7,10 @@ import pytest
 from detectron2.config import CfgNode
 
 from mlickd.config import default_config
-from mlickd.engine.class_names import run_class_names, write_class_names
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
+from mlickd.runs import run_class_names, write_class_names
 
 
 def config(classes: int, *datasets: str) -> CfgNode:

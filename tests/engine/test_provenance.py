@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import mlickd
+from mlickd import runs as provenance
 from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records
 from mlickd.data.manifest import make_manifest
-from mlickd.engine import provenance
 
 
 def git(folder: Path, *arguments: str) -> str:

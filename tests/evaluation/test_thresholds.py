@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
 from mlickd.evaluation import best_f1_thresholds, load_thresholds, multilabel_metrics
 from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
+from mlickd.files import file_digest
 
 
 def f1_at(scores: np.ndarray, targets: np.ndarray, threshold: float) -> float:

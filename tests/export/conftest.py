@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from helpers.untrained_run import split_tiny_scenes, write_untrained_run
-from mlickd.engine import load_run
 from mlickd.export.exporting import export_student
+from mlickd.runs import load_run
 
 
 @dataclass

@@ -6,11 +6,11 @@ import pytest
 from helpers.untrained_run import write_untrained_run
 from mlickd.data import dataset_records
 from mlickd.data.records import label_targets
-from mlickd.engine import load_run, predict
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.export import ExportedClassifier, load_exported
 from mlickd.export.checking import check_exported, check_records, checks_table
+from mlickd.runs import load_run, predict
 
 
 @pytest.fixture(autouse=True)

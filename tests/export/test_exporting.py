@@ -5,12 +5,11 @@ import pytest
 from detectron2.config import CfgNode
 
 from helpers.untrained_run import write_untrained_run
-from mlickd.engine.inference import run_config
-from mlickd.engine.provenance import data_record
-from mlickd.engine.tuning import tune_thresholds
 from mlickd.errors import InputError
 from mlickd.export import load_exported
 from mlickd.export.exporting import export_student, run_metadata
+from mlickd.runs import data_record, run_config
+from mlickd.studies.tuning import tune_thresholds
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from mlickd import whole_files
+from mlickd import files as whole_files
 
 __all__ = ["WRITING", "content_digest", "count_writing", "die_in_writing", "fork", "wait_or_kill"]
 

@@ -16,13 +16,13 @@ from helpers.small_models import CONFIGS, teacher_config
 from helpers.untrained_run import split_tiny_scenes, write_untrained_run
 from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records, proposals_path
-from mlickd.data.digest import file_digest
 from mlickd.data.records import label_targets
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.calibration import Calibration, HeldOut
 from mlickd.engine.caching import make_cache
 from mlickd.evaluation.score_files import write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
+from mlickd.files import file_digest
 
 __all__ = ["write_ground"]
 

@@ -14,8 +14,8 @@ import torch
 from mlickd.data import dataset_records
 from mlickd.data.catalog import class_names
 from mlickd.data.records import label_targets
-from mlickd.engine.provenance import data_record
 from mlickd.evaluation import MultiLabelEvaluator
+from mlickd.runs import data_record
 
 TRAIN = """
 import pathlib, shutil, sys

@@ -42,7 +42,7 @@ from mlickd.evaluation.score_files import read_scores, write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
 from mlickd.export.metadata import ExportMetadata
 from mlickd.export.pt2_archive import check_pt2
-from mlickd.visualization.reports import multilabel_results, training_metrics
+from mlickd.runs import multilabel_results, training_metrics
 
 RECORDS = [{"image_id": f"{number}.jpg", "height": 60, "width": 80, "labels": [number % 3]} for number in range(6)]
 NAMES = ["cat", "dog", "piñata"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.untrained_run import split_tiny_scenes, write_untrained_run
-from mlickd.engine.tuning import tune_thresholds
+from mlickd.studies.tuning import tune_thresholds
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ import torch.utils.tensorboard  # here once, in place of once in each run
 from helpers.forked_runs import WRITING, count_writing, die_in_writing, fork, wait_or_kill
 from helpers.run_endings import differences, ending
 from helpers.run_kinds import KINDS, RunKinds, train_arguments
-from mlickd.commands.train_net import run
+from mlickd.cli.train_net import run
 
 # How often each run is killed, in turn.
 CHAINS = (2, 1, 3)

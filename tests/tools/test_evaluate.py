@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mlickd.evaluation import best_f1_thresholds, multilabel_metrics
-from mlickd.evaluation.conventions import conventions
 from mlickd.evaluation.score_files import read_scores, write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
+from mlickd.studies.conventions import conventions
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 IDS = [f"{i}.jpg" for i in range(60)]

@@ -30,7 +30,7 @@ def test_a_file_is_written_and_checked(folder, call_tool, monkeypatch):
 
     other = load_exported("out/student.onnx")
     write_untrained_run(folder / "other", seed=1)
-    monkeypatch.setattr("mlickd.commands.export_student.load_exported", lambda path: other)
+    monkeypatch.setattr("mlickd.cli.export_student.load_exported", lambda path: other)
     result = call_tool("export_student", "--run", "other", "--output", "other.pt2", "--check", "--photos", "photo.png")
     assert result.status == 1
     assert result.err.splitlines()[-1].startswith("error: ") and "differ by" in result.err

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlickd.data.digest import file_digest
+from mlickd.files import file_digest
 
 ROOT = Path(__file__).parents[2]
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]

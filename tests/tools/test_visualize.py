@@ -16,9 +16,9 @@ from PIL import Image
 from mlickd.config import default_config
 from mlickd.data import proposals_path, write_store
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.digest import file_digest
 from mlickd.errors import run_tool
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
+from mlickd.files import file_digest
 
 ROOT = Path(__file__).parents[2]
 SIZE = ["MODEL.NUM_CLASSES", 20, "INPUT.SIZE_TEST", 64, "MODEL.VGG.WIDTH", 0.125, "MODEL.DEVICE", "cpu"]

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from mlickd.errors import InputError
+from mlickd.runs import multilabel_results, training_metrics
 from mlickd.visualization.curves import _join_stages, _with_room, draw_class_differences, draw_training_curves
-from mlickd.visualization.reports import multilabel_results, training_metrics
 
 
 def write_metrics(folder: Path, lines: list[dict | str]) -> Path:

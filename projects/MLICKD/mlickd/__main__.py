@@ -7,8 +7,8 @@ import importlib
 import sys
 
 from mlickd import __version__
-from mlickd.commands import COMMANDS, GROUPS
-from mlickd.commands.command_line import as_called
+from mlickd.cli import COMMANDS, GROUPS
+from mlickd.cli.command_line import as_called
 from mlickd.errors import InputError, run_tool
 
 __all__ = ["main"]
@@ -37,7 +37,7 @@ def _run() -> None:
 def _load(module: str):
     try:
         importlib.import_module("mlickd.registration")
-        return importlib.import_module(f"mlickd.commands.{module}")
+        return importlib.import_module(f"mlickd.cli.{module}")
     except ModuleNotFoundError as error:
         if error.name != "detectron2":
             raise

@@ -7,12 +7,21 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection
+from itertools import islice
 from typing import NoReturn
 
-from mlickd.known_warnings import silence_known_warnings
-
-__all__ = ["DEBUG", "InputError", "ProcessError", "debugging", "run_tool", "users_error"]
+__all__ = [
+    "DEBUG",
+    "InputError",
+    "ProcessError",
+    "debugging",
+    "run_tool",
+    "shorten_list",
+    "silence_known_warnings",
+    "users_error",
+]
 
 # The option of all commands that shows where an error comes from, and the variable by which the commands that a command
 # starts know of it.
@@ -112,3 +121,16 @@ def _printable(text: str) -> str:
     """A file name, as any text that is not ours, may hold what a terminal obeys, or what is no text."""
     letters = text.expandtabs()
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in letters)
+
+
+def shorten_list(names: Collection[object], most: int = 6) -> str:
+    """The first names with commas between them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, islice(names, most))) + more
+
+
+def silence_known_warnings() -> None:
+    """For a process that runs a command; a program that imports this project keeps what it has set."""
+    # Pillow's, of more than half of the pixels that are read. What has more than all of them is an error here. Told by
+    # its text, for its class would have to be imported, which takes time.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit of \d+ pixels")

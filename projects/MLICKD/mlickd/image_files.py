@@ -1,6 +1,6 @@
-"""Opening image files that may be made to do harm.
+"""Open image files safely, and say why one cannot be read.
 
-This file imports nothing of Detectron2's, for who uses an exported student has none.
+This module does not import Detectron2, because a user of an exported student may not have it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mlickd.errors import InputError
 
-__all__ = ["LIMIT_VARIABLE", "most_pixels", "open_image", "too_large"]
+__all__ = [
+    "LIMIT_VARIABLE",
+    "most_pixels",
+    "open_image_file",
+    "too_large",
+    "why_unreadable",
+]
 
 LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
 
@@ -41,7 +47,7 @@ def most_pixels() -> float:
 
 
 @contextmanager
-def open_image(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
+def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
     """As ``with`` Pillow's ``Image.open``, for the formats of photos alone, and of a size that can be decoded safely.
 
     The size is judged by the header: a file of some kilobytes can hold more pixels than fit into memory. Decode the
@@ -107,7 +113,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def too_large(path: object) -> str:
-    """What to say of an image file that `open_image` has refused for its size, on one line."""
+    """What to say of an image file that `open_image_file` has refused for its size, on one line."""
     return (
         f"{path}: has more than {most_pixels() / 1e6:.0f} million pixels, which may be meant to fill the memory; "
         f"shrink the image, or set {LIMIT_VARIABLE} to as many as you allow"
@@ -118,3 +124,29 @@ def too_large(path: object) -> str:
 def _known_formats() -> tuple[str, ...]:
     Image.init()  # finds out which ones this Pillow was built with
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+# ISO 14496-12, "ftyp": the brands of HEIF in bytes 8 to 12 of a file. Phones write it, and Pillow does not read it.
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+
+
+def why_unreadable(path: str | os.PathLike[str], error: Exception) -> str:
+    """
+    Args:
+        path: of the file.
+        error: that reading it has raised.
+
+    Returns:
+        The reason on one line, for the middle of a message.
+    """
+    if os.path.isdir(path):
+        return "it is a folder"
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error)
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if not start:
+        return "it is empty"
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF:
+        return "it is HEIC, which has to be converted to JPEG"
+    return "it is in no format of photos"

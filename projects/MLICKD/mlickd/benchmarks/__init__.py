@@ -4,7 +4,8 @@
 loads what training loads and nothing else.
 """
 
-from .machine import machine_line
+from mlickd.runs import machine_line
+
 from .startup import measure_startup, startup_table
 from .synthetic import write_synthetic_coco
 

@@ -16,8 +16,7 @@ from detectron2.data import transforms as T
 
 from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, TrainingBatchSampler, build_train_loader, dataset_records
-
-from .machine import machine_line
+from mlickd.runs import machine_line
 
 __all__ = ["measure_loader"]
 

@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 from mlickd.errors import InputError
 from mlickd.evaluation.base import write_strict_json
+from mlickd.runs import machine_line
 
 from .comparison import Comparison, Row
-from .machine import machine_line
 
 __all__ = ["Report", "number", "table", "write_reports"]
 

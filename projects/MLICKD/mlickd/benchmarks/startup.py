@@ -13,8 +13,8 @@ from typing import Any
 from tabulate import tabulate
 
 from mlickd.errors import InputError
+from mlickd.runs import machine_line
 
-from .machine import machine_line
 from .memory import resident_together
 
 __all__ = ["measure_startup", "startup_table"]

@@ -15,8 +15,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from mlickd.errors import InputError
-from mlickd.wording import shorten_list
+from mlickd.errors import InputError, shorten_list
 
 from . import scenes
 from .packed_records import PackedRecords

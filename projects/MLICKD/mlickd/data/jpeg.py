@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from mlickd.image_files import most_pixels, open_image
+from mlickd.image_files import most_pixels, open_image_file
 
 from .orientation import orientation, upright, upright_size
 
@@ -58,7 +58,7 @@ class Jpeg:
         if not _may_be_turned(data):
             return cls(data, height, width, exif_orientation=1)
         try:
-            with open_image(io.BytesIO(data)) as image:
+            with open_image_file(io.BytesIO(data)) as image:
                 return cls(data, height, width, orientation(image))
         except Exception:  # Pillow will say it of the file by its name
             return None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlickd.errors import InputError
-from mlickd.whole_files import write_whole_file
+from mlickd.files import write_whole_file
 
 from .text_files import read_text
 

@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_image, too_large
-from mlickd.unreadable_images import why_unreadable
+from mlickd.image_files import open_image_file, too_large, why_unreadable
 
 from .jpeg import Jpeg
 from .orientation import orientation, upright
@@ -85,7 +84,7 @@ class ImageFile:
 
     def _decode_whole(self) -> np.ndarray:
         try:
-            with open_image(self._path) as image:
+            with open_image_file(self._path) as image:
                 pixels = np.array(upright(to_rgb(image), orientation(image)))
         except Image.DecompressionBombError as error:
             raise InputError(too_large(self._path)) from error

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_image, too_large
-from mlickd.unreadable_images import why_unreadable
+from mlickd.image_files import open_image_file, too_large, why_unreadable
 
 from .orientation import orientation, upright_size
 from .packed_records import PackedRecords
@@ -90,7 +89,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         InputError: the file is missing or is not an image.
     """
     try:
-        with open_image(path) as image:
+        with open_image_file(path) as image:
             return oriented_size(image)
     except FileNotFoundError:
         raise InputError(f"{path}: image file not found; put it there") from None

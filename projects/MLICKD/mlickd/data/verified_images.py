@@ -14,7 +14,7 @@ import PIL
 from platformdirs import user_cache_path
 
 from mlickd.errors import InputError
-from mlickd.whole_files import write_whole_file
+from mlickd.files import write_whole_file
 
 __all__ = ["VerifiedImages", "cache_directory"]
 

@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_image, too_large
-from mlickd.unreadable_images import why_unreadable
+from mlickd.image_files import open_image_file, too_large, why_unreadable
 
 from .reading import to_rgb
 from .records import oriented_size
@@ -62,7 +61,7 @@ def image_problem(record: dict, look: Callable[[Image.Image, tuple[int, int]], N
     """
     path = record["file_name"]
     try:
-        with open_image(path) as image:
+        with open_image_file(path) as image:
             size = oriented_size(image)
             turned = " with its EXIF orientation" if size != image.size[::-1] else ""
             # JPEG: read all of the file, but compute few of the pixels.

@@ -21,9 +21,8 @@ from torch.nn import functional as F
 
 from mlickd.data.build import training_datasets
 from mlickd.data.catalog import class_names
-from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
-from mlickd.whole_files import write_whole_file
+from mlickd.files import file_digest, write_whole_file
 
 from .hook import KnowledgeSource
 from .knowledge import TeacherKnowledge

@@ -16,7 +16,7 @@ from detectron2.structures import Instances
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.errors import InputError
-from mlickd.local_files import is_file
+from mlickd.files import is_file
 from mlickd.modeling.blueprint import model_blueprint
 from mlickd.modeling.checkpoint import check_checkpoint, load_checkpoint
 from mlickd.modeling.roi_heads import RegionPredictions

@@ -1,6 +1,5 @@
 """Training and evaluation from a configuration."""
 
-from .inference import load_run, predict
 from .optimizer import build_optimizer
 from .setup import check_inputs, complete_config, load_config, prepare, setup
 from .trainer import Trainer, load_initial_weights
@@ -12,8 +11,6 @@ __all__ = [
     "complete_config",
     "load_config",
     "load_initial_weights",
-    "load_run",
-    "predict",
     "prepare",
     "setup",
 ]

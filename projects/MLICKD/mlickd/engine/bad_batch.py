@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from mlickd.whole_files import whole_file
+from mlickd.files import whole_file
 
 __all__ = ["save_batch"]
 

@@ -14,13 +14,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from torch import nn
 
-from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
+from mlickd.files import file_digest, remove_unfinished, whole_file, write_whole_file
 from mlickd.modeling.checkpoint import check_fits, read_file
-from mlickd.whole_files import remove_unfinished, whole_file, write_whole_file
-
-from .run_folder import DIGESTS, LAST, forgetting_checkpoints, read_digests, saved_checkpoints
-from .setup import STUDENT_CHECKPOINT
+from mlickd.runs import DIGESTS, LAST, STUDENT_CHECKPOINT, forgetting_checkpoints, read_digests, saved_checkpoints
 
 __all__ = ["FINAL", "RunCheckpointer", "checkpoint_name"]
 

@@ -24,21 +24,18 @@ from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.teacher import check_teacher, load_teacher_config
 from mlickd.distillation.teacher_files import check_teachers
-from mlickd.errors import InputError
+from mlickd.errors import InputError, silence_known_warnings
 from mlickd.evaluation.thresholds import read_thresholds
-from mlickd.known_warnings import silence_known_warnings
-from mlickd.local_files import is_file, is_folder
+from mlickd.files import is_file, is_folder
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 from mlickd.modeling.blueprint import model_blueprint
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, read_checkpoint, require_file
+from mlickd.runs import STUDENT_CHECKPOINT, data_record, saved_checkpoints, write_class_names
 
 from .check_config import check_config
-from .class_names import write_class_names
 from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
-from .provenance import data_record
-from .run_folder import saved_checkpoints
 from .training_log import shorten_tracebacks
 from .training_loop import mixed_precision
 
@@ -53,9 +50,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-# The student alone, for use in a plain classifier; each stage of distillation writes one.
-STUDENT_CHECKPOINT = "student.pth"
 
 
 def load_config(config_file: str, options: list[str], kd_stage: str | None = None) -> CfgNode:
@@ -175,8 +169,8 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
         raise InputError(f"{given}; give {' or '.join(KD_STAGES)}")
     if cfg.KD.STAGE not in cfg.KD.METHOD_STAGES:
         raise InputError(
-            f"--kd-stage {cfg.KD.STAGE}: KD.METHOD_STAGES of this recipe is {tuple(cfg.KD.METHOD_STAGES)}; give one of these, or "
-            "name both in KD.METHOD_STAGES"
+            f"--kd-stage {cfg.KD.STAGE}: KD.METHOD_STAGES is {tuple(cfg.KD.METHOD_STAGES)}; give one of these, "
+            "or name both in KD.METHOD_STAGES"
         )
     of_stage = cfg.KD[cfg.KD.STAGE.upper()]
     cfg.SOLVER.BASE_LR = of_stage.BASE_LR or cfg.SOLVER.BASE_LR

@@ -33,8 +33,9 @@ from mlickd.distillation.teacher import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
 from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.thresholds import read_thresholds
+from mlickd.files import whole_file
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
-from mlickd.whole_files import whole_file
+from mlickd.runs import STUDENT_CHECKPOINT, provenance
 
 from .checkpointing import FINAL, RunCheckpointer
 from .compilation import compile_backbone
@@ -42,9 +43,7 @@ from .distributed.model import distributed_model
 from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
 from .pictures import TrainingViewsHook, put_regions
-from .provenance import provenance
 from .running_statistics import EqualStatisticsHook, RepeatablePreciseBN
-from .setup import STUDENT_CHECKPOINT
 from .stopping import StopHook
 from .training_loop import TrainingLoop, mixed_precision
 from .writers import METRICS, EvaluationPrinter, EvaluationWriter, TensorBoardWriter, forget_metrics

@@ -11,9 +11,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from mlickd.evaluation.summary import METRICS
-from mlickd.visualization.reports import multilabel_results, multilabel_results_path
-
-from .setup import STUDENT_CHECKPOINT
+from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
 __all__ = ["next_command", "training_summary"]
 

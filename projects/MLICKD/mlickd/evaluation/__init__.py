@@ -1,7 +1,6 @@
 """Metrics as pure functions, and the Detectron2 evaluators that gather for them."""
 
 from .bootstrap import bootstrap_metrics
-from .conventions import metrics_by_convention
 from .detection import WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .metrics import average_precision, multilabel_metrics
@@ -17,7 +16,6 @@ __all__ = [
     "coco_average_precision",
     "corloc",
     "load_thresholds",
-    "metrics_by_convention",
     "multilabel_metrics",
     "voc_detection_average_precision",
 ]

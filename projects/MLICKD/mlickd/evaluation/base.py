@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
-from mlickd.whole_files import write_whole_file
+from mlickd.files import write_whole_file
 
 
 class RecordEvaluator(DatasetEvaluator):
@@ -43,7 +43,7 @@ class RecordEvaluator(DatasetEvaluator):
             InputError: unknown dataset, no record, an image_id that appears twice.
         """
         if records is None or class_names is None:
-            from mlickd.data import catalog  # here, so that plain records need none of it
+            from mlickd.data import catalog
 
             records = catalog.dataset_records(dataset_name) if records is None else records
             class_names = catalog.class_names(dataset_name) if class_names is None else class_names

@@ -16,7 +16,7 @@ from detectron2.utils.file_io import PathManager
 from mlickd.data.manifest import make_manifest
 from mlickd.data.records import label_lists
 from mlickd.errors import InputError
-from mlickd.whole_files import write_whole_file
+from mlickd.files import write_whole_file
 
 from .metrics import checked_scores
 

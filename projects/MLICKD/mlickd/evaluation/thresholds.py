@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from detectron2.utils.file_io import PathManager
 
-from mlickd.data.digest import file_digest
 from mlickd.errors import InputError
+from mlickd.files import file_digest
 
 from .base import write_strict_json
 from .ranking import threshold_counts

@@ -18,10 +18,9 @@ from mlickd.data.build import build_inference_mapper
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.loose_images import photo_records
 from mlickd.data.records import label_targets
-from mlickd.engine.class_names import run_class_names
-from mlickd.engine.inference import run_config
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
+from mlickd.runs import run_class_names, run_config
 from mlickd.visualization.runs import choose_records
 
 from .loading import ExportedClassifier

@@ -11,15 +11,11 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from mlickd.data.catalog import UnknownDatasetError
-from mlickd.data.digest import file_digest
-from mlickd.engine.class_names import run_class_names
-from mlickd.engine.inference import check_has_learned, load_run
-from mlickd.engine.provenance import code_versions, data_record
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds, read_thresholds
+from mlickd.files import check_writable, file_digest, write_whole_file
 from mlickd.modeling import MultiLabelClassifier
-from mlickd.output_files import check_writable
-from mlickd.whole_files import write_whole_file
+from mlickd.runs import check_has_learned, code_versions, data_record, load_run, run_class_names
 
 from .graph import onnx_content, pt2_content, trace
 from .metadata import ExportMetadata

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_image, too_large
-from mlickd.unreadable_images import why_unreadable
+from mlickd.image_files import open_image_file, too_large, why_unreadable
 
 __all__ = ["read_photo", "resize_photo"]
 
@@ -35,7 +34,7 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
         InputError: the file is missing or cannot be read as an image.
     """
     try:
-        with open_image(path) as image:
+        with open_image_file(path) as image:
             box = (image.draft("RGB", (side, side)) or (None, None))[1]
             pixels = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
             return np.array(ImageOps.exif_transpose(pixels))

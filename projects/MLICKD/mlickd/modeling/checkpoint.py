@@ -13,10 +13,9 @@ import torch
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
-from mlickd.data.proposals.files.safe_pickle import load_plain_pickle
-from mlickd.errors import InputError
-from mlickd.local_files import is_file, is_folder
-from mlickd.wording import shorten_list
+from mlickd.errors import InputError, shorten_list
+from mlickd.files import is_file, is_folder
+from mlickd.safe_pickle import load_plain_pickle
 
 __all__ = [
     "check_checkpoint",

@@ -10,12 +10,11 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from mlickd.data.digest import file_digest
-from mlickd.engine.class_names import run_class_names
-from mlickd.engine.inference import check_has_learned, load_run, model_config
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds, read_thresholds
+from mlickd.files import file_digest
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
+from mlickd.runs import check_has_learned, load_run, model_config, run_class_names
 
 from .models import ExportedModel, RunModel
 from .predictor import Predictor

@@ -14,8 +14,8 @@ from typing import Any
 from tabulate import tabulate
 
 from mlickd.evaluation.base import strict_json
+from mlickd.files import write_whole_file
 from mlickd.visualization.results import format_score, one_line
-from mlickd.whole_files import write_whole_file
 
 from .prediction import Prediction
 from .predictor import Predictor

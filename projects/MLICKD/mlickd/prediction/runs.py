@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from mlickd.distillation.teacher_files import DATASET
-from mlickd.engine.inference import run_config
 from mlickd.errors import InputError
+from mlickd.runs import run_config
 
 __all__ = ["find_student", "find_teacher"]
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mlickd.errors import InputError
+from mlickd.runs import multilabel_results, training_metrics
 
-from .reports import multilabel_results, training_metrics
 from .result_figure import BLUE, RED
 from .results import one_line
 

@@ -13,13 +13,13 @@ from mlickd.errors import InputError
 from mlickd.evaluation.co_occurrence import conditional_frequencies, dependency_error
 from mlickd.evaluation.precision_recall import micro_precision_recall
 from mlickd.evaluation.score_files import ImageScores, read_scores
+from mlickd.runs import multilabel_results_path
 
 from .comparison_plots import draw_precision_recall
 from .curves import draw_class_differences, draw_training_curves
 from .gallery import make_folder
 from .label_plots import draw_label_frequencies, draw_region_counts
 from .pages import page_template, write_page
-from .reports import multilabel_results_path
 from .results import STUDENTS, ImageResult
 
 __all__ = ["remove_run_plots", "stage_folders", "write_run_plots"]

@@ -12,14 +12,20 @@ from detectron2.config import CfgNode
 
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.loose_images import photo_records
-from mlickd.engine.class_names import run_class_names
-from mlickd.engine.inference import check_has_learned, load_run, predict, run_config
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds
 from mlickd.modeling.class_activation import ClassifierWithActivationMaps
+from mlickd.runs import (
+    check_has_learned,
+    load_run,
+    multilabel_results,
+    multilabel_results_path,
+    predict,
+    run_class_names,
+    run_config,
+)
 
 from .gallery import make_folder, write_gallery, write_result_figures
-from .reports import multilabel_results, multilabel_results_path
 from .results import STUDENTS, ImageResult, image_result
 from .run_plots import remove_run_plots, write_run_plots
 

@@ -28,10 +28,9 @@ import cv2
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.whole_files import whole_file
+from mlickd.files import file_digest, whole_file
 
 from ..catalog import dataset_root
-from ..digest import file_digest
 from ..parts import whole_name
 
 __all__ = ["ProposalStore", "proposals_path", "sort_proposals", "write_store"]

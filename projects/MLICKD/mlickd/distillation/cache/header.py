@@ -17,13 +17,12 @@ from detectron2.utils.file_io import PathManager
 from mlickd.config import default_config
 from mlickd.data.build import open_proposals, proposals_exist
 from mlickd.data.catalog import class_names
-from mlickd.data.digest import file_digest
 from mlickd.data.proposals.generation import image_list_digest
 from mlickd.distillation.request import KnowledgeRequest
 from mlickd.distillation.teacher import load_teacher_config, region_rule, teacher_shapes
 from mlickd.distillation.teacher_files import with_teacher_of
 from mlickd.errors import InputError
-from mlickd.whole_files import write_whole_file
+from mlickd.files import file_digest, write_whole_file
 
 __all__ = [
     "HEADER_FILE",

@@ -19,18 +19,10 @@ import torch
 
 from mlickd.distillation.regions import RegionKnowledge
 from mlickd.errors import InputError
-from mlickd.whole_files import remove_unfinished
+from mlickd.files import remove_unfinished
 
 from .header import HEADER_FILE, NO_ROOM, differences, read_json, write_json
-from .layout import (
-    IDS_FILE,
-    allocate,
-    array_path,
-    array_specs,
-    map_array,
-    map_array_name,
-    selected_offsets,
-)
+from .layout import IDS_FILE, allocate, array_path, array_specs, map_array, map_array_name, selected_offsets
 
 __all__ = ["ShardWriter", "prepare_shard", "unfinished_images", "writable"]
 

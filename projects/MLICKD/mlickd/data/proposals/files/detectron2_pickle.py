@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from detectron2.structures import BoxMode
 
-from mlickd.errors import InputError
-from mlickd.whole_files import whole_file
-from mlickd.wording import shorten_list
+from mlickd.errors import InputError, shorten_list
+from mlickd.files import whole_file
+from mlickd.safe_pickle import load_plain_pickle
 
 from ..store import ProposalStore
-from .safe_pickle import load_plain_pickle
 
 __all__ = ["read_detectron2_pickle", "write_detectron2_pickle"]
 

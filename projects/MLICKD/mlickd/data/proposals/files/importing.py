@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from mlickd.data.records import image_size
 from mlickd.errors import InputError
 
-from ...records import image_size
 from ..generation import image_list_digest
 from ..store import write_store
 

@@ -1,0 +1,70 @@
+"""Show what scores are worth under every convention in use, runs side by side, with confidence intervals."""
+
+from __future__ import annotations
+
+import argparse
+
+from mlickd.cli.command_line import command_parser
+from mlickd.evaluation.base import strict_json, write_strict_json
+from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES
+from mlickd.studies.convention_report import compare_scores
+from mlickd.studies.convention_tables import report_as_text
+
+EXAMPLE = """
+Example:
+
+  python tools/evaluate.py output/quickstart/seed1/without output/quickstart/seed1/with/prediction --bootstrap 1000
+
+  Scores of any other model, in a file with the arrays image_ids (N,), scores (N, C) in 0..1 and targets (N, C) of
+  1, 0 and -1 (ignore), written by numpy.savez:
+  python tools/evaluate.py my_scores.npz --topk 5 --json report.json
+
+  No model is run: an evaluation (tools/train_net.py) leaves its scores in inference/DATASET/image_scores.npz. Of a run
+  with thresholds of each class (tools/tune_thresholds.py) there are the metrics with these, too.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
+    parser = command_parser(__doc__, EXAMPLE)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
+    )
+    parser.add_argument("--dataset", metavar="NAME", help="which scores, where a folder has those of several datasets")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, metavar="T", help="score from which a class is predicted"
+    )
+    parser.add_argument("--topk", type=int, default=3, metavar="K", help="classes of an image in top-k (default: 3)")
+    parser.add_argument(
+        "--bootstrap", type=int, default=0, metavar="B", help="intervals of 95 %% from B resamples of the images"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the resamples (default: 0)")
+    parser.add_argument(
+        "--ap", default="ranking", metavar="RULE", help=f"of the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures here; `-`: print them in place of the tables")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print or write the metrics of all runs.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
+    args = parse_arguments()
+    report = compare_scores(
+        args.runs,
+        dataset=args.dataset,
+        threshold=args.threshold,
+        topk=args.topk,
+        ap=args.ap,
+        resamples=args.bootstrap,
+        seed=args.seed,
+    )
+    if args.json == "-":
+        print(strict_json(report))
+        return
+    if args.json:
+        write_strict_json(args.json, report)
+    print(report_as_text(report))

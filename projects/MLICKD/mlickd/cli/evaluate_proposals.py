@@ -1,0 +1,83 @@
+"""Measure how many objects of a dataset region proposals find: recall tables and curves, methods side by side."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from mlickd.cli.command_line import command_parser
+from mlickd.data import dataset_records
+from mlickd.errors import InputError
+from mlickd.evaluation.base import write_strict_json
+from mlickd.evaluation.proposal_recall import recall_table
+from mlickd.evaluation.proposal_sources import evaluate_sources, source_names
+from mlickd.visualization.recall_curves import draw_recall_curves
+
+EPILOG = """\
+example:
+  python tools/evaluate_proposals.py --dataset animals_test --every 4 \\
+      --methods edge_boxes selective_search sliding --png output/recall.png
+
+  Files that were made or imported before, beside another setting of a method:
+  python tools/evaluate_proposals.py --dataset animals_test --proposals edge.proposals mcg.proposals \\
+      --methods selective_search:mode=quality,longer_side=500
+
+Boxes marked as crowd or difficult are left out. One proposal may find several objects. Average recall is the mean of
+the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run now, in one thread; their seconds are those that the processor
+works for an image, without reading it.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
+    parser = command_parser(__doc__, EPILOG)
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="a dataset with boxes")
+    parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FILE", help="proposal stores")
+    parser.add_argument(
+        "--methods", nargs="+", default=[], metavar="METHOD", help="methods to run, as NAME or NAME:PARAMETER=VALUE,..."
+    )
+    parser.add_argument(
+        "--counts",
+        nargs="+",
+        type=int,
+        default=[10, 100, 500, 2000],
+        metavar="N",
+        help="numbers of proposals (default: 10 100 500 2000)",
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image (default: 1)")
+    parser.add_argument("--num-images", type=int, metavar="N", help="of these, the first N")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw recall over number and over IoU")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure recall, and print or write it.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments = parse_arguments()
+    numbers = {"--every": arguments.every, "--num-images": arguments.num_images, "--counts": min(arguments.counts)}
+    for option, number in numbers.items():
+        if number is not None and number < 1:
+            raise InputError(f"{option}: {number} is below 1; give a number from 1")
+    names = source_names(arguments.proposals, arguments.methods)
+    records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
+    curves, recalls = evaluate_sources(records, names, arguments.counts, arguments.dataset)
+    first = next(iter(recalls.values()))
+    print(f"{arguments.dataset}: {first.overlaps.shape[1]} objects in {first.num_images} images\n")
+    print(recall_table(recalls))
+    if arguments.png:
+        count = 500 if 500 in arguments.counts else max(arguments.counts)
+        draw_recall_curves(curves, count, arguments.png)
+    if arguments.json:
+        content = {
+            "dataset": arguments.dataset,
+            "every": arguments.every,
+            "num_images": arguments.num_images,
+            "results": {name: recall.summary() for name, recall in recalls.items()},
+        }
+        write_strict_json(arguments.json, content)

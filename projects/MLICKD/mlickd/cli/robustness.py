@@ -1,0 +1,73 @@
+"""Compare students without and with distillation on damaged images, and by object size, labels and class frequency."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from mlickd.cli.command_line import command_parser
+from mlickd.data.corruptions import STRENGTHS, Corruption, corruption_names
+from mlickd.studies.robustness import open_runs
+from mlickd.studies.robustness_report import write_robustness
+
+EXAMPLE = """
+example, with two seeds:
+
+  python tools/robustness.py --dataset scenes_test --output output/robustness \\
+      --without output/scenes/seed1/without output/scenes/seed2/without \\
+      --with output/scenes/seed1/with/prediction output/scenes/seed2/with/prediction
+
+  A part of it:
+  python tools/robustness.py ... --corruptions noise jpeg --strengths 1 3
+
+Runs are pairs by their position. Every evaluation is kept in the folder of the output; a command that was stopped goes
+on when it is given again.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The options that the command was called with."""
+    parser = command_parser(__doc__, EXAMPLE)
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset to evaluate on")
+    parser.add_argument(
+        "--without", nargs="+", type=Path, required=True, metavar="FOLDER", help="runs without distillation"
+    )
+    parser.add_argument(
+        "--with",
+        dest="distilled",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="runs with distillation (stage prediction), in the same order",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the report")
+    parser.add_argument(
+        "--corruptions", nargs="*", default=corruption_names(), metavar="NAME",
+        help=f"kinds of damage (default: {' '.join(corruption_names())}); without a name, none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strengths", nargs="+", default=list(STRENGTHS), metavar="N", help="of the damage (default: 1 2 3)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of what is random in the damage (default: 0)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Evaluate the runs on damaged images, and write the report.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
+    args = parse_arguments()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("mlickd.studies.robustness").setLevel(logging.INFO)
+    logging.getLogger("mlickd.evaluation").setLevel(logging.ERROR)  # the report says what it left out, once
+    corruptions = [
+        Corruption.parse(f"{name}:{strength}", args.seed, "--corruptions, --strengths")
+        for name in dict.fromkeys(args.corruptions)
+        for strength in dict.fromkeys(args.strengths)
+    ]
+    pairs = open_runs(args.without, args.distilled, args.dataset)
+    print(write_robustness(pairs, args.dataset, corruptions, args.output))

@@ -1,0 +1,93 @@
+"""Train or evaluate the teacher, the plain student, or a stage of distillation."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser
+from detectron2.utils import comm
+
+from mlickd.cli.command_line import as_called, command_parser
+from mlickd.engine import Trainer, load_initial_weights, prepare, setup
+from mlickd.engine.distributed import add_process_arguments, launch
+from mlickd.engine.training_summary import next_command, training_summary
+from mlickd.errors import run_tool
+
+EXAMPLES = """
+Examples:
+
+  The teacher, the student without it, and the student with it in two stages:
+    python tools/train_net.py --config-file configs/wsd_vgg16.yaml
+    python tools/train_net.py --config-file configs/cls_vgg16.yaml
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
+
+  Both stages from a knowledge cache (tools/cache_knowledge.py makes it), without running the teacher:
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
+    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
+
+  Evaluate what a run has left in its OUTPUT_DIR:
+    python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
+
+  Evaluate a teacher, and once more averaged over three sizes and their mirror images:
+    python tools/train_net.py --config-file configs/scenes/oicr.yaml --eval-only \\
+        TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
+
+  Two processes, each on a GPU where there are some, that share each batch; the same with torchrun:
+    python tools/train_net.py --config-file configs/cls_vgg16.yaml --num-gpus 2
+    torchrun --standalone --nproc_per_node 2 tools/train_net.py --config-file configs/cls_vgg16.yaml
+
+  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md):
+    python tools/train_net.py --config-file configs/folder/cls.yaml \\
+        DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Detectron2's arguments, ``--kd-stage`` and ``--timeout``."""
+    parser = command_parser(__doc__, EXAMPLES, parents=[default_argument_parser()])
+    parser.add_argument(
+        "--kd-stage", metavar="STAGE", help="stage of distillation: feature or prediction; sets KD.STAGE"
+    )
+    add_process_arguments(parser)
+    return parser.parse_args()
+
+
+def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
+    """What each process does."""
+    setup(cfg, args)
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        load_initial_weights(cfg, model)
+        results = Trainer.test(cfg, model)
+        return results | Trainer.test_with_TTA(cfg, model) if cfg.TEST.AUG.ENABLED else results
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    start = time.perf_counter()
+    results = trainer.train()
+    if comm.is_main_process():
+        summary = training_summary(
+            cfg,
+            seconds=time.perf_counter() - start,
+            first_iteration=trainer.start_iter,
+            parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            command=next_command(cfg, args.config_file, args.opts, args.num_gpus),
+        )
+        print(as_called(summary), flush=True)
+    return results
+
+
+def main() -> None:
+    """Train or evaluate, in as many processes as are asked for.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+        ProcessError: one of several processes has failed.
+    """
+    launch(run, parse_arguments(), prepare)
+
+
+if __name__ == "__main__":  # so that a pipeline can start it where there is no tools/
+    run_tool(main)

@@ -1,0 +1,185 @@
+"""Where implementations agree and where they do not, each by the numbers."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+from torchmetrics.functional import classification as torchmetrics
+
+from mlickd.evaluation import multilabel_metrics
+from mlickd.studies.conventions import CLASS_THRESHOLDS, conventions, metrics_by_convention
+
+
+def draw(images: int = 300, classes: int = 9, levels: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that know something of the labels, on so many levels that they tie; a class of every frequency."""
+    generator = np.random.default_rng(3)
+    targets = (generator.random((images, classes)) < np.linspace(0.05, 0.6, classes)).astype(np.int64)
+    scores = 1 / (1 + np.exp(-generator.standard_normal((images, classes)) - 2 * targets + 1))
+    return (np.round(scores * levels) / levels if levels else scores).astype(np.float32), targets
+
+
+def of_all(scores, targets, **options) -> dict[str, float]:
+    return metrics_by_convention(np.asarray(scores, dtype=float), np.asarray(targets), **options)["all"]
+
+
+# ---------------------------------------------------------------- where all agree
+
+
+@pytest.mark.parametrize("levels", [0, 7])
+def test_torchmetrics_agrees(levels):
+    scores, targets = draw(levels=levels)
+    ours = of_all(scores, targets)
+    arguments = torch.from_numpy(scores.astype(np.float64)), torch.from_numpy(targets), scores.shape[1]
+    theirs = {
+        "mAP/ranking": torchmetrics.multilabel_average_precision(*arguments, average="macro"),
+        "micro_AP": torchmetrics.multilabel_average_precision(*arguments, average="micro"),
+        "CP": torchmetrics.multilabel_precision(*arguments, average="macro"),
+        "CR": torchmetrics.multilabel_recall(*arguments, average="macro"),
+        "CF1_class_mean": torchmetrics.multilabel_f1_score(*arguments, average="macro"),
+        "OP": torchmetrics.multilabel_precision(*arguments, average="micro"),
+        "OR": torchmetrics.multilabel_recall(*arguments, average="micro"),
+        "OF1": torchmetrics.multilabel_f1_score(*arguments, average="micro"),
+    }
+    assert {key: ours[key] for key in theirs} == pytest.approx({k: float(v) for k, v in theirs.items()}, abs=1e-6)
+
+
+@pytest.mark.parametrize("levels", [0, 7])
+def test_scikit_learn_agrees(levels):
+    scores, targets = draw(levels=levels)
+    ours, predicted = of_all(scores, targets), scores >= 0.5
+    theirs = {
+        "mAP/ranking": average_precision_score(targets, scores, average="macro"),
+        "micro_AP": average_precision_score(targets, scores, average="micro"),
+        "CP": precision_score(targets, predicted, average="macro"),
+        "CR": recall_score(targets, predicted, average="macro"),
+        "CF1_class_mean": f1_score(targets, predicted, average="macro"),
+        "OP": precision_score(targets, predicted, average="micro"),
+        "OR": recall_score(targets, predicted, average="micro"),
+        "OF1": f1_score(targets, predicted, average="micro"),
+    }
+    assert {key: ours[key] for key in theirs} == pytest.approx(theirs)
+
+
+# ---------------------------------------------------------------- where they do not, by hand
+
+
+def test_two_kinds_of_cf1():
+    # Class a is predicted once and right, of 2 positives: P 1, R 1/2, F1 2/3. Class b twice, once right: P 1/2, R 1, F1
+    # 2/3. CP = CR = 3/4, so the harmonic mean is 3/4; the mean of the F1 is 2/3.
+    values = of_all([[0.9, 0.9], [0.1, 0.9]], [[1, 1], [1, 0]])
+    assert (values["CF1"], values["CF1_class_mean"]) == pytest.approx((3 / 4, 2 / 3))
+
+
+def test_two_kinds_of_top_3():
+    # One image, one label, found with 0.9; the next two have 0.2 and 0.1. Whatever their score, 1 of 3 is right; of
+    # those with 0.5 or more, 1 of 1.
+    values = of_all([[0.9, 0.2, 0.1, 0.05]], [[1, 0, 0, 0]])
+    assert (values["top3/OP"], values["top3_thresholded/OP"]) == pytest.approx((1 / 3, 1.0))
+
+
+def test_three_rules_of_average_precision():
+    # Best first: wrong, right, right. Precision at the positives: 1/2, 2/3.
+    values = of_all([[0.9], [0.8], [0.7]], [[0], [1], [1]])
+    assert values["mAP/ranking"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert values["mAP/voc12"] == pytest.approx(2 / 3)  # the envelope lifts the first to what follows
+    assert values["mAP/voc07"] == pytest.approx(2 / 3)
+    # Best first: right, 8 wrong, right. Recall 1/2 is kept up to level 0.5: 6 of 11 levels at precision 1, 5 at 2/10.
+    values = of_all(np.linspace(1, 0, 10)[:, None], [[1], *[[0]] * 8, [1]])
+    assert values["mAP/ranking"] == values["mAP/voc12"] == pytest.approx((1 + 2 / 10) / 2)  # .600
+    assert values["mAP/voc07"] == pytest.approx((6 * 1 + 5 * 2 / 10) / 11)  # .636
+
+
+def test_a_tie_is_not_broken_by_the_order_of_the_data():
+    # A constant score, one positive of 20: by the order alone AP is anything from 1/20 to 1; chance has 1/20.
+    targets = np.zeros((20, 1), dtype=int)
+    for place in (0, 19):
+        targets[:] = 0
+        targets[place] = 1
+        values = of_all(np.full((20, 1), 0.5), targets)
+        assert values["mAP/ranking"] == values["mAP/ties_worst"] == 1 / 20
+        assert values["mAP/ties_best"] == 1.0
+        # What a stable sort gives, as in much published code.
+        order = np.argsort(-np.full(20, 0.5), kind="stable")
+        assert (1 / (1 + np.flatnonzero(targets[order])[0])) == (1.0 if place == 0 else 1 / 20)
+
+
+def test_a_class_without_a_positive_is_left_out_and_not_counted_as_0():
+    # Class a is ranked perfectly, class b has no positive: 1 of those with one, 1/2 where it counts as 0, as in
+    # scikit-learn. Its prediction is still wrong: OP is 1 of 2.
+    scores, targets = np.array([[0.9, 0.9], [0.1, 0.1]]), np.array([[1, 0], [0, 0]])
+    values = of_all(scores, targets)
+    assert (values["mAP/ranking"], values["mAP/empty_classes_zero"], values["OP"]) == (1.0, 1 / 2, 1 / 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert average_precision_score(targets, scores, average="macro") == values["mAP/empty_classes_zero"]
+
+
+def test_logits_are_refused_and_not_guessed():
+    # 0.2 and 0.4 are above 0 as logits: the labels are predicted. torchmetrics takes them for probabilities, below 0.5,
+    # until another image has a logit outside [0, 1], which changes what it makes of the first.
+    targets = torch.tensor([[1, 1], [0, 0]])
+    logits = torch.tensor([[0.2, 0.4], [0.0, 0.0]])
+    assert torchmetrics.multilabel_recall(logits, targets, 2, average="micro") == 0.0
+    logits[1] = -3.0
+    assert torchmetrics.multilabel_recall(logits, targets, 2, average="micro") == 1.0
+    with pytest.raises(ValueError, match="probabilities"):
+        of_all(logits, targets)
+
+
+def test_images_without_a_label_counted_or_dropped():
+    # The second image has no label, and class a is predicted there: it costs AP, which is 1 without it.
+    values = metrics_by_convention(np.array([[0.6], [0.9]]), np.array([[1], [0]]))
+    assert (values["all"]["mAP/ranking"], values["labeled"]["mAP/ranking"]) == (1 / 2, 1.0)
+    assert (values["all"]["OP"], values["labeled"]["OP"]) == (1 / 2, 1.0)
+
+
+# ---------------------------------------------------------------- the whole
+
+
+@st.composite
+def problems(draw):
+    shape = draw(st.integers(1, 8)), draw(st.integers(1, 4))
+    scores = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 8))) / 8
+    return scores, draw(hnp.arrays(np.int8, shape, elements=st.sampled_from((-1, 0, 1))))
+
+
+@given(problems(), st.integers(1, 3), st.sampled_from([0.25, 0.5]))
+def test_shared_values_are_those_of_the_metrics(problem, topk, threshold):
+    scores, targets = problem
+    of_classes = np.linspace(0.2, 0.8, scores.shape[1])
+    values = metrics_by_convention(scores, targets, threshold=threshold, topk=topk, class_thresholds=of_classes)
+    labeled = (targets == 1).any(axis=1)
+    assert ("labeled" in values) == bool((~labeled & (targets != -1).any(axis=1)).any())
+    for images, rows in (("all", slice(None)), ("labeled", labeled)):
+        if images not in values or not len(scores[rows]):
+            continue
+        for ap in ("ranking", "voc12", "voc07"):
+            metrics = multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap=ap)
+            assert values[images][f"mAP/{ap}"] == pytest.approx(metrics["mAP"], abs=1e-12, nan_ok=True)
+        tuned = multilabel_metrics(scores[rows], targets[rows], threshold=of_classes)
+        expected = {key: metrics[key] for key in values[images] if key in metrics}
+        expected |= {f"{CLASS_THRESHOLDS}{key}": tuned[key] for key in ("CP", "CR", "CF1", "CF1_class_mean", "OF1")}
+        assert len(expected) == 21 + 5
+        for key, value in expected.items():
+            assert values[images][key] == pytest.approx(value, abs=1e-12, nan_ok=True), key
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_every_value_has_a_name(tuned):
+    scores, targets = draw(20, 4)
+    values = of_all(scores, targets, topk=2, class_thresholds=np.full(4, 0.3) if tuned else None)
+    listed = conventions(0.5, 2, tuned)
+    assert {convention.key for convention in listed} == values.keys()
+    assert len({(convention.group, convention.name) for convention in listed}) == len(listed)
+
+
+def test_wrong_thresholds_are_refused():
+    with pytest.raises(ValueError, match="threshold"):
+        of_all([[0.5]], [[1]], class_thresholds=np.array([1.5]))

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import collections
+import os
+import pickle
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.structures import BoxMode
+
+from mlickd.errors import InputError
+from mlickd.safe_pickle import load_plain_pickle
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_and_plain_containers(protocol: int, tmp_path: Path) -> None:
+    content = {
+        "boxes": [np.arange(8, dtype=np.float32).reshape(2, 4), np.zeros((0, 4), "<i2")],
+        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        "names": np.array(["a", "ü"], dtype=object),
+        "nested": collections.OrderedDict(a=(1, 2.5, None, True, "ü"), b={1, 2}, c=b"\x00\xff"),
+        "scalar": np.float32(1.5),
+        "mode": BoxMode.XYWH_ABS,
+    }
+    path = tmp_path / "p.pkl"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    read = load_plain_pickle(path)
+    for found, expected in zip(read["boxes"], content["boxes"], strict=True):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(read["fortran"], content["fortran"])
+    assert read["names"].tolist() == ["a", "ü"]
+    assert read["nested"] == content["nested"] and read["scalar"] == 1.5
+    assert read["mode"] == 1 and type(read["mode"]) is int
+
+
+@pytest.mark.parametrize("kind", ["?", "i1", "<u2", ">i4", "<i8", "<f2", ">f4", "<f8", "S3", "<U2", ">U2"])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_plain_type(kind: str, protocol: int, tmp_path: Path) -> None:
+    array = np.array([[0, 1, 0], [1, 1, 0]]).astype(kind)
+    content = [array, np.asfortranarray(array), array[:, ::2], array[:0], array[0, 1]]
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    for found, expected in zip(load_plain_pickle(tmp_path / "p.pkl"), content, strict=True):
+        np.testing.assert_array_equal(found, expected)
+        if isinstance(expected, np.ndarray) and expected.ndim:
+            assert found.dtype == expected.dtype and found.flags.writeable
+
+
+@pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
+def test_an_array_of_either_numpy_and_of_python_2(module: str, tmp_path: Path) -> None:
+    # Protocol 2 as Python 2 writes it: the content is a str.
+    start = f"\x80\x02c{module}.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R".encode("latin1")
+    dtype = b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    data = np.array([1.5, -2], "<f4").tobytes()
+    state = b"(K\x01K\x02\x85" + dtype + b"\x89U" + bytes([len(data)]) + data + b"tb"
+    (tmp_path / "p.pkl").write_bytes(start + state + b".")
+    assert load_plain_pickle(tmp_path / "p.pkl").tolist() == [1.5, -2]
+
+
+def test_values_that_hold_each_other(tmp_path: Path) -> None:
+    array, ring = np.zeros(2), []
+    ring += [array, {"array": array, "ring": ring}, (ring,)]
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(ring))
+    read = load_plain_pickle(tmp_path / "p.pkl")
+    assert read[0] is read[1]["array"] and read[1]["ring"] is read and read[2][0] is read
+
+
+class Hostile:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class Built:
+    """An array, or a dtype, of a state of our choice."""
+
+    def __init__(self, like, state):
+        self.like, self.state = like, state
+
+    def __reduce__(self):
+        return *self.like.__reduce__()[:2], self.state
+
+
+ARRAY, OBJECT = np.zeros(1), np.dtype(object)
+# No flag says that this dtype holds objects.
+SILENT = Built(np.dtype("V8"), (3, "|", None, ("f",), {"f": (OBJECT, 0)}, 8, 1, 0))
+POINTERS = {
+    "object buffer": Hostile(np.ndarray, (1,), "O", bytearray(8)),
+    "object dtype and buffer": Hostile(np.ndarray, (1,), OBJECT, bytearray(8)),
+    "object bytes": Built(ARRAY, (1, (1,), OBJECT, False, b"\x01" * 8)),
+    "object from a buffer": Hostile(np.zeros(1).__reduce_ex__(5)[0], b"\x01" * 8, OBJECT, (1,), "C"),
+    "object number": Hostile(np.float64(0).__reduce__()[0], OBJECT, b"\x01" * 8),
+    "too few objects": Built(ARRAY, (1, (3,), OBJECT, False, ["a"])),
+    "silent field": Built(ARRAY, (1, (1,), SILENT, False, b"\x01" * 8)),
+    "silent field of numbers": Built(
+        ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", None, *SILENT.state[3:])), False, b"\x01" * 8)
+    ),
+    "field": Built(ARRAY, (1, (1,), np.dtype([("f", "<f8")]), False, b"\x01" * 8)),
+    "subarray": Built(ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", (OBJECT, (1,)), None, None, -1, -1, 0)), 0, b"")),
+    "other item size": Built(ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", None, None, None, 1, 1, 0)), 0, b"1")),
+    "cut short": Built(ARRAY, (1, (4,), np.dtype("f8"), False, b"\x01" * 8)),
+    "too long": Built(ARRAY, (1, (1,), np.dtype("f8"), False, b"\x01" * 16)),
+    "huge": Built(ARRAY, (1, (1 << 40,), np.dtype("f8"), False, b"")),
+    "overflow": Built(ARRAY, (1, (1 << 32, 1 << 32), np.dtype("f8"), False, b"")),
+    "negative": Built(ARRAY, (1, (-1, -1), np.dtype("f8"), False, b"\x01" * 8)),
+    "huge buffer": Hostile(np.ndarray, (1 << 40,), "<f8", bytearray(8)),
+    "no buffer": Hostile(np.ndarray, (1 << 40,), "<f8"),
+    "huge bytearray": Hostile(bytearray, 1 << 40),
+    "huge bytes": Hostile(bytes, 1 << 40),
+    "huge text": Built(ARRAY, (1, (1,), Hostile(np.dtype, "U999999999"), False, b"")),
+    "no character": Built(ARRAY, (1, (1,), np.dtype("<U1"), False, b"\xff" * 4)),
+    "no content": Hostile(ARRAY.__reduce__()[0], np.ndarray, (1,), b"b"),
+    "dtype alone": np.dtype("f8"),
+    "function alone": np.ndarray,
+}
+
+
+@pytest.mark.parametrize("attack", list(POINTERS))
+def test_no_array_is_made_of_addresses_or_of_lies(attack: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.pkl"
+    path.write_bytes(pickle.dumps({"boxes": [POINTERS[attack]]}))
+    with pytest.raises(InputError, match="p.pkl: not a pickle of arrays and plain containers"):
+        load_plain_pickle(path)
+
+
+def attacks(marker: Path) -> dict[str, bytes]:
+    command = f"touch {marker}"
+    by_name = b"cbuiltins\ngetattr\n(c__main__\n__dict__\nX\x05\x00\x00\x00clearttR."
+    return {
+        "system": pickle.dumps(Hostile(os.system, command)),
+        "popen": pickle.dumps(Hostile(subprocess.Popen, ["touch", str(marker)])),
+        "eval": pickle.dumps(Hostile(eval, f"open({str(marker)!r}, 'w')")),
+        "inside": pickle.dumps({"ids": [1], "boxes": [np.zeros((1, 4)), Hostile(os.system, command)]}),
+        "in an array": pickle.dumps(np.array([Hostile(os.system, command)], dtype=object)),
+        "numpy": pickle.dumps(Hostile(np.load, str(marker), None, True)),
+        "codec": pickle.dumps(Hostile(__import__("_codecs").encode, "text", "rot13")),
+        "getattr": by_name,
+        "dotted": b"cnumpy\nndarray.__class__.__subclasses__\n(tR.",
+        "instance": b"(S'" + command.encode() + b"'\nios\nsystem\n.",
+        "persistent": b"Pname\n.",
+        "truncated": pickle.dumps([np.zeros(100)])[:-20],
+        "empty": b"",
+        "text": b"no pickle at all",
+    }
+
+
+@pytest.mark.parametrize("attack", list(attacks(Path("x"))))
+def test_nothing_else_is_read_and_nothing_runs(attack: str, tmp_path: Path) -> None:
+    marker, path = tmp_path / "it_ran", tmp_path / "p.pkl"
+    path.write_bytes(attacks(marker)[attack])
+    with pytest.raises(InputError, match="p.pkl: not a pickle of arrays and plain containers") as error:
+        load_plain_pickle(path)
+    assert "\n" not in str(error.value)
+    assert not marker.exists()
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none.pkl: cannot be opened"):
+        load_plain_pickle(tmp_path / "none.pkl")
