@@ -1,0 +1,213 @@
+"""Tensors of many images in a folder of safetensors files, each of which is complete or absent.
+
+A shard holds the tensors of a range of images: those of all images one behind the other, with offsets, never a tensor
+for each image. What describes them is one JSON value in the header of the file. Shards are written aside and renamed,
+so that a stopped command goes on with the first missing shard, and shards of several machines are merged by putting
+them into one folder. The format holds no code and safetensors maps it into memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mlickd.errors import InputError
+from mlickd.files import write_whole_file
+
+__all__ = ["Shard", "ShardLayout", "find_shards", "write_shard"]
+
+# safetensors writes several metadata keys in random order, so there is one.
+_METADATA_KEY = "mlickd"
+_NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ShardLayout:
+    """How a list of images is divided into shards.
+
+    Attributes:
+        num_images: length of the list.
+        images_per_shard: of each shard but the last, which may be shorter.
+    """
+
+    num_images: int
+    images_per_shard: int
+
+    def __len__(self) -> int:
+        """Number of shards; an empty list has one, which is empty."""
+        return max(1, -(-self.num_images // self.images_per_shard))
+
+    def images(self, index: int) -> range:
+        """Positions in the list of the images of a shard."""
+        start = index * self.images_per_shard
+        return range(start, min(start + self.images_per_shard, self.num_images))
+
+    def path(self, folder: str | os.PathLike[str], index: int) -> Path:
+        """File of a shard in a folder."""
+        return Path(folder) / f"{index:05d}-of-{len(self):05d}.safetensors"
+
+    def missing(self, folder: str | os.PathLike[str], part: tuple[int, int] = (1, 1)) -> list[int]:
+        """Indices of the shards that a folder does not have.
+
+        Args:
+            folder: may be missing.
+            part: ``(i, n)`` for the i-th of n equal parts of the shards, i from 1; several machines take one each.
+        """
+        number, count = part
+        return [index for index in range(number - 1, len(self), count) if not self.path(folder, index).is_file()]
+
+
+def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
+    """Paths of all shards in a folder, in order.
+
+    Args:
+        folder: written by :func:`write_shard` with the paths of one :class:`ShardLayout`.
+        remedy: for the message.
+
+    Raises:
+        InputError: the folder is missing, has no shard, lacks one, or has those of several layouts.
+    """
+    try:
+        names = sorted(entry.name for entry in Path(folder).iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror}); {remedy}") from error
+    matches = [match for name in names if (match := _NAME.fullmatch(name))]
+    counts = sorted({int(match[2]) for match in matches})
+    if not counts:
+        raise InputError(f"{folder}: has no shard; {remedy}")
+    if len(counts) > 1:
+        raise InputError(
+            f"{folder}: has shards of {' and of '.join(map(str, counts))} files; remove all but one of these sets"
+        )
+    missing = sorted(set(range(counts[0])) - {int(match[1]) for match in matches})
+    if missing:
+        first = f"{missing[0]:05d}-of-{counts[0]:05d}.safetensors"
+        raise InputError(f"{folder}: {len(missing)} of {counts[0]} shards are missing, the first is {first}; {remedy}")
+    return [Path(folder) / match[0] for match in matches]
+
+
+def write_shard(
+    path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], remedy: str
+) -> None:
+    """Write a shard. It appears under its name when it is complete; equal content gives equal bytes.
+
+    Args:
+        path: of :meth:`ShardLayout.path`; folders are created.
+        tensors: by name.
+        metadata: what JSON can hold. The SHA-256 of the tensors is added as ``sha256``.
+        remedy: for the message.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    text = json.dumps({**metadata, "sha256": _tensors_digest(contiguous)}, sort_keys=True, allow_nan=False)
+    write_whole_file(path, save(contiguous, {_METADATA_KEY: text}), remedy, parents=True)
+
+
+class Shard:
+    """Read-only tensors of one file, which is opened when it is first used, in each process for itself.
+
+    Attributes:
+        path: of the file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], remedy: str):
+        """
+        Args:
+            path: of the file.
+            remedy: for messages.
+        """
+        self.path = Path(path)
+        self._remedy = remedy
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """What :func:`write_shard` was given, and ``sha256`` of the tensors.
+
+        Raises:
+            InputError: the file is missing or damaged, or another program wrote it.
+        """
+        try:
+            metadata = json.loads((self._file.metadata() or {})[_METADATA_KEY])
+        except (KeyError, ValueError, RecursionError):
+            metadata = None
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("sha256"), str):
+            raise InputError(f"{self.path}: has no metadata of this project; {self._remedy}")
+        return metadata
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the tensors, sorted."""
+        return sorted(self._file.keys())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor.
+
+        Raises:
+            InputError: there is no such tensor.
+        """
+        return tuple(self._slice(name).get_shape())
+
+    def tensor(self, name: str) -> np.ndarray:
+        """A whole tensor; see :meth:`rows`."""
+        self._slice(name)
+        return self._file.get_tensor(name)
+
+    def rows(self, name: str, *index: int | slice) -> np.ndarray:
+        """A part of a tensor, copied from the file.
+
+        Args:
+            name: of the tensor.
+            index: of the first dimensions.
+
+        Raises:
+            InputError: there is no such tensor.
+        """
+        return self._slice(name)[index]
+
+    def check_digest(self) -> None:
+        """Read all tensors and compare them with the digest of the metadata.
+
+        Raises:
+            InputError: they differ, so the file is damaged.
+        """
+        if _tensors_digest({name: self.tensor(name) for name in self.names}) != self.metadata["sha256"]:
+            raise InputError(
+                f"{self.path}: is damaged (its tensors do not have the SHA-256 of its header); {self._remedy}"
+            )
+
+    @cached_property
+    def _file(self) -> safe_open:
+        try:
+            return safe_open(self.path, framework="np")
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{self.path}: cannot be read as safetensors ({error}); {self._remedy}") from error
+
+    def _slice(self, name: str) -> Any:
+        try:
+            return self._file.get_slice(name)
+        except SafetensorError:
+            raise InputError(f"{self.path}: has no tensor {name}; {self._remedy}") from None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_remedy": self._remedy}
+
+
+def _tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape} ".encode())
+        digest.update(tensor.data if tensor.size else b"")
+    return digest.hexdigest()

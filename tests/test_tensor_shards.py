@@ -1,0 +1,79 @@
+"""Shards are complete or absent, equal for equal content, and refused when they are not what was written."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlickd.errors import InputError
+from mlickd.tensor_shards import Shard, ShardLayout, find_shards, write_shard
+
+TENSORS = {"boxes": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "ends": np.array([1, 3])}
+
+
+def written(folder: Path, count: int = 1) -> list[Path]:
+    """Shards of a layout of as many images."""
+    layout = ShardLayout(count, 1)
+    for index in range(count):
+        write_shard(layout.path(folder, index), TENSORS, {"ids": ["a", "b"], "method": "m"}, "make it again")
+    return [layout.path(folder, index) for index in range(count)]
+
+
+@given(st.integers(0, 100), st.integers(1, 20), st.integers(1, 5))
+def test_parts_of_a_layout_have_every_image_once(num_images: int, size: int, parts: int):
+    layout = ShardLayout(num_images, size)
+    indices = [index for part in range(1, parts + 1) for index in layout.missing("/nowhere", (part, parts))]
+    assert sorted(indices) == list(range(len(layout)))
+    assert [image for index in sorted(indices) for image in layout.images(index)] == list(range(num_images))
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    (path,) = written(tmp_path)
+    shard = pickle.loads(pickle.dumps(Shard(path, "make it again")))
+    assert shard.names == ["boxes", "ends"] and shard.shape("boxes") == (2, 3, 4)
+    assert shard.metadata["ids"] == ["a", "b"]
+    np.testing.assert_array_equal(shard.tensor("ends"), TENSORS["ends"])
+    np.testing.assert_array_equal(shard.rows("boxes", 1, slice(1, 3)), TENSORS["boxes"][1, 1:3])
+    shard.check_digest()
+    assert ShardLayout(1, 1).missing(tmp_path) == [] and find_shards(tmp_path, "") == [path]
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path):
+    (first,), (second,) = written(tmp_path / "a"), written(tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_changed_tensor_does_not_have_its_digest(tmp_path: Path):
+    (path,) = written(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        Shard(path, "make it again").check_digest()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, b"\xff" * 8, (2).to_bytes(8, "little") + b"{}"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "00000-of-00001.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        _ = Shard(path, "make it again").metadata
+
+
+def test_a_folder_has_all_shards_of_one_layout(tmp_path: Path):
+    with pytest.raises(InputError, match=str(tmp_path / "none")):
+        find_shards(tmp_path / "none", "make it")
+    with pytest.raises(InputError, match=str(tmp_path)):
+        find_shards(tmp_path, "make it")
+    paths = written(tmp_path, 3)
+    paths[1].unlink()
+    with pytest.raises(InputError, match=paths[1].name):
+        find_shards(tmp_path, "make it")
+    written(tmp_path, 2)
+    with pytest.raises(InputError, match="2 and of 3"):
+        find_shards(tmp_path, "make it")
