@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlickd.cli.command_line import as_called, command_parser, read_seeds, typed_command
+from mlickd.cli.command_line import as_called, command_parser, parse_shard, read_seeds, typed_command
 from mlickd.errors import InputError
 
 TEXT = "make it with `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py"
@@ -37,6 +37,20 @@ def test_seeds_are_whole_numbers() -> None:
     for text in ("", "1,,2", "1 2", "1.5"):
         with pytest.raises(InputError, match=f"--seeds {text}: give whole numbers"):
             read_seeds(text)
+
+
+def test_shards_come_from_the_option_else_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert parse_shard("2/3") == (2, 3)
+    assert parse_shard(None) == (1, 1)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert parse_shard(None) == (4, 4)
+    assert parse_shard("2/3") == (2, 3)
+    for text in ("0/2", "3/2", "half", ""):
+        with pytest.raises(InputError, match="--shard"):
+            parse_shard(text)
 
 
 def test_what_cannot_be_parsed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from mlickd.cli.command_line import command_parser
-from mlickd.data.proposals.shards import parse_shard
+from mlickd.cli.command_line import command_parser, parse_shard
 from mlickd.distillation import KnowledgeRequest
 from mlickd.engine.caching import check_cache, make_cache, prepare_caching
 from mlickd.errors import InputError, run_tool
@@ -77,7 +76,7 @@ def main() -> None:
     for option in ("batch_size", "num_gpus"):
         if getattr(arguments, option) < 1:
             raise InputError(f"--{option.replace('_', '-')}: {getattr(arguments, option)} is below 1; give 1 or more")
-    shard = parse_shard(arguments.shard) or (1, 1)
+    shard = parse_shard(arguments.shard)
     if arguments.no_features and arguments.also_for:
         raise InputError(
             "--no-features: keeps image scores alone, which is not what --also-for asks for; give one of them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import sys
@@ -14,7 +15,7 @@ from mlickd.errors import DEBUG, InputError
 
 from . import COMMANDS
 
-__all__ = ["CommandParser", "as_called", "command_parser", "program", "read_seeds", "typed_command"]
+__all__ = ["CommandParser", "as_called", "command_parser", "parse_shard", "program", "read_seeds", "typed_command"]
 
 # What `mlickd` puts in place of the script's path.
 _PREFIX = "mlickd "
@@ -89,3 +90,21 @@ def read_seeds(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--seeds {text}: give whole numbers with commas between them, as in 1,2,3") from None
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Return the part of the work that this process does, as (number from 1, count).
+
+    Args:
+        text: ``I/N``, the value of ``--shard``. If it is None, torchrun's RANK and WORLD_SIZE give the part, and
+            without torchrun this process does everything: (1, 1).
+
+    Raises:
+        InputError: the text is not ``I/N``.
+    """
+    if text is None and {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        text = f"{int(os.environ['RANK']) + 1}/{os.environ['WORLD_SIZE']}"
+    numbers = re.fullmatch(r"(\d+)/(\d+)", "1/1" if text is None else text, re.ASCII)
+    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise InputError(f"--shard: {text} is not I/N with I from 1 to N; give for instance 1/3")
+    return int(numbers[1]), int(numbers[2])

@@ -7,13 +7,13 @@ import logging
 import time
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser
+from mlickd.cli.command_line import command_parser, parse_shard
 from mlickd.data import ProposalStore, dataset_records, proposals_path
 from mlickd.data.loose_images import loose_image_records
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals.generation import generate_proposals, shard_records
 from mlickd.data.proposals.methods import PROPOSAL_METHODS, parameter_value
-from mlickd.data.proposals.shards import merge_shards, parse_shard
+from mlickd.data.proposals.shards import merge_shards
 from mlickd.errors import InputError, run_tool
 
 EPILOG = """\
@@ -113,7 +113,8 @@ def check_arguments(arguments: argparse.Namespace) -> tuple[int, int] | None:
         raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
     if arguments.merge is not None and arguments.merge < 1:
         raise InputError(f"--merge: {arguments.merge} is below 1; give the number of shards")
-    return parse_shard(arguments.shard)
+    shard = parse_shard(arguments.shard)
+    return None if shard == (1, 1) else shard
 
 
 if __name__ == "__main__":  # so that a pipeline can start it where there is no tools/

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,7 @@ from .generation import image_list_digest, is_complete, shard_path, shard_record
 from .methods import recorded_parameters
 from .store import ProposalStore, library_versions, write_store
 
-__all__ = ["merge_shards", "parse_shard"]
-
-
-def parse_shard(text: str | None) -> tuple[int, int] | None:
-    """``I/N`` of a command line as (number from 1, count); None stays None.
-
-    Raises:
-        InputError: it is not of that form.
-    """
-    if text is None:
-        return None
-    numbers = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
-    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
-        raise InputError(f"--shard: {text} is not I/N with I from 1 to N; give for instance 1/3")
-    return int(numbers[1]), int(numbers[2])
+__all__ = ["merge_shards"]
 
 
 def merge_shards(
