@@ -61,7 +61,7 @@ def test_what_a_run_has_learned_is_evaluated_and_not_what_it_started_from(tiny_s
 
 def test_stage_1_has_nothing_to_evaluate(tiny_scenes: Path, tmp_path: Path) -> None:
     path = record(tmp_path / "feature", "KD.STAGE", "feature", files=("student.pth",))
-    with pytest.raises(InputError, match="stage 1 has seen no label; evaluate stage 2, prediction"):
+    with pytest.raises(InputError, match="config.yaml: is stage 1"):
         prepared(path)
 
 

@@ -176,5 +176,5 @@ def test_an_image_with_and_without_labels_is_refused(scenes: CachedScenes, cache
 @pytest.mark.parametrize("architecture", ["MultiLabelClassifier", "WeaklySupervisedDetector"])
 def test_what_learns_from_labels_alone_takes_no_unlabeled_images(scenes: CachedScenes, architecture: str) -> None:
     cfg = scenes.config("", "", *options_of(scenes), "MODEL.META_ARCHITECTURE", architecture)
-    with pytest.raises(InputError, match=f"DATASETS.UNLABELED {UNLABELED}: a {architecture} learns from labels"):
+    with pytest.raises(InputError, match=f"DATASETS.UNLABELED {UNLABELED}: a {architecture}"):
         check_config(cfg)

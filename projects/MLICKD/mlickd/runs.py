@@ -29,7 +29,7 @@ import mlickd
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data import scenes
-from mlickd.data.build import build_inference_mapper
+from mlickd.data.build import build_inference_mapper, model_class
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.manifest import make_manifest
 from mlickd.data.parts import whole_name
@@ -60,6 +60,7 @@ __all__ = [
     "run_config",
     "saved_checkpoints",
     "training_metrics",
+    "use_student",
     "write_class_names",
 ]
 
@@ -180,15 +181,25 @@ def model_config(config_file: str, checkpoint: str | None = None) -> CfgNode:
     if cfg.MODEL.NUM_CLASSES < 1:
         raise InputError(f"{config_file}: MODEL.NUM_CLASSES is open; name the config.yaml that training has left")
     cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces whatever would be downloaded
-    name = "model_final.pth"
-    if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
-        cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
-        name = STUDENT_CHECKPOINT
+    name = use_student(cfg)
     cfg.MODEL.WEIGHTS = checkpoint or os.path.join(os.path.dirname(config_file), name)
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     cfg.freeze()
     return cfg
+
+
+def use_student(cfg: CfgNode) -> str:
+    """Replace a distilled model in ``cfg`` by its student, which evaluation and prediction use (in place).
+
+    Returns:
+        The file name of the checkpoint that training leaves for use.
+    """
+    student = model_class(cfg).student_architecture
+    if not student:
+        return "model_final.pth"
+    cfg.MODEL.META_ARCHITECTURE = student
+    return STUDENT_CHECKPOINT
 
 
 def predict(

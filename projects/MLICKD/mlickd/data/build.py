@@ -8,7 +8,9 @@ from functools import partial
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mlickd.errors import InputError
@@ -36,12 +38,26 @@ __all__ = [
     "build_train_loader",
     "corruption_of",
     "labeled_share",
+    "model_class",
     "needs_knowledge",
     "needs_proposals",
     "open_proposals",
     "proposals_exist",
     "training_datasets",
 ]
+
+
+def model_class(cfg: CfgNode) -> type[nn.Module]:
+    """Return the class that ``MODEL.META_ARCHITECTURE`` names, see :class:`mlickd.modeling.meta_arch.ImageModel`.
+
+    Raises:
+        InputError: no such class is registered, or it is one of Detectron2's, which do not classify images.
+    """
+    classes = {name: kind for name, kind in META_ARCH_REGISTRY if hasattr(kind, "student_architecture")}
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name not in classes:
+        raise InputError(f"MODEL.META_ARCHITECTURE {name!r} is none of {', '.join(sorted(classes))}; give one of them")
+    return classes[name]
 
 
 def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
@@ -63,10 +79,11 @@ def needs_knowledge(cfg: CfgNode) -> bool:
 
 
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
-    """Whether the model takes proposals: the teacher always, the student in training where it has a live teacher."""
-    if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
+    """Return whether the model takes proposals: a teacher always, a student in training with a live teacher."""
+    kind = model_class(cfg)
+    if kind.student_architecture:
         return training and not cfg.KD.CACHE and needs_knowledge(cfg)
-    return cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector"
+    return kind.is_detector
 
 
 def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:

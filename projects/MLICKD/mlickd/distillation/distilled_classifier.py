@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from mlickd.data.build import labeled_share
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
@@ -31,7 +32,15 @@ class DistilledClassifier(nn.Module):
       distiller's adapters get gradients; fc layers and the classifier rest. Needs no labels.
     - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores, and by option
       (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features beside them.
+
+    Attributes:
+        is_detector, student_architecture: see :class:`~mlickd.modeling.meta_arch.ImageModel`.
+        labeled_share: share of the training images that have labels, above 0; the trainer sets it. The label loss is a
+            mean over these images.
     """
+
+    is_detector: ClassVar[bool] = False
+    student_architecture: ClassVar[str] = "MultiLabelClassifier"
 
     @configurable
     def __init__(
@@ -41,7 +50,6 @@ class DistilledClassifier(nn.Module):
         stage: str,
         feature_distiller: nn.Module | None = None,
         prediction_distiller: nn.Module | None = None,
-        labeled_share: float = 1.0,
     ):
         """
         Args:
@@ -49,8 +57,6 @@ class DistilledClassifier(nn.Module):
             stage: ``feature`` or ``prediction``.
             feature_distiller: of stage ``feature``, or beside the labels.
             prediction_distiller: of stage ``prediction``; None learns from labels alone, without any knowledge.
-            labeled_share: of the training images, those that have labels; above 0. The label loss is a mean over
-                these.
         """
         super().__init__()
         if stage not in KD_STAGES:
@@ -59,7 +65,7 @@ class DistilledClassifier(nn.Module):
         self.stage = stage
         self.feature_distiller = feature_distiller
         self.prediction_distiller = prediction_distiller
-        self.labeled_share = labeled_share
+        self.labeled_share = 1.0
         if stage == "feature":
             self.student.head.requires_grad_(False)
 
@@ -73,7 +79,7 @@ class DistilledClassifier(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         """The student, and the distillers of ``KD.STAGE``; InputError where that stage cannot have them."""
-        student = MultiLabelClassifier(cfg)
+        student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
         distillers = {}
         if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:
             raise InputError(
@@ -84,7 +90,7 @@ class DistilledClassifier(nn.Module):
             distillers["feature_distiller"] = build_feature_distiller(cfg, student)
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
             distillers["prediction_distiller"] = build_prediction_distiller(cfg)
-        return {"student": student, "stage": cfg.KD.STAGE, "labeled_share": labeled_share(cfg), **distillers}
+        return {"student": student, "stage": cfg.KD.STAGE, **distillers}
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ from detectron2.structures import Instances
 
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
+from mlickd.data.build import model_class
 from mlickd.errors import InputError
 from mlickd.files import is_file
 from mlickd.modeling.blueprint import model_blueprint
@@ -59,7 +60,7 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
         )
     teacher_cfg = default_config()
     merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project")
-    if teacher_cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
+    if not model_class(teacher_cfg).is_detector:
         raise InputError(
             f"KD.TEACHER.CONFIG_FILE {path}: a {teacher_cfg.MODEL.META_ARCHITECTURE} is no teacher; give the run of a "
             "WeaklySupervisedDetector"

@@ -9,7 +9,7 @@ import torch
 from detectron2.config import CfgNode
 
 from mlickd.data import open_proposals, verify_images
-from mlickd.data.build import training_datasets
+from mlickd.data.build import model_class, training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.data.proposals.generation import shard_records
 from mlickd.distillation import KnowledgeRequest
@@ -56,7 +56,7 @@ def prepare_caching(
 
 def _load_recipe(config_file: str, options: list[str]) -> CfgNode:
     cfg = load_config(config_file, options)
-    if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
+    if not model_class(cfg).student_architecture:
         raise InputError(
             f"--config-file {config_file}: a {cfg.MODEL.META_ARCHITECTURE} has no teacher; give the configuration of "
             "the distillation, for instance configs/kd_vgg16.yaml"

@@ -13,7 +13,7 @@ from detectron2.modeling import (
 )
 
 from mlickd.config import default_config
-from mlickd.data.build import corruption_of
+from mlickd.data.build import corruption_of, model_class
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.knowledge import REGION_WEIGHTS
 from mlickd.distillation.registry import feature_distiller_class
@@ -22,9 +22,6 @@ from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
 
 __all__ = ["check_config"]
-
-# This project's; Detectron2's own detectors and losses do not fit its data.
-_META_ARCHITECTURES = ("WeaklySupervisedDetector", "MultiLabelClassifier", "DistilledClassifier")
 
 
 def check_config(cfg: CfgNode, processes: int = 1) -> None:
@@ -37,15 +34,14 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     Raises:
         InputError: the first value that cannot be used, with its key and what would do.
     """
-    architecture = cfg.MODEL.META_ARCHITECTURE
-    _one_of("MODEL.META_ARCHITECTURE", architecture, _META_ARCHITECTURES)
-    if cfg.DATASETS.UNLABELED and architecture != "DistilledClassifier":
+    kind = model_class(cfg)
+    if cfg.DATASETS.UNLABELED and not kind.student_architecture:
         raise InputError(
-            f"DATASETS.UNLABELED {', '.join(cfg.DATASETS.UNLABELED)}: a {architecture} learns from labels alone; "
-            "leave it empty, or take a DistilledClassifier"
+            f"DATASETS.UNLABELED {', '.join(cfg.DATASETS.UNLABELED)}: a {cfg.MODEL.META_ARCHITECTURE} learns "
+            "from labels only; leave it empty, or take a DistilledClassifier"
         )
     _one_of("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, _names(BACKBONE_REGISTRY))
-    if architecture == "WeaklySupervisedDetector":
+    if kind.is_detector:
         _one_of("MODEL.ROI_HEADS.NAME", cfg.MODEL.ROI_HEADS.NAME, _names(ROI_HEADS_REGISTRY))
         _one_of("MODEL.ROI_BOX_HEAD.NAME", cfg.MODEL.ROI_BOX_HEAD.NAME, _names(ROI_BOX_HEAD_REGISTRY))
         poolers = ("ROIPool", "ROIAlign", "ROIAlignV2")
@@ -57,7 +53,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         _require(0 < cfg.MODEL.OICR.IOU_THRESH <= 1, "MODEL.OICR.IOU_THRESH", cfg.MODEL.OICR.IOU_THRESH, "in (0, 1]")
     else:
         _one_of("MODEL.CLASSIFIER.POOLING", cfg.MODEL.CLASSIFIER.POOLING, ("average", "max", "fc"))
-    if architecture == "DistilledClassifier":
+    if kind.student_architecture:
         if has_teacher_per_dataset(cfg) and not cfg.KD.CACHE:
             raise InputError(
                 f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: only one teacher can be run live; make a cache of what "

@@ -17,7 +17,7 @@ from detectron2.utils.file_io import PathManager
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file, merge_options
 from mlickd.data import open_proposals, verify_images
-from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
+from mlickd.data.build import model_class, needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.distillation import KD_STAGES
 from mlickd.distillation.cache import CachedKnowledge
@@ -31,7 +31,14 @@ from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 from mlickd.modeling.blueprint import model_blueprint
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, read_checkpoint, require_file
-from mlickd.runs import STUDENT_CHECKPOINT, data_record, saved_checkpoints, write_class_names
+from mlickd.runs import (
+    STUDENT_CHECKPOINT,
+    check_has_learned,
+    data_record,
+    saved_checkpoints,
+    use_student,
+    write_class_names,
+)
 
 from .check_config import check_config
 from .distributed import check_device, num_processes
@@ -157,7 +164,7 @@ def _complete_classes(cfg: CfgNode, eval_only: bool) -> None:
 
 
 def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
-    if cfg.MODEL.META_ARCHITECTURE != "DistilledClassifier":
+    if not model_class(cfg).student_architecture:
         if cfg.KD.STAGE:
             raise InputError(
                 f"--kd-stage {cfg.KD.STAGE}: MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}, which has no "
@@ -192,12 +199,9 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
 
 
 def _complete_evaluation(cfg: CfgNode) -> None:
-    distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+    checkpoint = use_student(cfg)
     if not cfg.MODEL.WEIGHTS:
-        checkpoint = STUDENT_CHECKPOINT if distilled else "model_final.pth"
         cfg.MODEL.WEIGHTS = os.path.join(cfg.OUTPUT_DIR, checkpoint)
-    if distilled:
-        cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
 
 
@@ -221,7 +225,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
             open_proposals(cfg, name).check(records)
     if not eval_only:
         _check_unlabeled(cfg)
-    if cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier" and not eval_only:
+    if model_class(cfg).student_architecture and not eval_only:
         load_teacher_config(cfg)
         check_teachers(cfg)
         if cfg.KD.CACHE:
@@ -305,17 +309,15 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
     checkpoints = ("model_final.pth", STUDENT_CHECKPOINT, "last_checkpoint")
     if name != "config.yaml" or not any(PathManager.isfile(os.path.join(folder, file)) for file in checkpoints):
         return
-    distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
+    stage = cfg.KD.STAGE
     if eval_only:
-        if cfg.KD.STAGE == "feature":
-            raise InputError(f"--config-file {config_file}: stage 1 has seen no label; evaluate stage 2, prediction")
-        if distilled:
-            cfg.MODEL.META_ARCHITECTURE, cfg.KD.STAGE = "MultiLabelClassifier", ""
-            cfg.DATASETS.UNLABELED = cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
+        check_has_learned(cfg, f"--config-file {config_file}")
+        checkpoint = use_student(cfg)
+        cfg.KD.STAGE, cfg.DATASETS.UNLABELED, cfg.DATASETS.PROPOSALS.UNLABELED_FILES = "", (), ()
         if "MODEL.WEIGHTS" not in given:
-            cfg.MODEL.WEIGHTS = os.path.join(folder, STUDENT_CHECKPOINT if distilled else "model_final.pth")
+            cfg.MODEL.WEIGHTS = os.path.join(folder, checkpoint)
     if "OUTPUT_DIR" not in given:
-        stage_follows = distilled and not eval_only and os.path.basename(folder) == cfg.KD.STAGE
+        stage_follows = not eval_only and os.path.basename(folder) == stage
         cfg.OUTPUT_DIR = os.path.dirname(folder) if stage_follows else folder
 
 

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mlickd.data import build_multi_scale_loader, build_test_loader, build_train_loader
-from mlickd.data.build import corruption_of, needs_knowledge
+from mlickd.data.build import corruption_of, labeled_share, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook, DistilledClassifier, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
@@ -94,6 +94,8 @@ class Trainer(DefaultTrainer):
         from detectron2.modeling import build_model
 
         model = build_model(cfg)
+        if model_class(cfg).student_architecture:
+            model.labeled_share = labeled_share(cfg)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         logger.info("%s: %.2f million trainable parameters", type(model).__name__, trainable / 1e6)
         return model
@@ -106,8 +108,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
         """See :func:`mlickd.data.build_train_loader`."""
-        distilled = cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier"
-        live = distilled and not cfg.KD.CACHE and needs_knowledge(cfg)
+        live = model_class(cfg).student_architecture and not cfg.KD.CACHE and needs_knowledge(cfg)
         return build_train_loader(cfg, load_teacher_config(cfg) if live else None)
 
     @classmethod
@@ -137,7 +138,7 @@ class Trainer(DefaultTrainer):
                 output_dir=output_dir,
             )
         ]
-        if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
+        if model_class(cfg).is_detector:
             evaluators.append(WeakDetectionEvaluator(dataset_name, output_dir=output_dir))
         return DatasetEvaluators(evaluators)
 
@@ -186,7 +187,7 @@ class Trainer(DefaultTrainer):
         if self.cfg.TENSORBOARD.PICTURES > 0 and comm.is_main_process():
             hooks.insert(0, TrainingViewsHook(self.cfg, self.data_loader))
         source = None
-        if self.cfg.MODEL.META_ARCHITECTURE == "DistilledClassifier":
+        if model_class(self.cfg).student_architecture:
             if needs_knowledge(self.cfg):
                 source = build_knowledge_source(self.cfg)
                 hooks.insert(0, DistillationHook(source, read_ahead=bool(self.cfg.KD.CACHE)))
@@ -213,10 +214,10 @@ class Trainer(DefaultTrainer):
 
     def _further_evaluations(self) -> list[EvalHook]:
         hooks = []
-        if self.cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector" and self.cfg.TEST.CORLOC_IMAGES > 0:
+        if model_class(self.cfg).is_detector and self.cfg.TEST.CORLOC_IMAGES > 0:
             corloc = TrainingCorLoc(self.cfg)
             hooks.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, lambda: corloc(self.model)))
-        if self.cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector" and self.cfg.TENSORBOARD.PICTURES > 0:
+        if model_class(self.cfg).is_detector and self.cfg.TENSORBOARD.PICTURES > 0:
             hooks.append(EvalHook(self.cfg.TEST.EVAL_PERIOD, lambda: put_regions(self.cfg, _unwrap(self.model))))
         if self.cfg.TEST.AUG.ENABLED:
             hooks.append(EvalHook(0, lambda: self.test_with_TTA(self.cfg, self.model)))

@@ -10,16 +10,12 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from mlickd.data.build import model_class
 from mlickd.evaluation.summary import METRICS
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
 __all__ = ["next_command", "training_summary"]
 
-_TITLES = {
-    "WeaklySupervisedDetector": "Teacher",
-    "MultiLabelClassifier": "Student without distillation",
-    "DistilledClassifier": "Student with distillation, stage {stage}",
-}
 _WIDTH = 79
 _LABEL_WIDTH = 11
 _MOST_CLASSES = 3
@@ -37,7 +33,10 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
     Returns:
         At most 79 columns wide, but for paths and the command.
     """
-    title = _TITLES.get(cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.META_ARCHITECTURE).format(stage=cfg.KD.STAGE)
+    kind = model_class(cfg)
+    title = "Teacher" if kind.is_detector else "Student without distillation"
+    if kind.student_architecture:
+        title = f"Student with distillation, stage {cfg.KD.STAGE}"
     count = f"{cfg.SOLVER.MAX_ITER} iterations"
     if first_iteration:
         count = f"iterations {first_iteration} to {cfg.SOLVER.MAX_ITER}"
@@ -58,7 +57,7 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
         config_file, options, num_gpus: of its command line.
     """
     pairs = list(zip(options[::2], options[1::2], strict=False))
-    if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
+    if model_class(cfg).is_detector:
         file = Path(config_file)
         distillation = file.with_name(file.name.replace("wsd", "kd"))
         if distillation != file and distillation.is_file():

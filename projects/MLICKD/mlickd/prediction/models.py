@@ -12,7 +12,7 @@ from detectron2.evaluation.evaluator import inference_context
 from detectron2.structures import Instances
 from torch import nn
 
-from mlickd.data.build import build_inference_mapper
+from mlickd.data.build import build_inference_mapper, model_class
 from mlickd.data.reading import open_image
 from mlickd.data.views import View
 
@@ -70,7 +70,7 @@ class RunModel:
         self._mapper = build_inference_mapper(cfg)
         self.batch_size = cfg.TEST.IMS_PER_BATCH
         # Some methods of proposals draw from a generator that is the process's.
-        self.reading_threads = 1 if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector" else 4
+        self.reading_threads = 1 if model_class(cfg).is_detector else 4
 
     def read(self, record: dict) -> dict:
         """See :class:`ImageScorer`; a teacher's proposals are made here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mlickd.data.build import model_class
 from mlickd.distillation.teacher_files import DATASET
 from mlickd.errors import InputError
 from mlickd.runs import run_config
@@ -52,7 +53,7 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
 
 def _teacher_of(run: Path) -> tuple[Path, Path | None]:
     cfg = run_config(str(run))
-    if cfg.MODEL.META_ARCHITECTURE == "WeaklySupervisedDetector":
+    if model_class(cfg).is_detector:
         return run, None
     weights = cfg.KD.TEACHER.WEIGHTS
     if not weights:

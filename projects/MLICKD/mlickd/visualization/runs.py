@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from detectron2.config import CfgNode
 
+from mlickd.data.build import model_class
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.loose_images import photo_records
 from mlickd.errors import InputError
@@ -246,7 +247,7 @@ def check_runs(
 
 
 def _check_role(role: str, folder: str | Path, cfg: CfgNode, activation_maps: bool) -> None:
-    if role == "teacher" and cfg.MODEL.META_ARCHITECTURE != "WeaklySupervisedDetector":
+    if role == "teacher" and not model_class(cfg).is_detector:
         raise InputError(
             f"--teacher {folder}: a {cfg.MODEL.META_ARCHITECTURE} finds no regions; name the folder of a teacher"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode
@@ -14,7 +15,16 @@ __all__ = ["ImageModel"]
 
 
 class ImageModel(nn.Module):
-    """A model with a backbone that takes normalized images, and C classes."""
+    """A model with a backbone that takes normalized images, and C classes.
+
+    Attributes:
+        is_detector: the model takes proposals and returns ``instances`` as well as ``image_scores``.
+        student_architecture: name in ``META_ARCH_REGISTRY`` of the student that a distillation trains; empty if the
+            model is not distilled.
+    """
+
+    is_detector: ClassVar[bool] = False
+    student_architecture: ClassVar[str] = ""
 
     def __init__(
         self,

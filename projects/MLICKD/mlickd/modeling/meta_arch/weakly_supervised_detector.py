@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -22,6 +23,8 @@ __all__ = ["WeaklySupervisedDetector"]
 @META_ARCH_REGISTRY.register()
 class WeaklySupervisedDetector(ImageModel):
     """A backbone and weakly supervised RoI heads over precomputed proposals (T-WDet of the paper)."""
+
+    is_detector: ClassVar[bool] = True
 
     @configurable
     def __init__(self, *, roi_heads: nn.Module, **image_model):
