@@ -117,24 +117,24 @@ def write_shard(
 
 
 class Shard:
-    """Read-only tensors of one file, which is opened when it is first used, in each process for itself.
+    """Read-only tensors of one file, which each process opens when it first uses it.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
     """
 
     def __init__(self, path: str | os.PathLike[str], remedy: str):
         """
         Args:
-            path: of the file.
-            remedy: for messages.
+            path: path of the file.
+            remedy: what to do about a damaged file, for messages.
         """
         self.path = Path(path)
         self._remedy = remedy
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What :func:`write_shard` was given, and ``sha256`` of the tensors.
+        """Metadata that :func:`write_shard` was given, and ``sha256`` of the tensors.
 
         Raises:
             InputError: the file is missing or damaged, or another program wrote it.
@@ -147,35 +147,33 @@ class Shard:
             raise InputError(f"{self.path}: has no metadata of this project; {self._remedy}")
         return metadata
 
-    @cached_property
+    @property
     def names(self) -> list[str]:
         """Names of the tensors, sorted."""
-        return sorted(self._file.keys())
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor.
-
-        Raises:
-            InputError: there is no such tensor.
-        """
-        return tuple(self._slice(name).get_shape())
+        return sorted(self._tensors)
 
     def tensor(self, name: str) -> np.ndarray:
-        """A whole tensor; see :meth:`rows`."""
-        self._slice(name)
-        return self._file.get_tensor(name)
-
-    def rows(self, name: str, *index: int | slice) -> np.ndarray:
-        """A part of a tensor, copied from the file.
-
-        Args:
-            name: of the tensor.
-            index: of the first dimensions.
+        """Return a whole tensor, mapped from the file and read-only.
 
         Raises:
-            InputError: there is no such tensor.
+            InputError: the file has no such tensor.
         """
-        return self._slice(name)[index]
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise InputError(f"{self.path}: has no tensor {name}; {self._remedy}") from None
+
+    def rows(self, name: str, *index: int | slice) -> np.ndarray:
+        """Return a copy of a part of a tensor.
+
+        Args:
+            name: name of the tensor.
+            index: indices of the first dimensions.
+
+        Raises:
+            InputError: the file has no such tensor.
+        """
+        return np.array(self.tensor(name)[index])
 
     def check_digest(self) -> None:
         """Read all tensors and compare them with the digest of the metadata.
@@ -183,23 +181,28 @@ class Shard:
         Raises:
             InputError: they differ, so the file is damaged.
         """
-        if _tensors_digest({name: self.tensor(name) for name in self.names}) != self.metadata["sha256"]:
+        if _tensors_digest(self._tensors) != self.metadata["sha256"]:
             raise InputError(
                 f"{self.path}: is damaged (its tensors do not have the SHA-256 of its header); {self._remedy}"
             )
 
     @cached_property
     def _file(self) -> safe_open:
+        # As PyTorch's tensors, which share the mapped file. NumPy's would be copied while other threads wait.
         try:
-            return safe_open(self.path, framework="np")
+            return safe_open(self.path, framework="pt")
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path}: cannot be read as safetensors ({error}); {self._remedy}") from error
 
-    def _slice(self, name: str) -> Any:
+    @cached_property
+    def _tensors(self) -> dict[str, np.ndarray]:
         try:
-            return self._file.get_slice(name)
-        except SafetensorError:
-            raise InputError(f"{self.path}: has no tensor {name}; {self._remedy}") from None
+            tensors = {name: self._file.get_tensor(name).numpy() for name in self._file.keys()}
+        except (TypeError, SafetensorError) as error:
+            raise InputError(f"{self.path}: has a tensor that NumPy cannot hold; {self._remedy}") from error
+        for tensor in tensors.values():
+            tensor.flags.writeable = False
+        return tensors
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_remedy": self._remedy}
