@@ -26,7 +26,7 @@ _OPERATIONS = 2
 
 @dataclass(frozen=True)
 class Step:
-    """A command of the recipe.
+    """A command of the method.
 
     Attributes:
         name: what it does.
@@ -49,14 +49,14 @@ def training_steps(folder: Path, train_images: int) -> Iterator[Step]:
     """
     costs = read_costs()
     yield _training("teacher", _load(folder / "wsd_vgg16.yaml"), costs["teacher"])
-    yield _training("student without", _load(folder / "cls_vgg16.yaml"), costs["student"])
+    yield _training("baseline", _load(folder / "cls_vgg16.yaml"), costs["student"])
     views = 2 * train_images  # each image, and mirrored
     yield Step("knowledge cache", views * costs["teacher"].multiply_adds * _OPERATIONS, memory=0)
     distilled = _load(folder / "kd_vgg16.yaml")
     total = distilled.SOLVER.MAX_ITER
     for stage, of_stage in (("stage 1", distilled.KD.FEATURE), ("stage 2", distilled.KD.PREDICTION)):
         distilled.SOLVER.MAX_ITER = of_stage.MAX_ITER or total
-        yield _training(f"student with, {stage}", distilled, costs["student"])
+        yield _training(f"distilled, {stage}", distilled, costs["student"])
 
 
 def _training(name: str, cfg: CfgNode, cost: TrainingCost) -> Step:

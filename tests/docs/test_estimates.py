@@ -28,9 +28,9 @@ def test_steps_follow_the_configurations() -> None:
     assert steps["teacher"].operations == 50_000 * 32 * costs["teacher"].multiply_adds * 6
     assert steps["teacher"].memory == 12 * costs["teacher"].parameters + 32 * costs["teacher"].saved_bytes
     assert steps["knowledge cache"].operations == 2 * 1000 * costs["teacher"].multiply_adds * 2
-    # Both stages together take as many iterations as the student without.
-    stages = steps["student with, stage 1"].operations + steps["student with, stage 2"].operations
-    assert stages == steps["student without"].operations
+    # Both stages together take as many iterations as the baseline.
+    stages = steps["distilled, stage 1"].operations + steps["distilled, stage 2"].operations
+    assert stages == steps["baseline"].operations
 
 
 def test_the_table_has_a_row_for_each_step() -> None:

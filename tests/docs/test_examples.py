@@ -81,12 +81,12 @@ def test_distiller(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
 def test_a_comparison_knows_the_distiller_of_a_file(tmp_path: Path) -> None:
     (block,) = re.findall(r"DETECTRON2_ENV_MODULE=.*\\\n.*", PAGE)
     words = shlex.split(block.replace("\\\n", " "))
-    recipe = tmp_path / "sure_teacher.yaml"
-    recipe.write_text("\n".join(line.strip() for line in PAGE.splitlines() if line.startswith(" " * 8 + "_BASE_")))
+    method = tmp_path / "sure_teacher.yaml"
+    method.write_text("\n".join(line.strip() for line in PAGE.splitlines() if line.startswith(" " * 8 + "_BASE_")))
     content = next(line.strip() for line in PAGE.splitlines() if "SureTeacherDistiller" in line and "KD:" in line)
-    recipe.write_text(recipe.read_text().replace("configs/", f"{ROOT}/configs/") + f"\n{content}\n")
+    method.write_text(method.read_text().replace("configs/", f"{ROOT}/configs/") + f"\n{content}\n")
     variable, _, value = words[0].partition("=")
-    arguments = [word.replace("sure_teacher.yaml", str(recipe)) for word in words[2:]]
+    arguments = [word.replace("sure_teacher.yaml", str(method)) for word in words[2:]]
     result = subprocess.run(
         [sys.executable, *arguments, "--dry-run", "--seeds", "1", "--output", str(tmp_path / "out")],
         cwd=ROOT,
@@ -95,7 +95,7 @@ def test_a_comparison_knows_the_distiller_of_a_file(tmp_path: Path) -> None:
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    assert f"--config-file {recipe} --kd-stage prediction" in result.stdout
+    assert f"--config-file {method} --kd-stage prediction" in result.stdout
 
 
 def test_backbone(tiny_scenes: Path, train: Callable) -> None:

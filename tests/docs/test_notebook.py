@@ -36,6 +36,6 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=1200, kernel_name="python3").execute()
     text = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
-    assert "student with " in text
+    assert "distilled " in text
     figures = [output for cell in notebook.cells for output in cell.get("outputs", ()) if "image/png" in str(output)]
     assert len(figures) >= 3, "a picture, the result figure, the curves"

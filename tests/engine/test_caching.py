@@ -107,12 +107,12 @@ def test_check_says_what_is_there(scenes: CachedScenes, cache: Path, caplog: pyt
     cfg = scenes.config("", cache)
     cfg.freeze()
     with caplog.at_level(logging.INFO):
-        check_cache(cfg, KnowledgeRequest.of_recipe(cfg))
+        check_cache(cfg, KnowledgeRequest.of_method(cfg))
     assert "tiny_train: 24 images" in caplog.text
     cfg = scenes.config("", cache, "KD.REGIONS.TOP_K", 3)
     check_cache(cfg, KnowledgeRequest())
     with pytest.raises(InputError, match="was made with other settings of R'"):
-        check_cache(cfg, KnowledgeRequest.of_recipe(cfg))
+        check_cache(cfg, KnowledgeRequest.of_method(cfg))
 
 
 @pytest.mark.parametrize(

@@ -159,8 +159,8 @@ def test_the_whole_method_trains_evaluates_and_predicts(title: str, datasets: Pa
     method.predict(tmp_path / "teacher")
 
     sizes = ["INPUT.SIZES_TRAIN", (32,), "INPUT.SIZE_TEST", 32]
-    method.train(method.config("Base-Classifier.yaml", *sizes, "OUTPUT_DIR", str(tmp_path / "without")))
-    method.predict(tmp_path / "without")
+    method.train(method.config("Base-Classifier.yaml", *sizes, "OUTPUT_DIR", str(tmp_path / "baseline")))
+    method.predict(tmp_path / "baseline")
 
     student = [*sizes, "MODEL.META_ARCHITECTURE", "DistilledClassifier"]
     student += ["KD.TEACHER.WEIGHTS", str(tmp_path / "teacher" / "model_final.pth"), "KD.FEATURE.WEIGHT", 0.01]

@@ -42,10 +42,10 @@ def prepared(path: Path, *options: str, eval_only: bool = True) -> CfgNode:
 
 
 def test_what_a_run_has_learned_is_evaluated_and_not_what_it_started_from(tiny_scenes: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "with" / "prediction"
+    folder = tmp_path / "distilled" / "prediction"
     options = ["KD.STAGE", "prediction", "DATASETS.UNLABELED", "('tiny_train@not1of4',)"]
     path = record(folder, *options, files=("student.pth", "model_final.pth"))
-    save_student(tmp_path / "with" / "start.pth")
+    save_student(tmp_path / "distilled" / "start.pth")
     cfg = prepared(path)
     assert (cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR) == (str(folder / "student.pth"), str(folder / "evaluation"))
     assert cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier"
@@ -66,12 +66,12 @@ def test_stage_1_has_nothing_to_evaluate(tiny_scenes: Path, tmp_path: Path) -> N
 
 
 def test_a_run_goes_on_in_its_folder(tiny_scenes: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "with" / "prediction"
+    folder = tmp_path / "distilled" / "prediction"
     path = record(folder, "KD.STAGE", "prediction", files=("last_checkpoint",))
     cfg = load_config(str(path), [])
     resolve_run_config(cfg, str(path), given=[], eval_only=False)
-    assert cfg.OUTPUT_DIR == str(tmp_path / "with"), "the stage is appended to it"
-    assert cfg.MODEL.WEIGHTS == str(tmp_path / "with" / "start.pth")
+    assert cfg.OUTPUT_DIR == str(tmp_path / "distilled"), "the stage is appended to it"
+    assert cfg.MODEL.WEIGHTS == str(tmp_path / "distilled" / "start.pth")
 
 
 def test_a_configuration_of_no_run_is_as_it_says(tiny_scenes: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_all_is_said_on_one_screen(tmp_path: Path) -> None:
     assert len(lines) <= 24 and all(len(line) <= 79 for line in lines if str(tmp_path) not in line)
     said = " ".join(text.split())
     for part in (
-        "Student without distillation",
+        "Baseline",
         "400 iterations of 16 images of pets_train in 5 min 12 s; 3.42 million parameters",
         "on pets_test: 120 images, in percent mAP 76.0 CF1 66.3 OF1 67.5 top3/CF1 64.6 top3/OF1 64.3",
         "best AP: cat 90.0, dog 80.0, hen 70.0",
@@ -58,7 +58,7 @@ def test_what_went_on_or_has_not_learned_yet_says_so(tmp_path: Path) -> None:
     cfg = ended(tmp_path, "kd.yaml", "KD.STAGE", "feature")
     (tmp_path / "student.pth").touch()
     text = training_summary(cfg, seconds=7261, first_iteration=150, parameters=1, command="")
-    assert "with distillation, stage feature" in text and "iterations 150 to 400" in text and "2 h 1 min" in text
+    assert "Distilled student, stage feature" in text and "iterations 150 to 400" in text and "2 h 1 min" in text
     assert "not yet: its classifier has not learned" in text and "student.pth      what stage 2 starts from" in text
 
 
@@ -78,7 +78,7 @@ def test_what_went_on_or_has_not_learned_yet_says_so(tmp_path: Path) -> None:
             "",
             "python tools/train_net.py --config-file {configs}/kd.yaml --kd-stage feature "
             "KD.TEACHER.WEIGHTS {out}/model_final.pth SEED 3 DATASETS.TEST '('\"'\"'pets_test'\"'\"',)' "
-            "OUTPUT_DIR {out}_with",
+            "OUTPUT_DIR {out}_distilled",
         ),
     ],
 )
@@ -89,7 +89,7 @@ def test_the_next_command_is_the_next_step(tmp_path: Path, file: str, stage: str
     assert found == expected.format(out=tmp_path, configs=CONFIGS)
 
 
-def test_a_teacher_without_a_recipe_for_its_student_predicts(tmp_path: Path) -> None:
+def test_a_teacher_without_a_method_for_its_student_predicts(tmp_path: Path) -> None:
     cfg = ended(tmp_path, "wsd.yaml")
     shutil.copy(CONFIGS / "wsd.yaml", tmp_path / "wsd.yaml")
     found = next_command(cfg, str(tmp_path / "wsd.yaml"), [])
@@ -104,9 +104,9 @@ def test_the_student_of_a_teacher_has_its_data_its_seed_and_its_processors(tmp_p
     weights = ["KD.TEACHER.WEIGHTS", "output/pets/teacher/model_final.pth"]
     assert found[4:] == [
         *("--kd-stage", "feature", "--num-gpus", "4"),
-        *(*weights, *data, "OUTPUT_DIR", "output/pets/with"),
+        *(*weights, *data, "OUTPUT_DIR", "output/pets/distilled"),
     ]
-    assert "OUTPUT_DIR" not in next_command(cfg, str(CONFIGS / "wsd.yaml"), data), "then each has its recipe's"
+    assert "OUTPUT_DIR" not in next_command(cfg, str(CONFIGS / "wsd.yaml"), data), "then each has its method's"
 
 
 def test_stage_2_starts_from_stage_1_whatever_that_started_from(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ def method(name: str, means: dict[int | None, float], **others: object) -> Compa
 
 
 TEACHER = method("teacher", {None: 80.0}, paired=False)
-WITHOUT = method("without", {1: 50.0, 2: 52.0, 3: 51.0}, iterations="400", seconds=[10.0, 12.0])
-WITH = method("with", {1: 53.0, 3: 55.0}, failed=[2], iterations="60 + 340")
+BASELINE = method("baseline", {1: 50.0, 2: 52.0, 3: 51.0}, iterations="400", seconds=[10.0, 12.0])
+DISTILLED = method("distilled", {1: 53.0, 3: 55.0}, failed=[2], iterations="60 + 340")
 LOST = method("fitnets", {}, failed=[1], missing=[2, 3])
-ALL = [TEACHER, WITHOUT, WITH, LOST]
+ALL = [TEACHER, BASELINE, DISTILLED, LOST]
 
 
 def cells(table: Table) -> dict[str, dict[str, str]]:
@@ -36,11 +36,11 @@ def cells(table: Table) -> dict[str, dict[str, str]]:
 
 def test_each_method_has_mean_and_spread_of_its_runs_and_says_which_failed() -> None:
     found = cells(metric_table(ALL))
-    assert found["without"]["All mAP"] == f"51.0 ± {statistics.stdev([50, 52, 51]):.1f}"
-    assert found["without"]["top-3 OF1"] == f"55.0 ± {statistics.stdev([50, 52, 51]):.1f}"
-    assert found["without"]["seeds"] == "1, 2, 3" and found["without"]["training, s"] == "11"
-    assert found["with"]["All mAP"] == f"54.0 ± {statistics.stdev([53, 55]):.1f}"
-    assert found["with"]["seeds"] == "1, 3; failed: 2" and found["with"]["iterations"] == "60 + 340"
+    assert found["baseline"]["All mAP"] == f"51.0 ± {statistics.stdev([50, 52, 51]):.1f}"
+    assert found["baseline"]["top-3 OF1"] == f"55.0 ± {statistics.stdev([50, 52, 51]):.1f}"
+    assert found["baseline"]["seeds"] == "1, 2, 3" and found["baseline"]["training, s"] == "11"
+    assert found["distilled"]["All mAP"] == f"54.0 ± {statistics.stdev([53, 55]):.1f}"
+    assert found["distilled"]["seeds"] == "1, 3; failed: 2" and found["distilled"]["iterations"] == "60 + 340"
     assert found["fitnets"]["All CF1"] == "failed" and found["fitnets"]["seeds"] == "failed: 1; not run: 2, 3"
     assert found["teacher"]["All mAP"] == "80.0" and found["teacher"]["seeds"] == ""
     assert cells(metric_table([method("led", {}, missing=[1])]))["led"]["All mAP"] == "not run"
@@ -49,10 +49,10 @@ def test_each_method_has_mean_and_spread_of_its_runs_and_says_which_failed() -> 
 
 
 def test_differences_are_of_pairs_alone() -> None:
-    found = cells(difference_table(ALL, WITHOUT))
-    assert list(found) == ["with", "fitnets"]
+    found = cells(difference_table(ALL, BASELINE))
+    assert list(found) == ["distilled", "fitnets"]
     # Pairs 53 - 50 and 55 - 51: mean 3.5, deviation 0.7071, t of one degree of freedom 12.7062.
-    assert found["with"]["All mAP"] == "+3.5 [-2.9, +9.9]" and found["with"]["pairs"] == "2"
+    assert found["distilled"]["All mAP"] == "+3.5 [-2.9, +9.9]" and found["distilled"]["pairs"] == "2"
     assert found["fitnets"]["All mAP"] == "no pair" and found["fitnets"]["pairs"] == "0"
 
 
@@ -60,23 +60,23 @@ def test_published_values_stand_in_columns_of_their_own() -> None:
     table = metric_table(ALL, PUBLISHED["coco"])
     found = cells(table)
     assert table.groups[-1] == (PUBLISHED_SOURCE, 5)
-    assert found["with"][f"{PUBLISHED_SOURCE} All mAP"] == "74.6"
-    assert found["with"]["All mAP"].startswith("54.0"), "what is measured stays"
+    assert found["distilled"][f"{PUBLISHED_SOURCE} All mAP"] == "74.6"
+    assert found["distilled"]["All mAP"].startswith("54.0"), "what is measured stays"
     assert found["teacher"][f"{PUBLISHED_SOURCE} All mAP"] == ""
-    assert cells(csv_table(ALL, WITHOUT, PUBLISHED["nus_wide"]))["fitnets"][f"{PUBLISHED_SOURCE} mAP"] == "57.4"
+    assert cells(csv_table(ALL, BASELINE, PUBLISHED["nus_wide"]))["fitnets"][f"{PUBLISHED_SOURCE} mAP"] == "57.4"
 
 
 def test_the_figures_of_a_table_are_in_the_csv() -> None:
-    found = cells(csv_table(ALL, WITHOUT, None))
-    assert found["with"]["mAP mean"] == "54.0000" and found["with"]["mAP difference"] == "3.5000"
-    assert float(found["with"]["mAP low 95%"]) < -2.8 < 9.8 < float(found["with"]["mAP high 95%"])
-    assert found["without"]["mAP difference"] == "" and found["teacher"]["mAP difference"] == ""
+    found = cells(csv_table(ALL, BASELINE, None))
+    assert found["distilled"]["mAP mean"] == "54.0000" and found["distilled"]["mAP difference"] == "3.5000"
+    assert float(found["distilled"]["mAP low 95%"]) < -2.8 < 9.8 < float(found["distilled"]["mAP high 95%"])
+    assert found["baseline"]["mAP difference"] == "" and found["teacher"]["mAP difference"] == ""
     assert found["fitnets"]["mAP mean"] == "" and found["fitnets"]["missing seeds"] == "2 3"
     assert cells(csv_table([method("led", {}, changed=[2, 4])], None, None))["led"]["changed seeds"] == "2 4"
 
 
 def test_without_a_student_without_there_are_no_differences() -> None:
-    assert cells(csv_table([WITH], None, None))["with"]["mAP difference"] == ""
+    assert cells(csv_table([DISTILLED], None, None))["distilled"]["mAP difference"] == ""
 
 
 def test_markdown_survives_a_hostile_name() -> None:

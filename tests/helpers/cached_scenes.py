@@ -47,7 +47,7 @@ class CachedScenes:
         return student_config(self.teacher, stage, *settings, *options)
 
     def make(self, name: str, *options: object, features: bool = True, **arguments: object) -> Path:
-        """A cache of what the recipe asks for, or of image scores alone; its folder."""
+        """A cache of what the method asks for, or of image scores alone; its folder."""
         cache = self.folder / name
         request = None if features else KnowledgeRequest()
         make_cache(self.config("feature", cache, *options), request, **arguments)

@@ -167,7 +167,7 @@ def test_the_example_of_the_documentation_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As it is typed there; what nobody has trained finds is another matter, so values are not compared."""
-    folder = tmp_path / "output/quickstart/seed1/with"
+    folder = tmp_path / "output/quickstart/seed1/distilled"
     folder.mkdir(parents=True)
     (folder / "prediction").symlink_to(tuned_run)
     shutil.copy(photos[0], tmp_path / "photo.jpg")

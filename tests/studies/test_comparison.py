@@ -19,10 +19,10 @@ from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import write_comparison_report
-from mlickd.studies.recipes import choose_recipes, write_recipe
+from mlickd.studies.methods import choose_methods, write_method_file
 
 SCENES = Path(__file__).parents[2] / "configs" / "scenes"
-SKILLS = {"teacher": 0.5, "without": 0.2, "with": 0.3, "light": 0.25}
+SKILLS = {"teacher": 0.5, "baseline": 0.2, "distilled": 0.3, "light": 0.25}
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def tools(tiny_scenes: Path, tmp_path: Path) -> QuickTools:
 
 def compare(configs: Path, tools: QuickTools, methods: list[str] = (), **others: object) -> Comparison:
     settings = {"seeds": [1, 2], "options": [], "folder": configs.parent / "out"} | others
-    recipes = choose_recipes(configs, methods, settings["options"])
-    return Comparison(configs, "tiny_train", "tiny_test", recipes=recipes, tools=tools.folder, **settings)
+    methods = choose_methods(configs, methods, settings["options"])
+    return Comparison(configs, "tiny_train", "tiny_test", methods=methods, tools=tools.folder, **settings)
 
 
 def write_and_read(comparison: Comparison) -> dict:
@@ -60,12 +60,12 @@ def write_and_read(comparison: Comparison) -> dict:
 
 
 def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Path, tools: QuickTools) -> None:
-    compare(configs, tools, ["without", "with"], seeds=[1]).run()
-    assert tools.calls() == ["teacher 1", "with/feature 1", "with/prediction 1", "without 1"]
+    compare(configs, tools, ["baseline", "distilled"], seeds=[1]).run()
+    assert tools.calls() == ["baseline 1", "distilled/feature 1", "distilled/prediction 1", "teacher 1"]
     comparison = compare(configs, tools)
     assert len(comparison.commands_to_run()) == 6, "with both methods, seed 2 and a larger cache"
     comparison.run(jobs=2, threads=1)
-    new = ["light/prediction 1", "light/prediction 2", "with/feature 2", "with/prediction 2", "without 2"]
+    new = ["baseline 2", "distilled/feature 2", "distilled/prediction 2", "light/prediction 1", "light/prediction 2"]
     assert tools.calls() == new, "the teacher is that of the first seed"
     assert comparison.commands_to_run() == []
     comparison.run()
@@ -74,10 +74,10 @@ def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Pa
     content = write_and_read(comparison)
     ran = {(run["method"], run["seed"]): run["ran"].values() for run in content["runs"]}
     assert {run: {(step["at_once"], step["threads"]) for step in steps} for run, steps in ran.items()} == {
-        ("teacher", 1): {(1, 0)}, ("without", 1): {(1, 0)}, ("with", 1): {(1, 0)}, ("light", 1): {(2, 1)},
-        ("without", 2): {(2, 1)}, ("with", 2): {(2, 1)}, ("light", 2): {(2, 1)},
+        ("teacher", 1): {(1, 0)}, ("baseline", 1): {(1, 0)}, ("distilled", 1): {(1, 0)}, ("light", 1): {(2, 1)},
+        ("baseline", 2): {(2, 1)}, ("distilled", 2): {(2, 1)}, ("light", 2): {(2, 1)},
     }  # fmt: skip
-    assert len(ran["with", 2]) == 2, "both stages"
+    assert len(ran["distilled", 2]) == 2, "both stages"
     assert (
         "in one go, one at a time or up to 2 at once with 1 thread each."
         in (comparison.folder / "comparison.md").read_text()
@@ -85,29 +85,29 @@ def test_what_has_ended_is_not_run_again_for_one_more_method_or_seed(configs: Pa
 
 
 def test_another_option_or_teacher_runs_again_what_hangs_on_it(configs: Path, tools: QuickTools) -> None:
-    compare(configs, tools, ["without", "with"], seeds=[1]).run()
+    compare(configs, tools, ["baseline", "distilled"], seeds=[1]).run()
     tools.calls()
     (configs / "kd.yaml").write_text(f'_BASE_: "{SCENES / "kd.yaml"}"\nKD: {{FEATURE: {{WEIGHT: 0.5}}}}\n')
-    comparison = compare(configs, tools, ["without", "with"], seeds=[1])
+    comparison = compare(configs, tools, ["baseline", "distilled"], seeds=[1])
     assert [outcome.changed for outcome in comparison.students()] == [False, True]
     comparison.run()
     assert [outcome.changed for outcome in comparison.students()] == [False, False]
-    assert tools.calls() == ["with/feature 1", "with/prediction 1"]
+    assert tools.calls() == ["distilled/feature 1", "distilled/prediction 1"]
     other = tools.folder / "other"
     other.mkdir()
     (other / "model_final.pth").write_text("another")
-    compare(configs, tools, ["without", "with"], seeds=[1], teacher=other).run()
-    assert tools.calls() == ["with/feature 1", "with/prediction 1"]
-    compare(configs, tools, ["without", "with"], seeds=[1], options=["SOLVER.BASE_LR", "0.5"]).run()
-    assert tools.calls() == ["teacher 1", "with/feature 1", "with/prediction 1", "without 1"]
+    compare(configs, tools, ["baseline", "distilled"], seeds=[1], teacher=other).run()
+    assert tools.calls() == ["distilled/feature 1", "distilled/prediction 1"]
+    compare(configs, tools, ["baseline", "distilled"], seeds=[1], options=["SOLVER.BASE_LR", "0.5"]).run()
+    assert tools.calls() == ["baseline 1", "distilled/feature 1", "distilled/prediction 1", "teacher 1"]
 
 
 def test_each_seed_can_have_its_teacher(configs: Path, tools: QuickTools) -> None:
-    comparison = compare(configs, tools, ["without", "with"], teacher_per_seed=True)
+    comparison = compare(configs, tools, ["baseline", "distilled"], teacher_per_seed=True)
     comparison.run(jobs=2)
     assert [call for call in tools.calls() if "teacher" in call] == ["teacher 1", "teacher 2"]
     assert [outcome.seed for outcome in comparison.teachers()] == [1, 2]
-    second = next(step for step in comparison.steps() if step.key.endswith("seed2/with/feature"))
+    second = next(step for step in comparison.steps() if step.key.endswith("seed2/distilled/feature"))
     assert str(comparison.folder / "seed2" / "teacher" / "model_final.pth") in second.command
     assert [step.name for step in comparison.steps()].count("proposals") == 1
 
@@ -133,37 +133,44 @@ def test_a_failed_run_is_marked_and_tried_again(configs: Path, tools: QuickTools
 
 def test_a_failed_teacher_leaves_the_student_without(configs: Path, tools: QuickTools) -> None:
     tools.fail("teacher", 1)
-    comparison = compare(configs, tools, ["without", "with"])
+    comparison = compare(configs, tools, ["baseline", "distilled"])
     comparison.run(jobs=2)
     text, failures = write_comparison_report(comparison)
-    assert len(failures) == 1 and failures[0].startswith("teacher (seed 1), with (seed 1), with (seed 2): Teacher has")
+    assert len(failures) == 1 and failures[0].startswith(
+        "teacher (seed 1), distilled (seed 1), distilled (seed 2): Teacher has"
+    )
     status = {(outcome.name, outcome.seed): outcome.status for outcome in comparison.students()}
-    assert status == {("without", 1): "done", ("without", 2): "done", ("with", 1): "failed", ("with", 2): "failed"}
+    assert status == {
+        ("baseline", 1): "done",
+        ("baseline", 2): "done",
+        ("distilled", 1): "failed",
+        ("distilled", 2): "failed",
+    }
     assert "no pair" in text and not (comparison.folder / "classes.png").exists()
 
 
 def test_a_failure_of_an_earlier_step_is_that_of_a_run_that_had_ended(configs: Path, tools: QuickTools) -> None:
-    comparison = compare(configs, tools, ["without", "with"], seeds=[1])
+    comparison = compare(configs, tools, ["baseline", "distilled"], seeds=[1])
     comparison.run()
     (configs / "kd.yaml").write_text(f'_BASE_: "{SCENES / "kd.yaml"}"\nKD: {{FEATURE: {{WEIGHT: 0.5}}}}\n')
-    tools.fail("with", 1)
+    tools.fail("distilled", 1)
     comparison.run()
     text, failures = write_comparison_report(comparison)
     assert len(failures) == 1 and failures[0] in text
-    assert failures[0].startswith("with (seed 1): Student with distillation, stage feature has failed")
-    (run,) = [run for run in comparison.students() if run.name == "with"]
+    assert failures[0].startswith("distilled (seed 1): Distilled student, stage feature has failed")
+    (run,) = [run for run in comparison.students() if run.name == "distilled"]
     assert run.status == "failed" and run.report is None
 
 
 def test_the_same_comparison_in_another_spelling_has_nothing_to_run(
     configs: Path, tools: QuickTools, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare(configs, tools, ["without", "with"], seeds=[1]).run()
+    compare(configs, tools, ["baseline", "distilled"], seeds=[1]).run()
     root = configs.parent
     for start, here in ((root, Path(".")), (configs, Path("..")), (root, root / "configs" / "..")):
         monkeypatch.chdir(start)
         tools.folder = here / "tools"
-        again = compare(here / "configs", tools, ["without", "with"], seeds=[1], folder=here / "out")
+        again = compare(here / "configs", tools, ["baseline", "distilled"], seeds=[1], folder=here / "out")
         assert again.commands_to_run() == []
 
 
@@ -180,8 +187,10 @@ def test_the_report_has_the_figures_of_the_runs(configs: Path, tools: QuickTools
         for method in SKILLS
         for seed in (1, 2)
     }
-    gains = [reports["with", seed]["metrics"]["mAP"] - reports["without", seed]["metrics"]["mAP"] for seed in (1, 2)]
-    summary = content["summary"]["with"]["mAP"]
+    gains = [
+        reports["distilled", seed]["metrics"]["mAP"] - reports["baseline", seed]["metrics"]["mAP"] for seed in (1, 2)
+    ]
+    summary = content["summary"]["distilled"]["mAP"]
     assert summary["difference"]["mean"] == pytest.approx(np.mean(gains))
     # t of one degree of freedom at 97.5%.
     half = 12.7062 * np.std(gains, ddof=1) / 2**0.5
@@ -189,11 +198,11 @@ def test_the_report_has_the_figures_of_the_runs(configs: Path, tools: QuickTools
     for run in content["runs"]:
         assert run["metrics"] == reports[run["method"], run["seed"]]["metrics"]
     assert content["runs"][0]["method"] == "teacher" and len(content["runs"]) == 7
-    assert content["methods"]["with"]["iterations"] == [60, 340] and content["protocol"]["topk"] == 3
+    assert content["methods"]["distilled"]["iterations"] == [60, 340] and content["protocol"]["topk"] == 3
     assert any("--also-for" in command for command in content["commands"].values())
     with open(comparison.folder / "comparison.csv", newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
-    assert float(rows["with"]["mAP difference"]) == pytest.approx(np.mean(gains), abs=1e-3)
+    assert float(rows["distilled"]["mAP difference"]) == pytest.approx(np.mean(gains), abs=1e-3)
     assert content["summary"]["teacher"]["mAP"]["difference"] is None
     page = (comparison.folder / "comparison.html").read_text()
     assert page.count("data:image/png;base64,") == 3
@@ -202,24 +211,24 @@ def test_the_report_has_the_figures_of_the_runs(configs: Path, tools: QuickTools
 
 
 def test_a_table_can_be_written_before_anything_has_run(configs: Path, tools: QuickTools) -> None:
-    comparison = compare(configs, tools, ["without", "with"])
+    comparison = compare(configs, tools, ["baseline", "distilled"])
     text, failures = write_comparison_report(comparison)
     assert failures == [] and text.count("not run: 1, 2") == 2
     assert (comparison.folder / "comparison.html").exists()
 
 
 def test_changed_runs_are_named_and_those_of_another_protocol_refused(configs: Path, tools: QuickTools) -> None:
-    comparison = compare(configs, tools, ["without", "with"], seeds=[1])
+    comparison = compare(configs, tools, ["baseline", "distilled"], seeds=[1])
     comparison.run()
-    path = comparison.folder / "seed1/with/prediction/inference/tiny_test/multilabel_results.json"
+    path = comparison.folder / "seed1/distilled/prediction/inference/tiny_test/multilabel_results.json"
     (configs / "cls.yaml").write_text(f'_BASE_: "{SCENES / "cls.yaml"}"\nSOLVER: {{BASE_LR: 0.5}}\n')
     text, _ = write_comparison_report(comparison)
-    assert "something that has changed since, and run again next time: without (seed 1)." in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| without ")]
+    assert "something that has changed since, and run again next time: baseline (seed 1)." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| baseline ")]
     assert row.count("| changed ") == 5 and "changed: 1" in row, "what is of something else is in no mean"
     content = json.loads((comparison.folder / "comparison.json").read_text())
-    assert "mean" not in content["summary"]["without"]["mAP"] and content["summary"]["with"]["mAP"]["mean"] > 0
-    assert content["summary"]["with"]["mAP"]["difference"] is None, "nor has it a pair"
+    assert "mean" not in content["summary"]["baseline"]["mAP"] and content["summary"]["distilled"]["mAP"]["mean"] > 0
+    assert content["summary"]["distilled"]["mAP"]["difference"] is None, "nor has it a pair"
     report = json.loads(path.read_text())
     path.write_text(json.dumps(report | {"protocol": report["protocol"] | {"ap": "voc07"}}))
     with pytest.raises(InputError, match="multilabel_results.json: another protocol than"):
@@ -240,18 +249,20 @@ def test_what_cannot_be_compared_stops_before_work(configs: Path, tools: QuickTo
         with pytest.raises(InputError, match=message):
             compare(configs, tools, **settings).check()
     (configs / "methods" / "light.yaml").write_text('_BASE_: "../kd.yaml"\nTEST: {THRESHOLD: 0.3}\n')
-    with pytest.raises(InputError, match="TEST.THRESHOLD: light has 0.3, without has 0.5"):
+    with pytest.raises(InputError, match="TEST.THRESHOLD: light has 0.3, baseline has 0.5"):
         compare(configs, tools).check()
     shutil.rmtree(configs / "methods")
     compare(configs, tools).check()
 
 
-def test_a_recipe_of_its_own_has_the_same_photos_and_what_it_names(configs: Path, tools: QuickTools) -> None:
+def test_a_method_of_its_own_has_the_same_photos_and_what_it_names(configs: Path, tools: QuickTools) -> None:
     file, teacher = configs / "methods" / "crossed.yaml", configs / "tiny_train@2of2" / "model_final.pth"
     weights = str(configs / "{dataset}" / "model_final.pth")
 
     def write(**values: object) -> None:
-        write_recipe(file, configs / "kd.yaml", {key.replace("__", "."): value for key, value in values.items()}, "")
+        write_method_file(
+            file, configs / "kd.yaml", {key.replace("__", "."): value for key, value in values.items()}, ""
+        )
 
     write(DATASETS__TRAIN=("tiny_train@1of2",))
     with pytest.raises(InputError, match="crossed.yaml: DATASETS.TRAIN .* are other photos or labels than those of"):
@@ -269,7 +280,7 @@ def test_a_recipe_of_its_own_has_the_same_photos_and_what_it_names(configs: Path
     write(DATASETS__TRAIN=parts, KD__TEACHER__WEIGHTS=weights, KD__CACHE=str(configs))
     for seed in (1, 2):
         tools.add_results("crossed", seed, 0.4)
-    comparison = compare(configs, tools, ["without", "with", "crossed"])
+    comparison = compare(configs, tools, ["baseline", "distilled", "crossed"])
     comparison.check()
     comparison.run()
     text, failures = write_comparison_report(comparison)
@@ -282,10 +293,10 @@ def test_a_recipe_of_its_own_has_the_same_photos_and_what_it_names(configs: Path
 
 def test_a_teacher_of_another_protocol_stops_before_work(configs: Path, tools: QuickTools) -> None:
     for option, message in (
-        ("THRESHOLD: 0.3", "TEST.THRESHOLD: teacher has 0.3, without has 0.5; give one to all"),
-        ("TOP_K: 5", "TEST.TOP_K: teacher has 5, without has 3"),
-        ("AVERAGE_PRECISION: voc07", "TEST.AVERAGE_PRECISION: teacher has 'voc07', without has 'ranking'"),
-        ("CORRUPTION: jpeg:3", "TEST.CORRUPTION: teacher has 'jpeg.*', without has ''"),
+        ("THRESHOLD: 0.3", "TEST.THRESHOLD: teacher has 0.3, baseline has 0.5; give one to all"),
+        ("TOP_K: 5", "TEST.TOP_K: teacher has 5, baseline has 3"),
+        ("AVERAGE_PRECISION: voc07", "TEST.AVERAGE_PRECISION: teacher has 'voc07', baseline has 'ranking'"),
+        ("CORRUPTION: jpeg:3", "TEST.CORRUPTION: teacher has 'jpeg.*', baseline has ''"),
     ):
         (configs / "wsd.yaml").write_text(f'_BASE_: "{SCENES / "wsd.yaml"}"\nTEST:\n  {option}\n')
         with pytest.raises(InputError, match=message):

@@ -11,8 +11,8 @@ from mlickd.distillation.cache import shard_folder
 from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.errors import InputError
 from mlickd.studies import steps
+from mlickd.studies.methods import Method
 from mlickd.studies.pipeline import Pipeline
-from mlickd.studies.recipes import Recipe
 
 
 def make_pipeline(folder: Path, **others: object) -> Pipeline:
@@ -22,7 +22,13 @@ def make_pipeline(folder: Path, **others: object) -> Pipeline:
 
 def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
     steps = make_pipeline(tmp_path).training_steps()
-    assert [step.name for step in steps] == ["teacher", "knowledge", "without", "with/feature", "with/prediction"]
+    assert [step.name for step in steps] == [
+        "teacher",
+        "knowledge",
+        "baseline",
+        "distilled/feature",
+        "distilled/prediction",
+    ]
     for step in steps:
         command = step.command
         values = dict(zip(command[-2::-2], command[:0:-2], strict=False))
@@ -34,53 +40,53 @@ def test_every_step_shares_data_seed_and_options(tmp_path: Path) -> None:
         assert str(tmp_path / "teacher" / "model_final.pth") in step.command
         assert str(tmp_path / "knowledge") in step.command and str(tmp_path / "knowledge") in steps[1].command
         left = {"feature": "student.pth", "prediction": "results.json"}[stage]
-        assert step.result == tmp_path / "with" / stage / left
+        assert step.result == tmp_path / "distilled" / stage / left
 
 
 def test_a_finished_teacher_is_taken_as_it_is(tmp_path: Path) -> None:
     steps = make_pipeline(tmp_path, teacher=tmp_path / "other").training_steps()
-    assert [step.name for step in steps] == ["knowledge", "without", "with/feature", "with/prediction"]
-    distilled = [step for step in steps if step.name != "without"]
+    assert [step.name for step in steps] == ["knowledge", "baseline", "distilled/feature", "distilled/prediction"]
+    distilled = [step for step in steps if step.name != "baseline"]
     assert all(str(tmp_path / "other" / "model_final.pth") in step.command for step in distilled)
     assert all(str(tmp_path.parent / "knowledge") in step.command for step in distilled), "all seeds share it"
 
 
 def test_each_stage_waits_for_and_reads_what_the_one_before_it_left(tmp_path: Path) -> None:
     pipeline = make_pipeline(tmp_path)
-    feature, prediction = pipeline.student_steps(pipeline.recipes[1])
+    feature, prediction = pipeline.student_steps(pipeline.methods[1])
     assert [step.key for step in prediction.after] == [feature.key]
     assert feature.result in prediction.reads and feature.result not in feature.reads
     assert [step.name for step in feature.after] == ["knowledge"]
-    (plain,) = pipeline.student_steps(pipeline.recipes[0])
-    assert not plain.after and not plain.reads, "the student without needs neither teacher nor proposals"
+    (plain,) = pipeline.student_steps(pipeline.methods[0])
+    assert not plain.after and not plain.reads, "the baseline needs neither teacher nor proposals"
 
 
-def test_recipes_share_a_cache_where_they_can_and_name_the_others(tmp_path: Path) -> None:
+def test_methods_share_a_cache_where_they_can_and_name_the_others(tmp_path: Path) -> None:
     folder = Path("configs/folder")
-    recipes = [
-        Recipe("one", folder / "kd.yaml", ("prediction",), (5,), "teacher"),
-        Recipe("with", folder / "kd.yaml", ("feature", "prediction"), (5, 5), "teacher"),
-        Recipe("other", folder / "kd.yaml", ("prediction",), (5,), "other regions"),
+    methods = [
+        Method("one", folder / "kd.yaml", ("prediction",), (5,), "teacher"),
+        Method("distilled", folder / "kd.yaml", ("feature", "prediction"), (5, 5), "teacher"),
+        Method("other", folder / "kd.yaml", ("prediction",), (5,), "other regions"),
     ]
-    pipeline = make_pipeline(tmp_path, recipes=recipes)
+    pipeline = make_pipeline(tmp_path, methods=methods)
     shared, own = pipeline.knowledge_steps()
     assert shared.makes == tmp_path / "knowledge" and own.makes == tmp_path / "knowledge-other"
     also = shared.command.index("--also-for")
     assert shared.command[also - 1 : also + 2] == [str(folder / "kd.yaml"), "--also-for", str(folder / "kd.yaml")]
     assert "--also-for" not in own.command
-    assert [step.name for step in pipeline.student_steps(recipes[0])] == ["one/prediction"]
-    assert str(own.makes) in pipeline.student_steps(recipes[2])[0].command
+    assert [step.name for step in pipeline.student_steps(methods[0])] == ["one/prediction"]
+    assert str(own.makes) in pipeline.student_steps(methods[2])[0].command
 
 
-def test_a_recipe_with_a_teacher_of_its_own_waits_for_no_other(tmp_path: Path) -> None:
+def test_a_method_with_a_teacher_of_its_own_waits_for_no_other(tmp_path: Path) -> None:
     file, stages = Path("configs/folder/kd.yaml"), ("feature", "prediction")
     parts, teachers = ("a_train@1of2", "a_train@2of2"), str(tmp_path / "{dataset}" / "model_final.pth")
-    recipes = [
-        Recipe("with", file, stages, (5, 5), "teacher"),
-        Recipe("crossed", file, stages, (5, 5), "parts", train=parts, teacher=teachers, unlabeled=("more_photos",)),
-        Recipe("kept", file, stages, (5, 5), "kept", train=parts, teacher=teachers, cache=str(tmp_path / "there")),
+    methods = [
+        Method("distilled", file, stages, (5, 5), "teacher"),
+        Method("crossed", file, stages, (5, 5), "parts", train=parts, teacher=teachers, unlabeled=("more_photos",)),
+        Method("kept", file, stages, (5, 5), "kept", train=parts, teacher=teachers, cache=str(tmp_path / "there")),
     ]
-    pipeline = make_pipeline(tmp_path, recipes=recipes)
+    pipeline = make_pipeline(tmp_path, methods=methods)
     assert "more_photos" in pipeline.proposal_step().command
     assert [step.name for step in pipeline.knowledge_steps()] == ["knowledge", "knowledge-crossed"]
     knowledge = pipeline.knowledge_steps()[1]
@@ -88,7 +94,7 @@ def test_a_recipe_with_a_teacher_of_its_own_waits_for_no_other(tmp_path: Path) -
     assert {tmp_path / part / "model_final.pth" for part in parts} < set(knowledge.reads)
     assert "more_photos" in str(knowledge.result) and str(parts) in knowledge.command
     assert knowledge.datasets == [*parts, "more_photos"]
-    crossed, kept = (pipeline.student_steps(recipe) for recipe in recipes[1:])
+    crossed, kept = (pipeline.student_steps(method) for method in methods[1:])
     for step in (*crossed, *kept):
         values = dict(zip(step.command[-2::-2], step.command[:0:-2], strict=False))
         assert values["DATASETS.TRAIN"] == str(parts) and values["KD.TEACHER.WEIGHTS"] == teachers

@@ -22,7 +22,7 @@ TINY += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64"]
 
 def command(output: Path, *arguments: str) -> list[str]:
     compare = [sys.executable, str(ROOT / "tools" / "compare.py"), "--train", "tiny_train", "--test", "tiny_test"]
-    return [*compare, "--methods", "without,with", "--seeds", "1,2", "--output", str(output), *arguments, *TINY]
+    return [*compare, "--methods", "baseline,distilled", "--seeds", "1,2", "--output", str(output), *arguments, *TINY]
 
 
 def run(output: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -41,9 +41,9 @@ def test_a_comparison_that_was_stopped_and_lost_a_run_ends_with_the_whole_table(
     process = subprocess.Popen(
         command(output, "--jobs", "2"), env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    student = wait_for(lambda: training_of(output / "seed1" / "without"))
+    student = wait_for(lambda: training_of(output / "seed1" / "baseline"))
     os.kill(student, signal.SIGKILL)
-    wait_for(lambda: "ended by SIGKILL" in steps_of(output / "seed1").get("without", {}).get("failure", ""))
+    wait_for(lambda: "ended by SIGKILL" in steps_of(output / "seed1").get("baseline", {}).get("failure", ""))
     wait_for(lambda: "teacher" in steps_of(output))
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=120)
@@ -51,18 +51,16 @@ def test_a_comparison_that_was_stopped_and_lost_a_run_ends_with_the_whole_table(
     assert training_of(output) is None, "no command is left behind"
 
     table = run(output, "--table-only")
-    assert (
-        table.returncode == 1 and "without (seed 1): Student without distillation was ended by SIGKILL" in table.stdout
-    )
+    assert table.returncode == 1 and "baseline (seed 1): Baseline was ended by SIGKILL" in table.stdout
 
     whole = run(output, "--jobs", "2", "--published", "nus_wide")
     assert whole.returncode == 0, whole.stderr
     rows = {line.split("|")[1].strip(): line for line in whole.stdout.splitlines() if line.startswith("| ")}
-    assert "±" in rows["without"] and "failed" not in rows["without"]
-    assert rows["with"].count("[") == 5, "the last row is that of the differences, with their intervals"
+    assert "±" in rows["baseline"] and "failed" not in rows["baseline"]
+    assert rows["distilled"].count("[") == 5, "the last row is that of the differences, with their intervals"
     content = json.loads((output / "comparison.json").read_text())
     assert [run["status"] for run in content["runs"]] == ["done"] * 5
-    assert content["published"]["values"]["with"][0] == 60.1
+    assert content["published"]["values"]["distilled"][0] == 60.1
     steps = [step for run in content["runs"] for step in run["ran"].values()]
     assert {(step["at_once"], step["threads"]) for step in steps} == {(2, 1)} and all(step["machine"] for step in steps)
     assert content["runs"][0]["versions"]["torch"] == torch.__version__
@@ -107,7 +105,7 @@ def steps_of(folder: Path) -> dict:
 
 def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:
     arguments = ["--train", "tiny_train", "--test", "tiny_test", "--seeds", "1,2", "--output", tmp_path / "out"]
-    result = call_tool("compare", *arguments, "--methods", "without,with", "--dry-run", "SOLVER.MAX_ITER", "3")
+    result = call_tool("compare", *arguments, "--methods", "baseline,distilled", "--dry-run", "SOLVER.MAX_ITER", "3")
     assert result.status == 0
     commands = result.out.splitlines()
     tools = [line.split()[1].rpartition("/")[2] for line in commands]
@@ -119,7 +117,7 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "without,fitnet"], "--methods fitnet: there is none in"),
+        (["--methods", "baseline,fitnet"], "--methods fitnet: there is none in"),
         (["--jobs", "0"], "--jobs 0: is below 1"),
         (["--seeds", "1,1"], "--seeds 1,1: name at least one, and each once"),
         (["--seeds", "1,one"], "--seeds 1,one: "),

@@ -37,8 +37,8 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     assert {path: path.stat().st_mtime_ns for path in made} == made, "nothing is done twice"
 
     *_, last = result.out.splitlines()
-    recipe = last.removeprefix("Train the student with: --config-file ")
-    cfg = load_config(recipe, ["DATASETS.TEST", "('tiny_test',)"], "feature")
+    method = last.removeprefix("Train the student with: --config-file ")
+    cfg = load_config(method, ["DATASETS.TEST", "('tiny_test',)"], "feature")
     complete_config(cfg)
     check_inputs(cfg)
     parts = ("tiny_train@1of2", "tiny_train@2of2")
@@ -47,7 +47,7 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
     # A checkpoint from the middle of the training is a teacher as well, with the configuration beside it.
-    early = load_config(recipe, ["DATASETS.TEST", "('tiny_test',)"], "prediction")
+    early = load_config(method, ["DATASETS.TEST", "('tiny_test',)"], "prediction")
     early.KD.TEACHER.WEIGHTS = early.KD.TEACHER.WEIGHTS.replace("model_final", "model_0000000")
     early.KD.CACHE, early.MODEL.NUM_CLASSES = str(tmp_path / "early"), 20
     make_cache(early, KnowledgeRequest(), mirrored=False)

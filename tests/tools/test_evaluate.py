@@ -31,7 +31,7 @@ def runs(tmp_path: Path) -> list[Path]:
     targets = (generator.random((60, 4)) < [0.5, 0.3, 0.2, 0.0]).astype(np.int8)
     targets[0, 3] = -1
     folders = []
-    for name, skill in (("without", 1.0), ("with/prediction", 2.5)):
+    for name, skill in (("baseline", 1.0), ("distilled/prediction", 2.5)):
         scores = 1 / (1 + np.exp(-generator.standard_normal((60, 4)) - skill * (targets == 1) + 1))
         order = generator.permutation(60)
         folder = tmp_path / name / "inference" / "pets_test"
@@ -51,10 +51,10 @@ def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
     assert result.status == 0, result.err
     for convention in conventions(0.4, 2):
         assert convention.group in result.out and convention.name in result.out
-    for text in ("with/prediction", "images with a label", "classes without a positive: yeti", "60 images"):
+    for text in ("distilled/prediction", "images with a label", "classes without a positive: yeti", "60 images"):
         assert text in result.out
     report = json.loads((tmp_path / "report.json").read_text())
-    assert list(report["runs"]) == ["without", "with/prediction"]
+    assert list(report["runs"]) == ["baseline", "distilled/prediction"]
     for folder, of_run in zip(runs, report["runs"].values(), strict=True):
         scores = scores_of(folder)
         metrics = multilabel_metrics(scores.scores, scores.targets, threshold=0.4, topk=2, ap="voc07")
@@ -82,9 +82,9 @@ def test_intervals_of_runs_and_of_their_difference(run, runs):
         values[name] = 100 * multilabel_metrics(scores.scores, scores.targets, ap="voc12")["mAP"]
         assert of_run["mAP"]["value"] == pytest.approx(values[name])
         assert of_run["mAP"]["low"] < values[name] < of_run["mAP"]["high"]
-    difference = bootstrap["differences"]["with/prediction"]["mAP"]
-    assert bootstrap["minus"] == "without"
-    assert difference["value"] == pytest.approx(values["with/prediction"] - values["without"])
+    difference = bootstrap["differences"]["distilled/prediction"]["mAP"]
+    assert bootstrap["minus"] == "baseline"
+    assert difference["value"] == pytest.approx(values["distilled/prediction"] - values["baseline"])
     assert 0 < difference["low"] < difference["value"] < difference["high"]
     shown = run(*arguments[:-2]).out
     assert f"{difference['value']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" in shown
@@ -94,7 +94,7 @@ def test_runs_on_other_images_have_no_difference(run, runs, tmp_path):
     scores = scores_of(runs[0])
     write_scores(str(tmp_path / "part.npz"), scores.image_ids[:40], scores.scores[:40], scores.targets[:40], CLASSES)
     result = run(runs[0], tmp_path / "part.npz", "--bootstrap", 20)
-    assert "on other images, labels or classes than the first" in result.out and "- without" not in result.out
+    assert "on other images, labels or classes than the first" in result.out and "- baseline" not in result.out
 
 
 def test_thresholds_of_a_run_have_metrics_of_their_own(run, runs):
@@ -136,4 +136,4 @@ def test_bad_input_is_one_line(run, runs, tmp_path):
 
 def test_help_has_an_example(run):
     result = run("--help")
-    assert result.status == 0 and "python tools/evaluate.py output/quickstart/seed1/without" in result.out
+    assert result.status == 0 and "python tools/evaluate.py output/scenes/baseline" in result.out

@@ -34,7 +34,7 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("runs")
     split_tiny_scenes(tiny_scenes, folder / "data")
     classes = (tiny_scenes / "tiny/classes.txt").read_text()
-    write_untrained_run(folder / "with/prediction")
+    write_untrained_run(folder / "distilled/prediction")
     cfg = default_config()
     cfg.merge_from_file(str(ROOT / "configs/folder/wsd.yaml"))
     cfg.merge_from_list(["MODEL.BACKBONE.WEIGHTS", "", "MODEL.TIMM.NAME", "resnet10t", "MODEL.NUM_CLASSES", 20])
@@ -42,7 +42,7 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (folder / "teacher").mkdir()
     (folder / "teacher/config.yaml").write_text(cfg.dump())
     save_random_checkpoint(folder / "teacher", 0)
-    for run in ("with/prediction", "teacher"):
+    for run in ("distilled/prediction", "teacher"):
         (folder / run / "classes.txt").write_text(classes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(folder / "nothing"))
@@ -67,7 +67,7 @@ def test_table_json_and_csv_say_what_the_model_says(predict, runs: Path, photos:
     files = ["--json", tmp_path / "out/p.json", "--csv", tmp_path / "out/p.csv"]
     result = predict(photos, "--model", runs, *files, "--batch-size", 3)
     assert result.status == 0 and "left out" not in result.err, result.err
-    model = load_model(runs / "with/prediction")
+    model = load_model(runs / "distilled/prediction")
     paths = sorted(map(str, photos.rglob("*.*")))
     expected = model.predict(paths)
     content = json.loads((tmp_path / "out/p.json").read_text())
@@ -85,7 +85,7 @@ def test_table_json_and_csv_say_what_the_model_says(predict, runs: Path, photos:
 
 def test_topk_and_threshold_choose_what_is_shown(predict, runs: Path, photos: Path) -> None:
     def shown(*options: object) -> list[list[dict]]:
-        result = predict(photos / "photo 0.jpg", "--model", runs / "with", "--json", "-", *options)
+        result = predict(photos / "photo 0.jpg", "--model", runs / "distilled", "--json", "-", *options)
         assert result.status == 0, result.err
         return [photo["labels"] for photo in json.loads(result.out)["photos"]]
 

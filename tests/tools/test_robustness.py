@@ -40,8 +40,8 @@ def write_run(folder: Path, config: str, seed: int, *options: object) -> Path:
 def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for seed in (1, 2):
-        write_run(folder / f"seed{seed}" / "without", "cls.yaml", seed)
-        write_run(folder / f"seed{seed}" / "with", "kd.yaml", 10 + seed, "KD.STAGE", "prediction")
+        write_run(folder / f"seed{seed}" / "baseline", "cls.yaml", seed)
+        write_run(folder / f"seed{seed}" / "distilled", "kd.yaml", 10 + seed, "KD.STAGE", "prediction")
     write_run(folder / "feature", "kd.yaml", 1, "KD.STAGE", "feature")
     write_run(folder / "larger", "cls.yaml", 1, "INPUT.SIZE_TEST", 48)
     write_run(folder / "classes", "cls.yaml", 1, "MODEL.NUM_CLASSES", 3)
@@ -49,7 +49,7 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "crossed", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts)
     write_run(folder / "half", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts[:1])
     (folder / "unfinished").mkdir()
-    shutil.copy(folder / "seed1" / "without" / "config.yaml", folder / "unfinished")
+    shutil.copy(folder / "seed1" / "baseline" / "config.yaml", folder / "unfinished")
     return folder
 
 
@@ -61,7 +61,7 @@ def robustness(runs: Path, call_tool, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
-    pairs = ["--without", "seed1/without", "seed2/without", "--with", "seed1/with", "seed2/with"]
+    pairs = ["--baseline", "seed1/baseline", "seed2/baseline", "--distilled", "seed1/distilled", "seed2/distilled"]
     arguments = [*pairs, "--output", tmp_path, "--corruptions", "noise", "darker", "--strengths", 1, 3, "--seed", 5]
     result = robustness(*arguments)
     assert result.status == 0, result.err
@@ -70,8 +70,8 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
     assert list(conditions) == ["clean", "noise:1", "noise:3", "darker:1", "darker:3", "mean of all damaged"]
     assert content["corruption_seed"] == 5 and all(len(values) == 2 for values in conditions.values())
     assert conditions["noise:3"] != conditions["clean"]
-    damaged = [conditions[name][0]["with"]["mAP"] for name in list(conditions)[1:5]]
-    assert conditions["mean of all damaged"][0]["with"]["mAP"] == pytest.approx(np.mean(damaged))
+    damaged = [conditions[name][0]["distilled"]["mAP"] for name in list(conditions)[1:5]]
+    assert conditions["mean of all damaged"][0]["distilled"]["mAP"] == pytest.approx(np.mean(damaged))
     for section in ("object size", "number of labels", "frequency of classes in training"):
         assert len(content["sections"][section]) == 3
     # What is reported is what the scores that are kept say.
@@ -81,7 +81,7 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
     for folder in kept:
         with np.load(folder / "image_scores.npz") as scores:
             means.add(round(multilabel_metrics(scores["scores"], scores["targets"])["mAP"], 9))
-    assert means == {round(pair[role]["mAP"], 9) for pair in conditions["clean"] for role in ("without", "with")}
+    assert means == {round(pair[role]["mAP"], 9) for pair in conditions["clean"] for role in ("baseline", "distilled")}
     protocol = json.loads(next((tmp_path / "evaluations").glob("noise-3_*/multilabel_results.json")).read_text())
     assert protocol["protocol"]["corruption"] == "noise:3"
 
@@ -90,7 +90,9 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
     with open(tmp_path / "robustness.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if (row["group"], row["metric"]) == ("noise:3", "mAP")]
     for row, pair in zip(rows, conditions["noise:3"], strict=True):
-        assert float(row["difference"]) == pytest.approx(100 * (pair["with"]["mAP"] - pair["without"]["mAP"]), abs=1e-3)
+        assert float(row["difference"]) == pytest.approx(
+            100 * (pair["distilled"]["mAP"] - pair["baseline"]["mAP"]), abs=1e-3
+        )
     for name in ("robustness.png", "breakdowns.png"):
         with Image.open(tmp_path / name) as picture:
             assert picture.width > 600 and (np.asarray(picture.convert("L")) < 250).mean() > 0.01
@@ -114,7 +116,7 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
 
 def test_one_pair_without_damage_of_which_one_learned_from_parts_of_the_photos(robustness, tmp_path: Path) -> None:
     result = robustness(
-        "--without", "seed1/without", "--with", "crossed", "--corruptions", "--output", tmp_path / "new"
+        "--baseline", "seed1/baseline", "--distilled", "crossed", "--corruptions", "--output", tmp_path / "new"
     )
     assert result.status == 0, result.err
     assert "so no spread is known" in result.out and "±" not in result.out.split("standard deviation")[1]
@@ -124,23 +126,23 @@ def test_one_pair_without_damage_of_which_one_learned_from_parts_of_the_photos(r
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--without", "seed1/without", "seed2/without"], "--without has 2 runs and --with 1"),
-        (["--without", "seed1/with"], "seed1/with: given twice"),
-        (["--without", "none"], "none/config.yaml: no such file"),
-        (["--without", "unfinished"], "unfinished/model_final.pth: cannot be read"),
-        (["--without", "feature"], "feature: stage 1 leaves a classifier that has not learned"),
-        (["--without", "classes"], "classes: the model has 3 classes, dataset tiny_test has 20"),
+        (["--baseline", "seed1/baseline", "seed2/baseline"], "--baseline has 2 runs and --distilled 1"),
+        (["--baseline", "seed1/distilled"], "seed1/distilled: given twice"),
+        (["--baseline", "none"], "none/config.yaml: no such file"),
+        (["--baseline", "unfinished"], "unfinished/model_final.pth: cannot be read"),
+        (["--baseline", "feature"], "feature: stage 1 leaves a classifier that has not learned"),
+        (["--baseline", "classes"], "classes: the model has 3 classes, dataset tiny_test has 20"),
         (
-            ["--without", "half"],
+            ["--baseline", "half"],
             "has other photos or labels than ('tiny_train@2of2',) of half; compare runs of the same",
         ),
-        (["--without", "larger"], "INPUT.SIZE_TEST is 32, but 48 in larger"),
-        (["--without", "seed1/without", "--corruptions", "fog"], "no corruption 'fog'; choose one of noise, blur"),
-        (["--without", "seed1/without", "--strengths", "9"], "strength '9' is none of 1, 2, 3"),
+        (["--baseline", "larger"], "INPUT.SIZE_TEST is 32, but 48 in larger"),
+        (["--baseline", "seed1/baseline", "--corruptions", "fog"], "no corruption 'fog'; choose one of noise, blur"),
+        (["--baseline", "seed1/baseline", "--strengths", "9"], "strength '9' is none of 1, 2, 3"),
     ],
 )
 def test_bad_arguments_end_in_one_line(robustness, tmp_path: Path, arguments: list, message: str) -> None:
-    result = robustness(*arguments, "--with", "seed1/with", "--output", tmp_path / "output")
+    result = robustness(*arguments, "--distilled", "seed1/distilled", "--output", tmp_path / "output")
     result.assert_ends_in_one_line(message)
     assert not (tmp_path / "output").exists()
 

@@ -52,13 +52,13 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     weights = tmp_path / "teacher" / "model_final.pth"
     assert f"--config-file configs/folder/kd.yaml --kd-stage feature KD.TEACHER.WEIGHTS {weights} " in teacher
     knowledge = ("KD.TEACHER.WEIGHTS", weights, "KD.FEATURE.WEIGHT", 0.001)
-    train("kd", tmp_path / "with", *knowledge, stage="feature")
-    assert not (tmp_path / "with" / "feature" / "results.json").exists(), "its classifier has not learned yet"
-    trained = train("kd", tmp_path / "with", *knowledge, stage="prediction")
-    assert f"Starting from MODEL.WEIGHTS {tmp_path / 'with' / 'feature' / 'student.pth'}" in trained.stdout
-    predict = f"python tools/predict.py PHOTOS --model {tmp_path / 'with' / 'prediction'}"
+    train("kd", tmp_path / "distilled", *knowledge, stage="feature")
+    assert not (tmp_path / "distilled" / "feature" / "results.json").exists(), "its classifier has not learned yet"
+    trained = train("kd", tmp_path / "distilled", *knowledge, stage="prediction")
+    assert f"Starting from MODEL.WEIGHTS {tmp_path / 'distilled' / 'feature' / 'student.pth'}" in trained.stdout
+    predict = f"python tools/predict.py PHOTOS --model {tmp_path / 'distilled' / 'prediction'}"
     assert trained.stdout.rstrip().endswith(predict)
-    assert (tmp_path / "with/prediction/classes.txt").read_text() == (tiny_scenes / "tiny/classes.txt").read_text()
+    assert (tmp_path / "distilled/prediction/classes.txt").read_text() == (tiny_scenes / "tiny/classes.txt").read_text()
 
     results = json.loads((tmp_path / "teacher" / "results.json").read_text())
     assert {"AP50", "VOC_AP", "CorLoc"} <= results["detection"].keys() and "mAP" in results["multilabel"]
@@ -76,16 +76,16 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert "mAP" in json.loads((evaluation / "results_TTA.json").read_text())["multilabel_TTA"]
 
     # The student alone is evaluated, in the distilled run's configuration and as the plain classifier.
-    logged = json.loads((tmp_path / "with" / "prediction" / "results.json").read_text())
+    logged = json.loads((tmp_path / "distilled" / "prediction" / "results.json").read_text())
     arguments = ["--eval-only", *DATA, *SMALL, "OUTPUT_DIR"]
     again = run_tool(
         "train_net.py", "--config-file", "configs/folder/kd.yaml", "--kd-stage", "prediction", *arguments,
-        tmp_path / "with",
+        tmp_path / "distilled",
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
-    evaluated = json.loads((tmp_path / "with" / "prediction" / "evaluation" / "results.json").read_text())
+    evaluated = json.loads((tmp_path / "distilled" / "prediction" / "evaluation" / "results.json").read_text())
     assert evaluated == logged
-    student = tmp_path / "with" / "prediction" / "student.pth"
+    student = tmp_path / "distilled" / "prediction" / "student.pth"
     plain = run_tool(
         "train_net.py", "--config-file", "configs/folder/cls.yaml", *arguments, tmp_path / "plain",
         "MODEL.WEIGHTS", student,
@@ -159,10 +159,10 @@ def test_two_processes_train_a_map_that_is_not_the_last(
     knowledge = ["KD.TEACHER.WEIGHTS", tmp_path / "teacher" / "model_final.pth", "KD.FEATURE.WEIGHT", 0.001]
     result = run_tool(
         "train_net.py", "--config-file", "configs/folder/kd.yaml", "--num-gpus", 2, "--kd-stage", "feature",
-        *DATA, *SMALL, *knowledge, "OUTPUT_DIR", tmp_path / "with",
+        *DATA, *SMALL, *knowledge, "OUTPUT_DIR", tmp_path / "distilled",
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    assert (tmp_path / "with" / "feature" / "student.pth").is_file()
+    assert (tmp_path / "distilled" / "feature" / "student.pth").is_file()
 
 
 @pytest.mark.parametrize(

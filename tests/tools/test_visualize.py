@@ -41,8 +41,8 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "teacher", "wsd.yaml")
-    write_run(folder / "without", "cls.yaml")
-    write_run(folder / "with" / "prediction", "kd.yaml", "student.pth")
+    write_run(folder / "baseline", "cls.yaml")
+    write_run(folder / "distilled" / "prediction", "kd.yaml", "student.pth")
     write_run(folder / "other", "cls.yaml", num_classes=3)
     write_run(folder / "feature", "kd.yaml", "student.pth")
     write_run(folder / "connected", "cls.yaml")
@@ -50,7 +50,7 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.write_text(config.read_text().replace("POOLING: average", "POOLING: fc"))
     config = folder / "feature" / "config.yaml"
     config.write_text(config.read_text().replace("STAGE: ''", "STAGE: feature"))
-    report = folder / "without" / "inference" / "tiny_test" / "multilabel_results.json"
+    report = folder / "baseline" / "inference" / "tiny_test" / "multilabel_results.json"
     report.parent.mkdir(parents=True)
     report.write_text(json.dumps({"metrics": {"mAP": 12.34}, "per_class": {"cat": {"AP": 12.34}}}))
     boxes = np.array([[x, y, x + 40, y + 50] for x in (0, 40, 80) for y in (0, 35, 70)], np.float32)
@@ -81,13 +81,13 @@ def data_of(folder: Path) -> dict:
 
 def test_gallery_of_teacher_and_both_students(visualize, runs: Path, tmp_path: Path, capsys):
     output = tmp_path / "gallery"
-    students = ["--without", runs / "without", "--with", runs / "with" / "prediction"]
+    students = ["--baseline", runs / "baseline", "--distilled", runs / "distilled" / "prediction"]
     arguments = ["--dataset", "tiny_test", "--teacher", runs / "teacher", *students, "--num-images", 3]
     visualize(*arguments, "--output", output, "--figures", "--activation-maps")
     printed = capsys.readouterr().out
     assert str(output / "index.html") in printed and str(output / "plots.html") in printed
     page = (output / "index.html").read_text()
-    assert "Without distillation: mAP <b>12.3</b>" in page and "With distillation: mAP" not in page
+    assert "Baseline: mAP <b>12.3</b>" in page and "Distilled: mAP" not in page
     data = data_of(output)
     assert len(data["photos"]) == 3 and data["thresholds"] == [[0.5] * 20] * 2
     for photo in data["photos"]:
@@ -111,27 +111,36 @@ def test_gallery_of_teacher_and_both_students(visualize, runs: Path, tmp_path: P
 
 def test_one_student_and_chosen_images(visualize, runs: Path, tmp_path: Path):
     ids = [record["image_id"] for record in dataset_records("tiny_test")][4:6]
-    visualize("--dataset", "tiny_test", "--with", runs / "with" / "prediction", "--output", tmp_path, "--images", *ids)
+    visualize(
+        "--dataset",
+        "tiny_test",
+        "--distilled",
+        runs / "distilled" / "prediction",
+        "--output",
+        tmp_path,
+        "--images",
+        *ids,
+    )
     data = data_of(tmp_path)
     assert [photo["id"] for photo in data["photos"]] == ids
-    assert data["students"] == ["With distillation"] and list(data["outcomes"]) == ["right", "wrong"]
+    assert data["students"] == ["Distilled"] and list(data["outcomes"]) == ["right", "wrong"]
     assert all(photo["regions"] is None for photo in data["photos"])
 
 
 def test_thresholds_of_each_class_are_those_beside_the_checkpoint(visualize, runs: Path, tmp_path: Path, capsys):
     names = class_names("tiny_test")
-    run = runs / "without"
+    run = runs / "baseline"
     tuned = np.linspace(0.1, 0.9, len(names)).round(2).tolist()
     digest = file_digest(run / "model_final.pth")
     held_out = ("tiny_val", 8, "0", "model_final.pth", digest)
     thresholds = ClassThresholds(names, tuned, [0.5] * 20, [1] * 20, 0.5, *held_out)
     try:
         write_thresholds(thresholds, str(run / "thresholds.json"))
-        visualize("--dataset", "tiny_test", "--without", run, "--num-images", 1, "--output", tmp_path)
+        visualize("--dataset", "tiny_test", "--baseline", run, "--num-images", 1, "--output", tmp_path)
         assert data_of(tmp_path)["thresholds"] == [tuned]
         write_thresholds(replace(thresholds, checkpoint_sha256="0"), str(run / "thresholds.json"))
         with pytest.raises(SystemExit):
-            visualize("--dataset", "tiny_test", "--without", run, "--num-images", 1, "--output", tmp_path)
+            visualize("--dataset", "tiny_test", "--baseline", run, "--num-images", 1, "--output", tmp_path)
         assert "was tuned for another checkpoint" in capsys.readouterr().err
     finally:
         (run / "thresholds.json").unlink()
@@ -140,16 +149,19 @@ def test_thresholds_of_each_class_are_those_beside_the_checkpoint(visualize, run
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "at least one of --teacher, --without and --with"),
-        (["--without", "no/such/folder"], "no/such/folder"),
-        (["--without", "without", "--images", "none.jpg"], "--images none.jpg: dataset tiny_test has no such image"),
-        (["--without", "without", "--num-images", "0"], "--num-images 0"),
-        (["--without", "without", "--threshold", "50"], "--threshold 50: give a number from 0 to 1"),
-        (["--without", "without", "--dataset", "nothing_test"], "unknown dataset 'nothing_test'"),
-        (["--teacher", "without"], "a MultiLabelClassifier finds no regions"),
-        (["--without", "connected", "--activation-maps"], "connected pools by fully connected layers, which have none"),
-        (["--with", "feature"], "feature: is stage 1 of a distillation, whose classifier has seen no label yet"),
-        (["--without", "other"], "the model has 3 classes, dataset tiny_test has 20"),
+        ([], "at least one of --teacher, --baseline and --distilled"),
+        (["--baseline", "no/such/folder"], "no/such/folder"),
+        (["--baseline", "baseline", "--images", "none.jpg"], "--images none.jpg: dataset tiny_test has no such image"),
+        (["--baseline", "baseline", "--num-images", "0"], "--num-images 0"),
+        (["--baseline", "baseline", "--threshold", "50"], "--threshold 50: give a number from 0 to 1"),
+        (["--baseline", "baseline", "--dataset", "nothing_test"], "unknown dataset 'nothing_test'"),
+        (["--teacher", "baseline"], "a MultiLabelClassifier finds no regions"),
+        (
+            ["--baseline", "connected", "--activation-maps"],
+            "connected pools by fully connected layers, which have none",
+        ),
+        (["--distilled", "feature"], "feature: is stage 1 of a distillation, whose classifier has seen no label yet"),
+        (["--baseline", "other"], "the model has 3 classes, dataset tiny_test has 20"),
     ],
 )
 def test_bad_input_is_one_line(visualize, runs: Path, tmp_path: Path, monkeypatch, capsys, arguments, message):
@@ -175,7 +187,7 @@ def test_photos_of_no_data_set(visualize, runs: Path, tmp_path: Path, capsys):
     first, second = (record["file_name"] for record in dataset_records("tiny_test")[:2])
     (photos / "my photo.jpg").write_bytes(Path(first).read_bytes())
     (photos / "sub" / "b.jpg").write_bytes(Path(second).read_bytes())
-    models = ["--teacher", runs / "teacher", "--without", runs / "without"]
+    models = ["--teacher", runs / "teacher", "--baseline", runs / "baseline"]
     visualize(*models, "--photos", photos / "*.jpg", photos / "sub", "--output", tmp_path / "gallery")
     data = data_of(tmp_path / "gallery")
     assert data["classes"] == class_names("tiny_test")

@@ -39,7 +39,7 @@ def write_page(path: Path, chart: Path) -> None:
         notes=[HOSTILE],
         failures=[HOSTILE],
         charts={"Training": chart},
-        runs=Table([("", ""), ("", "seed")], [["with", "1"]]),
+        runs=Table([("", ""), ("", "seed")], [["distilled", "1"]]),
         commands=[f"python tools/train_net.py {HOSTILE}"],
         machine=HOSTILE,
     )

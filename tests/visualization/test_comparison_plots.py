@@ -20,7 +20,7 @@ def colors(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def test_gains_are_right_of_zero_and_losses_left_of_it_best_first(tmp_path: Path) -> None:
     names = ["dog", "$\\frac{$", "nobody"]
-    gains = {"with": np.array([[-4.0, 5.0, np.nan], [-2.0, 7.0, np.nan]])}
+    gains = {"distilled": np.array([[-4.0, 5.0, np.nan], [-2.0, 7.0, np.nan]])}
     draw_class_gains(gains, names, tmp_path / "one.png")
     is_blue, is_red = colors(tmp_path / "one.png")
     assert is_blue.sum() > 300 and is_red.sum() > 300
@@ -44,7 +44,7 @@ def test_many_methods_and_classes_have_room(tmp_path: Path) -> None:
 
 def test_curves_of_precision_over_recall_are_drawn(tmp_path: Path) -> None:
     recall = np.linspace(0.1, 1, 10)
-    curves = {"with $x": [(1 - recall / 2, recall), (1 - recall / 3, recall)], "without": [(1 - recall, recall)]}
+    curves = {"with $x": [(1 - recall / 2, recall), (1 - recall / 3, recall)], "baseline": [(1 - recall, recall)]}
     draw_precision_recall(curves, tmp_path / "plots" / "curves.png")
     is_blue, _ = colors(tmp_path / "plots" / "curves.png")
     assert is_blue.sum() > 200
@@ -56,4 +56,4 @@ def test_nothing_to_draw_is_a_mistake(tmp_path: Path) -> None:
             draw(*arguments, tmp_path / "plot.png")
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="give another path"):
-        draw_class_gains({"with": np.ones((1, 1))}, ["dog"], tmp_path / "file" / "plot.png")
+        draw_class_gains({"distilled": np.ones((1, 1))}, ["dog"], tmp_path / "file" / "plot.png")

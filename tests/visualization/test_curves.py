@@ -79,13 +79,13 @@ def test_a_stage_starts_where_the_last_one_ended(stages: list[Path]):
 
 def test_training_curves_are_drawn(tmp_path: Path, stages: list[Path]):
     before = dict(matplotlib.rcParams)
-    plain = write_metrics(tmp_path / "without", [{"iteration": 19, "total_loss": 1.0}])
+    plain = write_metrics(tmp_path / "baseline", [{"iteration": 19, "total_loss": 1.0}])
     path = tmp_path / "plots" / "curves.png"
-    draw_training_curves({"without $x": [plain], "with": stages}, path)
+    draw_training_curves({"baseline $x": [plain], "distilled": stages}, path)
     assert ink(path) > 0.01
     assert dict(matplotlib.rcParams) == before
     with Image.open(path) as wide:
-        draw_training_curves({"without": [plain]}, path)
+        draw_training_curves({"baseline": [plain]}, path)
         with Image.open(path) as narrow:
             assert narrow.width < wide.width, "no panel for mAP where there was no evaluation"
 

@@ -25,7 +25,7 @@ SCRIPT = "<script>alert(1)</script>"
 QUOTE = """x" onerror="alert(1)' & ${7*7} {{ 7*7 }} <!-- """
 NAMES = [SCRIPT, QUOTE, "cat"]
 VOID = {"meta", "link", "img", "br", "input"}
-TITLES = ["Without distillation", "With distillation"]
+TITLES = ["Baseline", "Distilled"]
 
 
 class Page(HTMLParser):
@@ -171,7 +171,7 @@ def test_about_three_regions_of_a_photo_are_shown_at_first(scores: list[float], 
 @pytest.mark.parametrize(
     ("students", "outcomes"),
     [
-        ({"without": found(False), "distilled": found(True)}, ["fixed", "broken", "both-right", "both-wrong"]),
+        ({"baseline": found(False), "distilled": found(True)}, ["fixed", "broken", "both-right", "both-wrong"]),
         ({"distilled": found(True)}, ["right", "wrong"]),
         ({}, []),
     ],
@@ -190,7 +190,7 @@ def test_the_header_and_the_thresholds(tmp_path: Path, photo: str):
     thresholds = {TITLES[0]: 0.5, TITLES[1]: np.array([0.1, 0.2, 0.3])}
     index = write_gallery(results, NAMES, tmp_path, title="test", mean_average_precision=means, thresholds=thresholds)
     text = " ".join(re.sub("<[^>]*>", "", index.read_text()).split())
-    assert "3 photos Without distillation: mAP 58.6 With distillation: mAP 60.0" in text
+    assert "3 photos Baseline: mAP 58.6 Distilled: mAP 60.0" in text
     assert Page(index).data["thresholds"] == [[0.5, 0.5, 0.5], [0.1, 0.2, 0.3]]
 
 

@@ -217,7 +217,7 @@ def test_activation_map_lies_over_the_photo(browser, gallery: Path):
         assert cells[1, 1, 3] == pytest.approx(50, abs=2)
         canvas, frame = page.locator("canvas").bounding_box(), page.locator("#large .frame").bounding_box()
         assert canvas == pytest.approx(frame, abs=0.5)
-        said_of_it = f"Class activation map of {CAT} with distillation: cells from -1.00 to 1.00, mean 0.19"
+        said_of_it = f"Class activation map of {CAT} distilled: cells from -1.00 to 1.00, mean 0.19"
         assert said_of_it in page.inner_text("figcaption")
         assert page.evaluate("document.activeElement.className").startswith("row"), "focus stays on the button"
         page.locator("button.row[aria-pressed=true]").click()

@@ -61,7 +61,7 @@ def test_bars_are_as_long_as_the_scores(photo: str):
     assert lengths[2] == pytest.approx(lengths[3] / 2, abs=2)
 
 
-@pytest.mark.parametrize("students", [{}, {"without": rows(True)}, {"distilled": rows(True)}])
+@pytest.mark.parametrize("students", [{}, {"baseline": rows(True)}, {"distilled": rows(True)}])
 def test_parts_that_are_missing_are_left_out(photo: str, students: dict):
     full = draw_result_figure(ImageResult("1", photo, ("cat",), rows(True), rows(True)), ["cat"])
     part = draw_result_figure(ImageResult("1", photo, ("cat",), **students), ["cat"])
@@ -74,10 +74,10 @@ def test_regions_are_on_the_photo(photo: str):
     regions.pred_boxes = Boxes(torch.tensor([[60.0, 60.0, 300.0, 240.0]]))
     regions.scores, regions.pred_classes = torch.tensor([0.7]), torch.tensor([0])
     with_regions = draw_result_figure(ImageResult("1", photo, ("cat",), regions=regions), ["cat"])
-    without = draw_result_figure(ImageResult("1", photo, ("cat",)), ["cat"])
-    assert with_regions.size == without.size
+    baseline = draw_result_figure(ImageResult("1", photo, ("cat",)), ["cat"])
+    assert with_regions.size == baseline.size
     assert count(with_regions.crop((0, 0, MARGIN + 720, with_regions.height)), GREEN) > 1000
-    assert count(without, GREEN) == 0
+    assert count(baseline, GREEN) == 0
 
 
 @pytest.mark.parametrize("size", [(40, 400), (400, 40), (1, 1)])

@@ -45,9 +45,9 @@ def test_scores_of_other_classes_are_refused():
 
 def test_without_labels_nothing_is_right_or_wrong():
     output = {"image_scores": torch.tensor([0.1, 0.8, 0.3, 0.9])}
-    result = image_result({"image_id": 1, "file_name": "a.jpg"}, NAMES, without=output, distilled=output)
+    result = image_result({"image_id": 1, "file_name": "a.jpg"}, NAMES, baseline=output, distilled=output)
     assert result.labels is None
-    assert [prediction.correct for prediction in result.without] == [None] * 3
+    assert [prediction.correct for prediction in result.baseline] == [None] * 3
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12), st.integers(1, 15))
@@ -73,11 +73,11 @@ def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], thr
     )
     shown = {verdict: {int(said.class_name) for said in found if said.verdict == verdict} for verdict in VERDICTS}
     predicted, true = set(np.flatnonzero(scores >= threshold).tolist()), set(labels)
-    without = set(np.flatnonzero(ignored).tolist()) - true
+    baseline = set(np.flatnonzero(ignored).tolist()) - true
     assert shown["right"] == predicted & true
     assert shown["missed"] == true - predicted
-    assert shown["wrong"] == predicted - true - without
-    assert shown["uncounted"] == predicted & without
+    assert shown["wrong"] == predicted - true - baseline
+    assert shown["uncounted"] == predicted & baseline
     best = set(np.argsort(-scores, kind="stable")[:top_k].tolist())
     assert shown["below"] == best - predicted - true
     assert [said.score for said in found] == sorted((said.score for said in found), reverse=True)
@@ -98,7 +98,7 @@ def test_image_result_brings_record_and_outputs_together():
         teacher={"instances": instances},
     )
     assert (result.image_id, result.labels, result.regions) == ("7", ("dog", "cow"), "cpu")
-    assert list(result.students) == ["With distillation"]
+    assert list(result.students) == ["Distilled"]
     assert [prediction.correct for prediction in result.distilled] == [None, True, True]
 
 
@@ -106,9 +106,9 @@ def test_thresholds_and_maps_are_those_of_each_student():
     maps = torch.arange(16.0).reshape(4, 2, 2)
     record = {"image_id": 7, "file_name": "7.jpg", "labels": [1]}
     output = {"image_scores": torch.tensor([0.1, 0.4, 0.2, 0.3]), "activation_maps": maps}
-    thresholds = {"without": 0.5, "distilled": np.array([0.5, 0.4, 0.5, 0.5])}
-    result = image_result(record, NAMES, without=output, distilled=output, thresholds=thresholds, top_k=2)
-    assert [said.verdict for said in result.without] == ["missed", "below"]
+    thresholds = {"baseline": 0.5, "distilled": np.array([0.5, 0.4, 0.5, 0.5])}
+    result = image_result(record, NAMES, baseline=output, distilled=output, thresholds=thresholds, top_k=2)
+    assert [said.verdict for said in result.baseline] == ["missed", "below"]
     assert [said.verdict for said in result.distilled] == ["right", "below"]
     for student in result.students:
         assert set(result.activations[student]) == {"dog", "car"}

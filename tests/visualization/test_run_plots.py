@@ -40,12 +40,12 @@ def write_evaluation(folder: Path, skill: float) -> None:
 
 @pytest.fixture
 def folders(tiny_scenes: Path, tmp_path: Path) -> dict[str, Path]:
-    runs = {"teacher": tmp_path / "teacher", "without": tmp_path / "without"}
-    runs["distilled"] = tmp_path / "with" / "prediction"
+    runs = {"teacher": tmp_path / "teacher", "baseline": tmp_path / "baseline"}
+    runs["distilled"] = tmp_path / "distilled" / "prediction"
     for folder, skill in zip(runs.values(), (0.8, 0.3, 1.0), strict=True):
         write_metrics(folder)
         write_evaluation(folder, skill)
-    write_metrics(tmp_path / "with" / "feature")
+    write_metrics(tmp_path / "distilled" / "feature")
     return runs
 
 
@@ -57,7 +57,7 @@ def results_with_regions() -> list[ImageResult]:
 
 
 def write(output: Path, folders: dict[str, Path], **options) -> str:
-    thresholds = {"without": 0.5, "distilled": 0.5}
+    thresholds = {"baseline": 0.5, "distilled": 0.5}
     names = class_names("tiny_test")
     page = write_run_plots(output, "tiny_test", folders, class_names=names, thresholds=thresholds, **options)
     return page.read_text(encoding="utf-8")
@@ -75,12 +75,12 @@ def test_one_page_has_all_plots(folders: dict[str, Path], tmp_path: Path):
             assert min(picture.size) > 300 and np.asarray(picture.convert("L")).std() > 5
     notes = re.findall(r"<p>(Predicted .*?)</p>", page)
     assert "differ from those of the true labels by 0.0 points on average, correlation 1.00" in notes[1]
-    assert float(re.search(r"by ([\d.]+) points", notes[0])[1]) > 0, "the student without has noise in its scores"
+    assert float(re.search(r"by ([\d.]+) points", notes[0])[1]) > 0, "the baseline has noise in its scores"
     assert "Not drawn" not in page and "http" not in page
 
 
 def test_what_is_missing_is_said_and_the_rest_is_drawn(folders: dict[str, Path], tmp_path: Path, caplog):
-    (folders["without"] / "metrics.json").unlink()
+    (folders["baseline"] / "metrics.json").unlink()
     (folders["distilled"] / "inference" / "tiny_test" / "multilabel_results.json").unlink()
     page = write(tmp_path / "out", folders)
     assert {path.stem for path in (tmp_path / "out" / "plots").iterdir()} == {"precision_recall", "co_occurrence"}
@@ -119,7 +119,7 @@ def test_plots_of_earlier_runs_do_not_stay(folders: dict[str, Path], tmp_path: P
 
 
 def test_one_run_alone(folders: dict[str, Path], tmp_path: Path):
-    write(tmp_path / "one", {"without": folders["without"]})
+    write(tmp_path / "one", {"baseline": folders["baseline"]})
     assert {path.stem for path in (tmp_path / "one" / "plots").iterdir()} == {
         "curves",
         "precision_recall",
@@ -132,7 +132,7 @@ def test_one_run_alone(folders: dict[str, Path], tmp_path: Path):
 def test_stage_1_comes_before_stage_2(folders: dict[str, Path]):
     with_feature = folders["distilled"]
     assert stage_folders(with_feature) == [with_feature.parent / "feature", with_feature]
-    assert stage_folders(folders["without"]) == [folders["without"]]
+    assert stage_folders(folders["baseline"]) == [folders["baseline"]]
     (with_feature.parent / "feature" / "metrics.json").unlink()
     assert stage_folders(with_feature) == [with_feature]
 

@@ -169,7 +169,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # `feature` (stage 1: only the backbone learns) or `prediction` (stage 2: everything learns).
     # `tools/train_net.py --kd-stage` sets it.
     cfg.KD.STAGE = ""
-    # The stages that a recipe consists of, in order. With ("prediction",) alone the student starts from the weights of
+    # The stages that a method consists of, in order. With ("prediction",) alone the student starts from the weights of
     # its backbone, as the plain classifier does.
     cfg.KD.METHOD_STAGES = ("feature", "prediction")
     # Folder of a knowledge cache (`tools/cache_knowledge.py`), which then stands in for the teacher: none is built, no

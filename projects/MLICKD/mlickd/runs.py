@@ -64,7 +64,7 @@ __all__ = [
     "write_class_names",
 ]
 
-# The checkpoint of the student without distillers, for a plain classifier. Each stage of distillation writes one.
+# Each stage of distillation writes its student as a plain classifier, without distillers, to this checkpoint.
 STUDENT_CHECKPOINT = "student.pth"
 # As in a folder dataset.
 CLASSES_FILE = "classes.txt"

@@ -84,15 +84,15 @@ def test_knowledge_is_that_of_the_live_teacher(scenes: CachedScenes, plain: Path
         assert ours.map_sizes == theirs.map_sizes
 
 
-def test_a_cache_holds_what_several_recipes_ask_for_and_a_run_reads_its_own(
+def test_a_cache_holds_what_several_methods_ask_for_and_a_run_reads_its_own(
     scenes: CachedScenes, tmp_path: Path
 ) -> None:
-    recipes = [[], FITNETS, ATTENTION]
-    requests = [KnowledgeRequest.of_recipe(scenes.config("feature", "", *options)) for options in recipes]
+    methods = [[], FITNETS, ATTENTION]
+    requests = [KnowledgeRequest.of_method(scenes.config("feature", "", *options)) for options in methods]
     cfg = scenes.config("feature", tmp_path / "all")
     make_cache(cfg, requests[0] | requests[1] | requests[2], mirrored=False)
     views = [(3, View(32)), (0, View(32))]
-    for options in recipes:
+    for options in methods:
         live_cfg, cached_cfg = (
             scenes.config("feature", "", *options),
             scenes.config("feature", tmp_path / "all", *options),
@@ -114,7 +114,7 @@ def test_a_cache_holds_what_several_recipes_ask_for_and_a_run_reads_its_own(
 def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, tmp_path: Path) -> None:
     """Against a bilinear sample at the center of each cell of the crop, mirrored or not."""
     cfg = scenes.config("feature", tmp_path / "cache", *FITNETS)
-    make_cache(cfg, KnowledgeRequest.of_recipe(cfg), mirrored=True)
+    make_cache(cfg, KnowledgeRequest.of_method(cfg), mirrored=True)
     left, top, right, bottom = crop = (0.25, 0.0, 1.0, 0.5)
     source = CachedKnowledge(cfg)
     key = ("features", "conv5")

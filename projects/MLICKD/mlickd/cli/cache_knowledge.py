@@ -20,7 +20,7 @@ example:
   python tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml --shard 1/3 KD.CACHE output/knowledge
   (2/3 and 3/3 on the others); training wants the three shard folders in one place.
 
-  One cache for several recipes that share a teacher and the rule of R':
+  One cache for several methods that share a teacher and the rule of R':
   python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for configs/scenes/methods/fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
 
@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="FILE",
-        help="keep what this recipe asks of the teacher, too; may be given several times",
+        help="keep what this method asks of the teacher, too; may be given several times",
     )
     parser.add_argument("--shard", metavar="I/N", help="do part I of N alone")
     parser.add_argument(

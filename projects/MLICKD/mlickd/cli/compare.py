@@ -1,5 +1,5 @@
 """Train students by several methods with several seeds on one dataset, or go on with that, and write the table of the
-paper: mean and spread of each method, its paired difference to the student without distillation with a confidence
+paper: mean and spread of each method, its paired difference to the baseline with a confidence
 interval, the gain of each class, precision-recall and training curves, as Markdown, CSV, JSON and HTML."""
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from mlickd.errors import InputError
 from mlickd.evaluation.published import PUBLISHED
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import write_comparison_report
-from mlickd.studies.recipes import choose_recipes
+from mlickd.studies.methods import choose_methods
 from mlickd.studies.steps import threads_of_each
 
 EPILOG = """\
 examples:
-  The student without distillation and that of the paper, on the procedural dataset, which needs no download:
-    python tools/compare.py --methods without,with --seeds 1,2,3
+  The baseline and the paper's method, on the procedural dataset, which needs no download:
+    python tools/compare.py --methods baseline,distilled --seeds 1,2,3
 
   All methods of a folder of configurations, two at a time, on your own photos (see datasets/README.md):
     python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
   With knowledge of teachers that have not seen the photos they speak of, from tools/cross_fit.py --output output/cross:
-    python tools/compare.py --methods without,with --recipe cross_fitted=output/cross/kd.yaml
+    python tools/compare.py --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
 
   What would be run, and the table of what has ended so far:
     python tools/compare.py --seeds 1,2,3 --dry-run
     python tools/compare.py --seeds 1,2,3 --table-only
 
-A method is a file in the folder --configs: `without` is cls.yaml, `with` is kd.yaml, any other NAME methods/NAME.yaml;
+A method is a file in the folder --configs: `baseline` is cls.yaml, `distilled` is kd.yaml, any other NAME is
+methods/NAME.yaml;
 wsd.yaml is the teacher's. Where a file names another teacher, cache or training datasets than kd.yaml does, these are
 its own and have to be there; the labeled photos have to be the same.
 
@@ -52,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all that --configs has")
     parser.add_argument(
-        "--recipe",
+        "--method-file",
         action="append",
         default=[],
         metavar="NAME=FILE",
@@ -87,15 +88,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_recipes(pairs: Sequence[str]) -> dict[str, Path]:
+def read_method_files(pairs: Sequence[str]) -> dict[str, Path]:
     """`NAME=FILE` as a dictionary."""
     files: dict[str, Path] = {}
     for pair in pairs:
         name, equals, file = pair.partition("=")
         if not (name and equals and file):
-            raise InputError(f"--recipe {pair}: give a name and a file, as in cross_fitted=output/cross/kd.yaml")
+            raise InputError(f"--method-file {pair}: give a name and a file, as in cross_fitted=output/cross/kd.yaml")
         if name in files:
-            raise InputError(f"--recipe {pair}: {name} is {files[name]} already; give another name")
+            raise InputError(f"--method-file {pair}: {name} is {files[name]} already; give another name")
         files[name] = Path(file)
     return files
 
@@ -117,7 +118,7 @@ def main() -> None:
         train=args.train,
         test=args.test,
         folder=args.output,
-        recipes=choose_recipes(configs, names, args.opts, read_recipes(args.recipe)),
+        methods=choose_methods(configs, names, args.opts, read_method_files(args.method_file)),
         seeds=args.seeds,
         proposals=args.proposals,
         options=args.opts,

@@ -18,7 +18,7 @@ example:
   and then, with the configuration that it leaves, a student, or its comparison with others:
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage feature
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage prediction
-  python tools/compare.py --methods without,with --recipe cross_fitted=output/cross/kd.yaml
+  python tools/compare.py --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
 
 The same command goes on where it was stopped; what is done is not done again.
 """
@@ -54,4 +54,4 @@ def main() -> None:
         scripts_folder(),
     )
     cross_fitting.run()
-    print("Train the student with:", shlex.join(["--config-file", str(cross_fitting.recipe)]))
+    print("Train the student with:", shlex.join(["--config-file", str(cross_fitting.method)]))

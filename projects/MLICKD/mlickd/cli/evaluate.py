@@ -13,7 +13,7 @@ from mlickd.studies.convention_tables import report_as_text
 EXAMPLE = """
 Example:
 
-  python tools/evaluate.py output/quickstart/seed1/without output/quickstart/seed1/with/prediction --bootstrap 1000
+  python tools/evaluate.py output/scenes/baseline output/scenes/distilled/prediction --bootstrap 1000
 
   Scores of any other model, in a file with the arrays image_ids (N,), scores (N, C) in 0..1 and targets (N, C) of
   1, 0 and -1 (ignore), written by numpy.savez:

@@ -28,11 +28,11 @@ Examples:
   python tools/export_student.py --run output/holiday/seed1 --output holiday.onnx
 
   Both formats, and a comparison with PyTorch on all photos of a dataset, with its labels:
-  python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx holiday.pt2 \\
+  python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx holiday.pt2 \\
       --check --dataset holiday_test
 
   The same on your own photos:
-  python tools/export_student.py --run output/holiday/seed1/with/prediction --output holiday.onnx \\
+  python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
   Of the endings, .onnx is for ONNX Runtime and whatever else reads ONNX, .pt2 for PyTorch (torch.export). Both take

@@ -20,7 +20,7 @@ examples:
     python tools/predict.py ~/photos 'more/**/*.jpg' --model output/quickstart/seed1
 
   The three best classes of each, whatever their scores, as JSON:
-    python tools/predict.py photo.jpg --model output/quickstart/seed1/with/prediction --topk 3 --json -
+    python tools/predict.py photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
 
   By the teacher, which makes its own proposals, with its regions drawn on the photos:
     python tools/predict.py ~/photos --model output/quickstart/seed1 --teacher --save output/pictures

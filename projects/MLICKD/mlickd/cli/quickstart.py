@@ -1,4 +1,4 @@
-"""Run the whole method on one dataset: proposals, teacher, its knowledge of the training images, student without, both
+"""Run the whole method on one dataset: proposals, teacher, its knowledge of the training images, baseline, both
 stages of distillation, evaluation, one table, the curves and the gallery."""
 
 from __future__ import annotations

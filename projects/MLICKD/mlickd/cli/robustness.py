@@ -1,4 +1,4 @@
-"""Compare students without and with distillation on damaged images, and by object size, labels and class frequency."""
+"""Compare the baseline and the distilled student on damaged images, and by object size, labels and class frequency."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ EXAMPLE = """
 example, with two seeds:
 
   python tools/robustness.py --dataset scenes_test --output output/robustness \\
-      --without output/scenes/seed1/without output/scenes/seed2/without \\
-      --with output/scenes/seed1/with/prediction output/scenes/seed2/with/prediction
+      --baseline output/scenes/seed1/baseline output/scenes/seed2/baseline \\
+      --distilled output/scenes/seed1/distilled/prediction output/scenes/seed2/distilled/prediction
 
   A part of it:
   python tools/robustness.py ... --corruptions noise jpeg --strengths 1 3
@@ -31,16 +31,15 @@ def parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset to evaluate on")
     parser.add_argument(
-        "--without", nargs="+", type=Path, required=True, metavar="FOLDER", help="runs without distillation"
+        "--baseline", nargs="+", type=Path, required=True, metavar="FOLDER", help="runs of the baseline"
     )
     parser.add_argument(
-        "--with",
-        dest="distilled",
+        "--distilled",
         nargs="+",
         type=Path,
         required=True,
         metavar="FOLDER",
-        help="runs with distillation (stage prediction), in the same order",
+        help="runs of the distilled student (stage prediction), in the same order",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the report")
     parser.add_argument(
@@ -69,5 +68,5 @@ def main() -> None:
         for name in dict.fromkeys(args.corruptions)
         for strength in dict.fromkeys(args.strengths)
     ]
-    pairs = open_runs(args.without, args.distilled, args.dataset)
+    pairs = open_runs(args.baseline, args.distilled, args.dataset)
     print(write_robustness(pairs, args.dataset, corruptions, args.output))

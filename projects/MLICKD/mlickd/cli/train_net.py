@@ -18,7 +18,7 @@ from mlickd.errors import run_tool
 EXAMPLES = """
 Examples:
 
-  The teacher, the student without it, and the student with it in two stages:
+  The teacher, the baseline, and the distilled student in two stages:
     python tools/train_net.py --config-file configs/wsd_vgg16.yaml
     python tools/train_net.py --config-file configs/cls_vgg16.yaml
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature

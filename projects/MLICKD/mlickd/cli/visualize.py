@@ -1,4 +1,4 @@
-"""Write a gallery of photos with the teacher's regions and the predictions without and with distillation, and plots."""
+"""Write plots, and a gallery of photos with the teacher's regions and the predictions of both students."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLE = """
 Example:
 
   python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
-      --without output/scenes/without --with output/scenes/with/prediction --output output/gallery
+      --baseline output/scenes/baseline --distilled output/scenes/distilled/prediction --output output/gallery
 
   Any photos, whose regions are proposed on the fly:
 
@@ -30,10 +30,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; with --photos, of the classes alone")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
-    parser.add_argument("--without", type=Path, metavar="FOLDER", help="run of the student without distillation")
-    parser.add_argument(
-        "--with", dest="distilled", type=Path, metavar="FOLDER", help="run of the student with distillation"
-    )
+    parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
+    parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the gallery")
     parser.add_argument("--num-images", type=int, default=24, metavar="N", help="photos drawn at random (default: 24)")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (default: 0)")
@@ -73,7 +71,7 @@ def main() -> None:
         args.dataset,
         args.output,
         teacher=args.teacher,
-        without=args.without,
+        baseline=args.baseline,
         distilled=args.distilled,
         num_images=args.num_images,
         seed=args.seed,

@@ -1,4 +1,4 @@
-"""What a recipe asks its teacher for, beside image scores."""
+"""What a method asks its teacher for, beside image scores."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class KnowledgeRequest:
 
     @classmethod
     def of_stage(cls, cfg: CfgNode) -> KnowledgeRequest:
-        """What the stage ``KD.STAGE`` of a recipe needs."""
+        """What the stage ``KD.STAGE`` of a method needs."""
         if cfg.KD.STAGE == "prediction" and not cfg.KD.PREDICTION.FEATURE_LOSS:
             return cls()
         layers = tuple(dict.fromkeys(layer for layer, _ in parse_layer_pairs(cfg)))
@@ -71,8 +71,8 @@ class KnowledgeRequest:
         return cls(region_layers=layers) if kind == "regions" else cls(maps=tuple((kind, layer) for layer in layers))
 
     @classmethod
-    def of_recipe(cls, cfg: CfgNode) -> KnowledgeRequest:
-        """What all stages of a recipe, ``KD.METHOD_STAGES``, need."""
+    def of_method(cls, cfg: CfgNode) -> KnowledgeRequest:
+        """What all stages of a method, ``KD.METHOD_STAGES``, need."""
         request = cls()
         for stage in cfg.KD.METHOD_STAGES:
             of_stage = cfg.clone()

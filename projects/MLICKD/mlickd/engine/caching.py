@@ -26,7 +26,7 @@ __all__ = ["CACHE_KEYS", "check_cache", "config_value", "make_cache", "prepare_c
 
 logger = logging.getLogger(__name__)
 
-# Recipes that share a cache have these in common; what is asked of the teacher beyond them is added up.
+# Methods that share a cache have these in common; what is asked of the teacher beyond them is added up.
 CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP")
 
 
@@ -38,23 +38,23 @@ def prepare_caching(
     Args:
         config_file: of the distillation.
         options: ``KEY VALUE`` pairs, for all of them.
-        also_for: files of other recipes that are to use the cache, too.
+        also_for: files of other methods that are to use the cache, too.
 
     Raises:
-        InputError: something is wrong with one, ``KD.CACHE`` is not given, or the recipes do not share a teacher and
+        InputError: something is wrong with one, ``KD.CACHE`` is not given, or the methods do not share a teacher and
             the rule of R'.
     """
-    cfg, *others = [_load_recipe(file, options) for file in (config_file, *also_for)]
-    request = KnowledgeRequest.of_recipe(cfg)
+    cfg, *others = [_load_method(file, options) for file in (config_file, *also_for)]
+    request = KnowledgeRequest.of_method(cfg)
     for file, other in zip(also_for, others, strict=True):
         for key in CACHE_KEYS:
             if config_value(other, key) != config_value(cfg, key):
                 raise InputError(f"--also-for {file}: {key} is not that of {config_file}; make a cache of its own")
-        request |= KnowledgeRequest.of_recipe(other)
+        request |= KnowledgeRequest.of_method(other)
     return cfg, request
 
 
-def _load_recipe(config_file: str, options: list[str]) -> CfgNode:
+def _load_method(config_file: str, options: list[str]) -> CfgNode:
     cfg = load_config(config_file, options)
     if not model_class(cfg).student_architecture:
         raise InputError(
@@ -107,7 +107,7 @@ def make_cache(
     """
     if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
         raise InputError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}; give that at most")
-    request = KnowledgeRequest.of_recipe(cfg) if request is None else request
+    request = KnowledgeRequest.of_method(cfg) if request is None else request
     mirrored = mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal"
     for name in training_datasets(cfg):
         records = shard_records(dataset_records(name, boxes=False), *shard)

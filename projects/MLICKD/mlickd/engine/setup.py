@@ -88,7 +88,7 @@ def complete_config(
     - pixel statistics of a timm model;
     - of a stage of distillation, its learning rate and iterations; ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``; and
       stage ``prediction`` starts from the student of stage ``feature`` under the same root where ``MODEL.WEIGHTS`` is
-      not given and the recipe has that stage (``KD.METHOD_STAGES``);
+      not given and the method has that stage (``KD.METHOD_STAGES``);
     - for evaluation, the checkpoint in ``OUTPUT_DIR`` where ``MODEL.WEIGHTS`` is not given; results go to
       ``<OUTPUT_DIR>/evaluation``, so that what training wrote stays; and of a student in distillation only the student
       is left.

@@ -34,9 +34,9 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
         At most 79 columns wide, but for paths and the command.
     """
     kind = model_class(cfg)
-    title = "Teacher" if kind.is_detector else "Student without distillation"
+    title = "Teacher" if kind.is_detector else "Baseline"
     if kind.student_architecture:
-        title = f"Student with distillation, stage {cfg.KD.STAGE}"
+        title = f"Distilled student, stage {cfg.KD.STAGE}"
     count = f"{cfg.SOLVER.MAX_ITER} iterations"
     if first_iteration:
         count = f"iterations {first_iteration} to {cfg.SOLVER.MAX_ITER}"
@@ -85,7 +85,7 @@ def _training(
 def _student_folder(teacher: str) -> str:
     """Beside the teacher's, so that the students of two teachers do not share one."""
     parent, name = os.path.split(os.path.normpath(teacher))
-    return os.path.join(parent, name.replace("teacher", "with") if "teacher" in name else f"{name}_with")
+    return os.path.join(parent, name.replace("teacher", "distilled") if "teacher" in name else f"{name}_distilled")
 
 
 def _results(cfg: CfgNode, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""One table of teacher, student without and student with distillation, over one or several seeds."""
+"""One table of teacher, baseline and distilled student, over one or several seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .comparison import spread
 __all__ = ["METRICS", "collect_results", "mean_and_spread", "summary_table"]
 
 METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
-MODELS = {"teacher": "Teacher", "without": "Student without", "with/prediction": "Student with"}
+MODELS = {"teacher": "Teacher", "baseline": "Baseline", "distilled/prediction": "Distilled"}
 
 
 def collect_results(folder: Path, teacher: Path | None = None) -> dict[str, dict[str, float]]:
@@ -51,13 +51,13 @@ def summary_table(
     Args:
         results: of each seed, as :func:`collect_results` returns them.
         costs: of each model, as :func:`mlickd.engine.cost.inference_cost` returns them.
-        seconds: of each step, of each seed. Those of a student with distillation are of the teacher run on the training
+        seconds: of each step, of each seed. Those of a distilled student are of the teacher run on the training
             images and of both stages; the training of the teacher is a row of its own.
         format: of tabulate.
 
     Returns:
         A row for each model: mean over the seeds, with the standard deviation (of the sample) where there are
-        several; and a row with the paired difference of with and without.
+        several; and a row with the paired difference of the distilled student and the baseline.
     """
     rows = []
     for model, title in MODELS.items():
@@ -71,10 +71,11 @@ def summary_table(
         if costs:
             row += [f"{costs[model]['parameters']:.2f}", f"{costs[model]['milliseconds']:.1f}"]
         rows.append(row)
-    pairs = [(r["without"], r["with/prediction"]) for r in results if {"without", "with/prediction"} <= r.keys()]
+    student = "distilled/prediction"
+    pairs = [(r["baseline"], r[student]) for r in results if {"baseline", student} <= r.keys()]
     if pairs:
         differences = [mean_and_spread([b[m] - a[m] for a, b in pairs], sign="+") for m in METRICS]
-        rows.append(["Difference with - without", *differences])
+        rows.append(["Distilled - baseline", *differences])
     headers = ["", *METRICS]
     headers += ["training, s"] if seconds else []
     headers += ["million parameters", "ms an image"] if costs else []
@@ -82,10 +83,10 @@ def summary_table(
 
 
 def _training_seconds(model: str, seconds: dict[str, float]) -> float:
-    """Seconds of the steps that make a model: of the student with distillation, of both stages and their knowledge."""
-    if model != "with/prediction":
+    """Seconds of the steps that make a model: of the distilled student, of both stages and their knowledge."""
+    if model != "distilled/prediction":
         return seconds[model]
-    return seconds[model] + seconds["with/feature"] + seconds.get("knowledge", 0.0)
+    return seconds[model] + seconds["distilled/feature"] + seconds.get("knowledge", 0.0)
 
 
 def mean_and_spread(values: Sequence[float], sign: str = "") -> str:

@@ -35,7 +35,7 @@ def load_model(
 
     Examples:
         >>> from mlickd import load_model
-        >>> model = load_model("output/quickstart/seed1/with/prediction")
+        >>> model = load_model("output/quickstart/seed1/distilled/prediction")
         >>> prediction = model.predict("photo.jpg")
         >>> prediction.labels                          # what reaches its threshold, best first
         ['cup', 'ball']

@@ -14,11 +14,11 @@ __all__ = ["find_student", "find_teacher"]
 
 _CONFIG = "config.yaml"
 # In the folder of one seed of tools/quickstart.py or tools/compare.py, or of both stages of a distillation.
-_STUDENTS = ("with/prediction", "prediction")
+_STUDENTS = ("distilled/prediction", "prediction")
 
 
 def find_student(path: str | os.PathLike[str]) -> Path:
-    """What :func:`mlickd.load_model` takes: the path itself, or the student with distillation that is below it.
+    """What :func:`mlickd.load_model` takes: the path itself, or the distilled student that is below it.
 
     Raises:
         InputError: there is no run; the message names those that are further below.

@@ -1,4 +1,4 @@
-"""Students by several recipes with several seeds on one dataset, and what became of each."""
+"""Students by several methods with several seeds on one dataset, and what became of each."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from mlickd.evaluation.summary import METRICS
 from mlickd.runs import data_record, multilabel_results, multilabel_results_path
 
 from .labeled_photos import same_labeled_photos
+from .methods import Method
 from .own_options import check_own_options
 from .pipeline import Pipeline
-from .recipes import Recipe
 from .scheduling import run_steps
 from .steps import Step, StepRunner
 
@@ -37,7 +37,7 @@ class Outcome:
     """What became of one student, or of a teacher.
 
     Attributes:
-        name: of the recipe, or ``teacher``.
+        name: of the method, or ``teacher``.
         seed: of its training; None of a teacher that was there.
         test: name of the dataset that it is judged on.
         steps: that train it; the last one leaves the model that counts.
@@ -86,13 +86,13 @@ class Outcome:
 
 @dataclass
 class Comparison:
-    """Recipes by seeds, with one teacher for all or one for each seed.
+    """Methods by seeds, with one teacher for all or one for each seed.
 
     Attributes:
-        configs: folder with ``wsd.yaml`` and the recipes, see :func:`mlickd.studies.recipes.recipe_files`.
+        configs: folder with ``wsd.yaml`` and the methods, see :func:`mlickd.studies.methods.method_files`.
         train, test: names of the datasets.
-        folder: of all results; a student goes to ``seed<k>/<recipe>``.
-        recipes: of the students.
+        folder: of all results; a student goes to ``seed<k>/<method>``.
+        methods: of the students.
         seeds: of the students. The first is also that of the one teacher.
         proposals: the method that makes them.
         options: ``KEY VALUE`` pairs for all steps.
@@ -105,7 +105,7 @@ class Comparison:
     train: str
     test: str
     folder: Path
-    recipes: Sequence[Recipe]
+    methods: Sequence[Method]
     seeds: Sequence[int]
     proposals: str = "edge_boxes"
     options: Sequence[str] = ()
@@ -130,14 +130,14 @@ class Comparison:
             raise InputError(f"--train {self.train}, --test {self.test}: they have different classes; name two splits")
         if self.teacher and not (self.teacher / "model_final.pth").is_file():
             raise InputError(f"--teacher {self.teacher}: there is no model_final.pth in it; name a finished teacher")
-        configurations = {recipe.name: load_config(str(recipe.file), list(self.options)) for recipe in self.recipes}
-        for recipe in self.recipes:
-            self._check_recipe(recipe, configurations[recipe.name])
+        configurations = {method.name: load_config(str(method.file), list(self.options)) for method in self.methods}
+        for method in self.methods:
+            self._check_method(method, configurations[method.name])
         teacher = load_config(str(self.configs / "wsd.yaml"), list(self.options))
         if not self.teacher:
             configurations["teacher"] = teacher
         protocols = {name: _protocol_options(cfg) for name, cfg in configurations.items()}
-        first = self.recipes[0].name
+        first = self.methods[0].name
         for name, protocol in protocols.items():
             for key, value in protocol.items():
                 if value != protocols[first][key]:
@@ -147,19 +147,19 @@ class Comparison:
         if self.teacher:
             self._check_report_of_teacher(protocols[first])
 
-    def _check_recipe(self, recipe: Recipe, cfg: CfgNode) -> None:
+    def _check_method(self, method: Method, cfg: CfgNode) -> None:
         if cfg.TEST.TOP_K != 3:
-            raise InputError(f"{recipe.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
-        if recipe.train and not same_labeled_photos(recipe.train, [self.train]):
+            raise InputError(f"{method.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
+        if method.train and not same_labeled_photos(method.train, [self.train]):
             raise InputError(
-                f"{recipe.file}: DATASETS.TRAIN {recipe.train} are other photos or labels than those of --train "
+                f"{method.file}: DATASETS.TRAIN {method.train} are other photos or labels than those of --train "
                 f"{self.train}; compare students of the same"
             )
-        if recipe.teacher:
-            cfg.DATASETS.TRAIN, cfg.KD.TEACHER.WEIGHTS = recipe.train or (self.train,), recipe.teacher
+        if method.teacher:
+            cfg.DATASETS.TRAIN, cfg.KD.TEACHER.WEIGHTS = method.train or (self.train,), method.teacher
             check_teachers(cfg)
-        if recipe.cache and not Path(recipe.cache).is_dir():
-            raise InputError(f"{recipe.file}: KD.CACHE {recipe.cache}: no such folder; remove it, and one is made")
+        if method.cache and not Path(method.cache).is_dir():
+            raise InputError(f"{method.file}: KD.CACHE {method.cache}: no such folder; remove it, and one is made")
 
     def _check_report_of_teacher(self, options: dict) -> None:
         """See that the report of a teacher that is there, if it has one, can stand beside those of the students."""
@@ -193,7 +193,7 @@ class Comparison:
                 proposals=self.proposals,
                 options=self.options,
                 tools=self.tools,
-                recipes=self.recipes,
+                methods=self.methods,
                 teacher=self.teacher,
                 shared=self.folder,
                 home=self.folder / f"seed{seed}" if self.teacher_per_seed else self.folder,
@@ -210,8 +210,8 @@ class Comparison:
         students = [
             step
             for pipeline in self.pipelines.values()
-            for recipe in self.recipes
-            for step in pipeline.student_steps(recipe)
+            for method in self.methods
+            for step in pipeline.student_steps(method)
         ]
         steps = [first, *(step for step in teachers if step), *knowledge, *students]
         return list({step.key: step for step in steps}.values())
@@ -238,10 +238,10 @@ class Comparison:
         return [shlex.join(["python", *step.command]) for step in steps]
 
     def students(self) -> list[Outcome]:
-        """What became of each student, recipe by recipe."""
+        """What became of each student, method by method."""
         return [
-            self._outcome(recipe.name, seed, pipeline.student_steps(recipe))
-            for recipe in self.recipes
+            self._outcome(method.name, seed, pipeline.student_steps(method))
+            for method in self.methods
             for seed, pipeline in self.pipelines.items()
         ]
 

@@ -33,7 +33,7 @@ from mlickd.visualization.comparison_page import write_comparison_page
 from mlickd.visualization.comparison_plots import draw_class_gains, draw_precision_recall
 
 from .comparison import Comparison, Outcome
-from .recipes import WITHOUT
+from .methods import BASELINE
 
 __all__ = ["write_comparison_report"]
 
@@ -59,13 +59,13 @@ def write_comparison_report(
     """
     students, teachers = comparison.students(), comparison.teachers()
     report = _check_one_protocol([*students, *teachers])
-    methods = [_method(comparison, recipe.name, students) for recipe in comparison.recipes]
-    reference = next((method for method in methods if method.name == WITHOUT), None)
+    methods = [_method(comparison, method.name, students) for method in comparison.methods]
+    reference = next((method for method in methods if method.name == BASELINE), None)
     rows = [*([_teacher(teachers)] if teachers else []), *methods]
     others = PUBLISHED[published] if published else None
     tables = {"All methods": metric_table(rows, others)}
     if reference is not None and len(methods) > 1:
-        tables[f"Difference to {WITHOUT}, in points"] = difference_table(methods, reference)
+        tables[f"Difference to {BASELINE}, in points"] = difference_table(methods, reference)
     failures = _failures([*teachers, *students])
     notes = _notes(comparison, report, published, [*teachers, *students])
     if changed := [f"{outcome.name} (seed {outcome.seed})" for outcome in [*teachers, *students] if outcome.changed]:
@@ -86,8 +86,8 @@ def write_comparison_report(
             "unit": "percent",
             "seeds": list(comparison.seeds),
             "methods": {
-                recipe.name: {"config": str(recipe.file), "stages": recipe.stages, "iterations": recipe.iterations}
-                for recipe in comparison.recipes
+                method.name: {"config": str(method.file), "stages": method.stages, "iterations": method.iterations}
+                for method in comparison.methods
             },
             "protocol": report and report["protocol"],
             "counts": report and report["counts"],
@@ -143,12 +143,12 @@ def _check_one_protocol(outcomes: Sequence[Outcome]) -> dict | None:
 
 def _method(comparison: Comparison, name: str, students: Sequence[Outcome]) -> ComparedMethod:
     outcomes = [outcome for outcome in students if outcome.name == name]
-    recipe = next(recipe for recipe in comparison.recipes if recipe.name == name)
+    method = next(method for method in comparison.methods if method.name == name)
     return ComparedMethod(
         name,
         {outcome.seed: outcome.report["metrics"] for outcome in outcomes if outcome.status == "done"},
         **_absent(outcomes),
-        iterations=" + ".join(map(str, recipe.iterations)),
+        iterations=" + ".join(map(str, method.iterations)),
         seconds=_seconds(outcomes),
     )
 
@@ -279,8 +279,8 @@ def _draw(comparison: Comparison, students: Sequence[Outcome]) -> dict[str, Path
     done = [outcome for outcome in students if outcome.status == "done"]
     charts = {}
     if gains := _class_gains(done):
-        charts[f"AP of each class, less that of {WITHOUT}"] = path = comparison.folder / "classes.png"
-        draw_class_gains(gains, list(done[0].report["per_class"]), path, WITHOUT)
+        charts[f"AP of each class, less that of {BASELINE}"] = path = comparison.folder / "classes.png"
+        draw_class_gains(gains, list(done[0].report["per_class"]), path, BASELINE)
     by_method = {name: [run for run in done if run.name == name] for name in dict.fromkeys(run.name for run in done)}
     if by_method:
         charts["Precision and recall"] = path = comparison.folder / "precision_recall.png"
@@ -293,7 +293,7 @@ def _draw(comparison: Comparison, students: Sequence[Outcome]) -> dict[str, Path
 
 
 def _class_gains(done: Sequence[Outcome]) -> dict[str, np.ndarray]:
-    """Of each method (S, C) AP less that of the student without, for the seeds of both; NaN without a positive."""
+    """Of each method (S, C) AP less that of the baseline, for the seeds of both; NaN without a positive."""
     values = {
         (outcome.name, outcome.seed): np.array(
             [np.nan if of["AP"] is None else of["AP"] for of in outcome.report["per_class"].values()]
@@ -302,8 +302,8 @@ def _class_gains(done: Sequence[Outcome]) -> dict[str, np.ndarray]:
     }
     pairs: dict[str, list[np.ndarray]] = {}
     for (name, seed), precisions in values.items():
-        if name != WITHOUT and (WITHOUT, seed) in values:
-            pairs.setdefault(name, []).append(precisions - values[WITHOUT, seed])
+        if name != BASELINE and (BASELINE, seed) in values:
+            pairs.setdefault(name, []).append(precisions - values[BASELINE, seed])
     return {name: np.stack(differences) for name, differences in pairs.items()}
 
 

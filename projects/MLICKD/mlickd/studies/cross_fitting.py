@@ -17,7 +17,7 @@ from mlickd.engine.caching import config_value
 from mlickd.engine.setup import load_config
 from mlickd.errors import InputError
 
-from .recipes import write_recipe
+from .methods import write_method_file
 from .steps import Step, StepRunner, stopped_by_signals
 
 __all__ = ["CrossFitting"]
@@ -68,7 +68,7 @@ class CrossFitting:
         return [*self.options, *ours]
 
     @property
-    def recipe(self) -> Path:
+    def method(self) -> Path:
         """Configuration of a student that trains on the knowledge; :meth:`run` writes it."""
         return self.folder / "kd.yaml"
 
@@ -103,7 +103,7 @@ class CrossFitting:
         return [proposals, *teachers, self._knowledge_step(proposals, teachers)]
 
     def run(self) -> None:
-        """Run all steps that are not done, and write :attr:`recipe`.
+        """Run all steps that are not done, and write :attr:`method`.
 
         Raises:
             InputError: something given is wrong, or a step has failed.
@@ -115,7 +115,7 @@ class CrossFitting:
                 runner.run(step)
         cfg = load_config(str(self.kd_config), self.student_options)
         values = {key: config_value(cfg, key) for key in self.student_options[::2]}
-        write_recipe(self.recipe, self.kd_config, values, "The student that learns from cross-fitted knowledge.")
+        write_method_file(self.method, self.kd_config, values, "The student that learns from cross-fitted knowledge.")
 
     def _proposal_step(self) -> Step:
         method = self._method

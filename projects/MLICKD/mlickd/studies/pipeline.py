@@ -1,4 +1,4 @@
-"""The whole method as a row of command lines: proposals, teacher, its knowledge, and students by several recipes."""
+"""The whole method as a row of command lines: proposals, teacher, its knowledge, and students by several methods."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.distillation.teacher_files import DATASET
 from mlickd.runs import STUDENT_CHECKPOINT
 
+from .methods import BASELINE, DISTILLED, Method, choose_methods, group_by_cache
 from .own_options import check_own_options
-from .recipes import WITH, WITHOUT, Recipe, choose_recipes, group_by_cache
 from .steps import Step, StepRunner, stopped_by_signals
 
 __all__ = ["Pipeline"]
 
-_TITLES = {WITHOUT: "Student without distillation", WITH: "Student with distillation"}
+_TITLES = {BASELINE: "Baseline", DISTILLED: "Distilled student"}
 
 
 @dataclass
@@ -32,12 +32,12 @@ class Pipeline:
     Attributes:
         configs: folder with ``wsd.yaml``, ``cls.yaml`` and ``kd.yaml``.
         train, test: names of the datasets.
-        folder: where students go, each into one of its recipe's name.
+        folder: where students go, each into one of its method's name.
         seed: of everything random.
         proposals: the method that makes them.
         options: ``KEY VALUE`` pairs for all steps.
         tools: folder of the command lines.
-        recipes: of the students; None: ``without`` and ``with``.
+        methods: of the students; None: ``baseline`` and ``distilled``.
         teacher: folder of a finished teacher to use; None trains one.
         home: where the teacher and what it knows go, ``folder`` if not given: pipelines with one home share them. Of a
             teacher to use, it is the folder above.
@@ -56,7 +56,7 @@ class Pipeline:
     proposals: str = "edge_boxes"
     options: Sequence[str] = ()
     tools: Path = Path("tools")
-    recipes: Sequence[Recipe] | None = None
+    methods: Sequence[Method] | None = None
     teacher: Path | None = None
     home: Path | None = None
     shared: Path | None = None
@@ -68,8 +68,8 @@ class Pipeline:
         for name in ("configs", "folder", "tools", "teacher", "home", "shared"):
             path = getattr(self, name)
             setattr(self, name, path and path.resolve())
-        if self.recipes is None:
-            self.recipes = choose_recipes(self.configs, [WITHOUT, WITH], self.options)
+        if self.methods is None:
+            self.methods = choose_methods(self.configs, [BASELINE, DISTILLED], self.options)
         if self.home is None:
             # Of a teacher that all seeds share, there is one cache, made once.
             self.home = self.folder.parent if self.teacher else self.folder
@@ -81,7 +81,7 @@ class Pipeline:
 
     def proposal_step(self) -> Step:
         """Proposals of both datasets; shared by all seeds, and quick where they are there already."""
-        others = [name for recipe in self.recipes for name in recipe.unlabeled]
+        others = [name for method in self.methods for name in method.unlabeled]
         names = dict.fromkeys([self.train, self.test, *map(whole_name, others)])
         command = ["generate_proposals.py", "--dataset", *names, "--method", self.proposals]
         result = proposals_path(self.test, self.proposals)
@@ -108,33 +108,33 @@ class Pipeline:
         )
 
     def knowledge_steps(self) -> list[Step]:
-        """What a teacher says of the training images, once for each group of recipes that can share it; of one that
+        """What a teacher says of the training images, once for each group of methods that can share it; of one that
         has a cache of its own, nothing is left to do."""
-        return [self._knowledge_step(group) for group in group_by_cache(self.recipes) if not group[0].cache]
+        return [self._knowledge_step(group) for group in group_by_cache(self.methods) if not group[0].cache]
 
-    def student_steps(self, recipe: Recipe) -> list[Step]:
+    def student_steps(self, method: Method) -> list[Step]:
         """The runs of a student, each from what the one before it left."""
-        title = _TITLES.get(recipe.name, f"Student {recipe.name}")
-        folder = self.folder / recipe.name
-        if not recipe.stages:
-            command = self._training(recipe.file, folder, train=recipe.train)
-            return [self._student_step(recipe, recipe.name, title, command, folder, folder / "results.json")]
-        group = next(group for group in group_by_cache(self.recipes) if recipe in group)
-        if recipe.cache:
-            reads, after, regardless_of = [*self._teacher_files(recipe), *self._headers(group)], [], []
+        title = _TITLES.get(method.name, f"Student {method.name}")
+        folder = self.folder / method.name
+        if not method.stages:
+            command = self._training(method.file, folder, train=method.train)
+            return [self._student_step(method, method.name, title, command, folder, folder / "results.json")]
+        group = next(group for group in group_by_cache(self.methods) if method in group)
+        if method.cache:
+            reads, after, regardless_of = [*self._teacher_files(method), *self._headers(group)], [], []
         else:
             knowledge = self._knowledge_step(group)
             reads, after = [*knowledge.reads], [knowledge]
-            # What is in the cache follows from what is read, whatever other recipes it was made for.
+            # What is in the cache follows from what is read, whatever other methods it was made for.
             regardless_of = [str(self._cache(group))]
         steps = []
-        for stage in recipe.stages:
+        for stage in method.stages:
             # Stage 1 is not evaluated: what it leaves is the student that stage 2 starts from.
             result = folder / stage / (STUDENT_CHECKPOINT if stage == "feature" else "results.json")
             options = self._knowledge_options(group)
-            command = self._training(recipe.file, folder, stage, options, train=recipe.train)
-            name, of_stage = f"{recipe.name}/{stage}", f"{title}, stage {stage}"
-            step = self._student_step(recipe, name, of_stage, command, folder / stage, result)
+            command = self._training(method.file, folder, stage, options, train=method.train)
+            name, of_stage = f"{method.name}/{stage}", f"{title}, stage {stage}"
+            step = self._student_step(method, name, of_stage, command, folder / stage, result)
             steps.append(replace(step, reads=reads, regardless_of=regardless_of, after=after))
             reads, after = [*reads, result], steps[-1:]
         return steps
@@ -142,7 +142,7 @@ class Pipeline:
     def training_steps(self) -> list[Step]:
         """All steps behind the proposals, in order."""
         teacher = self.teacher_step()
-        students = [step for recipe in self.recipes for step in self.student_steps(recipe)]
+        students = [step for method in self.methods for step in self.student_steps(method)]
         return [*([teacher] if teacher else []), *self.knowledge_steps(), *students]
 
     def run(self) -> dict[str, float]:
@@ -159,10 +159,10 @@ class Pipeline:
         with stopped_by_signals():
             return {step.name: runner.run(step) for step in [self.proposal_step(), *self.training_steps()]}
 
-    def _knowledge_step(self, group: Sequence[Recipe]) -> Step:
+    def _knowledge_step(self, group: Sequence[Method]) -> Step:
         command = ["cache_knowledge.py", "--config-file", str(group[0].file)]
-        for recipe in group[1:]:
-            command += ["--also-for", str(recipe.file)]
+        for method in group[1:]:
+            command += ["--also-for", str(method.file)]
         # The same for all seeds: what a teacher says is not random.
         command += ["--batch-size", "16", *self._options(self._knowledge_options(group), group[0].train)]
         cache = self._cache(group)
@@ -173,45 +173,45 @@ class Pipeline:
             self._tool(command),
             self._headers(group)[-1],
             self.home,
-            configs=[recipe.file for recipe in group],
+            configs=[method.file for method in group],
             reads=[*self._teacher_files(group[0]), *self._stored_proposals(group[0])],
             datasets=self._training_data(group[0]),
             makes=cache,
             after=[self.proposal_step(), *([teacher] if teacher else [])],
         )
 
-    def _cache(self, group: Sequence[Recipe]) -> Path:
+    def _cache(self, group: Sequence[Method]) -> Path:
         """The folder of a group's cache; which other groups there are changes nothing about it."""
         if group[0].cache:
             return Path(group[0].cache)
-        names = [recipe.name for recipe in group]
-        return self.home / ("knowledge" if WITH in names else f"knowledge-{names[0]}")
+        names = [method.name for method in group]
+        return self.home / ("knowledge" if DISTILLED in names else f"knowledge-{names[0]}")
 
-    def _headers(self, group: Sequence[Recipe]) -> list[Path]:
+    def _headers(self, group: Sequence[Method]) -> list[Path]:
         """A file of each dataset's part of a group's cache, in the order in which they are made."""
         names = self._training_data(group[0])
         return [shard_folder(self._cache(group), name, (1, 1)) / HEADER_FILE for name in names]
 
-    def _training_data(self, recipe: Recipe) -> list[str]:
-        return list(dict.fromkeys([*(recipe.train or [self.train]), *recipe.unlabeled]))
+    def _training_data(self, method: Method) -> list[str]:
+        return list(dict.fromkeys([*(method.train or [self.train]), *method.unlabeled]))
 
-    def _teacher_weights(self, recipe: Recipe) -> str:
-        return recipe.teacher or str(self.teacher_folder / "model_final.pth")
+    def _teacher_weights(self, method: Method) -> str:
+        return method.teacher or str(self.teacher_folder / "model_final.pth")
 
-    def _teacher_files(self, recipe: Recipe) -> list[Path]:
-        weights = self._teacher_weights(recipe)
+    def _teacher_files(self, method: Method) -> list[Path]:
+        weights = self._teacher_weights(method)
         return [
-            Path(file) for file in dict.fromkeys(weights.replace(DATASET, name) for name in self._training_data(recipe))
+            Path(file) for file in dict.fromkeys(weights.replace(DATASET, name) for name in self._training_data(method))
         ]
 
-    def _knowledge_options(self, group: Sequence[Recipe]) -> list[str]:
+    def _knowledge_options(self, group: Sequence[Method]) -> list[str]:
         return ["KD.TEACHER.WEIGHTS", self._teacher_weights(group[0]), "KD.CACHE", str(self._cache(group))]
 
     def _student_step(
-        self, recipe: Recipe, name: str, title: str, command: list[str], output: Path, result: Path
+        self, method: Method, name: str, title: str, command: list[str], output: Path, result: Path
     ) -> Step:
-        step = Step(name, title, command, result, self.folder, configs=[recipe.file])
-        datasets = [*self._training_data(recipe), self.test]
+        step = Step(name, title, command, result, self.folder, configs=[method.file])
+        datasets = [*self._training_data(method), self.test]
         return replace(step, datasets=datasets, makes=output, resume=["--resume"])
 
     def _training(
@@ -235,8 +235,8 @@ class Pipeline:
         data += ["DATASETS.PROPOSALS.METHOD", self.proposals]
         return [*self.options, *data, *options]
 
-    def _stored_proposals(self, recipe: Recipe) -> list[Path]:
-        return list(dict.fromkeys(proposals_path(name, self.proposals) for name in self._training_data(recipe)))
+    def _stored_proposals(self, method: Method) -> list[Path]:
+        return list(dict.fromkeys(proposals_path(name, self.proposals) for name in self._training_data(method)))
 
     def _tool(self, command: Sequence[str]) -> list[str]:
         return [str(self.tools / command[0]), *command[1:]]

@@ -57,18 +57,19 @@ def write_report(
 
 def _draw(folder: Path, seed: Path, test: str, teacher: Path) -> None:
     runs = {
-        "without distillation": [seed / "without"],
-        "with distillation": [seed / "with" / "feature", seed / "with" / "prediction"],
+        "baseline": [seed / "baseline"],
+        "distilled": [seed / "distilled" / "feature", seed / "distilled" / "prediction"],
     }
     draw_training_curves(runs, folder / "curves.png")
     results = [
-        run / "inference" / test / "multilabel_results.json" for run in (seed / "without", seed / "with" / "prediction")
+        run / "inference" / test / "multilabel_results.json"
+        for run in (seed / "baseline", seed / "distilled" / "prediction")
     ]
     draw_class_differences(*results, folder / "classes.png")
     write_gallery_of_runs(
         test,
         folder / "gallery",
         teacher=teacher,
-        without=seed / "without",
-        distilled=seed / "with" / "prediction",
+        baseline=seed / "baseline",
+        distilled=seed / "distilled" / "prediction",
     )

@@ -1,4 +1,4 @@
-"""Runs without and with distillation, pair by pair, on damaged images: each evaluation is done once and kept."""
+"""Pairs of baseline and distilled runs on damaged images: each evaluation is done once and kept."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ class Run:
     digest: str
 
 
-def open_runs(without: Sequence[Path], distilled: Sequence[Path], dataset_name: str) -> list[tuple[Run, Run]]:
+def open_runs(baseline: Sequence[Path], distilled: Sequence[Path], dataset_name: str) -> list[tuple[Run, Run]]:
     """The runs in pairs, by position, after everything that can be wrong with them has been looked for.
 
     Raises:
         InputError: the numbers differ, a folder is given twice or holds no finished run of this kind, or runs are not
             comparable.
     """
-    if len(without) != len(distilled):
+    if len(baseline) != len(distilled):
         raise InputError(
-            f"--without has {len(without)} runs and --with {len(distilled)}; give as many, in the same order of seeds"
+            f"--baseline has {len(baseline)} runs and --distilled {len(distilled)}; give as many, ordered by seed"
         )
-    folders = [*without, *distilled]
+    folders = [*baseline, *distilled]
     twice = next((path for path in folders if sum(path.absolute() == other.absolute() for other in folders) > 1), None)
     if twice is not None:
         raise InputError(f"{twice}: given twice; give each run once")
@@ -82,7 +82,7 @@ def open_runs(without: Sequence[Path], distilled: Sequence[Path], dataset_name: 
                 f"{run.folder}: DATASETS.TRAIN {run.cfg.DATASETS.TRAIN} has other photos or labels than "
                 f"{runs[0].cfg.DATASETS.TRAIN} of {runs[0].folder}; compare runs of the same"
             )
-    return list(zip(runs[: len(without)], runs[len(without) :], strict=True))
+    return list(zip(runs[: len(baseline)], runs[len(baseline) :], strict=True))
 
 
 def scores_of_run(run: Run, dataset_name: str, corruption: Corruption | None, folder: Path) -> np.ndarray:

@@ -43,7 +43,7 @@ def write_robustness(
     ``breakdowns.png``, and ``evaluations``, which the same command, given again, goes on from.
 
     Args:
-        pairs: runs without and with, of one seed each.
+        pairs: runs of baseline and distilled student, of one seed each.
         dataset_name: registered dataset.
         corruptions: the damage.
         output: folder.
@@ -87,7 +87,7 @@ def write_robustness(
         "left_out": left_out,
         "sections": {
             section: {
-                group: [dict(zip(("without", "with"), pair, strict=True)) for pair in values]
+                group: [dict(zip(("baseline", "distilled"), pair, strict=True)) for pair in values]
                 for group, values in groups.items()
             }
             for section, groups in sections.items()
@@ -158,12 +158,12 @@ def _by_group(scores, breakdown) -> dict[str, list[list[dict[str, float]]]]:
 
 
 def _rows(sections: dict) -> list[list]:
-    rows = [["section", "group", "metric", "pair", "without", "with", "difference"]]
+    rows = [["section", "group", "metric", "pair", "baseline", "distilled", "difference"]]
     for section, groups in sections.items():
         for group, pairs in groups.items():
-            for number, (without, distilled) in enumerate(pairs, start=1):
-                for key in (key for key in without if key not in _COUNTS):
-                    values = [100 * without[key], 100 * distilled[key], 100 * (distilled[key] - without[key])]
+            for number, (baseline, distilled) in enumerate(pairs, start=1):
+                for key in (key for key in baseline if key not in _COUNTS):
+                    values = [100 * baseline[key], 100 * distilled[key], 100 * (distilled[key] - baseline[key])]
                     rows.append([section, group, key, number, *(f"{value:.4f}" for value in values)])
     return rows
 
@@ -184,12 +184,12 @@ def _markdown(sections, left_out, pairs, dataset_name, images, corruptions) -> s
     for section, groups in sections.items():
         rows = []
         for group, values in groups.items():
-            without, distilled = ([100 * pair[k]["mAP"] for pair in values] for k in (0, 1))
-            differences = [b - a for a, b in zip(without, distilled, strict=True)]
+            baseline, distilled = ([100 * pair[k]["mAP"] for pair in values] for k in (0, 1))
+            differences = [b - a for a, b in zip(baseline, distilled, strict=True)]
             counts = [values[0][0].get(key, "") for key in _COUNTS]
-            cells = [mean_and_spread(without), mean_and_spread(distilled), mean_and_spread(differences, sign="+")]
+            cells = [mean_and_spread(baseline), mean_and_spread(distilled), mean_and_spread(differences, sign="+")]
             rows.append([group, *counts, *(cell if "nan" not in cell else "" for cell in cells)])
-        headers = [section, *_COUNTS, "without", "with", "difference"]
+        headers = [section, *_COUNTS, "baseline", "distilled", "difference"]
         used = [i for i in range(len(headers)) if any(row[i] != "" for row in rows) or i not in (1, 2, 3)]
         table = [[row[i] for i in used] for row in rows]
         parts += [

@@ -20,7 +20,7 @@ _PANELS = 5
 
 
 def draw_class_gains(
-    gains: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path, reference: str = "without"
+    gains: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path, reference: str = "baseline"
 ) -> None:
     """A panel for each method with a bar for each class: its AP less that of the reference, mean over the seeds.
 

@@ -77,30 +77,30 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
     save_figure(figure, path)
 
 
-def draw_class_differences(without: str | Path, distilled: str | Path, path: str | Path) -> None:
-    """A bar for each class: its AP with distillation less its AP without, best gain first.
+def draw_class_differences(baseline: str | Path, distilled: str | Path, path: str | Path) -> None:
+    """A bar for each class: its AP in the distilled student less that in the baseline, best gain first.
 
     Args:
-        without, distilled: ``multilabel_results.json`` of the two students on one dataset.
+        baseline, distilled: ``multilabel_results.json`` of the two students on one dataset.
         path: of the PNG.
 
     Raises:
         InputError: a report is missing or damaged, they are of different datasets, classes or protocols, no class
             has a positive, or ``path`` cannot be written.
     """
-    before, after = multilabel_results(without), multilabel_results(distilled)
+    before, after = multilabel_results(baseline), multilabel_results(distilled)
     for key, what in (("dataset", "datasets"), ("protocol", "protocols")):
         if before.get(key) != after.get(key):
-            raise InputError(f"{without} and {distilled} are of different {what}; evaluate both in the same way")
+            raise InputError(f"{baseline} and {distilled} are of different {what}; evaluate both in the same way")
     if before["per_class"].keys() != after["per_class"].keys():
-        raise InputError(f"{without} and {distilled} have different classes; evaluate both on one dataset")
+        raise InputError(f"{baseline} and {distilled} have different classes; evaluate both on one dataset")
     differences = {
         name: after["per_class"][name]["AP"] - values["AP"]
         for name, values in before["per_class"].items()
         if values["AP"] is not None and after["per_class"][name]["AP"] is not None
     }
     if not differences:
-        raise InputError(f"{without}: no class has a positive image; evaluate both runs on a dataset with labels")
+        raise InputError(f"{baseline}: no class has a positive image; evaluate both runs on a dataset with labels")
     ordered = sorted(differences.items(), key=lambda item: item[1])
     names, values = [name for name, _ in ordered], [value for _, value in ordered]
 
@@ -117,16 +117,14 @@ def draw_class_differences(without: str | Path, distilled: str | Path, path: str
     axes.axvline(0, color="#16181d", linewidth=0.8)
     axes.set_xlim(*_with_room(values))
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlabel("AP with distillation less AP without, in points; in brackets: positive photos")
+    axes.set_xlabel("AP distilled less AP baseline, in points; in brackets: positive photos")
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     mean_before, mean_after = before["metrics"]["mAP"], after["metrics"]["mAP"]
     data = plain_text(str(before.get("dataset", "")))
-    axes.set_title(
-        f"{data}: mAP {mean_before:.1f} without, {mean_after:.1f} with distillation", loc="left", fontsize=11
-    )
+    axes.set_title(f"{data}: mAP {mean_before:.1f} baseline, {mean_after:.1f} distilled", loc="left", fontsize=11)
     save_figure(figure, path)
 
 

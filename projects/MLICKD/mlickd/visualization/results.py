@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 # The students of the result figure, in its order: attribute of ImageResult, title.
-STUDENTS = {"without": "Without distillation", "distilled": "With distillation"}
+STUDENTS = {"baseline": "Baseline", "distilled": "Distilled"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ImageResult:
         image_id: of the record, as text.
         file_name: path of the image.
         labels: names of its true classes; None where nobody knows them.
-        without, distilled: what the student without and with distillation says, best first; see
+        baseline, distilled: what the baseline and the distilled student say, best first; see
             :func:`shown_predictions`.
         regions: the teacher's detections, with ``pred_boxes`` in original pixels, ``scores`` and ``pred_classes``.
         activations: by the title of a student and the name of a class, its (H, W) class activation map.
@@ -66,7 +66,7 @@ class ImageResult:
     image_id: str
     file_name: str
     labels: tuple[str, ...] | None
-    without: tuple[Prediction, ...] | None = None
+    baseline: tuple[Prediction, ...] | None = None
     distilled: tuple[Prediction, ...] | None = None
     regions: Instances | None = None
     activations: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
@@ -144,7 +144,7 @@ def image_result(
     record: dict,
     class_names: Sequence[str],
     *,
-    without: dict | None = None,
+    baseline: dict | None = None,
     distilled: dict | None = None,
     teacher: dict | None = None,
     thresholds: Mapping[str, np.ndarray | float] | None = None,
@@ -156,10 +156,10 @@ def image_result(
         record: Detectron2 dataset dict with ``image_id``, ``file_name`` and optionally ``labels`` and
             ``ignored_labels``. Without labels no prediction counts as right or wrong.
         class_names: C names.
-        without, distilled: outputs of the students, with ``image_scores``, a (C,) tensor, and optionally
+        baseline, distilled: outputs of the students, with ``image_scores``, a (C,) tensor, and optionally
             ``activation_maps`` (C, H, W).
         teacher: output of the teacher, with ``instances`` in original pixels.
-        thresholds: of ``without`` and ``distilled``, see :func:`shown_predictions`. None: the best ``top_k`` are
+        thresholds: of ``baseline`` and ``distilled``, see :func:`shown_predictions`. None: the best ``top_k`` are
             predicted, whatever their scores.
         top_k: see :func:`shown_predictions`.
     """
@@ -167,7 +167,7 @@ def image_result(
     ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())
 
     found, activations = {}, {}
-    for role, output in {"without": without, "distilled": distilled}.items():
+    for role, output in {"baseline": baseline, "distilled": distilled}.items():
         if output is None:
             continue
         scores = output["image_scores"].detach().cpu().numpy()

@@ -16,8 +16,8 @@ from .curves import STYLES, plain_text, save_figure
 
 __all__ = ["draw_breakdowns", "draw_robustness"]
 
-NAMES = ("without distillation", "with distillation")
-# Of each pair, the metrics without and with, as fractions.
+NAMES = ("baseline", "distilled")
+# Of each pair, the metrics of baseline and distilled student, as fractions.
 Pairs = Sequence[Sequence[Mapping[str, float]]]
 
 
@@ -62,7 +62,7 @@ def draw_robustness(conditions: Mapping[str, Pairs], path: str | Path) -> None:
 
 
 def draw_breakdowns(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) -> None:
-    """A panel for each way to break a dataset down: bars of mAP without and with, mean and standard deviation.
+    """A panel for each way to break a dataset down: bars of mAP of both students, mean and standard deviation.
 
     Args:
         sections: groups of each way. A group without a positive has no bar.

@@ -1,4 +1,4 @@
-"""The plots of finished runs: teacher, student without and student with distillation, on one dataset."""
+"""The plots of finished runs: teacher, baseline and distilled student, on one dataset."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 PAGE = "plots.html"
 PLOTS = ("curves", "classes", "precision_recall", "co_occurrence", "regions")
 
-_NAMES = {"teacher": "teacher", "without": "without distillation", "distilled": "with distillation"}
+_NAMES = {"teacher": "teacher", "baseline": "baseline", "distilled": "distilled"}
 
 
 def write_run_plots(
@@ -49,7 +49,7 @@ def write_run_plots(
     Args:
         output_dir: of both.
         dataset_name: that the runs were evaluated on.
-        folders: of the runs by role: ``teacher``, ``without``, ``distilled``.
+        folders: of the runs by role: ``teacher``, ``baseline``, ``distilled``.
         class_names: C names.
         thresholds: by role of the students, where they predict.
         results: of some images, for the teacher's regions.

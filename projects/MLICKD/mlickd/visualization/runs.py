@@ -1,4 +1,4 @@
-"""The gallery of finished runs: teacher, student without and student with distillation on one dataset."""
+"""The gallery of finished runs: teacher, baseline and distilled student on one dataset."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_gallery_of_runs(
     output_dir: str | Path,
     *,
     teacher: str | Path | None = None,
-    without: str | Path | None = None,
+    baseline: str | Path | None = None,
     distilled: str | Path | None = None,
     num_images: int = 24,
     seed: int = 0,
@@ -67,7 +67,7 @@ def write_gallery_of_runs(
         dataset_name: with the classes of the models; None where ``photos`` are given, and their classes are those that
             the runs were trained for.
         output_dir: of the gallery.
-        teacher, without, distilled: folders of runs, each the ``OUTPUT_DIR`` of its training; at least one.
+        teacher, baseline, distilled: folders of runs, each the ``OUTPUT_DIR`` of its training; at least one.
         num_images, seed, image_ids: see :func:`choose_records`.
         photos: instead of images of the dataset; see :func:`photo_records`.
         threshold: see :func:`student_thresholds`.
@@ -81,7 +81,7 @@ def write_gallery_of_runs(
         InputError: a folder holds no finished run or not the right one, or a dataset, an image id or an image is
             wrong.
     """
-    folders = {"teacher": teacher, "without": without, "distilled": distilled}
+    folders = {"teacher": teacher, "baseline": baseline, "distilled": distilled}
     folders = {role: folder for role, folder in folders.items() if folder is not None}
     if dataset_name is None and not photos:
         raise InputError("--dataset is missing; name the dataset of the photos, or give --photos")
@@ -183,7 +183,7 @@ def results_of_runs(
     """Run the models on the images of ``records``.
 
     Args:
-        folders: of the runs, by role: ``teacher``, ``without``, ``distilled``; see :func:`check_runs`.
+        folders: of the runs, by role: ``teacher``, ``baseline``, ``distilled``; see :func:`check_runs`.
         records: of the images.
         names: of the classes.
         dataset_name: of the records, so that its proposals are theirs; None: they are of none.
@@ -217,7 +217,7 @@ def check_runs(
     """See that runs are what they are taken for, before one of them is run.
 
     Args:
-        folders: by role: ``teacher``, ``without``, ``distilled``.
+        folders: by role: ``teacher``, ``baseline``, ``distilled``.
         dataset_name: whose classes they are to have; None: those of each other.
         activation_maps: whether the students are to have some.
 
@@ -228,7 +228,7 @@ def check_runs(
         InputError: there is no run, or one is not of its role, or of other classes.
     """
     if not folders:
-        raise InputError("no run is given; give the folder of at least one of --teacher, --without and --with")
+        raise InputError("no run is given; give the folder of at least one of --teacher, --baseline and --distilled")
     names = None if dataset_name is None else class_names(dataset_name)
     source = f"dataset {dataset_name}"
     for role, folder in folders.items():

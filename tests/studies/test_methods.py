@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlickd.errors import InputError
-from mlickd.studies.recipes import choose_recipes, group_by_cache, write_recipe
+from mlickd.studies.methods import choose_methods, group_by_cache, write_method_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -29,54 +29,56 @@ def write_method(configs: Path, name: str, text: str) -> None:
 
 
 def test_all_methods_of_a_folder_or_those_that_are_named(configs: Path) -> None:
-    everything = choose_recipes(configs)
-    assert [recipe.name for recipe in everything] == ["without", "with", "few_regions", "light", "plain_long"]
-    assert [recipe.name for recipe in choose_recipes(configs, ["light", "without"])] == ["light", "without"]
-    by_name = {recipe.name: recipe for recipe in everything}
-    assert by_name["without"].stages == by_name["plain_long"].stages == ()
+    everything = choose_methods(configs)
+    assert [method.name for method in everything] == ["baseline", "distilled", "few_regions", "light", "plain_long"]
+    assert [method.name for method in choose_methods(configs, ["light", "baseline"])] == ["light", "baseline"]
+    by_name = {method.name: method for method in everything}
+    assert by_name["baseline"].stages == by_name["plain_long"].stages == ()
     assert by_name["light"].stages == ("feature", "prediction")
     assert by_name["light"].iterations == (60, 340) and by_name["plain_long"].iterations == (900,)
-    with_option = choose_recipes(configs, ["with"], ["KD.FEATURE.MAX_ITER", "7"])
+    with_option = choose_methods(configs, ["distilled"], ["KD.FEATURE.MAX_ITER", "7"])
     assert with_option[0].iterations == (7, 340)
 
 
 def test_methods_share_a_cache_where_it_would_be_the_same(configs: Path) -> None:
-    groups = group_by_cache(choose_recipes(configs))
-    assert [[recipe.name for recipe in group] for group in groups] == [["with", "light"], ["few_regions"]]
+    groups = group_by_cache(choose_methods(configs))
+    assert [[method.name for method in group] for group in groups] == [["distilled", "light"], ["few_regions"]]
     write_method(configs, "unmirrored", "INPUT: {RANDOM_FLIP: none}")
     write_method(configs, "release", "KD: {FEATURE: {COMPARE: box_head}}")
-    assert len(group_by_cache(choose_recipes(configs))) == 4
-    alike = choose_recipes(configs, (), ["KD.REGIONS.TOP_K", "5"])
-    assert ["with", "few_regions", "light"] in [[recipe.name for recipe in group] for group in group_by_cache(alike)]
+    assert len(group_by_cache(choose_methods(configs))) == 4
+    alike = choose_methods(configs, (), ["KD.REGIONS.TOP_K", "5"])
+    assert ["distilled", "few_regions", "light"] in [
+        [method.name for method in group] for group in group_by_cache(alike)
+    ]
 
 
 def test_methods_that_are_wrong_are_named(configs: Path) -> None:
     with pytest.raises(
-        InputError, match="--methods fitnet: there is none in .*; give one of without, with, few_regions"
+        InputError, match="--methods fitnet: there is none in .*; give one of baseline, distilled, few_regions"
     ):
-        choose_recipes(configs, ["without", "fitnet"])
-    with pytest.raises(InputError, match="--methods with: named twice"):
-        choose_recipes(configs, ["with", "with"])
+        choose_methods(configs, ["baseline", "fitnet"])
+    with pytest.raises(InputError, match="--methods distilled: named twice"):
+        choose_methods(configs, ["distilled", "distilled"])
     write_method(configs, "unknown", "KD: {PREDICTION: {DISTILLER: Hintn}}")
     with pytest.raises(InputError, match=r"unknown.yaml: KD.PREDICTION.DISTILLER 'Hintn' is none of Hinton"):
-        choose_recipes(configs, ["without", "unknown"])
+        choose_methods(configs, ["baseline", "unknown"])
     write_method(configs, "detector", "MODEL: {META_ARCHITECTURE: WeaklySupervisedDetector}")
     with pytest.raises(InputError, match="detector.yaml: .*WeaklySupervisedDetector is no student"):
-        choose_recipes(configs)
+        choose_methods(configs)
     (configs / "methods" / "detector.yaml").unlink()
-    write_method(configs, "with", "")
+    write_method(configs, "distilled", "")
     with pytest.raises(InputError, match="give the file another name"):
-        choose_recipes(configs)
+        choose_methods(configs)
 
 
 @pytest.mark.parametrize("name", ["teacher", "knowledge", "knowledge-light", "logs", "proposals"])
 def test_no_method_has_the_name_of_another_folder(configs: Path, name: str) -> None:
     write_method(configs, name, "")
     with pytest.raises(InputError, match=f"{name}.yaml: {name} is a name for what is not a student; give the file"):
-        choose_recipes(configs, ["without"])
+        choose_methods(configs, ["baseline"])
 
 
-def test_what_a_recipe_names_otherwise_than_kd_yaml_is_its_own(configs: Path, tmp_path: Path) -> None:
+def test_what_a_method_names_otherwise_than_kd_yaml_is_its_own(configs: Path, tmp_path: Path) -> None:
     file = tmp_path / "elsewhere.yaml"
     values = {
         "DATASETS.TRAIN": ("a_train@1of2", "a_train@2of2"),
@@ -84,8 +86,8 @@ def test_what_a_recipe_names_otherwise_than_kd_yaml_is_its_own(configs: Path, tm
         "KD.TEACHER.WEIGHTS": str(tmp_path / "teachers" / "{dataset}.pth"),
         "KD.CACHE": str(tmp_path / "cache"),
     }
-    write_recipe(file, configs / "kd.yaml", values, "Written by a test.")
-    shared, own = choose_recipes(configs, ["with"], files={"crossed": file})
+    write_method_file(file, configs / "kd.yaml", values, "Written by a test.")
+    shared, own = choose_methods(configs, ["distilled"], files={"crossed": file})
     assert (shared.train, shared.unlabeled, shared.teacher, shared.cache) == ((), (), "", "")
     assert own.name == "crossed" and own.stages == shared.stages
     assert own.train == values["DATASETS.TRAIN"] and own.unlabeled == values["DATASETS.UNLABELED"]
@@ -93,12 +95,12 @@ def test_what_a_recipe_names_otherwise_than_kd_yaml_is_its_own(configs: Path, tm
     assert len(group_by_cache([shared, own])) == 2
 
 
-def test_recipes_of_one_teacher_of_their_own_share_a_cache(configs: Path) -> None:
+def test_methods_of_one_teacher_of_their_own_share_a_cache(configs: Path) -> None:
     for name, weight in (("early_light", 0.5), ("early_heavy", 2.0)):
         write_method(configs, name, f"KD: {{TEACHER: {{WEIGHTS: early.pth}}, PREDICTION: {{WEIGHT: {weight}}}}}")
-    groups = group_by_cache(choose_recipes(configs, ["with", "early_light", "early_heavy"]))
-    assert [[recipe.name for recipe in group] for group in groups] == [["with"], ["early_light", "early_heavy"]]
-    assert {recipe.teacher for recipe in groups[1]} == {str(Path("early.pth").resolve())}
+    groups = group_by_cache(choose_methods(configs, ["distilled", "early_light", "early_heavy"]))
+    assert [[method.name for method in group] for group in groups] == [["distilled"], ["early_light", "early_heavy"]]
+    assert {method.teacher for method in groups[1]} == {str(Path("early.pth").resolve())}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +112,6 @@ def test_recipes_of_one_teacher_of_their_own_share_a_cache(configs: Path) -> Non
         ("..", "is no name for the folder of a student"),
     ],
 )
-def test_a_recipe_from_elsewhere_has_a_name_of_its_own(configs: Path, name: str, message: str) -> None:
-    with pytest.raises(InputError, match=f"--recipe {name}=.*: .*{message}"):
-        choose_recipes(configs, ["with"], files={name: configs / "kd.yaml"})
+def test_a_method_from_elsewhere_has_a_name_of_its_own(configs: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"--method-file {name}=.*: .*{message}"):
+        choose_methods(configs, ["distilled"], files={name: configs / "kd.yaml"})

@@ -18,25 +18,25 @@ from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
 __all__ = [
-    "WITH",
-    "WITHOUT",
-    "Recipe",
-    "choose_recipes",
+    "BASELINE",
+    "DISTILLED",
+    "Method",
+    "choose_methods",
     "group_by_cache",
-    "load_recipe",
-    "recipe_files",
-    "write_recipe",
+    "load_method",
+    "method_files",
+    "write_method_file",
 ]
 
-# The student without distillation, and the one with the method of the paper.
-WITHOUT, WITH = "without", "with"
+# The student without distillation, and the student of the paper's method.
+BASELINE, DISTILLED = "baseline", "distilled"
 
 # What else lies, or is recorded, in the folder where each student has one of its method's name.
 _TAKEN = ("knowledge", "logs", "proposals", "teacher")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Method:
     """A way to train a student.
 
     Attributes:
@@ -44,7 +44,7 @@ class Recipe:
         file: its configuration, by its absolute path.
         stages: of distillation, in order; none for a student that is trained in one run without a teacher.
         iterations: of each run.
-        knowledge: the part of the configuration that what is kept of a teacher hangs on; two recipes in which it is
+        knowledge: the part of the configuration that what is kept of a teacher hangs on; two methods in which it is
             equal can share a cache. Empty without a teacher.
         train: names of training datasets of its own; empty: those of the others.
         unlabeled: names of datasets that it learns from by knowledge alone.
@@ -63,14 +63,14 @@ class Recipe:
     cache: str = ""
 
 
-def recipe_files(configs: Path) -> dict[str, Path]:
-    """The configuration files of a folder by method: ``without`` is ``cls.yaml``, ``with`` is ``kd.yaml``, and every
+def method_files(configs: Path) -> dict[str, Path]:
+    """The configuration files of a folder by method: ``baseline`` is ``cls.yaml``, ``distilled`` is ``kd.yaml``, every
     other is ``methods/<name>.yaml``.
 
     Raises:
         InputError: a file in ``methods`` has the name of one of the two, or of a folder that is not a student's.
     """
-    files = {WITHOUT: configs / "cls.yaml", WITH: configs / "kd.yaml"}
+    files = {BASELINE: configs / "cls.yaml", DISTILLED: configs / "kd.yaml"}
     for file in sorted((configs / "methods").glob("*.yaml")):
         if file.stem in files:
             raise InputError(f"{file}: the method {file.stem} is {files[file.stem]}; give the file another name")
@@ -80,21 +80,21 @@ def recipe_files(configs: Path) -> dict[str, Path]:
     return files
 
 
-def choose_recipes(
+def choose_methods(
     configs: Path, names: Sequence[str] = (), options: Sequence[str] = (), files: Mapping[str, Path] | None = None
-) -> list[Recipe]:
-    """Recipes by name, or all that a folder has, and others.
+) -> list[Method]:
+    """Methods by name, or all that a folder has, and others.
 
     Args:
-        configs: the folder; see :func:`recipe_files`.
-        names: of methods of the folder; the recipes come in this order.
+        configs: the folder; see :func:`method_files`.
+        names: of methods of the folder; the methods come in this order.
         options: ``KEY VALUE`` pairs that all of them get.
         files: configurations that lie elsewhere, by the name of the method.
 
     Raises:
         InputError: a method is unknown or named twice, or its configuration is wrong.
     """
-    known = recipe_files(configs)
+    known = method_files(configs)
     for name in names:
         if name not in known:
             raise InputError(f"--methods {name}: there is none in {configs}; give one of {', '.join(known)}")
@@ -103,22 +103,24 @@ def choose_recipes(
     chosen = {name: known[name] for name in names or known}
     for name, file in (files or {}).items():
         if name in known:
-            raise InputError(f"--recipe {name}={file}: the method {name} is {known[name]}; give another name")
+            raise InputError(f"--method-file {name}={file}: the method {name} is {known[name]}; give another name")
         if _is_taken(name) or not re.fullmatch(r"\w[\w.-]*", name):
-            raise InputError(f"--recipe {name}={file}: {name!r} is no name for the folder of a student; give another")
+            raise InputError(
+                f"--method-file {name}={file}: {name!r} is no name for the folder of a student; give another"
+            )
         chosen[name] = file
-    common = load_config(str(known[WITH]), list(options))
-    return [load_recipe(name, file, options, common) for name, file in chosen.items()]
+    common = load_config(str(known[DISTILLED]), list(options))
+    return [load_method(name, file, options, common) for name, file in chosen.items()]
 
 
-def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgNode | None = None) -> Recipe:
+def load_method(name: str, file: Path, options: Sequence[str] = (), common: CfgNode | None = None) -> Method:
     """Read what a configuration file says of stages, iterations, and of what is its own.
 
     Args:
         name: of the method.
         file: its configuration.
         options: ``KEY VALUE`` pairs for it.
-        common: the configuration of :data:`WITH`. Where this one names another teacher, cache or training datasets,
+        common: configuration of :data:`DISTILLED`. Where this one names another teacher, cache or training datasets,
             they are its own. None: it has none.
 
     Raises:
@@ -135,25 +137,25 @@ def load_recipe(name: str, file: Path, options: Sequence[str] = (), common: CfgN
         check_config(checked)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    own = {} if common is None or name in (WITHOUT, WITH) else _own(cfg, common)
+    own = {} if common is None or name in (BASELINE, DISTILLED) else _own(cfg, common)
     if cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier":
-        return Recipe(name, file, (), (cfg.SOLVER.MAX_ITER,), train=own.get("train", ()))
+        return Method(name, file, (), (cfg.SOLVER.MAX_ITER,), train=own.get("train", ()))
     stages = tuple(cfg.KD.METHOD_STAGES)
     if stages[-1:] != KD_STAGES[-1:] or not set(stages) <= set(KD_STAGES):
         raise InputError(
             f"{file}: KD.METHOD_STAGES {stages} must end with prediction, the stage that trains the classifier; add it"
         )
     iterations = tuple(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in stages)
-    # Paths that are given to all recipes make no difference.
+    # Paths that are given to all methods make no difference.
     if "teacher" not in own:
         cfg.KD.TEACHER.WEIGHTS = ""
     if "cache" not in own:
         cfg.KD.CACHE = ""
     knowledge = CfgNode({key: config_value(cfg, key) for key in CACHE_KEYS}).dump()
-    return Recipe(name, file, stages, iterations, knowledge, unlabeled=tuple(cfg.DATASETS.UNLABELED), **own)
+    return Method(name, file, stages, iterations, knowledge, unlabeled=tuple(cfg.DATASETS.UNLABELED), **own)
 
 
-def write_recipe(file: Path, base: Path, values: Mapping[str, object], comment: str) -> None:
+def write_method_file(file: Path, base: Path, values: Mapping[str, object], comment: str) -> None:
     """Write a configuration that differs from another in some values; one that is there as it should be stays.
 
     Args:
@@ -174,17 +176,17 @@ def write_recipe(file: Path, base: Path, values: Mapping[str, object], comment: 
         write_whole_file(file, text, "make room, or name another folder")
 
 
-def group_by_cache(recipes: Sequence[Recipe]) -> list[list[Recipe]]:
-    """The recipes that have a teacher, in groups that share a knowledge cache; first come first."""
-    groups: dict[str, list[Recipe]] = {}
-    for recipe in recipes:
-        if recipe.stages:
-            groups.setdefault(recipe.knowledge, []).append(recipe)
+def group_by_cache(methods: Sequence[Method]) -> list[list[Method]]:
+    """The methods that have a teacher, in groups that share a knowledge cache; first come first."""
+    groups: dict[str, list[Method]] = {}
+    for method in methods:
+        if method.stages:
+            groups.setdefault(method.knowledge, []).append(method)
     return list(groups.values())
 
 
 def _own(cfg: CfgNode, common: CfgNode) -> dict:
-    """What a recipe names otherwise than the one that it is compared with, by attribute of :class:`Recipe`."""
+    """What a method names otherwise than the one that it is compared with, by attribute of :class:`Method`."""
     own: dict = {}
     if cfg.DATASETS.TRAIN != common.DATASETS.TRAIN:
         own["train"] = tuple(cfg.DATASETS.TRAIN)
