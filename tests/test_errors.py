@@ -1,3 +1,5 @@
+"""Errors of a command: one line on standard error and an exit status."""
+
 from __future__ import annotations
 
 import errno
@@ -6,12 +8,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from helpers.forked_runs import fork, wait_or_kill
 from mlickd.data.scenes import write_scenes
-from mlickd.errors import InputError, ProcessError, run_tool
+from mlickd.errors import InputError, ProcessError, run_tool, shorten_list
 
 
 @pytest.fixture(autouse=True)
@@ -20,125 +23,101 @@ def no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["tool"])
 
 
-def wrong() -> None:
-    raise InputError("labels.csv: line 3:\n  no such label")
+def raising(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
 
 
-def end_of(main, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a tool that ends with status 2 has said on standard error."""
-    with pytest.raises(SystemExit) as caught:
-        run_tool(main)
-    assert caught.value.code == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    return output.err
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable:
+    """Run a tool that ends early; return its status and what it printed to standard error."""
 
+    def run(main: Callable[[], object], **options) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            run_tool(main, **options)
+        output = capsys.readouterr()
+        assert output.out == ""
+        return caught.value.code, output.err
 
-def test_an_input_error_is_one_line_and_status_2(capsys):
-    assert end_of(wrong, capsys) == "error: labels.csv: line 3: no such label\n"
-
-
-def test_what_a_terminal_would_obey_is_shown_as_text(capsys):
-    def main():
-        raise InputError("a\0b\x1b[31m\udcff é.jpg: not found")
-
-    assert end_of(main, capsys) == "error: a\\x00b\\x1b[31m\\udcff é.jpg: not found\n"
-
-
-def test_debug_shows_the_traceback_above_the_line(capsys, monkeypatch):
-    """Wherever it stands, and also in the commands that this one starts."""
-    seen = []
-
-    def main():
-        seen.append(sys.argv[1:])
-        wrong()
-
-    monkeypatch.setattr("sys.argv", ["tool", "--config-file", "c.yaml", "KEY", "VALUE", "--debug"])
-    with_option = end_of(main, capsys)
-    started = end_of(main, capsys)
-    for output in (with_option, started):
-        first, *_, last = output.splitlines()
-        assert first.startswith("Traceback") and "in wrong" in output
-        assert last == "error: labels.csv: line 3: no such label"
-    assert seen == [["--config-file", "c.yaml", "KEY", "VALUE"]] * 2
+    return run
 
 
 @pytest.mark.parametrize(
-    ("error", "line"),
+    ("error", "status", "line"),
     [
-        (PermissionError(errno.EACCES, "Permission denied", "/out"), "/out: Permission denied; give the right to"),
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room"),
-        (NotADirectoryError(errno.ENOTDIR, "Not a directory", b"/a/b"), "/a/b: Not a directory; name another place"),
+        (InputError("labels.csv: line 3:\n  no such label"), 2, "labels.csv: line 3: no such label\n"),
+        (InputError("a\0b\x1b[31m\udcff é.jpg: not found"), 2, "a\\x00b\\x1b[31m\\udcff é.jpg: not found\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "/out"), 2, "/out: Permission denied; "),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device; "),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", b"/a/b"), 2, "/a/b: Not a directory; "),
+        (
+            ProcessError("rank 1 failed; python tools/a.py:\n  File tools/a.py\n\x1b"),
+            1,
+            "rank 1 failed; mlickd a:\n  F",
+        ),
     ],
 )
-def test_what_the_system_refuses_is_the_users_to_mend(error: OSError, line: str, capsys):
-    def main():
-        raise error
-
-    assert end_of(main, capsys).startswith(f"error: {line}")
+def test_errors_have_a_status_and_a_line_that_is_safe_to_print(error: Exception, status: int, line: str, run) -> None:
+    found = run(raising(error), spell=lambda text: text.replace("python tools/a.py", "mlickd a"))
+    assert found[0] == status and found[1].startswith(f"error: {line}") and "\x1b" not in found[1]
 
 
 @pytest.mark.parametrize("bug", [KeyError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), OSError("odd")])
-def test_a_bug_keeps_its_traceback(bug: Exception):
-    def main():
-        raise bug
-
+def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
     with pytest.raises(type(bug)):
-        run_tool(main)
+        run_tool(raising(bug))
 
 
-def test_what_a_process_says_keeps_its_lines_and_commands_nothing(capsys):
-    def main():
-        raise ProcessError('process 1 has failed; python tools/a.py:\n  File "tools/a.py"\nError: \x1b[31m\u202e\tx')
+def test_debug_prints_the_traceback_above_the_line(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anywhere among the arguments, and also in the commands that this one starts."""
+    seen = []
 
-    with pytest.raises(SystemExit) as caught:
-        run_tool(main, lambda text: text.replace("python tools/a.py", "mlickd a"))
-    assert caught.value.code == 1
-    assert capsys.readouterr().err == (
-        'error: process 1 has failed; mlickd a:\n  File "tools/a.py"\nError: \\x1b[31m\\u202e   x\n'
-    )
+    def main() -> None:
+        seen.append(sys.argv[1:])
+        raise InputError("\x1b.jpg: not found")
 
-
-def test_the_traceback_commands_nothing(capsys, monkeypatch):
-    monkeypatch.setenv("MLICKD_DEBUG", "1")
-
-    def main():
-        raise InputError("\x1b[31m.jpg: not found")
-
-    assert "\x1b" not in end_of(main, capsys)
+    monkeypatch.setattr("sys.argv", ["tool", "--config-file", "c.yaml", "KEY", "VALUE", "--debug"])
+    for _ in range(2):  # the second time, only the environment variable is set
+        first, *_, last = run(main)[1].splitlines()
+        assert first.startswith("Traceback") and last == "error: \\x1b.jpg: not found"
+    assert seen == [["--config-file", "c.yaml", "KEY", "VALUE"]] * 2
 
 
-def test_ctrl_c_is_one_line_and_its_status(capsys, monkeypatch):
-    def main():
+@pytest.mark.parametrize("debugging", ["", "1"])
+def test_ctrl_c_is_one_line_and_its_status(debugging: str, run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)
 
-    for debugging in ("", "1"):
-        monkeypatch.setenv("MLICKD_DEBUG", debugging)
-        with pytest.raises(SystemExit) as caught:
-            run_tool(main)
-        assert caught.value.code == 130
-        *trace, line = capsys.readouterr().err.splitlines()
-        assert line == "stopped" and bool(trace) == bool(debugging)
+    monkeypatch.setenv("MLICKD_DEBUG", debugging)
+    status, output = run(main)
+    *trace, line = output.splitlines()
+    assert (status, line, bool(trace)) == (130, "stopped", bool(debugging))
 
 
-def test_ctrl_c_in_a_terminal_is_one_line_of_all_processes(tmp_path, capfd):
-    def command():
+def test_ctrl_c_in_a_terminal_ends_all_processes(tmp_path, capfd) -> None:
+    def command() -> None:
         os.setsid()
         threading.Timer(3, os.killpg, [os.getpid(), signal.SIGINT]).start()
         run_tool(lambda: write_scenes(tmp_path / "scenes", {"train": 100_000}, num_workers=2))
 
     process = fork(command, tmp_path / "log")
     assert wait_or_kill(process, 60) == 130
-    said = capfd.readouterr().err
-    assert said.splitlines()[-1] == "stopped" and "Traceback" not in said + (tmp_path / "log").read_text()
+    output = capfd.readouterr().err
+    assert output.splitlines()[-1] == "stopped" and "Traceback" not in output + (tmp_path / "log").read_text()
     deadline = time.monotonic() + 30
-    with pytest.raises(ProcessLookupError):  # nobody is left behind
+    with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:
             os.killpg(process, 0)
             time.sleep(0.1)
 
 
-def test_success_is_silent(capsys):
+def test_success_is_silent(capsys) -> None:
     assert run_tool(lambda: 5) is None
     assert capsys.readouterr() == ("", "")
+
+
+def test_long_lists_are_shortened() -> None:
+    assert shorten_list(["a", 1, "c"], 2) == "a, 1 and 1 more" and shorten_list({"a": 0}) == "a"

@@ -1,8 +1,10 @@
-"""Files: atomic writes, digests, and checks of paths that a user gives."""
+"""Files that are complete or absent, digests, and checks of paths that a user gives."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import secrets
 import stat
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mlickd.errors import InputError
 
@@ -21,54 +23,44 @@ __all__ = [
     "is_file",
     "is_folder",
     "remove_unfinished",
-    "unfinished_path",
+    "strict_json",
     "whole_file",
+    "write_json",
     "write_whole_file",
 ]
 
-# Behind the name of a file, until it is whole.
+# Suffix of a file that is not complete yet.
 _UNFINISHED = ".unfinished"
 
 
 class DigestingFile:
-    """A file to write into, and the SHA-256 of what was written."""
+    """A file open for writing that computes the SHA-256 of what is written.
+
+    Attributes:
+        error: the last error of a write. PyTorch replaces it by an error that does not give the reason.
+    """
 
     def __init__(self, file: BinaryIO):
-        """
-        Args:
-            file: open for writing.
-        """
         self._file = file
         self._digest = hashlib.sha256()
-        # PyTorch raises an error of its own in place of this one.
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        """As of any file.
-
-        Raises:
-            OSError: the system does not take it.
-        """
+        """Write like any file."""
         self._digest.update(data)
-        with self._noting_errors():
-            return self._file.write(data)
-
-    def flush(self) -> None:
-        """As of any file."""
-        with self._noting_errors():
-            self._file.flush()
-
-    @contextmanager
-    def _noting_errors(self) -> Iterator[None]:
         try:
-            yield
+            return self._file.write(data)
         except OSError as error:
             self.error = error
             raise
 
+    def flush(self) -> None:
+        """Flush like any file."""
+        self._file.flush()
+
     @property
     def sha256(self) -> str:
-        """Of all that was written, in hexadecimal."""
+        """The SHA-256 of everything that was written, in hexadecimal."""
         return self._digest.hexdigest()
 
 
@@ -76,54 +68,99 @@ class DigestingFile:
 def whole_file(
     path: str | os.PathLike[str], remedy: str, *, parents: bool = False, durable: bool = True
 ) -> Iterator[DigestingFile]:
-    """Write a file under another name, which it loses as soon as all of it is there.
+    """Open a file for writing that appears under its name when it is complete.
 
-    Several processes may write the same file: it is that of one of them then.
+    The content is written next to ``path`` under another name, synchronized to disk and renamed. Until then, a previous
+    file stays as it is. If several processes write the same file, the last one wins.
 
     Args:
-        path: what stands there before stays until then. A link stays one; a device or a pipe is written to as it is.
-        remedy: for the message, should it not be possible.
-        parents: make its folder where that is missing.
-        durable: wait until all of it is on the disk, so that it is whole after a crash of the system, too.
+        path: file to write. A symbolic link is followed. A device or a pipe is written directly.
+        remedy: what the user can do if the file cannot be written, for the message.
+        parents: create missing folders.
+        durable: wait until the file is on the disk, so that it survives a crash of the system.
 
     Raises:
-        InputError: the system does not take it, mostly for want of room; nothing is left of it.
+        InputError: the file cannot be written, for example because the disk is full. No part of it is left.
     """
     path = Path(path)
-    file, within = None, False
+    file = None
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with _opened(path, durable) as raw:
-            file, within = DigestingFile(raw), True
+        with _replacement(path, durable) as raw:
+            file = DigestingFile(raw)
             yield file
-            within = False
     except BaseException as error:
-        # What fails within the block may be another file, which is read there.
-        cause = file.error if within else error
-        if isinstance(cause, OSError):
-            raise InputError(f"{path}: cannot be written ({cause.strerror or cause}); {remedy}") from error
+        cause = (file and file.error) or error
+        if not isinstance(cause, OSError):
+            raise
+        raise InputError(f"{path}: cannot be written ({cause.strerror or cause}); {remedy}") from error
+
+
+@contextmanager
+def _replacement(path: Path, durable: bool) -> Iterator[BinaryIO]:
+    if path.exists() and not path.is_file():
+        with path.open("wb") as raw:
+            yield raw
+        return
+    target = Path(os.path.realpath(path))
+    # The name is unique among all machines, and not too long if that of the target is not.
+    unfinished = target.with_name(f"{target.name[:50]}.{secrets.token_hex(8)}{_UNFINISHED}")
+    try:
+        with unfinished.open("xb") as raw:
+            with suppress(OSError):  # the target is new, or its file system has no permissions
+                unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
+            yield raw
+            if durable:
+                raw.flush()
+                os.fsync(raw.fileno())
+        os.replace(unfinished, target)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
         raise
+    if durable and hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_whole_file(
     path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False, durable: bool = True
 ) -> None:
-    """Write all of a file at once; text as UTF-8. Arguments and errors are those of :func:`whole_file`."""
+    """Write a file at once, text as UTF-8. Arguments and errors are those of :func:`whole_file`."""
     with whole_file(path, remedy, parents=parents, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def unfinished_path(path: Path) -> Path:
-    """Where a file is written until it is whole: a name that no other process takes, be it on another machine."""
-    # No longer than a system allows where the name of the file itself is not.
-    return path.with_name(f"{path.name[:50]}.{secrets.token_hex(8)}{_UNFINISHED}")
+def write_json(path: str | os.PathLike[str], content: dict) -> None:
+    """Write :func:`strict_json` to a file; missing folders are created.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    write_whole_file(path, f"{strict_json(content)}\n", "give another path", parents=True)
+
+
+def strict_json(content: dict) -> str:
+    """Return JSON that every parser reads: NaN becomes null."""
+    return json.dumps(_nan_to_none(content), indent=2, allow_nan=False)
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nan_to_none(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def remove_unfinished(folder: Path) -> list[str]:
-    """Remove what killed processes have left of files that they were writing; the names.
+    """Remove files that killed processes left incomplete and return their names.
 
-    No other process may write into the folder meanwhile.
+    No other process may write into the folder at the same time.
     """
     paths = sorted(folder.glob(f"*{_UNFINISHED}"))
     for path in paths:
@@ -131,78 +168,31 @@ def remove_unfinished(folder: Path) -> list[str]:
     return [path.name for path in paths]
 
 
-@contextmanager
-def _opened(path: Path, durable: bool) -> Iterator[BinaryIO]:
-    if path.exists() and not path.is_file():
-        with path.open("wb") as raw:
-            yield raw
-        return
-    target = Path(os.path.realpath(path))
-    unfinished = unfinished_path(target)
-    try:
-        with unfinished.open("xb") as raw:
-            with suppress(OSError):  # it is new, or the file system knows no rights
-                unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
-            yield raw
-            if durable:
-                raw.flush()
-                os.fsync(raw.fileno())
-        os.replace(unfinished, target)
-        if durable:
-            _synchronize(target.parent)
-    except BaseException:
-        with suppress(OSError):  # it may be the folder that is missing
-            unfinished.unlink()
-        raise
-
-
-def _synchronize(folder: Path) -> None:
-    """Write the names of the files to the disk."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows opens no folders
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """See that a file can be written, before there is one; nothing is left of the trial.
+    """Check that a file can be written, before the work whose result it will hold.
 
     Raises:
-        InputError: it cannot.
+        InputError: the path is a folder, or the user has no right to write there.
     """
-    missing: list[Path] = []
-    try:
-        target = Path(path).expanduser()
-        new = not target.exists()
-        if new:
-            target = Path(os.path.realpath(target))  # of a link to a file that is to come, the link stays
-        missing += [folder for folder in target.parents if not folder.exists()]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(target, "a", encoding="utf-8"):
-            pass
-        if target.is_file():  # and no device: another one is written beside it first
-            unfinished = unfinished_path(target.resolve())
-            unfinished.touch(exist_ok=False)
-            unfinished.unlink()
-        if new:
-            target.unlink()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); give another path") from error
-    finally:
-        for folder in missing:
-            with suppress(OSError):  # it was not made, or another process has put something there
-                folder.rmdir()
+    target = Path(os.path.realpath(Path(path).expanduser()))
+    folder = next(parent for parent in target.parents if parent.exists())
+    if target.is_dir():
+        reason = "is a folder"
+    elif not folder.is_dir():
+        reason = f"{folder} is a file"
+    elif not os.access(folder if target.is_file() or not target.exists() else target, os.W_OK):
+        reason = f"no permission to write into {folder}"
+    else:
+        return
+    raise InputError(f"{path}: cannot be written ({reason}); give another path")
 
 
 def is_file(path: str, field: str) -> bool:
-    """Return whether a path is a file, as Detectron2's ``PathManager.isfile`` does.
+    """Return whether a path is a file, like ``PathManager.isfile`` of Detectron2.
 
     Args:
-        path: given by a user.
-        field: option or configuration key that names the path, for the message.
+        path: path that a user gave.
+        field: option or configuration key that holds the path, for the message.
 
     Raises:
         InputError: the path is a URL. Whether it exists is not known before the download.
@@ -225,9 +215,9 @@ def _path_manager_test(method: str, path: str, field: str) -> bool:
 
 
 def file_digest(path: str | os.PathLike[str], start: int = 0) -> str:
-    """SHA-256, in hexadecimal, of a file from byte ``start`` on.
+    """Return the SHA-256, in hexadecimal, of a file from byte ``start`` on.
 
-    A file is read again where its size or its time of change is another.
+    The digest is cached until the size or the modification time of the file changes.
     """
     status = os.stat(path)
     return _digest(os.path.abspath(path), start, status.st_size, status.st_mtime_ns)

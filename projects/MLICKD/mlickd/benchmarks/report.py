@@ -10,7 +10,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from mlickd.errors import InputError
-from mlickd.evaluation.base import write_strict_json
+from mlickd.files import write_json
 from mlickd.runs import machine_line
 
 from .comparison import Comparison, Row
@@ -75,7 +75,7 @@ def write_reports(reports: Sequence[Report], folder: Path, name: str) -> None:
         InputError: they cannot be written.
     """
     content = [report.as_json() for report in reports]
-    write_strict_json(folder / f"{name}.json", content[0] if len(content) == 1 else {"benchmarks": content})
+    write_json(folder / f"{name}.json", content[0] if len(content) == 1 else {"benchmarks": content})
     commands = "\n".join(f"    {report.command}" for report in reports)
     threads = ", ".join(str(count) for count in sorted({report.threads for report in reports}))
     text = f"{machine_line()}; threads: {threads}.\n\n{commands}\n\n{table(reports, 'pipe')}\n"

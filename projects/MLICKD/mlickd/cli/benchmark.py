@@ -11,7 +11,7 @@ from mlickd.benchmarks.suite import BENCHMARKS, Benchmark, Report, run_benchmark
 from mlickd.cli.command_line import as_called, command_parser
 from mlickd.cli.repository import shipped_config
 from mlickd.errors import InputError
-from mlickd.evaluation.base import write_strict_json
+from mlickd.files import write_json
 
 EPILOG = """
 Examples:
@@ -126,7 +126,7 @@ def run_startup(args: argparse.Namespace) -> None:
         report = measure_startup(root, config_file, args.opts, num_workers=args.workers, num_batches=args.batches)
     print(startup_table(report))
     if args.json:
-        write_strict_json(args.json, {"images": args.images, "proposals": args.proposals, **report})
+        write_json(args.json, {"images": args.images, "proposals": args.proposals, **report})
 
 
 def run_one(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlickd.cli.command_line import command_parser
 from mlickd.data.checking import check_datasets, report_text
 from mlickd.errors import InputError
-from mlickd.evaluation.base import write_strict_json
+from mlickd.files import write_json
 from mlickd.visualization.label_figure import draw_labels
 
 EPILOG = """
@@ -57,6 +57,6 @@ def main() -> None:
     for name, split in report.splits.items():
         draw_labels(name, split.labels, args.output / name / "labels.png")
     if args.json:
-        write_strict_json(args.json, report.as_json())
+        write_json(args.json, report.as_json())
     print(report_text(report))
     sys.exit(1 if report.num_errors else 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from mlickd.cli.command_line import command_parser
-from mlickd.evaluation.base import strict_json, write_strict_json
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES
+from mlickd.files import strict_json, write_json
 from mlickd.studies.convention_report import compare_scores
 from mlickd.studies.convention_tables import report_as_text
 
@@ -66,5 +66,5 @@ def main() -> None:
         print(strict_json(report))
         return
     if args.json:
-        write_strict_json(args.json, report)
+        write_json(args.json, report)
     print(report_as_text(report))

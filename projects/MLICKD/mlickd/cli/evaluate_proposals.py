@@ -9,9 +9,9 @@ from pathlib import Path
 from mlickd.cli.command_line import command_parser
 from mlickd.data import dataset_records
 from mlickd.errors import InputError
-from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.proposal_recall import recall_table
 from mlickd.evaluation.proposal_sources import evaluate_sources, source_names
+from mlickd.files import write_json
 from mlickd.visualization.recall_curves import draw_recall_curves
 
 EPILOG = """\
@@ -80,4 +80,4 @@ def main() -> None:
             "num_images": arguments.num_images,
             "results": {name: recall.summary() for name, recall in recalls.items()},
         }
-        write_strict_json(arguments.json, content)
+        write_json(arguments.json, content)

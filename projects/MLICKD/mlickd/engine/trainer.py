@@ -31,9 +31,8 @@ from mlickd.distillation.calibration import CalibratedKnowledge, load_calibratio
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher import load_teacher_config
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
-from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.thresholds import read_thresholds
-from mlickd.files import whole_file
+from mlickd.files import whole_file, write_json
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 from mlickd.runs import STUDENT_CHECKPOINT, provenance
 
@@ -147,7 +146,7 @@ class Trainer(DefaultTrainer):
         """Detectron2's evaluation; the results also go to ``<OUTPUT_DIR>/results.json``."""
         results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
-            write_strict_json(os.path.join(cfg.OUTPUT_DIR, "results.json"), results)
+            write_json(os.path.join(cfg.OUTPUT_DIR, "results.json"), results)
         return results
 
     @classmethod
@@ -168,7 +167,7 @@ class Trainer(DefaultTrainer):
             results = results[cfg.DATASETS.TEST[0]]
         results = OrderedDict((f"{name}_TTA", values) for name, values in results.items())
         if comm.is_main_process():
-            write_strict_json(os.path.join(cfg.OUTPUT_DIR, "results_TTA.json"), results)
+            write_json(os.path.join(cfg.OUTPUT_DIR, "results_TTA.json"), results)
         return results
 
     def build_hooks(self) -> list[HookBase]:

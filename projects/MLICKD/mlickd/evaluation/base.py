@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections import Counter
 from typing import Any
@@ -13,7 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
-from mlickd.files import write_whole_file
+from mlickd.files import write_json
 
 
 class RecordEvaluator(DatasetEvaluator):
@@ -96,31 +94,9 @@ class RecordEvaluator(DatasetEvaluator):
 
     def write_json(self, file_name: str, content: dict) -> None:
         """Write strict JSON into ``output_dir``; NaN becomes null."""
-        write_strict_json(self.output_path(file_name), content)
+        write_json(self.output_path(file_name), content)
 
     def output_path(self, file_name: str) -> str:
         """Path of a file in ``output_dir``, which is created."""
         PathManager.mkdirs(self.output_dir)
         return os.path.join(self.output_dir, file_name)
-
-
-def strict_json(content: dict) -> str:
-    """JSON that every reader takes: NaN becomes null."""
-    return json.dumps(_nan_to_none(content), indent=2, allow_nan=False)
-
-
-def write_strict_json(path: str | os.PathLike[str], content: dict) -> None:
-    """Write :func:`strict_json`, and its folder where that is missing; a reader sees the old file or the new one.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    write_whole_file(path, f"{strict_json(content)}\n", "give another path", parents=True)
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -11,9 +11,8 @@ import numpy as np
 from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
-from mlickd.files import file_digest
+from mlickd.files import file_digest, write_json
 
-from .base import write_strict_json
 from .ranking import threshold_counts
 
 __all__ = [
@@ -134,7 +133,7 @@ def write_thresholds(thresholds: ClassThresholds, path: str) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    write_strict_json(path, {"rule": _RULE, **asdict(thresholds)})
+    write_json(path, {"rule": _RULE, **asdict(thresholds)})
 
 
 def read_thresholds(path: str) -> ClassThresholds:

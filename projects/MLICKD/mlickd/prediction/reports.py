@@ -13,8 +13,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from mlickd.evaluation.base import strict_json
-from mlickd.files import write_whole_file
+from mlickd.files import strict_json, write_whole_file
 from mlickd.visualization.results import format_score, one_line
 
 from .prediction import Prediction

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.comparison import CONFIDENCE
 from mlickd.evaluation.comparison_table import (
     ComparedMethod,
@@ -27,7 +26,7 @@ from mlickd.evaluation.comparison_table import (
 from mlickd.evaluation.precision_recall import micro_precision_recall
 from mlickd.evaluation.published import PUBLISHED, PUBLISHED_SOURCE
 from mlickd.evaluation.summary import METRICS
-from mlickd.files import write_whole_file
+from mlickd.files import write_json, write_whole_file
 from mlickd.visualization import draw_training_curves
 from mlickd.visualization.comparison_page import write_comparison_page
 from mlickd.visualization.comparison_plots import draw_class_gains, draw_precision_recall
@@ -79,7 +78,7 @@ def write_comparison_report(
     write_whole_file(comparison.folder / "comparison.csv", table, remedy)
     charts = _draw(comparison, students)
     commands = {step.key: shlex.join(["python", *step.command]) for step in comparison.steps()}
-    write_strict_json(
+    write_json(
         comparison.folder / "comparison.json",
         {
             "data": {"train": comparison.train, "test": comparison.test},

@@ -18,9 +18,8 @@ from mlickd.data.build import build_test_loader
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.corruptions import Corruption
 from mlickd.errors import InputError
-from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.multilabel import MultiLabelEvaluator
-from mlickd.files import file_digest
+from mlickd.files import file_digest, write_json
 from mlickd.runs import load_run, run_config
 
 from .labeled_photos import same_labeled_photos
@@ -126,7 +125,7 @@ def scores_of_run(run: Run, dataset_name: str, corruption: Corruption | None, fo
         output_dir=str(home),
     )
     inference_on_dataset(model, build_test_loader(cfg, dataset_name), evaluator)
-    write_strict_json(complete, {"run": str(run.folder), "dataset": dataset_name, "key": key})
+    write_json(complete, {"run": str(run.folder), "dataset": dataset_name, "key": key})
     with np.load(scores_file) as content:
         return content["scores"]
 

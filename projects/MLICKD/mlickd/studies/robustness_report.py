@@ -13,7 +13,6 @@ from tabulate import tabulate
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.corruptions import Corruption
 from mlickd.data.records import label_targets
-from mlickd.evaluation.base import write_strict_json
 from mlickd.evaluation.breakdown import (
     by_class_frequency,
     by_label_count,
@@ -23,7 +22,7 @@ from mlickd.evaluation.breakdown import (
 )
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.evaluation.summary import mean_and_spread
-from mlickd.files import write_whole_file
+from mlickd.files import write_json, write_whole_file
 from mlickd.visualization.robustness import draw_breakdowns, draw_robustness
 
 from .robustness import Run, scores_of_run
@@ -93,7 +92,7 @@ def write_robustness(
             for section, groups in sections.items()
         },
     }
-    write_strict_json(output / "robustness.json", content)
+    write_json(output / "robustness.json", content)
     table = io.StringIO(newline="")
     csv.writer(table).writerows(_rows(sections))
     write_whole_file(output / "robustness.md", report, "give another folder")

@@ -1,0 +1,130 @@
+"""Files are complete or absent, paths are checked, digests are those of hashlib."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import mlickd.files
+from helpers.file_limit import largest_file
+from mlickd.errors import InputError
+from mlickd.files import check_writable, file_digest, remove_unfinished, whole_file, write_json, write_whole_file
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with whole_file(path, "") as file:
+        for part in (b"ab", b"", b"c"):
+            file.write(part)
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"abc" and file.sha256 == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(KeyboardInterrupt), whole_file(path, "") as file:
+        file.write(b"new")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"abc" and names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_a_full_disk_is_one_line_and_leaves_nothing(in_parts: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    content = {f"part {i}": torch.zeros(5_000) for i in range(20)} if in_parts else torch.zeros(100_000)
+    with largest_file(100_000), pytest.raises(InputError, match=rf"^{path}: .*File too large.*; make room$"):
+        with whole_file(path, "make room") as file:
+            torch.save(content, file)
+    assert names(tmp_path) == []
+
+
+def test_permissions_links_and_long_names_stay(tmp_path: Path) -> None:
+    target = tmp_path / ("é" * 127)  # two bytes per letter
+    target.touch(mode=0o600)
+    (tmp_path / "link").symlink_to(target)
+    write_whole_file(tmp_path / "link", "private", "")
+    assert target.read_text() == "private" and target.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "link").is_symlink() and len(names(tmp_path)) == 2
+
+
+def test_folders_are_created_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file"
+    with pytest.raises(InputError, match="folder/file: .*; remedy"), whole_file(path, "remedy"):
+        pass
+    write_whole_file(path, "Ünïcode\n", "remedy", parents=True)
+    assert path.read_bytes() == "Ünïcode\n".encode()
+    with pytest.raises(InputError, match="file/other: .*; remedy"):
+        write_whole_file(path / "other", "", "remedy", parents=True)
+
+
+def test_two_writers_of_a_file_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole_file(path, "") as first, whole_file(path, "") as second:
+        first.write(b"first")
+        second.write(b"the second")
+    assert path.read_bytes() == b"first", "the last one that is closed wins"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_device_is_written_directly(capfd: pytest.CaptureFixture[str]) -> None:
+    """Commands accept ``--json /dev/stdout``."""
+    reading, writing = os.pipe()
+    write_whole_file(f"/dev/fd/{writing}", "all", "")
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        assert pipe.read() == "all"
+
+
+def test_the_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from mlickd.files import whole_file
+with whole_file({str(tmp_path / "last")!r}, "") as file:
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    (tmp_path / "model_0000000.pth").write_bytes(b"whole")
+    (removed,) = remove_unfinished(tmp_path)
+    assert removed.startswith("last.") and names(tmp_path) == ["model_0000000.pth"]
+
+
+def test_json_has_null_for_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "new" / "a.json", {"a": [1.5, math.nan], "b": {"c": math.nan}})
+    assert json.loads((tmp_path / "new" / "a.json").read_text()) == {"a": [1.5, None], "b": {"c": None}}
+
+
+def test_a_path_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("content")
+    for path in ("file", "new", "new/and/deeper"):
+        check_writable(tmp_path / path)
+    check_writable("/dev/null")
+    for path in ("file/new", "."):
+        with pytest.raises(InputError, match=rf"^{tmp_path / path}: "):
+            check_writable(tmp_path / path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # the superuser, who may run the tests, may do anything
+    with pytest.raises(InputError, match="^/dev/null: "):
+        check_writable("/dev/null")
+    assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "content"
+
+
+def test_a_digest_is_computed_again_only_after_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(mlickd.files, "open", lambda *a: opened.append(a) or open(*a), raising=False)
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 5000)
+    assert {file_digest(path) for _ in range(3)} == {hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+    assert file_digest(path) == hashlib.sha256(b"two").hexdigest() and len(opened) == 2
