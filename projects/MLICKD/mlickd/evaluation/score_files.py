@@ -6,6 +6,7 @@ import io
 import math
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -109,7 +110,7 @@ def read_scores(path: str) -> ImageScores:
         names = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else None
     except KeyError as error:
         raise InputError(f"{path}: has no array {error}; evaluate the run again") from None
-    except (OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as {SCORES_FILE} ({error}); evaluate the run again") from error
     except ValueError as error:
         message = str(error).removesuffix(_REMEDY)
