@@ -28,9 +28,9 @@ METHODS = [name for name in SHIPPED if "methods/" in name]
 DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
 TEACHERS = [name for name in SHIPPED if Path(name).name.startswith(("wsd", "oicr"))]
 PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS and name not in METHODS]
-# Other datasets take COCO's configurations as they are but for data and schedule (tested), which no test has.
-OTHER_DATA = [name for name in SHIPPED if name.startswith(("nus_wide/", "voc07/"))]
-NETWORKS = [name for name in SHIPPED if name not in OTHER_DATA and name not in METHODS]
+COCO = [name for name in SHIPPED if name.startswith("coco/")]
+# NUS-WIDE and VOC 2007 change only data and schedule, which no other test uses.
+NETWORKS = [name for name in SHIPPED if not name.startswith(("nus_wide/", "voc07/")) and name not in METHODS]
 # Weights that are downloaded or trained first, and sizes that are too heavy for a test.
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
 SMALL += [
@@ -189,19 +189,24 @@ def test_networks_of_full_size_take_the_weights_that_they_name(
     assert ("fc6 and fc7 start from" in caplog.text) == has_fc
 
 
-@pytest.mark.parametrize("config", OTHER_DATA)
-def test_other_data_sets_change_data_and_schedule_alone(config: str) -> None:
-    name = Path(config).name
-    on_coco = shipped(name if name in SHIPPED else f"coco/{name}").clone()
+@pytest.mark.parametrize("base", ["nus_wide/Base-NUS-WIDE", "voc07/Base-VOC07"])
+@pytest.mark.parametrize("config", ["wsd_vgg16.yaml", "cls_vgg16.yaml", "kd_vgg16.yaml", *COCO])
+def test_another_dataset_changes_data_and_schedule_only(config: str, base: str, tmp_path: Path) -> None:
+    base = f"{base}-KD.yaml" if config in DISTILLATIONS else f"{base}.yaml"
+    (tmp_path / "layers.yaml").write_text(f'_BASE_: ["{CONFIGS / config}", "{CONFIGS / base}"]\n')
+    cfg, on_coco = load_config(str(tmp_path / "layers.yaml"), []), shipped(config).clone()
+    assert cfg != on_coco
     on_coco.defrost()
-    cfg = shipped(config)
     on_coco.DATASETS.TRAIN, on_coco.DATASETS.TEST = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST
     for key in ("STEPS", "MAX_ITER", "CHECKPOINT_PERIOD"):
         on_coco.SOLVER[key] = cfg.SOLVER[key]
     on_coco.TEST.EVAL_PERIOD, on_coco.TEST.AVERAGE_PRECISION = cfg.TEST.EVAL_PERIOD, cfg.TEST.AVERAGE_PRECISION
     on_coco.TEST.CORLOC_IMAGES = cfg.TEST.CORLOC_IMAGES  # NUS-WIDE has no boxes
-    on_coco.KD.TEACHER.WEIGHTS, on_coco.OUTPUT_DIR = cfg.KD.TEACHER.WEIGHTS, cfg.OUTPUT_DIR
     assert cfg == on_coco
+    other = f"{Path(base).parent}/{config}"
+    if other in SHIPPED:
+        cfg.KD.TEACHER.WEIGHTS, cfg.OUTPUT_DIR = shipped(other).KD.TEACHER.WEIGHTS, shipped(other).OUTPUT_DIR
+        assert cfg == shipped(other)
 
 
 @pytest.mark.parametrize("config", DISTILLATIONS)
