@@ -1,4 +1,4 @@
-"""Caches from a configuration, in several processes."""
+"""Caches from a configuration."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 
-import mlickd.engine.caching
 from helpers.cached_scenes import CachedScenes
-from helpers.killed import killed
 from mlickd.data import dataset_records
 from mlickd.data.build import needs_proposals
 from mlickd.data.proposals.generation import shard_records
@@ -21,7 +18,7 @@ from mlickd.engine import check_inputs
 from mlickd.engine.caching import check_cache, prepare_caching
 from mlickd.engine.memory import keep_freed_memory
 from mlickd.engine.trainer import build_knowledge_source
-from mlickd.errors import InputError, ProcessError
+from mlickd.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +31,6 @@ def cache(scenes: CachedScenes) -> Path:
     return scenes.make("cache")
 
 
-def test_two_processes_write_what_one_does(scenes: CachedScenes, cache: Path, tmp_path: Path) -> None:
-    shared = scenes.make(str(tmp_path), num_processes=2)
-    for path in (cache / "tiny_train" / "shard-1-of-1").iterdir():
-        assert path.read_bytes() == (shared / "tiny_train" / "shard-1-of-1" / path.name).read_bytes(), path.name
-
-
 def test_the_teachers_freed_memory_is_kept_as_in_training(
     scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,32 +40,13 @@ def test_the_teachers_freed_memory_is_kept_as_in_training(
     assert len(kept) == 1
 
 
-def test_an_error_in_one_of_several_processes_is_one_line(scenes: CachedScenes, tmp_path: Path) -> None:
+def test_a_damaged_teacher_is_one_line(scenes: CachedScenes, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pth"
     broken.write_bytes(scenes.teacher.read_bytes()[:5000])
     options = ["KD.TEACHER.CONFIG_FILE", str(scenes.folder / "config.yaml"), "KD.TEACHER.WEIGHTS", str(broken)]
     with pytest.raises(InputError, match=f"KD.TEACHER.WEIGHTS {broken} is not a readable checkpoint") as error:
-        scenes.make(str(tmp_path / "cache"), *options, num_processes=2)
+        scenes.make(str(tmp_path / "cache"), *options)
     assert "\n" not in str(error.value)
-
-
-def test_a_process_that_is_killed_is_one_line(
-    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mlickd.engine.caching, "_run", killed)
-    with pytest.raises(ProcessError, match=r"process \d of 2 on .* was ended by SIGKILL.* command again") as error:
-        scenes.make(str(tmp_path / "cache"), num_processes=2)
-    assert "\n" not in str(error.value)
-
-
-def test_more_processes_than_gpus_are_refused(
-    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(InputError, match="--num-gpus 3: this machine has 2; give that at most"):
-        scenes.make(str(tmp_path / "cache"), num_processes=3)
-    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("remember", [True, False])

@@ -1,44 +1,60 @@
-"""What the processes of tests do, and how they are started without importing everything once more for each."""
+"""Functions that run in the processes of a test, and their start without importing everything once more for each."""
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from pytest import MonkeyPatch
 
+from mlickd.config import default_config
 from mlickd.engine import Trainer
 from mlickd.engine.checkpointing import RunCheckpointer
-from mlickd.engine.distributed import launch_processes
+from mlickd.engine.processes import add_process_arguments, launch
 from mlickd.engine.stopping import StopHook
 from mlickd.errors import InputError
 
 
-def in_two_processes(main: Callable[..., object], *arguments: object, **options: object) -> None:
-    """`launch_processes`, from a process that has imported everything and does nothing else."""
+def parse_arguments(*arguments: object) -> argparse.Namespace:
+    """Detectron2's arguments and those of this project for processes."""
+    parser = default_argument_parser()
+    add_process_arguments(parser)
+    return parser.parse_args([str(argument) for argument in arguments])
+
+
+def in_two_processes(main: Callable[..., object], *arguments: object) -> None:
+    """Call ``main(*arguments)`` in each of two processes of `launch`, which fork from one that has imported all."""
     multiprocessing.set_forkserver_preload(["helpers.processes"])
-    arguments = (dict(os.environ), main, *arguments)
-    options = {"num_processes": 2, "on_gpus": False, "start_method": "forkserver"} | options
-    launch_processes(_with_environment, arguments, **options)
+    args = parse_arguments("--num-gpus", 2)
+    args.environment, args.main, args.arguments = dict(os.environ), main, arguments
+    cfg = default_config()
+    cfg.MODEL.DEVICE = "cpu"
+    with MonkeyPatch.context() as patch:
+        start = partial(torch.multiprocessing.start_processes, start_method="forkserver")
+        patch.setattr(torch.multiprocessing, "start_processes", start)
+        launch(_call_main, args, lambda _: cfg)
 
 
-def _with_environment(environment: dict[str, str], main: Callable[..., object], *arguments: object) -> None:
-    # Theirs is that of the process that was started first.
-    os.environ.update(environment)
-    main(*arguments)
+def _call_main(_: CfgNode, args: argparse.Namespace) -> None:
+    os.environ.update(args.environment)  # the fork has the variables of an earlier test
+    args.main(*args.arguments)
 
 
 def train_all(configs: dict[str, CfgNode], output: Path) -> None:
-    """Train each for its iterations, and have every process leave gradients, weights and results of each."""
+    """Train with each configuration; every process writes its gradients and weights."""
     torch.set_num_threads(1)
     for name, cfg in configs.items():
         cfg = cfg.clone()
@@ -59,20 +75,16 @@ def train_all(configs: dict[str, CfgNode], output: Path) -> None:
 
 
 def read_all(names: list[str], output: Path, rank: int = 0) -> dict[str, dict[str, dict[str, torch.Tensor]]]:
-    """What a process has left of each training."""
+    """Return what a process has written for each training."""
     return {name: torch.load(output / name / f"left-{rank}.pth", weights_only=True) for name in names}
 
 
 def fail_in(rank: int, how: str, folder: Path) -> None:
-    """One process fails while the other waits for it, or computes by itself."""
+    """Fail in one process while the other waits for it inside of PyTorch."""
     if comm.get_rank() != rank:
-        if how == "killed beside one that computes":
-            while True:
-                sum(range(10000))
         comm.synchronize()
-        return
-    time.sleep(0.5)  # the other one waits
-    if how.startswith("killed"):
+    time.sleep(0.5)
+    if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "refused":
         (folder / "file").touch()
@@ -83,28 +95,28 @@ def fail_in(rank: int, how: str, folder: Path) -> None:
 
 
 def leave_rank(folder: Path) -> None:
-    """An empty file whose name says which process this is."""
+    """Make a file whose name has the place of this process, with the addresses at which the process listens."""
     here = f"here {comm.get_local_rank()} of {comm.get_local_size()}"
-    (folder / f"rank {comm.get_rank()} of {comm.get_world_size()}, {here}").touch()
+    file = folder / f"rank {comm.get_rank()} of {comm.get_world_size()}, {here}"
+    file.write_text(" ".join(_listening_addresses()))
+    comm.synchronize()
 
 
-def stop_when_asked(folder: Path, launcher: int) -> None:
-    """As training does, whose launcher is asked to stop by the system: ends with the status of the signal."""
-
-    def stop(kind: int, _: object) -> None:
-        raise SystemExit(128 + kind)
-
-    signal.signal(signal.SIGTERM, stop)
-    (folder / f"ready {comm.get_rank()}").touch()
-    if comm.get_rank() == 0:
-        while len(list(folder.iterdir())) < 2:
-            time.sleep(0.05)
-        os.kill(launcher, signal.SIGTERM)
-    time.sleep(1000)  # longer than any test may take
+def _listening_addresses() -> list[str]:
+    """Local addresses of the listening sockets of this process; empty where the system does not list them."""
+    found = []
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        try:
+            with socket.socket(fileno=os.dup(int(descriptor.name))) as opened:
+                if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and opened.family != socket.AF_UNIX:
+                    found.append(opened.getsockname()[0])
+        except OSError:
+            continue  # not a socket
+    return found
 
 
 def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
-    """One process waits for the other inside of PyTorch; then the launcher, or one of the two, gets a signal."""
+    """Send a signal to the launcher, or to this process, while the other one waits inside of PyTorch."""
     if comm.get_rank() == 1:
         comm.synchronize()
     time.sleep(0.5)
@@ -112,20 +124,10 @@ def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
     time.sleep(1000)
 
 
-def fail_without_launcher(folder: Path, launcher: int) -> None:
-    """The process that has started this one, and has the store, is gone, and then it fails."""
-    (folder / str(os.getpid())).touch()
-    comm.synchronize()
-    if comm.get_rank() == 0:
-        os.kill(launcher, signal.SIGKILL)
-    time.sleep(0.1)
-    raise ZeroDivisionError
-
-
 def stop_the_second(folder: Path) -> None:
-    """Training of which the second process is asked to stop in iteration 2; a file of each says when it did.
+    """Ask the second process to stop in iteration 2 of a training; each process writes when it has stopped.
 
-    To save takes the first one long.
+    Saving takes the first process long.
     """
     checkpointer = RunCheckpointer(torch.nn.Linear(1, 1), str(folder))
     save = checkpointer.save
@@ -147,7 +149,7 @@ def stop_the_second(folder: Path) -> None:
 
 @contextmanager
 def forbidden_gathers() -> Iterator[None]:
-    """What pickles an object for all other processes fails."""
+    """Fail where a process pickles an object for all others."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("processes gather pickled objects")
@@ -158,8 +160,7 @@ def forbidden_gathers() -> Iterator[None]:
 
 
 def look_for_checkpoint(folder: Path) -> None:
-    """Each process has its own folder; the first one has a checkpoint."""
-    torch.set_num_threads(1)
+    """Look for a checkpoint in a folder of this process; only the first process has one."""
     own = folder / str(comm.get_rank())
     own.mkdir()
     model = torch.nn.Linear(1, 1)

@@ -20,6 +20,10 @@ example:
   python tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml --shard 1/3 KD.CACHE output/knowledge
   (2/3 and 3/3 on the others); training wants the three shard folders in one place.
 
+  On the four GPUs of one machine:
+  torchrun --standalone --nproc_per_node 4 tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml \\
+      KD.CACHE output/knowledge
+
   One cache for several methods that share a teacher and the rule of R':
   python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for configs/scenes/methods/fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
@@ -59,7 +63,6 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="images that the teacher sees at once (default: 4); the same when a run that was stopped goes on",
     )
-    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes, each with a GPU if there are")
     parser.add_argument("--check", action="store_true", help="only see whether the cache is whole and fits")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="of the configuration")
     return parser.parse_args()
@@ -73,9 +76,8 @@ def main() -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
-    for option in ("batch_size", "num_gpus"):
-        if getattr(arguments, option) < 1:
-            raise InputError(f"--{option.replace('_', '-')}: {getattr(arguments, option)} is below 1; give 1 or more")
+    if arguments.batch_size < 1:
+        raise InputError(f"--batch-size: {arguments.batch_size} is below 1; give 1 or more")
     shard = parse_shard(arguments.shard)
     if arguments.no_features and arguments.also_for:
         raise InputError(
@@ -93,7 +95,6 @@ def main() -> None:
         shard=shard,
         mirrored=not arguments.no_mirrored,
         batch_size=arguments.batch_size,
-        num_processes=arguments.num_gpus,
     )
 
 

@@ -11,7 +11,7 @@ from detectron2.utils import comm
 
 from mlickd.cli.command_line import as_called, command_parser
 from mlickd.engine import Trainer, load_initial_weights, prepare, setup
-from mlickd.engine.distributed import add_process_arguments, launch
+from mlickd.engine.processes import add_process_arguments, launch
 from mlickd.engine.training_summary import next_command, training_summary
 from mlickd.errors import run_tool
 

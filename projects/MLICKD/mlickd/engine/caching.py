@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import torch
 from detectron2.config import CfgNode
 
 from mlickd.data import open_proposals, verify_images
@@ -18,8 +17,8 @@ from mlickd.distillation.cache.writer import readable_size, writable
 from mlickd.distillation.teacher import check_teacher
 from mlickd.errors import InputError
 
-from .distributed import launch_processes
 from .memory import keep_freed_memory
+from .processes import select_local_gpu
 from .setup import complete_config, load_config
 
 __all__ = ["CACHE_KEYS", "check_cache", "config_value", "make_cache", "prepare_caching"]
@@ -86,7 +85,6 @@ def make_cache(
     shard: tuple[int, int] = (1, 1),
     mirrored: bool = True,
     batch_size: int = 4,
-    num_processes: int = 1,
 ) -> None:
     """Make sure that ``KD.CACHE`` holds a shard of each of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED``.
 
@@ -99,14 +97,11 @@ def make_cache(
         mirrored: run the teacher on the mirrored images, too, where training mirrors (``INPUT.RANDOM_FLIP``
             ``horizontal``). Without, mirrored views take flipped features, for half the time and room.
         batch_size: images that the teacher sees at once.
-        num_processes: on this machine, each with a GPU where there are some.
 
     Raises:
-        InputError: images, proposals, teacher or disk do not do; the folder holds another cache; there are fewer GPUs.
-        ProcessError: one of several processes has failed otherwise.
+        InputError: images, proposals, teacher or disk do not do; the folder holds another cache.
     """
-    if torch.cuda.is_available() and num_processes > torch.cuda.device_count():
-        raise InputError(f"--num-gpus {num_processes}: this machine has {torch.cuda.device_count()}; give that at most")
+    select_local_gpu(cfg.MODEL.DEVICE)
     request = KnowledgeRequest.of_method(cfg) if request is None else request
     mirrored = mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal"
     for name in training_datasets(cfg):
@@ -122,7 +117,7 @@ def make_cache(
         with shard_lock(folder):
             plan = plan_shard(cfg, name, shard, request, mirrored=mirrored, batch_size=batch_size)
             if plan.batches:
-                _launch(cfg, plan, min(num_processes, len(plan.batches)))
+                _run(cfg, plan)
         logger.info("%s: whole, %d images", folder, plan.num_images)
 
 
@@ -136,16 +131,6 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
         logger.info(
             "%s: %d images in %d shards, %s", name, len(cache), len(cache.shards), readable_size(cache.num_bytes)
         )
-
-
-def _launch(cfg: CfgNode, plan: ShardPlan, num_processes: int) -> None:
-    launch_processes(
-        _run,
-        (cfg, plan),
-        num_processes=num_processes,
-        on_gpus=cfg.MODEL.DEVICE.startswith("cuda"),
-        remedy="give the command again: it goes on where it was",
-    )
 
 
 def _run(cfg: CfgNode, plan: ShardPlan) -> None:

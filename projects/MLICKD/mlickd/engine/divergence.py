@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mlickd.errors import InputError
 
 from .bad_batch import save_batch
-from .distributed import highest
+from .processes import max_over_processes
 
 __all__ = ["DivergenceGuard"]
 
@@ -72,7 +72,7 @@ class DivergenceGuard:
             InputError: in all processes, if a loss or gradient is not finite in one of them: says which, of which
                 images, where these are saved, and what to do.
         """
-        if not highest(self._is_in_doubt(losses, gradients)):
+        if not max_over_processes(self._is_in_doubt(losses, gradients)):
             return
         finding = self._look_closely(pieces, losses, gradients)
         found = comm.all_gather(finding and (finding.what, finding.of_loss))

@@ -41,8 +41,8 @@ from mlickd.runs import (
 )
 
 from .check_config import check_config
-from .distributed import check_device, num_processes
 from .memory import keep_freed_memory
+from .processes import check_devices, num_processes
 from .training_log import shorten_tracebacks
 from .training_loop import mixed_precision
 
@@ -285,7 +285,7 @@ def prepare(args: argparse.Namespace) -> CfgNode:
     resolve_run_config(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
     processes = num_processes(args)
     complete_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=processes)
-    check_device(cfg.MODEL.DEVICE, processes, args)
+    check_devices(cfg.MODEL.DEVICE, args)
     check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
     return cfg

@@ -12,13 +12,12 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from .checkpointing import FINAL, RunCheckpointer, checkpoint_name
-from .distributed import highest
+from .processes import STOP_SIGNALS, max_over_processes
 
 __all__ = ["StopHook"]
 
 logger = logging.getLogger(__name__)
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Ctrl-C comes from the terminal, and a moment later once more from the launcher that passes it on; only one that comes
 # so many seconds after the first is a second one.
 _SAME_REQUEST = 1.0
@@ -47,7 +46,7 @@ class StopHook(HookBase):
         """Listen to signals; those that are ignored, as under ``nohup``, stay so."""
         self._signal, self._interrupted, self._process = 0, 0.0, os.getpid()
         if threading.current_thread() is threading.main_thread():
-            kinds = [kind for kind in _SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
+            kinds = [kind for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
             self._before = {kind: signal.signal(kind, self._request) for kind in kinds}
 
     def after_step(self) -> None:
@@ -56,7 +55,7 @@ class StopHook(HookBase):
         Raises:
             SystemExit: with the status of a process that was ended by the signal.
         """
-        request = highest(self._signal)
+        request = max_over_processes(self._signal)
         if not request:
             return
         finished = self.trainer.iter + 1 >= self.trainer.max_iter

@@ -38,10 +38,10 @@ from mlickd.runs import STUDENT_CHECKPOINT, provenance
 
 from .checkpointing import FINAL, RunCheckpointer
 from .compilation import compile_backbone
-from .distributed.model import distributed_model
 from .localization import TrainingCorLoc
 from .optimizer import build_optimizer
 from .pictures import TrainingViewsHook, put_regions
+from .processes import distributed_model
 from .running_statistics import EqualStatisticsHook, RepeatablePreciseBN
 from .stopping import StopHook
 from .training_loop import TrainingLoop, mixed_precision

@@ -6,7 +6,7 @@ import logging
 
 from mlickd.errors import InputError, one_line
 
-from .distributed.failures import is_lost_connection
+from .processes import is_lost_connection
 
 __all__ = ["shorten_tracebacks"]
 

@@ -1,0 +1,257 @@
+"""Training in several processes, which Detectron2's ``launch`` or ``torchrun`` starts."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from detectron2 import engine
+from detectron2.config import CfgNode
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.engine.launch import DEFAULT_TIMEOUT
+from detectron2.utils import comm
+from torch import nn
+from torch.multiprocessing.spawn import ProcessException
+from torch.nn.parallel import DistributedDataParallel
+
+from mlickd.errors import InputError, ProcessError, debugging, users_error
+
+__all__ = [
+    "STOP_SIGNALS",
+    "add_process_arguments",
+    "check_devices",
+    "distributed_model",
+    "is_lost_connection",
+    "launch",
+    "max_over_processes",
+    "num_processes",
+    "select_local_gpu",
+]
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+Run = Callable[[CfgNode, argparse.Namespace], object]
+
+_AUTO = "auto"
+_REMEDY = "give the command again with --resume to go on from the last checkpoint"
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--timeout`` to Detectron2's arguments; processes of one machine need no ``--dist-url``."""
+    minutes = DEFAULT_TIMEOUT.total_seconds() / 60
+    parser.set_defaults(dist_url=_AUTO)
+    parser.add_argument(
+        "--timeout", type=float, default=minutes, metavar="MINUTES",
+        help=f"how long a process waits for the others before it gives up (default: {minutes:g})",
+    )  # fmt: skip
+
+
+def num_processes(args: argparse.Namespace) -> int:
+    """Return the number of processes on all machines.
+
+    Raises:
+        InputError: an argument is out of range, or torchrun has started the processes already.
+    """
+    expected = {
+        "num_gpus": ("1 or more", args.num_gpus > 0),
+        "num_machines": ("1 or more", args.num_machines > 0),
+        "machine_rank": ("at least 0 and below --num-machines", 0 <= args.machine_rank < args.num_machines),
+        "dist_url": ("tcp://HOST:PORT of the first machine", args.num_machines == 1 or args.dist_url != _AUTO),
+        "timeout": ("a number of minutes above 0", 0 < args.timeout < timedelta.max.total_seconds() / 60),
+    }
+    if _in_torchrun():
+        expected["num_gpus"] = expected["num_machines"] = ("left out, because torchrun starts the processes", False)
+        expected = {name: rule for name, rule in expected.items() if getattr(args, name) != 1}
+    for name, (rule, holds) in expected.items():
+        if not holds:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} must be {rule}")
+    return int(os.environ["WORLD_SIZE"]) if _in_torchrun() else args.num_gpus * args.num_machines
+
+
+def check_devices(device: str, args: argparse.Namespace) -> None:
+    """Check that each process of this machine gets a GPU of its own.
+
+    Args:
+        device: ``MODEL.DEVICE``.
+        args: arguments of the command line.
+
+    Raises:
+        InputError: this machine has fewer GPUs, or several processes share one.
+    """
+    if num_processes(args) == 1 or not device.startswith("cuda"):
+        return
+    local_size = int(os.environ["LOCAL_WORLD_SIZE"]) if _in_torchrun() else args.num_gpus
+    if ":" in device or local_size > torch.cuda.device_count():
+        raise InputError(
+            f"MODEL.DEVICE {device}: {local_size} processes of this machine need a GPU each, and it has "
+            f"{torch.cuda.device_count()}; give MODEL.DEVICE cuda and at most as many processes, or MODEL.DEVICE cpu"
+        )
+
+
+def launch(
+    run: Run,
+    args: argparse.Namespace,
+    prepare: Callable[[argparse.Namespace], CfgNode],
+) -> None:
+    """Prepare a configuration, then run it in as many processes as the command line asks for.
+
+    Args:
+        run: function at the top level of a module, which each process calls.
+        args: arguments of the command line.
+        prepare: function that completes and checks the configuration.
+
+    Raises:
+        InputError: an argument is wrong, or ``prepare`` or ``run`` has raised it.
+        ProcessError: a process has failed for another reason.
+        SystemExit: SIGINT or SIGTERM has stopped the processes.
+    """
+    world_size = num_processes(args)
+    cfg = prepare(args)
+    if world_size == 1:
+        run(cfg, args)
+    elif _in_torchrun():
+        _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
+        select_local_gpu(cfg.MODEL.DEVICE)
+        backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(minutes=args.timeout))
+        comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+        comm.synchronize()
+        run(cfg, args)
+        dist.destroy_process_group()
+    else:
+        _start_processes(run, cfg, args)
+
+
+def select_local_gpu(device: str) -> None:
+    """Make the GPU of this process the current one if torchrun has started several processes on this machine."""
+    if device == "cuda" and _in_torchrun():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+
+
+def max_over_processes(number: int | torch.Tensor) -> int:
+    """Return the largest of the integers that all processes pass, with one reduction and no pickled objects."""
+    if comm.get_world_size() == 1:
+        return int(number)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    value = torch.as_tensor(number).to(device, torch.int64, copy=True)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value)
+
+
+def distributed_model(model: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
+    """Return the model in ``DistributedDataParallel``, also on the CPU; in a single process the model itself."""
+    on_gpu = next(model.parameters()).is_cuda
+    options = {"find_unused_parameters": find_unused_parameters}
+    # Buffers are not synchronized in each forward pass: in an evaluation some processes have fewer batches than others.
+    # PyTorch has renamed the option.
+    known = inspect.signature(DistributedDataParallel).parameters
+    options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
+    return create_ddp_model(model, device_ids=[comm.get_local_rank()] if on_gpu else None, **options)
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Return whether an exception only says that another process has ended."""
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "nccl", "connection closed by peer"))
+    )
+
+
+def _in_torchrun() -> bool:
+    return {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"} <= os.environ.keys()
+
+
+def _configure_backend(device: str, *, one_machine: bool) -> None:
+    """Set the variables that this process or its children read when they join a process group."""
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 uses NCCL wherever it sees a GPU
+    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if one_machine and loopback:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback[0])
+    # PyTorch logs a C++ stack for each lost connection.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
+    _configure_backend(cfg.MODEL.DEVICE, one_machine=args.num_machines == 1)
+    with tempfile.TemporaryDirectory(prefix="mlickd-") as folder, _signals_passed_on() as signals:
+        failure = Path(folder, "failure")
+        # A store over TCP would listen on all interfaces.
+        url = f"file://{folder}/store" if args.dist_url == _AUTO else args.dist_url
+        error = None
+        try:
+            engine.launch(
+                _run_rank, args.num_gpus, args.num_machines, args.machine_rank, url, (failure, run, cfg, args),
+                timedelta(minutes=args.timeout),
+            )  # fmt: skip
+        except ProcessException as caught:
+            error = caught
+        status, message = json.loads(failure.read_text()) if failure.exists() else (1, f"{error}; {_REMEDY}")
+        if status == 2:
+            raise InputError(message) from error
+        # A rank that stops in order has the status 128 + signal; before training the signal itself ends it.
+        code = getattr(error, "exit_code", 0)
+        signals += [kind for kind in STOP_SIGNALS if code in (-kind, 128 + kind)]
+        if signals:
+            raise SystemExit(128 + signals[0])
+        if error is not None:
+            raise ProcessError(message) from error
+
+
+def _run_rank(failure: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Run one process; the first that fails writes down why, because the others then fail by a lost connection."""
+    for kind in STOP_SIGNALS:  # until training listens; Python's handlers do not run while PyTorch waits for others
+        if signal.getsignal(kind) != signal.SIG_IGN:
+            signal.signal(kind, signal.SIG_DFL)
+    if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
+    try:
+        run(cfg, args)
+    except Exception as error:
+        if is_lost_connection(error):
+            raise
+        trace = traceback.format_exc()
+        if debugging():
+            sys.stderr.write(trace)
+        message = users_error(error)
+        report = (1, f"process {comm.get_rank() + 1} has failed:\n{trace}") if message is None else (2, message)
+        with suppress(FileExistsError), failure.open("x") as file:
+            json.dump(report, file)
+        sys.exit(report[0])
+    dist.destroy_process_group()
+
+
+@contextmanager
+def _signals_passed_on() -> Iterator[list[int]]:
+    """Pass SIGINT and SIGTERM on to child processes, which end in their own way; yield the signals that came."""
+    received: list[int] = []
+
+    def pass_on(kind: int, _: object) -> None:
+        received.append(kind)
+        for process in multiprocessing.active_children():
+            for each in dict.fromkeys((kind, signal.SIGTERM)):  # a process that is still starting only hears SIGTERM
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, each)
+
+    kinds = [kind for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
+    before = {kind: signal.signal(kind, pass_on) for kind in kinds}
+    try:
+        yield received
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

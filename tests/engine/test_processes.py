@@ -1,0 +1,111 @@
+"""Arguments for processes, and the end of processes of which one fails or is asked to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.processes import (
+    fail_in,
+    in_two_processes,
+    leave_rank,
+    look_for_checkpoint,
+    parse_arguments,
+    send_while_one_waits,
+)
+from mlickd.engine.processes import check_devices, launch, num_processes
+from mlickd.errors import InputError, ProcessError
+
+
+@pytest.fixture
+def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_processes_of_all_machines_are_counted() -> None:
+    machines = ("--num-machines", 2, "--machine-rank", 1, "--dist-url", "tcp://127.0.0.1:8000")
+    assert num_processes(parse_arguments()) == 1
+    assert num_processes(parse_arguments("--num-gpus", 3)) == 3
+    assert num_processes(parse_arguments("--num-gpus", 3, *machines)) == 6
+
+
+def test_processes_of_torchrun_are_counted(torchrun: None) -> None:
+    assert num_processes(parse_arguments()) == 4
+    with pytest.raises(InputError, match="--num-gpus 2"):
+        num_processes(parse_arguments("--num-gpus", 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--num-gpus", 0), "--num-gpus 0"),
+        (("--num-machines", 2, "--machine-rank", 2), "--machine-rank 2"),
+        (("--num-machines", 2), "--dist-url"),
+        (("--timeout", "nan"), "--timeout nan"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_anything_begins(arguments: tuple, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        launch(pytest.fail, parse_arguments(*arguments), pytest.fail)
+
+
+def test_each_process_has_a_gpu_or_none_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_devices("cuda", parse_arguments("--num-gpus", 2))
+    check_devices("cpu", parse_arguments("--num-gpus", 3))
+    check_devices("cuda:1", parse_arguments())
+    for device, count in (("cuda", 3), ("cuda:1", 2)):
+        with pytest.raises(InputError, match=f"MODEL.DEVICE {device}: {count} processes"):
+            check_devices(device, parse_arguments("--num-gpus", count))
+
+
+def test_one_process_is_this_one() -> None:
+    found = []
+    launch(lambda cfg, args: found.append((cfg, args.opts)), parse_arguments(), lambda args: "cfg")
+    assert found == [("cfg", [])]
+
+
+def test_processes_know_their_places_and_listen_on_loopback_only(tmp_path: Path) -> None:
+    in_two_processes(leave_rank, tmp_path)
+    found = {path.name: set(path.read_text().split()) for path in tmp_path.iterdir()}
+    assert sorted(found) == ["rank 0 of 2, here 0 of 2", "rank 1 of 2, here 1 of 2"]
+    if Path("/proc/self/fd").exists():
+        assert all(addresses == {"127.0.0.1"} for addresses in found.values())
+
+
+@pytest.mark.parametrize(
+    ("rank", "how", "expected", "message"),
+    [
+        (1, "input", InputError, r"^labels.csv line 7: unknown class 'yeti'; add it to classes.txt$"),
+        (0, "refused", InputError, r"^.*below it: Not a directory; .*$"),
+        (0, "exception", ProcessError, r"^process 1 has failed:\nTraceback (.*\n)*ZeroDivisionError: of this"),
+        (1, "killed", ProcessError, r"--resume"),
+    ],
+)
+def test_the_error_of_the_process_that_fails_is_raised_and_the_other_ends(
+    rank: int, how: str, expected: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(expected, match=message):
+        in_two_processes(fail_in, rank, how, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "receiver"), [(signal.SIGINT, "launcher"), (signal.SIGTERM, "launcher"), (signal.SIGTERM, "one of them")]
+)
+def test_processes_that_do_not_train_yet_end_at_once_when_they_are_asked_to_stop(
+    kind: signal.Signals, receiver: str
+) -> None:
+    before = signal.getsignal(kind)
+    with pytest.raises(SystemExit) as end:
+        in_two_processes(send_while_one_waits, kind, receiver, os.getpid())
+    assert end.value.code == 128 + kind and signal.getsignal(kind) == before
+
+
+def test_a_checkpoint_that_not_all_see_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--resume: process 2 of 2"):
+        in_two_processes(look_for_checkpoint, tmp_path)
