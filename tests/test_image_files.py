@@ -22,7 +22,7 @@ from mlickd.data.reading import read_image
 from mlickd.data.records import image_size
 from mlickd.data.verify import image_problem
 from mlickd.errors import InputError
-from mlickd.export.photos import read_photo
+from mlickd.export import read_photo
 from mlickd.image_files import most_pixels, open_image_file
 
 # Large pictures are what these tests are about; commands silence it, too.

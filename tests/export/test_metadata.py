@@ -22,9 +22,11 @@ METADATA = ExportMetadata(
 )
 
 
-def test_properties_are_texts_that_give_the_same_again():
+def test_properties_are_texts_of_the_same_metadata():
     properties = METADATA.properties()
     assert all(isinstance(value, str) for value in properties.values())
+    assert json.loads(properties["class_names"]) == ["dog", "große Katze"], "readable without this project"
+    assert properties["channel_order"] == "RGB" and "draft" in properties["resize"]
     assert ExportMetadata.from_properties(properties, "file") == METADATA
 
 
@@ -32,48 +34,36 @@ def test_properties_are_texts_that_give_the_same_again():
     st.sampled_from(sorted(set(METADATA.properties()) - {"thresholds_from", "resize"})),
     st.sampled_from([None, "", "null", '"x"', "-1", "1e999", "NaN", "[1", "[" * 100_000, "no JSON"]),
 )
-def test_what_is_missing_or_no_value_is_named(name, value):
+def test_missing_and_malformed_fields_are_named(name, value):
     properties = METADATA.properties()
     del properties[name]
     if value is not None:
         properties[name] = value
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"^pets.onnx: .*{'' if name == 'format' else name}") as caught:
         ExportMetadata.from_properties(properties, "pets.onnx")
-    message = str(caught.value)
-    assert message.startswith("pets.onnx: ") and "\n" not in message
-    assert name in message or name.startswith("format")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "change, named",
+    "change",
     [
-        ({"thresholds": (0.5,)}, "1 for 2 class_names"),
-        ({"thresholds": (0.5, 1.5)}, "thresholds"),
-        ({"thresholds": (0.5, float("nan"))}, "thresholds"),
-        ({"class_names": ("dog", "dog")}, "there twice"),
-        ({"class_names": (), "thresholds": ()}, "class_names"),
-        ({"class_names": ("dog", 3)}, "class_names"),
-        ({"input_size": 0}, "input_size"),
-        ({"input_size": True}, "input_size"),
-        ({"preprocessing": 1}, "preprocessing"),
-        ({"pixel_std": (1.0, 0.0, 1.0)}, "pixel_std"),
-        ({"pixel_mean": (1.0, 0.0)}, "pixel_mean"),
-        ({"channel_order": "GBR"}, "channel_order"),
-        ({"provenance": []}, "provenance"),
+        {"thresholds": (0.5,)},
+        {"thresholds": (0.5, 1.5)},
+        {"class_names": ("dog", "dog")},
+        {"class_names": ("dog", 3)},
+        {"input_size": True},
+        {"pixel_std": (1.0, 0.0, 1.0)},
+        {"pixel_mean": (1.0, 0.0)},
+        {"channel_order": "GBR"},
     ],
 )
-def test_values_that_cannot_be_are_refused(change, named):
-    with pytest.raises(InputError, match=named):
+def test_impossible_values_are_refused(change):
+    (name,) = change
+    with pytest.raises(InputError, match=name):
         ExportMetadata.from_properties(replace(METADATA, **change).properties(), "pets.onnx")
 
 
-def test_a_later_format_is_not_guessed_at():
-    properties = METADATA.properties() | {"format_version": json.dumps(2)}
-    with pytest.raises(InputError, match="has format version 2, this is version 1"):
-        ExportMetadata.from_properties(properties, "pets.onnx")
-
-
-def test_without_preprocessing_the_input_is_normalized_in_the_order_of_the_network():
+def test_input_without_preprocessing_is_normalized():
     views = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     metadata = replace(METADATA, preprocessing=False, channel_order="BGR")
     images = metadata.network_input(views)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlickd.prediction.prediction import Prediction
+from mlickd.prediction import Prediction
 from mlickd.visualization.gallery import safe_file_name
 from mlickd.visualization.pages import page_template
-from mlickd.visualization.prediction_figure import PredictionPictures
+from mlickd.visualization.prediction_figure import PredictionFigures
 
 NAMES = ["<script>alert(1)</script>", "\"onload='x'", "$\\frac{$", "../../out", "/etc/passwd", "a&b", "\x1b[31m"]
 
@@ -36,15 +36,13 @@ def test_pages_show_names_as_text() -> None:
 
 def test_copies_of_photos_stay_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    scores = np.full(len(NAMES), 0.9, dtype=np.float32)
-    pictures = PredictionPictures(tmp_path / "pictures")
+    figures = PredictionFigures(tmp_path / "figures")
     for name in ("<b>.png", "..x.png", "$a$.png", "\\x1b[31m.png"):
         path = tmp_path / "photos" / name
         Image.new("RGB", (20, 20)).save(path)
-        prediction = Prediction(str(path), tuple(NAMES), scores, scores)
-        pictures.write(prediction, prediction.top(8))
-    assert len(list((tmp_path / "pictures").iterdir())) == 4
-    assert {path.name for path in tmp_path.iterdir()} == {"photos", "pictures"}
+        figures.write(str(path), [(label, 0.9, True) for label in NAMES], None, NAMES)
+    assert len(list((tmp_path / "figures").iterdir())) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "figures"}
 
 
 @pytest.mark.parametrize("name", [*NAMES, "", "..", "x" * 500])

@@ -30,7 +30,7 @@ def predict(call_tool: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A pipeline's folder of a student and a teacher that nobody has trained; their dataset is not there."""
+    """A folder of a seed with an untrained student and teacher, whose dataset is not there."""
     folder = tmp_path_factory.mktemp("runs")
     split_tiny_scenes(tiny_scenes, folder / "data")
     classes = (tiny_scenes / "tiny/classes.txt").read_text()
@@ -63,19 +63,18 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_table_json_and_csv_say_what_the_model_says(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_json_csv_and_table_have_the_scores_of_the_model(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "out/p.json", "--csv", tmp_path / "out/p.csv"]
     result = predict(photos, "--model", runs, *files, "--batch-size", 3)
     assert result.status == 0 and "left out" not in result.err, result.err
     model = load_model(runs / "distilled/prediction")
     paths = sorted(map(str, photos.rglob("*.*")))
-    expected = model.predict(paths)
     content = json.loads((tmp_path / "out/p.json").read_text())
     assert [photo["file"] for photo in content["photos"]] == paths and content["failures"] == []
     assert list(content["thresholds"].values()) == pytest.approx([0.4] * 20)
     assert content["thresholds_from"] == "0.4 for all classes"
     table = rows((tmp_path / "out/p.csv").read_text())
-    for photo, row, found in zip(content["photos"], table, expected, strict=True):
+    for photo, row, found in zip(content["photos"], table, model.predict(paths), strict=True):
         assert photo["scores"] == pytest.approx(found.scores, abs=2e-6) and "regions" not in photo
         assert [label["name"] for label in photo["labels"]] == found.labels
         assert row["file_name"] == photo["file"] and row["labels"] == ";".join(found.labels)
@@ -83,7 +82,7 @@ def test_table_json_and_csv_say_what_the_model_says(predict, runs: Path, photos:
         assert Path(photo["file"]).name in result.out
 
 
-def test_topk_and_threshold_choose_what_is_shown(predict, runs: Path, photos: Path) -> None:
+def test_topk_and_threshold_choose_the_classes_to_show(predict, runs: Path, photos: Path) -> None:
     def shown(*options: object) -> list[list[dict]]:
         result = predict(photos / "photo 0.jpg", "--model", runs / "distilled", "--json", "-", *options)
         assert result.status == 0, result.err
@@ -99,9 +98,12 @@ def test_topk_and_threshold_choose_what_is_shown(predict, runs: Path, photos: Pa
     assert shown("--threshold", 1) == [[]]
 
 
-def test_a_photo_without_labels_and_a_long_name_fit_the_terminal(
+def test_the_table_fits_the_terminal_if_there_is_one(
     predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    result = predict(photos, "--model", runs, "--threshold", 0)
+    assert "…" not in result.out and max(map(len, result.out.splitlines())) > 200
     monkeypatch.setenv("COLUMNS", "60")
     shutil.copy(photos / "photo 0.jpg", photos / f"{'long ' * 30}.jpg")
     result = predict(photos, "--model", runs, "--threshold", 1)
@@ -109,87 +111,66 @@ def test_a_photo_without_labels_and_a_long_name_fit_the_terminal(
     assert any(line.startswith("…") and "long .jpg" in line for line in result.out.splitlines())
 
 
-def test_paths_on_standard_input(predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photos / 'photo 1.jpg'}\n\n{photos / 'photo 0.jpg'}\n"))
-    table = rows(predict("-", "--model", runs, "--csv", "-").out)
-    assert [Path(row["file_name"]).name for row in table] == ["photo 1.jpg", "photo 0.jpg"]
-
-
-def test_pictures_never_take_the_place_of_photos(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
-    links = tmp_path / "links"
-    links.mkdir()
-    (links / "photo 0.jpg").symlink_to(photos / "photo 0.jpg")
-    before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
-    for named, folder in ((photos, photos), (links, links), (photos / "photo 1.jpg", links)):
-        result = predict(named, "--model", runs, "--save", folder)
-        result.assert_ends_in_one_line(f"{folder}: is not empty, and pictures may replace what is there")
-    assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
-    assert (links / "photo 0.jpg").is_symlink()
-
-
-def test_a_report_that_cannot_be_written_is_known_before_the_work(predict, runs: Path, photos: Path) -> None:
-    for option in ("--json", "--csv"):
-        result = predict(photos, "--model", photos / "no model", option, photos / "photo 0.jpg" / "report")
-        result.assert_ends_in_one_line("report: cannot be written")
-
-
-def test_what_is_no_terminal_gets_all_labels(
+def test_paths_on_standard_input_and_bad_photos(
     predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    result = predict(photos, "--model", runs, "--threshold", 0)
-    assert "…" not in result.out and max(map(len, result.out.splitlines())) > 200
-
-
-def test_bad_photos_are_named_at_the_end_and_the_others_predicted(predict, runs: Path, photos: Path) -> None:
     (photos / "broken.jpg").write_bytes((photos / "photo 0.jpg").read_bytes()[:100])
-    result = predict(photos / "gone.jpg", photos, "--model", runs, "--csv", "-")
-    assert result.status == 1 and len(rows(result.out)) == 4
+    listed = [photos / name for name in ("photo 1.jpg", "gone.jpg", "photo 0.jpg", "broken.jpg")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n\n".join(map(str, listed))))
+    result = predict("-", "--model", runs, "--csv", "-")
+    assert result.status == 1
+    assert [Path(row["file_name"]).name for row in rows(result.out)] == ["photo 1.jpg", "photo 0.jpg"]
     *_, first, second, last = result.err.splitlines()
-    assert "gone.jpg: image file not found" in first and "broken.jpg: cannot be read" in second
-    assert last == "2 of 6 photos could not be read"
-    predict(photos / "broken.jpg", "--model", runs).assert_ends_in_one_line("broken.jpg: cannot be read as an image")
+    assert "gone.jpg" in first and "broken.jpg" in second and last.startswith("2 of 4 photos")
     few = predict(photos / "broken.jpg", photos / "gone.jpg", "--model", runs)
-    few.assert_ends_in_one_line("none of the 2 photos can be read; the first: ")
+    few.assert_ends_in_one_line("broken.jpg")
 
 
 def test_the_teacher_makes_its_proposals_and_shows_regions(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
-    options = ["--topk", 2, "--json", tmp_path / "p.json", "--save", tmp_path / "pictures"]
+    options = ["--topk", 2, "--json", tmp_path / "p.json", "--save", tmp_path / "figures"]
     result = predict(photos / "*.jpg", "--model", runs, "--teacher", *options)
     assert result.status == 0, result.err
     for photo in json.loads((tmp_path / "p.json").read_text())["photos"]:
         boxes = np.array([region["box"] for region in photo["regions"]])
         assert len(boxes) and (boxes >= 0).all() and (boxes <= 128.001).all(), "in pixels of the photo"
         assert sum(photo["scores"].values()) > 0 and len(photo["labels"]) == 2
-    assert len(list((tmp_path / "pictures").iterdir())) == 2
+    assert len(list((tmp_path / "figures").iterdir())) == 2
 
 
-def test_pictures_have_the_photo_and_a_name_of_their_own(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_figures_have_the_photo_and_never_replace_one(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copy(photos / "photo 0.jpg", photos / "trip")
     Image.new("RGB", (300, 40), "#ff0000").save(photos / "red.png")
-    result = predict(photos, "--model", runs, "--topk", 3, "--save", tmp_path / "pictures")
+    result = predict(photos, "--model", runs, "--topk", 3, "--save", tmp_path / "figures")
     assert result.status == 0, result.err
-    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {*(f"photo {number}.jpg" for number in range(4)), "photo 0-2.jpg", "red.jpg"}
-    with Image.open(tmp_path / "pictures/red.jpg") as picture:
-        pixels = np.asarray(picture).astype(int)
+    with Image.open(tmp_path / "figures/red.jpg") as figure:
+        pixels = np.asarray(figure).astype(int)
     red = (pixels[..., 0] > 240) & (pixels[..., 1:] < 15).all(axis=-1)
-    assert 0.1 < red.mean() < 0.9, "the photo, and beside it what was predicted"
+    assert 0.1 < red.mean() < 0.9, "the photo, and the classes next to it"
     assert (pixels[:, -200:].min(axis=-1) < 128).any(), "in letters that can be read"
+    before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
+    predict(photos, "--model", runs, "--save", photos).assert_ends_in_one_line(f"{photos}: is not empty")
+    assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--topk", 0], "--topk 0: is below 1"),
-        (["--batch-size", -1], "--batch-size -1: is below 1"),
-        (["--threshold", 50], "give a number from 0 to 1"),
-        (["--json", "-", "--csv", "-"], "only one of them can be printed"),
-        (["--config-file", "config.yaml"], "has its own; leave it out"),
-        (["--model", "nowhere"], "nowhere: no such file or folder; name a run's folder"),
+        (["--topk", 0], "--topk 0"),
+        (["--batch-size", -1], "--batch-size -1"),
+        (["--threshold", 50], "thresholds 50"),
+        (["--json", "-", "--csv", "-"], "--json -, --csv -"),
+        (["--config-file", "config.yaml"], "config.yaml"),
+        (["--model", "nowhere"], "nowhere: no such file"),
+        (["--model", "nowhere", "--json", "test.py/report"], "report: cannot be written"),
     ],
 )
-def test_wrong_options_are_one_line(predict, runs: Path, photos: Path, arguments: list, message: str) -> None:
+def test_wrong_options_are_one_line(
+    predict, runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test.py").touch()
     predict(photos, "--model", runs, *arguments).assert_ends_in_one_line(message)
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves in its ``OUTPUT_DIR``: configuration, checkpoint, class names, metrics and provenance."""
+"""What a run leaves in its ``OUTPUT_DIR``: configuration, model, class names, thresholds, reports, provenance."""
 
 from __future__ import annotations
 
@@ -17,25 +17,22 @@ from functools import cache
 from pathlib import Path
 
 import detectron2
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.evaluation.evaluator import inference_context
 from detectron2.modeling import build_model
-from detectron2.utils.file_io import PathManager
 from torch import nn
 
-import mlickd
+from mlickd import __version__
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
-from mlickd.data import scenes
 from mlickd.data.build import build_inference_mapper, model_class
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.manifest import make_manifest
-from mlickd.data.parts import whole_name
 from mlickd.data.text_files import read_lines
 from mlickd.errors import InputError
-from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 from mlickd.files import write_whole_file
 from mlickd.modeling import load_checkpoint
@@ -46,11 +43,11 @@ __all__ = [
     "LAST",
     "STUDENT_CHECKPOINT",
     "check_has_learned",
+    "code_versions",
     "data_record",
     "forgetting_checkpoints",
     "load_run",
     "machine_line",
-    "model_config",
     "multilabel_results",
     "multilabel_results_path",
     "predict",
@@ -58,6 +55,7 @@ __all__ = [
     "read_digests",
     "run_class_names",
     "run_config",
+    "run_thresholds",
     "saved_checkpoints",
     "training_metrics",
     "use_student",
@@ -66,69 +64,15 @@ __all__ = [
 
 # Each stage of distillation writes its student as a plain classifier, without distillers, to this checkpoint.
 STUDENT_CHECKPOINT = "student.pth"
-# As in a folder dataset.
+# The same name as in a folder dataset.
 CLASSES_FILE = "classes.txt"
 
 
-def write_class_names(folder: str, names: Sequence[str]) -> None:
-    """Write ``classes.txt``, a name a line, into the folder of a run."""
-    text = "".join(f"{name}\n" for name in names)
-    write_whole_file(os.path.join(folder, CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
-
-
-def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
-    """The names of the classes of a finished run, in the order of its scores.
-
-    They are those of ``classes.txt`` in its folder; of a run that has none, those in its thresholds or in the scores of
-    its evaluation; and else those of its datasets.
-
-    Args:
-        cfg: of the run.
-        folder: its ``OUTPUT_DIR``.
+def load_run(folder: str | os.PathLike[str]) -> tuple[CfgNode, nn.Module]:
+    """Return the configuration and the model of a run, ready for inference.
 
     Raises:
-        InputError: they are nowhere, or are not as many as the model has classes.
-    """
-    for source, names in _candidates(cfg, Path(folder)):
-        if len(names) != cfg.MODEL.NUM_CLASSES:
-            raise InputError(
-                f"{source}: has {len(names)} class names, the model has {cfg.MODEL.NUM_CLASSES} classes; correct "
-                f"{Path(folder) / CLASSES_FILE}, one name a line in the order of the scores"
-            )
-        return names
-    data = ", ".join(dict.fromkeys([*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN]))
-    raise InputError(
-        f"{Path(folder) / CLASSES_FILE}: no such file, and its datasets ({data}) are not here; write the names of the "
-        "classes into it, one a line in the order of the dataset, or set DETECTRON2_DATASETS"
-    )
-
-
-def _candidates(cfg: CfgNode, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Names, and where they are from, the best source first."""
-    if (path := folder / CLASSES_FILE).is_file():
-        yield str(path), [name for _, name in read_lines(path, "write one name a line")]
-    if (path := folder / THRESHOLDS_FILE).is_file():
-        yield str(path), read_thresholds(str(path)).class_names
-    for path in sorted(folder.glob(f"inference/*/{SCORES_FILE}")):
-        if (names := read_scores(str(path)).class_names) is not None:
-            yield str(path), names
-    for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        if whole_name(name) in {f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS}:
-            # Asked for its names, the dataset would be drawn.
-            yield name, list(scenes.CATEGORY_NAMES)
-        try:
-            yield name, class_names(name)
-        except UnknownDatasetError:
-            continue
-
-
-def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
-    """The configuration and the model that training left in ``folder`` (an ``OUTPUT_DIR``), ready for inference.
-
-    Of a run with distillation it is the student, as the plain classifier that it is.
-
-    Raises:
-        InputError: the folder holds no finished run.
+        InputError: the folder does not hold a finished run.
     """
     cfg = run_config(folder)
     model = build_model(cfg)
@@ -136,51 +80,24 @@ def load_run(folder: str) -> tuple[CfgNode, nn.Module]:
     return cfg, model.eval()
 
 
-def check_has_learned(cfg: CfgNode, run: str | os.PathLike[str]) -> None:
-    """
+def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> CfgNode:
+    """Return the configuration of a run for inference. A distilled student becomes a plain classifier.
+
     Args:
-        cfg: of a run.
-        run: its folder or checkpoint, for the message.
+        run: folder of the run (its ``OUTPUT_DIR``), or its ``config.yaml``.
+        checkpoint: checkpoint to put into ``MODEL.WEIGHTS``, by default the final one of the run.
 
     Raises:
-        InputError: it is stage 1 of a distillation, whose classifier has seen no label.
+        InputError: the configuration is missing or incomplete.
     """
-    if cfg.KD.STAGE == "feature":
-        raise InputError(
-            f"{run}: is stage 1 of a distillation, whose classifier has seen no label yet; name the run of stage 2, "
-            "prediction"
-        )
-
-
-def run_config(folder: str) -> CfgNode:
-    """The configuration that training left in ``folder``, of the model for use and with its checkpoint.
-
-    Raises:
-        InputError: the folder holds no run.
-    """
-    config_file = os.path.join(folder, "config.yaml")
-    if not PathManager.isfile(config_file):
+    config_file = os.path.join(run, "config.yaml") if os.path.isdir(run) else os.fspath(run)
+    if not os.path.isfile(config_file):
         raise InputError(f"{config_file}: no such file; name the OUTPUT_DIR of a finished run")
-    return model_config(config_file)
-
-
-def model_config(config_file: str, checkpoint: str | None = None) -> CfgNode:
-    """The configuration of the model for use: of a student in distillation, that of the plain classifier.
-
-    Args:
-        config_file: that training has left.
-        checkpoint: of the model; None takes that beside the configuration.
-
-    Raises:
-        InputError: the file is missing, or no complete configuration.
-    """
-    if not PathManager.isfile(config_file):
-        raise InputError(f"{config_file}: no such file; name the config.yaml that training has left")
     cfg = default_config()
-    merge_config_file(cfg, config_file, f"{config_file} is no configuration of this project")
+    merge_config_file(cfg, config_file, f"{config_file} is not a configuration of this project")
     if cfg.MODEL.NUM_CLASSES < 1:
-        raise InputError(f"{config_file}: MODEL.NUM_CLASSES is open; name the config.yaml that training has left")
-    cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces whatever would be downloaded
+        raise InputError(f"{config_file}: MODEL.NUM_CLASSES is not set; name the config.yaml of a run")
+    cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded
     name = use_student(cfg)
     cfg.MODEL.WEIGHTS = checkpoint or os.path.join(os.path.dirname(config_file), name)
     if not torch.cuda.is_available():
@@ -193,7 +110,7 @@ def use_student(cfg: CfgNode) -> str:
     """Replace a distilled model in ``cfg`` by its student, which evaluation and prediction use (in place).
 
     Returns:
-        The file name of the checkpoint that training leaves for use.
+        File name of the checkpoint that training leaves for use.
     """
     student = model_class(cfg).student_architecture
     if not student:
@@ -202,19 +119,37 @@ def use_student(cfg: CfgNode) -> str:
     return STUDENT_CHECKPOINT
 
 
+def check_has_learned(cfg: CfgNode, source: str | os.PathLike[str]) -> None:
+    """Check that the classifier of a run has learned from labels.
+
+    Args:
+        cfg: configuration of the run.
+        source: option, folder or checkpoint that named the run, for the message.
+
+    Raises:
+        InputError: the run is stage 1 of a distillation, which trains the backbone only.
+    """
+    if cfg.KD.STAGE == "feature":
+        raise InputError(
+            f"{source}: is stage 1 of a distillation, which does not train the classifier; name the run of stage 2, "
+            "prediction"
+        )
+
+
 def predict(
     cfg: CfgNode, model: nn.Module, records: Sequence[dict], dataset_name: str | None = None
 ) -> dict[object, dict]:
-    """The model's outputs for images of a dataset or any others.
+    """Return the outputs of a model for images.
 
     Args:
-        cfg: of the model: input size and format, proposals.
-        records: with ``file_name``, ``image_id``, ``height`` and ``width``.
-        dataset_name: dataset of the records, whose proposals are taken. Where they are not there, or the photos are of
-            no dataset (None), proposals are made on the fly.
+        cfg: configuration of the model, from :func:`load_run`.
+        model: the model.
+        records: records with ``file_name``, ``image_id``, ``height`` and ``width``.
+        dataset_name: dataset of the records, whose proposals a teacher uses. If it is None or has no proposals, they
+            are generated on the fly.
 
     Returns:
-        Outputs by image id: ``image_scores`` (C,), and ``instances`` in original pixels from a teacher; on the CPU.
+        Outputs by image id, on the CPU: ``image_scores`` (C,), and for a teacher ``instances`` in original pixels.
     """
     loader = build_detection_test_loader(
         dataset=list(records),
@@ -230,15 +165,137 @@ def predict(
     return outputs
 
 
-def provenance(cfg: CfgNode, dataset_name: str) -> dict:
-    """
+def write_class_names(folder: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """Write ``classes.txt``, one name per line, into the folder of a run."""
+    text = "".join(f"{name}\n" for name in names)
+    write_whole_file(os.path.join(folder, CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
+
+
+def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
+    """Return the class names of a run, in the order of its scores: from ``classes.txt``, or else from its datasets.
+
     Args:
-        cfg: complete, as Detectron2 writes it into the run's ``config.yaml``.
-        dataset_name: of the images that the numbers are on.
+        cfg: configuration of the run.
+        folder: ``OUTPUT_DIR`` of the run.
+
+    Raises:
+        InputError: the names are not found, or their number is not the number of classes of the model.
+    """
+    path = Path(folder) / CLASSES_FILE
+    names = None
+    if path.is_file():
+        names = [name for _, name in read_lines(path, "write one name per line")]
+    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        if names is not None:
+            break
+        try:
+            names = class_names(dataset)
+        except UnknownDatasetError:
+            continue
+    if names is None or len(names) != cfg.MODEL.NUM_CLASSES:
+        found = "no such file" if names is None else f"has {len(names)} class names"
+        raise InputError(
+            f"{path}: {found}; write the {cfg.MODEL.NUM_CLASSES} class names of the model into it, one per line in the "
+            "order of the scores"
+        )
+    return names
+
+
+def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence[str]) -> tuple[np.ndarray, str]:
+    """Return the thresholds of a run: those of ``tools/tune_thresholds.py``, or else ``TEST.THRESHOLD``.
+
+    Args:
+        cfg: configuration of the run, with its checkpoint in ``MODEL.WEIGHTS``.
+        folder: ``OUTPUT_DIR`` of the run.
+        names: C class names of the run.
 
     Returns:
-        Ready for JSON: ``data`` (:func:`data_record`), ``config`` (``sha256`` as of the file ``config.yaml``),
-        ``versions`` (:func:`code_versions`), and ``date`` (UTC).
+        (C,) thresholds, and a text that names their source.
+
+    Raises:
+        InputError: the tuned thresholds are for other classes, or for an earlier version of the checkpoint.
+    """
+    path, source = Path(folder) / THRESHOLDS_FILE, f"{cfg.TEST.THRESHOLD:g} for all classes"
+    if path.is_file():
+        tuned = read_thresholds(str(path))
+        if tuned.checkpoint == os.path.basename(cfg.MODEL.WEIGHTS):
+            tuned.check(str(path), names, cfg.MODEL.WEIGHTS)
+            return np.array(tuned.thresholds), f"tuned for each class on {tuned.dataset} ({tuned.images} images)"
+        source += f" ({path} is for {tuned.checkpoint})"
+    return np.full(len(names), cfg.TEST.THRESHOLD), source
+
+
+def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
+    """Return the contents of ``metrics.json``, which Detectron2's ``JSONWriter`` writes.
+
+    An iteration that was repeated after a resume has the last values.
+
+    Args:
+        folder: ``OUTPUT_DIR`` of the run.
+
+    Returns:
+        Finite metrics by name, by iteration, in ascending order.
+
+    Raises:
+        InputError: the file is missing, or is not in that format.
+    """
+    path = Path(folder) / "metrics.json"
+    metrics: dict[int, dict[str, float]] = {}
+    lines = _read(path, "train the run first, or name its OUTPUT_DIR").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = json.loads(line)
+            iteration = int(values.pop("iteration"))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            if number == len(lines):
+                break  # the run was stopped while it wrote this line
+            raise InputError(f"{path}: line {number}: not a line of Detectron2's metrics.json; remove it") from None
+        finite = {
+            key: value for key, value in values.items() if isinstance(value, (int, float)) and math.isfinite(value)
+        }
+        metrics.setdefault(iteration, {}).update(finite)
+    return dict(sorted(metrics.items()))
+
+
+def multilabel_results_path(folder: str | os.PathLike[str], dataset_name: str) -> Path:
+    """Return the path of the report of :class:`mlickd.evaluation.MultiLabelEvaluator` on a dataset."""
+    return Path(folder) / "inference" / dataset_name / "multilabel_results.json"
+
+
+def multilabel_results(path: str | os.PathLike[str]) -> dict:
+    """Read a report of :class:`mlickd.evaluation.MultiLabelEvaluator`, in percent.
+
+    Raises:
+        InputError: the file is missing, or is not such a report.
+    """
+    text = _read(Path(path), "evaluate the run on this dataset first")
+    try:
+        report = json.loads(text)
+        if "mAP" in report["metrics"] and all("AP" in values for values in report["per_class"].values()):
+            return report
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise InputError(f"{path}: not a report of the multi-label evaluator; evaluate the run again")
+
+
+def _read(path: Path, remedy: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise InputError(f"{path}: {reason}; {remedy}") from error
+
+
+def provenance(cfg: CfgNode, dataset_name: str) -> dict:
+    """Return where the results of a run come from, ready for JSON.
+
+    Args:
+        cfg: complete configuration, as Detectron2 writes it into ``config.yaml``.
+        dataset_name: dataset of the results.
+
+    Returns:
+        ``data`` (:func:`data_record`), ``config`` (``sha256`` of ``config.yaml``), ``versions``
+        (:func:`code_versions`) and ``date`` (UTC).
     """
     return {
         "data": data_record(dataset_name),
@@ -249,10 +306,10 @@ def provenance(cfg: CfgNode, dataset_name: str) -> dict:
 
 
 def data_record(dataset_name: str) -> dict:
-    """``name``, ``images`` and ``sha256`` of a dataset: the digest of ``tools/dataset_manifest.py``.
+    """Return ``name``, ``images`` and ``sha256`` of a dataset, the digest of ``tools/dataset_manifest.py``.
 
     Raises:
-        InputError: there is no such dataset.
+        UnknownDatasetError: the dataset is not there.
     """
     records = dataset_records(dataset_name, boxes=False)
     manifest = make_manifest(dataset_name, records, class_names(dataset_name))
@@ -260,26 +317,47 @@ def data_record(dataset_name: str) -> dict:
 
 
 @cache
-def code_versions() -> dict:
-    """Versions of ``mlickd``, ``torch`` and ``detectron2``, and the ``commit`` of a git checkout that the package lies
-    in: its hash, with ``-dirty`` behind it where files have changed since; None elsewhere."""
+def code_versions() -> dict[str, str | None]:
+    """Return the versions of ``mlickd``, ``torch`` and ``detectron2``, and the ``commit`` of the git checkout.
+
+    The commit ends with ``-dirty`` if files have changed since. It is None if the package is not in a checkout.
+    """
     return {
-        "mlickd": mlickd.__version__,
-        "commit": _commit(Path(mlickd.__file__).parent),
+        "mlickd": __version__,
+        "commit": _commit(Path(__file__)),
         "torch": torch.__version__,
         "detectron2": detectron2.__version__,
     }
 
 
-def _commit(package: Path) -> str | None:
-    git = ("git", "-C", str(package))
+def _commit(file: Path) -> str | None:
+    git = ("git", "-C", str(file.parent))
     try:
-        # An installed package may lie in a folder of somebody else's checkout, which does not track it.
-        subprocess.run([*git, "ls-files", "--error-unmatch", "__init__.py"], capture_output=True, check=True)
+        # An installed package may lie in a folder of an unrelated checkout, which does not track it.
+        subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True)
         describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(describe, capture_output=True, check=True, text=True).stdout.strip() or None
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def machine_line() -> str:
+    """Return processor, usable cores, memory and versions, on one line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [_processor(), f"{cores} cores"]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    parts += [platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"]
+    return ", ".join(parts)
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 logger = logging.getLogger(__name__)
@@ -333,81 +411,3 @@ def forgetting_checkpoints(folder: Path) -> Iterator[None]:
     yield
     for name in (LAST, DIGESTS, _STARTING):
         (folder / name).unlink(missing_ok=True)
-
-
-def training_metrics(folder: str | Path) -> dict[int, dict[str, float]]:
-    """What Detectron2's ``JSONWriter`` has written into ``metrics.json``.
-
-    Of an iteration that was done again after a resume the last values count.
-
-    Returns:
-        Finite metrics by name, by iteration, in ascending order.
-
-    Raises:
-        InputError: the file is missing or is not what Detectron2 writes.
-    """
-    path = Path(folder) / "metrics.json"
-    metrics: dict[int, dict[str, float]] = {}
-    lines = _read(path, "train the run first, or name its OUTPUT_DIR").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            values = json.loads(line)
-            iteration = int(values.pop("iteration"))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            if number == len(lines):
-                break  # the run was stopped while it wrote
-            raise InputError(f"{path}: line {number}: not a line of Detectron2's metrics.json; remove it") from None
-        finite = {
-            key: value for key, value in values.items() if isinstance(value, (int, float)) and math.isfinite(value)
-        }
-        metrics.setdefault(iteration, {}).update(finite)
-    return dict(sorted(metrics.items()))
-
-
-def multilabel_results_path(folder: str | Path, dataset_name: str) -> Path:
-    """Where training leaves the report of :class:`mlickd.evaluation.MultiLabelEvaluator` on a dataset."""
-    return Path(folder) / "inference" / dataset_name / "multilabel_results.json"
-
-
-def multilabel_results(path: str | Path) -> dict:
-    """The report of :class:`mlickd.evaluation.MultiLabelEvaluator`, in percent.
-
-    Raises:
-        InputError: the file is missing or is no such report.
-    """
-    text = _read(Path(path), "evaluate the run on this dataset first")
-    try:
-        report = json.loads(text)
-        if "mAP" in report["metrics"] and all("AP" in values for values in report["per_class"].values()):
-            return report
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise InputError(f"{path}: not a report of the multi-label evaluator; evaluate the run again")
-
-
-def _read(path: Path, remedy: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; {remedy}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {remedy}") from error
-
-
-def machine_line() -> str:
-    """Processor, usable cores, memory and versions, on one line."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [_processor(), f"{cores} cores"]
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
-    parts += [platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"]
-    return ", ".join(parts)
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -18,7 +18,7 @@ from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import class_names
 from mlickd.engine.memory import keep_freed_memory
 from mlickd.export import ExportedClassifier, ExportMetadata, load_exported
-from mlickd.export.graph import onnx_content, pt2_content, trace
+from mlickd.export.onnx_export import onnx_content
 from mlickd.modeling import MultiLabelClassifier
 
 from .comparison import Comparison
@@ -77,11 +77,7 @@ def _exported(cfg: CfgNode, student: MultiLabelClassifier) -> dict[str, tuple[Ex
         pixel_std=tuple(map(float, cfg.MODEL.PIXEL_STD)),
         channel_order=cfg.INPUT.FORMAT,
     )
-    program = trace(student, metadata)
-    contents = {
-        "student.onnx, ONNX Runtime": onnx_content(program, metadata),
-        "student.pt2, PyTorch": pt2_content(program, metadata),
-    }
+    contents = {"student.onnx, ONNX Runtime": onnx_content(student, metadata)}
     files = {}
     with tempfile.TemporaryDirectory() as folder:
         for title, content in contents.items():

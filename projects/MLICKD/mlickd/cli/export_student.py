@@ -1,4 +1,4 @@
-"""Write the student of a finished run as one file, for use without this project, and check that it gives the same."""
+"""Write the student of a finished run as one ONNX file, for use without this project, and check its scores."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from pathlib import Path
 
 from mlickd.export import load_exported
-from mlickd.export.checking import (
+from mlickd.export.exported_classifier import import_optional
+from mlickd.export.onnx_export import export_student
+from mlickd.export.parity import (
     DECISION_TOLERANCE,
-    METRIC_TOLERANCE,
-    OWN_TOLERANCE,
     PILLOW_TOLERANCE,
-    check_exported,
-    checks_table,
-    records_for_check,
+    PIXEL_TOLERANCE,
+    check_parity,
+    parity_table,
+    records_to_check,
 )
-from mlickd.export.exporting import export_student
-from mlickd.prediction.runs import find_student
+from mlickd.prediction.photo_report import find_student
 
 from .command_line import command_parser
 
@@ -27,84 +27,68 @@ Examples:
 
   python tools/export_student.py --run output/holiday/seed1 --output holiday.onnx
 
-  Both formats, and a comparison with PyTorch on all photos of a dataset, with its labels:
-  python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx holiday.pt2 \\
+  With a comparison with PyTorch on all photos of a dataset, or on your own photos:
+  python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --dataset holiday_test
-
-  The same on your own photos:
   python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
-  Of the endings, .onnx is for ONNX Runtime and whatever else reads ONNX, .pt2 for PyTorch (torch.export). Both take
-  batches of any size, and carry class names, thresholds (of each class, where tools/tune_thresholds.py has left them)
-  and how photos are resized. The check ends with status 1 where a score of the same pixels differs by more than
-  {OWN_TOLERANCE:g}, or the scores of photos as Pillow alone reads them by more than {PILLOW_TOLERANCE:g} on average;
-  where mAP, CF1 or OF1 differ by more than {METRIC_TOLERANCE:g} points (of few photos: 100 over their number);
-  and, of photos without labels, where more than {DECISION_TOLERANCE:.1%} of the decisions are others.
+  ONNX Runtime and other programs run the file. It takes batches of any size, and contains class names, thresholds (of
+  each class, if tools/tune_thresholds.py has left them) and the way to resize photos. The check ends with exit status 1
+  if the scores of the same pixels differ by more than {PIXEL_TOLERANCE:g}, the scores of photos read by Pillow only by
+  more than {PILLOW_TOLERANCE:g} on average, or more than {DECISION_TOLERANCE:.1%} of the decisions.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Parse the command line."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument(
         "--run",
         required=True,
         metavar="FOLDER",
-        help="of a finished run of a student (its OUTPUT_DIR), or of one seed of a pipeline",
+        help="folder of a finished student (its OUTPUT_DIR), or of one seed of a study",
     )
-    parser.add_argument(
-        "--output", required=True, nargs="+", type=Path, metavar="FILE", help="to write, with the ending .onnx or .pt2"
-    )
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, ending in .onnx")
     parser.add_argument(
         "--no-preprocessing",
         action="store_true",
-        help="the file takes normalized (N, 3, S, S) float32 images; without this, (N, S, S, 3) uint8 RGB pixels",
+        help="take normalized (N, 3, S, S) float32 images, in place of (N, S, S, 3) uint8 RGB pixels",
     )
-    parser.add_argument("--check", action="store_true", help="run the files and PyTorch on photos, and compare")
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="dataset of --check (default: the first of DATASETS.TEST of the run)"
-    )
-    parser.add_argument(
-        "--photos",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="photos, folders, patterns or lists in its place",
-    )
-    parser.add_argument(
-        "--num-images", type=int, metavar="N", help="of the dataset, drawn at random, for --check (default: all)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the random choice (default: 0)")
+    parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
+    parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")
+    parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders, patterns or lists to check")
+    parser.add_argument("--num-images", type=int, metavar="N", help="random images of the dataset (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     args = parser.parse_args()
     if not args.check and (args.dataset or args.photos or args.num_images is not None):
-        parser.error("--dataset, --photos and --num-images say what --check looks at: give --check, too")
+        parser.error("--dataset, --photos and --num-images choose the photos of --check: give --check, too")
     if args.photos and (args.dataset or args.num_images is not None):
-        parser.error("--photos stands in place of --dataset and --num-images: give one or the other")
+        parser.error("--photos replaces --dataset and --num-images: give one or the other")
     return args
 
 
 def main() -> None:
-    """Write the files, and check them; exit status 1 where they differ.
+    """Write the file, and check it.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option is wrong.
     """
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    run = str(find_student(args.run))
+    run = find_student(args.run)
     records = []
-    if args.check:
-        records = records_for_check(run, args.output, args.dataset, args.photos, args.num_images, args.seed)
+    if args.check:  # problems are found before the file is written
+        import_optional("onnxruntime", "--check")
+        records = records_to_check(run, args.dataset, args.photos or (), args.num_images, args.seed)
     cfg, model, metadata = export_student(run, args.output, preprocessing=not args.no_preprocessing)
-    for output in args.output:
-        size = f"{output.stat().st_size / 1e6:.1f} MB"
-        print(f"{output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")
+    size = f"{args.output.stat().st_size / 1e6:.1f} MB"
+    print(f"{args.output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")
     if not args.check:
         return
-    checks = check_exported(cfg, model, [load_exported(output) for output in args.output], records)
-    print(f"\n{checks_table(checks)}\n{len(records)} photos")
-    complaints = [check.complaint for check in checks if check.complaint]
+    rows = check_parity(cfg, model, load_exported(args.output), records)
+    print(f"\n{parity_table(rows)}\n{len(records)} photos")
+    complaints = [row.complaint for row in rows if row.complaint]
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
     if complaints:

@@ -1,4 +1,4 @@
-"""Predict the labels of any photos, by a student that is trained, or by its teacher."""
+"""Predict the labels of any photos, with a trained student or its teacher."""
 
 from __future__ import annotations
 
@@ -10,100 +10,110 @@ from pathlib import Path
 from mlickd.cli.command_line import command_parser
 from mlickd.errors import InputError
 from mlickd.files import check_writable
-from mlickd.prediction.photos import STANDARD_INPUT, find_photos
-from mlickd.prediction.predicting import predict_photos
-from mlickd.prediction.reports import Choice
+from mlickd.prediction import load_model
+from mlickd.prediction.photo_report import (
+    STANDARD_INPUT,
+    PhotoReport,
+    find_photos,
+    find_student,
+    find_teacher,
+    write_text,
+)
+from mlickd.visualization.prediction_figure import PredictionFigures
 
 EPILOG = """\
 examples:
-  Photos, folders and patterns, by the student that a pipeline has left:
+  Photos, folders and patterns, with the distilled student of one seed of a study:
     python tools/predict.py ~/photos 'more/**/*.jpg' --model output/quickstart/seed1
 
-  The three best classes of each, whatever their scores, as JSON:
+  The three best classes of each photo, whatever their scores, as JSON:
     python tools/predict.py photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
 
-  By the teacher, which makes its own proposals, with its regions drawn on the photos:
-    python tools/predict.py ~/photos --model output/quickstart/seed1 --teacher --save output/pictures
+  With the teacher, which makes its own proposals, and its regions drawn on the photos:
+    python tools/predict.py ~/photos --model output/quickstart/seed1 --teacher --save output/predicted
 
-  By an exported student, of what another command lists:
+  With an exported student, for the photos that another command lists:
     find ~/photos -newer last.csv -name '*.jpg' | python tools/predict.py - --model student.onnx --csv today.csv
 
-A class is predicted from its threshold on: --threshold, or those that tools/tune_thresholds.py has left with the run,
-or else its TEST.THRESHOLD. A photo that cannot be read is named at the end, and the others are predicted.
+A class is predicted if its score reaches its threshold: --threshold, or the one that tools/tune_thresholds.py has left
+with the run, or else TEST.THRESHOLD of the run. Unreadable photos are listed at the end; the others are predicted.
 
-Exit status: 0, 1 where a photo could not be read, 2 where there was nothing to predict or the command is wrong.
+Exit status: 0; 1 if a photo could not be read; 2 if no photo could be read or the command is wrong.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Parse the command line."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
         "photos",
         nargs="+",
         metavar="PHOTO",
-        help="a photo, a folder, a pattern in quotes, or `-`: paths on standard input, one a line",
+        help="photo, folder, pattern in quotes, or `-`: paths on standard input, one per line",
     )
     parser.add_argument(
         "--model",
         required=True,
         metavar="PATH",
-        help="folder of a run (its OUTPUT_DIR) or of one seed of a pipeline, a checkpoint, or an exported student",
+        help="folder of a run (its OUTPUT_DIR) or of one seed of a study, checkpoint, or exported student",
     )
-    parser.add_argument("--config-file", metavar="FILE", help="config.yaml of a checkpoint, where it is not beside it")
-    parser.add_argument("--teacher", action="store_true", help="the teacher of --model in place of the student")
-    parser.add_argument("--topk", type=int, metavar="K", help="the K best classes; with --threshold, of those above it")
-    parser.add_argument("--threshold", type=float, metavar="T", help="score from which a class is predicted, for all")
+    parser.add_argument("--config-file", metavar="FILE", help="config.yaml of a checkpoint, if it is not next to it")
+    parser.add_argument("--teacher", action="store_true", help="use the teacher of --model instead of the student")
+    parser.add_argument("--topk", type=int, metavar="K", help="show the K best classes; with --threshold, at most K")
+    parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
     parser.add_argument("--batch-size", type=int, metavar="N", help="photos at once (default: TEST.IMS_PER_BATCH)")
-    parser.add_argument("--json", metavar="FILE", help="write all scores here; `-`: print them in place of the table")
-    parser.add_argument("--csv", metavar="FILE", help="the same as a table of labels with a column for each class")
+    parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; `-`: print them instead of the table")
+    parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV, with a column for each class; or `-`")
     parser.add_argument(
         "--save",
         type=Path,
         metavar="FOLDER",
-        help="new folder for copies of the photos with labels and scores beside them, and a teacher's regions in them",
+        help="write copies of the photos, with labels, scores and a teacher's regions, into a new folder",
     )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Predict photos, and report; exit status 1 where one could not be read.
-
-    Raises:
-        InputError: an option or what it names is wrong.
-    """
-    args = parse_arguments()
-    # What is printed may be read by a program.
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # speaks of Detectron2's code
+    args = parser.parse_args()
     for option in ("topk", "batch_size"):
         value = getattr(args, option)
         if value is not None and value < 1:
             raise InputError(f"--{option.replace('_', '-')} {value}: is below 1; give 1 or more")
     if args.json == args.csv == STANDARD_INPUT:
         raise InputError("--json -, --csv -: only one of them can be printed; give the other a file")
+    return args
+
+
+def main() -> None:
+    """Predict photos and report the result.
+
+    Raises:
+        InputError: an option is wrong, or no photo can be read.
+    """
+    args = parse_arguments()
+    # Standard output may be read by a program.
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # it warns about Detectron2's code
     for path in filter(None, (args.json, args.csv)):
         if path != STANDARD_INPUT:
             check_writable(path)
-    # A path may have bytes that are no text.
+    # A path may have bytes that are not UTF-8.
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=errors)
-    report = predict_photos(
-        find_photos(args.photos, sys.stdin),
-        args.model,
-        config=args.config_file,
-        teacher=args.teacher,
-        threshold=args.threshold,
-        choice=Choice(args.topk, above_threshold=args.topk is None or args.threshold is not None),
-        batch_size=args.batch_size,
-        pictures=args.save,
-    )
+    photos = find_photos(args.photos, sys.stdin)
+    source, config = find_teacher(args.model) if args.teacher else (find_student(args.model), args.config_file)
+    figures = PredictionFigures(args.save) if args.save is not None else None
+    predictor = load_model(source, config, args.threshold)
+    report = PhotoReport(str(source), predictor, args.topk, args.topk is None or args.threshold is not None)
+    for prediction in report.predict(photos, args.batch_size):
+        if figures is not None:
+            shown = report.shown(prediction) or prediction.top(1)
+            rows = [(name, score, name in prediction.labels) for name, score in shown]
+            figures.write(prediction.name, rows, prediction.regions, prediction.class_names)
     if STANDARD_INPUT not in (args.json, args.csv):
         print(report.table())
-    report.write(json=args.json, csv=args.csv)
+    for path, content in ((args.json, report.as_json), (args.csv, report.as_csv)):
+        if path is not None:
+            write_text(path, content())
     for failure in report.failures:
         sys.stderr.write(f"left out: {failure}\n")
     if report.failures:
-        sys.stderr.write(f"{len(report.failures)} of {report.count} photos could not be read\n")
+        sys.stderr.write(f"{len(report.failures)} of {len(photos)} photos could not be read\n")
         sys.exit(1)

@@ -1,11 +1,10 @@
-"""The student as one file, for use without this project: ONNX, or PyTorch's own ``.pt2``.
+"""A student as one ONNX file, for use without this project.
 
-Files are written by :mod:`mlickd.export.exporting`. What is here reads them, and uses neither Detectron2 nor, for ONNX,
-PyTorch; importing ``mlickd`` does. The README shows how little a program without it takes.
+:mod:`mlickd.export.onnx_export` writes the file and :mod:`mlickd.export.parity` compares it with PyTorch. The
+functions here read the file with ONNX Runtime and Pillow only; the README has the lines that do it without ``mlickd``.
 """
 
-from .loading import ExportedClassifier, load_exported
+from .exported_classifier import ExportedClassifier, load_exported, read_photo, resize_photo
 from .metadata import ExportMetadata
-from .photos import read_photo, resize_photo
 
 __all__ = ["ExportMetadata", "ExportedClassifier", "load_exported", "read_photo", "resize_photo"]

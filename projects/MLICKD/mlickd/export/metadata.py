@@ -1,42 +1,44 @@
-"""What an exported file says of itself: texts by name, so that they can be read wherever the file can."""
+"""Metadata of an exported file: texts by name, which every reader of ONNX can show."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mlickd.errors import InputError
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "ExportMetadata"]
+__all__ = ["FORMAT", "ExportMetadata"]
 
-FORMAT = "mlickd classifier"
-FORMAT_VERSION = 1
+FORMAT = "mlickd classifier 1"
 
 _RESIZE = (
-    "the whole photo, upright as its EXIF orientation says, warped to input_size x input_size pixels; Pillow: "
+    "the whole photo, upright according to its EXIF orientation, warped to input_size x input_size pixels; Pillow: "
     "box = (image.draft('RGB', (input_size, input_size)) or (None, None))[1], then "
     "image.convert('RGB').resize((input_size, input_size), Image.Resampling.BILINEAR, box=box), then "
     "ImageOps.exif_transpose(image)"
 )
+# The fields that are stored as they are; all others are stored as JSON.
+_TEXTS = ("thresholds_from", "channel_order")
 
 
 @dataclass(frozen=True)
 class ExportMetadata:
-    """
+    """Everything that a program needs to use an exported file.
+
     Attributes:
         class_names: C names, in the order of the scores.
-        thresholds: C numbers in 0..1; a class is predicted where ``score >= threshold``.
-        thresholds_from: where they come from, in words.
-        input_size: side of the square that the network sees, in pixels.
-        preprocessing: whether the graph normalizes. With it, the input is ``pixels`` (N, S, S, 3) uint8 RGB; without,
+        thresholds: C numbers in 0..1; a class is predicted if ``score >= threshold``.
+        thresholds_from: source of the thresholds, in words.
+        input_size: side of the square input of the network, in pixels.
+        preprocessing: whether the graph normalizes. If it does, the input is ``pixels`` (N, S, S, 3) uint8 RGB; if not,
             ``images`` (N, 3, S, S) float32 in ``channel_order``, normalized by ``pixel_mean`` and ``pixel_std``.
-        pixel_mean, pixel_std: of each channel in ``channel_order``, in units of 0 to 255.
-        channel_order: of the network, ``RGB`` or ``BGR``.
+        pixel_mean, pixel_std: values of the three channels in ``channel_order``, in units of 0 to 255.
+        channel_order: channel order of the network, ``RGB`` or ``BGR``.
         provenance: training data, checkpoint, configuration, versions and date; ready for JSON.
     """
 
@@ -52,16 +54,16 @@ class ExportMetadata:
 
     @property
     def input_name(self) -> str:
-        """Of the graph's input."""
+        """Name of the input of the graph."""
         return "pixels" if self.preprocessing else "images"
 
     def input_shape(self, count: int) -> tuple[int, ...]:
-        """Of the graph's input, for ``count`` images."""
+        """Return the shape of the input of the graph for ``count`` images."""
         side = self.input_size
         return (count, side, side, 3) if self.preprocessing else (count, 3, side, side)
 
     def network_input(self, views: np.ndarray) -> np.ndarray:
-        """What the graph takes, from (N, S, S, 3) uint8 RGB pixels."""
+        """Return the input of the graph for (N, S, S, 3) uint8 RGB pixels."""
         if self.preprocessing:
             return views
         images = views if self.channel_order == "RGB" else views[..., ::-1]
@@ -69,92 +71,58 @@ class ExportMetadata:
         return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
 
     def properties(self) -> dict[str, str]:
-        """Texts by name; all but ``format``, ``thresholds_from``, ``channel_order`` and ``resize`` are JSON."""
-        return {
-            "format": FORMAT,
-            "format_version": json.dumps(FORMAT_VERSION),
-            "class_names": json.dumps(self.class_names, ensure_ascii=False),
-            "thresholds": json.dumps(self.thresholds),
-            "thresholds_from": self.thresholds_from,
-            "input_size": json.dumps(self.input_size),
-            "preprocessing": json.dumps(self.preprocessing),
-            "pixel_mean": json.dumps(self.pixel_mean),
-            "pixel_std": json.dumps(self.pixel_std),
-            "channel_order": self.channel_order,
-            "resize": _RESIZE,
-            "provenance": json.dumps(self.provenance, ensure_ascii=False),
+        """Return the metadata as texts; all but ``thresholds_from``, ``channel_order`` and ``resize`` are JSON."""
+        texts = {
+            name: value if name in _TEXTS else json.dumps(value, ensure_ascii=False)
+            for name, value in asdict(self).items()
         }
+        return {"format": FORMAT, **texts, "resize": _RESIZE}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], path: str) -> ExportMetadata:
-        """
+        """Return the metadata from its texts.
+
         Args:
-            properties: as :meth:`properties` gives them.
-            path: of the file that they are from, for messages.
+            properties: texts that :meth:`properties` returned.
+            path: path of the file, for messages.
 
         Raises:
-            InputError: they are not those of an exported student, or contradict each other.
+            InputError: the texts are not those of an exported student, or contradict each other.
         """
         if properties.get("format") != FORMAT:
-            raise InputError(f"{path}: was not written by tools/export_student.py; give a file that it wrote")
-        version = _read(properties, "format_version", path)
-        if version != FORMAT_VERSION:
-            raise InputError(
-                f"{path}: has format version {version!r}, this is version {FORMAT_VERSION}; export it again, or use "
-                "the release that wrote it"
-            )
-        metadata = cls(
-            class_names=tuple(_read_list(properties, "class_names", path)),
-            thresholds=tuple(_read_list(properties, "thresholds", path)),
-            thresholds_from=properties.get("thresholds_from", ""),
-            input_size=_read(properties, "input_size", path),
-            preprocessing=_read(properties, "preprocessing", path),
-            pixel_mean=tuple(_read_list(properties, "pixel_mean", path)),
-            pixel_std=tuple(_read_list(properties, "pixel_std", path)),
-            channel_order=properties.get("channel_order", ""),
-            provenance=_read(properties, "provenance", path),
-        )
-        metadata._check(path)
-        return metadata
-
-    def _check(self, path: str) -> None:
-        names, thresholds = self.class_names, self.thresholds
-        statistics = (*self.pixel_mean, *self.pixel_std)
-        rules = {
-            "class_names": bool(names) and all(isinstance(name, str) and name for name in names),
-            "class_names (one is there twice)": len({*map(str, names)}) == len(names),
-            "thresholds": all(_is_number(value) and 0 <= value <= 1 for value in thresholds),
-            f"thresholds ({len(thresholds)} for {len(names)} class_names)": len(thresholds) == len(names),
-            "input_size": type(self.input_size) is int and self.input_size > 0,
-            "preprocessing": isinstance(self.preprocessing, bool),
-            "pixel_mean or pixel_std": len(self.pixel_mean) == len(self.pixel_std) == 3
-            and all(map(_is_number, statistics))
-            and all(value > 0 for value in self.pixel_std),
-            "channel_order": self.channel_order in ("RGB", "BGR"),
-            "provenance": isinstance(self.provenance, dict),
-        }
-        for what, holds in rules.items():
+            raise InputError(f"{path}: was not written by this version of tools/export_student.py; export it again")
+        values = {}
+        for name in _RULES:
+            try:
+                value = properties[name] if name in _TEXTS else json.loads(properties[name])
+                values[name] = tuple(value) if isinstance(value, list) else value
+                holds = _RULES[name](values[name])
+            except (KeyError, ValueError, TypeError, RecursionError):
+                holds = False
             if not holds:
-                raise _damaged(path, what)
+                raise _damaged(path, name)
+        if len(values["class_names"]) != len(values["thresholds"]):
+            raise _damaged(path, "class_names or thresholds")
+        return cls(**values)
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+def _are_numbers(values: Any) -> bool:
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
 
 
-def _read(properties: Mapping[str, str], name: str, path: str) -> Any:
-    try:
-        return json.loads(properties[name])
-    except (KeyError, ValueError, TypeError, RecursionError):
-        raise _damaged(path, name) from None
+# What the value of each field fulfills; it may raise TypeError.
+_RULES: dict[str, Callable[[Any], bool]] = {
+    "class_names": lambda names: all(isinstance(name, str) and name for name in names) and len({*names}) == len(names),
+    "thresholds": lambda values: _are_numbers(values) and all(0 <= value <= 1 for value in values),
+    "thresholds_from": lambda text: True,
+    "input_size": lambda size: type(size) is int and size > 0,
+    "preprocessing": lambda value: isinstance(value, bool),
+    "pixel_mean": lambda values: _are_numbers(values) and len(values) == 3,
+    "pixel_std": lambda values: _are_numbers(values) and len(values) == 3 and min(values) > 0,
+    "channel_order": lambda order: order in ("RGB", "BGR"),
+    "provenance": lambda value: isinstance(value, dict),
+}
 
 
-def _read_list(properties: Mapping[str, str], name: str, path: str) -> list:
-    values = _read(properties, name, path)
-    if not isinstance(values, list):
-        raise _damaged(path, name)
-    return values
-
-
-def _damaged(path: str, what: str) -> InputError:
-    return InputError(f"{path}: its metadata is wrong or missing: {what}; export it again with tools/export_student.py")
+def _damaged(path: str, name: str) -> InputError:
+    return InputError(f"{path}: its metadata {name} is missing or wrong; export it again with tools/export_student.py")

@@ -1,7 +1,5 @@
 """A trained model on any photos."""
 
-from .loading import load_model
-from .prediction import Prediction
-from .predictor import Predictor
+from .predictor import Prediction, Predictor, load_model
 
 __all__ = ["Prediction", "Predictor", "load_model"]

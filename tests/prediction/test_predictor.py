@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,24 @@ import torch
 from PIL import Image
 
 import mlickd
+from helpers.untrained_run import split_tiny_scenes, write_untrained_run
 from mlickd.data import dataset_records
 from mlickd.data.reading import read_image
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
-from mlickd.prediction import Prediction, Predictor, load_model, loading
+from mlickd.prediction import Prediction, Predictor, load_model
+from mlickd.studies.tuning import tune_thresholds
+
+
+@pytest.fixture(scope="module")
+def tuned_run(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run with thresholds that were tuned on `tiny_val`, and the scores of that evaluation."""
+    root = split_tiny_scenes(tiny_scenes, tmp_path_factory.mktemp("split"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(root))
+        run = write_untrained_run(tmp_path_factory.mktemp("runs") / "student")
+        tune_thresholds(str(run), "tiny_val")
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -46,27 +60,21 @@ def test_scores_are_those_that_the_evaluation_wrote(model: Predictor, tuned_run:
         assert found.top(3) == [(name, found.scores[name]) for name in ranked[:3]]
 
 
-def test_a_photo_may_be_a_path_a_picture_or_an_array(model: Predictor, photos: list[str], tmp_path: Path) -> None:
-    # Without loss, and too small to be reduced while it is decoded: all three have the same pixels.
+def test_paths_images_and_arrays_are_turned_upright_and_give_the_same(
+    model: Predictor, photos: list[str], tmp_path: Path
+) -> None:
+    # Without loss, and too small to be reduced while it is decoded: all have the same pixels.
+    pixels, exif = read_image(photos[0]), Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
     path = tmp_path / "photo.png"
-    Image.fromarray(read_image(photos[0])).save(path)
+    Image.fromarray(np.rot90(pixels)).save(path, exif=exif)
     by_path = model.predict(path)
-    with Image.open(path) as picture:
-        others = model.predict([picture, np.asarray(picture), str(path)])
+    with Image.open(path) as image:
+        others = model.predict([image, pixels, str(path)])
     assert [found.name for found in others] == ["image 1", "image 2", str(path)]
     for found in others:
         np.testing.assert_allclose(found.values, by_path.values, atol=2e-6)
-    np.testing.assert_allclose(model.scores([read_image(path)])[0], by_path.values, atol=2e-6)
-
-
-def test_pictures_are_turned_as_their_exif_says(model: Predictor, photos: list[str], tmp_path: Path) -> None:
-    pixels, exif = read_image(photos[1]), Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise
-    Image.fromarray(np.rot90(pixels)).save(tmp_path / "turned.png", exif=exif)
-    with Image.open(tmp_path / "turned.png") as picture:
-        found = model.predict([tmp_path / "turned.png", picture, pixels])
-    for turned in found[:2]:
-        np.testing.assert_allclose(turned.values, found[2].values, atol=2e-6)
+    np.testing.assert_allclose(model.scores([pixels])[0], by_path.values, atol=2e-6)
 
 
 def test_a_prediction_reads_well(model: Predictor, photos: list[str]) -> None:
@@ -83,11 +91,11 @@ def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tm
     mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1]]
     found = list(model.predict_each(mixed, batch_size=2))
     assert [type(one) for one in found] == [InputError, Prediction, InputError, InputError, Prediction]
-    assert "none.jpg: image file not found" in str(found[0]) and "bad.jpg: cannot be read" in str(found[2])
-    assert str(found[3]).startswith("image 4: is an array of type float64 and shape (4, 4)")
+    for error, name in zip((found[0], found[2], found[3]), ("none.jpg", "bad.jpg", "image 4"), strict=True):
+        assert name in str(error)
     with pytest.raises(InputError, match="none.jpg"):
         model.predict(mixed)
-    with pytest.raises(InputError, match="image 1: is of type int; give a path"):
+    with pytest.raises(InputError, match="image 1"):
         model.predict([7])
 
 
@@ -96,26 +104,17 @@ def test_thresholds_are_the_tuned_ones_or_those_that_are_given(tuned_run: Path, 
     assert load_model(tuned_run).thresholds.tolist() == pytest.approx(tuned)
     assert set(load_model(tuned_run, thresholds=0.25).thresholds) == {np.float32(0.25)}
     assert load_model(tuned_run, thresholds=tuned[::-1]).thresholds.tolist() == pytest.approx(tuned[::-1])
-    plain = shutil.copytree(tuned_run, tmp_path / "plain", ignore=shutil.ignore_patterns("thresholds.json"))
-    assert set(load_model(plain).thresholds) == {np.float32(0.4)}, "TEST.THRESHOLD"
-    given = load_model(plain, thresholds=tuned_run / "thresholds.json")
+    given = load_model(tuned_run, thresholds=tuned_run / "thresholds.json")
     assert given.thresholds.tolist() == pytest.approx(tuned) and str(tuned_run) in given.thresholds_from
+    shutil.copy(tuned_run / "model_final.pth", tmp_path / "model_0000049.pth")
+    early = load_model(tmp_path / "model_0000049.pth", tuned_run / "config.yaml")
+    assert set(early.thresholds) == {np.float32(0.4)} and "thresholds.json" in early.thresholds_from
 
 
-def test_tuned_thresholds_are_not_taken_for_another_checkpoint(tuned_run: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(tuned_run, tmp_path / "run")
-    content = torch.load(run / "model_final.pth", weights_only=True)
-    torch.save({**content, "iteration": 49}, run / "model_0000049.pth")
-    early = load_model(run / "model_0000049.pth")
-    assert set(early.thresholds) == {np.float32(0.4)} and "is of another checkpoint" in early.thresholds_from
-    last = load_model(run / "model_final.pth")
-    assert last.thresholds.tolist() == load_model(run).thresholds.tolist() and len(set(last.thresholds)) > 1
-
-
-def test_a_checkpoint_alone_with_the_configuration_of_its_run(
+def test_a_checkpoint_with_the_configuration_of_its_run(
     model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
 ) -> None:
-    # Of a stage of distillation it has the student among what the student learned with.
+    # A stage of distillation also saves its distillers.
     content = torch.load(tuned_run / "model_final.pth", weights_only=True)["model"]
     wrapped = {f"student.{key}": value for key, value in content.items()} | {"distillers.0.weight": torch.ones(2)}
     torch.save({"model": wrapped}, tmp_path / "copied.pth")
@@ -123,13 +122,13 @@ def test_a_checkpoint_alone_with_the_configuration_of_its_run(
     np.testing.assert_allclose(found.values, model.predict(photos[0]).values, atol=2e-6)
 
 
-def test_an_exported_student_says_what_its_run_says(
+def test_an_exported_student_predicts_as_its_run(
     model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from mlickd.export.exporting import export_student
+    from mlickd.export.onnx_export import export_student
 
-    export_student(str(tuned_run), [tmp_path / "student.onnx"])
+    export_student(tuned_run, tmp_path / "student.onnx")
     exported = load_model(tmp_path / "student.onnx")
     assert exported.class_names == model.class_names and exported.thresholds.tolist() == model.thresholds.tolist()
     expected = model.predict(photos)
@@ -141,16 +140,16 @@ def test_an_exported_student_says_what_its_run_says(
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("nowhere", {}, "nowhere: no such file or folder; name a run's folder"),
+        ("nowhere", {}, "nowhere: no such file"),
         (".", {}, "config.yaml: no such file"),
-        ("model.onnx", {"config": "config.yaml"}, "an exported student has none"),
-        ("run", {"config": "config.yaml"}, "the run .* has its own; leave it out"),
-        ("run", {"thresholds": 50}, "thresholds 50: give a number from 0 to 1, or one for each of the 20 classes"),
-        ("run", {"thresholds": [0.1, 0.2]}, "or one for each of the 20 classes"),
+        ("model.onnx", {"config": "config.yaml"}, "config config.yaml: model.onnx"),
+        ("run", {"config": "config.yaml"}, "config config.yaml: run"),
+        ("run", {"thresholds": 50}, "thresholds 50: .* 20 classes"),
+        ("run", {"thresholds": [0.1, 0.2]}, r"thresholds \[0.1, 0.2\]: .* 20 classes"),
         ("run", {"thresholds": "none.json"}, "none.json: no such file"),
     ],
 )
-def test_what_does_not_fit_is_one_line(
+def test_wrong_arguments_are_named(
     tuned_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, options: dict, message: str
 ) -> None:
     (tmp_path / "run").symlink_to(tuned_run)
@@ -173,7 +172,7 @@ def test_the_example_of_the_documentation_runs(
     shutil.copy(photos[0], tmp_path / "photo.jpg")
     shutil.copy(photos[1], tmp_path / "another.jpg")
     monkeypatch.chdir(tmp_path)
-    (example,) = doctest.DocTestFinder().find(loading.load_model, globs={})
+    (example,) = doctest.DocTestFinder().find(load_model, globs={})
     values = {}
     for line in example.examples:
         exec(compile(line.source, "<example>", "single"), values)

@@ -1,0 +1,184 @@
+"""Write the student of a finished run as an ONNX file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from datetime import datetime, timezone
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+from torch.nn import functional as F
+
+from mlickd.data.catalog import UnknownDatasetError
+from mlickd.errors import InputError
+from mlickd.files import check_writable, file_digest, write_whole_file
+from mlickd.modeling import MultiLabelClassifier
+from mlickd.runs import check_has_learned, code_versions, data_record, load_run, run_class_names, run_thresholds
+
+from .exported_classifier import import_optional
+from .metadata import ExportMetadata
+
+__all__ = ["OPSET", "export_student", "onnx_content", "run_metadata"]
+
+logger = logging.getLogger(__name__)
+
+# The lowest opset that PyTorch's exporter writes without a conversion, so that old runtimes can read the file: ONNX
+# Runtime 1.14 (2023) and newer. The students need no operator of a later opset.
+OPSET = 18
+
+
+def export_student(
+    run: str | os.PathLike[str], output: str | os.PathLike[str], *, preprocessing: bool = True
+) -> tuple[CfgNode, MultiLabelClassifier, ExportMetadata]:
+    """Write the student of a finished run as an ONNX file, which appears only when it is complete.
+
+    Args:
+        run: folder of the run, its ``OUTPUT_DIR``.
+        output: file to write, with the ending ``.onnx``; its folder is created.
+        preprocessing: whether the graph normalizes; see :class:`ExportMetadata`.
+
+    Returns:
+        Configuration of the run, student on the CPU, and metadata in the file.
+
+    Raises:
+        InputError: the run is not a finished student, the file cannot be written, or a package of the extra ``export``
+            is missing.
+    """
+    if not os.fspath(output).lower().endswith(".onnx"):
+        raise InputError(f"--output {output}: give a name that ends in .onnx")
+    check_writable(output)
+    cfg, model = load_run(run)
+    if not isinstance(model, MultiLabelClassifier):
+        raise InputError(f"{run}: is a {type(model).__name__}, which needs proposals; name the run of a student")
+    check_has_learned(cfg, run)
+    model = model.cpu()
+    metadata = run_metadata(cfg, run, preprocessing=preprocessing)
+    write_whole_file(output, onnx_content(model, metadata), "give another --output", parents=True)
+    return cfg, model, metadata
+
+
+def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bool = True) -> ExportMetadata:
+    """Return the metadata for the student of a run.
+
+    Args:
+        cfg: configuration from :func:`mlickd.runs.load_run`.
+        run: folder of the run.
+        preprocessing: see :class:`ExportMetadata`.
+
+    Raises:
+        InputError: the class names are unknown, or the tuned thresholds do not belong to this model.
+    """
+    names = run_class_names(cfg, run)
+    thresholds, source = run_thresholds(cfg, run, names)
+    return ExportMetadata(
+        class_names=tuple(names),
+        thresholds=tuple(thresholds.tolist()),
+        thresholds_from=source,
+        input_size=cfg.INPUT.SIZE_TEST,
+        preprocessing=preprocessing,
+        pixel_mean=tuple(map(float, cfg.MODEL.PIXEL_MEAN)),
+        pixel_std=tuple(map(float, cfg.MODEL.PIXEL_STD)),
+        channel_order=cfg.INPUT.FORMAT,
+        provenance={
+            "data": [_data_record(name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)],
+            "config": {"sha256": file_digest(os.path.join(run, "config.yaml"))},
+            "checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)},
+            "versions": code_versions(),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _data_record(name: str) -> dict:
+    try:
+        return data_record(name)
+    except UnknownDatasetError:
+        logger.warning("Training dataset %s is not on this machine: the file does not have its digest", name)
+        return {"name": name}
+
+
+class _BatchClassifier(nn.Module):
+    """A :class:`~mlickd.modeling.MultiLabelClassifier` at inference, as a function of one tensor."""
+
+    def __init__(self, model: MultiLabelClassifier, metadata: ExportMetadata):
+        super().__init__()
+        self.model = model
+        self.metadata = metadata
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (N, C) float32 probabilities of the input that :class:`ExportMetadata` describes."""
+        if self.metadata.preprocessing:
+            images = images.permute(0, 3, 1, 2)
+            if self.metadata.channel_order == "BGR":
+                images = images.flip(1)
+            images = self.model.normalize(images)
+        divisor = max(self.model.backbone.size_divisibility, 1)
+        height, width = images.shape[-2:]
+        if height % divisor or width % divisor:
+            images = F.pad(images, (0, -width % divisor, 0, -height % divisor))
+        return self.model.head(self.model.backbone(images)).sigmoid()
+
+
+def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes:
+    """Return the content of an ONNX file that takes batches of any size.
+
+    Args:
+        model: student on the CPU, in evaluation mode.
+        metadata: metadata for the file.
+
+    Raises:
+        InputError: a package of the extra ``export`` is missing, or the student cannot be exported.
+    """
+    import_optional("onnx", "export to ONNX")
+    import_optional("onnxscript", "export to ONNX")
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    dtype = torch.uint8 if metadata.preprocessing else torch.float32
+    # Two images, because torch.export takes a batch of one for a constant.
+    example = torch.zeros(metadata.input_shape(2), dtype=dtype)
+    batch = torch.export.Dim("batch", min=1, max=65535)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # about the future of the exporter
+        try:
+            program = torch.export.export(
+                _BatchClassifier(model, metadata).eval(), (example,), dynamic_shapes=({0: batch},)
+            )
+            pooling = torch.ops.aten.adaptive_max_pool2d.default
+            if any(node.target == pooling for node in program.graph.nodes):  # in VGG's fc6; not in ONNX
+                program = program.run_decompositions({pooling: _adaptive_max_pool2d})
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=[metadata.input_name],
+                output_names=["scores"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+        except Exception as error:
+            reason = str(error.__cause__ or error).strip().split("\n")[0]
+            raise InputError(
+                f"the backbone {type(model.backbone).__name__} cannot be exported to ONNX ({reason}); train a student "
+                "with another backbone"
+            ) from error
+    proto = exported.model_proto
+    proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and the resizing of photos."
+    # The exporter adds how it came to each node, with paths of this machine.
+    for item in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
+        del item.metadata_props[:]
+    del proto.metadata_props[:]
+    for name, value in metadata.properties().items():
+        proto.metadata_props.add(key=name, value=value)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return proto.SerializeToString(deterministic=True)
+
+
+def _adaptive_max_pool2d(maps: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the result of PyTorch's operator for (N, C, H, W) maps, bin by bin; the indices are all 0."""
+    for dim, bins in zip((2, 3), output_size, strict=True):
+        length = maps.shape[dim]
+        ends = [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]
+        maps = torch.cat([maps.narrow(dim, low, high - low).amax(dim, keepdim=True) for low, high in ends], dim)
+    return maps, torch.zeros_like(maps, dtype=torch.int64)

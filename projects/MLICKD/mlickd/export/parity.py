@@ -1,0 +1,195 @@
+"""Compare an exported file with PyTorch, on photos."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from tabulate import tabulate
+from torch import nn
+from tqdm import tqdm
+
+from mlickd.data.build import build_inference_mapper
+from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.loose_images import photo_records
+from mlickd.data.records import label_targets
+from mlickd.errors import InputError
+from mlickd.evaluation.metrics import multilabel_metrics
+from mlickd.runs import run_class_names, run_config
+
+from .exported_classifier import ExportedClassifier, read_photo
+
+__all__ = [
+    "BATCH_SIZES",
+    "DECISION_TOLERANCE",
+    "PILLOW_TOLERANCE",
+    "PIXEL_TOLERANCE",
+    "Parity",
+    "check_parity",
+    "parity_table",
+    "records_to_check",
+]
+
+# Sizes of the batches that the file receives, in turn.
+BATCH_SIZES = (1, 2, 5, 16)
+
+# Largest difference of scores for equal pixels: the same sums in another order.
+PIXEL_TOLERANCE = 1e-4
+# Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. A score on the steepest part of
+# the sigmoid differs by more than the mean.
+PILLOW_TOLERANCE = 2e-3
+# Share of the decisions by threshold that differ; one decision may always differ.
+DECISION_TOLERANCE = 0.005
+
+_METRICS = ("mAP", "CF1", "OF1")
+_SAME_PIXELS, _BY_PILLOW = "the same pixels", "photos read by Pillow only"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The scores of one path from photos to scores, compared with PyTorch.
+
+    Attributes:
+        title: name of the path.
+        scores: (N, C) scores.
+        largest, mean: absolute difference from PyTorch's scores.
+        decisions: number of the N * C decisions by threshold that differ.
+        metrics: ``mAP``, ``CF1``, ``OF1`` in percent; None without labels.
+        complaint: reason why the check fails, in one line; empty if it passes.
+    """
+
+    title: str
+    scores: np.ndarray
+    largest: float = 0.0
+    mean: float = 0.0
+    decisions: int = 0
+    metrics: dict[str, float] | None = None
+    complaint: str = ""
+
+
+def records_to_check(
+    run: str | os.PathLike[str],
+    dataset: str | None = None,
+    photos: Sequence[str] = (),
+    num_images: int | None = None,
+    seed: int = 0,
+) -> list[dict]:
+    """Return the records of the photos to check an exported file with.
+
+    Args:
+        run: folder of the run.
+        dataset: dataset of the photos; None takes the first of the run's ``DATASETS.TEST``.
+        photos: images, folders, patterns or lists of images, in place of a dataset.
+        num_images: number of images of the dataset, drawn at random; None takes all.
+        seed: seed of the random choice.
+
+    Raises:
+        InputError: the dataset or a photo is unknown, or the dataset has other classes than the run.
+    """
+    if photos:
+        return photo_records(photos)
+    cfg = run_config(run)
+    dataset = dataset or cfg.DATASETS.TEST[0]
+    if class_names(dataset) != run_class_names(cfg, run):
+        raise InputError(f"--dataset {dataset}: has other classes than {run}; name another one, or give --photos")
+    records = dataset_records(dataset, boxes=False)
+    if num_images is None:
+        return records
+    if num_images < 1:
+        raise InputError(f"--num-images {num_images}: choose at least 1")
+    return random.Random(seed).sample(records, min(num_images, len(records)))
+
+
+def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, records: Sequence[dict]) -> list[Parity]:
+    """Compare an exported file with its model in PyTorch.
+
+    PyTorch's scores are those of an evaluation: photos go through the project's mapper, in batches of 24. The file
+    receives them twice, in batches of 1, 2, 5 and 16: as the same pixels, with scores that differ by at most
+    `PIXEL_TOLERANCE`, and as Pillow alone reads them (:func:`read_photo`), with scores that differ by at most
+    `PILLOW_TOLERANCE` on average. Of the decisions by threshold, a share of `DECISION_TOLERANCE` may differ.
+
+    Args:
+        cfg: configuration of the run.
+        model: model of the run.
+        exported: the file.
+        records: records of photos; if all have ``labels``, metrics are compared.
+
+    Returns:
+        PyTorch's scores, then those for the same pixels, then those for photos read by Pillow.
+
+    Raises:
+        InputError: a photo cannot be read.
+    """
+    scores: dict[str, list[np.ndarray]] = {"PyTorch": [], _SAME_PIXELS: [], _BY_PILLOW: []}
+    mapper = build_inference_mapper(cfg)
+    model = model.eval()
+    with tqdm(total=len(records), desc="check", unit="photo", disable=None, leave=False) as progress:
+        for start in range(0, len(records), sum(BATCH_SIZES)):
+            chunk = records[start : start + sum(BATCH_SIZES)]
+            samples = [mapper(record) for record in chunk]
+            with torch.inference_mode():
+                scores["PyTorch"] += [output["image_scores"].numpy() for output in model(samples)]
+            pixels = np.stack([sample["image"].numpy().transpose(1, 2, 0) for sample in samples])
+            rgb = pixels if cfg.INPUT.FORMAT == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
+            by_pillow = np.stack([read_photo(record["file_name"], cfg.INPUT.SIZE_TEST) for record in chunk])
+            for title, views in ((_SAME_PIXELS, rgb), (_BY_PILLOW, by_pillow)):
+                for batch in np.split(views, np.cumsum(BATCH_SIZES)[:-1]):
+                    scores[title] += [*exported.scores_of_views(batch)] if len(batch) else []
+            progress.update(len(chunk))
+    labeled = all("labels" in record for record in records)
+    targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if labeled else None
+    expected = np.stack(scores.pop("PyTorch"))
+    thresholds = exported.thresholds
+    reference = Parity("PyTorch, as in an evaluation", expected, metrics=_metrics(expected, targets, thresholds))
+    return [
+        reference,
+        *(_compare(exported, title, np.stack(rows), targets, reference) for title, rows in scores.items()),
+    ]
+
+
+def _compare(
+    exported: ExportedClassifier, title: str, scores: np.ndarray, targets: np.ndarray | None, reference: Parity
+) -> Parity:
+    difference = np.abs(scores.astype(np.float64) - reference.scores)
+    largest, mean = float(difference.max()), float(difference.mean())
+    decisions = int(((scores >= exported.thresholds) != (reference.scores >= exported.thresholds)).sum())
+    limits = {
+        "largest difference of scores": (largest, PIXEL_TOLERANCE),
+        "mean difference of scores": (mean, PILLOW_TOLERANCE),
+        "number of other decisions": (decisions, max(1.0, DECISION_TOLERANCE * scores.size)),
+    }
+    if title == _BY_PILLOW:
+        del limits["largest difference of scores"]
+    failed = [
+        f"the {name} is {value:.2g}, at most {limit:.2g} is tolerated"
+        for name, (value, limit) in limits.items()
+        if not value <= limit
+    ]
+    complaint = f"{exported.path}, {title}: {failed[0]}" if failed else ""
+    metrics = _metrics(scores, targets, exported.thresholds)
+    return Parity(f"{exported.path}, {title}", scores, largest, mean, decisions, metrics, complaint)
+
+
+def parity_table(rows: Sequence[Parity]) -> str:
+    """Return a table for a terminal; decisions and metrics use the thresholds in the file."""
+    headers = ["scores of", "largest difference", "mean difference", "other decisions"]
+    cells = []
+    for number, row in enumerate(rows):
+        differences = [f"{row.largest:.1e}", f"{row.mean:.1e}", f"{row.decisions} of {row.scores.size}"]
+        metrics = [f"{row.metrics[name]:.2f}" for name in _METRICS] if row.metrics else []
+        cells.append([row.title, *(differences if number else ["", "", ""]), *metrics])
+    if rows[0].metrics:
+        headers += _METRICS
+    return tabulate(cells, headers=headers, disable_numparse=True)
+
+
+def _metrics(scores: np.ndarray, targets: np.ndarray | None, thresholds: np.ndarray) -> dict[str, float] | None:
+    if targets is None:
+        return None
+    metrics = multilabel_metrics(scores, targets, threshold=thresholds)
+    return {name: 100 * metrics[name] for name in _METRICS}

@@ -1,0 +1,208 @@
+"""Predict the photos of a command line with a named model, and report the result as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from mlickd.data.build import model_class
+from mlickd.data.loose_images import is_pattern, matching_files
+from mlickd.data.sources.image_folder import IMAGE_SUFFIXES, images_below
+from mlickd.errors import InputError
+from mlickd.files import strict_json, write_whole_file
+from mlickd.runs import run_config
+from mlickd.visualization.results import format_score, one_line
+
+from .predictor import Prediction, Predictor
+
+__all__ = ["STANDARD_INPUT", "PhotoReport", "find_photos", "find_student", "find_teacher", "write_text"]
+
+# Stands for a list of paths on standard input, and for standard output.
+STANDARD_INPUT = "-"
+
+# Images in a folder; an unreadable one is reported, not skipped.
+_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl"}
+_CONFIG = "config.yaml"
+# Folders of the distilled student, in the folder of one seed of a study, or of both stages of a distillation.
+_STUDENTS = ("distilled/prediction", "prediction")
+
+
+def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
+    """Return the paths of the photos that a command line names, in its order, each once.
+
+    Args:
+        names: photos; folders, whose images are taken with those of sub-folders, except hidden ones; patterns with
+            ``*``, ``?`` or ``[]``, where ``**`` is any number of folders; or ``-``, for ``listed``. The images of a
+            folder or a pattern are sorted.
+        listed: lines with a path each, as ``find`` prints them, or paths with NUL between them (``-print0``).
+
+    Raises:
+        InputError: a folder, a pattern or the list has no image. A missing photo is reported when it is read.
+    """
+    photos: dict[str, None] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        if name == STANDARD_INPUT:
+            found = [path.strip() for line in listed for path in line.split("\0") if path.strip()]
+        elif is_pattern(name):
+            found = matching_files(name)
+        elif path.is_dir():
+            found = sorted(images_below(path, hidden=False, suffixes=_SUFFIXES))
+        else:
+            found = [str(path)]
+        if not found:
+            where = "standard input" if name == STANDARD_INPUT else name
+            raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")
+        photos.update(dict.fromkeys(found))
+    return list(photos)
+
+
+def find_student(path: str | os.PathLike[str]) -> Path:
+    """Return the argument for :func:`load_model`: the path itself, or the distilled student in that folder.
+
+    Raises:
+        InputError: the folder does not have a run; the message names runs in its sub-folders.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return path
+    for folder in (path, *(path / name for name in _STUDENTS)):
+        if (folder / _CONFIG).is_file():
+            return folder
+    runs = sorted(config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
+    usable = [run for run in runs if run.name != "feature"]  # stage 1 does not leave a usable student
+    remedy = f"one of its {len(usable)} runs, such as {usable[0]}" if usable else "the OUTPUT_DIR of a finished run"
+    raise InputError(f"{path / _CONFIG}: no such file; name {remedy}")
+
+
+def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
+    """Return a teacher: the run itself if it is one, the run ``teacher`` next to a student, or the student's teacher.
+
+    Returns:
+        Run folder or checkpoint, and the configuration of a checkpoint, for :func:`load_model`.
+
+    Raises:
+        InputError: the student has no teacher, or its teacher is not there.
+    """
+    path = Path(path).expanduser()
+    run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
+    cfg = run_config(run)
+    if model_class(cfg).is_detector:
+        return run, None
+    weights = Path(cfg.KD.TEACHER.WEIGHTS)
+    config = Path(cfg.KD.TEACHER.CONFIG_FILE or weights.parent / _CONFIG)
+    if not weights.is_file() or not config.is_file():
+        raise InputError(f"--teacher: {run} has no teacher here ({weights}, {config}); name the folder of a teacher")
+    return weights, config
+
+
+@dataclass
+class PhotoReport:
+    """The predictions of all photos of a command line.
+
+    Attributes:
+        source: the model as it was named.
+        predictor: the model.
+        top: number of classes to show for each photo; None shows all that reach their thresholds.
+        above_threshold: whether to show only classes that reach their thresholds.
+        predictions: predictions of the photos that could be read.
+        failures: reasons why the others could not be read, one line each.
+    """
+
+    source: str
+    predictor: Predictor
+    top: int | None = None
+    above_threshold: bool = True
+    predictions: list[Prediction] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def predict(self, photos: Sequence[str], batch_size: int | None = None) -> Iterator[Prediction]:
+        """Predict photos, show a progress bar in a terminal, and yield each prediction.
+
+        Raises:
+            InputError: none of the photos can be read.
+        """
+        for found in tqdm(
+            self.predictor.predict_each(photos, batch_size), total=len(photos), unit="photo", disable=None
+        ):
+            if isinstance(found, InputError):
+                self.failures.append(str(found))
+            else:
+                self.predictions.append(found)
+                yield found
+        if not self.predictions:
+            raise InputError(f"none of {len(photos)} photos can be read; the first: {self.failures[0]}")
+
+    def shown(self, prediction: Prediction) -> list[tuple[str, float]]:
+        """Return names and scores of the classes to show, best first."""
+        names = prediction.labels if self.above_threshold else [name for name, _ in prediction.top(None)]
+        return [(name, prediction.scores[name]) for name in names[: self.top]]
+
+    def table(self) -> str:
+        """Return a table with a line for each photo, shortened to the width of the terminal if there is one."""
+        in_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
+        width = shutil.get_terminal_size().columns if in_terminal else sys.maxsize
+        rows = []
+        for prediction in self.predictions:
+            shown = ", ".join(f"{one_line(name)} {format_score(score)}" for name, score in self.shown(prediction))
+            if not shown:
+                ((name, score),) = prediction.top(1)
+                shown = f"none (best: {one_line(name)} {format_score(score)})"
+            name, room = one_line(prediction.name), max(12, width // 2)
+            rows.append([name if len(name) <= room else f"…{name[1 - room :]}", shown])
+        room = max(20, width - max(len(name) for name, _ in rows) - 2)
+        rows = [[name, text if len(text) <= room else f"{text[: room - 1]}…"] for name, text in rows]
+        return tabulate(rows, headers=["photo", "labels"], tablefmt="simple", disable_numparse=True)
+
+    def as_json(self) -> str:
+        """Return all scores as JSON, and a teacher's regions with boxes in pixels of the upright photo."""
+        names = self.predictor.class_names
+        # Rounded, because 0.3 has more digits in 32 bits.
+        thresholds = [round(value, 7) for value in self.predictor.thresholds.tolist()]
+        photos = []
+        for prediction in self.predictions:
+            shown = [{"name": name, "score": score} for name, score in self.shown(prediction)]
+            photos.append({"file": prediction.name, "labels": shown, "scores": prediction.scores})
+            if (regions := prediction.regions) is not None:
+                columns = regions.pred_boxes.tensor.tolist(), regions.pred_classes.tolist(), regions.scores.tolist()
+                photos[-1]["regions"] = [
+                    {"box": box, "name": names[label], "score": score}
+                    for box, label, score in zip(*columns, strict=True)
+                ]
+        content = {
+            "model": self.source,
+            "thresholds": dict(zip(names, thresholds, strict=True)),
+            "thresholds_from": self.predictor.thresholds_from,
+            "photos": photos,
+            "failures": self.failures,
+        }
+        return f"{strict_json(content)}\n"
+
+    def as_csv(self) -> str:
+        """Return a table with ``file_name``, ``labels`` joined by ``;``, and a column with the scores of each class."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file_name", "labels", *self.predictor.class_names])
+        for prediction in self.predictions:
+            labels = ";".join(name for name, _ in self.shown(prediction))
+            writer.writerow([prediction.name, labels, *(f"{score:.6g}" for score in prediction.values.tolist())])
+        return file.getvalue()
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a report to a file, or to standard output if the path is ``-``."""
+    if path == STANDARD_INPUT:
+        sys.stdout.write(text)
+    else:
+        # File names may have bytes that are not UTF-8.
+        content = text.encode(errors="backslashreplace")
+        write_whole_file(Path(path).expanduser(), content, "give another path", parents=True)

@@ -1,0 +1,114 @@
+"""Exported files read by this project, and by the example of the README without it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from mlickd.data import MultiLabelMapper, View
+from mlickd.errors import InputError
+from mlickd.export import load_exported, read_photo, resize_photo
+from mlickd.runs import load_run
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def changed(exported, path, **properties):
+    """Write the file with other metadata; None removes a property."""
+    model = onnx.load(exported.onnx)
+    found = {item.key: item.value for item in model.metadata_props} | properties
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {key: value for key, value in found.items() if value is not None})
+    onnx.save(model, path)
+    return path
+
+
+def test_scores_are_those_of_the_student(exported):
+    generator = np.random.default_rng(1)
+    sizes = [(32, 32), (41, 57), (64, 20), (32, 90), (100, 33)]
+    photos = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    views = [np.array(Image.fromarray(photo).resize((32, 32), Image.Resampling.BILINEAR)) for photo in photos]
+    student = load_run(exported.run)[1].cpu()
+    with torch.no_grad():
+        outputs = student([{"image": torch.from_numpy(view).permute(2, 0, 1)} for view in views])
+    expected = np.stack([output["image_scores"].numpy() for output in outputs])
+    assert np.ptp(expected, axis=0).max() > 0.01, "the photos have to differ"
+    classifier = load_exported(exported.onnx, threads=1)
+    for batch_size in (1, 2, 16):
+        np.testing.assert_allclose(classifier.scores(photos, batch_size), expected, atol=1e-5)
+    assert classifier.scores([]).shape == (0, 20)
+    assert classifier.class_names == tuple((exported.root / "tiny" / "classes.txt").read_text().split("\n")[:20])
+    assert classifier.thresholds.tolist() == [np.float32(0.4)] * 20
+    for image in (np.zeros((32, 32), np.uint8), np.zeros((32, 32, 3), np.float32), np.zeros((0, 3, 3), np.uint8)):
+        with pytest.raises(InputError, match="image 1 of 2"):
+            classifier.scores([photos[0], image])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda exported, path: None,
+        lambda exported, path: path.write_bytes(exported.onnx.read_bytes()[:3000]),
+        lambda exported, path: path.write_bytes((exported.run / "model_final.pth").read_bytes()),
+        lambda exported, path: changed(exported, path, format=None),
+        lambda exported, path: changed(exported, path, input_size="64"),
+        lambda exported, path: changed(exported, path, preprocessing="false"),
+        lambda exported, path: changed(exported, path, class_names='["a", "b"]', thresholds="[0.5, 0.5]"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(exported, tmp_path, change):
+    path = tmp_path / "changed.onnx"
+    change(exported, path)
+    with pytest.raises(InputError, match=f"^{path}: .*export") as caught:
+        load_exported(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(64, 48), (640, 480), (517, 389)], ids=str)
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_pillow_reads_the_pixels_of_an_evaluation_up_to_rounding(tmp_path, size, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{suffix}"
+    width, height = size
+    noise = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(path, exif=exif, quality=90)
+    ours = MultiLabelMapper()({"file_name": str(path), "image_id": 0}, View(48))["image"].numpy().transpose(1, 2, 0)
+    read = read_photo(path, 48)
+    assert read.shape == (48, 48, 3) and read.dtype == np.uint8
+    difference = np.abs(read.astype(int) - ours)
+    # The project decodes turned photos at another size if their sides do not divide.
+    turned = orientation != 1 and any(side % 8 for side in size)
+    assert difference.mean() < (3 if turned else 0.5) and difference.max() <= (20 if turned else 2)
+    if suffix == "png" and orientation == 1:
+        np.testing.assert_array_equal(resize_photo(np.array(Image.open(path)), 48), read)
+
+
+def test_unreadable_photos_are_named(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 no photo")
+    for name in ("photo.jpg", "missing.jpg"):
+        with pytest.raises(InputError, match=name):
+            read_photo(tmp_path / name, 32)
+
+
+@pytest.mark.parametrize(("hidden", "works"), [(["detectron2", "torch", "mlickd"], True), (["onnxruntime"], False)])
+def test_the_example_of_the_readme_needs_no_more_than_it_says(exported, tmp_path, hidden, works):
+    (example,) = re.findall(r"^```python\n(import json\n.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "holiday.onnx").symlink_to(exported.onnx)
+    (tmp_path / "photo.jpg").symlink_to(sorted((exported.root / "tiny" / "images").rglob("*.jpg"))[0])
+    code = f"import sys\nsys.modules.update(dict.fromkeys({hidden!r}))\n{example}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode == 0) == works, done.stderr
+    if works:
+        classifier = load_exported(exported.onnx)
+        (scores,) = classifier.scores_of_views(read_photo(tmp_path / "photo.jpg", 32)[None])
+        chosen = np.flatnonzero(scores >= classifier.thresholds)
+        assert 0 < len(chosen) < 20
+        assert done.stdout.splitlines() == [f"{classifier.class_names[i]} {scores[i]:.3f}" for i in chosen]

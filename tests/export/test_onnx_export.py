@@ -1,0 +1,106 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from helpers.small_models import CONFIGS
+from helpers.untrained_run import write_untrained_run
+from mlickd.config import default_config
+from mlickd.errors import InputError
+from mlickd.export import ExportMetadata, load_exported
+from mlickd.export.onnx_export import OPSET, export_student, onnx_content, run_metadata
+from mlickd.runs import data_record, run_config
+from mlickd.studies.tuning import tune_thresholds
+
+# Each backbone that the configurations use, as narrow as possible.
+VGG = ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.05]
+BACKBONES = {
+    "vgg": ["Base-Classifier", *VGG],
+    "vgg_fc": ["Base-Classifier", *VGG, "MODEL.CLASSIFIER.POOLING", "fc"],
+    "resnet": ["Base-ResNet50", "MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8],
+    "lite": ["Base-EfficientNetLite0"],
+}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "preprocessing", "channel_order", "divisor"),
+    [
+        ("vgg", True, "BGR", 0),
+        ("vgg", False, "BGR", 32),
+        ("vgg_fc", True, "RGB", 0),
+        ("resnet", True, "RGB", 0),
+        pytest.param("lite", True, "RGB", 0, marks=pytest.mark.slow),
+    ],
+)
+def test_scores_are_those_of_the_model(backbone, preprocessing, channel_order, divisor, tmp_path, monkeypatch):
+    base, *options = BACKBONES[backbone]
+    cfg = default_config()
+    for name in dict.fromkeys(["Base-Classifier", base]):
+        cfg.merge_from_file(str(CONFIGS / f"{name}.yaml"))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.NUM_CLASSES", 3, "MODEL.CLASSIFIER.FC_DIM", 8])
+    cfg.merge_from_list(["MODEL.RESNETS.WIDTH_PER_GROUP", 4, *options])
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    torch.nn.init.normal_(model.head.linear.weight, std=0.5)  # so that scores differ between images
+    if divisor:  # 40 pixels are padded
+        monkeypatch.setattr(type(model.backbone), "size_divisibility", divisor)
+    mean, std = (tuple(map(float, values)) for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
+    metadata = ExportMetadata(("a", "b", "c"), (0.5,) * 3, "", 40, preprocessing, mean, std, channel_order)
+    (tmp_path / "student.onnx").write_bytes(onnx_content(model, metadata))
+    classifier = load_exported(tmp_path / "student.onnx")
+    views = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+    channels = views if channel_order == "RGB" else views[..., ::-1].copy()
+    with torch.no_grad():
+        outputs = model([{"image": torch.from_numpy(view).permute(2, 0, 1)} for view in channels])
+    expected = np.stack([output["image_scores"].numpy() for output in outputs])
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    for count in (1, 2, 5):
+        np.testing.assert_allclose(classifier.scores_of_views(views[:count]), expected[:count], atol=1e-5)
+
+
+def test_the_file_is_plain_onnx_without_paths_of_this_machine(exported):
+    content = exported.onnx.read_bytes()
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", OPSET)]
+    assert not model.functions and all(node.domain == "" for node in model.graph.node)
+    for secret in (b"site-packages", b"mlickd/export", bytes(exported.run.parent)):
+        assert secret not in content
+
+
+def test_metadata_has_provenance_and_tuned_thresholds(exported, data_root, tmp_path, monkeypatch):
+    provenance = load_exported(exported.onnx).metadata.provenance
+    assert provenance["data"] == [data_record("tiny_fit")]
+    assert {len(provenance[key]["sha256"]) for key in ("config", "checkpoint")} == {64}
+    assert provenance["versions"]["mlickd"] and str(exported.run.parent) not in json.dumps(provenance)
+
+    run = write_untrained_run(tmp_path / "run")
+    cfg = run_config(run)
+    assert run_metadata(cfg, run).thresholds == (0.4,) * 20
+    tuned = tune_thresholds(str(run), "tiny_val")
+    metadata = run_metadata(cfg, run)
+    assert metadata.thresholds == tuple(tuned.thresholds) and "tiny_val" in metadata.thresholds_from
+
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(InputError, match="classes.txt"):
+        run_metadata(cfg, run)
+    (run / "classes.txt").write_text("\n".join(metadata.class_names))
+    found = run_metadata(cfg, run)
+    assert found.class_names == metadata.class_names and found.provenance["data"] == [{"name": "tiny_fit"}]
+
+
+def test_wrong_runs_and_names_are_refused_before_a_file_is_written(data_root, tmp_path):
+    run = write_untrained_run(tmp_path / "run")
+    with pytest.raises(InputError, match="student.pth"):
+        export_student(run, tmp_path / "student.pth")
+    (tmp_path / "taken.onnx").mkdir()
+    with pytest.raises(InputError, match="taken.onnx"):
+        export_student(run, tmp_path / "taken.onnx")
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("STAGE: ''", "STAGE: feature"))
+    with pytest.raises(InputError, match="stage 1"):
+        export_student(run, tmp_path / "student.onnx")
+    assert not list(tmp_path.glob("student*")) and not list(tmp_path.glob(".*"))

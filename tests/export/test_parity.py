@@ -1,0 +1,56 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from helpers.untrained_run import write_untrained_run
+from mlickd.data import dataset_records
+from mlickd.data.records import label_targets
+from mlickd.errors import InputError
+from mlickd.evaluation.metrics import multilabel_metrics
+from mlickd.export import ExportedClassifier, load_exported
+from mlickd.export.parity import check_parity, parity_table, records_to_check
+from mlickd.runs import load_run, predict
+
+
+def test_the_file_of_the_model_passes_and_shifted_decisions_do_not(exported, data_root):
+    cfg, model = load_run(exported.run)
+    records = dataset_records("tiny_train") + dataset_records("tiny_test")  # 36: more than one round of batches
+    file = load_exported(exported.onnx)
+    reference, same, pillow = check_parity(cfg, model, file, records)
+    expected = predict(cfg, model, records)
+    scores = np.stack([expected[record["image_id"]]["image_scores"].numpy() for record in records])
+    np.testing.assert_allclose(reference.scores, scores, atol=1e-6)
+    metrics = multilabel_metrics(scores, label_targets(records, 20), threshold=0.4)
+    assert reference.metrics["CF1"] == pytest.approx(100 * metrics["CF1"])
+    assert not same.complaint and same.largest <= 1e-5
+    assert not pillow.complaint and pillow.largest == np.abs(pillow.scores - scores).max()
+    table = parity_table([reference, same, pillow])
+    assert "mAP" in table and "of 720" in table
+
+    # Scores that are 5e-5 higher, and thresholds that only these reach on the first image.
+    thresholds = tuple((scores[0] + 2e-5).tolist())
+    metadata = dataclasses.replace(file.metadata, thresholds=thresholds)
+    shifted = ExportedClassifier(file.path, metadata, lambda pixels: file.scores_of_views(pixels) + np.float32(5e-5))
+    _, same, _ = check_parity(cfg, model, shifted, records)
+    assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.complaint
+
+
+def test_the_file_of_another_model_fails(exported, data_root, tmp_path):
+    cfg, model = load_run(write_untrained_run(tmp_path / "other", seed=1))
+    records = [{key: value for key, value in r.items() if key != "labels"} for r in dataset_records("tiny_test")]
+    rows = check_parity(cfg, model, load_exported(exported.onnx), records)
+    assert all(str(exported.onnx) in row.complaint for row in rows[1:])
+    assert rows[0].metrics is None and "mAP" not in parity_table(rows)
+
+
+def test_photos_to_check(exported, data_root, tmp_path):
+    assert len(records_to_check(exported.run)) == 12
+    assert len(records_to_check(exported.run, "tiny_val", num_images=5)) == 5
+    assert len(records_to_check(exported.run, photos=[str(data_root / "tiny" / "images")])) == 36
+    with pytest.raises(InputError, match="--num-images 0"):
+        records_to_check(exported.run, num_images=0)
+    run = write_untrained_run(tmp_path / "run")
+    (run / "classes.txt").write_text("\n".join(f"class {number}" for number in range(20)))
+    with pytest.raises(InputError, match="--dataset tiny_test"):
+        records_to_check(run, "tiny_test")

@@ -1,0 +1,124 @@
+"""What a run leaves: class names, thresholds, reports, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.untrained_run import write_untrained_run
+from mlickd import runs
+from mlickd.config import default_config
+from mlickd.data import class_names, dataset_records
+from mlickd.data.manifest import make_manifest
+from mlickd.errors import InputError
+from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
+from mlickd.files import file_digest
+
+
+def test_class_names_come_from_the_run_or_else_from_its_datasets(tiny_scenes: Path, tmp_path: Path) -> None:
+    cfg = default_config()
+    cfg.MODEL.NUM_CLASSES, cfg.DATASETS.TEST = 20, ("gone_test", "tiny_test")
+    assert runs.run_class_names(cfg, tmp_path) == (tiny_scenes / "tiny/classes.txt").read_text().splitlines()
+    names = [f"Größe {number}" for number in range(20)]
+    runs.write_class_names(tmp_path, names)
+    assert runs.run_class_names(cfg, tmp_path) == names
+    runs.write_class_names(tmp_path, names[:2])
+    with pytest.raises(InputError, match="classes.txt: has 2 class names"):
+        runs.run_class_names(cfg, tmp_path)
+    cfg.DATASETS.TEST = ("gone_test",)
+    with pytest.raises(InputError, match="classes.txt: no such file"):
+        runs.run_class_names(cfg, tmp_path / "other")
+
+
+def test_thresholds_are_those_tuned_for_the_checkpoint(tmp_path: Path) -> None:
+    run = write_untrained_run(tmp_path / "run")
+    cfg, names = runs.run_config(run), class_names_of_run()
+    values, source = runs.run_thresholds(cfg, run, names)
+    assert values.tolist() == [0.4] * 20 and source == "0.4 for all classes"
+    digest = file_digest(run / "model_final.pth")
+    tuned = np.linspace(0.1, 0.9, 20).tolist()
+    held_out = ("tiny_val", 8, "0", "model_final.pth", digest)
+    write_thresholds(ClassThresholds(names, tuned, [0.5] * 20, [1] * 20, 0.5, *held_out), str(run / "thresholds.json"))
+    values, source = runs.run_thresholds(cfg, run, names)
+    assert values.tolist() == tuned and "tiny_val" in source
+    values, source = runs.run_thresholds(runs.run_config(run, str(run / "model_0000049.pth")), run, names)
+    assert values.tolist() == [0.4] * 20 and "thresholds.json is for model_final.pth" in source
+    (run / "model_final.pth").write_bytes((run / "model_final.pth").read_bytes() + b" ")
+    with pytest.raises(InputError, match="thresholds.json"):
+        runs.run_thresholds(cfg, run, names)
+
+
+def class_names_of_run() -> list[str]:
+    return [f"class {number}" for number in range(20)]
+
+
+def test_incomplete_runs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="config.yaml: no such file"):
+        runs.run_config(tmp_path)
+    (tmp_path / "config.yaml").write_text(default_config().dump())
+    with pytest.raises(InputError, match=r"config.yaml: MODEL.NUM_CLASSES"):
+        runs.run_config(tmp_path)
+
+
+def test_metrics_are_merged_by_iteration(tmp_path: Path) -> None:
+    lines = [{"iteration": 39, "total_loss": 2.0}, {"iteration": 19, "total_loss": 3.0}]
+    lines += [{"iteration": 39, "total_loss": 1.5, "mAP": 50.0}, {"iteration": 59, "total_loss": float("nan")}]
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / "metrics.json").write_text(text + '\n{"iterat')
+    assert runs.training_metrics(tmp_path) == {19: {"total_loss": 3.0}, 39: {"total_loss": 1.5, "mAP": 50.0}, 59: {}}
+    (tmp_path / "metrics.json").write_text("{\n" + text)
+    with pytest.raises(InputError, match="metrics.json: line 1"):
+        runs.training_metrics(tmp_path)
+    with pytest.raises(InputError, match="metrics.json: no such file"):
+        runs.training_metrics(tmp_path / "other")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"metrics": {"mAP": 1}, "per_class": {"cat": 5}}'])
+def test_other_files_are_not_reports(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(InputError, match="report.json: not a report"):
+        runs.multilabel_results(tmp_path / "report.json")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_provenance_has_data_configuration_versions_and_date(tiny_scenes: Path) -> None:
+    cfg = default_config()
+    found = runs.provenance(cfg, "tiny_test")
+    manifest = make_manifest("tiny_test", dataset_records("tiny_test"), class_names("tiny_test"))
+    assert found["data"] == {"name": "tiny_test", "images": 12, "sha256": manifest.digest()}
+    assert found["config"] == {"sha256": hashlib.sha256(cfg.dump().encode()).hexdigest()}
+    assert found["versions"].keys() == {"mlickd", "commit", "torch", "detectron2"}
+    assert found["versions"]["torch"] == torch.__version__
+    assert 0 <= (datetime.now(timezone.utc) - datetime.fromisoformat(found["date"])).total_seconds() < 60
+    assert f"PyTorch {torch.__version__}" in runs.machine_line()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "checkout" / "package" / "runs.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("")
+    assert runs._commit(module) is None, "no checkout"
+    git(module.parent, "init", "-q")
+    assert runs._commit(module) is None, "a checkout that does not track the package"
+    git(module.parent, "add", ".")
+    git(module.parent, "commit", "-qm", "first")
+    commit = git(module.parent, "rev-parse", "HEAD")
+    assert runs._commit(module) == commit
+    module.write_text("changed = True")
+    assert runs._commit(module) == f"{commit}-dirty"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert runs._commit(module) is None, "no git"
