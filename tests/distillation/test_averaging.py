@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest, RegionKnowledge
 from mlickd.distillation.averaging import averaged_streams
+from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions
-from mlickd.modeling.test_time_augmentation import mirrored_view
 
 
 def softmax(x: np.ndarray, axis: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from helpers.small_models import CONFIGS
 from mlickd.engine import load_config, prepare
 from mlickd.engine.setup import resolve_run_config
 from mlickd.errors import InputError
-from mlickd.modeling.blueprint import model_blueprint
+from mlickd.modeling.checkpoint import model_blueprint
 
 
 def record(folder: Path, *options: object, base: str = "scenes/kd.yaml", files: tuple[str, ...] = ()) -> Path:

@@ -21,7 +21,7 @@ from mlickd.distillation import DistillationHook, DistilledClassifier
 from mlickd.engine import Trainer, check_inputs, complete_config, load_config
 from mlickd.errors import InputError
 from mlickd.modeling import MultiLabelClassifier
-from mlickd.modeling.blueprint import model_blueprint
+from mlickd.modeling.checkpoint import model_blueprint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "MODEL.BACKBONE.WEIGHTS", ""]
@@ -208,7 +208,7 @@ def test_missing_proposals_are_answered_with_the_command_that_makes_them(root: P
         (["MODEL.WEIGHTS", "nowhere.pth"], None, "MODEL.WEIGHTS nowhere.pth: no such file"),
         (["MODEL.WEIGHT", "x"], None, "MODEL.WEIGHT"),
         (["SOLVER.MAX_ITER", "many"], None, "many"),
-        (["SOLVER.MAX_ITER"], None, "one value is missing"),
+        (["SOLVER.MAX_ITER"], None, "SOLVER.MAX_ITER"),
         ([], "feature", "has no stages"),
         (["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"], None, "'GeneralizedRCNN' is none of"),
         (["MODEL.BACKBONE.NAME", "build_nothing"], None, "MODEL.BACKBONE.NAME 'build_nothing' is none of"),

@@ -1,4 +1,4 @@
-"""Checkpoints fit, or are refused with their keys."""
+"""Checkpoints fit completely or are refused with their keys, and a model can be checked without its numbers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from torch import nn
 
+from helpers.small_models import student_config
 from mlickd.errors import InputError
-from mlickd.modeling import load_checkpoint, read_checkpoint
+from mlickd.modeling import VGG, load_checkpoint, read_checkpoint
+from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
 
 
 def network() -> nn.Module:
@@ -23,24 +28,31 @@ def saved(content: dict[str, torch.Tensor], folder: Path) -> str:
     return str(folder / "model.pth")
 
 
-def test_counts_of_batches_may_be_missing_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("use", [load_checkpoint, check_checkpoint])
+def test_a_checkpoint_fits_completely_or_is_refused_with_its_keys(use, tmp_path: Path) -> None:
     content = network().state_dict()
-    del content["1.num_batches_tracked"]
+    del content["1.num_batches_tracked"]  # frozen layers of Detectron2 have no counter
     model = network()
-    load_checkpoint(model, saved(content, tmp_path), "MODEL.WEIGHTS")
-    assert all(torch.equal(model.state_dict()[key], value) for key, value in content.items())
+    use(model, saved(content, tmp_path), "MODEL.WEIGHTS")
+    if use is load_checkpoint:
+        assert all(torch.equal(model.state_dict()[key], value) for key, value in content.items())
     del content["1.running_var"]
-    with pytest.raises(InputError, match=r"MODEL.WEIGHTS .*model.pth is not .*: missing: 1.running_var; give one"):
-        load_checkpoint(network(), saved(content, tmp_path), "MODEL.WEIGHTS")
+    content |= {"2.bias": torch.zeros(3), "0.bias": torch.zeros(5)}
+    with pytest.raises(InputError, match=r"^MODEL.WEIGHTS .*model.pth .*: 1.running_var; .*: 2.bias; .*: 0.bias; "):
+        use(network(), saved(content, tmp_path), "MODEL.WEIGHTS")
 
 
-def test_what_is_left_over_or_of_another_shape_is_listed(tmp_path: Path) -> None:
-    content = network().state_dict() | {"2.bias": torch.zeros(3), "0.bias": torch.zeros(5)}
-    with pytest.raises(InputError, match=r"left over: 2.bias; of another shape: 0.bias; give one"):
-        load_checkpoint(network(), saved(content, tmp_path), "MODEL.WEIGHTS")
+class Hostile:
+    """Its pickle creates a file when it is loaded."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
 
 
-def test_weights_of_detectron2_are_read_and_nothing_in_them_is_run(tmp_path: Path) -> None:
+def test_weights_of_detectron2_are_read_without_running_code(tmp_path: Path) -> None:
     weights = {"stem.conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "count": np.array(3)}
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"model": weights, "__author__": "them"}))
     read = read_checkpoint(str(tmp_path / "R-50.pkl"), "MODEL.WEIGHTS")
@@ -56,27 +68,48 @@ def test_weights_of_detectron2_are_read_and_nothing_in_them_is_run(tmp_path: Pat
     assert ran.exists(), "the file is as hostile as it is meant to be"
 
 
-class Hostile:
-    """A pickle of it makes a file when it is loaded."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 @pytest.mark.parametrize("mapped", [False, True])
-@pytest.mark.parametrize("content", [b"", b"hi", b"\x80", b"PK\x03\x04", pickle.dumps([1])])
-def test_what_is_no_checkpoint_is_one_line(content: bytes, mapped: bool, tmp_path: Path) -> None:
-    (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"^MODEL.WEIGHTS .*a\.pth ") as error:
+@pytest.mark.parametrize("content", [b"", b"hi", b"PK\x03\x04", pickle.dumps([1]), {"epoch": 3}, None])
+def test_a_file_that_is_not_a_checkpoint_is_one_line(content: object, mapped: bool, tmp_path: Path) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / "a.pth").write_bytes(content)
+    elif content is not None:
+        torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"^MODEL.WEIGHTS .*a\.pth") as error:
         read_checkpoint(str(tmp_path / "a.pth"), "MODEL.WEIGHTS", mapped=mapped)
     assert "\n" not in str(error.value)
 
 
-def test_a_mapped_checkpoint_holds_the_same(tmp_path: Path) -> None:
-    torch.save({"model": {"a": torch.arange(4.0)}}, tmp_path / "a.pth")
+def test_a_mapped_checkpoint_has_the_same_content(tmp_path: Path) -> None:
     for mapped in (False, True):
-        read = read_checkpoint(str(tmp_path / "a.pth"), "MODEL.WEIGHTS", mapped=mapped)
+        read = read_checkpoint(saved({"a": torch.arange(4.0)}, tmp_path), "MODEL.WEIGHTS", mapped=mapped)
         assert read["a"].tolist() == [0, 1, 2, 3]
+
+
+# ---------------------------------------------------------------- blueprints
+
+
+class MeasuredBackbone(VGG):
+    """A backbone that computes with its parameters while it is built."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.scale = self.conv1_1.weight.abs().max().item()
+
+
+def test_a_blueprint_has_the_names_and_shapes_of_the_model_and_draws_no_numbers(tmp_path: Path) -> None:
+    before, cfg = torch.get_rng_state(), student_config(tmp_path, "prediction")
+    cfg.freeze()
+    blueprint = model_blueprint(cfg).state_dict()
+    assert torch.equal(torch.get_rng_state(), before) and all(value.is_meta for value in blueprint.values())
+    shapes = {key: value.shape for key, value in build_model(cfg).state_dict().items()}
+    assert {key: value.shape for key, value in blueprint.items()} == shapes
+
+
+def test_a_backbone_may_compute_while_it_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(cfg: CfgNode, input_shape: ShapeSpec) -> MeasuredBackbone:
+        return MeasuredBackbone(depth=11, width=0.1)
+
+    monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_measured", build)
+    cfg = student_config(tmp_path, "prediction", "MODEL.BACKBONE.NAME", "build_measured")
+    assert model_blueprint(cfg).student.backbone.scale > 0

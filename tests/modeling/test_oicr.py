@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.small_models import make_batch, teacher_config
-from mlickd.modeling.roi_heads import OICRHeads
+from mlickd.errors import InputError
 from mlickd.modeling.roi_heads.oicr import oicr_pseudo_labels, oicr_refinement_loss
 
 
@@ -77,6 +75,13 @@ def teacher() -> torch.nn.Module:
     return build_model(cfg)
 
 
+def test_a_refinement_is_required() -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.ROI_HEADS.NAME", "OICRHeads", "MODEL.OICR.NUM_REFINEMENTS", 0])
+    with pytest.raises(InputError, match="MODEL.OICR.NUM_REFINEMENTS 0"):
+        build_model(cfg)
+
+
 def test_every_refinement_learns_and_none_teaches_the_one_before_it(teacher: torch.nn.Module) -> None:
     losses = teacher.train()(make_batch())
     assert losses.keys() == {"loss_image", "loss_refinement_1", "loss_refinement_2"}
@@ -118,7 +123,3 @@ def test_refined_scores_are_float32_in_mixed_precision(teacher: torch.nn.Module)
         logits = teacher.roi_heads.refinement_logits(predictions)
         scores = teacher.roi_heads.detection_scores(predictions)
     assert kinds == {torch.bfloat16} and {x.dtype for x in (*logits, *scores)} == {torch.float32}
-
-
-def test_heads_come_from_the_registry(teacher: torch.nn.Module, tmp_path: Path) -> None:
-    assert isinstance(teacher.roi_heads, OICRHeads) and len(teacher.roi_heads.refinement_streams) == 2

@@ -56,7 +56,7 @@ def test_no_teacher_has_seen_what_it_speaks_of(tiny_scenes: Path, tmp_path: Path
         ),
         ({"kd_config": CONFIGS / "wsd.yaml"}, "--kd-config .*wsd.yaml: is of a WeaklySupervisedDetector; give"),
         ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "TRAIN_FILES are of one list of datasets"),
-        ({"options": ["SOLVER.MAX_ITER"]}, "one value is missing"),
+        ({"options": ["SOLVER.MAX_ITER"]}, "SOLVER.MAX_ITER"),
     ],
 )
 def test_what_is_wrong_stops_it_before_the_first_step(tiny_scenes: Path, tmp_path: Path, change, message) -> None:

@@ -20,9 +20,8 @@ __all__ = [
     "DigestingFile",
     "check_writable",
     "file_digest",
-    "is_file",
-    "is_folder",
     "remove_unfinished",
+    "require_file",
     "strict_json",
     "whole_file",
     "write_json",
@@ -187,31 +186,26 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     raise InputError(f"{path}: cannot be written ({reason}); give another path")
 
 
-def is_file(path: str, field: str) -> bool:
-    """Return whether a path is a file, like ``PathManager.isfile`` of Detectron2.
+def require_file(path: str, field: str, remedy: str) -> None:
+    """Check that a path is a file that Detectron2's ``PathManager`` can open without a download.
 
     Args:
         path: path that a user gave.
         field: option or configuration key that holds the path, for the message.
+        remedy: what the user can do if the file is missing, for the message.
 
     Raises:
-        InputError: the path is a URL. Whether it exists is not known before the download.
+        InputError: the path is a folder or a URL, or does not exist.
     """
-    return _path_manager_test("isfile", path, field)
-
-
-def is_folder(path: str, field: str) -> bool:
-    """Return whether a path is a folder; see :func:`is_file`."""
-    return _path_manager_test("isdir", path, field)
-
-
-def _path_manager_test(method: str, path: str, field: str) -> bool:
     from detectron2.utils.file_io import PathManager  # prediction with an exported student runs without Detectron2
 
     try:
-        return getattr(PathManager, method)(path)
+        if PathManager.isfile(path):
+            return
+        problem = "is a folder; give a file in it" if PathManager.isdir(path) else f"no such file; {remedy}"
     except NotImplementedError:
-        raise InputError(f"{field} {path}: is a URL; download the file and give its path") from None
+        problem = "is a URL; download the file and give its path"
+    raise InputError(f"{field} {path}: {problem}")
 
 
 def file_digest(path: str | os.PathLike[str], start: int = 0) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
-from mlickd.modeling.roi_heads.region_pooler import build_region_pooler
+from mlickd.modeling.roi_heads.region_features import build_region_pooler
 
 from .knowledge import TeacherKnowledge
 from .layers import FeatureDistiller, build_adapter

@@ -17,11 +17,10 @@ from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data.build import model_class
 from mlickd.errors import InputError
-from mlickd.files import is_file
-from mlickd.modeling.blueprint import model_blueprint
-from mlickd.modeling.checkpoint import check_checkpoint, load_checkpoint
+from mlickd.files import require_file
+from mlickd.modeling.checkpoint import check_checkpoint, load_checkpoint, model_blueprint
+from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions
-from mlickd.modeling.test_time_augmentation import mirrored_view
 
 from .averaging import averaged_streams
 from .knowledge import TeacherKnowledge, select_regions
@@ -54,10 +53,7 @@ def load_teacher_config(cfg: CfgNode) -> CfgNode:
         if not cfg.KD.TEACHER.WEIGHTS:
             raise InputError("KD.TEACHER.WEIGHTS is empty; give the checkpoint of a trained teacher")
         path = os.path.join(os.path.dirname(cfg.KD.TEACHER.WEIGHTS), "config.yaml")
-    if not is_file(path, "KD.TEACHER.CONFIG_FILE"):
-        raise InputError(
-            f"KD.TEACHER.CONFIG_FILE {path}: no such file; train the teacher first, or give its configuration"
-        )
+    require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or give its configuration")
     teacher_cfg = default_config()
     merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project")
     if not model_class(teacher_cfg).is_detector:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from detectron2.config import CfgNode
 
-from mlickd.modeling.checkpoint import read_checkpoint, require_file
+from mlickd.files import require_file
+from mlickd.modeling.checkpoint import read_checkpoint
 
 __all__ = ["DATASET", "check_teachers", "has_teacher_per_dataset", "with_teacher_of"]
 

@@ -26,11 +26,10 @@ from mlickd.distillation.teacher import check_teacher, load_teacher_config
 from mlickd.distillation.teacher_files import check_teachers
 from mlickd.errors import InputError, silence_known_warnings
 from mlickd.evaluation.thresholds import read_thresholds
-from mlickd.files import is_file, is_folder
+from mlickd.files import require_file
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
-from mlickd.modeling.blueprint import model_blueprint
-from mlickd.modeling.checkpoint import check_checkpoint, check_fits, read_checkpoint, require_file
+from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
 from mlickd.runs import (
     STUDENT_CHECKPOINT,
     check_has_learned,
@@ -68,10 +67,7 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
     cfg = default_config()
     if not config_file:
         raise InputError("--config-file is missing; give one, such as configs/scenes/cls.yaml")
-    if is_folder(config_file, "--config-file"):
-        raise InputError(f"--config-file {config_file}: is a folder; name the configuration in it")
-    if not is_file(config_file, "--config-file"):
-        raise InputError(f"--config-file {config_file}: no such file; give one, such as configs/scenes/cls.yaml")
+    require_file(config_file, "--config-file", "give one, such as configs/scenes/cls.yaml")
     merge_config_file(cfg, config_file, f"--config-file {config_file}")
     merge_options(cfg, options)
     if kd_stage is not None:
@@ -120,7 +116,7 @@ def complete_config(
     if cfg.MODEL.WEIGHTS:
         # A run that goes on has no more need of it.
         if eval_only or not (resume and saved_checkpoints(Path(cfg.OUTPUT_DIR))):
-            require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+            require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", "train it first, or give another path")
         cfg.MODEL.TIMM.PRETRAINED = False  # nothing is fetched that the checkpoint replaces
     if cfg.TEST.THRESHOLDS:
         _check_thresholds(cfg, eval_only)

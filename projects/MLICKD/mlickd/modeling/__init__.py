@@ -2,9 +2,8 @@
 
 from .backbone import VGG, TimmBackbone, load_backbone_weights
 from .checkpoint import load_checkpoint, read_checkpoint
-from .meta_arch import MultiLabelClassifier, WeaklySupervisedDetector
+from .meta_arch import ImageModelWithTTA, MultiLabelClassifier, WeaklySupervisedDetector
 from .roi_heads import AveragePoolBoxHead, VGGBoxHead, WSDDNHeads
-from .test_time_augmentation import ImageModelWithTTA
 
 __all__ = [
     "VGG",

@@ -17,25 +17,25 @@ __all__ = [
 
 
 def image_label_targets(batched_inputs: Sequence[dict], num_classes: int, device: torch.device) -> torch.Tensor:
-    """Image labels as an array.
+    """Return image labels as a tensor.
 
     Args:
         batched_inputs: samples with ``labels`` and optionally ``ignored_labels``, both lists of class indices.
         num_classes: C.
-        device: of the result.
+        device: device of the result.
 
     Returns:
-        (N, C) float32: 1 for a label, 0 for none, -1 where the label is to be ignored.
+        (N, C) float32: 1 for a label, 0 for no label, -1 for an ignored label.
     """
     return torch.from_numpy(label_targets(batched_inputs, num_classes)).to(device, torch.float32)
 
 
 def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """L_p of the paper, for a student: binary cross-entropy of ``sigmoid(logits)``.
+    """L_p of the paper, the label loss of a student: binary cross-entropy of ``sigmoid(logits)``.
 
     Args:
         logits: (N, C).
-        targets: (N, C) with 1, 0, and -1 where a label is ignored; soft targets in [0, 1] work too.
+        targets: (N, C) with 1, 0, and -1 for ignored labels; soft targets in [0, 1] are allowed.
 
     Returns:
         Scalar, summed over classes and divided by N.
@@ -51,14 +51,14 @@ def image_level_binary_cross_entropy(
 
     Args:
         image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[epsilon, 1 - epsilon]``.
-        targets: (N, C) with 1, 0, and -1 where a label is ignored.
+        targets: (N, C) with 1, 0, and -1 for ignored labels.
 
     Returns:
         Scalar, summed over classes and divided by N.
     """
-    # Where rounding has taken a sum beyond 1, or none of it is left, the clamp keeps the logarithm finite.
+    # The clamp keeps the logarithm finite when rounding moves a sum to 0 or above 1.
     scores = image_scores.float().clamp(epsilon, 1 - epsilon)
     positive = targets.clamp(min=0)
-    # Written out, because mixed precision refuses torch's function for probabilities.
+    # torch's function for probabilities does not support mixed precision.
     loss = -(positive * scores.log() + (1 - positive) * (1 - scores).log())
     return (loss * (targets >= 0)).sum() / len(image_scores)

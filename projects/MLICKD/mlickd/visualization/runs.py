@@ -15,7 +15,7 @@ from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.loose_images import photo_records
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds
-from mlickd.modeling.class_activation import ClassifierWithActivationMaps
+from mlickd.modeling.meta_arch import ClassifierWithActivationMaps
 from mlickd.runs import (
     check_has_learned,
     load_run,

@@ -1,4 +1,4 @@
-"""Backbones, registered in Detectron2's ``BACKBONE_REGISTRY``, and where their weights come from."""
+"""Backbones, registered in Detectron2's ``BACKBONE_REGISTRY``, and their initial weights."""
 
 from .timm_backbone import TimmBackbone, build_timm_backbone
 from .vgg import VGG, build_vgg_backbone

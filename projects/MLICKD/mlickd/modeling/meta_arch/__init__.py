@@ -1,7 +1,15 @@
-"""Teacher and student, registered in Detectron2's ``META_ARCH_REGISTRY``."""
+"""Teacher and student, registered in Detectron2's ``META_ARCH_REGISTRY``, and averages over views of an image."""
 
-from .multilabel_classifier import ClassifierHead, MultiLabelClassifier
-from .preprocess import ImageModel
+from .image_model import ImageModel, ImageModelWithTTA, mirrored_view
+from .multilabel_classifier import ClassifierHead, ClassifierWithActivationMaps, MultiLabelClassifier
 from .weakly_supervised_detector import WeaklySupervisedDetector
 
-__all__ = ["ClassifierHead", "ImageModel", "MultiLabelClassifier", "WeaklySupervisedDetector"]
+__all__ = [
+    "ClassifierHead",
+    "ClassifierWithActivationMaps",
+    "ImageModel",
+    "ImageModelWithTTA",
+    "MultiLabelClassifier",
+    "WeaklySupervisedDetector",
+    "mirrored_view",
+]

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets, multilabel_binary_cross_entropy_with_logits
-from mlickd.modeling.roi_heads.box_head import VGGBoxHead
+from mlickd.modeling.roi_heads import VGGBoxHead
 
-from .preprocess import ImageModel
+from .image_model import ImageModel
 
-__all__ = ["ClassifierHead", "MultiLabelClassifier"]
+__all__ = ["ClassifierHead", "ClassifierWithActivationMaps", "MultiLabelClassifier"]
 
 
 class ClassifierHead(nn.Module):
-    """Pooling over the whole map and one linear classifier."""
+    """Pooling over the whole feature map and one linear classifier."""
 
     @configurable
     def __init__(
@@ -34,9 +34,9 @@ class ClassifierHead(nn.Module):
     ):
         """
         Args:
-            input_shape: the backbone's maps.
+            input_shape: shapes of the backbone's maps.
             num_classes: C.
-            in_feature: the map to classify; empty where the backbone returns only one.
+            in_feature: name of the map to classify; may be empty if the backbone returns only one.
             pooling: ``average``, ``max``, or ``fc`` (max pooling to 7x7, fc6 and fc7 as in VGG).
             dropout: probability of dropout before the linear classifier, or after fc6 and fc7.
             fc_dim: outputs of fc6 and fc7.
@@ -44,13 +44,12 @@ class ClassifierHead(nn.Module):
         super().__init__()
         if not in_feature and len(input_shape) == 1:
             (in_feature,) = input_shape
-        if in_feature not in input_shape:
-            raise InputError(
-                f"MODEL.CLASSIFIER.IN_FEATURE {in_feature!r} is no feature map of the backbone; give one of "
-                f"{', '.join(input_shape)}"
-            )
-        if pooling not in ("average", "max", "fc"):
-            raise InputError(f"MODEL.CLASSIFIER.POOLING {pooling!r} is none of average, max, fc; give one of them")
+        for key, value, choices in (
+            ("IN_FEATURE", in_feature, input_shape),
+            ("POOLING", pooling, ("average", "max", "fc")),
+        ):
+            if value not in choices:
+                raise InputError(f"MODEL.CLASSIFIER.{key} {value!r}: choose one of {', '.join(choices)}")
         self.in_feature = in_feature
         self.pooling = pooling
         self.dropout = dropout
@@ -66,7 +65,7 @@ class ClassifierHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """From ``MODEL.CLASSIFIER``, for maps of these shapes."""
+        """Return arguments from ``MODEL.CLASSIFIER``."""
         return {
             "input_shape": input_shape,
             "num_classes": cfg.MODEL.NUM_CLASSES,
@@ -77,7 +76,7 @@ class ClassifierHead(nn.Module):
         }
 
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Feature maps by name to logits (N, C), float32 in mixed precision too."""
+        """Compute logits (N, C) from feature maps by name; float32 also in mixed precision."""
         x = features[self.in_feature].float()
         if self.fully_connected is not None:
             return self.linear(self.fully_connected(F.adaptive_max_pool2d(x, 7))).float()
@@ -85,10 +84,10 @@ class ClassifierHead(nn.Module):
         return self.linear(F.dropout(x, self.dropout, self.training)).float()
 
     def activation_maps(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Class activation maps (Zhou et al. 2016): the classifier at each cell of the map, before pooling.
+        """Compute class activation maps (Zhou et al. 2016): the classifier, without bias, at each cell of the map.
 
-        Of a class its weights times the map, without its bias. With average pooling the mean over the cells and the
-        bias are the logit, so that a map says exactly which cells speak for the class and which against it.
+        With average pooling, the logit is the mean of the map plus the bias. The map is then an exact account of which
+        cells speak for the class and which against it.
 
         Args:
             features: feature maps by name.
@@ -97,11 +96,11 @@ class ClassifierHead(nn.Module):
             (N, C, H, W), in units of the logits.
 
         Raises:
-            InputError: with pooling ``fc`` there is no such map.
+            InputError: with pooling ``fc`` there are no such maps.
         """
         if self.fully_connected is not None:
             raise InputError(
-                "MODEL.CLASSIFIER.POOLING fc: fully connected layers have no class activation map; take a student with "
+                "MODEL.CLASSIFIER.POOLING fc: fully connected layers have no class activation maps; use a student with "
                 "average or max"
             )
         return torch.einsum("cd,ndhw->nchw", self.linear.weight.float(), features[self.in_feature].float())
@@ -115,15 +114,15 @@ class MultiLabelClassifier(ImageModel):
     def __init__(self, *, head: ClassifierHead, **image_model):
         """
         Args:
-            head: classifies the backbone's maps.
-            image_model: see :class:`ImageModel`.
+            head: classifier of the backbone's maps.
+            image_model: arguments of :class:`ImageModel`.
         """
         super().__init__(**image_model)
         self.head = head
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """As :class:`ImageModel`, and the head from ``MODEL.CLASSIFIER``."""
+        """Return the arguments of :class:`ImageModel`, and the head from ``MODEL.CLASSIFIER``."""
         shared = super().from_config(cfg)
         return {**shared, "head": ClassifierHead(cfg, shared["backbone"].output_shape())}
 
@@ -143,14 +142,45 @@ class MultiLabelClassifier(ImageModel):
         return [{"image_scores": scores} for scores in logits.sigmoid()]
 
     def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
-        """What may be averaged over views of the same image: ``image_scores`` of each sample, as at inference."""
+        """Return ``image_scores`` of each sample, which may be averaged over views."""
         return self(batched_inputs)
 
-    def from_view_scores(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What :meth:`forward` returns of a sample at inference, from scores, or their mean over views."""
+    def build_output(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the output of :meth:`forward` at inference for one sample, which is its :meth:`view_scores`."""
         return scores
 
     def label_losses(self, logits: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
-        """L_p of the paper for logits (N, C) and the labels of the samples."""
+        """Compute L_p of the paper from logits (N, C) and the labels of the samples."""
         targets = image_label_targets(batched_inputs, self.num_classes, self.device)
         return {"loss_label": multilabel_binary_cross_entropy_with_logits(logits, targets)}
+
+
+class ClassifierWithActivationMaps(nn.Module):
+    """A trained classifier that also returns where it finds each class; see :meth:`ClassifierHead.activation_maps`."""
+
+    def __init__(self, model: MultiLabelClassifier):
+        super().__init__()
+        self.model = model
+        self.train(model.training)
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
+        """
+        Args:
+            batched_inputs: samples with ``image``, all of one size.
+
+        Returns:
+            For each sample ``image_scores`` (C,), as of the classifier, and ``activation_maps`` (C, H, W), which cover
+            the whole image.
+
+        Raises:
+            InputError: the head has no such maps, or the backbone pads the images, so maps would cover the padding.
+        """
+        images = self.model.preprocess([sample["image"] for sample in batched_inputs])
+        if any(size != images.tensor.shape[-2:] for size in images.image_sizes):
+            raise InputError(
+                "INPUT.SIZE_TEST: activation maps need images that the backbone does not pad; set a multiple of "
+                f"{self.model.backbone.size_divisibility}"
+            )
+        features = self.model.backbone(images.tensor)
+        outputs = zip(self.model.head(features).sigmoid(), self.model.head.activation_maps(features), strict=True)
+        return [{"image_scores": scores, "activation_maps": maps} for scores, maps in outputs]

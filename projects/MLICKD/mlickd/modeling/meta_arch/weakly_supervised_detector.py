@@ -1,4 +1,4 @@
-"""The teacher: a detector trained from image labels alone."""
+"""The teacher: a detector trained from image labels only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.roi_heads import RegionPredictions
 
-from .preprocess import ImageModel
+from .image_model import ImageModel
 
 __all__ = ["WeaklySupervisedDetector"]
 
@@ -30,15 +30,15 @@ class WeaklySupervisedDetector(ImageModel):
     def __init__(self, *, roi_heads: nn.Module, **image_model):
         """
         Args:
-            roi_heads: see :class:`mlickd.modeling.WSDDNHeads`.
-            image_model: see :class:`ImageModel`.
+            roi_heads: RoI heads such as :class:`mlickd.modeling.WSDDNHeads`.
+            image_model: arguments of :class:`ImageModel`.
         """
         super().__init__(**image_model)
         self.roi_heads = roi_heads
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """As :class:`ImageModel`, and the heads from ``MODEL.ROI_HEADS``."""
+        """Return the arguments of :class:`ImageModel`, and the heads from ``MODEL.ROI_HEADS``."""
         shared = super().from_config(cfg)
         return {**shared, "roi_heads": build_roi_heads(cfg, shared["backbone"].output_shape())}
 
@@ -69,11 +69,11 @@ class WeaklySupervisedDetector(ImageModel):
     def predict_regions(
         self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]
     ) -> tuple[dict[str, torch.Tensor], RegionPredictions]:
-        """Feature maps of a batch and what the heads say of its regions: all that a student can learn from.
+        """Return everything that a student can learn from: the feature maps of a batch and the outputs of the heads.
 
         Args:
             images: (3, H, W) each, 0 to 255.
-            proposals: of each image, in its pixels.
+            proposals: one Instances per image, in its pixels.
 
         Returns:
             The backbone's maps by name, (N, channels, height, width) each, and the predictions.
@@ -81,29 +81,25 @@ class WeaklySupervisedDetector(ImageModel):
         features = self.backbone(self.preprocess(images).tensor)
         return features, self.roi_heads.predict_regions(features, [p.to(self.device) for p in proposals])
 
-    def view_scores(self, batched_inputs: Sequence[dict]) -> list[dict[str, torch.Tensor]]:
-        """What may be averaged over views of the same image with the same regions.
+    def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
+        """Return the scores of each sample that may be averaged over views with the same regions.
 
         Args:
             batched_inputs: samples with ``image`` and ``proposals``, as for :meth:`forward`.
 
         Returns:
-            Of each sample ``image_scores`` (C,) and ``region_scores`` (R, C), by which detections are chosen.
+            For each sample ``image_scores`` (C,), and ``region_scores`` (R, C), from which detections are chosen.
         """
         proposals = [sample["proposals"] for sample in batched_inputs]
         _, predictions = self.predict_regions([sample["image"] for sample in batched_inputs], proposals)
-        region_scores = self.roi_heads.detection_scores(predictions)
-        # The sum over the regions is linear: the mean of image scores is the image score of the mean.
-        return [
-            {"image_scores": of_image, "region_scores": of_regions}
-            for of_image, of_regions in zip(predictions.image_scores(), region_scores, strict=True)
-        ]
+        scores = zip(predictions.image_scores(), self.roi_heads.detection_scores(predictions), strict=True)
+        return [{"image_scores": of_image, "region_scores": of_regions} for of_image, of_regions in scores]
 
-    def from_view_scores(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict:
-        """What :meth:`forward` returns of a sample at inference, from scores, or their mean over views.
+    def build_output(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict:
+        """Return the output of :meth:`forward` at inference for one sample.
 
         Args:
-            sample: of one of the views, with ``image`` and ``proposals``; optionally ``height`` and ``width``.
+            sample: one view with ``image`` and ``proposals``, and optionally ``height`` and ``width``.
             scores: see :meth:`view_scores`.
         """
         boxes = sample["proposals"].proposal_boxes.to(self.device)

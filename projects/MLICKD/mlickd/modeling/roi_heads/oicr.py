@@ -21,23 +21,23 @@ __all__ = ["OICRHeads", "oicr_pseudo_labels", "oicr_refinement_loss"]
 def oicr_pseudo_labels(
     boxes: torch.Tensor, scores: torch.Tensor, target: torch.Tensor, iou_threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What one refinement learns from the scores of the one before it (section 3.3 of Tang et al. 2017).
+    """Compute the targets of one refinement from the scores of the stage before it (section 3.3 of Tang et al. 2017).
 
-    Of every class that is in the image the region of the highest score is taken for an object. A region takes the class
-    of the object that it overlaps most, or the background where the overlap is too small; its weight is the score of
-    that object, so that the first guesses, which are poor, count little.
+    For every class that is in the image, the region with the highest score is taken for an object. A region gets the
+    class of the object that it overlaps most, or the background if the overlap is too small. Its weight is the score of
+    that object, so the first guesses, which are poor, count little.
 
-    Nobody knows whether a class whose label is ignored is in the image. The region of its highest score is no object to
-    learn from, but what overlaps it enough, and more than any object, has the weight zero instead of being background.
+    A class whose label is ignored may be in the image. A region that overlaps its best region enough, and more than any
+    object, therefore has the weight zero instead of counting as background.
 
     Args:
         boxes: (R, 4) XYXY.
-        scores: (R, C) of the stage before.
+        scores: (R, C) scores of the stage before.
         target: (C,) labels of the image, 1, 0 or -1 (ignored).
-        iou_threshold: a region that overlaps an object by at least this is of its class.
+        iou_threshold: least IoU with an object for a region to get its class.
 
     Returns:
-        (R,) labels, 0 to C - 1 or C for the background, and (R,) weights; all zero where no class is positive.
+        (R,) labels, 0 to C - 1 or C for the background, and (R,) weights, all zero if no class is positive.
     """
     num_classes = scores.shape[1]
     classes = (target == 1).nonzero().flatten()
@@ -56,7 +56,7 @@ def oicr_pseudo_labels(
 
 
 def oicr_refinement_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """``-1/R * sum_r w_r log softmax(logits_r)[label_r]`` of one image (equation 4 of Tang et al. 2017).
+    """Compute ``-1/R * sum_r w_r log softmax(logits_r)[label_r]`` for one image (equation 4 of Tang et al. 2017).
 
     Args:
         logits: (R, C + 1), the background last.
@@ -69,11 +69,11 @@ def oicr_refinement_loss(logits: torch.Tensor, labels: torch.Tensor, weights: to
 class OICRHeads(WSDDNHeads):
     """WSDDN whose detections are refined: each of K classifiers learns from the best regions of the one before it.
 
-    Image scores are WSDDN's, detections and the regions that a student learns from follow the mean of the refined
-    scores, which find whole objects where WSDDN finds their most telling part.
+    Image scores are those of WSDDN. Detections, and the regions that a student learns from, follow the mean of the
+    refined scores, which favor whole objects where WSDDN favors their most distinctive part.
     """
 
-    # Refined scores are said of each region by itself.
+    # The refined scores of a region do not depend on the other regions.
     scores_from_streams = False
 
     @configurable
@@ -81,12 +81,12 @@ class OICRHeads(WSDDNHeads):
         """
         Args:
             num_refinements: K.
-            refinement_iou: see :func:`oicr_pseudo_labels`.
-            wsddn: of :class:`WSDDNHeads`.
+            refinement_iou: ``iou_threshold`` of :func:`oicr_pseudo_labels`.
+            wsddn: arguments of :class:`WSDDNHeads`.
         """
         super().__init__(**wsddn)
         if num_refinements < 1:
-            raise InputError(f"MODEL.OICR.NUM_REFINEMENTS {num_refinements} must be positive; give such a number")
+            raise InputError(f"MODEL.OICR.NUM_REFINEMENTS {num_refinements}: must be at least 1")
         width = self.class_stream.in_features
         self.refinement_streams = nn.ModuleList(
             nn.Linear(width, self.class_stream.out_features + 1) for _ in range(num_refinements)
@@ -98,7 +98,7 @@ class OICRHeads(WSDDNHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """As WSDDN's, and ``MODEL.OICR``."""
+        """Return the arguments of :class:`WSDDNHeads`, and those from ``MODEL.OICR``."""
         return {
             **super().from_config(cfg, input_shape),
             "num_refinements": cfg.MODEL.OICR.NUM_REFINEMENTS,
@@ -106,18 +106,18 @@ class OICRHeads(WSDDNHeads):
         }
 
     def refinement_logits(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """(M, C + 1) of each refinement, float32, the background last."""
+        """Return the logits of each refinement, (M, C + 1) float32, with the background last."""
         return [stream(predictions.embeddings).float() for stream in self.refinement_streams]
 
     def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """The mean of the refined probabilities of each image's regions, (R, C)."""
+        """Return the mean over the refinements of the probabilities of each image's regions, (R, C)."""
         refined = torch.stack([logits.softmax(dim=1)[:, :-1] for logits in self.refinement_logits(predictions)])
         return list(refined.mean(dim=0).split(predictions.counts))
 
     def losses(
         self, predictions: RegionPredictions, proposals: list[Instances], targets: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """WSDDN's, and ``loss_refinement_<k>`` of each refinement, averaged over the images."""
+        """Return the loss of WSDDN, and ``loss_refinement_<k>`` of each refinement, averaged over the images."""
         losses = super().losses(predictions, proposals, targets)
         boxes = [p.proposal_boxes for p in proposals]
         before = predictions.scores()

@@ -16,19 +16,19 @@ from torch import nn
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_level_binary_cross_entropy
 
-from .region_pooler import build_region_pooler
+from .region_features import build_region_pooler
 
 __all__ = ["RegionPredictions", "WSDDNHeads", "region_scores"]
 
 
 def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """Per-class scores of the regions of one image.
+    """Compute the scores of the regions of one image for each class.
 
-    The class stream says what a region shows (softmax over the classes), the detection stream which region shows a
-    class (softmax over the regions); the score is their product. Its sum over the regions is the image score.
+    The class stream predicts which class a region shows (softmax over the classes), the detection stream which region
+    shows a class (softmax over the regions). The score is their product; its sum over the regions is the image score.
 
     Args:
-        class_logits, detection_logits: (R, C), of all regions of one image.
+        class_logits, detection_logits: (R, C), for all regions of one image.
         temperature: divides the logits of both streams; below 1 the scores are sharper.
 
     Returns:
@@ -41,13 +41,13 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
 
 @dataclass
 class RegionPredictions:
-    """What the heads say of the regions of a batch. M is the number of regions of all N images together.
+    """The outputs of the heads for the regions of a batch. M is the number of regions of all N images together.
 
     Attributes:
         pooled: (M, D, P, P) RoI features before they are weighted by the proposals' scores.
-        embeddings: (M, E) what the box head makes of the weighted features.
-        class_logits: (M, C), the class stream.
-        detection_logits: (M, C), the detection stream.
+        embeddings: (M, E) outputs of the box head for the weighted features.
+        class_logits: (M, C) outputs of the class stream.
+        detection_logits: (M, C) outputs of the detection stream.
         counts: number of regions of each image, in order.
     """
 
@@ -58,12 +58,12 @@ class RegionPredictions:
     counts: list[int]
 
     def scores(self, temperature: float = 1.0) -> list[torch.Tensor]:
-        """Region scores of each image, (R, C); see :func:`region_scores`."""
+        """Return the region scores of each image, (R, C); see :func:`region_scores`."""
         streams = zip(self.class_logits.split(self.counts), self.detection_logits.split(self.counts), strict=True)
         return [region_scores(*logits, temperature) for logits in streams]
 
     def image_scores(self, temperature: float = 1.0) -> torch.Tensor:
-        """(N, C) image scores in [0, 1]: the sum of the region scores."""
+        """Return the image scores (N, C) in [0, 1]: the sums of the region scores."""
         return torch.stack([scores.sum(dim=0) for scores in self.scores(temperature)])
 
 
@@ -71,12 +71,12 @@ class RegionPredictions:
 class WSDDNHeads(nn.Module):
     """RoI pooling, proposal score weighting, a box head, and the two streams.
 
-    As in the paper's teacher: the last feature map is pooled in every proposal, times the proposal's score, and goes
-    through fc6 and fc7 to two linear layers of C outputs.
+    As in the paper's teacher, the last feature map is pooled in every proposal, multiplied by the proposal's score, and
+    passed through fc6 and fc7 to two linear layers with C outputs.
 
     Attributes:
-        scores_from_streams: of the class: ``detection_scores`` are those of both streams, :func:`region_scores`, and
-            so depend on which other regions there are.
+        scores_from_streams: ``detection_scores`` are :func:`region_scores`, which depend on the other regions of the
+            image.
     """
 
     scores_from_streams: ClassVar[bool] = True
@@ -98,21 +98,19 @@ class WSDDNHeads(nn.Module):
     ):
         """
         Args:
-            in_feature: the backbone's map that regions are pooled from.
-            pooler: pools a region of it.
-            box_head: from (M, D, P, P) to (M, E), with ``output_shape``.
+            in_feature: name of the backbone's map from which regions are pooled.
+            pooler: pooler of that map.
+            box_head: module from (M, D, P, P) to (M, E), with ``output_shape``.
             num_classes: C.
             score_weighting: ``score`` (pooled features times the proposal's score s), ``affine``
                 (times ``1 + score_slope * s``) or ``none``.
-            score_slope: of ``affine``.
+            score_slope: slope for ``affine``.
             init_std: standard deviation of the initial weights of the streams.
             test_score_thresh, test_nms_thresh, test_topk_per_image: the detections that inference keeps.
         """
         super().__init__()
         if score_weighting not in ("score", "affine", "none"):
-            raise InputError(
-                f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r} is none of score, affine, none; give one of them"
-            )
+            raise InputError(f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r}: choose one of score, affine, none")
         self.in_feature = in_feature
         self.pooler = pooler
         self.box_head = box_head
@@ -129,10 +127,10 @@ class WSDDNHeads(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """From ``MODEL.ROI_HEADS``, ``ROI_BOX_HEAD`` and ``WSDDN``; InputError where the feature map is not one."""
+        """Return arguments from ``MODEL.ROI_HEADS``, ``ROI_BOX_HEAD`` and ``WSDDN``."""
         if len(cfg.MODEL.ROI_HEADS.IN_FEATURES) != 1 or cfg.MODEL.ROI_HEADS.IN_FEATURES[0] not in input_shape:
             raise InputError(
-                f"MODEL.ROI_HEADS.IN_FEATURES {list(cfg.MODEL.ROI_HEADS.IN_FEATURES)} must name one feature map of "
+                f"MODEL.ROI_HEADS.IN_FEATURES {list(cfg.MODEL.ROI_HEADS.IN_FEATURES)} must be one feature map of "
                 f"the backbone; choose one of {', '.join(input_shape)}"
             )
         in_feature = cfg.MODEL.ROI_HEADS.IN_FEATURES[0]
@@ -162,9 +160,10 @@ class WSDDNHeads(nn.Module):
 
         Args:
             features: the backbone's maps.
-            proposals: of each image, with ``proposal_boxes`` and ``objectness``, in pixels of the view.
+            proposals: one Instances per image with ``proposal_boxes``, in pixels of the view, and ``objectness``.
         """
-        # Poolers round boxes to the type of the map, and softmaxes over many regions need every digit.
+        # In mixed precision, poolers would round boxes to the type of the map, and softmaxes over many regions would
+        # lose digits.
         pooled = self.pooler([features[self.in_feature].float()], [p.proposal_boxes for p in proposals])
         embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
         return RegionPredictions(
@@ -176,7 +175,7 @@ class WSDDNHeads(nn.Module):
         )
 
     def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
-        """(M,) factors on the pooled features of the proposals, as ``score_weighting`` says."""
+        """Return the (M,) factors on the pooled features of the proposals; see ``score_weighting``."""
         scores = torch.cat([p.objectness for p in proposals])
         if self.score_weighting == "score":
             return scores
@@ -195,7 +194,7 @@ class WSDDNHeads(nn.Module):
         Args:
             images: only their sizes are used.
             features, proposals: see :meth:`predict_regions`.
-            targets: (N, C) image labels, 1, 0 or -1 (ignored); needed in training.
+            targets: (N, C) image labels, 1, 0 or -1 (ignored); required in training.
 
         Returns:
             Detections of each image (empty list in training), (N, C) image scores, and the losses (empty at
@@ -213,16 +212,15 @@ class WSDDNHeads(nn.Module):
     def losses(
         self, predictions: RegionPredictions, proposals: list[Instances], targets: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """The training losses by name, for image labels ``targets`` (N, C)."""
+        """Return the training losses by name for image labels ``targets`` (N, C)."""
         return {"loss_image": image_level_binary_cross_entropy(predictions.image_scores(), targets)}
 
     def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """(R, C) of each image: which regions show which class. Detections, and the regions that a student learns from,
-        are chosen by them."""
+        """Return the scores (R, C) of each image by which detections, and the regions for a student, are chosen."""
         return predictions.scores()
 
     def detect(self, boxes: Boxes, scores: torch.Tensor, image_size: tuple[int, int]) -> Instances:
-        """Detections of one image: per-class non-maximum suppression, then the best of all classes.
+        """Return the detections of one image: non-maximum suppression per class, then the best of all classes.
 
         Args:
             boxes: R proposals.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
-from mlickd.modeling.roi_heads.region_pooler import ProductROIAlign, build_region_pooler, roi_align_by_product
+from mlickd.modeling.roi_heads.region_features import ProductROIAlign, build_region_pooler, roi_align_by_product
 
 
 @settings(max_examples=60)

@@ -1,0 +1,158 @@
+"""The base of teacher and student, and averages of either over several views of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_backbone
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import nn
+
+__all__ = ["ImageModel", "ImageModelWithTTA", "mirrored_view"]
+
+
+class ImageModel(nn.Module):
+    """A model with C classes and a backbone that takes normalized images.
+
+    Attributes:
+        is_detector: the model takes proposals and returns ``instances`` as well as ``image_scores``.
+        student_architecture: name in ``META_ARCH_REGISTRY`` of the student that a distillation trains; empty if the
+            model is not distilled.
+    """
+
+    is_detector: ClassVar[bool] = False
+    student_architecture: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        num_classes: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        backbone_frozen: bool = False,
+    ):
+        """
+        Args:
+            backbone: module of Detectron2's ``BACKBONE_REGISTRY``.
+            num_classes: C.
+            pixel_mean, pixel_std: one value per channel, in units of 0 to 255.
+            backbone_frozen: the backbone gets no gradients and stays in evaluation mode.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32)[:, None, None], False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32)[:, None, None], False)
+        self.backbone_frozen = backbone_frozen
+        if backbone_frozen:
+            self.backbone.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Return arguments from ``MODEL.BACKBONE``, ``MODEL.NUM_CLASSES`` and ``MODEL.PIXEL_{MEAN,STD}``."""
+        return {
+            "backbone": build_backbone(cfg),
+            "num_classes": cfg.MODEL.NUM_CLASSES,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "backbone_frozen": cfg.MODEL.BACKBONE.FROZEN,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self.pixel_mean.device
+
+    def train(self, mode: bool = True) -> ImageModel:
+        """Set the mode as in PyTorch, but keep a frozen backbone in evaluation mode."""
+        super().train(mode)
+        if self.backbone_frozen:
+            self.backbone.eval()
+        return self
+
+    def preprocess(self, images: Sequence[torch.Tensor]) -> ImageList:
+        """Normalize (3, H, W) images of 0 to 255 and stack them into one batch.
+
+        Images are padded with zeros, which is the mean color, to the largest size and to a multiple of the backbone's
+        ``size_divisibility``.
+        """
+        if len({image.shape for image in images}) > 1:
+            normalized = [self.normalize(image) for image in images]
+            return ImageList.from_tensors(normalized, self.backbone.size_divisibility)
+        # Images of one size travel to the device as bytes and are normalized together, which is faster.
+        batch = ImageList.from_tensors([self.normalize(torch.stack(list(images)))], self.backbone.size_divisibility)
+        height, width = images[0].shape[-2:]
+        return ImageList(batch.tensor[0], [(height, width)] * len(images))
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Convert images (..., 3, H, W) of 0 to 255 to the float32 input of the backbone, on the model's device."""
+        return (pixels.to(self.device) - self.pixel_mean).float().div_(self.pixel_std)
+
+
+class ImageModelWithTTA(nn.Module):
+    """A trained model whose outputs are averaged over several views of each image.
+
+    Detectron2's ``GeneralizedRCNNWithTTA`` merges boxes and does not support proposals. Here, every view has the same
+    regions, so their scores are averaged region by region, as WSDDN (Bilen & Vedaldi 2016) and OICR (Tang et al. 2017)
+    do over five scales and their mirror images. Detections are chosen from the averages. For a classifier,
+    probabilities are averaged.
+
+    Views run one after the other, so the largest view determines the memory.
+    """
+
+    def __init__(self, model: ImageModel, *, flip: bool = True):
+        """
+        Args:
+            model: teacher or plain student, with ``view_scores`` and ``build_output``.
+            flip: add the mirror image of each view.
+        """
+        super().__init__()
+        self.model = model
+        self.flip = flip
+        self.train(model.training)
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict]:
+        """
+        Args:
+            batched_inputs: samples with ``views``, see :class:`mlickd.data.mapper.MultiScaleMapper`: the same number
+                for every sample, with the same regions in the same order. ``height`` and ``width`` of the original
+                image are optional, as for the model.
+
+        Returns:
+            Outputs as of the model at inference.
+        """
+        scores = [self.model.view_scores(views) for views in self._views(batched_inputs)]
+        # Boxes of every view are scaled to the original image, so any view can give them.
+        return [
+            self.model.build_output(
+                {**sample, **sample["views"][0]},
+                {name: sum(view[i][name] for view in scores) / len(scores) for name in scores[0][i]},
+            )
+            for i, sample in enumerate(batched_inputs)
+        ]
+
+    def _views(self, batched_inputs: Sequence[dict]) -> Iterator[list[dict]]:
+        for views in zip(*(sample["views"] for sample in batched_inputs), strict=True):
+            yield list(views)
+            if self.flip:
+                yield [mirrored_view(view) for view in views]
+
+
+def mirrored_view(view: dict) -> dict:
+    """Return the same image and regions, flipped horizontally.
+
+    Args:
+        view: sample with ``image`` (3, H, W) and optionally ``proposals`` in its pixels.
+    """
+    mirrored = {**view, "image": view["image"].flip(-1)}
+    if "proposals" in view:
+        proposals = view["proposals"]
+        x0, y0, x1, y1 = proposals.proposal_boxes.tensor.unbind(dim=1)
+        width = proposals.image_size[1]
+        boxes = Boxes(torch.stack([width - x1, y0, width - x0, y1], dim=1))
+        mirrored["proposals"] = Instances(proposals.image_size, proposal_boxes=boxes, objectness=proposals.objectness)
+    return mirrored

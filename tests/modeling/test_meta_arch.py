@@ -1,0 +1,211 @@
+"""Teacher and student: preprocessing, class activation maps, and averages over views."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import nn
+from torch.nn import functional as F
+
+from helpers.small_models import CLASSES, make_batch, student_config, teacher_config
+from mlickd.errors import InputError
+from mlickd.modeling import ImageModelWithTTA, MultiLabelClassifier
+from mlickd.modeling.meta_arch import ClassifierWithActivationMaps, ImageModel, mirrored_view
+
+MEAN, STD = (103.5, 116.2, 123.7), (57.4, 57.1, 58.4)
+
+
+@pytest.mark.parametrize("size_divisibility", [0, 16])
+@pytest.mark.parametrize("sizes", [[(20, 20)], [(16, 32)] * 2, [(20, 30), (24, 20)]])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_a_batch_is_that_of_detectron2(size_divisibility: int, sizes: list, dtype: torch.dtype) -> None:
+    backbone = nn.Identity()
+    backbone.size_divisibility = size_divisibility
+    model = ImageModel(backbone=backbone, num_classes=1, pixel_mean=MEAN, pixel_std=STD)
+    images = [torch.randint(256, (3, *size), dtype=torch.uint8).to(dtype) for size in sizes]
+    given = [image.clone() for image in images]
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    expected = ImageList.from_tensors([(image.float() - mean) / std for image in images], size_divisibility)
+    batch = model.preprocess(images)
+    assert torch.equal(batch.tensor, expected.tensor) and batch.tensor.dtype == torch.float32
+    assert batch.image_sizes == expected.image_sizes == sizes
+    assert all(torch.equal(image, before) for image, before in zip(images, given, strict=True))
+
+
+# ---------------------------------------------------------------- models with weights that differ between regions
+
+
+def make_classifier(tmp_path, *options: object) -> MultiLabelClassifier:
+    cfg = student_config(tmp_path, "", "MODEL.META_ARCHITECTURE", "MultiLabelClassifier", *options)
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    nn.init.normal_(model.head.linear.weight)
+    nn.init.normal_(model.head.linear.bias)
+    return model
+
+
+def make_teacher(heads: str) -> nn.Module:
+    cfg = teacher_config()
+    cfg.MODEL.ROI_HEADS.NAME = heads
+    cfg.MODEL.WSDDN.INIT_STD = 3.0
+    torch.manual_seed(0)
+    return build_model(cfg).eval()
+
+
+@torch.no_grad()
+def run(model: nn.Module, samples: list[dict]) -> list[dict]:
+    return model(samples)
+
+
+# ---------------------------------------------------------------- class activation maps
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_activation_maps_are_the_classifier_at_each_cell(pooling: str, tmp_path) -> None:
+    model, batch = make_classifier(tmp_path, "MODEL.CLASSIFIER.POOLING", pooling), make_batch(3, side=64)
+    outputs = run(ClassifierWithActivationMaps(model), batch)
+    with torch.no_grad():
+        features = model.backbone(model.preprocess([sample["image"] for sample in batch]).tensor)["conv5"]
+    weight, bias = model.head.linear.weight.detach(), model.head.linear.bias.detach()
+    for output, plain, cells in zip(outputs, run(model, batch), features, strict=True):
+        assert torch.equal(output["image_scores"], plain["image_scores"])
+        maps = output["activation_maps"]
+        expected = sum(weight[:, channel, None, None] * cells[channel] for channel in range(len(cells)))
+        torch.testing.assert_close(maps, expected)
+        if pooling == "average":
+            logits = maps.mean(dim=(1, 2)) + bias
+            torch.testing.assert_close(logits.sigmoid(), plain["image_scores"], rtol=1e-4, atol=1e-6)
+
+
+def test_maps_that_would_not_be_exact_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="MODEL.CLASSIFIER.POOLING fc"):
+        ClassifierWithActivationMaps(make_classifier(tmp_path, "MODEL.CLASSIFIER.POOLING", "fc"))(make_batch(1))
+    padded = make_classifier(tmp_path)
+    monkeypatch.setattr(type(padded.backbone), "size_divisibility", 48)
+    with pytest.raises(InputError, match="INPUT.SIZE_TEST: .* 48"):
+        ClassifierWithActivationMaps(padded)(make_batch(1, side=64))
+
+
+@pytest.mark.parametrize("option", [("IN_FEATURE", "conv3"), ("POOLING", "median")])
+def test_unknown_choices_of_the_head_are_refused(option: tuple[str, str], tmp_path) -> None:
+    with pytest.raises(InputError, match=f"MODEL.CLASSIFIER.{option[0]} '{option[1]}'"):
+        make_classifier(tmp_path, f"MODEL.CLASSIFIER.{option[0]}", option[1])
+
+
+# ---------------------------------------------------------------- averages over views
+
+HEADS = pytest.mark.parametrize("heads", ["WSDDNHeads", "OICRHeads"])
+
+
+def make_samples(sides: tuple[int, ...] = (64, 48)) -> list[dict]:
+    """Two images of 90 x 120 pixels with their views, as the loader gives them."""
+    samples = []
+    for sample in make_batch():
+        views = []
+        for side in sides:
+            pixels = F.interpolate(sample["teacher_image"][None].float(), size=side, mode="bilinear")[0]
+            proposals = Instances((side, side), objectness=sample["teacher_proposals"].objectness)
+            proposals.proposal_boxes = Boxes(sample["teacher_proposals"].proposal_boxes.tensor * side / 64)
+            views.append({"image": pixels.round().byte(), "proposals": proposals})
+        samples.append({"image_id": sample["image_id"], "height": 90, "width": 120, "views": views})
+    return samples
+
+
+def first_views(samples: list[dict]) -> list[dict]:
+    return [{"height": s["height"], "width": s["width"], **s["views"][0]} for s in samples]
+
+
+@HEADS
+def test_the_average_over_one_view_is_the_plain_teacher(heads: str) -> None:
+    teacher, samples = make_teacher(heads), make_samples((64,))
+    averaged = run(ImageModelWithTTA(teacher, flip=False), samples)
+    for one, other in zip(run(teacher, first_views(samples)), averaged, strict=True):
+        assert torch.equal(one["image_scores"], other["image_scores"]) and len(one["instances"]) > 0
+        for field in ("scores", "pred_classes"):
+            assert torch.equal(one["instances"].get(field), other["instances"].get(field))
+        assert torch.equal(one["instances"].pred_boxes.tensor, other["instances"].pred_boxes.tensor)
+
+
+@HEADS
+def test_the_average_of_a_mirrored_image_is_the_same_mirrored(heads: str) -> None:
+    teacher, samples = make_teacher(heads), make_samples()
+    mirrored = [{**s, "views": [mirrored_view(view) for view in s["views"]]} for s in samples]
+    model = ImageModelWithTTA(teacher, flip=True)
+    for one, other in zip(run(model, samples), run(model, mirrored), strict=True):
+        torch.testing.assert_close(one["image_scores"], other["image_scores"])
+        torch.testing.assert_close(one["instances"].scores, other["instances"].scores)
+        x0, y0, x1, y1 = one["instances"].pred_boxes.tensor.unbind(dim=1)
+        expected = torch.stack([120 - x1, y0, 120 - x0, y1], dim=1)
+        torch.testing.assert_close(other["instances"].pred_boxes.tensor, expected, atol=1e-3, rtol=0)
+    one, other = (run(teacher, first_views(s)) for s in (samples, mirrored))
+    assert not torch.allclose(one[0]["image_scores"], other[0]["image_scores"])  # a single view differs
+
+
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        for j in kept:
+            low, high = np.maximum(boxes[i, :2], boxes[j, :2]), np.minimum(boxes[i, 2:], boxes[j, 2:])
+            shared = np.prod(np.maximum(high - low, 0))
+            areas = [np.prod(boxes[k, 2:] - boxes[k, :2]) for k in (i, j)]
+            if shared / (sum(areas) - shared) > threshold:
+                break
+        else:
+            kept.append(int(i))
+    return kept
+
+
+@HEADS
+def test_averages_and_detections_against_numpy(heads: str) -> None:
+    teacher, samples = make_teacher(heads), make_samples()
+    refinements = getattr(teacher.roi_heads, "refinement_streams", ())
+    outputs = run(ImageModelWithTTA(teacher, flip=True), samples)
+    for sample, output in zip(samples, outputs, strict=True):
+        image_level, region_level = [], []
+        for view in (*sample["views"], *map(mirrored_view, sample["views"])):
+            with torch.no_grad():
+                _, predictions = teacher.predict_regions([view["image"]], [view["proposals"]])
+                refined = [softmax(stream(predictions.embeddings).numpy(), 1)[:, :-1] for stream in refinements]
+            streams = softmax(predictions.class_logits.numpy(), 1) * softmax(predictions.detection_logits.numpy(), 0)
+            image_level.append(streams.sum(axis=0))
+            region_level.append(np.mean(refined, axis=0) if refined else streams)
+        np.testing.assert_allclose(output["image_scores"].numpy(), np.mean(image_level, axis=0), rtol=1e-4)
+        scores = np.mean(region_level, axis=0)
+        boxes = sample["views"][0]["proposals"].proposal_boxes.tensor.numpy()
+        expected = [
+            (scores[i, c], c, *(boxes[i] * np.array([120, 90, 120, 90]) / 64))
+            for c in range(CLASSES)
+            for i in non_maximum_suppression(boxes, scores[:, c], 0.4)
+            if scores[i, c] > 0.00001
+        ]
+        expected = np.array(sorted(expected, reverse=True))
+        found = output["instances"]
+        np.testing.assert_allclose(found.scores.numpy(), expected[:, 0], rtol=1e-3)
+        assert found.pred_classes.tolist() == expected[:, 1].tolist()
+        np.testing.assert_allclose(found.pred_boxes.tensor.numpy(), expected[:, 2:], rtol=1e-4, atol=1e-3)
+
+
+def test_the_average_of_the_student_is_that_of_its_probabilities(tmp_path) -> None:
+    student, samples = make_classifier(tmp_path), make_samples()
+    for sample in samples:
+        sample["views"] = [{"image": view["image"]} for view in sample["views"]]
+    averaged = run(ImageModelWithTTA(student, flip=True), samples)
+    views = [[sample["views"][i] for sample in samples] for i in range(2)]
+    views += [[mirrored_view(view) for view in seen] for seen in views]
+    expected = torch.stack([torch.stack([o["image_scores"] for o in run(student, view)]) for view in views]).mean(dim=0)
+    torch.testing.assert_close(torch.stack([o["image_scores"] for o in averaged]), expected)
+    assert expected.std() > 0.01
+
+
+def test_a_wrapper_keeps_the_mode_of_the_model() -> None:
+    teacher = make_teacher("WSDDNHeads").train()
+    model = ImageModelWithTTA(teacher)
+    assert model.training and teacher.training and not model.eval().model.training
