@@ -19,7 +19,7 @@ from detectron2.structures import Boxes, Instances
 from torch.autograd.graph import saved_tensors_hooks
 
 from mlickd.config import default_config
-from mlickd.engine.cost import multiply_adds
+from mlickd.engine.performance import multiply_adds
 
 __all__ = ["COSTS_FILE", "TrainingCost", "count_costs", "read_costs"]
 

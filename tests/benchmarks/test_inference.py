@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 
 from mlickd.benchmarks.inference import BareClassifier, _both_layouts, bare_network
 from mlickd.config import default_config
-from mlickd.engine.cost import multiply_adds
+from mlickd.engine.performance import multiply_adds
 from mlickd.modeling import load_backbone_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"

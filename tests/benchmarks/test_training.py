@@ -8,7 +8,7 @@ import torch
 from helpers.cached_scenes import CachedScenes
 from mlickd.benchmarks.training import StepRunner, with_cache
 from mlickd.engine.caching import make_cache
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 
 
 def test_each_call_is_a_step_as_in_training(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

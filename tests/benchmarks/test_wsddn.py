@@ -6,7 +6,7 @@ from detectron2.modeling import build_model
 
 from helpers.small_models import teacher_config
 from mlickd.benchmarks.wsddn import _steps, draw_batch, per_image_wsddn
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 
 
 @pytest.mark.parametrize("backward_each", [False, True])

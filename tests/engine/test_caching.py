@@ -16,7 +16,7 @@ from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.engine import check_inputs
 from mlickd.engine.caching import check_cache, prepare_caching
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 from mlickd.engine.trainer import build_knowledge_source
 from mlickd.errors import InputError
 

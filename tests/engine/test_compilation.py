@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
-from mlickd.engine.compilation import compile_backbone
+from mlickd.engine.performance import compile_backbone
 from mlickd.errors import InputError
 
 

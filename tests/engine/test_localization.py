@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.engine import Trainer, complete_config, load_config
-from mlickd.engine.localization import TrainingCorLoc
+from mlickd.engine.hooks import TrainingCorLoc
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EVALUATE = ("TEST.EVAL_PERIOD", 2, "TEST.CORLOC_IMAGES", 5)

@@ -13,7 +13,7 @@ import pytest
 COUNT_PAGES = """
 import resource
 import torch
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

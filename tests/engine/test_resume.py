@@ -11,7 +11,7 @@ import torch
 from helpers.cached_scenes import CachedScenes
 from helpers.small_trainer import finish, make_trainer
 from mlickd.engine import Trainer
-from mlickd.engine.randomness import seed_iteration
+from mlickd.engine.training_loop import seed_iteration
 from mlickd.errors import InputError
 
 

@@ -16,7 +16,7 @@ from helpers.forked_runs import fork, wait_or_kill
 from helpers.processes import in_two_processes, stop_the_second
 from helpers.small_trainer import finish, make_trainer
 from mlickd.engine.checkpointing import RunCheckpointer
-from mlickd.engine.stopping import StopHook
+from mlickd.engine.hooks import StopHook
 
 
 class Request(HookBase):

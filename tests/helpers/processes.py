@@ -23,8 +23,8 @@ from pytest import MonkeyPatch
 from mlickd.config import default_config
 from mlickd.engine import Trainer
 from mlickd.engine.checkpointing import RunCheckpointer
+from mlickd.engine.hooks import StopHook
 from mlickd.engine.processes import add_process_arguments, launch
-from mlickd.engine.stopping import StopHook
 from mlickd.errors import InputError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from helpers.forked_runs import content_digest
+from mlickd.engine.checkpointing import DIGESTS
 from mlickd.engine.writers import METRICS
 from mlickd.files import file_digest
-from mlickd.runs import DIGESTS
 
 __all__ = ["differences", "ending"]
 

@@ -16,7 +16,7 @@ from detectron2.modeling import build_model
 from mlickd.data import dataset_records
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import class_names
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 from mlickd.export import ExportedClassifier, ExportMetadata, load_exported
 from mlickd.export.onnx_export import onnx_content
 from mlickd.modeling import MultiLabelClassifier

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import EventStorage
 
 from mlickd.engine import Trainer
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 
 from .networks import Network, save_teacher
 

@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 
 from mlickd.engine import build_optimizer
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 
 from .comparison import Comparison, Row
 from .memory import peak_memory

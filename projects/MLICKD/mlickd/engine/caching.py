@@ -17,7 +17,7 @@ from mlickd.distillation.cache.writer import readable_size, writable
 from mlickd.distillation.teacher import check_teacher
 from mlickd.errors import InputError
 
-from .memory import keep_freed_memory
+from .performance import keep_freed_memory
 from .processes import select_local_gpu
 from .setup import complete_config, load_config
 

@@ -1,8 +1,9 @@
-"""Checkpoints that are whole or not there, and that are looked at before a run goes on from them."""
+"""Checkpoints of a run: written whole or not at all, and checked before a run is resumed from them."""
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import zipfile
 from itertools import count
@@ -17,55 +18,78 @@ from torch import nn
 from mlickd.errors import InputError
 from mlickd.files import file_digest, remove_unfinished, whole_file, write_whole_file
 from mlickd.modeling.checkpoint import check_fits, read_file
-from mlickd.runs import DIGESTS, LAST, STUDENT_CHECKPOINT, forgetting_checkpoints, read_digests, saved_checkpoints
+from mlickd.runs import STUDENT_CHECKPOINT
 
-__all__ = ["FINAL", "RunCheckpointer", "checkpoint_name"]
+__all__ = ["DIGESTS", "FINAL", "RunCheckpointer", "checkpoint_name", "saved_checkpoints"]
 
-# What Detectron2 calls the checkpoint of a finished run, without ``.pth``.
+logger = logging.getLogger(__name__)
+
+# Detectron2's name of the checkpoint of a finished run, without ".pth".
 FINAL = "model_final"
+# File with the SHA-256 of each checkpoint by its name, the oldest first.
+DIGESTS = "checkpoints.json"
+# Detectron2's file with the name of the last checkpoint.
+_LAST = "last_checkpoint"
+# This file exists while a new run takes over the folder. If the run is killed meanwhile, it is not resumed from the
+# checkpoints of the run before it.
+_STARTING = "starting_anew"
 _PERIODIC = re.compile(r"model_\d{7}\.pth")
 
 
 def checkpoint_name(iteration: int) -> str:
-    """What Detectron2 calls the checkpoint after this iteration, from 0, without ``.pth``."""
+    """Return Detectron2's name of the checkpoint after an iteration, counted from 0, without ``.pth``."""
     return f"model_{iteration:07d}"
 
 
-class RunCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpoints of a run in its ``OUTPUT_DIR``, saved so that a process can be killed at any moment.
+def saved_checkpoints(folder: Path) -> list[str]:
+    """Return the names of the checkpoints of the run in ``folder``, the newest first.
 
-    Files are as Detectron2 writes them. Loading never runs code that a file may hold.
+    The first may be missing, and any may be damaged.
+    """
+    if (folder / _STARTING).exists():
+        return []
+    tag = folder / _LAST
+    last = [Path(tag.read_text(errors="replace").strip()).name] if tag.exists() else []
+    # Digests are written before the tag: a run that is killed in between has one more.
+    others = [name for name in reversed(_read_digests(folder)) if name not in last and (folder / name).exists()]
+    return [*last, *others]
+
+
+class RunCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer for a run in its ``OUTPUT_DIR``, which may be killed at any moment.
+
+    Files have Detectron2's format. Loading never runs code from a file.
     """
 
     def __init__(self, model: nn.Module, save_dir: str, *, keep: int = 0, **checkpointables: Any):
         """
         Args:
-            model: also within DistributedDataParallel.
-            save_dir: on a local file system; all processes see it.
-            keep: how many of the checkpoints of ``SOLVER.CHECKPOINT_PERIOD`` stay, the newest ones. 0: all of them.
-            checkpointables: of Detectron2.
+            model: model, also in DistributedDataParallel.
+            save_dir: folder on a local file system; all processes see it.
+            keep: number of checkpoints of ``SOLVER.CHECKPOINT_PERIOD`` to keep, the newest ones; 0 keeps all.
+            checkpointables: see Detectron2.
         """
         super().__init__(model, save_dir, **checkpointables)
         self.keep = keep
         self.folder = Path(save_dir)
-        # Names of the files of this run and their SHA-256, in the order in which they were saved.
+        # SHA-256 of the checkpoints of this run by file name, the oldest first.
         self._digests: dict[str, str] = {}
         self._saved = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """As Detectron2, and with the digest of the file; then the oldest are removed where ``keep`` says so.
+        """Write a checkpoint and its digest, then remove the oldest ones if there are more than ``keep``.
 
         Raises:
-            InputError: the disk does not take it. The checkpoints before stay.
+            InputError: the disk does not take the file; earlier checkpoints stay.
         """
-        if not self.save_dir or not self.save_to_disk:
+        if not self.save_to_disk:
             return
         content = {"model": self.model.state_dict()}
         content |= {key: thing.state_dict() for key, thing in self.checkpointables.items()} | kwargs
         file_name = f"{name}.pth"
-        self.logger.info("Saving checkpoint to %s", self.folder / file_name)
+        logger.info("Saving checkpoint to %s", self.folder / file_name)
         if self._digests.pop(file_name, None):
-            # Killed now, the new file would be taken for a damaged old one.
+            # If the run is killed before the new digest is written, the new file must not look damaged.
             self._write_digests()
         with whole_file(self.folder / file_name, self._remedy()) as file:
             torch.save(content, file)
@@ -76,108 +100,101 @@ class RunCheckpointer(DetectionCheckpointer):
         self._prune()
 
     def has_checkpoint(self) -> bool:
-        """As Detectron2, and the same in all processes, which ask together.
+        """Return whether the run has a checkpoint; all processes call this together and get the same answer.
 
         Raises:
-            InputError: some see a checkpoint, and others do not.
+            InputError: some processes see a checkpoint that others do not see.
         """
         seen = comm.all_gather(bool(saved_checkpoints(self.folder)))
         if any(seen) and not all(seen):
-            blind = f"process {seen.index(False) + 1} of {len(seen)}"
             raise InputError(
-                f"--resume: {blind} does not see the checkpoint in {self.folder} that others see; name an OUTPUT_DIR "
-                "that all machines share"
+                f"--resume: process {seen.index(False) + 1} of {len(seen)} does not see the checkpoint in "
+                f"{self.folder}; name an OUTPUT_DIR that all machines share"
             )
         return seen[0]
 
     def has_saved(self, name: str) -> bool:
-        """Whether this is the last that this process has saved."""
+        """Return whether ``name`` is the last checkpoint that this process has saved."""
         return self._saved == f"{name}.pth"
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """As Detectron2."""
-        write_whole_file(self.folder / LAST, last_filename_basename, self._remedy())
+        """Write the name of the last checkpoint, see Detectron2."""
+        write_whole_file(self.folder / _LAST, last_filename_basename, self._remedy())
 
     def start_anew(self, weights: str = "") -> None:
-        """Forget the checkpoints of another run in the same folder, so that this one never goes on from them.
-
-        What that run has left for use gets another name, so that it is not taken for this one's.
+        """Forget the checkpoints of an earlier run in the same folder; its results for use get another name.
 
         Args:
-            weights: what this run starts from. It keeps its name, for until the first checkpoint it is asked for again.
+            weights: path of the checkpoint that this run starts from. It keeps its name, because the same command
+                needs it again if the run is killed before its first checkpoint.
         """
         if not comm.is_main_process():
             return
         self._remove_unfinished()
-        with forgetting_checkpoints(self.folder):
-            for name in (f"{FINAL}.pth", STUDENT_CHECKPOINT):
-                path = self.folder / name
-                if path.exists() and not (weights and path.resolve() == Path(weights).resolve()):
-                    kept = _free_name(path)
-                    path.rename(kept)
-                    self.logger.warning("%s is of another run; it is %s now", path, kept.name)
+        bookkeeping = [self.folder / name for name in (_LAST, DIGESTS, _STARTING)]
+        if any(path.exists() for path in bookkeeping):
+            write_whole_file(self.folder / _STARTING, "", "make room, then give the same command again")
+        for name in (f"{FINAL}.pth", STUDENT_CHECKPOINT):
+            path = self.folder / name
+            if path.exists() and not (weights and path.resolve() == Path(weights).resolve()):
+                kept = _free_name(path)
+                path.rename(kept)
+                logger.warning("%s belongs to an earlier run; it is renamed to %s", path, kept.name)
+        for path in bookkeeping:
+            path.unlink(missing_ok=True)
 
     def resume(self) -> str:
-        """Load all of the newest checkpoint that is whole.
-
-        Returns:
-            The name of its file.
+        """Load the newest undamaged checkpoint and return its file name.
 
         Raises:
-            InputError: there is none, or it is not of this model.
+            InputError: all checkpoints are damaged, or the checkpoint belongs to another model.
         """
+        found = None
         if comm.is_main_process():
             self._remove_unfinished()
             found = self._newest_whole()
-        else:
-            found = None
         name, damage = comm.all_gather(found)[0]
         if not name:
             raise InputError(
-                f"--resume: no checkpoint in {self.folder} is whole: {damage}; put one back from a copy, or start anew "
-                "without --resume"
+                f"--resume: all checkpoints in {self.folder} are damaged: {damage}; put one back from a copy, or start "
+                "anew without --resume"
             )
         self.load(str(self.folder / name))
         if comm.is_main_process() and self._digests:
-            self._write_digests()  # without those that are made once more
+            self._write_digests()
         return name
 
     def _newest_whole(self) -> tuple[str, str]:
-        """Name of the file, empty where there is none, and what is wrong with those that were looked at before it."""
-        self._digests = read_digests(self.folder)
+        """Return the file name, empty if there is none, and the damage of the newer files."""
+        self._digests = _read_digests(self.folder)
         damage: list[str] = []
         for name in saved_checkpoints(self.folder):
             found = self._damage(name)
-            if not found:
-                if damage:
-                    self.logger.warning("--resume: %s; going on from %s, the one before", "; ".join(damage), name)
-                self._forget_behind(name)
-                return name, ""
-            damage.append(f"{name} {found}")
+            if found:
+                damage.append(f"{name} {found}")
+                continue
+            if damage:
+                logger.warning("--resume: %s; going on from %s, the one before", "; ".join(damage), name)
+            names = list(self._digests)
+            for later in names[names.index(name) + 1 :] if name in names else []:
+                del self._digests[later]  # the run writes these checkpoints once more
+            return name, ""
         return "", "; ".join(damage)
 
     def _damage(self, name: str) -> str:
-        """What is wrong with a file; empty where it is as it was written."""
+        """Return what is wrong with a file; empty if nothing is."""
         path = self.folder / name
         if not path.is_file():
             return "is missing"
         if name in self._digests:
-            return (
-                "" if file_digest(path) == self._digests[name] else f"is damaged (its SHA-256 is not that in {DIGESTS})"
-            )
-        # Of an earlier version of this project, or of Detectron2: PyTorch's files are zip archives with checksums.
+            return "" if file_digest(path) == self._digests[name] else f"is damaged (its SHA-256 is not in {DIGESTS})"
+        # A checkpoint of Detectron2 has no digest, but PyTorch's files are zip archives with checksums.
         try:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
         except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
             return f"is damaged ({error})"
         return f"is damaged (in {damaged})" if damaged else ""
-
-    def _forget_behind(self, name: str) -> None:
-        """The run makes those once more that were saved behind the one that it goes on from."""
-        names = list(self._digests)
-        if name in names:
-            self._digests = {kept: self._digests[kept] for kept in names[: names.index(name) + 1]}
 
     def _prune(self) -> None:
         periodic = [name for name in self._digests if _PERIODIC.fullmatch(name)]
@@ -192,26 +209,37 @@ class RunCheckpointer(DetectionCheckpointer):
         write_whole_file(self.folder / DIGESTS, json.dumps(self._digests, indent=1), self._remedy())
 
     def _remove_unfinished(self) -> None:
-        # No deeper: other runs may be at work in folders of their own.
+        # Only these folders: other runs may write into subfolders of their own.
         for folder in (self.folder, *self.folder.glob("inference/*/")):
             for name in remove_unfinished(folder):
-                self.logger.info("Removed %s, which a killed run has left", folder / name)
+                logger.info("Removed %s, which a killed run has left", folder / name)
 
     def _remedy(self) -> str:
         good = [name for name in self._digests if (self.folder / name).exists()]
-        there = f"{good[-1]} is whole" if good else "no checkpoint was saved before"
-        return f"{there}; make room, then give the same command with --resume"
+        state = f"{good[-1]} is complete" if good else "there is no earlier checkpoint"
+        return f"{state}; make room, then give the same command with --resume"
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        """As Detectron2, but nothing else than what a run has saved, and never by unpickling objects."""
+        """Read a checkpoint without unpickling objects, and check that it belongs to a run of this model."""
         content = read_file(filename, "--resume")
         if not isinstance(content, dict) or not {"model", "trainer"} <= content.keys():
-            raise InputError(f"--resume {filename} is no checkpoint of a run; start anew without --resume")
+            raise InputError(f"--resume {filename}: is not a checkpoint of a run; start anew without --resume")
         check_fits(self.model, content["model"], "--resume", filename)
         return content
 
 
+def _read_digests(folder: Path) -> dict[str, str]:
+    path = folder / DIGESTS
+    try:
+        # Only names: a path in the file must not lead out of the folder.
+        return {name: value for name, value in json.loads(path.read_text()).items() if Path(name).name == name}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError):
+        logger.warning("%s is damaged; checkpoints are checked without it", path)
+        return {}
+
+
 def _free_name(path: Path) -> Path:
-    """For a file of another run, beside it."""
     names = (f"{path.stem}.previous{'' if number == 1 else number}{path.suffix}" for number in count(1))
     return next(free for name in names if not (free := path.with_name(name)).exists())

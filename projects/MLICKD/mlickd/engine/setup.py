@@ -34,13 +34,13 @@ from mlickd.runs import (
     STUDENT_CHECKPOINT,
     check_has_learned,
     data_record,
-    saved_checkpoints,
     use_student,
     write_class_names,
 )
 
 from .check_config import check_config
-from .memory import keep_freed_memory
+from .checkpointing import saved_checkpoints
+from .performance import keep_freed_memory
 from .processes import check_devices, num_processes
 from .training_log import shorten_tracebacks
 from .training_loop import mixed_precision

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
@@ -16,18 +18,17 @@ from torch.nn.parallel import DistributedDataParallel
 from mlickd.errors import InputError
 
 from .divergence import DivergenceGuard
-from .randomness import seed_iteration
 
-__all__ = ["TrainingLoop", "mixed_precision"]
+__all__ = ["TrainingLoop", "mixed_precision", "seed_iteration"]
 
 _PRECISIONS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
-# The scale of float16 gradients halves where they overflow. Below this it is not the scale that makes them do so.
+# If float16 gradients overflow, their scale halves. Below this scale, another cause is more likely.
 _SMALLEST_SCALE = 1e-4
 
 
 def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
-    """What ``SOLVER.AMP`` asks for on ``MODEL.DEVICE``; None where everything is float32.
+    """Return the type that ``SOLVER.AMP`` asks for on ``MODEL.DEVICE``; None if everything is float32.
 
     Raises:
         InputError: the type is unknown, or the device has no arithmetic of that type.
@@ -42,11 +43,26 @@ def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
     return _PRECISIONS[name]
 
 
-class TrainingLoop(SimpleTrainer):
-    """Detectron2's :class:`SimpleTrainer`, whose step can split its batch and use mixed precision on any device.
+def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
+    """Seed all generators of this process, so that a resumed run draws the numbers of a run that nobody stops.
 
-    Parameters, their gradients and the optimizer's state are float32 whatever the precision. Convolutions and linear
-    layers of the forward pass take the lower one; RoI pooling, softmaxes and losses ask for float32 themselves.
+    Args:
+        seed: seed of the run, 0 or more.
+        iteration: iteration, from 0.
+        rank: rank of the process; each drops out other units.
+    """
+    # The sampler uses smaller numbers in place of 4 for images, permutations, crops and colors.
+    state = int(np.random.SeedSequence((seed, 4, iteration, rank)).generate_state(1)[0])
+    torch.manual_seed(state)
+    np.random.seed(state)  # noqa: NPY002, the generator of other libraries
+    random.seed(state)
+
+
+class TrainingLoop(SimpleTrainer):
+    """Detectron2's :class:`SimpleTrainer` with batches in parts, and with mixed precision on any device.
+
+    Parameters, gradients and the optimizer's state are always float32. Convolutions and linear layers of the forward
+    pass use the lower precision; RoI pooling, softmaxes and losses use float32.
     """
 
     def __init__(
@@ -63,14 +79,14 @@ class TrainingLoop(SimpleTrainer):
     ):
         """
         Args:
-            model: from samples to named losses, each a mean over the samples.
-            data_loader: gives lists of samples.
-            optimizer: over the model's parameters.
-            device: where the model is.
-            parts: a batch is run in that many pieces, one after the other; memory falls, gradients stay.
-            precision: of :func:`mixed_precision`.
-            seed: of dropout and whatever else is random in a step, see :func:`seed_iteration`; None: goes on as it is.
-            output_dir: where a batch is saved on which training breaks; empty: nowhere.
+            model: model that maps samples to named losses, each a mean over the samples.
+            data_loader: iterable of lists of samples.
+            optimizer: optimizer of the model's parameters.
+            device: device of the model.
+            parts: number of pieces in which a batch is run, to save memory; the gradients are the same.
+            precision: see :func:`mixed_precision`.
+            seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
+            output_dir: folder in which to save the batch on which training fails; empty: nowhere.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = torch.device(device).type
@@ -82,16 +98,16 @@ class TrainingLoop(SimpleTrainer):
         self._guard = DivergenceGuard(model, output_dir)
 
     def run_step(self) -> None:
-        """One update of the parameters, from one batch.
+        """Update the parameters once, from one batch.
 
         Raises:
-            InputError: a loss or gradient is not finite; the parameters are those of before.
+            InputError: a loss or gradient is not finite; the parameters are those before the step.
         """
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         if self.seed is not None:
-            # Behind the batch: a loader draws a number when it starts, in a resumed run once more.
+            # After reading the batch: a loader draws a number when it starts, which a resumed run does once more.
             seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
         losses: list[dict[str, torch.Tensor]] = []
@@ -104,13 +120,13 @@ class TrainingLoop(SimpleTrainer):
         self._guard.check(self.iter, pieces, losses, gradients=not overflow_is_normal)
         self.after_backward()
         self._write_metrics({name: sum(of_piece[name] for of_piece in losses) for name in losses[0]}, data_time)
-        # Clipping, which Detectron2 does inside step(), is to see the gradients themselves.
+        # Clipping, which is part of step(), needs gradients without their scale.
         self.grad_scaler.unscale_(self.optimizer)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
     def _backward(self, samples: list[dict], share: float) -> dict[str, torch.Tensor]:
-        """Add the gradients of a piece that is ``share`` of its batch; returns its part of the batch's losses."""
+        """Add the gradients of a piece with this share of its batch; return the piece's part of the batch's losses."""
         with torch.autocast(self.device_type, dtype=self.precision, enabled=self.precision is not None):
             losses = self.model(samples)
         losses = {name: share * loss for name, loss in losses.items()}
@@ -118,23 +134,23 @@ class TrainingLoop(SimpleTrainer):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _synchronized(self, last: bool) -> AbstractContextManager:
-        """Processes add up their gradients once a batch, with the last piece."""
+        """Add up the gradients of all processes only with the last piece of a batch."""
         if last or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
 
     def state_dict(self) -> dict:
-        """As :class:`SimpleTrainer`, and the scale of float16 gradients."""
+        """Return the state of :class:`SimpleTrainer` and the scale of float16 gradients."""
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """As :class:`SimpleTrainer`; the scale starts anew where the run before had none."""
+        """Load the state; the scale starts anew if the earlier run had none."""
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
 
 
 def _split(batch: list[dict], parts: int) -> list[list[dict]]:
-    """The samples in order, in ``parts`` pieces whose lengths differ by one at most."""
+    """Split the samples, in order, into ``parts`` pieces whose lengths differ by at most one."""
     bounds = [len(batch) * i // parts for i in range(parts + 1)]
     return [batch[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if start < end]

@@ -1,4 +1,4 @@
-"""What training writes into its log, beside Detectron2's writers."""
+"""What training writes in addition to Detectron2: lines of the log, and curves and images for TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,30 +10,50 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase
+from detectron2.evaluation.evaluator import inference_context
+from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, TensorboardXWriter, get_event_storage
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mlickd.data.build import build_test_mapper
+from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.reading import read_image
+from mlickd.visualization.picture_rows import picture_row, training_view_row
+from mlickd.visualization.regions import draw_regions
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["METRICS", "EvaluationPrinter", "EvaluationWriter", "TensorBoardWriter", "forget_metrics"]
+__all__ = [
+    "METRICS",
+    "EvaluationPrinter",
+    "EvaluationWriter",
+    "TensorBoardWriter",
+    "TrainingViewsHook",
+    "forget_metrics",
+    "put_regions",
+]
 
 logger = logging.getLogger(__name__)
 
-# Of Detectron2's JSONWriter: a JSON object in each line.
+# File of Detectron2's JSONWriter, with a JSON object in each line.
 METRICS = "metrics.json"
 
 _SHOWN = ("mAP", "AP50", "CorLoc")
 
 
 class EvaluationPrinter(EventWriter):
-    """One line after each evaluation with the figures that say how training goes; tables stand before it."""
+    """Logs one line after each evaluation, below its tables, with the figures that show the progress of training."""
 
     def __init__(self) -> None:
         self._last_iteration = -1
 
     def write(self) -> None:
-        """Log mAP, AP50 and CorLoc where they are new."""
+        """Log mAP, AP50 and CorLoc if they are new."""
         new = {
             name: (value, iteration)
             for name, (value, iteration) in get_event_storage().latest().items()
@@ -47,50 +67,31 @@ class EvaluationPrinter(EventWriter):
 
 
 class EvaluationWriter(HookBase):
-    """Writes the figures of an evaluation at once: Detectron2 keeps them for some iterations, and a kill loses them."""
+    """Writes the figures of an evaluation at once; Detectron2 keeps them for some iterations, and a kill loses them."""
 
     def __init__(self, writers: Sequence[EventWriter], period: int):
         """
         Args:
-            writers: that Detectron2's hook has, too, and closes.
+            writers: writers that Detectron2's hook uses and closes.
             period: ``TEST.EVAL_PERIOD``.
         """
         self._writers, self._period = writers, period
 
     def after_step(self) -> None:
-        """Write what is new."""
+        """Write new figures."""
         if self._period > 0 and (self.trainer.iter + 1) % self._period == 0:
             for writer in self._writers:
                 writer.write()
 
 
-class TensorBoardWriter(TensorboardXWriter):
-    """Detectron2's, that takes back what a killed run has shown of iterations that are now made once more."""
-
-    def __init__(self, folder: str, start: Callable[[], int]):
-        """
-        Args:
-            folder: of the run.
-            start: the first iteration of the run; asked for when the first figure is written.
-        """
-        super().__init__(folder)
-        self._folder, self._start = folder, start
-
-    @cached_property
-    def _writer(self) -> SummaryWriter:
-        from torch.utils.tensorboard import SummaryWriter  # takes long to import
-
-        return SummaryWriter(self._folder, purge_step=self._start())
-
-
 def forget_metrics(path: Path, iteration: int) -> None:
-    """Cut off the lines of ``metrics.json`` from an iteration on, for they are written once more.
+    """Cut off the lines of ``metrics.json`` from an iteration on, and a last line that is not complete.
 
-    A last line that a killed run has not finished goes, too. The file stays the same for who has it open for appending.
+    The file is truncated in place, because a writer may have it open.
 
     Args:
-        path: of the file; it may be missing.
-        iteration: the first that is not kept.
+        path: path of the file, which may be missing.
+        iteration: first iteration that is repeated.
     """
     if not path.exists():
         return
@@ -98,10 +99,89 @@ def forget_metrics(path: Path, iteration: int) -> None:
     with path.open("rb") as file:
         for line in file:
             try:
-                content = json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n") or not isinstance(content, dict) or content.get("iteration", 0) >= iteration:
+                complete = line.endswith(b"\n") and json.loads(line)["iteration"] < iteration
+            except (ValueError, KeyError, TypeError):
+                complete = False
+            if not complete:
                 break
             kept += len(line)
     os.truncate(path, kept)
+
+
+class TensorBoardWriter(TensorboardXWriter):
+    """Detectron2's writer, which removes what a killed run has shown of iterations that are now repeated."""
+
+    def __init__(self, folder: str, start: Callable[[], int]):
+        """
+        Args:
+            folder: folder of the run.
+            start: function that returns the first iteration, called when the first figure is written.
+        """
+        super().__init__(folder)
+        self._folder, self._start = folder, start
+
+    @cached_property
+    def _writer(self) -> SummaryWriter:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        return SummaryWriter(self._folder, purge_step=self._start())
+
+
+class TrainingViewsHook(HookBase):
+    """Puts the first views of a batch, with their labels, into the event storage, at the start and then periodically.
+
+    A batch is a function of seed and iteration, so this hook makes its views again without touching the loader.
+    """
+
+    def __init__(self, cfg: CfgNode, data_loader: DataLoader):
+        """
+        Args:
+            cfg: configuration; ``TENSORBOARD.PICTURES`` views every ``VIS_PERIOD`` iterations.
+            data_loader: see :func:`mlickd.data.build_train_loader`.
+        """
+        self.count = cfg.TENSORBOARD.PICTURES
+        self.period = cfg.VIS_PERIOD
+        self.image_format = cfg.INPUT.FORMAT
+        self.class_names = class_names(cfg.DATASETS.TRAIN[0])
+        self.data_loader = data_loader
+
+    def before_train(self) -> None:
+        """Put the views of the first iteration."""
+        self._put(self.trainer.start_iter)
+
+    def after_step(self) -> None:
+        """Put the views of every ``VIS_PERIOD``-th iteration."""
+        if self.period > 0 and (self.trainer.iter + 1) % self.period == 0:
+            self._put(self.trainer.iter)
+
+    def _put(self, iteration: int) -> None:
+        views = self.data_loader.batch_sampler.batch(iteration)[: self.count]
+        samples = [self.data_loader.dataset[view] for view in views]
+        get_event_storage().put_image("training views", training_view_row(samples, self.class_names, self.image_format))
+
+
+def put_regions(cfg: CfgNode, model: nn.Module, top_k: int = 5) -> dict:
+    """Put the teacher's best regions on the first images of each test set into the event storage.
+
+    Args:
+        cfg: configuration; ``TENSORBOARD.PICTURES`` images of each of ``DATASETS.TEST``.
+        model: teacher.
+        top_k: number of regions of an image.
+
+    Returns:
+        The figures of an evaluation: none, ``{}``.
+    """
+    if not comm.is_main_process():
+        return {}
+    for name in cfg.DATASETS.TEST:
+        records, mapper, names = dataset_records(name, boxes=False), build_test_mapper(cfg, name), class_names(name)
+        records = records[: cfg.TENSORBOARD.PICTURES]
+        with inference_context(model), torch.no_grad():
+            outputs = model([mapper(record) for record in records])
+        images = [
+            draw_regions(read_image(record["file_name"]), output["instances"].to("cpu"), names, top_k=top_k, side=480)
+            for record, output in zip(records, outputs, strict=True)
+        ]
+        captions = [", ".join(names[label] for label in record["labels"]) or "(no label)" for record in records]
+        get_event_storage().put_image(f"regions on {name}", picture_row(images, captions))
+    return {}

@@ -50,7 +50,7 @@ def summary_table(
 
     Args:
         results: of each seed, as :func:`collect_results` returns them.
-        costs: of each model, as :func:`mlickd.engine.cost.inference_cost` returns them.
+        costs: of each model, as :func:`mlickd.engine.performance.inference_cost` returns them.
         seconds: of each step, of each seed. Those of a distilled student are of the teacher run on the training
             images and of both stages; the training of the teacher is a row of its own.
         format: of tabulate.

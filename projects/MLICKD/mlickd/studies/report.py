@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mlickd.engine.cost import inference_cost
+from mlickd.engine.performance import inference_cost
 from mlickd.evaluation.summary import MODELS, collect_results, summary_table
 from mlickd.runs import load_run
 from mlickd.visualization import draw_class_differences, draw_training_curves

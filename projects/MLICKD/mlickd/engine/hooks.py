@@ -1,0 +1,262 @@
+"""Hooks of the trainer: stopping in order, statistics of batch normalization, CorLoc, and the student for use."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase
+from detectron2.engine.hooks import PreciseBN
+from detectron2.evaluation import inference_on_dataset
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+
+from mlickd.data import build_test_loader, dataset_records
+from mlickd.distillation.hook import KnowledgeLoader, KnowledgeSource
+from mlickd.evaluation import WeakDetectionEvaluator
+from mlickd.files import whole_file
+from mlickd.runs import STUDENT_CHECKPOINT
+
+from .checkpointing import FINAL, RunCheckpointer, checkpoint_name
+from .processes import STOP_SIGNALS, max_over_processes
+from .training_loop import seed_iteration
+
+__all__ = [
+    "EqualStatisticsHook",
+    "RepeatablePreciseBN",
+    "SaveStudentHook",
+    "StopHook",
+    "TrainingCorLoc",
+]
+
+logger = logging.getLogger(__name__)
+
+# Ctrl-C may come from the terminal and, a moment later, once more from the launcher. Only a Ctrl-C that comes at least
+# this many seconds after the first is a second one.
+_SAME_REQUEST = 1.0
+
+
+class StopHook(HookBase):
+    """Stops training in order on SIGINT or SIGTERM: a checkpoint, one line in the log, and the status 128 + signal.
+
+    All processes agree on the last iteration. A second SIGINT ends a process at once. SIGTERM never does, because
+    schedulers send it to all processes and launchers pass it on once more, at any time.
+    """
+
+    def __init__(self, checkpointer: RunCheckpointer):
+        """
+        Args:
+            checkpointer: checkpointer of the run.
+        """
+        self.checkpointer = checkpointer
+        self._signal = 0
+        self._interrupted = 0.0
+        self._process = 0
+        self._before: dict = {}
+
+    def before_train(self) -> None:
+        """Install the handlers; signals that are ignored, as under ``nohup``, stay ignored."""
+        self._signal, self._interrupted, self._process = 0, 0.0, os.getpid()
+        if threading.current_thread() is threading.main_thread():
+            kinds = [kind for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
+            self._before = {kind: signal.signal(kind, self._request) for kind in kinds}
+
+    def after_step(self) -> None:
+        """Stop if any process has been asked to.
+
+        Raises:
+            SystemExit: with the status of a process that the signal has ended.
+        """
+        request = max_over_processes(self._signal)
+        if not request:
+            return
+        finished = self.trainer.iter + 1 >= self.trainer.max_iter
+        name = FINAL if finished else checkpoint_name(self.trainer.iter)
+        if not self.checkpointer.has_saved(name):
+            self.checkpointer.save(name, iteration=self.trainer.iter)
+        # A process that ends takes the others with it, so wait until the first one has saved.
+        comm.synchronize()
+        logger.info(
+            "Stopped by %s after iteration %d: the same command with --resume goes on from %s.pth",
+            signal.Signals(request).name,
+            self.trainer.iter,
+            name,
+        )
+        raise SystemExit(128 + request)
+
+    def after_train(self) -> None:
+        """Restore the handlers."""
+        for kind, handler in self._before.items():
+            signal.signal(kind, handler)
+        self._before = {}
+
+    def _request(self, kind: int, _: object) -> None:
+        if os.getpid() != self._process:
+            return  # a forked worker that has not yet installed its own handlers
+        if not self._signal:
+            self._signal = kind
+            if comm.is_main_process():
+                # Not through the log, which may be in the middle of another line.
+                name = signal.Signals(kind).name
+                os.write(2, f"{name}: training stops after this iteration; a second Ctrl-C ends it at once\n".encode())
+        if kind != signal.SIGINT:
+            return
+        now = time.monotonic()
+        if not self._interrupted:
+            self._interrupted = now
+        elif now - self._interrupted > _SAME_REQUEST:
+            signal.signal(kind, signal.SIG_DFL)
+            os.kill(os.getpid(), kind)
+
+
+class EqualStatisticsHook(HookBase):
+    """Averages the running statistics of batch normalization over all processes after each step.
+
+    Each process normalizes by the statistics of its own images. Without this hook, a checkpoint would hold those of the
+    first process, and in an evaluation each process would use its own.
+    """
+
+    def __init__(self, model: nn.Module):
+        """
+        Args:
+            model: model in training; its normalization may be frozen.
+        """
+        self.model = model
+
+    def after_step(self) -> None:
+        """Average what has changed in this step."""
+        _average_statistics(self.model)
+
+
+class RepeatablePreciseBN(PreciseBN):
+    """Detectron2's ``TEST.PRECISE_BN`` that uses the same images in a run that was killed and resumed.
+
+    Detectron2's hook continues in its loader from one time to the next, and starts again in a new process. Here the
+    iteration determines the position in the loader. Batches carry knowledge, and all processes get the same statistics.
+    """
+
+    def __init__(
+        self,
+        period: int,
+        model: nn.Module,
+        data_loader: DataLoader,
+        num_iter: int,
+        *,
+        seed: int,
+        source: KnowledgeSource | None = None,
+    ):
+        """
+        Args:
+            period: iterations from one time to the next; 0: only at the end.
+            model: model in training.
+            data_loader: see :func:`mlickd.data.build_train_loader`; only this hook uses it.
+            num_iter: number of batches.
+            seed: seed of the run, 0 or more.
+            source: source of a distillation's knowledge.
+        """
+        super().__init__(
+            period, model, data_loader if source is None else KnowledgeLoader(data_loader, source), num_iter
+        )
+        self._sampler = data_loader.batch_sampler
+        self._model, self._period, self._num_iter, self._seed = model, period, num_iter, seed
+
+    def update_stats(self) -> None:
+        """Compute the statistics of the batches that belong to this iteration."""
+        times_before = self.trainer.iter // self._period if self._period > 0 else 0
+        self._sampler.start_iteration = times_before * self._num_iter
+        self._data_iter = None
+        seed_iteration(self._seed, self.trainer.iter, comm.get_rank())
+        super().update_stats()
+        _average_statistics(self._model)
+
+
+def _average_statistics(model: nn.Module) -> None:
+    statistics = [
+        buffer
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+        for buffer in (module.running_mean, module.running_var)
+    ]
+    if comm.get_world_size() == 1 or not statistics:
+        return
+    together = torch.cat([buffer.flatten() for buffer in statistics])
+    dist.all_reduce(together)
+    together /= comm.get_world_size()
+    for buffer, mean in zip(statistics, together.split([b.numel() for b in statistics]), strict=True):
+        buffer.copy_(mean.view_as(buffer))
+
+
+class SaveStudentHook(HookBase):
+    """Writes the student of a distillation after training, as a checkpoint of the plain classifier."""
+
+    def __init__(self, student: nn.Module, output_dir: str):
+        """
+        Args:
+            student: student in training.
+            output_dir: folder of the checkpoint.
+        """
+        self.student = student
+        self.output_dir = output_dir
+
+    def after_train(self) -> None:
+        """Write ``student.pth``, unless training has ended before its last iteration."""
+        if self.trainer.iter < self.trainer.max_iter:
+            return
+        path = Path(self.output_dir) / STUDENT_CHECKPOINT
+        with whole_file(path, "make room, then give the same command with --resume") as file:
+            torch.save({"model": self.student.state_dict()}, file)
+        logger.info("The student for use: %s", path)
+
+
+class TrainingCorLoc:
+    """CorLoc (Deselaers et al. 2012) of a teacher on a sample of its training images.
+
+    CorLoc is the share of the images of a class whose best region of that class overlaps an object with an IoU of at
+    least 0.5, averaged over the classes. It is defined on training images. Training reads boxes only for this figure.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        """Draw the sample from ``SEED``.
+
+        Args:
+            cfg: configuration; the sample has ``TEST.CORLOC_IMAGES`` images of each of ``DATASETS.TRAIN`` with boxes.
+        """
+        self.cfg = cfg
+        self.samples: dict[str, list[dict]] = {}
+        for name in cfg.DATASETS.TRAIN:
+            boxed = [record for record in dataset_records(name) if record.get("annotations")]
+            if not boxed:
+                logger.info("%s has no boxes: CorLoc on training images is not measured (TEST.CORLOC_IMAGES)", name)
+                continue
+            generator = np.random.default_rng(max(cfg.SEED, 0))
+            count = min(cfg.TEST.CORLOC_IMAGES, len(boxed))
+            chosen = sorted(generator.choice(len(boxed), count, replace=False).tolist())
+            self.samples[name] = [boxed[i] for i in chosen]
+
+    def __call__(self, model: nn.Module) -> dict[str, dict[str, float]]:
+        """
+        Args:
+            model: teacher.
+
+        Returns:
+            ``{"CorLoc": {dataset: percent}}``; empty in all but the main process, and without boxes.
+        """
+        found = {}
+        for name, records in self.samples.items():
+            # A loader draws from PyTorch's generator, which must not change what training draws later.
+            with torch.random.fork_rng(devices=[]):
+                loader = build_test_loader(self.cfg, name, records)
+                results = inference_on_dataset(model, loader, WeakDetectionEvaluator(name, records=records))
+            if results:
+                found[name] = results["detection"]["CorLoc"]
+        return {"CorLoc": found} if found else {}
