@@ -1,4 +1,4 @@
-"""Parts of a dataset, by hand and against scikit-learn's average precision."""
+"""Parts of a dataset, by hand and against scikit-learn's average precision; label dependencies against counting."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
 
 from mlickd.errors import InputError
@@ -17,9 +18,10 @@ from mlickd.evaluation.breakdown import (
     by_label_count,
     by_object_size,
     class_frequencies,
+    conditional_frequencies,
+    dependency_error,
     frequency_groups,
     largest_objects,
-    size_targets,
 )
 
 SMALL, MEDIUM, LARGE = OBJECT_SIZES
@@ -36,10 +38,7 @@ def test_the_largest_object_of_a_class_counts() -> None:
         {"image_id": 3},
     ]
     np.testing.assert_array_equal(largest_objects(records, 2), [[0.1, np.nan], [np.nan, np.nan], [np.nan, np.nan]])
-
-
-def test_boxes_in_an_image_of_unknown_size_are_refused() -> None:
-    with pytest.raises(InputError, match="image a: has boxes but no height and width"):
+    with pytest.raises(InputError, match="image a: .* height and width"):
         largest_objects([{"image_id": "a", "annotations": [box(0, 1, 1)]}], 1)
 
 
@@ -51,23 +50,18 @@ def test_sizes_by_hand() -> None:
     groups = by_object_size(scores, targets, largest)
     assert [groups[name]["mAP"] for name in (SMALL, MEDIUM, LARGE)] == pytest.approx([1 / 2, 1 / 3, 1])
     assert all(group["positives"] == group["classes"] == 1 for group in groups.values())
-    assert size_targets(targets, largest, 0.01, 0.1).ravel().tolist() == [-1, 0, -1, 0, 1, -1]
 
 
 def test_label_counts_by_hand() -> None:
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]])
     scores = np.array([[0.9, 0.8, 0.1], [0.6, 0.7, 0.1], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3], [0.9, 0.9, 0.9]])
-    groups = by_label_count(scores, targets)
-    one, two, three = groups.values()
-    # Class 0: 0.9 is first. Class 1: 0.7 is behind 0.8. Predicted: 4, of which 2 are right.
+    one, two, three = by_label_count(scores, targets).values()
+    # Class 0: 0.9 is first. Class 1: 0.7 is behind 0.8. Predicted: 4, of which 2 are correct.
     assert one == {"mAP": 0.75, "OR": 1, "OF1": pytest.approx(2 / 3), "images": 2, "positives": 2, "classes": 2}
     assert two == {"mAP": 1, "OR": 0.5, "OF1": pytest.approx(2 / 3), "images": 1, "positives": 2, "classes": 2}
     assert three == {"mAP": 1, "OR": 0, "OF1": 0, "images": 1, "positives": 3, "classes": 3}
-
-
-def test_a_group_without_an_image_has_no_value() -> None:
-    group = by_label_count(np.array([[0.5]]), np.array([[1]]))["3 labels and more"]
-    assert group["images"] == group["classes"] == 0 and math.isnan(group["mAP"]) and math.isnan(group["OF1"])
+    *_, three = by_label_count(scores[:1], targets[:1]).values()
+    assert three["images"] == three["classes"] == 0 and math.isnan(three["mAP"]) and math.isnan(three["OF1"])
 
 
 def test_thirds_of_the_classes() -> None:
@@ -87,7 +81,7 @@ def test_every_group_against_scikit_learn(seed: int, images: int, classes: int) 
     frequencies = generator.integers(0, 9, classes)
 
     def mean(keep) -> float:
-        """Mean AP of what ``keep(image, class)`` keeps, over classes with a positive among it."""
+        """Mean AP of the entries for which ``keep(image, class)`` is true, over classes with a positive."""
         values = []
         for c in range(classes):
             rows = [n for n in range(images) if targets[n, c] != -1 and keep(n, c)]
@@ -109,3 +103,44 @@ def test_every_group_against_scikit_learn(seed: int, images: int, classes: int) 
     groups = by_class_frequency(scores, targets, frequencies)
     for group, members in zip(groups.values(), np.array_split(order, 3), strict=True):
         np.testing.assert_allclose(group["mAP"], mean(lambda n, c, members=members: c in members))
+
+
+# ---------------------------------------------------------------- dependencies between labels
+
+DECISIONS = st.tuples(st.integers(1, 12), st.integers(1, 5)).flatmap(
+    lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
+)
+
+
+@given(DECISIONS)
+def test_conditional_frequencies_are_those_of_counting(decisions: tuple[np.ndarray, np.ndarray]) -> None:
+    positive, known = decisions
+    fractions = conditional_frequencies(positive, known)
+    for row, column in np.ndindex(fractions.shape):
+        images = [n for n in range(len(positive)) if positive[n, row] and known[n, row] and known[n, column]]
+        if row == column or not images:
+            assert np.isnan(fractions[row, column])
+        else:
+            assert fractions[row, column] == pytest.approx(sum(positive[n, column] for n in images) / len(images))
+
+
+def test_independent_predictions_have_a_large_dependency_error() -> None:
+    generator = np.random.default_rng(0)
+    truth = np.eye(3, dtype=bool)[generator.integers(0, 3, 3000)][:, [0, 0, 1, 1, 2, 2]]  # classes come in pairs
+    independent = generator.random(truth.shape) < truth.mean(axis=0)
+    frequencies = conditional_frequencies(truth)
+    same, wrong = dependency_error(frequencies, frequencies, conditional_frequencies(independent))
+    assert same == (0, pytest.approx(1), 30)
+    # The partner of a class is always there and predicted one time in three: 2/3 in 6 pairs, 1/3 in 24.
+    assert wrong.mean_difference == pytest.approx((6 * 2 / 3 + 24 / 3) / 30, abs=0.02)
+    assert abs(wrong.correlation) < 0.5 and wrong.pairs == 30
+
+
+def test_models_are_compared_on_the_same_pairs() -> None:
+    truth = np.array([[np.nan, 0.5, 0.2], [0.4, np.nan, 0.1], [0.3, 0.3, np.nan]])
+    never = truth.copy()
+    never[2] = np.nan  # this model never predicts the third class
+    errors = dependency_error(truth, truth + 0.1, never)
+    assert errors[0] == pytest.approx((0.1, 1, 4)) and errors[1].pairs == 4
+    assert dependency_error(truth, np.full((3, 3), np.nan))[0] == pytest.approx((math.nan, math.nan, 0), nan_ok=True)
+    assert np.isnan(dependency_error(truth, np.full((3, 3), 0.5))[0].correlation), "it does not vary"

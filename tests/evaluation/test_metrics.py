@@ -1,3 +1,5 @@
+"""Multi-label metrics against their definitions, scikit-learn and values by hand."""
+
 from __future__ import annotations
 
 import itertools
@@ -6,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import sklearn.metrics
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -88,110 +91,68 @@ def problems(draw, max_images=8, max_classes=4, targets=(-1, 0, 1)):
     return scores, draw(hnp.arrays(np.int8, shape, elements=st.sampled_from(targets)))
 
 
-def assert_same(left, right, keys=None):
-    for key in keys or [k for k in left if k not in ("AP", "protocol")]:
-        assert left[key] == pytest.approx(right[key], abs=1e-12, nan_ok=True), key
-
-
 # ---------------------------------------------------------------- average precision
 
 
 @given(problems(max_images=30, max_classes=1), st.sampled_from(RULES))
-@settings(deadline=None)
 def test_average_precision_is_its_definition(problem, ap):
     scores, targets = problem[0][:, 0], problem[1][:, 0]
     expected = slow_average_precision(scores, targets, ap)
     assert average_precision(scores, targets, ap=ap) == pytest.approx(expected, abs=1e-12, nan_ok=True)
-
-
-@given(problems(max_images=30, max_classes=1, targets=(0, 1)))
-@settings(deadline=None)
-def test_ranking_average_precision_is_that_of_scikit_learn(problem):
-    sklearn_metrics = pytest.importorskip("sklearn.metrics")
-    scores, targets = problem[0][:, 0], problem[1][:, 0]
-    if targets.any():
-        expected = sklearn_metrics.average_precision_score(targets, scores)
-        assert average_precision(scores, targets) == pytest.approx(expected, abs=1e-12)
-    else:
-        assert math.isnan(average_precision(scores, targets))
-
-
-def test_average_precision_by_hand():
-    scores, targets = np.array([0.9, 0.8, 0.7, 0.6, 0.5]), np.array([1, 0, 1, 0, 1])
-    assert average_precision(scores, targets) == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
-    # The envelope changes nothing here; at a recall of 0.4 ... 0.6 the 11-point rule reads 2/3, from 0.7 on
-    # 3/5.
-    assert average_precision(scores, targets, ap="voc12") == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
-    assert average_precision(scores, targets, ap="voc07") == pytest.approx((4 * 1 + 3 * 2 / 3 + 4 * 3 / 5) / 11)
-
-
-def test_envelope_lifts_precision_that_recovers():
-    scores, targets = np.array([0.9, 0.8, 0.7]), np.array([0, 1, 1])
-    assert average_precision(scores, targets) == pytest.approx((1 / 2 + 2 / 3) / 2)
-    assert average_precision(scores, targets, ap="voc12") == pytest.approx(2 / 3)
-
-
-def test_eleven_points_reach_a_recall_of_exactly_three_tenths():
-    # In floating point 3/10 < 3 * 0.1, and the point would be lost.
-    targets = np.array([1, 1, 1] + [0] * 90 + [1] * 7)
-    expected = (4 * 1.0 + 7 * 0.1) / 11
-    assert average_precision(-np.arange(100.0), targets, ap="voc07") == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("ap", RULES)
-@given(hnp.arrays(np.int8, st.integers(1, 30), elements=st.integers(0, 1)), st.floats(0, 1))
-@settings(deadline=None)
-def test_constant_score_gets_the_prevalence(ap, targets, score):
-    expected = targets.mean() if targets.any() else math.nan
-    got = average_precision(np.full(targets.shape, score), targets, ap=ap)
-    assert got == pytest.approx(expected, nan_ok=True)
-
-
-@pytest.mark.parametrize("ap", RULES)
-@given(hnp.arrays(np.int8, st.integers(1, 30), elements=st.integers(-1, 1)))
-@settings(deadline=None)
-def test_perfect_ranking_gets_one(ap, targets):
-    expected = 1.0 if (targets == 1).any() else math.nan
-    assert average_precision(targets * 0.4 + 0.5, targets, ap=ap) == pytest.approx(expected, nan_ok=True)
-
-
-@given(problems(max_images=20, max_classes=1), st.sampled_from(RULES))
-@settings(deadline=None)
-def test_only_the_order_of_scores_counts(problem, ap):
-    scores, targets = problem[0][:, 0], problem[1][:, 0]
-    expected = average_precision(scores, targets, ap=ap)
-    for transform in (
-        lambda s: np.exp(5 * s) - 100,
-        lambda s: s.astype(np.float32) ** 3,
-        lambda s: -1 / (s + 1e-3),
-    ):
-        assert average_precision(transform(scores), targets, ap=ap) == pytest.approx(expected, nan_ok=True)
+    if ap == "ranking" and (targets == 1).any():
+        known = targets >= 0
+        assert expected == pytest.approx(sklearn.metrics.average_precision_score(targets[known], scores[known]))
 
 
 @given(problems(max_images=20, max_classes=1), st.sampled_from(RULES), st.randoms(use_true_random=False))
-@settings(deadline=None)
-def test_order_of_the_data_does_not_count_even_with_ties(problem, ap, random):
+def test_only_the_order_of_scores_counts_and_not_that_of_the_data(problem, ap, random):
     scores, targets = problem[0][:, 0], problem[1][:, 0]
-    order = list(range(len(scores)))
-    random.shuffle(order)
+    expected = average_precision(scores, targets, ap=ap)
+    for transform in (lambda s: np.exp(5 * s) - 100, lambda s: s.astype(np.float32) ** 3, lambda s: -1 / (s + 1e-3)):
+        assert average_precision(transform(scores), targets, ap=ap) == pytest.approx(expected, nan_ok=True)
+    order = random.sample(range(len(scores)), len(scores))
     shuffled = average_precision(scores[order], targets[order], ap=ap)
-    assert shuffled == pytest.approx(average_precision(scores, targets, ap=ap), abs=0, nan_ok=True)
+    assert shuffled == pytest.approx(expected, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("ap", RULES)
+@given(hnp.arrays(np.int8, st.integers(1, 30), elements=st.integers(-1, 1)), st.floats(0, 1))
+def test_constant_scores_get_the_prevalence_and_perfect_scores_get_one(ap, targets, score):
+    known = targets[targets >= 0]
+    constant, perfect = (known.mean(), 1.0) if known.any() else (math.nan, math.nan)
+    assert average_precision(np.full(targets.shape, score), targets, ap=ap) == pytest.approx(constant, nan_ok=True)
+    assert average_precision(targets * 0.4 + 0.5, targets, ap=ap) == pytest.approx(perfect, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "ap", "expected"),
+    [
+        ([0.9, 0.8, 0.7, 0.6, 0.5], [1, 0, 1, 0, 1], "ranking", (1 + 2 / 3 + 3 / 5) / 3),
+        # At a recall of 0.4 to 0.6 the best precision is 2/3, from 0.7 on 3/5.
+        ([0.9, 0.8, 0.7, 0.6, 0.5], [1, 0, 1, 0, 1], "voc07", (4 * 1 + 3 * 2 / 3 + 4 * 3 / 5) / 11),
+        ([0.9, 0.8, 0.7], [0, 1, 1], "ranking", (1 / 2 + 2 / 3) / 2),
+        ([0.9, 0.8, 0.7], [0, 1, 1], "voc12", 2 / 3),
+        # The recall is exactly 0.3, which is below 3 * 0.1 in floating point.
+        (-np.arange(100.0), [1] * 3 + [0] * 90 + [1] * 7, "voc07", (4 * 1.0 + 7 * 0.1) / 11),
+    ],
+)
+def test_average_precision_by_hand(scores, targets, ap, expected):
+    assert average_precision(np.array(scores), np.array(targets), ap=ap) == pytest.approx(expected)
 
 
 # ---------------------------------------------------------------- all metrics
 
+THRESHOLDS = st.sampled_from([0.0, 0.25, 0.5, 0.6, 1.0])
 
-@given(problems(), st.sampled_from([0.0, 0.25, 0.5, 0.6, 1.0]), st.integers(1, 5))
-@settings(deadline=None)
-def test_rates_are_their_definitions(problem, threshold, topk):
+
+@given(problems(), st.data(), st.integers(1, 5))
+def test_rates_are_their_definitions(problem, data, topk):
     scores, targets = problem
+    per_class = st.lists(THRESHOLDS, min_size=scores.shape[1], max_size=scores.shape[1])
+    threshold = data.draw(THRESHOLDS | per_class)
     metrics = multilabel_metrics(scores, targets, threshold=threshold, topk=topk)
-    top = slow_topk(scores, targets, topk)
-    for prefix, predicted in (
-        ("", scores >= threshold),
-        (f"top{topk}/", top),
-        (f"top{topk}_thresholded/", top * (scores >= threshold)),
-    ):
+    above, top = scores >= np.array(threshold), slow_topk(scores, targets, topk)
+    for prefix, predicted in (("", above), (f"top{topk}/", top), (f"top{topk}_thresholded/", top * above)):
         for key, value in slow_rates(predicted, targets).items():
             assert metrics[prefix + key] == pytest.approx(value, abs=1e-9, nan_ok=True), prefix + key
     aps = [slow_average_precision(s, t, "ranking") for s, t in zip(scores.T, targets.T, strict=True)]
@@ -201,100 +162,59 @@ def test_rates_are_their_definitions(problem, threshold, topk):
 
 
 def test_rates_are_those_of_scikit_learn():
-    sklearn_metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)
-    scores, targets = rng.random((200, 12), dtype=np.float32), (rng.random((200, 12)) < 0.3).astype(np.int8)
+    scores, targets = rng.random((2000, 12), dtype=np.float32), (rng.random((2000, 12)) < 0.3).astype(np.int8)
     metrics, predicted = multilabel_metrics(scores, targets), (scores >= 0.5).astype(int)
     for prefix, average in (("C", "macro"), ("O", "micro")):
-        precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(targets, predicted, average=average)
-        assert metrics[f"{prefix}P"] == pytest.approx(precision)
-        assert metrics[f"{prefix}R"] == pytest.approx(recall)
+        precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(targets, predicted, average=average)
+        assert [metrics[f"{prefix}P"], metrics[f"{prefix}R"]] == pytest.approx([precision, recall])
         assert metrics["CF1_class_mean" if prefix == "C" else "OF1"] == pytest.approx(f1)
-    assert metrics["mAP"] == pytest.approx(sklearn_metrics.average_precision_score(targets, scores, average="macro"))
+    assert metrics["mAP"] == pytest.approx(sklearn.metrics.average_precision_score(targets, scores, average="macro"))
 
 
 def test_by_hand():
     scores = np.array([[0.9, 0.6, 0.2, 0.1], [0.8, 0.3, 0.7, 0.4], [0.1, 0.9, 0.5, 0.6]])
     targets = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0]])
     metrics = multilabel_metrics(scores, targets)
-    # Reaching 0.5: image 0: a b; image 1: a c; image 2: b c d. Hits: a 2 of 2, b 1 of 2, c 1 of 2, d 0 of 1.
+    # At least 0.5: image 0: a b; image 1: a c; image 2: b c d. Hits: a 2 of 2, b 1 of 2, c 1 of 2, d 0 of 1.
     assert metrics["CP"] == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
     assert metrics["CR"] == pytest.approx((1 + 1 / 2 + 1) / 3)
     assert metrics["CF1"] == pytest.approx(2 * (2 / 3) * (5 / 6) / (2 / 3 + 5 / 6))
     assert metrics["CF1_class_mean"] == pytest.approx((1 + 1 / 2 + 2 / 3) / 3)
-    assert [metrics["OP"], metrics["OR"]] == pytest.approx([4 / 7, 4 / 5])
-    assert metrics["OF1"] == pytest.approx(2 * 4 / 12)
+    assert [metrics["OP"], metrics["OR"], metrics["OF1"]] == pytest.approx([4 / 7, 4 / 5, 2 * 4 / 12])
     # The 3 highest: a b c; a c d; b c d. Hits of predictions: a 2 of 2, b 1 of 2, c 1 of 3.
     assert [metrics["top3/OP"], metrics["top3/OR"]] == pytest.approx([4 / 9, 4 / 5])
     assert metrics["top3/CP"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
-    # Of these, those that reach 0.5 are the same as without a top-3 here.
     assert metrics["top3_thresholded/OP"] == pytest.approx(4 / 7)
     assert metrics["AP"][:3] == pytest.approx([1.0, (1 + 2 / 3) / 2, 1 / 2]) and math.isnan(metrics["AP"][3])
     assert metrics["mAP"] == pytest.approx((1 + 5 / 6 + 1 / 2) / 3)
     assert [metrics[key] for key in COUNTS] == [3, 0, 0, 3, 1]
 
 
-def test_both_kinds_of_f1_differ_where_precision_and_recall_trade_off():
-    # Class a: precision 1, recall 1/2. Class b: precision 1/2, recall 1.
-    scores = np.array([[0.9, 0.9], [0.1, 0.9]])
-    targets = np.array([[1, 1], [1, 0]])
-    metrics = multilabel_metrics(scores, targets)
-    assert metrics["CF1"] == pytest.approx(3 / 4)
-    assert metrics["CF1_class_mean"] == pytest.approx(2 / 3)
-
-
-def test_both_kinds_of_top3_differ_where_scores_are_low():
-    scores, targets = np.array([[0.9, 0.2, 0.1, 0.05]]), np.array([[1, 0, 0, 0]])
-    metrics = multilabel_metrics(scores, targets)
-    assert metrics["top3/OP"] == pytest.approx(1 / 3)
-    assert metrics["top3_thresholded/OP"] == 1.0
-    assert metrics["top3/OR"] == metrics["top3_thresholded/OR"] == 1.0
-
-
-def test_constant_scorer_gets_what_chance_gets_in_the_top_k():
+def test_a_constant_scorer_gets_the_rates_of_a_random_choice_in_the_top_k():
     rng = np.random.default_rng(0)
     targets = rng.random((50, 10)) < np.linspace(0.9, 0.1, 10)  # the first classes are the frequent ones
     metrics = multilabel_metrics(np.full(targets.shape, 0.7), targets.astype(int))
     assert [metrics["top3/OR"], metrics["top3/CR"]] == pytest.approx([3 / 10, 3 / 10])
-    assert metrics["top3/OP"] == pytest.approx(targets.mean())
-    assert metrics["mAP"] == pytest.approx(targets.mean())
+    assert [metrics["top3/OP"], metrics["mAP"]] == pytest.approx([targets.mean(), targets.mean()])
 
 
-@given(problems(), st.randoms(use_true_random=False))
-@settings(deadline=None)
-def test_order_of_images_and_classes_does_not_count(problem, random):
+@given(problems(), st.data(), st.randoms(use_true_random=False))
+def test_order_and_ignored_entries_do_not_count(problem, data, random):
     scores, targets = problem
     expected = multilabel_metrics(scores, targets)
-    rows, columns = (random.sample(range(n), n) for n in scores.shape)
-    metrics = multilabel_metrics(scores[rows][:, columns], targets[rows][:, columns])
-    assert_same(metrics, expected)
-    assert metrics["AP"] == pytest.approx([expected["AP"][c] for c in columns], nan_ok=True)
-
-
-@given(problems(), st.data())
-@settings(deadline=None)
-def test_scores_of_ignored_entries_do_not_count(problem, data):
-    scores, targets = problem
     other = data.draw(hnp.arrays(np.float64, scores.shape, elements=st.floats(0, 1)))
-    expected = multilabel_metrics(scores, targets)
-    metrics = multilabel_metrics(np.where(targets == -1, other, scores), targets)
-    assert_same(metrics, expected)
-    assert metrics["AP"] == pytest.approx(expected["AP"], abs=0, nan_ok=True)
-
-
-@given(problems())
-@settings(deadline=None)
-def test_image_with_all_targets_ignored_is_left_out_and_counted(problem):
-    scores, targets = problem
-    expected = multilabel_metrics(scores, targets)
+    rows, columns = (random.sample(range(n), n) for n in scores.shape)
+    changed = np.where(targets == -1, other, scores)[rows][:, columns]
     ignored = np.full((2, scores.shape[1]), -1)
-    metrics = multilabel_metrics(np.vstack([scores, ignored + 1.5]), np.vstack([targets, ignored]))
+    metrics = multilabel_metrics(np.vstack([changed, ignored + 1.5]), np.vstack([targets[rows][:, columns], ignored]))
+    assert metrics["AP"] == pytest.approx([expected["AP"][c] for c in columns], nan_ok=True)
     assert metrics["images_ignored"] == expected["images_ignored"] + 2
-    assert_same(metrics, expected, [k for k in expected if k not in ("AP", "protocol", "images_ignored")])
+    for key in expected.keys() - {"AP", "protocol", "images_ignored"}:
+        assert metrics[key] == pytest.approx(expected[key], abs=1e-12, nan_ok=True), key
 
 
 @given(problems(targets=(0, 1)))
-@settings(deadline=None)
 def test_perfect_scores_get_one(problem):
     _, targets = problem
     metrics = multilabel_metrics(targets * 0.8 + 0.1, targets)
@@ -302,82 +222,55 @@ def test_perfect_scores_get_one(problem):
         assert metrics[key] == pytest.approx(1.0 if targets.any() else math.nan, nan_ok=True)
 
 
-def test_class_without_positives_is_skipped_and_counted_and_still_costs_overall_precision():
-    scores, targets = np.array([[0.9, 0.9], [0.1, 0.1]]), np.array([[1, 0], [0, 0]])
-    metrics = multilabel_metrics(scores, targets)
-    assert metrics["mAP"] == metrics["CP"] == metrics["CF1"] == metrics["CF1_class_mean"] == 1.0
-    assert metrics["OP"] == 0.5
-    assert metrics["classes"] == metrics["classes_without_positives"] == 1
-    assert metrics["images_without_positives"] == 1
+@pytest.mark.parametrize(
+    ("scores", "targets", "expected"),
+    [
+        # Class a: precision 1, recall 1/2. Class b: precision 1/2, recall 1. The kinds of CF1 differ.
+        ([[0.9, 0.9], [0.1, 0.9]], [[1, 1], [1, 0]], {"CF1": 3 / 4, "CF1_class_mean": 2 / 3}),
+        # The kinds of top-k differ if scores are low.
+        ([[0.9, 0.2, 0.1]], [[1, 0, 0]], {"top3/OP": 1 / 3, "top3_thresholded/OP": 1, "top3/OR": 1}),
+        # A class without a positive enters only the overall rates.
+        ([[0.9, 0.9], [0.1, 0.1]], [[1, 0], [0, 0]], {"mAP": 1, "CP": 1, "CF1_class_mean": 1, "OP": 0.5}),
+        # A class that is never predicted has precision 0.
+        ([[0.9, 0.1]], [[1, 1]], {"CP": 0.5, "CF1_class_mean": 0.5, "OP": 1}),
+        # 0.7 in single precision is below 0.7 in double precision.
+        (np.array([[0.7]], dtype=np.float32), [[1]], {"OR": 1}),
+        (np.array([[1, 0], [0, 1]], dtype=np.float16), [[1, 0], [0, 1]], {"mAP": 1, "OF1": 1}),
+        (np.array([[1, 0], [0, 1]], dtype=bool), [[1, 0], [0, 1]], {"mAP": 1, "OF1": 1}),
+    ],
+)
+def test_conventions(scores, targets, expected):
+    metrics = multilabel_metrics(np.array(scores), np.array(targets), threshold=0.7)
+    assert {key: metrics[key] for key in expected} == pytest.approx(expected)
 
 
-def test_class_that_is_never_predicted_has_precision_zero():
-    metrics = multilabel_metrics(np.array([[0.9, 0.1]]), np.array([[1, 1]]))
-    assert (metrics["CP"], metrics["CF1_class_mean"], metrics["OP"]) == (0.5, 0.5, 1.0)
-
-
-def test_threshold_is_inclusive_in_the_precision_of_the_scores():
-    scores = np.array([[0.7]], dtype=np.float32)  # below 0.7 in double precision
-    assert multilabel_metrics(scores, np.array([[1]]), threshold=0.7)["OR"] == 1.0
-
-
-def test_keys_and_protocol():
-    metrics = multilabel_metrics(np.array([[0.5, 0.2]]), np.array([[1, 0]]), threshold=0.4, topk=5, ap="voc07")
+@pytest.mark.parametrize("threshold", [0.4, [0.4, 0.2]])
+def test_keys_and_protocol(threshold):
+    metrics = multilabel_metrics(np.array([[0.5, 0.2]]), np.array([[1, 0]]), threshold=threshold, topk=5, ap="voc07")
     prefixes = ["", "top5/", "top5_thresholded/"]
     assert set(metrics) == {"mAP", "AP", "protocol", *COUNTS} | {p + key for p in prefixes for key in RATES}
     protocol = metrics["protocol"]
-    assert (protocol["ap"], protocol["threshold"], protocol["topk"]) == ("voc07", 0.4, 5)
+    assert (protocol["ap"], protocol["threshold"], protocol["topk"]) == ("voc07", threshold, 5)
     assert {"ap_rule", "ties", "threshold_rule", "topk_rule", "images", "classes", "ignored"} <= set(protocol)
+    assert ("0.4" in protocol["threshold_rule"]) == (threshold == 0.4)
     assert all(type(value) in (float, int, list, dict) for value in metrics.values())
-
-
-@given(problems(), st.data())
-def test_a_threshold_for_each_class(problem, data):
-    scores, targets = problem
-    grid = st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.7, 1.0]), min_size=scores.shape[1], max_size=scores.shape[1])
-    thresholds = data.draw(grid)
-    metrics = multilabel_metrics(scores, targets, threshold=thresholds, topk=2)
-    predicted = np.stack([column >= t for column, t in zip(scores.T, thresholds, strict=True)], axis=1)
-    for prefix, chosen in (("", predicted), ("top2_thresholded/", slow_topk(scores, targets, 2) * predicted)):
-        for key, value in slow_rates(chosen, targets).items():
-            assert metrics[prefix + key] == pytest.approx(value, abs=1e-9, nan_ok=True), prefix + key
-
-
-@given(problems(), st.sampled_from([0.0, 0.25, 0.7, 1.0]))
-def test_the_same_threshold_for_each_class_is_one_for_all(problem, threshold):
-    scores, targets = problem
-    of_each = multilabel_metrics(scores, targets, threshold=[threshold] * scores.shape[1])
-    assert_same(of_each, multilabel_metrics(scores, targets, threshold=threshold))
-    assert of_each["protocol"]["threshold"] == [threshold] * scores.shape[1]
-    assert of_each["protocol"]["threshold_rule"] == "score >= the threshold of its class"
-
-
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, bool])
-def test_every_number_type_of_scores(dtype):
-    metrics = multilabel_metrics(np.array([[1, 0], [0, 1]], dtype=dtype), np.array([[1, 0], [0, 1]]))
-    assert metrics["mAP"] == metrics["OF1"] == 1.0
 
 
 @pytest.mark.parametrize(
     ("scores", "targets", "options", "message"),
     [
-        ([[1.5, 0.0]], [[1, 0]], {}, r"probabilities in \[0, 1\], got 1.5 at image 0, class 0"),
-        ([[0.5, -0.1]], [[1, 0]], {}, "got -0.1 at image 0, class 1"),
+        ([[1.5, 0.0]], [[1, 0]], {}, "got 1.5 at image 0, class 0"),
         ([[0.5, 0.1], [np.nan, 0.1]], [[1, 0], [0, 1]], {}, "got nan at image 1, class 0"),
         ([[0.5, 0.1]], [[1, 0], [0, 1]], {}, r"shape \(N, C\)"),
         ([0.5, 0.1], [1, 0], {}, r"shape \(N, C\)"),
-        ([[0.5, 0.1]], [[2, 0]], {}, "targets must be"),
-        ([[0.5, 0.1]], [[0.5, 0]], {}, "targets must be"),
-        ([[0.5, 0.1]], [[np.nan, 0]], {}, "targets must be"),
-        (np.zeros((0, 3)), np.zeros((0, 3)), {}, "at least one image"),
-        ([[0.5, 0.1]], [[1, 0]], {"threshold": 1.5}, "threshold"),
+        ([[0.5, 0.1]], [[2, 0]], {}, "targets"),
+        ([[0.5, 0.1]], [[np.nan, 0]], {}, "targets"),
+        (np.zeros((0, 3)), np.zeros((0, 3)), {}, "shape"),
         ([[0.5, 0.1]], [[1, 0]], {"threshold": math.nan}, "threshold"),
-        ([[0.5, 0.1]], [[1, 0]], {"threshold": [0.5, 1.5]}, r"threshold must be .* got 1.5"),
+        ([[0.5, 0.1]], [[1, 0]], {"threshold": [0.5, 1.5]}, "threshold .* 1.5"),
         ([[0.5, 0.1]], [[1, 0]], {"threshold": [0.5]}, "1 thresholds for 2 classes"),
-        ([[0.5, 0.1]], [[1, 0]], {"threshold": [[0.5, 0.5]]}, "threshold"),
         ([[0.5, 0.1]], [[1, 0]], {"topk": 0}, "topk"),
-        ([[0.5, 0.1]], [[1, 0]], {"topk": 1.5}, "topk"),
-        ([[0.5, 0.1]], [[1, 0]], {"ap": "coco"}, "unknown AP rule 'coco'"),
+        ([[0.5, 0.1]], [[1, 0]], {"ap": "coco"}, "'coco'"),
     ],
 )
 def test_bad_input_is_refused(scores, targets, options, message):
@@ -388,11 +281,9 @@ def test_bad_input_is_refused(scores, targets, options, message):
 @pytest.mark.parametrize(
     ("scores", "targets", "ap", "message"),
     [
-        ([0.5, np.nan], [1, 0], "ranking", "finite"),
         ([0.5, np.inf], [1, 0], "ranking", "finite"),
         ([0.5], [1, 0], "ranking", r"shape \(N,\)"),
-        ([0.5, 0.1], [1, 3], "ranking", "targets must be"),
-        ([0.5, 0.1], [1, 0], "mean", "unknown AP rule"),
+        ([0.5, 0.1], [1, 0], "mean", "'mean'"),
     ],
 )
 def test_bad_input_of_average_precision_is_refused(scores, targets, ap, message):

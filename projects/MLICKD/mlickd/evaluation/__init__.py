@@ -1,4 +1,4 @@
-"""Metrics as pure functions, and the Detectron2 evaluators that gather for them."""
+"""Metrics as pure functions, and the Detectron2 evaluators that compute them."""
 
 from .bootstrap import bootstrap_metrics
 from .detection import WeakDetectionEvaluator

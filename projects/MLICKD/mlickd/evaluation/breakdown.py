@@ -1,12 +1,13 @@
-"""Multi-label metrics of parts of a dataset: by the size of objects, the number of labels, the frequency of classes.
+"""Metrics of parts of a dataset (by object size, number of labels, class frequency), and dependencies between labels.
 
-Pure functions on arrays. AP depends on how many positives there are, and class means on which classes have one: compare
-two models in one group, not two groups.
+AP depends on the number of positives, and class means on the classes that have one. Compare models within a
+group, not groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,76 +15,67 @@ from mlickd.errors import InputError
 
 from .metrics import average_precision, multilabel_metrics
 
-__all__ = ["FREQUENCIES", "LABEL_COUNTS", "OBJECT_SIZES", "by_class_frequency", "by_label_count", "by_object_size"]
-__all__ += ["class_frequencies", "frequency_groups", "largest_objects", "size_targets"]
+__all__ = [
+    "OBJECT_SIZES",
+    "DependencyError",
+    "by_class_frequency",
+    "by_label_count",
+    "by_object_size",
+    "class_frequencies",
+    "conditional_frequencies",
+    "dependency_error",
+    "frequency_groups",
+    "largest_objects",
+]
 
-# From which to below which part of the image's area. COCO's sizes are 0.3 and 3 percent of a usual image of its own, of
-# outlines; an image label asks for the largest object, and has a box around it, which is larger than the outline.
+# Least (inclusive) and largest (exclusive) fraction of the image's area. COCO's limits are 0.3 and 3 percent of a
+# typical image, for segments. Here, the limits are for boxes, and for the largest object of a class in an image.
 OBJECT_SIZES = {
     "small (below 1 %)": (0.0, 0.01),
     "medium (1 to 10 %)": (0.01, 0.1),
     "large (from 10 %)": (0.1, float("inf")),
 }
 LABEL_COUNTS = {"1 label": (1, 1), "2 labels": (2, 2), "3 labels and more": (3, float("inf"))}
-FREQUENCIES = ("rare", "medium", "frequent")
 
 
 def largest_objects(records: Sequence[dict], num_classes: int) -> np.ndarray:
-    """How large the largest object of each class is in each image.
+    """Return the size of the largest object of each class in each image.
 
-    Boxes marked as crowd or difficult are left out: the first are of no single object, the second count for no label.
+    Crowds and difficult objects are left out: a crowd is not a single object, and a difficult one gives no label.
 
     Args:
-        records: Detectron2 dataset dicts with ``height``, ``width`` and ``annotations`` (corner boxes), or without the
-            last where nobody has drawn any.
+        records: Detectron2 dataset dicts with ``height``, ``width`` and ``annotations`` (XYXY boxes), or without
+            annotations for images that have not been annotated.
         num_classes: C.
 
     Returns:
-        (N, C) float64, part of the image's area; NaN where there is no box.
+        (N, C) float64 fractions of the image's area; NaN without a box.
 
     Raises:
-        InputError: an image with boxes has no size.
+        InputError: a record with boxes has no height and width.
     """
     sizes = np.full((len(records), num_classes), np.nan)
     for row, record in zip(sizes, records, strict=True):
         boxes = [b for b in record.get("annotations", ()) if not b.get("iscrowd") and not b.get("difficult")]
         if boxes and not ("height" in record and "width" in record):
-            raise InputError(
-                f"image {record['image_id']}: has boxes but no height and width, so objects have no relative size; "
-                "set both where the dataset is registered"
-            )
+            raise InputError(f"image {record['image_id']}: has boxes but no height and width; set both in its record")
         for box in boxes:
             x0, y0, x1, y1 = box["bbox"]
-            part = (x1 - x0) * (y1 - y0) / (record["height"] * record["width"])
-            row[box["category_id"]] = np.fmax(row[box["category_id"]], part)
+            fraction = (x1 - x0) * (y1 - y0) / (record["height"] * record["width"])
+            row[box["category_id"]] = np.fmax(row[box["category_id"]], fraction)
     return sizes
-
-
-def size_targets(targets: np.ndarray, largest: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Targets that ask for objects of one size alone.
-
-    Args:
-        targets: (N, C) 1 positive, 0 negative, -1 ignore.
-        largest: (N, C) of :func:`largest_objects`.
-        low, high: from which to below which part of the image.
-
-    Returns:
-        (N, C): positives whose largest object has another size, or no box, are ignored. Negatives stay: they are all
-        images without the class.
-    """
-    with np.errstate(invalid="ignore"):
-        fits = (largest >= low) & (largest < high)
-    return np.where((targets == 1) & ~fits, -1, targets)
 
 
 def by_object_size(
     scores: np.ndarray, targets: np.ndarray, largest: np.ndarray, *, ap: str = "ranking"
 ) -> dict[str, dict[str, float]]:
-    """mAP of each of OBJECT_SIZES.
+    """Compute the mAP for objects of each of OBJECT_SIZES.
+
+    Positives whose largest object has another size, or no box, are ignored. Negatives are all images without the class.
 
     Args:
         scores, targets: (N, C).
-        largest: of :func:`largest_objects`.
+        largest: (N, C) from :func:`largest_objects`.
         ap: see :func:`mlickd.evaluation.metrics.average_precision`.
 
     Returns:
@@ -92,8 +84,8 @@ def by_object_size(
     """
     groups = {}
     for name, (low, high) in OBJECT_SIZES.items():
-        of_size = size_targets(targets, largest, low, high)
-        groups[name] = _mean_over_classes(scores, of_size, range(scores.shape[1]), ap)
+        other_size = (targets == 1) & ~((largest >= low) & (largest < high))  # also without a box, which is NaN
+        groups[name] = _mean_average_precision(scores, np.where(other_size, -1, targets), range(scores.shape[1]), ap)
     return groups
 
 
@@ -105,71 +97,65 @@ def by_label_count(
     topk: int = 3,
     ap: str = "ranking",
 ) -> dict[str, dict[str, float]]:
-    """Metrics of the images that have as many positives as each of LABEL_COUNTS says.
-
-    Images without a positive are in no group.
+    """Compute metrics of the images with one, two, and more positives. Images without a positive are in no group.
 
     Args:
         scores, targets: (N, C).
         threshold, topk, ap: see :func:`mlickd.evaluation.metrics.multilabel_metrics`.
 
     Returns:
-        By group: ``mAP``, ``OR`` and ``OF1`` (fractions, of these images alone), and the numbers of ``images``, of
-        ``positives``, and of ``classes`` that have one and enter the mean.
+        By group: ``mAP``, ``OR`` and ``OF1`` (fractions), and the numbers of ``images``, of ``positives``, and of
+        ``classes`` that have one and enter the mean.
     """
     counts = (targets == 1).sum(axis=1)
     groups = {}
     for name, (fewest, most) in LABEL_COUNTS.items():
         rows = (counts >= fewest) & (counts <= most)
-        group = {"mAP": float("nan"), "OR": float("nan"), "OF1": float("nan")}
-        classes = 0
+        metrics = {"mAP": float("nan"), "OR": float("nan"), "OF1": float("nan"), "classes": 0}
         if rows.any():
-            metrics = multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap=ap)
-            group, classes = {key: metrics[key] for key in group}, metrics["classes"]
-        groups[name] = group | {
+            metrics |= multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap=ap)
+        groups[name] = {key: metrics[key] for key in ("mAP", "OR", "OF1", "classes")} | {
             "images": int(rows.sum()),
-            "positives": int((targets[rows] == 1).sum()),
-            "classes": classes,
+            "positives": int(counts[rows].sum()),
         }
     return groups
 
 
-def class_frequencies(records: Sequence[dict], num_classes: int) -> np.ndarray:
-    """(C,) number of images of each class among records with ``labels``."""
+def class_frequencies(records: Iterable[dict], num_classes: int) -> np.ndarray:
+    """Return the (C,) number of images of each class among records with ``labels``."""
     labels = [label for record in records for label in set(record["labels"])]
     return np.bincount(np.array(labels, dtype=np.int64), minlength=num_classes)
 
 
 def frequency_groups(frequencies: np.ndarray) -> dict[str, list[int]]:
-    """The classes of each of FREQUENCIES: thirds, as equal as can be, of the classes in order of frequency.
+    """Divide the classes, in order of frequency, into three groups of nearly equal size.
 
     Args:
-        frequencies: (C,) images of each class in training. Classes of equal frequency are in order of their index.
+        frequencies: (C,) training images of each class. Classes of equal frequency are in the order of their index.
     """
-    thirds = np.array_split(np.argsort(frequencies, kind="stable"), len(FREQUENCIES))
-    return {name: sorted(third.tolist()) for name, third in zip(FREQUENCIES, thirds, strict=True)}
+    thirds = np.array_split(np.argsort(frequencies, kind="stable"), 3)
+    return {name: sorted(third.tolist()) for name, third in zip(("rare", "medium", "frequent"), thirds, strict=True)}
 
 
 def by_class_frequency(
     scores: np.ndarray, targets: np.ndarray, frequencies: np.ndarray, *, ap: str = "ranking"
 ) -> dict[str, dict[str, float]]:
-    """mAP of the classes in each of :func:`frequency_groups`.
+    """Compute the mAP of the classes in each of :func:`frequency_groups`. Returns groups as :func:`by_object_size`.
 
     Args:
         scores, targets: (N, C) of the test set.
-        frequencies: (C,) images of each class in training.
+        frequencies: (C,) training images of each class.
         ap: see :func:`mlickd.evaluation.metrics.average_precision`.
-
-    Returns:
-        As :func:`by_object_size`.
     """
     return {
-        name: _mean_over_classes(scores, targets, classes, ap)
+        name: _mean_average_precision(scores, targets, classes, ap)
         for name, classes in frequency_groups(frequencies).items()
     }
 
 
-def _mean_over_classes(scores: np.ndarray, targets: np.ndarray, classes: Sequence[int], ap: str) -> dict[str, float]:
+def _mean_average_precision(
+    scores: np.ndarray, targets: np.ndarray, classes: Iterable[int], ap: str
+) -> dict[str, float]:
     positives = (targets == 1).sum(axis=0)
     counted = [index for index in classes if positives[index]]
     values = [average_precision(scores[:, index], targets[:, index], ap=ap) for index in counted]
@@ -178,3 +164,57 @@ def _mean_over_classes(scores: np.ndarray, targets: np.ndarray, classes: Sequenc
         "positives": int(positives[counted].sum()),
         "classes": len(counted),
     }
+
+
+class DependencyError(NamedTuple):
+    """The difference between the conditional frequencies of predictions and those of the labels.
+
+    Attributes:
+        mean_difference: mean absolute difference, a fraction.
+        correlation: Pearson's; NaN if one of them is constant.
+        pairs: number of ordered pairs of classes.
+    """
+
+    mean_difference: float
+    correlation: float
+    pairs: int
+
+
+def conditional_frequencies(positive: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Return the fraction of the images with one class that also have another.
+
+    Args:
+        positive: (N, C) booleans, labels or predictions.
+        known: (N, C) booleans, labels that count; an image counts for a pair if both labels do. None: all.
+
+    Returns:
+        (C, C) P(column's class | row's class); NaN on the diagonal, and in the row of a class without images.
+    """
+    known = np.ones_like(positive) if known is None else known
+    has = (positive & known).astype(np.float64)
+    together, with_row = has.T @ has, has.T @ known.astype(np.float64)
+    fractions = np.full(together.shape, np.nan)
+    np.divide(together, with_row, out=fractions, where=with_row > 0)
+    np.fill_diagonal(fractions, np.nan)
+    return fractions
+
+
+def dependency_error(truth: np.ndarray, *predicted: np.ndarray) -> list[DependencyError]:
+    """Compare the conditional frequencies of one or more models with those of the labels.
+
+    All models are compared over the same pairs: those that are defined for the labels and every model. A class that a
+    model never predicts has none.
+
+    Args:
+        truth: (C, C), see :func:`conditional_frequencies`.
+        predicted: (C, C) for each model, on the same images.
+    """
+    defined = np.isfinite(np.stack([truth, *predicted])).all(axis=0)
+    if not defined.any():
+        return [DependencyError(float("nan"), float("nan"), 0)] * len(predicted)
+    errors = []
+    for expected, found in ((truth[defined], frequencies[defined]) for frequencies in predicted):
+        varies = expected.std() > 0 and found.std() > 0
+        correlation = float(np.corrcoef(expected, found)[0, 1]) if varies else float("nan")
+        errors.append(DependencyError(float(np.abs(found - expected).mean()), correlation, int(defined.sum())))
+    return errors

@@ -1,4 +1,4 @@
-"""What counts as predicted, by each of the rules in use, and the precision, recall and F1 that follow."""
+"""Predictions by each of the common rules, and their precision, recall and F1."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 __all__ = ["count_predictions", "mean_over_classes", "precision_recall", "prediction_prefixes", "predictions"]
 
-# Rows of the score matrix whose intermediate arrays fit into a processor's cache.
-_IMAGES_AT_ONCE = 1024
+# Images per block; the intermediate arrays of a block fit into the cache of a processor.
+_IMAGES_PER_BLOCK = 1024
 
 
 def prediction_prefixes(topk: int) -> tuple[str, str, str]:
-    """What the names of the metrics begin with: by the threshold, in the top-k, and in both."""
+    """Return the prefixes of metric names: for predictions by threshold, by top-k, and by both."""
     return "", f"top{topk}/", f"top{topk}_thresholded/"
 
 
@@ -21,18 +21,18 @@ def predictions(
     scores: np.ndarray, known: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
-    What is predicted by the threshold, in the top-k, and in both.
+    Return the predictions by threshold, by top-k, and by both.
 
     Args:
         scores: (N, C) probabilities.
-        known: (N, C) booleans; entries of which nothing is known are never predicted and take no top-k place.
-        threshold: of all classes, or (C,) of each.
+        known: (N, C) booleans; the other entries are never predicted and take no place in the top-k.
+        threshold: one for all classes, or (C,).
         topk: number of classes predicted per image.
 
     Returns:
-        Three (N, C) arrays of shares in 0..1: an entry has less than 1 where classes tie for the last top-k places.
+        Three (N, C) arrays of fractions in 0..1: classes that tie for the last top-k places share them.
     """
-    # Compared in the precision of the scores: 0.7 in single precision is below 0.7 in double.
+    # The precision of the scores decides: 0.7 in single precision is below 0.7 in double precision.
     above_threshold = known & (scores >= np.asarray(threshold, dtype=scores.dtype))
     in_topk = _topk_shares(scores, known, topk)
     return above_threshold, in_topk, in_topk * above_threshold
@@ -41,7 +41,7 @@ def predictions(
 def count_predictions(
     scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> np.ndarray:
-    """(3, 2, C) true positives and predictions of each class, by the three rules of :func:`predictions`."""
+    """Return true positives and predictions of each class, (3, 2, C), by the three rules of :func:`predictions`."""
     counts = np.zeros((3, 2, scores.shape[1]))
     for rows in _blocks(len(scores)):
         for rule, predicted in enumerate(predictions(scores[rows], known[rows], threshold, topk)):
@@ -51,13 +51,13 @@ def count_predictions(
 
 def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
     """
-    The seven precisions, recalls and F1 of :func:`mlickd.evaluation.metrics.multilabel_metrics`.
+    Compute the precisions, recalls and F1 of :func:`mlickd.evaluation.metrics.multilabel_metrics`.
 
     Args:
         hits, predicted, positives: (..., C) true positives, predictions and positives of each class.
 
     Returns:
-        (...) arrays by name; NaN where no class has a positive.
+        (...) arrays by name; NaN if no class has a positive.
     """
     counted = positives > 0
     precision, recall = _ratio(hits, predicted), _ratio(hits, positives)
@@ -78,22 +78,22 @@ def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndar
 
 
 def mean_over_classes(counted: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(...) mean of (..., C) values over the classes that count; NaN where none does."""
+    """Return the mean (...) of (..., C) values over the counted classes; NaN without one."""
     number = counted.sum(axis=-1)
     return np.where(counted, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan)
 
 
 def _blocks(rows: int) -> Iterator[slice]:
-    return (slice(first, first + _IMAGES_AT_ONCE) for first in range(0, rows, _IMAGES_AT_ONCE))
+    return (slice(first, first + _IMAGES_PER_BLOCK) for first in range(0, rows, _IMAGES_PER_BLOCK))
 
 
 def _column_sums(block: np.ndarray) -> np.ndarray:
-    # A matrix product takes a fraction of the time of a sum over the first axis.
+    # A matrix product is several times faster than a sum over the first axis.
     return np.ones(len(block)) @ block.astype(np.float64, copy=False)
 
 
 def _topk_shares(scores: np.ndarray, known: np.ndarray, topk: int) -> np.ndarray:
-    """(N, C) share in 0..1 of each class in the top-k places of its image: min(k, known) in all."""
+    """Return the fraction (N, C) of each class in the top-k places of its image; a row sums to min(k, known)."""
     topk = min(topk, scores.shape[1])
     ranked = np.where(known, scores, -1.0)
     last = np.partition(ranked, -topk, axis=1)[:, -topk, None]
@@ -101,13 +101,13 @@ def _topk_shares(scores: np.ndarray, known: np.ndarray, topk: int) -> np.ndarray
     tied = (ranked == last) & known
     places = topk - certain.sum(axis=1, keepdims=True)
     sharing = tied.sum(axis=1, keepdims=True)
-    if (sharing <= places).all():  # nobody has to share
+    if (sharing <= places).all():
         return certain | tied
     return certain + tied * (places / np.maximum(sharing, 1))
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient, 0 where the denominator is 0."""
+    """Return the quotient, or 0 if the denominator is 0."""
     return np.asarray(numerator / np.where(denominator == 0, 1.0, denominator))
 
 

@@ -1,4 +1,4 @@
-"""Evaluator of the regions of a weakly-supervised detector, on the classes that have boxes."""
+"""Evaluator of the regions of a weakly supervised detector, on the classes that have boxes."""
 
 from __future__ import annotations
 
@@ -6,37 +6,30 @@ import logging
 from collections import OrderedDict, defaultdict
 
 import numpy as np
-import torch
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 from tabulate import tabulate
 
 from mlickd.errors import InputError
 
-from .base import RecordEvaluator
-from .detection_metrics import (
-    COCO_MAX_DETECTIONS,
-    Detections,
-    GroundTruth,
-    coco_average_precision,
-    corloc,
-    voc_detection_average_precision,
-)
+from .detection_metrics import COCO_MAX_DETECTIONS, coco_average_precision, corloc, voc_detection_average_precision
+from .multilabel import RecordEvaluator
 from .ranking import AVERAGE_PRECISION_RULES
+
+__all__ = ["WeakDetectionEvaluator"]
 
 logger = logging.getLogger(__name__)
 
-IOU_THRESHOLD = 0.5
+_IOU_THRESHOLD = 0.5
 
 
 class WeakDetectionEvaluator(RecordEvaluator):
     """
     Evaluates ``instances`` with ``pred_boxes``, ``scores``, ``pred_classes`` on the records with boxes.
 
-    Reports AP50 (pycocotools), VOC_AP (VOC's rule) and CorLoc, all at IoU 0.5, over the metadata's
-    ``box_classes`` that have an object. Objects marked ``iscrowd`` or ``difficult`` count neither as found
-    nor as missed. With ``output_dir`` it writes ``detection_results.json``. On a dataset without boxes it
-    does nothing.
+    Reports AP50 (pycocotools), VOC_AP (VOC's rule) and CorLoc at IoU 0.5, over the metadata's ``box_classes`` that have
+    an object. Objects with ``iscrowd`` or ``difficult`` count neither as found nor as missed. With ``output_dir`` it
+    writes ``detection_results.json``. On a dataset without boxes it does nothing.
     """
 
     def __init__(
@@ -52,19 +45,16 @@ class WeakDetectionEvaluator(RecordEvaluator):
         """
         Args:
             dataset_name, output_dir, records, class_names: see :class:`RecordEvaluator`.
-            voc_ap: "voc12" or "voc07"; by default "voc07" where the metadata's ``year`` is 2007, else
-                "voc12".
-            box_classes: class indices that have boxes; by default the metadata's, or else those annotated.
+            voc_ap: "voc12" or "voc07"; by default "voc07" if the metadata's ``year`` is 2007.
+            box_classes: indices of the classes that have boxes; by default those of the metadata, or else those of the
+                annotations.
 
         Raises:
-            InputError: a bad dataset, an unknown ``voc_ap``.
+            InputError: the dataset is wrong.
         """
         super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
         metadata = MetadataCatalog.get(dataset_name)
         self.voc_ap = voc_ap or ("voc07" if metadata.get("year") == 2007 else "voc12")
-        if self.voc_ap not in AVERAGE_PRECISION_RULES:
-            raise InputError(f"evaluation of '{dataset_name}': unknown voc_ap '{voc_ap}', use voc12 or voc07")
-
         self.boxed_records = [record for record in self.records if "annotations" in record]
         annotated = {a["category_id"] for record in self.boxed_records for a in record["annotations"]}
         self.box_classes = sorted(metadata.get("box_classes", annotated) if box_classes is None else box_classes)
@@ -79,20 +69,16 @@ class WeakDetectionEvaluator(RecordEvaluator):
             outputs: B dicts with ``instances``, boxes in the original image's pixels.
 
         Raises:
-            InputError: a box or a score that is not finite.
+            InputError: a box or a score is not finite.
         """
         if not self.box_classes:
             return
         for record, output in zip(inputs, outputs, strict=True):
-            instances = output["instances"]
-            boxes = instances.pred_boxes.tensor.detach().to("cpu", torch.float64).numpy()
-            scores = instances.scores.detach().to("cpu", torch.float64).numpy()
-            labels = instances.pred_classes.detach().cpu().numpy()
+            instances = output["instances"].to("cpu")
+            boxes, scores = (x.detach().double().numpy() for x in (instances.pred_boxes.tensor, instances.scores))
             if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-                raise InputError(
-                    f"image '{record['image_id']}': a detected box or its score is not finite: look for NaN "
-                    "in the weights"
-                )
+                raise InputError(f"image '{record['image_id']}': detection is not finite; look for NaN in the weights")
+            labels = instances.pred_classes.numpy()
             kept = np.isin(labels, self.box_classes)
             self.add(record["image_id"], (boxes[kept], scores[kept], labels[kept]))
 
@@ -103,103 +89,81 @@ class WeakDetectionEvaluator(RecordEvaluator):
             main process.
 
         Raises:
-            InputError: a record of the dataset has no prediction, or a prediction has no record.
+            InputError: the scored images are not those of the dataset.
         """
-        if not self.box_classes:
-            return OrderedDict()
-        predictions = self.gather()
+        predictions = self.gather() if self.box_classes else None
         if predictions is None:
             return OrderedDict()
-
-        detections = self._detections(predictions)
-        ground_truth = self._ground_truth()
-        coco = coco_average_precision(self.boxed_records, detections, iou_threshold=IOU_THRESHOLD)
-        per_class = {}
-        for label in self.box_classes:
-            found, objects = detections[label], ground_truth[label]
-            positive = [image_id for image_id, (_, ignored) in objects.items() if not ignored.all()]
-            per_class[self.class_names[label]] = {
-                "AP50": 100.0 * coco[label],
-                "VOC_AP": 100.0
-                * voc_detection_average_precision(found, objects, iou_threshold=IOU_THRESHOLD, ap=self.voc_ap),
-                "CorLoc": 100.0 * corloc(found, objects, iou_threshold=IOU_THRESHOLD),
-                "positive_images": len(positive),
-                "positive_images_without_region": sum(image_id not in found for image_id in positive),
-            }
+        per_class = self._metrics_by_class(predictions)
         evaluated = [values for values in per_class.values() if values["positive_images"]]
         results = {
             key: float(np.mean([values[key] for values in evaluated])) if evaluated else float("nan")
             for key in ("AP50", "VOC_AP", "CorLoc")
         }
         if self.output_dir:
-            self._write(results, per_class)
+            protocol = self._protocol()
+            self.write_report(
+                "detection_results.json", {"metrics": results, "per_class": per_class, "protocol": protocol}
+            )
         self._log(results, per_class)
         return OrderedDict(detection=results)
 
-    def _detections(self, predictions: list) -> dict[int, Detections]:
+    def _metrics_by_class(self, predictions: list) -> dict[str, dict]:
         detections: dict[int, dict] = {label: {} for label in self.box_classes}
-        for record, (boxes, scores, labels) in zip(self.records, predictions, strict=True):
-            if "annotations" in record:
-                for label in np.unique(labels).tolist():
-                    detections[label][record["image_id"]] = (boxes[labels == label], scores[labels == label])
-        return detections
-
-    def _ground_truth(self) -> dict[int, GroundTruth]:
         objects: dict[int, dict] = {label: defaultdict(list) for label in self.box_classes}
-        for record in self.boxed_records:
+        for record, (boxes, scores, labels) in zip(self.records, predictions, strict=True):
+            if "annotations" not in record:
+                continue
+            for label in np.unique(labels).tolist():
+                detections[label][record["image_id"]] = (boxes[labels == label], scores[labels == label])
             for annotation in record["annotations"]:
                 if annotation["category_id"] in objects:
                     box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
                     ignored = bool(annotation.get("iscrowd", 0) or annotation.get("difficult", 0))
                     objects[annotation["category_id"]][record["image_id"]].append((box, ignored))
-        return {
-            label: {
-                image_id: (np.array([box for box, _ in items]), np.array([ignored for _, ignored in items]))
-                for image_id, items in images.items()
+
+        coco = coco_average_precision(self.boxed_records, detections, iou_threshold=_IOU_THRESHOLD)
+        per_class = {}
+        for label, found in detections.items():
+            truth = {
+                image_id: tuple(map(np.array, zip(*items, strict=True))) for image_id, items in objects[label].items()
             }
-            for label, images in objects.items()
+            positive = [image_id for image_id, (_, ignored) in truth.items() if not ignored.all()]
+            voc = voc_detection_average_precision(found, truth, iou_threshold=_IOU_THRESHOLD, ap=self.voc_ap)
+            per_class[self.class_names[label]] = {
+                "AP50": 100.0 * coco[label],
+                "VOC_AP": 100.0 * voc,
+                "CorLoc": 100.0 * corloc(found, truth, iou_threshold=_IOU_THRESHOLD),
+                "positive_images": len(positive),
+                "positive_images_without_region": sum(image_id not in found for image_id in positive),
+            }
+        return per_class
+
+    def _protocol(self) -> dict:
+        return {
+            "iou_threshold": _IOU_THRESHOLD,
+            "AP50": f"pycocotools, 101 recall points, at most {COCO_MAX_DETECTIONS} detections per class and image",
+            "VOC_AP": f"VOC devkit matching, {AVERAGE_PRECISION_RULES[self.voc_ap]}; equal scores enter together",
+            "CorLoc": "fraction of positive images whose best region of the class hits an object",
+            "classes": "those with boxes and an object that is neither crowd nor difficult",
+            "images": len(self.boxed_records),
+            "images_without_annotations": len(self.records) - len(self.boxed_records),
         }
 
-    def _write(self, results: dict[str, float], per_class: dict[str, dict]) -> None:
-        self.write_json(
-            "detection_results.json",
-            {
-                "dataset": self.dataset_name,
-                "unit": "percent",
-                "metrics": results,
-                "per_class": per_class,
-                "protocol": {
-                    "iou_threshold": IOU_THRESHOLD,
-                    "AP50": f"pycocotools, 101 recall points, at most {COCO_MAX_DETECTIONS} detections of a "
-                    "class in an image",
-                    "VOC_AP": f"VOC devkit matching, {AVERAGE_PRECISION_RULES[self.voc_ap]}; equal scores "
-                    "enter together",
-                    "CorLoc": "share of positive images where the best region of the class hits an object",
-                    "classes": "those with boxes and an object that is neither crowd nor difficult",
-                    "images": len(self.boxed_records),
-                    "images_without_annotations": len(self.records) - len(self.boxed_records),
-                },
-            },
-        )
-
     def _log(self, results: dict[str, float], per_class: dict[str, dict]) -> None:
-        keys = list(results)
-        rows = [[name] + [values[key] for key in keys] for name, values in per_class.items()]
+        rows = [[name] + [values[key] for key in results] for name, values in per_class.items()]
         rows.append(["mean", *results.values()])
-        table = tabulate(rows, headers=["class", *keys], tablefmt="pipe", floatfmt=".2f")
+        table = tabulate(rows, headers=["class", *results], tablefmt="pipe", floatfmt=".2f")
         logger.info(
-            f"Detection metrics on {self.dataset_name} (%), IoU {IOU_THRESHOLD}, "
+            f"Detection metrics on {self.dataset_name} (%), IoU {_IOU_THRESHOLD}, "
             f"{len(self.boxed_records)} images, VOC_AP by {self.voc_ap}:\n{table}"
         )
         absent = [name for name, values in per_class.items() if not values["positive_images"]]
         if absent:
             logger.warning(f"Classes without an object, left out of the means: {', '.join(absent)}")
-        pairs, without_region = (
-            sum(values[key] for values in per_class.values())
-            for key in ("positive_images", "positive_images_without_region")
-        )
-        if without_region:
+        missed = sum(values["positive_images_without_region"] for values in per_class.values())
+        if missed:
             logger.warning(
-                f"{without_region} of {pairs} positive (image, class) pairs have no region: missed "
-                "in CorLoc: lower MODEL.ROI_HEADS.SCORE_THRESH_TEST or raise TEST.DETECTIONS_PER_IMAGE"
+                f"{missed} positive (image, class) pairs have no region and count as missed in CorLoc: lower "
+                "MODEL.ROI_HEADS.SCORE_THRESH_TEST or raise TEST.DETECTIONS_PER_IMAGE"
             )

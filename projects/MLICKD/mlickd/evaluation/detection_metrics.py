@@ -1,9 +1,8 @@
-"""
-Metrics of weakly-supervised detection as pure functions: AP by VOC's rule, CorLoc, and COCO's AP at one IoU.
+"""Metrics of weakly supervised detection as pure functions: AP by VOC's rule, CorLoc, and COCO's AP at one IoU.
 
-Boxes are (x0, y0, x1, y1) in continuous coordinates: VOC's inclusive pixel boxes, once x0 and y0 are lowered
-by 1 as Detectron2 does, give the IoUs of the VOC devkit exactly. Scores keep the precision they come in:
-WSDDN's are so small that three decimals turn many of them into ties.
+Boxes are (x0, y0, x1, y1) in continuous coordinates: VOC's inclusive pixel boxes, with x0 and y0 lowered by 1 as in
+Detectron2, have exactly the IoUs of the VOC devkit. Scores keep their precision: those of WSDDN are so small that many
+are equal after rounding to three decimals.
 """
 
 from __future__ import annotations
@@ -21,34 +20,34 @@ from torchvision.ops import box_iou
 
 from .ranking import area_under_curve, threshold_counts
 
-# Of one class, by image: boxes (D, 4) and scores (D,).
+__all__ = ["COCO_MAX_DETECTIONS", "coco_average_precision", "corloc", "voc_detection_average_precision"]
+
+# Detections of one class by image: boxes (D, 4) and scores (D,).
 Detections = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
-# Of one class, by image: boxes (G, 4) and booleans (G,) that mark the objects to ignore (difficult, crowd).
+# Objects of one class by image: boxes (G, 4) and booleans (G,), True for objects to ignore (difficult, crowd).
 GroundTruth = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
 
-COCO_MAX_DETECTIONS = 100  # of a class in an image, as in COCO's own protocol
+COCO_MAX_DETECTIONS = 100  # per class and image, as in COCO's own protocol
 
 
 def voc_detection_average_precision(
     detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5, ap: str = "voc12"
 ) -> float:
     """
-    Detection AP of one class by the rule of the PASCAL VOC devkit.
+    Compute the detection AP of one class by the rule of the PASCAL VOC devkit.
 
-    Each detection is compared with the object of its image that it overlaps most. From ``iou_threshold`` on
-    it is correct if no higher-scoring detection has that object, and false otherwise; on an ignored object it
-    counts neither way. Below the threshold it is false. Equal scores enter the curve together, so their order
-    changes nothing.
+    Each detection is compared with the object of its image that it overlaps most. With an IoU of at least
+    ``iou_threshold`` it is correct, unless a detection with a higher score has the same object; on an ignored object it
+    does not count. With a lower IoU it is false. Equal scores enter the curve together, so their order does not matter.
 
     Args:
-        detections: by image, boxes (D, 4) and scores (D,).
-        ground_truth: by image, boxes (G, 4) and ignored flags (G,); an image that is not there holds no
-            object.
-        iou_threshold: least IoU of a correct detection (inclusive).
+        detections: boxes (D, 4) and scores (D,) by image.
+        ground_truth: boxes (G, 4) and flags (G,) of ignored objects by image; an image that is missing has no object.
+        iou_threshold: least IoU of a correct detection.
         ap: "voc12", "voc07" or "ranking", see :func:`mlickd.evaluation.average_precision`.
 
     Returns:
-        AP in 0..1; NaN when there is no object that counts.
+        AP in 0..1; NaN without an object that counts.
     """
     positives, objects = 0, 0
     first_object = {}
@@ -57,34 +56,31 @@ def voc_detection_average_precision(
         objects += len(ignored)
         positives += int(np.count_nonzero(~np.asarray(ignored, dtype=bool)))
 
-    scores, matches = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]  # index of the object, -1: none
+    scores, matches = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]  # index of the matched object, or -1
     for image_id, (boxes, image_scores) in detections.items():
-        image_scores = np.asarray(image_scores, dtype=np.float64)
         object_boxes, ignored = ground_truth.get(image_id, (np.zeros((0, 4)), np.zeros(0, dtype=bool)))
         overlap, nearest = _nearest_object(boxes, object_boxes)
         hit = overlap >= iou_threshold
         counts = ~(hit & np.append(ignored, False).astype(bool)[nearest])
-        scores.append(image_scores[counts])
+        scores.append(np.asarray(image_scores, dtype=np.float64)[counts])
         matches.append(np.where(hit, first_object.get(image_id, 0) + nearest, -1)[counts])
 
     scores, matches = np.concatenate(scores), np.concatenate(matches)
     order = np.argsort(-scores, kind="stable")
     scores, matches = scores[order], matches[order]
     correct = np.zeros(len(matches), dtype=bool)
-    correct[np.unique(matches, return_index=True)[1]] = True  # the first, hence best-scoring, on each object
+    correct[np.unique(matches, return_index=True)[1]] = True  # the first, and therefore best, on each object
     correct &= matches >= 0
     return area_under_curve(*threshold_counts(scores, correct), positives, ap)
 
 
 def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5) -> float:
     """
-    Correct localization of one class (Deselaers et al., 2012): the share of positive images whose
-    best-scoring region of the class overlaps some object of the class.
+    Compute the correct localization of one class (Deselaers et al., 2012): the fraction of positive images whose
+    best-scoring region of the class overlaps an object of the class.
 
-    An image is positive when it holds an object that is not ignored; without a region it counts as missed.
-    Where several
-    regions share the best score, the image counts with the share of them that are right: what picking one at
-    random gets on average.
+    An image is positive if it has an object that is not ignored; without a region it counts as missed. If several
+    regions share the best score, the image counts with the fraction of them that are correct.
 
     Args:
         detections, ground_truth, iou_threshold: see :func:`voc_detection_average_precision`.
@@ -109,14 +105,13 @@ def coco_average_precision(
     records: Sequence[dict], detections: Mapping[int, Detections], *, iou_threshold: float = 0.5
 ) -> dict[int, float]:
     """
-    Detection AP of each class by pycocotools at one IoU: 101 recall points, at most 100 detections of a class
-    in an image, equal scores in the order of ``records``.
+    Compute the detection AP of each class with pycocotools at one IoU: 101 recall points, at most 100 detections per
+    class and image. Equal scores count in the order of ``records``.
 
     Args:
-        records: dicts with ``image_id`` and ``annotations``. Crowds are matched by COCO's rule; an object
-            that is ``difficult`` is ignored, with the ordinary IoU.
-        detections: for each class to evaluate, what was found of it, keyed by the ``image_id`` of the
-            records.
+        records: dicts with ``image_id`` and ``annotations``. Crowds are matched by COCO's rule; a ``difficult`` object
+            is ignored, with the ordinary IoU.
+        detections: detections of each class to evaluate, by the ``image_id`` of the records.
         iou_threshold: least IoU of a correct detection.
 
     Returns:
@@ -127,24 +122,16 @@ def coco_average_precision(
     for image, record in enumerate(records):
         for annotation in record["annotations"]:
             box = BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYWH_ABS)
-            objects.append(
-                _coco_annotation(image, annotation["category_id"], box)
-                | {
-                    "iscrowd": int(bool(annotation.get("iscrowd", 0))),
-                    "difficult": bool(annotation.get("difficult", 0)),
-                }
-            )
+            flags = {flag: int(annotation.get(flag, 0)) for flag in ("iscrowd", "difficult")}
+            objects.append(_coco_annotation(image, annotation["category_id"], box) | flags)
         for label in classes:
             boxes, scores = detections[label].get(record["image_id"], ((), ()))
             for (x0, y0, x1, y1), score in zip(np.asarray(boxes, dtype=np.float64), scores, strict=True):
                 found.append(_coco_annotation(image, label, (x0, y0, x1 - x0, y1 - y0)) | {"score": float(score)})
 
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = _IgnoreDifficult(
-            _coco_dataset(len(records), classes, objects),
-            _coco_dataset(len(records), classes, found),
-            iouType="bbox",
-        )
+        datasets = (_coco_dataset(len(records), classes, annotations) for annotations in (objects, found))
+        evaluation = _IgnoreDifficult(*datasets, iouType="bbox")
         evaluation.params.iouThrs = np.array([iou_threshold])
         evaluation.params.maxDets = [COCO_MAX_DETECTIONS]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, np.inf]], ["all"]
@@ -158,7 +145,7 @@ def coco_average_precision(
 
 
 class _IgnoreDifficult(COCOeval):
-    """COCOeval overwrites ``ignore`` with ``iscrowd``, which would match a difficult object as a crowd."""
+    """COCOeval, which sets ``ignore`` to ``iscrowd``, with difficult objects ignored but not matched like crowds."""
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -176,7 +163,7 @@ def _coco_dataset(images: int, classes: Sequence[int], annotations: list[dict]) 
     dataset.dataset = {
         "images": [{"id": image} for image in range(images)],
         "categories": [{"id": label} for label in classes],
-        # From 1: COCOeval takes id 0 for "not matched".
+        # COCOeval uses id 0 for "not matched".
         "annotations": [annotation | {"id": i} for i, annotation in enumerate(annotations, start=1)],
     }
     dataset.createIndex()
@@ -184,7 +171,7 @@ def _coco_dataset(images: int, classes: Sequence[int], annotations: list[dict]) 
 
 
 def _nearest_object(boxes: np.ndarray, object_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Largest IoU (D,) of each of (D, 4) boxes with (G, 4) objects, and which (D,); zeros without objects."""
+    """Return the largest IoU (D,) of each of (D, 4) boxes with (G, 4) objects, and the object's index (D,)."""
     if len(boxes) == 0 or len(object_boxes) == 0:
         return np.zeros(len(boxes)), np.zeros(len(boxes), dtype=np.int64)
     iou = box_iou(*(torch.as_tensor(np.asarray(b), dtype=torch.float64) for b in (boxes, object_boxes)))

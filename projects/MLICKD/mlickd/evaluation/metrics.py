@@ -1,8 +1,8 @@
 """Multi-label classification metrics as pure functions on arrays.
 
-Implementations in use differ in the AP rule, in ties, in two kinds of CF1 and two kinds of top-k. Here both
-kinds of the last two are reported, ties never depend on the order of the data, and :func:`multilabel_metrics`
-returns the protocol beside the numbers. All values are fractions in 0..1.
+Common implementations differ in the AP rule, in ties, in two kinds of CF1 and in two kinds of top-k. Here, both kinds
+of CF1 and of top-k are reported, ties never depend on the order of the data, and :func:`multilabel_metrics` returns the
+protocol with the numbers. All values are fractions in 0..1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 
 def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, ap: str) -> None:
-    """ValueError unless each ``threshold`` is in 0..1, ``topk`` at least 1, ``ap`` in AVERAGE_PRECISION_RULES."""
+    """Raise ValueError unless thresholds are in 0..1, ``topk`` is at least 1 and ``ap`` in AVERAGE_PRECISION_RULES."""
     values = np.asarray(threshold, dtype=np.float64)
     valid = (values >= 0.0) & (values <= 1.0)  # False for NaN
     if values.ndim > 1 or not valid.all():
@@ -38,24 +38,22 @@ def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, a
 
 def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ranking") -> float:
     """
-    Average precision of one class.
+    Compute the average precision of one class.
 
-    Items of equal score enter together: the curve has one point per distinct score, never one inside a tie,
-    where it would depend on the sort order. A constant score therefore gets the prevalence of the class, not
-    anything between 0 and 1. With ``ap="ranking"`` this is the step-wise AP of scikit-learn,
+    Items of equal score enter together: the curve has one point per distinct score. A constant score therefore gets the
+    prevalence of the class, whatever the sort order. With ``ap="ranking"`` this is the step-wise AP of scikit-learn,
     ``sum_t (R_t - R_{t-1}) P_t``.
 
     Args:
         scores: (N,) any finite real scores; only their order counts.
-        targets: (N,) 1 positive, 0 negative, -1 ignore: as if the item were not there.
+        targets: (N,) 1 positive, 0 negative, -1 ignore (the item is left out).
         ap: "ranking", "voc12" (area under the precision envelope) or "voc07" (11 points).
 
     Returns:
         AP in 0..1, NaN without a positive.
 
     Raises:
-        ValueError: shapes that differ, a score that is not finite, a target other than -1, 0, 1, an unknown
-            ``ap``.
+        ValueError: shapes differ, a score is not finite, a target is not -1, 0 or 1, or ``ap`` is unknown.
     """
     scores, targets = _as_floating(scores), np.asarray(targets)
     check_ap_rule(ap)
@@ -74,48 +72,44 @@ def multilabel_metrics(
     ap: str = "ranking",
 ) -> dict:
     """
-    All the usual multi-label metrics, under one named protocol.
+    Compute the common multi-label metrics under one named protocol.
 
-    Three rules say what counts as predicted: ``score >= threshold`` (no prefix), the ``topk`` highest scores
-    of an image (prefix ``top3/``), and those of the top-k that also reach the threshold
-    (``top3_thresholded/``). For each:
+    There are three rules for predictions: ``score >= threshold`` (no prefix), the ``topk`` highest scores of an image
+    (prefix ``top3/``), and those of the top-k that also reach the threshold (``top3_thresholded/``). For each rule:
 
-    - ``CP``, ``CR``: precision and recall averaged over the classes that have a positive; the precision of a
-      class that is never predicted is 0. ``CF1``: harmonic mean of CP and CR (ML-GCN, ASL, Q2L).
-      ``CF1_class_mean``: mean over classes of per-class F1 (SRN, mmpretrain).
-    - ``OP``, ``OR``, ``OF1``: from counts summed over all classes, those without a positive included: their
+    - ``CP``, ``CR``: precision and recall averaged over the classes that have a positive; the precision of a class that
+      is never predicted is 0. ``CF1``: harmonic mean of CP and CR (ML-GCN, ASL, Q2L). ``CF1_class_mean``: mean over
+      classes of per-class F1 (SRN, mmpretrain).
+    - ``OP``, ``OR``, ``OF1``: from counts summed over all classes. This includes classes without a positive, whose
       predictions are false positives.
 
-    Where classes tie for the last of the k places, each takes an equal share of the places left, so k
-    predictions are counted whatever the order of the classes. A constant scorer gets recall k/C and the
-    prevalence as precision, exactly what choosing at random gets on average, instead of the frequency of the
-    classes that happen to come first.
+    Classes that tie for the last of the k places share them equally, so k predictions are counted whatever the order of
+    the classes. A constant scorer gets recall k/C and the prevalence as precision, like a random choice.
 
     Args:
-        scores: (N, C) probabilities. Logits are refused, never guessed.
-        targets: (N, C) 1 positive, 0 negative, -1 ignore. The score of an ignored entry changes nothing; it
-            takes no place in the top-k either.
-        threshold: score from which a class is predicted (inclusive), of all classes or (C,) of each.
-        topk: number of classes predicted per image; all of them where there are fewer.
+        scores: (N, C) probabilities; logits are refused.
+        targets: (N, C) 1 positive, 0 negative, -1 ignore. An ignored entry counts nowhere and takes no place in the
+            top-k.
+        threshold: least score of a prediction, one for all classes or (C,).
+        topk: number of classes predicted per image; all classes if there are fewer.
         ap: AP rule, see :func:`average_precision`.
 
     Returns:
-        dict of floats ``mAP, CP, CR, CF1, CF1_class_mean, OP, OR, OF1`` (the last seven also under
-        ``f"top{topk}/"`` and ``f"top{topk}_thresholded/"``; NaN where there is no positive at all), ``AP``
-        (list of C floats, NaN for a class without positives), the integers
-        ``images, images_ignored, images_without_positives, classes, classes_without_positives``, and the dict
-        ``protocol``. ``images`` and ``classes`` are those that count; images_ignored (every target -1) and
-        classes_without_positives are left out of them; images without a positive do count.
+        dict of floats ``mAP, CP, CR, CF1, CF1_class_mean, OP, OR, OF1`` (the last seven also under ``f"top{topk}/"``
+        and ``f"top{topk}_thresholded/"``; NaN without any positive), ``AP`` (list of C floats, NaN for a class without
+        positives), the integers ``images, images_ignored, images_without_positives, classes,
+        classes_without_positives``, and the dict ``protocol``. ``images`` and ``classes`` are those that count:
+        ``images_ignored`` (every target is -1) and ``classes_without_positives`` do not, images without a positive do.
 
     Raises:
-        ValueError: shapes that differ or are empty; a score outside [0, 1] or NaN; a target other than -1, 0,
-            1; threshold, topk or ap out of range.
+        ValueError: shapes differ or are empty, a score is not in [0, 1], a target is not -1, 0 or 1, or threshold, topk
+            or ap is out of range.
     """
     scores, targets = checked_scores(scores, targets)
     check_protocol(threshold, topk, ap)
     topk, thresholds = int(topk), np.asarray(threshold, dtype=np.float64)
     if thresholds.ndim and thresholds.shape != scores.shape[1:]:
-        raise ValueError(f"there are {thresholds.size} thresholds for {scores.shape[1]} classes")
+        raise ValueError(f"got {thresholds.size} thresholds for {scores.shape[1]} classes")
 
     known, positive = targets != -1, targets == 1
     positives = np.count_nonzero(positive, axis=0)
@@ -140,10 +134,10 @@ def multilabel_metrics(
 
 def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
-    (N, C) floating-point scores and targets, as :func:`multilabel_metrics` takes them.
+    Return (N, C) floating-point scores and targets after checking them for :func:`multilabel_metrics`.
 
     Raises:
-        ValueError: shapes that differ or are empty; a score outside [0, 1] or NaN; a target other than -1, 0, 1.
+        ValueError: shapes differ or are empty, a score is not in [0, 1], or a target is not -1, 0 or 1.
     """
     scores, targets = _as_floating(scores), np.asarray(targets)
     _check_targets(scores, targets, ndim=2)
@@ -154,12 +148,12 @@ def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
 
 
 def threshold_rule(thresholds: float | np.ndarray) -> str:
-    """What counts as predicted by a threshold of all classes, or one of each, in words."""
+    """Return the rule of predictions by threshold in words, for one threshold or (C,)."""
     return "score >= the threshold of its class" if np.ndim(thresholds) else f"score >= {float(thresholds):g}"
 
 
 def protocol_record(threshold: float | np.ndarray, topk: int, ap: str) -> dict:
-    """How :func:`multilabel_metrics` counts with these arguments, ready for JSON."""
+    """Return the protocol of :func:`multilabel_metrics` with these arguments, ready for JSON."""
     thresholds = np.asarray(threshold, dtype=np.float64)
     rule = threshold_rule(thresholds)
     return {

@@ -1,36 +1,116 @@
-"""Evaluator of image-level scores: the same for teacher and student."""
+"""Evaluators that keep one prediction for each record, and the one for image-level scores of teacher and student."""
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+import os
+from collections import Counter, OrderedDict
+from typing import Any
 
 import numpy as np
 import torch
+from detectron2.evaluation.evaluator import DatasetEvaluator
+from detectron2.utils import comm
 from tabulate import tabulate
 
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
+from mlickd.files import write_json
 
-from .base import RecordEvaluator
 from .metrics import check_protocol, multilabel_metrics
 from .score_files import SCORES_FILE, write_scores
 from .thresholds import ClassThresholds
 
+__all__ = ["MultiLabelEvaluator", "RecordEvaluator"]
+
 logger = logging.getLogger(__name__)
 
 # Image scores that are sums, such as WSDDN's, may leave [0, 1] by rounding, but not by more than this.
-ROUNDING = 1e-4
+_ROUNDING = 1e-4
+
+
+class RecordEvaluator(DatasetEvaluator):
+    """
+    Base of evaluators that keep one prediction for each record of a dataset.
+
+    Distributed samplers repeat images so that every process has the same number, and a loader may lose some.
+    :meth:`gather` therefore keeps the first prediction of each ``image_id`` and requires one for every record.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        output_dir: str | None = None,
+        records: list[dict] | None = None,
+        class_names: list[str] | None = None,
+    ):
+        """
+        Args:
+            dataset_name: registered dataset; the reports name it.
+            output_dir: folder of the reports; None writes nothing.
+            records: standard dataset dicts; by default those of ``dataset_name``.
+            class_names: names of the C classes; by default those of ``dataset_name``.
+
+        Raises:
+            InputError: the dataset is unknown or empty, or an image_id occurs twice.
+        """
+        from mlickd.data import catalog
+
+        self.dataset_name = dataset_name
+        self.output_dir = output_dir
+        self.records = list(catalog.dataset_records(dataset_name) if records is None else records)
+        self.class_names = list(catalog.class_names(dataset_name) if class_names is None else class_names)
+        self.image_ids = [str(record["image_id"]) for record in self.records]
+        if not self.records:
+            raise InputError(f"dataset '{dataset_name}' has no images; list its images")
+        image_id, count = Counter(self.image_ids).most_common(1)[0]
+        if count > 1:
+            raise InputError(f"dataset '{dataset_name}' has image_id '{image_id}' twice; make image ids unique")
+        self.reset()
+
+    def reset(self) -> None:
+        """Remove all predictions."""
+        self._predictions: list[tuple[str, Any]] = []
+
+    def add(self, image_id: str | int, prediction: Any) -> None:
+        """Keep the (picklable) prediction for one image."""
+        self._predictions.append((str(image_id), prediction))
+
+    def gather(self) -> list | None:
+        """
+        Return the predictions of all processes in the order of ``self.records``; None on all but the main process.
+
+        Raises:
+            InputError: the scored images are not those of the dataset.
+        """
+        gathered = comm.gather(self._predictions)
+        if not comm.is_main_process():
+            return None
+        predictions: dict[str, Any] = {}
+        for image_id, prediction in (pair for part in gathered for pair in part):
+            predictions.setdefault(image_id, prediction)
+        different = sorted(predictions.keys() ^ set(self.image_ids))
+        if different:
+            raise InputError(
+                f"dataset '{self.dataset_name}': {len(different)} images (first: '{different[0]}') were scored but are "
+                "not in it, or the other way round; evaluate with the test loader of this dataset"
+            )
+        return [predictions[image_id] for image_id in self.image_ids]
+
+    def write_report(self, file_name: str, report: dict) -> None:
+        """Write a report into ``output_dir`` as JSON."""
+        heading = {"dataset": self.dataset_name, "unit": "percent"}
+        write_json(os.path.join(self.output_dir, file_name), heading | report)
 
 
 class MultiLabelEvaluator(RecordEvaluator):
     """
-    Evaluates ``{"image_scores": (C,) probabilities}`` against the image labels with
-    :func:`multilabel_metrics`.
+    Evaluates ``{"image_scores": (C,) probabilities}`` against the image labels with :func:`multilabel_metrics`.
 
     With ``output_dir`` it writes ``multilabel_results.json`` (metrics, per-class AP, counts, protocol, provenance) and
-    ``image_scores.npz`` (``image_ids`` (N,) unicode, ``scores`` (N, C) float32, ``targets`` (N, C) int8,
-    ``class_names`` (C,) unicode), from which every number can be computed again.
+    ``image_scores.npz`` (see :class:`mlickd.evaluation.score_files.ImageScores`), from which every metric can be
+    computed again.
     """
 
     def __init__(
@@ -51,12 +131,12 @@ class MultiLabelEvaluator(RecordEvaluator):
         Args:
             dataset_name, output_dir, records, class_names: see :class:`RecordEvaluator`.
             threshold, topk, ap: see :func:`multilabel_metrics`.
-            class_thresholds: those of each class, in place of ``threshold``.
-            provenance: what else ``multilabel_results.json`` is to say of the numbers, ready for JSON.
-            corruption: what the images are damaged by, for the protocol.
+            class_thresholds: thresholds of the classes, which replace ``threshold``.
+            provenance: further entries of ``multilabel_results.json``, ready for JSON.
+            corruption: how the images are corrupted, for the protocol.
 
         Raises:
-            InputError: a bad dataset, label, threshold, topk or ap; thresholds of other classes.
+            InputError: the dataset, a label, threshold, topk, ap or the classes of the thresholds are wrong.
         """
         try:
             check_protocol(threshold, topk, ap)
@@ -79,19 +159,20 @@ class MultiLabelEvaluator(RecordEvaluator):
             outputs: B dicts with ``image_scores``, a (C,) tensor of probabilities.
 
         Raises:
-            InputError: a wrong number of scores, or scores that are no probabilities.
+            InputError: the scores are not C probabilities.
         """
         for record, output in zip(inputs, outputs, strict=True):
             scores = output["image_scores"].detach().to("cpu", torch.float32).numpy()
+            image = f"dataset '{self.dataset_name}', image '{record['image_id']}'"
             if scores.shape != (len(self.class_names),):
                 raise InputError(
-                    f"image '{record['image_id']}': image_scores has shape {scores.shape}, but dataset "
-                    f"'{self.dataset_name}' has {len(self.class_names)} classes: set MODEL.NUM_CLASSES to that"
+                    f"{image}: image_scores has shape {scores.shape} for {len(self.class_names)} classes; set "
+                    "MODEL.NUM_CLASSES to their number"
                 )
-            if not ((scores >= -ROUNDING) & (scores <= 1 + ROUNDING)).all():
+            if not ((scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)).all():
                 raise InputError(
-                    f"image '{record['image_id']}': image_scores must be probabilities in [0, 1], got "
-                    f"{scores.min()} to {scores.max()}: return probabilities, and look for NaN in the weights"
+                    f"{image}: image_scores must be probabilities in [0, 1], got {scores.min()} to {scores.max()}; "
+                    "return probabilities, and look for NaN in the weights"
                 )
             self.add(record["image_id"], np.clip(scores, 0.0, 1.0))
 
@@ -102,7 +183,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             but the main process.
 
         Raises:
-            InputError: a record of the dataset has no scores, or scores have no record.
+            InputError: the scored images are not those of the dataset.
         """
         predictions = self.gather()
         if predictions is None:
@@ -114,32 +195,28 @@ class MultiLabelEvaluator(RecordEvaluator):
         if self.corruption:
             metrics["protocol"]["corruption"] = self.corruption
         results = {key: 100.0 * value for key, value in metrics.items() if isinstance(value, float)}
+        positives = dict(zip(self.class_names, (self.targets == 1).sum(axis=0).tolist(), strict=True))
         if self.output_dir:
-            self._write(metrics, results, scores)
-        self._log(metrics, results)
-        return OrderedDict(multilabel=results)
-
-    def _write(self, metrics: dict, results: dict[str, float], scores: np.ndarray) -> None:
-        per_class = {
-            name: {"AP": 100.0 * ap, "positives": int(positives)}
-            for name, ap, positives in zip(
-                self.class_names, metrics["AP"], (self.targets == 1).sum(axis=0), strict=True
-            )
-        }
-        # First the scores: who finds a report finds the scores that it is of.
-        write_scores(self.output_path(SCORES_FILE), self.image_ids, scores, self.targets, self.class_names)
-        self.write_json(
-            "multilabel_results.json",
-            {
-                "dataset": self.dataset_name,
-                "unit": "percent",
+            # A report without its scores would be incomplete, so the scores are written first.
+            path = os.path.join(self.output_dir, SCORES_FILE)
+            write_scores(path, self.image_ids, scores, self.targets, self.class_names)
+            per_class = zip(positives.items(), metrics["AP"], strict=True)
+            report = {
                 "metrics": results,
-                "per_class": per_class,
+                "per_class": {name: {"AP": 100.0 * ap, "positives": count} for (name, count), ap in per_class},
                 "counts": {key: value for key, value in metrics.items() if isinstance(value, int)},
                 "protocol": metrics["protocol"],
                 **self.provenance,
-            },
-        )
+            }
+            self.write_report("multilabel_results.json", report)
+        self._log(metrics, results)
+        absent = [name for name, count in positives.items() if count == 0]
+        if absent:
+            logger.warning(
+                f"{len(absent)} classes of {self.dataset_name} have no positive image and are left out of the class "
+                f"means: {', '.join(absent)}"
+            )
+        return OrderedDict(multilabel=results)
 
     def _log(self, metrics: dict, results: dict[str, float]) -> None:
         protocol = metrics["protocol"]
@@ -157,16 +234,9 @@ class MultiLabelEvaluator(RecordEvaluator):
         )
         logger.info(f"Multi-label metrics on {self.dataset_name} (%): mAP {results['mAP']:.2f}\n{table}")
         logger.info(
-            f"Protocol: {f'images damaged by {self.corruption}; ' if self.corruption else ''}"
+            f"Protocol: {f'images corrupted by {self.corruption}; ' if self.corruption else ''}"
             f"{self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
             f"{metrics['images']} images ({metrics['images_without_positives']} of them without a positive, "
-            f"{metrics['images_ignored']} more left out with no target known); "
+            f"{metrics['images_ignored']} more left out because no target is known); "
             f"{metrics['classes']} of {len(self.class_names)} classes have a positive and enter class means"
         )
-        if metrics["classes_without_positives"]:
-            has_positive = (self.targets == 1).any(axis=0)
-            names = [name for name, has in zip(self.class_names, has_positive, strict=True) if not has]
-            logger.warning(
-                f"{len(names)} classes of {self.dataset_name} have no positive image and are left out of the "
-                f"class means: {', '.join(names)}"
-            )

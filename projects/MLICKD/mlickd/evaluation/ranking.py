@@ -1,4 +1,4 @@
-"""Average precision of a ranking, by each of the rules in use, with ties that never depend on the sort order."""
+"""Average precision of a ranking by each of the common rules. Ties never depend on the sort order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ __all__ = [
     "area_under_curve",
     "check_ap_rule",
     "class_curves",
+    "micro_precision_recall",
     "order_dependent_extremes",
     "ranking_curve",
     "threshold_counts",
@@ -25,7 +26,7 @@ AVERAGE_PRECISION_RULES = {
 
 
 def check_ap_rule(ap: str) -> None:
-    """ValueError unless ``ap`` is in AVERAGE_PRECISION_RULES."""
+    """Raise ValueError unless ``ap`` is in AVERAGE_PRECISION_RULES."""
     if ap not in AVERAGE_PRECISION_RULES:
         raise ValueError(f"unknown AP rule '{ap}': choose one of {', '.join(AVERAGE_PRECISION_RULES)}")
 
@@ -34,12 +35,12 @@ def check_ap_rule(ap: str) -> None:
 class RankingCurve:
     """Counts at the T distinct scores of the positives, highest score first.
 
-    Below the score of a positive, precision only falls until the next one: no rule needs the curve anywhere else.
+    Between the scores of two positives, precision only falls, so no rule needs the curve at other scores.
 
     Attributes:
-        positives: (T,) integers, positives of just this score; at least 1.
-        above: (T,) integers, all items of a higher score.
-        predicted: (T,) integers, all items of this score or a higher one.
+        positives: (T,) integers, positives of exactly this score; at least 1.
+        above: (T,) integers, all items with a higher score.
+        predicted: (T,) integers, all items with this score or a higher one.
     """
 
     positives: np.ndarray
@@ -48,26 +49,26 @@ class RankingCurve:
 
     @property
     def true_positives(self) -> np.ndarray:
-        """(T,) integers, positives of this score or a higher one."""
+        """(T,) integers, positives with this score or a higher one."""
         return np.cumsum(self.positives)
 
     def average_precision(self, ap: str = "ranking") -> float:
-        """AP in 0..1 by a rule of AVERAGE_PRECISION_RULES, NaN without a positive."""
+        """Return the AP in 0..1 by a rule of AVERAGE_PRECISION_RULES, NaN without a positive."""
         return area_under_curve(self.true_positives, self.predicted, int(self.positives.sum()), ap)
 
 
 def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> RankingCurve:
     """
-    The curve of one class.
+    Compute the curve of one class.
 
     Args:
         scores: (N,) finite.
-        known: (N,) booleans; items of which nothing is known are left out.
+        known: (N,) booleans; the other items are left out.
         positive: (N,) booleans.
     """
     found = scores[positive]
+    # Sorting values takes a fraction of the time of sorting indices.
     ranked = np.sort(scores if known.all() else scores[known])
-    # Sorting values, not places, takes a fraction of the time.
     thresholds, counts = np.unique(found, return_counts=True)
     above = len(ranked) - np.searchsorted(ranked, thresholds, side="right")
     predicted = len(ranked) - np.searchsorted(ranked, thresholds)
@@ -75,23 +76,23 @@ def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -
 
 
 def class_curves(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> list[RankingCurve]:
-    """The curves of C classes from (N, C) arrays, see :func:`ranking_curve`."""
+    """Compute the curves of C classes from (N, C) arrays; see :func:`ranking_curve`."""
     by_class = (np.ascontiguousarray(array.T) for array in (scores, known, positive))
     return [ranking_curve(*of_class) for of_class in zip(*by_class, strict=True)]
 
 
 def area_under_curve(true_positives: np.ndarray, predicted: np.ndarray, positives: int, ap: str) -> float:
     """
-    AP from cumulative counts at the distinct thresholds of a ranking.
+    Compute AP from cumulative counts at the distinct thresholds of a ranking.
 
     Args:
         true_positives: (T,) integers, true positives at or above each distinct score, highest score first.
-        predicted: (T,) integers, everything predicted at or above each distinct score; at least 1.
-        positives: how many positives there are to find, found or not.
+        predicted: (T,) integers, all predictions at or above each distinct score; at least 1.
+        positives: number of positives, found or not.
         ap: a key of AVERAGE_PRECISION_RULES.
 
     Returns:
-        AP in 0..1, NaN when there is no positive to find.
+        AP in 0..1, NaN without a positive.
     """
     check_ap_rule(ap)
     if positives == 0:
@@ -112,12 +113,12 @@ def area_under_curve(true_positives: np.ndarray, predicted: np.ndarray, positive
 
 def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
     """
-    The least and the most that ranking AP can be where the sort order decides between equal scores.
+    Return the least and the largest ranking AP if the sort order decides between equal scores.
 
-    Many implementations give some value in between, by the order of the data: it is for comparison only.
+    Many implementations return a value in between that depends on the order of the data.
 
     Returns:
-        AP with every negative, and AP with every positive, first among its equals. NaN without a positive.
+        AP with every negative first among its equals, and AP with every positive first. NaN without a positive.
     """
     if not len(curve.positives):
         return float("nan"), float("nan")
@@ -132,7 +133,7 @@ def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
 
 def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
-    Cumulative counts at the last item of every run of equal scores.
+    Return cumulative counts at the last item of every run of equal scores.
 
     Args:
         scores: (N,) sorted, highest first.
@@ -143,3 +144,23 @@ def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarr
     """
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
     return np.cumsum(positive, dtype=np.int64)[ends], ends + 1
+
+
+def micro_precision_recall(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Compute precision and recall at each distinct score, over all images and classes together (micro average).
+
+    Decisions of equal score enter together, so the order of the data does not matter.
+
+    Args:
+        scores: (N, C) finite scores.
+        targets: (N, C) 1 positive, 0 negative, -1 ignore; with at least one positive.
+
+    Returns:
+        (T,) precision and (T,) recall in 0..1 at or above each of the T distinct scores, highest score first.
+    """
+    known = targets != -1
+    scores, positive = scores[known], targets[known] == 1
+    order = np.argsort(-scores, kind="stable")
+    found, predicted = threshold_counts(scores[order], positive[order])
+    return found / predicted, found / found[-1]

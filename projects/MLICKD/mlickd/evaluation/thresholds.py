@@ -1,4 +1,4 @@
-"""A threshold for each class, chosen on held-out scores and kept beside the checkpoint that gave them."""
+"""A threshold for each class, chosen on held-out scores and kept next to the checkpoint that gave them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
@@ -27,26 +26,26 @@ __all__ = [
 THRESHOLDS_FILE = "thresholds.json"
 
 _RULE = (
-    "of each class the threshold with the best F1 on the held-out images: of equally good ones that nearest to "
+    "for each class the threshold with the best F1 on the held-out images: among equally good ones the nearest to "
     "default_threshold, midway between two scores; a class without a positive has default_threshold"
 )
 
 
 @dataclass(frozen=True)
 class ClassThresholds:
-    """What ``thresholds.json`` holds.
+    """The content of ``thresholds.json``.
 
     Attributes:
         class_names: C names.
-        thresholds: C thresholds in 0..1; a class is predicted where ``score >= threshold``.
-        f1: F1 of each class with it on the held-out images, a fraction; None for a class without a positive there.
-        positives: of each class, among the held-out images.
-        default_threshold: of a class without a positive.
+        thresholds: C thresholds in 0..1; a class is predicted if ``score >= threshold``.
+        f1: F1 of each class on the held-out images, a fraction; None for a class without a positive there.
+        positives: number of held-out images of each class.
+        default_threshold: threshold of a class without a positive.
         dataset: name of the held-out dataset.
-        images: how many it has.
+        images: number of its images.
         data_sha256: digest of its images, labels and classes, see :mod:`mlickd.data.manifest`.
-        checkpoint: name of the checkpoint's file, beside ``thresholds.json``.
-        checkpoint_sha256: its digest.
+        checkpoint: file name of the checkpoint, next to ``thresholds.json``.
+        checkpoint_sha256: digest of the checkpoint.
     """
 
     class_names: list[str]
@@ -61,46 +60,42 @@ class ClassThresholds:
     checkpoint_sha256: str
 
     def tuned_on(self) -> dict:
-        """The held-out dataset, for a protocol."""
+        """Return the held-out dataset, for a protocol."""
         return {"name": self.dataset, "images": self.images, "sha256": self.data_sha256}
 
     def check(self, path: str, class_names: Sequence[str], checkpoint: str | None = None) -> None:
-        """
+        """Check that the thresholds belong to a model.
+
         Args:
-            path: of this record, for messages.
-            class_names: of the model or the dataset.
-            checkpoint: path of the model's; None, or a file that is not there, as behind an export: none to compare.
+            path: path of the thresholds, for messages.
+            class_names: classes of the model or the dataset.
+            checkpoint: path of the model's checkpoint, which is compared if it exists.
 
         Raises:
-            InputError: the thresholds are of other classes, or were tuned for another checkpoint.
+            InputError: the thresholds are those of other classes or of another checkpoint.
         """
+        problem = ""
         if self.class_names != list(class_names):
-            raise InputError(
-                f"{path}: has thresholds of {len(self.class_names)} classes that are not the {len(class_names)} "
-                "classes here, or in another order; tune them for this model with tools/tune_thresholds.py"
-            )
-        if checkpoint is None or not PathManager.isfile(checkpoint):
-            return
-        if file_digest(PathManager.get_local_path(checkpoint)) != self.checkpoint_sha256:
-            raise InputError(
-                f"{path}: was tuned for another checkpoint than {checkpoint}; tune again with tools/tune_thresholds.py"
-            )
+            problem = f"has {len(self.class_names)} classes, but not the {len(class_names)} of the model in this order"
+        elif checkpoint and os.path.isfile(checkpoint) and file_digest(checkpoint) != self.checkpoint_sha256:
+            problem = f"was tuned for another checkpoint than {checkpoint}"
+        if problem:
+            raise InputError(f"{path}: {problem}; tune again with tools/tune_thresholds.py")
 
 
 def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """
-    The threshold of each class that has the best F1, ``2 TP / (predicted + positives)``.
+    """Return the threshold of each class with the best F1, ``2 TP / (predicted + positives)``.
 
-    Between two neighboring distinct scores every threshold predicts the same, and the one midway between them is
-    taken; below the lowest score, half of it. Of thresholds with the same best F1 the one nearest to ``default`` is
-    taken, and of two equally near the higher. So a class is only moved away from ``default`` as far as the scores ask
-    for. Where midway cannot be told from the lower score in the precision of the scores, it is the higher score
-    itself. A class without a positive keeps ``default``.
+    All thresholds between two neighboring distinct scores predict the same, so the one midway between them is used, and
+    half of the lowest score below it. Among thresholds with the same best F1, the nearest to ``default`` is used, and
+    the higher of two equally near ones: a class moves away from ``default`` only as far as the scores require. If the
+    precision of the scores does not separate the midpoint from the lower score, the higher score is used. A class
+    without a positive keeps ``default``.
 
     Args:
         scores: (N, C) probabilities.
-        targets: (N, C) 1 positive, 0 negative, -1 ignore, as if the entry were not there.
-        default: the threshold of all classes.
+        targets: (N, C) 1 positive, 0 negative, -1 ignore.
+        default: threshold in 0..1.
 
     Returns:
         (C,) float64 thresholds, and (C,) their F1 in 0..1, NaN without a positive.
@@ -122,8 +117,8 @@ def _best_of_class(scores: np.ndarray, positive: np.ndarray, default: float) -> 
     next_lower = np.append(ranked[predicted[:-1]], np.zeros_like(lowest[:1]))
     midway = (lowest / 2 + next_lower / 2).astype(scores.dtype)
     candidates = np.where(midway > next_lower, midway, lowest).astype(np.float64)
-    best = np.flatnonzero(f1 == f1.max())  # equal fractions are equal in floating point, too
-    nearest = best[np.argmin(np.abs(candidates[best] - default))]  # the first is the highest
+    best = np.flatnonzero(f1 == f1.max())  # equal fractions are also equal in floating point
+    nearest = best[np.argmin(np.abs(candidates[best] - default))]  # argmin returns the first, which is the highest
     return float(candidates[nearest]), float(f1[nearest])
 
 
@@ -131,42 +126,42 @@ def write_thresholds(thresholds: ClassThresholds, path: str) -> None:
     """Write ``thresholds.json``.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     write_json(path, {"rule": _RULE, **asdict(thresholds)})
 
 
 def read_thresholds(path: str) -> ClassThresholds:
-    """
+    """Read ``thresholds.json``.
+
     Raises:
-        InputError: the file is missing, or is not what ``tools/tune_thresholds.py`` writes.
+        InputError: the file is missing, or ``tools/tune_thresholds.py`` did not write it.
     """
-    if not PathManager.isfile(path):
-        raise InputError(f"{path}: no such file; make it with tools/tune_thresholds.py")
     try:
-        with PathManager.open(path, "r") as file:
+        with open(path, encoding="utf-8") as file:
             content = json.load(file)
         thresholds = ClassThresholds(**{name: content[name] for name in ClassThresholds.__dataclass_fields__})
         values = np.array(thresholds.thresholds, dtype=np.float64)
         if values.shape == (len(thresholds.class_names),) and ((values >= 0) & (values <= 1)).all():
             return thresholds
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise InputError(f"{path}: not what tools/tune_thresholds.py writes; make it again")
+        reason = "its thresholds are not one number in 0..1 for each class"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
+    raise InputError(f"{path}: is not a readable {THRESHOLDS_FILE} ({reason}); make it with tools/tune_thresholds.py")
 
 
 def load_thresholds(run_dir: str, class_names: Sequence[str]) -> np.ndarray:
-    """The thresholds that ``tools/tune_thresholds.py`` has left for the checkpoint of a run, for prediction.
+    """Load the thresholds that ``tools/tune_thresholds.py`` left for the checkpoint of a run.
 
     Args:
         run_dir: folder of the run, its ``OUTPUT_DIR``.
-        class_names: of the model, in the order of its scores.
+        class_names: classes of the model, in the order of its scores.
 
     Returns:
-        (C,) float64; a class is predicted where ``score >= threshold``.
+        (C,) float64; a class is predicted if ``score >= threshold``.
 
     Raises:
-        InputError: there are none, or they are of other classes or of another checkpoint than the run's.
+        InputError: there are no thresholds, or they belong to other classes or to another checkpoint.
     """
     path = os.path.join(run_dir, THRESHOLDS_FILE)
     thresholds = read_thresholds(path)

@@ -23,8 +23,8 @@ from mlickd.evaluation.comparison_table import (
     markdown,
     metric_table,
 )
-from mlickd.evaluation.precision_recall import micro_precision_recall
 from mlickd.evaluation.published import PUBLISHED, PUBLISHED_SOURCE
+from mlickd.evaluation.ranking import micro_precision_recall
 from mlickd.evaluation.summary import METRICS
 from mlickd.files import write_json, write_whole_file
 from mlickd.visualization import draw_training_curves

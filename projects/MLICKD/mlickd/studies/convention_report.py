@@ -97,8 +97,6 @@ def _thresholds(path: str, scores: ImageScores) -> ClassThresholds | None:
     file = os.path.join(path, THRESHOLDS_FILE)
     if not PathManager.isfile(file):
         return None
-    if scores.class_names is None:
-        raise InputError(f"{scores.path}: has no class names to compare with {file}; evaluate the run again")
     thresholds = read_thresholds(file)
     thresholds.check(file, scores.class_names, os.path.join(path, thresholds.checkpoint))
     return thresholds
@@ -113,7 +111,7 @@ def _run(scores: ImageScores, tuned: ClassThresholds | None, threshold: float, t
         class_thresholds=None if tuned is None else np.array(tuned.thresholds),
     )
     positives = (scores.targets == 1).sum(axis=0)
-    names = scores.class_names or [f"class {index}" for index in range(len(positives))]
+    names = scores.class_names
     counted = (scores.targets != -1).any(axis=1)
     return {
         "scores": scores.path,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.evaluation.co_occurrence import conditional_frequencies, dependency_error
-from mlickd.evaluation.precision_recall import micro_precision_recall
+from mlickd.evaluation.breakdown import conditional_frequencies, dependency_error
+from mlickd.evaluation.ranking import micro_precision_recall
 from mlickd.evaluation.score_files import ImageScores, read_scores
 from mlickd.runs import multilabel_results_path
 
