@@ -28,14 +28,6 @@ def ctrl_c_is_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing that tests do, or the commands that they start, is kept in the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLICKD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.fixture(autouse=True)
 def own_log() -> Iterator[None]:
     """Where messages go after a command in this process says nothing of the next test, whose own log is pytest's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from detectron2.modeling import build_model
 from helpers.small_models import teacher_config
 from mlickd.config import default_config
 from mlickd.data import build_train_loader, dataset_records, write_store
+from mlickd.errors import InputError, users_error
 
 
 def batches(workers: int, *options: object) -> list[list[dict]]:
@@ -42,6 +44,19 @@ def test_augmentation_is_off_unless_asked_for(tiny_scenes: Path) -> None:
     colored = batches(0, "INPUT.COLOR_JITTER.BRIGHTNESS", 0.5)
     for first, second in zip(plain[0], colored[0], strict=True):
         assert first["view"] == second["view"] and not torch.equal(first["image"], second["image"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_turns_out_broken_ends_training_with_its_name(
+    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    shutil.copytree(tiny_scenes / "tiny", tmp_path / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    broken = sorted((tmp_path / "tiny" / "images").glob("train_*"))[0]
+    broken.write_bytes(broken.read_bytes()[:-1000])
+    with pytest.raises(InputError) as error:
+        batches(workers)
+    assert str(broken) in users_error(error.value) and "\n" not in users_error(error.value)
 
 
 def test_a_detector_trains_on_crops_that_no_region_is_in(tiny_scenes: Path, tmp_path: Path) -> None:

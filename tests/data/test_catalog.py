@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 from PIL import Image
 
-from mlickd.data import catalog, records, scenes
+from mlickd.data import catalog, scenes
 from mlickd.errors import InputError
 
 
@@ -66,11 +66,10 @@ def test_tiny_scenes_are_a_folder_data_set(tiny_scenes, monkeypatch):
         assert (record["height"], record["width"]) == (128, 128)
 
 
-def test_read_once_and_handed_out_as_copies(root, monkeypatch):
+def test_read_once_and_handed_out_as_copies(root):
     _make(root, "pets", "train")
     first = catalog.dataset_records("pets_train")
     first[0]["labels"] = "spoilt"
-    monkeypatch.setattr(records, "image_size", None)
     (root / "pets" / "labels_train.csv").unlink()
     assert catalog.dataset_records("pets_train")[0]["labels"] == [0]
 
@@ -85,7 +84,7 @@ def test_another_root_is_another_data_set(root, monkeypatch, tmp_path_factory):
         assert record["file_name"] == str(place / "pets/images/a.jpg") and record["labels"] == labels
         assert len(MetadataCatalog.get("pets_train").thing_classes) == classes
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path_factory.mktemp("empty")))
-    with pytest.raises(InputError, match="unknown dataset 'pets_train'"):
+    with pytest.raises(InputError, match="'pets_train'"):
         catalog.dataset_records("pets_train")
     assert "pets_train" not in catalog.available_datasets()
 
@@ -102,86 +101,43 @@ def test_a_folder_of_boxes_needs_neither_classes_nor_table(root):
     (root / "birds" / "instances_train.json").write_text(json.dumps(content))
     assert "birds_train" in catalog.available_datasets()
     assert catalog.dataset_records("birds_train")[0]["labels"] == [0] and catalog.class_names("birds_train") == ["owl"]
-    with pytest.raises(InputError, match="no dataset 'birds_test'; put it there, or .*: train"):
+    with pytest.raises(InputError, match="'birds_test'.*'birds_train'"):
         catalog.ensure_registered("birds_test")
 
 
-@pytest.mark.parametrize("name", ["pets_trian", "pets", "", "_train", "../x_train", "scenes_val"])
+@pytest.mark.parametrize("name", ["pets_trian", "pets", "", "_train", "../x_train", "scenes_val", "my_pets_val"])
 def test_unknown_names_list_what_there_is(root, name):
     _make(root, "my_pets", "train")
     with pytest.raises(InputError) as caught:
         catalog.ensure_registered(name)
     text = str(caught.value)
-    assert f"unknown dataset {name!r}" in text and "\n" not in text
+    assert repr(name) in text and "\n" not in text
     assert "my_pets_train, scenes_test, scenes_train" in text and "labels_<split>.csv" in text
-
-
-def test_an_unknown_split_names_the_known_ones(root):
-    _make(root, "pets", "train")
-    with pytest.raises(
-        InputError, match=r"labels_val\.csv: file not found.*'pets_val'.*choose a split of this folder: train"
-    ):
-        catalog.ensure_registered("pets_val")
 
 
 def test_a_near_name_is_suggested(root):
     _make(root, "pets", "train")
-    with pytest.raises(InputError, match="did you mean 'pets_train'"):
-        catalog.ensure_registered("pest_train")
-
-
-def test_a_typo_in_a_known_name_is_not_taken_for_a_split_of_its_folder(root):
     (root / "coco" / "annotations").mkdir(parents=True)
-    with pytest.raises(InputError) as caught:
-        catalog.ensure_registered("coco_2014_trian_multilabel")
-    missing = root / "coco" / "annotations" / "instances_train2014.json"
-    text = f"(did you mean 'coco_2014_train_multilabel', of which {missing} is not there?)"
-    assert text in str(caught.value) and "labels_2014" not in str(caught.value)
-    missing.write_text("{}")
-    (root / "coco" / "train2014").mkdir()
-    with pytest.raises(InputError, match=r"did you mean 'coco_2014_train_multilabel'\?"):
-        catalog.ensure_registered("coco_2014_trian_multilabel")
-
-
-@pytest.mark.parametrize("end", ["", "_labeled"])
-def test_a_list_of_nus_wide_that_is_not_there_is_named(root, end):
-    name = f"nus_wide_random_val_multilabel{end}"
-    with pytest.raises(InputError, match=f"unknown dataset '{name}'"):
-        catalog.ensure_registered(name)
-    (root / "nus_wide").mkdir()
-    with pytest.raises(InputError, match=rf"nus_wide/lists/random_val\.txt: file not found.*'{name}'"):
-        catalog.ensure_registered(name)
-
-
-def test_other_splits_are_those_of_the_same_protocol(root):
-    _make(root, "my_pets", "train")
-    _make(root, "my_pets", "hold_out")
-    assert list(catalog.other_splits(["my_pets_train"])) == ["my_pets_hold_out"]
-    assert catalog.other_splits(["my_pets_train", "my_pets_hold_out"]) == {}
-    assert catalog.other_splits(["registered_elsewhere"]) == {}
-    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (root / "VOC2007" / part).mkdir(parents=True)
-    for split in ("train", "val", "trainval", "test"):
-        (root / "VOC2007" / "ImageSets" / "Main" / f"{split}.txt").touch()
-    assert list(catalog.other_splits(["voc_2007_trainval_multilabel"])) == ["voc_2007_test_multilabel"]
-    assert list(catalog.other_splits(["voc_2007_train_multilabel_difficult_positive"])) == [
-        "voc_2007_test_multilabel_difficult_positive",
-        "voc_2007_val_multilabel_difficult_positive",
-    ]
+    for wrong, right in (("pest_train", "pets_train"), ("coco_2014_trian_multilabel", "coco_2014_train_multilabel")):
+        with pytest.raises(InputError, match=f"'{wrong}'.*'{right}'"):
+            catalog.ensure_registered(wrong)
+    with pytest.raises(InputError, match="coco/train2014"):
+        catalog.ensure_registered("coco_2014_train_multilabel")
 
 
 def test_names_in_the_catalog_are_used_as_they_are(root):
     _make(root, "pets", "train")
+    image = str(root / "pets" / "images" / "a.jpg")
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}
-    mine = [
-        {"file_name": "x.jpg", "image_id": 5, "height": 9, "width": 9, "annotations": [box, {**box, "difficult": 1}]}
-    ]
+    boxes = [box, {**box, "difficult": 1}]
+    mine = [{"file_name": image, "image_id": 5, "height": 9, "width": 9, "annotations": boxes}]
     DatasetCatalog.register("pets_train", lambda: mine)
     MetadataCatalog.get("pets_train").set(thing_classes=["a", "b"], evaluator_type="coco")
-    record = catalog.dataset_records("pets_train")[0]
-    assert record["file_name"] == "x.jpg" and record["labels"] == [1]
-    assert record["annotations"][0]["bbox"] == [1, 2, 4, 6]
-    assert [annotation["difficult"] for annotation in record["annotations"]] == [0, 1]
+    for _ in range(2):
+        record = catalog.dataset_records("pets_train")[0]
+        assert record["image_id"] == 5 and record["labels"] == [1]
+        assert record["annotations"][0]["bbox"] == [1, 2, 4, 6]
+        assert [annotation["difficult"] for annotation in record["annotations"]] == [0, 1]
     assert MetadataCatalog.get("pets_train").evaluator_type == "coco"
     assert MetadataCatalog.get("pets_train").box_classes == [1]
     assert "labels" not in mine[0] and mine[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
@@ -189,43 +145,31 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
 
 
 @pytest.mark.parametrize(
-    ("mine", "classes", "message"),
+    ("change", "classes", "message"),
     [
-        ([{"file_name": "x.jpg", "image_id": 5}], ["a"], "x.jpg has neither 'labels' nor 'annotations'"),
-        ([{"file_name": "x.jpg", "image_id": 5, "labels": [0]}], None, "no 'thing_classes'"),
-        ([{"file_name": "x.jpg", "image_id": 5, "labels": [1]}], ["a"], "not all in"),
-        (
-            [{"file_name": "x.jpg", "image_id": 5, "annotations": [{"category_id": 0}]}],
-            ["a"],
-            "x.jpg: an annotation has no 'bbox'",
-        ),
+        ({}, ["a"], "labels"),
+        ({"labels": [0]}, None, "thing_classes"),
+        ({"labels": [1]}, ["a"], "labels"),
+        ({"labels": [0], "file_name": "absent.jpg"}, ["a"], "absent.jpg"),
+        ({"annotations": [{"category_id": 0}]}, ["a"], "bbox"),
         *(
-            (
-                [
-                    {
-                        "file_name": "x.jpg",
-                        "image_id": 5,
-                        "annotations": [{"category_id": 0, "bbox": box, "bbox_mode": 0}],
-                    }
-                ],
-                ["a"],
-                "x.jpg: the 'bbox' of an annotation is not 4 finite numbers; correct it",
-            )
+            ({"annotations": [{"category_id": 0, "bbox": box, "bbox_mode": 0}]}, ["a"], "bbox")
             for box in ([1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, float("inf")], [1, 2, 3, "4"], None)
         ),
-        ([], ["a"], "dataset 'mine_train': the split is empty"),
+        (None, ["a"], "'mine_train'"),
     ],
 )
-def test_a_bad_registration_is_an_input_error(root, mine, classes, message):
-    DatasetCatalog.register("mine_train", lambda: mine)
+def test_a_bad_registration_is_an_input_error(root, change, classes, message):
+    records = [] if change is None else [{"file_name": __file__, "image_id": 5, **change}]
+    DatasetCatalog.register("mine_train", lambda: records)
     if classes:
         MetadataCatalog.get("mine_train").thing_classes = classes
     with pytest.raises(InputError, match=message):
         catalog.ensure_registered("mine_train")
 
 
-def test_a_built_in_data_set_that_is_not_here_is_an_input_error(root):
-    with pytest.raises(InputError, match="'coco_2014_train': cannot be read"):
+def test_a_built_in_dataset_that_is_not_here_is_an_input_error(root):
+    with pytest.raises(InputError, match="'coco_2014_train'"):
         catalog.ensure_registered("coco_2014_train")
     assert "coco_2014_train" not in catalog.available_datasets()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from mlickd.config import default_config
 from mlickd.data import build_test_loader, build_train_loader, dataset_records
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.corruptions import STRENGTHS, Corruption, corruption_names
+from mlickd.data.images import read_image
 from mlickd.data.mapper import MultiLabelMapper
-from mlickd.data.reading import read_image
 from mlickd.data.views import View
 from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
@@ -117,25 +118,15 @@ def test_names_and_strengths_are_parsed() -> None:
     assert str(Corruption("noise", 1)) == "noise:1"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("fog:1", "TEST.CORRUPTION 'fog:1': no corruption 'fog'; choose one of noise, blur, jpeg"),
-        ("noise", "TEST.CORRUPTION 'noise': strength '' is none of 1, 2, 3; write for instance noise:1"),
-        ("noise:4", "strength '4' is none of 1, 2, 3"),
-        ("noise:+1", "strength '+1' is none of 1, 2, 3"),
-        ("noise:1:2", "strength '1:2' is none of 1, 2, 3"),
-    ],
-)
-def test_what_there_is_not_is_refused_before_anything_is_loaded(text: str, message: str) -> None:
+@pytest.mark.parametrize("text", ["fog:1", "noise", "noise:4", "noise:+1", "noise:1:2"])
+def test_an_unknown_corruption_is_refused_before_anything_is_loaded(text: str) -> None:
     cfg = default_config()
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.NAME = "MultiLabelClassifier", "build_vgg_backbone"
     cfg.TEST.CORRUPTION = "noise:1"
     check_config(cfg)
     cfg.TEST.CORRUPTION = text
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError, match=f"TEST.CORRUPTION '{re.escape(text)}'"):
         check_config(cfg)
-    assert message in str(error.value)
 
 
 def loader_config() -> object:

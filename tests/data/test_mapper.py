@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mlickd.data import MultiLabelMapper, ProposalStore, View, write_store
-from mlickd.data.colors import ColorShift
+from mlickd.data.augmentation import ColorShift
 from mlickd.data.mapper import MultiScaleMapper
 from mlickd.errors import InputError
 

@@ -1,75 +1,87 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data.detection_utils import read_image
+from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
 
-from mlickd.data.records import check_records, image_size, label_targets
+from mlickd.data import dataset_records
+from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets, without_boxes
 from mlickd.errors import InputError
 
 NUM_CLASSES = 5
 LABELS = st.lists(st.integers(0, NUM_CLASSES - 1), max_size=4)
+FIRST = {"bbox": [1.5, 2.0, 3.0, 4.25], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1, "iscrowd": 0, "difficult": 1}
+OTHER = {**FIRST, "bbox": [0.1, 0.2, 0.3, 0.7], "category_id": 0, "iscrowd": 1, "difficult": 0}
+RECORDS = [
+    {"file_name": "a.jpg", "image_id": 1, "labels": [1], "annotations": [FIRST]},
+    {"file_name": "b.jpg", "image_id": "b", "labels": [], "annotations": []},
+    {"file_name": "c.jpg", "image_id": 3, "labels": [0], "ignored_labels": [1]},
+    {"file_name": "d.jpg", "image_id": 4, "labels": [0, 1], "annotations": [OTHER, FIRST]},
+]
 
 
-def _record(image_id: int | str, labels: list[int], **more: object) -> dict:
+def record(image_id: int | str, labels: list[int], **more: object) -> dict:
     return {"file_name": f"photos/{image_id}.jpg", "image_id": image_id, "labels": labels, **more}
 
 
 @given(st.lists(st.tuples(LABELS, LABELS), max_size=6))
-def test_targets_say_positive_negative_or_ignored(rows):
-    records = [_record(i, labels, ignored_labels=ignored) for i, (labels, ignored) in enumerate(rows)]
+def test_targets_are_positive_negative_or_ignored(rows):
+    records = [record(i, labels, ignored_labels=ignored) for i, (labels, ignored) in enumerate(rows)]
     targets = label_targets(records, NUM_CLASSES)
     assert targets.shape == (len(rows), NUM_CLASSES) and targets.dtype == np.int8
     for row, (labels, ignored) in zip(targets, rows, strict=True):
-        expected = [1 if c in labels else -1 if c in ignored else 0 for c in range(NUM_CLASSES)]
-        assert row.tolist() == expected
+        assert row.tolist() == [1 if c in labels else -1 if c in ignored else 0 for c in range(NUM_CLASSES)]
+    assert label_lists(targets == 1) == [sorted(set(labels)) for labels, _ in rows]
 
 
 @pytest.mark.parametrize("field", ["labels", "ignored_labels"])
 @pytest.mark.parametrize("label", [-1, NUM_CLASSES])
-def test_targets_refuse_a_label_out_of_range(field, label):
-    record = {**_record("a", []), field: [label]}
-    with pytest.raises(InputError, match=r"image a.*NUM_CLASSES"):
-        label_targets([record], NUM_CLASSES)
+def test_a_label_out_of_range_is_refused(field, label):
+    with pytest.raises(InputError, match=rf"image a: {field}.*NUM_CLASSES"):
+        label_targets([{**record("a", []), field: [label]}], NUM_CLASSES)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
-def test_image_size_is_that_of_detectron2(tmp_path, suffix, orientation):
-    path = tmp_path / f"photo.{suffix}"
-    exif = Image.Exif()
-    if orientation is not None:
-        exif[ExifTags.Base.Orientation] = orientation
-    Image.new("RGB", (40, 30)).save(path, exif=exif)
-    assert image_size(path) == read_image(str(path), "RGB").shape[:2]
+def test_packed_records_return_what_was_put_in():
+    packed = PackedRecords(RECORDS)
+    assert packed == list(packed) == RECORDS and len(packed) == 4
+    assert [packed[index] for index in range(-4, 4)] == RECORDS * 2
+    assert packed.without_boxes() == [without_boxes(each) for each in RECORDS]
+    assert packed.box_classes() == [0, 1]
+    assert PackedRecords([]) == PackedRecords([]).without_boxes() == []
+    with pytest.raises(IndexError):
+        packed[4]
+    assert packed != PackedRecords([*RECORDS[:3], {**RECORDS[3], "annotations": [OTHER]}])
+    for indices in ([], [1], [3, 0, 2]):
+        assert packed.select(indices) == [RECORDS[index] for index in indices]
+    packed[0]["annotations"][0]["bbox"][0] = packed[0]["labels"][0] = 7
+    assert packed == RECORDS
 
 
-def test_image_size_names_the_bad_file(tmp_path):
-    with pytest.raises(InputError, match=r"absent\.jpg: image file not found"):
-        image_size(tmp_path / "absent.jpg")
-    (tmp_path / "text.jpg").write_text("not an image")
-    with pytest.raises(InputError, match=r"text\.jpg: not a readable image"):
-        image_size(tmp_path / "text.jpg")
+def test_boxes_may_come_as_arrays():
+    first, other = (1.5, 2.0, 3.0, 4.25, 1, 0, 1), (0.1, 0.2, 0.3, 0.7, 0, 1, 0)
+    rows = [[first], [], None, [other, first]]
+    boxes = [None if row is None else np.array(row, dtype=BOX) for row in rows]
+    assert PackedRecords([without_boxes(each) for each in RECORDS], boxes) == RECORDS
 
 
-def test_check_refuses_an_empty_split_and_a_repeated_id():
-    with pytest.raises(InputError, match=r"labels\.csv: the split is empty"):
+def test_a_dataset_has_the_same_records_with_and_without_boxes(tiny_scenes: Path):
+    whole = dataset_records("tiny_train")
+    assert all(each["annotations"] for each in whole)
+    assert dataset_records("tiny_train", boxes=False) == [without_boxes(each) for each in whole]
+
+
+def test_records_are_checked(caplog):
+    with pytest.raises(InputError, match=r"labels\.csv"):
         check_records([], ["a"], "labels.csv")
-    with pytest.raises(InputError, match=r"labels\.csv: image id '7' occurs twice"):
-        check_records([_record(7, [0]), _record("7", [0])], ["a"], "labels.csv")
-
-
-def test_check_warns_of_classes_without_a_positive(caplog):
+    with pytest.raises(InputError, match=r"labels\.csv: image id '7'"):
+        check_records([record(7, [0]), record("7", [0])], ["a"], "labels.csv")
     with caplog.at_level(logging.WARNING):
-        check_records([_record(1, [1], ignored_labels=[2])], ["cat", "dog", "cow"], "labels.csv")
-    assert "no image is labeled with cat, cow" in caplog.text and "dog" not in caplog.text
-
-
-def test_check_is_silent_when_all_is_well(caplog):
-    check_records([_record(1, [0]), _record(2, [1])], ["cat", "dog"], "labels.csv")
-    assert not caplog.records
+        check_records([record(1, [0]), record(2, [1])], ["cat", "dog"], "labels.csv")
+        assert not caplog.records
+        check_records([record(1, [1], ignored_labels=[2])], ["cat", "dog", "cow"], "labels.csv")
+    assert "cat, cow" in caplog.text and "dog" not in caplog.text

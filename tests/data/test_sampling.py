@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlickd.data import ImageView, TrainingBatchSampler, TrainingSamples, View
-from mlickd.data.colors import ColorJitter, ColorShift
-from mlickd.data.crops import RandomCrop
+from mlickd.data.augmentation import ColorJitter, ColorShift, RandomCrop
 
 
 @settings(max_examples=50, deadline=None)

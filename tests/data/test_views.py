@@ -1,12 +1,14 @@
-"""Views: what is cropped, scaled and mirrored takes its regions along."""
+"""Views: regions move with the pixels that are cropped, scaled and mirrored."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from mlickd.data import View
+from mlickd.data.views import resize_part
 
 fractions = st.tuples(st.floats(0, 0.7), st.floats(0, 0.7), st.floats(0.05, 1), st.floats(0.05, 1))
 
@@ -106,3 +108,29 @@ def test_the_same_regions_are_in_view_at_every_size(corner_and_size, height: int
     expected = view.regions(boxes.astype(np.float32), height, width)[1]
     for size in (31, 224, 672, 1001):
         np.testing.assert_array_equal(view.regions(boxes.astype(np.float32), height, width, size)[1], expected)
+
+
+edges = st.tuples(st.integers(0, 60), st.sampled_from([0, 0.25, 0.5, 0.875]))
+
+
+@given(edges, edges, edges, edges, st.integers(1, 40), st.integers(0, 1000))
+def test_a_part_is_resized_as_by_pillow(left, top, right, bottom, side: int, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (170, 190, 3), dtype=np.uint8)
+    box = (sum(left), sum(top), 190 - sum(right), 170 - sum(bottom))
+    # Pixels outside of the box have no influence, not even at its edge.
+    x0, y0, x1, y1 = (left[0], top[0], 190 - right[0], 170 - bottom[0])
+    inside = (left[1], top[1], x1 - x0 - right[1], y1 - y0 - bottom[1])
+    part = Image.fromarray(image[y0:y1, x0:x1])
+    expected = np.asarray(part.resize((side, side), Image.Resampling.BILINEAR, box=inside))
+    pixels = resize_part(image, box, side)
+    assert pixels.shape == (3, side, side) and pixels.is_contiguous()
+    assert np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(20, 50))
+def test_a_small_image_is_enlarged_as_by_pillow(height: int, width: int, side: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)).astype(int)
+    difference = np.abs(resize_part(image, (0, 0, width, height), side).permute(1, 2, 0).numpy() - expected)
+    # Both round after each direction, with weights of different precision.
+    assert difference.max() <= 2 and difference.mean() < 0.1

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.cached_scenes import CachedScenes
-from mlickd.data import dataset_records
 from mlickd.data.build import needs_proposals
-from mlickd.data.proposals.generation import shard_records
-from mlickd.data.verified_images import VerifiedImages
 from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.engine import check_inputs
@@ -47,19 +44,6 @@ def test_a_damaged_teacher_is_one_line(scenes: CachedScenes, tmp_path: Path) -> 
     with pytest.raises(InputError, match=f"KD.TEACHER.WEIGHTS {broken} is not a readable checkpoint") as error:
         scenes.make(str(tmp_path / "cache"), *options)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("remember", [True, False])
-def test_the_images_of_the_shard_alone_are_verified_and_remembered(
-    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remember: bool
-) -> None:
-    monkeypatch.setenv("MLICKD_CACHE", str(tmp_path / "verified"))
-    records = dataset_records("tiny_train", boxes=False)
-    options = ["INPUT.REMEMBER_VERIFIED", remember]
-    scenes.make(str(tmp_path / "cache"), *options, features=False, mirrored=False, shard=(2, 3))
-    left = {record["image_id"] for record in VerifiedImages().unverified(records)}
-    of_shard = {record["image_id"] for record in shard_records(records, 2, 3)}
-    assert left == {record["image_id"] for record in records} - (of_shard if remember else set())
 
 
 def test_knowledge_comes_from_the_cache_where_there_is_one(scenes: CachedScenes, cache: Path) -> None:

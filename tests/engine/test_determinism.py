@@ -15,9 +15,7 @@ from mlickd.engine import Trainer
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
-        # Both are set by what makes the data.
-        patch.setenv("DETECTRON2_DATASETS", "")
-        patch.setenv("MLICKD_CACHE", "")
+        patch.setenv("DETECTRON2_DATASETS", "")  # `RunKinds.create` sets it
         yield RunKinds.create(tmp_path_factory.mktemp("kinds"))
 
 

@@ -53,7 +53,6 @@ class RunKinds:
     def of(cls, folder: Path) -> RunKinds:
         """What `create` has left there, maybe in another process; DETECTRON2_DATASETS points to its dataset."""
         os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
-        os.environ["MLICKD_CACHE"] = str(folder / "remembered")
         made = folder / "made"
         scenes = CachedScenes(made, made / "model_final.pth", made / "proposals")
         return cls(scenes, made / "cache", made / "test_proposals")

@@ -106,7 +106,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("predict new.heic --model run", "new.heic", data("new.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")),
     ("predict 'photos/*.jpg' --model run", "photos/*.jpg", None),
     (CLS, "train_00000.jpg", data(PHOTO, "text")),
-    (CLS, "labels_fit.csv lists it in line 2", removed(PHOTO)),
+    (CLS, "labels_fit.csv lists it", removed(PHOTO)),
     # Labels
     (CLS, "labels_fit.csv: line 2: label 'unicorn'", rows("train_00000.jpg,unicorn")),
     (CLS, "'train_00000.jpg'", rows("train_00000.jpg,", "train_00000.jpg,")),
@@ -117,7 +117,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{CLS} DATASETS.TRAIN \"('boxed_train',)\"", "boxed_train", None),
     # COCO and VOC
     (BOXED, "instances_train.json", cut(BOXES)),
-    (BOXED, "image 7", entry(BOXES, "annotations", 0, "image_id", value=7)),
+    (BOXED, "image_id 7", entry(BOXES, "annotations", 0, "image_id", value=7)),
     (BOXED, "instances_train.json", entry(BOXES, "annotations", 0, "bbox", value=[1, 2, 300, 4])),
     (VOC, "train_00000.xml", data(VOC_XML, "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>")),
     # Proposals

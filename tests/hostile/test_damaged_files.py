@@ -25,11 +25,10 @@ from helpers.little_memory import in_little_memory, needs_limit
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data import ProposalStore, write_store
+from mlickd.data.images import image_size, read_image
 from mlickd.data.manifest import make_manifest, read_manifest, write_manifest
 from mlickd.data.proposals.files import read_detectron2_pickle
-from mlickd.data.reading import read_image
-from mlickd.data.records import image_size
-from mlickd.data.sources.coco_format import read_coco
+from mlickd.data.sources.coco import read_coco
 from mlickd.data.sources.folder import load_folder_dataset
 from mlickd.distillation.calibration import Calibration, HeldOut
 from mlickd.errors import InputError

@@ -48,11 +48,6 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR_JITTER.BRIGHTNESS = 0.0
     cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
     cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
-    # Decode every image of the datasets before training starts, so that a damaged file stops the run at once.
-    cfg.INPUT.VERIFY_IMAGES = True
-    # Leave out images that an earlier command found good and that have not changed since. What was found is kept in
-    # the user's cache, or in the folder $MLICKD_CACHE.
-    cfg.INPUT.REMEMBER_VERIFIED = True
 
     # Further training datasets for stages of distillation, whose labels are never read: their images join those of
     # DATASETS.TRAIN in one sampler, an iteration has as many of them as chance gives it, and knowledge alone is learned

@@ -4,208 +4,203 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from mlickd.data.catalog import available_datasets, class_names, dataset_records, ensure_registered
-from mlickd.data.sources.coco import COCO_PROTOCOLS, load_coco_multilabel, register_coco_multilabel
+from mlickd.data.records import PackedRecords
+from mlickd.data.sources.coco import COCO_PROTOCOLS, load_coco_multilabel, read_coco, register_coco_multilabel
 from mlickd.errors import InputError
 
+SIZES = {3: (30, 40), 5: (20, 10), 8: (50, 50)}  # image id to height and width
 
-def _content() -> dict:
+
+def content() -> dict:
     return {
         "categories": [{"id": 44, "name": "bottle"}, {"id": 1, "name": "person"}, {"id": 18, "name": "dog"}],
         "images": [{"id": 100 + i, "file_name": f"{i}.jpg", "width": 40, "height": 30} for i in range(3)],
         "annotations": [
-            {"id": 1, "image_id": 100, "category_id": 44, "bbox": [0, 0, 10, 10], "iscrowd": 0},
+            {"id": 1, "image_id": 100, "category_id": 44, "bbox": [0, 0, 10, 10], "iscrowd": None},
             {"id": 2, "image_id": 100, "category_id": 1, "bbox": [5, 5, 30, 20], "iscrowd": 0},
-            {"id": 3, "image_id": 100, "category_id": 1, "bbox": [0, 5, 30, 20], "iscrowd": 0},
+            {"id": 3, "image_id": 100, "category_id": 1, "bbox": [0, 5, 30, 20]},
             {"id": 4, "image_id": 101, "category_id": 18, "bbox": [0, 5, 30, 20], "iscrowd": 1},
         ],
     }
 
 
-def _write(directory: Path, content: dict) -> Path:
-    (directory / "photos").mkdir(exist_ok=True)
+def write(folder: Path, changed: dict | None = None) -> Path:
+    (folder / "photos").mkdir(exist_ok=True)
     for i in range(3):
-        Image.new("RGB", (40, 30)).save(directory / "photos" / f"{i}.jpg")
-    path = directory / "boxes.json"
-    path.write_text(json.dumps(content))
+        Image.new("RGB", (40, 30)).save(folder / "photos" / f"{i}.jpg")
+    path = folder / "boxes.json"
+    path.write_text(json.dumps(changed or content()))
     return path
 
 
-def test_classes_are_in_category_id_order(tmp_path):
-    dataset = load_coco_multilabel(_write(tmp_path, _content()), tmp_path / "photos")
-    assert dataset.class_names == ["person", "dog", "bottle"]
+def load(folder: Path, changed: dict | None = None, **protocol: bool) -> PackedRecords:
+    return load_coco_multilabel(write(folder, changed), folder / "photos", **protocol).records
+
+
+def test_records_follow_the_contract(tmp_path):
+    dataset = load_coco_multilabel(write(tmp_path), tmp_path / "photos")
+    assert dataset.class_names == ["person", "dog", "bottle"], "in the order of their ids"
+    assert dataset.records.box_classes() == [0, 1, 2] and dataset.image_root == str(tmp_path / "photos")
     assert [record["labels"] for record in dataset.records] == [[0, 2], [1], []]
     assert [record["image_id"] for record in dataset.records] == [100, 101, 102]
     assert [len(record["annotations"]) for record in dataset.records] == [3, 1, 0]
-    assert dataset.box_classes == [0, 1, 2]
-
-
-OUTLINES = [[[1.5, 2, 3e1, -4.25, 5, 6]], [], [[1, 2, 3, 4], [5, 6]], {"counts": [1, 2, 3], "size": [30, 40]}, None]
-
-
-@pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("place", ["first", "last"])
-@pytest.mark.parametrize("outline", OUTLINES)
-def test_outlines_of_objects_change_nothing(tmp_path, outline, place, indent):
-    plain = load_coco_multilabel(_write(tmp_path, _content()), tmp_path / "photos")
-    content = _content()
-    content["info"] = {"description": 'a "segmentation": [[1, 2]] in a text', "segmentation": "other"}
-    content["annotations"] = [
-        {"segmentation": outline, **box} if place == "first" else {**box, "segmentation": outline}
-        for box in content["annotations"]
-    ]
-    path = _write(tmp_path, content)
-    path.write_text(json.dumps(content, indent=indent), encoding="utf-8-sig")
-    assert load_coco_multilabel(path, tmp_path / "photos") == plain
+    assert [box["iscrowd"] for record in dataset.records for box in record["annotations"]] == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
-    ("crowd_labels", "keep_unlabeled", "expected"),
+    ("ending", "expected"),
     [
-        (True, True, {100: [0, 2], 101: [1], 102: []}),
-        (True, False, {100: [0, 2], 101: [1]}),
-        (False, True, {100: [0, 2], 101: [], 102: []}),
-        (False, False, {100: [0, 2]}),
+        ("", {100: [0, 2], 101: [1], 102: []}),
+        ("_labeled", {100: [0, 2], 101: [1]}),
+        ("_no_crowd", {100: [0, 2], 101: [], 102: []}),
+        ("_labeled_no_crowd", {100: [0, 2]}),
     ],
 )
-def test_protocols(tmp_path, crowd_labels, keep_unlabeled, expected):
-    dataset = load_coco_multilabel(
-        _write(tmp_path, _content()),
-        tmp_path / "photos",
-        crowd_labels=crowd_labels,
-        keep_unlabeled=keep_unlabeled,
-    )
-    assert {record["image_id"]: record["labels"] for record in dataset.records} == expected
+def test_protocols(tmp_path, ending, expected):
+    records = load(tmp_path, **COCO_PROTOCOLS[ending])
+    assert {record["image_id"]: record["labels"] for record in records} == expected
+
+
+def test_files_as_other_programs_write_them(tmp_path):
+    expected = load(tmp_path)
+    changed = content()
+    changed["info"] = {"description": 'a "segmentation": [[1, 2]] in a text', "segmentation": "other"}
+    for outline in ([[1.5, 2, 3e1, -4.25, 5, 6]], {"counts": [1, 2, 3], "size": [30, 40]}, None):
+        changed["annotations"] = [{"segmentation": outline, **box} for box in content()["annotations"]]
+        path = write(tmp_path)
+        path.write_bytes(("\ufeff" + json.dumps(changed, indent=1).replace("\n", "\r\n")).encode())
+        assert load_coco_multilabel(path, tmp_path / "photos").records == expected
+    for image in changed["images"]:  # sizes are read from the files
+        del image["width"]
+    assert load(tmp_path, changed) == expected
 
 
 def test_a_box_without_area_is_left_out_with_a_warning_but_labels(tmp_path, caplog):
-    content = _content()
-    content["annotations"][3]["bbox"] = [0, 5, 30, 0]
+    changed = content()
+    changed["annotations"][3]["bbox"] = [0, 5, 30, 0]
     with caplog.at_level(logging.WARNING):
-        dataset = load_coco_multilabel(_write(tmp_path, content), tmp_path / "photos")
-    assert "annotation 4 of image 101" in caplog.text
-    assert dataset.records[1]["labels"] == [1] and dataset.records[1]["annotations"] == []
+        records = load(tmp_path, changed)
+    assert "boxes.json" in caplog.text and "annotation 4" in caplog.text
+    assert records[1]["labels"] == [1] and records[1]["annotations"] == []
+
+
+ANNOTATION = st.fixed_dictionaries(
+    {
+        "image_id": st.sampled_from(sorted(SIZES)),
+        "category_id": st.sampled_from([4, 9]),
+        "bbox": st.tuples(st.floats(-1, 5), st.floats(-1, 5), st.floats(0, 6), st.floats(0, 6)),
+        "iscrowd": st.sampled_from([0, 1, None]),
+    }
+)
+
+
+@given(st.lists(ANNOTATION, max_size=8), st.permutations([0, 1, -1]))
+def test_boxes_are_those_of_a_loop(tmp_path_factory, annotations, places):
+    path = tmp_path_factory.mktemp("coco") / "boxes.json"
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": h, "width": w} for i, (h, w) in SIZES.items()]
+    categories = [{"id": 9, "name": "cat"}, {"id": 4, "name": "dog"}]
+    path.write_text(json.dumps({"categories": categories, "images": images, "annotations": annotations}))
+    file = read_coco(path)
+    assert file.category_names == ["dog", "cat"]
+    image_ids = [list(SIZES)[places.index(place)] for place in (0, 1)]
+    records = [dict(zip(("height", "width"), SIZES[image_id], strict=True)) for image_id in image_ids]
+    found = file.record_boxes(np.array(places), records, np.array([5, 7]), allow_empty=True)
+    for image_id, boxes in zip(image_ids, found, strict=True):
+        expected = []
+        for annotation in annotations:
+            x, y, width, height = annotation["bbox"]
+            x0, y0 = max(x, 0), max(y, 0)
+            x1, y1 = min(x + width, SIZES[image_id][1]), min(y + height, SIZES[image_id][0])
+            if annotation["image_id"] == image_id and x0 < x1 and y0 < y1:
+                label = {4: 5, 9: 7}[annotation["category_id"]]
+                expected.append((x0, y0, x1, y1, label, annotation["iscrowd"] or 0, 0))
+        assert boxes.tolist() == expected
+
+
+BAD = {
+    "missing image": (lambda c: c["images"][0].update(file_name="9.jpg"), r"photos/9\.jpg"),
+    "outside": (lambda c: c["images"][0].update(file_name="../photos/0.jpg"), r"boxes\.json: image 100: "),
+    "no name": (lambda c: c["images"][1].update(file_name=None), r"boxes\.json: .*images\[1\]\.file_name"),
+    "class twice": (lambda c: c["categories"][0].update(name="dog"), r"boxes\.json: 'dog'"),
+    "category id twice": (lambda c: c["categories"][0].update(id=1), r"boxes\.json: 1 "),
+    "image id twice": (lambda c: c["images"][0].update(id=101), r"boxes\.json: 101 "),
+    "text for an id": (lambda c: c["categories"][0].update(id="1"), r"boxes\.json: .*categories\[0\]\.id"),
+    "no field": (lambda c: c["annotations"][0].pop("category_id"), r"boxes\.json: .*category_id"),
+    "unknown image": (lambda c: c["annotations"][0].update(image_id=7), r"boxes\.json: annotation 1: .*7"),
+    "unknown category": (lambda c: c["annotations"][0].update(category_id=7), r"boxes\.json: annotation 1: .*7"),
+    "3 numbers": (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"boxes\.json: .*annotations\[0\]\.bbox"),
+    "text": (lambda c: c["annotations"][0].update(iscrowd="no"), r"boxes\.json: .*annotations\[0\]\.iscrowd"),
+    "leaves": (
+        lambda c: c["annotations"][1].update(bbox=[0, 0, 50, 5]),
+        r"boxes\.json: annotation 2: 'bbox' \[0, 0, 50",
+    ),
+    "inverted": (lambda c: c["annotations"][0].update(bbox=[9, 9, -5, 4]), r"boxes\.json: annotation 1: 'bbox' \[9, 9"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
+def test_bad_content_is_named(tmp_path, change, message):
+    changed = content()
+    change(changed)
+    with pytest.raises(InputError, match=message) as error:
+        load(tmp_path, changed)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: c["images"][0].update(file_name="9.jpg"), r"photos/9\.jpg: image file not found, but .*boxes\.json"),
-        (
-            lambda c: c["images"][0].update(file_name="../photos/0.jpg"),
-            r"boxes\.json: image 100: .* is not inside .*photos/",
-        ),
-        (
-            lambda c: c["images"][0].update(file_name="/0.jpg"),
-            r"boxes\.json: image 100: file name '/0\.jpg' is not inside",
-        ),
-        (lambda c: c["images"][1].update(file_name="./0.jpg"), r"image 101: '0\.jpg' is also image 100; merge"),
-        (lambda c: c["images"][1].update(file_name=None), r"boxes\.json: not in COCO format: .*images\[1\]\.file_name"),
-        (lambda c: c["categories"][0].update(name="dog"), r"boxes\.json: name 'dog' occurs twice in 'categories'"),
-        (lambda c: c["categories"][0].update(id="1"), r"boxes\.json: not in COCO format"),
-        (lambda c: c["images"][0].pop("width"), r"boxes\.json: image 100: 'height' and 'width'"),
-        (lambda c: c["images"][0].update(id=101), r"boxes\.json: id 101 occurs twice in 'images'"),
-        (lambda c: c["categories"][0].update(id=1), r"boxes\.json: id 1 occurs twice in 'categories'"),
-        (lambda c: c["annotations"][0].update(bbox=[0, 0, 50, 5]), r"boxes\.json: annotation 1 of image 100: .*leaves"),
-        (lambda c: c["annotations"][0].pop("category_id"), r"boxes\.json: not in COCO format: .*'category_id'"),
-    ],
+    "damaged", [b'{"images": [', b'{"info": ' + 200_000 * b"[", "caf\u00e9".encode("utf-16"), b"[]"]
 )
-def test_bad_input_names_the_file(tmp_path, change, message):
-    content = _content()
-    change(content)
-    with pytest.raises(InputError, match=message):
-        load_coco_multilabel(_write(tmp_path, content), tmp_path / "photos")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_json_in_another_encoding_is_named(tmp_path, encoding):
-    content = _content()
-    content["categories"][0]["name"] = "caf\u00e9"
-    path = _write(tmp_path, content)
-    path.write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
-    with pytest.raises(InputError, match=r"boxes\.json: not a readable JSON file"):
-        load_coco_multilabel(path, tmp_path / "photos")
-
-
-def test_json_cut_in_half_is_named(tmp_path):
-    path = _write(tmp_path, _content())
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(InputError, match=r"boxes\.json: not a readable JSON file"):
-        load_coco_multilabel(path, tmp_path / "photos")
-
-
-def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
-    path = _write(tmp_path, _content())
-    expected = load_coco_multilabel(path, tmp_path / "photos")
-    path.write_bytes(("\ufeff" + json.dumps(_content(), indent=1).replace("\n", "\r\n")).encode())
-    assert load_coco_multilabel(path, tmp_path / "photos") == expected
-
-
-def test_missing_files_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"photos: image folder of .*boxes\.json not found"):
+def test_a_damaged_or_missing_file_is_named(tmp_path, damaged):
+    with pytest.raises(InputError, match=r"photos: .*boxes\.json"):
         load_coco_multilabel(tmp_path / "boxes.json", tmp_path / "photos")
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(InputError, match=r"boxes\.json: annotation file not found"):
-        load_coco_multilabel(tmp_path / "boxes.json", tmp_path / "photos")
-
-
-def test_coco_by_its_official_layout(tmp_path, monkeypatch):
-    (tmp_path / "coco" / "annotations").mkdir(parents=True)
-    _write(tmp_path, _content()).rename(tmp_path / "coco" / "annotations" / "instances_val2014.json")
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert not any(name.startswith("coco_2014_val_multi") for name in available_datasets())
-    with pytest.raises(InputError, match=r"coco/val2014: image folder of .*instances_val2014\.json not found"):
-        ensure_registered("coco_2014_val_multilabel")
-    (tmp_path / "photos").rename(tmp_path / "coco" / "val2014")
-    names = [f"coco_2014_val_multilabel{end}" for end in COCO_PROTOCOLS]
-    assert [name for name in available_datasets() if "multilabel" in name] == sorted(names)
-    try:
-        ids = {name: [record["image_id"] for record in dataset_records(name)] for name in names}
-        assert MetadataCatalog.get(names[1]).image_root == str(tmp_path / "coco" / "val2014")
-        assert [record["labels"] for record in dataset_records(names[2])] == [[0, 2], [], []]
-    finally:
-        for name in names:
-            DatasetCatalog.remove(name)
-            MetadataCatalog.remove(name)
-    assert list(ids.values()) == [[100, 101, 102], [100, 101], [100, 101, 102], [100]]
+    path = write(tmp_path)
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"boxes\.json"):
+        load_coco_multilabel(path, tmp_path / "photos")
+    path.unlink()
+    with pytest.raises(InputError, match=r"boxes\.json"):
+        load_coco_multilabel(path, tmp_path / "photos")
 
 
 @pytest.fixture
-def registered(tmp_path):
-    name = "my_coco_photos"
-    register_coco_multilabel(name, _write(tmp_path, _content()), tmp_path / "photos", crowd_labels=False)
-    yield name
-    DatasetCatalog.remove(name)
-    MetadataCatalog.remove(name)
+def catalogs():
+    """Detectron2's catalogs, without what the test adds to them afterwards."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
-def test_registered_by_name(registered):
-    ensure_registered(registered)
-    metadata = MetadataCatalog.get(registered)
-    assert metadata.thing_classes == class_names(registered) == ["person", "dog", "bottle"]
+def test_coco_by_its_official_layout(tmp_path, monkeypatch, catalogs):
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    write(tmp_path).rename(tmp_path / "coco" / "annotations" / "instances_val2014.json")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert not any(name.startswith("coco_2014_val_multi") for name in available_datasets())
+    with pytest.raises(InputError, match=r"coco/val2014: .*instances_val2014\.json"):
+        ensure_registered("coco_2014_val_multilabel")
+    (tmp_path / "photos").rename(tmp_path / "coco" / "val2014")
+    names = [f"coco_2014_val_multilabel{ending}" for ending in COCO_PROTOCOLS]
+    assert [name for name in available_datasets() if "multilabel" in name] == sorted(names)
+    ids = [[record["image_id"] for record in dataset_records(name)] for name in names]
+    assert ids == [[100, 101, 102], [100, 101], [100, 101, 102], [100]]
+    assert MetadataCatalog.get(names[1]).image_root == str(tmp_path / "coco" / "val2014")
+
+
+def test_registered_by_name(tmp_path, catalogs):
+    register_coco_multilabel("absent", tmp_path / "absent.json", tmp_path / "absent")  # nothing is read
+    with pytest.raises(InputError, match="absent: "):
+        dataset_records("absent")
+    register_coco_multilabel("mine", write(tmp_path), tmp_path / "photos", crowd_labels=False)
+    metadata = MetadataCatalog.get("mine")
+    assert class_names("mine") == metadata.thing_classes == ["person", "dog", "bottle"]
     assert metadata.box_classes == [0, 1, 2] and metadata.evaluator_type == "multilabel"
-    assert [record["labels"] for record in dataset_records(registered)] == [[0, 2], [], []]
-
-
-def test_nothing_is_read_when_registering(tmp_path):
-    register_coco_multilabel("absent_coco", tmp_path / "absent.json", tmp_path / "absent")
-    try:
-        with pytest.raises(InputError, match="absent: image folder"):
-            dataset_records("absent_coco")
-    finally:
-        DatasetCatalog.remove("absent_coco")
-        MetadataCatalog.remove("absent_coco")
-
-
-def test_iscrowd_may_be_null_but_not_text(tmp_path):
-    content = _content()
-    content["annotations"][0]["iscrowd"] = None
-    dataset = load_coco_multilabel(_write(tmp_path, content), tmp_path / "photos")
-    assert dataset.records[0]["annotations"][0]["iscrowd"] == 0
-    content["annotations"][0]["iscrowd"] = "no"
-    with pytest.raises(InputError, match="annotation 1 of image 100: 'iscrowd' 'no' is neither 0 nor 1"):
-        load_coco_multilabel(_write(tmp_path, content), tmp_path / "photos")
+    assert [record["labels"] for record in dataset_records("mine")] == [[0, 2], [], []]

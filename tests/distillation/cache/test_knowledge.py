@@ -16,7 +16,7 @@ from PIL import Image
 from helpers.cached_scenes import CachedScenes, samples, write_random_boxes
 from helpers.small_models import save_teacher, teacher_config
 from mlickd.data import ProposalStore, View, dataset_records, write_store
-from mlickd.data.build import build_teacher_mapper
+from mlickd.data.build import build_mapper
 from mlickd.data.catalog import class_names
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
@@ -193,7 +193,7 @@ def test_boxes_of_a_turned_photo_land_where_the_live_teacher_has_them(scenes: Ca
         scores = np.array([0.9, 0.4], np.float32)
         write_store(tmp_path / "boxes", [("turned", boxes, scores)], method="random", parameters={}, image_digest="")
         options = ["DATASETS.TRAIN", ("turned_train",), "DATASETS.TEST", ("turned_train",)]
-        options += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(tmp_path / "boxes"),), "INPUT.VERIFY_IMAGES", False]
+        options += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(tmp_path / "boxes"),)]
         options += ["KD.REGIONS.NMS_THRESH", 1.0, "SOLVER.IMS_PER_BATCH", 1]
         live_cfg = scenes.config("feature", "", *options)
         cached_cfg = scenes.config("feature", scenes.make(str(tmp_path / "cache"), *options), *options)
@@ -210,7 +210,7 @@ def teacher_of(scenes: CachedScenes, index: int):
     """What the teacher says of a whole image, as arrays; its boxes and its record."""
     cfg = scenes.config("feature")
     record = dataset_records("tiny_train")[index]
-    mapper = build_teacher_mapper(load_teacher_config(cfg), "tiny_train", ProposalStore.open(scenes.proposals))
+    mapper = build_mapper(load_teacher_config(cfg), "tiny_train", ProposalStore.open(scenes.proposals))
     sample = mapper(record, View(64))
     (known,) = FrozenTeacher(cfg, KnowledgeRequest.of_stage(cfg))([sample["image"]], [sample["proposals"]])
     return known, ProposalStore.open(scenes.proposals)[record["image_id"]][0], record

@@ -1,4 +1,4 @@
-"""Write which images with which labels a dataset has, with a digest, or compare that with somebody else's list."""
+"""Write the list of images and labels of a dataset with a digest, or compare the dataset with such a list."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlickd.cli.command_line import command_parser, parse_shard
 from mlickd.data import ProposalStore, dataset_records, proposals_path
-from mlickd.data.loose_images import loose_image_records
 from mlickd.data.parts import whole_name
+from mlickd.data.photos import photo_records
 from mlickd.data.proposals.generation import generate_proposals, shard_records
 from mlickd.data.proposals.methods import PROPOSAL_METHODS, parameter_value
 from mlickd.data.proposals.shards import merge_shards
@@ -81,7 +81,7 @@ def main() -> None:
         parameters["max_proposals"] = arguments.max_proposals
     # Parts of a dataset share the proposals of the whole.
     for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:
-        records = loose_image_records(arguments.images, arguments.image_root) if name is None else dataset_records(name)
+        records = photo_records([arguments.images], arguments.image_root) if name is None else dataset_records(name)
         start = time.perf_counter()
         path = arguments.output or proposals_path(name, arguments.method)
         made = records

@@ -6,8 +6,6 @@ from .mapper import MultiLabelMapper
 from .proposals.methods import propose
 from .proposals.store import ProposalStore, proposals_path, write_store
 from .sampling import ImageView, TrainingBatchSampler, TrainingSamples
-from .sources.image_folder import unlisted_images
-from .verify import verify_images
 from .views import View
 
 __all__ = [
@@ -27,7 +25,5 @@ __all__ = [
     "open_proposals",
     "propose",
     "proposals_path",
-    "unlisted_images",
-    "verify_images",
     "write_store",
 ]

@@ -1,10 +1,10 @@
-"""Data loaders from a configuration."""
+"""Mappers and data loaders from a configuration."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
@@ -15,24 +15,22 @@ from torch.utils.data import DataLoader
 
 from mlickd.errors import InputError
 
+from .augmentation import ColorJitter, RandomCrop
 from .catalog import dataset_records
-from .colors import ColorJitter
 from .corruptions import Corruption
-from .crops import RandomCrop
 from .mapper import MultiLabelMapper, MultiScaleMapper
-from .packed_batch import PackedBatch
 from .parts import whole_name
 from .proposals.maker import ProposalMaker, maker_for
 from .proposals.store import ProposalStore, proposals_path
 from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
-from .workers import ignore_signals_in_worker
+from .workers import PackedBatch, ignore_signals_in_worker
 
 __all__ = [
     "build_inference_mapper",
+    "build_mapper",
     "build_multi_scale_loader",
-    "build_teacher_mapper",
     "build_test_loader",
     "build_test_mapper",
     "build_train_loader",
@@ -61,12 +59,12 @@ def model_class(cfg: CfgNode) -> type[nn.Module]:
 
 
 def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
-    """The datasets that a run trains on, with labels and without, in the order of its loader."""
+    """Return the datasets that a run trains on, labeled and unlabeled, in the order of its loader."""
     return (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)
 
 
 def labeled_share(cfg: CfgNode) -> float:
-    """How many of the training images have labels that are read, of all; above 0."""
+    """Return the fraction of the training images that are in ``DATASETS.TRAIN``; above 0."""
     if not cfg.DATASETS.UNLABELED:
         return 1.0
     labeled = sum(len(dataset_records(name, boxes=False)) for name in cfg.DATASETS.TRAIN)
@@ -74,7 +72,7 @@ def labeled_share(cfg: CfgNode) -> float:
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:
-    """Whether the stage of a distillation learns from a teacher at all, and not from labels alone."""
+    """Return whether the stage of a distillation learns from a teacher, and not from labels only."""
     return cfg.KD.STAGE != "prediction" or cfg.KD.PREDICTION.FEATURE_LOSS or cfg.KD.PREDICTION.WEIGHT > 0
 
 
@@ -87,23 +85,12 @@ def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
 
 
 def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
-    """The proposals of the dataset ``name``: the file that the configuration gives, or that its method names.
+    """Return the proposals of a dataset, from the file that the configuration names or the one of its method.
 
     Raises:
-        InputError: the store is missing or damaged.
+        InputError: the proposals are missing or damaged.
     """
-    for names, files, key in (
-        (cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, "TRAIN"),
-        (cfg.DATASETS.UNLABELED, cfg.DATASETS.PROPOSALS.UNLABELED_FILES, "UNLABELED"),
-        (cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, "TEST"),
-    ):
-        if files and len(files) != len(names):
-            raise InputError(
-                f"DATASETS.PROPOSALS.{key}_FILES {tuple(files)}: DATASETS.{key} has {len(names)}; give one for each"
-            )
-        if files and name in names:
-            return ProposalStore.open(files[list(names).index(name)])
-    path = proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)
+    path = _configured_path(cfg, name)
     if not path.exists():
         raise InputError(
             f"{path}: no proposals for dataset {name}; make them with `python tools/generate_proposals.py "
@@ -113,28 +100,48 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
 
 
 def proposals_exist(cfg: CfgNode, name: str) -> bool:
-    """Whether `open_proposals` has a file to open."""
-    pairs = [
-        *zip(cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES, strict=False),
-        *zip(cfg.DATASETS.UNLABELED, cfg.DATASETS.PROPOSALS.UNLABELED_FILES, strict=False),
-        *zip(cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES, strict=False),
-    ]
-    return os.path.exists(dict(reversed(pairs)).get(name) or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD))
+    """Return whether :func:`open_proposals` has something to open."""
+    return _configured_path(cfg, name).exists()
 
 
-def _training_mapper(cfg: CfgNode, name: str, teacher_cfg: CfgNode | None) -> MultiLabelMapper:
-    proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=True) else None
-    return _mapper_with(cfg, proposals, teacher_cfg, name)
+def _configured_path(cfg: CfgNode, name: str) -> Path:
+    for split in ("TRAIN", "UNLABELED", "TEST"):
+        names, files = list(cfg.DATASETS[split]), cfg.DATASETS.PROPOSALS[f"{split}_FILES"]
+        if files and len(files) != len(names):
+            raise InputError(
+                f"DATASETS.PROPOSALS.{split}_FILES {tuple(files)}: DATASETS.{split} has {len(names)}; give one for each"
+            )
+        if files and name in names:
+            return Path(files[names.index(name)])
+    return proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)
 
 
-def _mapper_with(
+def corruption_of(cfg: CfgNode) -> Corruption | None:
+    """Return the damage that ``TEST.CORRUPTION`` names, or None.
+
+    Raises:
+        InputError: there is no such corruption.
+    """
+    return Corruption.parse(cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED) if cfg.TEST.CORRUPTION else None
+
+
+def build_mapper(
     cfg: CfgNode,
-    proposals: ProposalStore | ProposalMaker | None,
-    teacher_cfg: CfgNode | None = None,
     name: str | None = None,
+    proposals: ProposalStore | ProposalMaker | None = None,
+    teacher_cfg: CfgNode | None = None,
     corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
-    # A live teacher sees as many proposals as it was trained on: its scores sum over them.
+    """Return the mapper of a model.
+
+    Args:
+        cfg: configuration of the model.
+        name: dataset of the records; None for photos of no dataset.
+        proposals: proposals of the dataset, or a maker of proposals; None if the model needs none.
+        teacher_cfg: configuration of a live teacher, for whose view the samples then have an image and proposals.
+        corruption: damage to the images.
+    """
+    # A live teacher needs as many proposals as it was trained with, because its scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
     return MultiLabelMapper(
         image_format=cfg.INPUT.FORMAT,
@@ -148,63 +155,48 @@ def _mapper_with(
     )
 
 
-def build_teacher_mapper(teacher_cfg: CfgNode, name: str, proposals: ProposalStore) -> MultiLabelMapper:
-    """What a teacher sees of the dataset ``name`` where no student is there: ``image`` and ``proposals``."""
-    return _mapper_with(teacher_cfg, proposals, name=name)
-
-
 def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
-    """From a record of the dataset ``name`` to what the model takes at inference, damaged by ``TEST.CORRUPTION``."""
+    """Return the mapper from a record of a dataset to the model's input for evaluation, with ``TEST.CORRUPTION``."""
     return partial(_test_mapper(cfg, name), view=View(cfg.INPUT.SIZE_TEST))
 
 
 def _test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
     proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
-    return _mapper_with(cfg, proposals, name=name, corruption=corruption_of(cfg))
-
-
-def corruption_of(cfg: CfgNode) -> Corruption | None:
-    """The damage that ``TEST.CORRUPTION`` names; None without.
-
-    Raises:
-        InputError: it names none that there is.
-    """
-    return Corruption.parse(cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED) if cfg.TEST.CORRUPTION else None
+    return build_mapper(cfg, name, proposals, corruption=corruption_of(cfg))
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[dict], dict]:
-    """As `build_test_mapper`, but proposals that nobody has made yet are made on the fly, and nothing is damaged.
+    """Return the mapper from a record to the model's input for use: nothing is damaged, missing proposals are made.
 
     Args:
-        cfg: of the model.
+        cfg: configuration of the model.
         name: dataset of the records; None for photos of no dataset.
     """
     proposals = None
     if needs_proposals(cfg, training=False):
-        known = name is not None and (
-            name in cfg.DATASETS.TRAIN
-            and cfg.DATASETS.PROPOSALS.TRAIN_FILES
-            or name in cfg.DATASETS.TEST
-            and cfg.DATASETS.PROPOSALS.TEST_FILES
-            or proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD).exists()
-        )
-        proposals = open_proposals(cfg, name) if known else maker_for(cfg)
-    return partial(_mapper_with(cfg, proposals, name=name), view=View(cfg.INPUT.SIZE_TEST))
+        made = name is not None and proposals_exist(cfg, name)
+        proposals = open_proposals(cfg, name) if made else maker_for(cfg)
+    return partial(build_mapper(cfg, name, proposals), view=View(cfg.INPUT.SIZE_TEST))
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
-    """An endless loader of the training datasets; batches are lists of samples.
+    """Return an endless loader of the training datasets, whose batches are lists of samples.
 
-    Samples of ``DATASETS.UNLABELED`` have no ``labels``, whatever their records say.
+    Samples of ``DATASETS.UNLABELED`` have no ``labels``, even if their records have some.
 
     Args:
-        cfg: ``SOLVER.IMS_PER_BATCH`` is over all processes.
-        teacher_cfg: of a live teacher, for whose view the samples then have an image and proposals.
+        cfg: configuration; ``SOLVER.IMS_PER_BATCH`` counts the images of all processes.
+        teacher_cfg: configuration of a live teacher, for whose view the samples then have an image and proposals.
     """
-    dataset = TrainingSamples(
-        [(_training_records(cfg, name), _training_mapper(cfg, name, teacher_cfg)) for name in training_datasets(cfg)]
-    )
-    jitter = cfg.INPUT.COLOR_JITTER
+    parts = []
+    for name in training_datasets(cfg):
+        records = dataset_records(name, boxes=False)
+        if name not in cfg.DATASETS.TRAIN:
+            records = [{key: record[key] for key in record if key not in LABEL_FIELDS} for record in records]
+        proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=True) else None
+        parts.append((records, build_mapper(cfg, name, proposals, teacher_cfg)))
+    dataset = TrainingSamples(parts)
+    crop, jitter = cfg.INPUT.RANDOM_CROP, cfg.INPUT.COLOR_JITTER
     strengths = jitter.BRIGHTNESS, jitter.CONTRAST, jitter.SATURATION
     sampler = TrainingBatchSampler(
         len(dataset),
@@ -212,9 +204,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         cfg.INPUT.SIZES_TRAIN,
         seed=max(cfg.SEED, 0),
         mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
-        crop=RandomCrop(cfg.INPUT.RANDOM_CROP.AREA, cfg.INPUT.RANDOM_CROP.ASPECT)
-        if cfg.INPUT.RANDOM_CROP.ENABLED
-        else None,
+        crop=RandomCrop(crop.AREA, crop.ASPECT) if crop.ENABLED else None,
         color_jitter=ColorJitter(*strengths) if any(strengths) else None,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
@@ -229,33 +219,26 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
     )
 
 
-def _training_records(cfg: CfgNode, name: str) -> list[dict]:
-    records = dataset_records(name, boxes=False)
-    if name in cfg.DATASETS.TRAIN:
-        return records
-    return [{key: value for key, value in record.items() if key not in LABEL_FIELDS} for record in records]
-
-
 def build_test_loader(cfg: CfgNode, name: str, records: Sequence[dict] | None = None) -> DataLoader:
-    """Detectron2's test loader of one dataset: every image once, at ``INPUT.SIZE_TEST``.
+    """Return Detectron2's test loader of a dataset: every image once, at ``INPUT.SIZE_TEST``.
 
     Args:
-        cfg: of the model.
-        name: of the dataset.
-        records: some of its records; None for all of them.
+        cfg: configuration of the model.
+        name: name of the dataset.
+        records: some of the records of the dataset; by default all.
     """
     records = dataset_records(name, boxes=False) if records is None else records
-    return _loader_for_evaluation(cfg, records, build_test_mapper(cfg, name))
+    return _evaluation_loader(cfg, records, build_test_mapper(cfg, name))
 
 
 def build_multi_scale_loader(cfg: CfgNode, name: str) -> DataLoader:
-    """As `build_test_loader`, with every image at each size of ``TEST.AUG``; see `MultiScaleMapper`."""
+    """Return a test loader with every image at each size of ``TEST.AUG``; see :class:`MultiScaleMapper`."""
     sizes = cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,)
     mapper = MultiScaleMapper(_test_mapper(cfg, name), sizes)
-    return _loader_for_evaluation(cfg, dataset_records(name, boxes=False), mapper)
+    return _evaluation_loader(cfg, dataset_records(name, boxes=False), mapper)
 
 
-def _loader_for_evaluation(cfg: CfgNode, records: Sequence[dict], mapper: Callable[[dict], dict]) -> DataLoader:
+def _evaluation_loader(cfg: CfgNode, records: Sequence[dict], mapper: Callable[[dict], dict]) -> DataLoader:
     loader = build_detection_test_loader(
         dataset=list(records),
         mapper=mapper,

@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from .colors import ColorShift
+from .augmentation import ColorShift
 from .corruptions import Corruption
+from .images import DecodedImage, ImageFile, open_image
 from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
-from .reading import DecodedImage, ImageFile, open_image
 from .views import View
 
 __all__ = ["MultiLabelMapper", "MultiScaleMapper", "best_proposals"]
 
 
 class MultiLabelMapper:
-    """Decodes an image and makes its views; the image labels go along, boxes never do.
+    """Decodes an image and makes its views. Samples keep the image labels of the record, but never its boxes.
 
     The teacher's view has the same geometry as the student's at another size, and the proposals go through the
-    transform of each, so that region i is the same region in both.
+    transform of each view, so that region i is the same region in both.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class MultiLabelMapper:
         """
         Args:
             image_format: ``RGB`` or ``BGR``.
-            proposals: of the dataset, or what makes them from an image; without it the samples have none.
-            top_k: proposals used of an image, the best by score.
-            min_side: proposals whose shorter side is below this many original pixels are left out.
-            teacher_size: side of the teacher's view in pixels; without it there is none.
-            teacher_format: its format, where it differs.
-            dataset: name of the dataset, which its samples then have: image ids are of one dataset.
-            corruption: damage to the student's view of every image; proposals stay those of the whole image.
+            proposals: proposals of the dataset, or a maker of proposals from pixels; None for samples without any.
+            top_k: number of proposals of an image that are used, the best by score.
+            min_side: smallest side in original pixels of the proposals that are used.
+            teacher_size: side of the teacher's view in pixels; None for samples without it.
+            teacher_format: image format of the teacher, by default ``image_format``.
+            dataset: name of the dataset, which the samples carry because image ids are unique only within a dataset.
+            corruption: damage to the student's view of every image; the proposals stay those of the clean image.
         """
         self.image_format = image_format
         self.proposals = proposals
@@ -59,21 +59,21 @@ class MultiLabelMapper:
         self.corruption = corruption
 
     def __call__(self, record: dict, view: View, colors: ColorShift | None = None) -> dict:
-        """
+        """Return the sample of a record.
+
+        A crop may leave no proposal in view. With a teacher, the sample then has none, because the student's pixels
+        must be the same in every mode. Without a teacher, a detector has nothing to learn from such a crop: the sample
+        shows the whole image instead, and its ``view`` says so.
+
         Args:
-            record: with ``file_name``, or the ``pixels`` themselves (:func:`open_image`), and ``image_id``.
-            view: of the student.
-            colors: of the student's view; the teacher sees the true colors.
+            record: dict with ``file_name`` or ``pixels`` (see :func:`open_image`), and ``image_id``.
+            view: view of the student.
+            colors: color change of the student's view; the teacher sees the original colors.
 
         Returns:
-            The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view`` and ``dataset``;
-            with ``proposals`` (Instances with ``proposal_boxes`` and ``objectness``) where they are given; with
-            ``teacher_image`` and ``teacher_proposals`` where a teacher's size is. ``height`` and ``width`` are those
-            of the image where the record has none.
-
-            A crop may leave no proposal in view. With a teacher the sample is then without, for the student's pixels
-            are the same in every mode. A detector has nothing to learn from that: without a teacher the whole image
-            is seen instead, and ``view`` says so.
+            The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view``, ``dataset``, and the
+            image's ``height`` and ``width`` if the record has none. With proposals also ``proposals`` (Instances with
+            ``proposal_boxes`` and ``objectness``); with a teacher ``teacher_image`` and ``teacher_proposals``.
 
         Raises:
             InputError: the image cannot be read.
@@ -81,7 +81,7 @@ class MultiLabelMapper:
         file = open_image(record, self.image_format)
         shape = file.height, file.width
         sample = {key: value for key, value in record.items() if key not in ("annotations", "pixels")}
-        # Not every dataset knows the sizes of its images, and detections are scaled back to them.
+        # Some datasets do not give sizes, and detections are scaled back to them.
         sample.setdefault("height", file.height)
         sample.setdefault("width", file.width)
         boxes, scores = self._proposals(record, file)
@@ -90,9 +90,9 @@ class MultiLabelMapper:
             view = view if len(moved) else replace(view, crop=None)
         sample["view"] = view
         sample["dataset"] = self.dataset
-        sample["image"] = self._see(file, view, view.size)
+        sample["image"] = self._pixels(file, view, view.size)
         if self.teacher_size is not None:
-            pixels = self._see(file, view, self.teacher_size)
+            pixels = self._pixels(file, view, self.teacher_size)
             sample["teacher_image"] = pixels if self.teacher_format == self.image_format else pixels.flip(0)
         if colors is not None:
             sample["image"] = colors.apply(sample["image"], self.image_format)
@@ -104,8 +104,8 @@ class MultiLabelMapper:
                 sample["teacher_proposals"] = _instances(boxes, scores, view, shape, self.teacher_size)
         return sample
 
-    def _see(self, file: ImageFile | DecodedImage, view: View, side: int) -> torch.Tensor:
-        # Each view is decoded as it would be without the other, so that its pixels do not depend on the other.
+    def _pixels(self, file: ImageFile | DecodedImage, view: View, side: int) -> torch.Tensor:
+        # Each view is decoded on its own, so that its pixels do not depend on whether the other view exists.
         image, reduction = file.pixels(view.reduction(file.height, file.width, side))
         return view.pixels(image, file.height, file.width, side, reduction)
 
@@ -123,22 +123,23 @@ class MultiLabelMapper:
 
 
 class MultiScaleMapper:
-    """Sees the whole image at several sizes, each decoded from the file, for averaging at test time."""
+    """Makes views of the whole image at several sizes, each decoded from the file, for averaging at test time."""
 
     def __init__(self, mapper: MultiLabelMapper, sizes: Sequence[int]):
         """
         Args:
-            mapper: makes each view.
+            mapper: mapper that makes each view.
             sizes: sides of the square views, in pixels.
         """
         self.mapper = mapper
         self.sizes = tuple(sizes)
 
     def __call__(self, record: dict) -> dict:
-        """
+        """Return the sample of a record.
+
         Returns:
-            What ``mapper`` gives, but in place of ``image``, ``proposals`` and ``view`` a list ``views``: for each
-            size a dict with ``image`` and, where there are any, ``proposals``, the same regions in the same order.
+            The sample of ``mapper`` with a list ``views`` in place of ``image``, ``proposals`` and ``view``: for each
+            size a dict with ``image`` and, if there are proposals, ``proposals``, the same regions in the same order.
 
         Raises:
             InputError: the image cannot be read.
@@ -150,7 +151,7 @@ class MultiScaleMapper:
 
 
 def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: float) -> tuple[np.ndarray, np.ndarray]:
-    """The proposals of one image that a model uses.
+    """Return the proposals of one image that a model uses.
 
     Args:
         boxes: (R, 4) in pixels of the image, best first.

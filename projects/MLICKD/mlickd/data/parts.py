@@ -16,13 +16,13 @@ _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
 
 @dataclass(frozen=True)
 class Part:
-    """Which images of a dataset a name stands for.
+    """A part of a dataset.
 
     Attributes:
-        whole: name of the dataset; it may be a part itself.
-        number: of the part, from 1.
-        count: of all parts, 2 or more.
-        others: the images of all parts but this one.
+        whole: name of the dataset, which may be a part itself.
+        number: number of the part, from 1.
+        count: number of all parts, 2 or more.
+        others: whether the images of all other parts are meant.
     """
 
     whole: str
@@ -31,18 +31,17 @@ class Part:
     others: bool = False
 
     def indices(self, image_ids: Sequence[object]) -> list[int]:
-        """Which of the images are in the part, in their order.
+        """Return the indices of the images in the part, ascending.
 
-        Images are dealt like cards after they are sorted by a hash of their id: which part an image is in hangs on the
-        ids alone, on no seed and no order, and the parts are equal to one image.
+        Images are sorted by a hash of their id and dealt like cards. The part of an image depends only on the ids, not
+        on a seed or an order, and the sizes of the parts differ by at most one.
 
         Raises:
             InputError: there are fewer images than parts.
         """
         if len(image_ids) < self.count:
             raise InputError(
-                f"dataset {part_name(self)!r}: {self.whole} has {len(image_ids)} images, too few for {self.count} "
-                "parts; take fewer"
+                f"dataset {part_name(self)!r}: {self.whole} has {len(image_ids)} images, too few for {self.count} parts"
             )
         ranked = sorted(range(len(image_ids)), key=lambda index: _hash(image_ids[index]))
         part = set(ranked[self.number - 1 :: self.count])
@@ -50,12 +49,12 @@ class Part:
 
 
 def part_name(part: Part) -> str:
-    """The name that :func:`parse_part` reads."""
+    """Return the name that :func:`parse_part` reads."""
     return f"{part.whole}@{'not' if part.others else ''}{part.number}of{part.count}"
 
 
 def parse_part(name: str) -> Part | None:
-    """The part that a name stands for; None for a name without `@KofN` or `@notKofN` at its end.
+    """Return the part that a name stands for, or None if the name does not end with `@KofN` or `@notKofN`.
 
     Raises:
         InputError: there is no part of this number, or only one part.
@@ -64,20 +63,16 @@ def parse_part(name: str) -> Part | None:
     if match is None:
         return None
     part = Part(match[1], int(match[3]), int(match[4]), others=match[2] is not None)
-    if part.count < 2:
-        raise InputError(f"dataset {name!r}: {part.count} parts; give 2 or more, as in {part.whole}@1of2")
-    if not 1 <= part.number <= part.count:
-        raise InputError(
-            f"dataset {name!r}: there is no part {part.number} of {part.count}; give one from 1 to {part.count}"
-        )
+    if part.count < 2 or not 1 <= part.number <= part.count:
+        raise InputError(f"dataset {name!r}: there is no such part; give NAME@KofN with N from 2 and K from 1 to N")
     return part
 
 
 def whole_name(name: str) -> str:
-    """The dataset that a part is of, or the name itself. Proposals are those of whole datasets.
+    """Return the whole dataset of a part, or the name itself. Parts share the proposals of the whole.
 
     Raises:
-        InputError: as :func:`parse_part`.
+        InputError: see :func:`parse_part`.
     """
     while (part := parse_part(name)) is not None:
         name = part.whole

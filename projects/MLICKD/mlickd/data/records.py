@@ -1,57 +1,139 @@
-"""Records with image-level labels: the targets they give, image sizes, and the checks that all datasets share."""
+"""Records with image-level labels: how they are stored, which targets they give, and the checks of every dataset."""
 
 from __future__ import annotations
 
 import logging
-import os
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from detectron2.structures import BoxMode
 
-from mlickd.errors import InputError
-from mlickd.image_files import open_image_file, too_large, why_unreadable
+from mlickd.errors import InputError, shorten_list
 
-from .orientation import orientation, upright_size
-from .packed_records import PackedRecords
+__all__ = [
+    "BOX",
+    "LABEL_FIELDS",
+    "MultiLabelDataset",
+    "PackedRecords",
+    "check_records",
+    "label_lists",
+    "label_targets",
+    "without_boxes",
+]
 
 logger = logging.getLogger(__name__)
 
-# What records say of classes at the level of the image.
+# The keys of a record that hold image-level labels.
 LABEL_FIELDS = ("labels", "ignored_labels")
+
+# A box as a row of a NumPy array: the corners in pixels, and the other values of a Detectron2 annotation.
+BOX = np.dtype(
+    [(name, np.float64) for name in ("x0", "y0", "x1", "y1")]
+    + [(name, np.int64) for name in ("category_id", "iscrowd", "difficult")]
+)
+
+
+class PackedRecords(Sequence[dict]):
+    """Records that cannot be changed: each access returns a new dict.
+
+    The 82,783 records of COCO take some hundred megabytes as dicts, and a forked process copies each one that it looks
+    at. As bytes they are much smaller. Boxes, which training never reads, are stored separately.
+    """
+
+    def __init__(self, records: Sequence[dict], boxes: Sequence[np.ndarray | None] | None = None):
+        """
+        Args:
+            records: N Detectron2 dataset dicts.
+            boxes: for each record an array of `BOX` in place of ``annotations``, or None if it has no annotations.
+        """
+        if boxes is None:
+            boxes = [_pack_boxes(record["annotations"]) if "annotations" in record else None for record in records]
+        self._boxes = list(boxes)
+        packed = [pickle.dumps(without_boxes(record), protocol=-1) for record in records]
+        self._bytes = b"".join(packed)
+        self._starts = np.fromiter(accumulate(map(len, packed), initial=0), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    def __getitem__(self, index: int) -> dict:
+        index = range(len(self))[index]
+        record, boxes = self._record(index), self._boxes[index]
+        return record if boxes is None else {**record, "annotations": _annotations(boxes)}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def select(self, indices: Sequence[int]) -> PackedRecords:
+        """Return the records of these indices, in their order."""
+        return PackedRecords([self._record(index) for index in indices], [self._boxes[index] for index in indices])
+
+    def without_boxes(self) -> list[dict]:
+        """Return all records without ``annotations``; this is fast."""
+        return [self._record(index) for index in range(len(self))]
+
+    def box_classes(self) -> list[int]:
+        """Return the sorted indices of the classes that have boxes."""
+        return sorted({label for boxes in self._boxes if boxes is not None for label in boxes["category_id"].tolist()})
+
+    def _record(self, index: int) -> dict:
+        return pickle.loads(self._bytes[self._starts[index] : self._starts[index + 1]])
+
+
+def _pack_boxes(annotations: Sequence[dict]) -> np.ndarray:
+    """Return annotations with ``BoxMode.XYXY_ABS`` as an array of `BOX`."""
+    rows = [(*a["bbox"], a["category_id"], a.get("iscrowd", 0), a.get("difficult", 0)) for a in annotations]
+    return np.array(rows, dtype=BOX)
+
+
+def _annotations(boxes: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "bbox": corners,
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "category_id": category_id,
+            "iscrowd": iscrowd,
+            "difficult": difficult,
+        }
+        for *corners, category_id, iscrowd, difficult in boxes.tolist()
+    ]
+
+
+def without_boxes(record: dict) -> dict:
+    """Return the record without ``annotations``."""
+    return {key: value for key, value in record.items() if key != "annotations"}
 
 
 @dataclass(frozen=True)
 class MultiLabelDataset:
-    """One split of a dataset, as a loader gives it.
+    """One split of a dataset.
 
     Attributes:
         records: Detectron2 dataset dicts (`file_name`, `image_id`) with `labels`, sorted contiguous class indices.
-            Where they are known, also `ignored_labels`; `height` and `width` in pixels, which boxes need; and
-            `annotations`, for evaluation only.
+            Optional: `ignored_labels`; `height` and `width` in pixels; and `annotations`, for evaluation only.
         class_names: names of the C classes.
-        box_classes: sorted indices of the classes that have box annotations.
-        image_root: the directory of the images.
+        image_root: folder of the images.
     """
 
     records: PackedRecords
     class_names: list[str]
-    box_classes: list[int]
     image_root: str
 
 
 def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
-    """Image-level targets of records.
+    """Return the image-level targets of records.
 
     Args:
-        records: each with `labels` and optionally `ignored_labels`, lists of class indices. A class in both is
-            a positive. A record without `labels` is no negative of every class, and a KeyError.
-        num_classes: C.
+        records: N dicts with `labels` and optionally `ignored_labels`, lists of class indices. A class in both is
+            positive. A record without `labels` is a KeyError, not a negative of every class.
+        num_classes: number C of classes.
 
     Returns:
-        (N, C) int8: 1 where the class is in the image, 0 where it is not, -1 where it is to be ignored.
+        (N, C) int8: 1 if the class is in the image, 0 if it is not, -1 if it is to be ignored.
 
     Raises:
         InputError: a label is not in [0, C).
@@ -73,67 +155,38 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
 
 
 def label_lists(targets: np.ndarray) -> list[list[int]]:
-    """The inverse of `label_targets`: the sorted indices of what is not 0 in each row of (N, C)."""
+    """Return the sorted column indices of the nonzero values in each row of an (N, C) array."""
     rows, columns = np.nonzero(targets)
-    ends = np.searchsorted(rows, np.arange(len(targets)), side="right").tolist()
+    starts = np.searchsorted(rows, np.arange(len(targets) + 1)).tolist()
     values = columns.tolist()
-    return [values[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) in pixels of an image as `mlickd.data.reading.read_image` gives it.
-
-    Reads the header alone where the format allows it, and follows the EXIF orientation.
-
-    Raises:
-        InputError: the file is missing or is not an image.
-    """
-    try:
-        with open_image_file(path) as image:
-            return oriented_size(image)
-    except FileNotFoundError:
-        raise InputError(f"{path}: image file not found; put it there") from None
-    except Image.DecompressionBombError as error:
-        raise InputError(too_large(path)) from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(
-            f"{path}: not a readable image ({why_unreadable(path, error)}); replace it, or take it out of the dataset"
-        ) from error
-
-
-def oriented_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) of an opened image after its EXIF orientation is applied."""
-    width, height = image.size
-    return upright_size(height, width, orientation(image))
+    return [values[start:end] for start, end in zip(starts, starts[1:], strict=False)]
 
 
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:
-    """Refuse a split that cannot be trained on or evaluated; warn of classes that nobody has labeled.
+    """Check that a split can be used for training or evaluation; warn of classes without a positive image.
 
     Args:
-        records: with `file_name`, `image_id` and `labels`.
+        records: dicts with `file_name`, `image_id` and `labels`.
         class_names: names of the C classes.
-        source: what to name in messages: the file or the dataset that the records come from.
+        source: file or dataset that the records come from, for messages.
 
     Raises:
         InputError: there is no record, an image id occurs twice, or a label is not in [0, C).
     """
     if not records:
         raise InputError(f"{source}: the split is empty; list at least one image")
-    first: dict[str, str] = {}
+    files: dict[str, str] = {}
     for record in records:
         image_id = str(record["image_id"])
-        if image_id in first:
-            raise InputError(
-                f"{source}: image id {image_id!r} occurs twice ({first[image_id]} and {record['file_name']}); "
-                "give every image one id"
-            )
-        first[image_id] = record["file_name"]
+        if image_id in files:
+            both = f"{files[image_id]} and {record['file_name']}"
+            raise InputError(f"{source}: image id {image_id!r} occurs twice ({both}); give every image its own id")
+        files[image_id] = record["file_name"]
     positives = (label_targets(records, len(class_names)) == 1).sum(axis=0)
     missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
     if missing:
         logger.warning(
-            "%s: no image is labeled with %s; these classes cannot be learned or measured here",
+            "%s: classes that no image is labeled with, which cannot be learned or measured here: %s",
             source,
-            ", ".join(missing),
+            shorten_list(missing),
         )

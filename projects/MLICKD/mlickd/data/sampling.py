@@ -1,4 +1,4 @@
-"""Which images make a batch, as a function of (seed, iteration) alone."""
+"""Which images make a batch, as a function of the seed and the iteration only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 from detectron2.data import DatasetFromList
 from torch.utils.data import Dataset, Sampler
 
-from .colors import ColorJitter, ColorShift
-from .crops import RandomCrop
+from .augmentation import ColorJitter, ColorShift, RandomCrop
 from .mapper import MultiLabelMapper
-from .packed_records import without_boxes
+from .records import without_boxes
 from .views import View
 
 __all__ = ["ImageView", "TrainingBatchSampler", "TrainingSamples"]
@@ -21,7 +20,7 @@ __all__ = ["ImageView", "TrainingBatchSampler", "TrainingSamples"]
 class ImageView(NamedTuple):
     """One image of a batch and how it is seen.
 
-    Colors are not part of the view, because the teacher, whose knowledge belongs to a view, sees the true ones.
+    Colors are not part of the view. The teacher, whose knowledge belongs to a view, sees the original colors.
     """
 
     index: int
@@ -30,12 +29,12 @@ class ImageView(NamedTuple):
 
 
 class TrainingBatchSampler(Sampler[list[ImageView]]):
-    """Endless batches: every epoch is a new permutation, each batch has one size, each image is mirrored or not.
+    """Endless batches: every epoch is a new permutation, and each batch has one size.
 
-    Each image may also be cropped and have its colors changed.
+    Each image may be mirrored, cropped, and changed in its colors.
 
-    Nothing is kept between batches. What iteration ``i`` sees follows from the seed and ``i``, so a run that is
-    resumed at ``start_iteration`` sees what it would have seen.
+    Nothing is kept between batches. Iteration ``i`` depends only on the seed and ``i``, so a run that is resumed at
+    ``start_iteration`` sees what the uninterrupted run would have seen.
     """
 
     def __init__(
@@ -53,13 +52,13 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
     ):
         """
         Args:
-            num_images: of the dataset.
-            batch_size: images of a batch over all processes; a multiple of ``world_size``.
-            sizes: sides of the square views, one of which is drawn for each batch.
-            seed: of everything drawn here.
-            mirror: mirror half of the images.
-            crop: see a part of each image; None: all of it.
-            color_jitter: change the colors of each image; None: leave them.
+            num_images: number of images of the dataset.
+            batch_size: number of images of a batch over all processes; a multiple of ``world_size``.
+            sizes: sides of the square views in pixels, one of which is drawn for each batch.
+            seed: seed of all random draws.
+            mirror: whether half of the images are mirrored.
+            crop: distribution of crops; None for whole images.
+            color_jitter: distribution of color changes; None for original colors.
             rank, world_size: this process takes every ``world_size``-th image of a batch.
         """
         if batch_size % world_size:
@@ -76,11 +75,11 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         self.start_iteration = 0
 
     def batch(self, iteration: int) -> list[ImageView]:
-        """This process's share of the batch of one iteration."""
+        """Return this process's share of the batch of one iteration."""
         generator = np.random.default_rng((self.seed, 0, iteration))
         size = int(generator.choice(self.sizes))
         mirrored = generator.random(self.batch_size) < 0.5
-        # Of their own generators, so that one can be turned on without changing what the others draw.
+        # Each augmentation has its own generator, so that switching one on does not change the others.
         crops = self._draws(self.crop, (self.seed, 2, iteration))
         colors = self._draws(self.color_jitter, (self.seed, 3, iteration))
         first = iteration * self.batch_size
@@ -112,16 +111,16 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
 
 
 class TrainingSamples(Dataset):
-    """Samples by :class:`ImageView`, of one dataset or several after each other.
+    """Samples by :class:`ImageView` from one dataset, or from several in sequence.
 
-    Workers share the records: they are kept as bytes in one array, without their boxes, for the memory of Python
-    objects is copied as soon as a worker so much as looks at them.
+    The records are kept as bytes in one array, without their boxes, so that loader workers share them. A worker would
+    copy the memory of Python objects as soon as it looks at them.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):
         """
         Args:
-            parts: the records of each dataset, and the mapper that has its proposals.
+            parts: for each dataset its records, and the mapper that has its proposals.
         """
         self._mappers = [mapper for _, mapper in parts]
         self._ends = np.cumsum([len(records) for records, _ in parts])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 
-from mlickd.data import open_proposals, verify_images
+from mlickd.data import open_proposals
 from mlickd.data.build import model_class, training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.data.proposals.generation import shard_records
@@ -106,8 +106,6 @@ def make_cache(
     mirrored = mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal"
     for name in training_datasets(cfg):
         records = shard_records(dataset_records(name, boxes=False), *shard)
-        if cfg.INPUT.VERIFY_IMAGES:
-            verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         open_proposals(cfg, name).check(records)
         check_teacher(cfg, name)
     for name in training_datasets(cfg):

@@ -16,7 +16,7 @@ from detectron2.utils.file_io import PathManager
 
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file, merge_options
-from mlickd.data import open_proposals, verify_images
+from mlickd.data import open_proposals
 from mlickd.data.build import model_class, needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.distillation import KD_STAGES
@@ -215,8 +215,6 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     trained_on = () if eval_only else training_datasets(cfg)
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
         records = dataset_records(name, boxes=False)
-        if cfg.INPUT.VERIFY_IMAGES:
-            verify_images(records, remember=cfg.INPUT.REMEMBER_VERIFIED)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
     if not eval_only:

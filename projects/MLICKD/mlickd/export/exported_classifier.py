@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_image_file, too_large, why_unreadable
+from mlickd.image_files import open_image_file
 
 from .metadata import ExportMetadata
 
@@ -142,7 +142,7 @@ def load_exported(path: str | os.PathLike[str], threads: int | None = None) -> E
 def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     """Read a photo with Pillow only, as a program without this project does, and warp it to a square.
 
-    The project itself decodes with simplejpeg and resizes with PyTorch (:mod:`mlickd.data.resampling`), which is
+    The project itself decodes with simplejpeg and resizes with PyTorch (:mod:`mlickd.data.views`), which is
     faster; the pixels differ by rounding. Like the project, this function decodes a JPEG of at least twice that size at
     1/2, 1/4 or 1/8 of its size. Unlike the project, it does not put transparent pixels on white or scale 16-bit gray.
 
@@ -156,15 +156,10 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     Raises:
         InputError: the file is missing, or cannot be read as an image.
     """
-    try:
-        with open_image_file(path) as image:
-            box = (image.draft("RGB", (side, side)) or (None, None))[1]
-            pixels = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
-            return np.array(ImageOps.exif_transpose(pixels))
-    except Image.DecompressionBombError as error:
-        raise InputError(too_large(path)) from error
-    except Exception as error:  # decoders fail in many ways on damaged data
-        raise InputError(f"{path}: cannot be read as an image ({why_unreadable(path, error)}); replace it") from error
+    with open_image_file(path) as image:
+        box = (image.draft("RGB", (side, side)) or (None, None))[1]
+        pixels = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
+        return np.array(ImageOps.exif_transpose(pixels))
 
 
 def resize_photo(image: np.ndarray, side: int) -> np.ndarray:

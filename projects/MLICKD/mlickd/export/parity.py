@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.loose_images import photo_records
+from mlickd.data.photos import photo_records
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics

@@ -15,8 +15,8 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mlickd.data.build import model_class
-from mlickd.data.loose_images import is_pattern, matching_files
-from mlickd.data.sources.image_folder import IMAGE_SUFFIXES, images_below
+from mlickd.data.photos import matching_files
+from mlickd.data.sources.files import IMAGE_SUFFIXES, images_below
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
 from mlickd.runs import run_config
@@ -53,8 +53,8 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
         path = Path(name).expanduser()
         if name == STANDARD_INPUT:
             found = [path.strip() for line in listed for path in line.split("\0") if path.strip()]
-        elif is_pattern(name):
-            found = matching_files(name)
+        elif (matches := matching_files(name)) is not None:
+            found = matches
         elif path.is_dir():
             found = sorted(images_below(path, hidden=False, suffixes=_SUFFIXES))
         else:

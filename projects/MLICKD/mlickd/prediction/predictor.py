@@ -23,8 +23,7 @@ from PIL import Image
 from torch import nn
 
 from mlickd.data.build import build_inference_mapper, model_class
-from mlickd.data.orientation import orientation, upright
-from mlickd.data.reading import DecodedImage, open_image, to_rgb
+from mlickd.data.images import DecodedImage, open_image, upright_rgb
 from mlickd.data.views import View
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
@@ -182,7 +181,7 @@ def _photo_record(photo: Photo, number: int) -> dict:
     name = f"image {number}"
     try:
         if isinstance(photo, Image.Image):
-            photo = np.array(upright(to_rgb(photo), orientation(photo)))
+            photo = np.array(upright_rgb(photo))
         DecodedImage(photo)  # checks shape and type
     except Exception as error:  # decoders fail in many ways on damaged data
         raise InputError(f"{name}: give a path, a Pillow image or an array (H, W, 3) of uint8 ({error})") from error

@@ -15,8 +15,8 @@ from detectron2.utils.file_io import PathManager
 from tqdm import tqdm
 
 from mlickd.config import default_config
-from mlickd.data import View, open_proposals, verify_images
-from mlickd.data.build import build_teacher_mapper
+from mlickd.data import View, open_proposals
+from mlickd.data.build import build_mapper
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.proposals.generation import image_list_digest
 from mlickd.data.records import label_targets
@@ -65,11 +65,10 @@ def calibrate_run(
     records = dataset_records(dataset, boxes=False)
     teacher_cfg = load_teacher_config(cfg)
     _check_held_out(teacher_cfg, cfg.KD.TEACHER.WEIGHTS, dataset, records)
-    verify_images(records, remember=True)
     proposals = open_proposals(teacher_cfg, dataset)
     proposals.check(records)
     teacher = FrozenTeacher(cfg, KnowledgeRequest())
-    mapper = build_teacher_mapper(teacher_cfg, dataset, proposals)
+    mapper = build_mapper(teacher_cfg, dataset, proposals)
     loader = build_detection_test_loader(
         dataset=records,
         mapper=partial(mapper, view=View(teacher_cfg.INPUT.SIZE_TEST)),

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mlickd.data.reading import read_image
+from mlickd.data.images import read_image
 from mlickd.errors import InputError
 
 from .gallery_data import EDGE, first_region_threshold, photo_data

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlickd.data.checking.labels import LabelStatistics
+from mlickd.data.checking import LabelStatistics
 
 from .curves import plain_text, save_figure
 from .result_figure import BLUE

@@ -9,7 +9,7 @@ from pathlib import Path
 from detectron2.structures import Instances
 from PIL import Image, ImageDraw
 
-from mlickd.data.reading import read_image
+from mlickd.data.images import read_image
 from mlickd.errors import InputError
 
 from .regions import draw_regions

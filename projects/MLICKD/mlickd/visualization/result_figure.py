@@ -9,7 +9,7 @@ from functools import cache
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from mlickd.data.reading import read_image
+from mlickd.data.images import read_image
 
 from .regions import draw_regions
 from .results import ImageResult, Prediction, format_score, one_line

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 
 from mlickd.data.build import model_class
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.loose_images import photo_records
+from mlickd.data.photos import photo_records
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, load_thresholds
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps

@@ -1,7 +1,6 @@
-"""Looking a dataset over before it is used: images, labels, copies, proposals."""
+"""Checks of a dataset before it is used: images, labels, copies, proposals."""
 
-from .findings import SEVERITIES, Finding
-from .report import CheckReport, SplitReport, check_datasets
-from .text import report_text
+from .labels import LabelStatistics
+from .report import CheckReport, check_datasets, report_text
 
-__all__ = ["SEVERITIES", "CheckReport", "Finding", "SplitReport", "check_datasets", "report_text"]
+__all__ = ["CheckReport", "LabelStatistics", "check_datasets", "report_text"]

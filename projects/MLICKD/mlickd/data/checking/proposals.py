@@ -14,83 +14,56 @@ from ..parts import whole_name
 from ..proposals.generation import image_list_digest
 from ..proposals.methods import PROPOSAL_METHODS
 from ..proposals.store import ProposalStore, proposals_path
-from .findings import Finding
 
 __all__ = ["check_proposals"]
 
 
 def check_proposals(
     name: str, records: Sequence[dict], methods: Sequence[str] | None = None, *, complete: bool = True
-) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
-    """Open the stores of a dataset and look at every box.
+) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str]]]:
+    """Open the stores of a dataset and check every box.
 
     Args:
-        name: of the dataset.
-        records: with ``image_id``, ``height`` and ``width``, of readable images. Nothing is checked without any.
-        methods: those whose store must be there; None looks at all stores that are there, made or imported, and finds
-            it worth a note if there is none.
-        complete: whether these are all records of the dataset, so that they are those that a store was made for. The
-            store of a part is that of the whole dataset, whose records are then looked up.
+        name: name of the dataset. A part shares the store of the whole dataset.
+        records: dicts with ``image_id``, ``height`` and ``width``, of readable images.
+        methods: methods whose store must be there; None checks all stores that are there, made or imported.
+        complete: whether these are all records of the dataset, whose digest a store made for it has.
 
     Returns:
-        For each method whose store is sane ``mean``, ``min`` and ``max`` number of boxes of an image; and the findings.
+        For each method whose store is sane the ``mean``, ``min`` and ``max`` number of boxes of an image; and pairs of
+        a severity and a message.
     """
-    statistics, findings = {}, []
+    counts, findings = {}, []
     whole = whole_name(name)
     if not records:
-        return statistics, findings
-    for method in _methods_here(whole) if methods is None else methods:
+        return counts, findings
+    make = f"make them with `python tools/generate_proposals.py --dataset {whole}`, or import them"
+    for method in _stored_methods(whole) if methods is None else methods:
         path = proposals_path(name, method)
-        if not path.exists():
-            findings.append(Finding("error", name, f"{path}: no such proposals; {_command(whole, method)}"))
-            continue
         try:
+            if not path.exists():
+                raise InputError(f"{path}: no such proposals; {make}")
             store = ProposalStore.open(path)
             store.check(records)
             made_for = records if name == whole else dataset_records(whole, boxes=False)
-            stale = complete and store.header.get("image_digest") != image_list_digest(made_for)
+            if complete and store.header.get("image_digest") != image_list_digest(made_for):
+                findings.append(("warning", f"{path}: was made for other images or another list of images; {make}"))
         except InputError as error:
-            findings.append(Finding("error", name, str(error)))
+            findings.append(("error", str(error)))
             continue
-        counts = np.array([len(store[record["image_id"]][1]) for record in records])
-        statistics[method] = {"mean": float(counts.mean()), "min": int(counts.min()), "max": int(counts.max())}
-        if stale:
-            message = f"{path}: was made for other image files or another list of images; {_command(whole, method)}"
-            findings.append(Finding("warning", name, message))
-    if methods is None and not statistics and not findings:
-        method = "edge_boxes"
-        message = f"no proposals yet, which the teacher needs; {_command(whole, method)}"
-        findings.append(Finding("note", name, message))
-    return statistics, findings
+        sizes = np.array([len(store[record["image_id"]][1]) for record in records])
+        counts[method] = {"mean": float(sizes.mean()), "min": int(sizes.min()), "max": int(sizes.max())}
+    if not counts and not findings:
+        findings.append(("note", f"no proposals, which the teacher needs; {make}"))
+    return counts, findings
 
 
-def _methods_here(name: str) -> list[str]:
-    """Methods and formats of the stores ``<name>_<method>.proposals`` that are there.
+def _stored_methods(name: str) -> list[str]:
+    """Return the methods and imported formats of the stores of a dataset. No format has an underscore in its name.
 
-    The store ``pets_train_small_mcg`` is that of ``pets_train_small``, not one of ``pets_train``: its header says so.
+    The store of ``pets_train_small`` is not one of ``pets_train``.
     """
-    methods = []
-    for path in proposals_path(name, "").parent.glob("*.proposals"):
-        method = path.stem.removeprefix(f"{name}_")
-        if method == path.stem:
-            continue
-        if method in PROPOSAL_METHODS:
-            methods.append(method)
-            continue
-        try:
-            of_header = ProposalStore.open(path).header.get("method")
-        except InputError:  # damaged, which is then found; no format has an underscore in its name
-            of_header = None if "_" in method else method
-        if of_header == method:
-            methods.append(method)
-    return sorted(methods)
-
-
-def _command(name: str, method: str) -> str:
-    if method in PROPOSAL_METHODS:
-        return f"make them with `python tools/generate_proposals.py --dataset {name} --method {method}`"
-    return f"import them with `python tools/convert_proposals.py`, or give one of {', '.join(_known_methods())}"
-
-
-def _known_methods() -> list[str]:
-    return sorted(method for method, _ in PROPOSAL_METHODS)
+    prefix = f"{name}_"
+    stems = [path.stem for path in proposals_path(name, "").parent.glob("*.proposals")]
+    methods = [stem.removeprefix(prefix) for stem in stems if stem.startswith(prefix)]
+    return sorted(method for method in methods if method in PROPOSAL_METHODS or "_" not in method)

@@ -1,182 +1,235 @@
-"""All checks of the splits of a dataset, and what came out."""
+"""All checks of the splits of a dataset, and the report."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, shorten_list
 
-from ..catalog import UnknownDatasetError, class_names, dataset_records, other_splits
-from ..sources.image_folder import unlisted_images
-from ..sources.source import DatasetSource
-from .duplicates import duplicate_findings
-from .findings import SEVERITIES, Finding, counted
-from .images import ImageFacts, image_findings, image_kinds, inspect_images
-from .labels import LabelStatistics, class_findings, label_statistics
-from .loading import collect_warnings
+from .. import records as records_module
+from ..catalog import UnknownDatasetError, class_names, dataset_records
+from ..sources.files import images_below
+from .images import CheckedImage, check_images, equal_files, similar_images
+from .labels import LabelStatistics, label_statistics
 from .proposals import check_proposals
 
-__all__ = ["CheckReport", "SplitReport", "check_datasets"]
+__all__ = ["CheckReport", "Finding", "check_datasets", "report_text"]
+
+# Error: training or evaluation would stop or be wrong. Warning: have a look. Note: good to know.
+_SEVERITIES = ("error", "warning", "note")
+
+_WIDTH = 110  # characters
+_MAX_CLASSES, _MAX_EXAMPLES = 10, 3
 
 
-@dataclass
-class SplitReport:
-    """What one dataset is like.
+@dataclass(frozen=True)
+class Finding:
+    """Something that a check found.
 
     Attributes:
-        labels: how often the classes occur.
-        num_boxes: box annotations, which are for evaluation alone.
-        image_kinds: readable images of each kind, such as ``JPEG``, ``gray`` or ``turned by EXIF``.
-        sizes: smallest, median and largest (height, width) by area, of the readable images.
-        proposals: boxes of an image (``mean``, ``min``, ``max``) for each method with a sane store.
+        severity: ``error``, ``warning`` or ``note``.
+        dataset: name of the dataset.
+        message: one line.
+        examples: all files, images or classes concerned.
     """
 
-    labels: LabelStatistics
-    num_boxes: int
-    image_kinds: dict[str, int]
-    sizes: dict[str, tuple[int, int]]
-    proposals: dict[str, dict[str, Any]]
-
-    @property
-    def num_images(self) -> int:
-        """How many images the split has."""
-        return sum(self.labels.per_image.values())
+    severity: str
+    dataset: str
+    message: str
+    examples: list[str] = field(default_factory=list)
 
 
 @dataclass
 class CheckReport:
-    """What the splits are like, and what was found.
+    """What the splits of a dataset are like, and what was found.
 
     Attributes:
-        splits: by name of the dataset; one that could not be loaded is not there.
-        findings: errors first.
+        datasets: counts of each split, as values of JSON, by its name; without those that cannot be loaded.
+        labels: label statistics of the same splits.
+        findings: findings, errors first.
     """
 
-    splits: dict[str, SplitReport] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    labels: dict[str, LabelStatistics] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
-    def num_errors(self) -> int:
-        """How many of the findings are errors."""
-        return sum(finding.severity == "error" for finding in self.findings)
+    def ok(self) -> bool:
+        """Whether there is no error."""
+        return all(finding.severity != "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON can hold it; classes by name."""
-        return {
-            "ok": not self.num_errors,
-            "findings": [{**asdict(finding), "examples": list(finding.examples)} for finding in self.findings],
-            "datasets": {name: _as_json(split) for name, split in self.splits.items()},
-        }
+        """Return the report as values of JSON."""
+        findings = [asdict(finding) for finding in self.findings]
+        return {"ok": self.ok, "findings": findings, "datasets": self.datasets}
 
 
 def check_datasets(
     names: Sequence[str], methods: Sequence[str] | None = None, num_workers: int | None = None
 ) -> CheckReport:
-    """Check datasets that are the splits of one: each for itself, and against each other.
+    """Check the splits of a dataset, each on its own and against each other.
 
     Args:
-        names: registered or folder datasets.
-        methods: of the proposals that must be there; see `check_proposals`.
-        num_workers: threads that decode images; None for one for each core.
+        names: registered datasets or folder datasets.
+        methods: methods whose proposals must be there; None checks those that are there.
+        num_workers: number of threads that decode images; None for one per core.
 
     Raises:
-        UnknownDatasetError: there is no dataset of a name. Whatever is wrong inside one is a finding.
+        UnknownDatasetError: there is no dataset of a name. Everything that is wrong in a dataset is a finding.
     """
     report = CheckReport()
-    records: dict[str, list[dict]] = {}
-    images: dict[str, list[ImageFacts]] = {}
+    images: dict[str, list[CheckedImage]] = {}
     for name in dict.fromkeys(names):
-        with collect_warnings(name, report.findings):
+        with _warnings_as_findings(name, report.findings):
             try:
-                records[name] = dataset_records(name)
+                records = dataset_records(name)
             except UnknownDatasetError:
                 raise
             except InputError as error:
                 report.findings.append(Finding("error", name, f"cannot be loaded: {error}"))
-    for name, split in records.items():
-        images[name] = inspect_images(split, num_workers, title=name)
-        report.findings += image_findings(name, split, images[name])
-        readable = [record for record, image in zip(split, images[name], strict=True) if image.problem is None]
-        proposals, findings = check_proposals(name, readable, methods, complete=len(readable) == len(split))
-        report.findings += findings
-        report.splits[name] = SplitReport(
-            label_statistics(split, class_names(name)),
-            sum(len(record.get("annotations", ())) for record in split),
-            image_kinds(images[name]),
-            _sizes(images[name]),
-            proposals,
-        )
-    if records:
-        report.findings += class_findings({name: split.labels for name, split in report.splits.items()})
-        report.findings += duplicate_findings(records, images)
-        report.findings += _unlisted_files(records)
-        report.findings += _other_splits(names, list(records))
-    report.findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+                continue
+        checked = check_images(records, num_workers, title=name)
+        images[name] = [image for image in checked if image.problem is None]
+        problems = [image.problem for image in checked if image.problem is not None]
+        if problems:
+            report.findings.append(Finding("error", name, f"images that cannot be used: {len(problems)}", problems))
+        readable = [image.record for image in images[name]]
+        proposals, found = check_proposals(name, readable, methods, complete=not problems)
+        report.findings += [Finding(severity, name, message) for severity, message in found]
+        report.labels[name] = label_statistics(records, class_names(name))
+        report.datasets[name] = _describe(records, report.labels[name], images[name], proposals)
+    report.findings += _label_findings(report.labels)
+    report.findings += _duplicate_findings(images)
+    report.findings += _unlisted_images(list(images))
+    report.findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
     return report
 
 
-def _sizes(images: Sequence[ImageFacts]) -> dict[str, tuple[int, int]]:
-    sizes = sorted(((i.height, i.width) for i in images if i.problem is None), key=lambda size: size[0] * size[1])
-    return {"smallest": sizes[0], "median": sizes[len(sizes) // 2], "largest": sizes[-1]} if sizes else {}
+@contextmanager
+def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
+    """Append warnings of this package to the findings instead of logging them."""
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.name != records_module.__name__:  # of classes without images, see `_label_findings`
+                findings.append(Finding("warning", name, record.getMessage()))
+
+    package, collector = logging.getLogger("mlickd"), Collector(logging.WARNING)
+    propagate, package.propagate = package.propagate, False
+    package.addHandler(collector)
+    try:
+        yield
+    finally:
+        package.removeHandler(collector)
+        package.propagate = propagate
 
 
-def _other_splits(names: Sequence[str], loaded: Sequence[str]) -> list[Finding]:
-    """A note where a dataset has further splits that nobody has asked for."""
-    others = [other for other in other_splits(loaded) if other not in names]
-    if not others:
-        return []
-    message = f"not checked: {', '.join(others)}; copies between splits are found among those that are given together"
-    return [Finding("note", loaded[0], message)]
-
-
-def _unlisted_files(splits: dict[str, list[dict]]) -> list[Finding]:
-    """Images in the image folders that no dataset lists; not where a split that is not here may list them."""
-    owners: dict[str, str] = {}
-    for name in splits:
-        root = MetadataCatalog.get(name).get("image_root")
-        if root is not None:
-            owners.setdefault(os.path.realpath(root), name)
-    others = other_splits(list(splits)).values()
-    records = [record for split in splits.values() for record in split]
-    findings = []
-    for root, name in owners.items():
-        if any(_may_list(other, root) for other in others):
-            continue
-        files = unlisted_images(root, records)
-        if files:
-            message = counted(len(files), f"image in {root} is", f"images in {root} are")
-            message += " in none of the datasets checked here"
-            findings.append(Finding("note", name, message, files))
-    return findings
-
-
-def _may_list(source: DatasetSource, root: str) -> bool:
-    """Whether the images of a source lie in this folder: it is one of its files, or beside its table."""
-    folder = Path(root)
-    files = [path.resolve() for path in source.files]
-    return folder in files or any(path.is_file() and path.parent == folder.parent for path in files)
-
-
-def _as_json(split: SplitReport) -> dict[str, Any]:
-    labels = split.labels
+def _describe(
+    records: Sequence[dict], labels: LabelStatistics, images: Sequence[CheckedImage], proposals: dict[str, Any]
+) -> dict[str, Any]:
+    sizes = sorted((image.size for image in images), key=np.prod)
+    places = {"smallest": 0, "median": len(sizes) // 2, "largest": -1}
     counts = zip(labels.class_names, labels.positives.tolist(), labels.ignored.tolist(), strict=True)
     return {
-        "num_images": split.num_images,
-        "num_boxes": split.num_boxes,
-        "image_kinds": split.image_kinds,
-        "image_sizes": split.sizes,
+        "num_images": len(records),
+        "num_boxes": sum(len(record.get("annotations", ())) for record in records),
+        "image_kinds": dict(Counter(kind for image in images for kind in image.kinds)),
+        "image_sizes": {name: sizes[place] for name, place in places.items()} if sizes else {},
         "labels_per_image": {
-            "mean": float(np.sum(labels.positives) / split.num_images),
-            "images": {str(count): images for count, images in labels.per_image.items()},
+            "mean": float(labels.positives.sum() / len(records)),
+            "images": {str(count): num_images for count, num_images in labels.per_image.items()},
         },
         "classes": {name: {"positives": positives, "ignored": ignored} for name, positives, ignored in counts},
         "together": labels.together.tolist(),
-        "proposals": split.proposals,
+        "proposals": proposals,
     }
+
+
+def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]:
+    """Yield findings about classes that cannot be learned or measured, and about class lists that differ."""
+    for name, labels in statistics.items():
+        first, reference = next(iter(statistics.items()))
+        if labels.class_names != reference.class_names:
+            differing = sorted(set(labels.class_names) ^ set(reference.class_names))
+            message = f"its classes are not those of {first} in their order; use one list for all splits"
+            yield Finding("error", name, message, differing)
+        num_images = sum(labels.per_image.values())
+        for count, message in (
+            (0, "classes without an image, which cannot be learned or measured"),
+            (num_images, "classes in every image, from which nothing can be learned"),
+        ):
+            found = [labels.class_names[index] for index in np.flatnonzero(labels.positives == count)]
+            if found:
+                yield Finding("warning", name, f"{message}: {len(found)}", found)
+        if 0 in labels.per_image:
+            yield Finding("note", name, f"images without a label, negatives of every class: {labels.per_image[0]}")
+
+
+def _duplicate_findings(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
+    """Yield findings about images that are twice in a dataset, or in two splits."""
+    for name, other in combinations_with_replacement(images, 2):
+        where = "" if name == other else f" in {name} and in {other}, which makes scores too good"
+        for what, find in (("equal files", equal_files), ("images that look the same", similar_images)):
+            pairs = list(find(images[name], images[other]))
+            if pairs:
+                severity = "error" if find is equal_files and name != other else "warning"
+                conflicts = sum(first["labels"] != second["labels"] for first, second in pairs)
+                message = f"pairs of {what}{where}: {len(pairs)}, {conflicts} of them with different labels"
+                examples = [" = ".join(os.path.basename(record["file_name"]) for record in pair) for pair in pairs]
+                yield Finding(severity, name, message, examples)
+
+
+def _unlisted_images(names: Sequence[str]) -> Iterator[Finding]:
+    """Yield a finding for each image folder with images that none of these datasets lists."""
+    roots = {MetadataCatalog.get(name).get("image_root"): name for name in reversed(names)}
+    listed = {os.path.realpath(record["file_name"]) for name in names for record in dataset_records(name, boxes=False)}
+    for root, name in roots.items():
+        unlisted = sorted(path for path in images_below(root) if os.path.realpath(path) not in listed) if root else []
+        if unlisted:
+            yield Finding("note", name, f"images in {root} that no checked dataset lists: {len(unlisted)}", unlisted)
+
+
+def report_text(report: CheckReport) -> str:
+    """Return the report for a terminal: a few lines for each split, the findings, and the verdict."""
+    lines = [_split_text(name, counts) for name, counts in report.datasets.items()]
+    for finding in report.findings:
+        examples = f": {shorten_list(finding.examples, _MAX_EXAMPLES)}" if finding.examples else ""
+        lines.append(_hanging(f"{finding.severity:<9}", f"{finding.dataset}: {finding.message}{examples}"))
+    counts = Counter(finding.severity for finding in report.findings)
+    verdict = ", ".join(f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in _SEVERITIES)
+    return "\n".join([*lines, "", f"{'OK' if report.ok else 'not OK'}: {verdict}"])
+
+
+def _split_text(name: str, counts: dict[str, Any]) -> str:
+    classes = sorted(counts["classes"].items(), key=lambda item: -item[1]["positives"])
+    rows = {
+        "kinds": ", ".join(f"{count} {kind}" for kind, count in counts["image_kinds"].items()),
+        "pixels": ", ".join(f"{kind} {width}x{height}" for kind, (height, width) in counts["image_sizes"].items()),
+        "classes": shorten_list([f"{label} {count['positives']}" for label, count in classes], _MAX_CLASSES),
+        "labels": f"{counts['labels_per_image']['mean']:.2f} per image",
+        "boxes": f"{counts['num_boxes']}, for evaluation only",
+        "proposals": "; ".join(
+            f"{method} {count['mean']:.1f} per image ({count['min']} to {count['max']})"
+            for method, count in counts["proposals"].items()
+        ),
+    }
+    head = f"{name}: {counts['num_images']} images, {len(classes)} classes"
+    return "\n".join([head, *(_hanging(f"  {key:<11}", text or "none") for key, text in rows.items())])
+
+
+def _hanging(head: str, text: str) -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip

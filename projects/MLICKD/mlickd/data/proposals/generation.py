@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mlickd.errors import InputError
 
-from ..reading import read_image
+from ..images import read_image
 from .journal import ProposalJournal
 from .methods import complete_parameters, proposals_for_image, recorded_parameters
 from .store import ProposalStore, library_versions, write_store

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
+import logging
 import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mlickd.errors import InputError
 
-from ..packed_records import PackedRecords
-from ..records import MultiLabelDataset, label_lists
-from .coco_format import box_columns, read_coco
-from .image_folder import ImageFolder, relative_name
-from .source import DatasetSource
+from ..images import image_size
+from ..records import BOX, MultiLabelDataset, PackedRecords, label_lists
+from .files import DatasetSource, ImageFolder, relative_name
 
-# What the end of a name asks for: arguments of `load_coco_multilabel`.
+__all__ = [
+    "COCO_PROTOCOLS",
+    "CocoFile",
+    "coco_sources",
+    "load_coco_multilabel",
+    "read_coco",
+    "register_coco_multilabel",
+]
+
+logger = logging.getLogger(__name__)
+
+# Arguments of `load_coco_multilabel` by the ending of a dataset's name.
 COCO_PROTOCOLS = {
     "": {},
     "_labeled": {"keep_unlabeled": False},
@@ -25,17 +41,175 @@ COCO_PROTOCOLS = {
     "_labeled_no_crowd": {"keep_unlabeled": False, "crowd_labels": False},
 }
 
+_BORDER_TOLERANCE = 1.0  # pixels: annotation tools round
+
+_Pixels = Annotated[int, msgspec.Meta(gt=0)]
+
+
+# The decoder skips all other content. The outlines of objects are most of the file, and would be most of the memory.
+# `gc=False`: these objects cannot be part of a reference cycle, so the garbage collector need not look at them.
+class _Category(msgspec.Struct, gc=False):
+    id: int
+    name: str
+
+
+class CocoImage(msgspec.Struct, gc=False):
+    """An image as the file describes it."""
+
+    id: int | str
+    file_name: str
+    height: _Pixels | None = None
+    width: _Pixels | None = None
+
+    def size(self, path: str) -> tuple[int, int]:
+        """Return (height, width) in pixels, from the header of the image file ``path`` if the JSON file has no size."""
+        return (self.height, self.width) if self.height and self.width else image_size(path)
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    image_id: int | str
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    iscrowd: int | bool | None = 0
+    id: int | str = "?"
+
+
+class _Content(msgspec.Struct):
+    images: list[CocoImage]
+    categories: list[_Category]
+    annotations: list[_Annotation]
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """The content of a COCO-format file with M annotations.
+
+    Attributes:
+        path: path of the file.
+        category_names: names of the categories, in the order of their ids.
+        images: images in the order of the file.
+        annotation_ids: M ids, for messages.
+        owners: (M,) int64, index in `images` of each annotation.
+        categories: (M,) int64, index in `category_names` of each annotation.
+        boxes: (M, 4) float64, (x, y, width, height) in pixels; not yet checked.
+        crowd: (M,) bool, whether the annotation is of a crowd (`iscrowd`).
+    """
+
+    path: str
+    category_names: list[str]
+    images: list[CocoImage]
+    annotation_ids: list[int | str]
+    owners: np.ndarray
+    categories: np.ndarray
+    boxes: np.ndarray
+    crowd: np.ndarray
+
+    def record_boxes(
+        self, places: np.ndarray, records: Sequence[dict], classes: np.ndarray, *, allow_empty: bool
+    ) -> list[np.ndarray | None]:
+        """Return the boxes of each record as an array of `BOX`, checked and clipped to the image.
+
+        Args:
+            places: (len(images),) int64, index in ``records`` of each image; -1 for an image that is not wanted.
+            records: dicts with ``height`` and ``width`` in pixels.
+            classes: (len(category_names),) int64, class index of each category.
+            allow_empty: leave out boxes without area, with a warning (COCO itself has a few); else refuse them.
+
+        Returns:
+            For each record its boxes in the order of the file; None if no image is its own.
+
+        Raises:
+            InputError: a box is not finite, has a negative size or no area, or leaves the image.
+        """
+        owners = places[self.owners]
+        order = np.argsort(owners, kind="stable")[np.count_nonzero(owners < 0) :]
+        owners = owners[order]
+        sizes = np.array([(record["height"], record["width"]) for record in records], dtype=np.int64).reshape(-1, 2)
+        height, width = sizes[owners].T
+        x, y, box_width, box_height = self.boxes[order].T
+        boxes = np.empty(len(order), dtype=BOX)
+        boxes["x0"], boxes["x1"] = np.maximum(x, 0), np.minimum(x + box_width, width)
+        boxes["y0"], boxes["y1"] = np.maximum(y, 0), np.minimum(y + box_height, height)
+        boxes["category_id"], boxes["iscrowd"] = classes[self.categories[order]], self.crowd[order]
+        boxes["difficult"] = 0
+        has_area = (boxes["x0"] < boxes["x1"]) & (boxes["y0"] < boxes["y1"])
+        # Distance to the nearest border; all comparisons with NaN are false.
+        inside = np.minimum(np.minimum(x, y), np.minimum(width - x - box_width, height - y - box_height))
+        good = (inside >= -_BORDER_TOLERANCE) & (box_width >= 0) & (box_height >= 0) & (has_area | allow_empty)
+        if not good.all():
+            first = np.flatnonzero(~good)[0]
+            numbers = ", ".join(f"{value:g}" for value in self.boxes[order[first]])
+            raise InputError(
+                f"{self.path}: annotation {self.annotation_ids[order[first]]}: 'bbox' [{numbers}] is not inside its "
+                f"image of {width[first]}x{height[first]} pixels, or has no area; give [x, y, width, height] in pixels"
+            )
+        if not has_area.all():
+            first = self.annotation_ids[order[np.flatnonzero(~has_area)[0]]]
+            logger.warning(
+                "%s: boxes without area, left out: %d, the first is annotation %s", self.path, (~has_area).sum(), first
+            )
+        boxes, owners = boxes[has_area], owners[has_area]
+        ends = np.searchsorted(owners, np.arange(len(records)), side="right").tolist()
+        found: list[np.ndarray | None] = [None] * len(records)
+        for place in places[places >= 0].tolist():
+            found[place] = boxes[ends[place - 1] if place else 0 : ends[place]]
+        return found
+
+
+def read_coco(path: str | os.PathLike[str]) -> CocoFile:
+    """Read a COCO-format file.
+
+    Raises:
+        InputError: the file is missing or not in COCO format, has an id twice, or refers to an unknown id.
+    """
+    path = os.fspath(path)
+    try:
+        content = msgspec.json.decode(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), type=_Content)
+    except FileNotFoundError:
+        raise InputError(f"{path}: annotation file not found; put it there") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).replace("`", "'")
+        raise InputError(f"{path}: not in COCO format ({reason}); see https://cocodataset.org/#format-data") from error
+    ordered = sorted(content.categories, key=lambda category: category.id)
+    names = [category.name for category in ordered]
+    for what, values in (
+        ("the id of images", [image.id for image in content.images]),
+        ("the id of categories", [category.id for category in ordered]),
+        ("the name of categories", names),
+    ):
+        if len(set(values)) < len(values):
+            raise InputError(f"{path}: {Counter(values).most_common(1)[0][0]!r} is {what} twice; rename one")
+    images = {image.id: index for index, image in enumerate(content.images)}
+    categories = {category.id: index for index, category in enumerate(ordered)}
+    annotations = content.annotations
+    for annotation in annotations:
+        if annotation.image_id not in images or annotation.category_id not in categories:
+            raise InputError(
+                f"{path}: annotation {annotation.id}: the image_id {annotation.image_id} or the category_id "
+                f"{annotation.category_id} is not in this file; add it, or remove the annotation"
+            )
+    return CocoFile(
+        path,
+        names,
+        content.images,
+        [annotation.id for annotation in annotations],
+        np.array([images[annotation.image_id] for annotation in annotations], dtype=np.int64),
+        np.array([categories[annotation.category_id] for annotation in annotations], dtype=np.int64),
+        np.array([annotation.bbox for annotation in annotations], dtype=np.float64).reshape(-1, 4),
+        np.array([bool(annotation.iscrowd) for annotation in annotations], dtype=bool),
+    )
+
 
 def coco_sources(root: Path) -> dict[str, DatasetSource]:
-    """COCO 2014 and 2017 in `root/coco`: `coco_<year>_<split>_multilabel`, and that name with a protocol's end."""
+    """Return COCO 2014 and 2017 in `root/coco`: `coco_<year>_<split>_multilabel`, with each ending of a protocol."""
     sources = {}
     for split in ("train", "val"):
         for year in (2014, 2017):
             json_file = root / "coco" / "annotations" / f"instances_{split}{year}.json"
             images = root / "coco" / f"{split}{year}"
-            for end, protocol in COCO_PROTOCOLS.items():
+            for ending, protocol in COCO_PROTOCOLS.items():
                 load = partial(load_coco_multilabel, json_file, images, **protocol)
-                sources[f"coco_{year}_{split}_multilabel{end}"] = DatasetSource((json_file, images), load)
+                sources[f"coco_{year}_{split}_multilabel{ending}"] = DatasetSource((json_file, images), load)
     return sources
 
 
@@ -48,42 +222,35 @@ def load_coco_multilabel(
 ) -> MultiLabelDataset:
     """Read a COCO-format file and its images as a multi-label dataset.
 
-    Classes are the file's categories in the order of their ids. Sizes are taken from the file, as Detectron2 does.
+    Classes are the categories of the file, in the order of their ids. Sizes come from the file, as in Detectron2.
 
     Args:
-        json_file: in COCO format, with `width` and `height` of every image.
-        image_root: directory that the `file_name` of the images is relative to.
+        json_file: path of the COCO-format file.
+        image_root: folder that the `file_name` of each image is relative to.
         crowd_labels: whether a crowd region (`iscrowd`) makes its category a label of the image. With crowds, 82,081
             images of COCO train2014 and 40,137 of val2014 have a label: the usual multi-label protocol.
-        keep_unlabeled: whether images without any label are kept, as negatives of all classes.
+        keep_unlabeled: whether images without a label are kept, as negatives of all classes.
 
     Raises:
-        InputError: the file is not in COCO format, a box is wrong, an image is listed twice or its file is missing.
+        InputError: the file is not in COCO format, a box is wrong, or an image is missing.
     """
     json_file = os.fspath(json_file)
     folder = ImageFolder(image_root, json_file)
     file = read_coco(json_file)
-    labeled = slice(None) if crowd_labels else ~file.crowd
+    counted = slice(None) if crowd_labels else ~file.crowd
     present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
-    present[file.owners[labeled], file.categories[labeled]] = True
-    kept = np.full(len(file.images), -1)
-    ids: dict[str, object] = {}
+    present[file.owners[counted], file.categories[counted]] = True
+    places = np.full(len(file.images), -1)
     records = []
     for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):
-        where = f"{json_file}: image {image.id}"
-        name = relative_name(image.file_name, where, f"{folder.root}/")
-        path = folder.require(name)
-        if ids.setdefault(name, image.id) != image.id:
-            raise InputError(f"{where}: {name!r} is also image {ids[name]}; merge the two entries")
-        if min(image.height or 0, image.width or 0) < 1:
-            raise InputError(f"{where}: 'height' and 'width' must be positive integers; give those of the image")
+        path = folder.require(relative_name(image.file_name, f"{json_file}: image {image.id}", f"{folder.root}/"))
         if labels or keep_unlabeled:
-            kept[index] = len(records)
-            record = {"file_name": path, "height": image.height, "width": image.width, "image_id": image.id}
-            records.append({**record, "labels": labels})
-    sizes = np.array([(record["height"], record["width"]) for record in records]).reshape(-1, 2)
-    boxes = box_columns(file, kept, sizes, file.categories, allow_empty=True)
-    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, boxes.box_classes(), folder.root)
+            places[index] = len(records)
+            height, width = image.size(path)
+            record = {"file_name": path, "height": height, "width": width, "image_id": image.id, "labels": labels}
+            records.append(record)
+    boxes = file.record_boxes(places, records, np.arange(len(file.category_names)), allow_empty=True)
+    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, folder.root)
 
 
 def register_coco_multilabel(
@@ -94,14 +261,14 @@ def register_coco_multilabel(
     crowd_labels: bool = True,
     keep_unlabeled: bool = True,
 ) -> None:
-    """Register a COCO-format dataset under `name`; nothing is read before it is used.
+    """Register a COCO-format dataset under a name; nothing is read before it is used.
 
-    The arguments are those of `load_coco_multilabel`.
+    See :func:`load_coco_multilabel` for the arguments.
     """
 
     def load() -> list[dict]:
         dataset = load_coco_multilabel(json_file, image_root, crowd_labels=crowd_labels, keep_unlabeled=keep_unlabeled)
-        MetadataCatalog.get(name).set(thing_classes=dataset.class_names, box_classes=dataset.box_classes)
+        MetadataCatalog.get(name).set(thing_classes=dataset.class_names, box_classes=dataset.records.box_classes())
         return list(dataset.records)
 
     DatasetCatalog.register(name, load)

@@ -1,134 +1,160 @@
-"""Folder datasets: a directory of images with a list of classes and a table of labels.
+"""Folder datasets: a folder of images with a list of classes and a table of labels.
 
-<directory>/
-  images/                  photos; sub-folders are fine
+<folder>/
+  images/                  photos, also in sub-folders
   classes.txt              one class a line
-  labels_<split>.csv       file_name,labels   (labels joined by ";", may be empty), or a column for each class
+  labels_<split>.csv       the labels of each image, in one of two forms (below)
   instances_<split>.json   optional boxes in COCO format, for detection metrics only
+
+The table has all labels in one column, or a column for each class: 1 if it is in the image, 0 if it is not, -1 if that
+is unknown. Training and metrics leave -1 out. An empty cell is an error, because some mean 0 by it, and others -1.
+
+    file_name,labels              file_name,cat,dog
+    rex.jpg,dog;cat               rex.jpg,1,1
+    garden/0001.png,              garden/0001.png,0,-1
 
 Without `classes.txt` and tables, the labels of an image are the categories of its boxes.
 """
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, shorten_list
 
-from ..box_columns import BoxColumns
-from ..packed_records import PackedRecords
-from ..records import MultiLabelDataset, image_size
-from ..text_files import read_lines
-from .coco import load_coco_multilabel
-from .coco_format import box_columns, read_coco
-from .image_folder import ImageFolder
-from .label_table import FOLDER_REMEDY, read_label_table
-from .source import DatasetSource
+from ..images import image_size
+from ..records import MultiLabelDataset, PackedRecords
+from .coco import CocoFile, load_coco_multilabel, read_coco
+from .files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
+
+__all__ = ["folder_source", "folder_splits", "load_folder_dataset"]
 
 logger = logging.getLogger(__name__)
 
+_REMEDY = "write it as datasets/README.md shows"
 
-def folder_splits(directory: str | os.PathLike[str]) -> list[str]:
-    """Names of the splits of a folder dataset."""
-    directory = Path(directory)
-    form = "instances_*.json" if _has_boxes_alone(directory) else "labels_*.csv"
-    return sorted(path.stem.split("_", 1)[1] for path in directory.glob(form))
+_CELLS = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}  # pandas may write a decimal point
 
 
-def folder_source(directory: Path, split: str) -> DatasetSource:
-    """Where one split of a folder dataset lies, and what reads it, whether or not it is there."""
-    if _has_boxes_alone(directory):
-        boxes = directory / f"instances_{split}.json"
-        return DatasetSource((boxes,), partial(load_coco_multilabel, boxes, directory / "images"))
-    return DatasetSource((directory / f"labels_{split}.csv",), partial(load_folder_dataset, directory, split))
+def folder_splits(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the splits of a folder dataset."""
+    folder = Path(folder)
+    pattern = "instances_*.json" if _has_only_boxes(folder) else "labels_*.csv"
+    return sorted(path.stem.split("_", 1)[1] for path in folder.glob(pattern))
 
 
-def _has_boxes_alone(directory: Path) -> bool:
-    """Whether nothing but boxes can say what is in the images."""
-    return not (directory / "classes.txt").exists() and not any(directory.glob("labels_*.csv"))
+def folder_source(folder: Path, split: str) -> DatasetSource:
+    """Return the source of one split of a folder dataset, whether or not it is there."""
+    if _has_only_boxes(folder):
+        boxes = folder / f"instances_{split}.json"
+        return DatasetSource((boxes,), partial(load_coco_multilabel, boxes, folder / "images"))
+    return DatasetSource((folder / f"labels_{split}.csv",), partial(load_folder_dataset, folder, split))
 
 
-def load_folder_dataset(directory: str | os.PathLike[str], split: str) -> MultiLabelDataset:
+def _has_only_boxes(folder: Path) -> bool:
+    return not (folder / "classes.txt").exists() and not any(folder.glob("labels_*.csv"))
+
+
+def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabelDataset:
     """Read one split of a folder dataset. The image id is the file name below `images/`.
 
-    Text files are UTF-8; a byte order mark, Windows line ends and blank lines are accepted.
+    Text files are UTF-8. A byte order mark, Windows line ends and blank lines are accepted.
 
     Raises:
-        InputError: naming the file, and the line where there is one.
+        InputError: a file is missing or wrong; names the file and, if possible, the line.
     """
-    directory = Path(directory)
-    class_names = _read_classes(directory / "classes.txt")
-    table = directory / f"labels_{split}.csv"
-    folder = ImageFolder(directory / "images", table)
-    records = []
-    for file_name, row in read_label_table(table, class_names).items():
-        path = folder.require(file_name, f" in line {row.line}")
-        height, width = image_size(path)
-        record = {"file_name": path, "height": height, "width": width, "image_id": file_name, "labels": row.labels}
-        if row.ignored_labels:
-            record["ignored_labels"] = row.ignored_labels
-        records.append(record)
-    if not records:
+    folder = Path(folder)
+    class_names = read_unique_lines(folder / "classes.txt", _REMEDY)
+    table = folder / f"labels_{split}.csv"
+    rows = _read_table(table, class_names)
+    if not rows:
         raise InputError(f"{table}: the split is empty; list at least one image")
-    instances = directory / f"instances_{split}.json"
-    boxes = _read_boxes(records, class_names, instances) if instances.exists() else BoxColumns.of([None] * len(records))
-    return MultiLabelDataset(PackedRecords(records, boxes), class_names, boxes.box_classes(), folder.root)
+    instances = folder / f"instances_{split}.json"
+    file = read_coco(instances) if instances.exists() else None
+    listed = {str(PurePosixPath(image.file_name)): image for image in file.images} if file else {}
+    images = ImageFolder(folder / "images", table)
+    records = []
+    for name, (labels, ignored) in rows.items():
+        path = images.require(name)
+        height, width = listed[name].size(path) if name in listed else image_size(path)
+        record = {"file_name": path, "height": height, "width": width, "image_id": name, "labels": labels}
+        records.append({**record, "ignored_labels": ignored} if ignored else record)
+    boxes = _match_boxes(file, records, class_names, folder / "classes.txt") if file else None
+    return MultiLabelDataset(PackedRecords(records, boxes), class_names, images.root)
 
 
-def _read_classes(path: Path) -> list[str]:
-    names: dict[str, int] = {}
-    for line, name in read_lines(path, FOLDER_REMEDY):
-        if ";" in name:
-            raise InputError(f"{path}: line {line}: class {name!r} holds ';', which joins labels; rename it")
-        if name in names:
-            raise InputError(f"{path}: line {line}: class {name!r} is also in line {names[name]}; remove one")
-        names[name] = line
-    if not names:
-        raise InputError(f"{path}: no class; write one class name a line")
-    return list(names)
-
-
-def _read_boxes(records: list[dict], class_names: list[str], path: Path) -> BoxColumns:
-    """The boxes of the records in a COCO-format file."""
-    file = read_coco(path)
-    used = set(file.categories.tolist())
-    indices = np.full(len(file.category_names), -1)
-    for category, name in enumerate(file.category_names):
-        if name in class_names:
-            indices[category] = class_names.index(name)
-        elif category in used:
-            raise InputError(f"{path}: category {name!r} is not in {path.with_name('classes.txt')}; use the same names")
-
-    by_name = {record["image_id"]: index for index, record in enumerate(records)}
-    owners = np.full(len(file.images), -1)
-    listed, unknown = set(), []
-    for number, image in enumerate(file.images):
-        index = by_name.get(str(PurePosixPath(image.file_name)))
-        if index is None:
-            unknown.append(image.file_name)
-            continue
-        if index in listed:
-            raise InputError(f"{path}: image {image.file_name!r} is listed twice; merge its two entries")
-        height, width = records[index]["height"], records[index]["width"]
-        if image.height not in (None, height) or image.width not in (None, width):
-            raise InputError(
-                f"{path}: image {image.file_name!r} is {image.width}x{image.height} pixels here, "
-                f"but its file is {width}x{height}; its boxes would not fit; give the size of the file, and boxes in "
-                "its pixels"
+def _read_table(path: Path, class_names: Sequence[str]) -> dict[str, tuple[list[int], list[int]]]:
+    """Return {file name: (labels, ignored labels)}, sorted class indices, in the order of the table."""
+    indices = {name: index for index, name in enumerate(class_names)}
+    classes = path.with_name("classes.txt")
+    header: list[str] = []
+    rows: dict[str, tuple[list[int], list[int]]] = {}
+    reader = csv.reader(read_text(path, _REMEDY).split("\n"))
+    try:
+        for row in reader:
+            where, cells = f"{path}: line {reader.line_num}", [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            if not header:
+                header = cells
+                if header != ["file_name", "labels"] and sorted(header) != sorted(["file_name", *class_names]):
+                    raise InputError(
+                        f"{where}: the header is {shorten_list(header)!r}; write 'file_name,labels', or 'file_name' "
+                        f"and each class of {classes} once, with commas between them"
+                    )
+                continue
+            if len(cells) != len(header):
+                raise InputError(
+                    f"{where}: {len(cells)} fields, but the header has {len(header)}; join labels with ';', or give "
+                    "each class its cell"
+                )
+            values = dict(zip(header, cells, strict=True))
+            name = relative_name(values.pop("file_name"), where)
+            if name in rows:
+                raise InputError(f"{where}: {name!r} is listed twice; remove one")
+            if header == ["file_name", "labels"]:
+                values = {label.strip(): "1" for label in cells[1].split(";") if label.strip()}
+            for label, cell in values.items():
+                if label not in indices or cell not in _CELLS:
+                    raise InputError(
+                        f"{where}: label {label!r} is not in {classes}"
+                        if label not in indices
+                        else f"{where}: {cell!r} for class {label!r}; write 1 (there), 0 (not there) or -1 (unknown)"
+                    )
+            labels, ignored = (
+                sorted(indices[label] for label, cell in values.items() if _CELLS[cell] == value) for value in (1, -1)
             )
-        owners[number] = index
-        listed.add(index)
-    if len(unknown) == len(file.images):
-        raise InputError(f"{path}: no image of this split is in it; write 'file_name' as in the table of labels")
+            rows[name] = labels, ignored
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num}: not a CSV row ({error}); save the table as CSV") from error
+    return rows
+
+
+def _match_boxes(
+    file: CocoFile, records: Sequence[dict], class_names: Sequence[str], classes: Path
+) -> list[np.ndarray | None]:
+    """Return the boxes of each record from a COCO-format file, whose images are matched by file name."""
+    known = {name: index for index, name in enumerate(class_names)}
+    unknown = [file.category_names[index] for index in np.unique(file.categories)]
+    unknown = [name for name in unknown if name not in known]
     if unknown:
-        logger.warning("%s: images that are not in this split: %d, the first is %s", path, len(unknown), unknown[0])
-    sizes = np.array([(record["height"], record["width"]) for record in records])
-    boxes = box_columns(file, owners, sizes, indices[file.categories], allow_empty=False)
-    if len(listed) < len(records):
-        logger.warning("%s: images of this split that it does not list: %d", path, len(records) - len(listed))
-    return boxes
+        raise InputError(f"{file.path}: categories that are not in {classes}: {shorten_list(unknown)}; rename them")
+    by_name = {record["image_id"]: index for index, record in enumerate(records)}
+    places = np.array([by_name.get(str(PurePosixPath(image.file_name)), -1) for image in file.images], dtype=np.int64)
+    if (places < 0).all():
+        raise InputError(f"{file.path}: no image of this split is in it; write 'file_name' as in the table of labels")
+    for problem, count in (
+        ("images that are not in this split", (places < 0).sum()),
+        ("images of this split that it does not list", len(records) - len(set(places.tolist()) - {-1})),
+    ):
+        if count:
+            logger.warning("%s: %s: %d", file.path, problem, count)
+    indices = np.array([known.get(name, -1) for name in file.category_names], dtype=np.int64)
+    return file.record_boxes(places, records, indices, allow_empty=False)

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from mlickd.data.build import build_teacher_mapper, open_proposals
+from mlickd.data.build import build_mapper, open_proposals
 from mlickd.data.catalog import dataset_records
 from mlickd.data.mapper import MultiLabelMapper, best_proposals
 from mlickd.data.proposals.generation import shard_records
@@ -110,7 +110,7 @@ def run_teacher(cfg: CfgNode, plan: ShardPlan) -> None:
     teacher = FrozenTeacher(cfg, plan.request)
     mirrors = (False, True) if plan.header["mirrored"] else (False,)
     records = shard_records(dataset_records(plan.dataset, boxes=False), *plan.shard)
-    mapper = build_teacher_mapper(teacher_cfg, plan.dataset, open_proposals(cfg, plan.dataset))
+    mapper = build_mapper(teacher_cfg, plan.dataset, open_proposals(cfg, plan.dataset))
     loader = DataLoader(
         _TeacherViews(records, mapper, [View(teacher_cfg.INPUT.SIZE_TEST, mirror) for mirror in mirrors]),
         batch_sampler=batches,

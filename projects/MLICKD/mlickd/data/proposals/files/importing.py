@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlickd.data.records import image_size
+from mlickd.data.images import image_size
 from mlickd.errors import InputError
 
 from ..generation import image_list_digest

@@ -1,0 +1,242 @@
+"""Decode images. All code that looks at pixels decodes here, so that it sees the same pixels."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import simplejpeg
+from PIL import ExifTags, Image
+
+from mlickd.errors import InputError
+from mlickd.image_files import max_pixels, open_image_file
+
+__all__ = [
+    "DecodedImage",
+    "ImageFile",
+    "exif_orientation",
+    "has_alpha",
+    "image_size",
+    "open_image",
+    "read_image",
+    "upright_rgb",
+]
+
+# How to turn a stored image upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageFile:
+    """An image file whose size is known before its pixels are decoded at the size that is needed.
+
+    libjpeg-turbo decodes a JPEG at 1/2, 1/4 or 1/8 of its size from a part of the cosine coefficients: without
+    aliasing, and in less time than the whole image takes. Pillow decodes all other formats, CMYK, and damaged files.
+
+    The pixels are turned upright by the EXIF orientation. They equal those of
+    `detectron2.data.detection_utils.read_image`, except for two kinds of images: 16-bit gray is scaled to 8 bits
+    (Detectron2 makes all values above 255 white), and transparent pixels are laid on white (Detectron2 shows their
+    hidden color).
+
+    Attributes:
+        height, width: size of the whole upright image, in pixels.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], image_format: str = "RGB"):
+        """
+        Args:
+            path: path of the file. Only the first frame of an animation is read.
+            image_format: ``RGB`` or ``BGR``.
+
+        Raises:
+            InputError: the file is missing, damaged, not an image, too large, or has pixels of unknown range.
+        """
+        self._path = path
+        self._format = image_format
+        self._jpeg = _read_jpeg(path)
+        if self._jpeg is None:
+            self._decoded = {1: self._decode_with_pillow()}
+            self.height, self.width = self._decoded[1].shape[:2]
+        else:
+            self._decoded = {}
+            self.height, self.width = _upright_size(self._jpeg.height, self._jpeg.width, self._jpeg.orientation)
+
+    def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """Return the pixels, of a JPEG at a fraction of its size if asked for.
+
+        Args:
+            reduction: 1, 2, 4 or 8: the number of pixels, in each direction, that may become one.
+
+        Returns:
+            (ceil(height / r), ceil(width / r), 3) uint8, contiguous, and r, at most ``reduction``. A repeated call
+            returns the same array.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if self._jpeg is None:
+            return self._decoded[1], 1
+        reduction = self._jpeg.possible_reduction(reduction)
+        if reduction not in self._decoded:
+            try:
+                self._decoded[reduction] = self._jpeg.decode(self._format, reduction)
+            except ValueError:
+                # Pillow names the damage, or tolerates it if it is harmless.
+                self._jpeg = None
+                self._decoded = {1: self._decode_with_pillow()}
+                return self._decoded[1], 1
+        return self._decoded[reduction], reduction
+
+    def _decode_with_pillow(self) -> np.ndarray:
+        with open_image_file(self._path) as image:
+            pixels = np.array(upright_rgb(image))
+        return pixels if self._format == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
+
+
+class _Jpeg(NamedTuple):
+    """The bytes of a JPEG file, with its height and width as stored and its EXIF orientation."""
+
+    data: bytes
+    height: int
+    width: int
+    orientation: int
+
+    def possible_reduction(self, reduction: int) -> int:
+        if self.orientation != 1:
+            # If a side is not a multiple of the reduction, its last pixel is incomplete. Turning could put it first,
+            # and shift all others.
+            while self.height % reduction or self.width % reduction:
+                reduction //= 2
+        return reduction
+
+    def decode(self, image_format: str, reduction: int) -> np.ndarray:
+        """Return (ceil(H / reduction), ceil(W / reduction), 3) uint8, upright; ValueError if the data are damaged."""
+        # The decoder takes the smallest size of its own that is not below these.
+        height, width = (-(-side // reduction) if reduction > 1 else 0 for side in (self.height, self.width))
+        pixels = simplejpeg.decode_jpeg(self.data, image_format, min_height=height, min_width=width)
+        if self.orientation != 1:
+            pixels = np.array(_upright(Image.fromarray(pixels), self.orientation))
+        return pixels
+
+
+def _read_jpeg(path: str | os.PathLike[str]) -> _Jpeg | None:
+    """Return the JPEG in a file; None if Pillow has to read the file, or to tell what is wrong with it."""
+    orientation = 1
+    try:
+        data = Path(path).read_bytes()
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+        # Only these segments can hold an orientation. Pillow takes longer to read them than resizing takes.
+        if b"Exif\0\0" in data or b"tiff:Orientation" in data:
+            with open_image_file(io.BytesIO(data)) as image:
+                orientation = exif_orientation(image)
+    except (OSError, ValueError, InputError):
+        return None
+    # Some programs store the inks of CMYK inverted, which Pillow knows.
+    if color_space not in ("YCbCr", "RGB", "Gray") or height * width > max_pixels():
+        return None
+    return _Jpeg(data, height, width, orientation)
+
+
+class DecodedImage:
+    """An image in memory, with the interface of :class:`ImageFile`.
+
+    Attributes:
+        height, width: size in pixels.
+    """
+
+    def __init__(self, pixels: np.ndarray, image_format: str = "RGB"):
+        """
+        Args:
+            pixels: (H, W, 3) uint8 RGB, upright.
+            image_format: ``RGB`` or ``BGR``, the format that :meth:`pixels` returns.
+
+        Raises:
+            InputError: the array has another shape or type.
+        """
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise InputError(
+                f"is an array of type {pixels.dtype} and shape {pixels.shape}; give (H, W, 3) of uint8 in RGB"
+            )
+        self.height, self.width = pixels.shape[:2]
+        # PyTorch warns of arrays that are not writable.
+        self._pixels = np.require(pixels if image_format == "RGB" else pixels[..., ::-1], requirements=["C", "W"])
+
+    def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """Return the whole image and 1; see :meth:`ImageFile.pixels`."""
+        return self._pixels, 1
+
+
+def open_image(record: dict, image_format: str = "RGB") -> ImageFile | DecodedImage:
+    """Return the image of a record: its ``pixels``, (H, W, 3) uint8 RGB, if it has them, else its ``file_name``.
+
+    Raises:
+        InputError: see :class:`ImageFile` and :class:`DecodedImage`.
+    """
+    if "pixels" in record:
+        return DecodedImage(record["pixels"], image_format)
+    return ImageFile(record["file_name"], image_format)
+
+
+def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:
+    """Return the (H, W, 3) uint8 pixels of an image; arguments and errors are those of :class:`ImageFile`."""
+    return ImageFile(path, image_format).pixels()[0]
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (height, width) of an image as :func:`read_image` returns it, from the header of the file.
+
+    Raises:
+        InputError: the file is missing or is not an image.
+    """
+    with open_image_file(path) as image:
+        return _upright_size(image.height, image.width, exif_orientation(image))
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if there is none or it is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # like Detectron2
+        return 1
+    return value if value in _TURNS else 1
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an opened image in 8-bit RGB, turned upright by its EXIF orientation.
+
+    Raises:
+        ValueError: the pixels are 32-bit numbers, whose range is unknown.
+    """
+    orientation = exif_orientation(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow takes the upper 8 bits of 16-bit color, too.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels of mode {image.mode}, whose range is unknown; save it with 8 or 16 bits")
+    elif has_alpha(image):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return _upright(image.convert("RGB"), orientation)
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Return whether an opened image has an alpha channel or a transparent color."""
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+
+
+def _upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    return (width, height) if orientation >= 5 else (height, width)

@@ -1,0 +1,108 @@
+"""Copies are found however they were saved, other images are not taken for copies, and counts are plain counts."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from mlickd.data import dataset_records, proposals_path, write_store
+from mlickd.data.checking.images import check_images, equal_files, similar_images
+from mlickd.data.checking.labels import label_statistics
+from mlickd.data.checking.proposals import check_proposals
+from mlickd.data.proposals.generation import image_list_digest
+
+
+def image(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    return Image.fromarray(cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
+
+
+def records(folder: Path, *names: str) -> list[dict]:
+    return [{"file_name": str(folder / name), "image_id": name, "labels": []} for name in names]
+
+
+def pairs(found) -> list[tuple[str, str]]:
+    return [(first["image_id"], second["image_id"]) for first, second in found]
+
+
+def test_copies_in_other_forms_are_similar_and_other_images_are_not(tmp_path: Path, tiny_scenes: Path) -> None:
+    original = image(0)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    original.save(tmp_path / "a.png")
+    original.save(tmp_path / "b.jpg", quality=60)
+    original.save(tmp_path / "c.webp", quality=80)
+    original.resize((320, 240), Image.Resampling.BICUBIC).save(tmp_path / "d.jpg", quality=90)
+    original.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "e.png", exif=exif)
+    image(1).save(tmp_path / "other.png")
+    for first, second in combinations(["a.png", "b.jpg", "c.webp", "d.jpg", "e.png"], 2):
+        one, two = (check_images(records(tmp_path, name, "other.png")[:1]) for name in (first, second))
+        both = check_images(records(tmp_path, "other.png", first, second))
+        assert pairs(similar_images(one, two)) == pairs(similar_images(both, both)) == [(first, second)]
+        assert not list(equal_files(both, both))
+    scenes = check_images(dataset_records("tiny_train"))
+    assert not [*similar_images(scenes, scenes), *equal_files(scenes, scenes), *similar_images(scenes, [])]
+
+
+def test_equal_files_are_paired_with_the_first_one(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        image(0).save(tmp_path / name)
+    image(1).save(tmp_path / "d.png")
+    images = check_images(records(tmp_path, "a.png", "b.png", "c.png", "d.png"))
+    assert pairs(equal_files(images, images)) == [("a.png", "b.png"), ("a.png", "c.png")]
+    assert pairs(equal_files(images[1:2], images[2:])) == [("b.png", "c.png")]
+    assert not list(similar_images(images, images))
+
+
+def test_kinds_and_problems_of_images(tmp_path: Path) -> None:
+    colors = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    colors.save(tmp_path / "turned.jpg", exif=exif)
+    colors.convert("LA").save(tmp_path / "alpha.png")
+    colors.convert("CMYK").save(tmp_path / "print.jpg")
+    Image.fromarray(np.full((30, 40), 300, dtype=np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "turned.jpg").read_bytes()[:-500])
+    names = ["turned.jpg", "alpha.png", "print.jpg", "deep.png", "cut.jpg", "absent.jpg"]
+    images = check_images([*records(tmp_path, *names), {**records(tmp_path, "turned.jpg")[0], "height": 30}], 2)
+    kinds = [("JPEG", "turned by EXIF"), ("PNG", "gray", "with alpha"), ("JPEG", "CMYK"), ("PNG", "16-bit gray")]
+    assert [each.kinds for each in images[:4]] == kinds and images[0].size == (40, 30)
+    assert [each.problem is None for each in images] == 4 * [True] + 3 * [False]
+    assert all(name in each.problem for name, each in zip([*names[4:], "turned.jpg"], images[4:], strict=True))
+
+
+@given(st.lists(st.tuples(st.sets(st.integers(0, 2)), st.sets(st.integers(0, 2))), min_size=1, max_size=12))
+def test_label_statistics_are_plain_counts(rows):
+    items = [{"image_id": i, "labels": sorted(a), "ignored_labels": sorted(b)} for i, (a, b) in enumerate(rows)]
+    found = label_statistics(items, ["cat", "dog", "cow"])
+    expected = [[sum({i, j} <= labels for labels, _ in rows) for j in range(3)] for i in range(3)]
+    np.testing.assert_array_equal(found.together, expected)
+    np.testing.assert_array_equal(found.positives, np.diagonal(expected))
+    np.testing.assert_array_equal(found.ignored, [sum(c in b - a for a, b in rows) for c in range(3)])
+    sizes = [len(labels) for labels, _ in rows]
+    assert found.per_image == {size: sizes.count(size) for size in sorted(set(sizes))}
+
+
+def test_stores_of_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (40, 30)).save(tmp_path / name)
+    items = [{**record, "height": 30, "width": 40} for record in records(tmp_path, "a.png", "b.png")]
+    for name, method in (("train", "mcg"), ("train", "edge_boxes"), ("train_small", "edge_boxes")):
+        boxes = [(record["image_id"], np.array([[0, 0, 9, 9]]), np.array([0.5])) for record in items]
+        write_store(proposals_path(name, method), boxes, method, {}, image_list_digest(items))
+    one = {"mean": 1.0, "min": 1, "max": 1}
+    assert check_proposals("train", items) == ({"edge_boxes": one, "mcg": one}, [])
+    assert check_proposals("train", items[:1], complete=False)[1] == check_proposals("train", [])[1] == []
+    assert [severity for severity, _ in check_proposals("train", items[:1])[1]] == 2 * ["warning"]
+    ((severity, message),) = check_proposals("other", items)[1]
+    assert severity == "note" and "generate_proposals.py --dataset other" in message
+    ((severity, message),) = check_proposals("train", items, ["wsddn"])[1]
+    assert severity == "error" and str(proposals_path("train", "wsddn")) in message

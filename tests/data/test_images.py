@@ -1,0 +1,176 @@
+"""Pixels of all kinds of images: those of Detectron2 where it is right, at full size and at fractions of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.data import detection_utils
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image
+
+from mlickd.data.images import DecodedImage, ImageFile, image_size, open_image, read_image
+from mlickd.errors import InputError
+
+COLORS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+KINDS = {
+    "jpg": ("RGB", "L", "CMYK"),
+    "png": ("RGB", "L", "P", "1"),
+    "tif": ("RGB", "L", "P", "1", "CMYK"),
+    "webp": ("RGB",),
+    "bmp": ("RGB", "L"),
+    "gif": ("P", "L"),
+}
+
+
+def smooth(height: int, width: int) -> Image.Image:
+    """An image without edges, in which each pixel tells its position."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([255 * x / width, 255 * y / height, 0 * x], axis=2).astype(np.uint8))
+
+
+def save(path: Path, image: Image.Image, turn: int | None = None, **options: object) -> Path:
+    if turn is not None:
+        options["exif"] = Image.Exif()
+        options["exif"][ExifTags.Base.Orientation] = turn
+    image.save(path, quality=95, **options)
+    return path
+
+
+@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
+@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix, modes in KINDS.items() for mode in modes])
+def test_common_images_equal_those_of_detectron2(tmp_path: Path, suffix: str, mode: str, image_format: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(COLORS).convert(mode).save(path)
+    pixels = read_image(path, image_format)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, detection_utils.read_image(str(path), image_format))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_turned_images_equal_those_of_detectron2(tmp_path: Path, suffix: str, turn: int) -> None:
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(COLORS), turn)
+    expected = detection_utils.read_image(str(path), "RGB")
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == expected.shape[:2]
+
+
+def test_16_bit_images_keep_their_tones(tmp_path: Path) -> None:
+    gray = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+    for name in ("gray.png", "gray.tif", "gray.pgm"):
+        cv2.imwrite(str(tmp_path / name), gray)
+        np.testing.assert_array_equal(read_image(tmp_path / name), np.stack([gray // 256] * 3, axis=2))
+    cv2.imwrite(str(tmp_path / "deep.png"), np.tile(np.uint16([2560, 25600, 51200]), (8, 8, 1)))
+    assert (read_image(tmp_path / "deep.png") == [200, 100, 10]).all()
+    save(tmp_path / "turned.png", Image.fromarray(np.full((20, 30), 51200, dtype=np.uint16)), 6)
+    pixels = read_image(tmp_path / "turned.png")
+    assert pixels.shape == (30, 20, 3) and (pixels == 200).all()
+
+
+def test_cmyk_becomes_the_color_that_it_prints(tmp_path: Path) -> None:
+    Image.new("CMYK", (32, 32), (0, 200, 100, 20)).save(tmp_path / "print.jpg", quality=100)
+    expected = [(255 - ink) * (255 - 20) / 255 for ink in (0, 200, 100)]
+    np.testing.assert_allclose(read_image(tmp_path / "print.jpg")[16, 16], expected, atol=3)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_pixels_are_laid_on_white(tmp_path: Path, mode: str) -> None:
+    pixels = np.full((8, 12, 4), 100, dtype=np.uint8)
+    pixels[..., 3] = np.repeat([0, 128, 255], 4)
+    Image.fromarray(pixels).convert(mode).save(tmp_path / "alpha.png")
+    row = read_image(tmp_path / "alpha.png")[0, ::4, 0].astype(int)
+    np.testing.assert_allclose(row, [255, 100 * 128 / 255 + 255 * 127 / 255, 100], atol=1)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "L"])
+def test_a_transparent_color_is_white(tmp_path: Path, mode: str) -> None:
+    image = Image.new("RGB", (8, 8), (9, 9, 9))
+    image.paste((60, 60, 60), (0, 0, 4, 8))
+    image = image.quantize(4) if mode == "P" else image.convert(mode)
+    image.save(tmp_path / "hole.png", transparency=image.getpixel((7, 7)))
+    pixels = read_image(tmp_path / "hole.png")
+    assert (pixels[:, :4] == 60).all() and (pixels[:, 4:] == 255).all()
+
+
+@settings(max_examples=20)
+@given(st.integers(33, 130), st.integers(33, 130), st.sampled_from([2, 4, 8]))
+def test_a_reduced_pixel_is_the_mean_of_those_it_stands_for(tmp_path_factory, height, width, reduction) -> None:
+    path = save(tmp_path_factory.mktemp("jpeg") / "a.jpg", smooth(height, width))
+    file = ImageFile(path)
+    pixels, found = file.pixels(reduction)
+    assert found == reduction and pixels.shape == (-(-height // reduction), -(-width // reduction), 3)
+    rows, columns = height // reduction, width // reduction
+    whole = read_image(path)[: rows * reduction, : columns * reduction].astype(float)
+    means = whole.reshape(rows, reduction, columns, reduction, 3).mean(axis=(1, 3))
+    assert np.abs(pixels[:rows, :columns] - means).mean() < 2
+    assert (file.height, file.width) == (height, width)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_reduced_image_is_upright(tmp_path: Path, turn: int) -> None:
+    # The orientation is found after other segments, and in XMP.
+    xmp = f'<rdf:Description tiff:Orientation="{turn}"/>'.encode()
+    plain = save(tmp_path / "a.jpg", smooth(64, 96), turn, icc_profile=bytes(range(256)) * 300, comment=b"\xff\xda")
+    for path in (plain, save(tmp_path / "b.jpg", smooth(64, 96), xmp=xmp)):
+        file = ImageFile(path)
+        pixels, reduction = file.pixels(4)
+        assert reduction == 4 and pixels.shape == (file.height // 4, file.width // 4, 3)
+        whole = read_image(path).astype(int)
+        assert whole.shape[:2] == (file.height, file.width) == ((96, 64) if turn >= 5 else (64, 96))
+        assert np.abs(whole[2::4, 2::4] - pixels).max() < 12
+
+
+def test_what_can_be_reduced(tmp_path: Path) -> None:
+    # Turning an image whose last pixel is incomplete would shift all others.
+    for size, turn, expected in (((60, 90), 3, 2), ((61, 90), 3, 1), ((61, 90), 1, 8)):
+        assert ImageFile(save(tmp_path / "a.jpg", smooth(*size), turn)).pixels(8)[1] == expected
+    smooth(64, 64).save(tmp_path / "a.png")
+    smooth(64, 64).convert("CMYK").save(tmp_path / "inks.jpg")
+    for file in (ImageFile(tmp_path / "a.png"), ImageFile(tmp_path / "inks.jpg"), DecodedImage(COLORS)):
+        pixels, reduction = file.pixels(4)
+        assert pixels.shape == (file.height, file.width, 3) and reduction == 1
+
+
+@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
+def test_channels_have_the_order_asked_for(tmp_path: Path, image_format: str) -> None:
+    red = Image.new("RGB", (32, 32), (200, 10, 10))
+    record = {"file_name": str(save(tmp_path / "red.jpg", red)), "image_id": 1}
+    for given_record in (record, {**record, "pixels": np.array(red)}):
+        for reduction in (1, 2):
+            pixels, _ = open_image(given_record, image_format).pixels(reduction)
+            assert pixels[..., image_format.index("R")].min() > 190 and pixels.flags.c_contiguous
+    gray = ImageFile(save(tmp_path / "gray.jpg", smooth(64, 64).convert("L")), image_format).pixels(8)[0]
+    assert (gray == gray[..., :1]).all()
+
+
+def test_harmless_damage_is_tolerated(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", smooth(64, 64))
+    expected = read_image(path)
+    path.write_bytes(path.read_bytes() + b"written by some camera")
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.9], ids=["empty", "stub", "half", "most"])
+def test_truncated_files_are_named(tmp_path: Path, suffix: str, keep: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    path = save(tmp_path / f"a.{suffix}", Image.fromarray(noise))
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if keep > 1 else int(keep * len(content))])
+    for reduction in (1, 2, 8):
+        with pytest.raises(InputError, match=str(path)):
+            ImageFile(path).pixels(reduction)
+
+
+def test_files_that_are_not_images_are_named(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    Image.fromarray(np.ones((8, 8), dtype=np.float32)).save(tmp_path / "depth.tif")
+    for name in ("absent.png", "text.png", "depth.tif", "."):
+        with pytest.raises(InputError, match=str(tmp_path / name)):
+            read_image(tmp_path / name)
+    with pytest.raises(InputError, match=r"uint8"):
+        DecodedImage(np.zeros((4, 4)))

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mlickd.data.photos import photo_records
+from mlickd.errors import InputError
+
+NAMES = ["a ü'.PNG", "b.jpg", "sub/c.jpeg"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    for name, size in (("b.jpg", (20, 10)), ("a ü'.PNG", (5, 7)), ("sub/c.jpeg", (8, 8)), (".hidden/d.jpg", (1, 1))):
+        Image.new("RGB", size).save(folder / name)
+    for name in ("notes.txt", "manual.pdf", "film.mpg", "logo.eps", ".b.jpg"):
+        (folder / name).write_text("not an image")
+    return folder
+
+
+def ids(*paths: object, **options: object) -> list[str]:
+    return [record["image_id"] for record in photo_records(paths, **options)]
+
+
+def test_a_folder_or_a_photo(photos: Path, tmp_path: Path) -> None:
+    assert ids(photos) == NAMES and ids(photos / "sub" / "c.jpeg") == ["c.jpeg"]
+    record = {"file_name": str(photos / "b.jpg"), "image_id": "b.jpg", "height": 10, "width": 20}
+    assert photo_records([photos])[1] == record
+    (tmp_path / "disk").mkdir()
+    Image.new("RGB", (3, 4)).save(tmp_path / "disk" / "e.jpg")
+    (photos / "linked").symlink_to(tmp_path / "disk")
+    (photos / "sub" / "circle").symlink_to(photos)
+    assert ids(photos) == [*NAMES[:2], "linked/e.jpg", NAMES[2]]
+
+
+def test_a_list(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"sub/../b.jpg\r\n\r\n  sub/c.jpeg\n{photos / NAMES[0]}"
+    (photos / "list.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert photo_records([photos / "list.txt"]) == photo_records([photos])
+    (tmp_path / "elsewhere.txt").write_text("b.jpg\n")
+    assert ids(tmp_path / "elsewhere.txt", root=photos) == ["b.jpg"]
+    monkeypatch.chdir(photos)
+    assert ids("list.txt") == NAMES
+
+
+@pytest.mark.parametrize("again", [".", "b.jpg", "*", "**/*.jpeg"])
+def test_a_photo_comes_once(photos: Path, again: str) -> None:
+    assert ids(photos, photos / again) == NAMES
+
+
+def test_photos_of_one_name_get_the_names_of_their_folders(tmp_path: Path) -> None:
+    for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "c/a/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 3)).save(tmp_path / name)
+    assert ids(tmp_path / "a", tmp_path / "b") == ["a/1.jpg", "2.jpg", "b/1.jpg"]
+    assert ids(tmp_path / "b", tmp_path / "a" / "2.jpg") == ["1.jpg", "2.jpg"]
+    for other in ("c/a", "c"):
+        with pytest.raises(InputError, match=r"1\.jpg and .*1\.jpg"):
+            photo_records([tmp_path / "a", tmp_path / "b", tmp_path / other])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"b.jpg\nb.jpg\n", "list.txt: line 2: 'b.jpg'"),
+        (b"\nnone.jpg\n", "none.jpg: "),
+        (b"../photos.jpg\n", "list.txt: line 1: '../photos.jpg'"),
+        (b"/etc/hostname\n", "list.txt: line 1: '/etc/hostname'"),
+        (b"\n  \n", "list.txt: "),
+        (b"\xff\xfe", "list.txt: "),
+        (b"notes.txt\n", "notes.txt: "),
+    ],
+)
+def test_a_bad_list_is_named(photos: Path, content: bytes, message: str) -> None:
+    (photos / "list.txt").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        photo_records([photos / "list.txt"])
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none", tmp_path / "*.jpg"):
+        with pytest.raises(InputError, match=str(tmp_path)):
+            photo_records([path])
