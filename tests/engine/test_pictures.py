@@ -48,7 +48,7 @@ def events_of(folder: Path) -> EventAccumulator:
 
 
 def test_losses_metrics_and_pictures_are_there_and_change_nothing(tmp_path: Path) -> None:
-    with_pictures = train_teacher(tmp_path / "with", "TENSORBOARD.PICTURES", 3, "VIS_PERIOD", 3)
+    with_pictures = train_teacher(tmp_path / "with", "TENSORBOARD.IMAGES", 3, "VIS_PERIOD", 3)
     events = events_of(tmp_path / "with")
     assert {"total_loss", "lr", "multilabel/mAP", "detection/AP50"} <= set(events.Tags()["scalars"])
     assert {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]} == {
@@ -59,7 +59,7 @@ def test_losses_metrics_and_pictures_are_there_and_change_nothing(tmp_path: Path
     for tag in events.Tags()["images"]:
         assert events.Images(tag)[0].width == 3 * side + picture_rows.MARGIN
 
-    without = train_teacher(tmp_path / "without", "TENSORBOARD.PICTURES", 0)
+    without = train_teacher(tmp_path / "without", "TENSORBOARD.IMAGES", 0)
     assert events_of(tmp_path / "without").Tags()["images"] == []
     weights = with_pictures.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in without.model.state_dict().items())

@@ -91,7 +91,7 @@ def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, 
         (*_, line) = map(json.loads, (tmp_path / "metrics.json").read_text().splitlines())
         return line
 
-    finish(make_trainer(tmp_path, "TENSORBOARD.PICTURES", 0), resume=False)
+    finish(make_trainer(tmp_path, "TENSORBOARD.IMAGES", 0), resume=False)
     # As a kill leaves it before the last file, and within the evaluation.
     expected, checkpoint = final_line(), (tmp_path / "model_final.pth")
     weights = torch.load(checkpoint, weights_only=True)["model"]
@@ -100,7 +100,7 @@ def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, 
     count = len((tmp_path / "metrics.json").read_text().splitlines())
     with (tmp_path / "metrics.json").open("a") as file:
         file.write('{"iteration": 4, "multilabel/mA')
-    finish(make_trainer(tmp_path, "TENSORBOARD.PICTURES", 0), resume=True)
+    finish(make_trainer(tmp_path, "TENSORBOARD.IMAGES", 0), resume=True)
     assert final_line() == expected and expected["iteration"] == 4
     assert len((tmp_path / "metrics.json").read_text().splitlines()) == count
     again = torch.load(checkpoint, weights_only=True)["model"]

@@ -42,7 +42,7 @@ class Request(HookBase):
 def test_the_iteration_is_finished_and_the_run_can_be_resumed(
     kind: signal.Signals, iteration: int, left: str, tiny_scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    options = ("MODEL.CLASSIFIER.DROPOUT", 0.5, "TENSORBOARD.PICTURES", 0)
+    options = ("MODEL.CLASSIFIER.DROPOUT", 0.5, "TENSORBOARD.IMAGES", 0)
     whole = finish(make_trainer(tmp_path / "whole", *options), resume=False)
     before = signal.getsignal(kind)
     trainer = make_trainer(tmp_path / "stopped", *options)

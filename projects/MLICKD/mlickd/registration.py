@@ -1,10 +1,10 @@
-"""Importing this registers the project's models, backbones, heads and distillers with Detectron2."""
+"""Registers models, backbones, heads and distillers in Detectron2's registries when it is imported."""
 
 import warnings
 
 try:
     with warnings.catch_warnings():
-        # What torch has to say of Detectron2's code: nobody who reads it here can change that.
+        # A warning about Detectron2's code, which a user cannot act on.
         warnings.filterwarnings("ignore", "`torch.jit.script` is", FutureWarning)
         import detectron2.modeling  # noqa: F401
 except ModuleNotFoundError as error:

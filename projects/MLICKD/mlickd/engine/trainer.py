@@ -191,7 +191,7 @@ class Trainer(DefaultTrainer):
         hooks: list[HookBase] = [EqualStatisticsHook(self.model)]
         if self.knowledge is not None:
             hooks.append(DistillationHook(self.knowledge, read_ahead=bool(cfg.KD.CACHE)))
-        if cfg.TENSORBOARD.PICTURES > 0 and comm.is_main_process():
+        if cfg.TENSORBOARD.IMAGES > 0 and comm.is_main_process():
             hooks.append(TrainingViewsHook(cfg, self.data_loader))
         saving: list[HookBase] = []
         for hook in super().build_hooks():
@@ -224,7 +224,7 @@ class Trainer(DefaultTrainer):
         if self.kind.is_detector and cfg.TEST.CORLOC_IMAGES > 0:
             corloc = TrainingCorLoc(cfg)
             hooks.append(EvalHook(period, lambda: corloc(self.model)))
-        if self.kind.is_detector and cfg.TENSORBOARD.PICTURES > 0:
+        if self.kind.is_detector and cfg.TENSORBOARD.IMAGES > 0:
             hooks.append(EvalHook(period, lambda: put_regions(cfg, _unwrap(self.model))))
         if cfg.TEST.AUG.ENABLED:
             hooks.append(EvalHook(0, lambda: self.test_with_TTA(cfg, self.model)))

@@ -136,10 +136,10 @@ class TrainingViewsHook(HookBase):
     def __init__(self, cfg: CfgNode, data_loader: DataLoader):
         """
         Args:
-            cfg: configuration; ``TENSORBOARD.PICTURES`` views every ``VIS_PERIOD`` iterations.
+            cfg: configuration; ``TENSORBOARD.IMAGES`` views every ``VIS_PERIOD`` iterations.
             data_loader: see :func:`mlickd.data.build_train_loader`.
         """
-        self.count = cfg.TENSORBOARD.PICTURES
+        self.count = cfg.TENSORBOARD.IMAGES
         self.period = cfg.VIS_PERIOD
         self.image_format = cfg.INPUT.FORMAT
         self.class_names = class_names(cfg.DATASETS.TRAIN[0])
@@ -164,7 +164,7 @@ def put_regions(cfg: CfgNode, model: nn.Module, top_k: int = 5) -> dict:
     """Put the teacher's best regions on the first images of each test set into the event storage.
 
     Args:
-        cfg: configuration; ``TENSORBOARD.PICTURES`` images of each of ``DATASETS.TEST``.
+        cfg: configuration; ``TENSORBOARD.IMAGES`` images of each of ``DATASETS.TEST``.
         model: teacher.
         top_k: number of regions of an image.
 
@@ -175,7 +175,7 @@ def put_regions(cfg: CfgNode, model: nn.Module, top_k: int = 5) -> dict:
         return {}
     for name in cfg.DATASETS.TEST:
         records, mapper, names = dataset_records(name, boxes=False), build_test_mapper(cfg, name), class_names(name)
-        records = records[: cfg.TENSORBOARD.PICTURES]
+        records = records[: cfg.TENSORBOARD.IMAGES]
         with inference_context(model), torch.no_grad():
             outputs = model([mapper(record) for record in records])
         images = [
