@@ -64,9 +64,7 @@ class DigestingFile:
 
 
 @contextmanager
-def whole_file(
-    path: str | os.PathLike[str], remedy: str, *, parents: bool = False, durable: bool = True
-) -> Iterator[DigestingFile]:
+def whole_file(path: str | os.PathLike[str], remedy: str, *, parents: bool = False) -> Iterator[DigestingFile]:
     """Open a file for writing that appears under its name when it is complete.
 
     The content is written next to ``path`` under another name, synchronized to disk and renamed. Until then, a previous
@@ -76,7 +74,6 @@ def whole_file(
         path: file to write. A symbolic link is followed. A device or a pipe is written directly.
         remedy: what the user can do if the file cannot be written, for the message.
         parents: create missing folders.
-        durable: wait until the file is on the disk, so that it survives a crash of the system.
 
     Raises:
         InputError: the file cannot be written, for example because the disk is full. No part of it is left.
@@ -86,7 +83,7 @@ def whole_file(
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
-        with _replacement(path, durable) as raw:
+        with _replacement(path) as raw:
             file = DigestingFile(raw)
             yield file
     except BaseException as error:
@@ -97,7 +94,7 @@ def whole_file(
 
 
 @contextmanager
-def _replacement(path: Path, durable: bool) -> Iterator[BinaryIO]:
+def _replacement(path: Path) -> Iterator[BinaryIO]:
     if path.exists() and not path.is_file():
         with path.open("wb") as raw:
             yield raw
@@ -110,15 +107,14 @@ def _replacement(path: Path, durable: bool) -> Iterator[BinaryIO]:
             with suppress(OSError):  # the target is new, or its file system has no permissions
                 unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
             yield raw
-            if durable:
-                raw.flush()
-                os.fsync(raw.fileno())
+            raw.flush()
+            os.fsync(raw.fileno())
         os.replace(unfinished, target)
     except BaseException:
         with suppress(OSError):
             unfinished.unlink()
         raise
-    if durable and hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
+    if hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
         folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -126,11 +122,9 @@ def _replacement(path: Path, durable: bool) -> Iterator[BinaryIO]:
             os.close(folder)
 
 
-def write_whole_file(
-    path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False, durable: bool = True
-) -> None:
+def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False) -> None:
     """Write a file at once, text as UTF-8. Arguments and errors are those of :func:`whole_file`."""
-    with whole_file(path, remedy, parents=parents, durable=durable) as file:
+    with whole_file(path, remedy, parents=parents) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
