@@ -1,4 +1,4 @@
-"""What a command takes from the repository where it runs in one: configurations, and the scripts of other commands."""
+"""Parts of the repository that a command uses and that an installed package does not have."""
 
 from __future__ import annotations
 
@@ -6,27 +6,38 @@ from pathlib import Path
 
 from mlickd.errors import InputError
 
-__all__ = ["scripts_folder", "shipped_config"]
+__all__ = ["benchmarks_parent", "scripts_folder", "shipped_config"]
 
 _REPOSITORY = Path(__file__).parents[4]
 
 
 def shipped_config(option: str, name: str) -> Path:
-    """The file or folder `configs/<name>`, which an option stands for where it is not given.
+    """Return ``configs/<name>`` of the repository, the default of an option.
 
     Raises:
         InputError: the package is installed without the repository.
     """
     path = _REPOSITORY / "configs" / name
     if not path.exists():
-        raise InputError(
-            f"{option} is missing: configs/{name} comes with the repository, which this installation is without; "
-            f"clone it, and give {option} with a path in it"
-        )
+        raise InputError(f"{option} is missing: configs/{name} is in the repository; clone it and give its path")
     return path
 
 
 def scripts_folder() -> Path:
-    """The folder of scripts by which a pipeline starts other commands: `tools/`, or where there is none, this one."""
+    """Return the folder of the scripts that start commands: ``tools/`` of the repository, or else this package's."""
     tools = _REPOSITORY / "tools"
     return tools if (tools / "train_net.py").is_file() else Path(__file__).parent
+
+
+def benchmarks_parent() -> Path:
+    """Return the folder of the repository that contains the package ``benchmarks``.
+
+    Raises:
+        InputError: the package is installed without the repository.
+    """
+    parent = _REPOSITORY / "projects" / "MLICKD"
+    if not (parent / "benchmarks" / "command.py").is_file():
+        raise InputError(
+            "the benchmarks are in the repository, not in the package; clone it and run tools/benchmark.py"
+        )
+    return parent

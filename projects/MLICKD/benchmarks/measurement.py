@@ -1,0 +1,125 @@
+"""Timing calls in turn, comparing what was measured, and writing the results."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from tqdm import tqdm
+
+from mlickd.files import write_json
+from mlickd.runs import machine_line
+
+__all__ = ["Comparison", "results_table", "time_in_turn", "write_results"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Things that were measured side by side.
+
+    Attributes:
+        title: what was measured, on which network or data.
+        unit: unit of the values.
+        values: values of each thing by its name. Value i of all of them was measured in the same repetition.
+        details: further figures of a thing by its name.
+    """
+
+    title: str
+    unit: str
+    values: Mapping[str, Sequence[float]]
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def ratio(self, name: str) -> float:
+        """Return the median over the repetitions of a value divided by that of the first thing; NaN if one is 0.
+
+        Within a repetition, both find the machine in the same state.
+        """
+        first = next(iter(self.values.values()))
+        if 0 in first:
+            return math.nan
+        return statistics.median(a / b for a, b in zip(self.values[name], first, strict=True))
+
+
+def time_in_turn(
+    title: str,
+    calls: Mapping[str, Callable[[], object]],
+    repetitions: int,
+    *,
+    warm_up: int = 1,
+    unit: str = "s",
+    scale: float = 1.0,
+) -> Comparison:
+    """Time each call once in every repetition, so that a slow phase of the machine slows all of them.
+
+    Args:
+        title: title of the comparison.
+        calls: calls by name.
+        repetitions: repetitions that count.
+        warm_up: repetitions before them that do not count.
+        unit, scale: unit of the values, and the factor from seconds to it.
+    """
+    values = {name: [] for name in calls}
+    gc.collect()
+    gc.freeze()  # the collections below need not visit what exists already
+    for number in tqdm(range(warm_up + repetitions), desc=title, unit="repetition", leave=False):
+        for name, call in calls.items():
+            gc.collect()  # no call pays for the garbage of another
+            start = time.perf_counter()
+            call()
+            seconds = time.perf_counter() - start
+            if number >= warm_up:
+                values[name].append(scale * seconds)
+    gc.unfreeze()
+    return Comparison(title, unit, values)
+
+
+def results_table(results: Mapping[str, Sequence[Comparison]], table_format: str = "simple") -> str:
+    """Return one table of all results.
+
+    Args:
+        results: comparisons by the name of their benchmark.
+        table_format: format of tabulate.
+    """
+    lines = []
+    for benchmark, comparisons in results.items():
+        for comparison in comparisons:
+            for name, values in comparison.values.items():
+                median = f"{_number(statistics.median(values))} {comparison.unit}"
+                span = f"{_number(min(values))} to {_number(max(values))}" if len(values) > 1 else ""
+                ratio, details = _number(comparison.ratio(name)), comparison.details.get(name, "")
+                lines.append((benchmark, f"{comparison.title}: {name}", median, span, ratio, details))
+    headers = ("benchmark", "what", "median", "lowest to highest", "ratio", "details")
+    return tabulate(lines, headers, tablefmt=table_format, disable_numparse=True)
+
+
+def write_results(results: Mapping[str, Sequence[Comparison]], command: str, folder: Path, name: str) -> None:
+    """Write ``<name>.json`` with all values and ``<name>.md`` with the table, the machine and the command.
+
+    Args:
+        results: comparisons by the name of their benchmark.
+        command: command line that measured them.
+        folder: output folder, created if it is missing.
+        name: name of the files.
+    """
+    threads = torch.get_num_threads()
+    content = {key: [asdict(comparison) for comparison in comparisons] for key, comparisons in results.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    machine = {"machine": machine_line(), "threads": threads, "command": command}
+    write_json(folder / f"{name}.json", machine | {"benchmarks": content})
+    text = f"{machine_line()}; threads: {threads}.\n\n    {command}\n\n{results_table(results, 'pipe')}\n"
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def _number(value: float) -> str:
+    """Format a number with three significant digits; NaN is a missing figure."""
+    if math.isnan(value):
+        return "-"
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, digits)}f}"

@@ -1,0 +1,76 @@
+"""Proposals on all cores against a plain loop over the images."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mlickd.data import ProposalStore, dataset_records
+from mlickd.data.proposals.edge_map import gradient_edges
+from mlickd.data.proposals.generation import generate_proposals
+from mlickd.data.proposals.methods import complete_parameters
+from mlickd.data.reading import read_image
+
+from .measurement import Comparison, time_in_turn
+from .settings import TRAIN, drawn_datasets
+
+__all__ = ["measure_proposals", "plain_edge_boxes"]
+
+
+def measure_proposals(images: int = 60, repetitions: int = 3) -> list[Comparison]:
+    """EdgeBoxes proposals a second on all cores, against a plain loop with OpenCV.
+
+    The images and parameters are the same; `generate_proposals` also checks the images and writes the store.
+
+    Args:
+        images: number of images
+        repetitions: timed repetitions
+    """
+    with drawn_datasets(images, proposals=False) as folder:
+        records = dataset_records(TRAIN)
+        files = [record["file_name"] for record in records]
+        store = folder / "store"
+
+        def generate() -> None:
+            shutil.rmtree(store) if store.is_dir() else store.unlink(missing_ok=True)
+            generate_proposals(records, "edge_boxes", None, store)
+
+        calls = {"plain loop": lambda: plain_edge_boxes(files), "generate_proposals": generate}
+        title = f"{images} drawn images"
+        timed = time_in_turn(title, calls, repetitions)
+        opened = ProposalStore.open(store)
+        count = sum(len(opened[record["image_id"]][1]) for record in records)
+    speeds = {name: [count / seconds for seconds in values] for name, values in timed.values.items()}
+    return [Comparison(title, "proposals/s", speeds)]
+
+
+def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Compute EdgeBoxes of one image after the other, with the default parameters of `generate_proposals`.
+
+    Returns:
+        Boxes (R, 4) as (x0, y0, x1, y1) in pixels of the image, and their scores (R,), best first.
+    """
+    parameters = complete_parameters("edge_boxes")
+    results = []
+    for file in files:
+        image = read_image(file, "BGR")
+        longer = max(image.shape[:2])
+        scale = parameters["longer_side"] / longer
+        height, width = (round(scale * side) for side in image.shape[:2])
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        edges = gradient_edges(resized, parameters["smoothing"], parameters["neighborhood"], parameters["strength"])
+        # A search that has processed another image finds other boxes.
+        search = cv2.ximgproc.createEdgeBoxes(
+            alpha=parameters["alpha"], beta=parameters["beta"], minBoxArea=parameters["min_area"], maxBoxes=2000
+        )
+        boxes, scores = search.getBoundingBoxes(*edges)
+        boxes = boxes / np.array([width, height] * 2) * np.array([image.shape[1], image.shape[0]] * 2)
+        large = (boxes[:, 2:] >= parameters["min_side"] * longer).all(axis=1)
+        boxes, scores = boxes[large], scores.ravel()[large]
+        best = np.argsort(-scores, kind="stable")[: parameters["max_proposals"]]
+        boxes = boxes[best]
+        results.append((np.hstack((boxes[:, :2], boxes[:, :2] + boxes[:, 2:])), scores[best]))
+    return results

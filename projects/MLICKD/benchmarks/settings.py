@@ -1,0 +1,104 @@
+"""Networks of the shipped configurations with random weights, and drawn images to run them on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+
+from mlickd.data import dataset_records, proposals_path
+from mlickd.data.proposals.generation import generate_proposals
+from mlickd.data.scenes import write_scenes
+from mlickd.engine import Trainer, complete_config, load_config
+from mlickd.engine.memory import keep_freed_memory
+
+__all__ = ["BATCH_SIZES", "CONFIGS", "NETWORKS", "TEST", "TRAIN", "TrainingStep", "drawn_datasets", "network_config"]
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+# Configuration files of each network, with a place for `wsd`, `cls` or `kd`, and the images of a training step.
+NETWORKS = {"vgg16": "{}_vgg16.yaml", "efficientnet-lite0": "folder/{}.yaml"}
+BATCH_SIZES = {"vgg16": 2, "efficientnet-lite0": 16}
+# Names of the drawn datasets.
+TRAIN, TEST = "benchmark_train", "benchmark_test"
+
+
+def network_config(network: str, kind: str, stage: str | None = None, **options: Any) -> CfgNode:
+    """Return a complete configuration on the drawn datasets and the CPU.
+
+    Args:
+        network: key of `NETWORKS`.
+        kind: `wsd`, `cls` or `kd`.
+        stage: stage of distillation.
+        options: values that override those of the file, by key with ``__`` for dots.
+    """
+    values = {
+        "MODEL.DEVICE": "cpu",
+        "MODEL.BACKBONE.WEIGHTS": "",
+        "DATASETS.TRAIN": (TRAIN,),
+        "DATASETS.TEST": (TEST,),
+        "DATALOADER.NUM_WORKERS": 0,
+        **{key.replace("__", "."): value for key, value in options.items()},
+    }
+    file = CONFIGS / NETWORKS[network].format(kind)
+    cfg = load_config(str(file), [item for pair in values.items() for item in pair], stage)
+    cfg.INPUT.SIZES_TRAIN = (cfg.INPUT.SIZE_TEST,)
+    complete_config(cfg)
+    return cfg
+
+
+@contextmanager
+def drawn_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]:
+    """Draw the datasets ``benchmark_train`` and ``benchmark_test`` in a temporary DETECTRON2_DATASETS.
+
+    Args:
+        num_images: images of each dataset.
+        proposals: whether to generate EdgeBoxes proposals.
+    """
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, DETECTRON2_DATASETS=folder):
+        write_scenes(Path(folder) / "benchmark", {"train": num_images, "test": num_images}, 384, num_workers=0)
+        for name in (TRAIN, TEST) if proposals else ():
+            generate_proposals(dataset_records(name), "edge_boxes", None, proposals_path(name, "edge_boxes"))
+        yield Path(folder)
+
+
+def write_run(cfg: CfgNode, folder: Path) -> str:
+    """Write the files of a finished run with random weights; return its checkpoint."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
+    torch.save({"model": build_model(cfg).state_dict()}, folder / "model_final.pth")
+    return str(folder / "model_final.pth")
+
+
+class TrainingStep:
+    """Makes one step of Detectron2's training loop at each call: knowledge, forward, backward, optimizer."""
+
+    def __init__(self, cfg: CfgNode):
+        """
+        Args:
+            cfg: complete configuration; weights stay random.
+        """
+        keep_freed_memory()  # as train_net.py does
+        self.trainer = Trainer(cfg)
+        batches = list(islice(self.trainer.data_loader, 2))  # no step waits for the loader
+        # The samples are copied because the trainer adds knowledge to them.
+        copies = ([dict(sample) for sample in batch] for batch in cycle(batches))
+        # The hooks find the trainer in the state in which training starts.
+        self.trainer.iter = 0
+        self.trainer._trainer.reset_data_loader(lambda: copies)
+        self.trainer.storage = EventStorage(0)
+        with self.trainer.storage:
+            self.trainer.before_train()
+
+    def __call__(self) -> None:
+        with self.trainer.storage:
+            self.trainer.run_step()

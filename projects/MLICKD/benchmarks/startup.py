@@ -1,0 +1,100 @@
+"""Time from the command to the first training batch, and memory of trainer and loader workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from mlickd.errors import InputError
+
+from .measurement import Comparison
+from .settings import CONFIGS
+from .synthetic import write_synthetic_coco
+
+__all__ = ["measure_memory", "measure_startup", "shared_once"]
+
+
+def measure_startup(
+    images: int = 82783,
+    proposals: int = 500,
+    workers: int = 2,
+    batches: int = 10,
+    data: str = "",
+    options: Sequence[str] = (),
+) -> list[Comparison]:
+    """Seconds to the first training batch, and memory of trainer and loader workers, on data of the size of COCO.
+
+    Datasets, checks and loaders are those of a teacher's training; no model is built.
+
+    Args:
+        images: images of the training dataset
+        proposals: proposals of each image
+        workers: worker processes of the loader
+        batches: batches read before memory is measured
+        data: folder where the data is written and kept (default: a temporary one)
+        options: KEY VALUE pairs for configs/wsd_vgg16.yaml
+    """
+    with nullcontext(data) if data else tempfile.TemporaryDirectory() as folder:
+        write_synthetic_coco(Path(folder), images, proposals)
+        given = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.DEVICE", "cpu", "INPUT.VERIFY_IMAGES", "False"]
+        given += ["DATALOADER.NUM_WORKERS", str(workers), *options]
+        command = [sys.executable, "-m", "benchmarks.startup_process", str(batches), str(CONFIGS / "wsd_vgg16.yaml")]
+        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {"DETECTRON2_DATASETS": str(Path(folder).absolute()), "PYTHONPATH": os.pathsep.join(paths)}
+        start = time.time()
+        process = subprocess.run(
+            [*command, *given], env=os.environ | environment, stdout=subprocess.PIPE, encoding="utf-8", check=False
+        )
+    if process.returncode:
+        raise InputError("startup: training did not start; its message is above")
+    report = json.loads(process.stdout.splitlines()[-1])
+    title = f"{images:,} images, {proposals} proposals each, {workers} workers"
+    moments = [(start, 0.0), *report["moments"].values()]
+    seconds, details = {"total": [moments[-1][0] - start]}, {"total": f"{moments[-1][1]:.1f} CPU s"}
+    for name, before, after in zip(report["moments"], moments, moments[1:], strict=False):
+        seconds[name], details[name] = [after[0] - before[0]], f"{after[1] - before[1]:.1f} CPU s"
+    comparisons = [Comparison(title, "s", seconds, details)]
+    memory = report["memory"]
+    if all(memory.values()):  # Linux only
+        megabytes = {"all processes, shared pages once": [shared_once(memory.values()) / 1e6]}
+        megabytes |= {name: [sizes["Rss"] / 1e6] for name, sizes in memory.items()}
+        megabytes["trainer at its peak"] = [report["peak"] / 1e6]
+        details = {name: f"PSS {sizes['Pss'] / 1e6:.0f} MB" for name, sizes in memory.items()}
+        comparisons.append(Comparison(f"{title}, resident memory", "MB", megabytes, details))
+    return comparisons
+
+
+def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) -> list[Comparison]:
+    """Memory of trainer and loader workers as the dataset grows 1x, 10x and 100x.
+
+    Args:
+        images: images of the largest dataset
+        proposals: proposals of each image
+        workers: worker processes of the loader
+    """
+    megabytes = {}
+    for count in (max(1, images // 100), max(1, images // 10), images):
+        # Small views and batches: their pixels do not grow with the dataset.
+        options = ["INPUT.SIZES_TRAIN", "(64,)", "SOLVER.IMS_PER_BATCH", "8"]
+        _, *memory = measure_startup(count, proposals, workers, options=options)
+        if not memory:
+            raise InputError("memory: only Linux reports the memory of a process; run it there")
+        megabytes[f"{count:,} images"] = next(iter(memory[0].values.values()))
+    return [Comparison(f"trainer and {workers} loader workers, {proposals} proposals an image", "MB", megabytes)]
+
+
+def shared_once(processes: Collection[Mapping[str, int]]) -> int:
+    """Return the bytes of a process and its forks as if nothing else ran: pages of mapped files count once.
+
+    Args:
+        processes: sizes of each process, from :func:`benchmarks.startup_process.process_memory`.
+    """
+    files = max(memory["Rss"] - memory["Anonymous"] - memory["Pss_Shmem"] for memory in processes)
+    return files + sum(memory["Pss_Anon"] + memory["Pss_Shmem"] for memory in processes)

@@ -1,0 +1,43 @@
+"""What distillation adds to a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlickd.engine.caching import make_cache
+
+from .measurement import Comparison, time_in_turn
+from .settings import BATCH_SIZES, TrainingStep, drawn_datasets, network_config, write_run
+
+__all__ = ["measure_step"]
+
+
+def measure_step(
+    networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int | None = None, repetitions: int = 3
+) -> list[Comparison]:
+    """Seconds of a training step: the baseline, and both stages with the knowledge cache and with a live teacher.
+
+    Args:
+        networks: networks to measure
+        batch_size: images of a batch (default: 2 for VGG16, 16 for EfficientNet-Lite0)
+        repetitions: timed steps of each
+    """
+    comparisons = []
+    for network in networks:
+        count = batch_size or BATCH_SIZES[network]
+        with drawn_datasets(count) as root:
+            options = {"SOLVER__IMS_PER_BATCH": count, "OUTPUT_DIR": str(root / "output")}
+            teacher, baseline = (network_config(network, kind, **options) for kind in ("wsd", "cls"))
+            # Stage 2 requires MODEL.WEIGHTS, but a step does not load them.
+            options["MODEL__WEIGHTS"] = options["KD__TEACHER__WEIGHTS"] = write_run(teacher, root / "teacher")
+            stages = [network_config(network, "kd", stage, **options) for stage in ("feature", "prediction")]
+            cached = [cfg.clone() for cfg in stages]
+            for cfg in cached:
+                cfg.KD.CACHE = str(root / "knowledge")
+            make_cache(cached[0], mirrored=False)  # takes as long to read
+            calls = {"baseline": TrainingStep(baseline)}
+            calls |= {f"stage {i}, knowledge cache": TrainingStep(cfg) for i, cfg in enumerate(cached, 1)}
+            calls |= {f"stage {i}, live teacher": TrainingStep(cfg) for i, cfg in enumerate(stages, 1)}
+            sizes = f"{baseline.INPUT.SIZE_TEST} px (teacher {teacher.INPUT.SIZE_TEST} px)"
+            comparisons.append(time_in_turn(f"{network} at {sizes}, batch {count}", calls, repetitions))
+    return comparisons

@@ -1,0 +1,110 @@
+"""What the benchmarks compare with does the same work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
+
+from benchmarks.inference import BareClassifier
+from benchmarks.metrics import draw_scores, scikit_learn_metrics, torchmetrics_metrics
+from benchmarks.proposals import plain_edge_boxes
+from benchmarks.settings import CONFIGS, TrainingStep
+from benchmarks.startup import shared_once
+from benchmarks.synthetic import write_synthetic_coco
+from helpers.cached_scenes import CachedScenes
+from mlickd.config import default_config
+from mlickd.data import ProposalStore, class_names, dataset_records
+from mlickd.data.proposals.generation import generate_proposals
+from mlickd.engine.caching import make_cache
+from mlickd.errors import InputError
+from mlickd.evaluation.metrics import multilabel_metrics
+from mlickd.modeling import load_backbone_weights
+
+
+@pytest.mark.parametrize("reference", [torchmetrics_metrics, scikit_learn_metrics])
+def test_all_libraries_give_the_same_metrics(reference) -> None:
+    pytest.importorskip("torchmetrics")
+    scores, targets = draw_scores(500, 12)
+    ours, theirs = multilabel_metrics(scores, targets), reference(scores, targets)
+    assert theirs.keys() == {"AP", "mAP", "CP", "CR", "CF1_class_mean", "OP", "OR", "OF1"}
+    for name, value in theirs.items():
+        assert np.asarray(value) == pytest.approx(np.asarray(ours[name]), abs=1e-5), name
+
+
+def test_the_plain_loop_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) -> None:
+    records = []
+    for record in dataset_records("tiny_train")[:3]:
+        path = tmp_path / f"{record['image_id']}.png"  # decoders of JPEG differ by rounding
+        cv2.imwrite(str(path), cv2.imread(record["file_name"]))
+        records.append({**record, "file_name": str(path)})
+    store = ProposalStore.open(generate_proposals(records, "edge_boxes", None, tmp_path / "store", workers=0))
+    plain = plain_edge_boxes([record["file_name"] for record in records])
+    for record, (boxes, scores) in zip(records, plain, strict=True):
+        ours = {tuple(box) for box in store[record["image_id"]][0].round(2).tolist()}
+        found = {tuple(box) for box in boxes.astype(np.float32).round(2).tolist()}
+        # OpenCV finds a few boxes twice; the store has others instead.
+        assert len(found & ours) > 0.98 * len(ours) > 100
+        assert (np.diff(scores) <= 0).all()
+
+
+def test_the_bare_network_gives_the_scores_of_the_student(tmp_path: Path) -> None:
+    cfg = default_config()
+    cfg.merge_from_file(str(CONFIGS / "folder/cls.yaml"))
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 7, "MODEL.DEVICE", "cpu", "MODEL.BACKBONE.FREEZE_NORM", False])
+    bare, student = BareClassifier(cfg).eval(), build_model(cfg).eval()
+    torch.save(bare.network.state_dict(), tmp_path / "bare.pth")
+    load_backbone_weights(student, str(tmp_path / "bare.pth"))
+    last = [module for module in bare.network.modules() if isinstance(module, torch.nn.Linear)][-1]
+    student.head.linear.load_state_dict(last.state_dict())
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    with torch.inference_mode():
+        ours = torch.stack([output["image_scores"] for output in student([{"image": image} for image in images])])
+        torch.testing.assert_close(bare(images), ours, rtol=1e-4, atol=1e-5)
+
+
+def test_each_call_is_a_training_step(tiny_scenes: Path, tmp_path: Path) -> None:
+    cfg = CachedScenes.create(tmp_path).config("feature", "", "OUTPUT_DIR", str(tmp_path / "output"))
+    cfg.KD.CACHE = str(tmp_path / "knowledge")
+    make_cache(cfg)
+    step = TrainingStep(cfg)
+    parameters = list(step.trainer.model.student.parameters())
+    before = [parameter.clone() for parameter in parameters]
+    for _ in range(2):
+        step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
+
+
+def test_the_synthetic_dataset_is_sound_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    name = "coco_2014_train_multilabel"
+    write_synthetic_coco(tmp_path, 70, 5)
+    try:
+        records = dataset_records(name)
+        assert len(records) == 70 and len(class_names(name)) == 80
+        assert 4 < sum(len(record["annotations"]) for record in records) / 70 < 11
+        store = ProposalStore.open(tmp_path / "proposals" / f"{name}_edge_boxes.proposals")
+        store.check(records)
+        assert {len(store[record["image_id"]][1]) for record in records} == {5}
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    (tmp_path / "coco/train2014").rename(tmp_path / "moved")
+    write_synthetic_coco(tmp_path, 70, 5)
+    assert not (tmp_path / "coco/train2014").exists()  # equal sizes: left as it is
+    write_synthetic_coco(tmp_path, 71, 5)
+    assert len(list((tmp_path / "coco/train2014").iterdir())) == 71
+    (tmp_path / "synthetic.json").unlink()
+    with pytest.raises(InputError, match=str(tmp_path)):
+        write_synthetic_coco(tmp_path, 70, 5)
+
+
+def test_pages_of_files_count_once() -> None:
+    trainer = {"Rss": 100, "Anonymous": 50, "Pss_Anon": 40, "Pss_Shmem": 5}
+    worker = {"Rss": 70, "Anonymous": 30, "Pss_Anon": 20, "Pss_Shmem": 0}
+    assert shared_once([trainer, worker]) == 65 + 45
