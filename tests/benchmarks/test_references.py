@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from pathlib import Path
 
 import cv2
@@ -78,6 +80,10 @@ def test_each_call_is_a_training_step(tiny_scenes: Path, tmp_path: Path) -> None
     for _ in range(2):
         step()
     assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nothing closes the files of a training that does not end
+        del step
+        gc.collect()
 
 
 def test_the_synthetic_dataset_is_sound_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def measure_inference(
             configs = [network_config(network, kind, OUTPUT_DIR=str(root / kind)) for kind in ("cls", "wsd")]
             student, teacher = (build_model(cfg).eval() for cfg in configs)
             write_run(configs[0], root / network)
-            export_student(str(root / network), [root / "student.onnx"])
+            export_student(root / network, root / "student.onnx")
             exported = load_exported(root / "student.onnx", torch.get_num_threads())
             bare = BareClassifier(configs[0]).eval()
             samples, teacher_samples = (_samples(cfg, batch_size) for cfg in configs)

@@ -29,8 +29,7 @@ def measure_loader(
 ) -> list[Comparison]:
     """Images a second of the training loader, in one process and with workers, against Detectron2's.
 
-    Detectron2's ``DatasetMapper`` resizes to the same square. Both mirror at random; neither loads boxes or proposals.
-    PyTorch has one thread.
+    Both resize to the same square and mirror at random; neither loads boxes or proposals. PyTorch has one thread.
 
     Args:
         dataset: registered dataset (default: drawn images)
