@@ -20,7 +20,7 @@ from mlickd.data import dataset_records, proposals_path
 from mlickd.data.proposals.generation import generate_proposals
 from mlickd.data.scenes import write_scenes
 from mlickd.engine import Trainer, complete_config, load_config
-from mlickd.engine.memory import keep_freed_memory
+from mlickd.engine.performance import keep_freed_memory
 
 __all__ = ["BATCH_SIZES", "CONFIGS", "NETWORKS", "TEST", "TRAIN", "TrainingStep", "drawn_datasets", "network_config"]
 
