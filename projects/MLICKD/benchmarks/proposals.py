@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from mlickd.data.reading import read_image
 
 from mlickd.data import ProposalStore, dataset_records
+from mlickd.data.images import read_image
 from mlickd.data.proposals.edge_map import gradient_edges
 from mlickd.data.proposals.generation import generate_proposals
 from mlickd.data.proposals.methods import complete_parameters
