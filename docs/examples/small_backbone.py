@@ -1,4 +1,4 @@
-"""Four convolutions with strides as a backbone of teacher or student, and training with it."""
+"""A backbone of four convolutions for teacher or student, and training with it."""
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
@@ -9,7 +9,7 @@ from mlickd.errors import run_tool
 
 
 class SmallBackbone(Backbone):
-    """Maps of stride 2, 4, 8 and 16, of which the last is called ``last`` and returned."""
+    """Four convolutions of stride 2; the last map is named ``last``."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -21,17 +21,17 @@ class SmallBackbone(Backbone):
         self.channels = widths[-1]
 
     def forward(self, x):
-        """From images (N, 3, H, W) to ``last``, (N, 256, H / 16, W / 16)."""
+        """Compute ``last`` (N, 256, H / 16, W / 16) from images (N, 3, H, W)."""
         return {"last": self.layers(x)}
 
     def output_shape(self):
-        """Channels and stride of what is returned."""
+        """Return channels and stride of the maps."""
         return {"last": ShapeSpec(channels=self.channels, stride=16)}
 
 
 @BACKBONE_REGISTRY.register()
 def build_small_backbone(cfg, input_shape):
-    """What ``MODEL.BACKBONE.NAME`` asks for."""
+    """Build the backbone for ``MODEL.BACKBONE.NAME build_small_backbone``."""
     return SmallBackbone(channels=32)
 
 
