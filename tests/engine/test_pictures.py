@@ -12,8 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.catalog import class_names
 from mlickd.engine import Trainer, complete_config, load_config
-from mlickd.visualization import picture_rows
-from mlickd.visualization.picture_rows import picture_row, training_view_row
+from mlickd.visualization import figures
+from mlickd.visualization.figures import image_row, training_view_row
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -55,9 +55,8 @@ def test_losses_metrics_and_pictures_are_there_and_change_nothing(tmp_path: Path
         "training views": [0, 2],
         "regions on tiny_test": [1, 4],  # in training, and behind it
     }
-    side = picture_rows.SIDE + picture_rows.MARGIN
     for tag in events.Tags()["images"]:
-        assert events.Images(tag)[0].width == 3 * side + picture_rows.MARGIN
+        assert events.Images(tag)[0].width == 3 * (figures.TILE + figures.TILE_GAP)
 
     without = train_teacher(tmp_path / "without", "TENSORBOARD.IMAGES", 0)
     assert events_of(tmp_path / "without").Tags()["images"] == []
@@ -68,12 +67,12 @@ def test_losses_metrics_and_pictures_are_there_and_change_nothing(tmp_path: Path
 def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
-    side, margin = picture_rows.SIDE, picture_rows.MARGIN
+    side = figures.TILE
     shown = {}
     for image_format, image in (("RGB", pixels), ("BGR", pixels.flip(0))):
         row = training_view_row([{"image": image, "labels": [1]}], class_names("tiny_train"), image_format)
-        shown[image_format] = row[:, margin : margin + side, margin : margin + side]
-        assert row.dtype == torch.uint8 and (row[:, margin + side + margin :] < 128).any(), "the label is written"
+        shown[image_format] = row[:, :side, :side]
+        assert row.dtype == torch.uint8 and (row[:, side:] < 128).any(), "the label is written"
     assert torch.equal(shown["RGB"], shown["BGR"])
     seen = torch.nn.functional.avg_pool2d(shown["RGB"].float(), side // 32)
     assert (seen - pixels).abs().mean() < 25 and (seen - pixels.flip(0)).abs().mean() > 50
@@ -81,9 +80,8 @@ def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
 
 def test_captions_of_any_length_stay_below_their_picture() -> None:
     pictures = [np.zeros((40, 80, 3), np.uint8), np.zeros((80, 40, 3), np.uint8)]
-    row = picture_row(pictures, ["word " * 100, "x" * 500])
-    assert row.shape == picture_row(pictures, ["", ""]).shape
-    left = picture_rows.MARGIN + picture_rows.SIDE
-    below = row[:, picture_rows.SIDE + picture_rows.MARGIN :]
-    assert (below[:, :, left : left + picture_rows.MARGIN] == 255).all(), "no word reaches the next picture"
+    row = image_row(pictures, ["word " * 100, "x" * 500])
+    assert row.shape == image_row(pictures, ["", ""]).shape
+    left, below = figures.TILE, row[:, figures.TILE :]
+    assert (below[:, :, left : left + figures.TILE_GAP] == 255).all(), "no word reaches the next picture"
     assert (below[:, :, :left] < 128).any() and (below[:, :, left:] < 128).any()

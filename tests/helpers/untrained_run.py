@@ -1,4 +1,4 @@
-"""A run as training leaves it, of a small classifier that nobody has trained, and held-out images for it."""
+"""Runs of small models with random weights, and held-out images for them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from detectron2.modeling import build_model
 
 from helpers.small_models import CONFIGS
 from mlickd.config import default_config
+from mlickd.data.scenes import CATEGORY_NAMES
+from mlickd.runs import run_config, write_class_names
 
 
 def split_tiny_scenes(tiny_scenes: Path, root: Path) -> Path:
-    """A copy of the tiny scenes below a root, where `tiny_fit` and `tiny_val` share the images of `tiny_train`."""
+    """Copy the tiny scenes below a root, where `tiny_fit` and `tiny_val` share the images of `tiny_train`."""
     shutil.copytree(tiny_scenes / "tiny", root / "tiny")
     header, *rows = (root / "tiny" / "labels_train.csv").read_text().splitlines()
     for split, part in (("fit", rows[:8]), ("val", rows[8:])):
@@ -21,25 +23,32 @@ def split_tiny_scenes(tiny_scenes: Path, root: Path) -> Path:
     return root
 
 
-def write_untrained_run(folder: Path, seed: int = 0) -> Path:
-    """A run on `tiny_fit` that is tested on `tiny_test`, with TEST.THRESHOLD 0.4; its folder."""
+def write_untrained_run(folder: Path, seed: int = 0, config: str = "Base-Classifier", *options: object) -> Path:
+    """Write a run on `tiny_fit` that is tested on `tiny_test`, with TEST.THRESHOLD 0.4, and return its folder."""
     cfg = default_config()
-    cfg.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
+    cfg.merge_from_file(str(CONFIGS / f"{config}.yaml"))
     cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", 32])
     cfg.merge_from_list(["DATASETS.TRAIN", ("tiny_fit",), "DATASETS.TEST", ("tiny_test",), "MODEL.NUM_CLASSES", 20])
-    cfg.merge_from_list(["TEST.THRESHOLD", 0.4, "DATALOADER.NUM_WORKERS", 0])
+    cfg.merge_from_list(["TEST.THRESHOLD", 0.4, "DATALOADER.NUM_WORKERS", 0, *options])
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(cfg.dump())
     save_random_checkpoint(folder, seed)
     return folder
 
 
+def write_untrained_teacher(folder: Path) -> Path:
+    """Write a teacher that generates its own proposals, and return its folder."""
+    options = ["MODEL.BACKBONE.WEIGHTS", "", "INPUT.SIZE_TEST", 64, "DATASETS.PROPOSALS.TOP_K", 30]
+    write_untrained_run(folder, 0, "Base-WSD", *options, "MODEL.ROI_BOX_HEAD.FC_DIM", 16)
+    write_class_names(folder, CATEGORY_NAMES)
+    return folder
+
+
 def save_random_checkpoint(run: Path, seed: int) -> None:
-    """Weights with which the scores differ between images."""
-    cfg = default_config()
-    cfg.merge_from_file(str(run / "config.yaml"))
+    """Write the checkpoint of a run, with weights with which the scores differ between images."""
+    cfg = run_config(run)
     torch.manual_seed(seed)
     model = build_model(cfg)
     for parameter in model.parameters():
         parameter.data = torch.randn_like(parameter) * 0.1
-    torch.save({"model": model.state_dict()}, run / "model_final.pth")
+    torch.save({"model": model.state_dict()}, cfg.MODEL.WEIGHTS)

@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from mlickd.prediction import Prediction
-from mlickd.visualization.gallery import safe_file_name
-from mlickd.visualization.pages import page_template
-from mlickd.visualization.prediction_figure import PredictionFigures
+from mlickd.visualization.figures import PredictionFigures
+from mlickd.visualization.gallery import page_template, safe_file_name
 
 NAMES = ["<script>alert(1)</script>", "\"onload='x'", "$\\frac{$", "../../out", "/etc/passwd", "a&b", "\x1b[31m"]
 

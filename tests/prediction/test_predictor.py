@@ -140,13 +140,13 @@ def test_an_exported_student_predicts_as_its_run(
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("nowhere", {}, "nowhere: no such file"),
+        ("nowhere", {}, "nowhere"),
         (".", {}, "config.yaml: no such file"),
         ("model.onnx", {"config": "config.yaml"}, "config config.yaml: model.onnx"),
         ("run", {"config": "config.yaml"}, "config config.yaml: run"),
         ("run", {"thresholds": 50}, "thresholds 50: .* 20 classes"),
         ("run", {"thresholds": [0.1, 0.2]}, r"thresholds \[0.1, 0.2\]: .* 20 classes"),
-        ("run", {"thresholds": "none.json"}, "none.json: no such file"),
+        ("run", {"thresholds": "none.json"}, "none.json"),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.untrained_run import save_random_checkpoint, split_tiny_scenes, write_untrained_run
-from mlickd.config import default_config
+from helpers.untrained_run import write_untrained_run, write_untrained_teacher
+from mlickd.data.scenes import CATEGORY_NAMES
 from mlickd.prediction import load_model
-
-ROOT = Path(__file__).parents[2]
+from mlickd.runs import write_class_names
 
 
 @pytest.fixture
@@ -32,18 +31,8 @@ def predict(call_tool: Callable[..., Any]) -> Callable[..., Any]:
 def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of a seed with an untrained student and teacher, whose dataset is not there."""
     folder = tmp_path_factory.mktemp("runs")
-    split_tiny_scenes(tiny_scenes, folder / "data")
-    classes = (tiny_scenes / "tiny/classes.txt").read_text()
-    write_untrained_run(folder / "distilled/prediction")
-    cfg = default_config()
-    cfg.merge_from_file(str(ROOT / "configs/folder/wsd.yaml"))
-    cfg.merge_from_list(["MODEL.BACKBONE.WEIGHTS", "", "MODEL.TIMM.NAME", "resnet10t", "MODEL.NUM_CLASSES", 20])
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "INPUT.SIZE_TEST", 64, "DATASETS.PROPOSALS.TOP_K", 30])
-    (folder / "teacher").mkdir()
-    (folder / "teacher/config.yaml").write_text(cfg.dump())
-    save_random_checkpoint(folder / "teacher", 0)
-    for run in ("distilled/prediction", "teacher"):
-        (folder / run / "classes.txt").write_text(classes)
+    write_class_names(write_untrained_run(folder / "distilled/prediction"), CATEGORY_NAMES)
+    write_untrained_teacher(folder / "teacher")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(folder / "nothing"))
         yield folder

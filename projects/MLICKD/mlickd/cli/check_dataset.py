@@ -10,7 +10,7 @@ from mlickd.cli.command_line import command_parser
 from mlickd.data.checking import check_datasets, report_text
 from mlickd.errors import InputError
 from mlickd.files import write_json
-from mlickd.visualization.label_figure import draw_labels
+from mlickd.visualization.label_charts import draw_labels
 
 EPILOG = """
 Example:

@@ -19,7 +19,7 @@ from mlickd.prediction.photo_report import (
     find_teacher,
     write_text,
 )
-from mlickd.visualization.prediction_figure import PredictionFigures
+from mlickd.visualization.figures import PredictionFigures
 
 EPILOG = """\
 examples:

@@ -1,4 +1,4 @@
-"""Write plots, and a gallery of photos with the teacher's regions and the predictions of both students."""
+"""Write a gallery of photos with the teacher's regions and the predictions of both students, and plots of the runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser
-from mlickd.visualization.runs import write_gallery_of_runs
+from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 EXAMPLE = """
 Example:
@@ -15,47 +15,38 @@ Example:
   python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
       --baseline output/scenes/baseline --distilled output/scenes/distilled/prediction --output output/gallery
 
-  Any photos, whose regions are proposed on the fly:
+  Any photos, whose proposals are generated on the fly:
 
   python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
-  Each folder is the OUTPUT_DIR of a finished run; leave out what you do not have. In output/gallery, to open in a
-  browser: index.html, the gallery; and of a dataset plots.html, with training curves, average precision of each class,
-  precision and recall, labels that occur together, and the teacher's regions. Each holds all that it shows.
+  Each folder is the OUTPUT_DIR of a finished run; all of them are optional. The output folder has index.html, the
+  gallery, and for a dataset plots.html: training curves, average precision of each class, precision and recall, labels
+  that occur together, and the teacher's regions. Each page contains all its images; open it in a browser.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Parse the command line."""
     parser = command_parser(__doc__, EXAMPLE)
-    parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; with --photos, of the classes alone")
+    parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; with --photos, only of the classes")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the gallery")
-    parser.add_argument("--num-images", type=int, default=24, metavar="N", help="photos drawn at random (default: 24)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random choice (default: 0)")
-    parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="these photos instead, by image id")
+    parser.add_argument("--num-images", type=int, default=24, metavar="N", help="number of random images (default: 24)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
+    parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="ids of images to show instead")
     parser.add_argument(
-        "--photos",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="these photos, folders, patterns in quotes, or lists of photos instead",
+        "--photos", nargs="+", default=[], metavar="PATH", help="photos, folders, patterns or lists to show instead"
     )
     parser.add_argument(
         "--threshold",
         type=float,
         metavar="T",
-        help="score from which a class is predicted, for all (default: those of tools/tune_thresholds.py, where they "
-        "are in the folder of the student, else its TEST.THRESHOLD)",
+        help="threshold of all classes (default: those of tools/tune_thresholds.py, else TEST.THRESHOLD of the run)",
     )
-    parser.add_argument(
-        "--activation-maps", action="store_true", help="show where in a photo the students find their classes"
-    )
-    parser.add_argument(
-        "--figures", action="store_true", help="the paper's result figure of each photo, too, as figures/*.png"
-    )
+    parser.add_argument("--activation-maps", action="store_true", help="show where the students see each class")
+    parser.add_argument("--figures", action="store_true", help="also write the paper's result figures, figures/*.png")
     return parser.parse_args()
 
 
@@ -63,7 +54,7 @@ def main() -> None:
     """Run the models, and write gallery and plots.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option is wrong.
     """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.images import read_image
-from mlickd.visualization.picture_rows import picture_row, training_view_row
+from mlickd.visualization.figures import image_row, training_view_row
 from mlickd.visualization.regions import draw_regions
 
 if TYPE_CHECKING:
@@ -183,5 +183,5 @@ def put_regions(cfg: CfgNode, model: nn.Module, top_k: int = 5) -> dict:
             for record, output in zip(records, outputs, strict=True)
         ]
         captions = [", ".join(names[label] for label in record["labels"]) or "(no label)" for record in records]
-        get_event_storage().put_image(f"regions on {name}", picture_row(images, captions))
+        get_event_storage().put_image(f"regions on {name}", image_row(images, captions))
     return {}

@@ -20,7 +20,7 @@ from mlickd.data.sources.files import IMAGE_SUFFIXES, images_below
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
 from mlickd.runs import run_config
-from mlickd.visualization.results import format_score, one_line
+from mlickd.visualization.image_results import format_score, one_line
 
 from .predictor import Prediction, Predictor
 

@@ -13,7 +13,7 @@ from mlickd.engine.performance import inference_cost
 from mlickd.evaluation.summary import MODELS, collect_results, summary_table
 from mlickd.runs import load_run
 from mlickd.visualization import draw_class_differences, draw_training_curves
-from mlickd.visualization.runs import write_gallery_of_runs
+from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 __all__ = ["write_report"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlickd.errors import InputError
 from mlickd.evaluation.comparison_table import Table
 
-from .pages import page_template
+from .gallery import page_template
 
 __all__ = ["write_comparison_page"]
 

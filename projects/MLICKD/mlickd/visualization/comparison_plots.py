@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from .curves import STYLES, plain_text, save_figure
-from .result_figure import BLUE, RED
+from .charts import BLUE, RED, STYLES, plain_text, save_figure
 
 __all__ = ["draw_class_gains", "draw_precision_recall"]
 

@@ -1,34 +1,44 @@
-"""Photos with what teacher and students say of them: one file that opens in a browser, from disk, without a network."""
+"""The gallery: photos with the results of teacher and students, in one HTML file that loads nothing."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 from PIL import Image
 from tqdm import tqdm
 
 from mlickd.data.images import read_image
 from mlickd.errors import InputError
+from mlickd.files import write_whole_file
 
-from .gallery_data import EDGE, first_region_threshold, photo_data
-from .pages import inline_file, page_template, write_page
-from .result_figure import draw_result_figure
-from .results import ImageResult
+from .figures import draw_result_figure
+from .image_results import ImageResult
+from .regions import top_regions
 
-__all__ = ["make_folder", "safe_file_name", "write_gallery", "write_result_figures"]
+__all__ = ["page_template", "safe_file_name", "write_gallery", "write_result_figures"]
 
-# Longer side of a photo in the page, in pixels: up to this many photos the largest, then less, so that a page of 1,000
-# photos has some 40 MB, and never less than what a phone shows.
+# Longer side of an image in the page, in pixels. With more images it shrinks, so that a page of 1,000 has about 40 MB.
 LARGEST_SIDE = 768
-PHOTOS_OF_LARGEST_SIDE = 200
+IMAGES_OF_LARGEST_SIDE = 200
 SMALLEST_SIDE = 400
 QUALITY = 78
-# Filters that there are with so many students, in the order of the buttons.
+# Number of regions of an image in the page, which has a slider for their scores.
+REGIONS = 20
+# The slider starts where this many regions of an image are shown, on average, or at this score if that is lower.
+FIRST_REGIONS = 3
+FIRST_SCORE = 0.1
+# Coordinates of regions are integers from 0 to this value at the right and bottom edge.
+EDGE = 10_000
+# Filters by number of students, in the order of the buttons.
 OUTCOMES = {
     0: {},
     1: {"right": "Right", "wrong": "Wrong"},
@@ -50,31 +60,33 @@ def write_gallery(
     mean_average_precision: Mapping[str, float] | None = None,
     thresholds: Mapping[str, np.ndarray | float] | None = None,
 ) -> Path:
-    """Write ``index.html``, with everything in it, into a folder, which is created.
+    """Write ``index.html``, which contains everything, into a folder.
 
     Args:
-        results: of the images, in the order of the page, with different ids.
+        results: results of the images, in the order of the page, with distinct ids.
         class_names: C names.
-        output_dir: the folder. The page of an earlier gallery is replaced.
-        title: of the page.
-        mean_average_precision: percent by the name of the model, for the header.
-        thresholds: by the title of the student, (C,) or one for all classes: where it predicts, to be marked.
+        output_dir: the folder, which is created.
+        title: title of the page.
+        mean_average_precision: mAP in percent by the name of the model, for the header.
+        thresholds: (C,) thresholds or one for all classes, by the title of the student, to be marked.
 
     Returns:
         Path of ``index.html``.
 
     Raises:
-        InputError: there is no result, an image cannot be read, the folder cannot be written.
+        InputError: there are no results, an image cannot be read, or the page cannot be written.
     """
     if not results:
         raise InputError(f"gallery {output_dir}: there is no image to show; choose at least one")
-    index = make_folder(output_dir) / "index.html"
-    side = photo_side(len(results))
-    photos, pictures = [], []
+    side = _image_side(len(results))
+    photos, images = [], []
     for result in tqdm(results, desc="gallery", unit="photo"):
         image = Image.fromarray(read_image(result.file_name))
-        photos.append(photo_data(result, class_names, image.size))
-        pictures.append(_picture(image, side))
+        photos.append(_photo_data(result, class_names, image.size))
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        stream = io.BytesIO()
+        image.save(stream, "WEBP", quality=QUALITY)
+        images.append(base64.b64encode(stream.getvalue()).decode())
     students = max((list(result.students) for result in results), key=len)
     thresholds = thresholds or {}
     data = {
@@ -86,74 +98,143 @@ def write_gallery(
         ],
         "outcomes": {} if all(result.labels is None for result in results) else OUTCOMES[len(students)],
         "edge": EDGE,
-        "firstThreshold": first_region_threshold(photos),
+        "firstThreshold": _first_region_threshold(photos),
         "photos": photos,
     }
     page = page_template("gallery.html").render(
         title=title,
         data=data,
-        pictures=pictures,
+        images=images,
         mean_average_precision=dict(mean_average_precision or {}),
         has_regions=any(result.regions is not None for result in results),
         has_maps=any(result.activations for result in results),
-        style=inline_file("gallery.css"),
-        script=inline_file("gallery.js"),
+        style=_inline_file("gallery.css"),
+        script=_inline_file("gallery.js"),
     )
-    write_page(index, page)
+    index = Path(output_dir) / "index.html"
+    write_whole_file(index, page, "give another folder", parents=True)
     return index
 
 
 def write_result_figures(
     results: Sequence[ImageResult], class_names: Sequence[str], output_dir: str | Path, *, top_k: int = 10
 ) -> list[Path]:
-    """Write the paper's result figure of each image as ``<number>-<name>.png`` into a folder, which is created.
+    """Write the paper's result figure of each image as ``<number>-<name>.png`` into a folder.
 
     Args:
-        results: of the images.
+        results: results of the images.
         class_names: C names, for the regions.
-        output_dir: the folder.
-        top_k: regions drawn.
+        output_dir: the folder, which is created.
+        top_k: number of regions.
 
     Raises:
-        InputError: an image cannot be read, the folder cannot be written.
+        InputError: an image cannot be read, or a figure cannot be written.
     """
-    folder = make_folder(output_dir)
     paths = []
     for number, result in enumerate(tqdm(results, desc="figures", unit="photo"), start=1):
-        paths.append(folder / f"{safe_file_name(number, result.image_id)}.png")
-        draw_result_figure(result, class_names, top_k=top_k).save(paths[-1])
+        stream = io.BytesIO()
+        draw_result_figure(result, class_names, top_k=top_k).save(stream, "PNG")
+        paths.append(Path(output_dir) / f"{safe_file_name(number, result.image_id)}.png")
+        write_whole_file(paths[-1], stream.getvalue(), "give another folder", parents=True)
     return paths
 
 
-def photo_side(count: int) -> int:
-    """Longer side in pixels of each of ``count`` photos."""
-    side = LARGEST_SIDE * (PHOTOS_OF_LARGEST_SIDE / max(count, PHOTOS_OF_LARGEST_SIDE)) ** 0.5
-    return max(SMALLEST_SIDE, round(side))
-
-
 def safe_file_name(number: int, image_id: str) -> str:
-    """A file name without suffix, unique by its number, that is the same on every file system whatever the id is."""
+    """Return a file name without suffix that is unique by its number and valid on every file system."""
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", PurePosixPath(image_id).stem).strip("-")
     return f"{number:04d}-{stem[:60]}".rstrip("-")
 
 
-def make_folder(path: str | Path) -> Path:
-    """Make a folder, where it is not there yet.
+def page_template(name: str) -> Template:
+    """Return a template of ``templates``, which escapes all values; a missing value is an error."""
+    return _environment().get_template(name)
 
-    Raises:
-        InputError: it cannot be made.
+
+@cache
+def _environment() -> Environment:
+    loader = PackageLoader("mlickd.visualization")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment
+
+
+def _inline_file(name: str) -> dict[str, str]:
+    """Return the ``text`` of a style sheet or script, and its ``source`` for the page's Content-Security-Policy.
+
+    With it, the browser uses this text and no other.
     """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"gallery {folder}: {error.strerror}; give another folder") from error
-    return folder
+    text, _, _ = _environment().loader.get_source(_environment(), name)
+    text = text.replace("\r\n", "\n")  # as the browser reads it
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return {"text": Markup(text), "source": f"'sha256-{digest}'"}
 
 
-def _picture(image: Image.Image, side: int) -> str:
-    """A photo as the page has it: WebP, not above a longer side, in base64."""
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=QUALITY)
-    return base64.b64encode(stream.getvalue()).decode()
+def _image_side(count: int) -> int:
+    """Return the longer side, in pixels, of each of ``count`` images."""
+    side = LARGEST_SIDE * (IMAGES_OF_LARGEST_SIDE / max(count, IMAGES_OF_LARGEST_SIDE)) ** 0.5
+    return max(SMALLEST_SIDE, round(side))
+
+
+def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int, int]) -> dict:
+    """Return the data of one image for the script.
+
+    Args:
+        result: results of the image.
+        class_names: C names.
+        size: width and height of the image in pixels.
+
+    Returns:
+        ``id``, ``width``, ``height``; ``labels``, indices of classes, or None; for each student in ``results`` rows of
+        index, score and :attr:`ClassResult.verdict`, and in ``maps`` activation maps by the index of the class;
+        ``regions``, rows of index, score and x0, y0, x1, y1 from 0 to ``EDGE``, or None.
+    """
+    index = {name: number for number, name in enumerate(class_names)}
+    regions = None
+    if result.regions is not None:
+        best = top_regions(result.regions, REGIONS)
+        boxes = best.pred_boxes.tensor.detach().cpu().numpy().astype(np.float64)
+        corners = np.clip(np.rint(boxes * EDGE / np.array([*size, *size])), 0, EDGE).astype(int)
+        rows = zip(best.pred_classes.tolist(), best.scores.tolist(), corners.tolist(), strict=True)
+        regions = [[category, round(score, 4), *corner] for category, score, corner in rows]
+    return {
+        "id": result.image_id,
+        "width": size[0],
+        "height": size[1],
+        "labels": None if result.labels is None else [index[label] for label in result.labels],
+        "results": [
+            [[index[shown.class_name], round(shown.score, 4), shown.verdict] for shown in found]
+            for found in result.students.values()
+        ],
+        "maps": [
+            {index[name]: _map_data(cells) for name, cells in result.activations.get(student, {}).items()}
+            for student in result.students
+        ],
+        "regions": regions,
+    }
+
+
+def _map_data(cells: np.ndarray) -> dict:
+    """Return a map (H, W) in 256 steps from its lowest to its highest value, row by row."""
+    low, high = float(cells.min()), float(cells.max())
+    steps = np.rint((cells - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
+    return {
+        "height": cells.shape[0],
+        "width": cells.shape[1],
+        "low": round(low, 3),
+        "high": round(high, 3),
+        "mean": round(float(cells.mean()), 3),
+        "cells": base64.b64encode(steps.tobytes()).decode(),
+    }
+
+
+def _first_region_threshold(photos: Sequence[Mapping]) -> float:
+    """Return the score above which regions are shown at first, for photos from :func:`_photo_data`.
+
+    WSDDN's scores of all regions sum to an image score, so that their size depends on the number of proposals.
+    """
+    scores = sorted((region[1] for photo in photos for region in photo["regions"] or ()), reverse=True)
+    if not scores:
+        return FIRST_SCORE
+    return min(FIRST_SCORE, scores[min(FIRST_REGIONS * len(photos), len(scores)) - 1])

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from mlickd.errors import InputError
 from mlickd.evaluation.proposal_recall import ProposalRecall, proposal_recall
 
-from .curves import STYLES, plain_text, save_figure
+from .charts import STYLES, plain_text, save_figure
 
 __all__ = ["draw_recall_curves"]
 

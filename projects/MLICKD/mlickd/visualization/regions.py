@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, withStroke
-from matplotlib.text import Text
 from PIL import Image
 
-from .results import format_score, one_line
+from .image_results import format_score, one_line
 
 __all__ = ["GREEN", "RegionVisualizer", "draw_regions", "top_regions"]
 
 GREEN = "#14e04a"
-# Labels cannot be read on a picture smaller than this; its longer side, in pixels.
+# Labels cannot be read on an image with a shorter longer side, in pixels.
 MIN_SIDE = 480
-# Sizes as fractions of the longer side: a picture looks the same at every size.
+# Sizes as fractions of the longer side, so that an image looks the same at every size.
 LINE_WIDTH = 1 / 280
 BEST_LINE_WIDTH = 1 / 110
 FONT_SIZE = 1 / 34
-# Around a label, in points; a little more than what `Visualizer.draw_text` fills with its background.
+# Padding around a label, in points; a little more than the background of `Visualizer.draw_text`.
 LABEL_PADDING = 1.0
 
 
 def top_regions(instances: Instances, top_k: int = 10) -> Instances:
-    """The detections of the highest scores, best first; equal scores keep their order."""
+    """Return the detections with the highest scores, best first; equal scores keep their order."""
     order = instances.scores.argsort(descending=True, stable=True)[:top_k]
     return instances[order]
 
@@ -41,15 +40,14 @@ def draw_regions(
     top_k: int = 10,
     side: int | None = None,
 ) -> np.ndarray:
-    """Draw the best ``top_k`` regions in green, each with its class and score, the best of all with a thick line.
+    """Draw the best regions in green with class and score, and the best one with a thick line.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        instances: with ``pred_boxes`` in pixels of ``image``, ``scores`` and ``pred_classes``; None draws nothing.
+        instances: detections with ``pred_boxes`` in pixels of ``image``, ``scores`` and ``pred_classes``; or None.
         class_names: C names.
-        top_k: regions drawn.
-        side: the longer side of the result in pixels; by default that of ``image``, but at least 480, below which
-            labels cannot be read.
+        top_k: number of regions.
+        side: longer side of the result in pixels, by default that of ``image``, but at least 480.
 
     Returns:
         (H', W', 3) uint8 RGB.
@@ -60,7 +58,7 @@ def draw_regions(
     if size != (width, height):
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     if instances is None or len(instances) == 0:
-        return image  # as it is: some versions of matplotlib shift what they draw by a pixel
+        return image  # unchanged, because some versions of matplotlib shift an image by a pixel
     regions = top_regions(instances.to("cpu"), top_k)
     boxes = Boxes(regions.pred_boxes.tensor.detach().clone().float())
     boxes.scale(size[0] / width, size[1] / height)
@@ -73,7 +71,7 @@ def draw_regions(
 
 
 class RegionVisualizer(Visualizer):
-    """Detectron2's visualizer, with lines that show on any photo and labels that do not cover each other."""
+    """Detectron2's visualizer, with lines that are visible on any photo and labels that do not overlap."""
 
     def __init__(self, image: np.ndarray):
         """
@@ -81,30 +79,29 @@ class RegionVisualizer(Visualizer):
             image: (H, W, 3) uint8 RGB.
         """
         super().__init__(image)
-        # Of matplotlib, in which lines and fonts are measured.
-        self.points_per_pixel = 72 / self.output.dpi
+        self.points_per_pixel = 72 / self.output.dpi  # matplotlib measures lines and fonts in points
         self.side = max(self.output.height, self.output.width)
         self._default_font_size = self.side * FONT_SIZE * self.points_per_pixel
 
     def draw_regions(self, boxes: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """
+        """Draw boxes and their labels.
+
         Args:
             boxes: (R, 4) XYXY pixels, best first.
-            labels: of the R boxes. A label that finds no free place beside those of better boxes is left out.
+            labels: labels of the R boxes. A label without free space is left out; better boxes choose first.
 
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        # The best box is drawn last, above the others, and the best label is placed first.
-        for rank in reversed(range(len(boxes))):
-            self.draw_outline(boxes[rank], best=rank == 0)
+        for rank in reversed(range(len(boxes))):  # the best box is above the others
+            self._draw_outline(boxes[rank], best=rank == 0)
         occupied: list[tuple[float, float, float, float]] = []
         for rank, (box, label) in enumerate(zip(boxes, labels, strict=True)):
             self._place_label(box, label, occupied, best=rank == 0)
         return self.output.get_image()
 
-    def draw_outline(self, box: np.ndarray, *, best: bool) -> None:
-        """A green rectangle with a dark rim, moved inwards by half its line so that all of it is in the picture."""
+    def _draw_outline(self, box: np.ndarray, *, best: bool) -> None:
+        """Draw a green rectangle with a dark rim, inside the box so that all of the line is visible."""
         width = max(self.side * (BEST_LINE_WIDTH if best else LINE_WIDTH), 1.0)
         x0, y0, x1, y1 = box
         inset = min(width / 2, (x1 - x0) / 2, (y1 - y0) / 2)
@@ -122,39 +119,27 @@ class RegionVisualizer(Visualizer):
         self.output.ax.add_patch(rectangle)
 
     def _place_label(self, box: np.ndarray, label: str, occupied: list, *, best: bool) -> None:
-        # A dollar sign would start a formula.
-        label = label.replace("$", r"\$")
-        self.draw_text(label, (0, 0), color=GREEN, horizontal_alignment="left")
-        text: Text = self.output.ax.texts[-1]
+        self.draw_text(label.replace("$", r"\$"), (0, 0), color=GREEN, horizontal_alignment="left")
+        text = self.output.ax.texts[-1]
         if best:
             text.set_fontweight("bold")
         extent = text.get_window_extent(self.output.canvas.get_renderer())
         padding = LABEL_PADDING / self.points_per_pixel
         width, height = extent.width + 2 * padding, extent.height + 2 * padding
         for x, y in _label_positions(box, width, height, self.output.width, self.output.height):
-            place = (x, y, x + width, y + height)
-            if not any(_overlap(place, other) for other in occupied):
-                occupied.append(place)
+            if all(x + width <= x0 or x1 <= x or y + height <= y0 or y1 <= y for x0, y0, x1, y1 in occupied):
+                occupied.append((x, y, x + width, y + height))
                 text.set_position((x + padding, y + padding))
                 return
         text.remove()
 
 
-def _label_positions(box: np.ndarray, width: float, height: float, image_width: int, image_height: int):
-    """Top left corners for a label of a box, all inside the picture, the best first: above it, then in its corners."""
+def _label_positions(
+    box: np.ndarray, width: float, height: float, image_width: int, image_height: int
+) -> Iterator[tuple[float, float]]:
+    """Yield top left corners for the label of a box, inside the image: above the box, then in its corners."""
     x0, y0, x1, y1 = box
-    candidates = [
-        (x0, y0 - height),
-        (x0, y0),
-        (x1 - width, y0),
-        (x0, y1),
-        (x0, y1 - height),
-        (x1 - width, y1 - height),
-    ]
+    candidates = [(x0, y0 - height), (x0, y0), (x1 - width, y0), (x0, y1), (x0, y1 - height), (x1 - width, y1 - height)]
     for x, y in candidates:
         if 0 <= y <= max(image_height - height, 0):
             yield min(max(x, 0), max(image_width - width, 0)), y
-
-
-def _overlap(first: tuple, second: tuple) -> bool:
-    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]

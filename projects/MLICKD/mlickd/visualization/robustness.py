@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from mlickd.evaluation.comparison import spread
 
-from .curves import STYLES, plain_text, save_figure
+from .charts import STYLES, plain_text, save_figure
 
 __all__ = ["draw_breakdowns", "draw_robustness"]
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// What is shown follows from the address behind "#" alone: controls change it, and render() reads it.
+// The address after "#" is the only state: controls change it, and render() reads it.
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const MARKS = {
@@ -71,7 +71,7 @@ function address(changes) {
   return `#${parts}`;
 }
 
-// At once: the event of a changed address may come after the next key.
+// Render now, because the event of a changed address may come after the next key.
 function go(changes) {
   history.replaceState(null, "", address(changes));
   render();
@@ -79,18 +79,18 @@ function go(changes) {
 
 // Filters.
 
-// Whether a photo has to do with a class: as a label or as what a student predicts; without students, as a region.
+// Whether a class is a label or a prediction of a photo; without students, whether a region has the class.
 function concerns(photo, category) {
   if (category === null || (photo.labels && photo.labels.includes(category))) return true;
-  if (!photo.said.length && photo.regions) return photo.regions.some((region) => region[0] === category);
-  return photo.said.some((said) => said.some(([about, , verdict]) => about === category && PREDICTED.includes(verdict)));
+  if (!photo.results.length && photo.regions) return photo.regions.some((region) => region[0] === category);
+  return photo.results.some((rows) => rows.some(([about, , verdict]) => about === category && PREDICTED.includes(verdict)));
 }
 
-// Which of page.outcomes it is, for one class or (null) for all; null where the labels are not known.
+// The key in page.outcomes for one class or (null) for all classes; null if the labels are unknown.
 function outcome(photo, category) {
-  if (photo.labels === null || !photo.said.length) return null;
-  const right = photo.said.map((said) =>
-    said.every(([about, , verdict]) => (category !== null && about !== category) || !["wrong", "missed"].includes(verdict)),
+  if (photo.labels === null || !photo.results.length) return null;
+  const right = photo.results.map((rows) =>
+    rows.every(([about, , verdict]) => (category !== null && about !== category) || !["wrong", "missed"].includes(verdict)),
   );
   if (right.length === 1) return right[0] ? "right" : "wrong";
   if (right[0] === right[1]) return right[0] ? "both-right" : "both-wrong";
@@ -127,23 +127,23 @@ function buildFilters() {
     const button = element("button", { type: "button" }, text, element("span", {}));
     button.dataset.outcome = key;
     button.addEventListener("click", () => {
-      const without = state.outcomes.filter((chosen) => chosen !== key);
-      go({ outcomes: !key ? [] : without.length < state.outcomes.length ? without : [...without, key] });
+      const others = state.outcomes.filter((chosen) => chosen !== key);
+      go({ outcomes: !key ? [] : others.length < state.outcomes.length ? others : [...others, key] });
     });
     outcomes.append(button);
   }
 }
 
-// Photos and what is drawn over them.
+// Photos and their overlays.
 
-// Pictures stand behind this script in the file, and the browser may still be reading it: a picture is whole as soon
-// as something stands behind it.
-function showPicture(image, index) {
-  const source = document.getElementById(`picture-${index}`);
+// Images are behind this script in the file, and the browser may still be reading them: an image is complete as soon as
+// something follows it.
+function showImage(image, index) {
+  const source = document.getElementById(`image-${index}`);
   if (source && (document.readyState !== "loading" || source.nextElementSibling)) {
     image.src = `data:image/webp;base64,${source.textContent}`;
   } else {
-    setTimeout(showPicture, 30, image, index);
+    setTimeout(showImage, 30, image, index);
   }
 }
 
@@ -155,7 +155,7 @@ function frameOf(index) {
   frame.style.setProperty("--ratio", photo.width / photo.height);
   frame.style.aspectRatio = `${photo.width} / ${photo.height}`;
   drawRegions(frame);
-  showPicture(image, index);
+  showImage(image, index);
   return frame;
 }
 
@@ -187,7 +187,7 @@ function drawRegions(frame) {
   frame.querySelector("img").alt = texts.join("; ");
 }
 
-// A name that would cover that of a better region is left out.
+// A name that would cover the name of a better region is hidden.
 function placeNames(frame) {
   const taken = [];
   for (const box of [...frame.querySelectorAll(".box")].reverse()) {
@@ -195,7 +195,7 @@ function placeNames(frame) {
     label.hidden = false;
     label.style.transform = "none";
     const [from, edge] = [label.getBoundingClientRect(), frame.getBoundingClientRect()];
-    // Above the box where there is room, else inside; never beyond the right edge of the photo.
+    // Above the box if there is room, else inside; never beyond the right edge of the photo.
     const up = from.top - from.height >= edge.top ? -from.height : 0;
     const left = Math.min(0, edge.right - from.right);
     label.style.transform = `translate(${left}px, ${up}px)`;
@@ -222,7 +222,7 @@ function showThreshold() {
   document.getElementById("threshold-value").textContent = shortScore(state.threshold);
 }
 
-// The slider is finer where most scores are: its place is the square root of the score.
+// The slider is finer for low scores, which are the most: its value is the square root of the score.
 function buildRegionControls() {
   if (!regions) return;
   regions.addEventListener("change", () => go({ regions: regions.checked }));
@@ -240,8 +240,8 @@ function card(index) {
   const verdict = outcome(photo, state.category);
   const title = element("span", { className: "name" }, element("bdi", { textContent: photo.id }));
   if (verdict) title.append(element("span", { className: `outcome ${verdict}`, textContent: page.outcomes[verdict] }));
-  const lists = photo.said.map((said, student) => {
-    const shown = said.filter(([, , verdict]) => verdict !== "below");
+  const lists = photo.results.map((rows, student) => {
+    const shown = rows.filter(([, , verdict]) => verdict !== "below");
     const chips = shown.map(([category, , verdict]) =>
       element(
         "span",
@@ -254,7 +254,7 @@ function card(index) {
     if (!chips.length) chips.push(element("span", { className: "nothing", textContent: "nothing predicted" }));
     return element(
       "span",
-      { className: "said" },
+      { className: "results" },
       element("span", { className: "student", textContent: page.students[student] }),
       element("span", { className: "chips" }, ...chips),
     );
@@ -287,7 +287,7 @@ function buildCards() {
     (entries) => {
       if (!entries.some((entry) => entry.isIntersecting) || placed >= listed.length) return;
       placeCards(CARDS_AT_ONCE);
-      // It is told of changes alone, and what was placed may not have pushed the end of the page out of view.
+      // The observer reports changes only, and the new cards may not have pushed the end of the page out of view.
       watcher.unobserve(more);
       watcher.observe(more);
     },
@@ -300,7 +300,7 @@ function buildCards() {
 
 function listOf(photo, student) {
   const thresholds = page.thresholds[student];
-  const rows = photo.said[student].map(([category, score, verdict]) => {
+  const rows = photo.results[student].map(([category, score, verdict]) => {
     const bar = element("span", { className: "bar" }, element("i", {}));
     bar.firstChild.style.width = `${100 * score}%`;
     if (thresholds) {
@@ -324,7 +324,7 @@ function listOf(photo, student) {
   return element("section", { className: "list" }, element("h3", { textContent: page.students[student] }), element("ul", {}, ...rows));
 }
 
-// Orange where the value is above 0, blue where it is below, the stronger the less transparent.
+// Orange for values above 0, blue for values below; the larger, the less transparent.
 function drawMap(map) {
   const steps = Uint8Array.from(atob(map.cells), (character) => character.charCodeAt(0));
   const canvas = element("canvas", { width: map.width, height: map.height, className: "map" });
@@ -386,7 +386,7 @@ function renderLarge() {
       element("h2", { id: "large-name" }, element("bdi", { textContent: photo.id })),
       verdict && element("p", {}, element("span", { className: `outcome ${verdict}`, textContent: page.outcomes[verdict] })),
       labels && element("p", {}, element("b", { textContent: "Labels: " }), ...(labels.length ? labels : ["none"])),
-      ...photo.said.map((_, student) => listOf(photo, student)),
+      ...photo.results.map((_, student) => listOf(photo, student)),
     ),
   );
   placeNames(frame);

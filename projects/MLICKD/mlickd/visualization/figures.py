@@ -1,0 +1,243 @@
+"""Figures with Pillow: the paper's result figure, predictions next to a photo, and rows of images for TensorBoard."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from detectron2.structures import Instances
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from mlickd.data.images import read_image
+from mlickd.errors import InputError
+
+from .charts import BLUE, INK, RED
+from .image_results import ImageResult, format_score, one_line
+from .regions import draw_regions
+
+__all__ = ["PredictionFigures", "draw_prediction", "draw_result_figure", "image_row", "training_view_row"]
+
+GRAY, TRACK = "#6b7280", "#e5e7eb"
+# By whether a class is right: its color, and a mark for readers who do not see the color. None: an ignored class.
+MARKS = {
+    True: (BLUE, "\N{CHECK MARK}"),
+    False: (RED, "\N{BALLOT X}"),
+    None: (GRAY, "\N{EN DASH}"),
+}
+
+# In pixels.
+PHOTO_SIZE = (720, 600)
+MARGIN = 28
+COLUMN_WIDTH = 310
+COLUMN_GAP = 36
+ROW_HEIGHT = 66
+FONT_SIZE = 24
+LINE_HEIGHT = 34
+# Rows of images for TensorBoard: side of an image, gap, height of a caption, in pixels; lines and letters of a caption.
+TILE, TILE_GAP, TILE_CAPTION, TILE_FONT_SIZE = 256, 6, 62, 15
+CAPTION_LINES, CAPTION_LETTERS = 3, 30
+
+
+def draw_result_figure(
+    result: ImageResult, class_names: Sequence[str], *, top_k: int = 10, predictions: int = 3
+) -> Image.Image:
+    """Draw a photo with the teacher's best regions, its labels, and the best classes of each student.
+
+    Right classes are blue, wrong ones red.
+
+    Args:
+        result: results of one image; missing parts are left out.
+        class_names: C names, for the regions.
+        top_k: number of regions.
+        predictions: number of the best classes of each student, whether or not they reach a threshold.
+
+    Raises:
+        InputError: the image cannot be read.
+    """
+    columns = max(len(result.students), 1)
+    width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
+    students_height = LINE_HEIGHT + 26 + predictions * ROW_HEIGHT if result.students else 0
+    labels = _wrap(", ".join(map(one_line, result.labels or ())) or "none", width)
+    height = students_height + (LINE_HEIGHT * (1 + len(labels)) if result.labels is not None else 0)
+    figure, left = _figure_with_photo(result.file_name, result.regions, class_names, width, height, top_k)
+    draw = ImageDraw.Draw(figure)
+    for column, (title, found) in enumerate(result.students.items()):
+        x = left + column * (COLUMN_WIDTH + COLUMN_GAP)
+        draw.text((x, MARGIN), title, INK, _font(bold=True))
+        draw.line((x, MARGIN + LINE_HEIGHT + 4, x + COLUMN_WIDTH, MARGIN + LINE_HEIGHT + 4), GRAY, width=1)
+        for row, shown in enumerate(found[:predictions]):
+            color, mark = MARKS[shown.correct]
+            top = MARGIN + LINE_HEIGHT + 12 + row * ROW_HEIGHT
+            draw.text((x, top), mark, color, _font(bold=True))
+            _draw_score(draw, (x + 34, top), COLUMN_WIDTH - 34, shown.class_name, shown.score, color)
+    if result.labels is not None:
+        for number, line in enumerate(["True labels", *labels]):
+            top = MARGIN + students_height + number * LINE_HEIGHT
+            draw.text((left, top), line, INK, _font(bold=number == 0))
+    return figure
+
+
+def draw_prediction(
+    photo: str, rows: Sequence[tuple[str, float, bool]], regions: Instances | None, class_names: Sequence[str]
+) -> Image.Image:
+    """Draw a photo with a bar for each class next to it.
+
+    Args:
+        photo: path of the photo.
+        rows: name, score and whether it is predicted, for each class to show; classes that are not predicted are gray.
+        regions: regions of a teacher, in pixels of the upright photo; the best regions of the shown classes are drawn.
+        class_names: C names, for the regions.
+
+    Raises:
+        InputError: the photo cannot be read.
+    """
+    if regions is not None:
+        shown = {name for name, _, _ in rows}
+        regions = regions[[class_names[label] in shown for label in regions.pred_classes.tolist()]]
+    figure, left = _figure_with_photo(photo, regions, class_names, COLUMN_WIDTH, len(rows) * ROW_HEIGHT)
+    draw = ImageDraw.Draw(figure)
+    for row, (name, score, predicted) in enumerate(rows):
+        color, ink = (BLUE, INK) if predicted else (GRAY, GRAY)
+        _draw_score(draw, (left, MARGIN + row * ROW_HEIGHT), COLUMN_WIDTH, name, score, color, ink)
+    return figure
+
+
+class PredictionFigures:
+    """Writes figures of predictions into a folder, each under the name of its photo."""
+
+    def __init__(self, folder: Path):
+        """
+        Args:
+            folder: new or empty folder, so that no figure replaces a photo.
+
+        Raises:
+            InputError: the folder cannot be made, or is not empty.
+        """
+        self.folder = folder
+        self._taken: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); give another path") from error
+        if any(folder.iterdir()):
+            raise InputError(f"{folder}: is not empty, and figures may replace files in it; name a new folder")
+
+    def write(
+        self, photo: str, rows: Sequence[tuple[str, float, bool]], regions: Instances | None, class_names: Sequence[str]
+    ) -> None:
+        """Write :func:`draw_prediction` as JPEG, with a number after the name if another photo has the same name.
+
+        Raises:
+            InputError: the photo cannot be read.
+        """
+        stem = Path(photo).stem
+        names = (f"{stem}{'' if number == 1 else f'-{number}'}.jpg" for number in count(1))
+        name = next(name for name in names if name not in self._taken)
+        self._taken.add(name)
+        draw_prediction(photo, rows, regions, class_names).save(self.folder / name, quality=90)
+
+
+def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Tensor:
+    """Return images side by side with a caption below each.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each; scaled to a longer side of 256 pixels.
+        captions: a text for each image, cut after three lines.
+
+    Returns:
+        (3, H', W') uint8 RGB, for ``EventStorage.put_image``.
+    """
+    tiles = []
+    for pixels, caption in zip(images, captions, strict=True):
+        tile = Image.new("RGB", (TILE, TILE + TILE_CAPTION), "white")
+        tile.paste(ImageOps.contain(Image.fromarray(pixels), (TILE, TILE)))
+        lines = textwrap.wrap(one_line(caption), CAPTION_LETTERS)[:CAPTION_LINES]
+        ImageDraw.Draw(tile).text((0, TILE + 4), "\n".join(lines), "black", _font(size=TILE_FONT_SIZE))
+        tiles.append(np.pad(tile, ((0, 0), (0, TILE_GAP), (0, 0)), constant_values=255))
+    return torch.from_numpy(np.concatenate(tiles, axis=1)).permute(2, 0, 1)
+
+
+def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image_format: str) -> torch.Tensor:
+    """Return the input of a model for some training images, each with its labels; see :func:`image_row`.
+
+    Args:
+        samples: samples with ``image`` (3, H, W) uint8 and, if they are labeled, ``labels``.
+        class_names: C names.
+        image_format: channel order of ``image``, ``RGB`` or ``BGR``.
+    """
+    images, captions = [], []
+    for sample in samples:
+        pixels = sample["image"] if image_format == "RGB" else sample["image"].flip(0)
+        images.append(pixels.permute(1, 2, 0).contiguous().numpy())
+        names = [class_names[label] for label in sample["labels"]] if "labels" in sample else ["(unlabeled)"]
+        captions.append(", ".join(names) or "(no label)")
+    return image_row(images, captions)
+
+
+def _figure_with_photo(
+    path: str, regions: Instances | None, class_names: Sequence[str], width: int, height: int, top_k: int = 10
+) -> tuple[Image.Image, int]:
+    """Return a white figure with a photo on the left, and the left edge of its text of that width and height."""
+    pixels = read_image(path)
+    side = round(max(pixels.shape[:2]) * min(PHOTO_SIZE[0] / pixels.shape[1], PHOTO_SIZE[1] / pixels.shape[0]))
+    photo = Image.fromarray(draw_regions(pixels, regions, class_names, top_k=top_k, side=side))
+    size = 3 * MARGIN + photo.width + width, 2 * MARGIN + max(photo.height, height)
+    figure = Image.new("RGB", size, "white")
+    figure.paste(photo, (MARGIN, MARGIN))
+    return figure, 2 * MARGIN + photo.width
+
+
+def _draw_score(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    width: int,
+    name: str,
+    score: float,
+    color: str,
+    ink: str = "",
+) -> None:
+    """Draw the name and the score of a class above a bar of that length; ``ink`` replaces the color for the text."""
+    (left, top), ink, bold = place, ink or color, color != GRAY
+    digits = format_score(score)
+    digits_width = _font().getlength(digits)
+    draw.text((left + width - digits_width, top), digits, ink, _font())
+    draw.text((left, top), _shorten(one_line(name), width - digits_width - 14, bold), ink, _font(bold=bold))
+    draw.rectangle((left, top + 36, left + width, top + 43), TRACK)
+    if length := round(width * min(max(score, 0.0), 1.0)):
+        draw.rectangle((left, top + 36, left + length, top + 43), color)
+
+
+@cache
+def _font(*, bold: bool = False, size: int = FONT_SIZE) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which matplotlib contains."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", name), size)
+
+
+def _shorten(text: str, room: float, bold: bool = False) -> str:
+    """Return a text that is not wider than ``room`` pixels; an ellipsis replaces its end."""
+    font = _font(bold=bold)
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f"{text}\N{HORIZONTAL ELLIPSIS}") > room:
+        text = text[:-1]
+    return f"{text.rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _wrap(text: str, room: float) -> list[str]:
+    """Return lines that are not wider than ``room`` pixels, broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if _font().getlength(longer) <= room or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return [_shorten(line, room) for line in lines]

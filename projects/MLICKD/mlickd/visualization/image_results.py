@@ -1,0 +1,151 @@
+"""The results of one image: its labels, the scores of the students, and the teacher's regions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from detectron2.structures import Instances
+
+__all__ = ["STUDENTS", "ClassResult", "ImageResult", "class_results", "format_score", "image_result", "one_line"]
+
+# Titles of the students by role, in the order of figures and gallery.
+STUDENTS = {"baseline": "Baseline", "distilled": "Distilled"}
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """The score of a student for one class of an image.
+
+    Attributes:
+        class_name: name of the class.
+        score: probability of the class.
+        correct: whether the image has the label; None if the class is ignored for this image.
+        predicted: whether the score reaches the threshold.
+    """
+
+    class_name: str
+    score: float
+    correct: bool | None
+    predicted: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """``right``, ``wrong`` or ``uncounted`` (ignored) for a predicted class; ``missed`` or ``below`` for others."""
+        if self.predicted:
+            return {True: "right", False: "wrong", None: "uncounted"}[self.correct]
+        return "missed" if self.correct else "below"
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """Everything that a figure or the gallery shows of one image.
+
+    Attributes:
+        image_id: image id of the record, as text.
+        file_name: path of the image.
+        labels: names of the true classes; None if they are unknown.
+        students: by the title of each student, its classes, best first; see :func:`class_results`.
+        regions: the teacher's detections, with ``pred_boxes`` in original pixels, ``scores`` and ``pred_classes``; None
+            without a teacher.
+        activations: by the title of a student and the name of a class, the (H, W) class activation map.
+    """
+
+    image_id: str
+    file_name: str
+    labels: tuple[str, ...] | None
+    students: Mapping[str, tuple[ClassResult, ...]] = field(default_factory=dict)
+    regions: Instances | None = None
+    activations: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+
+
+def class_results(
+    scores: np.ndarray,
+    class_names: Sequence[str],
+    labels: Collection[int],
+    *,
+    ignored: Collection[int] = (),
+    thresholds: np.ndarray | float = 0.5,
+    top_k: int = 3,
+) -> tuple[ClassResult, ...]:
+    """Return the classes of an image that are worth showing: the best ones, all predicted ones, and missed labels.
+
+    Args:
+        scores: (C,) probabilities.
+        class_names: C names.
+        labels: indices of the true classes.
+        ignored: indices of classes that are ignored, unless they are labels.
+        thresholds: (C,), or one for all; a class is predicted if its score is at least its threshold.
+        top_k: number of the best classes.
+
+    Returns:
+        Classes, best first; equal scores in the order of the classes.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    predicted = scores >= np.asarray(thresholds, dtype=np.float64)
+    return tuple(
+        ClassResult(
+            class_names[index],
+            float(scores[index]),
+            True if index in labels else None if index in ignored else False,
+            bool(predicted[index]),
+        )
+        for rank, index in enumerate(np.argsort(-scores, kind="stable").tolist())
+        if rank < top_k or predicted[index] or index in labels
+    )
+
+
+def image_result(
+    record: dict,
+    class_names: Sequence[str],
+    *,
+    baseline: dict | None = None,
+    distilled: dict | None = None,
+    teacher: dict | None = None,
+    thresholds: Mapping[str, np.ndarray | float] | None = None,
+) -> ImageResult:
+    """Combine a record and the outputs of the models for its image.
+
+    Args:
+        record: Detectron2 dataset dict with ``image_id``, ``file_name`` and optionally ``labels`` and
+            ``ignored_labels``. Without labels, predictions are neither right nor wrong.
+        class_names: C names.
+        baseline, distilled: outputs of the students, with ``image_scores``, a (C,) tensor, and optionally
+            ``activation_maps`` (C, H, W).
+        teacher: output of the teacher, with ``instances`` in original pixels.
+        thresholds: thresholds of ``baseline`` and ``distilled``, by default 0.5; see :func:`class_results`.
+    """
+    labels = record.get("labels")
+    ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())
+    students, activations = {}, {}
+    for role, output in (("baseline", baseline), ("distilled", distilled)):
+        if output is None:
+            continue
+        scores, threshold = output["image_scores"].detach().cpu().numpy(), (thresholds or {}).get(role, 0.5)
+        found = class_results(scores, class_names, labels or (), ignored=ignored, thresholds=threshold)
+        students[STUDENTS[role]] = found
+        if "activation_maps" in output:
+            maps = dict(zip(class_names, output["activation_maps"].detach().cpu().numpy(), strict=True))
+            activations[STUDENTS[role]] = {shown.class_name: maps[shown.class_name] for shown in found}
+    return ImageResult(
+        image_id=str(record["image_id"]),
+        file_name=str(record["file_name"]),
+        labels=None if labels is None else tuple(class_names[label] for label in labels),
+        students=students,
+        regions=None if teacher is None else teacher["instances"].to("cpu"),
+        activations=activations,
+    )
+
+
+def format_score(score: float) -> str:
+    """Return a score with two digits; a positive score never looks like 0."""
+    if math.isfinite(score) and 0 < score < 0.005:
+        return "<0.01"
+    return f"{score:.2f}"
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks and without characters that do not print."""
+    return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Instances
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlickd.visualization.image_results import ClassResult, class_results, format_score, image_result, one_line
+
+NAMES = ["cat", "dog", "cow", "car"]
+VERDICTS = ("right", "wrong", "missed", "uncounted", "below")
+
+
+def test_the_best_classes_come_first_and_each_has_its_threshold():
+    found = class_results(np.array([0.1, 0.8, 0.8, 0.9]), NAMES, [1], ignored=[3], thresholds=np.full(4, 0.85))
+    assert found == (
+        ClassResult("car", 0.9, None, True),
+        ClassResult("dog", 0.8, True, False),  # before cow: equal scores keep the order of the classes
+        ClassResult("cow", 0.8, False, False),
+    )
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans(), st.booleans()), min_size=1, max_size=12),
+    st.floats(0, 1),
+    st.integers(0, 4),
+)
+def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], threshold: float, top_k: int):
+    names = [str(index) for index in range(len(classes))]
+    scores, positive, ignored = (np.array(column) for column in zip(*classes, strict=True))
+    labels = np.flatnonzero(positive).tolist()
+    found = class_results(
+        scores, names, labels, ignored=np.flatnonzero(ignored).tolist(), thresholds=threshold, top_k=top_k
+    )
+    shown = {verdict: {int(result.class_name) for result in found if result.verdict == verdict} for verdict in VERDICTS}
+    predicted, true = set(np.flatnonzero(scores >= threshold).tolist()), set(labels)
+    uncounted = set(np.flatnonzero(ignored).tolist()) - true
+    assert shown["right"] == predicted & true
+    assert shown["missed"] == true - predicted
+    assert shown["wrong"] == predicted - true - uncounted
+    assert shown["uncounted"] == predicted & uncounted
+    assert shown["below"] == set(np.argsort(-scores, kind="stable")[:top_k].tolist()) - predicted - true
+    assert [result.score for result in found] == sorted((result.score for result in found), reverse=True)
+
+
+def test_record_and_outputs_are_combined():
+    maps = torch.arange(16.0).reshape(4, 2, 2)
+    record = {"image_id": 7, "file_name": "7.jpg", "labels": [1], "ignored_labels": [3]}
+    output = {"image_scores": torch.tensor([0.1, 0.4, 0.2, 0.3]), "activation_maps": maps}
+    thresholds = {"baseline": 0.5, "distilled": np.array([0.5, 0.4, 0.5, 0.5])}
+    teacher = {"instances": Instances((9, 9))}
+    result = image_result(record, NAMES, baseline=output, distilled=output, teacher=teacher, thresholds=thresholds)
+    assert (result.image_id, result.labels, result.regions.image_size) == ("7", ("dog",), (9, 9))
+    assert [shown.verdict for shown in result.students["Baseline"]] == ["missed", "below", "below"]
+    assert [shown.verdict for shown in result.students["Distilled"]] == ["right", "below", "below"]
+    for activations in result.activations.values():
+        assert set(activations) == {"dog", "car", "cow"}
+        assert np.array_equal(activations["car"], maps[3].numpy())
+    unlabeled = image_result({"image_id": 1, "file_name": "a.jpg"}, NAMES, distilled=output)
+    assert unlabeled.labels is None and list(unlabeled.students) == ["Distilled"]
+    assert {shown.correct for shown in unlabeled.students["Distilled"]} == {None}
+
+
+@pytest.mark.parametrize(("score", "text"), [(0.0, "0.00"), (0.001, "<0.01"), (0.005, "0.01"), (1.0, "1.00")])
+def test_format_score(score: float, text: str):
+    assert format_score(score) == text
+
+
+def test_one_line_has_no_breaks_and_nothing_invisible():
+    assert one_line("a\n b\t\x1bc\u202ed") == "a b  c d"

@@ -1,0 +1,116 @@
+"""The plots of finished runs, from the files that evaluation and training leave."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+
+from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.records import label_targets
+from mlickd.evaluation import MultiLabelEvaluator
+from mlickd.visualization.image_results import ImageResult
+from mlickd.visualization.run_gallery import stage_folders, write_run_plots
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs with metrics, and with the scores and reports of the real evaluator."""
+    root = tmp_path_factory.mktemp("runs")
+    records = dataset_records("tiny_test")
+    targets = label_targets(records, len(class_names("tiny_test")))
+    noise = np.random.default_rng(0).random(targets.shape)
+    lines = "".join(f'{{"iteration": {number}, "total_loss": {3.0 - number / 40}}}\n' for number in (19, 39))
+    for name, skill in (("teacher", 0.8), ("baseline", 0.3), ("distilled/prediction", 1.0)):
+        folder = root / name / "inference" / "tiny_test"
+        evaluator = MultiLabelEvaluator("tiny_test", output_dir=str(folder))
+        scores = torch.tensor(skill * (targets == 1) + (1 - skill) * noise, dtype=torch.float32)
+        evaluator.process(records, [{"image_scores": of_image} for of_image in scores])
+        evaluator.evaluate()
+        (root / name / "metrics.json").write_text(lines)
+    (root / "distilled/feature").mkdir()
+    (root / "distilled/feature/metrics.json").write_text(lines)
+    return root
+
+
+@pytest.fixture
+def folders(evaluated: Path, tmp_path: Path) -> dict[str, Path]:
+    """Copies of the runs by role, which may be changed."""
+    root = shutil.copytree(evaluated, tmp_path / "runs")
+    return {"teacher": root / "teacher", "baseline": root / "baseline", "distilled": root / "distilled/prediction"}
+
+
+def write(output: Path, folders: dict[str, Path], regions: bool = False) -> tuple[str, set[str]]:
+    """Write the plots; the page, and the names of the files."""
+    instances = Instances((50, 50))
+    instances.pred_boxes = Boxes(torch.tensor([[0.0, 0.0, 9.0, 9.0], [5.0, 5.0, 20.0, 20.0]]))
+    instances.scores, instances.pred_classes = torch.tensor([0.7, 0.05]), torch.tensor([2, 3])
+    results = [ImageResult("1", "", (), regions=instances)] if regions else []
+    thresholds = {"baseline": 0.5, "distilled": 0.5}
+    page = write_run_plots(output, "tiny_test", folders, class_names("tiny_test"), thresholds, results)
+    return page.read_text(encoding="utf-8"), {path.stem for path in (output / "plots").iterdir()}
+
+
+def test_one_page_has_all_plots(folders: dict[str, Path], tmp_path: Path):
+    page, names = write(tmp_path / "out", folders, regions=True)
+    assert names == {"classes", "co_occurrence", "curves", "precision_recall", "regions"}
+    files = sorted((tmp_path / "out" / "plots").iterdir())
+    images = {base64.b64decode(found) for found in re.findall(r"data:image/png;base64,([^\"]+)", page)}
+    assert images == {path.read_bytes() for path in files}
+    for path in files:
+        with Image.open(path) as image:
+            assert min(image.size) > 300 and np.asarray(image.convert("L")).std() > 5
+    notes = re.findall(r"<p>(Predicted, .*?)</p>", page)
+    assert "differ from those of the true labels by 0.0 points on average, correlation 1.00" in notes[1]
+    assert float(re.search(r"by ([\d.]+) points", notes[0])[1]) > 0, "the scores of the baseline have noise"
+    assert "Not drawn" not in page and "http" not in page
+
+
+def test_a_plot_without_its_data_is_left_out_with_the_reason(folders: dict[str, Path], tmp_path: Path, caplog):
+    (folders["baseline"] / "metrics.json").unlink()
+    (folders["distilled"] / "inference/tiny_test/multilabel_results.json").unlink()
+    page, names = write(tmp_path / "out", folders)
+    assert names == {"precision_recall", "co_occurrence"}
+    missing = re.findall(r"<li>(.*?)</li>", page)
+    assert len(missing) == 2 and "metrics.json" in missing[0] and "multilabel_results.json" in missing[1]
+    assert caplog.text.count("Not drawn") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "roles", "reason"),
+    [
+        (lambda targets: 1 - targets, ["teacher"], "image_scores.npz: other images or labels"),
+        (np.zeros_like, ["teacher", "distilled"], "tiny_test: no image has a label"),
+    ],
+)
+def test_scores_must_be_of_the_same_labeled_images(
+    folders: dict, tmp_path: Path, change, roles: list[str], reason: str
+):
+    del folders["baseline"]
+    for role in roles:
+        path = folders[role] / "inference/tiny_test/image_scores.npz"
+        with np.load(path) as arrays:
+            content = dict(arrays)
+        np.savez(path, **content | {"targets": change(content["targets"])})
+    page, names = write(tmp_path / "out", folders)
+    assert reason in page and "precision_recall" not in names
+
+
+def test_a_teacher_without_students(folders: dict[str, Path], tmp_path: Path):
+    _, names = write(tmp_path / "out", {"teacher": folders["teacher"]}, regions=True)
+    assert names == {"precision_recall", "regions"}
+
+
+def test_stage_1_comes_before_stage_2(folders: dict[str, Path]):
+    prediction = folders["distilled"]
+    assert stage_folders(prediction) == [prediction.parent / "feature", prediction]
+    assert stage_folders(folders["baseline"]) == [folders["baseline"]]
+    (prediction.parent / "feature" / "metrics.json").unlink()
+    assert stage_folders(prediction) == [prediction]
