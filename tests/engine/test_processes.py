@@ -66,8 +66,8 @@ def test_each_process_has_a_gpu_or_none_has(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_one_process_is_this_one() -> None:
     found = []
-    launch(lambda cfg, args: found.append((cfg, args.opts)), parse_arguments(), lambda args: "cfg")
-    assert found == [("cfg", [])]
+    launch(lambda *given: found.append(given), args := parse_arguments(), lambda args: ("cfg", "opened"))
+    assert found == [("cfg", args, "opened")]
 
 
 def test_processes_know_their_places_and_listen_on_loopback_only(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from mlickd.data import build_train_loader, dataset_records
 from mlickd.data.build import labeled_share, training_datasets
 from mlickd.distillation import LiveTeacher
 from mlickd.engine import Trainer, check_inputs
-from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
 
 LABELED, UNLABELED = "tiny_train@1of4", "tiny_train@not1of4"
@@ -171,10 +170,3 @@ def test_an_image_with_and_without_labels_is_refused(scenes: CachedScenes, cache
     cfg = scenes.config("prediction", cache, *options_of(scenes), "DATASETS.UNLABELED", ("tiny_train",))
     with pytest.raises(InputError, match=r"DATASETS.UNLABELED: image .* of tiny_train is in tiny_train@1of4 of"):
         check_inputs(cfg)
-
-
-@pytest.mark.parametrize("architecture", ["MultiLabelClassifier", "WeaklySupervisedDetector"])
-def test_what_learns_from_labels_alone_takes_no_unlabeled_images(scenes: CachedScenes, architecture: str) -> None:
-    cfg = scenes.config("", "", *options_of(scenes), "MODEL.META_ARCHITECTURE", architecture)
-    with pytest.raises(InputError, match=f"DATASETS.UNLABELED {UNLABELED}: a {architecture}"):
-        check_config(cfg)

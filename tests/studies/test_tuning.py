@@ -106,7 +106,7 @@ def test_evaluation_takes_them(run: Path, caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         evaluation(run, *thresholds, "DATASETS.TEST", "('tiny_test', 'tiny_val')")
     assert "TEST.THRESHOLDS were tuned on the images of tiny_val" in caplog.text
-    with pytest.raises(InputError, match="TEST.THRESHOLDS .*: thresholds belong to a trained checkpoint"):
+    with pytest.raises(InputError, match="TEST.THRESHOLDS"):
         evaluation(run, *thresholds, eval_only=False)
     save_random_checkpoint(run, seed=1)
     with pytest.raises(InputError, match="TEST.THRESHOLDS .*was tuned for another checkpoint"):

@@ -176,7 +176,7 @@ def test_two_processes_train_a_map_that_is_not_the_last(
         ),
         (
             ["--config-file", "configs/folder/cls.yaml", "--num-gpus", "2", *DATA, "SOLVER.IMS_PER_BATCH", "5"],
-            "error: SOLVER.IMS_PER_BATCH 5 must be a positive multiple of the 2 processes",
+            "error: SOLVER.IMS_PER_BATCH 5",
         ),
     ],
 )

@@ -10,6 +10,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from mlickd.cli.command_line import as_called, command_parser
+from mlickd.distillation.hook import KnowledgeSource
 from mlickd.engine import Trainer, load_initial_weights, prepare, setup
 from mlickd.engine.processes import add_process_arguments, launch
 from mlickd.engine.training_summary import next_command, training_summary
@@ -55,15 +56,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(cfg: CfgNode, args: argparse.Namespace) -> dict:
-    """What each process does."""
+def run(cfg: CfgNode, args: argparse.Namespace, knowledge: KnowledgeSource | None = None) -> dict:
+    """Train or evaluate in one of the processes; ``knowledge`` is the opened cache, if there is one."""
     setup(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         load_initial_weights(cfg, model)
         results = Trainer.test(cfg, model)
         return results | Trainer.test_with_TTA(cfg, model) if cfg.TEST.AUG.ENABLED else results
-    trainer = Trainer(cfg)
+    trainer = Trainer(cfg, knowledge)
     trainer.resume_or_load(resume=args.resume)
     start = time.perf_counter()
     results = trainer.train()

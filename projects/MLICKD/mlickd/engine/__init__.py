@@ -1,7 +1,8 @@
 """Training and evaluation from a configuration."""
 
+from .inputs import check_inputs
 from .optimizer import build_optimizer
-from .setup import check_inputs, complete_config, load_config, prepare, setup
+from .setup import complete_config, load_config, prepare, setup
 from .trainer import Trainer, load_initial_weights
 
 __all__ = [

@@ -7,8 +7,6 @@ from detectron2.config import CfgNode
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
-from mlickd.errors import InputError
-
 __all__ = ["build_optimizer", "learning_rate_factor"]
 
 LAST_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "linear", "adapter")
@@ -49,10 +47,6 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         overrides={"bias": bias_decay},
     )
     optimizers = {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}
-    if cfg.SOLVER.OPTIMIZER not in optimizers:
-        raise InputError(
-            f"SOLVER.OPTIMIZER {cfg.SOLVER.OPTIMIZER!r} is none of {', '.join(optimizers)}; give one of them"
-        )
     # One pass over the parameters instead of one for each term of the update: 3 to 7 times as fast on a processor.
     # But after an overflow in float16 torch's fused SGD keeps momentum that it has never written; AdamW is safe there.
     overflows = cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,7 +45,7 @@ __all__ = [
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-Run = Callable[[CfgNode, argparse.Namespace], object]
+Run = Callable[[CfgNode, argparse.Namespace, Any], object]
 
 _AUTO = "auto"
 _REMEDY = "give the command again with --resume to go on from the last checkpoint"
@@ -105,14 +106,15 @@ def check_devices(device: str, args: argparse.Namespace) -> None:
 def launch(
     run: Run,
     args: argparse.Namespace,
-    prepare: Callable[[argparse.Namespace], CfgNode],
+    prepare: Callable[[argparse.Namespace], tuple[CfgNode, object]],
 ) -> None:
     """Prepare a configuration, then run it in as many processes as the command line asks for.
 
     Args:
-        run: function at the top level of a module, which each process calls.
+        run: function at the top level of a module, called as ``run(cfg, args, opened)`` in each process.
         args: arguments of the command line.
-        prepare: function that completes and checks the configuration.
+        prepare: function that returns the checked configuration, and what it has opened for ``run``. Processes that
+            are started here get None in its place.
 
     Raises:
         InputError: an argument is wrong, or ``prepare`` or ``run`` has raised it.
@@ -120,9 +122,9 @@ def launch(
         SystemExit: SIGINT or SIGTERM has stopped the processes.
     """
     world_size = num_processes(args)
-    cfg = prepare(args)
+    cfg, opened = prepare(args)
     if world_size == 1:
-        run(cfg, args)
+        run(cfg, args, opened)
     elif _in_torchrun():
         _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
         select_local_gpu(cfg.MODEL.DEVICE)
@@ -130,7 +132,7 @@ def launch(
         dist.init_process_group(backend, timeout=timedelta(minutes=args.timeout))
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         comm.synchronize()
-        run(cfg, args)
+        run(cfg, args, opened)
         dist.destroy_process_group()
     else:
         _start_processes(run, cfg, args)
@@ -221,7 +223,7 @@ def _run_rank(failure: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -
     if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
     try:
-        run(cfg, args)
+        run(cfg, args, None)
     except Exception as error:
         if is_lost_connection(error):
             raise

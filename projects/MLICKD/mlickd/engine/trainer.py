@@ -96,6 +96,8 @@ class Trainer(DefaultTrainer):
         # After the student, whose initial weights must not depend on whether a teacher is built.
         learns_from_teacher = self.kind.student_architecture and needs_knowledge(cfg)
         self.knowledge = knowledge or (build_knowledge_source(cfg) if learns_from_teacher else None)
+        if knowledge is not None:
+            logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)  # it was opened before there was a log
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg

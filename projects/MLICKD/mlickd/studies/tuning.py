@@ -14,7 +14,7 @@ from torch import nn
 
 from mlickd.data import build_test_loader
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
-from mlickd.engine.setup import check_inputs
+from mlickd.engine import check_inputs
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores

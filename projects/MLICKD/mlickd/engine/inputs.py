@@ -1,0 +1,93 @@
+"""Checks of data, models and checkpoints before a run writes anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from torch import nn
+
+from mlickd.data import open_proposals
+from mlickd.data.build import model_class, needs_knowledge, needs_proposals, training_datasets
+from mlickd.data.catalog import dataset_records
+from mlickd.distillation.calibration import load_calibration
+from mlickd.distillation.hook import KnowledgeSource
+from mlickd.distillation.teacher import check_teacher
+from mlickd.distillation.teacher_files import check_teachers
+from mlickd.errors import InputError
+from mlickd.modeling.backbone import check_backbone_weights
+from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
+
+from .checkpointing import saved_checkpoints
+from .trainer import build_knowledge_source
+
+__all__ = ["check_inputs"]
+
+
+def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> KnowledgeSource | None:
+    """Check that the model can be built, and that data, proposals, checkpoints and teacher fit.
+
+    Args:
+        cfg: configuration, see :func:`mlickd.engine.complete_config`.
+        eval_only: the run only evaluates.
+        resume: the run goes on from a checkpoint if there is one.
+
+    Returns:
+        The opened knowledge cache, for :class:`mlickd.engine.Trainer`; None if the run reads no cache.
+
+    Raises:
+        InputError: something is missing, damaged, or does not fit.
+    """
+    model = model_blueprint(cfg)  # before any data is read, so that wrong values are found first
+    if not eval_only:
+        _check_unlabeled(cfg)
+    trained_on = () if eval_only else training_datasets(cfg)
+    for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
+        records = dataset_records(name, boxes=False)
+        if needs_proposals(cfg, training=training):
+            open_proposals(cfg, name).check(records)
+    _check_weights(cfg, model, resume and not eval_only)
+    if eval_only or not (model_class(cfg).student_architecture and needs_knowledge(cfg)):
+        return None
+    check_teachers(cfg)
+    if cfg.KD.CACHE:
+        return build_knowledge_source(cfg)
+    # The trainer loads the live teacher, in each process.
+    check_teacher(cfg)
+    load_calibration(cfg)
+    return None
+
+
+def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
+    """Check that the checkpoint or the weights that the run starts from fit the model."""
+    saved = saved_checkpoints(Path(cfg.OUTPUT_DIR)) if resume else []
+    for name in saved:
+        path = os.path.join(cfg.OUTPUT_DIR, name)
+        try:
+            content = read_checkpoint(path, "--resume", mapped=True)
+        except InputError:
+            continue  # a damaged checkpoint gives way to the one before
+        check_fits(model, content, "--resume", path)
+        break
+    if saved:
+        return
+    target = getattr(model, "student", model)
+    if cfg.MODEL.WEIGHTS:
+        check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+    elif cfg.MODEL.BACKBONE.WEIGHTS:
+        check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
+
+
+def _check_unlabeled(cfg: CfgNode) -> None:
+    """Check that no image is used both with and without its labels."""
+    labeled = {
+        record["file_name"]: name for name in cfg.DATASETS.TRAIN for record in dataset_records(name, boxes=False)
+    }
+    for name in cfg.DATASETS.UNLABELED:
+        for record in dataset_records(name, boxes=False):
+            if record["file_name"] in labeled:
+                raise InputError(
+                    f"DATASETS.UNLABELED: image {record['image_id']} of {name} is in {labeled[record['file_name']]} "
+                    "of DATASETS.TRAIN, too; give parts that share no image, such as NAME@1of4 and NAME@not1of4"
+                )
