@@ -1,4 +1,4 @@
-"""Fixtures that the tests share."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from hypothesis import settings
 
 from mlickd.data.scenes import write_scenes
 
-# What an example takes depends on the machine, and says nothing of what is tested. The examples are always the same, so
-# that it is a change that makes a test fail.
+# The time of an example depends on the machine, so it has no limit. The examples are always the same.
 settings.register_profile("mlickd", deadline=None, derandomize=True)
 settings.load_profile("mlickd")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c_is_heard() -> Iterator[None]:
-    """A shell lets commands in the background ignore Ctrl-C, and so would the commands that the tests start."""
+def default_ctrl_c() -> Iterator[None]:
+    """Handle Ctrl-C: commands that a shell runs in the background ignore it, and so would the commands of the tests."""
     before = signal.getsignal(signal.SIGINT)
     if before == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,8 +28,8 @@ def ctrl_c_is_heard() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def own_log() -> Iterator[None]:
-    """Where messages go after a command in this process says nothing of the next test, whose own log is pytest's."""
+def restored_log() -> Iterator[None]:
+    """Restore the log after a command in this process has configured it."""
     log = logging.getLogger("mlickd")
     handlers, level, propagate = list(log.handlers), log.level, log.propagate
     yield
@@ -42,8 +41,7 @@ def own_log() -> Iterator[None]:
 def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Root with a folder dataset `tiny`: 24 train and 12 test scenes of 128 px, 20 classes, with boxes.
 
-    While the fixture is in use, DETECTRON2_DATASETS points at this root, so that `tiny_train` and `tiny_test`
-    can be asked for by name.
+    DETECTRON2_DATASETS is this root, so `tiny_train` and `tiny_test` are registered datasets.
     """
     root = tmp_path_factory.mktemp("datasets")
     write_scenes(root / "tiny", {"train": 24, "test": 12}, side=128, seed=1, num_workers=0)

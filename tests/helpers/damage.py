@@ -1,4 +1,4 @@
-"""Files as accident or ill will may change them, for hypothesis."""
+"""Hypothesis strategies for damaged files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from hypothesis import strategies as st
 
-# Numbers that are sizes, counts or offsets somewhere: none, one, more than there is, more than fits.
+# Wrong sizes, counts and offsets.
 _NUMBERS = [0, 1, 255, 2**16, 2**31 - 1, 2**32 - 1, 10**12, 2**63 - 1]
 _VALUES = [None, True, -1, 0, 7, 10**12, 2**70, 0.5, math.nan, math.inf]
 _VALUES += ["", "x", "\0", "../../x", [], [[]], {}, {"": 1}]
@@ -24,12 +24,12 @@ def _edit(draw: st.DrawFn) -> tuple[str, float, bytes]:
 
 
 def damaged_bytes(content: bytes) -> st.SearchStrategy[bytes]:
-    """The content with one to four edits: bytes replaced, put in or taken out, or the end cut off."""
+    """Return a strategy for the content with one to four edits: replaced, inserted or removed bytes, or a cut."""
 
     def apply(edits: list[tuple[str, float, bytes]]) -> bytes:
         changed = bytearray(content)
         for kind, place, new in edits:
-            # Headers are at the start, where half of the edits go.
+            # Half of the edits are near the start, where headers are.
             at = int((2 * place - 1 if place > 0.5 else place / 4) * len(changed))
             if kind == "end":
                 del changed[at:]
@@ -60,7 +60,7 @@ def _change_of_json(draw: st.DrawFn, content: object) -> object:
 
 
 def damaged_json(content: bytes) -> st.SearchStrategy[bytes]:
-    """JSON of which parts are missing, twice or something else; or the bytes themselves are damaged."""
+    """Return a strategy for JSON with missing, repeated or replaced parts, or with damaged bytes."""
     parsed = _change_of_json(json.loads(content))
     deep = st.just(b"[" * 20_000)
     return parsed.map(lambda value: json.dumps(value).encode()) | damaged_bytes(content) | deep

@@ -1,4 +1,4 @@
-"""A folder in which every command can work: datasets, proposals, a teacher, a student, a cache; all of it small."""
+"""A folder in which every command works, with small datasets, proposals, a teacher, a student and a cache."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _SMALL += ["SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", "out"]
 
 
 def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Fill a folder, which becomes the current one; paths in its configurations are relative to it.
+    """Fill a folder and make it the current one; paths in its configurations are relative to it.
 
     ``datasets`` has the folder dataset ``tiny`` (splits fit and val), the COCO-format ``boxed`` and two images of
-    VOC 2007; beside it are ``cls.yaml``, ``wsd.yaml`` and ``kd.yaml``, ``teacher``, ``run`` (a student with scores and
-    thresholds), ``knowledge``, ``calibration.json`` and ``photo.jpg``.
+    VOC 2007. The folder also has ``cls.yaml``, ``wsd.yaml`` and ``kd.yaml``, ``teacher``, ``run`` (a student with
+    scores and thresholds), ``knowledge``, ``calibration.json`` and ``photo.jpg``.
     """
     data = split_tiny_scenes(tiny_scenes, root / "datasets")
     patch.setenv("DETECTRON2_DATASETS", str(data))

@@ -1,4 +1,4 @@
-"""A small teacher and student, and samples for both."""
+"""Configurations of a small teacher and student, and samples for both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def teacher_config() -> CfgNode:
-    """VGG11 at a tenth of its width."""
+    """Return the configuration of a teacher with VGG11 at a tenth of its width."""
     cfg = default_config()
     cfg.merge_from_file(str(CONFIGS / "Base-WSD.yaml"))
     cfg.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.DEVICE", "cpu"])
@@ -27,7 +27,7 @@ def teacher_config() -> CfgNode:
 
 
 def save_teacher(folder: Path, cfg: CfgNode | None = None) -> Path:
-    """Write a teacher as training leaves it; returns its checkpoint."""
+    """Write the files of a trained teacher and return its checkpoint."""
     torch.manual_seed(0)
     cfg = cfg or teacher_config()
     (folder / "config.yaml").write_text(cfg.dump())
@@ -36,7 +36,7 @@ def save_teacher(folder: Path, cfg: CfgNode | None = None) -> Path:
 
 
 def student_config(teacher: Path, stage: str, *options: object) -> CfgNode:
-    """The student of that teacher, of the same network."""
+    """Return the configuration of a student of that teacher, with the same network."""
     cfg = default_config()
     cfg.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
     cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "DistilledClassifier", "MODEL.DEVICE", "cpu"])
@@ -47,7 +47,7 @@ def student_config(teacher: Path, stage: str, *options: object) -> CfgNode:
 
 
 def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: int = 7) -> list[dict]:
-    """Random images with random proposals, as the mapper gives them."""
+    """Return random images with random proposals, like those of the mapper."""
     generator = torch.Generator().manual_seed(1)
     batch = []
     for i in range(count):

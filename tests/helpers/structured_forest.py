@@ -1,4 +1,4 @@
-"""A structured forest of one decision, in the format of OpenCV's model.yml.gz."""
+"""A structured forest with one decision, in the format of OpenCV's model.yml.gz."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHANNELS = 13  # 3 of color, then the gradient and its 4 orientations at two sca
 
 
 def write_forest(path: Path, threshold: float = 0.05, options: dict[str, int] = OPTIONS) -> Path:
-    """An edge in the middle of each patch of 32 pixels whose gradient there is above the threshold."""
+    """Write a forest that finds an edge in the middle of each 32-pixel patch with a gradient above a threshold there."""
     gradient = 3 * 16 * 16 + 8 * 16 + 8
     bins = [channel * 16 * 16 + place for channel in range(CHANNELS) for place in (119, 120, 135, 136)]
     lines = ["%YAML:1.0", "---", "options:", *(f"   {name}: {value}" for name, value in options.items())]

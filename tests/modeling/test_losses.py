@@ -1,4 +1,4 @@
-"""The losses against statements of their formulas in NumPy."""
+"""The losses against NumPy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def numpy_binary_cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -
     return total / len(targets)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**31))
 def test_both_losses_are_summed_over_classes_and_averaged_over_images(n: int, c: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ def test_both_losses_are_summed_over_classes_and_averaged_over_images(n: int, c:
     of_logits = multilabel_binary_cross_entropy_with_logits(torch.tensor(logits), torch.tensor(targets))
     of_scores = image_level_binary_cross_entropy(torch.tensor(probabilities), torch.tensor(targets))
     assert of_logits.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    # Computed in float32, in which the logarithm of a probability near 1 has few digits.
+    # In float32, the logarithm of a probability near 1 has few digits.
     assert of_scores.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
