@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import Metadata, MetadataCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from mlickd.errors import InputError
@@ -46,9 +47,14 @@ OUTPUTS = [
 ]
 
 
-def evaluator(name="pets_test", **options) -> WeakDetectionEvaluator:
-    options = {"records": RECORDS, "class_names": CLASSES, "box_classes": [CAT, DOG, BIRD]} | options
-    return WeakDetectionEvaluator(name, **options)
+@pytest.fixture(autouse=True)
+def metadata() -> Iterator[Metadata]:
+    yield MetadataCatalog.get("pets_test").set(box_classes=[CAT, DOG, BIRD])
+    MetadataCatalog.remove("pets_test")
+
+
+def evaluator(**options) -> WeakDetectionEvaluator:
+    return WeakDetectionEvaluator("pets_test", **({"records": RECORDS, "class_names": CLASSES} | options))
 
 
 def detect(evaluator, images=range(4), outputs=OUTPUTS):
@@ -71,15 +77,11 @@ def test_results_by_hand():
     assert detect(evaluator(), [3, 0, 2, 1, 0, 1]).evaluate() == results  # samplers repeat images
 
 
-def test_eleven_point_rule_by_option_and_by_year():
-    by_option = detect(evaluator(voc_ap="voc07")).evaluate()["detection"]
-    assert by_option["VOC_AP"] == pytest.approx(100 * ((6 * 1 + 5 * 2 / 3) / 11 + 1) / 2)
-    MetadataCatalog.get("pets_2007_test").year = 2007
-    try:
-        by_year = evaluator("pets_2007_test", box_classes=None)
-    finally:
-        MetadataCatalog.remove("pets_2007_test")
-    assert detect(by_year).evaluate()["detection"] == pytest.approx(by_option)
+def test_the_eleven_point_rule_of_2007_and_classes_of_the_annotations(metadata):
+    del metadata.box_classes
+    metadata.year = 2007
+    results = detect(evaluator()).evaluate()["detection"]
+    assert results["VOC_AP"] == pytest.approx(100 * ((6 * 1 + 5 * 2 / 3) / 11 + 1) / 2)
 
 
 def test_bad_predictions_are_an_error():
@@ -89,10 +91,9 @@ def test_bad_predictions_are_an_error():
         evaluator().process([RECORDS[0]], [instances((CAT, BOX, float("nan")))])
 
 
-@pytest.mark.parametrize("options", [{"box_classes": []}, {"records": [{"image_id": "a", "labels": [0]}]}])
-def test_a_dataset_without_boxes_is_not_evaluated(options, caplog, tmp_path):
+def test_a_dataset_without_boxes_is_not_evaluated(caplog, tmp_path):
     with caplog.at_level(logging.INFO, logger="mlickd.evaluation"):
-        without = evaluator(output_dir=str(tmp_path), **options)
+        without = evaluator(output_dir=str(tmp_path), records=[{"image_id": "a", "labels": [0]}])
     assert "pets_test" in caplog.text
     without.process([RECORDS[0]], [{"image_scores": torch.rand(4)}])  # has no instances
     assert without.evaluate() == {} and list(tmp_path.iterdir()) == []

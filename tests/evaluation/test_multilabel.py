@@ -109,8 +109,6 @@ def test_scores_that_are_not_probabilities_are_an_error():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ap": "coco"}, "'coco'"),
-        ({"threshold": 2.0}, "threshold"),
         ({"records": []}, "'pets_test'"),
         ({"records": [RECORDS[0], RECORDS[0]]}, "'a.jpg'"),
         ({"class_thresholds": TUNED, "class_names": CLASSES[::-1]}, "thresholds"),

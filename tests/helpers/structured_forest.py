@@ -23,7 +23,7 @@ CHANNELS = 13  # 3 of color, then the gradient and its 4 orientations at two sca
 
 
 def write_forest(path: Path, threshold: float = 0.05, options: dict[str, int] = OPTIONS) -> Path:
-    """Write a forest that finds an edge in the middle of each 32-pixel patch with a gradient above a threshold there."""
+    """Write a forest that finds an edge in the middle of each 32-pixel patch if its gradient is above a threshold."""
     gradient = 3 * 16 * 16 + 8 * 16 + 8
     bins = [channel * 16 * 16 + place for channel in range(CHANNELS) for place in (119, 120, 135, 136)]
     lines = ["%YAML:1.0", "---", "options:", *(f"   {name}: {value}" for name, value in options.items())]

@@ -95,12 +95,12 @@ def bootstrap_metrics(
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def percentile_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
-    """Return the central part of (B,) bootstrapped values; NaN values are left out and counted."""
+def percentile_interval(values: np.ndarray) -> Interval:
+    """Return the interval with CONFIDENCE from (B,) bootstrapped values; NaN values are left out and counted."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return Interval(float("nan"), float("nan"), len(values))
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(float(low), float(high), len(values) - len(defined))
 
 

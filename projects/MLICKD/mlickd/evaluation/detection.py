@@ -32,32 +32,22 @@ class WeakDetectionEvaluator(RecordEvaluator):
     writes ``detection_results.json``. On a dataset without boxes it does nothing.
     """
 
-    def __init__(
-        self,
-        dataset_name: str,
-        *,
-        voc_ap: str | None = None,
-        output_dir: str | None = None,
-        records: list[dict] | None = None,
-        class_names: list[str] | None = None,
-        box_classes: list[int] | None = None,
-    ):
+    def __init__(self, dataset_name: str, **options):
         """
         Args:
-            dataset_name, output_dir, records, class_names: see :class:`RecordEvaluator`.
-            voc_ap: "voc12" or "voc07"; by default "voc07" if the metadata's ``year`` is 2007.
-            box_classes: indices of the classes that have boxes; by default those of the metadata, or else those of the
-                annotations.
+            dataset_name: registered dataset. Its metadata may have ``box_classes``, the indices of the classes with
+                boxes (default: those of the annotations), and ``year``; for 2007, VOC_AP uses the rule "voc07".
+            options: see :class:`RecordEvaluator`.
 
         Raises:
             InputError: the dataset is wrong.
         """
-        super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
+        super().__init__(dataset_name, **options)
         metadata = MetadataCatalog.get(dataset_name)
-        self.voc_ap = voc_ap or ("voc07" if metadata.get("year") == 2007 else "voc12")
+        self.voc_ap = "voc07" if metadata.get("year") == 2007 else "voc12"
         self.boxed_records = [record for record in self.records if "annotations" in record]
         annotated = {a["category_id"] for record in self.boxed_records for a in record["annotations"]}
-        self.box_classes = sorted(metadata.get("box_classes", annotated) if box_classes is None else box_classes)
+        self.box_classes = sorted(metadata.get("box_classes", annotated))
         if not self.boxed_records or not self.box_classes:
             self.box_classes = []
             logger.info(f"{dataset_name} has no boxes: detection is not evaluated")

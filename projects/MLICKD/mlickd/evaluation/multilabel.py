@@ -17,7 +17,7 @@ from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.files import write_json
 
-from .metrics import check_protocol, multilabel_metrics
+from .metrics import multilabel_metrics
 from .score_files import SCORES_FILE, write_scores
 from .thresholds import ClassThresholds
 
@@ -123,26 +123,20 @@ class MultiLabelEvaluator(RecordEvaluator):
         class_thresholds: ClassThresholds | None = None,
         provenance: dict | None = None,
         corruption: str = "",
-        output_dir: str | None = None,
-        records: list[dict] | None = None,
-        class_names: list[str] | None = None,
+        **options,
     ):
         """
         Args:
-            dataset_name, output_dir, records, class_names: see :class:`RecordEvaluator`.
+            dataset_name, options: see :class:`RecordEvaluator`.
             threshold, topk, ap: see :func:`multilabel_metrics`.
             class_thresholds: thresholds of the classes, which replace ``threshold``.
             provenance: further entries of ``multilabel_results.json``, ready for JSON.
             corruption: how the images are corrupted, for the protocol.
 
         Raises:
-            InputError: the dataset, a label, threshold, topk, ap or the classes of the thresholds are wrong.
+            InputError: the dataset, a label or the classes of the thresholds are wrong.
         """
-        try:
-            check_protocol(threshold, topk, ap)
-        except ValueError as error:
-            raise InputError(f"evaluation of '{dataset_name}': {error}; give another") from None
-        super().__init__(dataset_name, output_dir=output_dir, records=records, class_names=class_names)
+        super().__init__(dataset_name, **options)
         self.topk, self.ap = topk, ap
         self.class_thresholds = class_thresholds
         if class_thresholds is not None:
