@@ -44,7 +44,7 @@ def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     DETECTRON2_DATASETS is this root, so `tiny_train` and `tiny_test` are registered datasets.
     """
     root = tmp_path_factory.mktemp("datasets")
-    write_scenes(root / "tiny", {"train": 24, "test": 12}, side=128, seed=1, num_workers=0)
+    write_scenes(root / "tiny", {"train": 24, "test": 12}, side=128, seed=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
         yield root

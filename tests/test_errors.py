@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+from torch.utils.data import DataLoader
 
 from helpers.forked_runs import fork, wait_or_kill
-from mlickd.data.scenes import write_scenes
 from mlickd.errors import InputError, ProcessError, run_tool, shorten_list
 
 
@@ -101,7 +101,7 @@ def test_ctrl_c_in_a_terminal_ends_all_processes(tmp_path, capfd) -> None:
     def command() -> None:
         os.setsid()
         threading.Timer(3, os.killpg, [os.getpid(), signal.SIGINT]).start()
-        run_tool(lambda: write_scenes(tmp_path / "scenes", {"train": 100_000}, num_workers=2))
+        run_tool(lambda: list(DataLoader(range(10_000), num_workers=2, collate_fn=lambda _: time.sleep(0.1))))
 
     process = fork(command, tmp_path / "log")
     assert wait_or_kill(process, 60) == 130

@@ -15,8 +15,7 @@ import simplejpeg
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from helpers.little_memory import in_little_memory, needs_limit
-from mlickd.data.images import ImageFile as DecodedFile
-from mlickd.data.images import image_size, read_image
+from mlickd.data.images import RecordImage, image_size, read_image
 from mlickd.errors import InputError
 from mlickd.export import read_photo
 from mlickd.image_files import max_pixels, open_image_file
@@ -76,7 +75,7 @@ def test_a_hundred_megapixels_are_legal(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     path.write_bytes(simplejpeg.encode_jpeg(pixels, colorspace="GRAY", fastdct=True))
     del pixels
-    reduced, reduction = DecodedFile(path).pixels(8)
+    reduced, reduction = RecordImage({"file_name": path}).pixels(8)
     assert reduction == 8 and reduced.shape == (1125, 1500, 3) and abs(int(reduced.mean()) - 80) <= 1
     assert image_size(path) == (9000, 12000) and read_photo(path, 224).shape == (224, 224, 3)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
+from mlickd.data.checking import LabelStatistics
 from mlickd.data.checking.images import check_images, equal_files, similar_images
-from mlickd.data.checking.labels import label_statistics
 from mlickd.data.checking.proposals import check_proposals
 from mlickd.data.proposals.generation import image_list_digest
 
@@ -81,7 +81,7 @@ def test_kinds_and_problems_of_images(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.sets(st.integers(0, 2)), st.sets(st.integers(0, 2))), min_size=1, max_size=12))
 def test_label_statistics_are_plain_counts(rows):
     items = [{"image_id": i, "labels": sorted(a), "ignored_labels": sorted(b)} for i, (a, b) in enumerate(rows)]
-    found = label_statistics(items, ["cat", "dog", "cow"])
+    found = LabelStatistics.count(items, ["cat", "dog", "cow"])
     expected = [[sum({i, j} <= labels for labels, _ in rows) for j in range(3)] for i in range(3)]
     np.testing.assert_array_equal(found.together, expected)
     np.testing.assert_array_equal(found.positives, np.diagonal(expected))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from mlickd.data.images import DecodedImage, ImageFile, image_size, open_image, read_image
+from mlickd.data.images import RecordImage, image_size, read_image
 from mlickd.errors import InputError
 
 COLORS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -38,6 +38,10 @@ def save(path: Path, image: Image.Image, turn: int | None = None, **options: obj
         options["exif"][ExifTags.Base.Orientation] = turn
     image.save(path, quality=95, **options)
     return path
+
+
+def opened(path: Path, image_format: str = "RGB") -> RecordImage:
+    return RecordImage({"file_name": str(path)}, image_format)
 
 
 @pytest.mark.parametrize("image_format", ["RGB", "BGR"])
@@ -100,7 +104,7 @@ def test_a_transparent_color_is_white(tmp_path: Path, mode: str) -> None:
 @given(st.integers(33, 130), st.integers(33, 130), st.sampled_from([2, 4, 8]))
 def test_a_reduced_pixel_is_the_mean_of_those_it_stands_for(tmp_path_factory, height, width, reduction) -> None:
     path = save(tmp_path_factory.mktemp("jpeg") / "a.jpg", smooth(height, width))
-    file = ImageFile(path)
+    file = opened(path)
     pixels, found = file.pixels(reduction)
     assert found == reduction and pixels.shape == (-(-height // reduction), -(-width // reduction), 3)
     rows, columns = height // reduction, width // reduction
@@ -116,7 +120,7 @@ def test_a_reduced_image_is_upright(tmp_path: Path, turn: int) -> None:
     xmp = f'<rdf:Description tiff:Orientation="{turn}"/>'.encode()
     plain = save(tmp_path / "a.jpg", smooth(64, 96), turn, icc_profile=bytes(range(256)) * 300, comment=b"\xff\xda")
     for path in (plain, save(tmp_path / "b.jpg", smooth(64, 96), xmp=xmp)):
-        file = ImageFile(path)
+        file = opened(path)
         pixels, reduction = file.pixels(4)
         assert reduction == 4 and pixels.shape == (file.height // 4, file.width // 4, 3)
         whole = read_image(path).astype(int)
@@ -127,10 +131,10 @@ def test_a_reduced_image_is_upright(tmp_path: Path, turn: int) -> None:
 def test_what_can_be_reduced(tmp_path: Path) -> None:
     # Turning an image whose last pixel is incomplete would shift all others.
     for size, turn, expected in (((60, 90), 3, 2), ((61, 90), 3, 1), ((61, 90), 1, 8)):
-        assert ImageFile(save(tmp_path / "a.jpg", smooth(*size), turn)).pixels(8)[1] == expected
+        assert opened(save(tmp_path / "a.jpg", smooth(*size), turn)).pixels(8)[1] == expected
     smooth(64, 64).save(tmp_path / "a.png")
     smooth(64, 64).convert("CMYK").save(tmp_path / "inks.jpg")
-    for file in (ImageFile(tmp_path / "a.png"), ImageFile(tmp_path / "inks.jpg"), DecodedImage(COLORS)):
+    for file in (opened(tmp_path / "a.png"), opened(tmp_path / "inks.jpg"), RecordImage({"pixels": COLORS})):
         pixels, reduction = file.pixels(4)
         assert pixels.shape == (file.height, file.width, 3) and reduction == 1
 
@@ -141,9 +145,9 @@ def test_channels_have_the_order_asked_for(tmp_path: Path, image_format: str) ->
     record = {"file_name": str(save(tmp_path / "red.jpg", red)), "image_id": 1}
     for given_record in (record, {**record, "pixels": np.array(red)}):
         for reduction in (1, 2):
-            pixels, _ = open_image(given_record, image_format).pixels(reduction)
+            pixels, _ = RecordImage(given_record, image_format).pixels(reduction)
             assert pixels[..., image_format.index("R")].min() > 190 and pixels.flags.c_contiguous
-    gray = ImageFile(save(tmp_path / "gray.jpg", smooth(64, 64).convert("L")), image_format).pixels(8)[0]
+    gray = opened(save(tmp_path / "gray.jpg", smooth(64, 64).convert("L")), image_format).pixels(8)[0]
     assert (gray == gray[..., :1]).all()
 
 
@@ -163,7 +167,7 @@ def test_truncated_files_are_named(tmp_path: Path, suffix: str, keep: float) -> 
     path.write_bytes(content[: keep if keep > 1 else int(keep * len(content))])
     for reduction in (1, 2, 8):
         with pytest.raises(InputError, match=str(path)):
-            ImageFile(path).pixels(reduction)
+            opened(path).pixels(reduction)
 
 
 def test_files_that_are_not_images_are_named(tmp_path: Path) -> None:
@@ -173,4 +177,4 @@ def test_files_that_are_not_images_are_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=str(tmp_path / name)):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match=r"uint8"):
-        DecodedImage(np.zeros((4, 4)))
+        RecordImage({"pixels": np.zeros((4, 4))})

@@ -40,7 +40,7 @@ def data_sets(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """The tiny scenes, and 7 scenes to test on."""
     root = tmp_path_factory.mktemp("datasets")
     (root / "tiny").symlink_to(tiny_scenes / "tiny")
-    write_scenes(root / "seven", {"train": 1, "test": 7}, side=96, seed=3, num_workers=0)
+    write_scenes(root / "seven", {"train": 1, "test": 7}, side=96, seed=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
         yield

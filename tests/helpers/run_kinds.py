@@ -42,7 +42,7 @@ class RunKinds:
     @classmethod
     def create(cls, folder: Path) -> RunKinds:
         """With a dataset `tiny` of its own."""
-        write_scenes(folder / "datasets" / "tiny", {"train": 24, "test": 12}, side=64, seed=1, num_workers=0)
+        write_scenes(folder / "datasets" / "tiny", {"train": 24, "test": 12}, side=64, seed=1)
         kinds = cls.of(folder)
         CachedScenes.create(kinds.scenes.folder)
         kinds.scenes.make("cache", "INPUT.RANDOM_CROP.ENABLED", True)

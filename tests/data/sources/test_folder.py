@@ -136,7 +136,7 @@ BAD = {
     "not utf-8": (lambda p: (p / "classes.txt").write_bytes(b"caf\xe9\n"), "classes.txt: "),
     "no table": (lambda p: (p / "labels_train.csv").unlink(), "labels_train.csv: "),
     "a folder": (lambda p: [(p / "classes.txt").unlink(), (p / "classes.txt").mkdir()], "classes.txt: "),
-    "nul": (table(LABELS + "a\0.jpg,\n"), "labels_train.csv: line 4: "),
+    "nul": (table(LABELS + "a\0.jpg,\n"), "labels_train.csv"),
     "unclosed quote": (table('file_name,labels\n"' + 140_000 * "a"), "labels_train.csv: line 2: "),
     "empty split": (table("file_name,labels\n\n"), "labels_train.csv: "),
     "bad header": (table("\nname;labels\na.jpg,cat\n"), "labels_train.csv: line 2: the header is 'name;labels'"),
@@ -165,7 +165,7 @@ BAD = {
     ),
     "box without area": (
         changed(lambda c: c["annotations"][0].update(bbox=[20, 20, 5, 0])),
-        "instances_train.json: annotation 7: 'bbox' [20, 20, 5, 0]",
+        "instances_train.json: image 1: 'bbox' [20, 20, 5, 0]",
     ),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -152,31 +151,27 @@ def build_mapper(
         teacher_format=teacher_cfg.INPUT.FORMAT if teacher_cfg else None,
         dataset=name,
         corruption=corruption,
+        view=View(cfg.INPUT.SIZE_TEST),
     )
 
 
-def build_test_mapper(cfg: CfgNode, name: str) -> Callable[[dict], dict]:
+def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
     """Return the mapper from a record of a dataset to the model's input for evaluation, with ``TEST.CORRUPTION``."""
-    return partial(_test_mapper(cfg, name), view=View(cfg.INPUT.SIZE_TEST))
-
-
-def _test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
     proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
     return build_mapper(cfg, name, proposals, corruption=corruption_of(cfg))
 
 
-def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> Callable[[dict], dict]:
+def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
     """Return the mapper from a record to the model's input for use: nothing is damaged, missing proposals are made.
 
     Args:
         cfg: configuration of the model.
         name: dataset of the records; None for photos of no dataset.
     """
-    proposals = None
-    if needs_proposals(cfg, training=False):
-        made = name is not None and proposals_exist(cfg, name)
-        proposals = open_proposals(cfg, name) if made else maker_for(cfg)
-    return partial(build_mapper(cfg, name, proposals), view=View(cfg.INPUT.SIZE_TEST))
+    if not needs_proposals(cfg, training=False):
+        return build_mapper(cfg, name)
+    stored = name is not None and proposals_exist(cfg, name)
+    return build_mapper(cfg, name, open_proposals(cfg, name) if stored else maker_for(cfg))
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
@@ -227,20 +222,20 @@ def build_test_loader(cfg: CfgNode, name: str, records: Sequence[dict] | None = 
         name: name of the dataset.
         records: some of the records of the dataset; by default all.
     """
-    records = dataset_records(name, boxes=False) if records is None else records
-    return _evaluation_loader(cfg, records, build_test_mapper(cfg, name))
+    return _evaluation_loader(cfg, name, build_test_mapper(cfg, name), records)
 
 
 def build_multi_scale_loader(cfg: CfgNode, name: str) -> DataLoader:
     """Return a test loader with every image at each size of ``TEST.AUG``; see :class:`MultiScaleMapper`."""
     sizes = cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,)
-    mapper = MultiScaleMapper(_test_mapper(cfg, name), sizes)
-    return _evaluation_loader(cfg, dataset_records(name, boxes=False), mapper)
+    return _evaluation_loader(cfg, name, MultiScaleMapper(build_test_mapper(cfg, name), sizes))
 
 
-def _evaluation_loader(cfg: CfgNode, records: Sequence[dict], mapper: Callable[[dict], dict]) -> DataLoader:
+def _evaluation_loader(
+    cfg: CfgNode, name: str, mapper: Callable[[dict], dict], records: Sequence[dict] | None = None
+) -> DataLoader:
     loader = build_detection_test_loader(
-        dataset=list(records),
+        dataset=dataset_records(name, boxes=False) if records is None else list(records),
         mapper=mapper,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,

@@ -16,7 +16,7 @@ from mlickd.errors import InputError, shorten_list
 
 from . import scenes
 from .parts import Part, parse_part
-from .records import PackedRecords, check_records
+from .records import PackedRecords, check_records, collector_paused
 from .sources.coco import coco_sources
 from .sources.files import DatasetSource
 from .sources.folder import folder_source, folder_splits
@@ -62,6 +62,7 @@ def dataset_root() -> Path:
     return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser().absolute()
 
 
+@collector_paused()
 def ensure_registered(name: str) -> None:
     """Make a name known to `DatasetCatalog` and `MetadataCatalog`.
 
@@ -98,6 +99,7 @@ def ensure_registered(name: str) -> None:
         _register(name, root, dataset.records, {**metadata, **source.metadata})
 
 
+@collector_paused()
 def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
     """Return the checked records of a dataset: new dicts at every call, read from disk once.
 
@@ -169,6 +171,7 @@ def _find_source(name: str, root: Path) -> DatasetSource:
 def _register(name: str, origin: object, records: PackedRecords, metadata: dict[str, Any]) -> None:
     """Enter a dataset into both catalogs, and replace an entry of this name."""
 
+    @collector_paused()
     def load() -> list[dict]:
         return list(records)
 

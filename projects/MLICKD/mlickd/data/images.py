@@ -14,16 +14,7 @@ from PIL import ExifTags, Image
 from mlickd.errors import InputError
 from mlickd.image_files import max_pixels, open_image_file
 
-__all__ = [
-    "DecodedImage",
-    "ImageFile",
-    "exif_orientation",
-    "has_alpha",
-    "image_size",
-    "open_image",
-    "read_image",
-    "upright_rgb",
-]
+__all__ = ["RecordImage", "exif_orientation", "has_alpha", "image_size", "read_image", "upright_rgb"]
 
 # How to turn a stored image upright, by its EXIF orientation.
 _TURNS = {
@@ -37,8 +28,8 @@ _TURNS = {
 }
 
 
-class ImageFile:
-    """An image file whose size is known before its pixels are decoded at the size that is needed.
+class RecordImage:
+    """The image of a record. Its size is known before its pixels are decoded, at the size that is needed.
 
     libjpeg-turbo decodes a JPEG at 1/2, 1/4 or 1/8 of its size from a part of the cosine coefficients: without
     aliasing, and in less time than the whole image takes. Pillow decodes all other formats, CMYK, and damaged files.
@@ -52,24 +43,32 @@ class ImageFile:
         height, width: size of the whole upright image, in pixels.
     """
 
-    def __init__(self, path: str | os.PathLike[str], image_format: str = "RGB"):
+    def __init__(self, record: dict, image_format: str = "RGB"):
         """
         Args:
-            path: path of the file. Only the first frame of an animation is read.
-            image_format: ``RGB`` or ``BGR``.
+            record: dict with the ``file_name`` of the image, of whose frames only the first is read; or with its
+                ``pixels``, (H, W, 3) uint8 RGB.
+            image_format: ``RGB`` or ``BGR``, the order of channels that :meth:`pixels` returns.
 
         Raises:
-            InputError: the file is missing, damaged, not an image, too large, or has pixels of unknown range.
+            InputError: the file is missing, damaged, not an image, too large, or has pixels of unknown range; or the
+                array has another shape or type.
         """
-        self._path = path
+        self._path = record.get("file_name")
         self._format = image_format
-        self._jpeg = _read_jpeg(path)
-        if self._jpeg is None:
-            self._decoded = {1: self._decode_with_pillow()}
-            self.height, self.width = self._decoded[1].shape[:2]
+        self._decoded: dict[int, np.ndarray] = {}
+        self._jpeg = None
+        if "pixels" in record:
+            pixels = record["pixels"]
+            if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+                raise InputError(f"array of {pixels.dtype} and shape {pixels.shape}: give (H, W, 3) of uint8 in RGB")
+            self._keep(pixels)
         else:
-            self._decoded = {}
+            self._jpeg = _read_jpeg(self._path)
+        if self._jpeg is not None:
             self.height, self.width = _upright_size(self._jpeg.height, self._jpeg.width, self._jpeg.orientation)
+        else:
+            self.height, self.width = self.pixels()[0].shape[:2]
 
     def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
         """Return the pixels, of a JPEG at a fraction of its size if asked for.
@@ -84,23 +83,22 @@ class ImageFile:
         Raises:
             InputError: the file is damaged.
         """
-        if self._jpeg is None:
-            return self._decoded[1], 1
-        reduction = self._jpeg.possible_reduction(reduction)
-        if reduction not in self._decoded:
+        reduction = self._jpeg.possible_reduction(reduction) if self._jpeg else 1
+        if reduction not in self._decoded and self._jpeg:
             try:
                 self._decoded[reduction] = self._jpeg.decode(self._format, reduction)
             except ValueError:
                 # Pillow names the damage, or tolerates it if it is harmless.
-                self._jpeg = None
-                self._decoded = {1: self._decode_with_pillow()}
-                return self._decoded[1], 1
+                self._jpeg, self._decoded, reduction = None, {}, 1
+        if reduction not in self._decoded:
+            with open_image_file(self._path) as image:
+                self._keep(np.array(upright_rgb(image)))
         return self._decoded[reduction], reduction
 
-    def _decode_with_pillow(self) -> np.ndarray:
-        with open_image_file(self._path) as image:
-            pixels = np.array(upright_rgb(image))
-        return pixels if self._format == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
+    def _keep(self, pixels: np.ndarray) -> None:
+        # PyTorch warns of arrays that are not writable.
+        pixels = pixels if self._format == "RGB" else pixels[..., ::-1]
+        self._decoded[1] = np.require(pixels, requirements=["C", "W"])
 
 
 class _Jpeg(NamedTuple):
@@ -147,49 +145,9 @@ def _read_jpeg(path: str | os.PathLike[str]) -> _Jpeg | None:
     return _Jpeg(data, height, width, orientation)
 
 
-class DecodedImage:
-    """An image in memory, with the interface of :class:`ImageFile`.
-
-    Attributes:
-        height, width: size in pixels.
-    """
-
-    def __init__(self, pixels: np.ndarray, image_format: str = "RGB"):
-        """
-        Args:
-            pixels: (H, W, 3) uint8 RGB, upright.
-            image_format: ``RGB`` or ``BGR``, the format that :meth:`pixels` returns.
-
-        Raises:
-            InputError: the array has another shape or type.
-        """
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise InputError(
-                f"is an array of type {pixels.dtype} and shape {pixels.shape}; give (H, W, 3) of uint8 in RGB"
-            )
-        self.height, self.width = pixels.shape[:2]
-        # PyTorch warns of arrays that are not writable.
-        self._pixels = np.require(pixels if image_format == "RGB" else pixels[..., ::-1], requirements=["C", "W"])
-
-    def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the whole image and 1; see :meth:`ImageFile.pixels`."""
-        return self._pixels, 1
-
-
-def open_image(record: dict, image_format: str = "RGB") -> ImageFile | DecodedImage:
-    """Return the image of a record: its ``pixels``, (H, W, 3) uint8 RGB, if it has them, else its ``file_name``.
-
-    Raises:
-        InputError: see :class:`ImageFile` and :class:`DecodedImage`.
-    """
-    if "pixels" in record:
-        return DecodedImage(record["pixels"], image_format)
-    return ImageFile(record["file_name"], image_format)
-
-
 def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:
-    """Return the (H, W, 3) uint8 pixels of an image; arguments and errors are those of :class:`ImageFile`."""
-    return ImageFile(path, image_format).pixels()[0]
+    """Return the (H, W, 3) uint8 pixels of an image file; see :class:`RecordImage`."""
+    return RecordImage({"file_name": path}, image_format).pixels()[0]
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from .augmentation import ColorShift
 from .corruptions import Corruption
-from .images import DecodedImage, ImageFile, open_image
+from .images import RecordImage
 from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
 from .views import View
@@ -37,6 +37,7 @@ class MultiLabelMapper:
         teacher_format: str | None = None,
         dataset: str | None = None,
         corruption: Corruption | None = None,
+        view: View | None = None,
     ):
         """
         Args:
@@ -48,6 +49,7 @@ class MultiLabelMapper:
             teacher_format: image format of the teacher, by default ``image_format``.
             dataset: name of the dataset, which the samples carry because image ids are unique only within a dataset.
             corruption: damage to the student's view of every image; the proposals stay those of the clean image.
+            view: view of the student when a call gives none.
         """
         self.image_format = image_format
         self.proposals = proposals
@@ -57,8 +59,9 @@ class MultiLabelMapper:
         self.teacher_format = teacher_format or image_format
         self.dataset = dataset
         self.corruption = corruption
+        self.view = view
 
-    def __call__(self, record: dict, view: View, colors: ColorShift | None = None) -> dict:
+    def __call__(self, record: dict, view: View | None = None, colors: ColorShift | None = None) -> dict:
         """Return the sample of a record.
 
         A crop may leave no proposal in view. With a teacher, the sample then has none, because the student's pixels
@@ -66,8 +69,8 @@ class MultiLabelMapper:
         shows the whole image instead, and its ``view`` says so.
 
         Args:
-            record: dict with ``file_name`` or ``pixels`` (see :func:`open_image`), and ``image_id``.
-            view: view of the student.
+            record: dict with ``file_name`` or ``pixels`` (see :class:`RecordImage`), and ``image_id``.
+            view: view of the student; by default that of the mapper.
             colors: color change of the student's view; the teacher sees the original colors.
 
         Returns:
@@ -78,21 +81,22 @@ class MultiLabelMapper:
         Raises:
             InputError: the image cannot be read.
         """
-        file = open_image(record, self.image_format)
-        shape = file.height, file.width
+        view = view or self.view
+        image = RecordImage(record, self.image_format)
+        shape = image.height, image.width
         sample = {key: value for key, value in record.items() if key not in ("annotations", "pixels")}
         # Some datasets do not give sizes, and detections are scaled back to them.
-        sample.setdefault("height", file.height)
-        sample.setdefault("width", file.width)
-        boxes, scores = self._proposals(record, file)
+        sample.setdefault("height", image.height)
+        sample.setdefault("width", image.width)
+        boxes, scores = self._proposals(record, image)
         if view.crop is not None and boxes is not None and self.teacher_size is None:
             moved, _ = view.regions(boxes, *shape)
             view = view if len(moved) else replace(view, crop=None)
         sample["view"] = view
         sample["dataset"] = self.dataset
-        sample["image"] = self._pixels(file, view, view.size)
+        sample["image"] = self._pixels(image, view, view.size)
         if self.teacher_size is not None:
-            pixels = self._pixels(file, view, self.teacher_size)
+            pixels = self._pixels(image, view, self.teacher_size)
             sample["teacher_image"] = pixels if self.teacher_format == self.image_format else pixels.flip(0)
         if colors is not None:
             sample["image"] = colors.apply(sample["image"], self.image_format)
@@ -104,18 +108,16 @@ class MultiLabelMapper:
                 sample["teacher_proposals"] = _instances(boxes, scores, view, shape, self.teacher_size)
         return sample
 
-    def _pixels(self, file: ImageFile | DecodedImage, view: View, side: int) -> torch.Tensor:
+    def _pixels(self, image: RecordImage, view: View, side: int) -> torch.Tensor:
         # Each view is decoded on its own, so that its pixels do not depend on whether the other view exists.
-        image, reduction = file.pixels(view.reduction(file.height, file.width, side))
-        return view.pixels(image, file.height, file.width, side, reduction)
+        pixels, reduction = image.pixels(view.reduction(image.height, image.width, side))
+        return view.pixels(pixels, image.height, image.width, side, reduction)
 
-    def _proposals(
-        self, record: dict, file: ImageFile | DecodedImage
-    ) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    def _proposals(self, record: dict, image: RecordImage) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         if self.proposals is None:
             return None, None
         if isinstance(self.proposals, ProposalMaker):
-            boxes, scores = self.proposals(file.pixels()[0], self.image_format)
+            boxes, scores = self.proposals(image.pixels()[0], self.image_format)
         else:
             boxes, scores = self.proposals[record["image_id"]]
         boxes, scores = best_proposals(boxes, scores, self.top_k, self.min_side)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any
@@ -20,6 +22,7 @@ __all__ = [
     "MultiLabelDataset",
     "PackedRecords",
     "check_records",
+    "collector_paused",
     "label_lists",
     "label_targets",
     "without_boxes",
@@ -35,6 +38,18 @@ BOX = np.dtype(
     [(name, np.float64) for name in ("x0", "y0", "x1", "y1")]
     + [(name, np.int64) for name in ("category_id", "iscrowd", "difficult")]
 )
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Pause Python's garbage collector, which would look again and again at the million objects of a large dataset."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class PackedRecords(Sequence[dict]):

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 
 from mlickd.data.build import build_inference_mapper, model_class
-from mlickd.data.images import DecodedImage, open_image, upright_rgb
+from mlickd.data.images import RecordImage, upright_rgb
 from mlickd.data.views import View
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
@@ -182,7 +182,7 @@ def _photo_record(photo: Photo, number: int) -> dict:
     try:
         if isinstance(photo, Image.Image):
             photo = np.array(upright_rgb(photo))
-        DecodedImage(photo)  # checks shape and type
+        RecordImage({"pixels": photo})  # checks shape and type
     except Exception as error:  # decoders fail in many ways on damaged data
         raise InputError(f"{name}: give a path, a Pillow image or an array (H, W, 3) of uint8 ({error})") from error
     return {"image_id": name, "pixels": photo}
@@ -230,7 +230,7 @@ class _ExportedModel:
         self._exported = exported
 
     def read(self, record: dict) -> np.ndarray:
-        file, view = open_image(record), View(self._exported.metadata.input_size)
+        file, view = RecordImage(record), View(self._exported.metadata.input_size)
         pixels, reduction = file.pixels(view.reduction(file.height, file.width))
         return view.pixels(pixels, file.height, file.width, reduction=reduction).permute(1, 2, 0).contiguous().numpy()
 

@@ -1,6 +1,5 @@
 """Checks of a dataset before it is used: images, labels, copies, proposals."""
 
-from .labels import LabelStatistics
-from .report import CheckReport, check_datasets, report_text
+from .report import CheckReport, LabelStatistics, check_datasets, report_text
 
 __all__ = ["CheckReport", "LabelStatistics", "check_datasets", "report_text"]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mlickd.errors import InputError
 from mlickd.image_files import open_image_file
 
-from ..images import ImageFile, exif_orientation, has_alpha
+from ..images import RecordImage, exif_orientation, has_alpha
 from ..views import View
 
 __all__ = ["CheckedImage", "check_images", "equal_files", "similar_images"]
@@ -67,7 +67,7 @@ def check_images(records: Sequence[dict], num_workers: int | None = None, title:
 def _check(record: dict) -> CheckedImage:
     path = record["file_name"]
     try:
-        file = ImageFile(path)
+        file = RecordImage({"file_name": path})
         # Decoding at reduced size reads every byte of a JPEG, too.
         pixels, _ = file.pixels(View(2 * _HASH_SIDE).reduction(file.height, file.width))
         with open_image_file(path) as image:

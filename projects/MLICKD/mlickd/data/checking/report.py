@@ -17,14 +17,13 @@ from detectron2.data import MetadataCatalog
 
 from mlickd.errors import InputError, shorten_list
 
-from .. import records as records_module
 from ..catalog import UnknownDatasetError, class_names, dataset_records
+from ..records import label_targets
 from ..sources.files import images_below
 from .images import CheckedImage, check_images, equal_files, similar_images
-from .labels import LabelStatistics, label_statistics
 from .proposals import check_proposals
 
-__all__ = ["CheckReport", "Finding", "check_datasets", "report_text"]
+__all__ = ["CheckReport", "Finding", "LabelStatistics", "check_datasets", "report_text"]
 
 # Error: training or evaluation would stop or be wrong. Warning: have a look. Note: good to know.
 _SEVERITIES = ("error", "warning", "note")
@@ -35,19 +34,41 @@ _MAX_CLASSES, _MAX_EXAMPLES = 10, 3
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a check found.
-
-    Attributes:
-        severity: ``error``, ``warning`` or ``note``.
-        dataset: name of the dataset.
-        message: one line.
-        examples: all files, images or classes concerned.
-    """
+    """Something that a check found, on one line, with all files, images or classes concerned."""
 
     severity: str
     dataset: str
     message: str
     examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LabelStatistics:
+    """The labels of one dataset of N images and C classes.
+
+    Attributes:
+        class_names: names of the C classes.
+        positives: (C,) number of images that have the class.
+        ignored: (C,) number of images for which the class does not count.
+        per_image: {number of labels: number of images}, ascending.
+        together: (C, C) number of images that have both classes; the diagonal is `positives`.
+    """
+
+    class_names: Sequence[str]
+    positives: np.ndarray
+    ignored: np.ndarray
+    per_image: dict[int, int]
+    together: np.ndarray
+
+    @classmethod
+    def count(cls, records: Sequence[dict], class_names: Sequence[str]) -> LabelStatistics:
+        """Count the labels of records, as they count in training."""
+        targets = label_targets(records, len(class_names))
+        positive = (targets == 1).astype(np.float32)  # products of floats are fast, and exact below 2**24
+        together = (positive.T @ positive).astype(np.int64)
+        per_image = Counter(positive.sum(axis=1).astype(int).tolist())
+        ignored = (targets == -1).sum(axis=0)
+        return cls(list(class_names), together.diagonal().copy(), ignored, dict(sorted(per_image.items())), together)
 
 
 @dataclass
@@ -107,11 +128,9 @@ def check_datasets(
         readable = [image.record for image in images[name]]
         proposals, found = check_proposals(name, readable, methods, complete=not problems)
         report.findings += [Finding(severity, name, message) for severity, message in found]
-        report.labels[name] = label_statistics(records, class_names(name))
+        report.labels[name] = LabelStatistics.count(records, class_names(name))
         report.datasets[name] = _describe(records, report.labels[name], images[name], proposals)
-    report.findings += _label_findings(report.labels)
-    report.findings += _duplicate_findings(images)
-    report.findings += _unlisted_images(list(images))
+    report.findings += [*_label_findings(report.labels), *_duplicates(images), *_unlisted_images(list(images))]
     report.findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
     return report
 
@@ -122,7 +141,7 @@ def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.name != records_module.__name__:  # of classes without images, see `_label_findings`
+            if not record.name.endswith(".records"):  # of classes without images, see `_label_findings`
                 findings.append(Finding("warning", name, record.getMessage()))
 
     package, collector = logging.getLogger("mlickd"), Collector(logging.WARNING)
@@ -164,10 +183,9 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
             differing = sorted(set(labels.class_names) ^ set(reference.class_names))
             message = f"its classes are not those of {first} in their order; use one list for all splits"
             yield Finding("error", name, message, differing)
-        num_images = sum(labels.per_image.values())
         for count, message in (
             (0, "classes without an image, which cannot be learned or measured"),
-            (num_images, "classes in every image, from which nothing can be learned"),
+            (sum(labels.per_image.values()), "classes in every image, from which nothing can be learned"),
         ):
             found = [labels.class_names[index] for index in np.flatnonzero(labels.positives == count)]
             if found:
@@ -176,7 +194,7 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
             yield Finding("note", name, f"images without a label, negatives of every class: {labels.per_image[0]}")
 
 
-def _duplicate_findings(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
+def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
     """Yield findings about images that are twice in a dataset, or in two splits."""
     for name, other in combinations_with_replacement(images, 2):
         where = "" if name == other else f" in {name} and in {other}, which makes scores too good"
@@ -207,8 +225,8 @@ def report_text(report: CheckReport) -> str:
         examples = f": {shorten_list(finding.examples, _MAX_EXAMPLES)}" if finding.examples else ""
         lines.append(_hanging(f"{finding.severity:<9}", f"{finding.dataset}: {finding.message}{examples}"))
     counts = Counter(finding.severity for finding in report.findings)
-    verdict = ", ".join(f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in _SEVERITIES)
-    return "\n".join([*lines, "", f"{'OK' if report.ok else 'not OK'}: {verdict}"])
+    verdict = ", ".join(f"{severity}s: {counts[severity]}" for severity in _SEVERITIES)
+    return "\n".join([*lines, "", f"{'OK' if report.ok else 'not OK'} ({verdict})"])
 
 
 def _split_text(name: str, counts: dict[str, Any]) -> str:
@@ -229,7 +247,5 @@ def _split_text(name: str, counts: dict[str, Any]) -> str:
 
 
 def _hanging(head: str, text: str) -> str:
-    return textwrap.fill(
-        text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False,
-        break_long_words=False,
-    )  # fmt: skip
+    indent = " " * len(head)
+    return textwrap.fill(text, _WIDTH, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)

@@ -1,4 +1,4 @@
-"""What is in a scene, and where: themes, layout, occlusion, and the true boxes of what can be seen."""
+"""What is in a scene, and where: themes, layout, occlusion, and the true boxes of the visible objects."""
 
 from __future__ import annotations
 
@@ -6,30 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .objects import CATEGORIES, DARK, LIGHT, MAIN, SECOND, Part
+from .objects import CATEGORIES, DARK, DEFAULT_MAX_ROTATION, LIGHT, MAIN, MAX_ROTATION, SECOND, Part
 from .painting import Sprite, background, paint, photograph, random_colors, random_palette
 
 CATEGORY_NAMES = tuple(CATEGORIES)
 
-# (how common the theme is, how common each category is within it). Categories of a theme occur together.
-_THEMES: dict[str, tuple[float, dict[str, float]]] = {
-    "village": (
-        0.24,
-        {"house": 3, "tree": 2.5, "car": 2, "sun": 1, "cloud": 1, "bird": 1, "ladder": 1.4, "chair": 0.6},
-    ),
-    "garden": (
-        0.20,
-        {"flower": 3, "butterfly": 2.4, "mushroom": 1.8, "tree": 1.5, "bird": 1, "ladder": 0.8, "sun": 0.8},
-    ),
-    "harbor": (0.18, {"boat": 3, "fish": 2.5, "anchor": 2.2, "bird": 1.2, "cloud": 1, "sun": 1}),
-    "night": (0.14, {"moon": 3, "star": 3, "house": 1, "tree": 0.7, "clock": 0.6}),
-    "kitchen": (0.13, {"cup": 3, "clock": 2, "chair": 2, "key": 1.8, "flower": 0.6}),
-    "rain": (0.11, {"umbrella": 3, "cloud": 2, "car": 1.6, "key": 0.8, "house": 0.8}),
+# How common each theme is, and each category within it. Categories of a theme occur together.
+_SHARES = {"village": 0.24, "garden": 0.20, "harbor": 0.18, "night": 0.14, "kitchen": 0.13, "rain": 0.11}
+_THEMES: dict[str, dict[str, float]] = {
+    "village": {"house": 3, "tree": 2.5, "car": 2, "sun": 1, "cloud": 1, "bird": 1, "ladder": 1.4, "chair": 0.6},
+    "garden": {"flower": 3, "butterfly": 2.4, "mushroom": 1.8, "tree": 1.5, "bird": 1, "ladder": 0.8, "sun": 0.8},
+    "harbor": {"boat": 3, "fish": 2.5, "anchor": 2.2, "bird": 1.2, "cloud": 1, "sun": 1},
+    "night": {"moon": 3, "star": 3, "house": 1, "tree": 0.7, "clock": 0.6},
+    "kitchen": {"cup": 3, "clock": 2, "chair": 2, "key": 1.8, "flower": 0.6},
+    "rain": {"umbrella": 3, "cloud": 2, "car": 1.6, "key": 0.8, "house": 0.8},
 }
 _OBJECT_COUNTS = (0.12, 0.22, 0.26, 0.20, 0.13, 0.07)  # probability of 1, 2, ... objects
 _REPEATED = 0.15  # probability that an object is of a category already in the scene
 _OUT_OF_THEME = 0.15
-SMALLEST, LARGEST = 1 / 13, 1 / 1.9  # of the picture's side; log-uniform, so 40% are below 1/6
+SMALLEST, LARGEST = 1 / 13, 1 / 1.9  # of the side of the image; log-uniform, so 40% are below 1/6
 _SMALLEST_PIXELS = 8.0
 _MIN_VISIBLE = 0.6  # of an object's silhouette, after occlusion and cropping by the border
 _PLACEMENT_TRIALS = 12
@@ -37,7 +32,7 @@ _PLACEMENT_TRIALS = 12
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn picture and what can be seen in it.
+    """A drawn image and its visible objects.
 
     Attributes:
         image: (S, S, 3) uint8 RGB.
@@ -53,7 +48,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, side: int) -> Scene:
-    """Draw a square scene of 1 to 6 objects; everything in it follows from `rng` and `side`, 64 to 384 pixels."""
+    """Draw a square scene of 1 to 6 objects. It depends only on `rng` and `side`, 64 to 384 pixels."""
     if not 64 <= side <= 384:
         raise ValueError(f"scenes are 64 to 384 pixels wide, not {side}")
     image = background(rng, side)
@@ -90,8 +85,8 @@ def draw_scene(rng: np.random.Generator, side: int) -> Scene:
 
 
 def _choose_categories(rng: np.random.Generator) -> list[str]:
-    shares = np.array([share for share, _ in _THEMES.values()])
-    theme = list(_THEMES.values())[rng.choice(len(shares), p=shares / shares.sum())][1]
+    shares = np.array(list(_SHARES.values()))
+    theme = list(_THEMES.values())[rng.choice(len(shares), p=shares / shares.sum())]
     in_theme = np.array([theme.get(name, 0.0) for name in CATEGORY_NAMES])
     weights = (1 - _OUT_OF_THEME) * in_theme / in_theme.sum() + _OUT_OF_THEME / len(CATEGORY_NAMES)
     chosen: list[int] = []
@@ -106,24 +101,23 @@ def _choose_categories(rng: np.random.Generator) -> list[str]:
 
 
 def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
-    """A new individual of the category, about `size` pixels long, somewhere in the picture."""
+    """Paint a new individual of the category, about `size` pixels long, for a random place in the image."""
     side = len(image)
-    category = CATEGORIES[name]
     margin = 0.4 * size
     center = rng.uniform(margin, side - margin, size=2)
     stretch = np.array([rng.choice([-1, 1]) * np.exp(rng.normal(0, 0.12)), 1.0])
-    rotation = _rotation(np.deg2rad(category.max_rotation) * rng.uniform(-1, 1))
+    rotation = _rotation(np.deg2rad(MAX_ROTATION.get(name, DEFAULT_MAX_ROTATION)) * rng.uniform(-1, 1))
     shear = np.array([[1.0, rng.normal(0, 0.08)], [0.0, 1.0]])
     linear = rotation @ shear @ np.diag(stretch) * size / 2
     transform = np.concatenate([linear, center[:, None]], axis=1)
     outline = max(0.7, size * rng.uniform(0.015, 0.035))
     supersample = 3 if size < 50 else 2
     palette = random_palette(rng, _color_at(image, center))
-    return paint(rng, category.draw(rng), palette, transform, outline=outline, supersample=supersample)
+    return paint(rng, CATEGORIES[name](rng), palette, transform, outline=outline, supersample=supersample)
 
 
 def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
-    """A shape that is no object, of the same simple parts that objects are made of."""
+    """Paint a shape that is not an object, from the same simple parts as objects."""
     kind = rng.integers(4)
     tones = rng.permutation([MAIN, SECOND, DARK, LIGHT]).tolist()
     if kind == 0:  # a pebble
@@ -156,7 +150,7 @@ def _color_at(image: np.ndarray, center: np.ndarray) -> np.ndarray:
 
 
 def _stay_visible(masks: list[np.ndarray], areas: list[int], cover: np.ndarray) -> bool:
-    """Whether each object keeps enough of its silhouette when the pixels of `cover` are painted over."""
+    """Return whether each object keeps enough of its silhouette if the pixels of `cover` are painted over."""
     return all(np.count_nonzero(mask & ~cover) >= _MIN_VISIBLE * area for mask, area in zip(masks, areas, strict=True))
 
 

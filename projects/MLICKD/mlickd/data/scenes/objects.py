@@ -1,8 +1,7 @@
 """The objects of the `scenes` dataset, as parts in a unit box.
 
-An object is a list of `Part`, painted in order. Coordinates are (x right, y down); the outline fits roughly in
-[-1, 1] x [-1, 1]. A part names a *tone* of the object's palette rather than a color, so that color says nothing
-about the category: what tells a cup from a clock is its shape alone.
+An object is a list of `Part`, painted in order. Coordinates are (x right, y down), about in [-1, 1] x [-1, 1]. A part
+has a *tone* of the object's palette instead of a color, so that only shapes tell categories apart.
 """
 
 from __future__ import annotations
@@ -76,20 +75,12 @@ def _house(rng: np.random.Generator) -> list[Part]:
 
 def _tree(rng: np.random.Generator) -> list[Part]:
     parts = [_polygon(SECOND, (-0.14, 0.0), (0.14, 0.0), (0.2, 1.0), (-0.2, 1.0))]
-    for x, y, radius in [
-        (-0.4, 0.0, 0.36),
-        (0.4, 0.0, 0.36),
-        (-0.28, -0.45, 0.36),
-        (0.3, -0.42, 0.36),
-        (0, -0.6, 0.4),
-    ]:
+    crown = [(-0.4, 0.0, 0.36), (0.4, 0.0, 0.36), (-0.28, -0.45, 0.36), (0.3, -0.42, 0.36), (0, -0.6, 0.4)]
+    for x, y, radius in crown:
         parts.append(_ellipse(MAIN, x + rng.normal(0, 0.04), y + rng.normal(0, 0.04), radius))
     parts.append(_ellipse(MAIN, 0.0, -0.15, 0.5, 0.42))
     fruit = [(-0.4, 0.0), (-0.25, -0.5), (0.3, -0.45), (0.4, 0.05), (0.0, -0.2)]
-    return [
-        *parts,
-        *(_ellipse(DARK, x + rng.normal(0, 0.06), y + rng.normal(0, 0.06), 0.08) for x, y in fruit),
-    ]
+    return [*parts, *(_ellipse(DARK, x + rng.normal(0, 0.06), y + rng.normal(0, 0.06), 0.08) for x, y in fruit)]
 
 
 def _car(rng: np.random.Generator) -> list[Part]:
@@ -174,10 +165,7 @@ def _bird(rng: np.random.Generator) -> list[Part]:
 
 def _flower(rng: np.random.Generator) -> list[Part]:
     petals, start = int(rng.integers(5, 8)), rng.uniform(0, 90)
-    parts = [
-        _line(DARK, 0.1, (0.0, -0.2), (0.04, 1.0)),
-        _ellipse(DARK, 0.3, 0.68, 0.3, 0.12, -30),
-    ]
+    parts = [_line(DARK, 0.1, (0.0, -0.2), (0.04, 1.0)), _ellipse(DARK, 0.3, 0.68, 0.3, 0.12, -30)]
     for turn in start + np.arange(petals) * 360 / petals:
         x, y = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
         parts.append(_ellipse(MAIN, 0.38 * x, -0.4 + 0.38 * y, 0.28, 0.19, turn))
@@ -284,38 +272,15 @@ def _anchor(rng: np.random.Generator) -> list[Part]:
     ]
 
 
-@dataclass(frozen=True)
-class Category:
-    """A kind of object.
-
-    Attributes:
-        draw: gives the parts of a new individual; its shape varies a little with the generator.
-        max_rotation: degrees by which it may be turned either way.
-    """
-
-    draw: Callable[[np.random.Generator], list[Part]]
-    max_rotation: float
-
-
-CATEGORIES: dict[str, Category] = {
-    "house": Category(_house, 15),
-    "tree": Category(_tree, 20),
-    "car": Category(_car, 25),
-    "boat": Category(_boat, 25),
-    "sun": Category(_sun, 180),
-    "cloud": Category(_cloud, 20),
-    "moon": Category(_moon, 25),
-    "star": Category(_star, 35),
-    "fish": Category(_fish, 25),
-    "bird": Category(_bird, 30),
-    "flower": Category(_flower, 20),
-    "mushroom": Category(_mushroom, 20),
-    "butterfly": Category(_butterfly, 30),
-    "cup": Category(_cup, 25),
-    "clock": Category(_clock, 20),
-    "key": Category(_key, 45),
-    "umbrella": Category(_umbrella, 25),
-    "ladder": Category(_ladder, 25),
-    "chair": Category(_chair, 25),
-    "anchor": Category(_anchor, 20),
+_DRAWINGS = (
+    *(_house, _tree, _car, _boat, _sun, _cloud, _moon, _star, _fish, _bird),
+    *(_flower, _mushroom, _butterfly, _cup, _clock, _key, _umbrella, _ladder, _chair, _anchor),
+)
+# Functions that return the parts of a new individual, by category. Its shape varies a little with the generator.
+CATEGORIES: dict[str, Callable[[np.random.Generator], list[Part]]] = {
+    draw.__name__.removeprefix("_"): draw for draw in _DRAWINGS
 }
+# Degrees by which an individual may be turned either way, and the value for all other categories.
+MAX_ROTATION = {"house": 15, "sun": 180, "star": 35, "bird": 30, "butterfly": 30, "key": 45}
+MAX_ROTATION |= dict.fromkeys(("tree", "cloud", "flower", "mushroom", "clock", "anchor"), 20)
+DEFAULT_MAX_ROTATION = 25

@@ -1,7 +1,6 @@
 """Color, texture and rasterization for the `scenes` dataset.
 
-Colors are RGB in [0, 1]; pictures are (S, S, 3) uint8 RGB. Everything is a function of the random generator that
-is passed in.
+Colors are RGB in [0, 1]; images are (S, S, 3) uint8 RGB. All random draws come from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class Sprite:
-    """A painted shape and where it goes; it may reach beyond the picture.
+    """A painted shape and its place; it may reach beyond the image.
 
     Attributes:
         color: (h, w, 3) float32 in [0, 255], premultiplied by `alpha`.
@@ -34,19 +33,19 @@ class Sprite:
     y: int
 
     def paint_on(self, image: np.ndarray) -> None:
-        """Blend the sprite into `image`, (S, S, 3) uint8, in place."""
+        """Blend the sprite into an (S, S, 3) uint8 image, in place."""
         there, here = self._overlap(len(image))
         image[there] = image[there] * (1 - self.alpha[here][..., None]) + self.color[here] + 0.5
 
     def mask(self, side: int) -> np.ndarray:
-        """(S, S) bool: the pixels of the picture that the sprite covers at least half."""
+        """Return (S, S) bool: the pixels of the image that the sprite covers at least half."""
         mask = np.zeros((side, side), dtype=bool)
         there, here = self._overlap(side)
         mask[there] = self.alpha[here] >= 0.5
         return mask
 
     def _overlap(self, side: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Slices of the picture and of the sprite where the two meet; may be empty."""
+        """Return the slices of the image and of the sprite that overlap; they may be empty."""
         height, width = self.alpha.shape
         x0, y0 = min(max(self.x, 0), side), min(max(self.y, 0), side)
         x1, y1 = max(min(self.x + width, side), x0), max(min(self.y + height, side), y0)
@@ -57,7 +56,7 @@ class Sprite:
 
 
 def random_colors(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(count, 3) float64 of any hue, from pale to vivid and from dark to bright."""
+    """Return (count, 3) float64 colors of any hue, from pale to vivid and from dark to bright."""
     mix = rng.uniform(size=(count, 3))
     low, high = mix.min(axis=1, keepdims=True), mix.max(axis=1, keepdims=True)
     saturation, value = rng.uniform(0.1, 0.9, size=(count, 1)), rng.uniform(0.3, 1.0, size=(count, 1))
@@ -65,7 +64,7 @@ def random_colors(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def random_palette(rng: np.random.Generator, surroundings: np.ndarray) -> np.ndarray:
-    """(4, 3) colors for the tones of an object that lies on pixels of about the color `surroundings`."""
+    """Return (4, 3) colors for the tones of an object that lies on pixels of about the color `surroundings`."""
     main = _contrasting_color(rng, surroundings)
     second = _contrasting_color(rng, main, surroundings)
     dark, light = random_colors(rng, 2)
@@ -76,7 +75,7 @@ def random_palette(rng: np.random.Generator, surroundings: np.ndarray) -> np.nda
 
 
 def _contrasting_color(rng: np.random.Generator, *others: np.ndarray) -> np.ndarray:
-    """(3,): of a few random colors, the one farthest from all `others`."""
+    """Return (3,): of a few random colors, the one farthest from all `others`."""
     candidates = random_colors(rng, 5)
     distance = np.abs(candidates[:, None] - np.stack(others)).sum(axis=2).min(axis=1)
     return candidates[distance.argmax()]
@@ -87,7 +86,7 @@ _SWATCH_SIDE = 512
 
 @lru_cache(maxsize=1)
 def _swatches() -> list[np.ndarray]:
-    """Patterns to cut textures from, (512, 512) uint8: stripes, checks, grids and noise of several scales."""
+    """Return patterns to cut textures from, (512, 512) uint8: stripes, checks, grids and noise of several scales."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:_SWATCH_SIDE, :_SWATCH_SIDE].astype(np.float32)
     swatches = []
@@ -105,7 +104,7 @@ def _swatches() -> list[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _cloudy_swatches() -> list[np.ndarray]:
-    """(512, 512) uint8 slow variation, for backgrounds."""
+    """Return (512, 512) uint8 patterns that vary slowly, for backgrounds."""
     rng = np.random.default_rng(1)
     return [
         np.clip(127.5 + 80 * _smooth_noise(rng, cell), 0, 255).astype(np.uint8)
@@ -121,7 +120,7 @@ def _smooth_noise(rng: np.random.Generator, cell: float) -> np.ndarray:
 
 
 def _cut(rng: np.random.Generator, swatches: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """(height, width) uint8 from a random place of a random swatch, mirrored or turned by chance."""
+    """Return (height, width) uint8 from a random place of a random swatch, randomly mirrored or turned."""
     swatch = swatches[rng.integers(len(swatches))]
     if rng.integers(2):
         swatch = swatch.T
@@ -141,10 +140,10 @@ def paint(
     """Rasterize the parts of an object, with anti-aliasing, light texture and an optional outline.
 
     Args:
-        rng: source of the texture.
-        parts: in painting order.
+        rng: generator of the texture.
+        parts: parts in painting order.
         palette: (4, 3), a color for each tone.
-        transform: (2, 3) affine map from unit coordinates to pixels of the picture.
+        transform: (2, 3) affine map from unit coordinates to pixels of the image.
         outline: width of a dark rim around the silhouette, in pixels; 0 for none.
         supersample: raster points per pixel and axis.
     """
@@ -180,7 +179,7 @@ def paint(
 
 
 def background(rng: np.random.Generator, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: one or two textured regions that meet at a wavy border."""
+    """Return (side, side, 3) uint8: one or two textured regions that meet at a wavy border."""
     image = _textured_field(rng, side)
     if rng.uniform() < 0.65:
         bends = rng.standard_normal((6, 1))
@@ -202,7 +201,7 @@ def _textured_field(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """What a camera makes of the picture: slight blur, sensor noise, exposure. (S, S, 3) uint8 to the same."""
+    """Return an (S, S, 3) uint8 image as a camera sees it: slight blur, sensor noise, exposure."""
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.7))
     grain, amount = rng.integers(0, 256, size=image.shape[:2], dtype=np.uint8), rng.uniform(0.01, 0.06)
     image = cv2.addWeighted(image, 1.0, cv2.merge([grain] * 3), amount, -127.5 * amount)

@@ -71,7 +71,6 @@ class _Annotation(msgspec.Struct, gc=False):
     category_id: int
     bbox: tuple[float, float, float, float]
     iscrowd: int | bool | None = 0
-    id: int | str = "?"
 
 
 class _Content(msgspec.Struct):
@@ -88,7 +87,6 @@ class CocoFile:
         path: path of the file.
         category_names: names of the categories, in the order of their ids.
         images: images in the order of the file.
-        annotation_ids: M ids, for messages.
         owners: (M,) int64, index in `images` of each annotation.
         categories: (M,) int64, index in `category_names` of each annotation.
         boxes: (M, 4) float64, (x, y, width, height) in pixels; not yet checked.
@@ -98,7 +96,6 @@ class CocoFile:
     path: str
     category_names: list[str]
     images: list[CocoImage]
-    annotation_ids: list[int | str]
     owners: np.ndarray
     categories: np.ndarray
     boxes: np.ndarray
@@ -136,18 +133,17 @@ class CocoFile:
         # Distance to the nearest border; all comparisons with NaN are false.
         inside = np.minimum(np.minimum(x, y), np.minimum(width - x - box_width, height - y - box_height))
         good = (inside >= -_BORDER_TOLERANCE) & (box_width >= 0) & (box_height >= 0) & (has_area | allow_empty)
-        if not good.all():
-            first = np.flatnonzero(~good)[0]
-            numbers = ", ".join(f"{value:g}" for value in self.boxes[order[first]])
-            raise InputError(
-                f"{self.path}: annotation {self.annotation_ids[order[first]]}: 'bbox' [{numbers}] is not inside its "
-                f"image of {width[first]}x{height[first]} pixels, or has no area; give [x, y, width, height] in pixels"
-            )
-        if not has_area.all():
-            first = self.annotation_ids[order[np.flatnonzero(~has_area)[0]]]
-            logger.warning(
-                "%s: boxes without area, left out: %d, the first is annotation %s", self.path, (~has_area).sum(), first
-            )
+        for wrong, refused in ((~good, True), (~has_area, False)):
+            if wrong.any():
+                first = order[np.flatnonzero(wrong)[0]]
+                numbers = ", ".join(f"{value:g}" for value in self.boxes[first])
+                text = (
+                    f"{self.path}: image {self.images[self.owners[first]].id}: 'bbox' [{numbers}] has no area, or is "
+                    "not inside the image; give [x, y, width, height] in pixels"
+                )
+                if refused:
+                    raise InputError(text)
+                logger.warning("%s; boxes left out: %d", text, wrong.sum())
         boxes, owners = boxes[has_area], owners[has_area]
         ends = np.searchsorted(owners, np.arange(len(records)), side="right").tolist()
         found: list[np.ndarray | None] = [None] * len(records)
@@ -185,14 +181,13 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     for annotation in annotations:
         if annotation.image_id not in images or annotation.category_id not in categories:
             raise InputError(
-                f"{path}: annotation {annotation.id}: the image_id {annotation.image_id} or the category_id "
-                f"{annotation.category_id} is not in this file; add it, or remove the annotation"
+                f"{path}: image_id {annotation.image_id} or category_id {annotation.category_id} of an annotation is "
+                "not in this file; add it, or remove the annotation"
             )
     return CocoFile(
         path,
         names,
         content.images,
-        [annotation.id for annotation in annotations],
         np.array([images[annotation.image_id] for annotation in annotations], dtype=np.int64),
         np.array([categories[annotation.category_id] for annotation in annotations], dtype=np.int64),
         np.array([annotation.bbox for annotation in annotations], dtype=np.float64).reshape(-1, 4),
@@ -254,12 +249,7 @@ def load_coco_multilabel(
 
 
 def register_coco_multilabel(
-    name: str,
-    json_file: str | os.PathLike[str],
-    image_root: str | os.PathLike[str],
-    *,
-    crowd_labels: bool = True,
-    keep_unlabeled: bool = True,
+    name: str, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], **protocol: bool
 ) -> None:
     """Register a COCO-format dataset under a name; nothing is read before it is used.
 
@@ -267,7 +257,7 @@ def register_coco_multilabel(
     """
 
     def load() -> list[dict]:
-        dataset = load_coco_multilabel(json_file, image_root, crowd_labels=crowd_labels, keep_unlabeled=keep_unlabeled)
+        dataset = load_coco_multilabel(json_file, image_root, **protocol)
         MetadataCatalog.get(name).set(thing_classes=dataset.class_names, box_classes=dataset.records.box_classes())
         return list(dataset.records)
 

@@ -79,19 +79,17 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
             raise InputError(f"{image_list}: {unknown[0]!r} is not in the official lists, so it has no labels")
         labels = {name: known[name] for name in names}
     images = ImageFolder(folder / "Flickr", image_list)
-    listed = [name for name in labels if labels[name] or keep_unlabeled]
-    missing = [name for name in listed if name not in images]
+    records, missing = [], []
+    for name, indices in labels.items():
+        if (indices or keep_unlabeled) and name in images:
+            records.append({"file_name": images.require(name), "image_id": name, "labels": indices})
+        elif indices or keep_unlabeled:
+            missing.append(name)
     if missing:
-        text = f"{len(missing)} of {len(listed)} images are not in {images.root}, the first is {missing[0]}"
-        if len(missing) == len(listed):
+        text = f"{len(missing)} of {len(missing) + len(records)} images are not in {images.root}, such as {missing[0]}"
+        if not records:
             raise InputError(f"{image_list}: {text}; put the images there")
         logger.warning("%s: %s; left out. tools/dataset_manifest.py tells which images remain.", image_list, text)
-    absent = set(missing)
-    records = [
-        {"file_name": images.path(name), "image_id": name, "labels": labels[name]}
-        for name in listed
-        if name not in absent
-    ]
     return MultiLabelDataset(PackedRecords(records), concepts, images.root)
 
 
