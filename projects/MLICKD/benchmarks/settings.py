@@ -65,7 +65,7 @@ def drawn_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]
         proposals: whether to generate EdgeBoxes proposals.
     """
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, DETECTRON2_DATASETS=folder):
-        write_scenes(Path(folder) / "benchmark", {"train": num_images, "test": num_images}, 384, num_workers=0)
+        write_scenes(Path(folder) / "benchmark", {"train": num_images, "test": num_images}, 384)
         for name in (TRAIN, TEST) if proposals else ():
             generate_proposals(dataset_records(name), "edge_boxes", None, proposals_path(name, "edge_boxes"))
         yield Path(folder)

@@ -43,7 +43,7 @@ def measure_startup(
     """
     with nullcontext(data) if data else tempfile.TemporaryDirectory() as folder:
         write_synthetic_coco(Path(folder), images, proposals)
-        given = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.DEVICE", "cpu", "INPUT.VERIFY_IMAGES", "False"]
+        given = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.DEVICE", "cpu"]
         given += ["DATALOADER.NUM_WORKERS", str(workers), *options]
         command = [sys.executable, "-m", "benchmarks.startup_process", str(batches), str(CONFIGS / "wsd_vgg16.yaml")]
         paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
