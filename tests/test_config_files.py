@@ -10,7 +10,7 @@ import yaml
 
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file, merge_options, read_config_file
-from mlickd.distillation.teacher import load_teacher_config
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.engine import load_config
 from mlickd.errors import InputError
 from mlickd.runs import run_config

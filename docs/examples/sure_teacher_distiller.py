@@ -1,4 +1,4 @@
-"""Stage 2 that listens to the teacher only where it is sure: a new distiller, and training with it."""
+"""A new distiller that weights the teacher's scores by how sure they are, and training with it."""
 
 from detectron2.config import configurable
 from torch import nn
@@ -21,13 +21,13 @@ class SureTeacherDistiller(nn.Module):
 
     @classmethod
     def from_config(cls, cfg):
-        """From ``KD.PREDICTION``."""
+        """Return the arguments from ``KD.PREDICTION``."""
         return {"loss_weight": cfg.KD.PREDICTION.WEIGHT}
 
     def forward(self, logits, knowledge):
-        """The loss of the student's logits (N, C), given what the teacher knows of the N images."""
+        """Return the loss of the student's logits (N, C), given the teacher's knowledge of the N images."""
         known, teacher = known_image_scores(knowledge, logits)
-        if not known:  # crops in which the teacher has no region
+        if not known:  # only crops without regions
             return logits.new_zeros(())
         sure = (2 * teacher - 1).abs()
         loss = F.binary_cross_entropy_with_logits(logits[known], teacher, weight=sure, reduction="sum")
@@ -35,7 +35,7 @@ class SureTeacherDistiller(nn.Module):
 
 
 def setup_environment():
-    """What Detectron2 calls in a file that it is to import; the distiller is registered by then."""
+    """Do nothing: Detectron2 calls this function after it has imported the file, and so registered the distiller."""
 
 
 if __name__ == "__main__":

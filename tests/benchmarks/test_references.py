@@ -23,7 +23,7 @@ from helpers.cached_scenes import CachedScenes
 from mlickd.config import default_config
 from mlickd.data import ProposalStore, class_names, dataset_records
 from mlickd.data.proposals.generation import generate_proposals
-from mlickd.engine.caching import make_cache
+from mlickd.distillation.cache import make_cache
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.modeling import load_backbone_weights

@@ -21,6 +21,7 @@ from mlickd.distillation.calibration import (
     fit_platt_scaling,
     load_calibration,
 )
+from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.errors import InputError
 from mlickd.files import file_digest
 
@@ -28,7 +29,7 @@ EXAMPLE = Calibration(("cat", "Hündin"), (2.0, 0.5), (1.0, -1.0), 0.5, (HeldOut
 
 
 def gradient(scores: np.ndarray, targets: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """Of the objective of Platt (1999) with a ridge of 1e-3, written out for one class."""
+    """Return the gradient of the objective of Platt (1999) with a ridge of 1e-3, for one class."""
     scores, targets = scores[targets >= 0].astype(np.float64), targets[targets >= 0]
     p = np.clip(scores, 1e-4, 1 - 1e-4)
     z = np.log(p / (1 - p))
@@ -63,7 +64,7 @@ def test_scores_that_are_wrong_in_a_known_way_are_put_right() -> None:
     truth = generator.uniform(0.02, 0.98, 20_000)
     targets = (generator.random(20_000) < truth).astype(np.int8)
     logits = np.log(truth / (1 - truth))
-    wrong = 1 / (1 + np.exp(-(0.4 * logits - 2)))  # shy of saying yes
+    wrong = 1 / (1 + np.exp(-(0.4 * logits - 2)))
     (slope,), (intercept,) = fit_platt_scaling(wrong[:, None], targets[:, None])
     assert slope == pytest.approx(1 / 0.4, rel=0.05) and intercept == pytest.approx(2 / 0.4, rel=0.05)
     calibration = Calibration(("x",), (slope,), (intercept,), 1.0, ())
@@ -79,11 +80,11 @@ def test_a_line_is_put_through_the_logits_of_each_class() -> None:
 
 
 def test_only_image_scores_are_calibrated() -> None:
-    told = [TeacherKnowledge(torch.tensor([0.2, 0.3]), boxes=torch.ones(1, 4)), TeacherKnowledge(None)]
-    first, second = CalibratedKnowledge(lambda batch: told, EXAMPLE)([{}, {}])
-    torch.testing.assert_close(first.image_scores, EXAMPLE.apply(told[0].image_scores))
-    assert first.boxes is told[0].boxes and second.image_scores is None
-    assert told[0].image_scores.tolist() == pytest.approx([0.2, 0.3]), "a live teacher's own are left alone"
+    known = [TeacherKnowledge(torch.tensor([0.2, 0.3]), boxes=torch.ones(1, 4)), TeacherKnowledge(None)]
+    first, second = CalibratedKnowledge(lambda batch: known, EXAMPLE)([{}, {}])
+    torch.testing.assert_close(first.image_scores, EXAMPLE.apply(known[0].image_scores))
+    assert first.boxes is known[0].boxes and second.image_scores is None
+    assert known[0].image_scores.tolist() == pytest.approx([0.2, 0.3]), "the source's knowledge stays as it is"
 
 
 def test_a_file_holds_it_to_the_last_digit(tmp_path: Path) -> None:
@@ -95,46 +96,42 @@ def test_a_file_holds_it_to_the_last_digit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "change",
     [
-        (None, "no such file; make it with tools/calibrate_teacher.py"),
-        (lambda content: "{", "is no calibration; make it"),
-        (lambda content: [], "is damaged"),
-        (lambda content: content | {"format": 9}, "is of format 9"),
-        (lambda content: content | {"classes": {"cat": {"slope": 1}}}, "is damaged"),
-        (lambda content: content | {"classes": {"cat": {"slope": float("nan"), "intercept": 0}}}, "is damaged"),
-        (lambda content: content | {"held_out": [{"dataset": "x"}]}, "is damaged"),
-        (lambda content: content | {"temperature": "hot"}, "is damaged"),
+        None,
+        lambda content: "{",
+        lambda content: [],
+        lambda content: content | {"classes": {"cat": {"slope": float("nan"), "intercept": 0}}},
+        lambda content: content | {"held_out": [{"dataset": "x"}]},
     ],
 )
-def test_a_damaged_file_is_one_line(tmp_path: Path, change, message: str) -> None:
+def test_a_damaged_file_is_one_line(tmp_path: Path, change) -> None:
     path = tmp_path / "c.json"
     if change is not None:
         EXAMPLE.save(path)
         content = change(json.loads(path.read_text()))
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-    with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {path}: {message}") as error:
+    with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {path}") as error:
         Calibration.load(str(path))
     assert "\n" not in str(error.value)
 
 
-def test_it_fits_one_teacher_its_classes_and_its_temperature(tiny_scenes: Path, tmp_path: Path) -> None:
-    scenes = CachedScenes.create(tmp_path)
+def test_it_fits_one_teacher_its_classes_and_its_settings(scenes: CachedScenes, tmp_path: Path) -> None:
     names = class_names("tiny_train")
     held_out = (HeldOut("tiny_train@1of2", "", file_digest(scenes.teacher)),)
     fitting = Calibration(tuple(names), (1.0,) * 20, (0.0,) * 20, 1.0, held_out)
     path = tmp_path / "c.json"
     cfg = scenes.config("prediction", "", "KD.PREDICTION.CALIBRATION", str(path))
+    teachers = load_teacher_configs(cfg)
     fitting.save(path)
-    assert load_calibration(cfg) == fitting
-    assert load_calibration(scenes.config("prediction")) is None
-    swapped = (names[1], names[0], *names[2:])
-    for change, message in (
-        ({"classes": swapped}, f"is of other classes: number 0 is '{names[1]}', and in the run '{names[0]}'"),
-        (dict(zip(("classes", "slopes", "intercepts"), (("a",), (1.0,), (0.0,)), strict=True)), "is of 1 classes, and"),
-        ({"temperature": 2.0}, "is for KD.PREDICTION.TEACHER_TEMPERATURE 2, not 1; set that, or"),
-        ({"held_out": EXAMPLE.held_out}, f"is of another teacher than KD.TEACHER.WEIGHTS {scenes.teacher}"),
+    assert load_calibration(cfg, teachers) == fitting
+    assert load_calibration(scenes.config("prediction"), teachers) is None
+    for change, key in (
+        ({"classes": (names[1], names[0], *names[2:])}, "classes"),
+        ({"temperature": 2.0}, "KD.PREDICTION.TEACHER_TEMPERATURE"),
+        ({"flip": True}, "KD.TEACHER.FLIP"),
+        ({"held_out": EXAMPLE.held_out}, "KD.TEACHER.WEIGHTS"),
     ):
         Calibration(**(vars(fitting) | change)).save(path)
-        with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {path}: {message}"):
-            load_calibration(cfg)
+        with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {path}: .*{key}"):
+            load_calibration(cfg, teachers)

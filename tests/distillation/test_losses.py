@@ -1,4 +1,4 @@
-"""Both stages' losses against statements of their formulas in NumPy."""
+"""Losses of the distillers against their formulas in NumPy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlickd.distillation import SoftLabelDistiller, TeacherKnowledge, select_regions
-from mlickd.distillation.feature import roi_feature_loss
+from mlickd.distillation import HintonDistiller, MLDDistiller, SoftLabelDistiller, TeacherKnowledge
+from mlickd.distillation.distillers.binary_logits import binary_divergence
+from mlickd.distillation.distillers.feature_maps import attention_transfer_loss, hint_loss, spatial_attention
+from mlickd.distillation.distillers.label_embeddings import (
+    class_activation_embeddings,
+    label_embedding_loss,
+    region_embeddings,
+    structure_loss,
+)
+from mlickd.distillation.distillers.roi_features import roi_feature_loss
+
+SEEDS = st.integers(0, 2**31)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.integers(0, 2**31))
+def knowledge_of(scores: np.ndarray | torch.Tensor) -> list[TeacherKnowledge]:
+    return [TeacherKnowledge(torch.as_tensor(row)) for row in scores]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=4), SEEDS)
 def test_feature_loss_is_the_equation_of_the_paper(counts: list[int], seed: int) -> None:
     generator = np.random.default_rng(seed)
     teacher, student = generator.normal(size=(2, sum(counts), 3, 2, 2))
@@ -26,51 +40,140 @@ def test_feature_loss_is_the_equation_of_the_paper(counts: list[int], seed: int)
             expected += np.sum(weighted**2) / count
         first += count
     expected /= 2 * len(counts)
-    actual = roi_feature_loss(torch.tensor(teacher), torch.tensor(student), torch.tensor(weights), counts)
+    inputs = torch.tensor(student, requires_grad=True)
+    actual = roi_feature_loss(torch.tensor(teacher), inputs, torch.tensor(weights), counts)
     assert actual.item() == pytest.approx(expected)
+    actual.backward()  # also without any region
+    assert inputs.grad.shape == inputs.shape
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 5), st.floats(0.2, 6), st.floats(0, 3), st.integers(0, 2**31))
+@settings(max_examples=30)
+@given(st.integers(1, 4), st.integers(1, 5), st.floats(0.2, 6), st.floats(0, 3), SEEDS)
 def test_soft_label_losses_are_those_of_paper_and_release(n, c, temperature, weight, seed) -> None:
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(n, c)) * 3
     teacher = generator.random((n, c))
     student = 1 / (1 + np.exp(-logits / temperature))
-    # -log(student) and -log(1 - student), exact for large logits too.
+    # -log(student) and -log(1 - student), also exact for large logits.
     positive, negative = np.logaddexp(0, -logits / temperature), np.logaddexp(0, logits / temperature)
-    knowledge = [TeacherKnowledge(image_scores=torch.tensor(row)) for row in teacher]
     expected = {
         "l2": ((teacher - student) ** 2).sum() / (2 * n),
         "bce": (teacher * positive + (1 - teacher) * negative).sum() / n,
     }
     for loss, value in expected.items():
         distiller = SoftLabelDistiller(loss=loss, student_temperature=temperature, loss_weight=weight)
-        assert distiller(torch.tensor(logits), knowledge).item() == pytest.approx(weight * value, rel=1e-6, abs=1e-9)
+        actual = distiller(torch.tensor(logits), knowledge_of(teacher)).item()
+        assert actual == pytest.approx(weight * value, rel=1e-6, abs=1e-9)
 
 
-BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40], [5, 5, 30, 30]])
-SCORES = torch.tensor([[0.1, 0.4], [0.05, 0.3], [0.2, 0.0], [0.01, 0.02]])
-OBJECTNESS = torch.tensor([0.1, 0.9, 0.3, 0.2])
+@settings(max_examples=30)
+@given(st.integers(1, 4), st.integers(1, 5), st.floats(0.3, 6), SEEDS)
+def test_divergence_is_that_of_binary_distributions(n: int, c: int, temperature: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    teacher, logits = generator.uniform(0.01, 0.99, (n, c)), generator.normal(size=(n, c)) * 3
+    softened = 1 / (1 + np.exp(-np.log(teacher / (1 - teacher)) / temperature))
+    student = 1 / (1 + np.exp(-logits / temperature))
+    expected = sum((p * np.log(p / q)).sum() / n for p, q in ((softened, student), (1 - softened, 1 - student)))
+    actual = binary_divergence(torch.tensor(teacher), torch.tensor(logits), temperature)
+    assert actual.item() == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    hinton = HintonDistiller(temperature=temperature, loss_weight=3.0)(torch.tensor(logits), knowledge_of(teacher))
+    torch.testing.assert_close(hinton, 3 * temperature**2 * actual)
+    equal = HintonDistiller(temperature=temperature)(torch.tensor(teacher).logit(), knowledge_of(teacher))
+    assert equal.item() == pytest.approx(0, abs=1e-5)
+
+
+def test_hintons_gradient_does_not_shrink_with_the_temperature() -> None:
+    """For large T the divergence is that of logits: T^2 KL -> (z - t)^2 / 8."""
+    logits = torch.tensor([[0.3, -2.0], [1.0, 4.0]], requires_grad=True)
+    teacher = torch.tensor([[0.9, 0.2], [0.5, 0.7]])
+    (gradient,) = torch.autograd.grad(HintonDistiller(temperature=50.0)(logits, knowledge_of(teacher)), logits)
+    torch.testing.assert_close(gradient, (logits - teacher.logit()).detach() / 4 / 2, rtol=2e-2, atol=2e-3)
 
 
 @pytest.mark.parametrize(
-    ("options", "kept", "weights"),
-    [
-        ({"weight": "teacher", "normalize": False}, [0, 2, 3], [0.4, 0.2, 0.02]),
-        ({"weight": "teacher", "normalize": True}, [0, 2, 3], [1.0, 0.5, 0.05]),
-        ({"weight": "proposal", "normalize": False}, [1, 2, 3], [0.9, 0.3, 0.2]),
-        ({"weight": "proposal", "normalize": False, "top_k": 1}, [1], [0.9]),
-        ({"weight": "proposal", "normalize": False, "nms_thresh": 1.0, "top_k": 0}, [1, 2, 3, 0], [0.9, 0.3, 0.2, 0.1]),
-        ({"weight": "uniform", "nms_thresh": 1.0}, [0, 1, 2, 3], [1.0, 1.0, 1.0, 1.0]),
-    ],
+    "distiller", [SoftLabelDistiller(loss="l2"), SoftLabelDistiller(loss="bce"), MLDDistiller(temperature=1.0)]
 )
-def test_regions_are_selected_by_the_rule_that_is_configured(options, kept, weights) -> None:
-    keep, s = select_regions(BOXES, SCORES, OBJECTNESS, **options)
-    assert keep.tolist() == kept
-    assert s.tolist() == pytest.approx(weights)
+def test_unknown_images_add_nothing_and_sure_scores_are_finite(distiller: torch.nn.Module) -> None:
+    logits = torch.tensor([[50.0, -50.0], [1.0, 2.0], [0.5, 3.0]], requires_grad=True)
+    knowledge = [*knowledge_of([[0.0, 1.0 + 1e-6]]), TeacherKnowledge(None), *knowledge_of([[0.2, 0.9]])]
+    total = distiller(logits, knowledge)
+    apart = sum(distiller(logits[i : i + 1], knowledge[i : i + 1]) for i in (0, 2))
+    torch.testing.assert_close(total, apart / 3)
+    total.backward()
+    assert torch.isfinite(logits.grad).all() and not logits.grad[1].any() and logits.grad[2].any()
+    assert distiller(logits, [TeacherKnowledge(None)] * 3).item() == 0
 
 
-def test_unknown_region_weight_is_refused() -> None:
-    with pytest.raises(ValueError, match="'best'"):
-        select_regions(BOXES, SCORES, OBJECTNESS, weight="best")
+@settings(max_examples=20)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), SEEDS)
+def test_hint_and_attention_are_the_equations_of_their_papers(n: int, d: int, side: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    teacher, student = generator.normal(size=(2, n, d, side, side + 1))
+    hint = sum(((t - s) ** 2).sum() / (side * (side + 1)) for t, s in zip(teacher, student, strict=True)) / (2 * n)
+    assert hint_loss(torch.tensor(teacher), torch.tensor(student)).item() == pytest.approx(hint)
+
+    def attention(feature_map: np.ndarray) -> np.ndarray:
+        energy = (feature_map**2).sum(axis=0)
+        return energy / np.sqrt((energy**2).sum())
+
+    expected = sum(
+        np.sqrt(((attention(t) - attention(s)) ** 2).sum()) for t, s in zip(teacher, student, strict=True)
+    ) / (2 * n)
+    maps = [spatial_attention(torch.tensor(m)) for m in (teacher, student)]
+    assert attention_transfer_loss(*maps).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert not spatial_attention(torch.zeros(2, 3, 4, 4)).any()
+
+
+def structure(teacher: np.ndarray, student: np.ndarray) -> float:
+    """Huber loss of relative distances, pair by pair."""
+    count = len(teacher)
+    distances = []
+    for embeddings in (teacher, student):
+        pairs = np.array([[np.linalg.norm(a - b) for b in embeddings] for a in embeddings])
+        distances.append(pairs / (pairs.sum() / (count * (count - 1))))
+    differences = np.abs(distances[0] - distances[1])
+    return np.where(differences < 1, differences**2 / 2, differences - 0.5).sum() / count
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 5), st.integers(1, 4), SEEDS)
+def test_label_embeddings_are_compared_among_positive_labels(n: int, c: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    teacher, student = generator.normal(size=(n, c, 6)), generator.normal(size=(n, c, 3))
+    positive = generator.random((n, c)) < 0.6
+    expected = [0.0, 0.0]
+    for label in range(c):
+        images = np.flatnonzero(positive[:, label])
+        if len(images) > 1:
+            expected[0] += structure(teacher[images, label], student[images, label]) / n
+    for image in range(n):
+        labels = np.flatnonzero(positive[image])
+        if len(labels) > 1:
+            expected[1] += structure(teacher[image, labels], student[image, labels]) / n
+    actual = label_embedding_loss(torch.tensor(teacher), torch.tensor(student), torch.tensor(positive))
+    assert [loss.item() for loss in actual] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_structure_ignores_scale_place_and_width_and_has_finite_gradients() -> None:
+    embeddings = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
+    wider = torch.cat([3 * embeddings + 1, torch.zeros(4, 2)], dim=1)
+    assert structure_loss(embeddings, wider).item() == pytest.approx(0, abs=1e-9)
+    equal = torch.ones(4, 4, requires_grad=True)
+    (gradient,) = torch.autograd.grad(structure_loss(embeddings, equal), equal)
+    assert torch.isfinite(gradient).all()
+
+
+def test_embeddings_of_a_label_are_weighted_means() -> None:
+    generator = np.random.default_rng(1)
+    features, scores = generator.normal(size=(5, 4, 2, 2)), generator.random((5, 3))
+    expected = (scores / scores.sum(axis=0)).T @ features.mean(axis=(2, 3))
+    actual = region_embeddings(torch.tensor(features, dtype=torch.float32), torch.tensor(scores, dtype=torch.float32))
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-5)
+    assert not region_embeddings(torch.zeros(0, 4), torch.zeros(0, 3)).any()
+
+    feature_map, classifier = generator.normal(size=(2, 4, 2, 3)), generator.normal(size=(3, 4))
+    cells = feature_map.reshape(2, 4, 6)
+    where = np.exp(np.einsum("cd,ndk->nck", classifier, cells))
+    expected = np.einsum("nck,ndk->ncd", where / where.sum(axis=2, keepdims=True), cells)
+    actual = class_activation_embeddings(torch.tensor(feature_map), torch.tensor(classifier))
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-5)

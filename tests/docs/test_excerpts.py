@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mlickd
-from mlickd.distillation.feature import roi_feature_loss
+from mlickd.distillation.distillers.roi_features import roi_feature_loss
 from mlickd_docs.excerpts import excerpt
 
 ROOT = Path(mlickd.__file__).parents[1]
@@ -18,10 +18,10 @@ PAGES = Path(__file__).parents[2] / "docs"
 
 
 def test_a_function_is_shown_without_its_docstring() -> None:
-    shown = excerpt(ROOT, "mlickd.distillation.feature:roi_feature_loss")
+    shown = excerpt(ROOT, "mlickd.distillation.distillers.roi_features:roi_feature_loss")
     title, *code, end = shown.splitlines()
     line = roi_feature_loss.__code__.co_firstlineno
-    assert title == f'```python title="mlickd/distillation/feature.py, line {line}"' and end == "```"
+    assert title == f'```python title="mlickd/distillation/distillers/roi_features.py, line {line}"' and end == "```"
     (function,) = ast.parse("\n".join(code)).body
     assert function.name == "roi_feature_loss" and ast.get_docstring(function) is None
     assert "distances = (weights**2)" in shown

@@ -16,8 +16,8 @@ from PIL import Image
 
 from helpers.small_models import CONFIGS
 from mlickd.data import dataset_records, write_store
+from mlickd.distillation.cache import make_cache
 from mlickd.engine import Trainer, check_inputs, complete_config, load_config
-from mlickd.engine.caching import make_cache
 from mlickd.runs import load_run, predict
 
 

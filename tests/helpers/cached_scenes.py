@@ -11,18 +11,18 @@ from detectron2.config import CfgNode
 from helpers.small_models import save_teacher, student_config, teacher_config
 from mlickd.data import ImageView, View, build_train_loader, dataset_records, write_store
 from mlickd.distillation import KnowledgeRequest
-from mlickd.distillation.teacher import load_teacher_config
-from mlickd.engine.caching import make_cache
+from mlickd.distillation.cache import make_cache
+from mlickd.distillation.teacher_config import load_teacher_config
 
 
 @dataclass
 class CachedScenes:
-    """What a cache of `tiny_train` is made from, below one folder.
+    """What a cache of `tiny_train` is made from, in one folder.
 
     Attributes:
-        folder: of it all.
-        teacher: its checkpoint.
-        proposals: of `tiny_train`.
+        folder: the folder.
+        teacher: checkpoint of the teacher.
+        proposals: proposals of `tiny_train`.
     """
 
     folder: Path
@@ -33,21 +33,21 @@ class CachedScenes:
     def create(cls, folder: Path) -> CachedScenes:
         folder.mkdir(parents=True, exist_ok=True)
         cfg = teacher_config()
-        # Logits that differ, so that neither the order of the regions nor their scores hang on a rounding.
+        # Logits that differ, so that the order of the regions does not depend on rounding.
         cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
         scenes = cls(folder, save_teacher(folder, cfg), folder / "proposals")
         write_random_boxes(scenes.proposals, "tiny_train", seed=1)
         return scenes
 
     def config(self, stage: str, cache: object = "", *options: object) -> CfgNode:
-        """Of the distillation; complete."""
+        """Return a complete configuration of the distillation."""
         settings = ["MODEL.NUM_CLASSES", 20, "DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
         settings += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(self.proposals),), "DATALOADER.NUM_WORKERS", 0]
         settings += ["KD.CACHE", str(cache), "KD.REGIONS.TOP_K", 6, "SOLVER.IMS_PER_BATCH", 4]
         return student_config(self.teacher, stage, *settings, *options)
 
     def make(self, name: str, *options: object, features: bool = True, **arguments: object) -> Path:
-        """A cache of what the method asks for, or of image scores alone; its folder."""
+        """Make a cache of what the method asks for, or only of image scores, and return its folder."""
         cache = self.folder / name
         request = None if features else KnowledgeRequest()
         make_cache(self.config("feature", cache, *options), request, **arguments)
@@ -55,7 +55,7 @@ class CachedScenes:
 
 
 def write_random_boxes(path: Path, dataset: str, seed: int) -> None:
-    """A store with 5 to 9 random boxes of every image."""
+    """Write a store with 5 to 9 random boxes for every image."""
     generator = np.random.default_rng(seed)
     items = []
     for record in dataset_records(dataset):
@@ -67,7 +67,7 @@ def write_random_boxes(path: Path, dataset: str, seed: int) -> None:
 
 
 def samples(cfg: CfgNode, views: list[tuple[int, View]]) -> list[dict]:
-    """A training batch of these images and views, as the loader of this configuration gives it."""
+    """Return a training batch of these images and views, as the loader of this configuration does."""
     live = not cfg.KD.CACHE
     dataset = build_train_loader(cfg, load_teacher_config(cfg) if live else None).dataset
     return [dataset[ImageView(index, view)] for index, view in views]

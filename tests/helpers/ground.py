@@ -18,8 +18,8 @@ from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records, proposals_path
 from mlickd.data.records import label_targets
 from mlickd.distillation import KnowledgeRequest
+from mlickd.distillation.cache import make_cache
 from mlickd.distillation.calibration import Calibration, HeldOut
-from mlickd.engine.caching import make_cache
 from mlickd.evaluation.score_files import write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 from mlickd.files import file_digest

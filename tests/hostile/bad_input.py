@@ -25,7 +25,7 @@ TABLE, CLASSES = "datasets/tiny/labels_fit.csv", "datasets/tiny/classes.txt"
 PHOTO = "datasets/tiny/images/train_00000.jpg"
 STORE = "datasets/proposals/tiny_fit_edge_boxes.proposals"
 BOXES, VOC_XML = "datasets/boxed/instances_train.json", "datasets/VOC2007/Annotations/train_00000.xml"
-CACHE_HEADER = "knowledge/tiny_fit/shard-1-of-1/header.json"
+SHARD = "knowledge/tiny_fit/00000-of-00001.safetensors"
 
 CLS, WSD = "train --config-file cls.yaml", "train --config-file wsd.yaml"
 STAGE2 = "train --config-file kd.yaml --kd-stage prediction KD.METHOD_STAGES \"('prediction',)\""
@@ -128,9 +128,9 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (IMPORT, "p.pkl", lambda: Path("p.pkl").write_bytes(pickle.dumps(Hostile()))),
     ("generate-proposals --dataset tiny_fit --method magic", "magic", None),
     # Knowledge caches
-    (f"{CACHE.format('--check')}-gone", "KD.CACHE knowledge-gone", None),
-    (CACHE.format("--check"), "header.json", cut(CACHE_HEADER)),
-    (CACHE.format("--check"), "teacher", entry(CACHE_HEADER, "teacher", value="0" * 64)),
+    (f"{CACHE.format('--check')}-gone", "knowledge-gone/tiny_fit", None),
+    (CACHE.format("--check"), "00000-of-00001.safetensors", cut(SHARD)),
+    (f"{CACHE.format('--check')} KD.TEACHER.FLIP True", "KD.TEACHER.FLIP", None),
     (CACHE.format("--shard 3/2"), "3/2", None),
     # Checkpoints
     (f"{CLS} MODEL.WEIGHTS gone.pth", "MODEL.WEIGHTS gone.pth", None),

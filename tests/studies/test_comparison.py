@@ -14,8 +14,6 @@ from filelock import FileLock
 
 from helpers.quick_tools import QuickTools
 from mlickd.data import proposals_path
-from mlickd.distillation.cache import shard_folder
-from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import write_comparison_report
@@ -39,8 +37,8 @@ def configs(tmp_path: Path) -> Path:
 @pytest.fixture
 def tools(tiny_scenes: Path, tmp_path: Path) -> QuickTools:
     """Quick command lines, for two seeds."""
-    header = shard_folder(Path("{cache}"), "{dataset}", (1, 1)) / HEADER_FILE
-    tools = QuickTools(tmp_path / "tools", "tiny_test", str(header), proposals_path("tiny_test", "edge_boxes"))
+    cached = "{cache}/{dataset}/00000-of-00001.safetensors"
+    tools = QuickTools(tmp_path / "tools", "tiny_test", cached, proposals_path("tiny_test", "edge_boxes"))
     for method, skill in SKILLS.items():
         for seed in (1, 2):
             tools.add_results(method, seed, skill)

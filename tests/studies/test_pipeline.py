@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mlickd.distillation.cache import shard_folder
-from mlickd.distillation.cache.header import HEADER_FILE
 from mlickd.errors import InputError
 from mlickd.studies import steps
 from mlickd.studies.methods import Method
@@ -100,7 +98,7 @@ def test_a_method_with_a_teacher_of_its_own_waits_for_no_other(tmp_path: Path) -
         assert values["DATASETS.TRAIN"] == str(parts) and values["KD.TEACHER.WEIGHTS"] == teachers
         assert tmp_path / parts[1] / "model_final.pth" in step.reads
     assert not kept[0].after and str(tmp_path / "there") in kept[0].command
-    assert shard_folder(tmp_path / "there", parts[0], (1, 1)) / HEADER_FILE in kept[0].reads
+    assert tmp_path / "there" / parts[0] in kept[0].reads
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,14 @@ def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache
 
 
 def arguments(scenes: CachedScenes, cache: Path, *options: object) -> list[object]:
-    """A configuration file and options as a user gives them."""
+    """Return a configuration file and options as a user gives them."""
     path = scenes.folder / "student.yaml"
     path.write_text(scenes.config("", cache, "KD.FEATURE.WEIGHT", 0.001, "MODEL.DEVICE", "cpu").dump())
     return ["--config-file", path, *options, "SOLVER.MAX_ITER", 2, "SOLVER.WARMUP_ITERS", 1, "INPUT.SIZE_TEST", 32]
 
 
 def train(*arguments: object) -> str:
-    """What training prints, in a process of its own: it sets up loggers and seeds."""
+    """Return the output of training, in a process of its own, because it sets up loggers and seeds."""
     result = subprocess.run(
         [sys.executable, ROOT / "tools" / "train_net.py", *map(str, arguments)],
         cwd=ROOT,
@@ -48,23 +48,24 @@ def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
     with caplog.at_level(logging.INFO):
         made = call_tool("cache_knowledge", *arguments(scenes, cache))
     assert made.status == 0, made.err
-    assert "24 images" in caplog.text and "when it is whole" in caplog.text and "24/24" in made.err
+    assert f"{cache}/tiny_train" in caplog.text and "24/24" in made.err
     assert call_tool("cache_knowledge", *arguments(scenes, cache, "--check")).status == 0
 
     scenes.proposals.rename(tmp_path / "proposals")
     for stage in ("feature", "prediction"):
         printed = train(*arguments(scenes, cache, "--kd-stage", stage), "OUTPUT_DIR", tmp_path / "student")
         assert f"Teacher: its knowledge in {cache}" in printed
-        assert f"Teacher: {scenes.teacher}" not in printed  # what a live one says
+        assert f"Teacher: {scenes.teacher}" not in printed
     assert (tmp_path / "student" / "prediction" / "student.pth").is_file()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shard", "3/2"], "--shard: 3/2 is not I/N"),
-        (["--batch-size", "0"], "--batch-size: 0 is below 1"),
-        (["--check"], "has nothing for dataset tiny_train; make it with tools/cache_knowledge.py"),
+        (["--shard", "3/2"], "--shard: 3/2"),
+        (["--batch-size", "0"], "--batch-size: 0"),
+        (["--no-features", "--also-for", "other.yaml"], "--no-features"),
+        (["--check"], "tiny_train"),
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_2(

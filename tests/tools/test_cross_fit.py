@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from mlickd.distillation import KnowledgeRequest
-from mlickd.distillation.cache import CachedKnowledge
-from mlickd.distillation.teacher_files import with_teacher_of
+from mlickd.distillation.cache import CachedKnowledge, make_cache
+from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.engine import check_inputs, complete_config, load_config
-from mlickd.engine.caching import make_cache
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "INPUT.SIZES_TRAIN", "(48,)", "INPUT.SIZE_TEST", 48, "MODEL.DEVICE", "cpu"]
@@ -43,7 +42,7 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     check_inputs(cfg)
     parts = ("tiny_train@1of2", "tiny_train@2of2")
     assert cfg.DATASETS.TRAIN == parts
-    weights = [torch.load(with_teacher_of(cfg, part).KD.TEACHER.WEIGHTS, weights_only=True)["model"] for part in parts]
+    weights = [torch.load(load_teacher_config(cfg, part).MODEL.WEIGHTS, weights_only=True)["model"] for part in parts]
     assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
     # A checkpoint from the middle of the training is a teacher as well, with the configuration beside it.
@@ -52,7 +51,7 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     early.KD.CACHE, early.MODEL.NUM_CLASSES = str(tmp_path / "early"), 20
     make_cache(early, KnowledgeRequest(), mirrored=False)
     digests = {
-        cache.shards[0].header["teacher"]
+        cache.settings["teacher"]
         for of in (cfg, early)
         for cache in CachedKnowledge(of, KnowledgeRequest()).caches.values()
     }

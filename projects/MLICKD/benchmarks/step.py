@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlickd.engine.caching import make_cache
+from mlickd.distillation.cache import make_cache
 
 from .measurement import Comparison, time_in_turn
 from .settings import BATCH_SIZES, TrainingStep, drawn_datasets, network_config, write_run

@@ -1,20 +1,20 @@
 """From teacher to student: knowledge, where it comes from, and the distillers of both stages."""
 
-from .binary_logits import HintonDistiller, MLDDistiller
 from .distilled_classifier import KD_STAGES, DistilledClassifier
-from .feature import RoIDistiller
-from .feature_maps import AttentionTransferDistiller, FitNetsDistiller
-from .hook import DistillationHook, KnowledgeLoader
-from .knowledge import TeacherKnowledge, select_regions
-from .label_embeddings import LabelEmbeddingDistiller
-from .prediction import SoftLabelDistiller
-from .regions import RegionKnowledge
-from .registry import (
+from .distillers import (
     FEATURE_DISTILLER_REGISTRY,
     PREDICTION_DISTILLER_REGISTRY,
-    build_feature_distiller,
-    build_prediction_distiller,
+    AttentionTransferDistiller,
+    FeatureDistiller,
+    FitNetsDistiller,
+    HintonDistiller,
+    LabelEmbeddingDistiller,
+    MLDDistiller,
+    RoIDistiller,
+    SoftLabelDistiller,
 )
+from .hook import DistillationHook, KnowledgeLoader
+from .knowledge import RegionKnowledge, TeacherKnowledge, select_regions
 from .request import KnowledgeRequest
 from .teacher import FrozenTeacher, LiveTeacher
 
@@ -25,6 +25,7 @@ __all__ = [
     "AttentionTransferDistiller",
     "DistillationHook",
     "DistilledClassifier",
+    "FeatureDistiller",
     "FitNetsDistiller",
     "FrozenTeacher",
     "HintonDistiller",
@@ -37,7 +38,5 @@ __all__ = [
     "RoIDistiller",
     "SoftLabelDistiller",
     "TeacherKnowledge",
-    "build_feature_distiller",
-    "build_prediction_distiller",
     "select_regions",
 ]

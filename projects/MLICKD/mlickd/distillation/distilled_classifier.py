@@ -1,4 +1,4 @@
-"""A student in training with its teacher's knowledge."""
+"""A student that trains with its teacher's knowledge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
 
-from .registry import build_feature_distiller, build_prediction_distiller, feature_distiller_class
+from .distillers.base import build_feature_distiller, build_prediction_distiller, feature_distiller_class
+from .teacher_config import load_teacher_config
 
 __all__ = ["DistilledClassifier", "KD_STAGES"]
 
@@ -26,12 +27,12 @@ class DistilledClassifier(nn.Module):
 
     Knowledge is data: each training sample carries a :class:`~mlickd.distillation.TeacherKnowledge` under
     ``knowledge`` (see :class:`~mlickd.distillation.DistillationHook`), and no teacher is part of this model. At
-    inference it is its student, nothing else; ``student.state_dict()`` is a checkpoint of the plain classifier.
+    inference it is its student and nothing else; ``student.state_dict()`` is a checkpoint of the plain classifier.
 
     - Stage ``feature``: only the backbone of the student (its convolutions with their normalization) and the
-      distiller's adapters get gradients; fc layers and the classifier rest. Needs no labels.
-    - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores, and by option
-      (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features beside them.
+      distiller's adapters get gradients, fc layers and the classifier do not. Needs no labels.
+    - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores, and optionally
+      (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features.
 
     Attributes:
         is_detector, student_architecture: see :class:`~mlickd.modeling.meta_arch.ImageModel`.
@@ -55,8 +56,8 @@ class DistilledClassifier(nn.Module):
         Args:
             student: the classifier.
             stage: ``feature`` or ``prediction``.
-            feature_distiller: of stage ``feature``, or beside the labels.
-            prediction_distiller: of stage ``prediction``; None learns from labels alone, without any knowledge.
+            feature_distiller: distiller of features; optional in stage ``prediction``.
+            prediction_distiller: distiller of image scores in stage ``prediction``; None learns without image scores.
         """
         super().__init__()
         if stage not in KD_STAGES:
@@ -70,7 +71,7 @@ class DistilledClassifier(nn.Module):
             self.student.head.requires_grad_(False)
 
     def train(self, mode: bool = True) -> DistilledClassifier:
-        """As in PyTorch, but in stage ``feature`` the student's head rests, its dropout too."""
+        """Set training mode as in PyTorch, but keep the student's head in evaluation mode in stage ``feature``."""
         super().train(mode)
         if self.stage == "feature":
             self.student.head.eval()
@@ -78,33 +79,37 @@ class DistilledClassifier(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """The student, and the distillers of ``KD.STAGE``; InputError where that stage cannot have them."""
+        """Build the student and the distillers of ``KD.STAGE``.
+
+        Raises:
+            InputError: the stage, the student and the teacher do not fit a distiller.
+        """
         student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
         distillers = {}
         if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:
             raise InputError(
-                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; give it KD.METHOD_STAGES "
+                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; give KD.METHOD_STAGES "
                 "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
-            distillers["feature_distiller"] = build_feature_distiller(cfg, student)
+            distillers["feature_distiller"] = build_feature_distiller(cfg, student, load_teacher_config(cfg))
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
             distillers["prediction_distiller"] = build_prediction_distiller(cfg)
         return {"student": student, "stage": cfg.KD.STAGE, **distillers}
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.student.device
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: samples as :class:`MultiLabelClassifier` takes them; in training with ``knowledge``, and
-                those of unlabeled datasets without ``labels``.
+            batched_inputs: samples as :class:`MultiLabelClassifier` takes them. In training they have ``knowledge``,
+                and samples of unlabeled datasets have no ``labels``.
 
         Returns:
-            In training the losses of the stage; at inference what the student returns.
+            In training the losses of the stage; at inference the outputs of the student.
         """
         if not self.training:
             return self.student(batched_inputs)
@@ -115,8 +120,8 @@ class DistilledClassifier(nn.Module):
             return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
         samples = self._with_targets(batched_inputs)
-        # Divided by how many images a batch has, and here by how many of these have labels on average: the mean over
-        # labeled images, which stays what it is where a batch is run in parts.
+        # The losses are means over all images of the batch. Divided by the expected share of labeled images they are
+        # means over labeled images, also if a batch is run in parts.
         losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
@@ -126,7 +131,7 @@ class DistilledClassifier(nn.Module):
         return losses
 
     def _with_targets(self, batched_inputs: list[dict]) -> list[dict]:
-        """The samples, of which those without labels leave out every class; legal only where there are to be such."""
+        """Return the samples, with all classes ignored in unlabeled ones, which only runs with such data may have."""
         if self.labeled_share == 1:
             return batched_inputs
         unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}

@@ -1,4 +1,4 @@
-"""The seam between teacher and student: knowledge joins the batch on its way to the model."""
+"""The connection between teacher and student: knowledge joins the batch on its way to the model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class KnowledgeLoader:
     def __init__(self, loader: Iterable[list[dict]], source: KnowledgeSource, *, read_ahead: bool = False):
         """
         Args:
-            loader: of batches.
-            source: of their knowledge.
+            loader: yields batches.
+            source: returns the knowledge of a batch.
             read_ahead: fetch the next batch and its knowledge in a thread while the model works on this one; for a
                 source that waits for a disk, not for one that computes on the model's device.
         """
@@ -30,7 +30,7 @@ class KnowledgeLoader:
         self.read_ahead = read_ahead
 
     def __iter__(self) -> Iterator[list[dict]]:
-        # The loader starts its workers here, in the thread of the model.
+        # The loader starts its workers here, in the main thread.
         batches = self._with_knowledge(iter(self.loader))
         if not self.read_ahead:
             yield from batches
@@ -58,7 +58,7 @@ class DistillationHook(HookBase):
     def __init__(self, source: KnowledgeSource, *, read_ahead: bool = False):
         """
         Args:
-            source: from the samples of a batch to the knowledge of each, for instance a
+            source: function from the samples of a batch to the knowledge of each, for instance a
                 :class:`~mlickd.distillation.LiveTeacher`.
             read_ahead: see :class:`KnowledgeLoader`.
         """
@@ -66,8 +66,8 @@ class DistillationHook(HookBase):
         self.read_ahead = read_ahead
 
     def before_train(self) -> None:
-        """Wrap the loader of the trainer."""
-        # DefaultTrainer keeps its loop, and with it the loader, in `_trainer`; SimpleTrainer is the loop itself.
+        """Wrap the data loader of the trainer."""
+        # DefaultTrainer keeps its training loop, which has the loader, in `_trainer`; SimpleTrainer is the loop itself.
         loop = getattr(self.trainer, "_trainer", self.trainer)
         loader = loop.data_loader
         loop.reset_data_loader(lambda: KnowledgeLoader(loader, self.source, read_ahead=self.read_ahead))

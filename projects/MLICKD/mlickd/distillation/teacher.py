@@ -1,160 +1,68 @@
-"""A frozen teacher, and knowledge that it makes for a batch as it comes."""
+"""A frozen teacher, and a source of knowledge that runs it on each batch."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
+from dataclasses import replace
+from math import log
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone, build_model
+from detectron2.modeling import build_model
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Instances
 
-from mlickd.config import default_config
-from mlickd.config_files import merge_config_file
-from mlickd.data.build import model_class
-from mlickd.errors import InputError
-from mlickd.files import require_file
-from mlickd.modeling.checkpoint import check_checkpoint, load_checkpoint, model_blueprint
+from mlickd.modeling.checkpoint import load_checkpoint
 from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions
 
-from .averaging import averaged_streams
-from .knowledge import TeacherKnowledge, select_regions
-from .regions import RegionKnowledge
+from .distillers.base import check_layers
+from .knowledge import RegionKnowledge, TeacherKnowledge, select_regions
 from .request import MAP_KINDS, KnowledgeRequest
-from .teacher_files import with_teacher_of
+from .teacher_config import load_teacher_config, pooler_arguments, region_rule
 
-__all__ = [
-    "FrozenTeacher",
-    "LiveTeacher",
-    "check_teacher",
-    "load_teacher_config",
-    "pooler_arguments",
-    "region_rule",
-    "teacher_shapes",
-]
+__all__ = ["FrozenTeacher", "LiveTeacher", "average_streams"]
 
 logger = logging.getLogger(__name__)
 
 
-def load_teacher_config(cfg: CfgNode) -> CfgNode:
-    """The teacher's configuration: ``KD.TEACHER.CONFIG_FILE``, or the config.yaml beside ``KD.TEACHER.WEIGHTS``.
-
-    Raises:
-        InputError: no teacher is given, the file is missing, or the teacher has other classes.
-    """
-    cfg = with_teacher_of(cfg)
-    path = cfg.KD.TEACHER.CONFIG_FILE
-    if not path:
-        if not cfg.KD.TEACHER.WEIGHTS:
-            raise InputError("KD.TEACHER.WEIGHTS is empty; give the checkpoint of a trained teacher")
-        path = os.path.join(os.path.dirname(cfg.KD.TEACHER.WEIGHTS), "config.yaml")
-    require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or give its configuration")
-    teacher_cfg = default_config()
-    merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project")
-    if not model_class(teacher_cfg).is_detector:
-        raise InputError(
-            f"KD.TEACHER.CONFIG_FILE {path}: a {teacher_cfg.MODEL.META_ARCHITECTURE} is no teacher; give the run of a "
-            "WeaklySupervisedDetector"
-        )
-    # The checkpoint is loaded by LiveTeacher; nothing is to be downloaded for a model that is about to be replaced.
-    teacher_cfg.MODEL.BACKBONE.WEIGHTS = ""
-    teacher_cfg.MODEL.TIMM.PRETRAINED = False
-    teacher_cfg.MODEL.DEVICE = cfg.MODEL.DEVICE
-    # How it speaks to a student is the distillation's choice, and of a cache part of what it was made with.
-    teacher_cfg.KD.TEACHER.FLIP = cfg.KD.TEACHER.FLIP
-    if teacher_cfg.MODEL.NUM_CLASSES == -1:
-        teacher_cfg.MODEL.NUM_CLASSES = cfg.MODEL.NUM_CLASSES
-    if teacher_cfg.MODEL.NUM_CLASSES != cfg.MODEL.NUM_CLASSES:
-        raise InputError(
-            f"KD.TEACHER.CONFIG_FILE {path}: the teacher has {teacher_cfg.MODEL.NUM_CLASSES} classes, the student "
-            f"{cfg.MODEL.NUM_CLASSES}; train a teacher on the same classes"
-        )
-    teacher_cfg.freeze()
-    return teacher_cfg
-
-
-def check_teacher(cfg: CfgNode, dataset: str | None = None) -> None:
-    """Check that :class:`FrozenTeacher` will find a checkpoint that fits its configuration, without loading it.
-
-    Args:
-        cfg: of the distillation.
-        dataset: whose teacher it is, see :func:`with_teacher_of`.
-
-    Raises:
-        InputError: it will not.
-    """
-    cfg = with_teacher_of(cfg, dataset)
-    check_checkpoint(model_blueprint(load_teacher_config(cfg)), cfg.KD.TEACHER.WEIGHTS, "KD.TEACHER.WEIGHTS")
-
-
-def pooler_arguments(teacher_cfg: CfgNode) -> dict:
-    """RoI pooling of the teacher, which the student's regions are pooled with too."""
-    return {
-        "output_size": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
-        "sampling_ratio": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
-        "pooler_type": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
-    }
-
-
-def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
-    """Channels and strides of the feature maps of the teacher's backbone, without making its parameters."""
-    with torch.device("meta"):
-        return build_backbone(teacher_cfg).output_shape()
-
-
-def region_rule(cfg: CfgNode) -> dict:
-    """``KD.REGIONS`` as arguments of :func:`select_regions`."""
-    return {
-        "weight": cfg.KD.REGIONS.WEIGHT,
-        "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
-        "nms_thresh": cfg.KD.REGIONS.NMS_THRESH,
-        "top_k": cfg.KD.REGIONS.TOP_K,
-    }
-
-
 class FrozenTeacher:
-    """A trained teacher that says what it knows of regions and does not learn."""
+    """A trained teacher that returns its knowledge of regions and does not learn."""
 
-    def __init__(self, cfg: CfgNode, request: KnowledgeRequest):
-        """Build the teacher of ``cfg.KD.TEACHER`` and load it completely, or stop.
+    def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode, request: KnowledgeRequest):
+        """Build the teacher and load its checkpoint completely, or stop.
 
         Args:
-            cfg: of the distillation.
-            request: what the teacher is to say of an image beside the logits of its regions.
+            cfg: configuration of the distillation.
+            teacher_cfg: the teacher's configuration, see :func:`load_teacher_config`.
+            request: what the teacher returns for an image in addition to the logits of its regions.
 
         Raises:
-            InputError: the teacher's checkpoint or configuration does not fit, or it has not the layers.
+            InputError: the teacher's checkpoint does not fit its configuration, or a layer is missing.
         """
-        teacher_cfg = load_teacher_config(cfg)
         self.model = build_model(teacher_cfg)
-        load_checkpoint(self.model, cfg.KD.TEACHER.WEIGHTS, "KD.TEACHER.WEIGHTS")
+        load_checkpoint(self.model, teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
         self.model.eval().requires_grad_(False)
-        logger.info("Teacher: %s, at %d pixels", cfg.KD.TEACHER.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
+        logger.info("Teacher: %s, at %d pixels", teacher_cfg.MODEL.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
         self.request = request
-        self.flip = cfg.KD.TEACHER.FLIP
+        self.flip = teacher_cfg.KD.TEACHER.FLIP
         self.rule = region_rule(cfg)
-        self.behind_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
+        self.after_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
+        check_layers([*request.region_layers, *(layer for _, layer in request.maps)], shapes, "teacher")
         self.poolers = {
             layer: ROIPooler(scales=(1.0 / shapes[layer].stride,), **pooler_arguments(teacher_cfg))
             for layer in request.region_layers
-            if layer in shapes
         }
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]) -> list[RegionKnowledge]:
-        """
+        """Return the knowledge of each view, on the teacher's device, without history for autograd.
+
         Args:
             images: the teacher's views, (3, H, W) each, 0 to 255.
-            proposals: of each, with ``proposal_boxes`` and ``objectness``, in its pixels.
-
-        Returns:
-            Of each view, on the teacher's device, without history for autograd.
+            proposals: proposals of each view, with ``proposal_boxes`` and ``objectness``, in its pixels.
         """
         proposals = [p.to(self.model.device) for p in proposals]
         maps, predictions = self.model.predict_regions(images, proposals)
@@ -162,7 +70,7 @@ class FrozenTeacher:
             pairs = zip(images, proposals, strict=True)
             mirrored = [mirrored_view({"image": image, "proposals": regions}) for image, regions in pairs]
             images, regions = ([view[key] for view in mirrored] for key in ("image", "proposals"))
-            predictions = averaged_streams([predictions, self.model.predict_regions(images, regions)[1]])
+            predictions = average_streams([predictions, self.model.predict_regions(images, regions)[1]])
         streams = (predictions.class_logits, predictions.detection_logits)
         known = [
             RegionKnowledge(*logits) for logits in zip(*(s.split(predictions.counts) for s in streams), strict=True)
@@ -171,15 +79,15 @@ class FrozenTeacher:
             self._select(known, proposals, predictions)
             self._add_features(known, proposals, maps, predictions)
         for kind, layer in self.request.maps:
-            for of_image, of_view in zip(known, MAP_KINDS[kind](maps[layer]), strict=True):
-                of_image.maps[kind, layer] = of_view
+            for image_knowledge, whole in zip(known, MAP_KINDS[kind](maps[layer]), strict=True):
+                image_knowledge.maps[kind, layer] = whole
         return known
 
     def _select(self, known: list[RegionKnowledge], proposals: list[Instances], predictions: RegionPredictions) -> None:
         scores = self.model.roi_heads.detection_scores(predictions)
-        for of_image, regions, of_regions in zip(known, proposals, scores, strict=True):
-            of_image.selected, of_image.weights = select_regions(
-                regions.proposal_boxes.tensor, of_regions, regions.objectness, **self.rule
+        for image_knowledge, regions, image_scores in zip(known, proposals, scores, strict=True):
+            image_knowledge.selected, image_knowledge.weights = select_regions(
+                regions.proposal_boxes.tensor, image_scores, regions.objectness, **self.rule
             )
 
     def _add_features(
@@ -189,27 +97,27 @@ class FrozenTeacher:
         maps: dict[str, torch.Tensor],
         predictions: RegionPredictions,
     ) -> None:
-        if self.behind_box_head:
+        if self.after_box_head:
             (layer,) = self.poolers
             weights = self.model.roi_heads.proposal_weights(proposals).split(predictions.counts)
             embeddings = predictions.embeddings.split(predictions.counts)
             features = {layer: [e[k.selected] for e, k in zip(embeddings, known, strict=True)]}
-            for of_image, factors in zip(known, weights, strict=True):
-                of_image.proposal_weights = factors[of_image.selected]
+            for image_knowledge, factors in zip(known, weights, strict=True):
+                image_knowledge.proposal_weights = factors[image_knowledge.selected]
         else:
             boxes = [p.proposal_boxes[k.selected] for p, k in zip(proposals, known, strict=True)]
             counts = [len(b) for b in boxes]
             features = {}
             for layer, pooler in self.poolers.items():
-                if layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions of it already
+                if layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions from this map
                     pooled = predictions.pooled.split(predictions.counts)
-                    features[layer] = [of_image[k.selected] for of_image, k in zip(pooled, known, strict=True)]
+                    features[layer] = [regions[k.selected] for regions, k in zip(pooled, known, strict=True)]
                 else:
                     features[layer] = pooler([maps[layer]], boxes).split(counts)
-        for layer, of_images in features.items():
-            for of_image, feature in zip(known, of_images, strict=True):
-                of_image.features[layer] = feature
-                of_image.map_sizes[layer] = tuple(maps[layer].shape[-2:])
+        for layer, image_features in features.items():
+            for image_knowledge, feature in zip(known, image_features, strict=True):
+                image_knowledge.features[layer] = feature
+                image_knowledge.map_sizes[layer] = tuple(maps[layer].shape[-2:])
 
 
 class LiveTeacher:
@@ -219,18 +127,27 @@ class LiveTeacher:
     same regions in the same order); see :class:`mlickd.data.MultiLabelMapper`.
     """
 
-    def __init__(self, cfg: CfgNode):
-        """See :class:`FrozenTeacher`; it is asked for what the stage ``KD.STAGE`` needs."""
-        self.teacher = FrozenTeacher(cfg, KnowledgeRequest.of_stage(cfg))
+    def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode | None = None):
+        """Load the teacher, which gives what the stage ``KD.STAGE`` needs.
+
+        Args:
+            cfg: configuration of the distillation.
+            teacher_cfg: the teacher's configuration; None loads it.
+
+        Raises:
+            InputError: see :class:`FrozenTeacher`.
+        """
+        teacher_cfg = teacher_cfg or load_teacher_config(cfg)
+        self.teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest.from_stage(cfg))
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
 
     @property
     def model(self) -> torch.nn.Module:
-        """The teacher itself."""
+        """The teacher's model."""
         return self.teacher.model
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
-        """Knowledge of each sample: image scores, and the regions with their features or the maps that are needed."""
+        """Return the knowledge of each sample: image scores, and the regions with their features or the maps."""
         regions = self.teacher(
             [s["teacher_image"] for s in batched_inputs], [s["teacher_proposals"] for s in batched_inputs]
         )
@@ -238,5 +155,31 @@ class LiveTeacher:
             known.as_knowledge(sample["proposals"].proposal_boxes.tensor, self.temperature)
             for known, sample in zip(regions, batched_inputs, strict=True)
         ]
-        # Autograd does not save tensors of the inference mode for a backward pass; their copies it does.
+        # Autograd does not save tensors of inference mode for a backward pass, but it saves their copies.
         return [known.map(torch.clone) for known in knowledge]
+
+
+def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictions:
+    """Return logits of both streams whose softmaxes are the means of the softmaxes over several views.
+
+    Both stay logits, so all that is done with the logits of one view still applies: temperatures, which then divide the
+    logits of the means, and the regions of a crop. A region's score is the product of the two means. (Evaluation takes
+    the mean of the products, see :class:`mlickd.modeling.ImageModelWithTTA`.)
+
+    Args:
+        predictions: predictions of the same images and regions in each view.
+
+    Returns:
+        The first, with these logits.
+    """
+    first = predictions[0]
+    classes = [p.class_logits.log_softmax(dim=1) for p in predictions]
+    regions = [
+        torch.cat([logits.log_softmax(dim=0) for logits in p.detection_logits.split(p.counts)]) for p in predictions
+    ]
+    # Their softmaxes are the means themselves: over the classes, and over the regions of an image, both sum to one.
+    return replace(first, class_logits=_log_mean(classes), detection_logits=_log_mean(regions))
+
+
+def _log_mean(log_probabilities: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(log_probabilities)).logsumexp(dim=0) - log(len(log_probabilities))

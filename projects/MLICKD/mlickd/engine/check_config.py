@@ -13,9 +13,9 @@ from detectron2.utils.registry import Registry
 
 from mlickd.data.build import corruption_of, model_class
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
+from mlickd.distillation.distillers.base import feature_distiller_class
 from mlickd.distillation.knowledge import REGION_WEIGHTS
-from mlickd.distillation.registry import feature_distiller_class
-from mlickd.distillation.teacher_files import has_teacher_per_dataset
+from mlickd.distillation.teacher_config import has_teacher_per_dataset
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
 

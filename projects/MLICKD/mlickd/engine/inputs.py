@@ -13,8 +13,7 @@ from mlickd.data.build import model_class, needs_knowledge, needs_proposals, tra
 from mlickd.data.catalog import dataset_records
 from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.hook import KnowledgeSource
-from mlickd.distillation.teacher import check_teacher
-from mlickd.distillation.teacher_files import check_teachers
+from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
 from mlickd.errors import InputError
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
@@ -50,12 +49,12 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     _check_weights(cfg, model, resume and not eval_only)
     if eval_only or not (model_class(cfg).student_architecture and needs_knowledge(cfg)):
         return None
-    check_teachers(cfg)
     if cfg.KD.CACHE:
         return build_knowledge_source(cfg)
     # The trainer loads the live teacher, in each process.
-    check_teacher(cfg)
-    load_calibration(cfg)
+    teachers = load_teacher_configs(cfg)
+    check_teachers(teachers)
+    load_calibration(cfg, teachers)
     return None
 
 

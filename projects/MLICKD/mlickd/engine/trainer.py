@@ -29,7 +29,7 @@ from mlickd.distillation import DistillationHook, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
 from mlickd.distillation.hook import KnowledgeSource
-from mlickd.distillation.teacher import load_teacher_config
+from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
 from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.files import write_json
@@ -287,8 +287,12 @@ class Trainer(DefaultTrainer):
 
 def build_knowledge_source(cfg: CfgNode) -> KnowledgeSource:
     """Open the cache ``KD.CACHE``, or load the teacher; ``KD.PREDICTION.CALIBRATION`` calibrates the image scores."""
-    source = CachedKnowledge(cfg) if cfg.KD.CACHE else LiveTeacher(cfg)
-    calibration = load_calibration(cfg)
+    teachers = load_teacher_configs(cfg)
+    if cfg.KD.CACHE:
+        source: KnowledgeSource = CachedKnowledge(cfg, teachers=teachers)
+    else:
+        source = LiveTeacher(cfg, next(iter(teachers.values())))
+    calibration = load_calibration(cfg, teachers)
     return source if calibration is None else CalibratedKnowledge(source, calibration)
 
 

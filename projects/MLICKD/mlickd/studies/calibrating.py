@@ -23,8 +23,7 @@ from mlickd.data.records import label_targets
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, HeldOut, fit_platt_scaling
-from mlickd.distillation.teacher import load_teacher_config
-from mlickd.distillation.teacher_files import with_teacher_of
+from mlickd.distillation.teacher_config import DATASET, load_teacher_config, load_teacher_configs
 from mlickd.engine.caching import prepare_caching
 from mlickd.errors import InputError
 from mlickd.files import file_digest
@@ -67,7 +66,7 @@ def calibrate_run(
     _check_held_out(teacher_cfg, cfg.KD.TEACHER.WEIGHTS, dataset, records)
     proposals = open_proposals(teacher_cfg, dataset)
     proposals.check(records)
-    teacher = FrozenTeacher(cfg, KnowledgeRequest())
+    teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest())
     mapper = build_mapper(teacher_cfg, dataset, proposals)
     loader = build_detection_test_loader(
         dataset=records,
@@ -98,10 +97,10 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
     # Without labels there is nothing to calibrate by.
     labeled.DATASETS.UNLABELED = labeled.DATASETS.PROPOSALS.UNLABELED_FILES = ()
     splits = {name: dataset_records(name, boxes=False) for name in labeled.DATASETS.TRAIN}
+    teachers = load_teacher_configs(labeled)
     for name, records in splits.items():
-        of_name = with_teacher_of(labeled, name)
-        _check_held_out(load_teacher_config(of_name), of_name.KD.TEACHER.WEIGHTS, name, records)
-    source = CachedKnowledge(labeled, KnowledgeRequest())
+        _check_held_out(teachers[name], teachers[name].MODEL.WEIGHTS, name, records)
+    source = CachedKnowledge(labeled, KnowledgeRequest(), teachers)
     view = View(labeled.INPUT.SIZE_TEST)
     samples = [
         {"dataset": name, "image_id": record["image_id"], "view": view}
@@ -155,5 +154,5 @@ def _calibrate(
 
 def _held_out(cfg: CfgNode, splits: dict[str, list[dict]]) -> Iterator[HeldOut]:
     for name, records in splits.items():
-        weights = PathManager.get_local_path(with_teacher_of(cfg, name).KD.TEACHER.WEIGHTS)
+        weights = PathManager.get_local_path(cfg.KD.TEACHER.WEIGHTS.replace(DATASET, name))
         yield HeldOut(name, image_list_digest(records), file_digest(weights))

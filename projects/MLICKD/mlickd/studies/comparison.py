@@ -13,13 +13,14 @@ from typing import Any
 from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
 
-from mlickd.data.build import corruption_of
+from mlickd.data.build import corruption_of, training_datasets
 from mlickd.data.catalog import class_names
-from mlickd.distillation.teacher_files import check_teachers
+from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.setup import load_config
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import protocol_record
 from mlickd.evaluation.summary import METRICS
+from mlickd.files import require_file
 from mlickd.runs import data_record, multilabel_results, multilabel_results_path
 
 from .labeled_photos import same_labeled_photos
@@ -157,7 +158,9 @@ class Comparison:
             )
         if method.teacher:
             cfg.DATASETS.TRAIN, cfg.KD.TEACHER.WEIGHTS = method.train or (self.train,), method.teacher
-            check_teachers(cfg)
+            for name in training_datasets(cfg):
+                weights = method.teacher.replace(DATASET, name)
+                require_file(weights, "KD.TEACHER.WEIGHTS", "train the teacher first, or give another path")
         if method.cache and not Path(method.cache).is_dir():
             raise InputError(f"{method.file}: KD.CACHE {method.cache}: no such folder; remove it, and one is made")
 

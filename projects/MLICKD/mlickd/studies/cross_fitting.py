@@ -10,9 +10,7 @@ from pathlib import Path
 from mlickd.data import proposals_path
 from mlickd.data.catalog import dataset_records
 from mlickd.data.parts import Part, part_name
-from mlickd.distillation.cache import shard_folder
-from mlickd.distillation.cache.header import HEADER_FILE
-from mlickd.distillation.teacher_files import DATASET
+from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.caching import config_value
 from mlickd.engine.setup import load_config
 from mlickd.errors import InputError
@@ -149,7 +147,7 @@ class CrossFitting:
             "knowledge",
             "What each teacher says of the part that it has not seen",
             self._tool("cache_knowledge.py", *options, *self.student_options),
-            shard_folder(self._cache, self.parts[-1], (1, 1)) / HEADER_FILE,
+            self._cache / self.parts[-1],
             self.folder,
             configs=[self.kd_config],
             reads=[*(self._teacher(part) / "model_final.pth" for part in self.parts), proposals.result],

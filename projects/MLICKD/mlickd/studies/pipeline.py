@@ -8,9 +8,7 @@ from pathlib import Path
 
 from mlickd.data import proposals_path
 from mlickd.data.parts import whole_name
-from mlickd.distillation.cache import shard_folder
-from mlickd.distillation.cache.header import HEADER_FILE
-from mlickd.distillation.teacher_files import DATASET
+from mlickd.distillation.teacher_config import DATASET
 from mlickd.runs import STUDENT_CHECKPOINT
 
 from .methods import BASELINE, DISTILLED, Method, choose_methods, group_by_cache
@@ -188,9 +186,9 @@ class Pipeline:
         return self.home / ("knowledge" if DISTILLED in names else f"knowledge-{names[0]}")
 
     def _headers(self, group: Sequence[Method]) -> list[Path]:
-        """A file of each dataset's part of a group's cache, in the order in which they are made."""
+        """Return the folder of each dataset in a group's cache, in the order in which they are made."""
         names = self._training_data(group[0])
-        return [shard_folder(self._cache(group), name, (1, 1)) / HEADER_FILE for name in names]
+        return [self._cache(group) / name for name in names]
 
     def _training_data(self, method: Method) -> list[str]:
         return list(dict.fromkeys([*(method.train or [self.train]), *method.unlabeled]))

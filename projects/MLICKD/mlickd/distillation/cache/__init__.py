@@ -1,17 +1,29 @@
-"""What the teacher says of every training image, on disk."""
+"""The teacher's knowledge of every training image, on disk.
 
-from .knowledge import CachedKnowledge
-from .layout import shard_folder
-from .lock import shard_lock
-from .making import ShardPlan, plan_shard, run_teacher
-from .reader import DatasetCache
+``KD.CACHE/<dataset>/`` holds one file for every 64 images, in the order of the image ids as text; see
+:mod:`mlickd.tensor_shards`. The metadata has the settings, see :func:`cache_settings`, and ``ids``. The tensors, for N
+images with M regions in total::
 
-__all__ = [
-    "CachedKnowledge",
-    "DatasetCache",
-    "ShardPlan",
-    "plan_shard",
-    "run_teacher",
-    "shard_folder",
-    "shard_lock",
-]
+    image_sizes       int32 (N, 2)     height and width in pixels
+    region_offsets    int64 (N + 1,)   start of the regions of each image
+    boxes             float32 (M, 4)   x0, y0, x1, y1 in pixels of the image
+    map_sizes.LAYER   int32 (N, 2)     height and width of the teacher's map; with features of regions
+
+and for each ``VIEW``, ``whole`` (the whole image at the teacher's size) and, if kept, ``mirrored``::
+
+    VIEW.class_logits, VIEW.detection_logits   float16 (M, C)   both streams of all regions, shifted so that the largest
+                                                                is 0 per region, and per class and image
+    VIEW.selected_offsets                      int64 (N + 1,)   start of R' of each image; S regions in total
+    VIEW.selected                              int32 (S,)       index of the region in its image
+    VIEW.weights, VIEW.proposal_weights        float32 (S,)     s', and factors before the box head
+    VIEW.features.LAYER                        float16 (S, ...) pooled maps, or vectors after the box head
+    VIEW.maps.KIND.LAYER                       float16 (N, ...) whole maps (D, H, W)
+
+A softmax does not depend on the shift of its logits, and float16 is most precise near 0, where the large probabilities
+are.
+"""
+
+from .making import make_cache
+from .reading import CachedKnowledge, check_cache
+
+__all__ = ["CachedKnowledge", "check_cache", "make_cache"]

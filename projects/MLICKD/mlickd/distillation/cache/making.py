@@ -1,145 +1,204 @@
-"""The teacher run once on every image of a dataset."""
+"""Run the teacher once on every training image and write its knowledge."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data.build import trivial_batch_collator
-from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from mlickd.data.build import build_mapper, open_proposals
 from mlickd.data.catalog import dataset_records
 from mlickd.data.mapper import MultiLabelMapper, best_proposals
-from mlickd.data.proposals.generation import shard_records
-from mlickd.data.proposals.store import ProposalStore
 from mlickd.data.views import View
+from mlickd.data.workers import ignore_signals_in_worker
+from mlickd.distillation.knowledge import RegionKnowledge
 from mlickd.distillation.request import KnowledgeRequest
-from mlickd.distillation.teacher import FrozenTeacher, load_teacher_config
-from mlickd.distillation.teacher_files import with_teacher_of
+from mlickd.distillation.teacher import FrozenTeacher
+from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
+from mlickd.errors import InputError
+from mlickd.tensor_shards import Shard, ShardLayout, write_shard
 
-from .header import describe_run, shard_header
-from .layout import array_path, shard_folder
-from .writer import ShardWriter, prepare_shard, unfinished_images, writable
+from .settings import cache_settings, check_settings, settings_of
 
-__all__ = ["ShardPlan", "plan_shard", "run_teacher"]
+__all__ = ["IMAGES_PER_SHARD", "VIEWS", "make_cache"]
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """What is left to do of one shard; small, for it is handed to every process.
-
-    Attributes:
-        dataset: name of the dataset.
-        shard: number, from 1, and count.
-        folder: of the shard.
-        header: of the shard.
-        request: what the teacher is to say beside the logits of all regions.
-        num_images: in the shard.
-        batches: numbers of the images that the teacher is to see together.
-    """
-
-    dataset: str
-    shard: tuple[int, int]
-    folder: Path
-    header: dict[str, Any]
-    request: KnowledgeRequest
-    num_images: int
-    batches: list[list[int]]
+IMAGES_PER_SHARD = 64
+VIEWS = ("whole", "mirrored")
+_REMEDY = "make room or choose another KD.CACHE, then give the same command again to continue"
 
 
-def plan_shard(
+def make_cache(
     cfg: CfgNode,
-    dataset: str,
-    shard: tuple[int, int],
-    request: KnowledgeRequest,
+    request: KnowledgeRequest | None = None,
     *,
-    mirrored: bool,
-    batch_size: int,
-) -> ShardPlan:
-    """Make room for a shard, or find what is left to do of it; :func:`shard_lock` of its folder is held.
+    part: tuple[int, int] = (1, 1),
+    mirrored: bool = True,
+    batch_size: int = 4,
+) -> None:
+    """Write the shards of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED`` that ``KD.CACHE`` does not have yet.
 
-    Batches are always the same images, so that a shard that was interrupted ends with the bytes of one that was not.
+    The content depends on neither the parts nor interruptions.
 
-    Raises:
-        InputError: the folder holds another shard, the disk has too little room or cannot be written.
-    """
-    cfg = with_teacher_of(cfg, dataset)
-    all_records = dataset_records(dataset, boxes=False)
-    description = describe_run(cfg, dataset, all_records, request)
-    header = shard_header(description, shard, mirrored=mirrored, batch_size=batch_size)
-    records = shard_records(all_records, *shard)
-    folder = shard_folder(cfg.KD.CACHE, dataset, shard)
-    store, teacher_cfg = open_proposals(cfg, dataset), load_teacher_config(cfg)
-    with writable(folder):
-        prepare_shard(
-            folder,
-            header,
-            [str(record["image_id"]) for record in records],
-            [len(_boxes(store, record, teacher_cfg)) for record in records],
-            (_boxes(store, record, teacher_cfg) for record in records),
-        )
-    unfinished = set(unfinished_images(folder, len(records)))
-    batches = [list(range(i, min(i + batch_size, len(records)))) for i in range(0, len(records), batch_size)]
-    batches = [batch for batch in batches if not unfinished.isdisjoint(batch)]
-    if len(unfinished) < len(records):
-        logger.info("%s: %d of %d images were done before", folder, len(records) - len(unfinished), len(records))
-    return ShardPlan(dataset, shard, folder, header, request, len(records), batches)
-
-
-def run_teacher(cfg: CfgNode, plan: ShardPlan) -> None:
-    """Do this process's share of what is left of a shard.
+    Args:
+        cfg: completed configuration of the distillation.
+        request: what is kept in addition to image scores; None: what the stages of ``cfg`` need.
+        part: ``(i, n)`` writes the i-th of n parts of the shards, i from 1.
+        mirrored: also run the teacher on the mirrored images if training mirrors (``INPUT.RANDOM_FLIP``
+            ``horizontal``). Without, mirrored views use flipped features, for half the time and disk space.
+        batch_size: number of images that the teacher sees at once.
 
     Raises:
-        InputError: the teacher or an image cannot be read, or the disk is full.
+        InputError: images, proposals or teacher are missing or damaged, the disk is full, or the folder holds another
+            cache.
     """
-    batches = plan.batches[comm.get_rank() :: comm.get_world_size()]
-    if not batches:
-        return
-    cfg = with_teacher_of(cfg, plan.dataset)
-    teacher_cfg = load_teacher_config(cfg)
-    teacher = FrozenTeacher(cfg, plan.request)
-    mirrors = (False, True) if plan.header["mirrored"] else (False,)
-    records = shard_records(dataset_records(plan.dataset, boxes=False), *plan.shard)
-    mapper = build_mapper(teacher_cfg, plan.dataset, open_proposals(cfg, plan.dataset))
+    request = KnowledgeRequest.from_method(cfg) if request is None else request
+    kept = {"mirrored": mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal", "batch_size": batch_size}
+    teachers = load_teacher_configs(cfg)
+    check_teachers(teachers)
+    settings = {}
+    for name, teacher_cfg in teachers.items():
+        records = dataset_records(name, boxes=False)
+        open_proposals(cfg, name).check(records)
+        settings[name] = cache_settings(cfg, teacher_cfg, name, records, request) | kept
+    for name, teacher_cfg in teachers.items():
+        _write_dataset(cfg, teacher_cfg, name, request, settings[name], part)
+
+
+def _write_dataset(
+    cfg: CfgNode,
+    teacher_cfg: CfgNode,
+    name: str,
+    request: KnowledgeRequest,
+    settings: Mapping[str, Any],
+    part: tuple[int, int],
+) -> None:
+    folder = Path(cfg.KD.CACHE) / name
+    for path in folder.glob("*.safetensors"):
+        found = settings_of(Shard(path, _REMEDY).metadata)
+        # A cache that holds more is another one, too.
+        expected = dict.fromkeys(found, "missing") | settings
+        check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")
+    records = sorted(dataset_records(name, boxes=False), key=lambda record: str(record["image_id"]))
+    layout = ShardLayout(len(records), IMAGES_PER_SHARD)
+    missing = layout.missing(folder, part)
+    if missing:
+        images = _run_teacher(cfg, teacher_cfg, name, request, records, settings, map(layout.images, missing))
+    for left, index in zip(reversed(range(len(missing))), missing, strict=True):
+        path = layout.path(folder, index)
+        ids = [str(records[image]["image_id"]) for image in layout.images(index)]
+        tensors = _concatenate(list(islice(images, len(ids))))
+        for unfinished in folder.glob(f"{path.name}.*.unfinished"):  # left by a process that was killed
+            unfinished.unlink(missing_ok=True)
+        write_shard(path, tensors, settings | {"ids": ids}, _REMEDY)
+        _check_disk(folder, left * path.stat().st_size)
+    logger.info("%s: part %d of %d is complete; the dataset has %d shards", folder, *part, len(layout))
+
+
+def _run_teacher(
+    cfg: CfgNode,
+    teacher_cfg: CfgNode,
+    name: str,
+    request: KnowledgeRequest,
+    records: Sequence[dict],
+    settings: Mapping[str, Any],
+    shards: Iterable[range],
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the rows that each image of some shards has in the tensors, in order."""
+    teacher, store = FrozenTeacher(cfg, teacher_cfg, request), open_proposals(cfg, name)
+    size = settings["batch_size"]
+    # No batch crosses a shard: other images in a batch may change the last bit of the outputs.
+    batches = [list(images[start : start + size]) for images in shards for start in range(0, len(images), size)]
+    views = [View(teacher_cfg.INPUT.SIZE_TEST, mirror) for mirror in (False, True)[: 1 + settings["mirrored"]]]
     loader = DataLoader(
-        _TeacherViews(records, mapper, [View(teacher_cfg.INPUT.SIZE_TEST, mirror) for mirror in mirrors]),
+        _TeacherViews(records, build_mapper(teacher_cfg, name, store), views),
         batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
+        worker_init_fn=ignore_signals_in_worker,
     )
-    offsets = np.load(array_path(plan.folder, "region_offsets"), allow_pickle=False)
-    progress = tqdm(
-        total=sum(map(len, batches)), desc=plan.dataset, unit="image", mininterval=1.0,
-        disable=not comm.is_main_process(),
-    )  # fmt: skip
-    with writable(plan.folder), progress, ShardWriter(plan.folder, plan.header, offsets) as writer:
-        for images, samples in zip(batches, loader, strict=True):
-            views = [
-                teacher([s["image"] for s in of_view], [s["proposals"] for s in of_view])
-                for of_view in zip(*samples, strict=True)
+    selection = teacher_cfg.DATASETS.PROPOSALS
+    with tqdm(total=sum(map(len, batches)), desc=name, unit="image", mininterval=1.0) as progress:
+        for samples in loader:
+            known = [
+                teacher([s["image"] for s in view], [s["proposals"] for s in view])
+                for view in zip(*samples, strict=True)
             ]
-            for image, of_views, known in zip(images, samples, zip(*views, strict=True), strict=True):
-                size = of_views[0]["height"], of_views[0]["width"]
-                writer.write(image, of_views[0]["image_id"], size, known)
-            writer.finish(images)
-            progress.update(len(images))
+            for (sample, *_), *outputs in zip(samples, *known, strict=True):
+                boxes, _ = best_proposals(*store[sample["image_id"]], selection.TOP_K, selection.MIN_SIDE)
+                sizes = {f"map_sizes.{layer}": size for layer, size in outputs[0].map_sizes.items()}
+                sizes["image_sizes"] = sample["height"], sample["width"]
+                rows = {key: np.array([size], np.int32) for key, size in sizes.items()} | {"boxes": boxes}
+                for view, output in zip(VIEWS, outputs, strict=False):
+                    rows |= _view_rows(view, output, f"image {sample['image_id']} of {name}")
+                progress.update()
+                yield rows
+
+
+def _view_rows(view: str, known: RegionKnowledge, image: str) -> dict[str, np.ndarray]:
+    """Return the rows of one view of an image.
+
+    Raises:
+        InputError: an output of the teacher is not finite in 16 bits.
+    """
+    half = {f"features.{layer}": features for layer, features in known.features.items()}
+    half |= {f"maps.{kind}.{layer}": whole[None] for (kind, layer), whole in known.maps.items()}
+    for name, axis in (("class_logits", 1), ("detection_logits", 0)):
+        half[name] = getattr(known, name)
+        if len(half[name]) > 0:
+            # Logits far below the largest have probability 0 in any precision.
+            shifted = half[name] - half[name].amax(dim=axis, keepdim=True)
+            half[name] = shifted.clamp(min=torch.finfo(torch.float16).min)
+    rows = {name: values.half() for name, values in half.items()}
+    for name, values in rows.items():
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"KD.TEACHER.WEIGHTS: {name} of {image} is not finite in 16 bits; train the teacher with a lower "
+                "learning rate, or leave KD.CACHE empty"
+            )
+    if known.selected is not None:
+        rows |= {"selected": known.selected.int(), "weights": known.weights}
+        if known.proposal_weights is not None:
+            rows["proposal_weights"] = known.proposal_weights
+    return {f"{view}.{name}": values.cpu().numpy() for name, values in rows.items()}
+
+
+def _concatenate(images: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Return the tensors of a shard from the rows of its images, which are emptied to save memory."""
+    tensors = {}
+    for rows, offsets in (("boxes", "region_offsets"), *((f"{v}.selected", f"{v}.selected_offsets") for v in VIEWS)):
+        if rows in images[0]:
+            tensors[offsets] = np.cumsum([0, *(len(image[rows]) for image in images)])
+    return tensors | {name: np.concatenate([image.pop(name) for image in images]) for name in list(images[0])}
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    """Check that the disk has room for the remaining shards, which have about the size of the first ones."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: needs {tqdm.format_sizeof(needed, 'B')} more, and its disk has {tqdm.format_sizeof(free, 'B')} "
+            "free; choose another KD.CACHE, a lower KD.REGIONS.TOP_K, --no-mirrored, --no-features, or --shard on "
+            "several disks"
+        )
 
 
 class _TeacherViews(Dataset):
-    """Item i is image i as the teacher sees it, in each of its views; `height` and `width` are the file's own.
+    """Item i has image i as the teacher sees it, in each of its views; ``height`` and ``width`` are those of the file.
 
-    A record may have others, of a photo before it is turned as its EXIF orientation says. Its boxes go through the
-    file's size where the teacher is run live, and so they must here.
+    The record of an image with an EXIF orientation may have other sizes, from before the image is turned. A live
+    teacher's boxes use the size of the file, so these do as well.
     """
 
     def __init__(self, records: Sequence[dict], mapper: MultiLabelMapper, views: Sequence[View]):
@@ -151,9 +210,3 @@ class _TeacherViews(Dataset):
 
     def __getitem__(self, index: int) -> list[dict]:
         return [self.mapper(self.records[index], view) for view in self.views]
-
-
-def _boxes(store: ProposalStore, record: dict, teacher_cfg: CfgNode) -> np.ndarray:
-    """The regions of an image that the teacher sees, in the image's pixels."""
-    selection = teacher_cfg.DATASETS.PROPOSALS
-    return best_proposals(*store[record["image_id"]], selection.TOP_K, selection.MIN_SIDE)[0]

@@ -1,4 +1,4 @@
-"""Baselines that compare whole feature maps: FitNets and attention transfer."""
+"""Distillers that compare whole feature maps: FitNets and attention transfer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 from torch.nn import functional as F
 
-from .knowledge import TeacherKnowledge
-from .layers import FeatureDistiller, build_adapter
-from .registry import FEATURE_DISTILLER_REGISTRY
-from .request import spatial_attention
+from mlickd.distillation.knowledge import TeacherKnowledge
 
-__all__ = ["AttentionTransferDistiller", "FitNetsDistiller", "attention_transfer_loss", "hint_loss"]
+from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller, build_adapter
+
+__all__ = [
+    "AttentionTransferDistiller",
+    "FitNetsDistiller",
+    "attention_transfer_loss",
+    "hint_loss",
+    "spatial_attention",
+]
 
 
 def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
@@ -27,11 +32,24 @@ def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         teacher, student: (N, D, H, W).
 
     Returns:
-        Scalar: ``1/(2N) * sum_n 1/(HW) * || F^T_n - F^S_n ||_2^2``. The mean over the cells, as L_f of RoI features
-        has the mean over the regions, leaves its size independent of that of the view.
+        Scalar: ``1/(2N) * sum_n 1/(HW) * || F^T_n - F^S_n ||_2^2``. The mean over the cells makes its size independent
+        of the size of the view, as the mean over the regions does in L_f of RoI features.
     """
     cells = teacher.shape[-2] * teacher.shape[-1]
     return (teacher - student).pow(2).sum() / (2 * len(teacher) * cells)
+
+
+def spatial_attention(feature_map: torch.Tensor) -> torch.Tensor:
+    """Spatial attention (Zagoruyko & Komodakis 2017): the sum of squares over the channels, of unit length.
+
+    Args:
+        feature_map: (N, D, H, W).
+
+    Returns:
+        (N, 1, H, W) float32, each divided by its L2 norm over all cells; zeros if the map is zero.
+    """
+    energy = feature_map.float().pow(2).sum(dim=1, keepdim=True)
+    return F.normalize(energy.flatten(1)).view_as(energy)
 
 
 def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
@@ -56,11 +74,11 @@ class _MapDistiller(FeatureDistiller):
             layers: see :class:`FeatureDistiller`.
         """
         super().__init__(**layers)
-        # Named as the method's, for the rate of layers that start at random.
+        # Named as in RoIDistiller, so that the learning rate of randomly initialized layers applies to them.
         self.layers = nn.ModuleList(nn.ModuleDict({"adapter": self.build_adapter(*shapes)}) for shapes in self.shapes)
 
     def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-        """What the student's map of a pair goes through first."""
+        """Build the layer that the student's map of a pair goes through first."""
         return nn.Identity()
 
     def forward(
@@ -79,20 +97,20 @@ class _MapDistiller(FeatureDistiller):
 
     @abstractmethod
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-        """The loss of one pair, from what was asked of the teacher and the student's map behind its adapter."""
+        """Return the loss of one pair: the map that the teacher gave, and the student's map after its adapter."""
 
 
 @FEATURE_DISTILLER_REGISTRY.register()
 class FitNetsDistiller(_MapDistiller):
     """FitNets (Romero et al. 2015): the student's whole map imitates the teacher's, before it learns the labels.
 
-    The student's map goes through a 1x1 regressor where the widths differ, and is resized to the teacher's.
+    If the widths differ, the student's map goes through a 1x1 regressor; then it is resized to the teacher's.
     """
 
     asks_for: ClassVar[str] = "features"
 
     def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-        """The regressor."""
+        """Build the regressor."""
         return build_adapter(teacher, student)
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
@@ -103,7 +121,7 @@ class FitNetsDistiller(_MapDistiller):
 
 @FEATURE_DISTILLER_REGISTRY.register()
 class AttentionTransferDistiller(_MapDistiller):
-    """Attention transfer (Zagoruyko & Komodakis 2017): the student looks where the teacher looks.
+    """Attention transfer (Zagoruyko & Komodakis 2017): the student's attention imitates the teacher's.
 
     The teacher's attention is averaged over the cells of the student's map.
     """

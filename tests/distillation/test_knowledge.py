@@ -1,4 +1,4 @@
-"""What is left of a teacher's word when a part of the regions is."""
+"""The selection of regions, and the knowledge of a part of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,34 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlickd.distillation import RegionKnowledge, SoftLabelDistiller, TeacherKnowledge, select_regions
-from mlickd.distillation.feature import roi_feature_loss
+from mlickd.distillation import RegionKnowledge, select_regions
 from mlickd.modeling.roi_heads import region_scores
+
+BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40], [5, 5, 30, 30]])
+SCORES = torch.tensor([[0.1, 0.4], [0.05, 0.3], [0.2, 0.0], [0.01, 0.02]])
+OBJECTNESS = torch.tensor([0.1, 0.9, 0.3, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("options", "kept", "weights"),
+    [
+        ({"weight": "teacher", "normalize": False}, [0, 2, 3], [0.4, 0.2, 0.02]),
+        ({"weight": "teacher", "normalize": True}, [0, 2, 3], [1.0, 0.5, 0.05]),
+        ({"weight": "proposal", "normalize": False}, [1, 2, 3], [0.9, 0.3, 0.2]),
+        ({"weight": "proposal", "normalize": False, "top_k": 1}, [1], [0.9]),
+        ({"weight": "proposal", "normalize": False, "nms_thresh": 1.0, "top_k": 0}, [1, 2, 3, 0], [0.9, 0.3, 0.2, 0.1]),
+        ({"weight": "uniform", "nms_thresh": 1.0}, [0, 1, 2, 3], [1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_regions_are_selected_by_the_configured_rule(options, kept, weights) -> None:
+    keep, s = select_regions(BOXES, SCORES, OBJECTNESS, **options)
+    assert keep.tolist() == kept
+    assert s.tolist() == pytest.approx(weights)
 
 
 @given(st.integers(1, 8), st.sampled_from(["teacher", "proposal", "uniform"]), st.booleans(), st.integers(0, 2**31))
-def test_what_remains_is_what_a_selection_from_the_rest_weighs(count, weight, normalize, seed) -> None:
-    """Without suppression and limit, R' is every region, and so it stays when some leave."""
+def test_a_part_of_the_regions_is_like_a_selection_from_it(count, weight, normalize, seed) -> None:
+    """Without suppression and limit, R' is every region, also of a part."""
     generator = np.random.default_rng(seed)
     class_logits, detection_logits = torch.from_numpy(generator.normal(size=(2, count, 3), scale=2).astype(np.float32))
     boxes, objectness = torch.rand(count, 4), torch.from_numpy(generator.random(count, dtype=np.float32))
@@ -26,7 +46,7 @@ def test_what_remains_is_what_a_selection_from_the_rest_weighs(count, weight, no
     whole = RegionKnowledge(class_logits, detection_logits, selected, weights, features, {"a": (2, 2)}, weights * 2)
 
     in_view = torch.from_numpy(np.flatnonzero(generator.random(count) < 0.6))
-    part = whole.restricted(in_view, weights_of_streams=weight == "teacher", normalize=normalize)
+    part = whole.restrict(in_view, weights_from_scores=weight == "teacher", normalize=normalize)
     rest = region_scores(class_logits[in_view], detection_logits[in_view])
     expected, s = select_regions(boxes[in_view], rest, objectness[in_view], **rule)
     assert sorted(part.selected.tolist()) == sorted(expected.tolist())
@@ -40,25 +60,6 @@ def test_what_remains_is_what_a_selection_from_the_rest_weighs(count, weight, no
 def test_pooled_maps_are_flipped_and_vectors_are_not() -> None:
     maps, vectors = torch.rand(2, 3, 4, 4), torch.rand(2, 3)
     known = RegionKnowledge(torch.rand(2, 5), torch.rand(2, 5), features={"maps": maps, "vectors": vectors})
-    mirrored = known.mirrored().features
+    mirrored = known.mirror().features
     np.testing.assert_array_equal(mirrored["maps"], maps.numpy()[..., ::-1])
     assert torch.equal(mirrored["vectors"], vectors)
-
-
-@pytest.mark.parametrize("loss", ["l2", "bce"])
-def test_an_image_of_no_knowledge_adds_nothing_to_the_soft_loss(loss: str) -> None:
-    logits = torch.randn(3, 4, requires_grad=True)
-    scores = [TeacherKnowledge(torch.rand(4)), TeacherKnowledge(None), TeacherKnowledge(torch.rand(4))]
-    distiller = SoftLabelDistiller(loss=loss, loss_weight=2.0)
-    total = distiller(logits, scores)
-    apart = sum(distiller(logits[i : i + 1], scores[i : i + 1]) for i in (0, 2))
-    torch.testing.assert_close(total, apart / 3)
-    total.backward()
-    assert not logits.grad[1].any() and logits.grad[0].any()
-
-
-def test_a_batch_without_a_region_has_a_feature_loss_of_0_that_can_be_derived() -> None:
-    student = torch.randn(0, 3, 2, 2, requires_grad=True)
-    loss = roi_feature_loss(torch.zeros(0, 3, 2, 2), student, torch.zeros(0), [0, 0])
-    loss.backward()
-    assert loss.item() == 0 and student.grad.shape == student.shape

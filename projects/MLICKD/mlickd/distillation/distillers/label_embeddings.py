@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+import torch.distributed as dist
 from detectron2.config import CfgNode, configurable
+from detectron2.utils import comm
 from torch import nn
 from torch.nn import functional as F
 
+from mlickd.distillation.knowledge import TeacherKnowledge
 from mlickd.errors import InputError
 
-from .batch_of_processes import gathered, with_whole_gradient
-from .knowledge import TeacherKnowledge
-from .layers import FeatureDistiller
-from .registry import FEATURE_DISTILLER_REGISTRY
+from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller
 
 __all__ = [
     "LabelEmbeddingDistiller",
@@ -27,11 +27,11 @@ __all__ = [
 
 
 def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> torch.Tensor:
-    """What a teacher of regions says of each class of one image: the mean of the regions R' by their scores.
+    """Return the teacher's embedding of each class in one image: the mean of the regions R', weighted by score.
 
     Args:
-        features: (R, D) or (R, D, P, P), which is averaged over its cells.
-        region_scores: (R, C), not negative.
+        features: (R, D), or (R, D, P, P), which are averaged over their cells.
+        region_scores: (R, C), nonnegative.
 
     Returns:
         (C, D).
@@ -42,14 +42,14 @@ def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> to
 
 
 def class_activation_embeddings(feature_map: torch.Tensor, classifier: torch.Tensor) -> torch.Tensor:
-    """What a student says of each class: the mean of its map by where its classifier finds the class.
+    """Return the student's embedding of each class: the mean of its map, weighted by the classifier's softmax.
 
     Args:
-        feature_map: (N, D, H, W), the map that is pooled and classified.
-        classifier: (C, D), weights of the linear classifier.
+        feature_map: (N, D, H, W) map that is pooled and classified.
+        classifier: (C, D) weights of the linear classifier.
 
     Returns:
-        (N, C, D). It takes no parameter that is not the classifier's own, so that nothing is left of it in use.
+        (N, C, D). There are no parameters but the classifier's, so the student stays the same at inference.
     """
     cells = feature_map.float().flatten(2)
     where = (classifier.float() @ cells).softmax(dim=2)
@@ -57,11 +57,11 @@ def class_activation_embeddings(feature_map: torch.Tensor, classifier: torch.Ten
 
 
 def structure_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """Whether the embeddings of a student lie to each other as those of a teacher do.
+    """Return the difference between the relative distances of a student's embeddings and those of a teacher's.
 
     Args:
         teacher: (P, D).
-        student: (P, D'), another width will do.
+        student: (P, D'); the width may differ.
 
     Returns:
         Scalar: the Huber loss (delta 1) of all P x P distances, each divided by the mean of the P(P - 1) of its
@@ -74,7 +74,7 @@ def structure_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor
 def label_embedding_loss(
     teacher: torch.Tensor, student: torch.Tensor, positive: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both losses of LED, of the embeddings of positive labels alone.
+    """Return both losses of LED, which use only the embeddings of positive labels.
 
     Args:
         teacher: (N, C, D).
@@ -82,8 +82,8 @@ def label_embedding_loss(
         positive: (N, C) bool.
 
     Returns:
-        Class-aware: of each class that two images or more have, the :func:`structure_loss` of these images.
-        Instance-aware: of each image of two labels or more, that of these labels. Both are summed and divided by N.
+        Class-aware: for each class that two or more images have, the :func:`structure_loss` of these images.
+        Instance-aware: for each image with two or more labels, that of these labels. Both are summed and divided by N.
     """
     class_aware, instance_aware = student.new_zeros(()), student.new_zeros(())
     for label in (positive.sum(dim=0) > 1).nonzero().flatten().tolist():
@@ -99,8 +99,9 @@ def label_embedding_loss(
 class LabelEmbeddingDistiller(FeatureDistiller):
     """LED: for each label, the embeddings of student and teacher have the same structure over images and labels.
 
-    The paper's networks have an encoder with a query for each label. Here both have something of the kind already: the
-    teacher's regions and their scores, the student's map and its classifier. The distances do not ask for one width.
+    The paper's networks have an encoder with a query for each label. Here both networks have label embeddings without
+    one: the teacher from its regions and their scores, the student from its map and its classifier. Their widths may
+    differ.
     """
 
     asks_for: ClassVar[str] = "regions"
@@ -118,10 +119,10 @@ class LabelEmbeddingDistiller(FeatureDistiller):
     ):
         """
         Args:
-            classifier: the student's.
-            classified_layer: the student's map that it classifies.
+            classifier: linear classifier of the student.
+            classified_layer: name of the student's map that it classifies.
             class_aware_weight, instance_aware_weight: factors on the two losses.
-            layers: see :class:`FeatureDistiller`; one pair.
+            layers: see :class:`FeatureDistiller`; only one pair.
         """
         super().__init__(**layers)
         if len(self.pairs) != 1 or self.pairs[0][1] != classified_layer:
@@ -130,19 +131,23 @@ class LabelEmbeddingDistiller(FeatureDistiller):
                 f"with the map that the student classifies: '<teacher layer>:{classified_layer}'"
             )
         ((self.teacher_layer, self.student_layer),) = self.pairs
-        # Not a submodule: it is the student's.
+        # Not a submodule: it belongs to the student.
         self._classifier = (classifier,)
         self.weights = class_aware_weight, instance_aware_weight
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
-        """From ``KD`` and the teacher's configuration; InputError where a layer or the student's pooling is wrong."""
+    def from_config(cls, cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> dict:
+        """Return the arguments from ``KD``, the student and the teacher's configuration.
+
+        Raises:
+            InputError: a layer or the student's pooling does not fit.
+        """
         if student.head.fully_connected is not None:
             raise InputError(
-                "MODEL.CLASSIFIER.POOLING fc: label embeddings come from the classifier on the map itself; take "
-                "average or max, or another KD.FEATURE.DISTILLER"
+                "MODEL.CLASSIFIER.POOLING fc: label embeddings need a classifier on the map itself; give average or "
+                "max, or another KD.FEATURE.DISTILLER"
             )
-        return super().from_config(cfg, student) | {
+        return super().from_config(cfg, student, teacher_cfg) | {
             "classifier": student.head.linear,
             "classified_layer": student.head.in_feature,
             "class_aware_weight": cfg.KD.FEATURE.CLASS_AWARE_WEIGHT,
@@ -156,18 +161,16 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        """
+        """Return the sum of both losses with their factors. A view without regions counts as one without labels.
+
         Args:
             features: the student's maps of N images.
             image_sizes: not used.
-            knowledge: of the same N views, with regions, their features and scores.
-            targets: (N, C), 1 where a label is positive.
-
-        Returns:
-            The sum of both losses with their factors. A view without regions counts as one without labels.
+            knowledge: knowledge of the same N views, with regions, their features and scores.
+            targets: (N, C), 1 for positive labels.
         """
         (classifier,) = self._classifier
-        # Distances of distances want every digit, in mixed precision too.
+        # Relative distances need full precision, in mixed precision too.
         with torch.autocast(device_type=targets.device.type, enabled=False):
             return self._loss(features[self.student_layer], classifier.weight, knowledge, targets)
 
@@ -182,15 +185,44 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         teacher = torch.stack([region_embeddings(k.features[self.teacher_layer], k.region_scores) for k in knowledge])
         has_regions = torch.tensor([len(k.region_scores) > 0 for k in knowledge], device=targets.device)
         positive = (targets == 1) & has_regions[:, None]
-        # Images are compared with all others of the batch, those of other processes too.
-        losses = label_embedding_loss(gathered(teacher), gathered(student), gathered(positive))
+        # Images are compared with all others of the batch, also those of other processes.
+        losses = label_embedding_loss(*map(gather_images, (teacher, student, positive)))
         total = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
-        return self.loss_weight * with_whole_gradient(total)
+        return self.loss_weight * scale_gradient(total)
 
 
 def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
-    """(P, P) distances divided by their mean; of embeddings that are all the same, zeros."""
+    """Return the (P, P) distances divided by their mean; zeros if all embeddings are equal."""
     distances = torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
     count = len(embeddings)
     mean = distances.sum() / (count * (count - 1))
     return distances / mean.clamp(min=torch.finfo(distances.dtype).eps)
+
+
+def gather_images(values: torch.Tensor) -> torch.Tensor:
+    """Gather values of images from all processes.
+
+    Args:
+        values: (n, ...), values of this process's images; n is the same in each process.
+
+    Returns:
+        (N, ...), in the order of the processes. Gradients flow only to this process's images, see
+        :func:`scale_gradient`.
+    """
+    if comm.get_world_size() == 1:
+        return values
+    local = values.detach().contiguous()
+    gathered = [torch.empty_like(local) for _ in range(comm.get_world_size())]
+    dist.all_gather(gathered, local)
+    gathered[comm.get_rank()] = values
+    return torch.cat(gathered)
+
+
+def scale_gradient(loss: torch.Tensor) -> torch.Tensor:
+    """Return a loss over gathered images, with the gradient that it has if one process has the whole batch.
+
+    Each of W processes has the whole loss, and its gradient with respect to its own images. Their sum is the gradient,
+    but DistributedDataParallel takes the mean. So the gradient is multiplied by W here; the value stays the same.
+    """
+    others = comm.get_world_size() - 1
+    return loss + others * (loss - loss.detach()) if others else loss

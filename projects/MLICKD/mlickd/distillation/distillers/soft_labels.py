@@ -1,4 +1,4 @@
-"""Stage 2, prediction-level transfer: the student's image scores imitate the teacher's."""
+"""Prediction-level transfer (stage 2 of the paper): the student's image scores imitate the teacher's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from detectron2.config import CfgNode, configurable
 from torch import nn
 
+from mlickd.distillation.knowledge import TeacherKnowledge, known_image_scores
 from mlickd.errors import InputError
 from mlickd.modeling.losses import multilabel_binary_cross_entropy_with_logits
 
-from .knowledge import TeacherKnowledge, known_image_scores
-from .registry import PREDICTION_DISTILLER_REGISTRY
+from .base import PREDICTION_DISTILLER_REGISTRY
 
 __all__ = ["SoftLabelDistiller", "soft_label_l2_loss"]
 
@@ -27,7 +27,7 @@ class SoftLabelDistiller(nn.Module):
     """The paper's prediction-level transfer: the student's softened probabilities imitate the teacher's image scores.
 
     ``l2`` is the paper's equation, ``bce`` (binary cross-entropy against the teacher's score) the authors' release.
-    The teacher's temperature is applied where its scores are made (``TeacherKnowledge.image_scores``).
+    The teacher's temperature is applied when its scores are computed (``TeacherKnowledge.image_scores``).
     """
 
     @configurable
@@ -42,16 +42,14 @@ class SoftLabelDistiller(nn.Module):
         if loss not in ("l2", "bce"):
             raise InputError(f"KD.PREDICTION.LOSS {loss!r} is none of l2, bce; give one of them")
         if student_temperature <= 0:
-            raise InputError(
-                f"KD.PREDICTION.STUDENT_TEMPERATURE {student_temperature} must be positive; give such a number"
-            )
+            raise InputError(f"KD.PREDICTION.STUDENT_TEMPERATURE {student_temperature} must be positive; give 1.0")
         self.loss = loss
         self.student_temperature = student_temperature
         self.loss_weight = loss_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """From ``KD.PREDICTION``."""
+        """Return the arguments from ``KD.PREDICTION``."""
         return {
             "loss": cfg.KD.PREDICTION.LOSS,
             "student_temperature": cfg.KD.PREDICTION.STUDENT_TEMPERATURE,
@@ -59,7 +57,7 @@ class SoftLabelDistiller(nn.Module):
         }
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
-        """The soft loss of the student's logits (N, C), times lambda; an image of no knowledge adds nothing to it."""
+        """Return the soft loss of the student's logits (N, C), times lambda; unknown images add nothing to it."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:
             return logits.new_zeros(())
@@ -68,5 +66,5 @@ class SoftLabelDistiller(nn.Module):
             loss = soft_label_l2_loss(teacher, softened.sigmoid())
         else:
             loss = multilabel_binary_cross_entropy_with_logits(softened, teacher)
-        # Both are means over the images that they are given.
+        # Both are means over the known images.
         return self.loss_weight * loss * (len(known) / len(knowledge))

@@ -12,13 +12,12 @@ from detectron2.structures import Boxes
 from torch import nn
 from torch.nn import functional as F
 
+from mlickd.distillation.knowledge import TeacherKnowledge
+from mlickd.distillation.teacher_config import pooler_arguments
 from mlickd.errors import InputError
 from mlickd.modeling.roi_heads.region_features import build_region_pooler
 
-from .knowledge import TeacherKnowledge
-from .layers import FeatureDistiller, build_adapter
-from .registry import FEATURE_DISTILLER_REGISTRY
-from .teacher import load_teacher_config, pooler_arguments
+from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller, build_adapter
 
 __all__ = ["RoIDistiller", "roi_feature_loss"]
 
@@ -38,7 +37,7 @@ def roi_feature_loss(
     """
     distances = (weights**2) * (teacher - student).flatten(start_dim=1).pow(2).sum(dim=1)
     per_image = [d.mean() for d in distances.split(list(counts)) if len(d) > 0]
-    # Without any region the empty sum is 0, too, and keeps the student in the graph.
+    # Without any region the empty sum is 0 as well, and keeps the student in the graph.
     return (sum(per_image) if per_image else distances.sum()) / (2 * len(counts))
 
 
@@ -61,15 +60,15 @@ class _LayerPair(nn.Module):
     ) -> torch.Tensor:
         """
         Args:
-            feature_map: (N, channels, h, w) of the student.
-            boxes: (R_n, 4) of each image, in pixels of the student's view.
+            feature_map: (N, channels, h, w) map of the student.
+            boxes: (R_n, 4) boxes of each image, in pixels of the student's view.
             image_sizes: height and width of each of these views.
             map_size: height and width of the teacher's map, for Psi.
 
         Returns:
             (M, channels of the teacher, P, P), the regions of all images in order.
         """
-        # Poolers round boxes to the type of the map.
+        # Poolers round boxes to the dtype of the map.
         feature_map = self.adapter(feature_map).float()
         if self.resize_to_teacher:
             feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
@@ -87,8 +86,8 @@ class RoIDistiller(FeatureDistiller):
     """The paper's feature-level transfer: the student's RoI features imitate the teacher's, weighted by s'.
 
     The student's map is resized to the teacher's (Psi), pooled in the same regions in the same way, and compared.
-    Where the widths differ, a 1x1 convolution that is trained along adapts the student's map. The authors' release
-    compares behind fc6 and fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
+    If the widths differ, a 1x1 convolution adapts the student's map; it is trained together with the student. The
+    authors' release compares features after fc6 and fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
     """
 
     asks_for: ClassVar[str] = "regions"
@@ -106,31 +105,30 @@ class RoIDistiller(FeatureDistiller):
         Args:
             pooler_args: ``output_size``, ``sampling_ratio`` and ``pooler_type`` of the teacher's RoI pooling.
             resize_to_teacher: apply Psi.
-            box_head: the student's fc6 and fc7, to compare behind them; None compares pooled features.
+            box_head: the student's fc6 and fc7, to compare features after them; None compares pooled features.
             layers: see :class:`FeatureDistiller`; the losses of the pairs are added.
         """
         super().__init__(**layers)
         self.layers = nn.ModuleList(_LayerPair(*shapes, pooler_args, resize_to_teacher) for shapes in self.shapes)
-        # Not a submodule: the box head belongs to the student, and rests in stage 1.
+        # Not a submodule: the box head belongs to the student and is not trained in stage 1.
         self._box_head = (box_head,)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, student: nn.Module) -> dict:
-        """From ``KD`` and the teacher's configuration; InputError where the two networks do not fit together."""
-        teacher_cfg = load_teacher_config(cfg)
+    def from_config(cls, cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> dict:
+        """Return the arguments from ``KD``, the student and the teacher's configuration.
+
+        Raises:
+            InputError: the two networks do not fit together.
+        """
         box_head = None
         if cfg.KD.FEATURE.COMPARE == "box_head":
             box_head = student.head.fully_connected
-            if box_head is None:
-                raise InputError(
-                    "KD.FEATURE.COMPARE box_head: the student has none; give it MODEL.CLASSIFIER.POOLING fc"
-                )
-            _check_box_heads(teacher_cfg, cfg)
+            _check_box_heads(box_head, teacher_cfg, cfg)
         elif cfg.KD.FEATURE.COMPARE != "pooled":
             raise InputError(
                 f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} is none of pooled, box_head; give one of them"
             )
-        return super().from_config(cfg, student) | {
+        return super().from_config(cfg, student, teacher_cfg) | {
             "pooler_args": pooler_arguments(teacher_cfg),
             "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,
             "box_head": box_head,
@@ -143,15 +141,13 @@ class RoIDistiller(FeatureDistiller):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """
+        """Return L_f, summed over the layer pairs, times ``loss_weight``.
+
         Args:
             features: the student's maps of N images.
             image_sizes: height and width of each view of the student.
-            knowledge: of the same N views, with regions and their features.
+            knowledge: knowledge of the same N views, with regions and their features.
             targets: not used.
-
-        Returns:
-            L_f, summed over the layer pairs, times ``loss_weight``.
         """
         boxes = [k.boxes for k in knowledge]
         counts = [len(b) for b in boxes]
@@ -170,13 +166,13 @@ class RoIDistiller(FeatureDistiller):
         return self.loss_weight * total
 
 
-def _check_box_heads(teacher_cfg: CfgNode, cfg: CfgNode) -> None:
-    """fc6 and fc7 of both networks must take the same regions and give vectors of one length."""
-    dimensions = teacher_cfg.MODEL.ROI_BOX_HEAD.FC_DIM, cfg.MODEL.CLASSIFIER.FC_DIM
-    resolution = teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
-    if teacher_cfg.MODEL.ROI_BOX_HEAD.NAME != "VGGBoxHead" or dimensions[0] != dimensions[1] or resolution != 7:
+def _check_box_heads(student: nn.Module | None, teacher_cfg: CfgNode, cfg: CfgNode) -> None:
+    """Check that fc6 and fc7 of both networks take the same regions and return vectors of one length."""
+    head = teacher_cfg.MODEL.ROI_BOX_HEAD
+    found, expected = (head.NAME, head.POOLER_RESOLUTION, head.FC_DIM), ("VGGBoxHead", 7, cfg.MODEL.CLASSIFIER.FC_DIM)
+    if student is None or found != expected:
         raise InputError(
-            "KD.FEATURE.COMPARE box_head: the teacher needs MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 "
-            f"and FC_DIM {dimensions[1]}, as the student has; it has {teacher_cfg.MODEL.ROI_BOX_HEAD.NAME}, "
-            f"{resolution} and {dimensions[0]}; train a teacher so, or compare pooled"
+            "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher "
+            f"MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 and FC_DIM {expected[2]} (it has {found[0]}, "
+            f"{found[1]} and {found[2]}); change them, or compare pooled features"
         )

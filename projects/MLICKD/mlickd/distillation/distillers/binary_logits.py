@@ -1,4 +1,4 @@
-"""Baselines that compare each class apart, as a choice of two: Hinton's distillation for multi-label, and MLD."""
+"""Distillers that compare each class separately, as a binary choice: Hinton's distillation for multi-label, and MLD."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from detectron2.config import CfgNode, configurable
 from torch import nn
 from torch.nn import functional as F
 
+from mlickd.distillation.knowledge import TeacherKnowledge, known_image_scores
 from mlickd.errors import InputError
 
-from .knowledge import TeacherKnowledge, known_image_scores
-from .registry import PREDICTION_DISTILLER_REGISTRY
+from .base import PREDICTION_DISTILLER_REGISTRY
 
 __all__ = ["HintonDistiller", "MLDDistiller", "binary_divergence"]
 
-# A teacher's score of 0 or 1 has no logit.
+# A score of 0 or 1 has no finite logit.
 _CLAMP = 1e-6
 
 
 def binary_divergence(teacher: torch.Tensor, student_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """How far the student's answer to each class, yes or no, is from the teacher's.
+    """Return the divergence of the student's binary prediction for each class from the teacher's.
 
     Args:
-        teacher: (N, C) probabilities; cut to [1e-6, 1 - 1e-6].
+        teacher: (N, C) probabilities; clamped to [1e-6, 1 - 1e-6].
         student_logits: (N, C).
         temperature: T, which divides both logits; the teacher's is ``log(p / (1 - p))``.
 
     Returns:
-        Scalar: the Kullback-Leibler divergence of two-valued distributions, ``KL([q, 1 - q] || [s, 1 - s])`` with
+        Scalar: the Kullback-Leibler divergence of binary distributions, ``KL([q, 1 - q] || [s, 1 - s])`` with
         ``q = sigmoid(logit(p) / T)`` and ``s = sigmoid(z / T)``, summed over classes and divided by N.
     """
     logits = teacher.float().clamp(_CLAMP, 1 - _CLAMP).logit() / temperature
@@ -42,7 +42,7 @@ def binary_divergence(teacher: torch.Tensor, student_logits: torch.Tensor, tempe
 
 @PREDICTION_DISTILLER_REGISTRY.register()
 class HintonDistiller(nn.Module):
-    """Hinton et al. 2015 with a sigmoid for each class: a softmax over labels that occur together would be wrong.
+    """Hinton et al. 2015 with a sigmoid for each class, because a softmax over labels that occur together is wrong.
 
     ``T^2`` times the divergence of the softened probabilities, so that its gradient does not shrink with T.
     """
@@ -56,17 +56,17 @@ class HintonDistiller(nn.Module):
         """
         super().__init__()
         if temperature <= 0:
-            raise InputError(f"KD.PREDICTION.TEMPERATURE {temperature} must be positive; give such a number")
+            raise InputError(f"KD.PREDICTION.TEMPERATURE {temperature} must be positive; give 2.0")
         self.temperature = temperature
         self.loss_weight = loss_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """From ``KD.PREDICTION``."""
+        """Return the arguments from ``KD.PREDICTION``."""
         return {"temperature": cfg.KD.PREDICTION.TEMPERATURE, "loss_weight": cfg.KD.PREDICTION.WEIGHT}
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
-        """The loss of the student's logits (N, C); an image of which the teacher knows nothing adds nothing to it."""
+        """Return the loss of the student's logits (N, C); unknown images add nothing to it."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:
             return logits.new_zeros(())
@@ -80,5 +80,5 @@ class MLDDistiller(HintonDistiller):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """From ``KD.PREDICTION``; its temperature is not asked for."""
+        """Return the arguments from ``KD.PREDICTION``, except its temperature."""
         return {"temperature": 1.0, "loss_weight": cfg.KD.PREDICTION.WEIGHT}

@@ -1,0 +1,132 @@
+"""Files and configuration of the teacher that each training dataset has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
+
+from mlickd.config import default_config
+from mlickd.config_files import merge_config_file
+from mlickd.data.build import model_class, training_datasets
+from mlickd.errors import InputError
+from mlickd.files import require_file
+from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
+
+__all__ = [
+    "DATASET",
+    "check_teachers",
+    "has_teacher_per_dataset",
+    "load_teacher_config",
+    "load_teacher_configs",
+    "pooler_arguments",
+    "region_rule",
+    "teacher_shapes",
+]
+
+# Placeholder in KD.TEACHER.WEIGHTS and KD.TEACHER.CONFIG_FILE for the name of the dataset.
+DATASET = "{dataset}"
+
+
+def has_teacher_per_dataset(cfg: CfgNode) -> bool:
+    """Return whether each training dataset has a teacher of its own, as in cross-fitting."""
+    return DATASET in cfg.KD.TEACHER.WEIGHTS
+
+
+def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
+    """Load the teacher's configuration of each training dataset, once if all datasets share one teacher.
+
+    Args:
+        cfg: configuration of the distillation.
+
+    Raises:
+        InputError: see :func:`load_teacher_config`.
+    """
+    first, *others = training_datasets(cfg)
+    configs = {first: load_teacher_config(cfg, first)}
+    separate = has_teacher_per_dataset(cfg) or DATASET in cfg.KD.TEACHER.CONFIG_FILE
+    return configs | {name: load_teacher_config(cfg, name) if separate else configs[first] for name in others}
+
+
+def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
+    """Load the teacher's configuration from ``KD.TEACHER.CONFIG_FILE``, or from the config.yaml next to
+    ``KD.TEACHER.WEIGHTS``.
+
+    Args:
+        cfg: configuration of the distillation.
+        dataset: dataset that the teacher is for; None is the first training dataset.
+
+    Returns:
+        The configuration, frozen. ``MODEL.WEIGHTS`` is the path of the teacher's checkpoint.
+
+    Raises:
+        InputError: no teacher is given, the file is missing or is not a teacher's, or the teacher has other classes.
+    """
+    name = dataset or next(iter(training_datasets(cfg)), "")
+    weights, path = (cfg.KD.TEACHER[key].replace(DATASET, name) for key in ("WEIGHTS", "CONFIG_FILE"))
+    if not path:
+        if not weights:
+            raise InputError("KD.TEACHER.WEIGHTS is empty; give the checkpoint of a trained teacher")
+        path = os.path.join(os.path.dirname(weights), "config.yaml")
+    require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or give its configuration")
+    teacher_cfg = default_config()
+    merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project")
+    model = teacher_cfg.MODEL
+    if model.NUM_CLASSES == -1:
+        model.NUM_CLASSES = cfg.MODEL.NUM_CLASSES
+    if not model_class(teacher_cfg).is_detector or cfg.MODEL.NUM_CLASSES not in (model.NUM_CLASSES, -1):
+        raise InputError(
+            f"KD.TEACHER.CONFIG_FILE {path}: is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; give a "
+            f"detector with {cfg.MODEL.NUM_CLASSES} classes, as the student has"
+        )
+    model.WEIGHTS = weights
+    # The checkpoint replaces all initial weights, so none are downloaded.
+    model.BACKBONE.WEIGHTS = ""
+    model.TIMM.PRETRAINED = False
+    model.DEVICE = cfg.MODEL.DEVICE
+    # The distillation decides how many views the teacher sees.
+    teacher_cfg.KD.TEACHER.FLIP = cfg.KD.TEACHER.FLIP
+    teacher_cfg.freeze()
+    return teacher_cfg
+
+
+def check_teachers(teachers: Mapping[str, CfgNode]) -> None:
+    """Check that each teacher's checkpoint fits its configuration, without loading the parameters.
+
+    Args:
+        teachers: the teacher's configuration by dataset, see :func:`load_teacher_configs`.
+
+    Raises:
+        InputError: a checkpoint is missing or damaged, or does not fit.
+    """
+    for teacher_cfg in {id(teacher_cfg): teacher_cfg for teacher_cfg in teachers.values()}.values():
+        check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
+
+
+def pooler_arguments(teacher_cfg: CfgNode) -> dict:
+    """Return the arguments of the teacher's RoI pooling, which also pools the regions of the student."""
+    return {
+        "output_size": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
+        "sampling_ratio": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
+        "pooler_type": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
+    }
+
+
+def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
+    """Return channels and strides of the feature maps of the teacher's backbone, without creating its parameters."""
+    with torch.device("meta"):
+        return build_backbone(teacher_cfg).output_shape()
+
+
+def region_rule(cfg: CfgNode) -> dict:
+    """Return ``KD.REGIONS`` as arguments of :func:`~mlickd.distillation.select_regions`."""
+    return {
+        "weight": cfg.KD.REGIONS.WEIGHT,
+        "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
+        "nms_thresh": cfg.KD.REGIONS.NMS_THRESH,
+        "top_k": cfg.KD.REGIONS.TOP_K,
+    }

@@ -1,0 +1,360 @@
+"""Knowledge from the cache is that of the live teacher, and in a crop that of the regions in view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from helpers.cached_scenes import CachedScenes, samples, write_random_boxes
+from helpers.small_models import save_teacher, teacher_config
+from mlickd.data import ProposalStore, View, dataset_records, write_store
+from mlickd.data.build import build_mapper
+from mlickd.data.catalog import class_names
+from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
+from mlickd.distillation.cache import CachedKnowledge, make_cache
+from mlickd.distillation.teacher_config import load_teacher_config
+from mlickd.errors import InputError
+
+BOX_HEAD = ["KD.FEATURE.COMPARE", "box_head", "MODEL.CLASSIFIER.POOLING", "fc", "MODEL.CLASSIFIER.FC_DIM", 16]
+ALL_REGIONS = ["KD.REGIONS.WEIGHT", "proposal", "KD.REGIONS.TOP_K", 0, "KD.REGIONS.NMS_THRESH", 1.0]
+FLIP = ["KD.TEACHER.FLIP", True]
+FITNETS = ["KD.FEATURE.DISTILLER", "FitNetsDistiller"]
+ATTENTION = ["KD.FEATURE.DISTILLER", "AttentionTransferDistiller"]
+WITH_LABELS = ["KD.METHOD_STAGES", ("prediction",), "KD.PREDICTION.FEATURE_LOSS", True]
+EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "MODEL.CLASSIFIER.POOLING", "max", *WITH_LABELS]
+# Rounding to 16 bits; a missing region or one wrong weight makes a far larger difference.
+HALF = {"rtol": 2e-3, "atol": 1e-5}
+
+
+def losses(cfg, views, source) -> dict[str, torch.Tensor]:
+    batch = samples(cfg, views)
+    for sample, knowledge in zip(batch, source(batch), strict=True):
+        sample["knowledge"] = knowledge
+    torch.manual_seed(0)
+    return build_model(cfg)(batch)
+
+
+@pytest.fixture(scope="module")
+def shared(scenes: CachedScenes) -> Path:
+    """A cache of what several methods ask for, with mirrored views."""
+    request = KnowledgeRequest()
+    for options in ([], FITNETS, ATTENTION):
+        request |= KnowledgeRequest.from_method(scenes.config("feature", "", *options))
+    make_cache(scenes.config("feature", scenes.folder / "shared"), request)
+    return scenes.folder / "shared"
+
+
+@pytest.mark.parametrize(
+    ("stage", "own", "options"),
+    [
+        ("feature", [], []),
+        ("feature", [], FITNETS),
+        ("feature", [], ATTENTION),
+        ("prediction", [], [*ATTENTION, *WITH_LABELS]),
+        ("prediction", [], EMBEDDINGS),
+        ("prediction", [], []),
+        ("prediction", [], ["KD.PREDICTION.TEACHER_TEMPERATURE", 0.5, "KD.PREDICTION.LOSS", "bce"]),
+        ("feature", [*ALL_REGIONS, *BOX_HEAD, *FLIP], []),
+    ],
+)
+def test_losses_are_those_of_the_live_teacher(scenes, shared: Path, tmp_path: Path, stage, own, options) -> None:
+    cache = scenes.make(str(tmp_path), *own) if own else shared
+    views = [(3, View(32, mirror=True)), (0, View(32)), (17, View(32, mirror=True)), (3, View(32))]
+    live_cfg, cached_cfg = (scenes.config(stage, folder, *own, *options) for folder in ("", cache))
+    live = losses(live_cfg, views, LiveTeacher(live_cfg))
+    cached = losses(cached_cfg, views, CachedKnowledge(cached_cfg))
+    assert live.keys() == cached.keys()
+    for name, loss in live.items():
+        assert loss.item() > 0
+        torch.testing.assert_close(cached[name], loss, **HALF)
+
+
+@pytest.mark.parametrize("options", [[], FITNETS, ATTENTION])
+def test_knowledge_is_that_of_the_live_teacher(scenes: CachedScenes, shared: Path, options: list) -> None:
+    """Each method reads only what it asks for."""
+    views = [(index, View(40)) for index in range(8)]
+    live_cfg, cached_cfg = (scenes.config("feature", folder, *options) for folder in ("", shared))
+    live_batch, cached_batch = samples(live_cfg, views), samples(cached_cfg, views)
+    assert "teacher_image" not in cached_batch[0] and "proposals" not in cached_batch[0]
+    live, cached = LiveTeacher(live_cfg)(live_batch), CachedKnowledge(cached_cfg)(cached_batch)
+    for ours, theirs, a, b in zip(cached, live, cached_batch, live_batch, strict=True):
+        assert torch.equal(a["image"], b["image"])
+        assert ours.map_sizes == theirs.map_sizes and ours.maps.keys() == theirs.maps.keys()
+        for one, other in zip(ours._tensors(), theirs._tensors(), strict=True):
+            torch.testing.assert_close(one.float(), other, **HALF)
+
+
+def test_mirrored_views_of_a_network_with_uneven_padding_are_those_of_the_live_teacher(
+    scenes: CachedScenes, tmp_path: Path
+) -> None:
+    """TensorFlow's SAME padding shifts the grid of the map: flipped features would be of other cells."""
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "tf_efficientnet_lite0"])
+    cfg.merge_from_list(["MODEL.TIMM.OUT_FEATURES", ("stride16",), "MODEL.ROI_HEADS.IN_FEATURES", ["stride16"]])
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
+    options = ["KD.TEACHER.WEIGHTS", str(save_teacher(tmp_path, cfg)), "KD.FEATURE.LAYERS", ("stride16:conv5",)]
+    options += ALL_REGIONS  # the selection does not depend on rounding
+    views = [(index, View(32, mirror=True)) for index in range(4)]
+    live_cfg = scenes.config("feature", "", *options)
+    live = LiveTeacher(live_cfg)(samples(live_cfg, views))
+    errors = {}
+    for mirrored in (True, False):
+        cache = scenes.make(str(tmp_path / str(mirrored)), *options, mirrored=mirrored)
+        cached_cfg = scenes.config("feature", cache, *options)
+        cached = CachedKnowledge(cached_cfg)(samples(cached_cfg, views))
+        pairs = [(a.features["stride16"].float(), b.features["stride16"]) for a, b in zip(cached, live, strict=True)]
+        errors[mirrored] = max(((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in pairs)
+        if mirrored:
+            for ours, theirs in zip(cached, live, strict=True):
+                torch.testing.assert_close(ours.image_scores, theirs.image_scores, rtol=5e-3, atol=1e-5)
+    assert errors[True] < 1e-3 and errors[False] > 0.05
+
+
+def test_boxes_of_a_turned_image_are_those_of_the_live_teacher(scenes: CachedScenes, tmp_path: Path) -> None:
+    """Its record has the size before the image is turned, as some annotation files do."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    record = {"file_name": str(tmp_path / "turned.jpg"), "image_id": "turned", "labels": [0], "height": 40, "width": 80}
+    DatasetCatalog.register("turned_train", lambda: [record])
+    try:
+        MetadataCatalog.get("turned_train").thing_classes = class_names("tiny_train")
+        boxes = np.array([[2, 3, 20, 30], [10, 5, 38, 39]], np.float32)
+        scores = np.array([0.9, 0.4], np.float32)
+        write_store(tmp_path / "boxes", [("turned", boxes, scores)], method="random", parameters={}, image_digest="")
+        options = ["DATASETS.TRAIN", ("turned_train",), "DATASETS.TEST", ("turned_train",)]
+        options += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(tmp_path / "boxes"),)]
+        options += ["KD.REGIONS.NMS_THRESH", 1.0, "SOLVER.IMS_PER_BATCH", 1]
+        live_cfg = scenes.config("feature", "", *options)
+        cached_cfg = scenes.config("feature", scenes.make(str(tmp_path / "cache"), *options), *options)
+        (live,) = LiveTeacher(live_cfg)(samples(live_cfg, [(0, View(32))]))
+        (cached,) = CachedKnowledge(cached_cfg)(samples(cached_cfg, [(0, View(32))]))
+    finally:
+        DatasetCatalog.remove("turned_train")
+        MetadataCatalog.remove("turned_train")
+    torch.testing.assert_close(cached.boxes, live.boxes)
+    torch.testing.assert_close(cached.image_scores, live.image_scores, **HALF)
+
+
+def softmax(logits: np.ndarray, axis: int) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=axis, keepdims=True))
+    return exponentials / exponentials.sum(axis=axis, keepdims=True)
+
+
+corners = st.tuples(st.floats(0, 0.6), st.floats(0, 0.6), st.floats(0.3, 1), st.floats(0.3, 1))
+
+
+@pytest.fixture(scope="module")
+def outputs(scenes: CachedScenes) -> list:
+    """The teacher's knowledge of three whole images, their boxes and records."""
+    cfg = scenes.config("feature")
+    teacher_cfg, store = load_teacher_config(cfg), ProposalStore.open(scenes.proposals)
+    teacher, mapper = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest.from_stage(cfg)), None
+    mapper = build_mapper(teacher_cfg, "tiny_train", store)
+    found = []
+    for record in dataset_records("tiny_train")[:3]:
+        sample = mapper(record, View(64))
+        found.append((*teacher([sample["image"]], [sample["proposals"]]), store[record["image_id"]][0], record))
+    return found
+
+
+@pytest.fixture(scope="module")
+def cached(scenes: CachedScenes, plain: Path) -> CachedKnowledge:
+    return CachedKnowledge(scenes.config("feature", plain))
+
+
+@given(corners, st.booleans(), st.integers(0, 2))
+def test_a_crop_is_scored_by_the_regions_in_it(cached: CachedKnowledge, outputs: list, corner, mirror, index) -> None:
+    x, y, w, h = corner
+    view = View(32, mirror, crop=(x, y, min(x + w, 1), min(y + h, 1)))
+    known, boxes, record = outputs[index]
+    (knowledge,) = cached([{"dataset": "tiny_train", "image_id": record["image_id"], "view": view}])
+
+    # In NumPy: which boxes are at least three quarters in view, and both softmaxes over these.
+    x0, y0, x1, y1 = view.crop_in_pixels(record["height"], record["width"])
+    width = np.minimum(boxes[:, 2], x1) - np.maximum(boxes[:, 0], x0)
+    height = np.minimum(boxes[:, 3], y1) - np.maximum(boxes[:, 1], y0)
+    whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    seen = np.flatnonzero(width.clip(0) * height.clip(0) >= 0.75 * whole)
+    chosen = [i for i in known.selected.tolist() if i in seen]
+    assert len(knowledge.boxes) == len(knowledge.weights) == len(knowledge.features["conv5"]) == len(chosen)
+    if len(seen) == 0:
+        assert knowledge.image_scores is None
+        return
+    scores = softmax(known.class_logits.numpy()[seen], 1) * softmax(known.detection_logits.numpy()[seen], 0)
+    np.testing.assert_allclose(knowledge.image_scores, scores.sum(axis=0), rtol=5e-3, atol=1e-5)
+    if not chosen:
+        return
+    weights = scores.max(axis=1)[[int(np.flatnonzero(seen == i)[0]) for i in chosen]]
+    np.testing.assert_allclose(knowledge.weights, weights / weights.max(), rtol=5e-3, atol=1e-5)
+    features = known.features["conv5"][[known.selected.tolist().index(i) for i in chosen]]
+    if mirror:
+        features = features.flip(-1)
+    torch.testing.assert_close(knowledge.features["conv5"].float(), features.clone(), **HALF)
+    scale = np.array([32 / (x1 - x0), 32 / (y1 - y0)] * 2)
+    moved = (boxes[chosen] - [x0, y0, x0, y0]) * scale
+    if mirror:
+        moved[:, [0, 2]] = 32 - moved[:, [2, 0]]
+    np.testing.assert_allclose(knowledge.boxes, moved.clip(0, 32), atol=1e-3)
+
+
+def interpolate(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Linear along one axis, constant beyond its ends."""
+    along = np.arange(values.shape[axis])
+    return np.apply_along_axis(lambda line: np.interp(places, along, line), axis, values)
+
+
+def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, shared: Path) -> None:
+    """Against a bilinear sample at the center of each cell of the crop, mirrored or not."""
+    cfg = scenes.config("feature", shared, *FITNETS)
+    left, top, right, bottom = crop = (0.25, 0.0, 1.0, 0.5)
+    source = CachedKnowledge(cfg)
+    key = ("features", "conv5")
+    for mirror in (False, True):
+        (whole, part) = source(samples(cfg, [(2, View(32, mirror)), (2, View(32, mirror, crop))]))
+        height, width = whole.maps[key].shape[-2:]
+        x0, x1 = (1 - right, 1 - left) if mirror else (left, right)
+        columns = (x0 + (np.arange(width) + 0.5) / width * (x1 - x0)) * width - 0.5
+        rows = (top + (np.arange(height) + 0.5) / height * (bottom - top)) * height - 0.5
+        values = whole.maps[key].float().numpy()
+        expected = interpolate(interpolate(values, rows, axis=1), columns, axis=2)
+        np.testing.assert_allclose(part.maps[key].float().numpy(), expected, rtol=5e-3, atol=5e-3)
+
+
+def test_a_crop_of_refined_scores_keeps_the_weights_of_its_regions(scenes: CachedScenes, tmp_path: Path) -> None:
+    """OICR scores each region independently of the other regions in view."""
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0, "MODEL.ROI_HEADS.NAME", "OICRHeads"])
+    options = ["KD.TEACHER.WEIGHTS", str(save_teacher(tmp_path, cfg)), "KD.REGIONS.NORMALIZE_WEIGHT", False]
+    cached_cfg = scenes.config("feature", scenes.make(str(tmp_path / "cache"), *options), *options)
+    crop = View(32, crop=(0.0, 0.0, 0.8, 0.8))
+    batch = samples(cached_cfg, [(index, view) for index in range(8) for view in (View(32), crop)])
+    found = CachedKnowledge(cached_cfg)(batch)
+    fewer = 0
+    for whole, part in zip(found[::2], found[1::2], strict=True):
+        assert set(part.weights.tolist()) <= set(whole.weights.tolist())
+        fewer += 0 < len(part.weights) < len(whole.weights)
+    assert fewer > 0
+
+
+@pytest.mark.parametrize("stage", ["feature", "prediction"])
+def test_a_view_without_regions_adds_nothing(scenes: CachedScenes, plain: Path, stage: str) -> None:
+    empty, full = (4, View(32, crop=(0.0, 0.0, 0.02, 0.02))), (5, View(32))
+    cached, live = scenes.config(stage, plain), scenes.config(stage)
+    for cfg, source in ((cached, CachedKnowledge(cached)), (live, LiveTeacher(live))):
+        batch = samples(cfg, [empty, full])
+        knowledge = source(batch)
+        assert knowledge[0].image_scores is None and knowledge[1].image_scores is not None
+        name = "loss_feature" if stage == "feature" else "loss_soft_label"
+        both = losses(cfg, [empty, full], source)[name]
+        torch.testing.assert_close(both, losses(cfg, [full], source)[name] / 2)
+        alone = losses(cfg, [empty, empty], source)
+        assert alone[name].item() == 0
+        sum(alone.values()).backward()
+
+
+def test_each_dataset_has_its_own_knowledge(scenes: CachedScenes, tmp_path: Path, monkeypatch) -> None:
+    """A copy has the same image ids with other proposals."""
+    root = tmp_path / "datasets"
+    root.mkdir()
+    source = Path(dataset_records("tiny_train")[0]["file_name"]).parents[1]
+    for name in ("tiny", "twin"):
+        (root / name).symlink_to(source)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
+    write_random_boxes(tmp_path / "twin", "twin_train", seed=2)
+    options = ["DATASETS.TRAIN", ("tiny_train", "twin_train")]
+    options += ["DATASETS.PROPOSALS.TRAIN_FILES", (str(scenes.proposals), str(tmp_path / "twin"))]
+    cache = scenes.make(str(tmp_path / "cache"), *options, mirrored=False)
+    views = [(2, View(32)), (26, View(32))]
+    cached_cfg, live_cfg = (scenes.config("prediction", folder, *options) for folder in (cache, ""))
+    batch = samples(cached_cfg, views)
+    assert batch[0]["image_id"] == batch[1]["image_id"] and torch.equal(batch[0]["image"], batch[1]["image"])
+    cached, live = CachedKnowledge(cached_cfg)(batch), LiveTeacher(live_cfg)(samples(live_cfg, views))
+    for ours, theirs in zip(cached, live, strict=True):
+        torch.testing.assert_close(ours.image_scores, theirs.image_scores, **HALF)
+    assert not torch.allclose(cached[0].image_scores, cached[1].image_scores, **HALF)
+
+
+# What a run differs in: KEY VALUE pairs of the distillation or of the teacher, and the key that the message names.
+OTHER_RUNS = {
+    "teacher's size": ("prediction", [], ["INPUT.SIZE_TEST", 48], "teacher.INPUT.SIZE_TEST 64, not 48"),
+    "teacher's heads": ("prediction", [], ["MODEL.WSDDN.SCORE_WEIGHTING", "none"], "teacher.MODEL.WSDDN.SCORE_WEIGHT"),
+    "flip": ("prediction", FLIP, [], "teacher.KD.TEACHER.FLIP False, not True"),
+    "rule of R'": ("feature", ["KD.REGIONS.TOP_K", 7], [], "KD.REGIONS.TOP_K 6, not 7"),
+    "features": ("feature", ["KD.FEATURE.COMPARE", "box_head"], [], "features.conv5 pooled, not box_head"),
+    "maps": ("feature", FITNETS, [], "maps.features.conv5 missing, not True"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_RUNS)
+def test_a_run_with_other_settings_is_refused(scenes: CachedScenes, plain: Path, tmp_path: Path, case: str) -> None:
+    stage, options, of_teacher, key = OTHER_RUNS[case]
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, *of_teacher])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    options = [*options, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")]
+    with pytest.raises(InputError, match=key) as error:
+        CachedKnowledge(scenes.config(stage, plain, *options))
+    assert str(plain) in str(error.value) and "\n" not in str(error.value)
+    if stage == "feature":  # which needs no features
+        CachedKnowledge(scenes.config("prediction", plain, *options))
+
+
+def test_settings_without_effect_on_the_outputs_are_free(scenes: CachedScenes, plain: Path, tmp_path: Path) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 7.0, "MODEL.ROI_BOX_HEAD.DROPOUT", 0.1])
+    cfg.merge_from_list(["MODEL.BACKBONE.FROZEN", True, "MODEL.CLASSIFIER.POOLING", "fc", "SOLVER.BASE_LR", 3.0])
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    known = CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")))
+    assert len(known.caches["tiny_train"]) == 24
+
+
+def test_another_teacher_and_other_images_are_refused(
+    scenes: CachedScenes, plain: Path, tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = torch.load(scenes.teacher, weights_only=True)
+    content["model"] = {name: value * 2 for name, value in content["model"].items()}
+    torch.save(content, tmp_path / "other.pth")
+    options = ["KD.TEACHER.CONFIG_FILE", str(scenes.folder / "config.yaml")]
+    with pytest.raises(InputError, match="made with teacher "):
+        CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.WEIGHTS", str(tmp_path / "other.pth"), *options))
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "images").symlink_to(tiny_scenes / "tiny" / "images")
+    for name in ("labels_train.csv", "labels_test.csv", "classes.txt"):
+        lines = (tiny_scenes / "tiny" / name).read_text().splitlines()
+        (tmp_path / "tiny" / name).write_text("\n".join(lines[: -1 if "train" in name else None]) + "\n")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(InputError, match="made with images "):
+        CachedKnowledge(scenes.config("feature", plain))
+
+
+def test_other_proposals_are_refused_and_missing_ones_are_not_needed(scenes, plain: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    cfg = scenes.config("feature", plain, "DATASETS.PROPOSALS.TRAIN_FILES", (str(path),))
+    CachedKnowledge(cfg)(samples(cfg, [(0, View(32))]))
+    write_random_boxes(path, "tiny_train", seed=9)
+    with pytest.raises(InputError, match="made with proposals "):
+        CachedKnowledge(cfg)
+
+
+def test_more_layers_than_a_run_compares_do_no_harm(scenes: CachedScenes, tmp_path: Path) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.VGG.OUT_FEATURES", ("conv4", "conv5")])
+    options = ["KD.TEACHER.WEIGHTS", str(save_teacher(tmp_path, cfg))]
+    both = [*options, "KD.FEATURE.LAYERS", ("conv4:conv5", "conv5:conv5")]
+    cache = scenes.make(str(tmp_path / "cache"), *both, mirrored=False)
+    single = scenes.config("feature", cache, *options)
+    batch = samples(single, [(1, View(32))])
+    (one,), (two,) = CachedKnowledge(single)(batch), CachedKnowledge(scenes.config("feature", cache, *both))(batch)
+    assert list(one.features) == ["conv5"] and list(two.features) == ["conv4", "conv5"]
+    assert one.map_sizes == {"conv5": (4, 4)} and two.map_sizes == {"conv4": (8, 8), "conv5": (4, 4)}
+    np.testing.assert_array_equal(one.features["conv5"], two.features["conv5"])

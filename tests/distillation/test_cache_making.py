@@ -1,0 +1,186 @@
+"""Caches are written in whole shards, and continued after a stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.cached_scenes import CachedScenes, samples
+from helpers.file_limit import largest_file
+from mlickd.data import View
+from mlickd.distillation import KnowledgeRequest
+from mlickd.distillation.cache import CachedKnowledge, check_cache
+from mlickd.errors import InputError
+from mlickd.tensor_shards import Shard, write_shard
+
+# The second shard is never written.
+ONE_SHARD = """
+import sys, time
+from pathlib import Path
+from helpers.cached_scenes import CachedScenes
+from mlickd.distillation.cache import making
+
+making.IMAGES_PER_SHARD = 8
+write, written = making.write_shard, []
+
+def write_one(*arguments):
+    while written:
+        time.sleep(1)
+    write(*arguments)
+    written.append(arguments)
+
+making.write_shard = write_one
+folder, cache = map(Path, sys.argv[1:])
+CachedScenes(folder, folder / "model_final.pth", folder / "proposals").make(str(cache), mirrored=False)
+"""
+
+
+def contents(cache: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(cache)): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+
+
+def shards(cache: Path) -> list[Path]:
+    return sorted((cache / "tiny_train").glob("*.safetensors"))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_command_continues_with_the_first_missing_shard(
+    scenes: CachedScenes, tmp_path: Path, small_shards: None
+) -> None:
+    (tmp_path / "one_shard.py").write_text(ONE_SHARD)
+    cache = tmp_path / "cache"
+    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "one_shard.py", scenes.folder, cache],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))},
+    )
+    try:
+        while not shards(cache):
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    (first,) = shards(cache)
+    leftover = first.with_name("00001-of-00003.safetensors.0123.unfinished")
+    leftover.touch()
+    with pytest.raises(InputError, match="00001-of-00003.safetensors"):
+        CachedKnowledge(scenes.config("feature", cache))
+    before = first.stat().st_mtime_ns
+    scenes.make(str(cache), mirrored=False)
+    assert first.stat().st_mtime_ns == before and not leftover.exists()
+    assert contents(cache) == contents(scenes.make(str(tmp_path / "whole"), mirrored=False))
+
+
+def test_parts_hold_what_the_whole_holds(
+    scenes: CachedScenes, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (3, 1, 2):
+        scenes.make(str(tmp_path / "parts"), part=(number, 3), mirrored=False)
+    scenes.make(str(tmp_path / "parts"), part=(30, 30), mirrored=False)  # of 3 shards
+    whole = scenes.make(str(tmp_path / "whole"), mirrored=False)
+    assert len(shards(whole)) == 3 and contents(tmp_path / "parts") == contents(whole)
+    cfg = scenes.config("feature", whole)
+    batch = samples(cfg, [(index, View(32, mirror=index % 2 == 0)) for index in range(24)])
+    assert [len(knowledge.boxes) > 0 for knowledge in CachedKnowledge(cfg)(batch)] == [True] * 24
+
+    monkeypatch.setattr("mlickd.distillation.cache.making.FrozenTeacher", None)  # which cannot be called
+    scenes.make(str(tmp_path / "whole"), mirrored=False)
+
+
+def test_mirrored_views_are_kept_if_training_mirrors(scenes: CachedScenes, tmp_path: Path) -> None:
+    for flip, mirrored, kept in (("horizontal", True, True), ("none", True, False), ("horizontal", False, False)):
+        cache = tmp_path / f"{flip}-{mirrored}"
+        scenes.make(str(cache), "INPUT.RANDOM_FLIP", flip, features=False, mirrored=mirrored)
+        assert ("mirrored.class_logits" in Shard(*shards(cache), "").names) == kept
+
+
+def test_a_cache_of_image_scores_serves_only_stage_2(scenes: CachedScenes, tmp_path: Path) -> None:
+    unused = ["KD.FEATURE.LAYERS", ("nowhere:conv5",)]
+    cache = scenes.make(str(tmp_path), *unused, features=False, mirrored=False)
+    with pytest.raises(InputError, match="features.conv5 missing, not pooled"):
+        CachedKnowledge(scenes.config("feature", cache))
+    cfg = scenes.config("prediction", cache, *unused)
+    (knowledge,) = CachedKnowledge(cfg)(samples(cfg, [(0, View(32))]))
+    assert knowledge.image_scores.shape == (20,) and knowledge.boxes is None
+    with pytest.raises(InputError, match=r"KD.FEATURE.LAYERS: .*'nowhere'"):
+        scenes.make(str(tmp_path / "features"), *unused)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "key"),
+    [
+        (["KD.REGIONS.TOP_K", 5], {}, "KD.REGIONS.TOP_K 6, not 5"),
+        ([], {"mirrored": True}, "mirrored False, not True"),
+        (["INPUT.RANDOM_FLIP", "none"], {"batch_size": 5}, "batch_size 4, not 5"),
+        ([], {"features": False}, "KD.REGIONS.TOP_K 6, not missing"),
+    ],
+)
+def test_another_cache_is_never_changed(scenes: CachedScenes, plain: Path, options, arguments, key: str) -> None:
+    before = contents(plain)
+    with pytest.raises(InputError, match=key):
+        scenes.make("plain", *options, **{"mirrored": False, **arguments})
+    assert contents(plain) == before
+
+
+def test_a_full_disk_ends_with_one_line(
+    scenes: CachedScenes, plain: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    with (
+        largest_file(4096),
+        pytest.raises(InputError, match=r"00000-of-00003.safetensors: cannot be written .*KD.CACHE"),
+    ):
+        scenes.make(str(cache), mirrored=False)
+    assert not contents(cache)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**6, 10**6 - 2048, 2048))
+    with pytest.raises(InputError, match=rf"{cache / 'tiny_train'}: needs .* 2.05kB free"):
+        scenes.make(str(cache), mirrored=False)
+    assert len(shards(cache)) == 1  # its size is known
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/cache"):
+        scenes.make(str(tmp_path / "file" / "cache"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e5])
+def test_outputs_beyond_16_bits_are_refused(
+    scenes: CachedScenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    def damage(self, known, *_):
+        known[0].features["conv5"] = torch.full((1, 2), value)
+
+    monkeypatch.setattr("mlickd.distillation.teacher.FrozenTeacher._add_features", damage)
+    with pytest.raises(InputError, match="features.conv5 of image .* of tiny_train"):
+        scenes.make(str(tmp_path / "cache"), mirrored=False)
+
+
+def test_damage_is_named(scenes: CachedScenes, plain: Path, tmp_path: Path) -> None:
+    (path,) = shards(plain)
+    copy = tmp_path / "tiny_train" / path.name
+    copy.parent.mkdir()
+    cfg = scenes.config("feature", tmp_path)
+    tensors = {name: np.array(Shard(path, "").tensor(name)) for name in Shard(path, "").names}
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 255
+    copy.write_bytes(content)
+    with pytest.raises(InputError, match=path.name):
+        check_cache(cfg, KnowledgeRequest.from_stage(cfg))
+    copy.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(InputError, match=path.name):
+        CachedKnowledge(cfg)
+    for name, tensor in (("whole.weights", None), ("region_offsets", np.zeros(2))):
+        damaged = {key: value for key, value in (tensors | {name: tensor}).items() if value is not None}
+        write_shard(copy, damaged, Shard(path, "").metadata, "")
+        source = CachedKnowledge(cfg)
+        with pytest.raises(InputError, match=path.name):
+            source(samples(cfg, [(5, View(32))]))

@@ -1,0 +1,175 @@
+"""Teachers: their configuration, the mean over mirrored views, and one teacher for each dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.cached_scenes import CachedScenes, samples
+from helpers.small_models import CONFIGS, make_batch, save_teacher, student_config, teacher_config
+from mlickd.data import View
+from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher, RegionKnowledge
+from mlickd.distillation.cache import CachedKnowledge
+from mlickd.distillation.teacher import average_streams
+from mlickd.distillation.teacher_config import check_teachers, load_teacher_config, load_teacher_configs
+from mlickd.engine import check_inputs
+from mlickd.engine.check_config import check_config
+from mlickd.errors import InputError
+from mlickd.modeling.meta_arch import mirrored_view
+from mlickd.modeling.roi_heads import RegionPredictions, region_scores
+
+PARTS = ("tiny_train@1of2", "tiny_train@2of2")
+
+
+def softmax(x: np.ndarray, axis: int) -> np.ndarray:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.integers(1, 3), st.floats(0.3, 3), st.integers(0, 2**31))
+def test_softmaxes_of_the_averaged_logits_are_means(counts: list, views: int, temperature: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    streams = generator.normal(scale=5, size=(views, 2, sum(counts), 4))
+    predictions = [
+        RegionPredictions(torch.empty(0), torch.empty(0), *torch.tensor(of_view), counts) for of_view in streams
+    ]
+    averaged = average_streams(predictions)
+    bounds = np.cumsum([0, *counts])
+    for low, high, scores in zip(bounds, bounds[1:], averaged.scores(temperature), strict=False):
+        means = [softmax(streams[:, i, low:high], 2 - i).mean(axis=0) for i in range(2)]
+        # A temperature takes powers of the means, which are normalized again.
+        powers = [(mean ** (1 / temperature)) for mean in means]
+        classes, regions = (power / power.sum(axis=1 - i, keepdims=True) for i, power in enumerate(powers))
+        np.testing.assert_allclose(scores.numpy(), classes * regions, rtol=1e-6, atol=1e-12)
+
+
+def test_with_both_views_a_mirrored_image_has_the_scores_of_the_image(tmp_path: Path) -> None:
+    cfg = teacher_config()
+    cfg.MODEL.WSDDN.INIT_STD = 2.0
+    teacher = save_teacher(tmp_path, cfg)
+    batch = [{"image": s["teacher_image"], "proposals": s["teacher_proposals"]} for s in make_batch()]
+    mirrored = [mirrored_view(view) for view in batch]
+
+    def known(flip: bool, views: list[dict]) -> list[RegionKnowledge]:
+        cfg = student_config(teacher, "prediction", "KD.TEACHER.FLIP", flip)
+        frozen = FrozenTeacher(cfg, load_teacher_config(cfg), KnowledgeRequest())
+        return frozen([view["image"] for view in views], [view["proposals"] for view in views])
+
+    def scores(flip: bool, views: list[dict]) -> torch.Tensor:
+        boxes = [view["proposals"].proposal_boxes.tensor for view in views]
+        pairs = zip(known(flip, views), boxes, strict=True)
+        return torch.stack([k.as_knowledge(b, 1.0).image_scores for k, b in pairs])
+
+    torch.testing.assert_close(scores(True, batch), scores(True, mirrored))
+    assert not torch.allclose(scores(False, batch), scores(False, mirrored), rtol=1e-2)
+    expected = []
+    for a, b in zip(known(False, batch), known(False, mirrored), strict=True):
+        classes = (a.class_logits.softmax(1) + b.class_logits.softmax(1)) / 2
+        regions = (a.detection_logits.softmax(0) + b.detection_logits.softmax(0)) / 2
+        expected.append((classes * regions).sum(dim=0))
+    torch.testing.assert_close(scores(True, batch), torch.stack(expected))
+
+
+def test_the_teacher_is_softened_by_its_temperature(teacher: Path) -> None:
+    batch = make_batch()
+    live = LiveTeacher(student_config(teacher, "prediction", "KD.PREDICTION.TEACHER_TEMPERATURE", 0.5))
+    known = live(batch)
+    with torch.no_grad():
+        _, regions = live.model.predict_regions(
+            [s["teacher_image"] for s in batch], [s["teacher_proposals"] for s in batch]
+        )
+    first = regions.counts[0]
+    expected = region_scores(regions.class_logits[:first] * 2, regions.detection_logits[:first] * 2).sum(dim=0)
+    torch.testing.assert_close(known[0].image_scores, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("KD.TEACHER.WEIGHTS", ""), "KD.TEACHER.WEIGHTS"),
+        (("KD.TEACHER.WEIGHTS", "nowhere/model.pth"), "KD.TEACHER.CONFIG_FILE nowhere/config.yaml"),
+        (("KD.TEACHER.CONFIG_FILE", str(CONFIGS / "cls_vgg16.yaml")), "cls_vgg16.yaml.*MultiLabelClassifier"),
+        (("MODEL.NUM_CLASSES", 3), "config.yaml: .* 5 classes; .* 3 classes"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_named(teacher: Path, options: tuple, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_teacher_config(student_config(teacher, "feature", *options))
+
+
+def test_an_incomplete_teacher_stops_the_run(teacher: Path, tmp_path: Path) -> None:
+    weights = torch.load(teacher, weights_only=True)["model"]
+    del weights["roi_heads.class_stream.bias"]
+    (tmp_path / "config.yaml").write_text(teacher_config().dump())
+    torch.save({"model": weights}, tmp_path / "model_final.pth")
+    with pytest.raises(InputError, match=r"KD.TEACHER.WEIGHTS .* missing: roi_heads.class_stream.bias"):
+        LiveTeacher(student_config(tmp_path / "model_final.pth", "prediction"))
+
+
+def train_teachers(folder: Path, *options: object) -> str:
+    """Save a teacher for each part, with weights of its own, and return KD.TEACHER.WEIGHTS.
+
+    Args:
+        folder: folder of the teachers.
+        options: configuration of the second teacher.
+    """
+    for number, part in enumerate(PARTS):
+        cfg = teacher_config()
+        cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0, *(options if number else ())])
+        (folder / part).mkdir(parents=True)
+        weights = save_teacher(folder / part, cfg)
+        content = torch.load(weights, weights_only=True)
+        content["model"] = {name: value * (1 + number) for name, value in content["model"].items()}
+        torch.save(content, weights)
+    return str(folder / "{dataset}" / "model_final.pth")
+
+
+def config_of_parts(scenes: CachedScenes, stage: str, cache: object, weights: str):
+    files = (str(scenes.proposals),) * 2
+    options = ["DATASETS.TRAIN", PARTS, "DATASETS.PROPOSALS.TRAIN_FILES", files, "KD.TEACHER.WEIGHTS", weights]
+    return scenes.config(stage, cache, *options), options
+
+
+def test_each_part_has_the_knowledge_of_its_own_teacher(scenes: CachedScenes, tmp_path: Path) -> None:
+    cache, weights = tmp_path / "cache", train_teachers(tmp_path)
+    cfg, options = config_of_parts(scenes, "prediction", cache, weights)
+    scenes.make(str(cache), *options)
+    for stage in ("feature", "prediction"):
+        check_inputs(scenes.config(stage, cache, *options))
+    views = [(1, View(32)), (13, View(32, mirror=True))]
+    batch = samples(cfg, views)
+    assert [sample["dataset"] for sample in batch] == list(PARTS)
+    cached = [knowledge.image_scores for knowledge in CachedKnowledge(cfg)(batch)]
+    for index, view in enumerate(views):
+        scores = []
+        for part in PARTS:
+            live_cfg = scenes.config("prediction", "", *options, "KD.TEACHER.WEIGHTS", weights.format(dataset=part))
+            (known,) = LiveTeacher(live_cfg)(samples(live_cfg, [view]))
+            scores.append(known.image_scores)
+        torch.testing.assert_close(cached[index], scores[index], rtol=2e-3, atol=1e-5)
+        assert not torch.allclose(cached[index], scores[1 - index], rtol=2e-3, atol=1e-5)
+
+    (tmp_path / PARTS[1] / "model_final.pth").write_bytes((tmp_path / PARTS[0] / "model_final.pth").read_bytes())
+    with pytest.raises(InputError, match=f"{PARTS[1]}.* teacher "):
+        CachedKnowledge(cfg)
+
+
+def test_teachers_that_do_not_fit_each_other_are_refused(scenes: CachedScenes, tmp_path: Path) -> None:
+    weights = train_teachers(tmp_path, "INPUT.SIZE_TEST", 48)
+    cfg, options = config_of_parts(scenes, "prediction", tmp_path / "cache", weights)
+    scenes.make(str(tmp_path / "cache"), *options, features=False, mirrored=False)
+    with pytest.raises(InputError, match=rf"{PARTS[1]}.*INPUT.SIZE_TEST 48, not 64.*{PARTS[0]}"):
+        CachedKnowledge(cfg)
+    with pytest.raises(InputError, match="KD.TEACHER.WEIGHTS .*KD.CACHE"):
+        check_config(config_of_parts(scenes, "feature", "", weights)[0])
+    check_teachers(load_teacher_configs(cfg))
+    missing = tmp_path / PARTS[1] / "model_final.pth"
+    missing.unlink()
+    for check in (lambda cfg: check_teachers(load_teacher_configs(cfg)), CachedKnowledge):
+        with pytest.raises(InputError, match=f"KD.TEACHER.WEIGHTS {missing}"):
+            check(cfg)
