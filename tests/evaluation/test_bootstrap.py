@@ -66,14 +66,6 @@ def test_the_difference_of_two_models_is_on_the_same_images():
     assert paired.high - paired.low < (apart.high - apart.low) / 2
 
 
-def test_the_spread_is_that_of_new_images():
-    """The recall over independent entries is binomial."""
-    scores = (np.random.default_rng(5).random((400, 1)) < 0.7).astype(float)
-    interval = percentile_interval(bootstrap_metrics(scores, np.ones((400, 1)), resamples=4000)["OR"])
-    deviation = math.sqrt(scores.mean() * (1 - scores.mean()) / 400)
-    assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * deviation, rel=0.08)
-
-
 def test_intervals_count_resamples_without_a_value():
     values = bootstrap_metrics(np.array([[0.9], [0.1]]), np.array([[1], [0]]), resamples=200)["mAP"]
     undefined = int(np.isnan(values).sum())

@@ -42,16 +42,6 @@ def test_the_largest_object_of_a_class_counts() -> None:
         largest_objects([{"image_id": "a", "annotations": [box(0, 1, 1)]}], 1)
 
 
-def test_sizes_by_hand() -> None:
-    # One class. Ranking: large, negative, small, negative, medium, a positive without a box.
-    scores = np.array([[0.9], [0.8], [0.7], [0.6], [0.5], [0.4]])
-    targets = np.array([[1], [0], [1], [0], [1], [1]])
-    largest = np.array([[0.1], [np.nan], [0.0099], [np.nan], [0.01], [np.nan]])
-    groups = by_object_size(scores, targets, largest)
-    assert [groups[name]["mAP"] for name in (SMALL, MEDIUM, LARGE)] == pytest.approx([1 / 2, 1 / 3, 1])
-    assert all(group["positives"] == group["classes"] == 1 for group in groups.values())
-
-
 def test_label_counts_by_hand() -> None:
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]])
     scores = np.array([[0.9, 0.8, 0.1], [0.6, 0.7, 0.1], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3], [0.9, 0.9, 0.9]])

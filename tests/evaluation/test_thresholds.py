@@ -50,16 +50,6 @@ def test_no_threshold_has_a_better_f1(problem, default):
         assert abs(threshold - default) == pytest.approx(min(abs(other - default) for other in best))
 
 
-def test_by_hand():
-    # Class a: F1 with 1, 2, 3, 4 predicted is 2/3, 1/2, 4/5, 2/3: between .3 and .1. Class b: best with all, so half of
-    # .8. Class c has no positive.
-    scores = np.array([[0.9, 0.8, 0.1], [0.6, 0.8, 0.9], [0.3, 0.9, 0.2], [0.1, 0.8, 0.2]])
-    targets = np.array([[1, 1, 0], [0, 1, 0], [1, 0, -1], [0, 1, 0]])
-    thresholds, f1 = best_f1_thresholds(scores, targets, 0.7)
-    assert thresholds.tolist() == pytest.approx([0.2, 0.4, 0.7])
-    assert f1[:2].tolist() == pytest.approx([4 / 5, 6 / 7]) and math.isnan(f1[2])
-
-
 def test_the_metrics_with_the_thresholds_have_that_f1():
     generator = np.random.default_rng(0)
     targets = (generator.random((300, 5)) < 0.3).astype(np.int8)

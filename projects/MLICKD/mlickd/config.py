@@ -228,9 +228,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.FEATURE_LOSS = False
     # Loss of SoftLabelDistiller: `l2` (the paper's equation) or `bce` (the authors' release).
     cfg.KD.PREDICTION.LOSS = "l2"
-    # SoftLabelDistiller: divisors of the logits of both teacher streams, inside their softmaxes, and of the student's
-    # logits. The authors' release has 0.5 and 5.
+    # Divisor of the logits of both teacher streams, inside their softmaxes. The authors' release has 0.5.
     cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
+    # SoftLabelDistiller: divisor of the student's logits. The authors' release has 5.
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
     # File with a calibration of the teacher's image scores on images that it was not trained on
     # (`tools/calibrate_teacher.py`), applied after TEACHER_TEMPERATURE. Empty: none.
