@@ -16,6 +16,6 @@ def center_boxes(record: dict) -> tuple[np.ndarray, np.ndarray]:
 def write_center_boxes(dataset: str) -> None:
     """Write the proposals of a registered dataset for ``DATASETS.PROPOSALS.METHOD center``."""
     records = dataset_records(dataset)
-    items = ((record["image_id"], *center_boxes(record)) for record in records)
+    items = [(record["image_id"], *center_boxes(record)) for record in records]
     path = proposals_path(dataset, "center")
     write_store(path, items, method="center", parameters={"part": 0.6}, image_digest=image_list_digest(records))

@@ -45,7 +45,7 @@ def test_the_plain_loop_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) 
         path = tmp_path / f"{record['image_id']}.png"  # decoders of JPEG differ by rounding
         cv2.imwrite(str(path), cv2.imread(record["file_name"]))
         records.append({**record, "file_name": str(path)})
-    store = ProposalStore.open(generate_proposals(records, "edge_boxes", None, tmp_path / "store", workers=0))
+    store = generate_proposals(records, "edge_boxes", None, tmp_path / "store", workers=0)
     plain = plain_edge_boxes([record["file_name"] for record in records])
     for record, (boxes, scores) in zip(records, plain, strict=True):
         ours = {tuple(box) for box in store[record["image_id"]][0].round(2).tolist()}
@@ -94,7 +94,7 @@ def test_the_synthetic_dataset_is_sound_and_kept(tmp_path: Path, monkeypatch: py
         records = dataset_records(name)
         assert len(records) == 70 and len(class_names(name)) == 80
         assert 4 < sum(len(record["annotations"]) for record in records) / 70 < 11
-        store = ProposalStore.open(tmp_path / "proposals" / f"{name}_edge_boxes.proposals")
+        store = ProposalStore.open(tmp_path / "proposals" / f"{name}_edge_boxes")
         store.check(records)
         assert {len(store[record["image_id"]][1]) for record in records} == {5}
     finally:

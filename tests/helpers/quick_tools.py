@@ -54,13 +54,13 @@ class QuickTools:
             folder: of the tools.
             test: dataset whose labels the results are of.
             header: path of a cache's file, with places for `cache` and `dataset`.
-            proposals: file that making proposals leaves.
+            proposals: folder that making proposals leaves.
         """
         self.folder, self.test = folder, test
         folder.mkdir()
         (folder / "train_net.py").write_text(TRAIN)
         (folder / "cache_knowledge.py").write_text(CACHE.replace("{header!r}", repr(header)))
-        make = f"import pathlib\np = pathlib.Path({str(proposals)!r})\np.parent.mkdir(exist_ok=True)\np.touch()\n"
+        make = f"import pathlib\np = pathlib.Path({str(proposals)!r})\np.mkdir(parents=True, exist_ok=True)\n"
         (folder / "generate_proposals.py").write_text(make)
 
     def add_results(self, method: str, seed: int, skill: float) -> dict:

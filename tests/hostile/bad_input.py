@@ -23,7 +23,7 @@ Damage = Callable[[], object]
 
 TABLE, CLASSES = "datasets/tiny/labels_fit.csv", "datasets/tiny/classes.txt"
 PHOTO = "datasets/tiny/images/train_00000.jpg"
-STORE = "datasets/proposals/tiny_fit_edge_boxes.proposals"
+STORE = "datasets/proposals/tiny_fit_edge_boxes"
 BOXES, VOC_XML = "datasets/boxed/instances_train.json", "datasets/VOC2007/Annotations/train_00000.xml"
 SHARD = "knowledge/tiny_fit/00000-of-00001.safetensors"
 
@@ -121,9 +121,9 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (BOXED, "instances_train.json", entry(BOXES, "annotations", 0, "bbox", value=[1, 2, 300, 4])),
     (VOC, "train_00000.xml", data(VOC_XML, "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>")),
     # Proposals
-    (WSD, "tiny_fit_edge_boxes.proposals", removed(STORE)),
-    (WSD, "tiny_fit_edge_boxes.proposals", cut(STORE)),
-    (WSD, "tiny_fit_edge_boxes.proposals", boxes([0, 0, float("nan"), 5])),
+    (WSD, "tiny_fit_edge_boxes", removed(STORE)),
+    (WSD, "00000-of-00001.safetensors", cut(f"{STORE}/00000-of-00001.safetensors")),
+    (WSD, "tiny_fit_edge_boxes", boxes([0, 0, float("nan"), 5])),
     (WSD, "image train_", boxes([0, 0, 5, 5], skip=1)),
     (IMPORT, "p.pkl", lambda: Path("p.pkl").write_bytes(pickle.dumps(Hostile()))),
     ("generate-proposals --dataset tiny_fit --method magic", "magic", None),

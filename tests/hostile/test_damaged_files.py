@@ -27,7 +27,7 @@ from mlickd.config_files import merge_config_file
 from mlickd.data import ProposalStore, write_store
 from mlickd.data.images import image_size, read_image
 from mlickd.data.manifest import make_manifest, read_manifest, write_manifest
-from mlickd.data.proposals.files import read_detectron2_pickle
+from mlickd.data.proposals.file_formats import read_detectron2_pickle
 from mlickd.data.sources.coco import read_coco
 from mlickd.data.sources.folder import load_folder_dataset
 from mlickd.distillation.calibration import Calibration, HeldOut
@@ -49,7 +49,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     boxes = np.array([[0, 0, 40, 30], [10, 5, 80, 60], [3, 3, 9, 9]], dtype=np.float32)
     ids = [record["image_id"] for record in RECORDS]
     scores = generator.random((6, 3)).astype(np.float32)
-    write_store(folder / "store", zip(ids, [boxes] * 6, scores, strict=True), "grid", parameters={}, image_digest="a")
+    write_store(folder, list(zip(ids, [boxes] * 6, scores, strict=True)), "grid", parameters={}, image_digest="a")
     write_shard(folder / "shard", {"boxes": boxes, "ends": np.array([1, 3])}, {"ids": ids}, "make it again")
     write_manifest(make_manifest("pets", RECORDS, NAMES), folder / "manifest")
     write_scores(str(folder / "scores.npz"), ids, scores, (scores > 0.5).astype(np.int8), NAMES)
@@ -74,7 +74,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_whole_store(path: Path) -> None:
-    store = ProposalStore.open(path)
+    store = ProposalStore.open(path.parent)
     for image_id in store:
         boxes, scores = store[image_id]
         assert boxes.shape == (len(scores), 4)
@@ -86,7 +86,7 @@ def read_photo(path: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "store": read_whole_store,
+    "00000-of-00001.safetensors": read_whole_store,
     "shard": lambda path: Shard(path, "make it again").check_digest(),
     "manifest": read_manifest,
     "scores.npz": lambda path: read_scores(str(path)),

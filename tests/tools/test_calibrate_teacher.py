@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,9 @@ def trained_on(scenes: CachedScenes, dataset: str) -> None:
 def proposals(scenes: CachedScenes) -> None:
     """At their default place, too."""
     path = proposals_path("tiny_train", "edge_boxes")
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(scenes.proposals.read_bytes())
+    shutil.copytree(scenes.proposals, path)
     yield
-    path.unlink()
+    shutil.rmtree(path)
 
 
 def config_options(scenes: CachedScenes) -> list[object]:

@@ -24,11 +24,11 @@ def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
     records = dataset_records("tiny_test")
     boxes = {record["image_id"]: np.array([a["bbox"] for a in record["annotations"]]) for record in records}
     items = [(image_id, things, np.ones(len(things))) for image_id, things in boxes.items()]
-    write_store(tmp_path / "perfect.proposals", items, "truth", {}, "")
-    generate_proposals(records, "edge_boxes", {"longer_side": 100}, tmp_path / "made.proposals", workers=0)
+    write_store(tmp_path / "perfect", items, "truth", {}, "")
+    generate_proposals(records, "edge_boxes", {"longer_side": 100}, tmp_path / "made", workers=0)
     result = run(
         *("--dataset", "tiny_test", "--counts", 50, 5, "--every", 2, "--num-images", 4),
-        *("--proposals", tmp_path / "perfect.proposals", tmp_path / "made.proposals"),
+        *("--proposals", tmp_path / "perfect", tmp_path / "made"),
         *("--methods", "edge_boxes:longer_side=100", "sliding", "selective_search:mode=single,longer_side=100"),
         *("--png", tmp_path / "new" / "r.png", "--json", tmp_path / "new" / "r.json"),
     )
@@ -55,23 +55,18 @@ def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to evaluate"),
-        (["--methods", "edges"], "unknown proposal method edges"),
-        (["--methods", "sliding:overlap"], "'overlap' is not PARAMETER=VALUE"),
-        (["--methods", "sliding:depth=3"], "unknown parameter depth"),
-        (["--methods", "sliding", "sliding"], "sliding: given twice"),
-        (["--methods", "sliding", "--every", "0"], "--every: 0 is below 1"),
-        (["--methods", "sliding", "--counts", "0", "5"], "--counts: 0 is below 1"),
-        (["--proposals", "none.proposals"], "none.proposals: cannot be opened"),
-        (["--proposals", "part.proposals"], "no proposals for image"),
+        ([], "--methods"),
+        (["--methods", "edges"], "edges"),
+        (["--methods", "sliding:depth=3"], "depth"),
+        (["--methods", "sliding:overlap"], "overlap"),
+        (["--methods", "sliding", "sliding"], "sliding, sliding"),
+        (["--methods", "sliding", "--every", "0"], "--every: 0"),
+        (["--methods", "sliding", "--counts", "0", "5"], "--counts: 0"),
+        (["--proposals", "none"], "none"),
+        (["--proposals", "part"], "part: no proposals for image"),
     ],
 )
 def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, arguments, message) -> None:
     monkeypatch.chdir(tmp_path)
-    write_store(tmp_path / "part.proposals", [], "m", {}, "")
+    write_store(tmp_path / "part", [], "m", {}, "")
     run("--dataset", "tiny_test", *arguments).assert_ends_in_one_line(message)
-
-
-def test_help_has_an_example(run) -> None:
-    result = run("--help")
-    assert result.status == 0 and "python tools/evaluate_proposals.py --dataset animals_test" in result.out

@@ -10,9 +10,9 @@ import numpy as np
 
 from mlickd.data import ProposalStore, dataset_records
 from mlickd.data.images import read_image
-from mlickd.data.proposals.edge_map import gradient_edges
+from mlickd.data.proposals.edges import gradient_edges
 from mlickd.data.proposals.generation import generate_proposals
-from mlickd.data.proposals.methods import complete_parameters
+from mlickd.data.proposals.proposing import complete_parameters
 
 from .measurement import Comparison, time_in_turn
 from .settings import TRAIN, drawn_datasets
@@ -35,14 +35,13 @@ def measure_proposals(images: int = 60, repetitions: int = 3) -> list[Comparison
         store = folder / "store"
 
         def generate() -> None:
-            shutil.rmtree(store) if store.is_dir() else store.unlink(missing_ok=True)
+            shutil.rmtree(store, ignore_errors=True)
             generate_proposals(records, "edge_boxes", None, store)
 
         calls = {"plain loop": lambda: plain_edge_boxes(files), "generate_proposals": generate}
         title = f"{images} drawn images"
         timed = time_in_turn(title, calls, repetitions)
-        opened = ProposalStore.open(store)
-        count = sum(len(opened[record["image_id"]][1]) for record in records)
+        count = ProposalStore.open(store).num_boxes
     speeds = {name: [count / seconds for seconds in values] for name, values in timed.values.items()}
     return [Comparison(title, "proposals/s", speeds)]
 

@@ -52,8 +52,8 @@ def write_synthetic_coco(root: Path, num_images: int, num_proposals: int) -> Non
         _write_annotations(root / "coco" / "annotations" / f"instances_{split}2014.json", names, ids, generator)
         scores = np.linspace(1, 0, num_proposals, dtype=np.float32)
         items = ((image_id, _boxes(generator, num_proposals), scores) for image_id in ids)
-        path = root / "proposals" / f"coco_2014_{split}_multilabel_edge_boxes.proposals"
-        write_store(path, items, "edge_boxes", parameters={}, image_digest="synthetic")
+        path = root / "proposals" / f"coco_2014_{split}_multilabel_edge_boxes"
+        write_store(path, items, "edge_boxes", parameters={}, image_digest="synthetic", num_images=count)
     mark.write_text(content, encoding="utf-8")
 
 

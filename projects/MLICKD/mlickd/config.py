@@ -58,7 +58,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.DATASETS.PROPOSALS = CfgNode()
     # Proposal method. It selects the store of each dataset, see `tools/generate_proposals.py`.
     cfg.DATASETS.PROPOSALS.METHOD = "edge_boxes"
-    # Proposals to use instead of those of METHOD, in the order of DATASETS.TRAIN, UNLABELED and TEST.
+    # Folders of proposals to use instead of those of METHOD, in the order of DATASETS.TRAIN, UNLABELED and TEST.
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
     cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,12 @@ from safetensors.numpy import save
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
-__all__ = ["Shard", "ShardLayout", "find_shards", "write_shard"]
+__all__ = ["Shard", "ShardLayout", "find_shards", "remove_shards", "write_shard"]
 
 # safetensors writes several metadata keys in random order, so there is one.
 _METADATA_KEY = "mlickd"
+# Attributes of a Shard that belong to one process.
+_OPENED = ("metadata", "_file", "_tensors")
 _NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)
 
 
@@ -95,6 +97,13 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
         first = f"{missing[0]:05d}-of-{counts[0]:05d}.safetensors"
         raise InputError(f"{folder}: {len(missing)} of {counts[0]} shards are missing, the first is {first}; {remedy}")
     return [Path(folder) / match[0] for match in matches]
+
+
+def remove_shards(folder: str | os.PathLike[str], keep: Collection[Path] = ()) -> None:
+    """Remove the shards in a folder, which may be missing, except those to keep. Other files stay."""
+    for path in Path(folder).glob("*.safetensors"):
+        if _NAME.fullmatch(path.name) and path not in keep:
+            path.unlink(missing_ok=True)
 
 
 def write_shard(
@@ -204,8 +213,13 @@ class Shard:
             tensor.flags.writeable = False
         return tensors
 
+    def close(self) -> None:
+        """Release the memory of the file, which the next use opens again."""
+        for name in _OPENED:
+            self.__dict__.pop(name, None)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_remedy": self._remedy}
+        return {name: value for name, value in self.__dict__.items() if name not in _OPENED}
 
 
 def _tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:

@@ -6,11 +6,12 @@ import argparse
 import logging
 from pathlib import Path
 
+import cv2
+
 from mlickd.cli.command_line import command_parser
 from mlickd.data import dataset_records
 from mlickd.errors import InputError
-from mlickd.evaluation.proposal_recall import recall_table
-from mlickd.evaluation.proposal_sources import evaluate_sources, source_names
+from mlickd.evaluation.proposal_recall import curve_counts, evaluate_source, parse_sources, recall_table
 from mlickd.files import write_json
 from mlickd.visualization.recall_curves import draw_recall_curves
 
@@ -19,21 +20,21 @@ example:
   python tools/evaluate_proposals.py --dataset animals_test --every 4 \\
       --methods edge_boxes selective_search sliding --png output/recall.png
 
-  Files that were made or imported before, beside another setting of a method:
-  python tools/evaluate_proposals.py --dataset animals_test --proposals edge.proposals mcg.proposals \\
+  Proposals that were made or imported before, next to another setting of a method:
+  python tools/evaluate_proposals.py --dataset animals_test --proposals edge_proposals mcg_proposals \\
       --methods selective_search:mode=quality,longer_side=500
 
 Boxes marked as crowd or difficult are left out. One proposal may find several objects. Average recall is the mean of
-the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run now, in one thread; their seconds are those that the processor
-works for an image, without reading it.
+the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run now, in one thread; their seconds are processor time for an image,
+without reading it.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Parse the command line."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="a dataset with boxes")
-    parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FILE", help="proposal stores")
+    parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FOLDER", help="proposal stores")
     parser.add_argument(
         "--methods", nargs="+", default=[], metavar="METHOD", help="methods to run, as NAME or NAME:PARAMETER=VALUE,..."
     )
@@ -64,9 +65,12 @@ def main() -> None:
     for option, number in numbers.items():
         if number is not None and number < 1:
             raise InputError(f"{option}: {number} is below 1; give a number from 1")
-    names = source_names(arguments.proposals, arguments.methods)
+    sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
-    curves, recalls = evaluate_sources(records, names, arguments.counts, arguments.dataset)
+    cv2.setNumThreads(1)
+    counts = curve_counts(arguments.counts)
+    curves = {name: evaluate_source(records, name, source, counts) for name, source in sources.items()}
+    recalls = {name: curve.at(arguments.counts) for name, curve in curves.items()}
     first = next(iter(recalls.values()))
     print(f"{arguments.dataset}: {first.overlaps.shape[1]} objects in {first.num_images} images\n")
     print(recall_table(recalls))

@@ -19,7 +19,7 @@ from .catalog import dataset_records
 from .corruptions import Corruption
 from .mapper import MultiLabelMapper, MultiScaleMapper
 from .parts import whole_name
-from .proposals.maker import ProposalMaker, maker_for
+from .proposals.proposing import build_proposer
 from .proposals.store import ProposalStore, proposals_path
 from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples
@@ -127,7 +127,7 @@ def corruption_of(cfg: CfgNode) -> Corruption | None:
 def build_mapper(
     cfg: CfgNode,
     name: str | None = None,
-    proposals: ProposalStore | ProposalMaker | None = None,
+    proposals: ProposalStore | Callable | None = None,
     teacher_cfg: CfgNode | None = None,
     corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
@@ -136,7 +136,7 @@ def build_mapper(
     Args:
         cfg: configuration of the model.
         name: dataset of the records; None for photos of no dataset.
-        proposals: proposals of the dataset, or a maker of proposals; None if the model needs none.
+        proposals: proposals of the dataset, or a function that makes them; None if the model needs none.
         teacher_cfg: configuration of a live teacher, for whose view the samples then have an image and proposals.
         corruption: damage to the images.
     """
@@ -171,7 +171,7 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelM
     if not needs_proposals(cfg, training=False):
         return build_mapper(cfg, name)
     stored = name is not None and proposals_exist(cfg, name)
-    return build_mapper(cfg, name, open_proposals(cfg, name) if stored else maker_for(cfg))
+    return build_mapper(cfg, name, open_proposals(cfg, name) if stored else build_proposer(cfg))
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,6 @@ from detectron2.structures import Boxes, Instances
 from .augmentation import ColorShift
 from .corruptions import Corruption
 from .images import RecordImage
-from .proposals.maker import ProposalMaker
 from .proposals.store import ProposalStore
 from .views import View
 
@@ -30,7 +29,7 @@ class MultiLabelMapper:
         self,
         *,
         image_format: str = "RGB",
-        proposals: ProposalStore | ProposalMaker | None = None,
+        proposals: ProposalStore | Callable[..., tuple[np.ndarray, np.ndarray]] | None = None,
         top_k: int = 500,
         min_side: float = 0.0,
         teacher_size: int | None = None,
@@ -42,7 +41,8 @@ class MultiLabelMapper:
         """
         Args:
             image_format: ``RGB`` or ``BGR``.
-            proposals: proposals of the dataset, or a maker of proposals from pixels; None for samples without any.
+            proposals: proposals of the dataset, or :func:`propose` with a method and its parameters; None for samples
+                without any.
             top_k: number of proposals of an image that are used, the best by score.
             min_side: smallest side in original pixels of the proposals that are used.
             teacher_size: side of the teacher's view in pixels; None for samples without it.
@@ -116,10 +116,10 @@ class MultiLabelMapper:
     def _proposals(self, record: dict, image: RecordImage) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         if self.proposals is None:
             return None, None
-        if isinstance(self.proposals, ProposalMaker):
-            boxes, scores = self.proposals(image.pixels()[0], self.image_format)
-        else:
+        if isinstance(self.proposals, ProposalStore):
             boxes, scores = self.proposals[record["image_id"]]
+        else:
+            boxes, scores = self.proposals(image.pixels()[0], image_format=self.image_format)
         boxes, scores = best_proposals(boxes, scores, self.top_k, self.min_side)
         return boxes.copy(), scores.copy()
 

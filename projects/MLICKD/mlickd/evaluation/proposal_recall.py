@@ -1,34 +1,52 @@
-"""How many objects proposals find: recall at an IoU, and average recall, by the number of proposals of an image."""
+"""Recall of proposals: the share of objects that they find at an IoU, by the number of proposals of an image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from detectron2.structures import BoxMode
 from tabulate import tabulate
 from torchvision.ops import box_iou
+from tqdm import tqdm
 
+from mlickd.data.proposals.generation import read_bgr
+from mlickd.data.proposals.proposing import complete_parameters, parameter_value, propose
+from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 
-__all__ = ["IOU_THRESHOLDS", "ProposalRecall", "best_overlaps", "measure_recall", "proposal_recall", "recall_table"]
+__all__ = [
+    "ProposalRecall",
+    "best_overlaps",
+    "curve_counts",
+    "evaluate_source",
+    "parse_sources",
+    "proposal_recall",
+    "recall_table",
+]
 
-# Of average recall, as in COCO and in Hosang et al. (2016).
+# Thresholds of average recall, as in COCO and in Hosang et al. (2016).
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+# A store, or a method and its parameters.
+Source = ProposalStore | tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class ProposalRecall:
-    """What was measured of one set of proposals.
+    """Measurement of one set of proposals.
 
     Attributes:
         overlaps: (K, M) largest IoU of each of M objects with the best ``counts[k]`` proposals of its image.
         counts: K numbers of proposals, ascending.
-        num_images: images with an object that counts.
-        mean_proposals: proposals there are of an image.
-        seconds: of the processor, to make them for one image; None where they were made before.
+        num_images: number of images with an object that counts.
+        mean_proposals: mean number of proposals of an image.
+        seconds: processor time to make the proposals of one image; None if they were made before.
     """
 
     overlaps: np.ndarray
@@ -38,15 +56,20 @@ class ProposalRecall:
     seconds: float | None = None
 
     def recall(self, iou_threshold: float) -> np.ndarray:
-        """Recall (K,) at one IoU."""
+        """Return the recall (K,) at one IoU."""
         return proposal_recall(self.overlaps, [iou_threshold])[:, 0]
 
     def average_recall(self) -> np.ndarray:
-        """(K,): the mean of the recalls at IoU 0.5, 0.55, ..., 0.95."""
+        """Return the mean (K,) of the recalls at IoU 0.5, 0.55, ..., 0.95."""
         return proposal_recall(self.overlaps, IOU_THRESHOLDS).mean(axis=1)
 
-    def summary(self) -> dict:
-        """Whatever JSON can hold: recalls by number of proposals, and what they are of."""
+    def at(self, counts: Sequence[int]) -> ProposalRecall:
+        """Return the measurement at some of its counts."""
+        counts = tuple(sorted(set(counts)))
+        return replace(self, counts=counts, overlaps=self.overlaps[[self.counts.index(count) for count in counts]])
+
+    def summary(self) -> dict[str, Any]:
+        """Return recalls by number of proposals, and the other attributes, for a JSON file."""
         values = {"recall@0.5": self.recall(0.5), "recall@0.7": self.recall(0.7), "AR": self.average_recall()}
         return {
             "proposals": {
@@ -61,75 +84,113 @@ class ProposalRecall:
 
 
 def best_overlaps(boxes: np.ndarray, objects: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """For each object of an image the largest IoU with the first proposals.
+    """Return for each object of an image the largest IoU with the first proposals.
 
     Args:
         boxes: (R, 4) proposals, best first, (x0, y0, x1, y1).
         objects: (G, 4).
-        counts: K numbers of proposals.
+        counts: K numbers of proposals, from 1.
 
     Returns:
-        (K, G) in 0..1; 0 where there is no proposal.
+        (K, G) in 0..1; 0 without proposals.
     """
-    if len(boxes) == 0 or len(objects) == 0:
+    if len(boxes) == 0:
         return np.zeros((len(counts), len(objects)))
-    # A copy: the boxes of a store cannot be written to, which torch warns of.
+    # A copy: the boxes of a store are read-only, of which torch warns.
     iou = box_iou(*(torch.tensor(np.asarray(b), dtype=torch.float64) for b in (boxes, objects)))
     so_far = iou.cummax(dim=0).values.numpy()
-    return np.stack([so_far[min(count, len(boxes)) - 1] if count else np.zeros(len(objects)) for count in counts])
+    return so_far[np.minimum(counts, len(boxes)) - 1]
 
 
 def proposal_recall(overlaps: np.ndarray, iou_thresholds: Sequence[float]) -> np.ndarray:
-    """The share of objects that some proposal overlaps at least so much. One proposal may find several objects.
+    """Return the share of objects that some proposal overlaps at least by a threshold. One may find several objects.
 
     Args:
-        overlaps: (K, M) of :func:`best_overlaps`, the objects of all images side by side.
-        iou_thresholds: T of them, inclusive.
+        overlaps: (K, M) from :func:`best_overlaps`, the objects of all images side by side.
+        iou_thresholds: T thresholds, inclusive.
 
     Returns:
-        (K, T) in 0..1; NaN without objects.
+        (K, T) in 0..1.
     """
-    if overlaps.shape[1] == 0:
-        return np.full((len(overlaps), len(iou_thresholds)), np.nan)
     return (overlaps[:, :, None] >= np.asarray(iou_thresholds)).mean(axis=1)
 
 
-def measure_recall(
-    records: Iterable[dict],
-    proposals: Callable[[dict], np.ndarray],
-    counts: Sequence[int],
-    source: str,
-) -> ProposalRecall:
-    """Recall of the objects of a dataset. Those marked ``iscrowd`` or ``difficult`` are left out.
+def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, Source]:
+    """Return the stores and methods to compare, by their names in a table.
 
     Args:
-        records: with ``image_id`` and ``annotations``; a record without them is left out.
-        proposals: boxes (R, 4) of a record, best first, in pixels of the image.
-        counts: numbers of proposals.
-        source: what to name in messages.
+        stores: paths of stores, which are called by their folder names.
+        methods: each ``NAME`` or ``NAME:PARAMETER=VALUE,...``.
 
     Raises:
-        InputError: there is no object.
+        InputError: a store cannot be opened, a method or parameter is unknown, two have one name, or there is none.
+    """
+    sources: list[tuple[str, Source]] = [(path.name, ProposalStore.open(path)) for path in stores]
+    for text in methods:
+        method, _, settings = text.partition(":")
+        pairs = [setting.partition("=") for setting in settings.split(",") if setting]
+        parameters = {name: parameter_value(value) for name, _, value in pairs}
+        complete_parameters(method, parameters)
+        sources.append((f"{method} ({settings})" if settings else method, (method, parameters)))
+    names = [name for name, _ in sources]
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"--proposals, --methods {', '.join(names)}: give stores or methods, each of another name")
+    return dict(sources)
+
+
+def curve_counts(counts: Sequence[int]) -> list[int]:
+    """Return enough numbers of proposals for a curve, evenly on a logarithmic axis, and ``counts``."""
+    return sorted({*counts, *np.round(np.geomspace(1, max(counts), 40)).astype(int).tolist()})
+
+
+def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: Sequence[int]) -> ProposalRecall:
+    """Measure the recall of the objects of a dataset. Those marked ``iscrowd`` or ``difficult`` are left out.
+
+    Args:
+        records: records of the dataset; those without ``annotations`` are left out.
+        name: name of the source, for the progress bar.
+        source: see :func:`parse_sources`. A method makes as many proposals as the largest count, unless its parameters
+            give the number.
+        counts: numbers of proposals, from 1.
+
+    Raises:
+        InputError: a store lacks an image, an image cannot be read, or no record has an object.
     """
     counts = tuple(sorted(set(counts)))
-    found, lengths = [], []
-    for record in records:
-        objects = _objects(record)
-        if len(objects):
-            boxes = proposals(record)
-            found.append(best_overlaps(boxes, objects, counts))
-            lengths.append(len(boxes))
+    found, lengths, seconds = [], [], []
+    records = [record for record in records if record.get("annotations")]
+    if isinstance(source, ProposalStore):
+        source.check(records)
+    for record in tqdm(records, desc=name, unit="image", mininterval=1.0):
+        objects = [
+            BoxMode.convert(list(item["bbox"]), item["bbox_mode"], BoxMode.XYXY_ABS)
+            for item in record["annotations"]
+            if not item.get("iscrowd", 0) and not item.get("difficult", 0)
+        ]
+        if not objects:
+            continue
+        if isinstance(source, ProposalStore):
+            boxes, _ = source[record["image_id"]]
+        else:
+            method, parameters = source
+            image = read_bgr(record)
+            start = time.process_time()
+            boxes, _ = propose(image, method, {"max_proposals": max(counts), **parameters})
+            seconds.append(time.process_time() - start)
+        found.append(best_overlaps(boxes, np.array(objects, dtype=np.float64), counts))
+        lengths.append(len(boxes))
     if not found:
-        raise InputError(f"{source}: no image has a box, so no recall can be measured; take a dataset with boxes")
-    return ProposalRecall(np.concatenate(found, axis=1), counts, len(found), float(np.mean(lengths)))
+        raise InputError("--dataset: no image has a box, so recall cannot be measured; give a dataset with boxes")
+    mean_seconds = float(np.mean(seconds)) if seconds else None
+    return ProposalRecall(np.concatenate(found, axis=1), counts, len(found), float(np.mean(lengths)), mean_seconds)
 
 
 def recall_table(recalls: dict[str, ProposalRecall], table_format: str = "github") -> str:
-    """A row for each set of proposals: recall at IoU 0.5 and 0.7 and average recall for each of the counts.
+    """Format a row for each set of proposals: recall at IoU 0.5 and 0.7 and average recall at each of the counts.
 
     Args:
-        recalls: by name; all with the same counts.
-        table_format: of tabulate.
+        recalls: measurements by name, all at the same counts.
+        table_format: see tabulate.
     """
     counts = " / ".join(str(count) for count in next(iter(recalls.values())).counts)
     rows = []
@@ -140,12 +201,3 @@ def recall_table(recalls: dict[str, ProposalRecall], table_format: str = "github
         rows.append([name, *cells, f"{recall.mean_proposals:.0f}", seconds])
     headers = [f"best {counts}", "recall at IoU 0.5", "at IoU 0.7", "average recall", "proposals", "CPU s an image"]
     return tabulate(rows, headers=headers, tablefmt=table_format, disable_numparse=True)
-
-
-def _objects(record: dict) -> np.ndarray:
-    boxes = [
-        BoxMode.convert(list(item["bbox"]), item["bbox_mode"], BoxMode.XYXY_ABS)
-        for item in record.get("annotations", ())
-        if not item.get("iscrowd", 0) and not item.get("difficult", 0)
-    ]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)

@@ -22,6 +22,7 @@ from typing import Any
 
 from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_root
+from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_whole_file
 from mlickd.runs import data_record, machine_line
@@ -127,10 +128,17 @@ def step_digest(step: Step) -> str:
     said = [read_config_file(path, str(path)) for path in step.configs]
     configurations = [json.dumps(values, sort_keys=True, default=str) for values in said]
     command = [argument for argument in step.command if argument not in step.regardless_of]
-    content = [file_digest(path) if path.is_file() else "missing" for path in step.reads]
+    content = [_content_digest(path) for path in step.reads]
     root = str(dataset_root().resolve())
     data = [data_digest(name, root) for name in step.datasets]
     return hashlib.sha256("\0".join([*configurations, root, *command, *content, *data]).encode()).hexdigest()
+
+
+def _content_digest(path: Path) -> str:
+    if path.is_dir():
+        with suppress(InputError):  # proposals that are not complete
+            return ProposalStore.open(path).digest()
+    return file_digest(path) if path.is_file() else "missing"
 
 
 @cache

@@ -64,6 +64,6 @@ def _stored_methods(name: str) -> list[str]:
     The store of ``pets_train_small`` is not one of ``pets_train``.
     """
     prefix = f"{name}_"
-    stems = [path.stem for path in proposals_path(name, "").parent.glob("*.proposals")]
-    methods = [stem.removeprefix(prefix) for stem in stems if stem.startswith(prefix)]
+    names = [path.name for path in proposals_path(name, "").parent.glob("*") if path.is_dir()]
+    methods = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
     return sorted(method for method in methods if method in PROPOSAL_METHODS or "_" not in method)

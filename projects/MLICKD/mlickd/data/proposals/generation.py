@@ -1,4 +1,4 @@
-"""Proposals of a whole dataset: on all cores, the same bytes every time, resumed where they were stopped."""
+"""Proposals of a whole dataset, made on all cores. A stopped command continues with the first missing shard."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from mlickd.errors import InputError
+from mlickd.files import remove_unfinished
+from mlickd.tensor_shards import Shard, ShardLayout, remove_shards
 
 from ..images import read_image
-from .journal import ProposalJournal
-from .methods import complete_parameters, proposals_for_image, recorded_parameters
-from .store import ProposalStore, library_versions, write_store
+from .proposing import complete_parameters, propose, recorded_parameters
+from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
 
-__all__ = ["generate_proposals", "image_list_digest", "is_complete", "read_bgr", "shard_path", "shard_records"]
+__all__ = ["generate_proposals", "image_list_digest", "read_bgr", "shard_records"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,69 +37,65 @@ def generate_proposals(
     parameters: Mapping[str, Any] | None,
     path: str | os.PathLike[str],
     workers: int | None = None,
-    shard: tuple[int, int] | None = None,
-) -> Path:
-    """Make sure that ``path`` holds the proposals of these images, made with this method and these parameters.
+    part: tuple[int, int] = (1, 1),
+) -> ProposalStore | None:
+    """Make the proposals of a list of images, unless the store at ``path`` has them.
 
-    Returns at once where it does. Otherwise they are made; what is done is kept in ``<path>.partial`` until the end, so
-    that a later call goes on from there. The file's bytes depend on neither the number of workers nor interruptions.
-
-    With ``shard`` only that part of the images is done, into a file beside ``path``; see `merge_shards`.
+    Shards that the folder has for these images, this method and these parameters are kept, other shards are made
+    again. The content depends on neither the number of workers, nor the number of parts, nor interruptions.
 
     Args:
-        records: with ``file_name``, ``image_id`` and, where they are known, ``height`` and ``width`` in pixels.
+        records: with ``file_name``, ``image_id`` and, if they are known, ``height`` and ``width`` in pixels.
         method: name in `PROPOSAL_METHODS`.
         parameters: those that differ from the method's defaults.
-        path: of the store; one that was made otherwise is replaced.
-        workers: processes; 0 makes them in this one, None takes one for each core.
-        shard: (number from 1, count) of the part to make.
+        path: folder of the store.
+        workers: number of processes; 0 works in this process, None takes one for each core.
+        part: ``(i, n)`` for the i-th of n equal parts of the shards, i from 1. Several machines make one part each.
 
     Returns:
-        The path of what was made.
+        The store, or None if shards of other parts are missing.
 
     Raises:
-        InputError: unknown method or parameter; an image that is missing, unreadable, listed twice or not of the size
-            of its record; another process is making the same file.
+        InputError: an unknown method or parameter, or images that are missing, unreadable, listed twice or not of the
+            size in their record. Every image is tried before, and the message names all that failed.
     """
     path = Path(path)
     complete = complete_parameters(method, parameters)
-    key = {
-        "method": method,
-        "parameters": recorded_parameters(method, complete),
-        "image_digest": image_list_digest(records),
-    }
-    if shard is not None:
-        path, records, key["shard"] = shard_path(path, *shard), shard_records(records, *shard), list(shard)
-    if is_complete(path, key):
-        return path
+    header = store_header(method, recorded_parameters(method, complete), image_list_digest(records), len(records))
+    layout = ShardLayout(len(records), IMAGES_PER_SHARD)
+    _remove_other_shards(path, layout, {**header, "ids": [str(record["image_id"]) for record in records]})
+    missing = layout.missing(path, part)
+    remaining = [records[index] for number in missing for index in layout.images(number)]
+    if len(missing) < len(layout):
+        logger.info("%s: shards that remain to be made: %d of %d", path, len(missing), len(layout))
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProposalJournal(path.with_name(f"{path.name}.partial"), {**key, "libraries": library_versions()}) as journal:
-        remaining = [record for record in records if str(record["image_id"]) not in journal.done]
-        if len(remaining) < len(records):
-            logger.info("%s: images that were done before: %d of %d", path, len(records) - len(remaining), len(records))
-        results = DataLoader(
-            _ImageProposals(remaining, method, complete),
-            batch_size=None,
-            num_workers=min(workers, len(remaining)),
-            collate_fn=_as_it_is,
-            worker_init_fn=_use_one_thread,
-            generator=torch.Generator(),  # leaves the global one alone
-        )
-        progress = tqdm(
-            results, desc=path.stem, unit="image", mininterval=1.0, total=len(records), initial=len(journal.done)
-        )
-        for image_id, result in progress:
-            if isinstance(result, InputError):
-                raise result
-            journal.append(image_id, *result)
-        write_store(path, journal, **key)
-        journal.remove()
-    return path
+    loader = DataLoader(
+        remaining,  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=min(workers, len(remaining)),
+        collate_fn=partial(_propose_for_record, method=method, parameters=complete),
+        worker_init_fn=_use_one_thread,
+        generator=torch.Generator(),  # leaves the global one as it is
+    )
+    results = iter(tqdm(loader, desc=path.name, unit="image", mininterval=1.0))
+    problems: list[str] = []
+    for number in missing:
+        items = list(islice(results, len(layout.images(number))))
+        broken = [item for item in items if isinstance(item, str)]
+        if not broken:
+            write_proposal_shard(layout.path(path, number), items, header)
+        problems += broken
+    if problems:
+        raise InputError(f"{len(problems)} of {len(remaining)} images cannot be used: {'; '.join(problems)}")
+    if layout.missing(path):
+        return None
+    remove_unfinished(path)
+    return ProposalStore.open(path)
 
 
 def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
-    """SHA-256 of a list of images, in whatever order: their ids, sizes in pixels and sizes in bytes.
+    """Return the SHA-256 of a list of images in any order: their ids, sizes in pixels and sizes in bytes.
 
     Raises:
         InputError: an image file is missing, or an image id occurs twice.
@@ -114,73 +113,56 @@ def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
 
 
-def shard_path(path: str | os.PathLike[str], number: int, count: int) -> Path:
-    """Where shard ``number``, from 1, of ``count`` of the store ``path`` is kept."""
-    path = Path(path)
-    return path.with_name(f"{path.name}.shard-{number}-of-{count}")
-
-
 def shard_records(records: Sequence[Mapping[str, Any]], number: int, count: int) -> list[Mapping[str, Any]]:
     """The part of the records that is in a shard, whatever their order: every ``count``-th by image id."""
     ordered = sorted(records, key=lambda record: str(record["image_id"]))
     return ordered[number - 1 :: count]
 
 
-class _ImageProposals(Dataset):
-    """Item i is the id of image i and its boxes and scores, or the `InputError` that came instead.
-
-    An exception that a data loader passes on would lose its one line in a traceback.
-    """
-
-    def __init__(self, records: Sequence[Mapping[str, Any]], method: str, parameters: Mapping[str, Any]):
-        self.records, self.method, self.parameters = records, method, parameters
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> tuple[str | int, tuple[np.ndarray, np.ndarray] | InputError]:
-        record = self.records[index]
-        try:
-            return record["image_id"], proposals_for_image(read_bgr(record), self.method, self.parameters)
-        except InputError as error:
-            return record["image_id"], error
-
-
 def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
-    """The image of a record, (H, W, 3) uint8 BGR.
+    """Return the image of a record, (H, W, 3) uint8 BGR.
 
     Raises:
-        InputError: it cannot be read, or has not the size of its record.
+        InputError: the image cannot be read, or does not have the size in its record.
     """
     path = record["file_name"]
     image = read_image(path, "BGR")
     height, width = image.shape[:2]
     if (record.get("height", height), record.get("width", width)) != (height, width):
         raise InputError(
-            f"{path}: the image is {width}x{height} pixels, its record says "
-            f"{record['width']}x{record['height']}; correct the record"
+            f"{path}: the image has {width}x{height} pixels, its record {record['width']}x{record['height']}; "
+            "correct the record"
         )
     return image
 
 
-def is_complete(path: Path, key: Mapping[str, Any]) -> bool:
-    """Whether the store at ``path`` is whole and its header says what ``key`` says."""
-    if not path.exists():
-        return False
+def _propose_for_record(
+    record: Mapping[str, Any], method: str, parameters: Mapping[str, Any]
+) -> tuple[str | int, np.ndarray, np.ndarray] | str:
+    """Return image id, boxes and scores of a record, or the error if the image cannot be read."""
     try:
-        header = ProposalStore.open(path).header
+        image = read_bgr(record)
     except InputError as error:
-        logger.warning("%s", error)
-        return False
-    changed = ", ".join(name for name, value in {"shard": None, **key}.items() if header.get(name) != value)
-    if not changed:
-        return True
-    logger.warning("%s: was made with another %s; making it again", path, changed)
-    return False
+        return str(error)
+    return record["image_id"], *propose(image, method, parameters)
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
+def _remove_other_shards(path: Path, layout: ShardLayout, expected: Mapping[str, Any]) -> None:
+    """Remove the shards that are damaged or have other metadata than these, in which ``ids`` are of all shards."""
+    keep = set()
+    for number in range(len(layout)):
+        shard, images = layout.path(path, number), layout.images(number)
+        if shard.exists():
+            try:
+                metadata = Shard(shard, "").metadata
+            except InputError:
+                metadata = {}
+            changed = different_fields({**expected, "ids": expected["ids"][images.start : images.stop]}, metadata)
+            if not changed:
+                keep.add(shard)
+            else:
+                logger.warning("%s: has another %s; it is made again", shard, ", ".join(changed))
+    remove_shards(path, keep)
 
 
 def _use_one_thread(worker_id: int) -> None:

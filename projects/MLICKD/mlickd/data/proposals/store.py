@@ -1,278 +1,284 @@
-"""The proposals of a dataset in one file: mapped into memory, safe to open, the same bytes for the same content.
+"""The proposals of a dataset in a folder of safetensors shards: safe to open, equal bytes for equal content.
 
-All numbers are little-endian and every part starts at a multiple of 8 bytes::
+A shard has the tensors of up to 256 images::
 
-    prefix       8 bytes "MLICKDPR", uint64 version of the format, uint64 length of the header
-    header       JSON: method, parameters, libraries, image_digest, num_images, num_boxes, num_id_bytes
-    id offsets   int64 (N + 1,)   where each image id starts in the id table
-    ids          UTF-8, sorted, without separators
-    box offsets  int64 (N + 1,)   where the boxes of each image start
-    boxes        float32 (M, 4)   x0, y0, x1, y1 in pixels of the original image
-    scores       float32 (M,)     best first within an image
+    boxes    float32 (M, 4)   x0, y0, x1, y1 in pixels of the original image
+    scores   float32 (M,)     best first within an image
+    offsets  int64 (N + 1,)   index of the first box of each image, and M
+
+Its metadata are the image ids, and the header, which all shards share: method, parameters, library versions, digest of
+the list of images, and number of images in all shards.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import mmap
 import os
-import struct
-import tempfile
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.files import file_digest, whole_file
+from mlickd.tensor_shards import Shard, ShardLayout, find_shards, remove_shards, write_shard
 
 from ..catalog import dataset_root
 from ..parts import whole_name
 
-__all__ = ["ProposalStore", "proposals_path", "sort_proposals", "write_store"]
+__all__ = [
+    "IMAGES_PER_SHARD",
+    "ProposalStore",
+    "different_fields",
+    "proposals_path",
+    "sort_proposals",
+    "store_header",
+    "write_proposal_shard",
+    "write_store",
+]
 
-_MAGIC = b"MLICKDPR"
-_VERSION = 1
-_PREFIX = struct.Struct("<8sQQ")
-_COUNTS = ("num_images", "num_boxes", "num_id_bytes")
-_REMEDY = "make it again with tools/generate_proposals.py"
+IMAGES_PER_SHARD = 256
+_REMEDY = "make the proposals again with tools/generate_proposals.py"
 _NO_ROOM = "make room there, or choose another place for the proposals"
 _MAX_SIDE = np.finfo(np.float32).max
-_CHECKED_AT_ONCE = 256  # images, so that the numbers in between stay in the processor's cache
+
+Proposals = tuple[str | int, np.ndarray, np.ndarray]
 
 
 def proposals_path(name: str, method: str) -> Path:
-    """Where the proposals that ``method`` made for the dataset ``name`` are kept; a part has those of the whole."""
-    return dataset_root() / "proposals" / f"{whole_name(name)}_{method}.proposals"
+    """Return the folder of the proposals that ``method`` made for a dataset. A part has those of the whole dataset."""
+    return dataset_root() / "proposals" / f"{whole_name(name)}_{method}"
 
 
 class ProposalStore:
     """Read-only proposals by image id.
 
-    Opening reads the header alone. Boxes stay on disk until they are asked for and are shared by all processes. A
-    store can be pickled, as data loader workers need it: the copy maps the same file.
+    Opening a store reads only the headers of its shards. A shard is opened in each process when one of its images is
+    first requested, so a store can be pickled for the workers of a data loader.
 
     Attributes:
-        path: of the file, absolute.
-        header: the method, its parameters, the versions of the libraries, the digest of the images, and counts.
+        path: folder, absolute.
+        header: ``method``, ``parameters``, ``libraries``, ``image_digest`` and ``num_images``.
+        num_boxes: number of boxes of all images.
     """
 
     path: Path
     header: dict[str, Any]
+    num_boxes: int
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ProposalStore:
-        """
+        """Open a store.
+
         Raises:
-            InputError: there is no such file, or it is damaged or of another format.
+            InputError: the folder is missing, a shard is missing or damaged, or the shards do not belong together.
         """
         store = cls.__new__(cls)
         store.path = Path(path).absolute()
-        store._map()
+        shards = [_ProposalShard(file) for file in find_shards(store.path, _REMEDY)]
+        digest = hashlib.sha256()
+        layout = ShardLayout(shards[0].header["num_images"], max(1, len(shards[0].ids)))
+        for number, shard in enumerate(shards):
+            changed = different_fields(shards[0].header, shard.header)
+            if len(shard.ids) != len(layout.images(number)):
+                changed.append("number of images")
+            if changed:
+                raise InputError(f"{shard.path}: has another {', '.join(changed)} than the first shard; {_REMEDY}")
+            digest.update(json.dumps([shard.ids, shard.sha256]).encode())
+        ids = chain.from_iterable(shard.ids for shard in shards)
+        store._positions = {image_id: position for position, image_id in enumerate(ids)}
+        if len(store) != layout.num_images:
+            raise InputError(f"{store.path}: has an image twice; {_REMEDY}")
+        store._shards, store._layout, store._digest = shards, layout, digest.hexdigest()
+        store.header, store.num_boxes = shards[0].header, sum(shard.num_boxes for shard in shards)
         return store
 
     def __len__(self) -> int:
-        return self.header["num_images"]
+        return len(self._positions)
 
     def __iter__(self) -> Iterator[str]:
-        """The image ids, sorted by their UTF-8 bytes."""
-        return (_decode(self._id(index)) for index in range(len(self)))
-
-    def __contains__(self, image_id: object) -> bool:
-        return self._find(image_id) is not None
+        """Iterate over the image ids, in the order in which they were written."""
+        return iter(self._positions)
 
     def __getitem__(self, image_id: str | int) -> tuple[np.ndarray, np.ndarray]:
-        """
+        """Return the proposals of an image.
+
         Returns:
             Boxes (R, 4) float32 as (x0, y0, x1, y1) in pixels of the original image, and scores (R,) float32: best
-            first, no box twice. Both are views of the file and cannot be written to.
+            first, no box twice. Both are read-only views of the file.
 
         Raises:
             InputError: the store has nothing for this image.
         """
-        index = self._find(image_id)
-        if index is None:
-            raise InputError(f"{self.path}: no proposals for image {image_id}; {_REMEDY}")
-        first, last = self._box_offsets[index : index + 2]
-        return self._boxes[first:last], self._scores[first:last]
-
-    def __repr__(self) -> str:
-        return f"ProposalStore({str(self.path)!r}, {len(self)} images, {self.header['num_boxes']} boxes)"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "header": self.header}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path = state["path"]
-        self._map()
-        if self.header != state["header"]:
-            raise InputError(f"{self.path}: was replaced while it was in use; start again")
+        number, index = divmod(self._position(image_id), self._layout.images_per_shard)
+        shard = self._shards[number]
+        rows = slice(*shard.offsets[index : index + 2].tolist())
+        return shard.tensor("boxes")[rows], shard.tensor("scores")[rows]
 
     def digest(self) -> str:
-        """SHA-256 of the image ids, boxes and scores, in hexadecimal; how they were made is not in it."""
-        # Read as a file, which leaves the mapping and its memory alone.
-        return file_digest(self.path, self._start)
+        """Return the SHA-256 of the image ids, boxes and scores, in hexadecimal. No tensor is read."""
+        return self._digest
 
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Check that every record has proposals, all of them boxes inside its image.
+        """Check that every record has proposals, and that these are boxes inside its image.
 
         Args:
-            records: with ``image_id`` and, where they are known, ``height`` and ``width``.
+            records: with ``image_id`` and, if they are known, ``height`` and ``width``.
 
         Raises:
-            InputError: an image is missing or has no box, or a box is not finite, inverted, of no area or outside the
-                image, or a score is not finite. Names the store, the image and, where there is one, the box.
+            InputError: an image is missing or has no boxes, or a box is not finite, has no area or is outside the
+                image, or a score is not finite. Names the store, the image and the box.
         """
-        # Images of the store that no record asks for keep NaN and are not checked.
+        # Images that no record asks for keep NaN and are not checked. An image of unknown size has room for every box.
         sizes = np.full((len(self), 2), np.nan, dtype=np.float32)
-        indices = {self._id(index): index for index in range(len(self))}
         for record in records:
-            index = indices.get(_encode(record["image_id"]))
-            if index is None:
-                raise InputError(f"{self.path}: no proposals for image {record['image_id']}; {_REMEDY}")
-            # In an image of unknown size every finite box has room.
-            sizes[index] = record.get("width", _MAX_SIDE), record.get("height", _MAX_SIDE)
-        asked = ~np.isnan(sizes[:, 0])
-        counts = np.diff(self._box_offsets)
-        empty = np.flatnonzero(asked & (counts == 0))
-        if len(empty):
-            raise InputError(f"{self.path}: image {_decode(self._id(empty[0]))} has not one box; {_REMEDY}")
-        for start in range(0, len(self), _CHECKED_AT_ONCE):
-            images = slice(start, start + _CHECKED_AT_ONCE)
-            first = self._box_offsets[start]
-            part = slice(first, first + counts[images].sum())
-            x0, y0, x1, y1 = self._boxes[part].T
-            width, height = np.repeat(sizes[images], counts[images], axis=0).T
-            # Every comparison with NaN is false.
-            valid = (0 <= x0) & (x0 < x1) & (x1 <= width) & (0 <= y0) & (y0 < y1) & (y1 <= height)
-            valid &= np.isfinite(self._scores[part])
-            bad = np.flatnonzero(~valid & np.repeat(asked[images], counts[images]))
-            if len(bad):
-                raise InputError(self._describe(int(first + bad[0]), width[bad[0]], height[bad[0]]))
-            if hasattr(mmap, "MADV_DONTNEED"):
-                # Stays in the system's cache, but no longer counts as memory of this process.
-                self._data.madvise(mmap.MADV_DONTNEED)
+            sizes[self._position(record["image_id"])] = record.get("width", _MAX_SIDE), record.get("height", _MAX_SIDE)
+        for number, shard in enumerate(self._shards):
+            images = self._layout.images(number)
+            problem = shard.find_problem(sizes[images.start : images.stop])
+            shard.close()
+            if problem is not None:
+                raise InputError(f"{self.path}: image {problem}; {_REMEDY}")
 
-    def _describe(self, position: int, width: float, height: float) -> str:
-        index = int(np.searchsorted(self._box_offsets, position, side="right")) - 1
-        box = self._boxes[position]
-        numbers = ", ".join(f"{value:g}" for value in box)
-        if not np.isfinite(self._scores[position]):
-            problem = f"has the score {self._scores[position]}"
-        elif not np.isfinite(box).all():
-            problem = "is not finite"
-        elif (box[2:] < box[:2]).any():
-            problem = "is inverted (x1 < x0 or y1 < y0)"
-        elif (box[2:] == box[:2]).any():
-            problem = "has no area"
-        else:
-            problem = f"is not inside the image of {width:g} x {height:g} pixels"
-        number = position - int(self._box_offsets[index])
-        return f"{self.path}: image {_decode(self._id(index))}: box {number} [{numbers}] {problem}; {_REMEDY}"
-
-    def _map(self) -> None:
+    def _position(self, image_id: str | int) -> int:
         try:
-            with self.path.open("rb") as file:
-                self.header, start = _read_header(file, self.path)
-                self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be opened ({error.strerror}); {_REMEDY}") from error
-        num_images, num_boxes, num_id_bytes = (self.header[key] for key in _COUNTS)
-        self._start = start
-        offsets = list(accumulate(_part_lengths(self.header), initial=start))
-        id_offsets = np.frombuffer(self._data, "<i8", num_images + 1, offsets[0])
-        self._ids = memoryview(self._data)[offsets[1] : offsets[1] + num_id_bytes]
-        self._box_offsets = np.frombuffer(self._data, "<i8", num_images + 1, offsets[2])
-        self._boxes = np.frombuffer(self._data, "<f4", 4 * num_boxes, offsets[3]).reshape(-1, 4)
-        self._scores = np.frombuffer(self._data, "<f4", num_boxes, offsets[4])
-        for table, end in ((id_offsets, num_id_bytes), (self._box_offsets, num_boxes)):
-            if table[0] != 0 or table[-1] != end or (np.diff(table) < 0).any():
-                raise InputError(f"{self.path}: damaged index; {_REMEDY}")
-        # A memoryview gives Python's integers, which are quicker to slice with than NumPy's.
-        self._id_offsets = memoryview(id_offsets.astype(np.int64, copy=False))
+            return self._positions[str(image_id)]
+        except KeyError:
+            raise InputError(f"{self.path}: no proposals for image {image_id}; {_REMEDY}") from None
 
-    def _id(self, index: int) -> bytes:
-        return bytes(self._ids[self._id_offsets[index] : self._id_offsets[index + 1]])
 
-    def _find(self, image_id: object) -> int | None:
-        key = _encode(image_id)
-        index = bisect_left(range(len(self)), key, key=self._id)
-        return index if index < len(self) and self._id(index) == key else None
+class _ProposalShard(Shard):
+    """Proposals of some images."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, _REMEDY)
+        self.header = dict(self.metadata)
+        self.ids, self.sha256 = self.header.pop("ids", None), self.header.pop("sha256")
+        tensors = [self.tensor(name) for name in ("boxes", "scores", "offsets")]
+        self.num_boxes = tensors[1].size
+        kinds = {"method": str, "parameters": dict, "image_digest": str, "num_images": int}
+        if (
+            not isinstance(self.ids, list)
+            or not all(isinstance(image_id, str) for image_id in self.ids)
+            or not all(isinstance(self.header.get(name), kind) for name, kind in kinds.items())
+            or [tensor.dtype for tensor in tensors] != [np.float32, np.float32, np.int64]
+            or [tensor.shape for tensor in tensors] != [(self.num_boxes, 4), (self.num_boxes,), (len(self.ids) + 1,)]
+        ):
+            raise InputError(f"{path}: is not a shard of proposals; {_REMEDY}")
+        self.close()
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """int64 (N + 1,), ascending from 0 to the number of boxes."""
+        if self.metadata["sha256"] != self.sha256:
+            raise InputError(f"{self.path}: was replaced while it was in use; start again")
+        offsets = np.array(self.tensor("offsets"))
+        if offsets[0] != 0 or offsets[-1] != self.num_boxes or (np.diff(offsets) < 0).any():
+            raise InputError(f"{self.path}: tensor offsets is damaged; {_REMEDY}")
+        return offsets
+
+    def find_problem(self, sizes: np.ndarray) -> str | None:
+        """Return the first image with a problem, and the problem.
+
+        Args:
+            sizes: (N, 2) float32 widths and heights of the images, NaN for those that are not checked.
+        """
+        asked, counts = ~np.isnan(sizes[:, 0]), np.diff(self.offsets)
+        boxes, scores = self.tensor("boxes"), self.tensor("scores")
+        x0, y0, x1, y1 = boxes.T
+        width, height = np.repeat(sizes, counts, axis=0).T
+        # Every comparison with NaN is false.
+        valid = (0 <= x0) & (x0 < x1) & (x1 <= width) & (0 <= y0) & (y0 < y1) & (y1 <= height) & np.isfinite(scores)
+        for image in np.flatnonzero(asked & (counts == 0))[:1]:
+            return f"{self.ids[image]}: has no boxes"
+        for row in np.flatnonzero(~valid & np.repeat(asked, counts))[:1]:
+            image = int(np.searchsorted(self.offsets, row, side="right")) - 1
+            numbers = ", ".join(f"{value:g}" for value in boxes[row])
+            return (
+                f"{self.ids[image]}: box {row - self.offsets[image]} [{numbers}] with score {scores[row]:g} is not "
+                f"finite, has no area, or is not inside the image of {width[row]:g} x {height[row]:g} pixels"
+            )
+        return None
 
 
 def write_store(
     path: str | os.PathLike[str],
-    items: Iterable[tuple[str | int, np.ndarray, np.ndarray]],
+    items: Iterable[Proposals],
     method: str,
     parameters: Mapping[str, Any],
     image_digest: str,
-    shard: tuple[int, int] | None = None,
+    num_images: int | None = None,
 ) -> None:
-    """Write a store. It appears under its name only when it is complete.
-
-    The bytes depend on the content alone, not on the order of ``items``, which need not fit into memory.
+    """Write a store. It replaces the shards in the folder when it is complete.
 
     Args:
-        path: of the file; an existing one is replaced.
-        items: image id, boxes (R, 4) and scores (R,) of each image; sorted here, and boxes that come twice are dropped.
-        method: that made the proposals.
-        parameters: of the method; whatever JSON can hold.
-        image_digest: of the list of images.
-        shard: (number, count) where these are but a part of the images; the digest is then that of all.
+        path: folder, created if it is missing.
+        items: image id, boxes (R, 4) and scores (R,) of each image, which need not fit into memory together. They are
+            sorted by score, and a box that an image has twice is dropped.
+        method: name of the method that made the proposals.
+        parameters: parameters of the method, anything that JSON can hold.
+        image_digest: digest of the list of images, see `image_list_digest`.
+        num_images: number of items, required if ``items`` has no length.
 
     Raises:
-        InputError: an image comes twice, or the file cannot be written.
+        InputError: the folder cannot be written.
     """
-    path = Path(path)
+    num_images = len(items) if num_images is None else num_images  # type: ignore[arg-type]
+    header = store_header(method, parameters, image_digest, num_images)
+    layout, iterator = ShardLayout(num_images, IMAGES_PER_SHARD), iter(items)
+    paths = [layout.path(path, index) for index in range(len(layout))]
+    unfinished = [shard.with_name(f"{shard.name}.unfinished") for shard in paths]
     try:
-        _write(path, items, method, parameters, image_digest, shard)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {_NO_ROOM}") from error
+        for index, shard in enumerate(unfinished):
+            write_proposal_shard(shard, list(islice(iterator, len(layout.images(index)))), header)
+        next(iterator, None)  # lets a generator check that all items were there
+        remove_shards(path)
+        for source, target in zip(unfinished, paths, strict=True):
+            source.rename(target)
+    finally:
+        for shard in unfinished:
+            shard.unlink(missing_ok=True)
 
 
-def _write(
-    path: Path,
-    items: Iterable[tuple[str | int, np.ndarray, np.ndarray]],
-    method: str,
-    parameters: Mapping[str, Any],
-    image_digest: str,
-    shard: tuple[int, int] | None,
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    positions: dict[bytes, tuple[int, int]] = {}
-    with tempfile.TemporaryFile(dir=path.parent) as spool:
-        num_boxes = 0
-        for image_id, boxes, scores in items:
-            boxes, scores = sort_proposals(boxes, scores)
-            key = _encode(image_id)
-            if key in positions:
-                raise InputError(f"{path}: image {image_id} comes twice; remove one of them")
-            positions[key] = num_boxes, len(boxes)
-            spool.write(np.column_stack((boxes, scores)).astype("<f4").tobytes())
-            num_boxes += len(boxes)
-        spool.flush()
-        ids = sorted(positions)
-        header = {
-            "method": method,
-            "parameters": dict(parameters),
-            "libraries": library_versions(),
-            "image_digest": image_digest,
-            "num_images": len(ids),
-            "num_boxes": num_boxes,
-            "num_id_bytes": sum(map(len, ids)),
-        }
-        if shard is not None:
-            header["shard"] = list(shard)
-        rows = np.memmap(spool, "<f4", "r", shape=(num_boxes, 5)) if num_boxes else np.empty((0, 5), "<f4")
-        _write_whole(path, header, ids, [positions[key] for key in ids], rows)
+def write_proposal_shard(path: Path, items: Sequence[Proposals], header: Mapping[str, Any]) -> None:
+    """Write one shard.
+
+    Args:
+        path: see :meth:`ShardLayout.path`.
+        items: image id, boxes (R, 4) and scores (R,) of each of its images; see :func:`write_store`.
+        header: see :func:`store_header`.
+    """
+    found = [sort_proposals(boxes, scores) for _, boxes, scores in items]
+    tensors = {
+        "boxes": np.concatenate([np.empty((0, 4), np.float32), *(boxes for boxes, _ in found)]),
+        "scores": np.concatenate([np.empty(0, np.float32), *(scores for _, scores in found)]),
+        "offsets": np.cumsum([0, *(len(scores) for _, scores in found)], dtype=np.int64),
+    }
+    write_shard(path, tensors, {**header, "ids": [str(image_id) for image_id, _, _ in items]}, _NO_ROOM)
+
+
+def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, num_images: int) -> dict[str, Any]:
+    """Return the metadata that all shards of a store share, with the library versions that its bytes depend on."""
+    return {
+        "method": method,
+        "parameters": dict(parameters),
+        "image_digest": image_digest,
+        "num_images": num_images,
+        "libraries": {"numpy": np.__version__, "opencv": cv2.__version__},
+    }
+
+
+def different_fields(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return the names of the metadata that differ. A store may be continued with other versions of libraries."""
+    return [name for name, value in expected.items() if name != "libraries" and found.get(name) != value]
 
 
 def sort_proposals(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Best first, equal scores in the order given, and of equal boxes only the best.
+    """Sort proposals by score, best first; equal scores keep their order, and of equal boxes only the best is kept.
 
     Returns:
         Boxes (R, 4) and scores (R,), float32.
@@ -285,68 +291,3 @@ def sort_proposals(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, n
     boxes, scores = boxes[order], scores[order]
     first = np.sort(np.unique(boxes, axis=0, return_index=True)[1])
     return boxes[first], scores[first]
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that the bytes of a store depend on."""
-    return {"numpy": np.__version__, "opencv": cv2.__version__}
-
-
-def _write_whole(
-    path: Path, header: dict[str, Any], ids: list[bytes], places: list[tuple[int, int]], rows: np.ndarray
-) -> None:
-    with whole_file(path, _NO_ROOM) as file:
-        text = json.dumps(header, sort_keys=True, allow_nan=False).encode()
-        text = text.ljust(_padded(_PREFIX.size + len(text)) - _PREFIX.size)
-        file.write(_PREFIX.pack(_MAGIC, _VERSION, len(text)) + text)
-        file.write(_offsets(map(len, ids)))
-        file.write(b"".join(ids).ljust(_padded(header["num_id_bytes"]), b"\0"))
-        file.write(_offsets(count for _, count in places))
-        for columns in (slice(0, 4), slice(4, 5)):
-            for start, count in places:
-                file.write(np.ascontiguousarray(rows[start : start + count, columns]).tobytes())
-
-
-def _read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
-    """The header and where it ends, checked against the length of the file."""
-    length = os.fstat(file.fileno()).st_size
-    prefix = file.read(_PREFIX.size)
-    if len(prefix) < _PREFIX.size or not prefix.startswith(_MAGIC):
-        raise InputError(f"{path}: is not a proposal store; {_REMEDY}")
-    _, version, header_length = _PREFIX.unpack(prefix)
-    if version != _VERSION:
-        raise InputError(f"{path}: has format version {version}, not {_VERSION}; {_REMEDY}")
-    start = _PREFIX.size + header_length
-    try:
-        header = json.loads(file.read(header_length)) if start <= length else None
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict) or not all(type(header.get(key)) is int and header[key] >= 0 for key in _COUNTS):
-        raise InputError(f"{path}: damaged header; {_REMEDY}")
-    if start + sum(_part_lengths(header)) != length:
-        raise InputError(f"{path}: has {length} bytes, which is not what its header says: cut short; {_REMEDY}")
-    return header, start
-
-
-def _part_lengths(header: Mapping[str, int]) -> tuple[int, ...]:
-    """Bytes of the parts after the header, in their order."""
-    num_images, num_boxes, num_id_bytes = (header[key] for key in _COUNTS)
-    table = 8 * (num_images + 1)
-    return table, _padded(num_id_bytes), table, 16 * num_boxes, 4 * num_boxes
-
-
-def _padded(length: int) -> int:
-    return -(-length // 8) * 8
-
-
-def _offsets(lengths: Iterable[int]) -> bytes:
-    return np.fromiter(accumulate(lengths, initial=0), dtype="<i8").tobytes()
-
-
-def _encode(image_id: object) -> bytes:
-    # File names that are not UTF-8 arrive with surrogates in them.
-    return str(image_id).encode("utf-8", "surrogateescape")
-
-
-def _decode(key: bytes) -> str:
-    return key.decode("utf-8", "surrogateescape")

@@ -1,0 +1,125 @@
+"""Edges of an image, as EdgeBoxes takes them. Neither kind of edges was learned from boxes."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import cv2
+import numpy as np
+
+from mlickd.errors import InputError
+from mlickd.files import file_digest
+
+__all__ = ["gradient_edges", "model_digest", "structured_edges"]
+
+# Strengths are relative to this quantile of the strengths in the image.
+_STRONG_QUANTILE = 0.99
+# Added to the mean gradient of a neighborhood, so that noise in flat regions does not become an edge. Unit: change per
+# pixel of channels that run from 0 to 1.
+_FAINT_GRADIENT = 0.02
+# Parts of the model file of a structured forest: numbers that OpenCV divides by, and tables of the trees.
+_OPTIONS = ("numberOfTrees", "numberOfTreesToEvaluate", "patchSize", "patchInnerSize", "shrinkNumber", "stride")
+_TABLES = ("childs", "featureIds", "thresholds", "edgeBoundaries", "edgeBins")
+
+
+def gradient_edges(
+    image: np.ndarray, smoothing: float, neighborhood: int, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute thin edges and their orientations from gradients, without a model file.
+
+    The gradient of the Lab image is that of Di Zenzo (1986): the direction in which the color changes most, over all
+    channels together. It is divided by its mean over a neighborhood, which suppresses texture and amplifies contours
+    of low contrast, and thinned to its maxima across the edge (Canny, 1986).
+
+    Args:
+        image: (H, W, 3), uint8, BGR.
+        smoothing: standard deviation, in pixels, of the Gaussian that blurs fine texture before.
+        neighborhood: side, in pixels, of the square over which the mean is taken.
+        strength: output strength of a strong edge (the 99th percentile of the image).
+
+    Returns:
+        Strengths (H, W) in [0, 1] and directions (H, W) of the edges' normals in [0, pi), float32.
+    """
+    lab = cv2.cvtColor(image, cv2.COLOR_BGR2LAB).astype(np.float32) / 255
+    lab = cv2.GaussianBlur(lab, (0, 0), smoothing)
+    dx = cv2.Sobel(lab, cv2.CV_32F, 1, 0, scale=0.25)
+    dy = cv2.Sobel(lab, cv2.CV_32F, 0, 1, scale=0.25)
+    xx, yy, xy = (cv2.transform(product, np.ones((1, 3))) for product in (dx * dx, dy * dy, dx * dy))
+    difference, anisotropy = xx - yy, 2 * xy
+    gradient = cv2.sqrt((xx + yy + cv2.magnitude(difference, anisotropy)) / 2)
+    orientation = cv2.phase(difference, anisotropy) / 2
+
+    window = (neighborhood, neighborhood)
+    gradient /= cv2.blur(cv2.blur(gradient, window), window) + _FAINT_GRADIENT
+    strong = float(np.quantile(gradient, _STRONG_QUANTILE))
+    if strong > 0:
+        gradient *= strength / strong
+    return np.minimum(_thin(gradient, orientation), 1), orientation
+
+
+def _thin(gradient: np.ndarray, orientation: np.ndarray) -> np.ndarray:
+    """Set to zero every gradient that is smaller than the one a pixel ahead or behind, along the normal."""
+    height, width = gradient.shape
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    dx, dy = cv2.polarToCart(np.ones_like(orientation), orientation)
+    ahead = cv2.remap(gradient, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    behind = cv2.remap(gradient, x - dx, y - dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.where((gradient >= ahead) & (gradient >= behind), gradient, np.float32(0))
+
+
+def structured_edges(image: np.ndarray, model: str) -> tuple[np.ndarray, np.ndarray]:
+    """Compute thin edges and their orientations with a structured forest (Dollar and Zitnick, 2013).
+
+    Args:
+        image: (H, W, 3), uint8, BGR.
+        model: path of a forest in the format of `cv2.ximgproc` (``model.yml.gz`` of OpenCV's extra test data).
+
+    Returns:
+        Strengths (H, W) and directions (H, W) of the edges' normals in radians, float32.
+
+    Raises:
+        InputError: the file is missing or holds no such forest.
+    """
+    forest = _load_forest(model)
+    edges = forest.detectEdges(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32) / 255)
+    orientation = forest.computeOrientation(edges)
+    return forest.edgesNms(edges, orientation), orientation
+
+
+def model_digest(model: str) -> str:
+    """Return the SHA-256 of a model file, which a store records in place of its path.
+
+    Raises:
+        InputError: the file is missing.
+    """
+    try:
+        return f"sha256:{file_digest(model)}"
+    except OSError as error:
+        raise _bad_model(model, error.strerror) from error
+
+
+@functools.lru_cache(maxsize=1)
+def _load_forest(model: str) -> cv2.ximgproc.StructuredEdgeDetection:
+    if not os.path.isfile(model):
+        raise _bad_model(model, "no such file")
+    try:
+        # OpenCV does not check the file itself: a missing part would end the process.
+        storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
+        options = storage.getNode("options")
+        absent = [name for name in _OPTIONS if not options.getNode(name).isInt() or options.getNode(name).real() < 1]
+        absent += [name for name in _TABLES if not storage.getNode(name).isSeq() or not storage.getNode(name).size()]
+        storage.release()
+        if not absent:
+            return cv2.ximgproc.createStructuredEdgeDetection(model)
+        problem = f"it lacks {', '.join(absent)}"
+    except (cv2.error, SystemError) as error:
+        problem = str(getattr(error, "err", error))
+    raise _bad_model(model, f"is not a structured forest ({problem})")
+
+
+def _bad_model(model: str, problem: str | None) -> InputError:
+    return InputError(
+        f"structured_edge_boxes: model {model!r}: {problem}; give the path of a structured forest such as OpenCV's "
+        "model.yml.gz, or use the method edge_boxes, which needs no model"
+    )

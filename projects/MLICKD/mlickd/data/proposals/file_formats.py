@@ -1,0 +1,233 @@
+"""Files of other projects: readers of proposals, and the export for Detectron2.
+
+Readers yield the name of an image, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None, for each image.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.structures import BoxMode
+from scipy.io import loadmat
+
+from mlickd.errors import InputError
+from mlickd.files import whole_file
+from mlickd.safe_pickle import load_plain_pickle
+
+from .store import ProposalStore
+
+__all__ = [
+    "RELEASE_SIDE",
+    "read_detectron2_pickle",
+    "read_mcg_folder",
+    "read_release_list",
+    "read_voc_mat",
+    "write_detectron2_pickle",
+]
+
+# The release warps its images to a square of this side, and its boxes are in pixels of this square.
+RELEASE_SIDE = 672
+_KEYS = ("ids", "boxes", "objectness_logits")
+# Names of keys in files of Detectron (1).
+_OLD_NAMES = {"indexes": "ids", "scores": "objectness_logits"}
+
+Proposals = tuple[str, np.ndarray, np.ndarray | None]
+
+
+def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield image id, boxes (R, 4) as (x0, y0, x1, y1), and objectness logits (R,) of each image.
+
+    Raises:
+        InputError: the file is not such a pickle; see also `load_plain_pickle`.
+    """
+    content = load_plain_pickle(path)
+    try:
+        content = {_OLD_NAMES.get(key, key): value for key, value in content.items()}
+        mode = BoxMode(content.get("bbox_mode", BoxMode.XYXY_ABS))
+        for image_id, boxes, scores in zip(*(content[key] for key in _KEYS), strict=True):
+            boxes = np.array(boxes, dtype=np.float64).reshape(len(boxes), 4)
+            scores = np.array(scores, dtype=np.float64).reshape(-1)
+            if mode == BoxMode.XYWH_ABS:
+                boxes[:, 2:] += boxes[:, :2]
+            elif mode != BoxMode.XYXY_ABS:
+                raise ValueError(f"bbox_mode is {mode.name}")
+            yield str(image_id), boxes, scores
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: is not a dict of ids, boxes (R, 4) and objectness_logits (R,) of each image, with bbox_mode "
+            f"XYXY_ABS (0) or XYWH_ABS (1) ({error}); save it again"
+        ) from error
+
+
+def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) -> None:
+    """Write a store for Detectron2's `load_proposals_into_dataset`. It needs neither this project nor this NumPy.
+
+    Of equal scores Detectron2 takes the last first. Each of a run of equal scores is therefore lowered to the next
+    smaller float32, which keeps the order.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    content: dict[str, Any] = {"ids": [], "boxes": [], "objectness_logits": [], "bbox_mode": int(BoxMode.XYXY_ABS)}
+    for image_id in store:
+        boxes, scores = map(np.array, store[image_id])
+        for index in range(1, len(scores)):
+            if scores[index] >= scores[index - 1]:
+                scores[index] = np.nextafter(scores[index - 1], np.float32(-np.inf))
+        content["ids"].append(image_id)
+        content["boxes"].append(boxes)
+        content["objectness_logits"].append(scores)
+    with whole_file(path, "give another path", parents=True) as file:
+        _PortablePickler(file, protocol=4).dump(content)
+
+
+class _PortablePickler(pickle.Pickler):
+    """Writes arrays by their public constructor: NumPy's own pickles name modules that moved between versions."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is np.ndarray:
+            # From a bytearray, so that what is read can be written to.
+            return np.ndarray, (value.shape, value.dtype.str, bytearray(value.tobytes()))
+        return NotImplemented
+
+
+def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Read lines ``<image path> <C labels, 0 or 1> <x0 y0 x1 y1 score> <x0 y0 x1 y1 score> ...``.
+
+    Fields are separated by blanks, so a path must not have any. Coordinates count from 0. The release fills up lines
+    of images with fewer proposals by zeros: boxes without area, which the import leaves out.
+
+    Args:
+        path: the list, UTF-8.
+        num_classes: C.
+
+    Yields:
+        Image path, boxes (R, 4) and scores (R,), not changed.
+
+    Raises:
+        InputError: the file cannot be read, or a line has another form; names the line.
+    """
+    number = 0
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for line in file:
+                number += 1
+                fields = line.split()
+                if fields:
+                    if not set(fields[1 : 1 + num_classes]) <= {"0", "1"}:
+                        raise ValueError("a label is not 0 or 1")
+                    rows = np.array(fields[1 + num_classes :], dtype=np.float64).reshape(-1, 5)
+                    yield fields[0], rows[:, :4], rows[:, 4]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of the list") from error
+    except ValueError as error:
+        raise InputError(
+            f"{path}: line {number}: is not a path without blanks, {num_classes} labels of 0 or 1, and 5 numbers for "
+            f"each proposal ({error}); give the --dataset whose classes the list has"
+        ) from error
+
+
+def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
+    """Read one file for a whole split: cells ``boxes``, ``images`` (names) and, if it has scores, ``boxScores``.
+
+    That is `EdgeBoxesVOC2007trainval.mat` of WSDDN, and `voc_2007_trainval.mat` (Selective Search) of Fast R-CNN, OICR
+    and PCL.
+
+    Yields:
+        Name of the image, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None.
+
+    Raises:
+        InputError: the file is missing or is not such a file, or h5py is needed and missing.
+    """
+    content = _load(Path(path), ("boxes", "images", "boxScores"))
+    fields = [content.get("boxes"), content.get("images"), content.get("boxScores", content.get("boxes"))]
+    if not all(isinstance(field, list) and len(field) == len(fields[0]) for field in fields):
+        raise InputError(f"{path}: boxes, images or boxScores are not cell arrays of one length; download it again")
+    for boxes, image, scores in zip(*fields, strict=True):
+        name = _text(image)
+        yield name, *_boxes_and_scores(boxes, scores if "boxScores" in content else None, f"{path}: image {name}")
+
+
+def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
+    """Read a file for each image, in a folder or below it, with ``boxes`` and optionally ``scores``.
+
+    The name of a file is that of its image: `COCO_val2014_000000000042.mat`. MCG's scores were learned from boxes.
+
+    Yields:
+        Items like those of `read_voc_mat`.
+
+    Raises:
+        InputError: see `read_voc_mat`; or the folder has no such file.
+    """
+    files = sorted(Path(path).rglob("*.mat"))
+    if not files:
+        raise InputError(f"{path}: has no .mat file; give the folder that MCG's files were unpacked to")
+    for file in files:
+        content = _load(file, ("boxes", "scores"))
+        yield file.stem, *_boxes_and_scores(content.get("boxes"), content.get("scores"), str(file))
+
+
+def _load(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields that the file has: cell arrays as lists, others as arrays."""
+    try:
+        content = loadmat(path, variable_names=fields, appendmat=False)
+    except NotImplementedError:  # raised by SciPy for version 7.3, which is HDF5
+        return _load_hdf5(path, fields)
+    except Exception as error:  # damaged files fail in many ways
+        raise _unreadable(path, error) from error
+    found = {field: content[field] for field in fields if field in content}
+    return {field: list(value.ravel()) if value.dtype == object else value for field, value in found.items()}
+
+
+def _load_hdf5(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError(
+            f"{path}: is a .mat file of version 7.3 (HDF5), which needs h5py: pip install 'mlickd[matlab]', or save it "
+            "in MATLAB with -v7"
+        ) from error
+    try:
+        with h5py.File(path, "r") as file:
+
+            def read(node: h5py.Dataset) -> Any:
+                if node.dtype == h5py.ref_dtype:
+                    return [read(file[reference]) for reference in node[()].ravel()]
+                if node.attrs.get("MATLAB_class") == b"char":
+                    return "".join(map(chr, node[()].ravel()))
+                # MATLAB writes the shape of an empty array in place of its content.
+                return np.zeros((0, 4)) if "MATLAB_empty" in node.attrs else node[()].T
+
+            return {field: read(file[field]) for field in fields if field in file}
+    except (OSError, KeyError, ValueError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    problem = " ".join(str(error).split())
+    return InputError(f"{path}: is not a readable .mat file ({problem}); download or save it again")
+
+
+def _boxes_and_scores(boxes: Any, scores: Any, where: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Convert boxes from (y0, x0, y1, x1), counted from 1 and inclusive, to (x0, y0, x1, y1), counted from 0."""
+    try:
+        boxes = np.asarray(boxes).astype(np.float64)
+        boxes = boxes.reshape(len(boxes) if boxes.size else 0, 4)[:, (1, 0, 3, 2)] - (1, 1, 0, 0)
+        return boxes, None if scores is None else np.asarray(scores).astype(np.float64).reshape(-1)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{where}: boxes are not an array with 4 columns (y0, x0, y1, x1), or scores not of numbers ({error}); "
+            "download or save the file again"
+        ) from error
+
+
+def _text(cell: Any) -> str:
+    """Return the text of a cell, in which MATLAB's strings are wrapped."""
+    while isinstance(cell, np.ndarray | list) and len(cell) == 1:
+        cell = cell[0]
+    return str(cell)

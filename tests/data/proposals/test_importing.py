@@ -1,0 +1,252 @@
+"""Proposals of other projects are read, matched to the images of a dataset, checked, and given back."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.data.build import load_proposals_into_dataset
+from detectron2.structures import BoxMode
+from PIL import Image
+from scipy.io import savemat
+
+from mlickd.data import ProposalStore, write_store
+from mlickd.data.proposals.file_formats import (
+    read_detectron2_pickle,
+    read_mcg_folder,
+    read_release_list,
+    read_voc_mat,
+    write_detectron2_pickle,
+)
+from mlickd.data.proposals.importing import import_proposals
+from mlickd.errors import InputError
+
+BOX = np.array([[1.0, 2.0, 11.0, 9.0]])
+BOXES = np.array([[0, 0, 4, 4], [1.5, 2, 9, 8], [3, 3, 5, 7]], dtype=np.float32)
+# MATLAB's boxes are (y0, x0, y1, x1), the first pixel is 1, both ends are inside.
+ONE_PIXEL, WIDE = [1, 1, 1, 1], [3, 11, 4, 20]
+EXPECTED = [[0, 0, 1, 1], [10, 2, 20, 4]]
+HEADER_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> list[dict]:
+    records = []
+    for image_id, name in ((42, "COCO_val_000042.jpg"), ("x", "house/1.png"), ("y", "garden/1.png")):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 10)).save(path)
+        records.append({"file_name": str(path), "image_id": image_id, "width": 20, "height": 10})
+    return records
+
+
+def bring_in(proposals: list, records: list[dict], path: Path, **arguments: object) -> ProposalStore:
+    return import_proposals(proposals, records, path, source="here", method="m", parameters={}, **arguments)
+
+
+@pytest.mark.parametrize(
+    "first", ["42", "COCO_val_000042", "val2014/COCO_val_000042.jpg", "C:\\data\\COCO_val_000042.jpg"]
+)
+def test_images_are_found_by_id_or_file_name(first: str, records: list[dict], tmp_path: Path) -> None:
+    proposals = [(first, BOX, None), ("house/1.png", BOX, [0.5]), ("old/garden/1", BOX, [2.0]), ("other", BOX, None)]
+    store = bring_in(proposals, records, tmp_path / "p")
+    store.check(records)
+    np.testing.assert_array_equal(store[42][0], BOX)
+    assert [store[image_id][1].item() for image_id in (42, "x", "y")] == [1.0, 0.5, 2.0]
+
+
+def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict], tmp_path: Path) -> None:
+    boxes = np.array([[0, 0, 672, 672], [336, 168, 672.5, 336], [0, 0, 0, 0]])
+    bare = [{"file_name": records[0]["file_name"], "image_id": 42}]
+    for dataset in (records[:1], bare):
+        store = bring_in([("42", boxes, None)], dataset, tmp_path / "p", side=672)
+        np.testing.assert_array_equal(store[42][0], [[0, 0, 20, 10], [10, 2.5, 20, 5]])
+
+
+@pytest.mark.parametrize(
+    ("proposals", "message"),
+    [
+        ([("42", BOX, None)], "2 of 3 images.*x"),
+        ([("1.png", BOX, None)], "1.png"),
+        ([("42", BOX, None), ("COCO_val_000042", BOX, None)], "COCO_val_000042 and 42"),
+        ([("42", BOX[:, [2, 1, 0, 3]], None)], r"image 42: box 0 \[11, 2, 1, 9\]"),
+        ([("42", BOX[:, [1, 0, 3, 2]] + 3, None)], "image 42: box 0"),
+        ([("42", BOX * np.nan, None)], "image 42: box 0"),
+        ([("42", BOX, [np.inf])], "image 42: box 0"),
+        ([("42", BOX, [1, 2])], "image 42: 1 boxes and 2 scores"),
+        ([("42", np.zeros((0, 4)), None)], "image 42"),
+    ],
+)
+def test_a_bad_import_writes_nothing(proposals: list, message: str, records: list[dict], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^here: .*{message}") as error:
+        bring_in(proposals, records, tmp_path / "p")
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("p/*"))
+
+
+def test_detectron2_reads_an_export_in_our_order_and_so_do_we(tmp_path: Path) -> None:
+    items = [("a/1.jpg", BOXES, np.array([0.9, 0.5, 0.25])), (17, BOXES[::-1], np.ones(3))]
+    write_store(tmp_path / "p", items, "m", {}, "d")
+    store = ProposalStore.open(tmp_path / "p")
+    path = tmp_path / "new" / "p.pkl"
+    write_detectron2_pickle(store, path)
+    for record in load_proposals_into_dataset([{"image_id": 17}, {"image_id": "a/1.jpg"}], str(path)):
+        np.testing.assert_array_equal(record["proposal_boxes"], store[record["image_id"]][0])
+        assert record["proposal_boxes"].dtype == np.float32
+        assert record["proposal_bbox_mode"] == BoxMode.XYXY_ABS
+    found = list(read_detectron2_pickle(path))
+    assert [image_id for image_id, _, _ in found] == list(store)
+    for image_id, boxes, scores in found:
+        np.testing.assert_array_equal(boxes, store[image_id][0])
+        np.testing.assert_allclose(scores, store[image_id][1], rtol=1e-6)
+    content = path.read_bytes()
+    assert b"numpy.core" not in content and b"numpy._core" not in content and b"mlickd" not in content
+
+
+def test_old_names_and_other_modes_of_detectron2(tmp_path: Path) -> None:
+    content = {"indexes": [3], "boxes": [np.array([[1, 2, 3, 4]])], "scores": [[0.5]], "bbox_mode": BoxMode.XYWH_ABS}
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content))
+    ((image_id, boxes, scores),) = read_detectron2_pickle(tmp_path / "p.pkl")
+    assert image_id == "3" and boxes.tolist() == [[1, 2, 4, 6]] and scores.tolist() == [0.5]
+
+
+GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1],
+        {"ids": [1], "boxes": [BOXES]},
+        {**GOOD, "ids": [1, 2]},
+        {**GOOD, "bbox_mode": 4},
+        {**GOOD, "bbox_mode": [0]},
+        {**GOOD, "boxes": [BOXES.T]},
+        {**GOOD, "boxes": [["x"]]},
+    ],
+)
+def test_bad_pickles(content: object, tmp_path: Path) -> None:
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match="p.pkl"):
+        list(read_detectron2_pickle(tmp_path / "p.pkl"))
+
+
+def cells(values: list) -> np.ndarray:
+    """A 1 x N cell array."""
+    array = np.empty((1, len(values)), dtype=object)
+    array[0] = values
+    return array
+
+
+def assert_read(path: Path, scores: list | None) -> None:
+    (first, boxes, first_scores), (second, empty, _) = read_voc_mat(path)
+    assert (first, second) == ("000005", "2008_000001")
+    np.testing.assert_array_equal(boxes, EXPECTED)
+    assert empty.shape == (0, 4)
+    assert first_scores is None if scores is None else first_scores.tolist() == scores
+
+
+@pytest.mark.parametrize(("dtype", "scores"), [(np.uint16, None), (np.float64, [0.5, 0.25])])
+def test_mat_file_of_a_split(dtype: type, scores: list | None, tmp_path: Path) -> None:
+    content = {
+        "boxes": cells([np.array([ONE_PIXEL, WIDE], dtype=dtype), np.zeros((0, 4), dtype=dtype)]),
+        "images": cells(["000005", "2008_000001"]),
+    }
+    if scores is not None:
+        content["boxScores"] = cells([np.array([scores]).T, np.zeros((0, 1))])
+    savemat(tmp_path / "p.mat", content)
+    assert_read(tmp_path / "p.mat", scores)
+
+
+def test_mat_file_of_version_7_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "p.mat", "w", userblock_size=512) as file:
+
+        def text(name: str) -> object:
+            data = file.create_dataset(f"#refs#/{name}", data=np.array([[ord(c)] for c in name], dtype=np.uint16))
+            data.attrs["MATLAB_class"] = np.bytes_("char")
+            return data.ref
+
+        def array(name: str, value: np.ndarray) -> object:
+            return file.create_dataset(f"#refs#/{name}", data=value.T).ref
+
+        empty = file.create_dataset("#refs#/empty", data=np.array([0, 4], dtype=np.uint64))
+        empty.attrs["MATLAB_empty"] = np.uint8(1)
+        boxes = [array("boxes", np.array([ONE_PIXEL, WIDE], dtype=float)), empty.ref]
+        scores = [array("scores", np.array([[0.5], [0.25]])), empty.ref]
+        for name, cell in (
+            ("boxes", boxes),
+            ("images", [text("000005"), text("2008_000001")]),
+            ("boxScores", scores),
+        ):
+            file.create_dataset(name, data=np.array(cell, dtype=h5py.ref_dtype).reshape(-1, 1), dtype=h5py.ref_dtype)
+    with (tmp_path / "p.mat").open("r+b") as file:
+        file.write(HEADER_7_3)
+    assert_read(tmp_path / "p.mat", [0.5, 0.25])
+    (tmp_path / "p.mat").write_bytes(HEADER_7_3 + bytes(400))
+    for problem in ("p.mat", "h5py"):
+        with pytest.raises(InputError, match=problem):
+            list(read_voc_mat(tmp_path / "p.mat"))
+        monkeypatch.setitem(sys.modules, "h5py", None)
+
+
+def test_mcg_folder(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    savemat(tmp_path / "sub" / "COCO_val2014_01.mat", {"boxes": np.array([ONE_PIXEL, WIDE]), "scores": [[2.5], [1]]})
+    savemat(tmp_path / "b.mat", {"boxes": np.array([WIDE])})
+    found = {name: (boxes, scores) for name, boxes, scores in read_mcg_folder(tmp_path)}
+    assert found.keys() == {"COCO_val2014_01", "b"}
+    np.testing.assert_array_equal(found["COCO_val2014_01"][0], EXPECTED)
+    assert found["COCO_val2014_01"][1].tolist() == [2.5, 1] and found["b"][1] is None
+    with pytest.raises(InputError, match="none"):
+        list(read_mcg_folder(tmp_path / "none"))
+    savemat(tmp_path / "b.mat", {"bboxes": np.array([WIDE])})
+    with pytest.raises(InputError, match="b.mat"):
+        list(read_mcg_folder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"nothing of MATLAB's" * 20,
+        {"images": cells(["a"])},
+        {"boxes": cells([np.zeros((1, 4))]), "images": cells(["a", "b"])},
+        {"boxes": cells([np.ones((1, 5))]), "images": cells(["a"])},
+        {"boxes": cells(["text"]), "images": cells(["a"])},
+    ],
+)
+def test_bad_mat_files(content: dict | bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "p.mat"
+    if isinstance(content, dict):
+        savemat(path, content)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="p.mat") as error:
+        list(read_voc_mat(path))
+    assert "\n" not in str(error.value)
+
+
+def test_release_list(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    text = "\ufefftrain/1.jpg 0 1 1 0 0 672 336 0.75 1.5 2 3 4 1e-3\r\n\n2.jpg 0 0 0\n"
+    path.write_text(text, encoding="utf-8", newline="")
+    (name, boxes, scores), (other, none, _) = read_release_list(path, 3)
+    assert (name, other) == ("train/1.jpg", "2.jpg")
+    np.testing.assert_array_equal(boxes, [[0, 0, 672, 336], [1.5, 2, 3, 4]])
+    np.testing.assert_array_equal(scores, [0.75, 1e-3])
+    assert none.shape == (0, 4)
+    for content, place in (
+        (b"a.jpg 0 1 0\na.jpg 0 1 2 1 2 3 4 5\n", "line 2"),
+        (b"a.jpg 0 1 0 1 2 3 4\n", "line 1"),
+        (b"a.jpg 0 1 0 1 2 3 4 x\n", "line 1"),
+        (b"\xff\xfe\x00", ""),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"list.txt: {place}"):
+            list(read_release_list(path, 3))
+    with pytest.raises(InputError, match="none.txt"):
+        list(read_release_list(tmp_path / "none.txt", 3))

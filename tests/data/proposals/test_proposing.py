@@ -1,0 +1,339 @@
+"""Proposals of one image are valid, repeatable, find the objects, and are those of a store."""
+
+from __future__ import annotations
+
+import ctypes
+import gzip
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.ops import box_iou
+
+from helpers.structured_forest import OPTIONS, write_forest
+from mlickd.config import default_config
+from mlickd.data import MultiLabelMapper, View, dataset_records, propose, write_store
+from mlickd.data.build import build_inference_mapper
+from mlickd.data.proposals.edges import gradient_edges, model_digest, structured_edges
+from mlickd.data.proposals.generation import generate_proposals
+from mlickd.data.proposals.methods import PROPOSAL_METHODS, sliding
+from mlickd.data.proposals.proposing import build_proposer, complete_parameters, recorded_parameters
+from mlickd.errors import InputError
+
+QUICK = {"longer_side": 90, "max_proposals": 60}
+
+
+def drawing(height: int = 120, width: int = 160) -> np.ndarray:
+    """A disc and a rectangle on noise, BGR."""
+    image = np.random.default_rng(0).integers(90, 110, (height, width, 3)).astype(np.uint8)
+    cv2.circle(image, (width // 4, height // 2), height // 5, (20, 30, 220), -1)
+    cv2.rectangle(image, (width // 2, height // 4), (width * 7 // 8, height * 3 // 4), (210, 180, 30), -1)
+    return image
+
+
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    common = np.clip(sides, 0, None).prod(axis=1)
+    return common / (np.prod(box[2:] - box[:2]) + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - common)
+
+
+def assert_valid(boxes: np.ndarray, scores: np.ndarray, image: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    assert boxes.dtype == scores.dtype == np.float32
+    assert boxes.shape == (len(scores), 4) and len(scores) > 0
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, :2] < boxes[:, 2:]).all()
+    assert (boxes[:, 2:] <= (width, height)).all()
+    assert (np.diff(scores) <= 0).all() and (scores > 0).all()
+    assert len(np.unique(boxes, axis=0)) == len(boxes)
+
+
+@pytest.mark.parametrize("method", ["edge_boxes", "selective_search"])
+def test_proposals_are_valid_and_hold_the_objects(method: str) -> None:
+    image = drawing()
+    boxes, scores = propose(image, method)
+    assert_valid(boxes, scores, image)
+    for thing in ([16, 36, 64, 84], [80, 30, 140, 90]):
+        assert overlap(np.array(thing, dtype=np.float32), boxes).max() > 0.7
+    again = propose(image, method)
+    np.testing.assert_array_equal(boxes, again[0])
+    np.testing.assert_array_equal(scores, again[1])
+
+
+@settings(max_examples=15)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    longer_side=st.integers(1, 90),
+    method=st.sampled_from(["edge_boxes", "selective_search"]),
+    seed=st.integers(0, 9),
+)
+def test_proposals_are_valid_for_any_image(height: int, width: int, longer_side: int, method: str, seed: int) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    boxes, scores = propose(image, method, {"longer_side": longer_side, "min_side": 0.0})
+    assert_valid(boxes, scores, image)
+
+
+@pytest.mark.parametrize("method", ["edge_boxes", "selective_search"])
+def test_a_plain_image_is_one_proposal(method: str) -> None:
+    boxes, scores = propose(np.full((30, 50, 3), 128, dtype=np.uint8), method)
+    np.testing.assert_array_equal(boxes, [[0, 0, 50, 30]])
+    np.testing.assert_array_equal(scores, [1])
+
+
+def test_order_of_selective_search_is_kept() -> None:
+    image = drawing()
+    boxes, scores = propose(image, "selective_search")
+    few, _ = propose(image, "selective_search", {"max_proposals": 7})
+    np.testing.assert_array_equal(few, boxes[:7])
+    assert (scores == 1).all()
+
+
+def test_order_of_selective_search_is_that_of_the_seed() -> None:
+    boxes, first, second = (propose(drawing(), "selective_search", {"seed": seed})[0] for seed in (0, 1, 2))
+    assert not np.array_equal(boxes, first) and not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.unique(boxes, axis=0), np.unique(first, axis=0))
+    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    third = len(boxes) // 3
+    assert np.median(sizes[:third]) > np.median(sizes[-third:]), "larger ones tend to come first"
+
+
+def test_random_numbers_of_another_thread_do_not_change_selective_search() -> None:
+    library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
+    alone, _ = propose(drawing(), "selective_search")
+    enough = threading.Event()
+
+    def draw() -> None:
+        while not enough.is_set():
+            library.rand()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        beside = [propose(drawing(), "selective_search")[0] for _ in range(3)]
+    finally:
+        enough.set()
+        thread.join()
+    for boxes in beside:
+        np.testing.assert_array_equal(boxes, alone)
+
+
+def test_common_parameters() -> None:
+    image = drawing()
+    boxes, _ = propose(image, "edge_boxes", {"min_side": 0.25, "max_proposals": 5})
+    assert len(boxes) == 5
+    assert (boxes[:, 2:] - boxes[:, :2] >= 40).all()
+    # The same picture from a camera with more pixels.
+    larger = np.kron(image, np.ones((3, 3, 1), dtype=np.uint8))
+    boxes, _ = propose(image, "edge_boxes", {"longer_side": 160, "max_proposals": 3})
+    larger_boxes, _ = propose(larger, "edge_boxes", {"longer_side": 160, "max_proposals": 3})
+    np.testing.assert_allclose(larger_boxes, 3 * boxes)
+
+
+def test_recall_on_scenes(tiny_scenes: Path) -> None:
+    found = []
+    for record in dataset_records("tiny_test"):
+        boxes, _ = propose(cv2.imread(record["file_name"]))
+        found += [overlap(np.array(thing["bbox"]), boxes).max() >= 0.5 for thing in record["annotations"]]
+    assert np.mean(found) > 0.85
+
+
+def test_a_method_can_be_added() -> None:
+    def whole_image(image: np.ndarray, *, shrink: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        height, width = image.shape[:2]
+        return np.array([[shrink, 0, width, height], [-9, -9, 2 * width, 9]]), np.array([0.5, 0.75])
+
+    PROPOSAL_METHODS.register(whole_image)
+    try:
+        image = np.zeros((20, 40, 3), dtype=np.uint8)
+        boxes, scores = propose(image, "whole_image", {"shrink": 10, "longer_side": 80})
+        np.testing.assert_array_equal(boxes, [[0, 0, 40, 4.5], [5, 0, 40, 20]])
+        np.testing.assert_array_equal(scores, [0.75, 0.5])
+        assert complete_parameters("whole_image")["shrink"] == 0.0
+    finally:
+        del PROPOSAL_METHODS._obj_map["whole_image"]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "name"),
+    [
+        ("edgeboxes", {}, "edgeboxes"),
+        ("edge_boxes", {"mode": "fast"}, "mode"),
+        ("edge_boxes", {"max_proposals": 0}, "max_proposals"),
+        ("edge_boxes", {"max_proposals": True}, "max_proposals"),
+        ("edge_boxes", {"beta": float("nan")}, "beta"),
+        ("edge_boxes", {"beta": 1.0}, "beta"),
+        ("edge_boxes", {"smoothing": 0}, "smoothing"),
+        ("selective_search", {"mode": "slow"}, "slow"),
+        ("sliding", {"overlap": 0.95}, "overlap"),
+        ("structured_edge_boxes", {}, "model ''"),
+    ],
+)
+def test_wrong_parameters(method: str, parameters: dict, name: str) -> None:
+    with pytest.raises(InputError, match=name):
+        propose(drawing(), method, parameters)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"image": np.zeros((5, 5), np.uint8)},
+        {"image": np.zeros((5, 5, 3))},
+        {"image": np.zeros((0, 5, 3), np.uint8)},
+        {"image": np.zeros((5, 5, 3), np.uint8), "image_format": "L"},
+    ],
+)
+def test_another_kind_of_image(arguments: dict) -> None:
+    with pytest.raises(InputError, match="propose: "):
+        propose(**arguments)
+
+
+def test_equal_parameters_are_one() -> None:
+    assert complete_parameters("edge_boxes", {"smoothing": 3}) == complete_parameters("edge_boxes")
+
+
+@pytest.mark.parametrize("angle", [0, 30, 60, 90, 120, 150])
+def test_edges_lie_on_the_boundary_and_point_across_it(angle: int) -> None:
+    y, x = np.mgrid[-50:51, -50:51]
+    normal = np.radians(angle)
+    distance = x * np.cos(normal) + y * np.sin(normal)
+    image = np.repeat(np.where(distance > 0.1, 200, 60)[..., None], 3, axis=2).astype(np.uint8)
+    edges, orientation = gradient_edges(image, smoothing=2.0, neighborhood=41, strength=0.4)
+    assert edges.shape == orientation.shape == image.shape[:2]
+    assert edges.dtype == orientation.dtype == np.float32
+    assert (edges >= 0).all() and (edges <= 1).all()
+    assert (orientation >= 0).all() and (orientation < np.pi).all()
+    inner = np.hypot(x, y) < 35
+    strong = (edges > 0.2) & inner
+    assert np.abs(distance[strong]).max() <= 2
+    assert 60 <= strong.sum() <= 200  # the line is 70 pixels long, and thin
+    difference = np.angle(np.exp(2j * (orientation[strong] - normal))) / 2
+    assert np.abs(difference).max() < np.radians(8)
+
+
+def test_a_plain_image_has_no_edges() -> None:
+    edges, _ = gradient_edges(np.full((9, 9, 3), 7, dtype=np.uint8), smoothing=2.0, neighborhood=5, strength=0.4)
+    assert not edges.any()
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.floats(0, 0.8), st.floats(0.2, 1))
+@settings(deadline=None, max_examples=20)
+def test_sliding_windows_are_in_the_image_reach_its_borders_and_overlap(height, width, overlap, smallest):
+    windows, scores = sliding(np.zeros((height, width, 3), np.uint8), overlap=overlap, smallest=smallest)
+    size = np.array([width, height])
+    assert (windows[:, :2] >= 0).all() and (windows[:, :2] < windows[:, 2:]).all() and (scores == 1).all()
+    assert (windows[:, 2:] <= size * (1 + 1e-12)).all()
+    np.testing.assert_allclose(windows[0], [0, 0, width, height])
+    sides = np.round((windows[:, 2:] - windows[:, :2]) / size, 9)
+    areas = sides.prod(axis=1)
+    assert (areas >= 0.5 * (smallest - 1e-9) ** 2).all() and (np.round(areas[:1], 6) >= areas - 1e-6).all()
+    for shape in np.unique(sides, axis=0):
+        same = windows[(sides == shape).all(axis=1)]
+        np.testing.assert_allclose(same[:, :2].min(axis=0), 0, atol=1e-9)
+        np.testing.assert_allclose(same[:, 2:].max(axis=0), size)
+        distance = np.abs((same[:, :2] + same[:, 2:]) / 2 / size - 0.5).max(axis=1)
+        assert (np.diff(distance) >= -1e-6).all(), "those in the center come first"
+        if len(same) > 1:
+            iou = box_iou(*[torch.as_tensor(same)] * 2).fill_diagonal_(0)
+            assert iou.max(dim=1).values.min() >= overlap - 1e-6
+
+
+@pytest.fixture(scope="module")
+def forest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_forest(tmp_path_factory.mktemp("forest") / "model.yml.gz"))
+
+
+def test_structured_edges_find_a_rectangle(forest: str, tmp_path: Path) -> None:
+    image = np.zeros((120, 160, 3), dtype=np.uint8)
+    cv2.rectangle(image, (40, 30), (119, 89), (255, 255, 255), -1)
+    edges, orientation = structured_edges(image, forest)
+    assert edges.shape == orientation.shape == (120, 160) and edges.dtype == orientation.dtype == np.float32
+    assert edges[24:36, 80].max() > 0.2 and edges[60, 34:46].max() > 0.2
+    assert edges[55:65, 70:90].max() == edges[5:15, 70:90].max() == 0
+    boxes, scores = propose(image, "structured_edge_boxes", {"model": forest, "longer_side": 160})
+    assert overlap(np.array([40, 30, 120, 90]), boxes).max() > 0.7
+    # A store names the model by its content.
+    copy = tmp_path / "another_name.yml.gz"
+    copy.write_bytes(Path(forest).read_bytes())
+    recorded = [recorded_parameters("structured_edge_boxes", {"model": str(path)}) for path in (forest, copy)]
+    assert recorded[0] == recorded[1]
+    other = str(write_forest(tmp_path / "other.yml.gz", threshold=0.1))
+    assert recorded_parameters("structured_edge_boxes", {"model": other}) != recorded[0]
+
+
+def test_missing_or_damaged_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere.yml.gz"):
+        model_digest("nowhere.yml.gz")
+    path = tmp_path / "model.yml.gz"
+    without = {name: value for name, value in OPTIONS.items() if name != "numberOfTrees"}
+    for write, problem in (
+        (lambda: path.write_text("no forest"), ""),
+        (lambda: gzip.open(path, "wt").write("%YAML:1.0\n---\noptions:\n   stride: 2\n"), "numberOfTrees"),
+        (lambda: write_forest(path, options=without), "numberOfTrees"),
+        (lambda: write_forest(path, options={**OPTIONS, "stride": 0}), "stride"),
+    ):
+        write()
+        with pytest.raises(InputError, match=f"model.yml.gz.*{problem}"):
+            structured_edges(drawing(), str(path))
+
+
+def configuration(*options: object):
+    cfg = default_config()
+    cfg.merge_from_list(
+        ["MODEL.META_ARCHITECTURE", "WeaklySupervisedDetector", "DATASETS.TRAIN", ("tiny_train",), *options]
+    )
+    return cfg
+
+
+@pytest.mark.parametrize("image_format", ["BGR", "RGB"])
+def test_samples_without_a_store_are_those_with_one(image_format: str, tiny_scenes: Path, tmp_path: Path) -> None:
+    records = dataset_records("tiny_test")[:3]
+    store = generate_proposals(records, "selective_search", QUICK, tmp_path / "p", workers=0)
+    arguments = {"image_format": image_format, "top_k": 40, "min_side": 6.0}
+    proposer = partial(propose, method="selective_search", parameters=QUICK)
+    mappers = [MultiLabelMapper(proposals=proposals, **arguments) for proposals in (store, proposer)]
+    for record in records:
+        first, second = (mapper(record, View(64, mirror=True))["proposals"] for mapper in mappers)
+        assert first.proposal_boxes.tensor.equal(second.proposal_boxes.tensor)
+        assert first.objectness.equal(second.objectness)
+
+
+def test_parameters_are_those_of_the_training_store(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert build_proposer(configuration()).keywords == {"method": "edge_boxes", "parameters": {}}
+    assert "tiny_train_edge_boxes" in caplog.text
+    path = tmp_path / "proposals" / "tiny_train_edge_boxes"
+    write_store(path, [], "edge_boxes", QUICK, "")
+    assert build_proposer(configuration()).keywords == {"method": "edge_boxes", "parameters": QUICK}
+    write_store(tmp_path / "other", [], "sliding", {"overlap": 0.5}, "")
+    files = configuration("DATASETS.PROPOSALS.TRAIN_FILES", (str(tmp_path / "other"),))
+    assert build_proposer(files).keywords == {"method": "sliding", "parameters": {"overlap": 0.5}}
+    for cfg, place, method, parameters in (
+        (files, tmp_path / "other", "wsddn", {}),
+        (configuration(), path, "edge_boxes", {"gone": 1}),
+        (configuration(), path, "structured_edge_boxes", {"model": "sha256:12"}),
+    ):
+        write_store(place, [], method, parameters, "")
+        with pytest.raises(InputError, match="gone" if parameters == {"gone": 1} else method):
+            build_proposer(cfg)
+
+
+def test_an_existing_store_is_used(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = dataset_records("tiny_test")[:3]
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    cfg = configuration("INPUT.SIZE_TEST", 128)
+    made = build_inference_mapper(cfg, "tiny_test")(records[0])["proposals"]
+    assert len(made) > 10
+    box = np.array([[1, 2, 30, 40]])
+    path = tmp_path / "proposals" / "tiny_test_edge_boxes"
+    write_store(path, [(record["image_id"], box, [1]) for record in records], "edge_boxes", {}, "")
+    assert len(build_inference_mapper(cfg, "tiny_test")(records[0])["proposals"]) == 1
+    assert len(build_inference_mapper(cfg)(records[0])["proposals"]) == len(made)
+    cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
+    assert "proposals" not in build_inference_mapper(cfg)(records[0])
