@@ -20,8 +20,7 @@ def prediction_prefixes(topk: int) -> tuple[str, str, str]:
 def predictions(
     scores: np.ndarray, known: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """
-    Return the predictions by threshold, by top-k, and by both.
+    """Return the predictions by threshold, by top-k, and by both.
 
     Args:
         scores: (N, C) probabilities.
@@ -50,8 +49,7 @@ def count_predictions(
 
 
 def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndarray) -> dict[str, np.ndarray]:
-    """
-    Compute the precisions, recalls and F1 of :func:`mlickd.evaluation.metrics.multilabel_metrics`.
+    """Compute the precisions, recalls and F1 of :func:`mlickd.evaluation.metrics.multilabel_metrics`.
 
     Args:
         hits, predicted, positives: (..., C) true positives, predictions and positives of each class.

@@ -24,8 +24,7 @@ _IOU_THRESHOLD = 0.5
 
 
 class WeakDetectionEvaluator(RecordEvaluator):
-    """
-    Evaluates ``instances`` with ``pred_boxes``, ``scores``, ``pred_classes`` on the records with boxes.
+    """Evaluator of ``instances`` with ``pred_boxes``, ``scores``, ``pred_classes`` on the records with boxes.
 
     Reports AP50 (pycocotools), VOC_AP (VOC's rule) and CorLoc at IoU 0.5, over the metadata's ``box_classes`` that have
     an object. Objects with ``iscrowd`` or ``difficult`` count neither as found nor as missed. With ``output_dir`` it

@@ -33,8 +33,7 @@ COCO_MAX_DETECTIONS = 100  # per class and image, as in COCO's own protocol
 def voc_detection_average_precision(
     detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5, ap: str = "voc12"
 ) -> float:
-    """
-    Compute the detection AP of one class by the rule of the PASCAL VOC devkit.
+    """Compute the detection AP of one class by the rule of the PASCAL VOC devkit.
 
     Each detection is compared with the object of its image that it overlaps most. With an IoU of at least
     ``iou_threshold`` it is correct, unless a detection with a higher score has the same object; on an ignored object it
@@ -75,8 +74,7 @@ def voc_detection_average_precision(
 
 
 def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5) -> float:
-    """
-    Compute the correct localization of one class (Deselaers et al., 2012): the fraction of positive images whose
+    """Compute the correct localization of one class (Deselaers et al., 2012): the fraction of positive images whose
     best-scoring region of the class overlaps an object of the class.
 
     An image is positive if it has an object that is not ignored; without a region it counts as missed. If several
@@ -104,8 +102,7 @@ def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: 
 def coco_average_precision(
     records: Sequence[dict], detections: Mapping[int, Detections], *, iou_threshold: float = 0.5
 ) -> dict[int, float]:
-    """
-    Compute the detection AP of each class with pycocotools at one IoU: 101 recall points, at most 100 detections per
+    """Compute the detection AP of each class with pycocotools at one IoU: 101 recall points, at most 100 detections per
     class and image. Equal scores count in the order of ``records``.
 
     Args:

@@ -37,8 +37,7 @@ def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, a
 
 
 def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ranking") -> float:
-    """
-    Compute the average precision of one class.
+    """Compute the average precision of one class.
 
     Items of equal score enter together: the curve has one point per distinct score. A constant score therefore gets the
     prevalence of the class, whatever the sort order. With ``ap="ranking"`` this is the step-wise AP of scikit-learn,
@@ -71,8 +70,7 @@ def multilabel_metrics(
     topk: int = 3,
     ap: str = "ranking",
 ) -> dict:
-    """
-    Compute the common multi-label metrics under one named protocol.
+    """Compute the common multi-label metrics under one named protocol.
 
     There are three rules for predictions: ``score >= threshold`` (no prefix), the ``topk`` highest scores of an image
     (prefix ``top3/``), and those of the top-k that also reach the threshold (``top3_thresholded/``). For each rule:
@@ -133,8 +131,7 @@ def multilabel_metrics(
 
 
 def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Return (N, C) floating-point scores and targets after checking them for :func:`multilabel_metrics`.
+    """Return (N, C) floating-point scores and targets after checking them for :func:`multilabel_metrics`.
 
     Raises:
         ValueError: shapes differ or are empty, a score is not in [0, 1], or a target is not -1, 0 or 1.

@@ -30,8 +30,7 @@ _ROUNDING = 1e-4
 
 
 class RecordEvaluator(DatasetEvaluator):
-    """
-    Base of evaluators that keep one prediction for each record of a dataset.
+    """Base of evaluators that keep one prediction for each record of a dataset.
 
     Distributed samplers repeat images so that every process has the same number, and a loader may lose some.
     :meth:`gather` therefore keeps the first prediction of each ``image_id`` and requires one for every record.
@@ -78,8 +77,7 @@ class RecordEvaluator(DatasetEvaluator):
         self._predictions.append((str(image_id), prediction))
 
     def gather(self) -> list | None:
-        """
-        Return the predictions of all processes in the order of ``self.records``; None on all but the main process.
+        """Return the predictions of all processes in the order of ``self.records``; None on all but the main process.
 
         Raises:
             InputError: the scored images are not those of the dataset.
@@ -105,8 +103,7 @@ class RecordEvaluator(DatasetEvaluator):
 
 
 class MultiLabelEvaluator(RecordEvaluator):
-    """
-    Evaluates ``{"image_scores": (C,) probabilities}`` against the image labels with :func:`multilabel_metrics`.
+    """Evaluator of ``{"image_scores": (C,) probabilities}`` against the image labels with :func:`multilabel_metrics`.
 
     With ``output_dir`` it writes ``multilabel_results.json`` (metrics, per-class AP, counts, protocol, provenance) and
     ``image_scores.npz`` (see :class:`mlickd.evaluation.score_files.ImageScores`), from which every metric can be

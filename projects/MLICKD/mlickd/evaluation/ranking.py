@@ -58,8 +58,7 @@ class RankingCurve:
 
 
 def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> RankingCurve:
-    """
-    Compute the curve of one class.
+    """Compute the curve of one class.
 
     Args:
         scores: (N,) finite.
@@ -82,8 +81,7 @@ def class_curves(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) ->
 
 
 def area_under_curve(true_positives: np.ndarray, predicted: np.ndarray, positives: int, ap: str) -> float:
-    """
-    Compute AP from cumulative counts at the distinct thresholds of a ranking.
+    """Compute AP from cumulative counts at the distinct thresholds of a ranking.
 
     Args:
         true_positives: (T,) integers, true positives at or above each distinct score, highest score first.
@@ -112,8 +110,7 @@ def area_under_curve(true_positives: np.ndarray, predicted: np.ndarray, positive
 
 
 def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
-    """
-    Return the least and the largest ranking AP if the sort order decides between equal scores.
+    """Return the least and the largest ranking AP if the sort order decides between equal scores.
 
     Many implementations return a value in between that depends on the order of the data.
 
@@ -132,8 +129,7 @@ def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
 
 
 def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Return cumulative counts at the last item of every run of equal scores.
+    """Return cumulative counts at the last item of every run of equal scores.
 
     Args:
         scores: (N,) sorted, highest first.
@@ -147,8 +143,7 @@ def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarr
 
 
 def micro_precision_recall(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Compute precision and recall at each distinct score, over all images and classes together (micro average).
+    """Compute precision and recall at each distinct score, over all images and classes together (micro average).
 
     Decisions of equal score enter together, so the order of the data does not matter.
 
