@@ -1,133 +1,144 @@
-"""MkDocs asks here: pages are templates, and some of what they show is made from the source."""
+"""Hooks of MkDocs: pages are Jinja templates, and the functions below show parts of the repository in them."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import html
+import inspect
+import io
+import json
+import os
+import pkgutil
 import re
-from functools import cache
+import runpy
+import sys
+import textwrap
+from functools import partial
+from importlib.resources import files as package_files
 from pathlib import Path
+from unittest import mock
 
 from jinja2 import Environment, StrictUndefined
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
-from tabulate import tabulate
 
 from mlickd.cli import GROUPS
-from mlickd.evaluation.published import PUBLISHED
-from mlickd_docs.commands import command_help
-from mlickd_docs.configuration import key_anchor, read_sections, render_sections
-from mlickd_docs.estimates import training_estimates
-from mlickd_docs.excerpts import excerpt
+from mlickd_docs.configuration import read_sections, render_sections
 from mlickd_docs.inclusion import Inclusions
-from mlickd_docs.maths import MATHS_FONT, with_mathml
-from mlickd_docs.notebook import notebook_as_markdown
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "projects" / "MLICKD"
+PROJECT = ROOT / "projects" / "MLICKD"
 CONFIGURATION = "configuration.md"
+SECTIONS = read_sections((PROJECT / "mlickd" / "config.py").read_text(encoding="utf-8"))
+KEYS = {key for entries in SECTIONS.values() for entry in entries for key in entry.keys}
+# Formulas as pymdownx.arithmatex leaves them in its generic mode.
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 _inclusions: Inclusions
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Find out which page includes what; add the files that included text links to, and the font of the formulas."""
+    """Find the page that shows each included section, and add a font for formulas."""
     global _inclusions
-    pages = {file.src_uri: file.content_string for file in files.documentation_pages()}
     try:
-        _inclusions = Inclusions(ROOT, pages)
+        _inclusions = Inclusions(ROOT, {file.src_uri: file.content_string for file in files.documentation_pages()})
     except LookupError as error:
         raise PluginError(str(error)) from error
-    for asset in sorted(_inclusions.assets):
-        if not (ROOT / asset).is_file():
-            raise PluginError(f"an included text links to {asset}, which is not there")
-        files.append(File.generated(config, f"repository/{asset}", content=(ROOT / asset).read_text("utf-8")))
-    files.append(File.generated(config, "assets/maths.ttf", abs_src_path=str(MATHS_FONT)))
+    # STIX Two Math (SIL Open Font License): fonts of systems often lack sizes and positions that formulas need.
+    font = str(package_files("ziamath.fonts") / "STIXTwoMath-Regular.ttf")
+    files.append(File.generated(config, "assets/maths.ttf", abs_src_path=font))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Fill in what a page asks for."""
-    source = page.file.src_uri
+    """Fill in the template of a page."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals = {
-        "code": lambda name: excerpt(PACKAGE, name),
-        "command": _command,
-        "commands": _commands,
-        "configuration_keys": lambda: render_sections(_configuration_sections()),
-        "example": lambda name: _fenced(f"docs/examples/{name}"),
-        "include": lambda file, section=None, **form: _inclusions.include(source, file, section, **form),
-        "published": _published,
-        "notebook": lambda file: notebook_as_markdown(ROOT / file),
-        "training_estimates": lambda *datasets: training_estimates(ROOT / "configs", *datasets),
+        "code": code,
+        "command": command,
+        "commands": commands,
+        "configuration_keys": lambda: render_sections(SECTIONS),
+        "include": partial(_inclusions.include, page.file.src_uri),
+        "notebook": notebook,
     }
     try:
-        filled = environment.from_string(markdown).render()
+        return environment.from_string(markdown).render()
     except Exception as error:
-        raise PluginError(f"{source}: {error}") from error
-    return filled
+        raise PluginError(f"{page.file.src_uri}: {error}") from error
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Formulas as MathML; roles of docstrings as code; keys as links to their place in the reference."""
-    html = re.sub(r":(?:class|func|meth|mod|attr):<code>~?([^<]*)</code>", r"<code>\1</code>", with_mathml(html))
+def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Convert formulas to MathML, roles of docstrings to code, and keys to links to their reference."""
+    text = re.sub(r":(?:class|func|meth|mod|attr):<code>~?([^<]*)</code>", r"<code>\1</code>", html_text)
+    text = FORMULA.sub(mathml, text)
+    if page.file.src_uri == CONFIGURATION:
+        return text
     reference = get_relative_url(files.get_file_from_path(CONFIGURATION).url, page.url)
 
-    def link(code: re.Match) -> str:
-        before, name = code.groups()
-        if before or name not in _key_names():
-            return code[0]
-        return f'<a class="key" href="{reference}#{key_anchor(name)}"><code>{name}</code></a>'
+    def link(found: re.Match) -> str:
+        before, key = found.groups()
+        if before or key not in KEYS:
+            return found[0]
+        return f'<a class="key" href="{reference}#{key.lower()}"><code>{key}</code></a>'
 
-    if page.file.src_uri == CONFIGURATION:
-        return html
-    return re.sub(r"(<a [^>]*>)?<code>([A-Z][A-Z_.]+)</code>", link, html)
+    return re.sub(r"(<a [^>]*>)?<code>([A-Z][A-Z_.]+)</code>", link, text)
 
 
-@cache
-def _configuration_sections() -> list:
-    return read_sections((PACKAGE / "mlickd" / "config.py").read_text(encoding="utf-8"))
+def mathml(formula: re.Match) -> str:
+    """Return a formula as MathML, which browsers draw without a script."""
+    element, latex = formula.groups()
+    converted = convert(html.unescape(latex).strip(), display="block" if element == "div" else "inline")
+    return f'<{element} class="formula">{converted}</{element}>'
 
 
-@cache
-def _key_names() -> frozenset[str]:
-    return frozenset(key.name for s in _configuration_sections() for entry in s.entries for key in entry.keys)
+def code(name: str) -> str:
+    """Show a function or class, such as ``package.module:Class.method``, without its docstring."""
+    item = pkgutil.resolve_name(name)
+    item = inspect.unwrap(getattr(item, "fget", item))
+    lines, first = inspect.getsourcelines(item)
+    lines = textwrap.dedent("".join(lines)).splitlines()
+    node = ast.parse("\n".join(lines)).body[0]
+    if ast.get_docstring(node) and len(node.body) > 1:
+        del lines[node.body[0].lineno - 1 : node.body[0].end_lineno]
+    file = Path(inspect.getsourcefile(item)).relative_to(PROJECT)
+    return "\n".join([f'```python title="{file.as_posix()}, line {first}"', *lines, "```"])
 
 
-def _command(module: str, name: str | None = None) -> str:
-    """A heading for a script in `tools/`, and what it says with `--help`.
+def command(module: str, name: str = "") -> str:
+    """Show a heading for a script in `tools/`, and its help.
 
     Args:
-        module: its name without the ending.
-        name: as which `mlickd` knows it.
+        module: name of the script without its suffix.
+        name: name of the command of `mlickd`.
     """
-    called = f"`mlickd {name}`, or `tools/{module}.py`" if name else f"`tools/{module}.py`"
-    text = command_help(ROOT / "tools" / f"{module}.py").rstrip()
-    return f"### {name or module} {{ #{name or module} }}\n\n{called}\n\n```text\n{text}\n```"
+    script, printed = f"tools/{module}.py", io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", [script, "--help"]),
+        mock.patch.dict(os.environ, {"COLUMNS": "100", "NO_COLOR": "1"}),
+        contextlib.redirect_stdout(printed),
+        contextlib.suppress(SystemExit),
+    ):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    called = f"`mlickd {name}`, or `{script}`" if name else f"`{script}`"
+    title = name or module
+    return f"### {title} {{ #{title} }}\n\n{called}\n\n```text\n{printed.getvalue().rstrip()}\n```"
 
 
-def _commands() -> str:
-    """All commands that `mlickd` lists, in its groups."""
+def commands() -> str:
+    """Show all commands of `mlickd` in their groups."""
     parts = []
-    for group, commands in GROUPS.items():
-        parts.append(f"## {group}")
-        parts.extend(_command(command.module, name) for name, command in commands.items())
+    for group, members in GROUPS.items():
+        parts += [f"## {group}", *(command(member.module, name) for name, member in members.items())]
     return "\n\n".join(parts)
 
 
-def _published() -> str:
-    """The paper's figures on COCO and NUS-WIDE."""
-    columns = ["", "method", "mAP", "CF1", "OF1", "top-3 CF1", "top-3 OF1"]
-    names = {"coco": "COCO", "nus_wide": "NUS-WIDE"}
-    rows = [
-        [names[dataset], method.replace("_", " "), *values]
-        for dataset, methods in PUBLISHED.items()
-        for method, values in methods.items()
-    ]
-    return tabulate(rows, columns, tablefmt="github", floatfmt=".1f")
-
-
-def _fenced(file: str) -> str:
-    """A file of Python as it is."""
-    return f'```python title="{file}"\n{(ROOT / file).read_text(encoding="utf-8").rstrip()}\n```'
+def notebook(file: str) -> str:
+    """Show a notebook: its text as it is, its code in fences."""
+    cells = json.loads((ROOT / file).read_text(encoding="utf-8"))["cells"]
+    texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)

@@ -1,1 +1,1 @@
-"""What builds the pages of the documentation that are made from the project's own files."""
+"""What `docs/hooks.py` needs to build the pages of the documentation."""

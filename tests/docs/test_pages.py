@@ -1,0 +1,141 @@
+"""The documentation: the parts that are made from the repository, and the built site."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from nbclient import NotebookClient
+
+import hooks
+from mlickd.cli import COMMANDS
+from mlickd.config import default_config
+from mlickd_docs.configuration import render_sections
+from mlickd_docs.inclusion import Inclusions
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+NOTEBOOK = ROOT / "projects" / "MLICKD" / "notebooks" / "walkthrough.ipynb"
+# What a browser fetches without a click.
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source)[^>]*\ssrc="([^"]+)"|<link[^>]*\srel="(?:stylesheet|icon|preload|preconnect)"[^>]*>"""
+)
+README = """# Project
+
+See [the guide](guides/guide.md), [its second part](guides/guide.md#the-second-part), [below](#a-section),
+[an image](docs/image.png) and [elsewhere](https://example.org).
+
+## A section
+
+```
+# no heading
+```
+
+### Within
+
+## The last
+"""
+
+
+def leaves(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
+    found = {}
+    for name, value in cfg.items():
+        found |= leaves(value, f"{prefix}{name}.") if isinstance(value, CfgNode) else {prefix + name: value}
+    return found
+
+
+def test_the_reference_has_every_key_with_its_default_and_a_comment() -> None:
+    detectron2, ours = leaves(get_cfg()), leaves(default_config())
+    expected = {name: value for name, value in ours.items() if name not in detectron2 or detectron2[name] != value}
+    entries = [entry for section in hooks.SECTIONS.values() for entry in section]
+    found = {key: ast.literal_eval(default) for entry in entries for key, default in entry.keys.items()}
+    assert expected.items() <= found.items() <= ours.items()
+    assert [entry.keys for entry in entries if entry.keys and not entry.comment] == []
+    page = render_sections(hooks.SECTIONS)
+    assert all(page.count(f"`{key}`{{ #{key.lower()} .key }}") == 1 for key in found)
+
+
+def test_links_lead_to_the_pages_that_show_their_targets(tmp_path: Path) -> None:
+    (tmp_path / "guides").mkdir()
+    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "guides" / "guide.md").write_text("# Guide\n\n[Top](../README.md)\n\n## The second part\n\nText.\n")
+    pages = {
+        "index.md": '{{ include("README.md") }}',
+        "use/first.md": '{{ include("guides/guide.md") }}',
+        "use/second.md": '{{ include("guides/guide.md", "The second part") }}',
+    }
+    inclusions = Inclusions(tmp_path, pages)
+    index = inclusions.include("index.md", "README.md")
+    assert "[its second part](use/second.md#the-second-part)" in index and "[the guide](use/first.md)" in index
+    assert "[below](index.md#a-section)" in index and "[an image](image.png)" in index
+    assert "[Top](../index.md)" in inclusions.include("use/first.md", "guides/guide.md")
+    section = inclusions.include("index.md", "README.md", "A section", level=3)
+    assert section.startswith("### A section") and "#### Within" in section and "\n# no heading" in section
+    assert "The last" not in section
+    with pytest.raises(LookupError, match="No such section"):
+        Inclusions(tmp_path, {"index.md": '{{ include("README.md", "No such section") }}'})
+
+
+def test_functions_on_pages_are_shown_without_their_docstrings() -> None:
+    names = [name for page in DOCS.rglob("*.md") for name in re.findall(r'code\("([^"]+)"\)', page.read_text())]
+    assert len(names) > 10
+    for name in names:
+        title, *code, fence = hooks.code(name).splitlines()
+        (function,) = ast.parse("\n".join(code)).body
+        assert name.endswith(function.name) and ast.get_docstring(function) is None and fence == "```"
+
+
+def test_the_page_of_commands_shows_every_script() -> None:
+    page = (DOCS / "commands.md").read_text()
+    scripts = {path.stem for path in (ROOT / "tools").glob("*.py")}
+    shown = {command.module for command in COMMANDS.values()} | set(re.findall(r'command\("(\w+)"\)', page))
+    assert "{{ commands() }}" in page and scripts == shown
+    assert "usage: tune_thresholds.py" in hooks.command("tune_thresholds")
+
+
+@pytest.mark.slow
+def test_the_site_is_complete_and_fetches_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert built.returncode == 0, built.stderr
+    pages = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.html")}
+    assert len(pages) > 25
+    for name, page in pages.items():
+        assert not any("//" in match[0] for match in FETCHED.finditer(page)), name
+    for sheet in tmp_path.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(?:https?:)?//", sheet.read_text()), sheet
+    method = pages["method.html"]
+    assert method.count("<math ") > 20 and "arithmatex" not in method and 'href="configuration.html#kd.' in method
+    formulas = "".join(re.findall(r"<math.*?</math>", method, re.DOTALL))
+    assert "\\" not in re.sub(r"<[^>]*>", "", formulas), "an unknown command of LaTeX"
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.outputs or cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTEBOOK_OUTPUT", str(tmp_path))
+    monkeypatch.setenv("NOTEBOOK_LENGTH", "0.05")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(notebook, timeout=1200, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert sum("image/png" in str(output) for output in outputs) >= 3
+
+
+def test_the_citation_names_the_version() -> None:
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
