@@ -46,23 +46,25 @@ def photos(tuned_run: Path) -> list[str]:
     return [record["file_name"] for record in dataset_records("tiny_val")]
 
 
-def test_scores_are_those_that_the_evaluation_wrote(model: Predictor, tuned_run: Path, photos: list[str]) -> None:
+@pytest.fixture(scope="module")
+def tuned(tuned_run: Path) -> list[float]:
+    return json.loads((tuned_run / "thresholds.json").read_text())["thresholds"]
+
+
+def test_scores_are_those_of_the_evaluation(model, tuned_run: Path, photos: list[str], tuned: list[float]) -> None:
     written = read_scores(str(tuned_run / "evaluation/inference/tiny_val/image_scores.npz"))
     predictions = model.predict(photos, batch_size=3)
     assert model.class_names == tuple(written.class_names)
     assert np.ptp(written.scores, axis=0).max() > 0.01, "the photos have to differ"
     np.testing.assert_allclose([found.values for found in predictions], written.scores, atol=2e-6)
-    thresholds = json.loads((tuned_run / "thresholds.json").read_text())["thresholds"]
     for found, scores in zip(predictions, written.scores, strict=True):
-        reached = {name for name, score, t in zip(model.class_names, scores, thresholds, strict=True) if score >= t}
+        reached = {name for name, score, t in zip(model.class_names, scores, tuned, strict=True) if score >= t}
         assert set(found.labels) == reached
         ranked = sorted(found.scores, key=found.scores.get, reverse=True)
         assert found.top(3) == [(name, found.scores[name]) for name in ranked[:3]]
 
 
-def test_paths_images_and_arrays_are_turned_upright_and_give_the_same(
-    model: Predictor, photos: list[str], tmp_path: Path
-) -> None:
+def test_paths_images_and_arrays_are_turned_upright_and_give_the_same(model, photos: list[str], tmp_path: Path) -> None:
     # Without loss, and too small to be reduced while it is decoded: all have the same pixels.
     pixels, exif = read_image(photos[0]), Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
@@ -75,65 +77,56 @@ def test_paths_images_and_arrays_are_turned_upright_and_give_the_same(
     for found in others:
         np.testing.assert_allclose(found.values, by_path.values, atol=2e-6)
     np.testing.assert_allclose(model.scores([pixels])[0], by_path.values, atol=2e-6)
+    assert model.predict([]) == [] and model.scores([]).shape == (0, 20)
 
 
-def test_a_prediction_reads_well(model: Predictor, photos: list[str]) -> None:
+def test_a_prediction_reads_well() -> None:
     found = Prediction("a<b.jpg", ("cat", "<i>dog</i>"), np.array([0.25, 0.75], np.float32), np.full(2, 0.5))
     assert repr(found) == "<Prediction a<b.jpg: <i>dog</i> 0.75>"
     assert "a&lt;b.jpg" in found._repr_html_() and "<i>" not in found._repr_html_()
     nothing = Prediction("a.jpg", ("cat",), np.array([0.25], np.float32), np.full(1, 0.5))
     assert nothing.labels == [] and repr(nothing) == "<Prediction a.jpg: no label; best cat 0.25>"
-    assert model.predict([]) == [] and model.scores([]).shape == (0, 20)
 
 
 def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_text("no picture")
-    mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1]]
+    (tmp_path / "bad.jpg").write_text("no image")
+    mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1], 7]
     found = list(model.predict_each(mixed, batch_size=2))
-    assert [type(one) for one in found] == [InputError, Prediction, InputError, InputError, Prediction]
-    for error, name in zip((found[0], found[2], found[3]), ("none.jpg", "bad.jpg", "image 4"), strict=True):
-        assert name in str(error)
+    names = {0: "none.jpg", 2: "bad.jpg", 3: "image 4", 5: "image 6"}
+    for number, one in enumerate(found):
+        assert type(one) is (InputError if number in names else Prediction)
+        assert names.get(number, "") in str(one)
     with pytest.raises(InputError, match="none.jpg"):
         model.predict(mixed)
-    with pytest.raises(InputError, match="image 1"):
-        model.predict([7])
 
 
-def test_thresholds_are_the_tuned_ones_or_those_that_are_given(tuned_run: Path, tmp_path: Path) -> None:
-    tuned = json.loads((tuned_run / "thresholds.json").read_text())["thresholds"]
-    assert load_model(tuned_run).thresholds.tolist() == pytest.approx(tuned)
-    assert set(load_model(tuned_run, thresholds=0.25).thresholds) == {np.float32(0.25)}
-    assert load_model(tuned_run, thresholds=tuned[::-1]).thresholds.tolist() == pytest.approx(tuned[::-1])
-    given = load_model(tuned_run, thresholds=tuned_run / "thresholds.json")
-    assert given.thresholds.tolist() == pytest.approx(tuned) and str(tuned_run) in given.thresholds_from
+def test_given_thresholds_replace_those_of_the_run(tuned_run: Path, tmp_path: Path, tuned: list[float]) -> None:
+    file = tuned_run / "thresholds.json"
+    for given, expected in ((None, tuned), (0.25, [0.25] * 20), (tuned[::-1], tuned[::-1]), (file, tuned)):
+        assert load_model(tuned_run, thresholds=given).thresholds.tolist() == pytest.approx(expected)
     shutil.copy(tuned_run / "model_final.pth", tmp_path / "model_0000049.pth")
     early = load_model(tmp_path / "model_0000049.pth", tuned_run / "config.yaml")
     assert set(early.thresholds) == {np.float32(0.4)} and "thresholds.json" in early.thresholds_from
 
 
-def test_a_checkpoint_with_the_configuration_of_its_run(
-    model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
+def test_checkpoints_and_exported_students_predict_as_their_run(
+    model, tuned_run: Path, photos: list[str], tmp_path: Path
 ) -> None:
     # A stage of distillation also saves its distillers.
     content = torch.load(tuned_run / "model_final.pth", weights_only=True)["model"]
     wrapped = {f"student.{key}": value for key, value in content.items()} | {"distillers.0.weight": torch.ones(2)}
     torch.save({"model": wrapped}, tmp_path / "copied.pth")
+    expected = [found.values for found in model.predict(photos)]
     found = load_model(tmp_path / "copied.pth", tuned_run / "config.yaml").predict(photos[0])
-    np.testing.assert_allclose(found.values, model.predict(photos[0]).values, atol=2e-6)
+    np.testing.assert_allclose(found.values, expected[0], atol=2e-6)
 
-
-def test_an_exported_student_predicts_as_its_run(
-    model: Predictor, tuned_run: Path, photos: list[str], tmp_path: Path
-) -> None:
     pytest.importorskip("onnxruntime")
     from mlickd.export.onnx_export import export_student
 
     export_student(tuned_run, tmp_path / "student.onnx")
     exported = load_model(tmp_path / "student.onnx")
     assert exported.class_names == model.class_names and exported.thresholds.tolist() == model.thresholds.tolist()
-    expected = model.predict(photos)
-    for found, of_run in zip(exported.predict(photos, batch_size=5), expected, strict=True):
-        np.testing.assert_allclose(found.values, of_run.values, atol=1e-4)
+    np.testing.assert_allclose([found.values for found in exported.predict(photos, 5)], expected, atol=1e-4)
     assert set(load_model(tmp_path / "student.onnx", thresholds=0.25).thresholds) == {np.float32(0.25)}
 
 
@@ -149,23 +142,15 @@ def test_an_exported_student_predicts_as_its_run(
         ("run", {"thresholds": "none.json"}, "none.json"),
     ],
 )
-def test_wrong_arguments_are_named(
-    tuned_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, options: dict, message: str
-) -> None:
+def test_wrong_arguments_are_named(tuned_run: Path, tmp_path: Path, monkeypatch, source, options, message) -> None:
     (tmp_path / "run").symlink_to(tuned_run)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         load_model(source, **options)
 
 
-def test_the_example_of_the_documentation_runs(
-    tuned_run: Path,
-    photos: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """As it is typed there; what nobody has trained finds is another matter, so values are not compared."""
+def test_the_examples_of_the_documentation_run(tuned_run: Path, photos, tmp_path: Path, monkeypatch, capsys) -> None:
+    """The labels of an untrained model are not compared."""
     folder = tmp_path / "output/quickstart/seed1/distilled"
     folder.mkdir(parents=True)
     (folder / "prediction").symlink_to(tuned_run)

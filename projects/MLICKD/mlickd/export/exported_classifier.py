@@ -182,8 +182,6 @@ def import_optional(name: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
         raise InputError(
             f"{purpose} needs the package {name}; install it with `pip install 'mlickd[export]'`"
         ) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,15 +99,18 @@ class Predictor:
         class_names: C names, in the order of the scores.
         thresholds: (C,) float32; a class is predicted if ``score >= threshold``.
         thresholds_from: source of the thresholds, in words.
+        batch_size: default number of photos that go through the model at once.
+        reading_threads: number of photos that are read at once.
     """
 
-    def __init__(self, model: _Model, class_names: Sequence[str], thresholds: np.ndarray, thresholds_from: str):
+    batch_size = 16
+    reading_threads = 4
+
+    def __init__(self, class_names: Sequence[str], thresholds: np.ndarray, thresholds_from: str):
         """
         Args:
-            model: reads photos and scores them.
             class_names, thresholds, thresholds_from: see above.
         """
-        self._model = model
         self.class_names = tuple(class_names)
         self.thresholds = np.asarray(thresholds, dtype=np.float32)
         self.thresholds_from = thresholds_from
@@ -140,9 +143,9 @@ class Predictor:
         Args:
             images, batch_size: see :meth:`predict`.
         """
-        size = batch_size or self._model.batch_size
+        size = batch_size or self.batch_size
         numbered = enumerate(images, start=1)
-        with ThreadPoolExecutor(self._model.reading_threads) as pool:
+        with ThreadPoolExecutor(self.reading_threads) as pool:
 
             def read_ahead(count: int) -> list[Future]:
                 return [pool.submit(self._read, photo, number) for number, photo in islice(numbered, count)]
@@ -153,7 +156,7 @@ class Predictor:
                 batch = [reading.popleft().result() for _ in range(min(size, len(reading)))]
                 reading.extend(read_ahead(size))
                 samples = [read[1] for read in batch if not isinstance(read, InputError)]
-                outputs = iter(self._model.score(samples) if samples else ())
+                outputs = iter(self._outputs(samples) if samples else ())
                 for read in batch:
                     if isinstance(read, InputError):
                         yield read
@@ -166,10 +169,18 @@ class Predictor:
         values = [prediction.values for prediction in self.predict(list(images))]
         return np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
 
+    def _input(self, record: dict) -> Any:
+        """Return the input of the model for a record of :func:`_photo_record`."""
+        raise NotImplementedError
+
+    def _outputs(self, inputs: list[Any]) -> list[tuple[np.ndarray, Instances | None]]:
+        """Return (C,) float32 probabilities and a teacher's regions for each input."""
+        raise NotImplementedError
+
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
         try:
             record = _photo_record(photo, number)
-            return record["image_id"], self._model.read(record)
+            return record["image_id"], self._input(record)
         except InputError as error:
             return error
 
@@ -188,54 +199,38 @@ def _photo_record(photo: Photo, number: int) -> dict:
     return {"image_id": name, "pixels": photo}
 
 
-class _Model(Protocol):
-    batch_size: int
-    reading_threads: int
-
-    def read(self, record: dict) -> Any:
-        """Return the input of the model for a record of :func:`_photo_record`."""
-
-    def score(self, samples: Sequence[Any]) -> list[tuple[np.ndarray, Instances | None]]:
-        """Return (C,) float32 probabilities and a teacher's regions for each input."""
-
-
-class _RunModel:
+class _RunPredictor(Predictor):
     """A model that training has left. It reads a photo as an evaluation does."""
 
-    def __init__(self, cfg: CfgNode, model: nn.Module):
+    def __init__(self, cfg: CfgNode, model: nn.Module, *arguments: Any):
+        super().__init__(*arguments)
         self._model = model
-        self.read = build_inference_mapper(cfg)
+        self._input = build_inference_mapper(cfg)
         self.batch_size = cfg.TEST.IMS_PER_BATCH
         # Some proposal methods draw from the random generator of the process.
         self.reading_threads = 1 if model_class(cfg).is_detector else 4
 
-    def score(self, samples: Sequence[dict]) -> list[tuple[np.ndarray, Instances | None]]:
+    def _outputs(self, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
         with inference_context(self._model), torch.no_grad():
-            outputs = self._model(samples)
-        found = []
-        for output in outputs:
-            # WSDDN's scores are sums, which may leave [0, 1] by rounding; the evaluation clips them, too.
-            scores = output["image_scores"].to("cpu", torch.float32).clamp(0, 1).numpy()
-            found.append((scores, output["instances"].to("cpu") if "instances" in output else None))
-        return found
+            outputs = [{key: value.to("cpu") for key, value in output.items()} for output in self._model(inputs)]
+        # WSDDN's scores are sums, which may leave [0, 1] by rounding; the evaluation clips them, too.
+        return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
 
 
-class _ExportedModel:
-    """A student in an exported file. It reads a photo as the run does that was exported."""
+class _ExportedPredictor(Predictor):
+    """A student in an exported file. It reads a photo as its run does."""
 
-    batch_size = 16
-    reading_threads = 4
-
-    def __init__(self, exported: ExportedClassifier):
+    def __init__(self, exported: ExportedClassifier, *arguments: Any):
+        super().__init__(*arguments)
         self._exported = exported
 
-    def read(self, record: dict) -> np.ndarray:
+    def _input(self, record: dict) -> np.ndarray:
         file, view = RecordImage(record), View(self._exported.metadata.input_size)
         pixels, reduction = file.pixels(view.reduction(file.height, file.width))
         return view.pixels(pixels, file.height, file.width, reduction=reduction).permute(1, 2, 0).contiguous().numpy()
 
-    def score(self, samples: Sequence[np.ndarray]) -> list[tuple[np.ndarray, Instances | None]]:
-        return [(scores, None) for scores in self._exported.scores(samples)]
+    def _outputs(self, inputs: list[np.ndarray]) -> list[tuple[np.ndarray, Instances | None]]:
+        return [(scores, None) for scores in self._exported.scores(inputs)]
 
 
 def load_model(
@@ -269,28 +264,26 @@ def load_model(
         InputError: the model is missing or damaged, its parts do not fit, or its class names are unknown.
     """
     path = Path(source).expanduser()
-    if config is not None and (path.is_dir() or path.suffix.lower() == ".onnx"):
+    is_exported = path.suffix.lower() == ".onnx"
+    if config is not None and (path.is_dir() or is_exported):
         raise InputError(f"config {config}: {path} has its own; leave it out, or name a checkpoint")
-    if path.suffix.lower() == ".onnx":
+    if is_exported:
         exported = load_exported(path)
-        model, names = _ExportedModel(exported), exported.class_names
-        values, where = exported.thresholds, f"those in {path}"
+        values = exported.thresholds, f"those in {path}"
+        if thresholds is not None:
+            values = _given_thresholds(thresholds, exported.class_names)
+        return _ExportedPredictor(exported, exported.class_names, *values)
+    if path.is_dir():
+        folder = path
+        cfg, model = load_run(path)
     else:
-        if path.is_dir():
-            cfg, network = load_run(path)
-            folder = path
-        elif path.is_file():
-            config_file = path.parent / "config.yaml" if config is None else Path(config).expanduser()
-            cfg, network = _load_checkpoint(path, config_file)
-            folder = config_file.parent
-        else:
-            raise InputError(f"{path}: no such file or folder; name the folder of a run, a checkpoint or an .onnx file")
-        check_has_learned(cfg, path)
-        model, names = _RunModel(cfg, network), run_class_names(cfg, folder)
-        values, where = run_thresholds(cfg, folder, names)
-    if thresholds is not None:
-        values, where = _given_thresholds(thresholds, names)
-    return Predictor(model, names, values, where)
+        config_file = path.parent / "config.yaml" if config is None else Path(config).expanduser()
+        folder = config_file.parent
+        cfg, model = _load_checkpoint(path, config_file)
+    check_has_learned(cfg, path)
+    names = run_class_names(cfg, folder)
+    values = run_thresholds(cfg, folder, names) if thresholds is None else _given_thresholds(thresholds, names)
+    return _RunPredictor(cfg, model, names, *values)
 
 
 def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]:
