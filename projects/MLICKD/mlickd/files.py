@@ -202,20 +202,16 @@ def require_file(path: str, field: str, remedy: str) -> None:
     raise InputError(f"{field} {path}: {problem}")
 
 
-def file_digest(path: str | os.PathLike[str], start: int = 0) -> str:
-    """Return the SHA-256, in hexadecimal, of a file from byte ``start`` on.
-
-    The digest is cached until the size or the modification time of the file changes.
-    """
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; cached until its size or its modification time changes."""
     status = os.stat(path)
-    return _digest(os.path.abspath(path), start, status.st_size, status.st_mtime_ns)
+    return _digest(os.path.abspath(path), status.st_size, status.st_mtime_ns)
 
 
 @lru_cache
-def _digest(path: str, start: int, size: int, modified: int) -> str:
+def _digest(path: str, size: int, modified: int) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
-        file.seek(start)
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

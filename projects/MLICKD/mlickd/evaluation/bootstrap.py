@@ -15,6 +15,7 @@ import numpy as np
 
 from .counting import mean_over_classes, precision_recall, prediction_prefixes, predictions
 from .metrics import check_protocol, checked_scores
+from .ranking import area_under_curve
 
 __all__ = ["CONFIDENCE", "Interval", "bootstrap_metrics", "percentile_interval"]
 
@@ -143,24 +144,11 @@ class _ResampledCurve:
         return cls(items[: ends[-1] if len(ends) else 0], starts, positives, positive_starts)
 
     def average_precision(self, counts: np.ndarray, ap: str) -> np.ndarray:
-        """Return the AP (b,) for each column of the counts (N, b); NaN without a positive.
-
-        The rules are those of :func:`mlickd.evaluation.ranking.area_under_curve`.
-        """
+        """Return the AP (b,) for each column of the counts (N, b); NaN without a positive."""
         if not len(self.positives):
             return np.full(counts.shape[1], np.nan)
-        predicted = np.add.reduceat(counts[self.items], self.starts, axis=0).cumsum(axis=0)
-        found = np.add.reduceat(counts[self.positives], self.positive_starts, axis=0)
-        true_positives = found.cumsum(axis=0)
-        total = true_positives[-1]
         # A part without a drawn positive is not a point of the curve. It changes nothing: its precision is at most that
         # of the point above, and the sum counts it 0 times.
-        precision = true_positives / np.maximum(predicted, 1)
-        if ap != "ranking":
-            precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        if ap == "voc07":
-            rows = np.array([(10 * true_positives < level * total).sum(axis=0) for level in range(11)])
-            area = np.take_along_axis(precision, np.minimum(rows, len(precision) - 1), axis=0).mean(axis=0)
-        else:
-            area = (found * precision).sum(axis=0) / np.maximum(total, 1)
-        return np.where(total > 0, area, np.nan)
+        predicted = np.add.reduceat(counts[self.items], self.starts, axis=0).cumsum(axis=0)
+        found = np.add.reduceat(counts[self.positives], self.positive_starts, axis=0).cumsum(axis=0)
+        return area_under_curve(found, predicted, found[-1], ap)

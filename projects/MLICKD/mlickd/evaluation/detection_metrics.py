@@ -70,7 +70,7 @@ def voc_detection_average_precision(
     correct = np.zeros(len(matches), dtype=bool)
     correct[np.unique(matches, return_index=True)[1]] = True  # the first, and therefore best, on each object
     correct &= matches >= 0
-    return area_under_curve(*threshold_counts(scores, correct), positives, ap)
+    return float(area_under_curve(*threshold_counts(scores, correct), positives, ap))
 
 
 def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5) -> float:

@@ -54,7 +54,7 @@ class RankingCurve:
 
     def average_precision(self, ap: str = "ranking") -> float:
         """Return the AP in 0..1 by a rule of AVERAGE_PRECISION_RULES, NaN without a positive."""
-        return area_under_curve(self.true_positives, self.predicted, int(self.positives.sum()), ap)
+        return float(area_under_curve(self.true_positives, self.predicted, self.positives.sum(), ap))
 
 
 def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> RankingCurve:
@@ -80,33 +80,34 @@ def class_curves(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) ->
     return [ranking_curve(*of_class) for of_class in zip(*by_class, strict=True)]
 
 
-def area_under_curve(true_positives: np.ndarray, predicted: np.ndarray, positives: int, ap: str) -> float:
-    """Compute AP from cumulative counts at the distinct thresholds of a ranking.
+def area_under_curve(
+    true_positives: np.ndarray, predicted: np.ndarray, positives: int | np.ndarray, ap: str
+) -> np.ndarray:
+    """Compute AP from cumulative counts at the T distinct thresholds of a ranking.
 
     Args:
-        true_positives: (T,) integers, true positives at or above each distinct score, highest score first.
-        predicted: (T,) integers, all predictions at or above each distinct score; at least 1.
-        positives: number of positives, found or not.
+        true_positives: (T, ...) integers, true positives at or above each threshold, highest threshold first.
+        predicted: (T, ...) integers, all predictions at or above each threshold.
+        positives: (...) number of positives, found or not.
         ap: a key of AVERAGE_PRECISION_RULES.
 
     Returns:
-        AP in 0..1, NaN without a positive.
+        (...) AP in 0..1, NaN without a positive.
     """
     check_ap_rule(ap)
-    if positives == 0:
-        return float("nan")
-    if len(predicted) == 0:
-        return 0.0
-    precision = true_positives / predicted
+    precision = true_positives / np.maximum(predicted, 1)
     if ap != "ranking":
-        # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: best precision at this
-        # recall or more.
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: the best precision at this recall
+        # or a higher one.
+        precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     if ap == "voc07":
-        # Recall >= level / 10 in integers: in floating point, recall 3/10 falls short of 3 * 0.1.
-        reached = np.searchsorted(10 * true_positives, np.arange(11) * positives)
-        return float(np.append(precision, 0.0)[reached].mean())
-    return float(np.diff(true_positives, prepend=0) @ precision / positives)
+        # Recall >= level / 10 in integers: in floating point, recall 3/10 is below 3 * 0.1.
+        reached = np.array([(10 * true_positives < level * positives).sum(axis=0) for level in range(11)])
+        with_zero = np.concatenate([precision, np.zeros((1, *precision.shape[1:]))])
+        area = np.take_along_axis(with_zero, reached, axis=0).mean(axis=0)
+    else:
+        area = (np.diff(true_positives, axis=0, prepend=0) * precision).sum(axis=0) / np.maximum(positives, 1)
+    return np.where(positives > 0, area, np.nan)
 
 
 def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
