@@ -8,10 +8,6 @@ import logging
 import numpy as np
 import pytest
 import torch
-from detectron2.config import get_cfg
-from detectron2.evaluation import print_csv_format, verify_results
-from detectron2.evaluation.testing import flatten_results_dict
-from detectron2.utils.events import EventStorage
 
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
@@ -142,18 +138,3 @@ def test_reports_hold_everything(tmp_path, caplog):
     saved = read_scores(str(folder / "image_scores.npz"))
     assert saved.image_ids == ["a.jpg", "b.jpg", "ç.jpg", "7"] and saved.class_names == CLASSES
     assert 100 * multilabel_metrics(saved.scores, saved.targets)["mAP"] == pytest.approx(results["mAP"], abs=0)
-
-
-def test_results_suit_detectron2(caplog):
-    results = score(evaluator()).evaluate()
-    with caplog.at_level(logging.INFO, logger="detectron2"):
-        print_csv_format(results)
-    assert "multilabel" in caplog.text and "top3_thresholded/OF1" in caplog.text
-
-    cfg = get_cfg()
-    cfg.TEST.EXPECTED_RESULTS = [["multilabel", "mAP", results["multilabel"]["mAP"], 0.01]]
-    assert verify_results(cfg, results)
-
-    with EventStorage() as storage:
-        storage.put_scalars(**flatten_results_dict(results), smoothing_hint=False)
-        assert storage.latest()["multilabel/top3/OF1"][0] == results["multilabel"]["top3/OF1"]
