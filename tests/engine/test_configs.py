@@ -23,14 +23,19 @@ from mlickd.errors import InputError
 from mlickd.modeling import load_backbone_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
-METHODS = [name for name in SHIPPED if "methods/" in name]
+FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
+# Files of methods have only the keys in which they differ from a `kd.yaml`.
+SHIPPED = [name for name in FILES if "methods/" not in name]
+METHODS = [name for name in FILES if name.startswith("methods/")]
+FOLDERS = ["scenes", "folder", "vgg16"]
+# Methods that compare other feature maps in some folders.
+MAPS = ["methods/attention_transfer.yaml", "methods/led.yaml"]
 DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
 TEACHERS = [name for name in SHIPPED if Path(name).name.startswith(("wsd", "oicr"))]
-PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS and name not in METHODS]
+PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS]
 COCO = [name for name in SHIPPED if name.startswith("coco/")]
 # NUS-WIDE and VOC 2007 change only data and schedule, which no other test uses.
-NETWORKS = [name for name in SHIPPED if not name.startswith(("nus_wide/", "voc07/")) and name not in METHODS]
+NETWORKS = [name for name in SHIPPED if not name.startswith(("nus_wide/", "voc07/"))]
 # Weights that are downloaded or trained first, and sizes that are too heavy for a test.
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
 SMALL += [
@@ -132,25 +137,36 @@ def test_both_stages_take_a_step(config: str, trained_teacher: Callable[[str], P
     assert (tmp_path / "prediction" / "student.pth").is_file()
 
 
-@pytest.mark.parametrize("config", METHODS)
+def lay_over(folder: str, method: str, output: Path) -> str:
+    """Write the configuration of a method in a folder of ``tools/compare.py``."""
+    path = output / "method.yaml"
+    files = [CONFIGS / folder / "kd.yaml", CONFIGS / method, CONFIGS / folder / method]
+    path.write_text(f"_BASE_: [{', '.join(str(file) for file in files if file.is_file())}]")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "method"), [*(("scenes", m) for m in METHODS), *((f, m) for f in FOLDERS[1:] for m in MAPS)]
+)
 def test_methods_take_a_step_of_each_of_their_stages(
-    config: str, trained_teacher: Callable[[str], Path], tmp_path: Path
+    folder: str, method: str, trained_teacher: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    teacher = str(Path(config).parents[1] / "wsd.yaml")
-    knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(teacher)))
-    for stage in shipped(config).KD.METHOD_STAGES:
+    config = lay_over(folder, method, tmp_path)
+    knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(f"{folder}/wsd.yaml")))
+    for stage in load_config(config, []).KD.METHOD_STAGES:
         losses = take_a_step(small_config(config, tmp_path, stage, *knowledge))
         assert losses["total_loss"] > 0
     assert (tmp_path / "prediction" / "student.pth").is_file()
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("config", METHODS)
-def test_a_method_differs_from_the_paper_s_in_its_choice_alone(config: str) -> None:
+def test_a_method_differs_from_the_paper_s_in_its_choice_alone(config: str, folder: str, tmp_path: Path) -> None:
     """The iterations of all stages together are those of the plain student, and so is the student."""
-    cfg, folder = shipped(config), Path(config).parents[1]
-    plain, method = shipped(str(folder / "cls.yaml")), shipped(str(folder / "kd.yaml"))
-    iterations = sum(cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.METHOD_STAGES)
-    assert iterations == plain.SOLVER.MAX_ITER
+    cfg = load_config(lay_over(folder, config, tmp_path), [])
+    plain, method = shipped(f"{folder}/cls.yaml"), shipped(f"{folder}/kd.yaml")
+    iterations = [cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.METHOD_STAGES]
+    assert sum(iterations) == plain.SOLVER.MAX_ITER
     for key in ("INPUT", "DATASETS", "MODEL.CLASSIFIER.POOLING", "SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SEED"):
         values = [cfg, plain, method]
         for part in key.split("."):
@@ -226,9 +242,10 @@ def test_the_students_with_and_without_share_data_pooling_and_schedule(config: s
     assert plain.INPUT == distilled.INPUT and plain.TEST == distilled.TEST
     assert plain.DATASETS.TRAIN == distilled.DATASETS.TRAIN and plain.DATASETS.TEST == distilled.DATASETS.TEST
     stages = (distilled.KD.FEATURE, distilled.KD.PREDICTION)
-    iterations = sum(stage.MAX_ITER or distilled.SOLVER.MAX_ITER for stage in stages)
-    assert plain.SOLVER.MAX_ITER == iterations  # both stages together
-    assert plain.SOLVER.STEPS == tuple(2 * step for step in distilled.SOLVER.STEPS) or "Cosine" in (
+    iterations = [stage.MAX_ITER or distilled.SOLVER.MAX_ITER for stage in stages]
+    assert plain.SOLVER.MAX_ITER == sum(iterations)  # both stages together
+    scale = 2 * iterations[0] / distilled.SOLVER.MAX_ITER
+    assert plain.SOLVER.STEPS == tuple(scale * step for step in distilled.SOLVER.STEPS) or "Cosine" in (
         plain.SOLVER.LR_SCHEDULER_NAME
     )
     for schedule in (plain.SOLVER, distilled.SOLVER):

@@ -1,6 +1,6 @@
-"""Command lines that leave what the real ones leave, at once: for tests of what runs them.
+"""Command lines that write what the real ones write, without work, for tests of the studies that run them.
 
-Metrics, scores and reports are those of the real evaluator, on scores that are drawn.
+Metrics, scores and reports are those of the real evaluator on random scores.
 """
 
 from __future__ import annotations
@@ -38,33 +38,28 @@ if stage != "feature":
 CACHE = """
 import pathlib, sys
 arguments = dict(zip(sys.argv[-2::-2], sys.argv[:0:-2]))
-dataset = arguments["DATASETS.TRAIN"].strip("(),'")
-header = pathlib.Path({header!r}.format(cache=arguments["KD.CACHE"], dataset=dataset))
-header.parent.mkdir(parents=True, exist_ok=True)
-header.touch()
+cache = pathlib.Path(arguments["KD.CACHE"])
+cache.mkdir(parents=True, exist_ok=True)
+(cache / "shard").write_text(" ".join(sys.argv))
 """
 
 
 class QuickTools:
     """A folder with `train_net.py`, `cache_knowledge.py` and `generate_proposals.py`."""
 
-    def __init__(self, folder: Path, test: str, header: str, proposals: Path):
+    def __init__(self, folder: Path, test: str):
         """
         Args:
-            folder: of the tools.
-            test: dataset whose labels the results are of.
-            header: path of a cache's file, with places for `cache` and `dataset`.
-            proposals: folder that making proposals leaves.
+            folder: folder of the tools.
+            test: dataset whose labels the results have.
         """
         self.folder, self.test = folder, test
         folder.mkdir()
-        (folder / "train_net.py").write_text(TRAIN)
-        (folder / "cache_knowledge.py").write_text(CACHE.replace("{header!r}", repr(header)))
-        make = f"import pathlib\np = pathlib.Path({str(proposals)!r})\np.mkdir(parents=True, exist_ok=True)\n"
-        (folder / "generate_proposals.py").write_text(make)
+        for name, text in (("train_net", TRAIN), ("cache_knowledge", CACHE), ("generate_proposals", "")):
+            (folder / f"{name}.py").write_text(text)
 
     def add_results(self, method: str, seed: int, skill: float) -> dict:
-        """What training a method with a seed is to leave; the better, the more skill. The report."""
+        """Set the results that training a method with a seed leaves, the better the more skill; return the report."""
         records = dataset_records(self.test)
         targets = label_targets(records, len(class_names(self.test)))
         noise = np.random.default_rng([seed, len(method)]).random(targets.shape)
@@ -78,12 +73,12 @@ class QuickTools:
         return json.loads((folder / "inference" / self.test / "multilabel_results.json").read_text())
 
     def fail(self, method: str, seed: int, fails: bool = True) -> None:
-        """Let a training fail, or no longer."""
+        """Make a training fail, or no longer fail."""
         mark = self.folder / f"fail {method} {seed}"
         mark.touch() if fails else mark.unlink()
 
     def calls(self) -> list[str]:
-        """The trainings since the last call: method and stage, and seed; in alphabetical order."""
+        """Return the trainings since the last call, as method/stage and seed, in alphabetical order."""
         path = self.folder / "calls"
         calls = sorted(path.read_text().splitlines()) if path.exists() else []
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which photos each teacher of a cross-fitting is trained on, and which it speaks of."""
+"""Which images each teacher of a cross-fitting is trained on, and which its knowledge is about."""
 
 from __future__ import annotations
 
@@ -8,69 +8,49 @@ from pathlib import Path
 import pytest
 
 from mlickd.data import dataset_records
+from mlickd.engine import load_config
 from mlickd.errors import InputError
-from mlickd.studies.cross_fitting import CrossFitting
+from mlickd.studies.cross_fitting import cross_fitting_jobs
+from mlickd.studies.jobs import Job, commands_to_run
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
-
-
-def make(folder: Path, *options: str, dataset: str = "tiny_train", count: int = 3) -> CrossFitting:
-    return CrossFitting(CONFIGS / "wsd.yaml", CONFIGS / "kd.yaml", dataset, count, folder, options)
+SCENES = Path(__file__).parents[2] / "configs" / "scenes"
 
 
-def values(command: list[str]) -> dict[str, str]:
-    """The ``KEY VALUE`` pairs at the end of a command; the last of a key counts."""
-    pairs = list(zip(command[-2::-2], command[:0:-2], strict=False))
-    return dict(reversed([pair for pair in pairs if pair[0].isupper() or "." in pair[0]]))
+def jobs(folder: Path, *options: str, **changes: object) -> list[Job]:
+    arguments = {"teacher_config": SCENES / "wsd.yaml", "kd_config": SCENES / "kd.yaml", "dataset": "tiny_train"}
+    arguments |= {"num_parts": 3, "options": options, "output": folder / "out", "tools": Path("tools")}
+    return cross_fitting_jobs(**{**arguments, **changes})
 
 
-def test_no_teacher_has_seen_what_it_speaks_of(tiny_scenes: Path, tmp_path: Path) -> None:
-    cross_fitting = make(tmp_path, "SOLVER.MAX_ITER", "5", "DATASETS.TRAIN", "('elsewhere',)")
-    proposals, *teachers, knowledge = cross_fitting.steps()
-    assert proposals.command[1:] == ["--dataset", "tiny_train", "--method", "edge_boxes"]
-    told = values(knowledge.command)
-    parts = ast.literal_eval(told["DATASETS.TRAIN"])
-    assert len(parts) == len(teachers) == 3
-    for part, teacher in zip(parts, teachers, strict=True):
-        given = values(teacher.command)
+def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_path: Path) -> None:
+    *teachers, knowledge = jobs(tmp_path, "SOLVER.MAX_ITER", "5", "DATASETS.TRAIN", "('elsewhere',)")
+    cfg = load_config(str(tmp_path / "out" / "kd.yaml"), [])
+    assert len(cfg.DATASETS.TRAIN) == len(teachers) == 3 and cfg.SOLVER.MAX_ITER == 5
+    assert knowledge.folder == Path(cfg.KD.CACHE) and str(tmp_path / "out" / "kd.yaml") in knowledge.command
+    for part, teacher in zip(cfg.DATASETS.TRAIN, teachers, strict=True):
+        given = dict(zip(teacher.command[3::2], teacher.command[4::2], strict=True))
         (seen,) = ast.literal_eval(given["DATASETS.TRAIN"])
         ids = [{record["image_id"] for record in dataset_records(name)} for name in (seen, part)]
         assert ids[0].isdisjoint(ids[1]) and len(ids[0] | ids[1]) == 24
         assert given["DATASETS.TEST"] == f"('{part}',)" and given["SOLVER.MAX_ITER"] == "5"
         # What `{dataset}` stands for leads to this teacher.
-        weights = told["KD.TEACHER.WEIGHTS"].replace("{dataset}", part)
-        assert Path(weights).parent == Path(given["OUTPUT_DIR"]) and Path(weights) in knowledge.reads
-    student = values(["", *cross_fitting.student_options])
-    assert all(student[key] == told[key] for key in ("DATASETS.TRAIN", "KD.TEACHER.WEIGHTS", "KD.CACHE"))
+        weights = Path(cfg.KD.TEACHER.WEIGHTS.replace("{dataset}", part))
+        assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.reads
+    first, *_ = commands_to_run([*teachers, knowledge])
+    assert first.endswith("generate_proposals.py --dataset tiny_train --method edge_boxes")
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("changes", "message"),
     [
-        ({"count": 1}, "'tiny_train@1of1': 1 parts; give 2 or more"),
-        ({"count": 30}, "tiny_train has 24 images, too few for 30 parts"),
-        ({"dataset": "tiny_trian"}, "there is no dataset 'tiny_trian'"),
-        (
-            {"teacher_config": CONFIGS / "cls.yaml"},
-            "--config-file .*cls.yaml: is of a MultiLabelClassifier; give",
-        ),
-        ({"kd_config": CONFIGS / "wsd.yaml"}, "--kd-config .*wsd.yaml: is of a WeaklySupervisedDetector; give"),
-        ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "TRAIN_FILES are of one list of datasets"),
-        ({"options": ["SOLVER.MAX_ITER"]}, "SOLVER.MAX_ITER"),
+        ({"num_parts": 1}, "tiny_train@1of1"),
+        ({"dataset": "tiny_trian"}, "tiny_trian"),
+        ({"teacher_config": SCENES / "cls.yaml"}, "--config-file .*cls.yaml: MODEL.META_ARCHITECTURE"),
+        ({"kd_config": SCENES / "wsd.yaml"}, "--kd-config .*wsd.yaml: MODEL.META_ARCHITECTURE"),
+        ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "DATASETS.PROPOSALS.TRAIN_FILES"),
     ],
 )
-def test_what_is_wrong_stops_it_before_the_first_step(tiny_scenes: Path, tmp_path: Path, change, message) -> None:
-    cross_fitting = make(tmp_path)
-    for name, value in change.items():
-        setattr(cross_fitting, name, value)
+def test_what_is_wrong_stops_it_before_the_first_job(tiny_scenes: Path, tmp_path: Path, changes, message) -> None:
     with pytest.raises(InputError, match=message):
-        cross_fitting.run()
+        jobs(tmp_path, **changes)
     assert not list(tmp_path.iterdir())
-
-
-def test_the_same_folder_in_another_spelling_makes_the_same_commands(
-    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = [step.command for step in make(tmp_path / "out").steps()]
-    monkeypatch.chdir(tmp_path)
-    assert [step.command[1:] for step in make(Path("out")).steps()] == [command[1:] for command in whole]

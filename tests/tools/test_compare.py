@@ -37,21 +37,21 @@ def test_a_comparison_that_was_stopped_and_lost_a_run_ends_with_the_whole_table(
     tiny_scenes: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    # The first student is killed, as for want of memory, and then the whole is asked to end.
+    # The first student is killed, as if memory ran out, and then the whole comparison is asked to end.
     process = subprocess.Popen(
         command(output, "--jobs", "2"), env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     student = wait_for(lambda: training_of(output / "seed1" / "baseline"))
     os.kill(student, signal.SIGKILL)
-    wait_for(lambda: "ended by SIGKILL" in steps_of(output / "seed1").get("baseline", {}).get("failure", ""))
-    wait_for(lambda: "teacher" in steps_of(output))
+    wait_for(lambda: "ended by SIGKILL" in record_of(output, "seed1_baseline").get("failure", ""))
+    wait_for(lambda: record_of(output, "teacher"))
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=120)
-    assert process.returncode == 130 and printed.splitlines()[-1].startswith("stopped; the same command goes on")
+    assert process.returncode == 130, printed
     assert training_of(output) is None, "no command is left behind"
 
     table = run(output, "--table-only")
-    assert table.returncode == 1 and "baseline (seed 1): Baseline was ended by SIGKILL" in table.stdout
+    assert table.returncode == 1 and "baseline (seed 1): seed1/baseline was ended by SIGKILL" in table.stdout
 
     whole = run(output, "--jobs", "2", "--published", "nus_wide")
     assert whole.returncode == 0, whole.stderr
@@ -60,18 +60,16 @@ def test_a_comparison_that_was_stopped_and_lost_a_run_ends_with_the_whole_table(
     assert rows["distilled"].count("[") == 5, "the last row is that of the differences, with their intervals"
     content = json.loads((output / "comparison.json").read_text())
     assert [run["status"] for run in content["runs"]] == ["done"] * 5
-    assert content["published"]["values"]["distilled"][0] == 60.1
-    steps = [step for run in content["runs"] for step in run["ran"].values()]
-    assert {(step["at_once"], step["threads"]) for step in steps} == {(2, 1)} and all(step["machine"] for step in steps)
+    jobs = [job for run in content["runs"] for job in run["jobs"].values()]
+    assert {(job["jobs"], job["threads"]) for job in jobs} == {(2, 1)} and all(job["machine"] for job in jobs)
     assert content["runs"][0]["versions"]["torch"] == torch.__version__
-    # A report that is written later says how the runs were made, and not how it was.
     later = run(output, "--table-only")
-    assert later.returncode == 0 and "1 thread each" in later.stdout
+    assert later.returncode == 0
     assert json.loads((output / "comparison.json").read_text())["runs"] == content["runs"]
-    for name in ("comparison.md", "comparison.csv", "comparison.html", "classes.png", "precision_recall.png"):
+    for name in ("comparison.md", "classes.png", "precision_recall.png", "curves.png"):
         assert (output / name).stat().st_size > 100
     again = run(output, "--dry-run")
-    assert again.returncode == 0 and again.stdout == "", "nothing is left to run"
+    assert again.returncode == 0 and again.stdout.strip() == "", "nothing is left to run"
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 600) -> object:
@@ -97,9 +95,9 @@ def training_of(folder: Path) -> int | None:
     return None
 
 
-def steps_of(folder: Path) -> dict:
-    """The record of the steps of a folder."""
-    path = folder / "logs" / "steps.json"
+def record_of(output: Path, name: str) -> dict:
+    """The record of a job of the comparison."""
+    path = output / "logs" / f"{name}.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
@@ -109,18 +107,19 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
     assert result.status == 0
     commands = result.out.splitlines()
     tools = [line.split()[1].rpartition("/")[2] for line in commands]
-    assert tools == ["generate_proposals.py", "train_net.py", "cache_knowledge.py", *["train_net.py"] * 6]
+    assert tools == [
+        "generate_proposals.py", *["train_net.py"] * 2, "cache_knowledge.py", *["train_net.py"] * 5
+    ]  # fmt: skip
     assert all("SOLVER.MAX_ITER 3" in line for line in commands if "train_net" in line)
-    assert not (tmp_path / "out").exists(), "nothing was run"
+    assert not (tmp_path / "out" / "logs").exists(), "nothing was run"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "baseline,fitnet"], "--methods fitnet: there is none in"),
-        (["--jobs", "0"], "--jobs 0: is below 1"),
-        (["--seeds", "1,1"], "--seeds 1,1: name at least one, and each once"),
-        (["--seeds", "1,one"], "--seeds 1,one: "),
+        (["--methods", "baseline,fitnet"], "--methods fitnet"),
+        (["--method-file", "mine"], "--method-file mine"),
+        (["--jobs", "0"], "--jobs 0"),
         (["--train", "nothing_train"], "nothing_train"),
         (["SOLVER.MAX_ITERS", "3"], "SOLVER.MAX_ITERS"),
     ],
@@ -130,8 +129,3 @@ def test_wrong_arguments_end_in_one_line(
 ) -> None:
     start = ["--train", "tiny_train", "--test", "tiny_test", "--output", tmp_path / "out"]
     call_tool("compare", *start, *arguments).assert_ends_in_one_line(message)
-
-
-def test_the_help_has_examples(call_tool: Callable) -> None:
-    result = call_tool("compare", "--help")
-    assert result.status == 0 and "--seeds 1,2,3 --jobs 2" in result.out and "examples:" in result.out

@@ -34,8 +34,8 @@ def test_quickstart_leaves_table_curves_and_gallery(tiny_scenes: Path, tmp_path:
     # From another folder, as a user may.
     run = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr
-    assert "Distilled - baseline" in run.stdout and "±" in run.stdout
-    for name in ("summary.md", "curves.png", "classes.png", "gallery/index.html", "gallery/plots.html"):
+    assert "difference to baseline" in run.stdout and "±" in run.stdout
+    for name in ("comparison.md", "curves.png", "classes.png", "gallery/index.html", "gallery/plots.html"):
         assert (tmp_path / "out" / name).stat().st_size > 100
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert len(summary["results"]) == 2 and summary["costs"]["teacher"]["milliseconds"] > 0
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert len(content["runs"]) == 6 and content["costs"]["teacher"]["milliseconds"] > 0

@@ -214,7 +214,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # LabelEmbeddingDistiller: factors on the loss between images of one label, and between labels of one image.
     cfg.KD.FEATURE.CLASS_AWARE_WEIGHT = 1.0
     cfg.KD.FEATURE.INSTANCE_AWARE_WEIGHT = 1.0
-    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: those of SOLVER.
+    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: those of SOLVER. SOLVER.STEPS are
+    # scaled with the iterations.
     cfg.KD.FEATURE.BASE_LR = 0.0
     cfg.KD.FEATURE.MAX_ITER = 0
     cfg.KD.FEATURE.WARMUP_ITERS = -1

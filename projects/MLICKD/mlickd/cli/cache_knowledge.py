@@ -28,7 +28,7 @@ example:
   (2/3 and 3/3 on the others); put the files of all machines into one folder for training.
 
   One cache for several methods that share a teacher and the rule of R':
-  python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for configs/scenes/methods/fitnets.yaml \\
+  python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
 
 Give the same KEY VALUE pairs as to training: a cache stores its settings, and training with other settings is refused.

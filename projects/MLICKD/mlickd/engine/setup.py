@@ -138,7 +138,9 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
         return
     of_stage = cfg.KD[cfg.KD.STAGE.upper()]
     cfg.SOLVER.BASE_LR = of_stage.BASE_LR or cfg.SOLVER.BASE_LR
-    cfg.SOLVER.MAX_ITER = of_stage.MAX_ITER or cfg.SOLVER.MAX_ITER
+    max_iter = of_stage.MAX_ITER or cfg.SOLVER.MAX_ITER
+    cfg.SOLVER.STEPS = tuple(step * max_iter // cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS)
+    cfg.SOLVER.MAX_ITER = max_iter
     if of_stage.WARMUP_ITERS >= 0:
         cfg.SOLVER.WARMUP_ITERS = of_stage.WARMUP_ITERS
     first_stage = os.path.join(cfg.OUTPUT_DIR, KD_STAGES[0], STUDENT_CHECKPOINT)

@@ -11,7 +11,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 
 from mlickd.data.build import model_class
-from mlickd.evaluation.summary import METRICS
+from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
 __all__ = ["next_command", "training_summary"]
@@ -96,7 +96,7 @@ def _results(cfg: CfgNode, name: str) -> list[str]:
         return _entry("evaluated", f"not yet{reason}")
     report = multilabel_results(path)
     metrics = report["metrics"]
-    shown = [f"{metric} {metrics[metric]:.1f}" for metric in METRICS if metrics.get(metric) is not None]
+    shown = [f"{metric} {metrics[metric]:.1f}" for metric in TABLE_METRICS if metrics.get(metric) is not None]
     lines = _entry("evaluated", f"on {name}: {report['counts']['images']} images, in percent")
     lines += _entry("", "   ".join(shown))
     precisions = {label: found["AP"] for label, found in report["per_class"].items() if found["AP"] is not None}

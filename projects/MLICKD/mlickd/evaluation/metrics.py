@@ -15,6 +15,7 @@ from .counting import count_predictions, precision_recall, prediction_prefixes
 from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves, ranking_curve
 
 __all__ = [
+    "TABLE_METRICS",
     "average_precision",
     "check_protocol",
     "checked_scores",
@@ -22,6 +23,9 @@ __all__ = [
     "protocol_record",
     "threshold_rule",
 ]
+
+# Metrics in the tables of the paper.
+TABLE_METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
 
 
 def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, ap: str) -> None:

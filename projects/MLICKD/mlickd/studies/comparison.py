@@ -1,105 +1,103 @@
-"""Students by several methods with several seeds on one dataset, and what became of each."""
+"""Students by several methods with several seeds on one dataset: the jobs that train them, and their results."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from detectron2.config import CfgNode
-from filelock import FileLock, Timeout
 
-from mlickd.data.build import corruption_of, training_datasets
-from mlickd.data.catalog import class_names
+from mlickd.data import proposals_path
+from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.parts import whole_name
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.setup import load_config
 from mlickd.errors import InputError
-from mlickd.evaluation.metrics import protocol_record
-from mlickd.evaluation.summary import METRICS
 from mlickd.files import require_file
-from mlickd.runs import data_record, multilabel_results, multilabel_results_path
+from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
-from .labeled_photos import same_labeled_photos
-from .methods import Method
-from .own_options import check_own_options
-from .pipeline import Pipeline
-from .scheduling import run_steps
-from .steps import Step, StepRunner
+from .jobs import Job
+from .methods import DISTILLED, Method, group_by_cache
 
-__all__ = ["Comparison", "Outcome"]
+__all__ = ["Comparison", "Model", "same_labeled_images"]
+
+# Keys that differ from run to run, and the options of the command that set them.
+_OPTIONS = {
+    "SEED": "--seeds",
+    "OUTPUT_DIR": "--output",
+    "KD.TEACHER.WEIGHTS": "--teacher",
+    "KD.CACHE": "--output",
+    "DATASETS.TRAIN": "--train",
+    "DATASETS.TEST": "--test",
+    "DATASETS.PROPOSALS.METHOD": "--proposals",
+}
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one student, or of a teacher.
+class Model:
+    """A teacher or a student of a comparison.
 
     Attributes:
-        name: of the method, or ``teacher``.
-        seed: of its training; None of a teacher that was there.
-        test: name of the dataset that it is judged on.
-        steps: that train it; the last one leaves the model that counts.
-        folder: of that model's results.
-        seconds: of each step by name, those alone that were done in one go.
-        failure: why the last try of one of its steps, or of one before them, has failed; empty where none has.
-        changed: whether it would be trained again, for something that it hangs on has changed since.
-        ran: how each step was run, by its name; see :class:`mlickd.studies.steps.StepState`.
-        report: of :class:`mlickd.evaluation.MultiLabelEvaluator`; None without a model, and of one that has changed
-            where making it again has failed.
+        method: name of the method, or ``teacher``.
+        seed: seed of the training; None for a teacher that was there before.
+        folder: run that leaves the model.
+        test: name of the test dataset.
+        jobs: runs of the training, in order.
     """
 
-    name: str
+    method: str
     seed: int | None
-    test: str
-    steps: Sequence[Step]
     folder: Path
-    seconds: dict[str, float] = field(default_factory=dict)
-    failure: str = ""
-    changed: bool = False
-    ran: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    report: dict | None = None
+    test: str
+    jobs: Sequence[Job] = ()
 
-    @property
+    @cached_property
+    def failure(self) -> str:
+        """Why the last attempt failed, or empty."""
+        return next((job.record()["failure"] for job in self.jobs if job.record().get("failure")), "")
+
+    @cached_property
     def status(self) -> str:
-        """``done``, ``changed``, ``failed`` or ``not run``; only what is done counts."""
-        if self.report is not None:
-            return "changed" if self.changed else "done"
-        return "failed" if self.failure else "not run"
+        """``done``, ``failed`` or ``not run``. A model whose method, data or teacher has changed since is not run."""
+        if self.jobs and not all(job.is_done() for job in self.jobs):
+            return "failed" if self.failure else "not run"
+        return "done"
 
-    @property
-    def folders(self) -> list[Path]:
-        """Of its runs, in order, each with a ``metrics.json``."""
-        return [step.makes for step in self.steps]
-
-    @property
-    def scores(self) -> Path:
-        """``image_scores.npz`` of the test images."""
-        return self.report_path.with_name("image_scores.npz")
+    @cached_property
+    def report(self) -> dict | None:
+        """Results on the test dataset, see :class:`mlickd.evaluation.MultiLabelEvaluator`; None unless done."""
+        return multilabel_results(self.report_path) if self.status == "done" else None
 
     @property
     def report_path(self) -> Path:
-        """``multilabel_results.json`` of the test images."""
+        """Path of :attr:`report`."""
         return multilabel_results_path(self.folder, self.test)
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of the training; None if it is unknown because the training was interrupted."""
+        seconds = [job.record().get("seconds") for job in self.jobs]
+        return None if None in seconds or not seconds else sum(seconds)
 
 
 @dataclass
 class Comparison:
-    """Methods by seeds, with one teacher for all or one for each seed.
+    """Methods by seeds, with one teacher for all seeds or one for each seed.
 
     Attributes:
-        configs: folder with ``wsd.yaml`` and the methods, see :func:`mlickd.studies.methods.method_files`.
+        configs: folder with ``wsd.yaml``, ``cls.yaml`` and ``kd.yaml``.
         train, test: names of the datasets.
-        folder: of all results; a student goes to ``seed<k>/<method>``.
-        methods: of the students.
-        seeds: of the students. The first is also that of the one teacher.
-        proposals: the method that makes them.
-        options: ``KEY VALUE`` pairs for all steps.
+        folder: folder of all results; a student goes to ``seed<k>/<method>``.
+        methods: methods of the students.
+        seeds: seeds of the students. The first one is also the seed of a teacher that all students share.
+        proposals: name of the method that makes proposals.
+        options: ``KEY VALUE`` pairs for all runs.
         tools: folder of the command lines.
-        teacher: folder of a finished teacher to use; None trains one.
-        teacher_per_seed: train one for each seed.
+        teacher: folder of a finished teacher; None trains one.
+        teacher_per_seed: train a teacher for each seed.
+        models: the teachers and students.
     """
 
     configs: Path
@@ -113,186 +111,177 @@ class Comparison:
     tools: Path = Path("tools")
     teacher: Path | None = None
     teacher_per_seed: bool = False
+    models: list[Model] = field(init=False)
 
     def __post_init__(self):
+        # Absolute paths, so that the working folder does not matter.
         self.configs, self.folder, self.tools = self.configs.resolve(), self.folder.resolve(), self.tools.resolve()
         self.teacher = self.teacher and self.teacher.resolve()
+        self._check()
+        names = [self.train, self.test, *(whole_name(name) for method in self.methods for name in _unlabeled(method))]
+        command = ["generate_proposals.py", "--method", self.proposals, "--dataset", *dict.fromkeys(names)]
+        self._proposals = Job("proposals", self.folder, self._command(command), prepares=True)
+        self.models = []
+        teacher = None
+        for seed in self.seeds:
+            if seed == self.seeds[0] or self.teacher_per_seed:
+                teacher = self._teacher(seed)
+            caches = {
+                method.name: self._cache(group, teacher) for group in group_by_cache(self.methods) for method in group
+            }
+            for method in self.methods:
+                self.models.append(self._student(method, seed, teacher, caches.get(method.name)))
 
-    def check(self) -> None:
-        """See that what is compared can be, before any work is done.
+    def jobs(self) -> list[Job]:
+        """Return all trainings."""
+        return [job for model in self.models for job in model.jobs]
 
-        Raises:
-            InputError: seeds, options, datasets, teacher or the protocol of evaluation are wrong.
-        """
-        check_own_options(self.options)
+    def _check(self) -> None:
+        """Check what would make runs useless, before any of them starts."""
+        for key in self.options[::2]:
+            if key in _OPTIONS:
+                raise InputError(f"options: {key} differs from run to run; leave it out, and give {_OPTIONS[key]}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: name at least one, and each once")
-        if class_names(self.train) != class_names(self.test):
-            raise InputError(f"--train {self.train}, --test {self.test}: they have different classes; name two splits")
         if self.teacher and not (self.teacher / "model_final.pth").is_file():
-            raise InputError(f"--teacher {self.teacher}: there is no model_final.pth in it; name a finished teacher")
-        configurations = {method.name: load_config(str(method.file), list(self.options)) for method in self.methods}
-        for method in self.methods:
-            self._check_method(method, configurations[method.name])
-        teacher = load_config(str(self.configs / "wsd.yaml"), list(self.options))
+            raise InputError(f"--teacher {self.teacher}: has no model_final.pth; name a finished teacher")
+        configurations = {str(method.file): method.cfg for method in self.methods}
         if not self.teacher:
-            configurations["teacher"] = teacher
-        protocols = {name: _protocol_options(cfg) for name, cfg in configurations.items()}
-        first = self.methods[0].name
-        for name, protocol in protocols.items():
-            for key, value in protocol.items():
-                if value != protocols[first][key]:
-                    raise InputError(
-                        f"TEST.{key}: {name} has {value!r}, {first} has {protocols[first][key]!r}; give one to all"
-                    )
-        if self.teacher:
-            self._check_report_of_teacher(protocols[first])
-
-    def _check_method(self, method: Method, cfg: CfgNode) -> None:
-        if cfg.TEST.TOP_K != 3:
-            raise InputError(f"{method.file}: TEST.TOP_K must be 3, as in the table of the paper; remove it")
-        if method.train and not same_labeled_photos(method.train, [self.train]):
-            raise InputError(
-                f"{method.file}: DATASETS.TRAIN {method.train} are other photos or labels than those of --train "
-                f"{self.train}; compare students of the same"
-            )
-        if method.teacher:
-            cfg.DATASETS.TRAIN, cfg.KD.TEACHER.WEIGHTS = method.train or (self.train,), method.teacher
-            for name in training_datasets(cfg):
-                weights = method.teacher.replace(DATASET, name)
-                require_file(weights, "KD.TEACHER.WEIGHTS", "train the teacher first, or give another path")
-        if method.cache and not Path(method.cache).is_dir():
-            raise InputError(f"{method.file}: KD.CACHE {method.cache}: no such folder; remove it, and one is made")
-
-    def _check_report_of_teacher(self, options: dict) -> None:
-        """See that the report of a teacher that is there, if it has one, can stand beside those of the students."""
-        path = multilabel_results_path(self.teacher, self.test)
-        if not path.is_file():
-            return
-        report = multilabel_results(path)
-        protocol = protocol_record(options["THRESHOLD"], options["TOP_K"], options["AVERAGE_PRECISION"])
-        if options["CORRUPTION"]:
-            protocol["corruption"] = options["CORRUPTION"]
-        for what, own, others in (
-            ("another protocol", report.get("protocol"), protocol),
-            ("other images, labels or classes", report.get("data"), data_record(self.test)),
-        ):
-            if own != others:
+            path = str(self.configs / "wsd.yaml")
+            configurations[path] = load_config(path, list(self.options))
+        expected = {**_protocol(self.methods[0].cfg), "TOP_K": 3}
+        for file, cfg in configurations.items():
+            for key, value in _protocol(cfg).items():
+                if value != expected[key]:
+                    raise InputError(f"{file}: TEST.{key} is {value!r}; give {expected[key]!r}, as in all other runs")
+        class_names(self.test)
+        for method in self.methods:
+            if not same_labeled_images(self._train(method), [self.train]):
                 raise InputError(
-                    f"--teacher {self.teacher}: {path} is of {what} than the students will be; evaluate the teacher "
-                    "again, or move the file away"
+                    f"{method.file}: DATASETS.TRAIN {method.train} has other images or labels than --train "
+                    f"{self.train}; compare students of the same images"
                 )
+            for name in (*self._train(method), *_unlabeled(method)) if method.teacher else ():
+                require_file(method.teacher.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
 
-    @cached_property
-    def pipelines(self) -> dict[int, Pipeline]:
-        """Of each seed."""
-        return {
-            seed: Pipeline(
-                configs=self.configs,
-                train=self.train,
-                test=self.test,
-                folder=self.folder / f"seed{seed}",
-                seed=seed,
-                proposals=self.proposals,
-                options=self.options,
-                tools=self.tools,
-                methods=self.methods,
-                teacher=self.teacher,
-                shared=self.folder,
-                home=self.folder / f"seed{seed}" if self.teacher_per_seed else self.folder,
-                teacher_seed=seed if self.teacher_per_seed else self.seeds[0],
-            )
-            for seed in self.seeds
-        }
-
-    def steps(self) -> list[Step]:
-        """All steps, those first that others wait for; of the students, all of a seed before the next seed."""
-        first = self.pipelines[self.seeds[0]].proposal_step()
-        teachers = [pipeline.teacher_step() for pipeline in self.pipelines.values()]
-        knowledge = [step for pipeline in self.pipelines.values() for step in pipeline.knowledge_steps()]
-        students = [
-            step
-            for pipeline in self.pipelines.values()
-            for method in self.methods
-            for step in pipeline.student_steps(method)
-        ]
-        steps = [first, *(step for step in teachers if step), *knowledge, *students]
-        return list({step.key: step for step in steps}.values())
-
-    def run(self, jobs: int = 1, threads: int = 0) -> None:
-        """Run what has not ended well before.
-
-        Args:
-            jobs: commands at once.
-            threads: of each command; 0: as the environment has it.
-
-        Raises:
-            InputError: another comparison is at work in the folder.
-            KeyboardInterrupt: it was stopped.
-        """
-        with self._lock():
-            run_steps(self.steps(), StepRunner(threads, bar=jobs == 1, at_once=jobs), jobs)
-
-    def commands_to_run(self) -> list[str]:
-        """The commands of all steps that have not ended well, in order, as typed into a shell."""
-        runner = StepRunner()
-        states = [(step, runner.state(step)) for step in self.steps()]
-        steps = [step for step, state in states if state.seconds is None or state.changed]
-        return [shlex.join(["python", *step.command]) for step in steps]
-
-    def students(self) -> list[Outcome]:
-        """What became of each student, method by method."""
-        return [
-            self._outcome(method.name, seed, pipeline.student_steps(method))
-            for method in self.methods
-            for seed, pipeline in self.pipelines.items()
-        ]
-
-    def teachers(self) -> list[Outcome]:
-        """What became of each teacher; one that was there only where it was evaluated on the test images."""
+    def _teacher(self, seed: int) -> Model:
         if self.teacher:
-            path = multilabel_results_path(self.teacher, self.test)
-            report = multilabel_results(path) if path.is_file() else None
-            return [Outcome("teacher", None, self.test, [], self.teacher, report=report)] if report else []
-        seeds = self.seeds if self.teacher_per_seed else self.seeds[:1]
-        return [self._outcome("teacher", seed, [self.pipelines[seed].teacher_step()]) for seed in seeds]
+            teacher = Model("teacher", None, self.teacher, self.test)
+            if teacher.report_path.is_file():
+                self.models.append(teacher)
+            return teacher
+        name = f"seed{seed}/teacher" if self.teacher_per_seed else "teacher"
+        proposals = [proposals_path(self.train, self.proposals)]
+        job = self._training(name, self.configs / "wsd.yaml", seed, reads=proposals, after=[self._proposals])
+        self.models.append(Model("teacher", seed, job.folder, self.test, [job]))
+        return self.models[-1]
 
-    def _outcome(self, name: str, seed: int, steps: Sequence[Step]) -> Outcome:
-        runner = StepRunner()
-        states = {step.name: runner.state(step) for step in steps}
-        folder = steps[-1].makes
-        seconds = {
-            step: state.seconds for step, state in states.items() if state.seconds is not None and not state.resumed
-        }
-        changed, failure = any(state.changed for state in states.values()), _failure(runner, steps[-1])
-        ran = {step: state.ran for step, state in states.items() if state.ran}
-        outcome = Outcome(name, seed, self.test, steps, folder, seconds, failure, changed, ran)
-        if states[steps[-1].name].seconds is None or (changed and failure):
-            return outcome
-        report = multilabel_results(outcome.report_path)
-        missing = [metric for metric in METRICS if report["metrics"].get(metric) is None]
-        if missing:
-            raise InputError(f"{outcome.report_path}: it has no {missing[0]}; give a --test with positive images")
-        return replace(outcome, report=report)
+    def _cache(self, group: Sequence[Method], teacher: Model) -> Job | None:
+        """The job that caches the knowledge for a group of methods; None if the methods name a cache."""
+        if group[0].cache:
+            return None
+        names = [method.name for method in group]
+        name = "knowledge" if DISTILLED in names else f"knowledge-{names[0]}"
+        name = f"seed{teacher.seed}/{name}" if self.teacher_per_seed else name
+        command = ["cache_knowledge.py", "--config-file", group[0].file, "--batch-size", 16]
+        for method in group[1:]:
+            command += ["--also-for", method.file]
+        # What a teacher says is not random, so that all seeds share the cache of a teacher.
+        options = [*self.options, *self._data(group[0])]
+        paths = ["KD.TEACHER.WEIGHTS", self._weights(group[0], teacher), "KD.CACHE", self.folder / name]
+        return Job(
+            name,
+            self.folder,
+            self._command([*command, *options, *paths]),
+            configs=[method.file for method in group],
+            options=options,
+            datasets=[*self._train(group[0]), *_unlabeled(group[0])],
+            reads=self._sources(group[0], teacher),
+            after=[self._proposals, *teacher.jobs],
+            prepares=True,
+        )
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise InputError(f"--output {self.folder}: another comparison is at work there; wait for it") from None
+    def _student(self, method: Method, seed: int, teacher: Model, cache: Job | None) -> Model:
+        name = f"seed{seed}/{method.name}"
+        if not method.stages:
+            jobs = [self._training(name, method.file, seed, method)]
+            return Model(method.name, seed, jobs[0].folder, self.test, jobs)
+        folder = cache.folder if cache else Path(method.cache).resolve()
+        paths = ["KD.TEACHER.WEIGHTS", self._weights(method, teacher), "KD.CACHE", folder]
+        reads, jobs = self._sources(method, teacher), []
+        before = [*([cache] if cache else []), *(() if method.teacher else teacher.jobs)]
+        for stage in method.stages:
+            jobs.append(
+                self._training(name, method.file, seed, method, stage, paths, reads=reads, after=[*before, *jobs])
+            )
+            reads = [*reads, jobs[-1].folder / jobs[-1].result]
+        return Model(method.name, seed, jobs[-1].folder, self.test, jobs)
+
+    def _training(
+        self,
+        name: str,
+        config: Path,
+        seed: int,
+        method: Method | None = None,
+        stage: str = "",
+        paths: Sequence[str | Path] = (),
+        **needs: Sequence,
+    ) -> Job:
+        command = ["train_net.py", "--config-file", config, *(["--kd-stage", stage] if stage else [])]
+        options = [*self.options, *self._data(method), "SEED", str(seed)]
+        return Job(
+            f"{name}/{stage}" if stage else name,
+            self.folder,
+            self._command([*command, *options, "OUTPUT_DIR", self.folder / name, *paths]),
+            # Stage 1 is not evaluated. It leaves the student that stage 2 starts from.
+            result=STUDENT_CHECKPOINT if stage == "feature" else "results.json",
+            configs=[config],
+            options=[stage, *options],
+            datasets=[*self._train(method), *_unlabeled(method), self.test],
+            resumes=True,
+            **needs,
+        )
+
+    def _train(self, method: Method | None) -> tuple[str, ...]:
+        return method.train if method and method.train else (self.train,)
+
+    def _data(self, method: Method | None) -> list[str]:
+        data = ["DATASETS.TRAIN", str(self._train(method)), "DATASETS.TEST", f"('{self.test}',)"]
+        return [*data, "DATASETS.PROPOSALS.METHOD", self.proposals]
+
+    def _weights(self, method: Method, teacher: Model) -> str:
+        return method.teacher or str(teacher.folder / "model_final.pth")
+
+    def _sources(self, method: Method, teacher: Model) -> list[Path]:
+        """Files that the knowledge of the teacher depends on: its checkpoints, and the proposals."""
+        names = [*self._train(method), *_unlabeled(method)]
+        weights = [Path(self._weights(method, teacher).replace(DATASET, name)) for name in names]
+        return list(dict.fromkeys([*weights, *(proposals_path(name, self.proposals) for name in names)]))
+
+    def _command(self, arguments: Sequence[object]) -> list[str]:
+        tool, *others = map(str, arguments)
+        return [str(self.tools / tool), *others]
 
 
-def _protocol_options(cfg: CfgNode) -> dict:
-    """What of ``TEST`` makes numbers of another kind."""
-    options = {key: cfg.TEST[key] for key in ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION")}
-    corruption = str(corruption_of(cfg) or "")
-    return {**options, "CORRUPTION": corruption, "CORRUPTION_SEED": corruption and cfg.TEST.CORRUPTION_SEED}
+def same_labeled_images(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Return whether two lists of datasets have the same images, equally often, with the same labels by name."""
+    return list(names) == list(others) or _labeled_images(names) == _labeled_images(others)
 
 
-def _failure(runner: StepRunner, step: Step) -> str:
-    """Why a step, or else one of those before it, has failed."""
-    failure = runner.state(step).failure
-    return failure or next(filter(None, (_failure(runner, before) for before in step.after)), "")
+def _labeled_images(datasets: Sequence[str]) -> list[tuple[str, list[str]]]:
+    images = []
+    for dataset in datasets:
+        names = class_names(dataset)
+        for record in dataset_records(dataset, boxes=False):
+            images.append((record["file_name"], sorted(names[label] for label in record["labels"])))
+    return sorted(images)
+
+
+def _protocol(cfg: CfgNode) -> dict:
+    """The keys of ``TEST`` that make metrics comparable or not."""
+    keys = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION", "CORRUPTION", "CORRUPTION_SEED")
+    return {key: cfg.TEST[key] for key in keys}
+
+
+def _unlabeled(method: Method | None) -> tuple[str, ...]:
+    return tuple(method.cfg.DATASETS.UNLABELED) if method and method.stages else ()

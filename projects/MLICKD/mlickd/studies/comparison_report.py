@@ -1,314 +1,261 @@
-"""What a comparison leaves: the table in three forms, every value with how it was made, and the charts."""
+"""The report of a comparison: tables in the form of the paper, every value with how it was made, and charts."""
 
 from __future__ import annotations
 
-import csv
-import io
-import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 from mlickd.errors import InputError
-from mlickd.evaluation.comparison import CONFIDENCE
-from mlickd.evaluation.comparison_table import (
-    ComparedMethod,
-    Table,
-    csv_table,
-    difference_table,
-    markdown,
-    metric_table,
-)
-from mlickd.evaluation.published import PUBLISHED, PUBLISHED_SOURCE
+from mlickd.evaluation.bootstrap import CONFIDENCE
+from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.evaluation.ranking import micro_precision_recall
-from mlickd.evaluation.summary import METRICS
+from mlickd.evaluation.score_files import SCORES_FILE, read_scores
+from mlickd.evaluation.spread import Spread, spread
 from mlickd.files import write_json, write_whole_file
 from mlickd.visualization import draw_training_curves
-from mlickd.visualization.comparison_page import write_comparison_page
-from mlickd.visualization.comparison_plots import draw_class_gains, draw_precision_recall
+from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
-from .comparison import Comparison, Outcome
+from .comparison import Comparison, Model
 from .methods import BASELINE
 
-__all__ = ["write_comparison_report"]
+__all__ = ["PUBLISHED", "write_comparison_report"]
 
-logger = logging.getLogger(__name__)
+# Titles of TABLE_METRICS.
+_COLUMNS = ("mAP", "CF1", "OF1", "top-3 CF1", "top-3 OF1")
+_PUBLISHED_SOURCE = "published (paper, VGG16, 224 px)"
+# Liu et al., ACM MM 2018, arXiv 1809.05884, tables on MS-COCO and NUS-WIDE: TABLE_METRICS in percent.
+PUBLISHED = {
+    "coco": {
+        "baseline": (70.9, 63.6, 67.0, 60.7, 66.7),
+        "hinton": (71.3, 64.7, 69.3, 61.5, 67.6),
+        "fitnets": (72.5, 65.2, 70.9, 62.3, 68.3),
+        "attention_transfer": (71.4, 64.6, 69.8, 61.6, 67.8),
+        "distilled": (74.6, 69.2, 74.0, 66.8, 72.7),
+    },
+    "nus_wide": {
+        "baseline": (55.6, 52.0, 67.2, 47.5, 64.8),
+        "hinton": (57.2, 54.3, 69.5, 50.3, 67.5),
+        "fitnets": (57.4, 54.9, 70.4, 51.4, 68.6),
+        "attention_transfer": (57.6, 55.2, 70.3, 51.7, 68.8),
+        "distilled": (60.1, 58.7, 73.7, 53.8, 71.1),
+    },
+}
 
 
 def write_comparison_report(
-    comparison: Comparison, *, published: str | None = None, command: str = ""
+    comparison: Comparison,
+    *,
+    published: str | None = None,
+    costs: Mapping[str, Mapping[str, float]] | None = None,
+    command: str = "",
 ) -> tuple[str, list[str]]:
-    """Write ``comparison.{md,csv,json,html}`` into the folder of a comparison, and of the runs that there are
-    ``classes.png``, ``precision_recall.png`` and ``curves.png``.
+    """Write ``comparison.md``, ``comparison.json`` and the charts into the folder of a comparison.
 
     Args:
-        comparison: run or not; what has failed or is missing is marked.
-        published: a key of ``PUBLISHED``, whose values go beside the measured ones.
-        command: that asked for the report, for the record.
+        comparison: comparison whose runs are finished, failed or missing.
+        published: key of ``PUBLISHED``; the values of the paper stand next to the measured ones.
+        costs: by method, see :func:`mlickd.engine.performance.inference_cost`; in columns of their own.
+        command: command that asked for the report, for the record.
 
     Returns:
-        The text of ``comparison.md``, and why runs have failed, a line each.
+        The text of ``comparison.md``, and a line for each failure.
 
     Raises:
-        InputError: a result is damaged, runs are of different protocols or data, or a file cannot be written.
+        InputError: a result is damaged, runs have different protocols or data, or a file cannot be written.
     """
-    students, teachers = comparison.students(), comparison.teachers()
-    report = _check_one_protocol([*students, *teachers])
-    methods = [_method(comparison, method.name, students) for method in comparison.methods]
-    reference = next((method for method in methods if method.name == BASELINE), None)
-    rows = [*([_teacher(teachers)] if teachers else []), *methods]
-    others = PUBLISHED[published] if published else None
-    tables = {"All methods": metric_table(rows, others)}
-    if reference is not None and len(methods) > 1:
-        tables[f"Difference to {BASELINE}, in points"] = difference_table(methods, reference)
-    failures = _failures([*teachers, *students])
-    notes = _notes(comparison, report, published, [*teachers, *students])
-    if changed := [f"{outcome.name} (seed {outcome.seed})" for outcome in [*teachers, *students] if outcome.changed]:
-        notes.append(f"Made from something that has changed since, and run again next time: {', '.join(changed)}.")
-    text = _markdown(tables, failures, notes)
-
-    comparison.folder.mkdir(parents=True, exist_ok=True)
-    remedy = "give another --output"
-    write_whole_file(comparison.folder / "comparison.md", text, remedy)
-    table = _as_csv(csv_table(rows, reference, others))
-    write_whole_file(comparison.folder / "comparison.csv", table, remedy)
-    charts = _draw(comparison, students)
-    commands = {step.key: shlex.join(["python", *step.command]) for step in comparison.steps()}
-    write_json(
-        comparison.folder / "comparison.json",
-        {
-            "data": {"train": comparison.train, "test": comparison.test},
-            "unit": "percent",
-            "seeds": list(comparison.seeds),
-            "methods": {
-                method.name: {"config": str(method.file), "stages": method.stages, "iterations": method.iterations}
-                for method in comparison.methods
-            },
-            "protocol": report and report["protocol"],
-            "counts": report and report["counts"],
-            "confidence": CONFIDENCE,
-            "summary": _summary(rows, reference),
-            "published": others
-            and {"source": PUBLISHED_SOURCE, "data": published, "metrics": METRICS, "values": others},
-            "runs": [_run(outcome) for outcome in [*teachers, *students]],
-            "failures": failures,
-            "command": command,
-            "commands": commands,
+    models = comparison.models
+    reports = _checked_reports(models)
+    values = _values(models)
+    differences = _differences(values)
+    tables = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
+    if differences:
+        header = [f"difference to {BASELINE}, in points", *_COLUMNS, "pairs"]
+        rows = [
+            [name, *(found.interval_text() if found else "" for found in of_method), of_method[0].count]
+            for name, of_method in differences.items()
+        ]
+        tables.append(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+    failures: dict[str, list[str]] = {}
+    for model in models:
+        if model.failure and model.status != "done":
+            failures.setdefault(model.failure, []).append(f"{model.method} (seed {model.seed})")
+    lines = [f"{', '.join(names)}: {failure}" for failure, names in failures.items()]
+    parts = [*tables, *(["Failed:\n\n" + "\n".join(f"- {line}" for line in lines)] if lines else [])]
+    text = "\n\n".join([*parts, *_notes(comparison, reports, published)]) + "\n"
+    write_whole_file(comparison.folder / "comparison.md", text, "give another --output", parents=True)
+    _draw(comparison)
+    content = {
+        "data": {"train": comparison.train, "test": comparison.test},
+        "unit": "percent",
+        "seeds": list(comparison.seeds),
+        "methods": {
+            method.name: {"config": str(method.file), "stages": method.stages, "iterations": method.iterations}
+            for method in comparison.methods
         },
-    )
-    write_comparison_page(
-        comparison.folder / "comparison.html",
-        title=f"Comparison on {comparison.test}",
-        tables=tables,
-        notes=notes,
-        failures=failures,
-        charts=charts,
-        runs=_runs_table([*teachers, *students]),
-        commands=list(commands.values()),
-        machine="; ".join(sorted({ran["machine"] for ran in _steps_that_count([*teachers, *students])})),
-    )
-    return text, failures
+        "protocol": reports and reports[0]["protocol"],
+        "counts": reports and reports[0]["counts"],
+        "confidence": CONFIDENCE,
+        "summary": {
+            name: dict(zip(TABLE_METRICS, map(_as_dict, _spreads(of_method)), strict=True))
+            for name, of_method in values.items()
+        },
+        "differences": {
+            name: dict(zip(TABLE_METRICS, map(_as_dict, of_method), strict=True))
+            for name, of_method in differences.items()
+        },
+        "published": published and {"source": _PUBLISHED_SOURCE, "data": published, "values": PUBLISHED[published]},
+        "costs": costs,
+        "runs": [_run(model) for model in models],
+        "failures": lines,
+        "command": command,
+    }
+    write_json(comparison.folder / "comparison.json", content)
+    return text, lines
 
 
-def _failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """A line for each failure, with all runs that are not there for it."""
-    runs: dict[str, list[str]] = {}
-    for outcome in outcomes:
-        if outcome.failure:
-            runs.setdefault(outcome.failure, []).append(f"{outcome.name} (seed {outcome.seed})")
-    return [f"{', '.join(names)}: {failure}" for failure, names in runs.items()]
-
-
-def _check_one_protocol(outcomes: Sequence[Outcome]) -> dict | None:
-    """The first report of those that count; None without any."""
-    done = [outcome for outcome in outcomes if outcome.status == "done"]
-    for outcome in done[1:]:
-        for key, what in (
-            ("protocol", "another protocol"),
-            ("counts", "other images"),
-            ("dataset", "another dataset"),
-            ("data", "other images, labels or classes"),
-        ):
-            if outcome.report.get(key) != done[0].report.get(key):
+def _checked_reports(models: Sequence[Model]) -> list[dict]:
+    """The reports of the models that are done, which have to be comparable."""
+    done = [model for model in models if model.status == "done"]
+    for model in done:
+        for key in ("protocol", "counts", "data"):
+            if model.report.get(key) != done[0].report.get(key):
                 raise InputError(
-                    f"{outcome.report_path}: {what} than {done[0].report_path}; evaluate both in the same way"
+                    f"{model.report_path}: has another {key} than {done[0].report_path}; evaluate both in the same way"
                 )
-    return done[0].report if done else None
+        missing = [metric for metric in TABLE_METRICS if model.report["metrics"].get(metric) is None]
+        if missing:
+            raise InputError(f"{model.report_path}: has no {missing[0]}; give a --test with positive images")
+    return [model.report for model in done]
 
 
-def _method(comparison: Comparison, name: str, students: Sequence[Outcome]) -> ComparedMethod:
-    outcomes = [outcome for outcome in students if outcome.name == name]
-    method = next(method for method in comparison.methods if method.name == name)
-    return ComparedMethod(
-        name,
-        {outcome.seed: outcome.report["metrics"] for outcome in outcomes if outcome.status == "done"},
-        **_absent(outcomes),
-        iterations=" + ".join(map(str, method.iterations)),
-        seconds=_seconds(outcomes),
-    )
+def _values(models: Sequence[Model]) -> dict[str, dict[int | None, list[float]]]:
+    """Values of TABLE_METRICS by method and seed, of the models that are done."""
+    values: dict[str, dict[int | None, list[float]]] = {}
+    for model in models:
+        of_method = values.setdefault(model.method, {})
+        if model.status == "done":
+            of_method[model.seed] = [model.report["metrics"][metric] for metric in TABLE_METRICS]
+    return values
 
 
-def _teacher(teachers: Sequence[Outcome]) -> ComparedMethod:
-    return ComparedMethod(
-        "teacher",
-        {outcome.seed: outcome.report["metrics"] for outcome in teachers if outcome.status == "done"},
-        **_absent(teachers),
-        seconds=_seconds(teachers),
-        paired=False,
-    )
+def _spreads(of_method: Mapping[int | None, Sequence[float]]) -> list[Spread | None]:
+    return [spread([of_seed[i] for of_seed in of_method.values()]) for i in range(len(TABLE_METRICS))]
 
 
-def _absent(outcomes: Sequence[Outcome]) -> dict[str, list[int]]:
-    """The seeds that do not count, by why."""
-    words = {"failed": "failed", "changed": "changed", "missing": "not run"}
-    return {why: [outcome.seed for outcome in outcomes if outcome.status == word] for why, word in words.items()}
+def _differences(values: Mapping[str, Mapping[int | None, Sequence[float]]]) -> dict[str, list[Spread]]:
+    """Paired differences of each student to the baseline, over the seeds that both have."""
+    baseline = values.get(BASELINE, {})
+    differences = {}
+    for name, of_method in values.items():
+        pairs = {s: np.subtract(of_method[s], baseline[s]) for s in of_method if s in baseline}
+        if pairs and name not in (BASELINE, "teacher"):
+            differences[name] = _spreads(pairs)
+    return differences
 
 
-def _seconds(outcomes: Sequence[Outcome]) -> list[float]:
-    """Of the trainings that were done in one go."""
-    return [
-        sum(outcome.seconds.values())
-        for outcome in outcomes
-        if outcome.status == "done" and outcome.steps and len(outcome.seconds) == len(outcome.steps)
-    ]
+def _metric_table(
+    comparison: Comparison,
+    values: Mapping[str, Mapping[int | None, Sequence[float]]],
+    costs: Mapping[str, Mapping[str, float]],
+    published: Mapping[str, Sequence[float]] | None,
+) -> str:
+    header = ["", *_COLUMNS, "seeds", "iterations", "training, s"]
+    header += ["million parameters", "ms an image"] if costs else []
+    header += [f"{_PUBLISHED_SOURCE} {column}" for column in _COLUMNS] if published else []
+    iterations = {method.name: " + ".join(map(str, method.iterations)) for method in comparison.methods}
+    rows = []
+    for name, of_method in values.items():
+        models = [model for model in comparison.models if model.method == name]
+        seeds = []
+        for status in ("done", "failed", "not run"):
+            numbers = ", ".join(
+                str(model.seed) for model in models if model.status == status and model.seed is not None
+            )
+            seeds += [numbers if status == "done" else f"{status}: {numbers}"] if numbers else []
+        seconds = [model.seconds for model in models if model.status == "done" and model.seconds is not None]
+        row = [name, *(found.text() if found else "" for found in _spreads(of_method)), "; ".join(seeds)]
+        row += [iterations.get(name, ""), f"{np.mean(seconds):.0f}" if seconds else ""]
+        if costs:
+            row += [f"{costs[name][key]:.{digits}f}" for key, digits in (("parameters", 2), ("milliseconds", 1))]
+        rows.append(row + [f"{value:.1f}" for value in (published or {}).get(name, ())])
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
-def _steps_that_count(outcomes: Sequence[Outcome]) -> list[Mapping[str, Any]]:
-    """How the steps of the runs that count were run, where that is known."""
-    return [ran for outcome in outcomes if outcome.status == "done" for ran in outcome.ran.values()]
-
-
-def _together(at_once: int, threads: int) -> str:
-    """How commands were run, in words; 0 threads are those of the environment."""
-    each = f" with {threads} thread{'s' if threads > 1 else ''} each" if threads else ""
-    return f"up to {at_once} at once{each}" if at_once > 1 else "one at a time"
-
-
-def _notes(
-    comparison: Comparison, report: dict | None, published: str | None, outcomes: Sequence[Outcome]
-) -> list[str]:
+def _notes(comparison: Comparison, reports: Sequence[dict], published: str | None) -> list[str]:
     notes = [
-        f"Trained on {comparison.train}, tested on {comparison.test}. Percent; over several seeds mean ± standard "
-        "deviation of the sample. A difference is that of pairs of equal seed, in points, and in brackets the "
-        f"{100 * CONFIDENCE:g}% confidence interval of its mean over the pairs (Student's t with n - 1 degrees of "
-        "freedom; not corrected for the number of comparisons). What has failed, has changed or was not run is in no "
-        "mean."
+        f"Trained on {comparison.train}, tested on {comparison.test}. Values are in percent: mean ± standard deviation "
+        f"of the sample over the seeds. Differences are those of pairs of equal seed, with the {100 * CONFIDENCE:g}% "
+        "confidence interval of their mean (Student's t with n - 1 degrees of freedom; not corrected for the number of "
+        "comparisons). Runs that failed or were not run are left out. Seconds are means of the runs that were not "
+        "interrupted."
     ]
-    if comparison.teacher:
-        notes.append(f"All students have one teacher: {comparison.teacher}.")
-    elif not comparison.teacher_per_seed:
-        notes.append(f"All students have one teacher, of seed {comparison.seeds[0]}; its seconds are its own.")
-    if report:
-        protocol, counts = report["protocol"], report["counts"]
+    if not comparison.teacher_per_seed:
+        teacher = comparison.teacher or f"that of seed {comparison.seeds[0]}"
+        notes.append(f"All students have one teacher: {teacher}.")
+    if reports:
+        protocol, counts = reports[0]["protocol"], reports[0]["counts"]
         notes.append(
             f"Protocol: AP {protocol['ap_rule']}; {protocol['ties']}; predicted where {protocol['threshold_rule']}; "
             f"top-{protocol['topk']}: {protocol['topk_rule']}. {counts['images']} images, {counts['classes']} classes "
             "with a positive. CF1 is the harmonic mean of CP and CR."
         )
-    seconds = "Seconds are the mean of the runs that were done in one go"
-    pairs = {(ran["at_once"], ran["threads"]) for ran in _steps_that_count(outcomes)}
-    how = " or ".join(dict.fromkeys(_together(*pair) for pair in sorted(pairs)))
-    notes.append(f"{seconds}{how and ', ' + how}.")
     if published:
-        notes.append(
-            f"The columns {PUBLISHED_SOURCE} are what the paper prints for {published}: another dataset and another "
-            "network than those measured here, unless these are the paper's."
-        )
+        notes.append(f"The columns '{_PUBLISHED_SOURCE}' are the values of the paper on {published}, with its network.")
     return notes
 
 
-def _markdown(tables: Mapping[str, Table], failures: Sequence[str], notes: Sequence[str]) -> str:
-    parts = [f"**{title}**\n\n{markdown(table)}" for title, table in tables.items()]
-    if failures:
-        parts.append("Failed:\n\n" + "\n".join(f"- {failure}" for failure in failures))
-    return "\n\n".join([*parts, *notes]) + "\n"
-
-
-def _as_csv(table: Table) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([table.headers, *table.rows])
-    return text.getvalue()
-
-
-def _summary(rows: Sequence[ComparedMethod], reference: ComparedMethod | None) -> dict:
-    summary = {}
-    for method in rows:
-        summary[method.name] = {}
-        for metric in METRICS:
-            own = method.spread(metric)
-            gain = method.difference(reference, metric)
-            summary[method.name][metric] = {**(asdict(own) if own else {}), "difference": gain and asdict(gain)}
-    return summary
-
-
-def _run(outcome: Outcome) -> dict:
+def _run(model: Model) -> dict:
     return {
-        "method": outcome.name,
-        "seed": outcome.seed,
-        "status": outcome.status,
-        "folder": str(outcome.folder),
-        "seconds": dict(outcome.seconds),
-        "metrics": outcome.report and outcome.report["metrics"],
-        "per_class": outcome.report and {name: of["AP"] for name, of in outcome.report["per_class"].items()},
-        "failure": outcome.failure,
-        "changed": outcome.changed,
-        "ran": dict(outcome.ran),
-        "versions": outcome.report and outcome.report.get("versions"),
-        "logs": [str(step.log) for step in outcome.steps],
+        "method": model.method,
+        "seed": model.seed,
+        "status": model.status,
+        "folder": str(model.folder),
+        "seconds": model.seconds,
+        "metrics": model.report and model.report["metrics"],
+        "per_class": model.report and {name: values["AP"] for name, values in model.report["per_class"].items()},
+        "versions": model.report and model.report.get("versions"),
+        "failure": model.failure,
+        "jobs": {job.name: {**job.record(), "command": shlex.join(["python", *job.command])} for job in model.jobs},
     }
 
 
-def _runs_table(outcomes: Sequence[Outcome]) -> Table:
-    rows = []
-    for outcome in outcomes:
-        values = [f"{outcome.report['metrics'][metric]:.2f}" if outcome.report else "" for metric in METRICS]
-        seconds = f"{sum(outcome.seconds.values()):.0f}" if outcome.seconds else ""
-        seed = "" if outcome.seed is None else str(outcome.seed)
-        rows.append([outcome.name, seed, outcome.status, *values, seconds, str(outcome.folder)])
-    titles = ["", "seed", "", *METRICS, "training, s", "folder"]
-    return Table([("", title) for title in titles], rows)
+def _as_dict(found: Spread | None) -> dict | None:
+    return found and asdict(found)
 
 
-def _draw(comparison: Comparison, students: Sequence[Outcome]) -> dict[str, Path]:
-    """Draw what there are runs for; the charts by title."""
-    done = [outcome for outcome in students if outcome.status == "done"]
-    charts = {}
-    if gains := _class_gains(done):
-        charts[f"AP of each class, less that of {BASELINE}"] = path = comparison.folder / "classes.png"
-        draw_class_gains(gains, list(done[0].report["per_class"]), path, BASELINE)
-    by_method = {name: [run for run in done if run.name == name] for name in dict.fromkeys(run.name for run in done)}
-    if by_method:
-        charts["Precision and recall"] = path = comparison.folder / "precision_recall.png"
-        draw_precision_recall({name: [_curve(run) for run in runs] for name, runs in by_method.items()}, path)
-        charts["Training"] = path = comparison.folder / "curves.png"
-        first = [runs[0] for runs in by_method.values()]
-        draw_training_curves({f"{run.name}, seed {run.seed}": run.folders for run in first}, path)
-    logger.info("In %s: %s", comparison.folder, ", ".join(path.name for path in charts.values()) or "no chart yet")
-    return charts
-
-
-def _class_gains(done: Sequence[Outcome]) -> dict[str, np.ndarray]:
-    """Of each method (S, C) AP less that of the baseline, for the seeds of both; NaN without a positive."""
-    values = {
-        (outcome.name, outcome.seed): np.array(
-            [np.nan if of["AP"] is None else of["AP"] for of in outcome.report["per_class"].values()]
-        )
-        for outcome in done
+def _draw(comparison: Comparison) -> None:
+    """Draw the gain of each class, precision over recall, and the training curves of the students that are done."""
+    students: dict[str, list[Model]] = {}
+    for model in comparison.models:
+        if model.status == "done" and model.method != "teacher":
+            students.setdefault(model.method, []).append(model)
+    if not students:
+        return
+    baseline = {model.seed: _class_precisions(model) for model in students.get(BASELINE, ())}
+    gains = {
+        name: np.stack([_class_precisions(m) - baseline[m.seed] for m in models if m.seed in baseline])
+        for name, models in students.items()
+        if name != BASELINE and any(m.seed in baseline for m in models)
     }
-    pairs: dict[str, list[np.ndarray]] = {}
-    for (name, seed), precisions in values.items():
-        if name != BASELINE and (BASELINE, seed) in values:
-            pairs.setdefault(name, []).append(precisions - values[BASELINE, seed])
-    return {name: np.stack(differences) for name, differences in pairs.items()}
+    folder = comparison.folder
+    if gains:
+        names = list(students[BASELINE][0].report["per_class"])
+        draw_class_gains(gains, names, folder / "classes.png", BASELINE)
+    curves = {name: [_precision_recall(model) for model in models] for name, models in students.items()}
+    draw_precision_recall(curves, folder / "precision_recall.png")
+    runs = {f"{name}, seed {m[0].seed}": [job.folder for job in m[0].jobs] for name, m in students.items()}
+    draw_training_curves(runs, folder / "curves.png")
 
 
-def _curve(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(outcome.scores) as arrays:
-            return micro_precision_recall(arrays["scores"], arrays["targets"])
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{outcome.scores}: cannot be read ({error}); evaluate the run again") from error
+def _class_precisions(model: Model) -> np.ndarray:
+    """AP of each class; NaN for a class without a positive."""
+    return np.array([values["AP"] for values in model.report["per_class"].values()], dtype=float)
+
+
+def _precision_recall(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    scores = read_scores(str(model.report_path.with_name(SCORES_FILE)))
+    return micro_precision_recall(scores.scores, scores.targets)

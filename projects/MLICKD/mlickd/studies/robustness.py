@@ -22,7 +22,7 @@ from mlickd.evaluation.multilabel import MultiLabelEvaluator
 from mlickd.files import file_digest, write_json
 from mlickd.runs import load_run, run_config
 
-from .labeled_photos import same_labeled_photos
+from .comparison import same_labeled_images
 
 __all__ = ["Run", "open_runs", "scores_of_run"]
 
@@ -76,7 +76,7 @@ def open_runs(baseline: Sequence[Path], distilled: Sequence[Path], dataset_name:
                 raise InputError(
                     f"{run.folder}: {key} is {other}, but {first} in {runs[0].folder}; compare runs that share it"
                 )
-        if not same_labeled_photos(run.cfg.DATASETS.TRAIN, runs[0].cfg.DATASETS.TRAIN):
+        if not same_labeled_images(run.cfg.DATASETS.TRAIN, runs[0].cfg.DATASETS.TRAIN):
             raise InputError(
                 f"{run.folder}: DATASETS.TRAIN {run.cfg.DATASETS.TRAIN} has other photos or labels than "
                 f"{runs[0].cfg.DATASETS.TRAIN} of {runs[0].folder}; compare runs of the same"

@@ -21,9 +21,9 @@ from mlickd.evaluation.breakdown import (
     largest_objects,
 )
 from mlickd.evaluation.metrics import multilabel_metrics
-from mlickd.evaluation.summary import mean_and_spread
+from mlickd.evaluation.spread import spread
 from mlickd.files import write_json, write_whole_file
-from mlickd.visualization.robustness import draw_breakdowns, draw_robustness
+from mlickd.visualization.study_charts import draw_breakdowns, draw_robustness
 
 from .robustness import Run, scores_of_run
 
@@ -186,7 +186,7 @@ def _markdown(sections, left_out, pairs, dataset_name, images, corruptions) -> s
             baseline, distilled = ([100 * pair[k]["mAP"] for pair in values] for k in (0, 1))
             differences = [b - a for a, b in zip(baseline, distilled, strict=True)]
             counts = [values[0][0].get(key, "") for key in _COUNTS]
-            cells = [mean_and_spread(baseline), mean_and_spread(distilled), mean_and_spread(differences, sign="+")]
+            cells = [spread(baseline).text(), spread(distilled).text(), spread(differences).text("+")]
             rows.append([group, *counts, *(cell if "nan" not in cell else "" for cell in cells)])
         headers = [section, *_COUNTS, "baseline", "distilled", "difference"]
         used = [i for i in range(len(headers)) if any(row[i] != "" for row in rows) or i not in (1, 2, 3)]

@@ -31,10 +31,10 @@ from mlickd.runs import (
 )
 
 from .charts import draw_class_differences, draw_training_curves
-from .comparison_plots import draw_precision_recall
 from .gallery import page_template, write_gallery, write_result_figures
 from .image_results import STUDENTS, ImageResult, image_result
 from .label_charts import draw_label_frequencies, draw_region_counts
+from .study_charts import draw_precision_recall
 
 __all__ = ["choose_records", "stage_folders", "write_gallery_of_runs", "write_run_plots"]
 

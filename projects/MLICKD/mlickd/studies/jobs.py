@@ -1,0 +1,268 @@
+"""Command lines that run once, and again if anything that their results depend on has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from mlickd.config_files import read_config_file
+from mlickd.data.catalog import dataset_root
+from mlickd.errors import InputError
+from mlickd.files import file_digest, write_whole_file
+from mlickd.runs import data_record, machine_line
+
+__all__ = ["Job", "commands_to_run", "run_jobs"]
+
+logger = logging.getLogger(__name__)
+
+# Seconds that a command has to save a checkpoint and end after SIGTERM.
+_GRACE = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A command line that makes a folder.
+
+    Attributes:
+        name: the job's folder, as a path relative to ``root``. The log and the record of the job have the same name.
+        root: folder of the study.
+        command: arguments of ``python``.
+        result: file in the job's folder that a finished command leaves; empty if the exit status is enough.
+        configs: configuration files that the command reads.
+        options: options of the command that the result depends on.
+        datasets: names of datasets that the result depends on, by labels, images and classes.
+        reads: files and folders that the result depends on, by their content.
+        after: jobs that have to finish before.
+        prepares: whether the job only prepares others. It runs only if a job after it has to run.
+        resumes: whether the command can continue a stopped run with ``--resume``.
+    """
+
+    name: str
+    root: Path
+    command: Sequence[str]
+    result: str = ""
+    configs: Sequence[Path] = ()
+    options: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    reads: Sequence[Path] = ()
+    after: Sequence[Job] = ()
+    prepares: bool = False
+    resumes: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Folder that the command makes."""
+        return self.root / self.name
+
+    @property
+    def log(self) -> Path:
+        """File with the output of the command."""
+        return self.root / "logs" / f"{self.name.replace('/', '_')}.log"
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything that the result depends on."""
+        parts = [read_config_file(path, str(path)) for path in self.configs]
+        parts += [list(self.options), [_dataset_digest(name, dataset_root()) for name in self.datasets]]
+        parts += [[_content_digest(path) for path in self.reads]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def record(self) -> dict:
+        """Return how the last run of the command ended: ``digest``, ``seconds``, ``failure``, and how it ran."""
+        path = self.log.with_suffix(".json")
+        try:
+            return dict(json.loads(path.read_text())) if path.is_file() else {}
+        except (ValueError, TypeError, RecursionError):
+            raise InputError(f"{path}: is not a record of a run; remove it, and the run is made again") from None
+
+    def is_done(self) -> bool:
+        """Return whether the command has finished with everything that its result depends on as it is now."""
+        record = self.record()
+        if not record.get("finished") or not (self.folder / self.result).exists():
+            return False
+        return record["digest"] == self.digest() and all(job.prepares or job.is_done() for job in self.after)
+
+
+def _jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs that are not done, each behind those of its ``after`` that are not done."""
+    found: dict[Path, Job] = {}
+
+    def add(job: Job) -> None:
+        if job.folder not in found and not job.is_done():
+            for before in job.after:
+                add(before)
+            found[job.folder] = job
+
+    for job in jobs:
+        add(job)
+    return list(found.values())
+
+
+def commands_to_run(jobs: Iterable[Job]) -> list[str]:
+    """Return the commands of all jobs that are not done, in order, for a shell."""
+    return [shlex.join(["python", *job.command]) for job in _jobs_to_run(jobs)]
+
+
+def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
+    """Run all jobs that are not done. After a failure, the jobs that do not need the failed one go on.
+
+    Args:
+        jobs: jobs of a study.
+        root: folder of the study.
+        num_jobs: number of commands that run at the same time. They share the cores.
+
+    Returns:
+        A line for each failure.
+
+    Raises:
+        InputError: another process runs jobs in the folder.
+        KeyboardInterrupt: the user or a signal stopped the study. All commands have ended.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / ".lock", timeout=0), _signals_as_interrupts():
+            return _run_all(_jobs_to_run(jobs), num_jobs)
+    except Timeout:
+        raise InputError(f"--output {root}: another study runs in this folder; wait until it has finished") from None
+
+
+def _run_all(waiting: list[Job], num_jobs: int) -> list[str]:
+    stopping = threading.Event()
+    running: dict[Future, Job] = {}
+    pending, failed = {job.folder for job in waiting}, {}
+    with ThreadPoolExecutor(num_jobs) as pool:
+        try:
+            while waiting or running:
+                for job in list(waiting):
+                    needed = {before.folder for before in job.after}
+                    if broken := needed & failed.keys():
+                        failed[job.folder] = (
+                            f"{job.name} was not run, because {broken.pop().relative_to(job.root)} failed"
+                        )
+                        _write_record(job, {"failure": failed[job.folder]})
+                    elif needed.isdisjoint(pending) and len(running) < num_jobs:
+                        running[pool.submit(_run, job, num_jobs, stopping)] = job
+                    else:
+                        continue
+                    waiting.remove(job)
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    pending.discard(job.folder)
+                    if failure := future.result():
+                        failed[job.folder] = failure
+                        logger.info("%s", failure)
+        except BaseException:
+            stopping.set()
+            raise
+    return list(failed.values())
+
+
+def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
+    """Run a job if it is not done; return why it failed, or nothing."""
+    if job.is_done() or stopping.is_set():
+        return ""
+    last, digest = job.record(), job.digest()
+    command, resume = list(job.command), False
+    if job.folder.exists():
+        if not last:
+            return f"{job.folder}: was not made by this study; remove it, or give another --output"
+        if last.get("digest") != digest:
+            shutil.rmtree(job.folder)
+        elif job.resumes:
+            command.insert(1, "--resume")
+            resume = True
+    threads = max(1, torch.get_num_threads() // num_jobs) if num_jobs > 1 else 0
+    record = {"digest": digest, "machine": machine_line(), "jobs": num_jobs, "threads": threads}
+    _write_record(job, record)
+    logger.info("%s: started, see %s\n  $ %s", job.name, job.log, shlex.join(["python", *command]))
+    start = time.perf_counter()
+    status = _execute(command, job.log, threads, stopping, append=resume)
+    seconds = time.perf_counter() - start
+    if status == 0 and (not job.result or (job.folder / job.result).exists()):
+        # The seconds of a run that was stopped in between are unknown.
+        _write_record(job, {**record, "finished": True, "seconds": None if resume else seconds})
+        logger.info("%s: done in %.0f s", job.name, seconds)
+        return ""
+    if stopping.is_set():
+        return ""
+    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
+    lines = job.log.read_text(errors="replace").strip().splitlines()[-1:]
+    failure = f"{job.name} {': '.join([how, *lines])} (see {job.log})"
+    _write_record(job, {**record, "failure": failure})
+    return failure
+
+
+def _execute(command: Sequence[str], log: Path, threads: int, stopping: threading.Event, *, append: bool) -> int:
+    """Run a command to its end and return its status."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if threads else None
+    with log.open("ab" if append else "wb") as output:
+        # In a session of its own, the command does not get the Ctrl-C of the terminal in addition to our SIGTERM.
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+        while process.poll() is None:
+            if stopping.wait(0.1):
+                process.terminate()
+                try:
+                    process.wait(_GRACE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        return process.wait()
+
+
+def _write_record(job: Job, record: dict) -> None:
+    path = job.log.with_suffix(".json")
+    write_whole_file(path, json.dumps(record, indent=2), "make room, then give the command again", parents=True)
+
+
+def _content_digest(path: Path) -> str:
+    """Return a digest of the content of a file or of all files in a folder; ``missing`` if the path does not exist."""
+    if path.is_dir():
+        names = [str(file.relative_to(path)) + file_digest(file) for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256("\0".join(names).encode()).hexdigest()
+    return file_digest(path) if path.is_file() else "missing"
+
+
+@cache
+def _dataset_digest(name: str, _root: Path) -> str:
+    """Return the digest of a dataset. It is computed once, because this takes a while for a large dataset."""
+    return data_record(name)["sha256"]
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """Turn a request to end (SIGTERM, or SIGHUP of a closed terminal) into a KeyboardInterrupt."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Under nohup, SIGHUP stays ignored.
+    kinds = [kind for kind in kinds if signal.getsignal(kind) != signal.SIG_IGN]
+    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,157 @@
+"""Commands that run once, and again if something has changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from mlickd.errors import InputError
+from mlickd.studies.jobs import Job, commands_to_run, run_jobs
+
+SCRIPT = """
+import os, pathlib, sys, time
+others, folder = sys.argv[-1].split(","), pathlib.Path(sys.argv[-2])
+folder.mkdir(exist_ok=True)
+with (folder / "calls").open("a") as file:
+    file.write(f"{os.environ.get('OMP_NUM_THREADS')} {'--resume' in sys.argv}\\n")
+# Wait for the jobs that run at the same time.
+start = time.time()
+while not all((folder.parent / other / "calls").exists() for other in others if other):
+    if time.time() > start + 20:
+        sys.exit("error: alone")
+    time.sleep(0.02)
+if (folder.parent / f"{folder.name} fails").exists():
+    print("Loss is NaN")
+    sys.exit("error: no memory")
+(folder / "result").write_text(str(time.time()))
+"""
+
+
+def make_job(root: Path, name: str, others: str = "", **settings: object) -> Job:
+    (root / "job.py").write_text(SCRIPT)
+    return Job(name, root, [str(root / "job.py"), str(root / name), others], result="result", **settings)
+
+
+def calls(job: Job) -> list[str]:
+    """How often the command of a job has run in its folder, each with its threads and whether it was resumed."""
+    return (job.folder / "calls").read_text().splitlines() if (job.folder / "calls").exists() else []
+
+
+def run(*jobs: Job, num_jobs: int = 1) -> list[str]:
+    return run_jobs(jobs, jobs[0].root, num_jobs)
+
+
+def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: Path, tmp_path: Path) -> None:
+    read, config = tmp_path / "read", tmp_path / "config.yaml"
+    read.mkdir()
+    (read / "file").write_text("one")
+    config.write_text("SOLVER: {BASE_LR: 1.0}")
+    job = make_job(tmp_path, "job", reads=[read, tmp_path / "missing"], configs=[config], datasets=["tiny_train"])
+    seconds = []
+
+    def times(job: Job) -> float:
+        assert run(job) == []
+        seconds.append(job.record()["seconds"])
+        return float((job.folder / "result").read_text())
+
+    first = times(job)
+    assert times(job) == first and seconds[0] == seconds[1] and commands_to_run([job]) == []
+    (read / "file").write_text("two")
+    assert len(commands_to_run([job])) == 1 and (second := times(job)) > first
+    config.write_text("SOLVER: {BASE_LR: 2.0}")
+    assert (third := times(job)) > second
+    assert (fourth := times(replace(job, options=["SEED", "2"]))) > third
+    # A process reads a dataset once, so that other labels need another name here.
+    shutil.copytree(tiny_scenes / "tiny", tiny_scenes / "relabeled")
+    table = tiny_scenes / "relabeled" / "labels_train.csv"
+    header, row, *others = table.read_text().splitlines()
+    table.write_text("\n".join([header, row.split(",")[0] + ",", *others]) + "\n")
+    assert times(replace(job, options=["SEED", "2"], datasets=["relabeled_train"])) > fourth
+    assert len(calls(job)) == 1, "the folder is made again each time"
+
+
+def test_a_folder_of_someone_else_stays(tmp_path: Path) -> None:
+    job = make_job(tmp_path, "job")
+    job.folder.mkdir()
+    (failure,) = run(job)
+    assert str(job.folder) in failure and list(job.folder.iterdir()) == []
+
+
+def test_a_failed_job_stops_those_that_need_it_and_is_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "bad fails").touch()
+    bad = make_job(tmp_path, "bad", resumes=True)
+    behind = make_job(tmp_path, "behind", after=[bad])
+    last = make_job(tmp_path, "last", after=[behind])
+    good = make_job(tmp_path, "good")
+    failures = run(bad, behind, last, good)
+    assert len(failures) == 3 and failures[0].startswith("bad failed with status 1: error: no memory (see ")
+    assert "behind" in failures[2] and bad.record()["failure"] == failures[0]
+    assert "Loss is NaN" in bad.log.read_text()
+    assert (good.folder / "result").exists() and not behind.folder.exists()
+    (tmp_path / "bad fails").unlink()
+    assert run(bad, behind, last, good) == []
+    assert [call.split()[1] for call in calls(bad)] == ["False", "True"], "a stopped run is resumed"
+    assert bad.record()["seconds"] is None and behind.record()["seconds"] > 0
+    assert len(calls(good)) == 1
+
+
+def test_jobs_run_together_and_share_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    first, second = make_job(tmp_path, "first", "second"), make_job(tmp_path, "second", "first")
+    third = make_job(tmp_path, "third", after=[first, second])
+    assert run(third, first, second, num_jobs=2) == []
+    times = [float((job.folder / "result").read_text()) for job in (first, second, third)]
+    assert times[2] > max(times[:2]) and calls(third) == ["3 False"]
+
+
+def test_what_prepares_others_runs_only_for_them(tmp_path: Path) -> None:
+    (tmp_path / "nothing.py").write_text("")
+    proposals = Job("proposals", tmp_path, [str(tmp_path / "nothing.py")], prepares=True)
+    cache = make_job(tmp_path, "cache", prepares=True, after=[proposals])
+    student = make_job(tmp_path, "student", after=[cache])
+    assert run(student) == []
+    larger = replace(cache, options=["more"])
+    assert commands_to_run([replace(student, after=[larger])]) == [], "a larger cache has the same knowledge"
+    assert len(commands_to_run([replace(student, after=[larger], options=["x"])])) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_end_stops_the_commands(tmp_path: Path, number: int) -> None:
+    endless, following = make_job(tmp_path, "endless", "nobody"), make_job(tmp_path, "next")
+
+    def ask() -> None:
+        while not calls(endless):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=ask).start()
+    start = time.time()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run(endless, following)
+    assert time.time() - start < 15, "the command would wait for 20 s"
+    assert "failure" not in endless.record() and not following.folder.exists()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("content", ["", "[1]"])
+def test_a_damaged_record_is_named(content: str, tmp_path: Path) -> None:
+    job = make_job(tmp_path, "job")
+    run(job)
+    job.log.with_suffix(".json").write_text(content)
+    with pytest.raises(InputError, match="logs/job.json"):
+        run(job)
+
+
+def test_two_studies_do_not_run_in_one_folder(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="--output"):
+        run(make_job(tmp_path, "job"))
