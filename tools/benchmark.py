@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure what the project costs on this machine; the same as `mlickd benchmark`."""
+"""Measure speed and memory on this machine; the same as `mlickd benchmark`."""
 
 from mlickd.cli.benchmark import main
 from mlickd.errors import run_tool

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Keep what the teacher says of each training image; the same as `mlickd cache-knowledge`."""
+"""Store the teacher's outputs for all training images; the same as `mlickd cache-knowledge`."""
 
 from mlickd.cli.cache_knowledge import main
 from mlickd.errors import run_tool

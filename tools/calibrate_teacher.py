@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make a teacher's scores probabilities; the same as `mlickd calibrate-teacher`."""
+"""Turn the scores of a teacher into probabilities; the same as `mlickd calibrate-teacher`."""
 
 from mlickd.cli.calibrate_teacher import main
 from mlickd.errors import run_tool

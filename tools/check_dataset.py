@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Look over images, labels, proposals, copies; the same as `mlickd check-dataset`."""
+"""Check images, labels and proposals, and find copies; the same as `mlickd check-dataset`."""
 
 from mlickd.cli.check_dataset import main
 from mlickd.errors import run_tool

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train by several methods and seeds, and write the table; the same as `mlickd compare`."""
+"""Train several methods with several seeds, and tabulate; the same as `mlickd compare`."""
 
 from mlickd.cli.compare import main
 from mlickd.errors import run_tool

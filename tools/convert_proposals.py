@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Import proposals from other projects, or export them; the same as `mlickd convert-proposals`."""
+"""Import proposals of other projects, or export them; the same as `mlickd convert-proposals`."""
 
 from mlickd.cli.convert_proposals import main
 from mlickd.errors import run_tool

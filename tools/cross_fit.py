@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Let teachers speak of photos that they have not seen; the same as `mlickd cross-fit`."""
+"""Cache outputs of teachers for images they did not learn; the same as `mlickd cross-fit`."""
 
 from mlickd.cli.cross_fit import main
 from mlickd.errors import run_tool

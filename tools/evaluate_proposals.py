@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure how many objects proposals find; the same as `mlickd evaluate-proposals`."""
+"""Measure how many objects the proposals cover; the same as `mlickd evaluate-proposals`."""
 
 from mlickd.cli.evaluate_proposals import main
 from mlickd.errors import run_tool

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write the student of a finished run as one file; the same as `mlickd export`."""
+"""Write a student as an ONNX file, and check it on photos; the same as `mlickd export`."""
 
 from mlickd.cli.export_student import main
 from mlickd.errors import run_tool

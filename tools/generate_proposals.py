@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the regions that the teacher looks at; the same as `mlickd generate-proposals`."""
+"""Generate the regions that the teacher scores; the same as `mlickd generate-proposals`."""
 
 from mlickd.cli.generate_proposals import main
 from mlickd.errors import run_tool

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train or evaluate teacher, student, or a distillation; the same as `mlickd train`."""
+"""Train or evaluate a teacher, a baseline or a distillation; the same as `mlickd train`."""
 
 from mlickd.cli.train_net import main
 from mlickd.errors import run_tool

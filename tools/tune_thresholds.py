@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Choose the threshold of each class on held-out photos; the same as `mlickd tune-thresholds`."""
+"""Choose a threshold for each class on held-out images; the same as `mlickd tune-thresholds`."""
 
 from mlickd.cli.tune_thresholds import main
 from mlickd.errors import run_tool

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write a gallery of photos with regions and predictions, and plots; the same as `mlickd visualize`."""
+"""Write a gallery of regions and predictions, and plots; the same as `mlickd visualize`."""
 
 from mlickd.cli.visualize import main
 from mlickd.errors import run_tool

@@ -5,37 +5,30 @@ import pytest
 from mlickd.cli.command_line import as_called, command_parser, parse_shard, read_seeds, typed_command
 from mlickd.errors import InputError
 
-TEXT = "make it with `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py"
+TEXT = "run `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py"
+COMMANDS = "run `mlickd train --resume`, see mlickd check-dataset and tools/install_detectron2.py"
 
 
 @pytest.mark.parametrize(
-    ("program", "text"),
+    ("program", "text", "typed"),
     [
-        ("/home/me/tools/evaluate.py", TEXT),
-        (
-            "mlickd evaluate",
-            "make it with `mlickd train --resume`, see mlickd check-dataset and tools/install_detectron2.py",
-        ),
+        ("my tools/evaluate.py", TEXT, "python 'my tools/evaluate.py' --output 'my results'"),
+        ("mlickd evaluate", COMMANDS, "mlickd evaluate --output 'my results'"),
     ],
 )
-def test_commands_are_named_as_they_were_called(monkeypatch: pytest.MonkeyPatch, program: str, text: str) -> None:
-    monkeypatch.setattr("sys.argv", [program])
-    assert as_called(TEXT) == text
-    parser = command_parser("What it does.", TEXT)
+def test_commands_are_named_as_they_were_called(
+    monkeypatch: pytest.MonkeyPatch, program: str, text: str, typed: str
+) -> None:
+    monkeypatch.setattr("sys.argv", [program, "--output", "my results"])
+    assert as_called(TEXT) == text and typed_command() == typed
+    parser = command_parser("Purpose.", TEXT)
     assert parser.prog == program.rpartition("/")[2] and text in parser.format_help()
 
 
-def test_the_typed_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["my tools/compare.py", "--output", "my results"])
-    assert typed_command() == "python 'my tools/compare.py' --output 'my results'"
-    monkeypatch.setattr("sys.argv", ["mlickd compare", "--output", "my results"])
-    assert typed_command() == "mlickd compare --output 'my results'"
-
-
-def test_seeds_are_whole_numbers() -> None:
+def test_seeds_are_integers() -> None:
     assert read_seeds("3,1,2") == [3, 1, 2]
-    for text in ("", "1,,2", "1 2", "1.5"):
-        with pytest.raises(InputError, match=f"--seeds {text}: give whole numbers"):
+    for text in ("", "1,,2", "1.5"):
+        with pytest.raises(InputError, match=f"--seeds {text}"):
             read_seeds(text)
 
 
@@ -53,14 +46,13 @@ def test_shards_come_from_the_option_else_from_torchrun(monkeypatch: pytest.Monk
             parse_shard(text)
 
 
-def test_what_cannot_be_parsed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_argparse_are_input_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["mlickd thing"])
-    parser = command_parser("What it does.", "")
+    parser = command_parser("Purpose.", "")
     parser.add_subparsers().add_parser("part").add_argument("--number", type=int)
-    assert "--debug" in parser.format_help()
-    for arguments, message in (
-        (["part", "--number", "x"], "argument --number: invalid int value: 'x'; see `mlickd thing part --help`"),
-        (["part", "--nonsense"], "unrecognized arguments: --nonsense; see `mlickd thing --help`"),
+    for arguments, names in (
+        (["part", "--number", "x"], "--number: .*`mlickd thing part --help`"),
+        (["part", "--nonsense"], "--nonsense; `mlickd thing --help`"),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=names):
             parser.parse_args(arguments)

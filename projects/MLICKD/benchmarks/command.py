@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mlickd.cli.command_line import as_called, command_parser, typed_command
+from mlickd.cli.command_line import command_parser, typed_command
 from mlickd.errors import InputError
 
 from .inference import measure_inference
@@ -66,7 +66,7 @@ def _add_command(commands: argparse._SubParsersAction, name: str, text: str) -> 
         name,
         help=text.partition("\n")[0],
         description=text,
-        epilog=as_called(EXAMPLE.format(name)),
+        epilog=EXAMPLE.format(name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--quick", action="store_true", help="smallest sizes, to check that it runs")

@@ -1,4 +1,4 @@
-"""The command `mlickd`: lists the commands, or runs one."""
+"""The command `mlickd`, which lists the commands or runs one."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Of the arguments of the process, the first names a command, and the others are the command's."""
+    """Run the command that the first argument of the process names, with the other arguments."""
     run_tool(_run, as_called)
 
 
 def _run() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
-        print(_listing())
+        print(_command_list())
     elif name == "--version":
         print(f"mlickd {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"mlickd {name}", *arguments]
-        _load(COMMANDS[name].module).main()
+        _import_command(COMMANDS[name].module).main()
     else:
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        meant = f"did you mean {near[0]}?" if near else "give one of those that `mlickd` alone lists"
-        raise InputError(f"{name} is no command of mlickd; {meant}")
+        similar = difflib.get_close_matches(name, COMMANDS, 1)
+        remedy = f"did you mean {similar[0]}?" if similar else "`mlickd` lists the commands"
+        raise InputError(f"{name}: unknown command; {remedy}")
 
 
-def _load(module: str):
+def _import_command(module: str):
     try:
         importlib.import_module("mlickd.registration")
         return importlib.import_module(f"mlickd.cli.{module}")
@@ -44,7 +44,7 @@ def _load(module: str):
         raise InputError(str(error)) from error
 
 
-def _listing() -> str:
+def _command_list() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = ["usage: mlickd COMMAND ...", "", "`mlickd COMMAND --help` shows the options of a command, with examples."]
     for title, commands in GROUPS.items():

@@ -1,4 +1,4 @@
-"""What all command lines share: their help, how they were called, and values of options."""
+"""Shared parts of the command lines: parsers, the name of the command, and values of options."""
 
 from __future__ import annotations
 
@@ -17,57 +17,58 @@ from . import COMMANDS
 
 __all__ = ["CommandParser", "as_called", "command_parser", "parse_shard", "program", "read_seeds", "typed_command"]
 
-# What `mlickd` puts in place of the script's path.
+# `mlickd` replaces the path of the script in sys.argv by this and the name of the command.
 _PREFIX = "mlickd "
 _SCRIPT = re.compile(r"(?:python )?tools/(\w+)\.py")
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong, as everything else does, and not below all options.
+    """A parser that reports an error in one line, and whose help names commands as the user called this one.
 
-    The commands of a command are parsed by the same class.
+    Its subparsers do the same.
     """
 
     def __init__(self, **settings: object):
         super().__init__(**settings)
-        # `run_tool` takes it out of the command line, wherever it stands; here for the help.
-        self.add_argument(DEBUG, action="store_true", help="show where in the code an error was found")
+        # For the help only: `run_tool` removes the option from the command line before it is parsed.
+        self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
+
+    def format_help(self) -> str:
+        """Return the help."""
+        return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
-        """
-        Raises:
-            InputError: with the message of argparse, and where to look.
-        """
-        raise InputError(f"{message}; see `{self.prog} --help` for what can be given")
+        """Raise an InputError with a message of argparse."""
+        raise InputError(f"{message}; `{self.prog} --help` lists the options")
 
 
 def command_parser(
     description: str, epilog: str, parents: Sequence[argparse.ArgumentParser] = ()
 ) -> argparse.ArgumentParser:
-    """A parser whose help keeps the lines of its epilog, with examples as the user has called the command.
+    """Return the parser of a command.
 
     Args:
-        description: of the command.
-        epilog: examples.
-        parents: parsers whose options are also this one's.
+        description: purpose of the command.
+        epilog: examples, whose line breaks stay.
+        parents: parsers whose options are added.
     """
     return CommandParser(
         prog=program(),
         description=description,
-        epilog=as_called(epilog),
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=parents,
-        conflict_handler="resolve",  # each has --help
+        conflict_handler="resolve",  # parents have --help, too
     )
 
 
 def program() -> str:
-    """What was called: `train_net.py`, or `mlickd train`."""
+    """Return the name of the running command, such as `train_net.py` or `mlickd train`."""
     return Path(sys.argv[0]).name
 
 
 def as_called(text: str) -> str:
-    """A text with `python tools/NAME.py` in it, for who has called `mlickd NAME`; else as it is."""
+    """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user called `mlickd`."""
     if not sys.argv[0].startswith(_PREFIX):
         return text
     names = {command.module: name for name, command in COMMANDS.items()}
@@ -75,21 +76,21 @@ def as_called(text: str) -> str:
 
 
 def typed_command() -> str:
-    """The command line of this process, for a shell."""
-    started = program() if sys.argv[0].startswith(_PREFIX) else shlex.join(["python", sys.argv[0]])
-    return " ".join([started, shlex.join(sys.argv[1:])])
+    """Return the command line of this process, quoted for a shell."""
+    start = program() if sys.argv[0].startswith(_PREFIX) else shlex.join(["python", sys.argv[0]])
+    return " ".join([start, shlex.join(sys.argv[1:])])
 
 
 def read_seeds(text: str) -> list[int]:
-    """`1,2,3` as a list.
+    """Return the seeds of an option such as `1,2,3`.
 
     Raises:
-        InputError: these are no whole numbers.
+        InputError: a seed is not an integer.
     """
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--seeds {text}: give whole numbers with commas between them, as in 1,2,3") from None
+        raise InputError(f"--seeds {text}: give integers separated by commas, such as 1,2,3") from None
 
 
 def parse_shard(text: str | None) -> tuple[int, int]:
