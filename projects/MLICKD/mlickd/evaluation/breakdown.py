@@ -140,7 +140,7 @@ def frequency_groups(frequencies: np.ndarray) -> dict[str, list[int]]:
 def by_class_frequency(
     scores: np.ndarray, targets: np.ndarray, frequencies: np.ndarray, *, ap: str = "ranking"
 ) -> dict[str, dict[str, float]]:
-    """Compute the mAP of the classes in each of :func:`frequency_groups`. Returns groups as :func:`by_object_size`.
+    """Compute the mAP of the classes in each of :func:`frequency_groups`, with the values of :func:`by_object_size`.
 
     Args:
         scores, targets: (N, C) of the test set.

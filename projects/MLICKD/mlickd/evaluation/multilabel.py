@@ -13,6 +13,7 @@ from detectron2.evaluation.evaluator import DatasetEvaluator
 from detectron2.utils import comm
 from tabulate import tabulate
 
+from mlickd.data import catalog
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.files import write_json
@@ -54,8 +55,6 @@ class RecordEvaluator(DatasetEvaluator):
         Raises:
             InputError: the dataset is unknown or empty, or an image_id occurs twice.
         """
-        from mlickd.data import catalog
-
         self.dataset_name = dataset_name
         self.output_dir = output_dir
         self.records = list(catalog.dataset_records(dataset_name) if records is None else records)
@@ -73,7 +72,7 @@ class RecordEvaluator(DatasetEvaluator):
         self._predictions: list[tuple[str, Any]] = []
 
     def add(self, image_id: str | int, prediction: Any) -> None:
-        """Keep the (picklable) prediction for one image."""
+        """Keep a prediction for one image. Processes exchange predictions by pickling them."""
         self._predictions.append((str(image_id), prediction))
 
     def gather(self) -> list | None:
