@@ -12,7 +12,6 @@ from detectron2.utils.events import EventStorage
 from helpers.small_models import teacher_config
 from mlickd.engine import build_optimizer
 from mlickd.engine.training_loop import TrainingLoop
-from mlickd.errors import InputError
 from mlickd.modeling.backbone import TimmBackbone
 
 
@@ -33,46 +32,23 @@ def test_the_streams_of_the_papers_teacher_learn_at_10x_and_their_biases_at_20x(
         assert found[f"roi_heads.{stream}.bias"] == pytest.approx((10.0, 0.0))
     assert found["backbone.conv1_1.weight"] == pytest.approx((0.5, 0.1))
     assert found["backbone.conv1_1.bias"] == pytest.approx((1.0, 0.0))
-    assert found["roi_heads.box_head.fc6.bias"] == pytest.approx((1.0, 0.0))
-
-
-def test_frozen_parameters_are_left_out() -> None:
-    cfg = teacher_config()
     cfg.MODEL.BACKBONE.FROZEN = True
-    found = rates(cfg, build_model(cfg))
-    assert found and not any(name.startswith("backbone.") for name in found)
-
-
-@pytest.mark.parametrize(("name", "kind"), [("SGD", torch.optim.SGD), ("ADAMW", torch.optim.AdamW)])
-def test_the_optimizer_is_the_one_asked_for(name: str, kind: type) -> None:
-    cfg = teacher_config()
-    cfg.SOLVER.OPTIMIZER = name
-    assert isinstance(build_optimizer(cfg, build_model(cfg)), kind)
-
-
-def test_an_unknown_optimizer_is_refused() -> None:
-    cfg = teacher_config()
-    cfg.SOLVER.OPTIMIZER = "LION"
-    with pytest.raises(InputError, match="SOLVER.OPTIMIZER 'LION' is none of SGD, ADAMW"):
-        build_optimizer(cfg, build_model(cfg))
+    assert not any(name.startswith("backbone.") for name in rates(cfg, build_model(cfg)))
 
 
 @pytest.mark.parametrize(
-    ("name", "enabled", "precision", "fused"),
+    ("name", "kind", "precision", "fused"),
     [
-        ("SGD", True, "float16", False),
-        ("SGD", True, "bfloat16", True),
-        ("SGD", False, "float16", True),
-        ("ADAMW", True, "float16", True),
+        ("SGD", torch.optim.SGD, "float16", False),
+        ("SGD", torch.optim.SGD, "bfloat16", True),
+        ("ADAMW", torch.optim.AdamW, "float16", True),
     ],
 )
-def test_the_update_is_fused_where_an_overflow_does_no_harm(
-    name: str, enabled: bool, precision: str, fused: bool
-) -> None:
+def test_the_update_is_fused_unless_an_overflow_does_harm(name: str, kind: type, precision: str, fused: bool) -> None:
     cfg = teacher_config()
-    cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.AMP.ENABLED", enabled, "SOLVER.AMP.DTYPE", precision])
+    cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", precision])
     optimizer = build_optimizer(cfg, build_model(cfg))
-    assert {group["fused"] for group in optimizer.param_groups} == {fused}
+    assert isinstance(optimizer, kind) and {group["fused"] for group in optimizer.param_groups} == {fused}
 
 
 @pytest.mark.parametrize("name", ["SGD", "ADAMW"])
@@ -110,7 +86,7 @@ def after_some_steps(name: str, *, fused: bool, contiguous: bool = False) -> dic
     """Parameters after two batches in two parts, a checkpoint, and two more.
 
     Args:
-        name: of the optimizer.
+        name: name of the optimizer.
         fused: as the project builds it, or torch's plain loop.
         contiguous: the moments of the checkpoint have channels first.
     """
@@ -144,8 +120,7 @@ def after_some_steps(name: str, *, fused: bool, contiguous: bool = False) -> dic
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize("contiguous", [False, True])
-@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+@pytest.mark.parametrize(("name", "contiguous"), [("SGD", False), ("SGD", True), ("ADAMW", True)])
 def test_fused_updates_are_the_plain_ones_whatever_the_layout(name: str, contiguous: bool) -> None:
     expected = after_some_steps(name, fused=False)
     found = after_some_steps(name, fused=True, contiguous=contiguous)

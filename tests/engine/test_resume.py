@@ -1,89 +1,73 @@
-"""A run goes on where it was stopped."""
+"""A run goes on where it was killed or asked to stop, and ends as if nobody had stopped it."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.engine import HookBase
+from torch import nn
 
 from helpers.cached_scenes import CachedScenes
+from helpers.forked_runs import fork, wait_or_kill
+from helpers.processes import in_two_processes, stop_the_second
 from helpers.small_trainer import finish, make_trainer
 from mlickd.engine import Trainer
-from mlickd.engine.training_loop import seed_iteration
+from mlickd.engine.checkpointing import RunCheckpointer
+from mlickd.engine.hooks import StopHook
 from mlickd.errors import InputError
 
+PRECISE = ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "TEST.EVAL_PERIOD", 1)
 
+
+@pytest.fixture(scope="module")
+def distilling(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trainer]:
+    """Make a trainer of stage 2 from a cache, with the arguments of `make_trainer`."""
+    scenes = CachedScenes.create(tmp_path_factory.mktemp("distilling"))
+    cache = scenes.make("cache", features=False)
+
+    def make(output: Path, *more: object) -> Trainer:
+        options = ["OUTPUT_DIR", str(output), "MODEL.VGG.NORM", "BN", "SOLVER.STEPS", ()]
+        options += ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1]
+        cfg = scenes.config("prediction", cache, *options, *more)
+        cfg.freeze()
+        torch.manual_seed(0)
+        return Trainer(cfg)
+
+    return make
+
+
+@pytest.mark.parametrize("distills", [False, True], ids=["baseline", "stage 2"])
 @pytest.mark.parametrize(
     "options",
     [
-        (),
         ("SOLVER.OPTIMIZER", "ADAMW", "SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.ACCUMULATE", 2),
-        ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "MODEL.DEVICE", "cpu"),
-        ("MODEL.CLASSIFIER.DROPOUT", 0.5, "SOLVER.ACCUMULATE", 2, "SEED", 7),
+        ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "MODEL.DEVICE", "cpu", "SEED", 7),
         ("MODEL.CLASSIFIER.DROPOUT", 0.5, "INPUT.RANDOM_CROP.ENABLED", True, "INPUT.COLOR_JITTER.BRIGHTNESS", 0.5),
-        ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "TEST.EVAL_PERIOD", 1),
+        PRECISE,
     ],
-    ids=[
-        "sgd",
-        "adamw, clipped, in parts",
-        "bfloat16",
-        "dropout",
-        "dropout and augmentation without a seed",
-        "precise statistics",
-    ],
+    ids=["adamw, clipped, in parts", "bfloat16", "dropout and augmentation", "precise statistics"],
 )
 def test_a_run_stopped_at_a_checkpoint_ends_as_the_whole_run_does(
-    options: tuple, tiny_scenes: Path, tmp_path: Path
+    options: tuple, distills: bool, distilling: Callable[..., Trainer], tmp_path: Path
 ) -> None:
-    whole = finish(make_trainer(tmp_path / "whole", *options), resume=False)
-    stopped = make_trainer(tmp_path / "stopped", *options)
+    make = distilling if distills else make_trainer
+    whole = finish(make(tmp_path / "whole", *options), resume=False)
+    stopped = make(tmp_path / "stopped", *options)
     stopped.max_iter = 2
-    finish(stopped, resume=False)
-    resumed = make_trainer(tmp_path / "stopped", *options)
+    half = {name: value.clone() for name, value in finish(stopped, resume=False).items()}
+    resumed = make(tmp_path / "stopped", *options)
     result = finish(resumed, resume=True)
     assert resumed.start_iter == 2
     assert all(value.dtype != torch.bfloat16 for value in result.values())
     assert all(torch.equal(value, whole[name]) for name, value in result.items())
-
-
-def make_distilling_trainer(scenes: CachedScenes, cache: Path, output: Path, *more: object) -> Trainer:
-    options = ["OUTPUT_DIR", str(output), "MODEL.VGG.NORM", "BN"]
-    options += ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", (), "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1]
-    cfg = scenes.config("prediction", cache, *options, *more)
-    cfg.freeze()
-    torch.manual_seed(0)
-    return Trainer(cfg)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [(), ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "TEST.EVAL_PERIOD", 1)],
-    ids=["running statistics", "precise statistics"],
-)
-def test_stage_2_from_a_cache_ends_as_the_whole_run_does(options: tuple, tiny_scenes: Path, tmp_path: Path) -> None:
-    scenes = CachedScenes.create(tmp_path / "scenes")
-    cache = scenes.make("cache", features=False)
-    whole = finish(make_distilling_trainer(scenes, cache, tmp_path / "whole", *options), resume=False)
-    stopped = make_distilling_trainer(scenes, cache, tmp_path / "stopped", *options)
-    stopped.max_iter = 2
-    half = {name: value.clone() for name, value in finish(stopped, resume=False).items()}
-    resumed = make_distilling_trainer(scenes, cache, tmp_path / "stopped", *options)
-    result = finish(resumed, resume=True)
-    assert resumed.start_iter == 2
-    assert all(torch.equal(value, whole[name]) for name, value in result.items())
     assert not all(torch.equal(value, half[name]) for name, value in result.items())
-
-
-def test_what_is_dropped_out_differs_between_iterations_and_seeds(tiny_scenes: Path, tmp_path: Path) -> None:
-    def dropped(seed: int, iteration: int) -> torch.Tensor:
-        seed_iteration(seed, iteration)
-        return torch.nn.functional.dropout(torch.ones(64))
-
-    assert torch.equal(dropped(0, 1), dropped(0, 1))
-    for other in (dropped(0, 2), dropped(1, 1), dropped(1, 0)):
-        assert not torch.equal(dropped(0, 1), other)
 
 
 def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, tmp_path: Path) -> None:
@@ -106,17 +90,15 @@ def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, 
     again = torch.load(checkpoint, weights_only=True)["model"]
     assert all(torch.equal(value, again[name]) for name, value in weights.items())
 
-
-def test_a_run_that_starts_anew_forgets_the_one_before(tiny_scenes: Path, tmp_path: Path) -> None:
-    finish(make_trainer(tmp_path), resume=False)
-    assert (tmp_path / "metrics.json").read_text()
-    trainer = make_trainer(tmp_path)
-    trainer.resume_or_load(resume=False)
-    assert not trainer.checkpointer.has_checkpoint(), "killed now, it starts from the beginning"
+    with pytest.raises(InputError, match=r"--resume .* missing: backbone.conv1_2"):
+        make_trainer(tmp_path, "MODEL.VGG.DEPTH", 13).resume_or_load(resume=True)
+    anew = make_trainer(tmp_path)
+    anew.resume_or_load(resume=False)
+    assert not anew.checkpointer.has_checkpoint(), "if it is killed now, it starts from the beginning"
     assert not (tmp_path / "metrics.json").read_text()
 
 
-def test_figures_of_an_evaluation_are_there_before_the_checkpoint_behind_it(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_figures_of_an_evaluation_are_there_before_the_next_checkpoint(tiny_scenes: Path, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, "TEST.EVAL_PERIOD", 2, "SOLVER.MAX_ITER", 6)
     seen = {}
     save = trainer.checkpointer.save
@@ -131,10 +113,76 @@ def test_figures_of_an_evaluation_are_there_before_the_checkpoint_behind_it(tiny
     assert [line["iteration"] for line in lines if "multilabel/mAP" in line] == [1, 3]
 
 
-def test_resuming_another_model_is_refused_with_its_keys(tiny_scenes: Path, tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
-    trainer.max_iter = 1
-    finish(trainer, resume=False)
-    other = make_trainer(tmp_path, "MODEL.VGG.DEPTH", 13)
-    with pytest.raises(InputError, match=r"--resume .* missing: backbone.conv1_2"):
-        other.resume_or_load(resume=True)
+class Request(HookBase):
+    """Sends a signal to this process within an iteration."""
+
+    def __init__(self, kind: signal.Signals, iteration: int):
+        self.kind, self.iteration = kind, iteration
+
+    def before_step(self) -> None:
+        if self.trainer.iter == self.iteration:
+            os.kill(os.getpid(), self.kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "iteration", "left"),
+    [
+        (signal.SIGTERM, 0, "model_0000000.pth"),
+        (signal.SIGINT, 1, "model_0000001.pth"),
+        (signal.SIGTERM, 3, "model_final.pth"),
+    ],
+    ids=["between two checkpoints", "at a checkpoint", "in the last iteration"],
+)
+def test_the_iteration_is_finished_and_the_run_can_be_resumed(
+    kind: signal.Signals, iteration: int, left: str, tiny_scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    options = ("MODEL.CLASSIFIER.DROPOUT", 0.5, "TENSORBOARD.IMAGES", 0)
+    whole = finish(make_trainer(tmp_path / "whole", *options), resume=False)
+    before = signal.getsignal(kind)
+    trainer = make_trainer(tmp_path / "stopped", *options)
+    trainer.register_hooks([Request(kind, iteration)])
+    with pytest.raises(SystemExit) as caught:
+        finish(trainer, resume=False)
+    assert caught.value.code == 128 + kind and signal.getsignal(kind) == before
+    assert f"{kind.name}: training stops after this iteration" in capfd.readouterr().err
+    assert (tmp_path / "stopped" / "last_checkpoint").read_text() == left
+    assert not (tmp_path / "stopped" / "results.json").exists(), "a run that is to stop is not evaluated first"
+    resumed = make_trainer(tmp_path / "stopped", *options)
+    result = finish(resumed, resume=True)
+    assert resumed.start_iter == iteration + 1 and (tmp_path / "stopped" / "results.json").exists()
+    assert all(torch.equal(value, whole[name]) for name, value in result.items())
+
+
+@pytest.mark.parametrize(
+    ("ignored", "sent", "status"),
+    [
+        ((), [signal.SIGINT, signal.SIGINT, 1.1, signal.SIGTERM, "goes on", signal.SIGINT, "late"], -signal.SIGINT),
+        ((), [signal.SIGTERM, 1.1, signal.SIGINT, "goes on"], 0),
+        ((signal.SIGINT,), [signal.SIGINT, 1.1, signal.SIGINT, "goes on"], 0),
+    ],
+    ids=["a second Ctrl-C", "a first Ctrl-C after SIGTERM", "ignored"],
+)
+def test_only_a_second_ctrl_c_ends_the_process_at_once(ignored: tuple, sent: list, status: int, tmp_path: Path) -> None:
+    def work() -> None:
+        for kind in ignored:
+            signal.signal(kind, signal.SIG_IGN)
+        StopHook(RunCheckpointer(nn.Linear(1, 1), str(tmp_path))).before_train()
+        for item in sent:
+            if isinstance(item, signal.Signals):
+                os.kill(os.getpid(), item)
+            elif isinstance(item, float):
+                time.sleep(item)
+            else:
+                (tmp_path / item).touch()
+
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == status
+    assert (tmp_path / "goes on").exists() and not (tmp_path / "late").exists()
+
+
+def test_all_processes_stop_after_the_same_iteration(tmp_path: Path) -> None:
+    """Only the second process is asked to; nothing is pickled for that. It stays until the first one has saved."""
+    with pytest.raises(SystemExit) as end:
+        in_two_processes(stop_the_second, tmp_path)
+    assert end.value.code == 128 + signal.SIGTERM
+    expected = [f"process {rank} after 2, saved" for rank in (0, 1)]
+    assert sorted(path.name for path in tmp_path.glob("process*")) == expected

@@ -16,8 +16,7 @@ from torch import nn
 
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
 from mlickd.distillation import LiveTeacher
-from mlickd.engine.check_config import check_config
-from mlickd.engine.training_loop import TrainingLoop, mixed_precision
+from mlickd.engine.training_loop import TrainingLoop, mixed_precision, seed_iteration
 from mlickd.errors import InputError
 
 MODELS = ("teacher", "feature", "prediction")
@@ -48,7 +47,7 @@ def make_model(kind: str, checkpoint: Path, count: int = 5) -> tuple[nn.Module, 
 
 
 def run(loop: SimpleTrainer, steps: int = 1) -> dict[str, float]:
-    """What the loop logs."""
+    """Run steps; the losses that the loop logs."""
     with EventStorage() as storage:
         for loop.iter in range(steps):
             loop.storage = storage
@@ -58,7 +57,7 @@ def run(loop: SimpleTrainer, steps: int = 1) -> dict[str, float]:
 
 
 def step(model: nn.Module, batch: list[dict], **options) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """What one step of a copy of ``model`` logs, and its gradients."""
+    """Run a step of a copy of ``model``; its losses and gradients."""
     model = copy.deepcopy(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
     losses = run(TrainingLoop(model, [batch], torch.optim.SGD(parameters, lr=0.1), **options))
@@ -129,75 +128,46 @@ def test_bfloat16_is_close_to_float32_and_parameters_stay_float32(kind: str, che
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
     together = [torch.cat([g.flatten() for g in found.values()]) for found in (gradients, exact)]
     assert torch.cosine_similarity(*together, dim=0) > 0.98
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_losses_are_float32_in_mixed_precision(kind: str, checkpoint: Path) -> None:
-    model, batch = make_model(kind, checkpoint)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model.train()(batch)
-    assert {loss.dtype for loss in losses.values()} == {torch.float32}
-
-
-def scaled_loop() -> TrainingLoop:
-    """A loop of float16 as a checkpoint sees it; its arithmetic is left to CUDA."""
-    model = Recorder()
-    return TrainingLoop(model, [[1]], torch.optim.SGD(model.parameters(), lr=0.1), precision=torch.float16)
+        assert {loss.dtype for loss in model.train()(batch).values()} == {torch.float32}
 
 
 def test_the_scale_of_float16_gradients_is_part_of_the_checkpoint() -> None:
-    before, after = scaled_loop(), scaled_loop()
-    before.iter = after.iter = 7
+    loops = []
+    for precision in (torch.float16, torch.float16, None):
+        model = Recorder()
+        loops.append(TrainingLoop(model, [[1]], torch.optim.SGD(model.parameters(), lr=0.1), precision=precision))
+        loops[-1].iter = 7
+    before, after, plain = loops
+    initial = after.grad_scaler.get_scale()
+    after.load_state_dict(plain.state_dict())
+    assert after.grad_scaler.get_scale() == initial
     before.grad_scaler.load_state_dict(before.grad_scaler.state_dict() | {"scale": 512.0, "_growth_tracker": 3})
     after.load_state_dict(before.state_dict())
-    assert after.grad_scaler.get_scale() == 512.0
-    assert after.grad_scaler.state_dict() == before.grad_scaler.state_dict()
-
-
-def test_a_run_without_scale_can_go_on_in_float16_and_the_other_way_round() -> None:
-    model = Recorder()
-    plain = TrainingLoop(model, [[1]], torch.optim.SGD(model.parameters(), lr=0.1))
-    scaled = scaled_loop()
-    plain.iter = scaled.iter = 7
-    initial = scaled.grad_scaler.get_scale()
-    scaled.load_state_dict(plain.state_dict())
-    assert scaled.grad_scaler.get_scale() == initial
-    plain.load_state_dict(scaled.state_dict())
+    assert after.grad_scaler.state_dict() == before.grad_scaler.state_dict() and after.grad_scaler.get_scale() == 512.0
+    plain.load_state_dict(before.state_dict())
     assert not plain.grad_scaler.is_enabled()
 
 
-@pytest.mark.parametrize(
-    ("device", "name", "enabled", "expected"),
-    [
-        ("cuda", "float16", True, torch.float16),
-        ("cuda:1", "bfloat16", True, torch.bfloat16),
+def test_precision_is_the_one_asked_for() -> None:
+    cfg = teacher_config()
+    for device, name, enabled, expected in (
+        ("cuda:1", "float16", True, torch.float16),
         ("cpu", "bfloat16", True, torch.bfloat16),
         ("cpu", "float16", False, None),
-    ],
-)
-def test_precision_is_the_one_asked_for(device: str, name: str, enabled: bool, expected: torch.dtype | None) -> None:
-    cfg = teacher_config()
-    cfg.merge_from_list(["MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", enabled, "SOLVER.AMP.DTYPE", name])
-    assert mixed_precision(cfg) is expected
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("float16", "SOLVER.AMP.DTYPE 'float16' needs CUDA; set it to bfloat16 on the CPU"),
-        ("float64", "SOLVER.AMP.DTYPE 'float64' is none of float16, bfloat16"),
-    ],
-)
-def test_a_precision_that_the_device_lacks_is_refused(name: str, message: str) -> None:
-    cfg = teacher_config()
-    cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", name])
-    with pytest.raises(InputError, match=message):
+    ):
+        cfg.merge_from_list(["MODEL.DEVICE", device, "SOLVER.AMP.ENABLED", enabled, "SOLVER.AMP.DTYPE", name])
+        assert mixed_precision(cfg) is expected
+    cfg.SOLVER.AMP.ENABLED = True
+    with pytest.raises(InputError, match="SOLVER.AMP.DTYPE 'float16'"):
         mixed_precision(cfg)
 
 
-@pytest.mark.parametrize("parts", [0, 5])
-def test_a_batch_has_no_more_parts_than_images(parts: int) -> None:
-    cfg = teacher_config()
-    cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATE", parts])
-    with pytest.raises(InputError, match=f"SOLVER.ACCUMULATE {parts} must be from 1 to 4, the images"):
-        check_config(cfg)
+def test_what_is_dropped_out_differs_between_iterations_and_seeds() -> None:
+    def dropped(seed: int, iteration: int) -> torch.Tensor:
+        seed_iteration(seed, iteration)
+        return torch.nn.functional.dropout(torch.ones(64))
+
+    assert torch.equal(dropped(0, 1), dropped(0, 1))
+    for other in (dropped(0, 2), dropped(1, 1), dropped(1, 0)):
+        assert not torch.equal(dropped(0, 1), other)

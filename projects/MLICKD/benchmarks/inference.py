@@ -15,7 +15,8 @@ from torch import nn
 
 from mlickd.data import dataset_records
 from mlickd.data.build import build_test_mapper
-from mlickd.engine.performance import keep_freed_memory, multiply_adds
+from mlickd.engine.performance import keep_freed_memory
+from mlickd.evaluation.cost import multiply_adds
 from mlickd.export import load_exported
 from mlickd.export.onnx_export import export_student
 

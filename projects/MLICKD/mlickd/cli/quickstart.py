@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlickd.cli.command_line import command_parser, read_seeds, typed_command
 from mlickd.cli.repository import scripts_folder, shipped_config
-from mlickd.engine.performance import inference_cost
+from mlickd.evaluation.cost import inference_cost
 from mlickd.runs import load_run
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import write_comparison_report

@@ -10,10 +10,10 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from mlickd.cli.command_line import as_called, command_parser
+from mlickd.cli.training_summary import next_command, training_summary
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.engine import Trainer, load_initial_weights, prepare, setup
 from mlickd.engine.processes import add_process_arguments, launch
-from mlickd.engine.training_summary import next_command, training_summary
 from mlickd.errors import run_tool
 
 EXAMPLES = """

@@ -26,6 +26,7 @@ _CHOICES: dict[str, Sequence[str] | Registry] = {
     "INPUT.FORMAT": ("RGB", "BGR"),
     "INPUT.RANDOM_FLIP": ("horizontal", "none"),
     "SOLVER.OPTIMIZER": ("SGD", "ADAMW"),
+    "SOLVER.AMP.DTYPE": ("float16", "bfloat16"),
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
 }
@@ -98,11 +99,6 @@ _RULES: list[tuple[tuple[str, ...], Callable[..., bool], str]] = [
         tuple(f"INPUT.COLOR_JITTER.{key}" for key in ("BRIGHTNESS", "CONTRAST", "SATURATION")),
         lambda value: 0 <= value <= 1,
         "from 0 (colors stay) to 1",
-    ),
-    (
-        ("DATASETS.TRAIN", "DATASETS.TEST", "DATASETS.UNLABELED"),
-        lambda names: all(isinstance(name, str) for name in names),
-        "names of datasets",
     ),
     (("MODEL.PIXEL_MEAN",), lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
     (

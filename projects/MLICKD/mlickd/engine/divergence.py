@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 
-import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
@@ -142,10 +141,6 @@ def _plain(value: object) -> object:
         return {"image_size": tuple(value.image_size), **_plain(value.get_fields())}
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -82,8 +82,7 @@ class StopHook(HookBase):
             return
         finished = self.trainer.iter + 1 >= self.trainer.max_iter
         name = FINAL if finished else checkpoint_name(self.trainer.iter)
-        if not self.checkpointer.has_saved(name):
-            self.checkpointer.save(name, iteration=self.trainer.iter)
+        self.checkpointer.save(name, iteration=self.trainer.iter)
         # A process that ends takes the others with it, so wait until the first one has saved.
         comm.synchronize()
         logger.info(
@@ -145,39 +144,28 @@ class RepeatablePreciseBN(PreciseBN):
     iteration determines the position in the loader. Batches carry knowledge, and all processes get the same statistics.
     """
 
-    def __init__(
-        self,
-        period: int,
-        model: nn.Module,
-        data_loader: DataLoader,
-        num_iter: int,
-        *,
-        seed: int,
-        source: KnowledgeSource | None = None,
-    ):
+    def __init__(self, cfg: CfgNode, model: nn.Module, data_loader: DataLoader, source: KnowledgeSource | None = None):
         """
         Args:
-            period: iterations from one time to the next; 0: only at the end.
+            cfg: configuration; every ``TEST.EVAL_PERIOD`` iterations and at the end, ``TEST.PRECISE_BN.NUM_ITER``
+                batches are used.
             model: model in training.
             data_loader: see :func:`mlickd.data.build_train_loader`; only this hook uses it.
-            num_iter: number of batches.
-            seed: seed of the run, 0 or more.
             source: source of a distillation's knowledge.
         """
-        super().__init__(
-            period, model, data_loader if source is None else KnowledgeLoader(data_loader, source), num_iter
-        )
-        self._sampler = data_loader.batch_sampler
-        self._model, self._period, self._num_iter, self._seed = model, period, num_iter, seed
+        batches = data_loader if source is None else KnowledgeLoader(data_loader, source)
+        super().__init__(cfg.TEST.EVAL_PERIOD, model, batches, cfg.TEST.PRECISE_BN.NUM_ITER)
+        self._cfg, self._whole, self._sampler = cfg, model, data_loader.batch_sampler
 
     def update_stats(self) -> None:
         """Compute the statistics of the batches that belong to this iteration."""
-        times_before = self.trainer.iter // self._period if self._period > 0 else 0
-        self._sampler.start_iteration = times_before * self._num_iter
+        period = self._cfg.TEST.EVAL_PERIOD
+        times_before = self.trainer.iter // period if period > 0 else 0
+        self._sampler.start_iteration = times_before * self._cfg.TEST.PRECISE_BN.NUM_ITER
         self._data_iter = None
-        seed_iteration(self._seed, self.trainer.iter, comm.get_rank())
+        seed_iteration(max(self._cfg.SEED, 0), self.trainer.iter, comm.get_rank())
         super().update_stats()
-        _average_statistics(self._model)
+        _average_statistics(self._whole)
 
 
 def _average_statistics(model: nn.Module) -> None:

@@ -1,24 +1,17 @@
-"""Speed and memory of a model: compilation, memory of the CPU, cost at inference."""
+"""Speed of training: compilation of the backbone, and memory that the CPU reuses."""
 
 from __future__ import annotations
 
 import ctypes
-import itertools
 import logging
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
-from detectron2.config import CfgNode
-from detectron2.utils.analysis import FlopCountAnalysis
 from torch import nn
 
-from mlickd.data.build import build_test_mapper
-from mlickd.data.catalog import dataset_records
 from mlickd.errors import InputError
 
-__all__ = ["compile_backbone", "inference_cost", "keep_freed_memory", "multiply_adds"]
+__all__ = ["compile_backbone", "keep_freed_memory"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,46 +65,3 @@ def keep_freed_memory() -> bool:
     kept = bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
     logger.debug("Freed memory is kept: %s", kept)
     return kept
-
-
-def inference_cost(
-    cfg: CfgNode, model: nn.Module, dataset_name: str, num_images: int = 20, warm_up: int = 3
-) -> dict[str, float]:
-    """Measure the cost of one image at a time, from decoded pixels (and ready proposals) to scores.
-
-    Args:
-        cfg: configuration of the model.
-        model: model in evaluation mode.
-        dataset_name: dataset whose first images are used, repeatedly if it is small.
-        num_images: number of images to measure, after ``warm_up`` others.
-
-    Returns:
-        ``parameters`` in millions, and the median ``milliseconds`` per image.
-    """
-    mapper = build_test_mapper(cfg, dataset_name)
-    samples = [mapper(record) for record in dataset_records(dataset_name)[: warm_up + num_images]]
-    samples = list(itertools.islice(itertools.cycle(samples), warm_up + num_images))
-    seconds = []
-    with torch.inference_mode():
-        for sample in samples:
-            start = time.perf_counter()
-            model([sample])
-            if cfg.MODEL.DEVICE.startswith("cuda"):
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
-        "milliseconds": 1000 * statistics.median(seconds[warm_up:]),
-    }
-
-
-def multiply_adds(model: nn.Module, samples: list[dict]) -> float:
-    """Count the multiplications, each with its addition, of convolutions and matrix products, as fvcore does.
-
-    Args:
-        model: model in evaluation mode.
-        samples: one batch.
-    """
-    analysis = FlopCountAnalysis(model, samples)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    return float(analysis.total())

@@ -217,9 +217,7 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0  # like Detectron2
-        loader, seed = self.build_train_loader(cfg), max(cfg.SEED, 0)
-        count = cfg.TEST.PRECISE_BN.NUM_ITER
-        return RepeatablePreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, count, seed=seed, source=self.knowledge)
+        return RepeatablePreciseBN(cfg, self.model, self.build_train_loader(cfg), self.knowledge)
 
     def _further_evaluations(self) -> list[EvalHook]:
         cfg, period, hooks = self.cfg, self.cfg.TEST.EVAL_PERIOD, []
@@ -242,16 +240,11 @@ class Trainer(DefaultTrainer):
         ]
         return [CommonMetricPrinter(self.max_iter), *self._curves]
 
-    def before_train(self) -> None:
-        """Prepare training, see Detectron2."""
-        self._handled = sys.exc_info()[1]
-        super().before_train()
-
     def after_train(self) -> None:
         """Finish training; a run that a signal or an error has ended is not evaluated."""
         # If a finished run is resumed to be evaluated, Detectron2 counts one iteration more.
         self.iter = min(self.iter, self.max_iter)
-        if sys.exc_info()[1] is self._handled:
+        if sys.exc_info()[1] is None:
             super().after_train()
             return
         self.storage.iter = self.iter

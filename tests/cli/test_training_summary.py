@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from detectron2.config import CfgNode
 
+from mlickd.cli.training_summary import next_command, training_summary
 from mlickd.config import default_config
-from mlickd.engine.training_summary import next_command, training_summary
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "folder"
 

@@ -1,0 +1,227 @@
+"""Figures and images that training writes: metrics, CorLoc, averages over views, TensorBoard, precise statistics."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.events import EventStorage
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from helpers.small_models import CONFIGS
+from helpers.small_trainer import finish, make_trainer
+from mlickd.data import class_names, dataset_records, proposals_path, write_store
+from mlickd.engine import Trainer, complete_config, load_config
+from mlickd.engine.hooks import TrainingCorLoc
+from mlickd.engine.writers import TensorBoardWriter, forget_metrics
+from mlickd.visualization import figures
+from mlickd.visualization.figures import image_row, training_view_row
+
+FIRST = '{"iteration": 19, "total_loss": 3.0}\n'
+SECOND = '{"iteration": 39, "total_loss": 2.0}\n'
+
+
+@pytest.fixture(scope="module", autouse=True)
+def proposals(tiny_scenes: Path) -> None:
+    """The true boxes and the whole image, so that there is something to find."""
+    for name in ("tiny_train", "tiny_test"):
+        items = []
+        for record in dataset_records(name):
+            boxes = [a["bbox"] for a in record["annotations"]] + [[0, 0, record["width"], record["height"]]]
+            boxes = np.unique(np.array(boxes, dtype=np.float32), axis=0)
+            items.append((record["image_id"], boxes, np.linspace(1, 0.5, len(boxes), dtype=np.float32)))
+        write_store(proposals_path(name, "edge_boxes"), items, method="edge_boxes", parameters={}, image_digest="test")
+
+
+def teacher_run(output: Path, *options: object) -> CfgNode:
+    settings = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "OUTPUT_DIR", str(output)]
+    settings += ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1, "MODEL.VGG.DEPTH", 11]
+    settings += ["MODEL.ROI_BOX_HEAD.FC_DIM", 16, "INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64]
+    settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", (), "DATALOADER.NUM_WORKERS", 0]
+    settings += ["TENSORBOARD.IMAGES", 0, "TEST.EVAL_PERIOD", 0, "TEST.CORLOC_IMAGES", 0]
+    cfg = load_config(str(CONFIGS / "wsd_vgg16.yaml"), [*settings, *options])
+    complete_config(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def train(cfg: CfgNode) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    return trainer.model.state_dict()
+
+
+def events_of(folder: Path) -> EventAccumulator:
+    (file,) = folder.glob("events.out.tfevents.*")
+    return EventAccumulator(str(file), size_guidance={"images": 0}).Reload()
+
+
+def test_figures_and_images_are_written_and_change_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ("TEST.EVAL_PERIOD", 2, "TEST.CORLOC_IMAGES", 5, "TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (48, 64))
+    with caplog.at_level(logging.INFO, logger="mlickd.engine"):
+        weights = train(teacher_run(tmp_path / "with", *options, "TENSORBOARD.IMAGES", 3, "VIS_PERIOD", 3))
+    metrics = [json.loads(line) for line in (tmp_path / "with/metrics.json").read_text().splitlines()]
+    evaluated = [line for line in metrics if "CorLoc/tiny_train" in line]
+    assert evaluated and 0 <= evaluated[-1]["CorLoc/tiny_train"] <= 100
+    assert {"multilabel/mAP", "detection/AP50", "multilabel_TTA/mAP", "detection_TTA/AP50"} <= evaluated[-1].keys()
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("writers")]
+    assert lines and all(name in lines[-1] for name in ("multilabel/mAP:", "detection/AP50:", "CorLoc/tiny_train:"))
+    assert json.loads((tmp_path / "with/results.json").read_text()).keys() == {"multilabel", "detection"}
+    averaged = json.loads((tmp_path / "with/results_TTA.json").read_text())
+    assert averaged.keys() == {"multilabel_TTA", "detection_TTA"}
+    assert (tmp_path / "with" / "inference_TTA" / "tiny_test" / "detection_results.json").is_file()
+
+    events = events_of(tmp_path / "with")
+    assert {"total_loss", "lr", "multilabel/mAP", "detection/AP50"} <= set(events.Tags()["scalars"])
+    assert {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]} == {
+        "training views": [0, 2],
+        "regions on tiny_test": [1, 4],  # in training, and after it
+    }
+    for tag in events.Tags()["images"]:
+        assert events.Images(tag)[0].width == 3 * (figures.TILE + figures.TILE_GAP)
+
+    without = train(teacher_run(tmp_path / "without"))
+    assert events_of(tmp_path / "without").Tags()["images"] == []
+    assert all(torch.equal(value, weights[name]) for name, value in without.items())
+
+
+def test_the_sample_of_corloc_follows_the_seed_and_has_boxes(tmp_path: Path) -> None:
+    def ids(*options: object) -> list:
+        return [record["image_id"] for record in TrainingCorLoc(teacher_run(tmp_path, *options)).samples["tiny_train"]]
+
+    first = ids("TEST.CORLOC_IMAGES", 5)
+    assert len(set(first)) == 5 and first == ids("TEST.CORLOC_IMAGES", 5)
+    assert first != ids("TEST.CORLOC_IMAGES", 5, "SEED", 2)
+    boxed = [record["image_id"] for record in dataset_records("tiny_train") if record["annotations"]]
+    assert ids("TEST.CORLOC_IMAGES", 1000) == boxed
+
+
+class Oracle(torch.nn.Module):
+    """Finds every object, but those of some classes in the wrong place."""
+
+    def __init__(self, teacher: torch.nn.Module, missed: set[int]):
+        super().__init__()
+        self.teacher, self.missed = teacher, missed
+        self.truth = {record["image_id"]: record["annotations"] for record in dataset_records("tiny_train")}
+
+    def forward(self, batch: list[dict]) -> list[dict]:
+        assert not any("annotations" in sample for sample in batch)
+        outputs = self.teacher(batch)
+        for sample, output in zip(batch, outputs, strict=True):
+            found = self.truth[sample["image_id"]]
+            instances = output["instances"]
+            boxes = [[0, 0, 1, 1] if a["category_id"] in self.missed else a["bbox"] for a in found]
+            fields = {"pred_boxes": type(instances.pred_boxes)(torch.tensor(boxes)), "scores": torch.ones(len(boxes))}
+            fields["pred_classes"] = torch.tensor([a["category_id"] for a in found])
+            output["instances"] = type(instances)(instances.image_size, **fields)
+        return outputs
+
+
+def test_corloc_is_the_share_of_a_classs_images_whose_best_region_hits(tmp_path: Path) -> None:
+    cfg = teacher_run(tmp_path, "TEST.CORLOC_IMAGES", 1000)
+    corloc, teacher = TrainingCorLoc(cfg), Trainer.build_model(cfg)
+    present = {a["category_id"] for record in dataset_records("tiny_train") for a in record["annotations"]}
+    assert corloc(Oracle(teacher, set())) == {"CorLoc": {"tiny_train": 100.0}}
+    missed = set(sorted(present)[:3])
+    share = 100 * (1 - len(missed) / len(present))
+    assert corloc(Oracle(teacher, missed)) == {"CorLoc": {"tiny_train": pytest.approx(share)}}
+
+
+def test_a_dataset_without_boxes_has_no_corloc(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records = [{k: v for k, v in record.items() if k != "annotations"} for record in dataset_records("tiny_train")]
+    DatasetCatalog.register("unboxed", lambda: records)
+    MetadataCatalog.get("unboxed").thing_classes = MetadataCatalog.get("tiny_train").thing_classes
+    try:
+        with caplog.at_level(logging.INFO, logger="mlickd.engine"):
+            cfg = teacher_run(tmp_path, "DATASETS.TRAIN", ("unboxed",), "TEST.CORLOC_IMAGES", 5)
+            assert TrainingCorLoc(cfg)(Trainer.build_model(cfg)) == {}
+    finally:
+        DatasetCatalog.remove("unboxed")
+        MetadataCatalog.remove("unboxed")
+    assert caplog.text.count("unboxed has no boxes") == 1
+
+
+def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
+    side = figures.TILE
+    shown = {}
+    for image_format, image in (("RGB", pixels), ("BGR", pixels.flip(0))):
+        row = training_view_row([{"image": image, "labels": [1]}], class_names("tiny_train"), image_format)
+        shown[image_format] = row[:, :side, :side]
+        assert row.dtype == torch.uint8 and (row[:, side:] < 128).any(), "the label is written"
+    assert torch.equal(shown["RGB"], shown["BGR"])
+    seen = torch.nn.functional.avg_pool2d(shown["RGB"].float(), side // 32)
+    assert (seen - pixels).abs().mean() < 25 and (seen - pixels.flip(0)).abs().mean() > 50
+
+
+def test_captions_of_any_length_stay_below_their_image() -> None:
+    images = [np.zeros((40, 80, 3), np.uint8), np.zeros((80, 40, 3), np.uint8)]
+    row = image_row(images, ["word " * 100, "x" * 500])
+    assert row.shape == image_row(images, ["", ""]).shape
+    left, below = figures.TILE, row[:, figures.TILE :]
+    assert (below[:, :, left : left + figures.TILE_GAP] == 255).all(), "no word reaches the next image"
+    assert (below[:, :, :left] < 128).any() and (below[:, :, left:] < 128).any()
+
+
+@pytest.mark.parametrize(
+    ("content", "iteration", "kept"),
+    [
+        (FIRST + SECOND, 60, FIRST + SECOND),
+        (FIRST + SECOND, 39, FIRST),
+        (FIRST + SECOND[:20], 60, FIRST),
+        (FIRST + SECOND[:-1], 60, FIRST),
+        (FIRST + SECOND + FIRST, 30, FIRST),
+    ],
+)
+def test_lines_of_repeated_iterations_are_cut_off(content: str, iteration: int, kept: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    forget_metrics(path, iteration)  # which need not exist
+    path.write_text(content)
+    with path.open("a") as open_already:
+        forget_metrics(path, iteration)
+        open_already.write("new\n")
+    assert path.read_text() == kept + "new\n"
+
+
+def test_tensorboard_shows_each_iteration_once(tmp_path: Path) -> None:
+    def write(start: int, values: dict[int, float]) -> None:
+        writer = TensorBoardWriter(str(tmp_path), lambda: start)
+        with EventStorage(start) as storage:
+            for storage.iter, value in values.items():
+                storage.put_scalar("loss", value, smoothing_hint=False)
+                writer.write()
+        writer.close()
+
+    write(0, {0: 5.0, 1: 4.0, 2: 3.0})
+    write(1, {1: 4.5, 2: 3.5})
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(0, 5.0), (1, 4.5), (2, 3.5)]
+
+
+@pytest.mark.parametrize(("period", "first"), [(2, 3), (0, 0)])
+def test_precise_statistics_are_of_the_batches_that_belong_to_the_iteration(
+    period: int, first: int, tmp_path: Path
+) -> None:
+    options = ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 3, "MODEL.CLASSIFIER.DROPOUT", 0.5)
+    trainer = make_trainer(tmp_path, *options, "TEST.EVAL_PERIOD", period)
+    result = finish(trainer, resume=False)
+    loader, conv = trainer.build_train_loader(trainer.cfg), trainer.model.backbone.conv1_1
+    outputs = []
+    for iteration in range(first, first + 3):
+        batch = [loader.dataset[item] for item in loader.batch_sampler.batch(iteration)]
+        images = trainer.model.preprocess([sample["image"] for sample in batch]).tensor
+        values = torch.nn.functional.conv2d(images, conv.weight, conv.bias, padding=1).detach().double()
+        outputs.append(values.transpose(0, 1).flatten(1))
+    variance, mean = torch.var_mean(torch.cat(outputs, dim=1), dim=1, correction=0)
+    norm = "backbone.conv1_1.norm"
+    torch.testing.assert_close(result[f"{norm}.running_mean"].double(), mean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result[f"{norm}.running_var"].double(), variance, rtol=1e-3, atol=1e-3)
