@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.cached_scenes import CachedScenes, samples, write_random_boxes
-from helpers.small_models import save_teacher, teacher_config
+from helpers.small_models import save_teacher, teacher_config, tensors_of
 from mlickd.data import ProposalStore, View, dataset_records, write_store
 from mlickd.data.build import build_mapper
 from mlickd.data.catalog import class_names
@@ -88,7 +88,7 @@ def test_knowledge_is_that_of_the_live_teacher(scenes: CachedScenes, shared: Pat
     for ours, theirs, a, b in zip(cached, live, cached_batch, live_batch, strict=True):
         assert torch.equal(a["image"], b["image"])
         assert ours.map_sizes == theirs.map_sizes and ours.maps.keys() == theirs.maps.keys()
-        for one, other in zip(ours._tensors(), theirs._tensors(), strict=True):
+        for one, other in zip(tensors_of(ours), tensors_of(theirs), strict=True):
             torch.testing.assert_close(one.float(), other, **HALF)
 
 
@@ -299,7 +299,7 @@ OTHER_RUNS = {
 def test_a_run_with_other_settings_is_refused(scenes: CachedScenes, plain: Path, tmp_path: Path, case: str) -> None:
     stage, options, of_teacher, key = OTHER_RUNS[case]
     cfg = teacher_config()
-    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, *of_teacher])
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0, *of_teacher])
     (tmp_path / "config.yaml").write_text(cfg.dump())
     options = [*options, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")]
     with pytest.raises(InputError, match=key) as error:
@@ -311,8 +311,8 @@ def test_a_run_with_other_settings_is_refused(scenes: CachedScenes, plain: Path,
 
 def test_settings_without_effect_on_the_outputs_are_free(scenes: CachedScenes, plain: Path, tmp_path: Path) -> None:
     cfg = teacher_config()
-    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 7.0, "MODEL.ROI_BOX_HEAD.DROPOUT", 0.1])
-    cfg.merge_from_list(["MODEL.BACKBONE.FROZEN", True, "MODEL.CLASSIFIER.POOLING", "fc", "SOLVER.BASE_LR", 3.0])
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0, "MODEL.DEVICE", "cuda"])
+    cfg.merge_from_list(["MODEL.WEIGHTS", "start.pth", "INPUT.RANDOM_FLIP", "none", "SOLVER.BASE_LR", 3.0])
     (tmp_path / "config.yaml").write_text(cfg.dump())
     known = CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")))
     assert len(known.caches["tiny_train"]) == 24

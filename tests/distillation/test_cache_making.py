@@ -144,7 +144,7 @@ def test_a_full_disk_ends_with_one_line(
     assert not contents(cache)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(10**6, 10**6 - 2048, 2048))
-    with pytest.raises(InputError, match=rf"{cache / 'tiny_train'}: needs .* 2.05kB free"):
+    with pytest.raises(InputError, match=rf"{cache / 'tiny_train'}: needs . MiB more, but has 0 MiB"):
         scenes.make(str(cache), mirrored=False)
     assert len(shards(cache)) == 1  # its size is known
     (tmp_path / "file").touch()
@@ -160,7 +160,7 @@ def test_outputs_beyond_16_bits_are_refused(
         known[0].features["conv5"] = torch.full((1, 2), value)
 
     monkeypatch.setattr("mlickd.distillation.teacher.FrozenTeacher._add_features", damage)
-    with pytest.raises(InputError, match="features.conv5 of image .* of tiny_train"):
+    with pytest.raises(InputError, match="features.conv5 of image "):
         scenes.make(str(tmp_path / "cache"), mirrored=False)
 
 

@@ -101,7 +101,7 @@ def test_a_file_holds_it_to_the_last_digit(tmp_path: Path) -> None:
         None,
         lambda content: "{",
         lambda content: [],
-        lambda content: content | {"classes": {"cat": {"slope": float("nan"), "intercept": 0}}},
+        lambda content: content | {"slopes": [1.0, float("nan")]},
         lambda content: content | {"held_out": [{"dataset": "x"}]},
     ],
 )

@@ -11,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from mlickd.config import default_config
 from mlickd.data import View
+from mlickd.distillation import TeacherKnowledge
 
 CLASSES = 5
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -64,3 +65,10 @@ def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: in
             sample[f"{prefix}proposals"] = proposals
         batch.append(sample)
     return batch
+
+
+def tensors_of(knowledge: TeacherKnowledge) -> list[torch.Tensor]:
+    """Return all tensors of a teacher's knowledge."""
+    tensors = []
+    knowledge.map(tensors.append)
+    return tensors

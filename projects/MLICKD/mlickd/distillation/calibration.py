@@ -10,8 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -83,13 +82,7 @@ class Calibration:
         Raises:
             InputError: the file cannot be written.
         """
-        lines = {
-            name: {"slope": slope, "intercept": intercept}
-            for name, slope, intercept in zip(self.classes, self.slopes, self.intercepts, strict=True)
-        }
-        content = {"temperature": self.temperature, "flip": self.flip, "classes": lines}
-        content["held_out"] = [vars(part) for part in self.held_out]
-        text = json.dumps(content, indent=1, ensure_ascii=False)
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
         write_whole_file(path, f"{text}\n", "give another path", parents=True)
 
     @classmethod
@@ -101,25 +94,16 @@ class Calibration:
         """
         try:
             with PathManager.open(path) as file:
-                return cls._from_json(json.load(file))
+                content = json.load(file)
+            lines = np.array([content["slopes"], content["intercepts"]], dtype=np.float64)
+            if lines.shape != (2, len(content["classes"])) or not np.isfinite(lines).all():
+                raise ValueError("slopes and intercepts must be finite, one of each for a class")
+            content |= {name: tuple(content[name]) for name in ("classes", "slopes", "intercepts")}
+            return cls(**content | {"held_out": tuple(HeldOut(**part) for part in content["held_out"])})
         except FileNotFoundError:
             raise InputError(f"{_KEY} {path}: no such file; {_REMEDY}") from None
-        except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{_KEY} {path}: is not a calibration; {_REMEDY}") from error
-
-    @classmethod
-    def _from_json(cls, content: Mapping[str, Any]) -> Calibration:
-        lines = content["classes"]
-        numbers = np.array([[line["slope"], line["intercept"]] for line in lines.values()], dtype=np.float64)
-        if not np.isfinite(numbers).all():
-            raise ValueError("a slope or an intercept is not finite")
-        return cls(
-            tuple(lines),
-            *(tuple(column) for column in numbers.reshape(-1, 2).T.tolist()),
-            temperature=float(content["temperature"]),
-            held_out=tuple(HeldOut(**part) for part in content["held_out"]),
-            flip=bool(content["flip"]),
-        )
 
 
 class CalibratedKnowledge:

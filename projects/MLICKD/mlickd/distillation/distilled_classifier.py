@@ -13,7 +13,7 @@ from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
 
-from .distillers.base import build_feature_distiller, build_prediction_distiller, feature_distiller_class
+from .distillers.base import feature_distiller_class, prediction_distiller_class
 from .teacher_config import load_teacher_config
 
 __all__ = ["DistilledClassifier", "KD_STAGES"]
@@ -79,22 +79,19 @@ class DistilledClassifier(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Build the student and the distillers of ``KD.STAGE``.
-
-        Raises:
-            InputError: the stage, the student and the teacher do not fit a distiller.
-        """
+        """Build the student and the distillers of ``KD.STAGE``."""
         student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
         distillers = {}
-        if cfg.KD.STAGE == "feature" and feature_distiller_class(cfg).needs_labels:
+        feature_class = feature_distiller_class(cfg)
+        if cfg.KD.STAGE == "feature" and feature_class.needs_labels:
             raise InputError(
                 f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; give KD.METHOD_STAGES "
                 "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
-            distillers["feature_distiller"] = build_feature_distiller(cfg, student, load_teacher_config(cfg))
+            distillers["feature_distiller"] = feature_class(cfg, student, load_teacher_config(cfg))
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
-            distillers["prediction_distiller"] = build_prediction_distiller(cfg)
+            distillers["prediction_distiller"] = prediction_distiller_class(cfg)(cfg)
         return {"student": student, "stage": cfg.KD.STAGE, **distillers}
 
     @property

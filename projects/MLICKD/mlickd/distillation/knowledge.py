@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torchvision.ops import nms, roi_align
@@ -51,38 +52,19 @@ class TeacherKnowledge:
     region_scores: torch.Tensor | None = None
     maps: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
 
-    def _tensors(self) -> list[torch.Tensor]:
-        fields = (self.image_scores, self.boxes, self.weights, self.proposal_weights, self.region_scores)
-        return [*(t for t in fields if t is not None), *self.features.values(), *self.maps.values()]
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all tensors, in bytes."""
-        return sum(tensor.nbytes for tensor in self._tensors())
-
     def to(self, device: torch.device | str) -> TeacherKnowledge:
-        """Return the same knowledge on another device; itself if it is there already."""
-        if all(tensor.device == torch.device(device) for tensor in self._tensors()):
-            return self
-
+        """Return the same knowledge on another device."""
         return self.map(lambda tensor: tensor.to(device))
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TeacherKnowledge:
         """Return the same knowledge with ``function`` applied to every tensor."""
 
-        def mapped(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else function(tensor)
+        def apply(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: apply(item) for key, item in value.items()}
+            return function(value) if isinstance(value, torch.Tensor) else value
 
-        return replace(
-            self,
-            image_scores=mapped(self.image_scores),
-            boxes=mapped(self.boxes),
-            weights=mapped(self.weights),
-            features={layer: mapped(feature) for layer, feature in self.features.items()},
-            proposal_weights=mapped(self.proposal_weights),
-            region_scores=mapped(self.region_scores),
-            maps={key: mapped(feature_map) for key, feature_map in self.maps.items()},
-        )
+        return replace(self, **{f.name: apply(getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass
@@ -108,14 +90,14 @@ class RegionKnowledge:
     proposal_weights: torch.Tensor | None = None
     maps: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
 
-    def restrict(self, in_view: torch.Tensor, *, weights_from_scores: bool, normalize: bool) -> RegionKnowledge:
+    def restrict(self, in_view: torch.Tensor, *, weights_from_scores: bool, normalize_weight: bool) -> RegionKnowledge:
         """Return the knowledge of a part of the regions: the rest of R'_n, with s' among the regions that remain.
 
         Args:
             in_view: (V,) int64, ascending indices of the regions that remain.
             weights_from_scores: compute s' again as the largest score that both streams give a region; otherwise s'
                 stays as it was.
-            normalize: divide s' by its largest value in the image.
+            normalize_weight: divide s' by its largest value in the image.
         """
         part = replace(self, class_logits=self.class_logits[in_view], detection_logits=self.detection_logits[in_view])
         if self.selected is None:
@@ -128,7 +110,7 @@ class RegionKnowledge:
         if weights_from_scores:
             # The detection stream is a softmax over the regions in view.
             part.weights = region_scores(part.class_logits, part.detection_logits).amax(dim=1)[part.selected]
-        if normalize:
+        if normalize_weight:
             part.weights = normalized_weights(part.weights)
         part.features = {layer: feature[kept] for layer, feature in self.features.items()}
         if self.proposal_weights is not None:
@@ -204,7 +186,7 @@ def select_regions(
     objectness: torch.Tensor,
     *,
     weight: str = "teacher",
-    normalize: bool = True,
+    normalize_weight: bool = True,
     nms_thresh: float = 0.5,
     top_k: int = 32,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -215,7 +197,7 @@ def select_regions(
         region_scores: (R, C) per-class scores of the teacher.
         objectness: (R,) the proposals' scores.
         weight: s' is ``teacher`` (the largest class score of the region), ``proposal`` (objectness) or ``uniform``.
-        normalize: divide s' by its largest value in the image.
+        normalize_weight: divide s' by its largest value in the image.
         nms_thresh: IoU above which the region of smaller s' is dropped; 1 drops none.
         top_k: number of regions kept, by s'; 0 keeps all.
 
@@ -237,7 +219,7 @@ def select_regions(
     if top_k > 0:
         keep = keep[:top_k]
     weights = weights[keep]
-    return keep, normalized_weights(weights) if normalize else weights
+    return keep, normalized_weights(weights) if normalize_weight else weights
 
 
 def _enlarge_part(whole: torch.Tensor, part: tuple[float, float, float, float]) -> torch.Tensor:

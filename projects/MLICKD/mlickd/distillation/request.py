@@ -29,9 +29,9 @@ class KnowledgeRequest:
     maps: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def from_stage(cls, cfg: CfgNode) -> KnowledgeRequest:
-        """Return what the stage ``KD.STAGE`` of a method needs."""
-        if cfg.KD.STAGE == "prediction" and not cfg.KD.PREDICTION.FEATURE_LOSS:
+    def from_stage(cls, cfg: CfgNode, stage: str | None = None) -> KnowledgeRequest:
+        """Return what a stage of a method needs; None is ``KD.STAGE``."""
+        if (stage or cfg.KD.STAGE) == "prediction" and not cfg.KD.PREDICTION.FEATURE_LOSS:
             return cls()
         layers = tuple(dict.fromkeys(layer for layer, _ in parse_layer_pairs(cfg)))
         kind = feature_distiller_class(cfg).asks_for
@@ -42,10 +42,7 @@ class KnowledgeRequest:
         """Return what all stages of a method, ``KD.METHOD_STAGES``, need."""
         request = cls()
         for stage in cfg.KD.METHOD_STAGES:
-            stage_cfg = cfg.clone()
-            stage_cfg.defrost()
-            stage_cfg.KD.STAGE = stage
-            request |= cls.from_stage(stage_cfg)
+            request |= cls.from_stage(cfg, stage)
         return request
 
     def __or__(self, other: KnowledgeRequest) -> KnowledgeRequest:

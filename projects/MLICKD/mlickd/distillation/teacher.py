@@ -20,7 +20,7 @@ from mlickd.modeling.roi_heads import RegionPredictions
 from .distillers.base import check_layers
 from .knowledge import RegionKnowledge, TeacherKnowledge, select_regions
 from .request import MAP_KINDS, KnowledgeRequest
-from .teacher_config import load_teacher_config, pooler_arguments, region_rule
+from .teacher_config import load_teacher_config, pooler_arguments
 
 __all__ = ["FrozenTeacher", "LiveTeacher", "average_streams"]
 
@@ -47,7 +47,7 @@ class FrozenTeacher:
         logger.info("Teacher: %s, at %d pixels", teacher_cfg.MODEL.WEIGHTS, teacher_cfg.INPUT.SIZE_TEST)
         self.request = request
         self.flip = teacher_cfg.KD.TEACHER.FLIP
-        self.rule = region_rule(cfg)
+        self.rule = {key.lower(): value for key, value in cfg.KD.REGIONS.items()}
         self.after_box_head = cfg.KD.FEATURE.COMPARE == "box_head"
         shapes = self.model.backbone.output_shape()
         check_layers([*request.region_layers, *(layer for _, layer in request.maps)], shapes, "teacher")

@@ -24,7 +24,6 @@ __all__ = [
     "load_teacher_config",
     "load_teacher_configs",
     "pooler_arguments",
-    "region_rule",
     "teacher_shapes",
 ]
 
@@ -120,13 +119,3 @@ def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
     """Return channels and strides of the feature maps of the teacher's backbone, without creating its parameters."""
     with torch.device("meta"):
         return build_backbone(teacher_cfg).output_shape()
-
-
-def region_rule(cfg: CfgNode) -> dict:
-    """Return ``KD.REGIONS`` as arguments of :func:`~mlickd.distillation.select_regions`."""
-    return {
-        "weight": cfg.KD.REGIONS.WEIGHT,
-        "normalize": cfg.KD.REGIONS.NORMALIZE_WEIGHT,
-        "nms_thresh": cfg.KD.REGIONS.NMS_THRESH,
-        "top_k": cfg.KD.REGIONS.TOP_K,
-    }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import MapDataset
 from detectron2.data.build import trivial_batch_collator
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader
 from tqdm import tqdm
 
 from mlickd.data.build import build_mapper, open_proposals
@@ -36,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 IMAGES_PER_SHARD = 64
 VIEWS = ("whole", "mirrored")
-_REMEDY = "make room or choose another KD.CACHE, then give the same command again to continue"
+_REMEDY = "make room, then give the same command again to continue; or choose another KD.CACHE, or --no-mirrored"
 
 
 def make_cache(
@@ -92,61 +94,71 @@ def _write_dataset(
         check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")
     records = sorted(dataset_records(name, boxes=False), key=lambda record: str(record["image_id"]))
     layout = ShardLayout(len(records), IMAGES_PER_SHARD)
-    missing = layout.missing(folder, part)
-    if missing:
-        images = _run_teacher(cfg, teacher_cfg, name, request, records, settings, map(layout.images, missing))
-    for left, index in zip(reversed(range(len(missing))), missing, strict=True):
-        path = layout.path(folder, index)
-        ids = [str(records[image]["image_id"]) for image in layout.images(index)]
-        tensors = _concatenate(list(islice(images, len(ids))))
-        for unfinished in folder.glob(f"{path.name}.*.unfinished"):  # left by a process that was killed
-            unfinished.unlink(missing_ok=True)
-        write_shard(path, tensors, settings | {"ids": ids}, _REMEDY)
-        _check_disk(folder, left * path.stat().st_size)
-    logger.info("%s: part %d of %d is complete; the dataset has %d shards", folder, *part, len(layout))
-
-
-def _run_teacher(
-    cfg: CfgNode,
-    teacher_cfg: CfgNode,
-    name: str,
-    request: KnowledgeRequest,
-    records: Sequence[dict],
-    settings: Mapping[str, Any],
-    shards: Iterable[range],
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the rows that each image of some shards has in the tensors, in order."""
-    teacher, store = FrozenTeacher(cfg, teacher_cfg, request), open_proposals(cfg, name)
-    size = settings["batch_size"]
     # No batch crosses a shard: other images in a batch may change the last bit of the outputs.
-    batches = [list(images[start : start + size]) for images in shards for start in range(0, len(images), size)]
+    shards = {
+        index: list(BatchSampler(layout.images(index), settings["batch_size"], drop_last=False))
+        for index in layout.missing(folder, part)
+    }
+    logger.info("%s: %d of %d shards to write in part %d of %d", folder, len(shards), len(layout), *part)
+    if not shards:
+        return
+    teacher, store = FrozenTeacher(cfg, teacher_cfg, request), open_proposals(cfg, name)
     views = [View(teacher_cfg.INPUT.SIZE_TEST, mirror) for mirror in (False, True)[: 1 + settings["mirrored"]]]
+    all_batches = list(chain(*shards.values()))
     loader = DataLoader(
-        _TeacherViews(records, build_mapper(teacher_cfg, name, store), views),
-        batch_sampler=batches,
+        MapDataset(records, partial(_load_views, build_mapper(teacher_cfg, name, store), views)),
+        batch_sampler=all_batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
         worker_init_fn=ignore_signals_in_worker,
     )
+    batches = iter(loader)
+    progress = tqdm(total=sum(map(len, all_batches)), desc=name, unit="image", mininterval=1.0)
+    for left, index in zip(reversed(range(len(shards))), shards, strict=True):
+        images = []
+        for samples in islice(batches, len(shards[index])):
+            images += _image_rows(teacher, teacher_cfg, samples, store)
+            progress.update(len(samples))
+        path = layout.path(folder, index)
+        for unfinished in folder.glob(f"{path.name}.*.unfinished"):  # left by a process that was killed
+            unfinished.unlink(missing_ok=True)
+        ids = [str(records[image]["image_id"]) for image in layout.images(index)]
+        write_shard(path, _concatenate(images), settings | {"ids": ids}, _REMEDY)
+        needed, free = left * path.stat().st_size, shutil.disk_usage(folder).free
+        if needed > free:  # the other shards have about the same size
+            raise InputError(f"{folder}: needs {needed >> 20} MiB more, but has {free >> 20} MiB; {_REMEDY}")
+    progress.close()
+
+
+def _load_views(mapper: MultiLabelMapper, views: Sequence[View], record: dict) -> list[dict]:
+    """Return an image as the teacher sees it, in each view; ``height`` and ``width`` are those of the file.
+
+    The record of an image with an EXIF orientation may have other sizes, from before the image is turned. A live
+    teacher's boxes use the size of the file, so these do as well.
+    """
+    record = {key: value for key, value in record.items() if key not in ("height", "width")}
+    return [mapper(record, view) for view in views]
+
+
+def _image_rows(
+    teacher: FrozenTeacher, teacher_cfg: CfgNode, samples: Sequence[list[dict]], store: Mapping
+) -> list[dict[str, np.ndarray]]:
+    """Return the rows that each image of a batch has in the tensors."""
     selection = teacher_cfg.DATASETS.PROPOSALS
-    with tqdm(total=sum(map(len, batches)), desc=name, unit="image", mininterval=1.0) as progress:
-        for samples in loader:
-            known = [
-                teacher([s["image"] for s in view], [s["proposals"] for s in view])
-                for view in zip(*samples, strict=True)
-            ]
-            for (sample, *_), *outputs in zip(samples, *known, strict=True):
-                boxes, _ = best_proposals(*store[sample["image_id"]], selection.TOP_K, selection.MIN_SIDE)
-                sizes = {f"map_sizes.{layer}": size for layer, size in outputs[0].map_sizes.items()}
-                sizes["image_sizes"] = sample["height"], sample["width"]
-                rows = {key: np.array([size], np.int32) for key, size in sizes.items()} | {"boxes": boxes}
-                for view, output in zip(VIEWS, outputs, strict=False):
-                    rows |= _view_rows(view, output, f"image {sample['image_id']} of {name}")
-                progress.update()
-                yield rows
+    known = [teacher([s["image"] for s in view], [s["proposals"] for s in view]) for view in zip(*samples, strict=True)]
+    images = []
+    for (sample, *_), *outputs in zip(samples, *known, strict=True):
+        boxes, _ = best_proposals(*store[sample["image_id"]], selection.TOP_K, selection.MIN_SIDE)
+        sizes = {f"map_sizes.{layer}": size for layer, size in outputs[0].map_sizes.items()}
+        sizes["image_sizes"] = sample["height"], sample["width"]
+        rows = {key: np.array([size], np.int32) for key, size in sizes.items()} | {"boxes": boxes}
+        for view, output in zip(VIEWS, outputs, strict=False):
+            rows |= _view_rows(view, output, sample["image_id"])
+        images.append(rows)
+    return images
 
 
-def _view_rows(view: str, known: RegionKnowledge, image: str) -> dict[str, np.ndarray]:
+def _view_rows(view: str, known: RegionKnowledge, image_id: object) -> dict[str, np.ndarray]:
     """Return the rows of one view of an image.
 
     Raises:
@@ -164,8 +176,8 @@ def _view_rows(view: str, known: RegionKnowledge, image: str) -> dict[str, np.nd
     for name, values in rows.items():
         if not torch.isfinite(values).all():
             raise InputError(
-                f"KD.TEACHER.WEIGHTS: {name} of {image} is not finite in 16 bits; train the teacher with a lower "
-                "learning rate, or leave KD.CACHE empty"
+                f"KD.TEACHER.WEIGHTS: {name} of image {image_id} is not finite in 16 bits; train the teacher with a "
+                "lower learning rate, or leave KD.CACHE empty"
             )
     if known.selected is not None:
         rows |= {"selected": known.selected.int(), "weights": known.weights}
@@ -181,32 +193,3 @@ def _concatenate(images: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         if rows in images[0]:
             tensors[offsets] = np.cumsum([0, *(len(image[rows]) for image in images)])
     return tensors | {name: np.concatenate([image.pop(name) for image in images]) for name in list(images[0])}
-
-
-def _check_disk(folder: Path, needed: int) -> None:
-    """Check that the disk has room for the remaining shards, which have about the size of the first ones."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: needs {tqdm.format_sizeof(needed, 'B')} more, and its disk has {tqdm.format_sizeof(free, 'B')} "
-            "free; choose another KD.CACHE, a lower KD.REGIONS.TOP_K, --no-mirrored, --no-features, or --shard on "
-            "several disks"
-        )
-
-
-class _TeacherViews(Dataset):
-    """Item i has image i as the teacher sees it, in each of its views; ``height`` and ``width`` are those of the file.
-
-    The record of an image with an EXIF orientation may have other sizes, from before the image is turned. A live
-    teacher's boxes use the size of the file, so these do as well.
-    """
-
-    def __init__(self, records: Sequence[dict], mapper: MultiLabelMapper, views: Sequence[View]):
-        self.records = [{k: v for k, v in record.items() if k not in ("height", "width")} for record in records]
-        self.mapper, self.views = mapper, views
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> list[dict]:
-        return [self.mapper(self.records[index], view) for view in self.views]

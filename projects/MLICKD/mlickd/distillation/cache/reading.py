@@ -63,7 +63,7 @@ class CachedKnowledge:
         request = KnowledgeRequest.from_stage(cfg) if request is None else request
         teachers = load_teacher_configs(cfg) if teachers is None else teachers
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
-        self.normalize = cfg.KD.REGIONS.NORMALIZE_WEIGHT
+        self.normalize_weight = cfg.KD.REGIONS.NORMALIZE_WEIGHT
         heads = ROI_HEADS_REGISTRY.get(next(iter(teachers.values())).MODEL.ROI_HEADS.NAME)
         self.weights_from_scores = cfg.KD.REGIONS.WEIGHT == "teacher" and heads.scores_from_streams
         self.caches = {name: DatasetCache(cfg, teacher, name, request) for name, teacher in teachers.items()}
@@ -83,7 +83,9 @@ class CachedKnowledge:
         moved, in_view = view.regions(boxes, *image_size)
         if view.crop is not None:
             known = known.restrict(
-                torch.from_numpy(in_view), weights_from_scores=self.weights_from_scores, normalize=self.normalize
+                torch.from_numpy(in_view),
+                weights_from_scores=self.weights_from_scores,
+                normalize_weight=self.normalize_weight,
             )
             known = known.crop_maps(_part_in_view(view, *image_size))
         return known.as_knowledge(torch.from_numpy(moved), self.temperature)
@@ -98,16 +100,7 @@ class DatasetCache:
     """
 
     def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode, dataset: str, request: KnowledgeRequest):
-        """
-        Args:
-            cfg: configuration of the distillation.
-            teacher_cfg: the teacher's configuration.
-            dataset: name of the dataset.
-            request: what the cache must hold.
-
-        Raises:
-            InputError: see :class:`CachedKnowledge`.
-        """
+        """Open the cache of a dataset; arguments and errors are those of :class:`CachedKnowledge`."""
         records = dataset_records(dataset, boxes=False)
         expected = cache_settings(cfg, teacher_cfg, dataset, records, request)
         self.folder = Path(cfg.KD.CACHE) / dataset
@@ -116,8 +109,8 @@ class DatasetCache:
         for index, shard in enumerate(self.shards):
             # Metadata are read from another Shard, so that they do not stay in memory.
             found = Shard(shard.path, _REMEDY).metadata
-            expected["ids"] = ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]
-            check_settings(found, expected, shard.path, f"change the run back, or {_REMEDY}")
+            of_shard = {"ids": ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]}
+            check_settings(found, expected | of_shard, shard.path, f"change the run back, or {_REMEDY}")
             if index == 0:  # all shards have the same settings
                 self.settings = expected = settings_of(found)
         self.request = request

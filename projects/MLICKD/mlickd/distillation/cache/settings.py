@@ -18,32 +18,13 @@ from mlickd.files import file_digest, require_file
 
 __all__ = ["cache_settings", "check_settings", "settings_of"]
 
-# Keys of the teacher's configuration that change its outputs: these, and those of MODEL except the ones below.
+# Keys of the teacher's configuration that determine its outputs, apart from those of MODEL.
 _OUTPUT_KEYS = (
     "INPUT.SIZE_TEST",
     "INPUT.FORMAT",
     "DATASETS.PROPOSALS.TOP_K",
     "DATASETS.PROPOSALS.MIN_SIDE",
     "KD.TEACHER.FLIP",
-)
-_NO_OUTPUT_KEYS = (
-    # The device, and the initial weights.
-    "MODEL.DEVICE",
-    "MODEL.WEIGHTS",
-    "MODEL.BACKBONE.WEIGHTS",
-    "MODEL.TIMM.PRETRAINED",
-    "MODEL.WSDDN.INIT_STD",
-    # Only for training.
-    "MODEL.BACKBONE.FREEZE_AT",
-    "MODEL.BACKBONE.FREEZE_NORM",
-    "MODEL.BACKBONE.FROZEN",
-    "MODEL.OICR.IOU_THRESH",
-    "MODEL.ROI_BOX_HEAD.DROPOUT",
-    # Only for detections; KD.REGIONS selects regions.
-    "MODEL.ROI_HEADS.NMS_THRESH_TEST",
-    "MODEL.ROI_HEADS.SCORE_THRESH_TEST",
-    # Only for the plain classifier.
-    "MODEL.CLASSIFIER",
 )
 
 
@@ -72,7 +53,7 @@ def cache_settings(
     }
     if proposals_exist(cfg, dataset):  # the cache has the boxes, so a machine without proposals can train with it
         settings["proposals"] = open_proposals(cfg, dataset).digest()
-    settings |= {f"teacher.{key}": value for key, value in _flatten(teacher_cfg) if _changes_outputs(key)}
+    settings |= {f"teacher.{key}": value for key, value in _flatten(teacher_cfg) if _determines_outputs(key)}
     settings |= {f"features.{layer}": cfg.KD.FEATURE.COMPARE for layer in request.region_layers}
     settings |= {f"maps.{kind}.{layer}": True for kind, layer in request.maps}
     if request.region_layers:
@@ -113,10 +94,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
     return leaves
 
 
-def _changes_outputs(key: str) -> bool:
-    if not key.startswith("MODEL."):
-        return key in _OUTPUT_KEYS
-    return not any(key == other or key.startswith(f"{other}.") for other in _NO_OUTPUT_KEYS)
+def _determines_outputs(key: str) -> bool:
+    return key in _OUTPUT_KEYS or (key.startswith("MODEL.") and key not in ("MODEL.DEVICE", "MODEL.WEIGHTS"))
 
 
 def _shorten(value: object) -> str:

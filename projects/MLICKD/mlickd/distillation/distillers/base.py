@@ -21,11 +21,10 @@ __all__ = [
     "PREDICTION_DISTILLER_REGISTRY",
     "FeatureDistiller",
     "build_adapter",
-    "build_feature_distiller",
-    "build_prediction_distiller",
     "check_layers",
     "feature_distiller_class",
     "parse_layer_pairs",
+    "prediction_distiller_class",
 ]
 
 FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
@@ -49,14 +48,9 @@ def feature_distiller_class(cfg: CfgNode) -> type[nn.Module]:
     return _registered(FEATURE_DISTILLER_REGISTRY, "KD.FEATURE.DISTILLER", cfg.KD.FEATURE.DISTILLER)
 
 
-def build_feature_distiller(cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> nn.Module:
-    """Build the distiller that ``KD.FEATURE.DISTILLER`` names."""
-    return feature_distiller_class(cfg)(cfg, student, teacher_cfg)
-
-
-def build_prediction_distiller(cfg: CfgNode) -> nn.Module:
-    """Build the distiller that ``KD.PREDICTION.DISTILLER`` names."""
-    return _registered(PREDICTION_DISTILLER_REGISTRY, "KD.PREDICTION.DISTILLER", cfg.KD.PREDICTION.DISTILLER)(cfg)
+def prediction_distiller_class(cfg: CfgNode) -> type[nn.Module]:
+    """Return the class that ``KD.PREDICTION.DISTILLER`` names."""
+    return _registered(PREDICTION_DISTILLER_REGISTRY, "KD.PREDICTION.DISTILLER", cfg.KD.PREDICTION.DISTILLER)
 
 
 def _registered(registry: Registry, key: str, name: str) -> type[nn.Module]:
@@ -85,15 +79,10 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
 
 
 def check_layers(names: Iterable[str], shapes: dict[str, ShapeSpec], owner: str) -> None:
-    """Check that a backbone returns the layers that are compared.
-
-    Args:
-        names: names of the layers.
-        shapes: shapes of the maps that the backbone returns.
-        owner: ``teacher`` or ``student``, for the message.
+    """Check that the backbone of an owner, ``teacher`` or ``student``, returns maps of these names.
 
     Raises:
-        InputError: the backbone does not return one of the layers.
+        InputError: it does not return one of them.
     """
     for name in names:
         if name not in shapes:
@@ -128,9 +117,6 @@ class FeatureDistiller(nn.Module, ABC):
             pairs: names of a teacher's and a student's map each.
             teacher_shapes, student_shapes: shapes of all maps of the backbones.
             loss_weight: factor on the loss.
-
-        Raises:
-            InputError: a pair names a map that its backbone does not return.
         """
         super().__init__()
         check_layers([teacher for teacher, _ in pairs], teacher_shapes, "teacher")
@@ -141,11 +127,7 @@ class FeatureDistiller(nn.Module, ABC):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> dict[str, Any]:
-        """Return the arguments from ``KD.FEATURE``, the student and the teacher's configuration.
-
-        Raises:
-            InputError: the two networks do not fit together.
-        """
+        """Return the arguments from ``KD.FEATURE``, the student and the teacher's configuration."""
         return {
             "pairs": parse_layer_pairs(cfg),
             "teacher_shapes": teacher_shapes(teacher_cfg),

@@ -137,11 +137,7 @@ class LabelEmbeddingDistiller(FeatureDistiller):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> dict:
-        """Return the arguments from ``KD``, the student and the teacher's configuration.
-
-        Raises:
-            InputError: a layer or the student's pooling does not fit.
-        """
+        """Return the arguments from ``KD``, the student and the teacher's configuration."""
         if student.head.fully_connected is not None:
             raise InputError(
                 "MODEL.CLASSIFIER.POOLING fc: label embeddings need a classifier on the map itself; give average or "
@@ -161,13 +157,9 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the sum of both losses with their factors. A view without regions counts as one without labels.
+        """Return the sum of both losses with their factors; see :class:`FeatureDistiller`.
 
-        Args:
-            features: the student's maps of N images.
-            image_sizes: not used.
-            knowledge: knowledge of the same N views, with regions, their features and scores.
-            targets: (N, C), 1 for positive labels.
+        A view without regions counts as one without labels.
         """
         (classifier,) = self._classifier
         # Relative distances need full precision, in mixed precision too.
@@ -200,15 +192,7 @@ def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
 
 
 def gather_images(values: torch.Tensor) -> torch.Tensor:
-    """Gather values of images from all processes.
-
-    Args:
-        values: (n, ...), values of this process's images; n is the same in each process.
-
-    Returns:
-        (N, ...), in the order of the processes. Gradients flow only to this process's images, see
-        :func:`scale_gradient`.
-    """
+    """Concatenate values (n, ...) of images from all processes. Gradients flow only to this process's images."""
     if comm.get_world_size() == 1:
         return values
     local = values.detach().contiguous()

@@ -115,11 +115,7 @@ class RoIDistiller(FeatureDistiller):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> dict:
-        """Return the arguments from ``KD``, the student and the teacher's configuration.
-
-        Raises:
-            InputError: the two networks do not fit together.
-        """
+        """Return the arguments from ``KD``, the student and the teacher's configuration."""
         box_head = None
         if cfg.KD.FEATURE.COMPARE == "box_head":
             box_head = student.head.fully_connected
@@ -141,14 +137,7 @@ class RoIDistiller(FeatureDistiller):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return L_f, summed over the layer pairs, times ``loss_weight``.
-
-        Args:
-            features: the student's maps of N images.
-            image_sizes: height and width of each view of the student.
-            knowledge: knowledge of the same N views, with regions and their features.
-            targets: not used.
-        """
+        """Return L_f, summed over the layer pairs, times ``loss_weight``; see :class:`FeatureDistiller`."""
         boxes = [k.boxes for k in knowledge]
         counts = [len(b) for b in boxes]
         weights = torch.cat([k.weights for k in knowledge])
