@@ -124,5 +124,4 @@ def test_a_part_has_the_proposals_of_the_whole(
         items = [(record["image_id"], *box) for record in records]
         write_store(path, items, "edge_boxes", {}, image_list_digest(records))
         open_proposals(cfg, "tiny_train@1of3").check(part)
-        counts, findings = check_proposals("tiny_train@1of3", part)
-        assert list(counts) == ["edge_boxes"] and len(findings) == (records is part)
+        assert len(list(check_proposals("tiny_train@1of3", part))) == (records is part)

@@ -58,12 +58,12 @@ def test_a_sound_dataset_is_ok(root: Path, run: Callable[..., Any]) -> None:
         write_proposals(name, (0, 0, 90, 90))
     result, found = run("pets_train", "pets_test")
     assert result.status == 0, result.err
-    assert "pets_train: 4 images, 2 classes" in result.out and "edge_boxes 1.0" in result.out
+    assert "pets_train: 4 images, 2 classes" in result.out
     assert found["error"] == found["warning"] == [] and len(found["note"]) == 1  # an image without a label
     report = json.loads(Path("report.json").read_text())
     train = report["datasets"]["pets_train"]
-    assert report["ok"] and train["image_kinds"] == {"JPEG": 4} and train["image_sizes"]["median"] == [90, 120]
-    assert train["classes"]["dog"] == {"positives": 2, "ignored": 0} and train["together"] == [[2, 1], [1, 2]]
+    assert report["ok"] and train["image_kinds"] == {"JPEG": 4}
+    assert train["classes"] == {"cat": 2, "dog": 2} and train["together"] == [[2, 1], [1, 2]]
     for name in ("pets_train", "pets_test"):
         with Image.open(f"output/check/{name}/labels.png") as image:
             assert image.format == "PNG" and np.asarray(image.convert("L")).min() < 100

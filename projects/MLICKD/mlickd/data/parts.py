@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mlickd.errors import InputError
 
@@ -14,16 +14,8 @@ __all__ = ["Part", "parse_part", "part_name", "whole_name"]
 _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of a dataset.
-
-    Attributes:
-        whole: name of the dataset, which may be a part itself.
-        number: number of the part, from 1.
-        count: number of all parts, 2 or more.
-        others: whether the images of all other parts are meant.
-    """
+class Part(NamedTuple):
+    """Part ``number`` of ``count`` of the dataset ``whole``, or the ``others``: the images of all other parts."""
 
     whole: str
     number: int
@@ -69,11 +61,7 @@ def parse_part(name: str) -> Part | None:
 
 
 def whole_name(name: str) -> str:
-    """Return the whole dataset of a part, or the name itself. Parts share the proposals of the whole.
-
-    Raises:
-        InputError: see :func:`parse_part`.
-    """
+    """Return the whole dataset of a part, or the name itself. Parts share the proposals of the whole."""
     while (part := parse_part(name)) is not None:
         name = part.whole
     return name

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from mlickd.errors import InputError
@@ -38,7 +37,6 @@ class CheckedImage:
         record: its record.
         problem: why the image cannot be used, on one line, or None. If it can be used, the rest is set:
         kinds: its kinds, such as ``JPEG``, ``gray``, ``turned by EXIF``.
-        size: upright (height, width) in pixels.
         digest: SHA-256 of the file.
         hash: (8,) uint8, the 64 bits of OpenCV's perceptual hash (Zauner, 2010).
     """
@@ -46,7 +44,6 @@ class CheckedImage:
     record: dict
     problem: str | None = None
     kinds: tuple[str, ...] = ()
-    size: tuple[int, int] = (0, 0)
     digest: bytes = b""
     hash: np.ndarray | None = None
 
@@ -71,31 +68,26 @@ def _check(record: dict) -> CheckedImage:
         # Decoding at reduced size reads every byte of a JPEG, too.
         pixels, _ = file.pixels(View(2 * _HASH_SIDE).reduction(file.height, file.width))
         with open_image_file(path) as image:
-            kinds = _kinds(image)
+            kinds = {
+                image.format or "unknown": True,
+                "turned by EXIF": exif_orientation(image) != 1,
+                "gray": image.mode in ("1", "L", "LA", "La"),
+                "16-bit gray": image.mode.startswith("I"),
+                "CMYK": image.mode == "CMYK",
+                "with alpha": has_alpha(image),
+            }
+        expected = record.get("height", file.height), record.get("width", file.width)
+        if (file.height, file.width) != expected:
+            raise InputError(
+                f"{path}: the image has {file.width}x{file.height} pixels, its record {expected[1]}x{expected[0]}; "
+                "correct the record and its boxes, or put the right image there"
+            )
     except InputError as error:
         return CheckedImage(record, str(error))
-    expected = record.get("height", file.height), record.get("width", file.width)
-    if (file.height, file.width) != expected:
-        return CheckedImage(
-            record,
-            f"{path}: the image has {file.width}x{file.height} pixels, its record {expected[1]}x{expected[0]}; correct "
-            "the record and its boxes, or put the right image there",
-        )
     small = cv2.resize(pixels, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
-    return CheckedImage(record, None, kinds, (file.height, file.width), digest, cv2.img_hash.pHash(small)[0])
-
-
-def _kinds(image: Image.Image) -> tuple[str, ...]:
-    kinds = {
-        image.format or "unknown": True,
-        "turned by EXIF": exif_orientation(image) != 1,
-        "gray": image.mode in ("1", "L", "LA", "La"),
-        "16-bit gray": image.mode.startswith("I"),
-        "CMYK": image.mode == "CMYK",
-        "with alpha": has_alpha(image),
-    }
-    return tuple(kind for kind, true in kinds.items() if true)
+    kinds = tuple(kind for kind, true in kinds.items() if true)
+    return CheckedImage(record, None, kinds, digest, cv2.img_hash.pHash(small)[0])
 
 
 def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:

@@ -28,9 +28,6 @@ __all__ = ["CheckReport", "Finding", "LabelStatistics", "check_datasets", "repor
 # Error: training or evaluation would stop or be wrong. Warning: have a look. Note: good to know.
 _SEVERITIES = ("error", "warning", "note")
 
-_WIDTH = 110  # characters
-_MAX_CLASSES, _MAX_EXAMPLES = 10, 3
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -49,26 +46,23 @@ class LabelStatistics:
     Attributes:
         class_names: names of the C classes.
         positives: (C,) number of images that have the class.
-        ignored: (C,) number of images for which the class does not count.
         per_image: {number of labels: number of images}, ascending.
         together: (C, C) number of images that have both classes; the diagonal is `positives`.
     """
 
-    class_names: Sequence[str]
+    class_names: list[str]
     positives: np.ndarray
-    ignored: np.ndarray
     per_image: dict[int, int]
     together: np.ndarray
 
     @classmethod
     def count(cls, records: Sequence[dict], class_names: Sequence[str]) -> LabelStatistics:
         """Count the labels of records, as they count in training."""
-        targets = label_targets(records, len(class_names))
-        positive = (targets == 1).astype(np.float32)  # products of floats are fast, and exact below 2**24
-        together = (positive.T @ positive).astype(np.int64)
-        per_image = Counter(positive.sum(axis=1).astype(int).tolist())
-        ignored = (targets == -1).sum(axis=0)
-        return cls(list(class_names), together.diagonal().copy(), ignored, dict(sorted(per_image.items())), together)
+        positive = label_targets(records, len(class_names)) == 1
+        # Products of floats are fast, and exact below 2**24.
+        together = (positive.T.astype(np.float32) @ positive.astype(np.float32)).astype(np.int64)
+        per_image = Counter(positive.sum(axis=1).tolist())
+        return cls(list(class_names), together.diagonal().copy(), dict(sorted(per_image.items())), together)
 
 
 @dataclass
@@ -126,10 +120,17 @@ def check_datasets(
         if problems:
             report.findings.append(Finding("error", name, f"images that cannot be used: {len(problems)}", problems))
         readable = [image.record for image in images[name]]
-        proposals, found = check_proposals(name, readable, methods, complete=not problems)
-        report.findings += [Finding(severity, name, message) for severity, message in found]
-        report.labels[name] = LabelStatistics.count(records, class_names(name))
-        report.datasets[name] = _describe(records, report.labels[name], images[name], proposals)
+        proposals = check_proposals(name, readable, methods, complete=not problems)
+        report.findings += [Finding(severity, name, message) for severity, message in proposals]
+        labels = report.labels[name] = LabelStatistics.count(records, class_names(name))
+        report.datasets[name] = {
+            "num_images": len(records),
+            "num_boxes": sum(len(record.get("annotations", ())) for record in records),
+            "image_kinds": dict(Counter(kind for image in images[name] for kind in image.kinds)),
+            "classes": dict(zip(labels.class_names, labels.positives.tolist(), strict=True)),
+            "images_by_number_of_labels": {str(count): number for count, number in labels.per_image.items()},
+            "together": labels.together.tolist(),
+        }
     report.findings += [*_label_findings(report.labels), *_duplicates(images), *_unlisted_images(list(images))]
     report.findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
     return report
@@ -152,27 +153,6 @@ def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
     finally:
         package.removeHandler(collector)
         package.propagate = propagate
-
-
-def _describe(
-    records: Sequence[dict], labels: LabelStatistics, images: Sequence[CheckedImage], proposals: dict[str, Any]
-) -> dict[str, Any]:
-    sizes = sorted((image.size for image in images), key=np.prod)
-    places = {"smallest": 0, "median": len(sizes) // 2, "largest": -1}
-    counts = zip(labels.class_names, labels.positives.tolist(), labels.ignored.tolist(), strict=True)
-    return {
-        "num_images": len(records),
-        "num_boxes": sum(len(record.get("annotations", ())) for record in records),
-        "image_kinds": dict(Counter(kind for image in images for kind in image.kinds)),
-        "image_sizes": {name: sizes[place] for name, place in places.items()} if sizes else {},
-        "labels_per_image": {
-            "mean": float(labels.positives.sum() / len(records)),
-            "images": {str(count): num_images for count, num_images in labels.per_image.items()},
-        },
-        "classes": {name: {"positives": positives, "ignored": ignored} for name, positives, ignored in counts},
-        "together": labels.together.tolist(),
-        "proposals": proposals,
-    }
 
 
 def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]:
@@ -220,32 +200,22 @@ def _unlisted_images(names: Sequence[str]) -> Iterator[Finding]:
 
 def report_text(report: CheckReport) -> str:
     """Return the report for a terminal: a few lines for each split, the findings, and the verdict."""
-    lines = [_split_text(name, counts) for name, counts in report.datasets.items()]
+    lines = []
+    for name, counts in report.datasets.items():
+        classes = sorted(counts["classes"].items(), key=lambda item: -item[1])
+        labels = sum(counts["classes"].values()) / counts["num_images"]
+        head = f"{counts['num_images']} images, {len(classes)} classes, {labels:.2f} labels per image"
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts["image_kinds"].items())
+        lines.append(f"{name}: {head}, {counts['num_boxes']} boxes")
+        lines.append(_hanging("  images   ", kinds or "none"))
+        lines.append(_hanging("  classes  ", shorten_list([f"{label} {count}" for label, count in classes], 10)))
     for finding in report.findings:
-        examples = f": {shorten_list(finding.examples, _MAX_EXAMPLES)}" if finding.examples else ""
+        examples = f": {shorten_list(finding.examples, 3)}" if finding.examples else ""
         lines.append(_hanging(f"{finding.severity:<9}", f"{finding.dataset}: {finding.message}{examples}"))
     counts = Counter(finding.severity for finding in report.findings)
     verdict = ", ".join(f"{severity}s: {counts[severity]}" for severity in _SEVERITIES)
     return "\n".join([*lines, "", f"{'OK' if report.ok else 'not OK'} ({verdict})"])
 
 
-def _split_text(name: str, counts: dict[str, Any]) -> str:
-    classes = sorted(counts["classes"].items(), key=lambda item: -item[1]["positives"])
-    rows = {
-        "kinds": ", ".join(f"{count} {kind}" for kind, count in counts["image_kinds"].items()),
-        "pixels": ", ".join(f"{kind} {width}x{height}" for kind, (height, width) in counts["image_sizes"].items()),
-        "classes": shorten_list([f"{label} {count['positives']}" for label, count in classes], _MAX_CLASSES),
-        "labels": f"{counts['labels_per_image']['mean']:.2f} per image",
-        "boxes": f"{counts['num_boxes']}, for evaluation only",
-        "proposals": "; ".join(
-            f"{method} {count['mean']:.1f} per image ({count['min']} to {count['max']})"
-            for method, count in counts["proposals"].items()
-        ),
-    }
-    head = f"{name}: {counts['num_images']} images, {len(classes)} classes"
-    return "\n".join([head, *(_hanging(f"  {key:<11}", text or "none") for key, text in rows.items())])
-
-
 def _hanging(head: str, text: str) -> str:
-    indent = " " * len(head)
-    return textwrap.fill(text, _WIDTH, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.fill(text, 110, initial_indent=head, subsequent_indent=9 * " ", break_on_hyphens=False)
