@@ -17,7 +17,7 @@ from helpers.untrained_run import write_untrained_run
 from mlickd import runs
 from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records
-from mlickd.data.manifest import make_manifest
+from mlickd.data.manifest import labels_digest
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 from mlickd.files import file_digest
@@ -97,8 +97,8 @@ def git(folder: Path, *arguments: str) -> str:
 def test_provenance_has_data_configuration_versions_and_date(tiny_scenes: Path) -> None:
     cfg = default_config()
     found = runs.provenance(cfg, "tiny_test")
-    manifest = make_manifest("tiny_test", dataset_records("tiny_test"), class_names("tiny_test"))
-    assert found["data"] == {"name": "tiny_test", "images": 12, "sha256": manifest.digest()}
+    digest = labels_digest(dataset_records("tiny_test"), class_names("tiny_test"))
+    assert found["data"] == {"name": "tiny_test", "images": 12, "sha256": digest}
     assert found["config"] == {"sha256": hashlib.sha256(cfg.dump().encode()).hexdigest()}
     assert found["versions"].keys() == {"mlickd", "commit", "torch", "detectron2"}
     assert found["versions"]["torch"] == torch.__version__

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlickd.data import class_names, dataset_records
-from mlickd.data.manifest import make_manifest
+from mlickd.data.manifest import labels_digest
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import find_scores, read_scores, write_scores
@@ -36,7 +36,7 @@ def test_scores_are_read_as_written(tiny_scenes: Path, tmp_path: Path):
     assert (read.image_ids, read.class_names, read.path) == (ids[::-1], names, path)
     assert (read.scores.dtype, read.targets.dtype) == (np.float32, np.int8)
     assert np.array_equal(read.scores, scores) and np.array_equal(read.targets, targets[::-1])
-    assert read.data_digest() == make_manifest("tiny_test", records, names).digest()
+    assert read.data_digest() == labels_digest(records, names)
 
 
 def test_images_in_the_order_of_others(tmp_path: Path):

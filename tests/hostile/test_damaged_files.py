@@ -26,7 +26,7 @@ from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data import ProposalStore, write_store
 from mlickd.data.images import image_size, read_image
-from mlickd.data.manifest import make_manifest, read_manifest, write_manifest
+from mlickd.data.manifest import manifest_lines, read_manifest, write_manifest
 from mlickd.data.proposals.file_formats import read_detectron2_pickle
 from mlickd.data.sources.coco import read_coco
 from mlickd.data.sources.folder import load_folder_dataset
@@ -51,7 +51,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scores = generator.random((6, 3)).astype(np.float32)
     write_store(folder, list(zip(ids, [boxes] * 6, scores, strict=True)), "grid", parameters={}, image_digest="a")
     write_shard(folder / "shard", {"boxes": boxes, "ends": np.array([1, 3])}, {"ids": ids}, "make it again")
-    write_manifest(make_manifest("pets", RECORDS, NAMES), folder / "manifest")
+    write_manifest(manifest_lines(RECORDS, NAMES), "pets", folder / "manifest")
     write_scores(str(folder / "scores.npz"), ids, scores, (scores > 0.5).astype(np.int8), NAMES)
     content = {"ids": [1, 2], "boxes": [boxes, boxes[:1]], "objectness_logits": [scores[0], scores[1, :1]]}
     (folder / "proposals.pkl").write_bytes(pickle.dumps(content | {"bbox_mode": 0}))

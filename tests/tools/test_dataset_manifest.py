@@ -11,7 +11,7 @@ def test_write_and_check(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypat
     assert checked.status == 0 and "12 images" in checked.out
     other = call_tool("dataset_manifest", "tiny_train", "--check", "tiny_test.manifest")
     assert other.status == 1 and other.out.count("\n") == 1
-    assert "'test_00000.jpg'" in other.out and "24 images here, 12 there" in other.out
+    assert "test_00000.jpg" in other.out and "24 images" in other.out
     call_tool("dataset_manifest", "tiny_test", "--check", "none").assert_ends_in_one_line("none")
     call_tool("dataset_manifest", "nothing_test", "--output", "m").assert_ends_in_one_line("'nothing_test'")
     assert not Path("m").exists()

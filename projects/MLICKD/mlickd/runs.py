@@ -28,7 +28,7 @@ from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data.build import build_inference_mapper, model_class
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
-from mlickd.data.manifest import make_manifest
+from mlickd.data.manifest import labels_digest
 from mlickd.data.sources.files import read_lines
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
@@ -305,8 +305,8 @@ def data_record(dataset_name: str) -> dict:
         UnknownDatasetError: the dataset is not there.
     """
     records = dataset_records(dataset_name, boxes=False)
-    manifest = make_manifest(dataset_name, records, class_names(dataset_name))
-    return {"name": dataset_name, "images": len(records), "sha256": manifest.digest()}
+    digest = labels_digest(records, class_names(dataset_name))
+    return {"name": dataset_name, "images": len(records), "sha256": digest}
 
 
 @cache

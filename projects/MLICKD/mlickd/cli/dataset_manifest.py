@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlickd.cli.command_line import command_parser
 from mlickd.data import class_names, dataset_records
-from mlickd.data.manifest import first_difference, make_manifest, read_manifest, write_manifest
+from mlickd.data.manifest import first_difference, manifest_lines, read_manifest, write_manifest
 
 EXAMPLE = """
 Example:
@@ -17,38 +17,36 @@ Example:
   python tools/dataset_manifest.py nus_wide_test_multilabel --output nus_wide_test.manifest
   python tools/dataset_manifest.py nus_wide_test_multilabel --check nus_wide_test.manifest
 
-  The digest depends on the image ids, the labels and the class names, not on where the images lie. --check ends with
-  status 1 and the first difference where there is one.
+  The digest depends on the image ids, the labels and the class names, not on where the images are. --check prints the
+  first difference, if there is one, and exits with status 1.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Return the options of the command."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("dataset", metavar="NAME", help="dataset")
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--output", type=Path, metavar="FILE", help="write it (default: NAME.manifest)")
-    action.add_argument("--check", type=Path, metavar="FILE", help="compare with this one instead")
+    action.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: NAME.manifest)")
+    action.add_argument("--check", type=Path, metavar="FILE", help="manifest to compare with")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Write the manifest of a dataset, or compare with one.
+    """Write the manifest of a dataset, or compare the dataset with one.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option is wrong, or names something that is not there.
     """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     theirs = read_manifest(args.check) if args.check else None
-    ours = make_manifest(args.dataset, dataset_records(args.dataset), class_names(args.dataset))
+    ours = manifest_lines(dataset_records(args.dataset), class_names(args.dataset))
     if theirs is None:
         path = args.output or Path(f"{args.dataset}.manifest")
-        write_manifest(ours, path)
-        print(f"{path}: {len(ours.images)} images, sha256 {ours.digest()}")
-        return
-    difference = first_difference(ours, theirs)
-    if difference is not None:
-        print(f"{args.dataset} is not what {args.check} lists: {difference}")
+        print(f"{path}: {len(ours) - 1} images, sha256 {write_manifest(ours, args.dataset, path)}")
+    elif difference := first_difference(ours, theirs):
+        print(f"{args.dataset} has {len(ours) - 1} images, {args.check} {len(theirs) - 1}; {difference}")
         sys.exit(1)
-    print(f"{args.dataset} is what {args.check} lists: {len(ours.images)} images, sha256 {ours.digest()}")
+    else:
+        print(f"{args.dataset} is the dataset of {args.check}: {len(ours) - 1} images")

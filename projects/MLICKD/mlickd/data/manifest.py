@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from mlickd.errors import InputError
@@ -24,35 +24,11 @@ from mlickd.files import write_whole_file
 
 from .sources.files import read_text
 
-__all__ = ["Manifest", "first_difference", "make_manifest", "read_manifest", "write_manifest"]
+__all__ = ["first_difference", "labels_digest", "manifest_lines", "read_manifest", "write_manifest"]
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The images of a dataset and their labels.
-
-    Attributes:
-        dataset: name of the dataset.
-        class_names: names of the C classes, in the order of their indices.
-        images: {image id: (labels, ignored labels)}, sorted by id; names in the order of the classes.
-    """
-
-    dataset: str
-    class_names: list[str]
-    images: dict[str, tuple[list[str], list[str]]]
-
-    def body(self) -> str:
-        """Return the lines that the digest covers."""
-        lines = [self.class_names, *([image_id, *labels] for image_id, labels in self.images.items())]
-        return "".join(f"{json.dumps(line)}\n" for line in lines)
-
-    def digest(self) -> str:
-        """Return the SHA-256 of class names, image ids and labels, in hexadecimal."""
-        return hashlib.sha256(self.body().encode("ascii")).hexdigest()
-
-
-def make_manifest(dataset: str, records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> Manifest:
-    """Return the manifest of a dataset with these records and class names."""
+def manifest_lines(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
+    """Return the lines of a manifest after the first one: the class names, and each image sorted by id."""
 
     def names(labels: set[int]) -> list[str]:
         return [class_names[label] for label in sorted(labels)]
@@ -62,58 +38,49 @@ def make_manifest(dataset: str, records: Sequence[Mapping[str, Any]], class_name
         labels = set(record["labels"])
         # As in the metrics, a class that is both is a positive.
         images[str(record["image_id"])] = names(labels), names(set(record.get("ignored_labels", ())) - labels)
-    return Manifest(dataset, list(class_names), dict(sorted(images.items())))
+    lines = [list(class_names), *([image_id, *images[image_id]] for image_id in sorted(images))]
+    return [json.dumps(line) for line in lines]
 
 
-def write_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> None:
-    """Write a manifest.
+def labels_digest(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
+    """Return the SHA-256 of class names, image ids and labels, in hexadecimal."""
+    return _digest(manifest_lines(records, class_names))
+
+
+def _digest(lines: Sequence[str]) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode("ascii")).hexdigest()
+
+
+def write_manifest(lines: Sequence[str], dataset: str, path: str | os.PathLike[str]) -> str:
+    """Write the manifest of a dataset, given by its :func:`manifest_lines`, and return its digest.
 
     Raises:
         InputError: the file cannot be written.
     """
-    header = {
-        "manifest": 1,
-        "dataset": manifest.dataset,
-        "num_images": len(manifest.images),
-        "sha256": manifest.digest(),
-    }
-    write_whole_file(path, f"{json.dumps(header)}\n{manifest.body()}", "name another file")
+    header = {"manifest": 1, "dataset": dataset, "num_images": len(lines) - 1, "sha256": _digest(lines)}
+    write_whole_file(path, "".join(f"{line}\n" for line in [json.dumps(header), *lines]), "name another file")
+    return header["sha256"]
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Read a manifest.
+def read_manifest(path: str | os.PathLike[str]) -> list[str]:
+    """Return the lines of a manifest after the first one.
 
     Raises:
         InputError: the file is missing, is not a manifest, or does not have the digest that it names.
     """
-    text = read_text(path, "write one with `python tools/dataset_manifest.py NAME`")
+    header, *lines = read_text(path, "write one with `python tools/dataset_manifest.py NAME`").splitlines() or [""]
     try:
-        header, class_names, *images = map(json.loads, text.splitlines())
-        images = {image_id: (list(labels), list(ignored)) for image_id, labels, ignored in images}
-        manifest = Manifest(str(header["dataset"]), list(class_names), images)
-        intact = header["manifest"] == 1 and header["sha256"] == manifest.digest()
+        intact = json.loads(header)["manifest"] == 1 and json.loads(header)["sha256"] == _digest(lines)
     except (ValueError, TypeError, KeyError, RecursionError):
         intact = False
     if not intact:
         raise InputError(f"{path}: is not a manifest, or is damaged; get the file again")
-    return manifest
+    return lines
 
 
-def first_difference(ours: Manifest, theirs: Manifest) -> str | None:
-    """Return the first difference, in the classes or else in the images by id, as a part of a sentence; None if equal.
-
-    The names of the datasets may differ.
-    """
-    if ours.class_names != theirs.class_names:
-        pairs = zip([*ours.class_names, None], [*theirs.class_names, None], strict=False)
-        here, there = next((here, there) for here, there in pairs if here != there)
-        return f"class {here!r} here is {there!r} there"
-    for image_id in sorted(ours.images.keys() | theirs.images.keys()):
-        here, there = (manifest.images.get(image_id) for manifest in (ours, theirs))
-        if here is None or there is None:
-            place = "here and not there" if there is None else "there and not here"
-            return f"image {image_id!r} is {place}; {len(ours.images)} images here, {len(theirs.images)} there"
+def first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
+    """Return the first difference of two lists of lines, as a part of a sentence; None if they are equal."""
+    for number, (here, there) in enumerate(zip_longest(ours, theirs), start=2):
         if here != there:
-            ignored = f" (ignored: {here[1]} here and {there[1]} there)" if here[1] != there[1] else ""
-            return f"image {image_id!r} has the labels {here[0]} here and {there[0]} there{ignored}"
+            return f"line {number} is {here} here and {there} there"
     return None

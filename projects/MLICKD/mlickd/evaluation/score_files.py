@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlickd.data.manifest import make_manifest
+from mlickd.data.manifest import labels_digest
 from mlickd.data.records import label_lists
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
@@ -49,7 +49,7 @@ class ImageScores:
             {"image_id": image_id, "labels": of_image, "ignored_labels": of_image_ignored}
             for image_id, of_image, of_image_ignored in zip(self.image_ids, labels, ignored, strict=True)
         ]
-        return make_manifest("", records, self.class_names).digest()
+        return labels_digest(records, self.class_names)
 
     def as_images_of(self, other: ImageScores) -> ImageScores | None:
         """Return the scores in the order of the other's images, or None if images, labels or classes differ."""
