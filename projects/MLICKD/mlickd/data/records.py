@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -68,16 +69,13 @@ class PackedRecords(Sequence[dict]):
         if boxes is None:
             boxes = [_pack_boxes(record["annotations"]) if "annotations" in record else None for record in records]
         self._boxes = list(boxes)
-        packed = [pickle.dumps(without_boxes(record), protocol=-1) for record in records]
-        self._bytes = b"".join(packed)
-        self._starts = np.fromiter(accumulate(map(len, packed), initial=0), dtype=np.int64)
+        self._records = [pickle.dumps(without_boxes(record), protocol=-1) for record in records]
 
     def __len__(self) -> int:
         return len(self._boxes)
 
     def __getitem__(self, index: int) -> dict:
-        index = range(len(self))[index]
-        record, boxes = self._record(index), self._boxes[index]
+        record, boxes = pickle.loads(self._records[index]), self._boxes[index]
         return record if boxes is None else {**record, "annotations": _annotations(boxes)}
 
     def __eq__(self, other: object) -> bool:
@@ -85,18 +83,16 @@ class PackedRecords(Sequence[dict]):
 
     def select(self, indices: Sequence[int]) -> PackedRecords:
         """Return the records of these indices, in their order."""
-        return PackedRecords([self._record(index) for index in indices], [self._boxes[index] for index in indices])
+        records = self.without_boxes()
+        return PackedRecords([records[index] for index in indices], [self._boxes[index] for index in indices])
 
     def without_boxes(self) -> list[dict]:
         """Return all records without ``annotations``; this is fast."""
-        return [self._record(index) for index in range(len(self))]
+        return [pickle.loads(record) for record in self._records]
 
     def box_classes(self) -> list[int]:
         """Return the sorted indices of the classes that have boxes."""
         return sorted({label for boxes in self._boxes if boxes is not None for label in boxes["category_id"].tolist()})
-
-    def _record(self, index: int) -> dict:
-        return pickle.loads(self._bytes[self._starts[index] : self._starts[index + 1]])
 
 
 def _pack_boxes(annotations: Sequence[dict]) -> np.ndarray:
@@ -106,20 +102,15 @@ def _pack_boxes(annotations: Sequence[dict]) -> np.ndarray:
 
 
 def _annotations(boxes: np.ndarray) -> list[dict[str, Any]]:
+    mode = BoxMode.XYXY_ABS
     return [
-        {
-            "bbox": corners,
-            "bbox_mode": BoxMode.XYXY_ABS,
-            "category_id": category_id,
-            "iscrowd": iscrowd,
-            "difficult": difficult,
-        }
-        for *corners, category_id, iscrowd, difficult in boxes.tolist()
+        {"bbox": corners, "bbox_mode": mode, "category_id": label, "iscrowd": crowd, "difficult": difficult}
+        for *corners, label, crowd, difficult in boxes.tolist()
     ]
 
 
 def without_boxes(record: dict) -> dict:
-    """Return the record without ``annotations``."""
+    """Return a record without ``annotations``."""
     return {key: value for key, value in record.items() if key != "annotations"}
 
 
@@ -127,11 +118,9 @@ def without_boxes(record: dict) -> dict:
 class MultiLabelDataset:
     """One split of a dataset.
 
-    Attributes:
-        records: Detectron2 dataset dicts (`file_name`, `image_id`) with `labels`, sorted contiguous class indices.
-            Optional: `ignored_labels`; `height` and `width` in pixels; and `annotations`, for evaluation only.
-        class_names: names of the C classes.
-        image_root: folder of the images.
+    Records are Detectron2 dataset dicts with ``file_name``, ``image_id`` and ``labels``, sorted contiguous class
+    indices; and optionally with ``ignored_labels``, ``height`` and ``width`` in pixels, and ``annotations``, for
+    evaluation only.
     """
 
     records: PackedRecords
@@ -190,13 +179,9 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     """
     if not records:
         raise InputError(f"{source}: the split is empty; list at least one image")
-    files: dict[str, str] = {}
-    for record in records:
-        image_id = str(record["image_id"])
-        if image_id in files:
-            both = f"{files[image_id]} and {record['file_name']}"
-            raise InputError(f"{source}: image id {image_id!r} occurs twice ({both}); give every image its own id")
-        files[image_id] = record["file_name"]
+    image_id, count = Counter(str(record["image_id"]) for record in records).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{source}: {count} images have the image id {image_id!r}; give every image its own id")
     positives = (label_targets(records, len(class_names)) == 1).sum(axis=0)
     missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
     if missing:
