@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageColor
 
 from mlickd.visualization.charts import BLUE, RED
-from mlickd.visualization.figures import COLUMN_GAP, COLUMN_WIDTH, MARGIN, _font, _wrap, draw_result_figure
+from mlickd.visualization.figures import COLUMN_GAP, COLUMN_WIDTH, MARGIN, draw_result_figure
 from mlickd.visualization.image_results import ClassResult, ImageResult
 from mlickd.visualization.regions import GREEN
 
@@ -74,11 +74,3 @@ def test_text_fits_next_to_any_photo(tmp_path: Path, size: tuple[int, int]):
     pixels = np.asarray(figure.convert("L"))
     assert (pixels[:8] == 255).all() and (pixels[-8:] == 255).all()
     assert (pixels[:, :8] == 255).all() and (pixels[:, -8:] == 255).all()
-
-
-@pytest.mark.parametrize("text", ["", "one two three four five six", "x" * 500])
-def test_wrapped_lines_fit(text: str):
-    lines = _wrap(text, 200)
-    assert all(_font().getlength(line) <= 200 for line in lines)
-    if len(text) < 100:
-        assert " ".join(lines).split() == text.split()

@@ -20,7 +20,6 @@ from mlickd.errors import InputError
 from mlickd.visualization.gallery import (
     EDGE,
     _first_region_threshold,
-    _image_side,
     _photo_data,
     safe_file_name,
     write_gallery,
@@ -162,12 +161,6 @@ def test_a_result_figure_for_each_photo(tmp_path: Path, photo: str):
     assert sorted((tmp_path / "figures").iterdir()) == paths and len(set(paths)) == 2
     with Image.open(paths[0]) as figure:
         assert figure.width > 1000
-
-
-@given(st.integers(1, 5000))
-def test_more_photos_are_smaller_but_never_too_small(count: int):
-    assert 400 <= _image_side(count + 1) <= _image_side(count) <= 768
-    assert count > 700 or count * _image_side(count) ** 2 <= 1.01 * 200 * 768**2
 
 
 @given(st.text(), st.text())

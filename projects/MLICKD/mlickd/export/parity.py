@@ -47,7 +47,8 @@ PILLOW_TOLERANCE = 2e-3
 DECISION_TOLERANCE = 0.005
 
 _METRICS = ("mAP", "CF1", "OF1")
-_SAME_PIXELS, _BY_PILLOW = "the same pixels", "photos read by Pillow only"
+_PYTORCH, _SAME_PIXELS = "PyTorch, as in an evaluation", "the file, the same pixels"
+_BY_PILLOW = "the file, photos read by Pillow only"
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,17 @@ class Parity:
         scores: (N, C) scores.
         largest, mean: absolute difference from PyTorch's scores.
         decisions: number of the N * C decisions by threshold that differ.
-        metrics: ``mAP``, ``CF1``, ``OF1`` in percent; None without labels.
+        metrics: ``mAP``, ``CF1``, ``OF1`` in percent; empty without labels.
         complaint: reason why the check fails, in one line; empty if it passes.
     """
 
     title: str
     scores: np.ndarray
-    largest: float = 0.0
-    mean: float = 0.0
-    decisions: int = 0
-    metrics: dict[str, float] | None = None
-    complaint: str = ""
+    largest: float
+    mean: float
+    decisions: int
+    metrics: dict[str, float]
+    complaint: str
 
 
 def records_to_check(
@@ -125,7 +126,7 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
     Raises:
         InputError: a photo cannot be read.
     """
-    scores: dict[str, list[np.ndarray]] = {"PyTorch": [], _SAME_PIXELS: [], _BY_PILLOW: []}
+    scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _BY_PILLOW: []}
     mapper = build_inference_mapper(cfg)
     model = model.eval()
     with tqdm(total=len(records), desc="check", unit="photo", disable=None, leave=False) as progress:
@@ -133,7 +134,7 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
             chunk = records[start : start + sum(BATCH_SIZES)]
             samples = [mapper(record) for record in chunk]
             with torch.inference_mode():
-                scores["PyTorch"] += [output["image_scores"].numpy() for output in model(samples)]
+                scores[_PYTORCH] += [output["image_scores"].numpy() for output in model(samples)]
             pixels = np.stack([sample["image"].numpy().transpose(1, 2, 0) for sample in samples])
             rgb = pixels if cfg.INPUT.FORMAT == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
             by_pillow = np.stack([read_photo(record["file_name"], cfg.INPUT.SIZE_TEST) for record in chunk])
@@ -143,53 +144,36 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
             progress.update(len(chunk))
     labeled = all("labels" in record for record in records)
     targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if labeled else None
-    expected = np.stack(scores.pop("PyTorch"))
-    thresholds = exported.thresholds
-    reference = Parity("PyTorch, as in an evaluation", expected, metrics=_metrics(expected, targets, thresholds))
-    return [
-        reference,
-        *(_compare(exported, title, np.stack(rows), targets, reference) for title, rows in scores.items()),
-    ]
-
-
-def _compare(
-    exported: ExportedClassifier, title: str, scores: np.ndarray, targets: np.ndarray | None, reference: Parity
-) -> Parity:
-    difference = np.abs(scores.astype(np.float64) - reference.scores)
-    largest, mean = float(difference.max()), float(difference.mean())
-    decisions = int(((scores >= exported.thresholds) != (reference.scores >= exported.thresholds)).sum())
-    limits = {
-        "largest difference of scores": (largest, PIXEL_TOLERANCE),
-        "mean difference of scores": (mean, PILLOW_TOLERANCE),
-        "number of other decisions": (decisions, max(1.0, DECISION_TOLERANCE * scores.size)),
-    }
-    if title == _BY_PILLOW:
-        del limits["largest difference of scores"]
-    failed = [
-        f"the {name} is {value:.2g}, at most {limit:.2g} is tolerated"
-        for name, (value, limit) in limits.items()
-        if not value <= limit
-    ]
-    complaint = f"{exported.path}, {title}: {failed[0]}" if failed else ""
-    metrics = _metrics(scores, targets, exported.thresholds)
-    return Parity(f"{exported.path}, {title}", scores, largest, mean, decisions, metrics, complaint)
+    expected, thresholds = np.stack(scores[_PYTORCH]), exported.thresholds
+    rows = []
+    for title, of_images in scores.items():
+        found = np.stack(of_images)
+        difference = np.abs(found.astype(np.float64) - expected)
+        largest, mean = float(difference.max()), float(difference.mean())
+        decisions = int(((found >= thresholds) != (expected >= thresholds)).sum())
+        values = {} if targets is None else multilabel_metrics(found, targets, threshold=thresholds)
+        metrics = {name: 100 * values[name] for name in _METRICS if name in values}
+        limits = {
+            "mean difference of scores": (mean, PILLOW_TOLERANCE),
+            "number of other decisions": (decisions, max(1.0, DECISION_TOLERANCE * found.size)),
+        }
+        if title == _SAME_PIXELS:
+            limits["largest difference of scores"] = (largest, PIXEL_TOLERANCE)
+        failed = [
+            f"{exported.path}, {title}: the {name} is {value:.2g}, at most {limit:.2g} is tolerated"
+            for name, (value, limit) in limits.items()
+            if not value <= limit
+        ]
+        rows.append(Parity(title, found, largest, mean, decisions, metrics, "".join(failed[:1])))
+    return rows
 
 
 def parity_table(rows: Sequence[Parity]) -> str:
     """Return a table for a terminal; decisions and metrics use the thresholds in the file."""
-    headers = ["scores of", "largest difference", "mean difference", "other decisions"]
+    headers = ["scores of", "largest difference", "mean difference", "other decisions", *rows[0].metrics]
     cells = []
-    for number, row in enumerate(rows):
-        differences = [f"{row.largest:.1e}", f"{row.mean:.1e}", f"{row.decisions} of {row.scores.size}"]
-        metrics = [f"{row.metrics[name]:.2f}" for name in _METRICS] if row.metrics else []
-        cells.append([row.title, *(differences if number else ["", "", ""]), *metrics])
-    if rows[0].metrics:
-        headers += _METRICS
+    for row in rows:
+        decisions = f"{row.decisions} of {row.scores.size}"
+        metrics = [f"{value:.2f}" for value in row.metrics.values()]
+        cells.append([row.title, f"{row.largest:.1e}", f"{row.mean:.1e}", decisions, *metrics])
     return tabulate(cells, headers=headers, disable_numparse=True)
-
-
-def _metrics(scores: np.ndarray, targets: np.ndarray | None, thresholds: np.ndarray) -> dict[str, float] | None:
-    if targets is None:
-        return None
-    metrics = multilabel_metrics(scores, targets, threshold=thresholds)
-    return {name: 100 * metrics[name] for name in _METRICS}

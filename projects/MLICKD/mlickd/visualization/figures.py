@@ -40,6 +40,7 @@ COLUMN_GAP = 36
 ROW_HEIGHT = 66
 FONT_SIZE = 24
 LINE_HEIGHT = 34
+LETTER_WIDTH = 13
 # Rows of images for TensorBoard: side of an image, gap, height of a caption, in pixels; lines and letters of a caption.
 TILE, TILE_GAP, TILE_CAPTION, TILE_FONT_SIZE = 256, 6, 62, 15
 CAPTION_LINES, CAPTION_LETTERS = 3, 30
@@ -64,7 +65,8 @@ def draw_result_figure(
     columns = max(len(result.students), 1)
     width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
     students_height = LINE_HEIGHT + 26 + predictions * ROW_HEIGHT if result.students else 0
-    labels = _wrap(", ".join(map(one_line, result.labels or ())) or "none", width)
+    lines = textwrap.wrap(", ".join(map(one_line, result.labels or ())) or "none", width // LETTER_WIDTH)
+    labels = [_shorten(line, width) for line in lines]
     height = students_height + (LINE_HEIGHT * (1 + len(labels)) if result.labels is not None else 0)
     figure, left = _figure_with_photo(result.file_name, result.regions, class_names, width, height, top_k)
     draw = ImageDraw.Draw(figure)
@@ -229,15 +231,3 @@ def _shorten(text: str, room: float, bold: bool = False) -> str:
     while text and font.getlength(f"{text}\N{HORIZONTAL ELLIPSIS}") > room:
         text = text[:-1]
     return f"{text.rstrip()}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _wrap(text: str, room: float) -> list[str]:
-    """Return lines that are not wider than ``room`` pixels, broken between words."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".lstrip()
-        if _font().getlength(longer) <= room or not lines[-1]:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return [_shorten(line, room) for line in lines]

@@ -78,7 +78,8 @@ def write_gallery(
     """
     if not results:
         raise InputError(f"gallery {output_dir}: there is no image to show; choose at least one")
-    side = _image_side(len(results))
+    side = LARGEST_SIDE * (IMAGES_OF_LARGEST_SIDE / max(len(results), IMAGES_OF_LARGEST_SIDE)) ** 0.5
+    side = max(SMALLEST_SIDE, round(side))
     photos, images = [], []
     for result in tqdm(results, desc="gallery", unit="photo"):
         image = Image.fromarray(read_image(result.file_name))
@@ -169,12 +170,6 @@ def _inline_file(name: str) -> dict[str, str]:
     text = text.replace("\r\n", "\n")  # as the browser reads it
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return {"text": Markup(text), "source": f"'sha256-{digest}'"}
-
-
-def _image_side(count: int) -> int:
-    """Return the longer side, in pixels, of each of ``count`` images."""
-    side = LARGEST_SIDE * (IMAGES_OF_LARGEST_SIDE / max(count, IMAGES_OF_LARGEST_SIDE)) ** 0.5
-    return max(SMALLEST_SIDE, round(side))
 
 
 def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int, int]) -> dict:

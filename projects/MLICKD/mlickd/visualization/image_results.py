@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -141,9 +140,7 @@ def image_result(
 
 def format_score(score: float) -> str:
     """Return a score with two digits; a positive score never looks like 0."""
-    if math.isfinite(score) and 0 < score < 0.005:
-        return "<0.01"
-    return f"{score:.2f}"
+    return "<0.01" if 0 < score < 0.005 else f"{score:.2f}"
 
 
 def one_line(text: str) -> str:
