@@ -78,7 +78,7 @@ def test_a_dataset_has_the_same_records_with_and_without_boxes(tiny_scenes: Path
 def test_records_are_checked(caplog):
     with pytest.raises(InputError, match=r"labels\.csv"):
         check_records([], ["a"], "labels.csv")
-    with pytest.raises(InputError, match=r"labels\.csv: image id '7'"):
+    with pytest.raises(InputError, match=r"labels\.csv: .*'7'"):
         check_records([record(7, [0]), record("7", [0])], ["a"], "labels.csv")
     with caplog.at_level(logging.WARNING):
         check_records([record(1, [0]), record(2, [1])], ["cat", "dog"], "labels.csv")
