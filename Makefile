@@ -1,15 +1,15 @@
-# `make quickstart` and `make test` are all that is needed: each sets up $(VENV) first, where it is not there yet.
+# `make quickstart` and `make test` create $(VENV) if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= bench,dev,docs,export,matlab,weights
 OUTPUT ?= output/quickstart
-# A machine with more cores takes more; 0 runs the tests in one process.
+# Use more on a machine with more cores. 0 runs the tests in one process.
 TEST_PROCESSES ?= 2
-# The environment of the oldest versions. Exports are not among its extras: they need a PyTorch of their own.
+# Environment of the oldest versions, without exports, which need a newer PyTorch.
 VENV_MIN ?= .venv-min
 EXTRAS_MIN ?= bench,dev,docs,matlab,weights
 PYTEST_ARGS ?=
-# Of each kind of training.
+# Kills of each kind of training.
 KILLS ?= 20
 
 BIN := $(VENV)/bin
@@ -34,10 +34,10 @@ quickstart: $(INSTALLED)  ## Run the whole method on a dataset that needs no dow
 test: $(INSTALLED)  ## Run the tests (PYTEST_ARGS="-k name" chooses among them)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
-test-slow: $(INSTALLED)  ## Run the tests that take longer
+test-slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-test-kill: $(INSTALLED)  ## Kill training at random moments, resume it and compare the ends (KILLS=20)
+test-kill: $(INSTALLED)  ## Kill training at random moments, resume it and compare the results (KILLS=20)
 	OMP_NUM_THREADS=1 PYTHONPATH=projects/MLICKD:tests $(BIN)/python tests/stress/kill_and_resume.py --kills $(KILLS)
 
 test-min:  ## Run the tests with the oldest versions that pyproject.toml allows (best with PYTHON=python3.10)
@@ -53,7 +53,7 @@ lint: $(INSTALLED)  ## Check style and formatting
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 
-format: $(INSTALLED)  ## Repair style and formatting
+format: $(INSTALLED)  ## Fix style and formatting
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
@@ -65,7 +65,7 @@ clean:  ## Remove caches and build leftovers; results and the environment stay
 	rm -rf build site .pytest_cache .ruff_cache .hypothesis projects/MLICKD/mlickd.egg-info
 	find projects tools tests datasets -name __pycache__ -type d -exec rm -rf {} +
 
-# An environment with a Detectron2 of its own keeps it, and with it the versions that it was built for.
+# An environment with its own build of Detectron2 keeps it, and the versions that it was built for.
 $(INSTALLED): pyproject.toml constraints.txt requirements-detectron2.txt tools/install_detectron2.py
 	@python=$(BIN)/python; [ -x "$$python" ] || python=$(PYTHON); \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
