@@ -30,7 +30,7 @@ def test_pages_show_names_as_text() -> None:
     scores = np.full(len(NAMES), 0.9, dtype=np.float32)
     page = Prediction(NAMES[0], tuple(NAMES), scores, scores)._repr_html_()
     assert tags(page) == {"table", "caption", "tr", "td", "div"}
-    assert page_template("page.html").environment.autoescape is True
+    assert page_template("plots.html").environment.autoescape is True
 
 
 def test_copies_of_photos_stay_in_their_folder(tmp_path: Path) -> None:

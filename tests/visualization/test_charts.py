@@ -10,7 +10,7 @@ from PIL import Image
 
 from mlickd.data.checking import LabelStatistics
 from mlickd.errors import InputError
-from mlickd.visualization.charts import _join_stages, draw_class_differences, draw_training_curves
+from mlickd.visualization.charts import _join_stages, draw_training_curves
 from mlickd.visualization.label_charts import draw_label_frequencies, draw_labels, draw_region_counts
 
 
@@ -18,13 +18,6 @@ def write_metrics(folder: Path, *lines: dict) -> Path:
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
     return folder
-
-
-def write_report(path: Path, aps: dict[str, float | None], dataset: str = "tiny_test") -> Path:
-    mean = float(np.mean([ap for ap in aps.values() if ap is not None] or [0]))
-    classes = {name: {"AP": ap, "positives": 3} for name, ap in aps.items()}
-    path.write_text(json.dumps({"dataset": dataset, "metrics": {"mAP": mean}, "per_class": classes, "protocol": {}}))
-    return path
 
 
 def pixels_of(path: Path) -> np.ndarray:
@@ -67,37 +60,6 @@ def test_training_curves_are_drawn(tmp_path: Path, stages: list[Path]):
             draw_training_curves({"run": [run]}, path)
 
 
-def test_class_differences_are_drawn(tmp_path: Path):
-    before = write_report(tmp_path / "before.json", {"cat": 50.0, "$\\frac{$": 40.0, "dog": None})
-    after = write_report(tmp_path / "after.json", {"cat": 55.0, "$\\frac{$": 35.0, "dog": None})
-    path = tmp_path / "differences.png"
-    draw_class_differences(before, after, path)
-    red, _, blue = pixels_of(path).transpose(2, 0, 1)
-    is_blue, is_red = blue - red > 100, red - blue > 100
-    assert is_blue.sum() > 500 and is_red.sum() > 500
-    # The gain is above and to the right, the loss below and to the left.
-    assert np.nonzero(is_blue)[0].max() < np.nonzero(is_red)[0].min()
-    assert np.nonzero(is_red)[1].max() <= np.nonzero(is_blue)[1].min() + 2
-    draw_class_differences(before, before, path)
-    assert has_ink(path), "no difference at all"
-
-
-def test_reports_that_cannot_be_compared_are_named(tmp_path: Path):
-    report = write_report(tmp_path / "a.json", {"cat": 50.0})
-    empty = write_report(tmp_path / "d.json", {"cat": None})
-    others = [
-        (report, write_report(tmp_path / "b.json", {"cat": 50.0}, dataset="other"), "b.json"),
-        (report, write_report(tmp_path / "c.json", {"dog": 50.0}), "c.json"),
-        (report, tmp_path / "missing.json", "missing.json"),
-        (empty, empty, "d.json"),
-    ]
-    for first, second, name in others:
-        with pytest.raises(InputError, match=name):
-            draw_class_differences(first, second, tmp_path / "differences.png")
-    with pytest.raises(InputError, match="a.json/plot.png"):
-        draw_class_differences(report, report, report / "plot.png")
-
-
 def test_bars_of_regions_grow_with_their_number(tmp_path: Path):
     lengths = []
     for number in (1, 3):
@@ -112,7 +74,6 @@ def test_bars_of_regions_grow_with_their_number(tmp_path: Path):
 
 def test_labels_and_frequencies_without_any_pair_are_drawn(tmp_path: Path):
     draw_label_frequencies({"a": np.full((2, 2), np.nan)}, ["x", "$y"], tmp_path / "a.png")
-    together = np.array([[2, 1, 0], [1, 1, 0], [0, 0, 0]])
-    statistics = LabelStatistics(["x", "$y", "z"], together.diagonal(), np.zeros(3), {0: 1, 1: 1, 2: 1}, together)
-    draw_labels("name $", statistics, tmp_path / "labels.png")
+    records = [{"labels": labels, "ignored_labels": []} for labels in ([0, 1], [0], [])]
+    draw_labels("name $", LabelStatistics.count(records, ["x", "$y", "z"]), tmp_path / "labels.png")
     assert has_ink(tmp_path / "a.png") and has_ink(tmp_path / "labels.png")

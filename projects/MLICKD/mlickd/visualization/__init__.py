@@ -1,6 +1,6 @@
 """Regions on photos, the result figure, the gallery and charts."""
 
-from .charts import draw_class_differences, draw_training_curves
+from .charts import draw_training_curves
 from .figures import draw_result_figure
 from .gallery import write_gallery
 from .image_results import ClassResult, ImageResult, class_results, image_result
@@ -10,7 +10,6 @@ __all__ = [
     "ClassResult",
     "ImageResult",
     "class_results",
-    "draw_class_differences",
     "draw_regions",
     "draw_result_figure",
     "draw_training_curves",

@@ -1,4 +1,4 @@
-"""Charts of runs with matplotlib: training curves on shared axes, and the gain of distillation for each class."""
+"""Charts with matplotlib: their common style, and training curves of several runs on shared axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
-from mlickd.runs import multilabel_results, training_metrics
+from mlickd.runs import training_metrics
 
 from .image_results import one_line
 
@@ -21,7 +21,6 @@ __all__ = [
     "INK",
     "RED",
     "STYLES",
-    "draw_class_differences",
     "draw_training_curves",
     "plain_text",
     "save_figure",
@@ -113,47 +112,6 @@ def _join_stages(folders: Sequence[str | Path]) -> tuple[Points, Points, list[tu
                 means.append((offset + iteration, mean))
         offset += max(metrics, default=-1) + 1
     return losses, means, boundaries
-
-
-def draw_class_differences(baseline: str | Path, distilled: str | Path, path: str | Path) -> None:
-    """Draw a bar for each class: its AP in the distilled student minus that in the baseline, best gain first.
-
-    Args:
-        baseline, distilled: ``multilabel_results.json`` of the two students on one dataset.
-        path: path of the PNG.
-
-    Raises:
-        InputError: a report is missing or damaged, the reports cannot be compared, or the PNG cannot be written.
-    """
-    before, after = multilabel_results(baseline), multilabel_results(distilled)
-    keys = ("dataset", "protocol")
-    if [before.get(key) for key in keys] != [after.get(key) for key in keys] or (
-        before["per_class"].keys() != after["per_class"].keys()
-    ):
-        raise InputError(
-            f"{baseline}, {distilled}: differ in dataset, protocol or classes; evaluate both on one dataset"
-        )
-    rows = [
-        (after["per_class"][name]["AP"] - values["AP"], f"{plain_text(name)} ({values.get('positives', '?')})")
-        for name, values in before["per_class"].items()
-        if values["AP"] is not None and after["per_class"][name]["AP"] is not None
-    ]
-    if not rows:
-        raise InputError(f"{baseline}: no class has a positive image; evaluate both runs on a dataset with labels")
-    values, names = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
-    figure = Figure(figsize=(8, 1.4 + 0.28 * len(rows)), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    bars = axes.barh(range(len(rows)), values, color=[BLUE if value >= 0 else RED for value in values])
-    axes.bar_label(bars, labels=[f"{value:+.1f}" for value in values], padding=4, fontsize=9)
-    axes.set_yticks(range(len(rows)), names)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.margins(x=0.12)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel("AP distilled minus AP baseline, in points; in brackets: positive photos")
-    style_axes(axes, "x")
-    means = f"mAP {before['metrics']['mAP']:.1f} baseline, {after['metrics']['mAP']:.1f} distilled"
-    axes.set_title(f"{plain_text(str(before.get('dataset', '')))}: {means}", loc="left", fontsize=11)
-    save_figure(figure, path)
 
 
 def style_axes(axes: Axes, grid: str = "both") -> None:

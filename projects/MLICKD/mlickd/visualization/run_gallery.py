@@ -1,8 +1,7 @@
-"""The gallery and the plots of finished runs: teacher, baseline and distilled student."""
+"""The gallery of finished runs: teacher, baseline and distilled student."""
 
 from __future__ import annotations
 
-import base64
 import logging
 import random
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,7 @@ from mlickd.data.build import model_class
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.photos import photo_records
 from mlickd.errors import InputError
-from mlickd.evaluation.breakdown import conditional_frequencies, dependency_error
-from mlickd.evaluation.ranking import micro_precision_recall
-from mlickd.evaluation.score_files import ImageScores, read_scores
-from mlickd.files import check_writable, write_whole_file
+from mlickd.files import check_writable
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps
 from mlickd.runs import (
     check_has_learned,
@@ -30,25 +26,15 @@ from mlickd.runs import (
     run_thresholds,
 )
 
-from .charts import draw_class_differences, draw_training_curves
-from .gallery import page_template, write_gallery, write_result_figures
-from .image_results import STUDENTS, ImageResult, image_result
-from .label_charts import draw_label_frequencies, draw_region_counts
-from .study_charts import draw_precision_recall
+from .gallery import write_gallery, write_result_figures
+from .image_results import STUDENTS, image_result
+from .run_plots import remove_run_plots, write_run_plots
 
-__all__ = ["choose_records", "stage_folders", "write_gallery_of_runs", "write_run_plots"]
+__all__ = ["choose_records", "write_gallery_of_runs"]
 
 logger = logging.getLogger(__name__)
 
 TITLES = {"teacher": "Teacher", **STUDENTS}
-PLOTS_PAGE = "plots.html"
-PLOTS = {
-    "curves": "Training",
-    "classes": "Average precision of each class",
-    "precision_recall": "Precision and recall",
-    "co_occurrence": "Labels that occur together",
-    "regions": "The teacher's regions",
-}
 
 
 def write_gallery_of_runs(
@@ -119,9 +105,7 @@ def write_gallery_of_runs(
     )
     if figures:
         write_result_figures(results, names, Path(output_dir) / "figures")
-    # An earlier gallery may have been of other runs.
-    for path in (index.with_name(PLOTS_PAGE), *(index.parent / "plots" / f"{name}.png" for name in PLOTS)):
-        path.unlink(missing_ok=True)
+    remove_run_plots(output_dir)  # an earlier gallery may have been of other runs
     if not photos:
         write_run_plots(output_dir, dataset_name, folders, names, thresholds, results)
     return index
@@ -177,118 +161,3 @@ def _check_runs(
             tuned, _ = run_thresholds(cfg, folder, names)
             thresholds[role] = tuned if threshold is None else np.full(len(names), threshold)
     return expected, thresholds
-
-
-def write_run_plots(
-    output_dir: str | Path,
-    dataset_name: str,
-    folders: Mapping[str, str | Path],
-    class_names: Sequence[str],
-    thresholds: Mapping[str, np.ndarray | float],
-    results: Sequence[ImageResult] = (),
-) -> Path:
-    """Write ``plots/*.png``, and ``plots.html`` with all of them, from the files of the runs.
-
-    A plot whose data are missing is left out; the page and the log name the reason.
-
-    Args:
-        output_dir: folder of the gallery.
-        dataset_name: dataset that the runs were evaluated on.
-        folders: folders of the runs by role: ``teacher``, ``baseline``, ``distilled``.
-        class_names: C names.
-        thresholds: thresholds of the students, by role.
-        results: results of images, for the teacher's regions.
-
-    Returns:
-        Path of ``plots.html``.
-
-    Raises:
-        InputError: a file cannot be written.
-    """
-    students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
-    reports = {role: multilabel_results_path(folder, dataset_name) for role, folder in folders.items()}
-
-    def curves(path: Path) -> list[str]:
-        draw_training_curves({role: stage_folders(folder) for role, folder in students.items()}, path)
-        return []
-
-    def classes(path: Path) -> list[str]:
-        draw_class_differences(reports["baseline"], reports["distilled"], path)
-        return []
-
-    def precision_recall(path: Path) -> list[str]:
-        # The students come first, so that their colors are those of the training curves.
-        scores = _scores_of_same_images({role: reports[role] for role in (*STUDENTS, "teacher") if role in reports})
-        if not any((found.targets == 1).any() for found in scores.values()):
-            raise InputError(f"{dataset_name}: no image has a label; choose a dataset with labels")
-        points = {role: [micro_precision_recall(found.scores, found.targets)] for role, found in scores.items()}
-        draw_precision_recall(points, path)
-        return ["Over all images and classes (micro average): each decision has the same weight."]
-
-    def co_occurrence(path: Path) -> list[str]:
-        scores = _scores_of_same_images({role: reports[role] for role in students})
-        targets = next(iter(scores.values())).targets
-        known = targets != -1
-        truth = conditional_frequencies(targets == 1, known)
-        predicted = {
-            f"predicted, {role}": conditional_frequencies(found.scores >= thresholds[role], known)
-            for role, found in scores.items()
-        }
-        draw_label_frequencies({"true labels": truth} | predicted, class_names, path)
-        return [
-            f"{title.capitalize()}: the shares differ from those of the true labels by "
-            f"{100 * error.mean_difference:.1f} points on average, correlation {error.correlation:.2f} "
-            f"({error.pairs} ordered pairs of classes)."
-            for title, error in zip(predicted, dependency_error(truth, *predicted.values()), strict=True)
-        ]
-
-    def regions(path: Path) -> list[str]:
-        found = [result.regions for result in results if result.regions is not None]
-        scores = np.concatenate([regions.scores.numpy() for regions in found])
-        classes = np.concatenate([regions.pred_classes.numpy() for regions in found])
-        draw_region_counts(scores, classes, len(found), class_names, path)
-        return [f"On the {len(found)} photos of the gallery, after non-maximum suppression; more photos: --num-images."]
-
-    plots, missing = [], []
-    for draw, possible in (
-        (curves, students),
-        (classes, len(students) == 2),
-        (precision_recall, folders),
-        (co_occurrence, students),
-        (regions, any(result.regions is not None for result in results)),
-    ):
-        if not possible:
-            continue
-        path = Path(output_dir) / "plots" / f"{draw.__name__}.png"
-        title = PLOTS[draw.__name__]
-        try:
-            notes = draw(path)
-        except InputError as error:
-            missing.append(f"{title}: {error}")
-            logger.warning("Not drawn: %s", missing[-1])
-            continue
-        plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
-    page = page_template(PLOTS_PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
-    write_whole_file(Path(output_dir) / PLOTS_PAGE, page, "give another folder", parents=True)
-    return Path(output_dir) / PLOTS_PAGE
-
-
-def stage_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of the training of a student, in order: before ``prediction``, ``feature`` if it exists."""
-    folder = Path(folder)
-    feature = folder.parent / "feature"
-    first = [feature] if folder.name == "prediction" and (feature / "metrics.json").is_file() else []
-    return [*first, folder]
-
-
-def _scores_of_same_images(reports: Mapping[str, Path]) -> dict[str, ImageScores]:
-    """Return the scores next to each report, in the order of the images of the first."""
-    scores: dict[str, ImageScores] = {}
-    for role, report in reports.items():
-        found = read_scores(str(report.with_name("image_scores.npz")))
-        first = next(iter(scores.values()), found)
-        aligned = found.as_images_of(first)
-        if aligned is None:
-            raise InputError(f"{found.path}: other images or labels than {first.path}; evaluate both in the same way")
-        scores[role] = aligned
-    return scores

@@ -52,7 +52,10 @@ def draw_class_gains(
     places = np.arange(len(order))
     for axes, (method, values) in zip(panels, gains.items(), strict=False):
         mean = means[method][order]
-        axes.barh(places, mean, height=0.75, color=[BLUE if value >= 0 else RED for value in mean])
+        bars = axes.barh(places, mean, height=0.75, color=[BLUE if value >= 0 else RED for value in mean])
+        if len(gains) == 1 and len(values) == 1:
+            axes.bar_label(bars, labels=[f"{value:+.1f}" for value in mean], padding=3, fontsize=8)
+            axes.margins(x=0.15)
         if len(values) > 1:
             deviations = values[:, order].std(axis=0, ddof=1)
             axes.errorbar(mean, places, xerr=deviations, fmt="none", ecolor=INK, elinewidth=0.7)
@@ -64,7 +67,9 @@ def draw_class_gains(
         style_axes(axes, "x")
     for axes in panels[len(gains) :]:
         axes.set_visible(False)
-    label = f"AP minus AP of {plain_text(reference)}, in points\nmean over seeds; line: standard deviation"
+    label = f"AP minus AP of {plain_text(reference)}, in points"
+    if any(len(values) > 1 for values in gains.values()):
+        label += "\nmean over seeds; line: standard deviation"
     figure.supxlabel(label, fontsize=9)
     save_figure(figure, path)
 

@@ -17,7 +17,7 @@ from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.records import label_targets
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.visualization.image_results import ImageResult
-from mlickd.visualization.run_gallery import stage_folders, write_run_plots
+from mlickd.visualization.run_plots import stage_folders, write_run_plots
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +70,18 @@ def test_one_page_has_all_plots(folders: dict[str, Path], tmp_path: Path):
     notes = re.findall(r"<p>(Predicted, .*?)</p>", page)
     assert "differ from those of the true labels by 0.0 points on average, correlation 1.00" in notes[1]
     assert float(re.search(r"by ([\d.]+) points", notes[0])[1]) > 0, "the scores of the baseline have noise"
+    assert re.search(r"<p>mAP [\d.]+ of the baseline, 100.0 of the distilled student", page)
     assert "Not drawn" not in page and "http" not in page
 
 
 def test_a_plot_without_its_data_is_left_out_with_the_reason(folders: dict[str, Path], tmp_path: Path, caplog):
     (folders["baseline"] / "metrics.json").unlink()
-    (folders["distilled"] / "inference/tiny_test/multilabel_results.json").unlink()
+    report = folders["distilled"] / "inference/tiny_test/multilabel_results.json"
+    report.write_text(report.read_text().replace('"protocol": {', '"protocol": {"another": 1, '))
     page, names = write(tmp_path / "out", folders)
     assert names == {"precision_recall", "co_occurrence"}
     missing = re.findall(r"<li>(.*?)</li>", page)
-    assert len(missing) == 2 and "metrics.json" in missing[0] and "multilabel_results.json" in missing[1]
+    assert len(missing) == 2 and "metrics.json" in missing[0] and str(report) in missing[1]
     assert caplog.text.count("Not drawn") == 2
 
 
