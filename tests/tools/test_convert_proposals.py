@@ -96,7 +96,6 @@ def test_release_list(side: int, run, store: ProposalStore, tmp_path: Path, capl
         (["export", "--input", "none", "--output", "x"], "none"),
         (["import", "--format", "detectron2", "--input", "none", "--dataset", "tiny_test"], "none"),
         (["import", "--format", "mcg", "--input", "none", "--dataset", "nowhere_test"], "nowhere_test"),
-        (["import", "--format", "mcg", "--input", "x", "--dataset", "tiny_test", "--side", "-1"], "--side: -1.0"),
     ],
 )
 def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, arguments, message) -> None:

@@ -44,7 +44,7 @@ def records(tmp_path: Path) -> list[dict]:
 
 
 def bring_in(proposals: list, records: list[dict], path: Path, **arguments: object) -> ProposalStore:
-    return import_proposals(proposals, records, path, source="here", method="m", parameters={}, **arguments)
+    return import_proposals(proposals, records, path, "here", "m", {}, **arguments)
 
 
 @pytest.mark.parametrize(

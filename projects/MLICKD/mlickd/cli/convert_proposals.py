@@ -11,7 +11,6 @@ from mlickd.data import ProposalStore, class_names, dataset_records, proposals_p
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals import file_formats
 from mlickd.data.proposals.importing import import_proposals
-from mlickd.errors import InputError
 
 EPILOG = """\
 formats:
@@ -81,8 +80,6 @@ def main() -> None:
     side = arguments.side
     if side is None:
         side = file_formats.RELEASE_SIDE if arguments.format == "release" else 0
-    if not 0 <= side < 1e6:
-        raise InputError(f"--side: {side} is not the side of an image; give pixels, or 0")
     # Parts of a dataset share the proposals of the whole.
     records = dataset_records(whole_name(arguments.dataset))
     if arguments.format == "release":
@@ -90,14 +87,7 @@ def main() -> None:
     else:
         found = _READERS[arguments.format](arguments.input)
     path = arguments.output or proposals_path(arguments.dataset, arguments.format)
-    store = import_proposals(
-        found,
-        records,
-        path,
-        source=str(arguments.input),
-        method=arguments.format,
-        parameters={"imported": arguments.input.name, "side": side},
-        side=side or None,
-    )
+    parameters = {"imported": arguments.input.name, "side": side}
+    store = import_proposals(found, records, path, str(arguments.input), arguments.format, parameters, side or None)
     store.check(records)
     print(f"{path}: {len(store)} images, {store.num_boxes} proposals")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,36 +33,28 @@ __all__ = [
 
 # The release warps its images to a square of this side, and its boxes are in pixels of this square.
 RELEASE_SIDE = 672
-_KEYS = ("ids", "boxes", "objectness_logits")
 # Names of keys in files of Detectron (1).
 _OLD_NAMES = {"indexes": "ids", "scores": "objectness_logits"}
 
 Proposals = tuple[str, np.ndarray, np.ndarray | None]
 
 
-def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield image id, boxes (R, 4) as (x0, y0, x1, y1), and objectness logits (R,) of each image.
+def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
+    """Read a dict of ids, boxes, objectness logits and bbox_mode; the scores are the logits.
 
     Raises:
         InputError: the file is not such a pickle; see also `load_plain_pickle`.
     """
     content = load_plain_pickle(path)
-    try:
+    with _parsing(path, "dict of ids, boxes (R, 4), objectness_logits (R,) and bbox_mode (XYXY_ABS or XYWH_ABS)"):
         content = {_OLD_NAMES.get(key, key): value for key, value in content.items()}
-        mode = BoxMode(content.get("bbox_mode", BoxMode.XYXY_ABS))
-        for image_id, boxes, scores in zip(*(content[key] for key in _KEYS), strict=True):
+        mode = {0: BoxMode.XYXY_ABS, 1: BoxMode.XYWH_ABS}[content.get("bbox_mode", 0)]
+        keys = ("ids", "boxes", "objectness_logits")
+        for image_id, boxes, scores in zip(*(content[key] for key in keys), strict=True):
             boxes = np.array(boxes, dtype=np.float64).reshape(len(boxes), 4)
-            scores = np.array(scores, dtype=np.float64).reshape(-1)
             if mode == BoxMode.XYWH_ABS:
                 boxes[:, 2:] += boxes[:, :2]
-            elif mode != BoxMode.XYXY_ABS:
-                raise ValueError(f"bbox_mode is {mode.name}")
-            yield str(image_id), boxes, scores
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: is not a dict of ids, boxes (R, 4) and objectness_logits (R,) of each image, with bbox_mode "
-            f"XYXY_ABS (0) or XYWH_ABS (1) ({error}); save it again"
-        ) from error
+            yield str(image_id), boxes, np.array(scores, dtype=np.float64).reshape(-1)
 
 
 def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) -> None:
@@ -96,7 +89,7 @@ class _PortablePickler(pickle.Pickler):
         return NotImplemented
 
 
-def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:
     """Read lines ``<image path> <C labels, 0 or 1> <x0 y0 x1 y1 score> <x0 y0 x1 y1 score> ...``.
 
     Fields are separated by blanks, so a path must not have any. Coordinates count from 0. The release fills up lines
@@ -104,10 +97,7 @@ def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterato
 
     Args:
         path: the list, UTF-8.
-        num_classes: C.
-
-    Yields:
-        Image path, boxes (R, 4) and scores (R,), not changed.
+        num_classes: C, that of the dataset.
 
     Raises:
         InputError: the file cannot be read, or a line has another form; names the line.
@@ -123,12 +113,10 @@ def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterato
                         raise ValueError("a label is not 0 or 1")
                     rows = np.array(fields[1 + num_classes :], dtype=np.float64).reshape(-1, 5)
                     yield fields[0], rows[:, :4], rows[:, 4]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of the list") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: line {number}: is not a path without blanks, {num_classes} labels of 0 or 1, and 5 numbers for "
-            f"each proposal ({error}); give the --dataset whose classes the list has"
+            f"each proposal ({error}); give the list, and the --dataset whose classes it has"
         ) from error
 
 
@@ -138,28 +126,21 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     That is `EdgeBoxesVOC2007trainval.mat` of WSDDN, and `voc_2007_trainval.mat` (Selective Search) of Fast R-CNN, OICR
     and PCL.
 
-    Yields:
-        Name of the image, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None.
-
     Raises:
         InputError: the file is missing or is not such a file, or h5py is needed and missing.
     """
-    content = _load(Path(path), ("boxes", "images", "boxScores"))
-    fields = [content.get("boxes"), content.get("images"), content.get("boxScores", content.get("boxes"))]
-    if not all(isinstance(field, list) and len(field) == len(fields[0]) for field in fields):
-        raise InputError(f"{path}: boxes, images or boxScores are not cell arrays of one length; download it again")
-    for boxes, image, scores in zip(*fields, strict=True):
-        name = _text(image)
-        yield name, *_boxes_and_scores(boxes, scores if "boxScores" in content else None, f"{path}: image {name}")
+    with _parsing(path, ".mat file with cell arrays boxes (of arrays with 4 columns), images and optionally boxScores"):
+        content = _load(path, ("boxes", "images", "boxScores"))
+        images = [_text(cell) for cell in content["images"]]
+        scores = content.get("boxScores", [None] * len(images))
+        for image, image_boxes, image_scores in zip(images, content["boxes"], scores, strict=True):
+            yield image, *_boxes_and_scores(image_boxes, image_scores)
 
 
 def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     """Read a file for each image, in a folder or below it, with ``boxes`` and optionally ``scores``.
 
     The name of a file is that of its image: `COCO_val2014_000000000042.mat`. MCG's scores were learned from boxes.
-
-    Yields:
-        Items like those of `read_voc_mat`.
 
     Raises:
         InputError: see `read_voc_mat`; or the folder has no such file.
@@ -168,23 +149,36 @@ def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     if not files:
         raise InputError(f"{path}: has no .mat file; give the folder that MCG's files were unpacked to")
     for file in files:
-        content = _load(file, ("boxes", "scores"))
-        yield file.stem, *_boxes_and_scores(content.get("boxes"), content.get("scores"), str(file))
+        with _parsing(file, ".mat file with an array boxes (4 columns) and optionally scores"):
+            content = _load(file, ("boxes", "scores"))
+            yield file.stem, *_boxes_and_scores(content["boxes"], content.get("scores"))
 
 
-def _load(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
+@contextmanager
+def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
+    """Turn the errors of damaged files, which are of many kinds, into one message."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        problem = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: is not a {expected} ({type(error).__name__}: {problem}); download or save it again"
+        ) from error
+
+
+def _load(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
     """Return the fields that the file has: cell arrays as lists, others as arrays."""
     try:
         content = loadmat(path, variable_names=fields, appendmat=False)
     except NotImplementedError:  # raised by SciPy for version 7.3, which is HDF5
         return _load_hdf5(path, fields)
-    except Exception as error:  # damaged files fail in many ways
-        raise _unreadable(path, error) from error
     found = {field: content[field] for field in fields if field in content}
     return {field: list(value.ravel()) if value.dtype == object else value for field, value in found.items()}
 
 
-def _load_hdf5(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
+def _load_hdf5(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
     try:
         import h5py
     except ImportError as error:
@@ -192,38 +186,27 @@ def _load_hdf5(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
             f"{path}: is a .mat file of version 7.3 (HDF5), which needs h5py: pip install 'mlickd[matlab]', or save it "
             "in MATLAB with -v7"
         ) from error
-    try:
-        with h5py.File(path, "r") as file:
+    with h5py.File(path, "r") as file:
 
-            def read(node: h5py.Dataset) -> Any:
-                if node.dtype == h5py.ref_dtype:
-                    return [read(file[reference]) for reference in node[()].ravel()]
-                if node.attrs.get("MATLAB_class") == b"char":
-                    return "".join(map(chr, node[()].ravel()))
-                # MATLAB writes the shape of an empty array in place of its content.
-                return np.zeros((0, 4)) if "MATLAB_empty" in node.attrs else node[()].T
+        def read(node: h5py.Dataset) -> Any:
+            if node.dtype == h5py.ref_dtype:
+                return [read(file[reference]) for reference in node[()].ravel()]
+            if node.attrs.get("MATLAB_class") == b"char":
+                return "".join(map(chr, node[()].ravel()))
+            # MATLAB writes the shape of an empty array in place of its content.
+            return np.zeros((0, 4)) if "MATLAB_empty" in node.attrs else node[()].T
 
-            return {field: read(file[field]) for field in fields if field in file}
-    except (OSError, KeyError, ValueError, AttributeError) as error:
-        raise _unreadable(path, error) from error
+        return {field: read(file[field]) for field in fields if field in file}
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    problem = " ".join(str(error).split())
-    return InputError(f"{path}: is not a readable .mat file ({problem}); download or save it again")
+def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Convert boxes of MATLAB, whose pixels count from 1 and are both inside the box: (y0, x0, y1, x1).
 
-
-def _boxes_and_scores(boxes: Any, scores: Any, where: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Convert boxes from (y0, x0, y1, x1), counted from 1 and inclusive, to (x0, y0, x1, y1), counted from 0."""
-    try:
-        boxes = np.asarray(boxes).astype(np.float64)
-        boxes = boxes.reshape(len(boxes) if boxes.size else 0, 4)[:, (1, 0, 3, 2)] - (1, 1, 0, 0)
-        return boxes, None if scores is None else np.asarray(scores).astype(np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{where}: boxes are not an array with 4 columns (y0, x0, y1, x1), or scores not of numbers ({error}); "
-            "download or save the file again"
-        ) from error
+    Here a pixel is the square between two integers and counts from 0, so that only the lower corner is lowered by 1.
+    """
+    boxes = np.asarray(boxes).astype(np.float64)
+    boxes = boxes.reshape(len(boxes) if boxes.size else 0, 4)[:, (1, 0, 3, 2)] - (1, 1, 0, 0)
+    return boxes, None if scores is None else np.asarray(scores).astype(np.float64).reshape(-1)
 
 
 def _text(cell: Any) -> str:

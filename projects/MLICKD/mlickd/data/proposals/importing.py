@@ -28,7 +28,6 @@ def import_proposals(
     proposals: Iterable[tuple[str, np.ndarray, np.ndarray | None]],
     records: Sequence[Mapping[str, Any]],
     path: str | os.PathLike[str],
-    *,
     source: str,
     method: str,
     parameters: Mapping[str, Any],

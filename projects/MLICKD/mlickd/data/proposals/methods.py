@@ -141,16 +141,16 @@ def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) ->
     Raises:
         InputError: a parameter is out of range.
     """
-    if mode not in ("single", "fast", "quality") or seed < 0:
-        raise InputError(f"selective_search: mode {mode!r}, seed {seed}: give single, fast or quality, and 0 or more")
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    switches = {
+        "single": search.switchToSingleStrategy,
+        "fast": search.switchToSelectiveSearchFast,
+        "quality": search.switchToSelectiveSearchQuality,
+    }
+    if mode not in switches or seed < 0:
+        raise InputError(f"selective_search: mode {mode!r}, seed {seed}: give single, fast or quality, and 0 or more")
     search.setBaseImage(image)
-    if mode == "single":
-        search.switchToSingleStrategy()
-    elif mode == "fast":
-        search.switchToSelectiveSearchFast()
-    else:
-        search.switchToSelectiveSearchQuality()
+    switches[mode]()
     boxes = _corners(search.process())
     sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     boxes = boxes[np.lexsort((*boxes.T, -sizes))]

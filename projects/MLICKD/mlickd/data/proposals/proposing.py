@@ -94,12 +94,10 @@ def complete_parameters(method: str, parameters: Mapping[str, Any] | None = None
     arguments = inspect.signature(PROPOSAL_METHODS.get(method)).parameters.values()
     complete = _COMMON | {item.name: item.default for item in arguments if item.kind is item.KEYWORD_ONLY}
     for name, value in (parameters or {}).items():
-        if name not in complete:
-            raise InputError(f"{method}: unknown parameter {name}; give one of {', '.join(complete)}")
-        kind = type(complete[name])
-        whole_number = kind is float and type(value) is int
-        if not whole_number and type(value) is not kind or kind is float and not math.isfinite(value):
-            raise InputError(f"{method}: parameter {name} is {value!r}; give a value like {complete[name]!r}")
+        kind = type(complete.get(name))
+        kinds = (int, float) if kind is float else (kind,)
+        if name not in complete or type(value) not in kinds or kind is float and not math.isfinite(value):
+            raise InputError(f"{method}: parameter {name}={value!r}: give parameters and values like {complete}")
         complete[name] = kind(value)
     if complete["longer_side"] < 1 or complete["max_proposals"] < 1 or not 0 <= complete["min_side"] < 1:
         raise InputError(f"{method}: give longer_side >= 1, max_proposals >= 1 and 0 <= min_side < 1")
