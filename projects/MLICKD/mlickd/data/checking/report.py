@@ -13,13 +13,11 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
-from detectron2.data import MetadataCatalog
 
 from mlickd.errors import InputError, shorten_list
 
 from ..catalog import UnknownDatasetError, class_names, dataset_records
 from ..records import label_targets
-from ..sources.files import images_below
 from .images import CheckedImage, check_images, equal_files, similar_images
 from .proposals import check_proposals
 
@@ -131,7 +129,7 @@ def check_datasets(
             "images_by_number_of_labels": {str(count): number for count, number in labels.per_image.items()},
             "together": labels.together.tolist(),
         }
-    report.findings += [*_label_findings(report.labels), *_duplicates(images), *_unlisted_images(list(images))]
+    report.findings += [*_label_findings(report.labels), *_duplicates(images)]
     report.findings.sort(key=lambda finding: _SEVERITIES.index(finding.severity))
     return report
 
@@ -186,16 +184,6 @@ def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
                 message = f"pairs of {what}{where}: {len(pairs)}, {conflicts} of them with different labels"
                 examples = [" = ".join(os.path.basename(record["file_name"]) for record in pair) for pair in pairs]
                 yield Finding(severity, name, message, examples)
-
-
-def _unlisted_images(names: Sequence[str]) -> Iterator[Finding]:
-    """Yield a finding for each image folder with images that none of these datasets lists."""
-    roots = {MetadataCatalog.get(name).get("image_root"): name for name in reversed(names)}
-    listed = {os.path.realpath(record["file_name"]) for name in names for record in dataset_records(name, boxes=False)}
-    for root, name in roots.items():
-        unlisted = sorted(path for path in images_below(root) if os.path.realpath(path) not in listed) if root else []
-        if unlisted:
-            yield Finding("note", name, f"images in {root} that no checked dataset lists: {len(unlisted)}", unlisted)
 
 
 def report_text(report: CheckReport) -> str:

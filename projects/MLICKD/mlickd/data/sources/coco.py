@@ -43,6 +43,8 @@ COCO_PROTOCOLS = {
 
 _BORDER_TOLERANCE = 1.0  # pixels: annotation tools round
 
+_ANNOTATION = np.dtype([("image", int), ("category", int), ("bbox", float, 4), ("iscrowd", bool)])
+
 _Pixels = Annotated[int, msgspec.Meta(gt=0)]
 
 
@@ -81,25 +83,20 @@ class _Content(msgspec.Struct):
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The content of a COCO-format file with M annotations.
+    """The content of a COCO-format file.
 
     Attributes:
         path: path of the file.
         category_names: names of the categories, in the order of their ids.
         images: images in the order of the file.
-        owners: (M,) int64, index in `images` of each annotation.
-        categories: (M,) int64, index in `category_names` of each annotation.
-        boxes: (M, 4) float64, (x, y, width, height) in pixels; not yet checked.
-        crowd: (M,) bool, whether the annotation is of a crowd (`iscrowd`).
+        annotations: (M,) array with the fields ``image`` and ``category``, indices in the lists above; ``bbox``
+            (x, y, width, height) in pixels, not yet checked; and ``iscrowd``, whether it is the box of a crowd.
     """
 
     path: str
     category_names: list[str]
     images: list[CocoImage]
-    owners: np.ndarray
-    categories: np.ndarray
-    boxes: np.ndarray
-    crowd: np.ndarray
+    annotations: np.ndarray
 
     def record_boxes(
         self, places: np.ndarray, records: Sequence[dict], classes: np.ndarray, *, allow_empty: bool
@@ -118,28 +115,27 @@ class CocoFile:
         Raises:
             InputError: a box is not finite, has a negative size or no area, or leaves the image.
         """
-        owners = places[self.owners]
+        owners = places[self.annotations["image"]]
         order = np.argsort(owners, kind="stable")[np.count_nonzero(owners < 0) :]
-        owners = owners[order]
+        owners, annotations = owners[order], self.annotations[order]
         sizes = np.array([(record["height"], record["width"]) for record in records], dtype=np.int64).reshape(-1, 2)
         height, width = sizes[owners].T
-        x, y, box_width, box_height = self.boxes[order].T
-        boxes = np.empty(len(order), dtype=BOX)
+        x, y, box_width, box_height = annotations["bbox"].T
+        boxes = np.zeros(len(order), dtype=BOX)
         boxes["x0"], boxes["x1"] = np.maximum(x, 0), np.minimum(x + box_width, width)
         boxes["y0"], boxes["y1"] = np.maximum(y, 0), np.minimum(y + box_height, height)
-        boxes["category_id"], boxes["iscrowd"] = classes[self.categories[order]], self.crowd[order]
-        boxes["difficult"] = 0
+        boxes["category_id"], boxes["iscrowd"] = classes[annotations["category"]], annotations["iscrowd"]
         has_area = (boxes["x0"] < boxes["x1"]) & (boxes["y0"] < boxes["y1"])
         # Distance to the nearest border; all comparisons with NaN are false.
         inside = np.minimum(np.minimum(x, y), np.minimum(width - x - box_width, height - y - box_height))
         good = (inside >= -_BORDER_TOLERANCE) & (box_width >= 0) & (box_height >= 0) & (has_area | allow_empty)
         for wrong, refused in ((~good, True), (~has_area, False)):
             if wrong.any():
-                first = order[np.flatnonzero(wrong)[0]]
-                numbers = ", ".join(f"{value:g}" for value in self.boxes[first])
+                first = annotations[wrong][0]
+                numbers = ", ".join(f"{value:g}" for value in first["bbox"])
                 text = (
-                    f"{self.path}: image {self.images[self.owners[first]].id}: 'bbox' [{numbers}] has no area, or is "
-                    "not inside the image; give [x, y, width, height] in pixels"
+                    f"{self.path}: image {self.images[first['image']].id}: 'bbox' [{numbers}] has no area, or is not "
+                    "inside the image; give [x, y, width, height] in pixels"
                 )
                 if refused:
                     raise InputError(text)
@@ -177,22 +173,11 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
             raise InputError(f"{path}: {Counter(values).most_common(1)[0][0]!r} is {what} twice; rename one")
     images = {image.id: index for index, image in enumerate(content.images)}
     categories = {category.id: index for index, category in enumerate(ordered)}
-    annotations = content.annotations
-    for annotation in annotations:
-        if annotation.image_id not in images or annotation.category_id not in categories:
-            raise InputError(
-                f"{path}: image_id {annotation.image_id} or category_id {annotation.category_id} of an annotation is "
-                "not in this file; add it, or remove the annotation"
-            )
-    return CocoFile(
-        path,
-        names,
-        content.images,
-        np.array([images[annotation.image_id] for annotation in annotations], dtype=np.int64),
-        np.array([categories[annotation.category_id] for annotation in annotations], dtype=np.int64),
-        np.array([annotation.bbox for annotation in annotations], dtype=np.float64).reshape(-1, 4),
-        np.array([bool(annotation.iscrowd) for annotation in annotations], dtype=bool),
-    )
+    try:
+        annotations = [(images[a.image_id], categories[a.category_id], a.bbox, a.iscrowd) for a in content.annotations]
+    except KeyError as error:
+        raise InputError(f"{path}: an annotation has the image_id or category_id {error}, which is not there") from None
+    return CocoFile(path, names, content.images, np.array(annotations, dtype=_ANNOTATION))
 
 
 def coco_sources(root: Path) -> dict[str, DatasetSource]:
@@ -232,9 +217,9 @@ def load_coco_multilabel(
     json_file = os.fspath(json_file)
     folder = ImageFolder(image_root, json_file)
     file = read_coco(json_file)
-    counted = slice(None) if crowd_labels else ~file.crowd
+    counted = file.annotations if crowd_labels else file.annotations[~file.annotations["iscrowd"]]
     present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
-    present[file.owners[counted], file.categories[counted]] = True
+    present[counted["image"], counted["category"]] = True
     places = np.full(len(file.images), -1)
     records = []
     for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):

@@ -142,7 +142,7 @@ def _match_boxes(
 ) -> list[np.ndarray | None]:
     """Return the boxes of each record from a COCO-format file, whose images are matched by file name."""
     known = {name: index for index, name in enumerate(class_names)}
-    unknown = [file.category_names[index] for index in np.unique(file.categories)]
+    unknown = [file.category_names[index] for index in np.unique(file.annotations["category"])]
     unknown = [name for name in unknown if name not in known]
     if unknown:
         raise InputError(f"{file.path}: categories that are not in {classes}: {shorten_list(unknown)}; rename them")
