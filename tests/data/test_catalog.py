@@ -12,16 +12,18 @@ from mlickd.data import catalog, scenes
 from mlickd.errors import InputError
 
 
-def _make(root: Path, directory: str, split: str, classes: str = "cat,dog", rows: str = "a.jpg,cat") -> None:
-    place = root / directory
+def make(root: Path, folder: str, split: str, classes: str = "cat,dog", rows: str = "a.jpg,cat") -> str:
+    place = root / folder
     (place / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 6)).save(place / "images" / "a.jpg")
     (place / "classes.txt").write_text(classes.replace(",", "\n"))
     (place / f"labels_{split}.csv").write_text(f"file_name,labels\n{rows}\n")
+    return str(place / "images" / "a.jpg")
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
+    """An empty root; what the test adds to Detectron2's catalogs is removed afterwards."""
     before = set(DatasetCatalog.list())
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     yield tmp_path
@@ -30,84 +32,40 @@ def root(tmp_path, monkeypatch):
         MetadataCatalog.remove(name)
 
 
-def test_root_is_read_when_asked(monkeypatch, tmp_path):
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-    assert catalog.dataset_root() == Path("datasets").absolute()
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert catalog.dataset_root() == tmp_path
-
-
-@pytest.mark.parametrize(
-    ("directory", "split", "name"),
-    [
-        ("pets", "train", "pets_train"),
-        ("my_pets", "train", "my_pets_train"),
-        ("pets", "hold_out", "pets_hold_out"),
-    ],
-)
-def test_a_folder_needs_no_code(root, directory, split, name):
-    _make(root, directory, split)
-    catalog.ensure_registered(name)
-    assert catalog.class_names(name) == ["cat", "dog"]
+@pytest.mark.parametrize(("folder", "split"), [("pets", "train"), ("my_pets", "train"), ("pets", "hold_out")])
+def test_a_folder_needs_no_code(root, folder, split):
+    make(root, folder, split)
+    name = f"{folder}_{split}"
+    assert name in catalog.available_datasets() and catalog.class_names(name) == ["cat", "dog"]
     assert [record["labels"] for record in DatasetCatalog.get(name)] == [[0]]
     metadata = MetadataCatalog.get(name)
     assert metadata.thing_classes == ["cat", "dog"] and metadata.box_classes == []
-    assert metadata.image_root == str(root / directory / "images")
-    assert metadata.evaluator_type == "multilabel"
+    assert metadata.image_root == str(root / folder / "images") and metadata.evaluator_type == "multilabel"
+    catalog.dataset_records(name)[0]["labels"] = "spoilt"
+    (root / folder / f"labels_{split}.csv").unlink()
+    assert catalog.dataset_records(name)[0]["labels"] == [0], "read once, and a new dict at each call"
 
 
-def test_tiny_scenes_are_a_folder_data_set(tiny_scenes, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tiny_scenes))
-    assert len(catalog.dataset_records("tiny_train")) == 24
-    assert len(catalog.dataset_records("tiny_test")) == 12
-    assert catalog.class_names("tiny_train") == list(scenes.CATEGORY_NAMES)
-    for record in catalog.dataset_records("tiny_train"):
-        assert {box["category_id"] for box in record["annotations"]} == set(record["labels"])
-        assert (record["height"], record["width"]) == (128, 128)
-
-
-def test_read_once_and_handed_out_as_copies(root):
-    _make(root, "pets", "train")
-    first = catalog.dataset_records("pets_train")
-    first[0]["labels"] = "spoilt"
-    (root / "pets" / "labels_train.csv").unlink()
-    assert catalog.dataset_records("pets_train")[0]["labels"] == [0]
-
-
-def test_another_root_is_another_data_set(root, monkeypatch, tmp_path_factory):
-    _make(root, "pets", "train")
+def test_another_root_is_another_dataset(root, monkeypatch, tmp_path_factory):
+    make(root, "pets", "train")
     other = tmp_path_factory.mktemp("other")
-    _make(other, "pets", "train", classes="cow,pig,hen", rows="a.jpg,hen")
+    make(other, "pets", "train", classes="cow,pig,hen", rows="a.jpg,hen")
     for place, classes, labels in ((root, 2, [0]), (other, 3, [2]), (root, 2, [0])):
         monkeypatch.setenv("DETECTRON2_DATASETS", str(place))
         record = catalog.dataset_records("pets_train")[0]
         assert record["file_name"] == str(place / "pets/images/a.jpg") and record["labels"] == labels
-        assert len(MetadataCatalog.get("pets_train").thing_classes) == classes
+        assert len(catalog.class_names("pets_train")) == classes
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path_factory.mktemp("empty")))
     with pytest.raises(InputError, match="'pets_train'"):
         catalog.dataset_records("pets_train")
     assert "pets_train" not in catalog.available_datasets()
+    monkeypatch.delenv("DETECTRON2_DATASETS")
+    assert catalog.dataset_root() == Path("datasets").absolute()
 
 
-def test_a_folder_of_boxes_needs_neither_classes_nor_table(root):
-    _make(root, "pets", "train")
-    (root / "birds").mkdir()
-    (root / "pets" / "images").rename(root / "birds" / "images")
-    content = {
-        "categories": [{"id": 3, "name": "owl"}],
-        "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 4, 4]}],
-    }
-    (root / "birds" / "instances_train.json").write_text(json.dumps(content))
-    assert "birds_train" in catalog.available_datasets()
-    assert catalog.dataset_records("birds_train")[0]["labels"] == [0] and catalog.class_names("birds_train") == ["owl"]
-    with pytest.raises(InputError, match="'birds_test'.*'birds_train'"):
-        catalog.ensure_registered("birds_test")
-
-
-@pytest.mark.parametrize("name", ["pets_trian", "pets", "", "_train", "../x_train", "scenes_val", "my_pets_val"])
-def test_unknown_names_list_what_there_is(root, name):
-    _make(root, "my_pets", "train")
+@pytest.mark.parametrize("name", ["pets", "", "_train", "../x_train", "scenes_val", "my_pets_val", "coco_2014_trian"])
+def test_unknown_names_list_the_known_ones(root, name):
+    make(root, "my_pets", "train")
     with pytest.raises(InputError) as caught:
         catalog.ensure_registered(name)
     text = str(caught.value)
@@ -116,7 +74,7 @@ def test_unknown_names_list_what_there_is(root, name):
 
 
 def test_a_near_name_is_suggested(root):
-    _make(root, "pets", "train")
+    make(root, "pets", "train")
     (root / "coco" / "annotations").mkdir(parents=True)
     for wrong, right in (("pest_train", "pets_train"), ("coco_2014_trian_multilabel", "coco_2014_train_multilabel")):
         with pytest.raises(InputError, match=f"'{wrong}'.*'{right}'"):
@@ -126,8 +84,7 @@ def test_a_near_name_is_suggested(root):
 
 
 def test_names_in_the_catalog_are_used_as_they_are(root):
-    _make(root, "pets", "train")
-    image = str(root / "pets" / "images" / "a.jpg")
+    image = make(root, "pets", "train")
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}
     boxes = [box, {**box, "difficult": 1}]
     mine = [{"file_name": image, "image_id": 5, "height": 9, "width": 9, "annotations": boxes}]
@@ -138,8 +95,8 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
         assert record["image_id"] == 5 and record["labels"] == [1]
         assert record["annotations"][0]["bbox"] == [1, 2, 4, 6]
         assert [annotation["difficult"] for annotation in record["annotations"]] == [0, 1]
-    assert MetadataCatalog.get("pets_train").evaluator_type == "coco"
-    assert MetadataCatalog.get("pets_train").box_classes == [1]
+    metadata = MetadataCatalog.get("pets_train")
+    assert metadata.evaluator_type == "coco" and metadata.box_classes == [1]
     assert "labels" not in mine[0] and mine[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
     assert "pets_train" in catalog.available_datasets()
 
@@ -152,10 +109,8 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
         ({"labels": [1]}, ["a"], "labels"),
         ({"labels": [0], "file_name": "absent.jpg"}, ["a"], "absent.jpg"),
         ({"annotations": [{"category_id": 0}]}, ["a"], "bbox"),
-        *(
-            ({"annotations": [{"category_id": 0, "bbox": box, "bbox_mode": 0}]}, ["a"], "bbox")
-            for box in ([1, 2, 3], [1, 2, 3, 4, 5], [1, 2, 3, float("inf")], [1, 2, 3, "4"], None)
-        ),
+        ({"annotations": [{"category_id": 0, "bbox": [1, 2, 3], "bbox_mode": 0}]}, ["a"], "bbox"),
+        ({"annotations": [{"category_id": 0, "bbox": [1, 2, 3, float("inf")], "bbox_mode": 0}]}, ["a"], "bbox"),
         (None, ["a"], "'mine_train'"),
     ],
 )
@@ -168,13 +123,10 @@ def test_a_bad_registration_is_an_input_error(root, change, classes, message):
         catalog.ensure_registered("mine_train")
 
 
-def test_a_built_in_dataset_that_is_not_here_is_an_input_error(root):
+def test_built_in_datasets_and_scenes(root, monkeypatch):
     with pytest.raises(InputError, match="'coco_2014_train'"):
         catalog.ensure_registered("coco_2014_train")
     assert "coco_2014_train" not in catalog.available_datasets()
-
-
-def test_scenes_are_drawn_when_asked_for(root, monkeypatch):
     monkeypatch.setattr(scenes.dataset, "COUNTS", {"train": 3, "test": 2})
     assert len(catalog.dataset_records("scenes_test")) == 2
     assert json.loads((root / "scenes" / "scenes.json").read_text())["images"] == {"train": 3, "test": 2}

@@ -20,7 +20,10 @@ from mlickd.data.records import without_boxes
 from mlickd.errors import InputError
 
 
-def test_names_are_parts_and_back() -> None:
+def test_names_and_the_dealing_of_images() -> None:
+    ids = [f"{index}.jpg" for index in range(10)]
+    ranked = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    assert {ids[i] for i in Part("x", 2, 3).indices(ids)} == {ranked[1], ranked[4], ranked[7]}
     assert parse_part("pets_train") is None and parse_part("pets@home_train") is None
     assert parse_part("pets_train@not1of4@2of3") == Part("pets_train@not1of4", 2, 3)
     for name in ("pets_train@2of3", "pets_train@not2of3"):
@@ -44,12 +47,6 @@ def test_parts_are_equal_disjoint_and_complete_in_any_order(ids: list, count: in
         others = [ids[i] for i in Part("x", number, count, others=True).indices(ids)]
         assert others == [image_id for image_id in ids if image_id not in part]
         assert {shuffled[i] for i in Part("x", number, count).indices(shuffled)} == set(part)
-
-
-def test_images_are_dealt_by_a_hash_of_their_id() -> None:
-    ids = [f"{index}.jpg" for index in range(10)]
-    ranked = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    assert {ids[i] for i in Part("x", 2, 3).indices(ids)} == {ranked[1], ranked[4], ranked[7]}
 
 
 def test_a_part_has_records_classes_and_metadata_of_the_whole(tiny_scenes: Path) -> None:

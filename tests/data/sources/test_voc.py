@@ -10,7 +10,6 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from mlickd.data import catalog
-from mlickd.data.records import label_targets
 from mlickd.data.sources.voc import VOC_CLASSES, load_voc_multilabel, voc_sources
 from mlickd.errors import InputError
 
@@ -74,39 +73,29 @@ def test_records_follow_the_contract(devkit):
     assert third["labels"] == third["annotations"] == []
 
 
-@pytest.mark.parametrize(("difficult", "dog"), [("ignored", -1), ("positive", 1), ("negative", 0)])
-def test_difficult_objects(devkit, difficult, dog):
-    records = load_voc_multilabel(devkit, "trainval", difficult=difficult).records
-    targets = label_targets(records, len(VOC_CLASSES))
-    assert targets[0, DOG] == dog
-    # One that is not difficult is enough.
-    assert targets[0, CAT] == targets[1, PERSON] == 1
-    assert (targets != 0).sum() == 2 + (dog != 0)
-
-
 def test_names(devkit, monkeypatch):
     names = voc_sources(devkit.parent)
     assert len(names) == (4 + 3) * 3 and "voc_2012_test_multilabel" not in names
     here = [name for name, source in names.items() if source.exists()]
-    assert here == [f"voc_2007_trainval_multilabel{end}" for end in ("", "_difficult_positive", "_difficult_negative")]
+    assert here == [
+        f"voc_2007_trainval_multilabel{ending}" for ending in ("", "_difficult_positive", "_difficult_negative")
+    ]
     monkeypatch.setenv("DETECTRON2_DATASETS", str(devkit.parent))
     assert set(here) <= set(catalog.available_datasets())
     try:
-        records = {name: catalog.dataset_records(name)[0] for name in here}
+        records = [catalog.dataset_records(name)[0] for name in here]
         metadata = MetadataCatalog.get(here[0])
-        assert metadata.year == 2007 and metadata.thing_classes == list(VOC_CLASSES)
-        assert metadata.evaluator_type == "multilabel" and metadata.box_classes == [CAT, DOG, PERSON]
+        assert metadata.year == 2007 and metadata.box_classes == [CAT, DOG, PERSON]
     finally:
         for name in here:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
-    assert [record["labels"] for record in records.values()] == [[CAT], [CAT, DOG], [CAT]]
-    assert records[here[0]]["ignored_labels"] == [DOG]
-    with pytest.raises(InputError, match=r"VOC2012/ImageSets/Main/train\.txt: "):
-        catalog.dataset_records("voc_2012_train_multilabel")
+    assert [record["labels"] for record in records] == [[CAT], [CAT, DOG], [CAT]]
+    # An object that is not difficult is enough.
+    assert records[0]["ignored_labels"] == [DOG] and "ignored_labels" not in records[1] | records[2]
 
 
-def test_lists_as_other_programs_write_them(devkit):
+def test_files_as_other_programs_write_them(devkit):
     expected = load_voc_multilabel(devkit, "trainval")
     lines = "\ufeff000001 \r\n\r\n000012\r\n000003"
     (devkit / "ImageSets" / "Main" / "trainval.txt").write_bytes(lines.encode())
@@ -117,8 +106,7 @@ def test_lists_as_other_programs_write_them(devkit):
 
 def test_boxes_that_leave_the_image_are_clipped_with_a_warning(devkit, caplog):
     boxes = [(0, 1, 45, 9), (41, 1, 50, 9)]
-    text = _annotation(*(_object("cat", box) for box in boxes))
-    (devkit / "Annotations" / "000001.xml").write_text(text)
+    _xml(_annotation(*(_object("cat", box) for box in boxes)))(devkit)
     with caplog.at_level(logging.WARNING):
         record = load_voc_multilabel(devkit, "trainval").records[0]
     assert [box["bbox"] for box in record["annotations"]] == [[0, 0, 40, 9]]
@@ -140,12 +128,9 @@ def _boxed(*box: object, name: str = "cat") -> Callable[[Path], object]:
 
 BOMB = "<!DOCTYPE x [<!ENTITY a0 'a'>" + "".join(f"<!ENTITY a{i + 1} '{f'&a{i};' * 10}'>" for i in range(12)) + "]>"
 BAD = {
-    "no list": (lambda d: (d / "ImageSets/Main/trainval.txt").unlink(), "ImageSets/Main/trainval.txt: "),
     "image twice": (_list("000001\n\n000001\n"), "trainval.txt: line 3: '000001'"),
-    "list cut short": (_list("000001\n0000"), "Annotations/0000.xml: "),
     "outside": (_list("../Annotations/000001\n"), "trainval.txt: line 1: file name '../Annotations/000001'"),
     "no image": (lambda d: (d / "JPEGImages/000012.jpg").unlink(), "JPEGImages/000012.jpg: "),
-    "no images": (lambda d: (d / "JPEGImages").rename(d / "x"), "JPEGImages: "),
     "no xml": (lambda d: (d / "Annotations/000012.xml").unlink(), "Annotations/000012.xml: "),
     "xml cut in half": (_xml(ANNOTATIONS["000001"][:99] + "\n"), "000001.xml: "),
     "xml in another encoding": (_xml(_annotation().encode("utf-16")), "000001.xml: "),
@@ -154,7 +139,6 @@ BAD = {
     "no width": (_xml(_annotation(size="<width>0</width><height>9</height>")), "000001.xml: "),
     "unknown class": (_boxed(1, 1, 2, 2, name="zebra"), "000001.xml: "),
     "not a number": (_boxed(1, 1, "x", 2), "000001.xml: "),
-    "not finite": (_boxed("nan", 1, 2, 2), "000001.xml: "),
     "inverted": (_boxed(9, 1, 2, 2), "000001.xml: "),
 }
 
