@@ -33,7 +33,7 @@ Examples:
     python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
 
   Evaluate a teacher, and once more averaged over three sizes and their mirror images:
-    python tools/train_net.py --config-file configs/scenes/oicr.yaml --eval-only \\
+    python tools/train_net.py --config-file configs/scenes/wsd.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
   Two processes, each on a GPU where there are some, that share each batch; the same with torchrun:
