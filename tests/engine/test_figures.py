@@ -18,8 +18,8 @@ from helpers.small_models import CONFIGS
 from helpers.small_trainer import finish, make_trainer
 from mlickd.data import class_names, dataset_records, proposals_path, write_store
 from mlickd.engine import Trainer, complete_config, load_config
-from mlickd.engine.hooks import TrainingCorLoc
 from mlickd.engine.writers import TensorBoardWriter, forget_metrics
+from mlickd.evaluation import TrainingCorLoc
 from mlickd.visualization import figures
 from mlickd.visualization.figures import image_row, training_view_row
 
@@ -140,7 +140,7 @@ def test_a_dataset_without_boxes_has_no_corloc(tmp_path: Path, caplog: pytest.Lo
     DatasetCatalog.register("unboxed", lambda: records)
     MetadataCatalog.get("unboxed").thing_classes = MetadataCatalog.get("tiny_train").thing_classes
     try:
-        with caplog.at_level(logging.INFO, logger="mlickd.engine"):
+        with caplog.at_level(logging.INFO, logger="mlickd"):
             cfg = teacher_run(tmp_path, "DATASETS.TRAIN", ("unboxed",), "TEST.CORLOC_IMAGES", 5)
             assert TrainingCorLoc(cfg)(Trainer.build_model(cfg)) == {}
     finally:

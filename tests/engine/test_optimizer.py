@@ -82,14 +82,8 @@ class Classifier(torch.nn.Module):
         return {"loss": self.backbone(torch.stack(samples))["stride8"].square().mean()}
 
 
-def after_some_steps(name: str, *, fused: bool, contiguous: bool = False) -> dict[str, torch.Tensor]:
-    """Parameters after two batches in two parts, a checkpoint, and two more.
-
-    Args:
-        name: name of the optimizer.
-        fused: as the project builds it, or torch's plain loop.
-        contiguous: the moments of the checkpoint have channels first.
-    """
+def after_some_steps(name: str, *, fused: bool) -> dict[str, torch.Tensor]:
+    """Parameters after two batches in two parts, a checkpoint, and two more."""
     cfg = teacher_config()
     cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.BASE_LR", 0.001])
     torch.manual_seed(0)
@@ -108,20 +102,15 @@ def after_some_steps(name: str, *, fused: bool, contiguous: bool = False) -> dic
         with EventStorage() as loop.storage:
             for loop.iter in range(2):
                 loop.run_step()
-        content = optimizer.state_dict()
-        if contiguous:
-            content["state"] = {
-                key: {k: v.contiguous() for k, v in moments.items()} for key, moments in content["state"].items()
-            }
         file = io.BytesIO()
-        torch.save(content, file)
+        torch.save(optimizer.state_dict(), file)
         file.seek(0)
         state = torch.load(file, weights_only=True)
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize(("name", "contiguous"), [("SGD", False), ("SGD", True), ("ADAMW", True)])
-def test_fused_updates_are_the_plain_ones_whatever_the_layout(name: str, contiguous: bool) -> None:
+@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+def test_fused_updates_are_the_plain_ones(name: str) -> None:
     expected = after_some_steps(name, fused=False)
-    found = after_some_steps(name, fused=True, contiguous=contiguous)
+    found = after_some_steps(name, fused=True)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

@@ -132,8 +132,8 @@ def stop_the_second(folder: Path) -> None:
     checkpointer = RunCheckpointer(torch.nn.Linear(1, 1), str(folder))
     save = checkpointer.save
     checkpointer.save = lambda *args, **kwargs: (time.sleep(2 * (comm.get_rank() == 0)), save(*args, **kwargs))
-    hook = StopHook(checkpointer)
-    hook.trainer = SimpleNamespace(iter=0, max_iter=10)
+    hook = StopHook()
+    hook.trainer = SimpleNamespace(iter=0, max_iter=10, checkpointer=checkpointer)
     hook.before_train()
     with forbidden_gathers():
         for hook.trainer.iter in range(10):

@@ -10,9 +10,10 @@ from mlickd.data.build import model_class
 from mlickd.distillation import KnowledgeRequest
 from mlickd.errors import InputError
 
+from .check_config import config_value
 from .setup import complete_config, load_config
 
-__all__ = ["CACHE_KEYS", "config_value", "prepare_caching"]
+__all__ = ["CACHE_KEYS", "prepare_caching"]
 
 # Methods that share a cache must have the same values of these keys. It holds what any of them asks the teacher for.
 CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP")
@@ -53,11 +54,4 @@ def _load_method(config_file: str, options: list[str]) -> CfgNode:
     cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
     complete_config(cfg)
     cfg.freeze()
-    return cfg
-
-
-def config_value(cfg: CfgNode, key: str) -> object:
-    """Return a value or a part of a configuration by its full key."""
-    for part in key.split("."):
-        cfg = cfg[part]
     return cfg

@@ -19,7 +19,7 @@ from mlickd.distillation.teacher_config import has_teacher_per_dataset
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
 
-__all__ = ["check_config"]
+__all__ = ["check_config", "config_value"]
 
 _CHOICES: dict[str, Sequence[str] | Registry] = {
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
@@ -46,72 +46,62 @@ def _is_finite(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _are_integers(values: Sequence[object], least: int) -> bool:
-    return all(isinstance(value, int) and value >= least for value in values)
+def _are_integers(values: Sequence[object], minimum: int) -> bool:
+    return all(isinstance(value, int) and value >= minimum for value in values)
 
 
-# Keys, whether a value is allowed, and the values that are, in words.
-_RULES: list[tuple[tuple[str, ...], Callable[..., bool], str]] = [
-    (
-        (
-            "INPUT.SIZE_TEST",
-            "DATASETS.PROPOSALS.TOP_K",
-            "SOLVER.MAX_ITER",
-            "SOLVER.CHECKPOINT_PERIOD",
-            "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
-            "SOLVER.CLIP_GRADIENTS.NORM_TYPE",
-            "TEST.PRECISE_BN.NUM_ITER",
-            "KD.PREDICTION.TEACHER_TEMPERATURE",
-        ),
-        lambda value: value > 0,
-        "positive",
-    ),
-    (
-        (
-            "SOLVER.KEEP_CHECKPOINTS",
-            "SOLVER.WARMUP_ITERS",
-            "TEST.EVAL_PERIOD",
-            "TEST.CORLOC_IMAGES",
-            "DATALOADER.NUM_WORKERS",
-            "KD.REGIONS.TOP_K",
-        ),
-        lambda value: value >= 0,
-        "0 or more",
-    ),
-    (("SOLVER.BASE_LR", "SOLVER.GAMMA"), lambda value: _is_finite(value) and value > 0, "positive and finite"),
-    (("SOLVER.WEIGHT_DECAY", "SOLVER.WARMUP_FACTOR"), lambda value: _is_finite(value) and value >= 0, "0 or more"),
-    (("SOLVER.MOMENTUM",), lambda value: 0 <= value < 1, "from 0 to below 1"),
-    (("SOLVER.STEPS",), lambda values: _are_integers(values, 0), "iterations, 0 or more each"),
-    (("MODEL.OICR.IOU_THRESH", "KD.REGIONS.NMS_THRESH"), lambda value: 0 < value <= 1, "in (0, 1]"),
-    (("INPUT.SIZES_TRAIN",), lambda values: values and _are_integers(values, 1), "positive integers, one or more"),
-    (("TEST.AUG.MIN_SIZES",), lambda values: _are_integers(values, 1), "positive integers"),
-    (
-        ("INPUT.RANDOM_CROP.AREA",),
-        lambda values: len(values) == 2 and 0 < values[0] <= values[1] <= 1,
+# Whether a value is allowed, and the allowed values in words.
+_Rule = tuple[Callable[..., bool], str]
+_POSITIVE: _Rule = (lambda value: _is_finite(value) and value > 0, "positive and finite")
+_NOT_NEGATIVE: _Rule = (lambda value: _is_finite(value) and value >= 0, "0 or more, and finite")
+_SHARE: _Rule = (lambda value: 0 <= value <= 1, "from 0 to 1")
+_POSITIVE_SHARE: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
+_RULES: dict[str, _Rule] = {
+    "DATALOADER.NUM_WORKERS": _NOT_NEGATIVE,
+    "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
+    "INPUT.COLOR_JITTER.BRIGHTNESS": _SHARE,
+    "INPUT.COLOR_JITTER.CONTRAST": _SHARE,
+    "INPUT.COLOR_JITTER.SATURATION": _SHARE,
+    "INPUT.RANDOM_CROP.AREA": (
+        lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] <= 1,
         "the smallest and the largest share, above 0 and at most 1",
     ),
-    (
-        ("INPUT.RANDOM_CROP.ASPECT",),
-        lambda values: len(values) == 2 and 0 < values[0] <= values[1] < math.inf,
+    "INPUT.RANDOM_CROP.ASPECT": (
+        lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf,
         "the smallest and the largest, both above 0",
     ),
-    (
-        tuple(f"INPUT.COLOR_JITTER.{key}" for key in ("BRIGHTNESS", "CONTRAST", "SATURATION")),
-        lambda value: 0 <= value <= 1,
-        "from 0 (colors stay) to 1",
-    ),
-    (("MODEL.PIXEL_MEAN",), lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
-    (
-        ("MODEL.PIXEL_STD",),
-        lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
-        "3 positive numbers",
-    ),
-    (
-        ("KD.METHOD_STAGES",),
+    "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "positive integers, one or more"),
+    "INPUT.SIZE_TEST": _POSITIVE,
+    "KD.METHOD_STAGES": (
         lambda stages: tuple(stages) in (KD_STAGES, *((stage,) for stage in KD_STAGES)),
         f"{KD_STAGES}, or one of them",
     ),
-]
+    "KD.PREDICTION.TEACHER_TEMPERATURE": _POSITIVE,
+    "KD.REGIONS.NMS_THRESH": _POSITIVE_SHARE,
+    "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
+    "MODEL.OICR.IOU_THRESH": _POSITIVE_SHARE,
+    "MODEL.PIXEL_MEAN": (lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
+    "MODEL.PIXEL_STD": (
+        lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
+        "3 positive numbers",
+    ),
+    "SOLVER.BASE_LR": _POSITIVE,
+    "SOLVER.CHECKPOINT_PERIOD": _POSITIVE,
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": (lambda value: value > 0, "positive"),
+    "SOLVER.GAMMA": _POSITIVE,
+    "SOLVER.KEEP_CHECKPOINTS": _NOT_NEGATIVE,
+    "SOLVER.MAX_ITER": _POSITIVE,
+    "SOLVER.MOMENTUM": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "SOLVER.STEPS": (lambda steps: _are_integers(steps, 0), "iterations, 0 or more each"),
+    "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
+    "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
+    "SOLVER.WEIGHT_DECAY": _NOT_NEGATIVE,
+    "TEST.AUG.MIN_SIZES": (lambda sizes: _are_integers(sizes, 1), "positive integers"),
+    "TEST.CORLOC_IMAGES": _NOT_NEGATIVE,
+    "TEST.EVAL_PERIOD": _NOT_NEGATIVE,
+    "TEST.PRECISE_BN.NUM_ITER": _POSITIVE,
+}
 
 
 def check_config(cfg: CfgNode, processes: int = 1) -> None:
@@ -129,25 +119,21 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     choices |= _CHOICES_OF_DETECTORS if kind.is_detector else {}
     choices |= _CHOICES_OF_DISTILLATION if kind.student_architecture else {}
     for key, allowed in choices.items():
-        if _value(cfg, key) not in allowed:
+        if config_value(cfg, key) not in allowed:
             names = sorted(name for name, _ in allowed) if isinstance(allowed, Registry) else allowed
-            raise InputError(f"{key} {_value(cfg, key)!r} is none of {', '.join(names)}; give one of them")
-    batch = cfg.SOLVER.IMS_PER_BATCH
-    parts = max(1, batch // processes)
-    of_processes = [
-        (
-            ("SOLVER.IMS_PER_BATCH",),
+            raise InputError(f"{key} {config_value(cfg, key)!r} is none of {', '.join(names)}; give one of them")
+    parts = max(1, cfg.SOLVER.IMS_PER_BATCH // processes)
+    shared: dict[str, _Rule] = {
+        "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
+        "SOLVER.ACCUMULATE": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images of a process"),
+        "SOLVER.IMS_PER_BATCH": (
             lambda value: value > 0 and value % processes == 0,
             f"a positive multiple of the number of processes, {processes}",
         ),
-        (("SOLVER.ACCUMULATE",), lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images of a process"),
-        (("SEED",), lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
-    ]
-    for keys, is_allowed, expected in [*_RULES, *of_processes]:
-        for key in keys:
-            value = _value(cfg, key)
-            if not is_allowed(value):
-                raise InputError(f"{key} {value} must be {expected}")
+    }
+    for key, (is_allowed, expected) in (_RULES | shared).items():
+        if not is_allowed(config_value(cfg, key)):
+            raise InputError(f"{key} {config_value(cfg, key)} must be {expected}")
     if kind.student_architecture:
         _check_distillation(cfg)
     elif cfg.DATASETS.UNLABELED:
@@ -183,5 +169,6 @@ def _check_device_and_protocol(cfg: CfgNode) -> None:
         raise InputError(f"TEST.THRESHOLD, TEST.TOP_K or TEST.AVERAGE_PRECISION: {error}") from error
 
 
-def _value(cfg: CfgNode, key: str) -> object:
+def config_value(cfg: CfgNode, key: str) -> object:
+    """Return a value or a part of a configuration by its full key, such as ``SOLVER.BASE_LR``."""
     return reduce(getattr, key.split("."), cfg)

@@ -1,4 +1,4 @@
-"""Hooks of the trainer: stopping in order, statistics of batch normalization, CorLoc, and the student for use."""
+"""Hooks of the trainer: stopping in order, statistics of batch normalization, and the student for use."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import PreciseBN
-from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
-from mlickd.data import build_test_loader, dataset_records
 from mlickd.distillation.hook import KnowledgeLoader, KnowledgeSource
-from mlickd.evaluation import WeakDetectionEvaluator
 from mlickd.files import whole_file
 from mlickd.runs import STUDENT_CHECKPOINT
 
-from .checkpointing import FINAL, RunCheckpointer, checkpoint_name
+from .checkpointing import FINAL, checkpoint_name
 from .processes import STOP_SIGNALS, max_over_processes
 from .training_loop import seed_iteration
 
@@ -36,7 +32,6 @@ __all__ = [
     "RepeatablePreciseBN",
     "SaveStudentHook",
     "StopHook",
-    "TrainingCorLoc",
 ]
 
 logger = logging.getLogger(__name__)
@@ -53,12 +48,7 @@ class StopHook(HookBase):
     schedulers send it to all processes and launchers pass it on once more, at any time.
     """
 
-    def __init__(self, checkpointer: RunCheckpointer):
-        """
-        Args:
-            checkpointer: checkpointer of the run.
-        """
-        self.checkpointer = checkpointer
+    def __init__(self):
         self._signal = 0
         self._interrupted = 0.0
         self._process = 0
@@ -82,7 +72,7 @@ class StopHook(HookBase):
             return
         finished = self.trainer.iter + 1 >= self.trainer.max_iter
         name = FINAL if finished else checkpoint_name(self.trainer.iter)
-        self.checkpointer.save(name, iteration=self.trainer.iter)
+        self.trainer.checkpointer.save(name, iteration=self.trainer.iter)
         # A process that ends takes the others with it, so wait until the first one has saved.
         comm.synchronize()
         logger.info(
@@ -125,16 +115,9 @@ class EqualStatisticsHook(HookBase):
     first process, and in an evaluation each process would use its own.
     """
 
-    def __init__(self, model: nn.Module):
-        """
-        Args:
-            model: model in training; its normalization may be frozen.
-        """
-        self.model = model
-
     def after_step(self) -> None:
         """Average what has changed in this step."""
-        _average_statistics(self.model)
+        _average_statistics(self.trainer.model)
 
 
 class RepeatablePreciseBN(PreciseBN):
@@ -187,64 +170,12 @@ def _average_statistics(model: nn.Module) -> None:
 class SaveStudentHook(HookBase):
     """Writes the student of a distillation after training, as a checkpoint of the plain classifier."""
 
-    def __init__(self, student: nn.Module, output_dir: str):
-        """
-        Args:
-            student: student in training.
-            output_dir: folder of the checkpoint.
-        """
-        self.student = student
-        self.output_dir = output_dir
-
     def after_train(self) -> None:
         """Write ``student.pth``, unless training has ended before its last iteration."""
         if self.trainer.iter < self.trainer.max_iter:
             return
-        path = Path(self.output_dir) / STUDENT_CHECKPOINT
+        path = Path(self.trainer.cfg.OUTPUT_DIR) / STUDENT_CHECKPOINT
+        model = self.trainer.model
         with whole_file(path, "make room, then give the same command with --resume") as file:
-            torch.save({"model": self.student.state_dict()}, file)
+            torch.save({"model": getattr(model, "module", model).student.state_dict()}, file)
         logger.info("The student for use: %s", path)
-
-
-class TrainingCorLoc:
-    """CorLoc (Deselaers et al. 2012) of a teacher on a sample of its training images.
-
-    CorLoc is the share of the images of a class whose best region of that class overlaps an object with an IoU of at
-    least 0.5, averaged over the classes. It is defined on training images. Training reads boxes only for this figure.
-    """
-
-    def __init__(self, cfg: CfgNode):
-        """Draw the sample from ``SEED``.
-
-        Args:
-            cfg: configuration; the sample has ``TEST.CORLOC_IMAGES`` images of each of ``DATASETS.TRAIN`` with boxes.
-        """
-        self.cfg = cfg
-        self.samples: dict[str, list[dict]] = {}
-        for name in cfg.DATASETS.TRAIN:
-            boxed = [record for record in dataset_records(name) if record.get("annotations")]
-            if not boxed:
-                logger.info("%s has no boxes: CorLoc on training images is not measured (TEST.CORLOC_IMAGES)", name)
-                continue
-            generator = np.random.default_rng(max(cfg.SEED, 0))
-            count = min(cfg.TEST.CORLOC_IMAGES, len(boxed))
-            chosen = sorted(generator.choice(len(boxed), count, replace=False).tolist())
-            self.samples[name] = [boxed[i] for i in chosen]
-
-    def __call__(self, model: nn.Module) -> dict[str, dict[str, float]]:
-        """
-        Args:
-            model: teacher.
-
-        Returns:
-            ``{"CorLoc": {dataset: percent}}``; empty in all but the main process, and without boxes.
-        """
-        found = {}
-        for name, records in self.samples.items():
-            # A loader draws from PyTorch's generator, which must not change what training draws later.
-            with torch.random.fork_rng(devices=[]):
-                loader = build_test_loader(self.cfg, name, records)
-                results = inference_on_dataset(model, loader, WeakDetectionEvaluator(name, records=records))
-            if results:
-                found[name] = results["detection"]["CorLoc"]
-        return {"CorLoc": found} if found else {}

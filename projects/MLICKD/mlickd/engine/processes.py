@@ -47,14 +47,13 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Run = Callable[[CfgNode, argparse.Namespace, Any], object]
 
-_AUTO = "auto"
 _REMEDY = "give the command again with --resume to go on from the last checkpoint"
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--timeout`` to Detectron2's arguments; processes of one machine need no ``--dist-url``."""
     minutes = DEFAULT_TIMEOUT.total_seconds() / 60
-    parser.set_defaults(dist_url=_AUTO)
+    parser.set_defaults(dist_url="auto")
     parser.add_argument(
         "--timeout", type=float, default=minutes, metavar="MINUTES",
         help=f"how long a process waits for the others before it gives up (default: {minutes:g})",
@@ -71,7 +70,7 @@ def num_processes(args: argparse.Namespace) -> int:
         "num_gpus": ("1 or more", args.num_gpus > 0),
         "num_machines": ("1 or more", args.num_machines > 0),
         "machine_rank": ("at least 0 and below --num-machines", 0 <= args.machine_rank < args.num_machines),
-        "dist_url": ("tcp://HOST:PORT of the first machine", args.num_machines == 1 or args.dist_url != _AUTO),
+        "dist_url": ("tcp://HOST:PORT of the first machine", args.num_machines == 1 or args.dist_url != "auto"),
         "timeout": ("a number of minutes above 0", 0 < args.timeout < timedelta.max.total_seconds() / 60),
     }
     if _in_torchrun():
@@ -132,7 +131,12 @@ def launch(
         dist.init_process_group(backend, timeout=timedelta(minutes=args.timeout))
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         comm.synchronize()
-        run(cfg, args, opened)
+        try:
+            run(cfg, args, opened)
+        except RuntimeError as error:
+            if is_lost_connection(error):  # torchrun shows the error of the process that has failed
+                raise ProcessError(f"another process has ended; {_REMEDY}") from error
+            raise
         dist.destroy_process_group()
     else:
         _start_processes(run, cfg, args)
@@ -194,7 +198,7 @@ def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="mlickd-") as folder, _signals_passed_on() as signals:
         failure = Path(folder, "failure")
         # A store over TCP would listen on all interfaces.
-        url = f"file://{folder}/store" if args.dist_url == _AUTO else args.dist_url
+        url = f"file://{folder}/store" if args.dist_url == "auto" else args.dist_url
         error = None
         try:
             engine.launch(

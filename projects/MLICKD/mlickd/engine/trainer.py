@@ -30,14 +30,14 @@ from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
-from mlickd.evaluation import MultiLabelEvaluator, WeakDetectionEvaluator
+from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.files import write_json
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 from mlickd.runs import provenance
 
 from .checkpointing import FINAL, RunCheckpointer
-from .hooks import EqualStatisticsHook, RepeatablePreciseBN, SaveStudentHook, StopHook, TrainingCorLoc
+from .hooks import EqualStatisticsHook, RepeatablePreciseBN, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
 from .performance import compile_backbone
 from .processes import distributed_model
@@ -188,9 +188,9 @@ class Trainer(DefaultTrainer):
 
         Stage 1 does not change the classifier, so it is evaluated only if ``TEST.EVAL_PERIOD`` asks for it.
         """
-        cfg, model = self.cfg, _unwrap(self.model)
+        cfg = self.cfg
         # Everything that evaluates or saves comes after the statistics.
-        hooks: list[HookBase] = [EqualStatisticsHook(self.model)]
+        hooks: list[HookBase] = [EqualStatisticsHook()]
         if self.knowledge is not None:
             hooks.append(DistillationHook(self.knowledge, read_ahead=bool(cfg.KD.CACHE)))
         if cfg.TENSORBOARD.IMAGES > 0 and comm.is_main_process():
@@ -207,11 +207,11 @@ class Trainer(DefaultTrainer):
                 hooks += [hook, *self._further_evaluations()]
         if comm.is_main_process():
             if self.kind.student_architecture:
-                hooks.append(SaveStudentHook(model.student, cfg.OUTPUT_DIR))
-            hooks.append(EvaluationWriter(self._curves, cfg.TEST.EVAL_PERIOD))
+                hooks.append(SaveStudentHook())
+            hooks.append(EvaluationWriter(self._curves))
         # A checkpoint ends its iteration: everything else of the iteration is on the disk by then, so that a run that
         # is killed and resumed misses nothing.
-        return [*hooks, *saving, StopHook(self.checkpointer)]
+        return [*hooks, *saving, StopHook()]
 
     def _precise_statistics(self) -> RepeatablePreciseBN:
         cfg = self.cfg.clone()

@@ -69,17 +69,17 @@ class EvaluationPrinter(EventWriter):
 class EvaluationWriter(HookBase):
     """Writes the figures of an evaluation at once; Detectron2 keeps them for some iterations, and a kill loses them."""
 
-    def __init__(self, writers: Sequence[EventWriter], period: int):
+    def __init__(self, writers: Sequence[EventWriter]):
         """
         Args:
             writers: writers that Detectron2's hook uses and closes.
-            period: ``TEST.EVAL_PERIOD``.
         """
-        self._writers, self._period = writers, period
+        self._writers = writers
 
     def after_step(self) -> None:
         """Write new figures."""
-        if self._period > 0 and (self.trainer.iter + 1) % self._period == 0:
+        period = self.trainer.cfg.TEST.EVAL_PERIOD
+        if period > 0 and (self.trainer.iter + 1) % period == 0:
             for writer in self._writers:
                 writer.write()
 

@@ -1,7 +1,7 @@
 """Metrics as pure functions, and the Detectron2 evaluators that compute them."""
 
 from .bootstrap import bootstrap_metrics
-from .detection import WeakDetectionEvaluator
+from .detection import TrainingCorLoc, WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .metrics import average_precision, multilabel_metrics
 from .multilabel import MultiLabelEvaluator
@@ -9,6 +9,7 @@ from .thresholds import best_f1_thresholds, load_thresholds
 
 __all__ = [
     "MultiLabelEvaluator",
+    "TrainingCorLoc",
     "WeakDetectionEvaluator",
     "average_precision",
     "best_f1_thresholds",

@@ -1,4 +1,4 @@
-"""Evaluator of the regions of a weakly supervised detector, on the classes that have boxes."""
+"""Evaluation of the regions of a weakly supervised detector, on the classes that have boxes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import logging
 from collections import OrderedDict, defaultdict
 
 import numpy as np
+import torch
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.evaluation import inference_on_dataset
 from detectron2.structures import BoxMode
 from tabulate import tabulate
+from torch import nn
 
+from mlickd.data import build_test_loader, dataset_records
 from mlickd.errors import InputError
 
 from .detection_metrics import COCO_MAX_DETECTIONS, coco_average_precision, corloc, voc_detection_average_precision
 from .multilabel import RecordEvaluator
 from .ranking import AVERAGE_PRECISION_RULES
 
-__all__ = ["WeakDetectionEvaluator"]
+__all__ = ["TrainingCorLoc", "WeakDetectionEvaluator"]
 
 logger = logging.getLogger(__name__)
 
@@ -156,3 +161,47 @@ class WeakDetectionEvaluator(RecordEvaluator):
                 f"{missed} positive (image, class) pairs have no region and count as missed in CorLoc: lower "
                 "MODEL.ROI_HEADS.SCORE_THRESH_TEST or raise TEST.DETECTIONS_PER_IMAGE"
             )
+
+
+class TrainingCorLoc:
+    """CorLoc (Deselaers et al. 2012) of a teacher on a sample of its training images.
+
+    CorLoc is the share of the images of a class whose best region of that class overlaps an object with an IoU of at
+    least 0.5, averaged over the classes. It is defined on training images. Training reads boxes only for this figure.
+    """
+
+    def __init__(self, cfg: CfgNode):
+        """Draw the sample from ``SEED``.
+
+        Args:
+            cfg: configuration; the sample has ``TEST.CORLOC_IMAGES`` images of each of ``DATASETS.TRAIN`` with boxes.
+        """
+        self.cfg = cfg
+        self.samples: dict[str, list[dict]] = {}
+        for name in cfg.DATASETS.TRAIN:
+            boxed = [record for record in dataset_records(name) if record.get("annotations")]
+            if not boxed:
+                logger.info("%s has no boxes: CorLoc on training images is not measured (TEST.CORLOC_IMAGES)", name)
+                continue
+            generator = np.random.default_rng(max(cfg.SEED, 0))
+            count = min(cfg.TEST.CORLOC_IMAGES, len(boxed))
+            chosen = sorted(generator.choice(len(boxed), count, replace=False).tolist())
+            self.samples[name] = [boxed[i] for i in chosen]
+
+    def __call__(self, model: nn.Module) -> dict[str, dict[str, float]]:
+        """
+        Args:
+            model: teacher.
+
+        Returns:
+            ``{"CorLoc": {dataset: percent}}``; empty in all but the main process, and without boxes.
+        """
+        found = {}
+        for name, records in self.samples.items():
+            # A loader draws from PyTorch's generator, which must not change what training draws later.
+            with torch.random.fork_rng(devices=[]):
+                loader = build_test_loader(self.cfg, name, records)
+                results = inference_on_dataset(model, loader, WeakDetectionEvaluator(name, records=records))
+            if results:
+                found[name] = results["detection"]["CorLoc"]
+        return {"CorLoc": found} if found else {}

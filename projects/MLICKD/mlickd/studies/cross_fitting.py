@@ -12,7 +12,7 @@ from mlickd.data.build import model_class
 from mlickd.data.catalog import dataset_records
 from mlickd.data.parts import Part, part_name
 from mlickd.distillation.teacher_config import DATASET
-from mlickd.engine.caching import config_value
+from mlickd.engine.check_config import config_value
 from mlickd.engine.setup import load_config
 from mlickd.errors import InputError
 
