@@ -21,7 +21,7 @@ from mlickd.data.images import read_image
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
 from mlickd.prediction import Prediction, Predictor, load_model
-from mlickd.studies.tuning import tune_thresholds
+from mlickd.studies.held_out import tune_thresholds
 
 
 @pytest.fixture(scope="module")

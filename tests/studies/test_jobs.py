@@ -52,8 +52,7 @@ def run(*jobs: Job, num_jobs: int = 1) -> list[str]:
 
 def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: Path, tmp_path: Path) -> None:
     read, config = tmp_path / "read", tmp_path / "config.yaml"
-    read.mkdir()
-    (read / "file").write_text("one")
+    read.write_text("one")
     config.write_text("SOLVER: {BASE_LR: 1.0}")
     job = make_job(tmp_path, "job", reads=[read, tmp_path / "missing"], configs=[config], datasets=["tiny_train"])
     seconds = []
@@ -65,7 +64,7 @@ def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: P
 
     first = times(job)
     assert times(job) == first and seconds[0] == seconds[1] and commands_to_run([job]) == []
-    (read / "file").write_text("two")
+    read.write_text("two")
     assert len(commands_to_run([job])) == 1 and (second := times(job)) > first
     config.write_text("SOLVER: {BASE_LR: 2.0}")
     assert (third := times(job)) > second

@@ -12,7 +12,7 @@ import pytest
 from mlickd.evaluation import best_f1_thresholds, multilabel_metrics
 from mlickd.evaluation.score_files import read_scores, write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
-from mlickd.studies.conventions import conventions
+from mlickd.studies.score_conventions import conventions
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 IDS = [f"{i}.jpg" for i in range(60)]
@@ -49,8 +49,8 @@ def scores_of(folder: Path):
 def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
     result = run(*runs, "--topk", 2, "--threshold", 0.4, "--json", tmp_path / "report.json")
     assert result.status == 0, result.err
-    for convention in conventions(0.4, 2):
-        assert convention.group in result.out and convention.name in result.out
+    for group, name in conventions(0.4, 2).values():
+        assert group in result.out and name in result.out
     for text in ("distilled/prediction", "images with a label", "classes without a positive: yeti", "60 images"):
         assert text in result.out
     report = json.loads((tmp_path / "report.json").read_text())
@@ -94,7 +94,7 @@ def test_runs_on_other_images_have_no_difference(run, runs, tmp_path):
     scores = scores_of(runs[0])
     write_scores(str(tmp_path / "part.npz"), scores.image_ids[:40], scores.scores[:40], scores.targets[:40], CLASSES)
     result = run(runs[0], tmp_path / "part.npz", "--bootstrap", 20)
-    assert "on other images, labels or classes than the first" in result.out and "- baseline" not in result.out
+    assert "not comparable" in result.out and "- baseline" not in result.out
 
 
 def test_thresholds_of_a_run_have_metrics_of_their_own(run, runs):
@@ -111,7 +111,7 @@ def test_thresholds_of_a_run_have_metrics_of_their_own(run, runs):
     assert "class_thresholds/CF1" not in values[0]
     shown = run(*runs).out
     assert "the threshold of its class" in shown
-    assert "tuned on pets_val (30 images), these very images: what they give here is too good" in shown
+    assert "tuned on pets_val (30 images), these very images" in shown
 
 
 def test_scores_of_another_model_in_a_plain_file(run, tmp_path):
@@ -122,18 +122,11 @@ def test_scores_of_another_model_in_a_plain_file(run, tmp_path):
 
 
 def test_bad_input_is_one_line(run, runs, tmp_path):
-    run(tmp_path / "nowhere").assert_ends_in_one_line("neither a file of scores nor the folder of a run")
+    run(tmp_path / "nowhere").assert_ends_in_one_line("nowhere")
     run(*runs, "--dataset", "other").assert_ends_in_one_line("--dataset other")
-    run(runs[0], runs[0]).assert_ends_in_one_line("given twice")
-    run(runs[0], "--threshold", 50).assert_ends_in_one_line("threshold must be a probability in [0, 1], got 50")
-    run(runs[0], "--topk", 0).assert_ends_in_one_line("topk must be an integer of at least 1")
-    run(runs[0], "--bootstrap", 9, "--ap", "coco").assert_ends_in_one_line("unknown AP rule 'coco'")
+    run(runs[0], runs[0]).assert_ends_in_one_line("each run once")
+    run(runs[0], "--threshold", 50).assert_ends_in_one_line("--threshold")
     run(runs[0], "--bootstrap", -1).assert_ends_in_one_line("--bootstrap -1")
     unknown = np.full((1, 1), -1)
     np.savez(tmp_path / "u.npz", image_ids=np.array(["a"]), scores=np.zeros((1, 1)), targets=unknown)
-    run(tmp_path / "u.npz", "--bootstrap", 9).assert_ends_in_one_line("u.npz: every target of every image is -1")
-
-
-def test_help_has_an_example(run):
-    result = run("--help")
-    assert result.status == 0 and "python tools/evaluate.py output/scenes/baseline" in result.out
+    run(tmp_path / "u.npz", "--bootstrap", 9).assert_ends_in_one_line("u.npz")

@@ -1,41 +1,112 @@
+"""Thresholds of each class for a finished run, and the evaluation that takes them."""
+
 from __future__ import annotations
 
+import json
+import logging
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from helpers.untrained_run import split_tiny_scenes, write_untrained_run
+from helpers.untrained_run import save_random_checkpoint, split_tiny_scenes, write_untrained_run
+from mlickd.data import class_names
+from mlickd.engine import complete_config, load_config
+from mlickd.errors import InputError
+from mlickd.evaluation import best_f1_thresholds, load_thresholds
+from mlickd.evaluation.score_files import read_scores
 from mlickd.evaluation.thresholds import read_thresholds
 
 
 @pytest.fixture
-def run(
-    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call_tool: Callable[..., Any]
-) -> Callable[..., Any]:
-    """The tool, called with the run in `tmp_path` and these arguments."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(split_tiny_scenes(tiny_scenes, tmp_path / "datasets")))
-    write_untrained_run(tmp_path / "run")
-    return partial(call_tool, "tune_thresholds", "--run", tmp_path / "run")
+def root(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Root of `tiny_fit`, `tiny_val` and `tiny_test`, which share no image."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
+    return split_tiny_scenes(tiny_scenes, tmp_path / "datasets")
 
 
-def test_thresholds_are_shown_and_kept(run, tmp_path):
-    result = run("--dataset", "tiny_val")
-    assert result.status == 0
-    tuned = read_thresholds(str(tmp_path / "run" / "thresholds.json"))
-    assert f"{tuned.thresholds[0]:.3f}" in result.out
-    assert result.out.endswith(f"thresholds.json in {tmp_path / 'run'}: tuned on tiny_val (16 images)\n")
+@pytest.fixture
+def run(root: Path, tmp_path: Path) -> Path:
+    return write_untrained_run(tmp_path / "run")
 
 
-def test_bad_input_is_one_line(run, tmp_path, call_tool):
-    run("--dataset", "tiny_test").assert_ends_in_one_line("thresholds must not be tuned on test images")
-    run("--dataset", "nothing_val").assert_ends_in_one_line("unknown dataset 'nothing_val'")
-    call_tool("tune_thresholds", "--run", tmp_path, "--dataset", "tiny_val").assert_ends_in_one_line("no such file")
-    assert not (tmp_path / "run" / "thresholds.json").exists()
+@pytest.fixture
+def tune(run: Path, call_tool: Callable[..., Any]) -> Callable[..., Any]:
+    return partial(call_tool, "tune_thresholds", "--run", run, "--dataset")
 
 
-def test_help_has_an_example(call_tool):
-    result = call_tool("tune_thresholds", "--help")
-    assert result.status == 0 and "python tools/tune_thresholds.py --run output/holiday/cls" in result.out
+def test_thresholds_have_the_best_f1_on_the_held_out_images(run: Path, tune) -> None:
+    result = tune("tiny_val")
+    assert result.status == 0, result.err
+    tuned = read_thresholds(str(run / "thresholds.json"))
+    scores = read_scores(str(run / "evaluation" / "inference" / "tiny_val" / "image_scores.npz"))
+    expected, f1 = best_f1_thresholds(scores.scores, scores.targets, 0.4)
+    assert load_thresholds(str(run), class_names("tiny_val")).tolist() == tuned.thresholds == expected.tolist()
+    assert [np.nan if value is None else value for value in tuned.f1] == pytest.approx(f1.tolist(), nan_ok=True)
+    assert (tuned.dataset, tuned.images, tuned.data_sha256) == ("tiny_val", 16, scores.data_digest())
+    assert (tuned.checkpoint, tuned.default_threshold) == ("model_final.pth", 0.4)
+    assert f"{tuned.thresholds[0]:.3f}" in result.out and "tuned on tiny_val (16 images)" in result.out
+
+
+def test_scores_are_computed_again_only_for_another_model(run: Path, tune) -> None:
+    report = run / "evaluation" / "inference" / "tiny_val" / "multilabel_results.json"
+    contents = []
+    for change in (None, None, lambda: save_random_checkpoint(run, seed=1), lambda: report.write_text("cut sho")):
+        if change:
+            change()
+        before = report.stat().st_mtime_ns if report.exists() else 0
+        tune("tiny_val")
+        contents.append(((run / "thresholds.json").read_text(), report.stat().st_mtime_ns != before))
+    assert [new for _, new in contents] == [True, False, True, True]
+    assert contents[0][0] == contents[1][0] != contents[2][0] == contents[3][0]
+
+
+def test_images_of_the_run_are_refused_or_named(run: Path, root: Path, tune, caplog) -> None:
+    tune("tiny_test").assert_ends_in_one_line("12 of its 12 images are in DATASETS.TEST")
+    row = (root / "tiny" / "labels_test.csv").read_text().splitlines()[1]
+    with open(root / "tiny" / "labels_val.csv", "a") as file:
+        file.write(f"{row}\n")
+    tune("tiny_val").assert_ends_in_one_line("1 of its 17 images are in DATASETS.TEST")
+    assert not (run / "thresholds.json").exists()
+    with caplog.at_level(logging.WARNING, logger="mlickd"):
+        assert tune("tiny_train").status == 0
+    assert "8 of the 24 images of tiny_train" in caplog.text
+
+
+def test_bad_input_is_one_line(root: Path, tmp_path: Path, tune, call_tool) -> None:
+    shutil.copytree(root / "tiny", root / "other")
+    names = (root / "other" / "classes.txt").read_text().split("\n")
+    (root / "other" / "classes.txt").write_text("\n".join([names[1], names[0], *names[2:]]))
+    tune("other_val").assert_ends_in_one_line("--dataset other_val")
+    tune("nothing_val").assert_ends_in_one_line("nothing_val")
+    call_tool("tune_thresholds", "--run", tmp_path, "--dataset", "tiny_val").assert_ends_in_one_line("config.yaml")
+
+
+def test_a_dataset_of_the_run_that_is_missing_is_named(root: Path, tune, caplog) -> None:
+    (root / "tiny" / "labels_fit.csv").unlink()
+    with caplog.at_level(logging.WARNING, logger="mlickd"):
+        assert tune("tiny_val").status == 0
+    assert "tiny_fit" in caplog.text
+
+
+def test_evaluation_takes_them(run: Path, tune, call_tool, caplog: pytest.LogCaptureFixture) -> None:
+    tune("tiny_val")
+    options = ["OUTPUT_DIR", str(run), "TEST.THRESHOLDS", str(run / "thresholds.json")]
+    both = load_config(str(run / "config.yaml"), [*options, "DATASETS.TEST", "('tiny_test', 'tiny_val')"])
+    with caplog.at_level(logging.WARNING, logger="mlickd"):
+        complete_config(both, eval_only=True)
+    assert "tiny_val" in caplog.text, "there the metrics are too good"
+    with pytest.raises(InputError, match="TEST.THRESHOLDS"):
+        complete_config(load_config(str(run / "config.yaml"), options))
+    result = call_tool("train_net", "--config-file", run / "config.yaml", "--eval-only", *options)
+    assert result.status == 0, result.err
+    report = json.loads((run / "evaluation/inference/tiny_test/multilabel_results.json").read_text())
+    assert report["protocol"]["threshold"] == read_thresholds(str(run / "thresholds.json")).thresholds
+    assert report["protocol"]["thresholds_tuned_on"]["name"] == "tiny_val"
+    save_random_checkpoint(run, seed=1)
+    with pytest.raises(InputError, match="TEST.THRESHOLDS .*checkpoint"):
+        complete_config(load_config(str(run / "config.yaml"), options), eval_only=True)

@@ -1,4 +1,4 @@
-"""Calibrate a teacher's image scores, class by class, on photos that it was not trained on."""
+"""Calibrate the image scores of a teacher, class by class, on images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -8,35 +8,33 @@ from pathlib import Path
 
 from mlickd.cli.command_line import command_parser
 from mlickd.errors import InputError
-from mlickd.studies.calibrating import calibrate_cache, calibrate_run
+from mlickd.studies.held_out import calibrate_cache, calibrate_run
 
 EPILOG = """\
-example:
-  python tools/train_net.py --config-file configs/folder/wsd.yaml OUTPUT_DIR output/teacher \\
-      DATASETS.TRAIN "('animals_train@not1of4',)" DATASETS.TEST "('animals_train@1of4',)"
-  python tools/calibrate_teacher.py --run output/teacher --dataset animals_train@1of4 --output output/calibration.json
-  and then distil with KD.PREDICTION.CALIBRATION output/calibration.json
+examples:
+  A teacher of three quarters of the photos, calibrated on the others. Then distill with
+  KD.PREDICTION.CALIBRATION output/calibration.json:
+    python tools/train_net.py --config-file configs/folder/wsd.yaml OUTPUT_DIR output/teacher \\
+        DATASETS.TRAIN "('animals_train@not1of4',)" DATASETS.TEST "('animals_train@1of4',)"
+    python tools/calibrate_teacher.py --run output/teacher --dataset animals_train@1of4 --output output/calibration.json
 
-  Of teachers that were cross-fitted, from their cache (with the configuration that tools/cross_fit.py leaves):
-  python tools/calibrate_teacher.py --config-file output/cross/kd.yaml --output output/calibration.json
+  Cross-fitted teachers, from their cache, with the configuration that tools/cross_fit.py writes:
+    python tools/calibrate_teacher.py --config-file output/cross/kd.yaml --output output/calibration.json
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Parse the options of the command."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("--run", type=Path, metavar="FOLDER", help="of the teacher's training")
-    parser.add_argument("--dataset", metavar="NAME", help="photos with labels that the teacher was not trained on")
-    parser.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        help="name of the teacher's checkpoint in --run (default: model_final.pth)",
-    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, metavar="FOLDER", help="training of the teacher; needs --dataset")
+    source.add_argument("--config-file", metavar="FILE", help="distillation with a cross-fitted KD.CACHE")
+    parser.add_argument("--dataset", metavar="NAME", help="labeled images that the teacher was not trained on")
+    parser.add_argument("--checkpoint", metavar="FILE", help="checkpoint in --run (default: model_final.pth)")
     parser.add_argument("--temperature", type=float, metavar="T", help="KD.PREDICTION.TEACHER_TEMPERATURE (default: 1)")
     parser.add_argument("--flip", action="store_true", help="as with KD.TEACHER.FLIP True")
-    parser.add_argument("--config-file", metavar="FILE", help="of the distillation, to read a cross-fitted KD.CACHE")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the calibration")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="of the configuration")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="file of the calibration")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="for --config-file")
     return parser.parse_args()
 
 
@@ -47,26 +45,16 @@ def main() -> None:
         InputError: an option or what it names is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = parse_arguments()
-    if (arguments.run is None) == (arguments.config_file is None):
-        raise InputError("give --run and --dataset for one teacher, or --config-file and options for a cache")
-    of_run = (arguments.dataset, arguments.checkpoint, arguments.temperature, arguments.flip or None)
-    if arguments.run is None and any(value is not None for value in of_run):
-        raise InputError(
-            "--dataset, --checkpoint, --temperature and --flip go with --run; leave them out for a cache, "
-            "which has those of its configuration"
-        )
-    if arguments.run is None:
-        calibration = calibrate_cache(arguments.config_file, arguments.opts)
-    elif arguments.dataset is None or arguments.opts:
-        raise InputError("--run has no options of a configuration; give --dataset and --temperature")
+    args = parse_arguments()
+    for_run = {"checkpoint": args.checkpoint, "temperature": args.temperature, "flip": args.flip or None}
+    for_run = {name: value for name, value in for_run.items() if value is not None}
+    if args.config_file and (args.dataset or for_run):
+        raise InputError("--dataset, --checkpoint, --temperature and --flip go with --run; a cache has its own")
+    if args.config_file:
+        calibration = calibrate_cache(args.config_file, args.opts)
+    elif args.dataset is None or args.opts:
+        raise InputError("--run needs --dataset, and no KEY VALUE pairs")
     else:
-        calibration = calibrate_run(
-            arguments.run,
-            arguments.dataset,
-            checkpoint=arguments.checkpoint or "model_final.pth",
-            temperature=1.0 if arguments.temperature is None else arguments.temperature,
-            flip=arguments.flip,
-        )
-    calibration.save(arguments.output)
-    print(f"{arguments.output}: {len(calibration.classes)} classes")
+        calibration = calibrate_run(args.run, args.dataset, **for_run)
+    calibration.save(args.output)
+    print(f"{args.output}: {len(calibration.classes)} classes")

@@ -1,4 +1,4 @@
-"""Show what scores are worth under every convention in use, runs side by side, with confidence intervals."""
+"""Compute the metrics of runs under every convention in use, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -7,42 +7,41 @@ import argparse
 from mlickd.cli.command_line import command_parser
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES
 from mlickd.files import strict_json, write_json
-from mlickd.studies.convention_report import compare_scores
-from mlickd.studies.convention_tables import report_as_text
+from mlickd.studies.score_conventions import compare_scores, report_as_text
 
-EXAMPLE = """
-Example:
-
+EXAMPLE = """\
+examples:
   python tools/evaluate.py output/scenes/baseline output/scenes/distilled/prediction --bootstrap 1000
 
   Scores of any other model, in a file with the arrays image_ids (N,), scores (N, C) in 0..1 and targets (N, C) of
   1, 0 and -1 (ignore), written by numpy.savez:
   python tools/evaluate.py my_scores.npz --topk 5 --json report.json
 
-  No model is run: an evaluation (tools/train_net.py) leaves its scores in inference/DATASET/image_scores.npz. Of a run
-  with thresholds of each class (tools/tune_thresholds.py) there are the metrics with these, too.
+No model runs: the scores are those that an evaluation (tools/train_net.py) wrote to inference/DATASET/image_scores.npz.
+A run with thresholds for each class (tools/tune_thresholds.py) also gets the metrics with these.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Parse the options of the command."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
     )
-    parser.add_argument("--dataset", metavar="NAME", help="which scores, where a folder has those of several datasets")
-    parser.add_argument(
-        "--threshold", type=float, default=0.5, metavar="T", help="score from which a class is predicted"
-    )
+    parser.add_argument("--dataset", metavar="NAME", help="dataset of the scores, if a run has several")
+    parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="threshold of predictions")
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="classes of an image in top-k (default: 3)")
     parser.add_argument(
         "--bootstrap", type=int, default=0, metavar="B", help="intervals of 95 %% from B resamples of the images"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the resamples (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples (default: 0)")
     parser.add_argument(
-        "--ap", default="ranking", metavar="RULE", help=f"of the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}"
+        "--ap",
+        default="ranking",
+        metavar="RULE",
+        help=f"AP of the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all figures here; `-`: print them in place of the tables")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers here; -: print them instead of the tables")
     return parser.parse_args()
 
 

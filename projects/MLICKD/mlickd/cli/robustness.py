@@ -8,12 +8,10 @@ from pathlib import Path
 
 from mlickd.cli.command_line import command_parser
 from mlickd.data.corruptions import STRENGTHS, Corruption, corruption_names
-from mlickd.studies.robustness import open_runs
-from mlickd.studies.robustness_report import write_robustness
+from mlickd.studies.robustness import compare_robustness
 
-EXAMPLE = """
+EXAMPLE = """\
 example, with two seeds:
-
   python tools/robustness.py --dataset scenes_test --output output/robustness \\
       --baseline output/scenes/seed1/baseline output/scenes/seed2/baseline \\
       --distilled output/scenes/seed1/distilled/prediction output/scenes/seed2/distilled/prediction
@@ -21,35 +19,27 @@ example, with two seeds:
   A part of it:
   python tools/robustness.py ... --corruptions noise jpeg --strengths 1 3
 
-Runs are pairs by their position. Every evaluation is kept in the folder of the output; a command that was stopped goes
-on when it is given again.
+Runs make pairs by their position. All evaluations are kept in --output, and the same command continues after an
+interruption.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
+    """Parse the options of the command."""
     parser = command_parser(__doc__, EXAMPLE)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset to evaluate on")
-    parser.add_argument(
-        "--baseline", nargs="+", type=Path, required=True, metavar="FOLDER", help="runs of the baseline"
-    )
-    parser.add_argument(
-        "--distilled",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FOLDER",
-        help="runs of the distilled student (stage prediction), in the same order",
-    )
+    folders = {"nargs": "+", "type": Path, "required": True, "metavar": "FOLDER"}
+    parser.add_argument("--baseline", help="runs of the baseline", **folders)
+    parser.add_argument("--distilled", help="runs of the distilled student, in the same order", **folders)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the report")
     parser.add_argument(
         "--corruptions", nargs="*", default=corruption_names(), metavar="NAME",
-        help=f"kinds of damage (default: {' '.join(corruption_names())}); without a name, none",
+        help=f"kinds of damage (default: {' '.join(corruption_names())}); no name: none",
     )  # fmt: skip
     parser.add_argument(
-        "--strengths", nargs="+", default=list(STRENGTHS), metavar="N", help="of the damage (default: 1 2 3)"
+        "--strengths", nargs="+", default=list(STRENGTHS), metavar="N", help="strengths of the damage (default: 1 2 3)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of what is random in the damage (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the damage (default: 0)")
     return parser.parse_args()
 
 
@@ -62,11 +52,10 @@ def main() -> None:
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("mlickd.studies.robustness").setLevel(logging.INFO)
-    logging.getLogger("mlickd.evaluation").setLevel(logging.ERROR)  # the report says what it left out, once
+    logging.getLogger("mlickd.evaluation").setLevel(logging.ERROR)  # the report names what it leaves out
     corruptions = [
         Corruption.parse(f"{name}:{strength}", args.seed, "--corruptions, --strengths")
         for name in dict.fromkeys(args.corruptions)
         for strength in dict.fromkeys(args.strengths)
     ]
-    pairs = open_runs(args.baseline, args.distilled, args.dataset)
-    print(write_robustness(pairs, args.dataset, corruptions, args.output))
+    print(compare_robustness(args.baseline, args.distilled, args.dataset, corruptions, args.output))

@@ -1,4 +1,4 @@
-"""Choose a threshold for each class on held-out images, and keep them beside the checkpoint of a run."""
+"""Choose a threshold for each class on held-out images, and write them next to the checkpoint of a run."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ import logging
 from tabulate import tabulate
 
 from mlickd.cli.command_line import command_parser
-from mlickd.studies.tuning import tune_thresholds
+from mlickd.studies.held_out import tune_thresholds
 
-EXAMPLE = """
-Example:
-
+EPILOG = """\
+example:
   python tools/tune_thresholds.py --run output/holiday/cls --dataset holiday_val
   python tools/train_net.py --config-file output/holiday/cls/config.yaml --eval-only \\
       TEST.THRESHOLDS output/holiday/cls/thresholds.json
 
-  Of each class the threshold with the best F1 is taken; a class without a positive keeps TEST.THRESHOLD. The dataset
-  must share no image with DATASETS.TEST of the run. The second command evaluates with them.
+Each class gets the threshold with the best F1; a class without a positive keeps TEST.THRESHOLD. The dataset must share
+no image with DATASETS.TEST of the run. The second command evaluates with the thresholds.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The options that the command was called with."""
-    parser = command_parser(__doc__, EXAMPLE)
+    """Parse the options of the command."""
+    parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out dataset")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Choose the thresholds, and leave them with the run.
+    """Tune the thresholds, and write them to the run.
 
     Raises:
         InputError: an option or what it names is wrong.
@@ -41,5 +40,5 @@ def main() -> None:
     tuned = tune_thresholds(args.run, args.dataset)
     rows = zip(tuned.class_names, tuned.positives, tuned.thresholds, tuned.f1, strict=True)
     table = [[name, count, f"{t:.3f}", "" if f1 is None else f"{100 * f1:.1f}"] for name, count, t, f1 in rows]
-    print(tabulate(table, headers=["class", "positives", "threshold", "F1 there, %"], disable_numparse=True))
+    print(tabulate(table, headers=["class", "positives", "threshold", "F1, %"], disable_numparse=True))
     print(f"\nthresholds.json in {args.run}: tuned on {tuned.dataset} ({tuned.images} images)")

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 
 from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_root
+from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_whole_file
 from mlickd.runs import data_record, machine_line
@@ -49,7 +50,7 @@ class Job:
         configs: configuration files that the command reads.
         options: options of the command that the result depends on.
         datasets: names of datasets that the result depends on, by labels, images and classes.
-        reads: files and folders that the result depends on, by their content.
+        reads: files and stored proposals that the result depends on, by their content.
         after: jobs that have to finish before.
         prepares: whether the job only prepares others. It runs only if a job after it has to run.
         resumes: whether the command can continue a stopped run with ``--resume``.
@@ -237,10 +238,10 @@ def _write_record(job: Job, record: dict) -> None:
 
 
 def _content_digest(path: Path) -> str:
-    """Return a digest of the content of a file or of all files in a folder; ``missing`` if the path does not exist."""
+    """Return a digest of the content of a file or of stored proposals; ``missing`` if they are not there."""
     if path.is_dir():
-        names = [str(file.relative_to(path)) + file_digest(file) for file in sorted(path.rglob("*")) if file.is_file()]
-        return hashlib.sha256("\0".join(names).encode()).hexdigest()
+        with suppress(InputError):  # incomplete proposals
+            return ProposalStore.open(path).digest()
     return file_digest(path) if path.is_file() else "missing"
 
 

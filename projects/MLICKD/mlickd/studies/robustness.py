@@ -1,167 +1,252 @@
-"""Pairs of baseline and distilled runs on damaged images: each evaluation is done once and kept."""
+"""Pairs of baseline and distilled student on damaged images, and by object size, label count and class frequency."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import inference_on_dataset
+from tabulate import tabulate
 
 from mlickd.data.build import build_test_loader
-from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.corruptions import Corruption
+from mlickd.data.records import label_targets
+from mlickd.engine.caching import config_value
 from mlickd.errors import InputError
-from mlickd.evaluation.multilabel import MultiLabelEvaluator
-from mlickd.files import file_digest, write_json
-from mlickd.runs import load_run, run_config
+from mlickd.evaluation import MultiLabelEvaluator, multilabel_metrics
+from mlickd.evaluation.breakdown import (
+    by_class_frequency,
+    by_label_count,
+    by_object_size,
+    class_frequencies,
+    largest_objects,
+)
+from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
+from mlickd.evaluation.spread import spread
+from mlickd.files import file_digest, require_file, write_json, write_whole_file
+from mlickd.runs import check_has_learned, load_run, provenance, run_config
+from mlickd.visualization.study_charts import ROLES, draw_pairs
 
 from .comparison import same_labeled_images
 
-__all__ = ["Run", "open_runs", "scores_of_run"]
+__all__ = ["compare_robustness", "scores_of_run"]
 
 logger = logging.getLogger(__name__)
 
-# What is to be equal in all runs for their figures to be of the same pictures and the same protocol.
-_SHARED = ("INPUT.SIZE_TEST", "TEST.THRESHOLD", "TEST.TOP_K", "TEST.AVERAGE_PRECISION")
+# Keys that must be equal in all runs.
+_SHARED = ("MODEL.NUM_CLASSES", "INPUT.SIZE_TEST", "TEST.THRESHOLD", "TEST.TOP_K", "TEST.AVERAGE_PRECISION")
+_COUNTS = ("images", "positives", "classes")
+_BREAKDOWNS = ("object size", "number of labels", "frequency of classes in training")
+# By group, the metrics of both roles in each pair of runs.
+Groups = dict[str, list[dict[str, dict[str, float]]]]
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
+def compare_robustness(
+    baseline: Sequence[Path], distilled: Sequence[Path], dataset: str, corruptions: Sequence[Corruption], output: Path
+) -> str:
+    """Evaluate pairs of runs on clean and on damaged images, and write the report.
 
-    Attributes:
-        folder: its ``OUTPUT_DIR``.
-        cfg: of the model for use.
-        digest: of its checkpoint and of its configuration.
-    """
-
-    folder: Path
-    cfg: CfgNode
-    digest: str
-
-
-def open_runs(baseline: Sequence[Path], distilled: Sequence[Path], dataset_name: str) -> list[tuple[Run, Run]]:
-    """The runs in pairs, by position, after everything that can be wrong with them has been looked for.
-
-    Raises:
-        InputError: the numbers differ, a folder is given twice or holds no finished run of this kind, or runs are not
-            comparable.
-    """
-    if len(baseline) != len(distilled):
-        raise InputError(
-            f"--baseline has {len(baseline)} runs and --distilled {len(distilled)}; give as many, ordered by seed"
-        )
-    folders = [*baseline, *distilled]
-    twice = next((path for path in folders if sum(path.absolute() == other.absolute() for other in folders) > 1), None)
-    if twice is not None:
-        raise InputError(f"{twice}: given twice; give each run once")
-    runs = [_open(folder) for folder in folders]
-    names = class_names(dataset_name)
-    for run in runs:
-        if run.cfg.MODEL.NUM_CLASSES != len(names):
-            raise InputError(
-                f"{run.folder}: the model has {run.cfg.MODEL.NUM_CLASSES} classes, dataset {dataset_name} has "
-                f"{len(names)}; take the dataset that it was trained on"
-            )
-        for key in _SHARED:
-            first, other = _value(runs[0].cfg, key), _value(run.cfg, key)
-            if first != other:
-                raise InputError(
-                    f"{run.folder}: {key} is {other}, but {first} in {runs[0].folder}; compare runs that share it"
-                )
-        if not same_labeled_images(run.cfg.DATASETS.TRAIN, runs[0].cfg.DATASETS.TRAIN):
-            raise InputError(
-                f"{run.folder}: DATASETS.TRAIN {run.cfg.DATASETS.TRAIN} has other photos or labels than "
-                f"{runs[0].cfg.DATASETS.TRAIN} of {runs[0].folder}; compare runs of the same"
-            )
-    return list(zip(runs[: len(baseline)], runs[len(baseline) :], strict=True))
-
-
-def scores_of_run(run: Run, dataset_name: str, corruption: Corruption | None, folder: Path) -> np.ndarray:
-    """The image scores of a run on a dataset, of the last time or computed now.
-
-    An evaluation that was stopped leaves nothing that counts. One is kept for each checkpoint, configuration, list of
-    image files (by size and time of change) and kind of damage, whatever the name of the run's folder.
+    ``output`` gets ``robustness.md``, ``robustness.json`` (fractions), ``robustness.png``, ``breakdowns.png`` and
+    ``evaluations``, with which the same command continues after an interruption.
 
     Args:
-        run: of :func:`open_runs`.
-        dataset_name: registered dataset.
-        corruption: damage to the images; None: none.
-        folder: where evaluations are kept.
+        baseline, distilled: folders of the runs, in pairs by position.
+        dataset: name of the dataset.
+        corruptions: kinds of damage.
+        output: folder of the report.
 
     Returns:
-        (N, C) float32 probabilities, in the order of the records.
+        The report in Markdown.
 
     Raises:
-        InputError: an image or the checkpoint cannot be read, or nothing can be written.
+        InputError: runs are missing or not comparable, an image cannot be read, or a file cannot be written.
     """
-    records = dataset_records(dataset_name, boxes=False)
-    key = _key(run, records, corruption)
-    home = folder / f"{str(corruption or 'clean').replace(':', '-')}_{key[:20]}"
-    scores_file, complete = home / "image_scores.npz", home / "evaluation.json"
-    if complete.is_file():
-        with np.load(scores_file) as content:
-            if content["image_ids"].tolist() == [str(record["image_id"]) for record in records]:
-                return content["scores"]
-    logger.info("%s: %s", run.folder, corruption or "clean")
-    cfg, model = load_run(str(run.folder))
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TEST.CORRUPTION = str(corruption or "")
-    cfg.TEST.CORRUPTION_SEED = corruption.seed if corruption else 0
-    evaluator = MultiLabelEvaluator(
-        dataset_name,
-        threshold=cfg.TEST.THRESHOLD,
-        topk=cfg.TEST.TOP_K,
-        ap=cfg.TEST.AVERAGE_PRECISION,
-        corruption=cfg.TEST.CORRUPTION,
-        output_dir=str(home),
-    )
-    inference_on_dataset(model, build_test_loader(cfg, dataset_name), evaluator)
-    write_json(complete, {"run": str(run.folder), "dataset": dataset_name, "key": key})
-    with np.load(scores_file) as content:
-        return content["scores"]
+    runs = {role: list(folders) for role, folders in zip(ROLES, (baseline, distilled), strict=True)}
+    cfg = _check_runs(runs)
+    protocol = {"threshold": cfg.TEST.THRESHOLD, "topk": cfg.TEST.TOP_K, "ap": cfg.TEST.AVERAGE_PRECISION}
+    names, records = class_names(dataset), dataset_records(dataset)
+    targets = label_targets(records, len(names))
+
+    def measure(function: Callable[[np.ndarray], dict], corruption: Corruption | None = None) -> Groups:
+        """Apply a function that returns metrics by group to the scores of every run."""
+        of_roles = {}
+        for role, folders in runs.items():
+            condition = str(corruption or "clean").replace(":", "-")
+            places = [output / "evaluations" / f"{role}{i}_{condition}" for i in range(len(folders))]
+            scores = [scores_of_run(*run, dataset, corruption).scores for run in zip(folders, places, strict=True)]
+            of_roles[role] = [function(of_run) for of_run in scores]
+        groups = of_roles["baseline"][0]
+        pairs = list(zip(*of_roles.values(), strict=True))
+        return {name: [dict(zip(ROLES, (a[name], b[name]), strict=True)) for a, b in pairs] for name in groups}
+
+    conditions: Groups = {}
+    for corruption in (None, *corruptions):
+
+        def metrics(scores: np.ndarray, condition: str = str(corruption or "clean")) -> dict:
+            found = multilabel_metrics(scores, targets, **protocol)
+            return {condition: {key: found[key] for key in ("mAP", "CF1", "OF1")}}
+
+        conditions |= measure(metrics, corruption)
+    charts = {name: {} for name in dict.fromkeys(corruption.name for corruption in corruptions)}
+    for name, groups in charts.items():
+        groups |= {key: conditions[key] for key in conditions if key == "clean" or key.startswith(f"{name}:")}
+    if corruptions:
+        conditions["mean of all damaged"] = _mean([conditions[str(corruption)] for corruption in corruptions])
+    breakdowns, left_out = _break_down(measure, records, targets, names, cfg.DATASETS.TRAIN, protocol)
+    sections = {"condition": conditions, **breakdowns}
+    heading = f"{len(records)} images, {len(baseline)} pair{'s' if len(baseline) > 1 else ''} of runs."
+    if corruptions:
+        heading += f" Damage is applied to the view of the model, with seed {corruptions[0].seed}."
+    report = _as_markdown(f"# Robustness on {dataset}\n\n{heading}", sections, left_out)
+    content = {
+        "dataset": dataset,
+        "images": len(records),
+        "runs": {role: [str(folder) for folder in folders] for role, folders in runs.items()},
+        "corruption_seed": corruptions[0].seed if corruptions else None,
+        "protocol": protocol,
+        "left_out": left_out,
+        "sections": sections,
+    }
+    write_json(output / "robustness.json", content)
+    write_whole_file(output / "robustness.md", report, "give another --output")
+    if charts:
+        draw_pairs(charts, output / "robustness.png")
+    draw_pairs({name: breakdowns[name] for name in _BREAKDOWNS if name in breakdowns}, output / "breakdowns.png")
+    return report
 
 
-def _open(folder: Path) -> Run:
-    cfg = run_config(str(folder))
-    if cfg.KD.STAGE == "feature":
-        raise InputError(f"{folder}: stage 1 leaves a classifier that has not learned; name the folder of stage 2")
-    try:
-        checkpoint = file_digest(cfg.MODEL.WEIGHTS)
-    except OSError as error:
+def scores_of_run(folder: Path, output: Path, dataset: str, corruption: Corruption | None = None) -> ImageScores:
+    """Return the image scores of a run on a dataset. They are kept, and computed again only if something has changed.
+
+    Args:
+        folder: folder of the run.
+        output: folder for the scores.
+        dataset: name of the dataset.
+        corruption: damage of the images.
+
+    Raises:
+        InputError: the run is not finished, it has other classes than the dataset, or an image cannot be read.
+    """
+    cfg = run_config(folder).clone()
+    if cfg.MODEL.NUM_CLASSES != len(class_names(dataset)):
         raise InputError(
-            f"{cfg.MODEL.WEIGHTS}: cannot be read ({error.strerror}); name the OUTPUT_DIR of a finished run"
-        ) from error
-    configuration = (cfg.MODEL.dump(), cfg.INPUT.dump(), cfg.DATASETS.PROPOSALS.dump(), checkpoint)
-    # The folder may move, the model is the same.
-    text = "\0".join(configuration).replace(cfg.MODEL.WEIGHTS, "")
-    return Run(folder, cfg, hashlib.sha256(text.encode()).hexdigest())
+            f"{folder}: MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but dataset {dataset} has "
+            f"{len(class_names(dataset))} classes; take a dataset with the classes of the run"
+        )
+    cfg.defrost()
+    cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES = (dataset,), ()
+    cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED = str(corruption or ""), corruption.seed if corruption else 0
+    source = provenance(cfg, dataset) | {"checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)}}
+    try:
+        report = json.loads((output / "multilabel_results.json").read_text())
+        known = all(report.get(key) == value for key, value in source.items() if key != "date")
+    except (OSError, ValueError, AttributeError):
+        known = False
+    if not known:
+        logger.info("%s: scores on %s%s", folder, dataset, f" with {corruption}" if corruption else "")
+        evaluator = MultiLabelEvaluator(
+            dataset,
+            threshold=cfg.TEST.THRESHOLD,
+            topk=cfg.TEST.TOP_K,
+            ap=cfg.TEST.AVERAGE_PRECISION,
+            corruption=cfg.TEST.CORRUPTION,
+            provenance=source,
+            output_dir=str(output),
+        )
+        inference_on_dataset(load_run(folder)[1], build_test_loader(cfg, dataset), evaluator)
+    return read_scores(str(output / SCORES_FILE))
 
 
-def _key(run: Run, records: Sequence[dict], corruption: Corruption | None) -> str:
-    digest = hashlib.sha256(run.digest.encode())
-    digest.update((corruption.fingerprint() if corruption else "clean").encode())
-    for record in records:
-        try:
-            status = os.stat(record["file_name"])
-        except OSError as error:
+def _check_runs(runs: Mapping[str, Sequence[Path]]) -> CfgNode:
+    """Check that runs are comparable; return the configuration of the first one."""
+    counts = [len(folders) for folders in runs.values()]
+    folders = [folder for folders in runs.values() for folder in folders]
+    if counts[0] != counts[1] or len({folder.absolute() for folder in folders}) < len(folders):
+        raise InputError(
+            f"--baseline has {counts[0]} runs and --distilled {counts[1]}; give the same number, each run once"
+        )
+    configurations = [run_config(folder) for folder in folders]
+    first = configurations[0]
+    for folder, cfg in zip(folders, configurations, strict=True):
+        check_has_learned(cfg, folder)
+        require_file(cfg.MODEL.WEIGHTS, f"{folder}: checkpoint", "name a finished run")
+        for key in _SHARED:
+            if config_value(cfg, key) != config_value(first, key):
+                raise InputError(
+                    f"{folder}: {key} is {config_value(cfg, key)}, but {config_value(first, key)} in {folders[0]}; "
+                    "compare runs that share it"
+                )
+        if not same_labeled_images(cfg.DATASETS.TRAIN, first.DATASETS.TRAIN):
             raise InputError(
-                f"{record['file_name']}: cannot be read ({error.strerror}); put the image there"
-            ) from error
-        line = [str(record["image_id"]), record["file_name"], status.st_size, status.st_mtime_ns]
-        digest.update(json.dumps(line).encode())
-    return digest.hexdigest()
+                f"{folder}: DATASETS.TRAIN has other images or labels than in {folders[0]}; compare runs of the same"
+            )
+    return first
 
 
-def _value(cfg: CfgNode, key: str) -> object:
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
+def _mean(conditions: Sequence[list]) -> list[dict[str, dict[str, float]]]:
+    """Metrics of each pair, averaged over conditions."""
+    return [
+        {role: {key: float(np.mean([pair[role][key] for pair in pairs])) for key in pairs[0][role]} for role in ROLES}
+        for pairs in zip(*conditions, strict=True)
+    ]
+
+
+def _break_down(
+    measure: Callable[..., Groups],
+    records: Sequence[dict],
+    targets: np.ndarray,
+    names: Sequence[str],
+    train: Sequence[str],
+    protocol: dict,
+) -> tuple[dict[str, Groups], list[str]]:
+    """Metrics by group in each way to break a dataset down, and notes about what is left out."""
+    ap = {"ap": protocol["ap"]}
+    sections, left_out = {}, []
+    positives = (targets == 1).sum(axis=0)
+    largest = largest_objects(records, len(names))
+    if np.isfinite(largest).any():
+        sections[_BREAKDOWNS[0]] = measure(lambda scores: by_object_size(scores, targets, largest, **ap))
+        unboxed = int(((targets == 1) & np.isnan(largest)).sum())
+        left_out.append(f"Object size: {unboxed} labels without a box.")
+    else:
+        left_out.append("Object size: no image has boxes.")
+    sections[_BREAKDOWNS[1]] = measure(lambda scores: by_label_count(scores, targets, **protocol))
+    left_out.append(f"Number of labels: {int((~(targets == 1).any(axis=1)).sum())} images without a label.")
+    try:
+        frequencies = class_frequencies((r for name in train for r in dataset_records(name, boxes=False)), len(names))
+        sections[_BREAKDOWNS[2]] = measure(lambda scores: by_class_frequency(scores, targets, frequencies, **ap))
+    except UnknownDatasetError:
+        left_out.append(f"Frequency of classes: {', '.join(train)} is not on this machine.")
+
+    def by_class(scores: np.ndarray) -> dict[str, dict[str, float]]:
+        precisions = multilabel_metrics(scores, targets, **protocol)["AP"]
+        return {names[i]: {"mAP": precisions[i], "positives": int(positives[i])} for i in np.flatnonzero(positives)}
+
+    sections["class"] = measure(by_class)
+    missing = [name for name, count in zip(names, positives, strict=True) if not count]
+    left_out.append(f"Classes without a positive image: {', '.join(missing) or 'none'}.")
+    return sections, left_out
+
+
+def _as_markdown(heading: str, sections: Mapping[str, Groups], left_out: Sequence[str]) -> str:
+    parts = [
+        heading,
+        "mAP in percent (AP in the table of classes): mean over the pairs ± standard deviation; the difference is that "
+        "of pairs. AP depends on the number of positives: compare the columns, not groups with each other.",
+    ]
+    for section, groups in sections.items():
+        rows = []
+        for group, pairs in groups.items():
+            values = {role: [100 * pair[role]["mAP"] for pair in pairs] for role in ROLES}
+            columns = [spread(values[role]).text() for role in ROLES]
+            columns.append(spread(np.subtract(values["distilled"], values["baseline"])).text("+"))
+            counts = {key: pairs[0]["baseline"][key] for key in _COUNTS if key in pairs[0]["baseline"]}
+            row = dict(zip((*ROLES, "difference"), columns, strict=True))
+            rows.append({section: group, **counts, **{k: "" if "nan" in text else text for k, text in row.items()}})
+        parts += [f"## By {section}", tabulate(rows, "keys", tablefmt="github", disable_numparse=True)]
+    return "\n\n".join([*parts, "## Left out", "\n".join(f"- {note}" for note in left_out)]) + "\n"

@@ -1,4 +1,4 @@
-"""Charts of several runs: gains of classes, precision over recall, mAP on damaged images and in parts of a dataset."""
+"""Charts of several runs: gains of classes, precision over recall, and mAP of pairs of students by group."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from mlickd.evaluation.spread import spread
 
 from .charts import BLUE, INK, RED, STYLES, plain_text, save_figure, style_axes
 
-__all__ = ["draw_breakdowns", "draw_class_gains", "draw_precision_recall", "draw_robustness"]
+__all__ = ["ROLES", "draw_class_gains", "draw_pairs", "draw_precision_recall"]
 
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
 # Panels in a row.
 _MAX_PANELS = 5
-# For each pair of runs, metrics of the baseline and of the distilled student, as fractions.
-Pairs = Sequence[Sequence[Mapping[str, float]]]
-_ROLES = ("baseline", "distilled")
+ROLES = ("baseline", "distilled")
+# For each pair of runs, metrics by role, as fractions.
+Pairs = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 def draw_class_gains(
@@ -99,58 +98,30 @@ def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.nda
     save_figure(figure, path)
 
 
-def draw_robustness(conditions: Mapping[str, Pairs], path: str | Path) -> None:
-    """Draw a panel for each kind of damage: mAP over its strength (0: none), mean and standard deviation of the pairs.
+def draw_pairs(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) -> None:
+    """Draw a panel for each section, with bars of the mAP of both students in each group.
+
+    A bar shows the mean of the pairs, a line on it their standard deviation. A group without a positive has no bar.
 
     Args:
-        conditions: metrics by condition: ``clean``, and ``NAME:STRENGTH`` for each damage.
+        sections: groups by section, such as the strengths of one kind of damage.
         path: PNG file to write.
 
     Raises:
         InputError: the file cannot be written.
     """
-    panels: dict[str, list[int]] = {}
-    for name, colon, strength in (condition.partition(":") for condition in conditions):
-        if colon:
-            panels.setdefault(name, []).append(int(strength))
-    columns = min(len(panels), 4)
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(max(3.0 * columns, 6), 0.6 + 2.7 * rows), dpi=120, layout="constrained")
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for axes, (name, strengths) in zip(grid.flat, panels.items(), strict=False):
-        places = [0, *sorted(strengths)]
-        pairs = [conditions[f"{name}:{place}" if place else "clean"] for place in places]
-        for role, (color, dashes) in zip(range(2), STYLES, strict=False):
-            means, deviations = _means(pairs, role)
-            axes.errorbar(places, means, deviations, color=color, linestyle=dashes, marker="o", ms=4, capsize=3)
-        axes.set_title(plain_text(name), loc="left")
-        axes.set_xticks(places, ["clean", *map(str, places[1:])])
-        style_axes(axes, "y")
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("mAP (%)")
-    _add_legend(figure)
-    save_figure(figure, path)
-
-
-def draw_breakdowns(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) -> None:
-    """Draw a panel for each way to break a dataset down: bars of mAP, mean and standard deviation of the pairs.
-
-    Args:
-        sections: groups of each way. A group without a positive has no bar.
-        path: PNG file to write.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    figure = Figure(figsize=(4.4 * len(sections), 3.9), dpi=120, layout="constrained")
-    grid = figure.subplots(1, len(sections), squeeze=False)[0]
-    for axes, (section, groups) in zip(grid, sections.items(), strict=True):
-        for role, (color, _) in zip(range(2), STYLES, strict=False):
-            means, deviations = _means(list(groups.values()), role)
-            places = np.arange(len(groups)) + 0.38 * (role - 0.5)
-            bars = axes.bar(places, means, 0.36, yerr=deviations, color=color, capsize=3)
+    columns = min(len(sections), 4)
+    rows = -(-len(sections) // columns)
+    figure = Figure(figsize=(4.4 * columns, 0.6 + 3.3 * rows), dpi=120, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (section, groups) in zip(panels, sections.items(), strict=False):
+        for number, (role, (color, _)) in enumerate(zip(ROLES, STYLES, strict=False)):
+            found = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups.values()]
+            means = [of_group.mean for of_group in found]
+            places = np.arange(len(groups)) + 0.38 * (number - 0.5)
+            label = role if axes is panels[0] else None
+            errors = [of_group.deviation or 0.0 for of_group in found]
+            bars = axes.bar(places, means, 0.36, yerr=errors, color=color, capsize=3, label=label)
             axes.bar_label(bars, labels=["" if np.isnan(m) else f"{m:.1f}" for m in means], padding=2, fontsize=8)
         texts = [plain_text(group).replace(" (", "\n(") for group in groups]
         axes.set_xticks(range(len(groups)), texts, fontsize=9)
@@ -158,17 +129,7 @@ def draw_breakdowns(sections: Mapping[str, Mapping[str, Pairs]], path: str | Pat
         axes.set_ylabel("mAP (%)")
         axes.margins(y=0.12)
         style_axes(axes, "y")
-    _add_legend(figure)
+    for axes in panels[len(sections) :]:
+        axes.set_visible(False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     save_figure(figure, path)
-
-
-def _means(groups: Sequence[Pairs], role: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the mAP of one role in each group, in percent."""
-    found = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups]
-    return [of_group.mean for of_group in found], [of_group.deviation or 0.0 for of_group in found]
-
-
-def _add_legend(figure: Figure) -> None:
-    styles = zip(_ROLES, STYLES, strict=False)
-    handles = [Line2D([], [], color=color, linestyle=dashes, lw=3, label=name) for name, (color, dashes) in styles]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)

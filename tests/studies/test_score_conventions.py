@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from torchmetrics.functional import classification as torchmetrics
 
 from mlickd.evaluation import multilabel_metrics
-from mlickd.studies.conventions import CLASS_THRESHOLDS, conventions, metrics_by_convention
+from mlickd.studies.score_conventions import CLASS_THRESHOLDS, conventions, metrics_by_convention
 
 
 def draw(images: int = 300, classes: int = 9, levels: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -175,9 +175,8 @@ def test_shared_values_are_those_of_the_metrics(problem, topk, threshold):
 def test_every_value_has_a_name(tuned):
     scores, targets = draw(20, 4)
     values = of_all(scores, targets, topk=2, class_thresholds=np.full(4, 0.3) if tuned else None)
-    listed = conventions(0.5, 2, tuned)
-    assert {convention.key for convention in listed} == values.keys()
-    assert len({(convention.group, convention.name) for convention in listed}) == len(listed)
+    named = conventions(0.5, 2, tuned)
+    assert named.keys() == values.keys() and len(set(named.values())) == len(named)
 
 
 def test_wrong_thresholds_are_refused():
