@@ -1,8 +1,8 @@
-"""Install Detectron2 into the environment of the Python that runs this file, unless it has one.
+"""Install Detectron2 into the environment of the Python that runs this file, unless it is installed.
 
-Detectron2 is on the Python package index only as a wheel of another name, tagged for Python 3.10. It holds no
-compiled code, so it is right for every later Python too, and MLICKD needs no compiled operator of Detectron2.
-The wheel's version and hash are in requirements-detectron2.txt.
+The Python package index has Detectron2 only as a wheel with another name, tagged for Python 3.10. The wheel contains no
+compiled code, so it works with every later Python. MLICKD needs none of Detectron2's compiled operators. Version and
+hash of the wheel are in requirements-detectron2.txt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements-detectron2
 
 
 def has_own_build() -> bool:
-    """Whether this environment has a Detectron2 other than the wheel, which then must stay as it is."""
+    """Return whether this environment has a Detectron2 other than the wheel, which must be kept."""
     if importlib.util.find_spec("detectron2") is None:
         return False
     try:
@@ -32,7 +32,7 @@ def has_own_build() -> bool:
 
 
 def install_wheel() -> None:
-    """Unpack the wheel into site-packages; `--target` is what lets pip take a wheel of another Python."""
+    """Unpack the wheel into site-packages. With `--target`, pip accepts a wheel for another Python."""
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--implementation=cp", "--python-version=3.10"]
     command += ["--no-warn-conflicts", f"--requirement={REQUIREMENTS}"]
@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument(
         "--own-build",
         action="store_true",
-        help="install nothing; exit with 0 if there is a Detectron2 that did not come from here, else with 1",
+        help="install nothing; exit with 0 if Detectron2 is installed and is not the wheel, otherwise with 1",
     )
     arguments = parser.parse_args()
     if arguments.own_build:
@@ -59,14 +59,14 @@ def main() -> int:
         try:
             install_wheel()
         except subprocess.CalledProcessError:
-            print("error: pip could not install Detectron2; its message is above", file=sys.stderr)
+            print("error: pip could not install Detectron2; see its message above", file=sys.stderr)
             return 2
     try:
         importlib.import_module("detectron2.config")
-    except Exception as error:  # a build made for another torch can fail with anything
+    except Exception as error:  # a build for another torch can raise anything
         print(
-            f"error: Detectron2 is there but does not import ({type(error).__name__}: {error}); "
-            "run `pip install -e .` first, or uninstall that Detectron2 and run this again",
+            f"error: Detectron2 is installed but cannot be imported ({type(error).__name__}: {error}); "
+            "run `pip install -e .` first, or uninstall it and run this command again",
             file=sys.stderr,
         )
         return 2

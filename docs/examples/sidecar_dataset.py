@@ -1,4 +1,4 @@
-"""A dataset of photos that each have a text file with their labels, `rex.jpg` and `rex.txt`, and training with it."""
+"""A dataset where each photo `rex.jpg` has its labels in a text file `rex.txt`, and training on it."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,12 @@ CLASSES = ("cat", "dog", "person")
 
 
 def load_sidecars(folder: Path) -> list[dict]:
-    """Records with a name and the indices of the labels; sizes are read where they are needed."""
+    """Return a record for each photo, with the indices of its labels."""
     records = []
     for photo in sorted(folder.glob("*.jpg")):
         names = photo.with_suffix(".txt").read_text().split()
         if not set(names) <= set(CLASSES):
-            raise InputError(f"{photo.with_suffix('.txt')}: {names} are not all among {', '.join(CLASSES)}")
+            raise InputError(f"{photo.with_suffix('.txt')}: {names} are not all in {', '.join(CLASSES)}")
         labels = sorted(CLASSES.index(name) for name in names)
         records.append({"file_name": str(photo), "image_id": photo.name, "labels": labels})
     return records

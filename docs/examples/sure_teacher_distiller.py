@@ -12,7 +12,7 @@ from mlickd.errors import run_tool
 
 @PREDICTION_DISTILLER_REGISTRY.register()
 class SureTeacherDistiller(nn.Module):
-    """Binary cross-entropy against the teacher's scores p, weighted by |2p - 1|."""
+    """Binary cross-entropy with the teacher's scores p as targets, weighted by |2p - 1|."""
 
     @configurable
     def __init__(self, *, loss_weight: float):

@@ -1,4 +1,4 @@
-"""Calling something in a process that may not get much memory."""
+"""Calls a function in a process with little memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ needs_limit = pytest.mark.skipif(sys.platform != "linux", reason="asks the syste
 
 
 def in_little_memory(function: Callable[..., Any], *arguments: object, megabytes: int = 200) -> Any:
-    """What `function`, of the top level of a module, returns or raises in a process that may grow by so much."""
+    """Return or raise what a function of a module does in a process that may grow by a number of megabytes."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as process:
         return process.submit(_limited, function, arguments, megabytes).result(120)
 

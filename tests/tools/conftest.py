@@ -1,4 +1,4 @@
-"""Calling the tools as a user does, in this process."""
+"""Calls the tools as a user does, in this process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 @dataclass
 class Result:
-    """What a command left: its exit status and what it wrote."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
     err: str
 
     def assert_ends_in_one_line(self, message: str) -> None:
-        """Exit status 2, and a last line that begins with `error: ` and has the message."""
+        """Check for exit status 2 and a last line that starts with `error: ` and contains the message."""
         assert self.status == 2, self.err
         last = self.err.splitlines()[-1]
         assert last.startswith("error: ") and message in last, last
@@ -39,7 +39,7 @@ def call_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         tool = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(tool)
         monkeypatch.setattr("sys.argv", [str(script), *map(str, arguments)])
-        capsys.readouterr()  # what was written before is not the tool's
+        capsys.readouterr()  # drop earlier output
         status = 0
         try:
             run_tool(tool.main)
