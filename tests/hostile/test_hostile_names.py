@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mlickd.prediction import Prediction
-from mlickd.visualization.figures import PredictionFigures
+from mlickd.visualization.figures import draw_prediction, save_figure_of_photo
 from mlickd.visualization.gallery import page_template, safe_file_name
 
 NAMES = ["<script>alert(1)</script>", "\"onload='x'", "$\\frac{$", "../../out", "/etc/passwd", "a&b", "\x1b[31m"]
@@ -35,11 +35,12 @@ def test_pages_show_names_as_text() -> None:
 
 def test_copies_of_photos_stay_in_their_folder(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    figures = PredictionFigures(tmp_path / "figures")
+    (tmp_path / "figures").mkdir()
     for name in ("<b>.png", "..x.png", "$a$.png", "\\x1b[31m.png"):
         path = tmp_path / "photos" / name
         Image.new("RGB", (20, 20)).save(path)
-        figures.write(str(path), [(label, 0.9, True) for label in NAMES], None, NAMES)
+        figure = draw_prediction(str(path), [(label, 0.9, True) for label in NAMES], None, NAMES)
+        save_figure_of_photo(figure, tmp_path / "figures", str(path))
     assert len(list((tmp_path / "figures").iterdir())) == 4
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "figures"}
 

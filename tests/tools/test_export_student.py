@@ -46,8 +46,3 @@ def test_bad_input_is_one_line(folder, call_tool, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     call_tool(*call, "a.onnx", "--check").assert_ends_in_one_line("onnxruntime")
     assert not (folder / "a.onnx").exists(), "errors are found before the file is written"
-
-
-def test_help_has_examples(call_tool):
-    result = call_tool("export_student", "--help")
-    assert result.status == 0 and "--check --dataset holiday_test" in result.out

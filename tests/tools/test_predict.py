@@ -161,8 +161,3 @@ def test_wrong_options_are_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "test.py").touch()
     predict(photos, "--model", runs, *arguments).assert_ends_in_one_line(message)
-
-
-def test_help_has_examples(predict) -> None:
-    result = predict("--help")
-    assert result.status == 0 and "python tools/predict.py ~/photos 'more/**/*.jpg'" in result.out

@@ -131,8 +131,3 @@ def test_bad_input_is_one_line(visualize, tmp_path: Path, arguments: list[str], 
 
 def test_a_dataset_or_photos_are_needed(visualize, tmp_path: Path):
     visualize("--baseline", "baseline", "--output", tmp_path).assert_ends_in_one_line("--dataset")
-
-
-def test_help_has_an_example(visualize):
-    result = visualize("--help")
-    assert result.status == 0 and "python tools/visualize.py --dataset scenes_test" in result.out

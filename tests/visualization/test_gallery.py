@@ -23,7 +23,6 @@ from mlickd.visualization.gallery import (
     _photo_data,
     safe_file_name,
     write_gallery,
-    write_result_figures,
 )
 from mlickd.visualization.image_results import ClassResult, ImageResult
 
@@ -153,14 +152,6 @@ def test_bad_input_is_named(tmp_path: Path, photo: str):
     ):
         with pytest.raises(InputError, match=name):
             write_gallery(results, NAMES, output, title="test")
-
-
-def test_a_result_figure_for_each_photo(tmp_path: Path, photo: str):
-    results = [ImageResult(f"../{number}", photo, ("cat",), {"Distilled": found(True)}) for number in range(2)]
-    paths = write_result_figures(results, NAMES, tmp_path / "figures")
-    assert sorted((tmp_path / "figures").iterdir()) == paths and len(set(paths)) == 2
-    with Image.open(paths[0]) as figure:
-        assert figure.width > 1000
 
 
 @given(st.text(), st.text())

@@ -19,7 +19,7 @@ from mlickd.prediction.photo_report import (
     find_teacher,
     write_text,
 )
-from mlickd.visualization.figures import PredictionFigures
+from mlickd.visualization.figures import draw_prediction, save_figure_of_photo
 
 EPILOG = """\
 examples:
@@ -99,14 +99,18 @@ def main() -> None:
             stream.reconfigure(errors=errors)
     photos = find_photos(args.photos, sys.stdin)
     source, config = find_teacher(args.model) if args.teacher else (find_student(args.model), args.config_file)
-    figures = PredictionFigures(args.save) if args.save is not None else None
+    if args.save is not None:
+        args.save.mkdir(parents=True, exist_ok=True)
+        if any(args.save.iterdir()):
+            raise InputError(f"--save {args.save}: is not empty; name a new folder, so that no photo is replaced")
     predictor = load_model(source, config, args.threshold)
     report = PhotoReport(str(source), predictor, args.topk, args.topk is None or args.threshold is not None)
     for prediction in report.predict(photos, args.batch_size):
-        if figures is not None:
+        if args.save is not None:
             shown = report.shown(prediction) or prediction.top(1)
             rows = [(name, score, name in prediction.labels) for name, score in shown]
-            figures.write(prediction.name, rows, prediction.regions, prediction.class_names)
+            figure = draw_prediction(prediction.name, rows, prediction.regions, prediction.class_names)
+            save_figure_of_photo(figure, args.save, prediction.name)
     if STANDARD_INPUT not in (args.json, args.csv):
         print(report.table())
     for path, content in ((args.json, report.as_json), (args.csv, report.as_csv)):

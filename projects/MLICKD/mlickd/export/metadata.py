@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
@@ -91,38 +89,27 @@ class ExportMetadata:
         """
         if properties.get("format") != FORMAT:
             raise InputError(f"{path}: was not written by this version of tools/export_student.py; export it again")
-        values = {}
-        for name in _RULES:
-            try:
+        try:
+            values = {}
+            for name in (member.name for member in fields(cls)):
                 value = properties[name] if name in _TEXTS else json.loads(properties[name])
                 values[name] = tuple(value) if isinstance(value, list) else value
-                holds = _RULES[name](values[name])
-            except (KeyError, ValueError, TypeError, RecursionError):
-                holds = False
-            if not holds:
-                raise _damaged(path, name)
-        if len(values["class_names"]) != len(values["thresholds"]):
-            raise _damaged(path, "class_names or thresholds")
-        return cls(**values)
-
-
-def _are_numbers(values: Any) -> bool:
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
-
-
-# What the value of each field fulfills; it may raise TypeError.
-_RULES: dict[str, Callable[[Any], bool]] = {
-    "class_names": lambda names: all(isinstance(name, str) and name for name in names) and len({*names}) == len(names),
-    "thresholds": lambda values: _are_numbers(values) and all(0 <= value <= 1 for value in values),
-    "thresholds_from": lambda text: True,
-    "input_size": lambda size: type(size) is int and size > 0,
-    "preprocessing": lambda value: isinstance(value, bool),
-    "pixel_mean": lambda values: _are_numbers(values) and len(values) == 3,
-    "pixel_std": lambda values: _are_numbers(values) and len(values) == 3 and min(values) > 0,
-    "channel_order": lambda order: order in ("RGB", "BGR"),
-    "provenance": lambda value: isinstance(value, dict),
-}
-
-
-def _damaged(path: str, name: str) -> InputError:
-    return InputError(f"{path}: its metadata {name} is missing or wrong; export it again with tools/export_student.py")
+            metadata = cls(**values)
+            statistics = np.array([metadata.pixel_mean, metadata.pixel_std], dtype=np.float64)
+            thresholds = np.array(metadata.thresholds, dtype=np.float64)
+            valid = (
+                all(isinstance(name, str) for name in metadata.class_names)
+                and thresholds.shape == (len({*metadata.class_names}),)
+                and ((thresholds >= 0) & (thresholds <= 1)).all()
+                and metadata.input_size in range(1, 1 << 16)
+                and isinstance(metadata.preprocessing, bool)
+                and statistics.shape == (2, 3)
+                and np.isfinite(statistics).all()
+                and (statistics[1] > 0).all()
+                and metadata.channel_order in ("RGB", "BGR")
+            )
+        except (KeyError, ValueError, TypeError, RecursionError):
+            valid = False
+        if not valid:
+            raise InputError(f"{path}: its metadata are damaged; export it again with tools/export_student.py")
+        return metadata

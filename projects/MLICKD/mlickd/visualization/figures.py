@@ -16,13 +16,12 @@ from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlickd.data.images import read_image
-from mlickd.errors import InputError
 
 from .charts import BLUE, INK, RED
 from .image_results import ImageResult, format_score, one_line
 from .regions import draw_regions
 
-__all__ = ["PredictionFigures", "draw_prediction", "draw_result_figure", "image_row", "training_view_row"]
+__all__ = ["draw_prediction", "draw_result_figure", "image_row", "save_figure_of_photo", "training_view_row"]
 
 GRAY, TRACK = "#6b7280", "#e5e7eb"
 # By whether a class is right: its color, and a mark for readers who do not see the color. None: an ignored class.
@@ -111,39 +110,17 @@ def draw_prediction(
     return figure
 
 
-class PredictionFigures:
-    """Writes figures of predictions into a folder, each under the name of its photo."""
+def save_figure_of_photo(figure: Image.Image, folder: Path, photo: str) -> None:
+    """Write a figure as JPEG under the name of its photo, with a number after it if another photo has the same name.
 
-    def __init__(self, folder: Path):
-        """
-        Args:
-            folder: new or empty folder, so that no figure replaces a photo.
-
-        Raises:
-            InputError: the folder cannot be made, or is not empty.
-        """
-        self.folder = folder
-        self._taken: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); give another path") from error
-        if any(folder.iterdir()):
-            raise InputError(f"{folder}: is not empty, and figures may replace files in it; name a new folder")
-
-    def write(
-        self, photo: str, rows: Sequence[tuple[str, float, bool]], regions: Instances | None, class_names: Sequence[str]
-    ) -> None:
-        """Write :func:`draw_prediction` as JPEG, with a number after the name if another photo has the same name.
-
-        Raises:
-            InputError: the photo cannot be read.
-        """
-        stem = Path(photo).stem
-        names = (f"{stem}{'' if number == 1 else f'-{number}'}.jpg" for number in count(1))
-        name = next(name for name in names if name not in self._taken)
-        self._taken.add(name)
-        draw_prediction(photo, rows, regions, class_names).save(self.folder / name, quality=90)
+    Args:
+        figure: figure of the photo.
+        folder: folder of figures; nothing in it is replaced.
+        photo: path of the photo.
+    """
+    stem = Path(photo).stem
+    paths = (folder / f"{stem}{'' if number == 1 else f'-{number}'}.jpg" for number in count(1))
+    figure.save(next(path for path in paths if not path.exists()), quality=90)
 
 
 def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Tensor:

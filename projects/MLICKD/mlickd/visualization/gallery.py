@@ -20,11 +20,10 @@ from mlickd.data.images import read_image
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
-from .figures import draw_result_figure
 from .image_results import ImageResult
 from .regions import top_regions
 
-__all__ = ["page_template", "safe_file_name", "write_gallery", "write_result_figures"]
+__all__ = ["page_template", "safe_file_name", "write_gallery"]
 
 # Longer side of an image in the page, in pixels. With more images it shrinks, so that a page of 1,000 has about 40 MB.
 LARGEST_SIDE = 768
@@ -115,29 +114,6 @@ def write_gallery(
     index = Path(output_dir) / "index.html"
     write_whole_file(index, page, "give another folder", parents=True)
     return index
-
-
-def write_result_figures(
-    results: Sequence[ImageResult], class_names: Sequence[str], output_dir: str | Path, *, top_k: int = 10
-) -> list[Path]:
-    """Write the paper's result figure of each image as ``<number>-<name>.png`` into a folder.
-
-    Args:
-        results: results of the images.
-        class_names: C names, for the regions.
-        output_dir: the folder, which is created.
-        top_k: number of regions.
-
-    Raises:
-        InputError: an image cannot be read, or a figure cannot be written.
-    """
-    paths = []
-    for number, result in enumerate(tqdm(results, desc="figures", unit="photo"), start=1):
-        stream = io.BytesIO()
-        draw_result_figure(result, class_names, top_k=top_k).save(stream, "PNG")
-        paths.append(Path(output_dir) / f"{safe_file_name(number, result.image_id)}.png")
-        write_whole_file(paths[-1], stream.getvalue(), "give another folder", parents=True)
-    return paths
 
 
 def safe_file_name(number: int, image_id: str) -> str:

@@ -26,7 +26,8 @@ from mlickd.runs import (
     run_thresholds,
 )
 
-from .gallery import write_gallery, write_result_figures
+from .figures import draw_result_figure
+from .gallery import safe_file_name, write_gallery
 from .image_results import STUDENTS, image_result
 from .run_plots import remove_run_plots, write_run_plots
 
@@ -103,8 +104,10 @@ def write_gallery_of_runs(
         mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
         thresholds={STUDENTS[role]: values for role, values in thresholds.items()},
     )
-    if figures:
-        write_result_figures(results, names, Path(output_dir) / "figures")
+    for number, result in enumerate(results if figures else (), start=1):
+        path = index.parent / "figures" / f"{safe_file_name(number, result.image_id)}.png"
+        path.parent.mkdir(exist_ok=True)
+        draw_result_figure(result, names).save(path)
     remove_run_plots(output_dir)  # an earlier gallery may have been of other runs
     if not photos:
         write_run_plots(output_dir, dataset_name, folders, names, thresholds, results)
