@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,25 +94,6 @@ def test_the_limit_can_be_set(suffix: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MLICKD_MAX_PIXELS", "120")
     with ThreadPoolExecutor(8) as pool:
         assert {pixels.shape for pixels in pool.map(read_image, [path] * 40)} == {(10, 12, 3)}
-
-
-def test_pillows_warning_stays_that_of_the_program(tmp_path: Path) -> None:
-    """Commands do not warn of a photo that is large and legal; a program that uses this project decides itself."""
-    path = write_png(tmp_path / "large.png", 10_000, 10_000, rows=0)
-    code = f"""
-import sys
-from mlickd.errors import run_tool
-from mlickd.image_files import open_image_file
-def read():
-    with open_image_file({str(path)!r}):
-        pass
-run_tool(read) if sys.argv[1:] else read()
-"""
-    outputs = [
-        subprocess.run([sys.executable, "-c", code, *argument], capture_output=True, text=True, check=True).stderr
-        for argument in ([], ["as a command"])
-    ]
-    assert "DecompressionBombWarning" in outputs[0] and outputs[1] == ""
 
 
 def test_a_program_that_is_called_a_photo_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlickd.data import dataset_records
 from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets, without_boxes
 from mlickd.errors import InputError
 
@@ -39,8 +37,7 @@ def test_targets_are_positive_negative_or_ignored(rows):
     assert label_lists(targets == 1) == [sorted(set(labels)) for labels, _ in rows]
 
 
-@pytest.mark.parametrize("field", ["labels", "ignored_labels"])
-@pytest.mark.parametrize("label", [-1, NUM_CLASSES])
+@pytest.mark.parametrize(("field", "label"), [("labels", -1), ("ignored_labels", NUM_CLASSES)])
 def test_a_label_out_of_range_is_refused(field, label):
     with pytest.raises(InputError, match=rf"image a: {field}.*NUM_CLASSES"):
         label_targets([{**record("a", []), field: [label]}], NUM_CLASSES)
@@ -67,12 +64,6 @@ def test_boxes_may_come_as_arrays():
     rows = [[first], [], None, [other, first]]
     boxes = [None if row is None else np.array(row, dtype=BOX) for row in rows]
     assert PackedRecords([without_boxes(each) for each in RECORDS], boxes) == RECORDS
-
-
-def test_a_dataset_has_the_same_records_with_and_without_boxes(tiny_scenes: Path):
-    whole = dataset_records("tiny_train")
-    assert all(each["annotations"] for each in whole)
-    assert dataset_records("tiny_train", boxes=False) == [without_boxes(each) for each in whole]
 
 
 def test_records_are_checked(caplog):

@@ -43,20 +43,6 @@ def test_regions_of_a_crop_against_plain_arithmetic(mirror: bool, size: int, tea
     np.testing.assert_allclose(moved, expected, atol=1e-3)
 
 
-@given(st.booleans(), st.integers(0, 40), st.integers(0, 40))
-def test_regions_move_with_the_pixels_of_a_crop(mirror: bool, x: int, y: int) -> None:
-    image = np.zeros((80, 120, 3), dtype=np.uint8)
-    box = np.array([[35 + x, 22 + y, 45 + x, 32 + y]], dtype=np.float32)
-    image[22 + y : 32 + y, 35 + x : 45 + x] = 255
-    view = View(96, mirror, crop=(0.2, 0.1, 0.9, 1.0))
-    pixels = view.pixels(image, 80, 120)
-    assert pixels.shape == (3, 96, 96)
-    rows, columns = np.nonzero(pixels[0].numpy() > 127)
-    moved, _ = view.regions(box, 80, 120)
-    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-    np.testing.assert_allclose(moved[0], seen, atol=1.0)
-
-
 def test_the_whole_image_keeps_every_region_as_it_is() -> None:
     boxes = np.array([[0, 0, 10, 10], [-3, 0, 5, 5]], dtype=np.float32)
     moved, in_view = View(20).regions(boxes, 10, 10)
@@ -76,7 +62,7 @@ def test_a_reduced_image_never_has_less_than_the_view(corner_and_size, height: i
         assert view.reduction(height, width, 2 * size) <= reduction
 
 
-@given(st.booleans(), st.sampled_from([2, 4, 8]), st.integers(0, 40), st.integers(0, 40), st.integers(0, 7))
+@given(st.booleans(), st.sampled_from([1, 2, 4, 8]), st.integers(0, 40), st.integers(0, 40), st.integers(0, 7))
 def test_regions_move_with_the_pixels_of_a_reduced_image(mirror: bool, reduction: int, x, y, odd: int) -> None:
     height, width = 80 * reduction + odd, 120 * reduction + odd
     small = np.zeros((-(-height // reduction), -(-width // reduction), 3), dtype=np.uint8)
@@ -125,12 +111,3 @@ def test_a_part_is_resized_as_by_pillow(left, top, right, bottom, side: int, see
     pixels = resize_part(image, box, side)
     assert pixels.shape == (3, side, side) and pixels.is_contiguous()
     assert np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
-
-
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(20, 50))
-def test_a_small_image_is_enlarged_as_by_pillow(height: int, width: int, side: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)).astype(int)
-    difference = np.abs(resize_part(image, (0, 0, width, height), side).permute(1, 2, 0).numpy() - expected)
-    # Both round after each direction, with weights of different precision.
-    assert difference.max() <= 2 and difference.mean() < 0.1

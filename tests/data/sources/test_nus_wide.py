@@ -5,10 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from mlickd.data import catalog
 from mlickd.data.sources.nus_wide import load_nus_wide, nus_wide_sources
 from mlickd.errors import InputError
 
@@ -87,21 +85,13 @@ def test_missing_images_are_counted_in_one_warning(nus_wide, caplog):
     assert "2 of 3" in caplog.text and "actor/0001_21.jpg" in caplog.text
 
 
-def test_names(nus_wide, monkeypatch):
+def test_names(nus_wide):
     (nus_wide / "lists" / "random_val.txt").write_text("actor/0001_21.jpg\n")
-    names = {
-        f"nus_wide_{split}_multilabel{end}" for split in ("train", "test", "random_val") for end in ("", "_labeled")
-    }
-    assert set(nus_wide_sources(nus_wide.parent)) == names
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(nus_wide.parent))
-    assert names <= set(catalog.available_datasets())
-    try:
-        assert len(catalog.dataset_records("nus_wide_train_multilabel_labeled")) == 2
-        metadata = MetadataCatalog.get("nus_wide_train_multilabel_labeled")
-        assert metadata.thing_classes == CONCEPTS and metadata.box_classes == []
-    finally:
-        DatasetCatalog.remove("nus_wide_train_multilabel_labeled")
-        MetadataCatalog.remove("nus_wide_train_multilabel_labeled")
+    splits = ("random_val", "train", "test")
+    names = {f"nus_wide_{split}_multilabel{ending}" for split in splits for ending in ("", "_labeled")}
+    sources = nus_wide_sources(nus_wide.parent)
+    assert set(sources) == names and all(source.exists() for source in sources.values())
+    assert len(sources["nus_wide_train_multilabel_labeled"].load().records) == 2
 
 
 def _write(name: str, text: str | bytes) -> Callable[[Path], object]:
