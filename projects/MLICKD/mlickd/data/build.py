@@ -116,11 +116,7 @@ def _configured_path(cfg: CfgNode, name: str) -> Path:
 
 
 def corruption_of(cfg: CfgNode) -> Corruption | None:
-    """Return the damage that ``TEST.CORRUPTION`` names, or None.
-
-    Raises:
-        InputError: there is no such corruption.
-    """
+    """Return the damage that ``TEST.CORRUPTION`` names, or None."""
     return Corruption.parse(cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED) if cfg.TEST.CORRUPTION else None
 
 
@@ -164,9 +160,7 @@ def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
     """Return the mapper from a record to the model's input for use: nothing is damaged, missing proposals are made.
 
-    Args:
-        cfg: configuration of the model.
-        name: dataset of the records; None for photos of no dataset.
+    ``name`` is the dataset of the records; None for photos of no dataset.
     """
     if not needs_proposals(cfg, training=False):
         return build_mapper(cfg, name)
@@ -215,13 +209,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
 
 
 def build_test_loader(cfg: CfgNode, name: str, records: Sequence[dict] | None = None) -> DataLoader:
-    """Return Detectron2's test loader of a dataset: every image once, at ``INPUT.SIZE_TEST``.
-
-    Args:
-        cfg: configuration of the model.
-        name: name of the dataset.
-        records: some of the records of the dataset; by default all.
-    """
+    """Return Detectron2's test loader of a dataset: every image, or those of ``records``, at ``INPUT.SIZE_TEST``."""
     return _evaluation_loader(cfg, name, build_test_mapper(cfg, name), records)
 
 

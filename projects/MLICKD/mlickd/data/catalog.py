@@ -23,15 +23,6 @@ from .sources.folder import folder_source, folder_splits
 from .sources.nus_wide import nus_wide_sources
 from .sources.voc import voc_sources
 
-__all__ = [
-    "UnknownDatasetError",
-    "available_datasets",
-    "class_names",
-    "dataset_records",
-    "dataset_root",
-    "ensure_registered",
-]
-
 _SCENES = [f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS]
 
 
@@ -40,18 +31,11 @@ class UnknownDatasetError(InputError):
 
 
 class _Checked(NamedTuple):
-    """A registered dataset whose records were read and checked.
+    """A registered dataset whose records were read and checked."""
 
-    Attributes:
-        load: its function in `DatasetCatalog`. If the catalog has another one, this entry is outdated.
-        records: its records.
-        origin: dataset root that it was read from; for a part, the records of the whole; None if this module did not
-            register it.
-    """
-
-    load: Callable[[], list[dict]]
+    load: Callable[[], list[dict]]  # in `DatasetCatalog`; if the catalog has another function, this entry is outdated
     records: PackedRecords
-    origin: object
+    origin: object  # the dataset root; for a part, the records of the whole; None if it was registered elsewhere
 
 
 _checked: dict[str, _Checked] = {}
@@ -103,12 +87,8 @@ def ensure_registered(name: str) -> None:
 def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
     """Return the checked records of a dataset: new dicts at every call, read from disk once.
 
-    Args:
-        name: name of the dataset.
-        boxes: whether the records have their `annotations`; without them this is fast and takes little memory.
-
-    Raises:
-        InputError: see :func:`ensure_registered`.
+    Without ``boxes`` the records have no `annotations`, which is fast and takes little memory. See
+    :func:`ensure_registered` for errors.
     """
     ensure_registered(name)
     records = _checked[name].records
@@ -116,11 +96,7 @@ def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
 
 
 def class_names(name: str) -> list[str]:
-    """Return the names of the classes of a dataset, in the order of their indices.
-
-    Raises:
-        InputError: see :func:`ensure_registered`.
-    """
+    """Return the names of the classes of a dataset, in the order of their indices."""
     ensure_registered(name)
     return list(MetadataCatalog.get(name).thing_classes)
 

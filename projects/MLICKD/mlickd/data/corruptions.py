@@ -54,13 +54,8 @@ class Corruption:
     def parse(cls, text: str, seed: int = 0, field: str = "TEST.CORRUPTION") -> Corruption:
         """Return the corruption that ``NAME:STRENGTH``, such as ``noise:2``, names.
 
-        Args:
-            text: name and strength.
-            seed: see the class.
-            field: option or configuration key that gave the text, for the message.
-
         Raises:
-            InputError: the text has another form, or an unknown name or strength.
+            InputError: the text has another form, or an unknown name or strength; the message names the ``field``.
         """
         name, _, strength = str(text).partition(":")
         if name not in CORRUPTION_REGISTRY or strength not in map(str, STRENGTHS):

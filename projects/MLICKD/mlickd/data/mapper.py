@@ -43,8 +43,7 @@ class MultiLabelMapper:
             image_format: ``RGB`` or ``BGR``.
             proposals: proposals of the dataset, or :func:`propose` with a method and its parameters; None for samples
                 without any.
-            top_k: number of proposals of an image that are used, the best by score.
-            min_side: smallest side in original pixels of the proposals that are used.
+            top_k, min_side: see :func:`best_proposals`.
             teacher_size: side of the teacher's view in pixels; None for samples without it.
             teacher_format: image format of the teacher, by default ``image_format``.
             dataset: name of the dataset, which the samples carry because image ids are unique only within a dataset.
@@ -65,8 +64,8 @@ class MultiLabelMapper:
         """Return the sample of a record.
 
         A crop may leave no proposal in view. With a teacher, the sample then has none, because the student's pixels
-        must be the same in every mode. Without a teacher, a detector has nothing to learn from such a crop: the sample
-        shows the whole image instead, and its ``view`` says so.
+        must be the same in every mode. Without a teacher, ``image`` and ``view`` are those of the whole image instead,
+        because a detector could not learn from the crop.
 
         Args:
             record: dict with ``file_name`` or ``pixels`` (see :class:`RecordImage`), and ``image_id``.
@@ -137,14 +136,10 @@ class MultiScaleMapper:
         self.sizes = tuple(sizes)
 
     def __call__(self, record: dict) -> dict:
-        """Return the sample of a record.
+        """Return the sample of ``mapper`` with a list ``views`` in place of ``image``, ``proposals`` and ``view``.
 
-        Returns:
-            The sample of ``mapper`` with a list ``views`` in place of ``image``, ``proposals`` and ``view``: for each
-            size a dict with ``image`` and, if there are proposals, ``proposals``, the same regions in the same order.
-
-        Raises:
-            InputError: the image cannot be read.
+        ``views`` has for each size a dict with ``image`` and, if there are any, ``proposals``: the same regions in the
+        same order.
         """
         samples = [self.mapper(record, View(size)) for size in self.sizes]
         seen = ("image", "proposals")
@@ -153,12 +148,11 @@ class MultiScaleMapper:
 
 
 def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the proposals of one image that a model uses.
+    """Return the best ``top_k`` proposals whose sides are at least ``min_side`` pixels long.
 
     Args:
         boxes: (R, 4) in pixels of the image, best first.
         scores: (R,).
-        top_k, min_side: see :class:`MultiLabelMapper`.
     """
     if min_side > 0:
         keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= min_side

@@ -59,8 +59,7 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
 def matching_files(pattern: str | os.PathLike[str]) -> list[str] | None:
     """Return the sorted files of a pattern with ``*``, ``?`` or ``[]``, where ``**`` is any number of folders.
 
-    Returns:
-        None if the argument is not a pattern, or is the name of an existing file, which may have a bracket.
+    If the argument is not a pattern, or is the name of an existing file (it may have a bracket), return None.
     """
     pattern = os.path.expanduser(pattern)
     if not glob.has_magic(pattern) or os.path.exists(pattern):

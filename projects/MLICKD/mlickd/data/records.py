@@ -17,18 +17,6 @@ from detectron2.structures import BoxMode
 
 from mlickd.errors import InputError, shorten_list
 
-__all__ = [
-    "BOX",
-    "LABEL_FIELDS",
-    "MultiLabelDataset",
-    "PackedRecords",
-    "check_records",
-    "collector_paused",
-    "label_lists",
-    "label_targets",
-    "without_boxes",
-]
-
 logger = logging.getLogger(__name__)
 
 # The keys of a record that hold image-level labels.

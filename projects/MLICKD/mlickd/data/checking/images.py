@@ -49,12 +49,9 @@ class CheckedImage:
 
 
 def check_images(records: Sequence[dict], num_workers: int | None = None, title: str = "") -> list[CheckedImage]:
-    """Decode the image of every record, with a progress bar.
+    """Decode the image of every record in threads (by default one per core), with a progress bar.
 
-    Args:
-        records: dicts with ``file_name``; ``height`` and ``width`` in pixels are compared if they are there.
-        num_workers: number of threads; None for one per core.
-        title: title of the progress bar.
+    If a record has ``height`` and ``width`` in pixels, they are compared with the image.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
         warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata

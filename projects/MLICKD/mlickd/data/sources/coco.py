@@ -22,15 +22,6 @@ from ..images import image_size
 from ..records import BOX, MultiLabelDataset, PackedRecords, label_lists
 from .files import DatasetSource, ImageFolder, relative_name
 
-__all__ = [
-    "COCO_PROTOCOLS",
-    "CocoFile",
-    "coco_sources",
-    "load_coco_multilabel",
-    "read_coco",
-    "register_coco_multilabel",
-]
-
 logger = logging.getLogger(__name__)
 
 # Arguments of `load_coco_multilabel` by the ending of a dataset's name.

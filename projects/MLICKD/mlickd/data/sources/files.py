@@ -13,29 +13,12 @@ from mlickd.errors import InputError
 
 from ..records import MultiLabelDataset
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "DatasetSource",
-    "ImageFolder",
-    "images_below",
-    "read_lines",
-    "read_text",
-    "read_unique_lines",
-    "relative_name",
-]
-
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """Where a dataset is on disk and how it is read.
-
-    Attributes:
-        files: files and folders without which the dataset is not there.
-        load: function that reads it.
-        metadata: entries of Detectron2's metadata, in addition to those of every dataset.
-    """
+    """The files of a dataset, the function that reads it, and further entries of Detectron2's metadata."""
 
     files: tuple[Path, ...]
     load: Callable[[], MultiLabelDataset]
@@ -49,12 +32,8 @@ class DatasetSource:
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     """Return the text of a UTF-8 file, without a byte order mark and with "\\n" at the end of each line.
 
-    Args:
-        path: path of the file.
-        remedy: what to do if it cannot be read, for the message.
-
     Raises:
-        InputError: the file is missing, cannot be read, or is not UTF-8 text.
+        InputError: the file is missing, cannot be read, or is not UTF-8 text; the message ends with ``remedy``.
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig")
@@ -74,12 +53,7 @@ def read_lines(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[int,
 
 
 def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] | None = None) -> list[str]:
-    """Return the lines of a file that are not blank.
-
-    Args:
-        path: path of the file.
-        remedy: what to do if it cannot be read or is empty, for the message.
-        clean: function of a line and its place (for messages) that returns what counts as the line.
+    """Return the lines of a file that are not blank, each passed through ``clean(line, place for messages)``.
 
     Raises:
         InputError: the file cannot be read, is empty, or has a line twice.
@@ -103,10 +77,7 @@ class ImageFolder:
     """
 
     def __init__(self, root: str | os.PathLike[str], listed_by: object):
-        """
-        Args:
-            root: path of the folder.
-            listed_by: file that lists the images, for messages.
+        """Open the folder ``root``, whose images the file ``listed_by`` lists.
 
         Raises:
             InputError: there is no such folder.
@@ -130,11 +101,7 @@ class ImageFolder:
         return name in self._names[folder] or os.path.isfile(os.path.join(self.root, file_name))
 
     def require(self, file_name: str) -> str:
-        """Return the path of a file in the folder.
-
-        Raises:
-            InputError: there is no such file.
-        """
+        """Return the path of a file in the folder, or raise an InputError if there is no such file."""
         path = os.path.join(self.root, file_name)
         if file_name not in self:
             raise InputError(f"{path}: image file not found, but {self.listed_by} lists it; correct one of them")
@@ -142,15 +109,10 @@ class ImageFolder:
 
 
 def relative_name(file_name: str, where: str, root: str = "images/") -> str:
-    """Return a file name in its shortest form.
-
-    Args:
-        file_name: name relative to an image folder.
-        where: place that the name was read from, for the message.
-        root: name of the folder, for the message.
+    """Return a file name, relative to the folder ``root``, in its shortest form.
 
     Raises:
-        InputError: the name is empty, absolute, or may leave the folder by "..".
+        InputError: the name is empty, absolute, or leaves the folder by ".."; the message starts with ``where``.
     """
     name = posixpath.normpath(file_name)
     if name in (".", "..") or name.startswith(("/", "../")):

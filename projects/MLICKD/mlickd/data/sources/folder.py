@@ -1,10 +1,4 @@
-"""Folder datasets: a folder of images with a list of classes and a table of labels.
-
-<folder>/
-  images/                  photos, also in sub-folders
-  classes.txt              one class a line
-  labels_<split>.csv       the labels of each image, in one of two forms (below)
-  instances_<split>.json   optional boxes in COCO format, for detection metrics only
+"""Folder datasets: a folder of images with a list of classes and a table of labels; see datasets/README.md.
 
 The table has all labels in one column, or a column for each class: 1 if it is in the image, 0 if it is not, -1 if that
 is unknown. Training and metrics leave -1 out. An empty cell is an error, because some mean 0 by it, and others -1.
@@ -33,8 +27,6 @@ from ..images import image_size
 from ..records import MultiLabelDataset, PackedRecords
 from .coco import CocoFile, load_coco_multilabel, read_coco
 from .files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
-
-__all__ = ["folder_source", "folder_splits", "load_folder_dataset"]
 
 logger = logging.getLogger(__name__)
 

@@ -1,17 +1,8 @@
-"""NUS-WIDE, 81 concepts, from the official lists and labels.
-
-nus_wide/
-  ConceptsList/Concepts81.txt                                       concepts, one a line
-  ImageList/{Train,Test}Imagelist.txt                               images, one a line: actor\\0001_2124494179.jpg
-  Groundtruth/TrainTestLabels/Labels_<concept>_{Train,Test}.txt     0 or 1 a line, in the order of the list
-  Flickr/actor/0001_2124494179.jpg
-  lists/<name>.txt                                                  optional: another split, images one a line
+"""NUS-WIDE, 81 concepts, from the official lists and labels; datasets/README.md shows the files.
 
 Images vanish from Flickr, and copies of the dataset differ in which images they have. Missing images are left out, with
-a warning that counts them.
-
-The official files do not give the sizes of the images, so the records have none: reading all headers would take long,
-and the mapper and the proposal methods decode the image anyway.
+a warning that counts them. The official files do not give the sizes of the images, so the records have none: reading
+all headers would take long, and the mapper and the proposal methods decode the image anyway.
 """
 
 from __future__ import annotations
@@ -27,8 +18,6 @@ from mlickd.errors import InputError
 
 from ..records import MultiLabelDataset, PackedRecords, label_lists
 from .files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
-
-__all__ = ["load_nus_wide", "nus_wide_sources"]
 
 logger = logging.getLogger(__name__)
 

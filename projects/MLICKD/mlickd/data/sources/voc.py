@@ -1,9 +1,4 @@
-"""PASCAL VOC 2007 and 2012 from the official devkit.
-
-VOC2007/, VOC2012/
-  Annotations/<id>.xml          size and objects of an image
-  ImageSets/Main/<split>.txt    ids, one a line
-  JPEGImages/<id>.jpg
+"""PASCAL VOC 2007 and 2012 from the official devkit; datasets/README.md shows the files.
 
 Labels are those of the objects in the XML files, which are needed for sizes and boxes anyway. The devkit's table of
 each class (`ImageSets/Main/cat_train.txt`: 1, -1, and 0 if every object is difficult) is not read.
@@ -23,8 +18,6 @@ from mlickd.errors import InputError
 
 from ..records import BOX, MultiLabelDataset, PackedRecords
 from .files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
-
-__all__ = ["VOC_CLASSES", "load_voc_multilabel", "voc_sources"]
 
 logger = logging.getLogger(__name__)
 
