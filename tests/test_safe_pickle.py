@@ -3,7 +3,6 @@ from __future__ import annotations
 import collections
 import os
 import pickle
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +35,16 @@ def test_arrays_and_plain_containers(protocol: int, tmp_path: Path) -> None:
     assert read["mode"] == 1 and type(read["mode"]) is int
 
 
-@pytest.mark.parametrize("kind", ["?", "i1", "<u2", ">i4", "<i8", "<f2", ">f4", "<f8", "S3", "<U2", ">U2"])
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_every_plain_type(kind: str, protocol: int, tmp_path: Path) -> None:
-    array = np.array([[0, 1, 0], [1, 1, 0]]).astype(kind)
-    content = [array, np.asfortranarray(array), array[:, ::2], array[:0], array[0, 1]]
-    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
-    for found, expected in zip(load_plain_pickle(tmp_path / "p.pkl"), content, strict=True):
-        np.testing.assert_array_equal(found, expected)
-        if isinstance(expected, np.ndarray) and expected.ndim:
-            assert found.dtype == expected.dtype.newbyteorder("=") and found.flags.writeable
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_every_plain_type(protocol: int, tmp_path: Path) -> None:
+    for kind in ("?", "i1", "<u2", ">i4", "<i8", "<f2", ">f4", "<f8", "S3", "<U2", ">U2"):
+        array = np.array([[0, 1, 0], [1, 1, 0]]).astype(kind)
+        content = [array, np.asfortranarray(array), array[:, ::2], array[:0], array[0, 1]]
+        (tmp_path / "p.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+        for found, expected in zip(load_plain_pickle(tmp_path / "p.pkl"), content, strict=True):
+            np.testing.assert_array_equal(found, expected)
+            if isinstance(expected, np.ndarray) and expected.ndim:
+                assert found.dtype == expected.dtype.newbyteorder("=") and found.flags.writeable
 
 
 @pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
@@ -97,7 +96,6 @@ POINTERS = {
     "silent field": Built(ARRAY, (1, (1,), SILENT, False, b"\x01" * 8)),
     "field": Built(ARRAY, (1, (1,), np.dtype([("f", "<f8")]), False, b"\x01" * 8)),
     "subarray": Built(ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", (OBJECT, (1,)), None, None, -1, -1, 0)), 0, b"")),
-    "other item size": Built(ARRAY, (1, (1,), Built(np.dtype("f8"), (3, "<", None, None, None, 1, 1, 0)), 0, b"1")),
     "cut short": Built(ARRAY, (1, (4,), np.dtype("f8"), False, b"\x01" * 8)),
     "huge": Built(ARRAY, (1, (1 << 40,), np.dtype("f8"), False, b"")),
     "negative": Built(ARRAY, (1, (-1, -1), np.dtype("f8"), False, b"\x01" * 8)),
@@ -120,9 +118,7 @@ def attacks(marker: Path) -> dict[str, bytes]:
     by_name = b"cbuiltins\ngetattr\n(c__main__\n__dict__\nX\x05\x00\x00\x00clearttR."
     return {
         "system": pickle.dumps(Hostile(os.system, command)),
-        "popen": pickle.dumps(Hostile(subprocess.Popen, ["touch", str(marker)])),
         "eval": pickle.dumps(Hostile(eval, f"open({str(marker)!r}, 'w')")),
-        "inside": pickle.dumps({"ids": [1], "boxes": [np.zeros((1, 4)), Hostile(os.system, command)]}),
         "in an array": pickle.dumps(np.array([Hostile(os.system, command)], dtype=object)),
         "numpy": pickle.dumps(Hostile(np.load, str(marker), None, True)),
         "codec": pickle.dumps(Hostile(__import__("_codecs").encode, "text", "rot13")),

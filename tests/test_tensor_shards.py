@@ -17,7 +17,7 @@ TENSORS = {"boxes": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "ends": np
 
 
 def written(folder: Path, count: int = 1) -> list[Path]:
-    """Shards of a layout of as many images."""
+    """Write the shards of a layout with ``count`` images."""
     layout = ShardLayout(count, 1)
     for index in range(count):
         write_shard(layout.path(folder, index), TENSORS, {"ids": ["a", "b"], "method": "m"}, "make it again")

@@ -53,13 +53,6 @@ def test_more_proposals_find_no_less_and_a_higher_iou_no_more(proposals, things)
     assert (recall >= 0).all() and (recall <= 1).all()
 
 
-@given(boxes, boxes.filter(len))
-@settings(deadline=None, max_examples=20)
-def test_perfect_proposals_find_all(others, things):
-    overlaps = best_overlaps(np.concatenate((things, others)), things, (len(things),))
-    assert (proposal_recall(overlaps, [0.5, 1.0]) == 1).all()
-
-
 def annotation(box, mode=BoxMode.XYXY_ABS, **flags):
     return {"bbox": box, "bbox_mode": mode, "category_id": 0} | flags
 

@@ -57,11 +57,9 @@ def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
     [
         ([], "--methods"),
         (["--methods", "edges"], "edges"),
-        (["--methods", "sliding:depth=3"], "depth"),
         (["--methods", "sliding:overlap"], "overlap"),
         (["--methods", "sliding", "sliding"], "sliding, sliding"),
         (["--methods", "sliding", "--every", "0"], "--every: 0"),
-        (["--methods", "sliding", "--counts", "0", "5"], "--counts: 0"),
         (["--proposals", "none"], "none"),
         (["--proposals", "part"], "part: no proposals for image"),
     ],

@@ -1,9 +1,9 @@
 """Tensors of many images in a folder of safetensors files, each of which is complete or absent.
 
-A shard holds the tensors of a range of images: those of all images one behind the other, with offsets, never a tensor
-for each image. What describes them is one JSON value in the header of the file. Shards are written aside and renamed,
-so that a stopped command goes on with the first missing shard, and shards of several machines are merged by putting
-them into one folder. The format holds no code and safetensors maps it into memory.
+A shard holds the concatenated tensors of a range of images, with offsets, and never a tensor for each image. Their
+metadata are one JSON value in the header of the file. A shard gets its name when it is complete. So a stopped command
+continues with the first missing shard, and the shards of several machines are merged by collecting them in one folder.
+The format holds no code, and safetensors maps it into memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mlickd.files import write_whole_file
 
 __all__ = ["Shard", "ShardLayout", "find_shards", "remove_shards", "write_shard"]
 
-# safetensors writes several metadata keys in random order, so there is one.
+# The only key, because safetensors writes several keys in random order.
 _METADATA_KEY = "mlickd"
 # Attributes of a Shard that belong to one process.
 _OPENED = ("metadata", "_file", "_tensors")
@@ -36,49 +36,49 @@ _NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)
 
 @dataclass(frozen=True)
 class ShardLayout:
-    """How a list of images is divided into shards.
+    """The division of a list of images into shards.
 
     Attributes:
         num_images: length of the list.
-        images_per_shard: of each shard but the last, which may be shorter.
+        images_per_shard: number of images of each shard. The last shard may have fewer.
     """
 
     num_images: int
     images_per_shard: int
 
     def __len__(self) -> int:
-        """Number of shards; an empty list has one, which is empty."""
+        """Return the number of shards. An empty list has one empty shard."""
         return max(1, -(-self.num_images // self.images_per_shard))
 
     def images(self, index: int) -> range:
-        """Positions in the list of the images of a shard."""
+        """Return the positions in the list of the images of a shard."""
         start = index * self.images_per_shard
         return range(start, min(start + self.images_per_shard, self.num_images))
 
     def path(self, folder: str | os.PathLike[str], index: int) -> Path:
-        """File of a shard in a folder."""
+        """Return the path of a shard in a folder."""
         return Path(folder) / f"{index:05d}-of-{len(self):05d}.safetensors"
 
     def missing(self, folder: str | os.PathLike[str], part: tuple[int, int] = (1, 1)) -> list[int]:
-        """Indices of the shards that a folder does not have.
+        """Return the indices of the shards that a folder does not have.
 
         Args:
-            folder: may be missing.
-            part: ``(i, n)`` for the i-th of n equal parts of the shards, i from 1; several machines take one each.
+            folder: folder, which may be missing.
+            part: ``(i, n)`` for the i-th of n equal parts of the shards, i from 1. Several machines take one part each.
         """
         number, count = part
         return [index for index in range(number - 1, len(self), count) if not self.path(folder, index).is_file()]
 
 
 def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
-    """Paths of all shards in a folder, in order.
+    """Return the paths of all shards in a folder, in order.
 
     Args:
-        folder: written by :func:`write_shard` with the paths of one :class:`ShardLayout`.
-        remedy: for the message.
+        folder: folder with the shards of one :class:`ShardLayout`.
+        remedy: what to do about missing shards, for messages.
 
     Raises:
-        InputError: the folder is missing, has no shard, lacks one, or has those of several layouts.
+        InputError: the folder is missing, or does not have all shards of one layout.
     """
     try:
         names = sorted(entry.name for entry in Path(folder).iterdir())
@@ -86,12 +86,10 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); {remedy}") from error
     matches = [match for name in names if (match := _NAME.fullmatch(name))]
     counts = sorted({int(match[2]) for match in matches})
-    if not counts:
-        raise InputError(f"{folder}: has no shard; {remedy}")
-    if len(counts) > 1:
-        raise InputError(
-            f"{folder}: has shards of {' and of '.join(map(str, counts))} files; remove all but one of these sets"
-        )
+    if len(counts) != 1:
+        sets = " and of ".join(map(str, counts))
+        problem = f"has shards of {sets} files, keep one of these sets" if counts else "has no shard"
+        raise InputError(f"{folder}: {problem}; {remedy}")
     missing = sorted(set(range(counts[0])) - {int(match[1]) for match in matches})
     if missing:
         first = f"{missing[0]:05d}-of-{counts[0]:05d}.safetensors"
@@ -109,13 +107,13 @@ def remove_shards(folder: str | os.PathLike[str], keep: Collection[Path] = ()) -
 def write_shard(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], remedy: str
 ) -> None:
-    """Write a shard. It appears under its name when it is complete; equal content gives equal bytes.
+    """Write a shard. It gets its name when it is complete. Equal content gives equal bytes.
 
     Args:
-        path: of :meth:`ShardLayout.path`; folders are created.
-        tensors: by name.
-        metadata: what JSON can hold. The SHA-256 of the tensors is added as ``sha256``.
-        remedy: for the message.
+        path: path from :meth:`ShardLayout.path`; folders are created.
+        tensors: tensors by name.
+        metadata: anything that JSON can hold. The SHA-256 of the tensors is added as ``sha256``.
+        remedy: what to do if the file cannot be written, for the message.
 
     Raises:
         InputError: the file cannot be written.
@@ -197,7 +195,7 @@ class Shard:
 
     @cached_property
     def _file(self) -> safe_open:
-        # As PyTorch's tensors, which share the mapped file. NumPy's would be copied while other threads wait.
+        # PyTorch shares the mapped file. For NumPy, safetensors copies tensors while other threads wait.
         try:
             return safe_open(self.path, framework="pt")
         except (OSError, SafetensorError) as error:
@@ -214,7 +212,7 @@ class Shard:
         return tensors
 
     def close(self) -> None:
-        """Release the memory of the file, which the next use opens again."""
+        """Release the file and its memory. The next use opens it again."""
         for name in _OPENED:
             self.__dict__.pop(name, None)
 

@@ -149,16 +149,10 @@ def assert_read(path: Path, scores: list | None) -> None:
     assert first_scores is None if scores is None else first_scores.tolist() == scores
 
 
-@pytest.mark.parametrize(("dtype", "scores"), [(np.uint16, None), (np.float64, [0.5, 0.25])])
-def test_mat_file_of_a_split(dtype: type, scores: list | None, tmp_path: Path) -> None:
-    content = {
-        "boxes": cells([np.array([ONE_PIXEL, WIDE], dtype=dtype), np.zeros((0, 4), dtype=dtype)]),
-        "images": cells(["000005", "2008_000001"]),
-    }
-    if scores is not None:
-        content["boxScores"] = cells([np.array([scores]).T, np.zeros((0, 1))])
-    savemat(tmp_path / "p.mat", content)
-    assert_read(tmp_path / "p.mat", scores)
+def test_mat_file_of_a_split(tmp_path: Path) -> None:
+    boxes = [np.array([ONE_PIXEL, WIDE], dtype=np.uint16), np.zeros((0, 4), dtype=np.uint16)]
+    savemat(tmp_path / "p.mat", {"boxes": cells(boxes), "images": cells(["000005", "2008_000001"])})
+    assert_read(tmp_path / "p.mat", None)
 
 
 def test_mat_file_of_version_7_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,17 +189,13 @@ def test_mat_file_of_version_7_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_mcg_folder(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    savemat(tmp_path / "sub" / "COCO_val2014_01.mat", {"boxes": np.array([ONE_PIXEL, WIDE]), "scores": [[2.5], [1]]})
-    savemat(tmp_path / "b.mat", {"boxes": np.array([WIDE])})
-    found = {name: (boxes, scores) for name, boxes, scores in read_mcg_folder(tmp_path)}
-    assert found.keys() == {"COCO_val2014_01", "b"}
-    np.testing.assert_array_equal(found["COCO_val2014_01"][0], EXPECTED)
-    assert found["COCO_val2014_01"][1].tolist() == [2.5, 1] and found["b"][1] is None
-    with pytest.raises(InputError, match="none"):
-        list(read_mcg_folder(tmp_path / "none"))
+    savemat(tmp_path / "sub" / "a.mat", {"boxes": np.array([ONE_PIXEL, WIDE]), "scores": [[2.5], [1]]})
+    ((name, boxes, scores),) = read_mcg_folder(tmp_path)
+    assert name == "a" and boxes.tolist() == EXPECTED and scores.tolist() == [2.5, 1]
     savemat(tmp_path / "b.mat", {"bboxes": np.array([WIDE])})
-    with pytest.raises(InputError, match="b.mat"):
-        list(read_mcg_folder(tmp_path))
+    for folder, problem in ((tmp_path / "none", "none"), (tmp_path, "b.mat")):
+        with pytest.raises(InputError, match=problem):
+            list(read_mcg_folder(folder))
 
 
 @pytest.mark.parametrize(
@@ -230,23 +220,21 @@ def test_bad_mat_files(content: dict | bytes | None, tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_release_list(tmp_path: Path) -> None:
-    path = tmp_path / "list.txt"
-    text = "\ufefftrain/1.jpg 0 1 1 0 0 672 336 0.75 1.5 2 3 4 1e-3\r\n\n2.jpg 0 0 0\n"
-    path.write_text(text, encoding="utf-8", newline="")
-    (name, boxes, scores), (other, none, _) = read_release_list(path, 3)
-    assert (name, other) == ("train/1.jpg", "2.jpg")
-    np.testing.assert_array_equal(boxes, [[0, 0, 672, 336], [1.5, 2, 3, 4]])
-    np.testing.assert_array_equal(scores, [0.75, 1e-3])
-    assert none.shape == (0, 4)
-    for content, place in (
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
         (b"a.jpg 0 1 0\na.jpg 0 1 2 1 2 3 4 5\n", "line 2"),
         (b"a.jpg 0 1 0 1 2 3 4\n", "line 1"),
         (b"a.jpg 0 1 0 1 2 3 4 x\n", "line 1"),
         (b"\xff\xfe\x00", ""),
-    ):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=f"list.txt: {place}"):
-            list(read_release_list(path, 3))
-    with pytest.raises(InputError, match="none.txt"):
-        list(read_release_list(tmp_path / "none.txt", 3))
+    ],
+)
+def test_release_list(content: bytes, place: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbftrain/1.jpg 0 1 1 0 0 672 336 0.75 1.5 2 3 4 1e-3\r\n\n2.jpg 0 0 0\n")
+    (name, boxes, scores), (other, none, _) = read_release_list(path, 3)
+    assert (name, other, none.shape) == ("train/1.jpg", "2.jpg", (0, 4))
+    assert boxes.tolist() == [[0, 0, 672, 336], [1.5, 2, 3, 4]] and scores.tolist() == [0.75, 1e-3]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"list.txt: {place}"):
+        list(read_release_list(path, 3))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -45,6 +45,7 @@ def write(path: Path, *boxes: np.ndarray, method: str = "edge_boxes") -> Proposa
     return ProposalStore.open(path)
 
 
+@settings(max_examples=30, deadline=None)
 @given(images=images)
 def test_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, images: dict) -> None:
     path = tmp_path_factory.mktemp("store") / "p"
@@ -110,12 +111,10 @@ def change(path: Path, **changes: object) -> None:
     ("changes", "field"),
     [
         ({"method": "other"}, f"{SECOND}: .*method"),
-        ({"image_digest": 7}, SECOND),
         ({"num_images": "3"}, SECOND),
         ({"ids": None}, SECOND),
         ({"ids": ["0"]}, "twice"),
         ({"ids": ["2", "3"], "offsets": np.array([0, 3, 3])}, f"{SECOND}: .*number of images"),
-        ({"boxes": np.zeros((2, 4), np.float32)}, SECOND),
         ({"scores": np.zeros(3)}, SECOND),
         ({"offsets": np.array([0, 2])}, f"{SECOND}: .*offsets"),
     ],

@@ -38,14 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--methods", nargs="+", default=[], metavar="METHOD", help="methods to run, as NAME or NAME:PARAMETER=VALUE,..."
     )
-    parser.add_argument(
-        "--counts",
-        nargs="+",
-        type=int,
-        default=[10, 100, 500, 2000],
-        metavar="N",
-        help="numbers of proposals (default: 10 100 500 2000)",
-    )
+    counts = [10, 100, 500, 2000]
+    parser.add_argument("--counts", nargs="+", type=int, default=counts, metavar="N", help="default: 10 100 500 2000")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image (default: 1)")
     parser.add_argument("--num-images", type=int, metavar="N", help="of these, the first N")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw recall over number and over IoU")

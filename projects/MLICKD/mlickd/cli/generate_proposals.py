@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar=("PARAMETER", "VALUE"),
-        help="another parameter of the method, such as `--set longer_side 500` or `--set mode quality`",
+        help="another parameter of the method, such as `--set longer_side 500`",
     )
     parser.add_argument("--shard", metavar="I/N", help="make only part I of N (default: from torchrun, else all)")
     return parser.parse_args()
@@ -91,8 +91,7 @@ def main() -> None:
             print(f"{path}: part {part[0]} of {part[1]} is done, others are missing", flush=True)
             continue
         store.check(records)
-        seconds = time.perf_counter() - start
-        each = store.num_boxes / max(len(store), 1)
+        each, seconds = store.num_boxes / max(len(store), 1), time.perf_counter() - start
         print(f"{path}: {len(store)} images, {each:.1f} proposals per image, {seconds:.1f} s", flush=True)
 
 

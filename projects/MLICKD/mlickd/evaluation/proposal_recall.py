@@ -20,15 +20,7 @@ from mlickd.data.proposals.proposing import complete_parameters, parameter_value
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 
-__all__ = [
-    "ProposalRecall",
-    "best_overlaps",
-    "curve_counts",
-    "evaluate_source",
-    "parse_sources",
-    "proposal_recall",
-    "recall_table",
-]
+__all__ = ["ProposalRecall", "curve_counts", "evaluate_source", "parse_sources", "proposal_recall", "recall_table"]
 
 # Thresholds of average recall, as in COCO and in Hosang et al. (2016).
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -181,8 +173,8 @@ def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: 
         lengths.append(len(boxes))
     if not found:
         raise InputError("--dataset: no image has a box, so recall cannot be measured; give a dataset with boxes")
-    mean_seconds = float(np.mean(seconds)) if seconds else None
-    return ProposalRecall(np.concatenate(found, axis=1), counts, len(found), float(np.mean(lengths)), mean_seconds)
+    mean_seconds = np.mean(seconds).item() if seconds else None
+    return ProposalRecall(np.concatenate(found, axis=1), counts, len(found), np.mean(lengths).item(), mean_seconds)
 
 
 def recall_table(recalls: dict[str, ProposalRecall], table_format: str = "github") -> str:

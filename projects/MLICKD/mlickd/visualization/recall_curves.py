@@ -1,4 +1,4 @@
-"""Plot of what proposals find: recall over their number, and over the IoU that counts as found."""
+"""Curves of the recall of proposals, over their number and over the IoU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlickd.errors import InputError
 from mlickd.evaluation.proposal_recall import ProposalRecall, proposal_recall
 
 from .charts import STYLES, plain_text, save_figure
@@ -20,28 +19,26 @@ _IOUS = np.linspace(0.5, 1.0, 51)
 
 
 def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: str | Path) -> None:
-    """Left: recall at IoU 0.5 (thick) and 0.7 (thin) over the number of proposals. Right: recall over IoU.
+    """Draw two panels: recall at IoU 0.5 (thick) and 0.7 (thin) over the number of proposals, and recall over IoU.
 
     Args:
-        recalls: by name.
-        count: number of proposals of the right panel, one of the counts of each.
-        path: of the PNG.
+        recalls: measurements by name.
+        count: number of proposals of the right panel, one of the counts of each measurement.
+        path: PNG file to write.
 
     Raises:
-        InputError: ``path`` cannot be written, or nothing was measured for ``count``.
+        InputError: ``path`` cannot be written.
     """
     figure = Figure(figsize=(12, 4.8), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
     handles = []
     for number, (name, recall) in enumerate(recalls.items()):
-        if count not in recall.counts:
-            raise InputError(f"{path}: nothing was measured for {count} proposals; give one of {recall.counts}")
         color, dashes = STYLES[number % len(STYLES)]
         handles.append(Line2D([], [], color=color, linestyle=dashes, linewidth=2.2, label=plain_text(name)))
         for threshold, width in ((0.5, 2.2), (0.7, 1.0)):
             left.plot(recall.counts, recall.recall(threshold), color=color, linestyle=dashes, linewidth=width)
-        best = recall.overlaps[[recall.counts.index(count)]]
-        right.plot(_IOUS, proposal_recall(best, _IOUS)[0], color=color, linestyle=dashes, linewidth=2.2)
+        overlaps = recall.at([count]).overlaps
+        right.plot(_IOUS, proposal_recall(overlaps, _IOUS)[0], color=color, linestyle=dashes, linewidth=2.2)
     left.set_xscale("log")
     left.set_xlabel("proposals of an image")
     left.set_title("recall at IoU 0.5 (thick) and 0.7 (thin)", loc="left")

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, shorten_list
 from mlickd.files import remove_unfinished
 from mlickd.tensor_shards import Shard, ShardLayout, remove_shards
 
@@ -26,7 +26,7 @@ from ..images import read_image
 from .proposing import complete_parameters, propose, recorded_parameters
 from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
 
-__all__ = ["generate_proposals", "image_list_digest", "read_bgr", "shard_records"]
+__all__ = ["generate_proposals", "image_list_digest", "read_bgr"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def generate_proposals(
         worker_init_fn=_use_one_thread,
         generator=torch.Generator(),  # leaves the global one as it is
     )
-    results = iter(tqdm(loader, desc=path.name, unit="image", mininterval=1.0))
+    results = iter(tqdm(loader, desc=path.name, unit="image", mininterval=1.0, disable=not missing))
     problems: list[str] = []
     for number in missing:
         items = list(islice(results, len(layout.images(number))))
@@ -98,25 +98,20 @@ def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the SHA-256 of a list of images in any order: their ids, sizes in pixels and sizes in bytes.
 
     Raises:
-        InputError: an image file is missing, or an image id occurs twice.
+        InputError: image files are missing, or an image id occurs twice.
     """
-    images = {}
+    images, missing = {}, []
     for record in records:
-        image_id = str(record["image_id"])
+        image_id, path = str(record["image_id"]), record["file_name"]
         if image_id in images:
-            raise InputError(f"{record['file_name']}: image id {image_id} occurs twice; give every image one id")
+            raise InputError(f"{path}: image id {image_id} occurs twice; give every image one id")
         try:
-            length = os.stat(record["file_name"]).st_size
-        except OSError as error:
-            raise InputError(f"{record['file_name']}: image file not found; put it there") from error
-        images[image_id] = record.get("width"), record.get("height"), length
+            images[image_id] = record.get("width"), record.get("height"), os.stat(path).st_size
+        except OSError:
+            missing.append(path)
+    if missing:
+        raise InputError(f"{shorten_list(missing)}: image file not found; put it there")
     return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
-
-
-def shard_records(records: Sequence[Mapping[str, Any]], number: int, count: int) -> list[Mapping[str, Any]]:
-    """The part of the records that is in a shard, whatever their order: every ``count``-th by image id."""
-    ordered = sorted(records, key=lambda record: str(record["image_id"]))
-    return ordered[number - 1 :: count]
 
 
 def read_bgr(record: Mapping[str, Any]) -> np.ndarray:

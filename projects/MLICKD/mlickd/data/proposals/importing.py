@@ -124,10 +124,7 @@ def _clean(
     scores = np.ones(len(boxes)) if scores is None else np.asarray(scores, dtype=np.float64)
     if len(scores) != len(boxes):
         raise InputError(f"{where}: {len(boxes)} boxes and {len(scores)} scores; save the file again")
-    if "width" in record and "height" in record:
-        height, width = record["height"], record["width"]
-    else:
-        height, width = image_size(record["file_name"])
+    height, width = (record["height"], record["width"]) if "height" in record else image_size(record["file_name"])
     limits = np.array([width, height] * 2, dtype=np.float64)
     scale = np.ones(4) if side is None else limits / side
     boxes, tolerance = boxes * scale, _BORDER_TOLERANCE * scale

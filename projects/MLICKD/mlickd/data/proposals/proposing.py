@@ -141,12 +141,8 @@ def build_proposer(cfg: CfgNode) -> partial:
         header = ProposalStore.open(found).header
         method, parameters = header["method"], header["parameters"]
     else:
-        logger.warning(
-            "No proposals of the training data are here (%s): those of other photos are made with the defaults of %s, "
-            "which may differ from those that the model was trained on",
-            ", ".join(map(str, paths)),
-            method,
-        )
+        text = "%s: not found; proposals of other photos are made with the defaults of %s, not as for training"
+        logger.warning(text, ", ".join(map(str, paths)), method)
     if method not in PROPOSAL_METHODS or "model" in complete_parameters(method, parameters):
         raise InputError(
             f"DATASETS.PROPOSALS.METHOD {method}: comes from a file, or needs a model file, so that it cannot propose "

@@ -30,16 +30,7 @@ from mlickd.tensor_shards import Shard, ShardLayout, find_shards, remove_shards,
 from ..catalog import dataset_root
 from ..parts import whole_name
 
-__all__ = [
-    "IMAGES_PER_SHARD",
-    "ProposalStore",
-    "different_fields",
-    "proposals_path",
-    "sort_proposals",
-    "store_header",
-    "write_proposal_shard",
-    "write_store",
-]
+__all__ = ["ProposalStore", "proposals_path", "sort_proposals", "write_store"]
 
 IMAGES_PER_SHARD = 256
 _REMEDY = "make the proposals again with tools/generate_proposals.py"
@@ -245,13 +236,7 @@ def write_store(
 
 
 def write_proposal_shard(path: Path, items: Sequence[Proposals], header: Mapping[str, Any]) -> None:
-    """Write one shard.
-
-    Args:
-        path: see :meth:`ShardLayout.path`.
-        items: image id, boxes (R, 4) and scores (R,) of each of its images; see :func:`write_store`.
-        header: see :func:`store_header`.
-    """
+    """Write the items of one shard, see :func:`write_store`, with the header from :func:`store_header`."""
     found = [sort_proposals(boxes, scores) for _, boxes, scores in items]
     tensors = {
         "boxes": np.concatenate([np.empty((0, 4), np.float32), *(boxes for boxes, _ in found)]),
