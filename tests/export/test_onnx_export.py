@@ -31,7 +31,7 @@ BACKBONES = {
         ("vgg", True, "BGR", 0),
         ("vgg", False, "BGR", 32),
         ("vgg_fc", True, "RGB", 0),
-        ("resnet", True, "RGB", 0),
+        pytest.param("resnet", True, "RGB", 0, marks=pytest.mark.slow),
         pytest.param("lite", True, "RGB", 0, marks=pytest.mark.slow),
     ],
 )
