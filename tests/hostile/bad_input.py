@@ -117,7 +117,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{CLS} DATASETS.TRAIN \"('boxed_train',)\"", "boxed_train", None),
     # COCO and VOC
     (BOXED, "instances_train.json", cut(BOXES)),
-    (BOXED, "image_id 7", entry(BOXES, "annotations", 0, "image_id", value=7)),
+    (BOXED, "instances_train.json", entry(BOXES, "annotations", 0, "image_id", value=7)),
     (BOXED, "instances_train.json", entry(BOXES, "annotations", 0, "bbox", value=[1, 2, 300, 4])),
     (VOC, "train_00000.xml", data(VOC_XML, "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>")),
     # Proposals
