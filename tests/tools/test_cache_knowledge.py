@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from helpers.cached_scenes import CachedScenes
 
-ROOT = Path(__file__).parents[2]
+TRAIN = Path(__file__).parents[2] / "tools" / "train_net.py"
 
 
 @pytest.fixture(scope="module")
@@ -20,43 +19,37 @@ def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache
     return CachedScenes.create(tmp_path_factory.mktemp("command"))
 
 
-def arguments(scenes: CachedScenes, cache: Path, *options: object) -> list[object]:
+def arguments(scenes: CachedScenes, cache: Path, *options: object) -> list[str]:
     """Return a configuration file and options as a user gives them."""
     path = scenes.folder / "student.yaml"
     path.write_text(scenes.config("", cache, "KD.FEATURE.WEIGHT", 0.001, "MODEL.DEVICE", "cpu").dump())
-    return ["--config-file", path, *options, "SOLVER.MAX_ITER", 2, "SOLVER.WARMUP_ITERS", 1, "INPUT.SIZE_TEST", 32]
-
-
-def train(*arguments: object) -> str:
-    """Return the output of training, in a process of its own, because it sets up loggers and seeds."""
-    result = subprocess.run(
-        [sys.executable, ROOT / "tools" / "train_net.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    more = ["SOLVER.MAX_ITER", 2, "SOLVER.WARMUP_ITERS", 1, "INPUT.SIZE_TEST", 32]
+    return [str(argument) for argument in ("--config-file", path, *options, *more)]
 
 
 def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
-    scenes: CachedScenes, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture
+    scenes: CachedScenes, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
-    with caplog.at_level(logging.INFO):
-        made = call_tool("cache_knowledge", *arguments(scenes, cache))
-    assert made.status == 0, made.err
-    assert f"{cache}/tiny_train" in caplog.text and "24/24" in made.err
+    for rank, wrote in ((1, False), (0, True)):  # as torchrun starts two processes
+        with monkeypatch.context() as patch, caplog.at_level(logging.INFO):
+            patch.setenv("RANK", str(rank))
+            patch.setenv("WORLD_SIZE", "2")
+            made = call_tool("cache_knowledge", *arguments(scenes, cache))
+        assert made.status == 0 and ("24/24" in made.err) == wrote, made.err
+    assert f"{cache}/tiny_train" in caplog.text
     assert call_tool("cache_knowledge", *arguments(scenes, cache, "--check")).status == 0
 
     scenes.proposals.rename(tmp_path / "proposals")
-    for stage in ("feature", "prediction"):
-        printed = train(*arguments(scenes, cache, "--kd-stage", stage), "OUTPUT_DIR", tmp_path / "student")
-        assert f"Teacher: its knowledge in {cache}" in printed
-        assert f"Teacher: {scenes.teacher}" not in printed
-    assert (tmp_path / "student" / "prediction" / "student.pth").is_file()
+    options = arguments(scenes, cache, "--kd-stage", "feature")
+    # In a process of its own, because training sets up loggers and seeds.
+    result = subprocess.run(
+        [sys.executable, TRAIN, *options, "OUTPUT_DIR", tmp_path / "student"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"Teacher: its knowledge in {cache}" in result.stdout
+    assert f"Teacher: {scenes.teacher}" not in result.stdout
+    assert (tmp_path / "student" / "feature" / "student.pth").is_file()
 
 
 @pytest.mark.parametrize(
