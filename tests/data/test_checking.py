@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.checking import LabelStatistics
 from mlickd.data.checking.images import check_images, equal_files, similar_images
-from mlickd.data.checking.proposals import check_proposals
+from mlickd.data.checking.report import check_proposals
 from mlickd.data.proposals.generation import image_list_digest
 
 
@@ -98,8 +98,8 @@ def test_stores_of_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         boxes = [(record["image_id"], np.array([[0, 0, 9, 9]]), np.array([0.5])) for record in items]
         write_store(proposals_path(name, method), boxes, method, {}, image_list_digest(items))
     assert not list(check_proposals("train", items)) and not list(check_proposals("train", items[:1], complete=False))
-    assert [severity for severity, _ in check_proposals("train", items[:1])] == 2 * ["warning"]
-    ((severity, message),) = check_proposals("other", items)
-    assert severity == "note" and "generate_proposals.py --dataset other" in message
-    ((severity, message),) = check_proposals("train", items, ["wsddn"])
-    assert severity == "error" and str(proposals_path("train", "wsddn")) in message
+    assert [finding.severity for finding in check_proposals("train", items[:1])] == 2 * ["warning"]
+    (found,) = check_proposals("other", items)
+    assert found.severity == "note" and "generate_proposals.py --dataset other" in found.message
+    (found,) = check_proposals("train", items, ["wsddn"])
+    assert found.severity == "error" and str(proposals_path("train", "wsddn")) in found.message

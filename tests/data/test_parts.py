@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlickd.config import default_config
 from mlickd.data import catalog, open_proposals, proposals_path, write_store
-from mlickd.data.checking.proposals import check_proposals
+from mlickd.data.checking.report import check_proposals
 from mlickd.data.parts import Part, parse_part, part_name, whole_name
 from mlickd.data.proposals.generation import image_list_digest
 from mlickd.data.records import without_boxes

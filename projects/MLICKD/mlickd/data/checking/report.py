@@ -17,11 +17,14 @@ import numpy as np
 from mlickd.errors import InputError, shorten_list
 
 from ..catalog import UnknownDatasetError, class_names, dataset_records
+from ..parts import whole_name
+from ..proposals.generation import image_list_digest
+from ..proposals.methods import PROPOSAL_METHODS
+from ..proposals.store import ProposalStore, proposals_path
 from ..records import label_targets
 from .images import CheckedImage, check_images, equal_files, similar_images
-from .proposals import check_proposals
 
-__all__ = ["CheckReport", "Finding", "LabelStatistics", "check_datasets", "report_text"]
+__all__ = ["CheckReport", "Finding", "LabelStatistics", "check_datasets", "check_proposals", "report_text"]
 
 # Error: training or evaluation would stop or be wrong. Warning: have a look. Note: good to know.
 _SEVERITIES = ("error", "warning", "note")
@@ -118,8 +121,7 @@ def check_datasets(
         if problems:
             report.findings.append(Finding("error", name, f"images that cannot be used: {len(problems)}", problems))
         readable = [image.record for image in images[name]]
-        proposals = check_proposals(name, readable, methods, complete=not problems)
-        report.findings += [Finding(severity, name, message) for severity, message in proposals]
+        report.findings += check_proposals(name, readable, methods, complete=not problems)
         labels = report.labels[name] = LabelStatistics.count(records, class_names(name))
         report.datasets[name] = {
             "num_images": len(records),
@@ -170,6 +172,39 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
                 yield Finding("warning", name, f"{message}: {len(found)}", found)
         if 0 in labels.per_image:
             yield Finding("note", name, f"images without a label, negatives of every class: {labels.per_image[0]}")
+
+
+def check_proposals(
+    name: str, records: Sequence[dict], methods: Sequence[str] | None = None, *, complete: bool = True
+) -> Iterator[Finding]:
+    """Open the stores of a dataset, check every box, and yield findings.
+
+    Args:
+        name: name of the dataset. A part shares the store of the whole dataset.
+        records: dicts with ``image_id``, ``height`` and ``width``, of readable images.
+        methods: methods whose store must be there; None checks all stores that are there, made or imported.
+        complete: whether these are all records of the dataset, whose digest a store made for it has.
+    """
+    whole = whole_name(name)
+    make = f"make them with `python tools/generate_proposals.py --dataset {whole}`, or import them"
+    # No imported format has an underscore in its name. The store of pets_train_small is not one of pets_train.
+    folders = sorted(path.name for path in proposals_path(whole, "").parent.glob("*") if path.is_dir())
+    stored = [folder.removeprefix(f"{whole}_") for folder in folders if folder.startswith(f"{whole}_")]
+    stored = [method for method in stored if method in PROPOSAL_METHODS or "_" not in method]
+    if not stored and not methods:
+        yield Finding("note", name, f"no proposals, which the teacher needs; {make}")
+    for method in stored if methods is None else methods:
+        path = proposals_path(name, method)
+        try:
+            if not path.exists():
+                raise InputError(f"{path}: no such proposals; {make}")
+            store = ProposalStore.open(path)
+            store.check(records)
+            made_for = records if name == whole else dataset_records(whole, boxes=False)
+            if complete and store.header.get("image_digest") != image_list_digest(made_for):
+                yield Finding("warning", name, f"{path}: was made for other images or another list of images; {make}")
+        except InputError as error:
+            yield Finding("error", name, str(error))
 
 
 def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
