@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,6 +105,9 @@ class Predictor:
 
     batch_size = 16
     reading_threads = 4
+    # Subclasses define the way from a record to an input of the model, and from inputs to scores (C,) and regions.
+    _input: Callable[[dict], Any]
+    _outputs: Callable[[list[Any]], list[tuple[np.ndarray, Instances | None]]]
 
     def __init__(self, class_names: Sequence[str], thresholds: np.ndarray, thresholds_from: str):
         """
@@ -168,14 +171,6 @@ class Predictor:
         """Return the (N, C) float32 probabilities of N arrays (H, W, 3) uint8 RGB."""
         values = [prediction.values for prediction in self.predict(list(images))]
         return np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
-
-    def _input(self, record: dict) -> Any:
-        """Return the input of the model for a record of :func:`_photo_record`."""
-        raise NotImplementedError
-
-    def _outputs(self, inputs: list[Any]) -> list[tuple[np.ndarray, Instances | None]]:
-        """Return (C,) float32 probabilities and a teacher's regions for each input."""
-        raise NotImplementedError
 
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
         try:
