@@ -1,7 +1,7 @@
 """Pickles from any source: arrays, numbers, texts and plain containers are read, and no code runs.
 
-NumPy trusts what a pickle says about an array, also if PyTorch's restricted unpickler calls it. Here that is checked
-first: otherwise, bytes of the pickle could become an array of objects, whose content is memory addresses.
+NumPy trusts the description of an array in a pickle, even if PyTorch's restricted unpickler reads it. Here descriptions
+are checked first, because otherwise bytes could become an array of objects, whose content is memory addresses.
 """
 
 from __future__ import annotations

@@ -23,12 +23,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlickd.errors import InputError
-from mlickd.files import write_whole_file
+from mlickd.files import whole_file
 
 __all__ = ["Shard", "ShardLayout", "find_shards", "remove_shards", "write_shard"]
 
 # The only key, because safetensors writes several keys in random order.
 _METADATA_KEY = "mlickd"
+# Bytes of one write. Linux caches what is written at once as one piece, and a reader of a few rows would map all of it.
+_PIECE = 1 << 16
 # Attributes of a Shard that belong to one process.
 _OPENED = ("metadata", "_file", "_tensors")
 _NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)
@@ -120,7 +122,10 @@ def write_shard(
     """
     contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     text = json.dumps({**metadata, "sha256": _tensors_digest(contiguous)}, sort_keys=True, allow_nan=False)
-    write_whole_file(path, save(contiguous, {_METADATA_KEY: text}), remedy, parents=True)
+    content = memoryview(save(contiguous, {_METADATA_KEY: text}))
+    with whole_file(path, remedy, parents=True) as file:
+        for start in range(0, len(content), _PIECE):
+            file.write(content[start : start + _PIECE])
 
 
 class Shard:
