@@ -69,7 +69,7 @@ clean:  ## Remove caches and build leftovers; results and the environment stay
 $(INSTALLED): pyproject.toml constraints.txt requirements-detectron2.txt tools/install_detectron2.py
 	@python=$(BIN)/python; [ -x "$$python" ] || python=$(PYTHON); \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
-	    echo "error: $$python is no Python 3.10 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
+	    echo "error: $$python is not Python 3.10 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@constraints="--constraint constraints.txt"; \
 	if $(BIN)/python tools/install_detectron2.py --own-build; then \

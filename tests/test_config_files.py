@@ -35,7 +35,7 @@ def as_dict(file: Path) -> None:
 
 
 def bomb(form: str) -> str:
-    """Thirteen lines that stand for 10^12 values."""
+    """Thirteen lines that represent 10^12 values."""
     lines = ["0: &0 {x: 1}"]
     for level in range(1, 13):
         alias = f"*{level - 1} "

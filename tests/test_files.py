@@ -113,7 +113,7 @@ def test_a_path_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.M
     for path in ("file/new", "."):
         with pytest.raises(InputError, match=rf"^{tmp_path / path}: "):
             check_writable(tmp_path / path)
-    monkeypatch.setattr("os.access", lambda path, mode: False)  # the superuser, who may run the tests, may do anything
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # a superuser has all permissions
     with pytest.raises(InputError, match="^/dev/null: "):
         check_writable("/dev/null")
     assert names(tmp_path) == ["file"] and (tmp_path / "file").read_text() == "content"

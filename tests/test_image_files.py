@@ -97,7 +97,7 @@ def test_the_limit_can_be_set(suffix: str, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_program_that_is_called_a_photo_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    """Pillow hands PostScript to Ghostscript, under any file name."""
     path = tmp_path / "photo.jpg"
     Image.new("RGB", (8, 8)).save(path, format="EPS")
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("it was run"))

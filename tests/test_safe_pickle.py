@@ -85,7 +85,7 @@ class Built:
 
 
 ARRAY, OBJECT = np.zeros(1), np.dtype(object)
-# No flag says that this dtype holds objects.
+# This dtype of objects has no flag for objects.
 SILENT = Built(np.dtype("V8"), (3, "|", None, ("f",), {"f": (OBJECT, 0)}, 8, 1, 0))
 POINTERS = {
     "object buffer": Hostile(np.ndarray, (1,), "O", bytearray(8)),

@@ -31,8 +31,8 @@ AUGMENTED = ("INPUT.RANDOM_CROP.ENABLED", True, "INPUT.COLOR_JITTER.SATURATION",
 
 @pytest.mark.parametrize("options", [(), AUGMENTED])
 def test_the_number_of_workers_changes_no_byte(tiny_scenes: Path, options: tuple) -> None:
-    for alone, spread in zip(batches(0, *options), batches(2, *options), strict=True):
-        for first, second in zip(alone, spread, strict=True):
+    for single, spread in zip(batches(0, *options), batches(2, *options), strict=True):
+        for first, second in zip(single, spread, strict=True):
             assert torch.equal(first.pop("image"), second.pop("image"))
             assert first == second
 

@@ -124,7 +124,7 @@ def test_several_sizes_are_the_views_of_each_size(tmp_path: Path) -> None:
     sample = MultiScaleMapper(mapper, (48, 96))(record)
     assert sample.keys() == {"file_name", "image_id", "labels", "height", "width", "dataset", "views"}
     for size, view in zip((48, 96), sample["views"], strict=True):
-        alone = mapper(record, View(size))
-        assert torch.equal(view["image"], alone["image"])
-        assert torch.equal(*(each["proposals"].proposal_boxes.tensor for each in (view, alone)))
+        single = mapper(record, View(size))
+        assert torch.equal(view["image"], single["image"])
+        assert torch.equal(*(each["proposals"].proposal_boxes.tensor for each in (view, single)))
     assert MultiScaleMapper(MultiLabelMapper(), (32,))(record)["views"][0].keys() == {"image"}

@@ -222,9 +222,9 @@ def test_a_view_without_regions_adds_nothing(scenes: CachedScenes, plain: Path, 
         name = "loss_feature" if stage == "feature" else "loss_soft_label"
         both = losses(cfg, [empty, full], source)[name]
         torch.testing.assert_close(both, losses(cfg, [full], source)[name] / 2)
-        alone = losses(cfg, [empty, empty], source)
-        assert alone[name].item() == 0
-        sum(alone.values()).backward()
+        empty_losses = losses(cfg, [empty, empty], source)
+        assert empty_losses[name].item() == 0
+        sum(empty_losses.values()).backward()
 
 
 # What a run differs in: KEY VALUE pairs of the distillation or of the teacher, and the key that the message names.

@@ -1,4 +1,4 @@
-"""The examples of the pages: each runs as its page says, and trains."""
+"""The examples of the documentation: each runs with the arguments on its page, and trains."""
 
 from __future__ import annotations
 

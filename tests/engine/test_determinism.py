@@ -1,4 +1,4 @@
-"""The same seed gives the same run, whatever the number of loader workers."""
+"""The same seed gives the same run with any number of loader workers."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_weights_that_were_not_finite_and_many_images_are_named(tmp_path: Path) 
 
 def test_gradients_that_overflow_in_float16_leave_out_a_step_and_halve_the_scale() -> None:
     model = Two()
-    loop = run(model, [of_values(1e36)], precision=torch.float16)  # times the scale it is no float32
+    loop = run(model, [of_values(1e36)], precision=torch.float16)  # times the scale, it overflows float32
     assert model.weight.item() == 2.0
     assert loop.grad_scaler.get_scale() == 2**15
     batch = of_values(1.0)

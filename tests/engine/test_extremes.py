@@ -23,15 +23,15 @@ from mlickd.runs import load_run, predict
 
 @dataclass
 class Extreme:
-    """A dataset of which each split has the same images, and the size of its batches.
+    """A dataset with the same images in each split, and the size of its batches.
 
     Attributes:
         sizes: width and height of each image.
-        classes: how many there are.
-        labels: of each image, classes by number; without, image i has class i.
-        proposals: of each image.
-        batch: images.
-        options: of all models.
+        classes: number of classes.
+        labels: class indices of each image; None gives image i the class i.
+        proposals: number of proposals of each image.
+        batch: number of images in a batch.
+        options: options of all models.
     """
 
     sizes: tuple[tuple[int, int], ...] = ((40, 30), (30, 40), (33, 33))
@@ -42,7 +42,7 @@ class Extreme:
     options: tuple = ()
 
     def write(self, folder: Path) -> None:
-        """The folder dataset, and a store of proposals for it."""
+        """Write the folder dataset and its proposals."""
         generator = np.random.default_rng(0)
         (folder / "images").mkdir(parents=True)
         names = [f"class{i}" for i in range(self.classes)]

@@ -1,4 +1,4 @@
-"""A run goes on where it was killed or asked to stop, and ends as if nobody had stopped it."""
+"""A run continues after it was killed or stopped, and ends as if it had not been stopped."""
 
 from __future__ import annotations
 
@@ -154,9 +154,9 @@ def test_the_iteration_is_finished_and_the_run_can_be_resumed(
 @pytest.mark.parametrize(
     ("ignored", "sent", "status"),
     [
-        ((), [signal.SIGINT, signal.SIGINT, 1.1, signal.SIGTERM, "goes on", signal.SIGINT, "late"], -signal.SIGINT),
-        ((), [signal.SIGTERM, 1.1, signal.SIGINT, "goes on"], 0),
-        ((signal.SIGINT,), [signal.SIGINT, 1.1, signal.SIGINT, "goes on"], 0),
+        ((), [signal.SIGINT, signal.SIGINT, 1.1, signal.SIGTERM, "continues", signal.SIGINT, "late"], -signal.SIGINT),
+        ((), [signal.SIGTERM, 1.1, signal.SIGINT, "continues"], 0),
+        ((signal.SIGINT,), [signal.SIGINT, 1.1, signal.SIGINT, "continues"], 0),
     ],
     ids=["a second Ctrl-C", "a first Ctrl-C after SIGTERM", "ignored"],
 )
@@ -174,7 +174,7 @@ def test_only_a_second_ctrl_c_ends_the_process_at_once(ignored: tuple, sent: lis
                 (tmp_path / item).touch()
 
     assert wait_or_kill(fork(work, tmp_path / "log"), 60) == status
-    assert (tmp_path / "goes on").exists() and not (tmp_path / "late").exists()
+    assert (tmp_path / "continues").exists() and not (tmp_path / "late").exists()
 
 
 def test_all_processes_stop_after_the_same_iteration(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_keys(tiny_scenes: Pat
     teacher = save_teacher(tmp_path)
     with pytest.raises(InputError, match=r"MODEL.WEIGHTS .*model_final.pth.*missing: .*left over:"):
         prepare("scenes/cls.yaml", "MODEL.WEIGHTS", teacher, "OUTPUT_DIR", folder)
-    # A run that goes on is checked at the checkpoint before a damaged one, and does not need MODEL.WEIGHTS.
+    # A resumed run is checked at the checkpoint before a damaged one, and does not need MODEL.WEIGHTS.
     shutil.copy(teacher, folder / "model_0000001.pth")
     (folder / "model_0000003.pth").write_bytes(b"damaged")
     (folder / "checkpoints.json").write_text(json.dumps({"model_0000001.pth": "", "model_0000003.pth": ""}))

@@ -74,7 +74,7 @@ def test_the_label_loss_is_of_labeled_images_and_the_soft_loss_of_all(teacher: P
     losses = {name: loss.item() for name, loss in model(batch).items()}
     with torch.no_grad():
         scores = np.stack([output["image_scores"].double().numpy() for output in model.eval()(batch)])
-    told = np.stack([sample["knowledge"].image_scores.double().numpy() for sample in batch])
+    teacher_scores = np.stack([sample["knowledge"].image_scores.double().numpy() for sample in batch])
     terms = []
     for sample, p in zip(batch, scores, strict=True):
         if "labels" in sample:
@@ -83,7 +83,7 @@ def test_the_label_loss_is_of_labeled_images_and_the_soft_loss_of_all(teacher: P
     assert len(terms) == 3
     # Two of four images have labels on average.
     assert losses["loss_label"] == pytest.approx(sum(terms) / 2, rel=1e-4)
-    assert losses["loss_soft_label"] == pytest.approx(2.0 * ((told - scores) ** 2).sum() / (2 * 4), rel=1e-4)
+    assert losses["loss_soft_label"] == pytest.approx(2.0 * ((teacher_scores - scores) ** 2).sum() / (2 * 4), rel=1e-4)
 
 
 def test_a_batch_in_parts_has_the_losses_of_the_whole(teacher: Path) -> None:

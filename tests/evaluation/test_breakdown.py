@@ -46,7 +46,7 @@ def test_label_counts_by_hand() -> None:
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]])
     scores = np.array([[0.9, 0.8, 0.1], [0.6, 0.7, 0.1], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3], [0.9, 0.9, 0.9]])
     one, two, three = by_label_count(scores, targets).values()
-    # Class 0: 0.9 is first. Class 1: 0.7 is behind 0.8. Predicted: 4, of which 2 are correct.
+    # Class 0: 0.9 is first. Class 1: 0.7 comes after 0.8. Predicted: 4, of which 2 are correct.
     assert one == {"mAP": 0.75, "OR": 1, "OF1": pytest.approx(2 / 3), "images": 2, "positives": 2, "classes": 2}
     assert two == {"mAP": 1, "OR": 0.5, "OF1": pytest.approx(2 / 3), "images": 1, "positives": 2, "classes": 2}
     assert three == {"mAP": 1, "OR": 0, "OF1": 0, "images": 1, "positives": 3, "classes": 3}

@@ -1,4 +1,4 @@
-"""A headless Chromium, where one is installed, that fails a test for whatever goes wrong in it."""
+"""A headless Chromium, if one is installed, that fails a test if a page has an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run ends with: all that must not depend on whether it was killed on the way."""
+"""The results of a training run that must not depend on whether it was killed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mlickd.files import file_digest
 
 __all__ = ["differences", "ending"]
 
-# Times are times, and when the last was measured hangs on where a process has begun.
+# Times differ between runs.
 _TIMES = ("time", "data_time", "rank_data_time", "eta_seconds", "date")
-# Hangs on the folder of the run, which is not that of the other, or on a checkout that is worked in meanwhile.
+# These depend on the folder of the run, or on the state of the checkout.
 _ELSEWHERE = ("config", "versions")
 
 
 def ending(output: Path) -> dict[str, object]:
-    """The parts of what a run has left in its folder, by name.
+    """Return the results in the folder of a run, by name.
 
-    Of checkpoints it is all that they hold, bit by bit: weights, optimizer, schedule, scale of gradients, iteration.
+    Checkpoints are compared bit by bit: weights, optimizer, schedule, scale of gradients, iteration.
     """
     found: dict[str, object] = {path.name: content_digest(path) for path in sorted(output.glob("*.pth"))}
     lines = [json.loads(line) for line in (output / METRICS).read_text().splitlines()]
@@ -44,7 +44,7 @@ def ending(output: Path) -> dict[str, object]:
 
 
 def differences(expected: dict[str, object], found: dict[str, object], output: Path) -> list[str]:
-    """One line if something differs."""
+    """Return one line if something differs, else nothing."""
     names = [name for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)]
     described = []
     for name in names:
@@ -52,7 +52,7 @@ def differences(expected: dict[str, object], found: dict[str, object], output: P
         if isinstance(one, dict) and isinstance(other, dict):
             parts = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
             one, other = ({key: whole.get(key) for key in parts} for whole in (one, other))
-        described.append(f"{name} is {one!s:.200} in place of {other!s:.200}")
+        described.append(f"{name} is {one!s:.200} instead of {other!s:.200}")
     return [f"{output}: {'; '.join(described)}"] if names else []
 
 

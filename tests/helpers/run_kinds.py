@@ -17,7 +17,7 @@ __all__ = ["KINDS", "MAX_ITER", "RunKinds", "train_arguments"]
 
 KINDS = ("teacher", "stage 1", "stage 2 live", "stage 2 cached", "student")
 MAX_ITER = 8
-# Crops, mirrored views and dropout are on, there is a step of the schedule, and an evaluation on the way.
+# With crops, mirrored views, dropout, a step of the schedule, and an evaluation during training.
 _TRAINING = ["SEED", 3, "SOLVER.MAX_ITER", MAX_ITER, "SOLVER.STEPS", (6,), "SOLVER.WARMUP_ITERS", 2]
 _TRAINING += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.KEEP_CHECKPOINTS", 2, "SOLVER.IMS_PER_BATCH", 4]
 _TRAINING += ["TEST.EVAL_PERIOD", 4, "TENSORBOARD.IMAGES", 0, "DATALOADER.NUM_WORKERS", 0, "INPUT.SIZE_TEST", 32]
@@ -27,12 +27,12 @@ _TRAINING += ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)
 
 @dataclass
 class RunKinds:
-    """What the runs are made from.
+    """The files that all kinds of runs use.
 
     Attributes:
-        scenes: a teacher that nobody has trained, and proposals of `tiny_train`.
-        cache: of that teacher.
-        test_proposals: of `tiny_test`.
+        scenes: an untrained teacher, and proposals for `tiny_train`.
+        cache: knowledge cache of that teacher.
+        test_proposals: proposals for `tiny_test`.
     """
 
     scenes: CachedScenes
@@ -41,7 +41,7 @@ class RunKinds:
 
     @classmethod
     def create(cls, folder: Path) -> RunKinds:
-        """With a dataset `tiny` of its own."""
+        """Write all files into a folder, with a dataset `tiny`."""
         write_scenes(folder / "datasets" / "tiny", {"train": 24, "test": 12}, side=64, seed=1)
         kinds = cls.of(folder)
         CachedScenes.create(kinds.scenes.folder)

@@ -1,9 +1,8 @@
-"""Kill training with SIGKILL at random moments, resume it, and compare what it ends with, bit by bit.
+"""Kill training with SIGKILL at random moments, resume it, and compare the results bit by bit.
 
-For each kind of run: one run is left alone; then others are killed once, twice or three times, each time but the first
-while, or after, they go on with --resume. They are killed at any moment of their iterations, within the write of a
-checkpoint, in their start-up, and while a checkpoint is loaded. What such a run leaves in its folder in the end must be
-what the run left alone has.
+For each kind of run, one run is not killed. Others are killed once, twice or three times, after the first time while or
+after they resume: at random moments of the iterations, during the write of a checkpoint, during start-up, and while a
+checkpoint is loaded. In the end, their folders must have the content of the run that was not killed.
 
 Example:
 
@@ -28,37 +27,37 @@ from pathlib import Path
 from typing import TextIO
 
 import torch
-import torch.utils.tensorboard  # here once, in place of once in each run
+import torch.utils.tensorboard  # imported once instead of in each run
 
 from helpers.forked_runs import WRITING, count_writing, die_in_writing, fork, wait_or_kill
 from helpers.run_endings import differences, ending
 from helpers.run_kinds import KINDS, RunKinds, train_arguments
 from mlickd.cli.train_net import run
 
-# How often each run is killed, in turn.
+# Numbers of kills of a run, in turn.
 CHAINS = (2, 1, 3)
-# What kills are aimed at, in turn: of runs that begin, and of runs that were resumed.
+# Targets of the kills, in turn: of new runs, and of resumed runs.
 OF_NEW = ("write", "iterations", "write", "iterations", "write", "start")
 OF_RESUMED = ("start", "write", "load", "iterations")
-# By a run's own word.
+# Lines of the log.
 LOADING, STARTED = "Loading from", "Starting training from iteration "
 LOADING_SECONDS = 0.03
-# No run takes as long: one that does hangs.
+# A run that takes longer hangs.
 LONGEST = 240.0
 
 
 @dataclass
 class Outcome:
-    """What became of the killed runs of one kind.
+    """Counts of the killed runs of one kind.
 
     Attributes:
-        runs: that were killed at all.
-        kills: how many there were.
-        in_write: of them, those that left a checkpoint half written.
-        in_start: of them, those that met a resumed run before its first iteration.
-        resumed_at: how often from which iteration.
-        missed: kills that came too late, for the run had ended.
-        failures: of a run each, what was not as in the run left alone.
+        runs: number of runs that were killed.
+        kills: number of kills.
+        in_write: number of kills that left a checkpoint half written.
+        in_start: number of kills of a resumed run before its first iteration.
+        resumed_at: number of resumptions by iteration.
+        missed: number of kills that came after the end of the run.
+        failures: for each failed run, its differences to the run that was not killed.
     """
 
     kind: str
@@ -71,7 +70,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
     def row(self) -> str:
-        """For the table."""
+        """Return the row of the table."""
         resumed = " ".join(f"{at}:{count}" for at, count in sorted(self.resumed_at.items()))
         equal = f"{self.runs - len(self.failures)} of {self.runs}"
         cells = (self.kind, self.runs, self.kills, self.in_write, self.in_start, resumed, self.missed, equal)
@@ -85,13 +84,13 @@ iteration:times | came too late | ended bit by bit as the whole run |
 
 @dataclass(frozen=True)
 class WholeRun:
-    """The run left alone.
+    """The run that is not killed.
 
     Attributes:
         start_up: seconds before its first iteration.
         training: seconds from there to its end.
         writing: its calls of `WRITING`.
-        ending: what it has left.
+        ending: its results.
     """
 
     start_up: float
@@ -106,17 +105,19 @@ class Killer:
     def __init__(self, kinds: RunKinds, kind: str, folder: Path, seed: int, workers: int):
         """
         Args:
-            folder: made here, for the runs.
-            seed: of the moments.
-            workers: of the data loader in the runs that go on to their end.
+            kinds: files of the runs.
+            kind: kind of run.
+            folder: new folder for the runs.
+            seed: seed of the random moments.
+            workers: number of loader workers in the runs that are resumed to their end.
         """
         self._kinds, self._kind, self._folder, self._workers = kinds, kind, folder, workers
         self._draw = random.Random(f"{seed} {kind}")
         folder.mkdir()
-        self._whole = self._leave_alone()
+        self._whole = self._train_whole()
 
     def kill(self, kills: int) -> Outcome:
-        """Kill and resume runs until there were so many kills."""
+        """Kill and resume runs until the number of kills is reached."""
         outcome, chains, of_new, of_resumed = Outcome(self._kind), cycle(CHAINS), cycle(OF_NEW), cycle(OF_RESUMED)
         most = 2 * kills + 5
         for number in range(most):
@@ -152,9 +153,9 @@ class Killer:
             outcome.failures += differences(self._whole.ending, ending(output), output)
 
     def _train_and_kill(self, output: Path, log: Path, aim: str, *, resume: bool) -> int:
-        """Status of a run that is killed, unless it ends before."""
+        """Train, kill the process, and return its exit status."""
         if aim == "write":
-            # A resumed run may have but one more checkpoint to write.
+            # A resumed run may have only one checkpoint left to write.
             names = list(enumerate(self._whole.writing))
             names = names[: len(names) // 5] if resume else names
             of_kind = self._draw.choice(WRITING)
@@ -169,7 +170,7 @@ class Killer:
             wait_for(LOADING if aim == "load" else STARTED, process, lines)
         return wait_or_kill(process, self._draw.uniform(0, LOADING_SECONDS if aim == "load" else self._whole.training))
 
-    def _leave_alone(self) -> WholeRun:
+    def _train_whole(self) -> WholeRun:
         output, log, calls = (self._folder / name for name in ("whole", "whole.log", "calls"))
 
         def work() -> None:
@@ -193,16 +194,23 @@ class Killer:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="of each kind of run (default: 20)")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=f"of {KINDS}")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
-    parser.add_argument("--workers", type=int, default=1, help="of the data loader, in runs that go on (default: 1)")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills of each kind of run (default: 20)")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        default=KINDS,
+        metavar="KIND",
+        help=f"kinds of runs (default: {' '.join(KINDS)})",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments (default: 0)")
+    parser.add_argument("--workers", type=int, default=1, help="loader workers of resumed runs (default: 1)")
     return parser.parse_args()
 
 
 def wait_for(words: str, process: int, lines: TextIO) -> None:
-    """Wait for a run to say something, or to end."""
-    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # without taking its status away from who waits for it
+    """Wait until a run logs these words, or ends."""
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # WNOWAIT keeps the status for the later wait
     said = ""
     while words not in said and os.waitid(os.P_PID, process, ended) is None:
         time.sleep(0.001)
@@ -210,7 +218,7 @@ def wait_for(words: str, process: int, lines: TextIO) -> None:
 
 
 def finish(process: int, log: Path) -> None:
-    """Wait for a run that nobody kills."""
+    """Wait for a run that is not killed, and check that it succeeds."""
     status = wait_or_kill(process, LONGEST)
     if status != 0:
         problem = "hangs" if status == -9 else "has failed"
@@ -218,19 +226,19 @@ def finish(process: int, log: Path) -> None:
 
 
 def left_half_written(output: Path, since: float) -> bool:
-    """Whether a process that was killed, and had begun at a time, was in the middle of a checkpoint."""
+    """Return whether a process that started at ``since`` was killed while it wrote a checkpoint."""
     if list(output.glob("*.unfinished")):
         return True
     digests, last = output / "checkpoints.json", output / "last_checkpoint"
     saved = list(json.loads(digests.read_text())) if digests.exists() else []
     tagged = [last.read_text()] if last.exists() else []
-    # One of a process before may lie there until it is written once more.
+    # A checkpoint of an earlier process may be there until it is written again.
     stray = [path for path in output.glob("model_*.pth") if path.name not in saved and path.stat().st_mtime >= since]
     return bool(stray) or saved[-1:] != tagged or not all((output / name).exists() for name in saved)
 
 
 def start_of_last(log: Path) -> int:
-    """The iteration from which a resumed run went on, by its own word."""
+    """Return the iteration from which a run continued, from its log."""
     return int(log.read_text().rpartition(STARTED)[2].split()[0])
 
 
@@ -240,7 +248,7 @@ def main() -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # Where PyTorch has computed, it has threads, which a forked process would miss: all that computes is forked.
+        # A forked process lacks PyTorch's threads, so this process does not compute.
         finish(fork(lambda: RunKinds.create(folder), folder / "data.log"), folder / "data.log")
         kinds = RunKinds.of(folder)
         print(HEADER, flush=True)

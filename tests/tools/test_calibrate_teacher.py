@@ -24,7 +24,7 @@ PARTS = ("tiny_train@1of2", "tiny_train@2of2")
 
 @pytest.fixture(scope="module")
 def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
-    """With a teacher that says that it was trained on the other half of `tiny_train`."""
+    """Prepare a teacher whose configuration names the other half of `tiny_train` as training data."""
     scenes = CachedScenes.create(tmp_path_factory.mktemp("scenes"))
     trained_on(scenes, "tiny_train@2of2")
     return scenes
@@ -72,9 +72,9 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
     cache = scenes.make(str(tmp_path / "cache"), *config_options(scenes), features=False, mirrored=False)
     cfg = config_of(scenes, cache)
     views = [(index, View(32)) for index in range(12)]
-    told = [knowledge.image_scores for knowledge in build_knowledge_source(cfg)(samples(cfg, views))]
+    plain_scores = [knowledge.image_scores for knowledge in build_knowledge_source(cfg)(samples(cfg, views))]
     targets = label_targets(dataset_records(PARTS[0]), 20)
-    slopes, intercepts = fit_platt_scaling(np.stack(told), targets)
+    slopes, intercepts = fit_platt_scaling(np.stack(plain_scores), targets)
     np.testing.assert_allclose(calibration.slopes, slopes, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(calibration.intercepts, intercepts, rtol=0.02, atol=0.02)
 
@@ -90,7 +90,7 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
         calibrated = config_of(scenes, given, "KD.PREDICTION.CALIBRATION", str(cached))
         check_inputs(calibrated)
         source = build_knowledge_source(calibrated)
-        for plain, knowledge in zip(told, source(samples(calibrated, views)), strict=True):
+        for plain, knowledge in zip(plain_scores, source(samples(calibrated, views)), strict=True):
             torch.testing.assert_close(knowledge.image_scores, of_cache.apply(plain), rtol=0.02, atol=1e-4)
 
 

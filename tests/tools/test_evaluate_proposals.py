@@ -39,8 +39,8 @@ def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
     names.append("selective_search (mode=single,longer_side=100)")
     assert [line.split("|")[1].strip() for line in lines[4:]] == names
     assert "best 5 / 50" in lines[2]
-    with Image.open(tmp_path / "new" / "r.png") as picture:
-        assert picture.width > 1000
+    with Image.open(tmp_path / "new" / "r.png") as image:
+        assert image.width > 1000
     content = json.loads((tmp_path / "new" / "r.json").read_text())
     results = content["results"]
     assert content["every"] == 2 and list(results) == names

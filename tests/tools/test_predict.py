@@ -80,7 +80,7 @@ def test_topk_and_threshold_choose_the_classes_to_show(predict, runs: Path, phot
     ((first, *others),) = shown("--topk", 20)
     scores = [first["score"], *(label["score"] for label in others)]
     assert scores == sorted(scores, reverse=True) and len(scores) == 20
-    assert shown("--topk", 2) == [[first, others[0]]], "whatever their scores"
+    assert shown("--topk", 2) == [[first, others[0]]], "at any score"
     middle = (scores[4] + scores[5]) / 2
     assert [len(labels) for labels in shown("--threshold", middle)] == [5]
     assert [len(labels) for labels in shown("--threshold", middle, "--topk", 7)] == [5]

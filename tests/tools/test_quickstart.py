@@ -1,4 +1,4 @@
-"""The quickstart through its command line, on a few pictures."""
+"""The quickstart through its command line, on a few images."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_a_signal_to_all_processes_ends_training_with_a_checkpoint(
     assert "Traceback" not in printed + errors
     stopped = [line for line in printed.splitlines() if "Stopped by" in line]
     last = (tmp_path / "run" / "last_checkpoint").read_text()
-    assert len(stopped) == 1 and stopped[0].endswith(f"the same command with --resume goes on from {last}")
+    assert len(stopped) == 1 and stopped[0].endswith(f"with --resume continues from {last}")
     assert (tmp_path / "run" / last).exists()
     with pytest.raises(ProcessLookupError):  # nobody is left behind
         for _ in range(100):

@@ -75,7 +75,7 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert json.loads((evaluation / "results.json").read_text()) == results
     assert "mAP" in json.loads((evaluation / "results_TTA.json").read_text())["multilabel_TTA"]
 
-    # The student alone is evaluated, in the distilled run's configuration and as the plain classifier.
+    # Only the student is evaluated, with the configuration of the distilled run and as the plain classifier.
     logged = json.loads((tmp_path / "distilled" / "prediction" / "results.json").read_text())
     arguments = ["--eval-only", *DATA, *SMALL, "OUTPUT_DIR"]
     again = run_tool(
@@ -95,7 +95,7 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
 
 
 def train_together(output: Path, *arguments: object) -> list[str]:
-    """A small training, of which more is said by what stands before or behind `tools/train_net.py`."""
+    """Return `tools/train_net.py` with the arguments of a small training, for a launcher."""
     options = ["--config-file", "configs/folder/cls.yaml", *arguments, *DATA, *SMALL, "OUTPUT_DIR", output]
     return [str(ROOT / "tools" / "train_net.py"), *map(str, options)]
 

@@ -11,7 +11,7 @@ from mlickd.visualization.study_charts import draw_class_gains, draw_precision_r
 
 
 def colors(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Where a picture is blue, and where it is red."""
+    """Return where an image is blue, and where it is red."""
     with Image.open(path) as image:
         assert image.format == "PNG"
         red, _, blue = np.asarray(image.convert("RGB")).astype(int).transpose(2, 0, 1)
@@ -37,7 +37,7 @@ def test_many_methods_and_classes_have_room(tmp_path: Path) -> None:
         draw_class_gains(gains, names, tmp_path / "gains.png")
         with Image.open(tmp_path / "gains.png") as image:
             sizes[count] = image.size
-    assert 2 * sizes[1][0] < sizes[7][0] < 4 * sizes[1][0], "panels stand side by side"
+    assert 2 * sizes[1][0] < sizes[7][0] < 4 * sizes[1][0], "panels are side by side"
     assert sizes[7][1] == 2 * sizes[1][1], "and in rows"
     assert sizes[1][1] > 40 * 20, "each class has its line"
 

@@ -24,7 +24,7 @@ _DISTINCT = 64  # images and outlines; all others are links and copies
 def write_synthetic_coco(root: Path, num_images: int, num_proposals: int) -> None:
     """Write ``coco_2014_train_multilabel``, and ``coco_2014_val_multilabel`` with at most 100 images, into a folder.
 
-    The files lie where those of COCO do, and the annotation file has the size of COCO's. A folder that holds the same
+    The files have the paths of COCO's, and the annotation file has the size of COCO's. A folder that holds the same
     data is left as it is; data of other sizes, or of an interrupted call, is replaced.
 
     Args:

@@ -25,7 +25,7 @@ _WRONG_TYPE = re.compile(
     r"Type mismatch \(<class '(?P<expected>\w+)'> vs. <class '(?P<found>\w+)'>\) "
     r"with values \((?P<default>.*) vs. (?P<value>.*)\) for config key: (?P<key>\S+)"
 )
-# Aliases of a file. They may be nested, so that a few lines stand for billions of values.
+# Aliases of a file. They may be nested, so that a few lines represent billions of values.
 _MAX_ALIASES = 20
 # Characters of a value in a message.
 _MAX_SHOWN = 60
@@ -58,7 +58,7 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
     named = f"options {' '.join(map(_shorten, options))}"
     late = [option for option in options[::2] if str(option).startswith("--")]
     if late:
-        raise InputError(f"{named}: {late[0]} stands behind KEY VALUE pairs; put it in front of them")
+        raise InputError(f"{named}: {late[0]} comes after KEY VALUE pairs; put it before them")
     if len(options) % 2:
         raise InputError(f"{named}: are not pairs of KEY VALUE; give each key its value")
     _merge(cfg, lambda: cfg.merge_from_list(options), named)

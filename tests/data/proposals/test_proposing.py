@@ -98,7 +98,7 @@ def test_common_parameters() -> None:
     boxes, _ = propose(image, "edge_boxes", {"min_side": 0.25, "max_proposals": 5})
     assert len(boxes) == 5
     assert (boxes[:, 2:] - boxes[:, :2] >= 40).all()
-    # The same picture from a camera with more pixels.
+    # The same image from a camera with more pixels.
     larger = np.kron(image, np.ones((3, 3, 1), dtype=np.uint8))
     boxes, _ = propose(image, "edge_boxes", {"longer_side": 160, "max_proposals": 3})
     larger_boxes, _ = propose(larger, "edge_boxes", {"longer_side": 160, "max_proposals": 3})

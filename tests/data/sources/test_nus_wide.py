@@ -20,24 +20,24 @@ PARTS = {
 
 @pytest.fixture
 def nus_wide(tmp_path: Path) -> Path:
-    directory = tmp_path / "nus_wide"
+    folder = tmp_path / "nus_wide"
     for part in ("ConceptsList", "ImageList", "Groundtruth/TrainTestLabels", "lists"):
-        (directory / part).mkdir(parents=True)
-    (directory / "ConceptsList" / "Concepts81.txt").write_text("".join(f"{name}\n" for name in CONCEPTS))
+        (folder / part).mkdir(parents=True)
+    (folder / "ConceptsList" / "Concepts81.txt").write_text("".join(f"{name}\n" for name in CONCEPTS))
     for part, images in PARTS.items():
-        (directory / "ImageList" / f"{part}Imagelist.txt").write_text("".join(f"{name}\n" for name in images))
+        (folder / "ImageList" / f"{part}Imagelist.txt").write_text("".join(f"{name}\n" for name in images))
         for index, concept in enumerate(CONCEPTS):
             column = "".join(f"{labels[index]}\n" for labels in images.values())
-            (directory / "Groundtruth" / "TrainTestLabels" / f"Labels_{concept}_{part}.txt").write_text(column)
+            (folder / "Groundtruth" / "TrainTestLabels" / f"Labels_{concept}_{part}.txt").write_text(column)
         for name in images:
-            path = directory / "Flickr" / name.replace("\\", "/")
+            path = folder / "Flickr" / name.replace("\\", "/")
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 6)).save(path)
-    return directory
+    return folder
 
 
-def _ids(directory: Path, split: str, **options: bool) -> dict[str, list[int]]:
-    return {record["image_id"]: record["labels"] for record in load_nus_wide(directory, split, **options).records}
+def _ids(folder: Path, split: str, **options: bool) -> dict[str, list[int]]:
+    return {record["image_id"]: record["labels"] for record in load_nus_wide(folder, split, **options).records}
 
 
 def test_records_follow_the_contract(nus_wide):

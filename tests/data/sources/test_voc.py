@@ -28,7 +28,7 @@ def _annotation(*objects: str, size: str = "<width>40</width><height>30</height>
 
 HARD = "<difficult>1</difficult>"
 ANNOTATIONS = {
-    # A difficult dog alone, and a difficult cat beside a clear one.
+    # A class with only a difficult object (dog), and one with a difficult and a clear object (cat).
     "000001": _annotation(
         _object("dog", (1, 1, 40, 30), HARD), _object("cat", (5, 6, 7, 8)), _object("cat", (1, 1, 9, 9), HARD)
     ),
@@ -40,14 +40,14 @@ ANNOTATIONS = {
 @pytest.fixture
 def devkit(tmp_path: Path) -> Path:
     """VOC2007 with three images in trainval."""
-    directory = tmp_path / "VOC2007"
+    folder = tmp_path / "VOC2007"
     for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
-        (directory / part).mkdir(parents=True)
+        (folder / part).mkdir(parents=True)
     for image_id, text in ANNOTATIONS.items():
-        Image.new("RGB", (40, 30)).save(directory / "JPEGImages" / f"{image_id}.jpg")
-        (directory / "Annotations" / f"{image_id}.xml").write_text(text)
-    (directory / "ImageSets" / "Main" / "trainval.txt").write_text("".join(f"{key}\n" for key in ANNOTATIONS))
-    return directory
+        Image.new("RGB", (40, 30)).save(folder / "JPEGImages" / f"{image_id}.jpg")
+        (folder / "Annotations" / f"{image_id}.xml").write_text(text)
+    (folder / "ImageSets" / "Main" / "trainval.txt").write_text("".join(f"{key}\n" for key in ANNOTATIONS))
+    return folder
 
 
 def test_records_follow_the_contract(devkit):

@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="FILE",
-        help="also keep what this method asks of the teacher; may be given several times",
+        help="also store what this method needs from the teacher; may be repeated",
     )
     parser.add_argument("--shard", metavar="I/N", help="only do part I of N")
     parser.add_argument(
@@ -96,5 +96,5 @@ def main() -> None:
     make_cache(cfg, request, part=part, mirrored=not arguments.no_mirrored, batch_size=arguments.batch_size)
 
 
-if __name__ == "__main__":  # so that a pipeline can start it where there is no tools/
+if __name__ == "__main__":  # studies start this file if the package is installed without tools/
     run_tool(main)

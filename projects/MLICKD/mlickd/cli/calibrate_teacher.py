@@ -42,7 +42,7 @@ def main() -> None:
     """Fit the calibration, and write it.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = parse_arguments()

@@ -68,7 +68,7 @@ def main() -> None:
     """Import or export proposals.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()

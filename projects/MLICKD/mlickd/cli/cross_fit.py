@@ -1,4 +1,4 @@
-"""Train K teachers, each on all parts of a dataset but one, and cache what each says of the part it has not seen."""
+"""Train K teachers, each on all parts of a dataset but one, and cache its outputs for the held-out part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def parse_arguments() -> argparse.Namespace:
     """Parse the options of the command."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="configuration of the teachers")
-    parser.add_argument("--kd-config", type=Path, required=True, metavar="FILE", help="that of the distillation")
+    parser.add_argument(
+        "--kd-config", type=Path, required=True, metavar="FILE", help="configuration of the distillation"
+    )
     parser.add_argument("--dataset", required=True, metavar="NAME", help="training dataset, which is split into parts")
     parser.add_argument("--parts", type=int, default=3, metavar="K", help="number of parts and teachers (default: 3)")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder of the results")
@@ -41,7 +43,7 @@ def main() -> None:
     """Train the teachers, and cache their knowledge.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
         ProcessError: a command has failed.
     """
     args = parse_arguments()

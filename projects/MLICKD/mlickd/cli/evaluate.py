@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="threshold of predictions")
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="classes of an image in top-k (default: 3)")
     parser.add_argument(
-        "--bootstrap", type=int, default=0, metavar="B", help="intervals of 95 %% from B resamples of the images"
+        "--bootstrap", type=int, default=0, metavar="B", help="95%% intervals from B resamples of the images"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples (default: 0)")
     parser.add_argument(
@@ -49,7 +49,7 @@ def main() -> None:
     """Print or write the metrics of all runs.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     args = parse_arguments()
     report = compare_scores(

@@ -51,7 +51,7 @@ def main() -> None:
     """Measure recall, and print or write it.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()

@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--no-preprocessing",
         action="store_true",
-        help="take normalized (N, 3, S, S) float32 images, in place of (N, S, S, 3) uint8 RGB pixels",
+        help="take normalized (N, 3, S, S) float32 images instead of (N, S, S, 3) uint8 RGB pixels",
     )
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")

@@ -67,7 +67,7 @@ def main() -> None:
     """Make proposals, or a part of them.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
@@ -95,5 +95,5 @@ def main() -> None:
         print(f"{path}: {len(store)} images, {each:.1f} proposals per image, {seconds:.1f} s", flush=True)
 
 
-if __name__ == "__main__":  # so that a pipeline can start it where there is no tools/
+if __name__ == "__main__":  # studies start this file if the package is installed without tools/
     run_tool(main)

@@ -26,7 +26,7 @@ examples:
   Photos, folders and patterns, with the distilled student of one seed of a study:
     python tools/predict.py ~/photos 'more/**/*.jpg' --model output/quickstart/seed1
 
-  The three best classes of each photo, whatever their scores, as JSON:
+  The three best classes of each photo, at any score, as JSON:
     python tools/predict.py photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
 
   With the teacher, which makes its own proposals, and its regions drawn on the photos:

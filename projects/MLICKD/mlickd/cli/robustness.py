@@ -47,7 +47,7 @@ def main() -> None:
     """Evaluate the runs on damaged images, and write the report.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

@@ -29,14 +29,14 @@ Examples:
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
 
-  Evaluate what a run has left in its OUTPUT_DIR:
+  Evaluate the model in the OUTPUT_DIR of a run:
     python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
 
   Evaluate a teacher, and once more averaged over three sizes and their mirror images:
     python tools/train_net.py --config-file configs/scenes/wsd.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
-  Two processes, each on a GPU where there are some, that share each batch; the same with torchrun:
+  Two processes that share each batch, each on a GPU if there is one; the same with torchrun:
     python tools/train_net.py --config-file configs/cls_vgg16.yaml --num-gpus 2
     torchrun --standalone --nproc_per_node 2 tools/train_net.py --config-file configs/cls_vgg16.yaml
 
@@ -84,11 +84,11 @@ def main() -> None:
     """Train or evaluate, in as many processes as are asked for.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
         ProcessError: one of several processes has failed.
     """
     launch(run, parse_arguments(), prepare)
 
 
-if __name__ == "__main__":  # so that a pipeline can start it where there is no tools/
+if __name__ == "__main__":  # studies start this file if the package is installed without tools/
     run_tool(main)

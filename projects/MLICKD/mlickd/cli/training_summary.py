@@ -1,4 +1,4 @@
-"""What is said when a training has ended, on one screen: what was trained, how good and where it is, what is next."""
+"""The summary that is printed after a training: model, metrics, files, and the next command."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ __all__ = ["next_command", "training_summary"]
 
 _WIDTH = 79
 _LABEL_WIDTH = 11
-_MOST_CLASSES = 3
+_MAX_CLASSES = 3
 
 
 def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, parameters: int, command: str) -> str:
-    """
-    Args:
-        cfg: of a training that has ended, with its results in ``OUTPUT_DIR``.
-        seconds: that it took.
-        first_iteration: where it began; above 0 where it went on with one that was stopped.
-        parameters: that were trained.
-        command: to run next.
+    """Return the summary of a training, at most 79 columns wide except for paths and the command.
 
-    Returns:
-        At most 79 columns wide, but for paths and the command.
+    Args:
+        cfg: configuration of the training, whose results are in ``OUTPUT_DIR``.
+        seconds: duration of the training.
+        first_iteration: first iteration; above 0 for a resumed run.
+        parameters: number of trained parameters.
+        command: next command.
     """
     kind = model_class(cfg)
     title = "Teacher" if kind.is_detector else "Baseline"
@@ -50,11 +48,11 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
 
 
 def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
-    """What a user is likely to run behind a training: the student of a teacher, the next stage, or a prediction.
+    """Return a useful command after a training: the student of a teacher, the next stage, or a prediction.
 
     Args:
-        cfg: of the training.
-        config_file, options, num_gpus: of its command line.
+        cfg: configuration of the training.
+        config_file, options, num_gpus: arguments of its command line.
     """
     pairs = list(zip(options[::2], options[1::2], strict=False))
     if model_class(cfg).is_detector:
@@ -67,7 +65,7 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
                 kept.append(("OUTPUT_DIR", _student_folder(cfg.OUTPUT_DIR)))
             return _training(distillation, "feature", [("KD.TEACHER.WEIGHTS", weights), *kept], num_gpus)
     if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
-        # With the weights that stage 1 began with, stage 2 would not start from what stage 1 has learned.
+        # The initial weights of stage 1 would replace its result as the start of stage 2.
         kept = [(key, value) for key, value in pairs if key != "MODEL.WEIGHTS"]
         return _training(config_file, "prediction", kept, num_gpus)
     return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
@@ -83,7 +81,7 @@ def _training(
 
 
 def _student_folder(teacher: str) -> str:
-    """Beside the teacher's, so that the students of two teachers do not share one."""
+    """Return a folder next to the teacher's, so that students of different teachers have different folders."""
     parent, name = os.path.split(os.path.normpath(teacher))
     return os.path.join(parent, name.replace("teacher", "distilled") if "teacher" in name else f"{name}_distilled")
 
@@ -91,8 +89,8 @@ def _student_folder(teacher: str) -> str:
 def _results(cfg: CfgNode, name: str) -> list[str]:
     path = multilabel_results_path(cfg.OUTPUT_DIR, name)
     if not path.is_file():
-        # Stage 1 leaves the classifier as it was.
-        reason = ": its classifier has not learned" if cfg.KD.STAGE == "feature" else ""
+        # Stage 1 does not train the classifier.
+        reason = ": stage 1 does not train its classifier" if cfg.KD.STAGE == "feature" else ""
         return _entry("evaluated", f"not yet{reason}")
     report = multilabel_results(path)
     metrics = report["metrics"]
@@ -101,26 +99,24 @@ def _results(cfg: CfgNode, name: str) -> list[str]:
     lines += _entry("", "   ".join(shown))
     precisions = {label: found["AP"] for label, found in report["per_class"].items() if found["AP"] is not None}
     ranked = sorted(precisions, key=precisions.__getitem__, reverse=True)
-    if len(ranked) >= 2 * _MOST_CLASSES:
-        for what, labels in (("best", ranked[:_MOST_CLASSES]), ("worst", ranked[-_MOST_CLASSES:])):
+    if len(ranked) >= 2 * _MAX_CLASSES:
+        for what, labels in (("best", ranked[:_MAX_CLASSES]), ("worst", ranked[-_MAX_CLASSES:])):
             lines += _entry("", f"{what} AP: " + ", ".join(f"{label} {precisions[label]:.1f}" for label in labels))
     return lines
 
 
 def _files(cfg: CfgNode) -> list[str]:
     folder = Path(cfg.OUTPUT_DIR)
-    said = {
-        STUDENT_CHECKPOINT: "what stage 2 starts from" if cfg.KD.STAGE == "feature" else "the model for use",
-        "model_final.pth": "all that was trained, to go on from"
-        if (folder / STUDENT_CHECKPOINT).is_file()
-        else "the model",
-        "config.yaml": "its configuration",
+    contents = {
+        STUDENT_CHECKPOINT: "start of stage 2" if cfg.KD.STAGE == "feature" else "the student, for prediction",
+        "model_final.pth": "all trained weights" if (folder / STUDENT_CHECKPOINT).is_file() else "the model",
+        "config.yaml": "the configuration",
         "inference": "scores of the test images, metrics of each class",
-        "log.txt": "what was said",
-        "metrics.json": "the curves, which TensorBoard shows, too",
+        "log.txt": "the log",
+        "metrics.json": "losses and metrics during training",
     }
     lines = _entry("files", f"in {folder}")
-    lines += [f"{'':<{_LABEL_WIDTH}}  {name:<17}{text}" for name, text in said.items() if (folder / name).exists()]
+    lines += [f"{'':<{_LABEL_WIDTH}}  {name:<17}{text}" for name, text in contents.items() if (folder / name).exists()]
     return lines
 
 

@@ -33,7 +33,7 @@ def main() -> None:
     """Tune the thresholds, and write them to the run.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -53,7 +53,7 @@ def model_class(cfg: CfgNode) -> type[nn.Module]:
     classes = {name: kind for name, kind in META_ARCH_REGISTRY if hasattr(kind, "student_architecture")}
     name = cfg.MODEL.META_ARCHITECTURE
     if name not in classes:
-        raise InputError(f"MODEL.META_ARCHITECTURE {name!r} is none of {', '.join(sorted(classes))}; give one of them")
+        raise InputError(f"MODEL.META_ARCHITECTURE {name!r} must be one of {', '.join(sorted(classes))}")
     return classes[name]
 
 

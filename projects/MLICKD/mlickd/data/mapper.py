@@ -136,7 +136,7 @@ class MultiScaleMapper:
         self.sizes = tuple(sizes)
 
     def __call__(self, record: dict) -> dict:
-        """Return the sample of ``mapper`` with a list ``views`` in place of ``image``, ``proposals`` and ``view``.
+        """Return the sample of ``mapper`` with a list ``views`` instead of ``image``, ``proposals`` and ``view``.
 
         ``views`` has for each size a dict with ``image`` and, if there are any, ``proposals``: the same regions in the
         same order.

@@ -52,7 +52,7 @@ class PackedRecords(Sequence[dict]):
         """
         Args:
             records: N Detectron2 dataset dicts.
-            boxes: for each record an array of `BOX` in place of ``annotations``, or None if it has no annotations.
+            boxes: for each record an array of `BOX` instead of ``annotations``, or None if it has no annotations.
         """
         if boxes is None:
             boxes = [_pack_boxes(record["annotations"]) if "annotations" in record else None for record in records]

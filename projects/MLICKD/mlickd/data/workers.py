@@ -32,7 +32,7 @@ def ignore_signals_in_worker(_worker: int) -> None:
 
 
 def _end_with_signal_of(process: int) -> None:
-    # Only this call tells who sent a signal.
+    # Only this call returns the process that sent a signal.
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != process:
         pass
     os._exit(0)

@@ -61,7 +61,7 @@ class DistilledClassifier(nn.Module):
         """
         super().__init__()
         if stage not in KD_STAGES:
-            raise InputError(f"KD.STAGE {stage!r} is none of {', '.join(KD_STAGES)}; give --kd-stage")
+            raise InputError(f"KD.STAGE {stage!r} must be one of {', '.join(KD_STAGES)}; give --kd-stage")
         self.student = student
         self.stage = stage
         self.feature_distiller = feature_distiller

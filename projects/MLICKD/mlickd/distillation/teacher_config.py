@@ -73,7 +73,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
         path = os.path.join(os.path.dirname(weights), "config.yaml")
     require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or give its configuration")
     teacher_cfg = default_config()
-    merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is no configuration of this project")
+    merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is not a configuration of this project")
     model = teacher_cfg.MODEL
     if model.NUM_CLASSES == -1:
         model.NUM_CLASSES = cfg.MODEL.NUM_CLASSES

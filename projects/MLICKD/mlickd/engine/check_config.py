@@ -121,7 +121,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     for key, allowed in choices.items():
         if config_value(cfg, key) not in allowed:
             names = sorted(name for name, _ in allowed) if isinstance(allowed, Registry) else allowed
-            raise InputError(f"{key} {config_value(cfg, key)!r} is none of {', '.join(names)}; give one of them")
+            raise InputError(f"{key} {config_value(cfg, key)!r} must be one of {', '.join(names)}")
     parts = max(1, cfg.SOLVER.IMS_PER_BATCH // processes)
     shared: dict[str, _Rule] = {
         "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),

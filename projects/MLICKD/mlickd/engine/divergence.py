@@ -1,4 +1,4 @@
-"""A run whose losses or gradients are no longer finite stops before its parameters are lost."""
+"""Stop a run whose losses or gradients are not finite, before they change its parameters."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def save_batch(path: str, samples: list[dict], **facts: object) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    with whole_file(path, "the run has stopped all the same") as file:
+    with whole_file(path, "the run has stopped anyway") as file:
         torch.save({**_plain(facts), "images": _plain(samples)}, file)
 
 

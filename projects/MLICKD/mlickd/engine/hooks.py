@@ -76,7 +76,7 @@ class StopHook(HookBase):
         # A process that ends takes the others with it, so wait until the first one has saved.
         comm.synchronize()
         logger.info(
-            "Stopped by %s after iteration %d: the same command with --resume goes on from %s.pth",
+            "Stopped by %s after iteration %d: the same command with --resume continues from %s.pth",
             signal.Signals(request).name,
             self.trainer.iter,
             name,

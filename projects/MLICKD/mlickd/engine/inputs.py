@@ -30,7 +30,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     Args:
         cfg: configuration, see :func:`mlickd.engine.complete_config`.
         eval_only: the run only evaluates.
-        resume: the run goes on from a checkpoint if there is one.
+        resume: the run continues from a checkpoint if there is one.
 
     Returns:
         The opened knowledge cache, for :class:`mlickd.engine.Trainer`; None if the run reads no cache.

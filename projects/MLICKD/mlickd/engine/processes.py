@@ -170,7 +170,7 @@ def distributed_model(model: nn.Module, *, find_unused_parameters: bool = False)
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether an exception only says that another process has ended."""
+    """Return whether an exception is only the consequence of another process that has ended."""
     text = str(error).lower()
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "nccl", "connection closed by peer"))
@@ -184,7 +184,7 @@ def _in_torchrun() -> bool:
 def _configure_backend(device: str, *, one_machine: bool) -> None:
     """Set the variables that this process or its children read when they join a process group."""
     if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 uses NCCL wherever it sees a GPU
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 uses NCCL if it sees a GPU
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if one_machine and loopback:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])

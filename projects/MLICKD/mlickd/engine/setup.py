@@ -68,7 +68,7 @@ def complete_config(
     Args:
         cfg: configuration, see :func:`load_config`.
         eval_only: the run only evaluates.
-        resume: the run goes on from a checkpoint if there is one.
+        resume: the run continues from a checkpoint if there is one.
         processes: number of processes that will train together; None: the number of processes now.
 
     Raises:
@@ -95,7 +95,7 @@ def complete_config(
         key = "THRESHOLDS" if cfg.TEST.THRESHOLDS else "CORRUPTION"
         raise InputError(f"TEST.{key} {cfg.TEST[key]}: is not for training; leave it empty, or give --eval-only")
     if cfg.MODEL.WEIGHTS:
-        # A run that goes on does not need them any more.
+        # A resumed run does not need them.
         if eval_only or not (resume and saved_checkpoints(Path(cfg.OUTPUT_DIR))):
             require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", "train it first or give another path")
         cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded

@@ -46,7 +46,7 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
         iteration: iteration, from 0.
         rank: rank of the process; each drops out other units.
     """
-    # The sampler uses smaller numbers in place of 4 for images, permutations, crops and colors.
+    # The sampler uses numbers below 4 for images, permutations, crops and colors.
     state = int(np.random.SeedSequence((seed, 4, iteration, rank)).generate_state(1)[0])
     torch.manual_seed(state)
     np.random.seed(state)  # noqa: NPY002, the generator of other libraries

@@ -44,7 +44,7 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ran
     """Compute the average precision of one class.
 
     Items of equal score enter together: the curve has one point per distinct score. A constant score therefore gets the
-    prevalence of the class, whatever the sort order. With ``ap="ranking"`` this is the step-wise AP of scikit-learn,
+    prevalence of the class, in any sort order. With ``ap="ranking"`` this is the step-wise AP of scikit-learn,
     ``sum_t (R_t - R_{t-1}) P_t``.
 
     Args:
@@ -85,7 +85,7 @@ def multilabel_metrics(
     - ``OP``, ``OR``, ``OF1``: from counts summed over all classes. This includes classes without a positive, whose
       predictions are false positives.
 
-    Classes that tie for the last of the k places share them equally, so k predictions are counted whatever the order of
+    Classes that tie for the last of the k places share them equally, so k predictions are counted in any order of
     the classes. A constant scorer gets recall k/C and the prevalence as precision, like a random choice.
 
     Args:
@@ -164,8 +164,7 @@ def protocol_record(threshold: float | np.ndarray, topk: int, ap: str) -> dict:
         "threshold": thresholds.tolist(),
         "threshold_rule": rule,
         "topk": topk,
-        "topk_rule": f"the {topk} highest scores of an image, whatever their value; 'thresholded': those of them with "
-        f"{rule}",
+        "topk_rule": f"the {topk} highest scores of an image, at any value; 'thresholded': those of them with {rule}",
         "images": "all but those with every target ignored; images without a positive count",
         "classes": "mAP, CP, CR, CF1, CF1_class_mean: classes with a positive; OP, OR, OF1: all classes",
         "ignored": "entries with target -1 count nowhere and take no top-k place",

@@ -85,7 +85,7 @@ def records_to_check(
     Args:
         run: folder of the run.
         dataset: dataset of the photos; None takes the first of the run's ``DATASETS.TEST``.
-        photos: images, folders, patterns or lists of images, in place of a dataset.
+        photos: images, folders, patterns or lists of images, instead of a dataset.
         num_images: number of images of the dataset, drawn at random; None takes all.
         seed: seed of the random choice.
 
@@ -111,7 +111,7 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
 
     PyTorch's scores are those of an evaluation: photos go through the project's mapper, in batches of 24. The file
     receives them twice, in batches of 1, 2, 5 and 16: as the same pixels, with scores that differ by at most
-    `PIXEL_TOLERANCE`, and as Pillow alone reads them (:func:`read_photo`), with scores that differ by at most
+    `PIXEL_TOLERANCE`, and as Pillow reads them (:func:`read_photo`), with scores that differ by at most
     `PILLOW_TOLERANCE` on average. Of the decisions by threshold, a share of `DECISION_TOLERANCE` may differ.
 
     Args:

@@ -243,7 +243,7 @@ def load_model(
         >>> prediction = model.predict("photo.jpg")
         >>> prediction.labels                          # classes that reach their thresholds, best first
         ['cup', 'ball']
-        >>> prediction.top(3)                          # the best three, whatever their thresholds
+        >>> prediction.top(3)                          # the best three, at any score
         [('cup', 0.91), ('ball', 0.66), ('key', 0.31)]
         >>> [found.labels for found in model.predict(["photo.jpg", "another.jpg"])]
         [['cup', 'ball'], []]

@@ -24,7 +24,7 @@ from .regions import draw_regions
 __all__ = ["draw_prediction", "draw_result_figure", "image_row", "save_figure_of_photo", "training_view_row"]
 
 GRAY, TRACK = "#6b7280", "#e5e7eb"
-# By whether a class is right: its color, and a mark for readers who do not see the color. None: an ignored class.
+# Color and mark of a class by whether its prediction is right; None: an ignored class.
 MARKS = {
     True: (BLUE, "\N{CHECK MARK}"),
     False: (RED, "\N{BALLOT X}"),

@@ -62,7 +62,7 @@ def write_gallery_of_runs(
         output_dir: folder of the gallery.
         teacher, baseline, distilled: ``OUTPUT_DIR`` of the runs; at least one.
         num_images, seed, image_ids: images of the dataset; see :func:`choose_records`.
-        photos: photos, folders, patterns or lists of photos, in place of the dataset.
+        photos: photos, folders, patterns or lists of photos, instead of the dataset.
         threshold: threshold of all classes; None uses those of each run, see :func:`mlickd.runs.run_thresholds`.
         activation_maps: whether to show class activation maps of the students.
         figures: whether to write the result figure of each image into ``figures``.

@@ -33,7 +33,7 @@ Distillers of feature maps, for stage 1, or for stage 2 in addition to the label
 ``obj(cfg, student, teacher_cfg)`` with the student's model and the teacher's configuration. The result is a module
 called as ``distiller(features, image_sizes, knowledge, targets)`` that returns a scalar loss; ``targets`` is None
 without labels. The class attribute ``asks_for`` names what the teacher gives, see :class:`KnowledgeRequest`, and
-``needs_labels`` says whether the distiller works only with labels.
+``needs_labels`` is whether the distiller works only with labels.
 """
 
 PREDICTION_DISTILLER_REGISTRY = Registry("PREDICTION_DISTILLER")
@@ -58,7 +58,7 @@ def _registered(registry: Registry, key: str, name: str) -> type[nn.Module]:
         return registry.get(name)
     except KeyError as error:
         known = ", ".join(sorted(name for name, _ in registry))
-        raise InputError(f"{key} {name!r} is none of {known}; give one of them") from error
+        raise InputError(f"{key} {name!r} must be one of {known}") from error
 
 
 def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:

@@ -121,9 +121,7 @@ class RoIDistiller(FeatureDistiller):
             box_head = student.head.fully_connected
             _check_box_heads(box_head, teacher_cfg, cfg)
         elif cfg.KD.FEATURE.COMPARE != "pooled":
-            raise InputError(
-                f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} is none of pooled, box_head; give one of them"
-            )
+            raise InputError(f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} must be pooled or box_head")
         return super().from_config(cfg, student, teacher_cfg) | {
             "pooler_args": pooler_arguments(teacher_cfg),
             "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,

@@ -40,7 +40,7 @@ class SoftLabelDistiller(nn.Module):
         """
         super().__init__()
         if loss not in ("l2", "bce"):
-            raise InputError(f"KD.PREDICTION.LOSS {loss!r} is none of l2, bce; give one of them")
+            raise InputError(f"KD.PREDICTION.LOSS {loss!r} must be l2 or bce")
         if student_temperature <= 0:
             raise InputError(f"KD.PREDICTION.STUDENT_TEMPERATURE {student_temperature} must be positive; give 1.0")
         self.loss = loss
