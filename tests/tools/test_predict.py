@@ -71,6 +71,15 @@ def test_json_csv_and_table_have_the_scores_of_the_model(predict, runs: Path, ph
         assert Path(photo["file"]).name in result.out
 
 
+def test_shards_have_each_photo_once(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+    for part in "1/3", "2/3", "3/3":
+        result = predict(photos, "--model", runs, "--csv", tmp_path / "new.csv", "--shard", part)
+        assert result.status == 0, result.err
+    tables = [rows((tmp_path / f"new.{number}-of-3.csv").read_text()) for number in (1, 2, 3)]
+    assert sorted(map(len, tables)) == [1, 1, 2]
+    assert sorted(row["file_name"] for table in tables for row in table) == sorted(map(str, photos.rglob("*.*")))
+
+
 def test_topk_and_threshold_choose_the_classes_to_show(predict, runs: Path, photos: Path) -> None:
     def shown(*options: object) -> list[list[dict]]:
         result = predict(photos / "photo 0.jpg", "--model", runs / "distilled", "--json", "-", *options)

@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser
+from mlickd.cli.command_line import command_parser, parse_shard
 from mlickd.errors import InputError
 from mlickd.files import check_writable
 from mlickd.prediction import load_model
@@ -34,6 +34,9 @@ examples:
 
   With an exported student, for the photos that another command lists:
     find ~/photos -newer last.csv -name '*.jpg' | python tools/predict.py - --model student.onnx --csv today.csv
+
+  A third of the photos, into new.1-of-3.csv; torchrun and other machines do the other parts:
+    python tools/predict.py ~/photos --model output/quickstart/seed1 --csv new.csv --shard 1/3
 
 A class is predicted if its score reaches its threshold: --threshold, or the one that tools/tune_thresholds.py has left
 with the run, or else TEST.THRESHOLD of the run. Unreadable photos are listed at the end; the others are predicted.
@@ -70,6 +73,11 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="write copies of the photos, with labels, scores and a teacher's regions, into a new folder",
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="predict part I of N of the photos; the names of --json, --csv, --save get I-of-N (default: torchrun's)",
+    )
     args = parser.parse_args()
     for option in ("topk", "batch_size"):
         value = getattr(args, option)
@@ -87,6 +95,9 @@ def main() -> None:
         InputError: an option is wrong, or no photo can be read.
     """
     args = parse_arguments()
+    number, count = parse_shard(args.shard)
+    if count > 1:
+        _name_part(args, f"{number}-of-{count}")
     # Standard output may be read by a program.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # it warns about Detectron2's code
@@ -97,7 +108,10 @@ def main() -> None:
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=errors)
-    photos = find_photos(args.photos, sys.stdin)
+    photos = find_photos(args.photos, sys.stdin)[number - 1 :: count]
+    if not photos:
+        sys.stderr.write(f"--shard {number}/{count}: this part has no photo\n")
+        return
     source, config = find_teacher(args.model) if args.teacher else (find_student(args.model), args.config_file)
     if args.save is not None:
         args.save.mkdir(parents=True, exist_ok=True)
@@ -121,3 +135,13 @@ def main() -> None:
     if report.failures:
         sys.stderr.write(f"{len(report.failures)} of {len(photos)} photos could not be read\n")
         sys.exit(1)
+
+
+def _name_part(args: argparse.Namespace, part: str) -> None:
+    """Let the processes that share the photos write to different places."""
+    for option in ("json", "csv"):
+        value = getattr(args, option)
+        if value is not None and value != STANDARD_INPUT:
+            setattr(args, option, str(Path(value).with_suffix(f".{part}{Path(value).suffix}")))
+    if args.save is not None:
+        args.save /= part
