@@ -7,13 +7,11 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
-import simplejpeg
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from helpers.little_memory import in_little_memory, needs_limit
-from mlickd.data.images import RecordImage, image_size, read_image
+from mlickd.data.images import image_size, read_image
 from mlickd.errors import InputError
 from mlickd.export import read_photo
 from mlickd.image_files import max_pixels, open_image_file
@@ -65,17 +63,6 @@ def refusals(path: Path) -> int:
         except InputError:
             count += 1
     return count
-
-
-def test_a_hundred_megapixels_are_legal(tmp_path: Path) -> None:
-    """This is more than half of the limit, of which Pillow warns."""
-    pixels = np.full((9_000, 12_000, 1), 80, dtype=np.uint8)
-    path = tmp_path / "large.jpg"
-    path.write_bytes(simplejpeg.encode_jpeg(pixels, colorspace="GRAY", fastdct=True))
-    del pixels
-    reduced, reduction = RecordImage({"file_name": path}).pixels(8)
-    assert reduction == 8 and reduced.shape == (1125, 1500, 3) and abs(int(reduced.mean()) - 80) <= 1
-    assert image_size(path) == (9000, 12000) and read_photo(path, 224).shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])

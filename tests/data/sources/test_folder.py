@@ -62,7 +62,7 @@ def test_records_follow_the_contract(pets):
     "table",
     [
         "\ufefffile_name,labels\r\na.jpg,cat;dog\r\n\r\nsub/b.png,\r\n",
-        "\n\nfile_name , labels\n  a.jpg , dog ; cat;;dog\n,\n./sub//b.png,",
+        "\n\nfile_name , labels\n  a.jpg , dog ; cat;;dog\n,\n./sub//../sub/b.png,",
     ],
     ids=["bom and windows line ends", "blanks everywhere"],
 )
@@ -128,8 +128,12 @@ BAD = {
     "table cut in half": (table(LABELS[: LABELS.index("png")]), "labels_train.csv: line 3: 1 "),
     "empty cell": (table("file_name,dog,cat,potted plant\na.jpg,1,,0\n"), "line 2: '' for class 'cat'"),
     "image twice": (table(LABELS + "./a.jpg,cat\n"), "labels_train.csv: line 4: 'a.jpg'"),
-    "missing image": (table(LABELS + "c.jpg,cat\n"), "images/c.jpg: "),
-    "outside images": (table("file_name,labels\nsub/../../x,\n"), "line 2: file name 'sub/../../x'"),
+    "missing image": (table(LABELS + "none/c.jpg,cat\n"), "images/none/c.jpg: "),
+    "folder for an image": (table(LABELS + "sub,cat\n"), "images/sub: "),
+    **{
+        f"outside by {name!r}": (table(f"file_name,labels\n{name},cat\n"), f"line 2: file name {name!r}")
+        for name in ("", ".", "..", "sub/../../x", "sub/..", "/etc/passwd", "//a")
+    },
     "unreadable image": (
         lambda p: [(p / "instances_train.json").unlink(), (p / "images/a.jpg").write_text("?")],
         "images/a.jpg: ",
