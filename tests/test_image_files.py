@@ -16,7 +16,7 @@ from mlickd.errors import InputError
 from mlickd.export import read_photo
 from mlickd.image_files import max_pixels, open_image_file
 
-# Large images are what these tests are about; commands silence this warning, too.
+# These tests use large images; commands silence this warning, too.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
 READERS = [read_image, image_size, lambda path: read_photo(path, 32)]

@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "folder"
 
 
 def ended(folder: Path, file: str, *options: object) -> CfgNode:
-    """The configuration of a training that has ended, with its results."""
+    """Return the configuration of a finished training, and write its files."""
     cfg = default_config()
     cfg.merge_from_file(str(CONFIGS / file))
     cfg.merge_from_list(["DATASETS.TRAIN", ("pets_train",), "DATASETS.TEST", ("pets_test",)])

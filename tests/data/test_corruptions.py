@@ -96,15 +96,15 @@ def config(corruption: str, workers: int = 0, batch: int = 5) -> object:
 
 
 def test_only_evaluation_sees_damage_and_with_any_number_of_workers_the_same(tiny_scenes: Path) -> None:
-    alone, shared = (
+    single, shared = (
         {sample["image_id"]: sample["image"] for batch in build_test_loader(cfg, "tiny_test") for sample in batch}
         for cfg in (config("noise:2"), config("noise:2", workers=2, batch=3))
     )
-    assert len(alone) == 12
+    assert len(single) == 12
     for record in dataset_records("tiny_test"):
         image_id, clean = record["image_id"], MultiLabelMapper()(record, View(48))["image"]
-        assert torch.equal(alone[image_id], shared[image_id])
-        assert torch.equal(alone[image_id], Corruption("noise", 2, 3).apply(clean, image_id))
+        assert torch.equal(single[image_id], shared[image_id])
+        assert torch.equal(single[image_id], Corruption("noise", 2, 3).apply(clean, image_id))
     for plain, other in zip(*map(undamaged, ("", "noise:3")), strict=True):
         assert torch.equal(plain["image"], other["image"])
 

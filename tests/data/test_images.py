@@ -27,7 +27,7 @@ KINDS = {
 
 
 def smooth(height: int, width: int) -> Image.Image:
-    """An image without edges, in which each pixel tells its position."""
+    """Return an image without edges, in which each value depends on the position."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([255 * x / width, 255 * y / height, 0 * x], axis=2).astype(np.uint8))
 

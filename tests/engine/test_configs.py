@@ -54,21 +54,21 @@ SMALL += ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
 
 @cache
 def shipped(config: str) -> CfgNode:
-    """A shipped configuration as it is."""
+    """Return a shipped configuration without changes."""
     cfg = load_config(str(CONFIGS / config), [])
     cfg.freeze()
     return cfg
 
 
 def teacher_of(config: str) -> str:
-    """The shipped teacher whose run leaves the checkpoint that a distillation starts from."""
+    """Return the shipped configuration of the teacher of a distillation."""
     folder = str(Path(shipped(config).KD.TEACHER.WEIGHTS).parent)
     (teacher,) = [name for name in TEACHERS if shipped(name).OUTPUT_DIR == folder]
     return teacher
 
 
 def plain_student_of(config: str) -> str:
-    """The shipped configuration of the same student without distillation: kd_[<teacher>_to_]<student>."""
+    """Return the shipped configuration of the same student without distillation: kd_[<teacher>_to_]<student>."""
     student = re.fullmatch(r"kd(?:_.+_to)?(.*?)(?:_release)?", Path(config).stem)[1]
     return str(Path(config).with_name(f"cls{student}.yaml"))
 
@@ -94,7 +94,7 @@ def small_config(config: str, output: Path, stage: str | None = None, *options: 
 
 
 def take_a_step(cfg: CfgNode) -> dict[str, float]:
-    """One step of the trainer, of a network that does not hang on the tests before; the losses."""
+    """Train for one step, independently of earlier tests, and return the losses."""
     torch.manual_seed(len(cfg.KD.STAGE))
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)

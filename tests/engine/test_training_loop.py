@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_model(kind: str, checkpoint: Path, count: int = 5) -> tuple[nn.Module, list[dict]]:
-    """A teacher or the student of a stage, without dropout, and a batch for it."""
+    """Return a teacher or the student of a stage, without dropout, and a batch for it."""
     batch = make_batch(count)
     if kind == "teacher":
         cfg = teacher_config()

@@ -58,7 +58,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def half_labeled(teacher: Path) -> tuple[torch.nn.Module, list[dict]]:
-    """A student in stage 2, half of whose training images have labels, and a batch of four with three of these."""
+    """Return a student in stage 2, half of whose images have labels, and a batch with three labeled images of four."""
     cfg = student_config(teacher, "prediction", "KD.PREDICTION.WEIGHT", 2.0)
     model = build_model(cfg)
     model.labeled_share = 0.5
@@ -133,7 +133,7 @@ def change_labels(root: Path, name: str) -> None:
 
 
 def trained(scenes: CachedScenes, cache: Path, output: Path, stage: str) -> dict[str, torch.Tensor]:
-    """The weights after three iterations."""
+    """Return the weights after three iterations."""
     options = ["OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", 3, "SOLVER.WARMUP_ITERS", 1, "KD.FEATURE.WEIGHT", 0.001]
     cfg = scenes.config(stage, cache, *options_of(scenes), *options)
     check_inputs(cfg)

@@ -46,7 +46,7 @@ def slow_iou(a, b):
 
 
 def slow_voc_ap(scored, objects):
-    """The devkit's loop, detection by detection; scores must be distinct."""
+    """Return the AP by the devkit's loop, detection by detection; scores must be distinct."""
     positives, taken, outcomes = sum(not o[2] for o in objects), set(), []
     for image, box, _ in sorted(scored, key=lambda d: -d[2]):
         overlaps = [(slow_iou(box, o[1]), -k) for k, o in enumerate(objects) if o[0] == image]

@@ -24,7 +24,7 @@ RULES = ["ranking", "voc12", "voc07"]
 
 
 def slow_average_precision(scores, targets, ap):
-    """By definition, in exact fractions: one (recall, precision) point per distinct threshold."""
+    """Return the AP by its definition, in exact fractions: one (recall, precision) point per distinct threshold."""
     scores, targets = scores[targets >= 0], targets[targets >= 0]
     if targets.sum() == 0:
         return math.nan
@@ -85,7 +85,7 @@ def slow_topk(scores, targets, k):
 
 @st.composite
 def problems(draw, max_images=8, max_classes=4, targets=(-1, 0, 1)):
-    """Scores on a coarse grid, so that ties and scores on the threshold are common."""
+    """Draw scores on a coarse grid, so that ties and scores on the threshold are common."""
     shape = draw(st.integers(1, max_images)), draw(st.integers(1, max_classes))
     scores = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 8))) / 8
     return scores, draw(hnp.arrays(np.int8, shape, elements=st.sampled_from(targets)))

@@ -15,7 +15,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 @contextmanager
 def chromium() -> Iterator:
-    """A running browser of Playwright; the test is skipped where Playwright or a Chromium is missing."""
+    """Start a browser with Playwright; skip the test if Playwright or Chromium is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("needs a Chromium: apt-get install chromium")
@@ -28,7 +28,7 @@ def chromium() -> Iterator:
 
 @contextmanager
 def opened(browser, path: Path, fragment: str = "", **context) -> Iterator:
-    """A page from disk. At the end it must have asked for no other file, and said nothing on its console."""
+    """Open a page from disk, and check at the end that it loaded no other file and wrote nothing to its console."""
     complaints: list[str] = []
     of_browser = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
     page = of_browser.new_page()

@@ -11,7 +11,7 @@ __all__ = ["largest_file"]
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """The system refuses to write more than so many bytes into any file, as a full disk does."""
+    """Limit the size of each file in bytes, with the same error as a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

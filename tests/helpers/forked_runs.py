@@ -97,7 +97,7 @@ def _before_writing(note: Callable[[str, Callable[[], object]], object]) -> None
 
 
 def content_digest(path: Path) -> str:
-    """Of all that a PyTorch file holds, bit by bit; how its parts are shared in the file does not count."""
+    """Return a digest of all values in a PyTorch file, independent of how the file shares their memory."""
     digest = hashlib.sha256()
 
     def add(value: object) -> None:

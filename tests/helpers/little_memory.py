@@ -15,7 +15,7 @@ needs_limit = pytest.mark.skipif(sys.platform != "linux", reason="asks the syste
 
 
 def in_little_memory(function: Callable[..., Any], *arguments: object, megabytes: int = 200) -> Any:
-    """Return or raise what a function of a module does in a process that may grow by a number of megabytes."""
+    """Call a function of a module in a process that may grow by a number of megabytes; return or raise its result."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as process:
         return process.submit(_limited, function, arguments, megabytes).result(120)
 

@@ -75,7 +75,7 @@ def train_all(configs: dict[str, CfgNode], output: Path) -> None:
 
 
 def read_all(names: list[str], output: Path, rank: int = 0) -> dict[str, dict[str, dict[str, torch.Tensor]]]:
-    """Return what a process has written for each training."""
+    """Return the results that a process has written for each training."""
     return {name: torch.load(output / name / f"left-{rank}.pth", weights_only=True) for name in names}
 
 

@@ -61,7 +61,7 @@ def _kept(name: str) -> bool:
 
 
 def _exact(name: str, value: object) -> object:
-    # A loss is smoothed over what a process has seen of it: that it is there is all that can be compared.
+    # A loss is smoothed over the iterations of one process, so only its presence can be compared.
     return value if "/" in name or name in ("iteration", "lr") else "smoothed"
 
 

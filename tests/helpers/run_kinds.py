@@ -51,14 +51,14 @@ class RunKinds:
 
     @classmethod
     def of(cls, folder: Path) -> RunKinds:
-        """What `create` has left there, maybe in another process; DETECTRON2_DATASETS points to its dataset."""
+        """Return the files of `create`, also of another process, and set DETECTRON2_DATASETS to its datasets."""
         os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
         made = folder / "made"
         scenes = CachedScenes(made, made / "model_final.pth", made / "proposals")
         return cls(scenes, made / "cache", made / "test_proposals")
 
     def config(self, kind: str, output: Path, *options: object) -> CfgNode:
-        """Of a run of one of `KINDS`; complete and frozen."""
+        """Return the configuration of a run of one of `KINDS`, complete and frozen."""
         proposals = ["DATASETS.PROPOSALS.TRAIN_FILES", (str(self.scenes.proposals),)]
         proposals += ["DATASETS.PROPOSALS.TEST_FILES", (str(self.test_proposals),)]
         settings = [*_TRAINING, *proposals, "OUTPUT_DIR", str(output), "SOLVER.BASE_LR", 0.001]
@@ -77,7 +77,7 @@ class RunKinds:
 
 
 def train_arguments(cfg: CfgNode, resume: bool) -> argparse.Namespace:
-    """What `train_net.py` passes on to each process; the file is made."""
+    """Write the configuration, and return the arguments that `train_net.py` passes to each process."""
     file = Path(f"{cfg.OUTPUT_DIR}.yaml")
     file.write_text(cfg.dump())
     return argparse.Namespace(

@@ -11,7 +11,7 @@ from mlickd.engine import Trainer, complete_config, load_config
 
 
 def make_trainer(output: Path, *options: object) -> Trainer:
-    """Of a run of four iterations with a checkpoint after each second one."""
+    """Return the trainer of a run of four iterations with a checkpoint after each second one."""
     settings = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "OUTPUT_DIR", str(output)]
     settings += ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.NORM", "BN", "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", "(32, 48)"]
     settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", "()"]

@@ -1,4 +1,4 @@
-"""Bad input, one case of each kind: what is damaged, the command that reads it, and what its message names.
+"""Bad input, one case of each kind: the damage, the command that reads it, and the names in its message.
 
 Paths are relative to the folder that `helpers.ground` writes.
 """
@@ -98,7 +98,7 @@ def checkpoint(path: str, content: object) -> Damage:
     return lambda: torch.save(content, path)
 
 
-# Command, what the message has to name, and what is done to the folder before.
+# Command, names that the message must contain, and the change of the folder before.
 CASES: list[tuple[str, str, Damage | None]] = [
     # Images
     ("predict cut.jpg --model run", "cut.jpg", lambda: (shutil.copy("photo.jpg", "cut.jpg"), cut("cut.jpg")())),

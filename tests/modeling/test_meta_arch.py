@@ -101,7 +101,7 @@ HEADS = pytest.mark.parametrize("heads", ["WSDDNHeads", "OICRHeads"])
 
 
 def make_samples(sides: tuple[int, ...] = (64, 48)) -> list[dict]:
-    """Two images of 90 x 120 pixels with their views, as the loader gives them."""
+    """Return samples of two images of 90 x 120 pixels with their views, like the loader."""
     samples = []
     for sample in make_batch():
         views = []

@@ -18,7 +18,7 @@ from mlickd.studies.score_conventions import CLASS_THRESHOLDS, conventions, metr
 
 
 def draw(images: int = 300, classes: int = 9, levels: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores that know something of the labels, on so many levels that they tie; a class of every frequency."""
+    """Draw scores that correlate with the labels, on few levels so that they tie, with a class of every frequency."""
     generator = np.random.default_rng(3)
     targets = (generator.random((images, classes)) < np.linspace(0.05, 0.6, classes)).astype(np.int64)
     scores = 1 / (1 + np.exp(-generator.standard_normal((images, classes)) - 2 * targets + 1))
@@ -97,7 +97,7 @@ def test_three_rules_of_average_precision():
 
 
 def test_a_tie_is_not_broken_by_the_order_of_the_data():
-    # A constant score, one positive of 20: by the order alone AP is anything from 1/20 to 1; chance has 1/20.
+    # A constant score, one positive of 20: its AP depends on the order, from 1/20 to 1; chance has 1/20.
     targets = np.zeros((20, 1), dtype=int)
     for place in (0, 19):
         targets[:] = 0

@@ -52,7 +52,7 @@ def config_options(scenes: CachedScenes) -> list[object]:
 
 
 def config_of(scenes: CachedScenes, cache: object, *options: object) -> CfgNode:
-    """Of stage 2 on the half that the teacher was not trained on."""
+    """Return the configuration of stage 2 on the half that the teacher was not trained on."""
     softer = ["KD.PREDICTION.TEACHER_TEMPERATURE", 0.5]
     return scenes.config("prediction", cache, *config_options(scenes), *softer, *options)
 

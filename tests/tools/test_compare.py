@@ -73,7 +73,7 @@ def test_a_comparison_that_was_stopped_and_lost_a_run_ends_with_the_whole_table(
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 600) -> object:
-    """What a condition gives, as soon as that is something."""
+    """Wait until a condition returns a true value, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
@@ -83,7 +83,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 600) -> object:
 
 
 def training_of(folder: Path) -> int | None:
-    """The process of `train_net.py` whose results go to a folder or below it."""
+    """Return the process of `train_net.py` that writes to a folder or below it."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             arguments = path.read_bytes().decode().split("\0")
@@ -96,7 +96,7 @@ def training_of(folder: Path) -> int | None:
 
 
 def record_of(output: Path, name: str) -> dict:
-    """The record of a job of the comparison."""
+    """Return the record of a job of the comparison."""
     path = output / "logs" / f"{name}.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 

@@ -45,7 +45,7 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     weights = [torch.load(load_teacher_config(cfg, part).MODEL.WEIGHTS, weights_only=True)["model"] for part in parts]
     assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
-    # A checkpoint from the middle of the training is a teacher as well, with the configuration beside it.
+    # A checkpoint from the middle of the training is also a teacher, with the configuration next to it.
     early = load_config(method, ["DATASETS.TEST", "('tiny_test',)"], "prediction")
     early.KD.TEACHER.WEIGHTS = early.KD.TEACHER.WEIGHTS.replace("model_final", "model_0000000")
     early.KD.CACHE, early.MODEL.NUM_CLASSES = str(tmp_path / "early"), 20

@@ -20,7 +20,7 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
 
 
 def write_run(folder: Path, config: str, seed: int, *options: object) -> Path:
-    """What training leaves."""
+    """Write the files of a finished run."""
     cfg = default_config()
     cfg.merge_from_file(str(CONFIGS / config))
     cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "INPUT.SIZE_TEST", 32, "MODEL.VGG.WIDTH", 0.125])

@@ -19,7 +19,7 @@ TRAIN = CONFIGS.parent / "tools" / "train_net.py"
 
 
 def start(output: Path, *options: object, limit: Callable[[], None] | None = None) -> subprocess.Popen:
-    """A small classifier in a session of its own, as a terminal has one; two workers load for it."""
+    """Start the training of a small classifier with two loader workers, in a new session like that of a terminal."""
     settings = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "OUTPUT_DIR", output]
     settings += ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.DEPTH", 11, "MODEL.VGG.NORM", "BN", "MODEL.VGG.WIDTH", 0.1]
     settings += ["INPUT.SIZES_TRAIN", "(32,)", "INPUT.SIZE_TEST", 32, "DATALOADER.NUM_WORKERS", 2]

@@ -48,7 +48,7 @@ def visualize(runs: Path, call_tool: Callable[..., Any], monkeypatch: pytest.Mon
 
 
 def data_of(folder: Path) -> dict:
-    """The data in the page of a gallery."""
+    """Return the data in the page of a gallery."""
     text = (folder / "index.html").read_text(encoding="utf-8")
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 

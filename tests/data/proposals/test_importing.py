@@ -135,7 +135,7 @@ def test_bad_pickles(content: object, tmp_path: Path) -> None:
 
 
 def cells(values: list) -> np.ndarray:
-    """A 1 x N cell array."""
+    """Return a 1 x N cell array."""
     array = np.empty((1, len(values)), dtype=object)
     array[0] = values
     return array

@@ -27,7 +27,7 @@ QUICK = {"longer_side": 90, "max_proposals": 60}
 
 
 def drawing() -> np.ndarray:
-    """A disc and a rectangle on noise, BGR."""
+    """Return an image of a disc and a rectangle on noise, BGR."""
     image = np.random.default_rng(0).integers(90, 110, (120, 160, 3)).astype(np.uint8)
     cv2.circle(image, (40, 60), 24, (20, 30, 220), -1)
     cv2.rectangle(image, (80, 30), (140, 90), (210, 180, 30), -1)

@@ -39,7 +39,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(path: Path, *boxes: np.ndarray, method: str = "edge_boxes") -> ProposalStore:
-    """A store of these boxes of the images 0, 1, ...; all have the score 1."""
+    """Write a store with boxes of the images 0, 1, ...; all scores are 1."""
     items = [(index, image_boxes, np.ones(len(image_boxes))) for index, image_boxes in enumerate(boxes)]
     write_store(path, items, method, {"beta": 0.5}, "digest")
     return ProposalStore.open(path)

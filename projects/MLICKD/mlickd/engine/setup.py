@@ -177,7 +177,7 @@ def prepare(args: argparse.Namespace) -> tuple[CfgNode, KnowledgeSource | None]:
 
 
 def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
-    """If ``config_file`` is the ``config.yaml`` of a run, use the folder of the run, and its checkpoint to evaluate.
+    """Use the folder of a run, and its checkpoint to evaluate, if ``config_file`` is the ``config.yaml`` of the run.
 
     The file itself has the weights that training started from, and a folder with the name of the stage.
 

@@ -47,7 +47,7 @@ def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: t
 def image_level_binary_cross_entropy(
     image_scores: torch.Tensor, targets: torch.Tensor, epsilon: float = 1e-4
 ) -> torch.Tensor:
-    """The loss of WSDDN (Bilen & Vedaldi 2016) on image scores that are sums over proposals.
+    """Return the loss of WSDDN (Bilen & Vedaldi 2016) on image scores that are sums over proposals.
 
     Args:
         image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[epsilon, 1 - epsilon]``.

@@ -201,7 +201,7 @@ def _check_not_trained_on(teacher_cfg: CfgNode, dataset: str, records: Sequence[
 
 
 def _shared_images(records: Sequence[dict], datasets: Sequence[str], model: object) -> list[dict]:
-    """The records whose image is also in datasets of a model."""
+    """Return the records whose image is also in datasets of a model."""
     files: set[str] = set()
     for name in datasets:
         try:

@@ -189,7 +189,7 @@ def _check_runs(runs: Mapping[str, Sequence[Path]]) -> CfgNode:
 
 
 def _mean(conditions: Sequence[list]) -> list[dict[str, dict[str, float]]]:
-    """Metrics of each pair, averaged over conditions."""
+    """Return the metrics of each pair, averaged over conditions."""
     return [
         {role: {key: float(np.mean([pair[role][key] for pair in pairs])) for key in pairs[0][role]} for role in ROLES}
         for pairs in zip(*conditions, strict=True)
@@ -204,7 +204,7 @@ def _break_down(
     train: Sequence[str],
     protocol: dict,
 ) -> tuple[dict[str, Groups], list[str]]:
-    """Metrics by group in each way to break a dataset down, and notes about what is left out."""
+    """Return the metrics of the groups of each breakdown, and notes about labels and images that are left out."""
     ap = {"ap": protocol["ap"]}
     sections, left_out = {}, []
     positives = (targets == 1).sum(axis=0)

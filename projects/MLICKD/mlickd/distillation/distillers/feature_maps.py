@@ -26,7 +26,7 @@ __all__ = [
 
 
 def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """The hint of FitNets (Romero et al. 2015, equation 3): half the squared distance of two maps.
+    """Return the hint loss of FitNets (Romero et al. 2015, equation 3): half the squared distance of two maps.
 
     Args:
         teacher, student: (N, D, H, W).
@@ -40,7 +40,7 @@ def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
 
 
 def spatial_attention(feature_map: torch.Tensor) -> torch.Tensor:
-    """Spatial attention (Zagoruyko & Komodakis 2017): the sum of squares over the channels, of unit length.
+    """Return the spatial attention (Zagoruyko & Komodakis 2017): the sum of squares over the channels, of unit length.
 
     Args:
         feature_map: (N, D, H, W).
@@ -53,7 +53,7 @@ def spatial_attention(feature_map: torch.Tensor) -> torch.Tensor:
 
 
 def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """The distance of two attention maps (Zagoruyko & Komodakis 2017, equation 2, with p = 2).
+    """Return the distance of two attention maps (Zagoruyko & Komodakis 2017, equation 2, with p = 2).
 
     Args:
         teacher, student: (N, 1, H, W), of unit length each, see :func:`spatial_attention`.

@@ -180,7 +180,7 @@ def _torchvision_resnet_name(key: str) -> str:
 
 
 def _efficientnet_lite_names(state_dict: StateDict) -> dict[str, str]:
-    """Names of the package efficientnet-lite-pytorch to timm's.
+    """Return timm's name for each name of the package efficientnet-lite-pytorch.
 
     The package numbers all blocks, timm those of each stage. The numbers of blocks in the stages of EfficientNet-Lite0
     are in table 1 of the EfficientNet paper.
