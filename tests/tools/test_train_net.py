@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -10,14 +11,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from detectron2.utils.logger import setup_logger
 
+from helpers.small_models import CONFIGS
 from mlickd.files import file_digest
 
-ROOT = Path(__file__).parents[2]
+TRAIN = CONFIGS.parent / "tools" / "train_net.py"
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.BACKBONE.FROZEN", "False", "MODEL.BACKBONE.FREEZE_NORM", "False"]
 SMALL += ["MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.OUTPUT_STRIDE", "32", "DATALOADER.NUM_WORKERS", "0"]
@@ -26,39 +30,47 @@ SMALL += ["KD.FEATURE.MAX_ITER", "0", "KD.PREDICTION.MAX_ITER", "0"]
 SMALL += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64"]
 
 
-def run_tool(name: str, *arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / "tools" / name, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    """Remove the handlers of Detectron2's logs after each test, whose output they have."""
+    yield
+    setup_logger.cache_clear()
+    for name in ("detectron2", "fvcore"):
+        logging.getLogger(name).handlers.clear()
 
 
-def train(config: str, output: Path, *options: object, stage: str | None = None) -> subprocess.CompletedProcess:
-    stages = ["--kd-stage", stage] if stage else []
-    arguments = ["--config-file", f"configs/folder/{config}.yaml", *stages, *DATA, *SMALL, "OUTPUT_DIR", output]
-    result = run_tool("train_net.py", *arguments, *options)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result
+@pytest.fixture
+def train(call_tool: Callable, tiny_scenes: Path) -> Callable[..., str]:
+    """``train(config, *options)`` trains a small model; what it prints."""
+
+    def call(config: str, *options: object) -> str:
+        flags = [option for option in options if str(option).startswith("--")]
+        values = options[len(flags) + flags.count("--kd-stage") :]
+        flags = options[: len(options) - len(values)]
+        arguments = ["--config-file", CONFIGS / f"folder/{config}.yaml", *flags, *DATA, *SMALL, *values]
+        result = call_tool("train_net", *arguments)
+        assert result.status == 0, result.err
+        return result.out
+
+    return call
 
 
-def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Path) -> None:
-    made = run_tool("generate_proposals.py", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
-    assert made.returncode == 0, made.stderr
-    teacher = train("wsd", tmp_path / "teacher").stdout
+def test_all_stages_from_proposals_to_evaluation(
+    tiny_scenes: Path, tmp_path: Path, call_tool: Callable, train: Callable[..., str]
+) -> None:
+    made = call_tool("generate_proposals", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
+    assert made.status == 0, made.err
+    teacher = train("wsd", "OUTPUT_DIR", tmp_path / "teacher")
     weights = tmp_path / "teacher" / "model_final.pth"
-    assert f"--config-file configs/folder/kd.yaml --kd-stage feature KD.TEACHER.WEIGHTS {weights} " in teacher
-    knowledge = ("KD.TEACHER.WEIGHTS", weights, "KD.FEATURE.WEIGHT", 0.001)
-    train("kd", tmp_path / "distilled", *knowledge, stage="feature")
+    assert f"--kd-stage feature KD.TEACHER.WEIGHTS {weights} " in teacher
+    knowledge = ("KD.TEACHER.WEIGHTS", weights, "KD.FEATURE.WEIGHT", 0.001, "OUTPUT_DIR", tmp_path / "distilled")
+    train("kd", "--kd-stage", "feature", *knowledge)
     assert not (tmp_path / "distilled" / "feature" / "results.json").exists(), "its classifier has not learned yet"
-    trained = train("kd", tmp_path / "distilled", *knowledge, stage="prediction")
-    assert f"Starting from MODEL.WEIGHTS {tmp_path / 'distilled' / 'feature' / 'student.pth'}" in trained.stdout
-    predict = f"python tools/predict.py PHOTOS --model {tmp_path / 'distilled' / 'prediction'}"
-    assert trained.stdout.rstrip().endswith(predict)
-    assert (tmp_path / "distilled/prediction/classes.txt").read_text() == (tiny_scenes / "tiny/classes.txt").read_text()
+    trained = train("kd", "--kd-stage", "prediction", *knowledge)
+    run = tmp_path / "distilled" / "prediction"
+    assert f"Starting from MODEL.WEIGHTS {tmp_path / 'distilled' / 'feature' / 'student.pth'}" in trained
+    assert trained.rstrip().endswith(f"python tools/predict.py PHOTOS --model {run}")
+    assert (run / "classes.txt").read_text() == (tiny_scenes / "tiny/classes.txt").read_text()
 
     results = json.loads((tmp_path / "teacher" / "results.json").read_text())
     assert {"AP50", "VOC_AP", "CorLoc"} <= results["detection"].keys() and "mAP" in results["multilabel"]
@@ -66,38 +78,24 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert report["config"]["sha256"] == file_digest(tmp_path / "teacher" / "config.yaml")
     assert report["data"]["name"] == "tiny_test" and report["data"]["images"] == 12
 
-    averaged = run_tool(
-        "train_net.py", "--config-file", "configs/folder/wsd.yaml", "--eval-only", *DATA, *SMALL,
-        "OUTPUT_DIR", tmp_path / "teacher", "TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(48, 64)",
-    )  # fmt: skip
-    assert averaged.returncode == 0, averaged.stderr
+    views = ("TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(48, 64)")
+    train("wsd", "--eval-only", "OUTPUT_DIR", tmp_path / "teacher", *views)
     evaluation = tmp_path / "teacher" / "evaluation"
     assert json.loads((evaluation / "results.json").read_text()) == results
     assert "mAP" in json.loads((evaluation / "results_TTA.json").read_text())["multilabel_TTA"]
 
-    # Only the student is evaluated, with the configuration of the distilled run and as the plain classifier.
-    logged = json.loads((tmp_path / "distilled" / "prediction" / "results.json").read_text())
-    arguments = ["--eval-only", *DATA, *SMALL, "OUTPUT_DIR"]
-    again = run_tool(
-        "train_net.py", "--config-file", "configs/folder/kd.yaml", "--kd-stage", "prediction", *arguments,
-        tmp_path / "distilled",
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    evaluated = json.loads((tmp_path / "distilled" / "prediction" / "evaluation" / "results.json").read_text())
-    assert evaluated == logged
-    student = tmp_path / "distilled" / "prediction" / "student.pth"
-    plain = run_tool(
-        "train_net.py", "--config-file", "configs/folder/cls.yaml", *arguments, tmp_path / "plain",
-        "MODEL.WEIGHTS", student,
-    )  # fmt: skip
-    assert plain.returncode == 0, plain.stderr
+    # The student is evaluated in the configuration of the distillation, and as the plain classifier.
+    logged = json.loads((run / "results.json").read_text())
+    train("kd", "--eval-only", "--kd-stage", "prediction", "OUTPUT_DIR", tmp_path / "distilled")
+    assert json.loads((run / "evaluation" / "results.json").read_text()) == logged
+    train("cls", "--eval-only", "OUTPUT_DIR", tmp_path / "plain", "MODEL.WEIGHTS", run / "student.pth")
     assert json.loads((tmp_path / "plain" / "evaluation" / "results.json").read_text()) == logged
 
 
 def train_together(output: Path, *arguments: object) -> list[str]:
-    """Return `tools/train_net.py` with the arguments of a small training, for a launcher."""
-    options = ["--config-file", "configs/folder/cls.yaml", *arguments, *DATA, *SMALL, "OUTPUT_DIR", output]
-    return [str(ROOT / "tools" / "train_net.py"), *map(str, options)]
+    """The command of a small training, with further arguments, without the Python in front."""
+    options = ["--config-file", CONFIGS / "folder/cls.yaml", *arguments, *DATA, *SMALL, "OUTPUT_DIR", output]
+    return [str(TRAIN), *map(str, options)]
 
 
 @pytest.mark.slow
@@ -107,14 +105,14 @@ def test_torchrun_and_two_machines_train_as_two_processes_do(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     python, torchrun = [sys.executable], [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    subprocess.run([*python, *train_together(tmp_path / "gpus", "--num-gpus", 2)], cwd=ROOT, check=True, timeout=240)
+    subprocess.run([*python, *train_together(tmp_path / "gpus", "--num-gpus", 2)], check=True, timeout=240)
     command = [*torchrun, "--nproc_per_node", "2", *train_together(tmp_path / "torchrun")]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=240)
+    subprocess.run(command, check=True, timeout=240)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     machines = ["--num-machines", 2, "--dist-url", f"tcp://127.0.0.1:{port}", "--machine-rank"]
     commands = [[*python, *train_together(tmp_path / "machines", *machines, rank)] for rank in (1, 0)]
-    launched = [subprocess.Popen(command, cwd=ROOT) for command in commands]
+    launched = [subprocess.Popen(command) for command in commands]
     assert [process.wait(timeout=240) for process in launched] == [0, 0]
 
     weights = {
@@ -136,7 +134,7 @@ def test_torchrun_starts_again_from_the_last_checkpoint(
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     options = ["SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "60"]
     command = [*torchrun, "--max-restarts", "1", *train_together(tmp_path / "run", "--resume"), *options]
-    with subprocess.Popen(command, cwd=ROOT) as launched:
+    with subprocess.Popen(command) as launched:
         while launched.poll() is None and not (tmp_path / "run" / "last_checkpoint").exists():
             time.sleep(0.1)
         children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
@@ -147,59 +145,38 @@ def test_torchrun_starts_again_from_the_last_checkpoint(
     assert (tmp_path / "run" / "model_final.pth").is_file()
 
 
-@pytest.mark.slow
-def test_two_processes_train_a_map_that_is_not_the_last(
-    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stage 1 compares stage4 of five stages: the last one gets no gradients, which processes have to agree on."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    made = run_tool("generate_proposals.py", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
-    assert made.returncode == 0, made.stderr
-    train("wsd", tmp_path / "teacher")
-    knowledge = ["KD.TEACHER.WEIGHTS", tmp_path / "teacher" / "model_final.pth", "KD.FEATURE.WEIGHT", 0.001]
-    result = run_tool(
-        "train_net.py", "--config-file", "configs/folder/kd.yaml", "--num-gpus", 2, "--kd-stage", "feature",
-        *DATA, *SMALL, *knowledge, "OUTPUT_DIR", tmp_path / "distilled",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert (tmp_path / "distilled" / "feature" / "student.pth").is_file()
-
-
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["--config-file", "nowhere.yaml"], "error: --config-file nowhere.yaml: no such file"),
-        (["--config-file", "configs/folder/kd.yaml", "--kd-stage", "both", *DATA], "error: --kd-stage both"),
+        (["--config-file", "nowhere.yaml"], "--config-file nowhere.yaml"),
+        (["--config-file", CONFIGS / "folder/kd.yaml", "--kd-stage", "both", *DATA], "--kd-stage both"),
+        (["--config-file", CONFIGS / "folder/cls.yaml", *DATA[:1], "('no_train',)", *DATA[2:]], "no_train"),
         (
-            ["--config-file", "configs/folder/cls.yaml", *DATA[:1], "('no_train',)", *DATA[2:]],
-            "error: unknown dataset",
-        ),
-        (
-            ["--config-file", "configs/folder/cls.yaml", "--num-gpus", "2", *DATA, "SOLVER.IMS_PER_BATCH", "5"],
-            "error: SOLVER.IMS_PER_BATCH 5",
+            ["--config-file", CONFIGS / "folder/cls.yaml", "--num-gpus", "2", *DATA, "SOLVER.IMS_PER_BATCH", "5"],
+            "SOLVER.IMS_PER_BATCH 5",
         ),
     ],
 )
-def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, arguments: list[str], message: str) -> None:
-    result = run_tool("train_net.py", *arguments)
-    assert result.returncode == 2
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert line.startswith(message)
-    assert "Traceback" not in result.stdout + result.stderr
+def test_bad_input_ends_with_one_line_and_status_2(
+    tiny_scenes: Path, call_tool: Callable, arguments: list, named: str
+) -> None:
+    result = call_tool("train_net", *arguments)
+    result.assert_ends_in_one_line(named)
+    assert "Traceback" not in result.out + result.err
 
 
 def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_checkpoint(
-    tiny_scenes: Path, tmp_path: Path
+    tiny_scenes: Path, tmp_path: Path, call_tool: Callable
 ) -> None:
-    result = run_tool(
-        "train_net.py", "--config-file", "configs/folder/cls.yaml", *DATA, *SMALL, "SOLVER.OPTIMIZER", "SGD",
+    result = call_tool(
+        "train_net", "--config-file", CONFIGS / "folder/cls.yaml", *DATA, *SMALL, "SOLVER.OPTIMIZER", "SGD",
         "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.BASE_LR", 1e30, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", tmp_path,
     )  # fmt: skip
-    assert result.returncode == 2, result.stdout + result.stderr
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    found = re.match(r"error: iteration ([12]): .* for images .* \(saved in (.*/bad_batch\.pt)\); parameters", line)
+    result.assert_ends_in_one_line("for images")
+    line = result.err.splitlines()[-1]
+    found = re.match(r"error: iteration ([12]): .* for images .* \(saved in (.*/bad_batch\.pt)\); ", line)
     assert found, line
-    assert "Traceback" not in result.stdout + result.stderr
+    assert "Traceback" not in result.out + result.err
     assert line.removeprefix("error: ") in (tmp_path / "log.txt").read_text()
     batch = torch.load(found[2], weights_only=True)
     assert len(batch["images"]) == 4 and {"image", "labels", "image_id"} <= batch["images"][0].keys()
@@ -210,8 +187,7 @@ def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_chec
     assert not (tmp_path / "results.json").exists()
 
 
-def test_help_shows_stages_and_examples() -> None:
-    result = run_tool("train_net.py", "--config-file", "configs/wsd_vgg16.yaml", "--help")
-    assert result.returncode == 0
-    assert "--kd-stage" in result.stdout and "configs/kd_vgg16.yaml --kd-stage feature" in result.stdout
-    assert not result.stderr  # no warnings of the libraries
+def test_help_shows_stages_and_examples(call_tool: Callable) -> None:
+    result = call_tool("train_net", "--config-file", "configs/wsd_vgg16.yaml", "--help")
+    assert result.status == 0
+    assert "--kd-stage" in result.out and "configs/kd_vgg16.yaml --kd-stage feature" in result.out

@@ -196,30 +196,29 @@ def _configure_backend(device: str, *, one_machine: bool) -> None:
 def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
     _configure_backend(cfg.MODEL.DEVICE, one_machine=args.num_machines == 1)
     with tempfile.TemporaryDirectory(prefix="mlickd-") as folder, _signals_passed_on() as signals:
-        failure = Path(folder, "failure")
+        end = Path(folder, "end")
         # A store over TCP would listen on all interfaces.
         url = f"file://{folder}/store" if args.dist_url == "auto" else args.dist_url
         error = None
         try:
             engine.launch(
-                _run_rank, args.num_gpus, args.num_machines, args.machine_rank, url, (failure, run, cfg, args),
+                _run_rank, args.num_gpus, args.num_machines, args.machine_rank, url, (end, run, cfg, args),
                 timedelta(minutes=args.timeout),
             )  # fmt: skip
         except ProcessException as caught:
             error = caught
-        status, message = json.loads(failure.read_text()) if failure.exists() else (1, f"{error}; {_REMEDY}")
+        status, message = json.loads(end.read_text()) if end.exists() else (0, f"{error}; {_REMEDY}")
         if status == 2:
             raise InputError(message) from error
-        # A rank that stops in order has the status 128 + signal; before training the signal itself ends it.
-        code = getattr(error, "exit_code", 0)
-        signals += [kind for kind in STOP_SIGNALS if code in (-kind, 128 + kind)]
-        if signals:
-            raise SystemExit(128 + signals[0])
+        # Before training, a signal ends a process that does not write down why.
+        signals += [kind for kind in STOP_SIGNALS if getattr(error, "exit_code", 0) == -kind]
+        if status > 128 or signals:
+            raise SystemExit(status if status > 128 else 128 + signals[0])
         if error is not None:
             raise ProcessError(message) from error
 
 
-def _run_rank(failure: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
+def _run_rank(end: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
     """Run one process; the first that fails writes down why, because the others then fail by a lost connection."""
     for kind in STOP_SIGNALS:  # until training listens; Python's handlers do not run while PyTorch waits for others
         if signal.getsignal(kind) != signal.SIG_IGN:
@@ -228,6 +227,8 @@ def _run_rank(failure: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
     try:
         run(cfg, args, None)
+    except SystemExit as stop:  # training has stopped in order, in all processes
+        _write_once(end, stop.code, "")
     except Exception as error:
         if is_lost_connection(error):
             raise
@@ -235,11 +236,15 @@ def _run_rank(failure: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -
         if debugging():
             sys.stderr.write(trace)
         message = users_error(error)
-        report = (1, f"process {comm.get_rank() + 1} has failed:\n{trace}") if message is None else (2, message)
-        with suppress(FileExistsError), failure.open("x") as file:
-            json.dump(report, file)
-        sys.exit(report[0])
+        status = 1 if message is None else 2
+        _write_once(end, status, message or f"process {comm.get_rank() + 1} has failed:\n{trace}")
+        sys.exit(status)
     dist.destroy_process_group()
+
+
+def _write_once(path: Path, status: int, message: str) -> None:
+    with suppress(FileExistsError), path.open("x") as file:
+        file.write(json.dumps([status, message]))
 
 
 @contextmanager
