@@ -67,6 +67,7 @@ def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: P
     read.write_text("two")
     assert len(commands_to_run([job])) == 1 and (second := times(job)) > first
     config.write_text("SOLVER: {BASE_LR: 2.0}")
+    job = replace(job)  # a study reads its configurations once
     assert (third := times(job)) > second
     assert (fourth := times(replace(job, options=["SEED", "2"]))) > third
     # A process reads a dataset once, so that other labels need another name here.
@@ -134,21 +135,10 @@ def test_a_request_to_end_stops_the_commands(tmp_path: Path, number: int) -> Non
 
     threading.Thread(target=ask).start()
     start = time.time()
-    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt):
         run(endless, following)
     assert time.time() - start < 15, "the command would wait for 20 s"
     assert "failure" not in endless.record() and not following.folder.exists()
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-@pytest.mark.parametrize("content", ["", "[1]"])
-def test_a_damaged_record_is_named(content: str, tmp_path: Path) -> None:
-    job = make_job(tmp_path, "job")
-    run(job)
-    job.log.with_suffix(".json").write_text(content)
-    with pytest.raises(InputError, match="logs/job.json"):
-        run(job)
 
 
 def test_two_studies_do_not_run_in_one_folder(tmp_path: Path) -> None:

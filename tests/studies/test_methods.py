@@ -9,7 +9,7 @@ import yaml
 
 from mlickd.engine import load_config
 from mlickd.errors import InputError
-from mlickd.studies.methods import Method, choose_methods, group_by_cache, write_method_file
+from mlickd.studies.methods import Method, choose_methods, write_method_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METHODS = {
@@ -24,7 +24,8 @@ def choose(folder: Path, *names: str, options: tuple[str, ...] = (), **files: st
     for name, text in (METHODS | files).items():
         paths[name] = [folder / f"{name}.yaml"]
         paths[name][0].write_text(text)
-    return choose_methods(CONFIGS / "scenes", names, paths, options, folder / "out")
+    settings = {"train": "scenes_train", "options": options, "output": folder / "out"}
+    return choose_methods(CONFIGS / "scenes", names, paths, **settings)
 
 
 def test_a_method_is_laid_over_the_paper_s(tmp_path: Path) -> None:
@@ -46,12 +47,13 @@ def test_a_method_is_laid_over_the_paper_s(tmp_path: Path) -> None:
 def test_methods_that_need_the_same_knowledge_share_a_cache(tmp_path: Path) -> None:
     early = {f"early{weight}": f"KD: {{TEACHER: {{WEIGHTS: early.pth}}, PREDICTION: {{WEIGHT: {weight}}}}}"
              for weight in (1.0, 2.0)}  # fmt: skip
-    groups = group_by_cache(choose(tmp_path, **early))
-    names = [[method.name for method in group] for group in groups]
-    assert names == [["distilled", "light"], ["few_regions"], ["early1.0", "early2.0"]]
-    assert {method.teacher for method in groups[2]} == {"early.pth"} and groups[0][0].teacher == ""
-    alike = group_by_cache(choose(tmp_path, options=("KD.REGIONS.TOP_K", "5")))
-    assert [method.name for method in alike[0]] == ["distilled", "few_regions", "light"]
+    students = ("distilled", "few_regions", "light", *early)
+    distilled, few_regions, light, *others = choose(tmp_path, *students, **early)
+    assert distilled.cache_key == light.cache_key and others[0].cache_key == others[1].cache_key
+    assert len({distilled.cache_key, few_regions.cache_key, others[0].cache_key}) == 3
+    assert {method.teacher for method in others} == {"early.pth"} and distilled.teacher == ""
+    alike = choose(tmp_path, *students[:3], options=("KD.REGIONS.TOP_K", "5"))
+    assert len({method.cache_key for method in alike}) == 1
 
 
 @pytest.mark.parametrize(

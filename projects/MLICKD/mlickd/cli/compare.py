@@ -16,7 +16,7 @@ from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
 from mlickd.studies.jobs import commands_to_run, run_jobs
-from mlickd.studies.methods import choose_methods
+from mlickd.studies.methods import TEACHER, choose_methods, load_method
 
 EPILOG = """\
 examples:
@@ -47,21 +47,12 @@ and failed runs are tried again. The exit status is 1 if a run has failed, and 2
 def parse_arguments() -> argparse.Namespace:
     """Parse the options of the command."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("--configs", type=Path, metavar="FOLDER", help="default: configs/scenes")
-    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training dataset")
-    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
+    teacher = add_training_options(parser, seeds=[1, 2, 3], output=Path("output/comparison"))
+    teacher.add_argument("--teacher-per-seed", action="store_true", help="train a teacher for each seed")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all")
     parser.add_argument(
         "--method-file", action="append", default=[], metavar="NAME=FILE", help="one more method; may be repeated"
     )
-    parser.add_argument("--seeds", type=read_seeds, default=[1, 2, 3], metavar="1,2,3", help="default: 1,2,3")
-    parser.add_argument(
-        "--output", type=Path, default=Path("output/comparison"), metavar="FOLDER", help="default: output/comparison"
-    )
-    parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="how proposals are made")
-    teacher = parser.add_mutually_exclusive_group()
-    teacher.add_argument("--teacher", type=Path, metavar="FOLDER", help="a finished teacher (default: train one)")
-    teacher.add_argument("--teacher-per-seed", action="store_true", help="train a teacher for each seed")
     parser.add_argument(
         "--jobs", type=int, default=1, metavar="N", help="runs at the same time, which share the cores (default: 1)"
     )
@@ -71,8 +62,62 @@ def parse_arguments() -> argparse.Namespace:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--dry-run", action="store_true", help="print the commands that would run")
     action.add_argument("--table-only", action="store_true", help="run nothing; write the report of what is there")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="for all configurations")
     return parser.parse_args()
+
+
+def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], output: Path) -> argparse._ActionsContainer:
+    """Add the options of :func:`make_comparison`, with these default values; return the group of ``--teacher``."""
+    parser.add_argument(
+        "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
+    )
+    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training dataset")
+    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
+    parser.add_argument(
+        "--proposals", "--method", default="edge_boxes", metavar="METHOD", help="how proposals are made"
+    )
+    shown = ",".join(map(str, seeds))
+    parser.add_argument("--seeds", type=read_seeds, default=seeds, metavar="1,2,3", help=f"default: {shown}")
+    parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help=f"default: {output}")
+    teacher = parser.add_mutually_exclusive_group()
+    teacher.add_argument("--teacher", type=Path, metavar="FOLDER", help="a finished teacher (default: train one)")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="for all configurations")
+    return teacher
+
+
+def make_comparison(args: argparse.Namespace, names: Sequence[str], **teachers: bool) -> Comparison:
+    """Make a comparison from the options of :func:`add_training_options`.
+
+    Args:
+        args: parsed options; ``method_file`` adds methods to those in configs/methods.
+        names: names of the methods; empty for all.
+        teachers: whether each seed has a teacher.
+
+    Raises:
+        InputError: an option or what it names is wrong.
+    """
+    configs = args.configs or shipped_config("--configs", "scenes")
+    files: dict[str, list[Path]] = {}
+    for folder in (shipped_config("--methods", "methods"), configs / "methods"):
+        for path in sorted(folder.glob("*.yaml")):
+            files.setdefault(path.stem, []).append(path)
+    for pair in getattr(args, "method_file", ()):
+        name, _, file = pair.partition("=")
+        if not (name and file) or name in files:
+            raise InputError(f"--method-file {pair}: give a new name and a file, as in mine=mine.yaml")
+        files[name] = [Path(file)]
+        names = [*names, name] if names else ()
+    return Comparison(
+        teacher_method=load_method(TEACHER, configs.resolve() / "wsd.yaml", args.opts, args.train),
+        methods=choose_methods(configs, names, files, train=args.train, options=args.opts, output=args.output),
+        test=args.test,
+        folder=args.output,
+        seeds=args.seeds,
+        proposals=args.proposals,
+        options=args.opts,
+        tools=scripts_folder(),
+        teacher=args.teacher,
+        **teachers,
+    )
 
 
 def main() -> None:
@@ -83,25 +128,12 @@ def main() -> None:
     """
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.jobs < 1:
-        raise InputError(f"--jobs {args.jobs}: give 1 or more")
-    configs = args.configs or shipped_config("--configs", "scenes")
-    files = _method_files(args.method_file, [shipped_config("--methods", "methods"), configs / "methods"])
-    own = [pair.partition("=")[0] for pair in args.method_file]
-    names = [*args.methods.split(","), *own] if args.methods else []
-    comparison = Comparison(
-        configs=configs,
-        train=args.train,
-        test=args.test,
-        folder=args.output,
-        methods=choose_methods(configs, names, files, args.opts, args.output),
-        seeds=args.seeds,
-        proposals=args.proposals,
-        options=args.opts,
-        tools=scripts_folder(),
-        teacher=args.teacher,
-        teacher_per_seed=args.teacher_per_seed,
-    )
+    if args.jobs < 1 or (args.teacher and args.teacher_per_seed):
+        raise InputError(
+            f"--jobs {args.jobs}, --teacher, --teacher-per-seed: give 1 job or more, and one of the others"
+        )
+    names = [name for name in args.methods.split(",") if name]
+    comparison = make_comparison(args, names, teacher_per_seed=args.teacher_per_seed)
     if args.dry_run:
         print("\n".join(commands_to_run(comparison.jobs())))
         return
@@ -111,15 +143,3 @@ def main() -> None:
     print(f"\n{text}")
     if failures:
         sys.exit(1)
-
-
-def _method_files(pairs: Sequence[str], folders: Sequence[Path]) -> dict[str, list[Path]]:
-    files: dict[str, list[Path]] = {}
-    for path in (path for folder in folders for path in sorted(folder.glob("*.yaml"))):
-        files.setdefault(path.stem, []).append(path)
-    for pair in pairs:
-        name, _, file = pair.partition("=")
-        if not (name and file) or name in files:
-            raise InputError(f"--method-file {pair}: give a new name and a file, as in mine=mine.yaml")
-        files[name] = [Path(file)]
-    return files

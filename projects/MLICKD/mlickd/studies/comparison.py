@@ -13,13 +13,12 @@ from mlickd.data import proposals_path
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.parts import whole_name
 from mlickd.distillation.teacher_config import DATASET
-from mlickd.engine.setup import load_config
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
 from .jobs import Job
-from .methods import DISTILLED, Method, group_by_cache
+from .methods import DISTILLED, TEACHER, Method
 
 __all__ = ["Comparison", "Model", "same_labeled_images"]
 
@@ -87,10 +86,10 @@ class Comparison:
     """Methods by seeds, with one teacher for all seeds or one for each seed.
 
     Attributes:
-        configs: folder with ``wsd.yaml``, ``cls.yaml`` and ``kd.yaml``.
-        train, test: names of the datasets.
-        folder: folder of all results; a student goes to ``seed<k>/<method>``.
+        teacher_method: training of the teacher; not used if ``teacher`` is given.
         methods: methods of the students.
+        test: name of the test dataset.
+        folder: folder of all results; a student goes to ``seed<k>/<method>``.
         seeds: seeds of the students. The first one is also the seed of a teacher that all students share.
         proposals: name of the method that makes proposals.
         options: ``KEY VALUE`` pairs for all runs.
@@ -100,11 +99,10 @@ class Comparison:
         models: the teachers and students.
     """
 
-    configs: Path
-    train: str
+    teacher_method: Method
+    methods: Sequence[Method]
     test: str
     folder: Path
-    methods: Sequence[Method]
     seeds: Sequence[int]
     proposals: str = "edge_boxes"
     options: Sequence[str] = ()
@@ -115,22 +113,25 @@ class Comparison:
 
     def __post_init__(self):
         # Absolute paths, so that the working folder does not matter.
-        self.configs, self.folder, self.tools = self.configs.resolve(), self.folder.resolve(), self.tools.resolve()
+        self.folder, self.tools = self.folder.resolve(), self.tools.resolve()
         self.teacher = self.teacher and self.teacher.resolve()
         self._check()
-        names = [self.train, self.test, *(whole_name(name) for method in self.methods for name in _unlabeled(method))]
-        command = ["generate_proposals.py", "--method", self.proposals, "--dataset", *dict.fromkeys(names)]
-        self._proposals = Job("proposals", self.folder, self._command(command), prepares=True)
-        self.models = []
-        teacher = None
+        names = [self.test, *(whole_name(name) for method in self.methods for name in method.datasets)]
+        command = self._command("generate_proposals.py", "--method", self.proposals, "--dataset", *dict.fromkeys(names))
+        self._proposals = Job("proposals", self.folder, command, prepares=True)
+        self.models, teacher = [], None
         for seed in self.seeds:
-            if seed == self.seeds[0] or self.teacher_per_seed:
+            if teacher is None or self.teacher_per_seed:
                 teacher = self._teacher(seed)
-            caches = {
-                method.name: self._cache(group, teacher) for group in group_by_cache(self.methods) for method in group
-            }
+            groups: dict[str, list[Method]] = {}
             for method in self.methods:
-                self.models.append(self._student(method, seed, teacher, caches.get(method.name)))
+                groups.setdefault(method.cache_key, []).append(method)
+            self.models += [self._student(method, seed, teacher, groups[method.cache_key]) for method in self.methods]
+
+    @property
+    def train(self) -> str:
+        """Name of the training dataset."""
+        return self.teacher_method.train[0]
 
     def jobs(self) -> list[Job]:
         """Return all trainings."""
@@ -141,126 +142,107 @@ class Comparison:
         for key in self.options[::2]:
             if key in _OPTIONS:
                 raise InputError(f"options: {key} differs from run to run; leave it out, and give {_OPTIONS[key]}")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"--seeds {','.join(map(str, self.seeds))}: name at least one, and each once")
-        if self.teacher and not (self.teacher / "model_final.pth").is_file():
-            raise InputError(f"--teacher {self.teacher}: has no model_final.pth; name a finished teacher")
-        configurations = {str(method.file): method.cfg for method in self.methods}
-        if not self.teacher:
-            path = str(self.configs / "wsd.yaml")
-            configurations[path] = load_config(path, list(self.options))
-        expected = {**_protocol(self.methods[0].cfg), "TOP_K": 3}
-        for file, cfg in configurations.items():
-            for key, value in _protocol(cfg).items():
-                if value != expected[key]:
-                    raise InputError(f"{file}: TEST.{key} is {value!r}; give {expected[key]!r}, as in all other runs")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise InputError(f"--seeds {','.join(map(str, self.seeds))}: give each seed once")
+        if self.teacher:
+            require_file(str(self.teacher / "model_final.pth"), "--teacher", "name a finished teacher")
         class_names(self.test)
-        for method in self.methods:
-            if not same_labeled_images(self._train(method), [self.train]):
+        expected = {**_protocol(self.methods[0].cfg), "TOP_K": 3}
+        for method in (*self.methods, *(() if self.teacher else (self.teacher_method,))):
+            for key, value in _protocol(method.cfg).items():
+                if value != expected[key]:
+                    raise InputError(f"{method.file}: TEST.{key} is {value!r}; all runs need {expected[key]!r}")
+            if not same_labeled_images(method.train, [self.train]):
                 raise InputError(
                     f"{method.file}: DATASETS.TRAIN {method.train} has other images or labels than --train "
                     f"{self.train}; compare students of the same images"
                 )
-            for name in (*self._train(method), *_unlabeled(method)) if method.teacher else ():
+            for name in method.datasets if method.teacher else ():
                 require_file(method.teacher.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
 
     def _teacher(self, seed: int) -> Model:
         if self.teacher:
-            teacher = Model("teacher", None, self.teacher, self.test)
-            if teacher.report_path.is_file():
-                self.models.append(teacher)
+            teacher = Model(TEACHER, None, self.teacher, self.test)
+            self.models += [teacher] if teacher.report_path.is_file() else []
             return teacher
-        name = f"seed{seed}/teacher" if self.teacher_per_seed else "teacher"
-        proposals = [proposals_path(self.train, self.proposals)]
-        job = self._training(name, self.configs / "wsd.yaml", seed, reads=proposals, after=[self._proposals])
-        self.models.append(Model("teacher", seed, job.folder, self.test, [job]))
+        name = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER
+        reads = [proposals_path(self.train, self.proposals)]
+        job = self._training(name, self.teacher_method, seed, reads=reads, after=[self._proposals])
+        self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
         return self.models[-1]
 
-    def _cache(self, group: Sequence[Method], teacher: Model) -> Job | None:
-        """The job that caches the knowledge for a group of methods; None if the methods name a cache."""
-        if group[0].cache:
-            return None
-        names = [method.name for method in group]
-        name = "knowledge" if DISTILLED in names else f"knowledge-{names[0]}"
-        name = f"seed{teacher.seed}/{name}" if self.teacher_per_seed else name
-        command = ["cache_knowledge.py", "--config-file", group[0].file, "--batch-size", 16]
-        for method in group[1:]:
-            command += ["--also-for", method.file]
-        # What a teacher says is not random, so that all seeds share the cache of a teacher.
-        options = [*self.options, *self._data(group[0])]
-        paths = ["KD.TEACHER.WEIGHTS", self._weights(group[0], teacher), "KD.CACHE", self.folder / name]
-        return Job(
-            name,
-            self.folder,
-            self._command([*command, *options, *paths]),
-            configs=[method.file for method in group],
-            options=options,
-            datasets=[*self._train(group[0]), *_unlabeled(group[0])],
-            reads=self._sources(group[0], teacher),
-            after=[self._proposals, *teacher.jobs],
-            prepares=True,
-        )
+    def _student(self, method: Method, seed: int, teacher: Model, group: Sequence[Method]) -> Model:
+        """The runs of a student.
 
-    def _student(self, method: Method, seed: int, teacher: Model, cache: Job | None) -> Model:
+        Args:
+            method: method of the student.
+            seed: seed of the student.
+            teacher: teacher of the students that do not name another one.
+            group: the methods that share the cache of this one.
+        """
         name = f"seed{seed}/{method.name}"
         if not method.stages:
-            jobs = [self._training(name, method.file, seed, method)]
-            return Model(method.name, seed, jobs[0].folder, self.test, jobs)
-        folder = cache.folder if cache else Path(method.cache).resolve()
-        paths = ["KD.TEACHER.WEIGHTS", self._weights(method, teacher), "KD.CACHE", folder]
-        reads, jobs = self._sources(method, teacher), []
-        before = [*([cache] if cache else []), *(() if method.teacher else teacher.jobs)]
-        for stage in method.stages:
-            jobs.append(
-                self._training(name, method.file, seed, method, stage, paths, reads=reads, after=[*before, *jobs])
+            job = self._training(name, method, seed)
+            return Model(method.name, seed, job.folder, self.test, [job])
+        weights = method.teacher or str(teacher.folder / "model_final.pth")
+        # The knowledge depends on the checkpoints of the teacher and on the proposals.
+        reads = [Path(weights.replace(DATASET, name)) for name in method.datasets]
+        reads = list(dict.fromkeys([*reads, *(proposals_path(name, self.proposals) for name in method.datasets)]))
+        after = [] if method.teacher else list(teacher.jobs)
+        knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", method.cache]
+        if not method.cache:
+            names = [other.name for other in group]
+            place = "knowledge" if DISTILLED in names else f"knowledge-{names[0]}"
+            # All students of a teacher share its cache.
+            place = f"seed{seed}/{place}" if self.teacher_per_seed else place
+            knowledge[-1] = str(self.folder / place)
+            also = [argument for other in group[1:] for argument in ("--also-for", other.file)]
+            options = [*self.options, *self._data(method)]
+            command = ["cache_knowledge.py", "--config-file", group[0].file, "--batch-size", 16, *also, *options]
+            cache = Job(
+                place,
+                self.folder,
+                self._command(*command, *knowledge),
+                configs=[other.file for other in group],
+                options=options,
+                datasets=method.datasets,
+                reads=reads,
+                after=[self._proposals, *after],
+                prepares=True,
             )
-            reads = [*reads, jobs[-1].folder / jobs[-1].result]
+            after.append(cache)
+        jobs: list[Job] = []
+        for stage in method.stages:
+            made = [job.folder / job.result for job in jobs]
+            jobs.append(
+                self._training(name, method, seed, stage, knowledge, reads=[*reads, *made], after=[*after, *jobs])
+            )
         return Model(method.name, seed, jobs[-1].folder, self.test, jobs)
 
     def _training(
-        self,
-        name: str,
-        config: Path,
-        seed: int,
-        method: Method | None = None,
-        stage: str = "",
-        paths: Sequence[str | Path] = (),
-        **needs: Sequence,
+        self, name: str, method: Method, seed: int, stage: str = "", knowledge: Sequence[str] = (), **needs: Sequence
     ) -> Job:
-        command = ["train_net.py", "--config-file", config, *(["--kd-stage", stage] if stage else [])]
+        command = ["train_net.py", "--config-file", method.file, *(["--kd-stage", stage] if stage else [])]
         options = [*self.options, *self._data(method), "SEED", str(seed)]
         return Job(
             f"{name}/{stage}" if stage else name,
             self.folder,
-            self._command([*command, *options, "OUTPUT_DIR", self.folder / name, *paths]),
+            self._command(*command, *options, "OUTPUT_DIR", self.folder / name, *knowledge),
             # Stage 1 is not evaluated. It leaves the student that stage 2 starts from.
             result=STUDENT_CHECKPOINT if stage == "feature" else "results.json",
-            configs=[config],
+            configs=[method.file],
             options=[stage, *options],
-            datasets=[*self._train(method), *_unlabeled(method), self.test],
+            datasets=[*method.datasets, self.test],
             resumes=True,
             **needs,
         )
 
-    def _train(self, method: Method | None) -> tuple[str, ...]:
-        return method.train if method and method.train else (self.train,)
-
-    def _data(self, method: Method | None) -> list[str]:
-        data = ["DATASETS.TRAIN", str(self._train(method)), "DATASETS.TEST", f"('{self.test}',)"]
+    def _data(self, method: Method) -> list[str]:
+        data = ["DATASETS.TRAIN", str(tuple(method.train)), "DATASETS.TEST", f"('{self.test}',)"]
         return [*data, "DATASETS.PROPOSALS.METHOD", self.proposals]
 
-    def _weights(self, method: Method, teacher: Model) -> str:
-        return method.teacher or str(teacher.folder / "model_final.pth")
-
-    def _sources(self, method: Method, teacher: Model) -> list[Path]:
-        """Files that the knowledge of the teacher depends on: its checkpoints, and the proposals."""
-        names = [*self._train(method), *_unlabeled(method)]
-        weights = [Path(self._weights(method, teacher).replace(DATASET, name)) for name in names]
-        return list(dict.fromkeys([*weights, *(proposals_path(name, self.proposals) for name in names)]))
-
-    def _command(self, arguments: Sequence[object]) -> list[str]:
-        tool, *others = map(str, arguments)
-        return [str(self.tools / tool), *others]
+    def _command(self, tool: str, *arguments: object) -> list[str]:
+        return [str(self.tools / tool), *map(str, arguments)]
 
 
 def same_labeled_images(names: Sequence[str], others: Sequence[str]) -> bool:
@@ -281,7 +263,3 @@ def _protocol(cfg: CfgNode) -> dict:
     """The keys of ``TEST`` that make metrics comparable or not."""
     keys = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION", "CORRUPTION", "CORRUPTION_SEED")
     return {key: cfg.TEST[key] for key in keys}
-
-
-def _unlabeled(method: Method | None) -> tuple[str, ...]:
-    return tuple(method.cfg.DATASETS.UNLABELED) if method and method.stages else ()

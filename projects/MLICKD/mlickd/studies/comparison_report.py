@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
@@ -20,7 +21,7 @@ from mlickd.visualization import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
 from .comparison import Comparison, Model
-from .methods import BASELINE
+from .methods import BASELINE, TEACHER
 
 __all__ = ["PUBLISHED", "write_comparison_report"]
 
@@ -67,59 +68,51 @@ def write_comparison_report(
     Raises:
         InputError: a result is damaged, runs have different protocols or data, or a file cannot be written.
     """
-    models = comparison.models
-    reports = _checked_reports(models)
-    values = _values(models)
-    differences = _differences(values)
-    tables = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
-    if differences:
+    folder, models = comparison.folder, comparison.models
+    done = [model for model in models if model.status == "done"]
+    _check_reports(done)
+    values: dict[str, dict[int | None, np.ndarray]] = {model.method: {} for model in models}
+    for model in done:
+        values[model.method][model.seed] = np.array([model.report["metrics"][metric] for metric in TABLE_METRICS])
+    baseline = values.get(BASELINE, {})
+    # Only students make pairs: the teacher of a seed has other settings.
+    gains = {
+        name: {seed: of_method[seed] - baseline[seed] for seed in of_method.keys() & baseline.keys()}
+        for name, of_method in values.items()
+        if name not in (BASELINE, TEACHER)
+    }
+    failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
+    parts = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
+    rows = [[name, *(of.interval_text() for of in _spreads(gain)), len(gain)] for name, gain in gains.items() if gain]
+    if rows:
         header = [f"difference to {BASELINE}, in points", *_COLUMNS, "pairs"]
-        rows = [
-            [name, *(found.interval_text() if found else "" for found in of_method), of_method[0].count]
-            for name, of_method in differences.items()
-        ]
-        tables.append(tabulate(rows, header, tablefmt="github", disable_numparse=True))
-    failures: dict[str, list[str]] = {}
-    for model in models:
-        if model.failure and model.status != "done":
-            failures.setdefault(model.failure, []).append(f"{model.method} (seed {model.seed})")
-    lines = [f"{', '.join(names)}: {failure}" for failure, names in failures.items()]
-    parts = [*tables, *(["Failed:\n\n" + "\n".join(f"- {line}" for line in lines)] if lines else [])]
-    text = "\n\n".join([*parts, *_notes(comparison, reports, published)]) + "\n"
-    write_whole_file(comparison.folder / "comparison.md", text, "give another --output", parents=True)
-    _draw(comparison)
+        parts.append(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+    if failures:
+        parts.append("Failed:\n\n" + "\n".join(f"- {failure}" for failure in failures))
+    text = "\n\n".join([*parts, *_notes(comparison, done, published)]) + "\n"
+    write_whole_file(folder / "comparison.md", text, "give another --output", parents=True)
+    if students := [model for model in done if model.method != TEACHER]:
+        _draw(folder, students)
     content = {
         "data": {"train": comparison.train, "test": comparison.test},
         "unit": "percent",
-        "seeds": list(comparison.seeds),
-        "methods": {
-            method.name: {"config": str(method.file), "stages": method.stages, "iterations": method.iterations}
-            for method in comparison.methods
-        },
-        "protocol": reports and reports[0]["protocol"],
-        "counts": reports and reports[0]["counts"],
         "confidence": CONFIDENCE,
-        "summary": {
-            name: dict(zip(TABLE_METRICS, map(_as_dict, _spreads(of_method)), strict=True))
-            for name, of_method in values.items()
-        },
-        "differences": {
-            name: dict(zip(TABLE_METRICS, map(_as_dict, of_method), strict=True))
-            for name, of_method in differences.items()
-        },
+        "protocol": done and done[0].report["protocol"],
+        "iterations": {method.name: method.iterations for method in comparison.methods},
+        "summary": {name: _as_dict(of_method) for name, of_method in values.items()},
+        "differences": {name: _as_dict(gain) for name, gain in gains.items() if gain},
         "published": published and {"source": _PUBLISHED_SOURCE, "data": published, "values": PUBLISHED[published]},
         "costs": costs,
         "runs": [_run(model) for model in models],
-        "failures": lines,
+        "failures": failures,
         "command": command,
     }
-    write_json(comparison.folder / "comparison.json", content)
-    return text, lines
+    write_json(folder / "comparison.json", content)
+    return text, failures
 
 
-def _checked_reports(models: Sequence[Model]) -> list[dict]:
-    """The reports of the models that are done, which have to be comparable."""
-    done = [model for model in models if model.status == "done"]
+def _check_reports(done: Sequence[Model]) -> None:
+    """Check that reports are comparable and have all metrics."""
     for model in done:
         for key in ("protocol", "counts", "data"):
             if model.report.get(key) != done[0].report.get(key):
@@ -129,63 +122,47 @@ def _checked_reports(models: Sequence[Model]) -> list[dict]:
         missing = [metric for metric in TABLE_METRICS if model.report["metrics"].get(metric) is None]
         if missing:
             raise InputError(f"{model.report_path}: has no {missing[0]}; give a --test with positive images")
-    return [model.report for model in done]
 
 
-def _values(models: Sequence[Model]) -> dict[str, dict[int | None, list[float]]]:
-    """Values of TABLE_METRICS by method and seed, of the models that are done."""
-    values: dict[str, dict[int | None, list[float]]] = {}
-    for model in models:
-        of_method = values.setdefault(model.method, {})
-        if model.status == "done":
-            of_method[model.seed] = [model.report["metrics"][metric] for metric in TABLE_METRICS]
-    return values
+def _spreads(by_seed: Mapping[int | None, np.ndarray]) -> list[Spread]:
+    """Summaries of the metrics over the seeds, of which there is at least one."""
+    return [spread(column) for column in np.array(list(by_seed.values())).T]
 
 
-def _spreads(of_method: Mapping[int | None, Sequence[float]]) -> list[Spread | None]:
-    return [spread([of_seed[i] for of_seed in of_method.values()]) for i in range(len(TABLE_METRICS))]
-
-
-def _differences(values: Mapping[str, Mapping[int | None, Sequence[float]]]) -> dict[str, list[Spread]]:
-    """Paired differences of each student to the baseline, over the seeds that both have."""
-    baseline = values.get(BASELINE, {})
-    differences = {}
-    for name, of_method in values.items():
-        pairs = {s: np.subtract(of_method[s], baseline[s]) for s in of_method if s in baseline}
-        if pairs and name not in (BASELINE, "teacher"):
-            differences[name] = _spreads(pairs)
-    return differences
+def _as_dict(by_seed: Mapping[int | None, np.ndarray]) -> dict[str, dict]:
+    return dict(zip(TABLE_METRICS, map(asdict, _spreads(by_seed)), strict=True)) if by_seed else {}
 
 
 def _metric_table(
     comparison: Comparison,
-    values: Mapping[str, Mapping[int | None, Sequence[float]]],
+    values: Mapping[str, Mapping[int | None, np.ndarray]],
     costs: Mapping[str, Mapping[str, float]],
     published: Mapping[str, Sequence[float]] | None,
 ) -> str:
-    header = ["", *_COLUMNS, "seeds", "iterations", "training, s"]
-    header += ["million parameters", "ms an image"] if costs else []
-    header += [f"{_PUBLISHED_SOURCE} {column}" for column in _COLUMNS] if published else []
     iterations = {method.name: " + ".join(map(str, method.iterations)) for method in comparison.methods}
     rows = []
-    for name, of_method in values.items():
-        models = [model for model in comparison.models if model.method == name]
-        seeds = []
-        for status in ("done", "failed", "not run"):
-            numbers = ", ".join(
-                str(model.seed) for model in models if model.status == status and model.seed is not None
-            )
-            seeds += [numbers if status == "done" else f"{status}: {numbers}"] if numbers else []
-        seconds = [model.seconds for model in models if model.status == "done" and model.seconds is not None]
-        row = [name, *(found.text() if found else "" for found in _spreads(of_method)), "; ".join(seeds)]
-        row += [iterations.get(name, ""), f"{np.mean(seconds):.0f}" if seconds else ""]
+    for name, by_seed in values.items():
+        row = {"": name, **dict.fromkeys(_COLUMNS, "")}
+        if by_seed:
+            row |= dict(zip(_COLUMNS, (found.text() for found in _spreads(by_seed)), strict=True))
+        seeds: dict[str, list[str]] = {}
+        for model in comparison.models:
+            if model.method == name and model.seed is not None:
+                seeds.setdefault(model.status, []).append(str(model.seed))
+        seconds = [m.seconds for m in comparison.models if m.method == name and m.status == "done" and m.seconds]
+        row["seeds"] = "; ".join(f"{status}: {', '.join(numbers)}" for status, numbers in seeds.items())
+        row["iterations"] = iterations.get(name, "")
+        row["training, s"] = f"{np.mean(seconds):.0f}" if seconds else ""
         if costs:
-            row += [f"{costs[name][key]:.{digits}f}" for key, digits in (("parameters", 2), ("milliseconds", 1))]
-        rows.append(row + [f"{value:.1f}" for value in (published or {}).get(name, ())])
-    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+            row["million parameters"] = f"{costs[name]['parameters']:.2f}"
+            row["ms an image"] = f"{costs[name]['milliseconds']:.1f}"
+        for column, value in zip(_COLUMNS, (published or {}).get(name, ()), strict=False):
+            row[f"{_PUBLISHED_SOURCE} {column}"] = f"{value:.1f}"
+        rows.append(row)
+    return tabulate(rows, "keys", tablefmt="github", disable_numparse=True)
 
 
-def _notes(comparison: Comparison, reports: Sequence[dict], published: str | None) -> list[str]:
+def _notes(comparison: Comparison, done: Sequence[Model], published: str | None) -> list[str]:
     notes = [
         f"Trained on {comparison.train}, tested on {comparison.test}. Values are in percent: mean ± standard deviation "
         f"of the sample over the seeds. Differences are those of pairs of equal seed, with the {100 * CONFIDENCE:g}% "
@@ -196,8 +173,8 @@ def _notes(comparison: Comparison, reports: Sequence[dict], published: str | Non
     if not comparison.teacher_per_seed:
         teacher = comparison.teacher or f"that of seed {comparison.seeds[0]}"
         notes.append(f"All students have one teacher: {teacher}.")
-    if reports:
-        protocol, counts = reports[0]["protocol"], reports[0]["counts"]
+    if done:
+        protocol, counts = done[0].report["protocol"], done[0].report["counts"]
         notes.append(
             f"Protocol: AP {protocol['ap_rule']}; {protocol['ties']}; predicted where {protocol['threshold_rule']}; "
             f"top-{protocol['topk']}: {protocol['topk_rule']}. {counts['images']} images, {counts['classes']} classes "
@@ -209,53 +186,37 @@ def _notes(comparison: Comparison, reports: Sequence[dict], published: str | Non
 
 
 def _run(model: Model) -> dict:
+    report = model.report or {}
     return {
         "method": model.method,
         "seed": model.seed,
         "status": model.status,
         "folder": str(model.folder),
         "seconds": model.seconds,
-        "metrics": model.report and model.report["metrics"],
-        "per_class": model.report and {name: values["AP"] for name, values in model.report["per_class"].items()},
-        "versions": model.report and model.report.get("versions"),
-        "failure": model.failure,
+        "metrics": report.get("metrics"),
+        "per_class": {name: values["AP"] for name, values in report.get("per_class", {}).items()},
+        "versions": report.get("versions"),
         "jobs": {job.name: {**job.record(), "command": shlex.join(["python", *job.command])} for job in model.jobs},
     }
 
 
-def _as_dict(found: Spread | None) -> dict | None:
-    return found and asdict(found)
-
-
-def _draw(comparison: Comparison) -> None:
-    """Draw the gain of each class, precision over recall, and the training curves of the students that are done."""
-    students: dict[str, list[Model]] = {}
-    for model in comparison.models:
-        if model.status == "done" and model.method != "teacher":
-            students.setdefault(model.method, []).append(model)
-    if not students:
-        return
-    baseline = {model.seed: _class_precisions(model) for model in students.get(BASELINE, ())}
-    gains = {
-        name: np.stack([_class_precisions(m) - baseline[m.seed] for m in models if m.seed in baseline])
-        for name, models in students.items()
-        if name != BASELINE and any(m.seed in baseline for m in models)
-    }
-    folder = comparison.folder
-    if gains:
-        names = list(students[BASELINE][0].report["per_class"])
-        draw_class_gains(gains, names, folder / "classes.png", BASELINE)
-    curves = {name: [_precision_recall(model) for model in models] for name, models in students.items()}
+def _draw(folder: Path, students: Sequence[Model]) -> None:
+    """Draw the gain of each class, precision over recall, and the training curves of students that are done."""
+    precisions: dict[str, dict[int, np.ndarray]] = {}
+    curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    runs: dict[str, list[Path]] = {}
+    for model in students:
+        per_class = model.report["per_class"]
+        # None, for a class without a positive, becomes NaN.
+        of_model = np.array([values["AP"] for values in per_class.values()], dtype=float)
+        precisions.setdefault(model.method, {})[model.seed] = of_model
+        scores = read_scores(str(model.report_path.with_name(SCORES_FILE)))
+        curves.setdefault(model.method, []).append(micro_precision_recall(scores.scores, scores.targets))
+        if len(curves[model.method]) == 1:
+            runs[f"{model.method}, seed {model.seed}"] = [job.folder for job in model.jobs]
+    baseline = precisions.pop(BASELINE, {})
+    gains = {name: [of[seed] - baseline[seed] for seed in of if seed in baseline] for name, of in precisions.items()}
+    if gains := {name: np.stack(of_method) for name, of_method in gains.items() if of_method}:
+        draw_class_gains(gains, list(per_class), folder / "classes.png", BASELINE)
     draw_precision_recall(curves, folder / "precision_recall.png")
-    runs = {f"{name}, seed {m[0].seed}": [job.folder for job in m[0].jobs] for name, m in students.items()}
     draw_training_curves(runs, folder / "curves.png")
-
-
-def _class_precisions(model: Model) -> np.ndarray:
-    """AP of each class; NaN for a class without a positive."""
-    return np.array([values["AP"] for values in model.report["per_class"].values()], dtype=float)
-
-
-def _precision_recall(model: Model) -> tuple[np.ndarray, np.ndarray]:
-    scores = read_scores(str(model.report_path.with_name(SCORES_FILE)))
-    return micro_precision_recall(scores.scores, scores.targets)

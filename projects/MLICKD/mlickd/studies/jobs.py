@@ -13,11 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_root
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
-from mlickd.files import file_digest, write_whole_file
+from mlickd.files import file_digest, write_json
 from mlickd.runs import data_record, machine_line
 
 __all__ = ["Job", "commands_to_run", "run_jobs"]
@@ -78,20 +78,24 @@ class Job:
         """File with the output of the command."""
         return self.root / "logs" / f"{self.name.replace('/', '_')}.log"
 
+    @cached_property
+    def _configurations(self) -> list[dict]:
+        return [read_config_file(path, str(path)) for path in self.configs]
+
     def digest(self) -> str:
         """Return the SHA-256 of everything that the result depends on."""
-        parts = [read_config_file(path, str(path)) for path in self.configs]
-        parts += [list(self.options), [_dataset_digest(name, dataset_root()) for name in self.datasets]]
-        parts += [[_content_digest(path) for path in self.reads]]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+        datasets = [_dataset_digest(name, dataset_root()) for name in self.datasets]
+        parts = [self._configurations, list(self.options), datasets, [_content_digest(path) for path in self.reads]]
+        return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def record(self) -> dict:
         """Return how the last run of the command ended: ``digest``, ``seconds``, ``failure``, and how it ran."""
         path = self.log.with_suffix(".json")
-        try:
-            return dict(json.loads(path.read_text())) if path.is_file() else {}
-        except (ValueError, TypeError, RecursionError):
-            raise InputError(f"{path}: is not a record of a run; remove it, and the run is made again") from None
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def write_record(self, record: dict) -> None:
+        """Write how the command ended, see :meth:`record`."""
+        write_json(self.log.with_suffix(".json"), record)
 
     def is_done(self) -> bool:
         """Return whether the command has finished with everything that its result depends on as it is now."""
@@ -136,9 +140,13 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
         InputError: another process runs jobs in the folder.
         KeyboardInterrupt: the user or a signal stopped the study. All commands have ended.
     """
+    # A request to end is an interrupt. Under nohup, SIGHUP stays ignored.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(root / ".lock", timeout=0), _signals_as_interrupts():
+        with FileLock(root / ".lock", timeout=0):
             return _run_all(_jobs_to_run(jobs), num_jobs)
     except Timeout:
         raise InputError(f"--output {root}: another study runs in this folder; wait until it has finished") from None
@@ -147,17 +155,16 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
 def _run_all(waiting: list[Job], num_jobs: int) -> list[str]:
     stopping = threading.Event()
     running: dict[Future, Job] = {}
-    pending, failed = {job.folder for job in waiting}, {}
+    pending, failures = {job.folder for job in waiting}, {}
     with ThreadPoolExecutor(num_jobs) as pool:
         try:
             while waiting or running:
                 for job in list(waiting):
                     needed = {before.folder for before in job.after}
-                    if broken := needed & failed.keys():
-                        failed[job.folder] = (
-                            f"{job.name} was not run, because {broken.pop().relative_to(job.root)} failed"
-                        )
-                        _write_record(job, {"failure": failed[job.folder]})
+                    if broken := needed & failures.keys():
+                        reason = broken.pop().relative_to(job.root)
+                        failures[job.folder] = f"{job.name} was not run, because {reason} failed"
+                        job.write_record({"failure": failures[job.folder]})
                     elif needed.isdisjoint(pending) and len(running) < num_jobs:
                         running[pool.submit(_run, job, num_jobs, stopping)] = job
                     else:
@@ -167,12 +174,12 @@ def _run_all(waiting: list[Job], num_jobs: int) -> list[str]:
                     job = running.pop(future)
                     pending.discard(job.folder)
                     if failure := future.result():
-                        failed[job.folder] = failure
+                        failures[job.folder] = failure
                         logger.info("%s", failure)
         except BaseException:
             stopping.set()
             raise
-    return list(failed.values())
+    return list(failures.values())
 
 
 def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
@@ -180,25 +187,36 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     if job.is_done() or stopping.is_set():
         return ""
     last, digest = job.record(), job.digest()
-    command, resume = list(job.command), False
+    command, environment, resume = [sys.executable, *job.command], dict(os.environ), False
     if job.folder.exists():
         if not last:
             return f"{job.folder}: was not made by this study; remove it, or give another --output"
-        if last.get("digest") != digest:
+        resume = job.resumes and last.get("digest") == digest
+        if resume:
+            command.insert(2, "--resume")
+        elif last.get("digest") != digest:
             shutil.rmtree(job.folder)
-        elif job.resumes:
-            command.insert(1, "--resume")
-            resume = True
-    threads = max(1, torch.get_num_threads() // num_jobs) if num_jobs > 1 else 0
-    record = {"digest": digest, "machine": machine_line(), "jobs": num_jobs, "threads": threads}
-    _write_record(job, record)
-    logger.info("%s: started, see %s\n  $ %s", job.name, job.log, shlex.join(["python", *command]))
+    if num_jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // num_jobs))
+    record = {"digest": digest, "machine": machine_line(), "jobs": num_jobs}
+    job.write_record(record)
+    logger.info("%s: started, see %s\n  $ %s", job.name, job.log, shlex.join(["python", *command[1:]]))
     start = time.perf_counter()
-    status = _execute(command, job.log, threads, stopping, append=resume)
-    seconds = time.perf_counter() - start
+    with job.log.open("ab" if resume else "wb") as log:
+        # In a session of its own, the command does not get the Ctrl-C of the terminal in addition to our SIGTERM.
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        while process.poll() is None:
+            if stopping.wait(0.1):
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE)
+                process.kill()
+    seconds, status = time.perf_counter() - start, process.wait()
     if status == 0 and (not job.result or (job.folder / job.result).exists()):
         # The seconds of a run that was stopped in between are unknown.
-        _write_record(job, {**record, "finished": True, "seconds": None if resume else seconds})
+        job.write_record({**record, "finished": True, "seconds": None if resume else seconds})
         logger.info("%s: done in %.0f s", job.name, seconds)
         return ""
     if stopping.is_set():
@@ -206,35 +224,8 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
     lines = job.log.read_text(errors="replace").strip().splitlines()[-1:]
     failure = f"{job.name} {': '.join([how, *lines])} (see {job.log})"
-    _write_record(job, {**record, "failure": failure})
+    job.write_record({**record, "failure": failure})
     return failure
-
-
-def _execute(command: Sequence[str], log: Path, threads: int, stopping: threading.Event, *, append: bool) -> int:
-    """Run a command to its end and return its status."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if threads else None
-    with log.open("ab" if append else "wb") as output:
-        # In a session of its own, the command does not get the Ctrl-C of the terminal in addition to our SIGTERM.
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-        while process.poll() is None:
-            if stopping.wait(0.1):
-                process.terminate()
-                try:
-                    process.wait(_GRACE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-        return process.wait()
-
-
-def _write_record(job: Job, record: dict) -> None:
-    path = job.log.with_suffix(".json")
-    write_whole_file(path, json.dumps(record, indent=2), "make room, then give the command again", parents=True)
 
 
 def _content_digest(path: Path) -> str:
@@ -249,21 +240,3 @@ def _content_digest(path: Path) -> str:
 def _dataset_digest(name: str, _root: Path) -> str:
     """Return the digest of a dataset. It is computed once, because this takes a while for a large dataset."""
     return data_record(name)["sha256"]
-
-
-@contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """Turn a request to end (SIGTERM, or SIGHUP of a closed terminal) into a KeyboardInterrupt."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    # Under nohup, SIGHUP stays ignored.
-    kinds = [kind for kind in kinds if signal.getsignal(kind) != signal.SIG_IGN]
-    before = {kind: signal.signal(kind, interrupt) for kind in kinds}
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

@@ -5,37 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import yaml
 from detectron2.config import CfgNode
 
 from mlickd.data.build import model_class
-from mlickd.engine.caching import CACHE_KEYS
-from mlickd.engine.check_config import check_config, config_value
+from mlickd.engine.caching import CACHE_KEYS, config_value
+from mlickd.engine.check_config import check_config
 from mlickd.engine.setup import load_config
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
-__all__ = ["BASELINE", "DISTILLED", "Method", "choose_methods", "group_by_cache", "write_method_file"]
+__all__ = ["BASELINE", "DISTILLED", "TEACHER", "Method", "choose_methods", "load_method", "write_method_file"]
 
-# The student without distillation, and the student of the paper's method.
-BASELINE, DISTILLED = "baseline", "distilled"
-
-# Other folders next to those of the students.
-_RESERVED = re.compile(r"teacher|logs|methods|proposals|knowledge.*|\W.*|.*[^\w.-].*|")
+# The teacher, the student without distillation, and the student of the paper's method.
+TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
+# Names of students; other folders next to theirs have the names that are left out.
+_NAME = re.compile(r"(?!(teacher|logs|methods|proposals|knowledge.*)$)\w[\w.-]*")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train a student.
+    """A way to train a student, or the teacher.
 
     Attributes:
-        name: name of the method, and of the folder of its students.
+        name: name of the method, and of the folder of its runs.
         file: configuration file.
-        cfg: configuration with the options that all methods share.
-        train: training datasets that the method names itself; empty if it takes those of the study.
+        cfg: configuration with the options of all methods.
+        train: names of the training datasets.
         teacher: checkpoint of a teacher that the method names itself, or empty.
         cache: folder of a knowledge cache that the method names itself, or empty.
     """
@@ -43,14 +41,19 @@ class Method:
     name: str
     file: Path
     cfg: CfgNode
-    train: tuple[str, ...] = ()
+    train: tuple[str, ...]
     teacher: str = ""
     cache: str = ""
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Stages of the distillation in order; empty for a student without a teacher."""
+        """Stages of the distillation in order; empty for a model without a teacher."""
         return tuple(self.cfg.KD.METHOD_STAGES) if model_class(self.cfg).student_architecture else ()
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets that the model learns from, with labels and without."""
+        return (*self.train, *self.cfg.DATASETS.UNLABELED)
 
     @property
     def iterations(self) -> list[int]:
@@ -58,7 +61,7 @@ class Method:
         solver = self.cfg.SOLVER
         return [self.cfg.KD[stage.upper()].MAX_ITER or solver.MAX_ITER for stage in self.stages] or [solver.MAX_ITER]
 
-    @cached_property
+    @property
     def cache_key(self) -> str:
         """What the knowledge of the teacher depends on. Methods with equal keys share a cache."""
         cfg = self.cfg.clone()
@@ -70,6 +73,8 @@ def choose_methods(
     configs: Path,
     names: Sequence[str],
     files: Mapping[str, Sequence[Path]],
+    *,
+    train: str,
     options: Sequence[str],
     output: Path,
 ) -> list[Method]:
@@ -82,6 +87,7 @@ def choose_methods(
         configs: folder of the configurations.
         names: names of the methods, in the order of the table; empty for all.
         files: files of the other methods by name, each with the keys in which it differs from those before.
+        train: training dataset of the methods that do not name others.
         options: ``KEY VALUE`` pairs for all methods.
         output: folder of the study.
 
@@ -90,24 +96,40 @@ def choose_methods(
     """
     # Absolute paths, so that the working folder does not matter.
     configs, output = configs.resolve(), output.resolve()
-    paper = configs / "kd.yaml"
-    known = {BASELINE: [configs / "cls.yaml"], DISTILLED: [paper], **files}
-    for name in names or known:
-        if name not in known or list(names).count(name) > 1 or _RESERVED.fullmatch(name):
-            raise InputError(f"--methods {name}: give names from {', '.join(known)}, each once, without / or spaces")
-    common = load_config(str(paper), list(options))
+    known = {BASELINE: configs / "cls.yaml", DISTILLED: configs / "kd.yaml"}
+    available = [*known, *files]
+    for name in names or available:
+        if name not in available or list(names).count(name) > 1 or not _NAME.fullmatch(name):
+            raise InputError(
+                f"--methods {name}: give names from {', '.join(available)}, each once, without / or spaces"
+            )
+    common = load_config(str(known[DISTILLED]), list(options))
     methods = []
-    for name in names or known:
-        file = known[name][0]
-        if name not in (BASELINE, DISTILLED):
-            file = output / "methods" / f"{name}.yaml"
-            # A link stays one, because its _BASE_ is next to it.
-            write_method_file(file, [paper, *(path.parent.resolve() / path.name for path in known[name])])
-        methods.append(_load_method(name, file, options, common))
+    for name in names or available:
+        if name in known:
+            methods.append(load_method(name, known[name], options, train))
+            continue
+        file = output / "methods" / f"{name}.yaml"
+        # A link stays one, because its _BASE_ is next to it.
+        write_method_file(file, [known[DISTILLED], *(path.parent.resolve() / path.name for path in files[name])])
+        methods.append(load_method(name, file, options, train, common))
     return methods
 
 
-def _load_method(name: str, file: Path, options: Sequence[str], common: CfgNode) -> Method:
+def load_method(name: str, file: Path, options: Sequence[str], train: str, common: CfgNode | None = None) -> Method:
+    """Load the configuration of a method.
+
+    Args:
+        name: name of the method.
+        file: configuration file.
+        options: ``KEY VALUE`` pairs.
+        train: training dataset.
+        common: configuration of ``distilled``. Where the method names other training datasets, another teacher or
+            another cache, these are its own. None: it has none.
+
+    Raises:
+        InputError: the configuration is wrong, or its last stage does not train the classifier.
+    """
     cfg = load_config(str(file), list(options))
     checked = cfg.clone()
     checked.KD.CACHE = checked.KD.CACHE or "to be made"  # teachers of several datasets need a cache
@@ -115,20 +137,18 @@ def _load_method(name: str, file: Path, options: Sequence[str], common: CfgNode)
         check_config(checked)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    method = Method(name, file, cfg)
-    if model_class(cfg).is_detector or method.stages[-1:] not in ((), ("prediction",)):
+    own = {}
+    if common is not None:
+        for attribute, key in (("train", "DATASETS.TRAIN"), ("teacher", "KD.TEACHER.WEIGHTS"), ("cache", "KD.CACHE")):
+            if config_value(cfg, key) != config_value(common, key):
+                own[attribute] = config_value(cfg, key)
+    method = Method(name, file, cfg, **{"train": (train,), **own})
+    if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
         raise InputError(
-            f"{file}: trains no classifier; give a student as MODEL.META_ARCHITECTURE, and end KD.METHOD_STAGES with "
-            "prediction"
+            f"{file}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES train no {name}; give a detector for the teacher, "
+            "and for a student stages that end with prediction"
         )
-    if name in (BASELINE, DISTILLED):
-        return method
-    train = tuple(cfg.DATASETS.TRAIN) if cfg.DATASETS.TRAIN != common.DATASETS.TRAIN else ()
-    paths = []
-    for key in ("KD.TEACHER.WEIGHTS", "KD.CACHE"):
-        path = config_value(cfg, key)
-        paths.append("" if path == config_value(common, key) else path)
-    return Method(name, file, cfg, train, *paths)
+    return method
 
 
 def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, object] | None = None) -> None:
@@ -149,12 +169,3 @@ def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, ob
     text = yaml.safe_dump(content, sort_keys=False)
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
         write_whole_file(file, text, "make room, or give another --output", parents=True)
-
-
-def group_by_cache(methods: Sequence[Method]) -> list[list[Method]]:
-    """Return the methods with a teacher, in groups that share a knowledge cache."""
-    groups: dict[str, list[Method]] = {}
-    for method in methods:
-        if method.stages:
-            groups.setdefault(method.cache_key, []).append(method)
-    return list(groups.values())
