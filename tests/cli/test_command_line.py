@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from mlickd.cli.command_line import as_called, command_parser, parse_shard, read_seeds, typed_command
+from mlickd.cli.command_line import (
+    add_shard_argument,
+    as_called,
+    command_parser,
+    positive_int,
+    read_seeds,
+    typed_command,
+)
 from mlickd.errors import InputError
 
 TEXT = "run `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py"
@@ -33,25 +40,30 @@ def test_seeds_are_integers() -> None:
 
 
 def test_shards_come_from_the_option_else_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shard(*arguments: str) -> tuple[int, int]:
+        parser = command_parser("Purpose.", "")
+        add_shard_argument(parser, "part")
+        return parser.parse_args(arguments).shard
+
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert parse_shard("2/3") == (2, 3)
-    assert parse_shard(None) == (1, 1)
+    assert shard("--shard", "2/3") == (2, 3)
+    assert shard() == (1, 1)
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert parse_shard(None) == (4, 4)
-    assert parse_shard("2/3") == (2, 3)
+    assert shard() == (4, 4)
+    assert shard("--shard", "2/3") == (2, 3)
     for text in ("0/2", "3/2", "half", ""):
         with pytest.raises(InputError, match="--shard"):
-            parse_shard(text)
+            shard("--shard", text)
 
 
 def test_errors_of_argparse_are_input_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["mlickd thing"])
     parser = command_parser("Purpose.", "")
-    parser.add_subparsers().add_parser("part").add_argument("--number", type=int)
+    parser.add_subparsers().add_parser("part").add_argument("--number", type=positive_int)
     for arguments, names in (
-        (["part", "--number", "x"], "--number: .*`mlickd thing part --help`"),
+        (["part", "--number", "0"], "--number: .*`mlickd thing part --help`"),
         (["part", "--nonsense"], "--nonsense; `mlickd thing --help`"),
     ):
         with pytest.raises(InputError, match=names):

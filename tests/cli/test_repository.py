@@ -18,7 +18,7 @@ def test_the_repository_has_configurations_and_tools() -> None:
 
 
 def test_an_installed_package_has_scripts_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(repository, "_REPOSITORY", tmp_path)
+    monkeypatch.setattr(repository, "REPOSITORY", tmp_path)
     with pytest.raises(InputError, match="--configs.*configs/scenes"):
         repository.shipped_config("--configs", "scenes")
     command = [sys.executable, repository.scripts_folder() / "train_net.py", "--help"]

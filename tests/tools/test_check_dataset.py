@@ -122,7 +122,7 @@ def test_a_dataset_that_cannot_be_loaded_is_an_error_and_the_others_are_checked(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [(["cats_train"], "cats_train"), (["pets_train", "--workers", 0], "--workers 0")]
+    ("arguments", "named"), [(["cats_train"], "cats_train"), (["pets_train", "--workers", 0], "--workers: 0")]
 )
 def test_bad_arguments_end_in_one_line(run: Callable[..., Any], arguments: list, named: str) -> None:
     result, _ = run(*arguments)

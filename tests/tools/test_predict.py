@@ -155,8 +155,8 @@ def test_figures_have_the_photo_and_never_replace_one(predict, runs: Path, photo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--topk", 0], "--topk 0"),
-        (["--batch-size", -1], "--batch-size -1"),
+        (["--topk", 0], "--topk: 0"),
+        (["--batch-size", -1], "--batch-size: -1"),
         (["--threshold", 50], "thresholds 50"),
         (["--json", "-", "--csv", "-"], "--json -, --csv -"),
         (["--config-file", "config.yaml"], "config.yaml"),

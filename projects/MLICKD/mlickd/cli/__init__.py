@@ -1,6 +1,7 @@
 """The command lines: `mlickd NAME`, `python -m mlickd NAME` and `python tools/MODULE.py` run the same `main`.
 
-This file imports nothing slow, so that `mlickd` lists the commands at once.
+`main` raises InputError if an option is wrong, or a file or dataset that it names. This file imports nothing slow, so
+that `mlickd` lists the commands at once.
 """
 
 from __future__ import annotations

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from mlickd.cli.repository import benchmarks_parent
+from mlickd.cli.repository import REPOSITORY
+from mlickd.errors import InputError
 
 
 def main() -> None:
-    """Run the benchmarks of the repository, which are not part of the package.
-
-    Raises:
-        InputError: the package is installed without the repository, or an option is wrong.
-    """
-    sys.path.insert(0, str(benchmarks_parent()))
+    """Run the benchmarks of the repository, which are not part of the package."""
+    parent = REPOSITORY / "projects" / "MLICKD"
+    if not (parent / "benchmarks").is_dir():
+        raise InputError("the benchmarks are in the repository; clone it and run tools/benchmark.py")
+    sys.path.insert(0, str(parent))
     from benchmarks.command import main as run_benchmarks
 
     run_benchmarks(__doc__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from mlickd.cli.command_line import command_parser, parse_shard
+from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import check_cache, make_cache
 from mlickd.engine.caching import prepare_caching
@@ -23,16 +23,13 @@ example:
   torchrun --standalone --nproc_per_node 4 tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml \\
       KD.CACHE output/knowledge
 
-  On three machines, each with the images, their proposals and the teacher:
-  python tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml --shard 1/3 KD.CACHE output/knowledge
-  (2/3 and 3/3 on the others); put the files of all machines into one folder for training.
-
   One cache for several methods that share a teacher and the rule of R':
   python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
 
 Give the same KEY VALUE pairs as to training: a cache stores its settings, and training with other settings is refused.
-Give the same command again to continue a run that was stopped; the content is the same.
+The same command continues a run that was stopped. With --shard 1/3, 2/3 and 3/3 on three machines, put the files of all
+into one folder.
 """
 
 
@@ -47,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE",
         help="also store what this method needs from the teacher; may be repeated",
     )
-    parser.add_argument("--shard", metavar="I/N", help="only do part I of N")
+    add_shard_argument(parser, "only do part I of N")
     parser.add_argument(
         "--no-mirrored",
         action="store_true",
@@ -61,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--batch-size",
-        type=int,
+        type=positive_int,
         default=4,
         metavar="N",
         help="number of images that the teacher sees at once (default: 4); the same when a run continues",
@@ -72,16 +69,9 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Make or check the cache.
-
-    Raises:
-        InputError: an option is wrong, or a file that it names.
-    """
+    """Make or check the cache."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
-    if arguments.batch_size < 1:
-        raise InputError(f"--batch-size: {arguments.batch_size} is below 1; give 1 or more")
-    part = parse_shard(arguments.shard)
     if arguments.no_features and arguments.also_for:
         raise InputError("--no-features: keeps only image scores, but --also-for asks for more; give one of them")
     cfg, request = prepare_caching(arguments.config_file, arguments.opts, arguments.also_for)
@@ -93,7 +83,8 @@ def main() -> None:
     select_local_gpu(cfg.MODEL.DEVICE)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
-    make_cache(cfg, request, part=part, mirrored=not arguments.no_mirrored, batch_size=arguments.batch_size)
+    mirrored, batch_size = not arguments.no_mirrored, arguments.batch_size
+    make_cache(cfg, request, part=arguments.shard, mirrored=mirrored, batch_size=batch_size)
 
 
 if __name__ == "__main__":  # studies start this file if the package is installed without tools/

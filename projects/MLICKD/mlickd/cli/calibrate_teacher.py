@@ -39,11 +39,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Fit the calibration, and write it.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-    """
+    """Fit the calibration, and write it."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = parse_arguments()
     for_run = {"checkpoint": args.checkpoint, "temperature": args.temperature, "flip": args.flip or None}

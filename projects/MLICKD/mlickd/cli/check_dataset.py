@@ -6,19 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser
+from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data.checking import check_datasets, report_text
-from mlickd.errors import InputError
 from mlickd.files import write_json
 from mlickd.visualization.label_charts import draw_labels
 
-EPILOG = """
-Example:
+EPILOG = """\
+example:
+  python tools/check_dataset.py holiday_train holiday_test --json output/check/holiday.json
 
-  Give all splits of a dataset together, so that copies of test images among the training images are found:
-    python tools/check_dataset.py holiday_train holiday_test --json output/check/holiday.json
-
-  A chart of the labels of each split is written to output/check/<name>/labels.png.
+Give all splits of a dataset together, so that copies of test images among the training images are found. A chart of the
+labels of each split is written to output/check/<name>/labels.png.
 
 Exit status: 0 without errors (there may be warnings and notes), 1 with errors, 2 for wrong arguments.
 """
@@ -38,19 +36,13 @@ def parse_arguments() -> argparse.Namespace:
         "--output", type=Path, default=Path("output/check"), metavar="FOLDER", help="(default: %(default)s)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts and findings to this file")
-    parser.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one per core)")
+    parser.add_argument("--workers", type=positive_int, metavar="N", help="threads that decode (default: one per core)")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Check the datasets and print the report; exit with status 1 if there is an error.
-
-    Raises:
-        InputError: an option is wrong, or names something that is not there.
-    """
+    """Check the datasets and print the report; exit with status 1 if there is an error."""
     args = parse_arguments()
-    if args.workers is not None and args.workers < 1:
-        raise InputError(f"--workers {args.workers}: give at least 1")
     report = check_datasets(args.names, args.proposals, args.workers)
     for name, labels in report.labels.items():
         draw_labels(name, labels, args.output / name / "labels.png")

@@ -15,7 +15,16 @@ from mlickd.errors import DEBUG, InputError
 
 from . import COMMANDS
 
-__all__ = ["CommandParser", "as_called", "command_parser", "parse_shard", "program", "read_seeds", "typed_command"]
+__all__ = [
+    "CommandParser",
+    "add_shard_argument",
+    "as_called",
+    "command_parser",
+    "positive_int",
+    "program",
+    "read_seeds",
+    "typed_command",
+]
 
 # `mlickd` replaces the path of the script in sys.argv by this and the name of the command.
 _PREFIX = "mlickd "
@@ -93,19 +102,25 @@ def read_seeds(text: str) -> list[int]:
         raise InputError(f"--seeds {text}: give integers separated by commas, such as 1,2,3") from None
 
 
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """Return the part of the work that this process does, as (number from 1, count).
+def positive_int(text: str) -> int:
+    """Return an integer of at least 1, the value of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
+    return int(text)
 
-    Args:
-        text: ``I/N``, the value of ``--shard``. If it is None, torchrun's RANK and WORLD_SIZE give the part, and
-            without torchrun this process does everything: (1, 1).
 
-    Raises:
-        InputError: the text is not ``I/N``.
+def add_shard_argument(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add ``--shard I/N``, whose value is the part of the work that this process does: (number from 1, count).
+
+    By default, torchrun's RANK and WORLD_SIZE give the part; without torchrun, this process does everything: (1, 1).
     """
-    if text is None and {"RANK", "WORLD_SIZE"} <= os.environ.keys():
-        text = f"{int(os.environ['RANK']) + 1}/{os.environ['WORLD_SIZE']}"
-    numbers = re.fullmatch(r"(\d+)/(\d+)", "1/1" if text is None else text, re.ASCII)
+    rank, count = int(os.environ.get("RANK", 0)), os.environ.get("WORLD_SIZE", 1)
+    help_text = f"{description} (default: torchrun's, else all)"
+    parser.add_argument("--shard", type=_shard, default=f"{rank + 1}/{count}", metavar="I/N", help=help_text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    numbers = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
     if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
-        raise InputError(f"--shard: {text} is not I/N with I from 1 to N; give for instance 1/3")
+        raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N, such as 1/3")
     return int(numbers[1]), int(numbers[2])

@@ -23,8 +23,6 @@ formats:
 example:
   python tools/convert_proposals.py import --format wsddn --input EdgeBoxesVOC2007test.mat \\
       --dataset voc_2007_test_multilabel
-  python tools/convert_proposals.py export --input datasets/proposals/animals_train_edge_boxes \\
-      --output animals_train.pkl
 
 What was imported is used with DATASETS.PROPOSALS.METHOD <format>.
 """
@@ -65,11 +63,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Import or export proposals.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-    """
+    """Import or export proposals."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     if arguments.command == "export":

@@ -40,12 +40,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train the teachers, and cache their knowledge.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-        ProcessError: a command has failed.
-    """
+    """Train the teachers, and cache their knowledge."""
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     paths = (args.config_file, args.kd_config, args.dataset, args.parts, args.output)

@@ -11,20 +11,19 @@ from mlickd.cli.command_line import command_parser
 from mlickd.data import class_names, dataset_records
 from mlickd.data.manifest import first_difference, manifest_lines, read_manifest, write_manifest
 
-EXAMPLE = """
-Example:
-
+EPILOG = """\
+example:
   python tools/dataset_manifest.py nus_wide_test_multilabel --output nus_wide_test.manifest
   python tools/dataset_manifest.py nus_wide_test_multilabel --check nus_wide_test.manifest
 
-  The digest depends on the image ids, the labels and the class names, not on where the images are. --check prints the
-  first difference, if there is one, and exits with status 1.
+The digest depends on the image ids, the labels and the class names, not on where the images are. --check prints the
+first difference, if there is one, and exits with status 1.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
     """Return the options of the command."""
-    parser = command_parser(__doc__, EXAMPLE)
+    parser = command_parser(__doc__, EPILOG)
     parser.add_argument("dataset", metavar="NAME", help="dataset")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: NAME.manifest)")
@@ -33,11 +32,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write the manifest of a dataset, or compare the dataset with one.
-
-    Raises:
-        InputError: an option is wrong, or names something that is not there.
-    """
+    """Write the manifest of a dataset, or compare the dataset with one."""
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     theirs = read_manifest(args.check) if args.check else None

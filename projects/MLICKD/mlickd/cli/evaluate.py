@@ -46,11 +46,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Print or write the metrics of all runs.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-    """
+    """Print or write the metrics of all runs."""
     args = parse_arguments()
     report = compare_scores(
         args.runs,

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import cv2
 
-from mlickd.cli.command_line import command_parser
+from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data import dataset_records
-from mlickd.errors import InputError
 from mlickd.evaluation.proposal_recall import curve_counts, evaluate_source, parse_sources, recall_table
 from mlickd.files import write_json
 from mlickd.visualization.recall_curves import draw_recall_curves
@@ -39,26 +38,20 @@ def parse_arguments() -> argparse.Namespace:
         "--methods", nargs="+", default=[], metavar="METHOD", help="methods to run, as NAME or NAME:PARAMETER=VALUE,..."
     )
     counts = [10, 100, 500, 2000]
-    parser.add_argument("--counts", nargs="+", type=int, default=counts, metavar="N", help="default: 10 100 500 2000")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image (default: 1)")
-    parser.add_argument("--num-images", type=int, metavar="N", help="of these, the first N")
+    parser.add_argument(
+        "--counts", nargs="+", type=positive_int, default=counts, metavar="N", help="(default: 10 100 500 2000)"
+    )
+    parser.add_argument("--every", type=positive_int, default=1, metavar="N", help="take every N-th image (default: 1)")
+    parser.add_argument("--num-images", type=positive_int, metavar="N", help="of these, the first N")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw recall over number and over IoU")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure recall, and print or write it.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-    """
+    """Measure recall, and print or write it."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
-    numbers = {"--every": arguments.every, "--num-images": arguments.num_images, "--counts": min(arguments.counts)}
-    for option, number in numbers.items():
-        if number is not None and number < 1:
-            raise InputError(f"{option}: {number} is below 1; give a number from 1")
     sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
     cv2.setNumThreads(1)

@@ -20,29 +20,23 @@ from mlickd.export.parity import (
 )
 from mlickd.prediction.photo_report import find_student
 
-from .command_line import command_parser
+from .command_line import command_parser, positive_int
 
-EXAMPLE = f"""
-Examples:
-
-  python tools/export_student.py --run output/holiday/seed1 --output holiday.onnx
-
-  With a comparison with PyTorch on all photos of a dataset, or on your own photos:
-  python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
-      --check --dataset holiday_test
+EPILOG = f"""\
+example, with a comparison with PyTorch on your own photos:
   python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
-  ONNX Runtime and other programs run the file. It takes batches of any size, and contains class names, thresholds (of
-  each class, if tools/tune_thresholds.py has left them) and the way to resize photos. The check ends with exit status 1
-  if the scores of the same pixels differ by more than {PIXEL_TOLERANCE:g}, the scores of photos read by Pillow only by
-  more than {PILLOW_TOLERANCE:g} on average, or more than {DECISION_TOLERANCE:.1%} of the decisions.
+ONNX Runtime and other programs run the file. It takes batches of any size, and contains class names, thresholds (of
+each class, if tools/tune_thresholds.py has left them) and the way to resize photos. The check ends with exit status 1
+if the scores of the same pixels differ by more than {PIXEL_TOLERANCE:g}, the scores of photos read by Pillow only by
+more than {PILLOW_TOLERANCE:g} on average, or more than {DECISION_TOLERANCE:.1%} of the decisions.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = command_parser(__doc__, EXAMPLE)
+    parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
         "--run",
         required=True,
@@ -58,7 +52,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")
     parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders, patterns or lists to check")
-    parser.add_argument("--num-images", type=int, metavar="N", help="random images of the dataset (default: all)")
+    parser.add_argument(
+        "--num-images", type=positive_int, metavar="N", help="random images of the dataset (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     args = parser.parse_args()
     if not args.check and (args.dataset or args.photos or args.num_images is not None):
@@ -69,11 +65,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write the file, and check it.
-
-    Raises:
-        InputError: an option is wrong.
-    """
+    """Write the file, and check it."""
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     run = find_student(args.run)
@@ -91,5 +83,4 @@ def main() -> None:
     complaints = [row.complaint for row in rows if row.complaint]
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
-    if complaints:
-        sys.exit(1)
+    sys.exit(1 if complaints else 0)

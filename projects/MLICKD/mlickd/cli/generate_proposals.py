@@ -7,7 +7,7 @@ import logging
 import time
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, parse_shard
+from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
 from mlickd.data import dataset_records, proposals_path
 from mlickd.data.parts import whole_name
 from mlickd.data.photos import photo_records
@@ -24,11 +24,8 @@ example:
   Any photos, of a folder or of a text file with one file name a line:
   python tools/generate_proposals.py --images ~/photos --output photo_proposals
 
-  On three machines with a common folder (or put the files of the three into one folder afterwards):
-  python tools/generate_proposals.py --dataset animals_train --shard 1/3   (2/3 and 3/3 on the others)
-
-A command that was stopped continues with the first of its files that is missing. The content does not depend on the
-number of processes, interruptions and machines.
+The same command continues a run that was stopped. With --shard 1/3, 2/3 and 3/3 on three machines, give them a common
+folder, or put the files of all into one folder. The content does not depend on processes, interruptions and machines.
 """
 
 
@@ -50,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
         help="with --images or one dataset (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    parser.add_argument("--max-proposals", type=int, metavar="N", help="kept of an image, best first (default: 500)")
+    parser.add_argument("--max-proposals", type=positive_int, metavar="N", help="best of an image (default: 500)")
     parser.add_argument(
         "--set",
         nargs=2,
@@ -59,16 +56,12 @@ def parse_arguments() -> argparse.Namespace:
         metavar=("PARAMETER", "VALUE"),
         help="another parameter of the method, such as `--set longer_side 500`",
     )
-    parser.add_argument("--shard", metavar="I/N", help="make only part I of N (default: from torchrun, else all)")
+    add_shard_argument(parser, "make only part I of N")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Make proposals, or a part of them.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-    """
+    """Make proposals, or a part of them."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = parse_arguments()
     if len(arguments.dataset or [""]) > 1 and arguments.output or arguments.images and not arguments.output:
@@ -77,7 +70,7 @@ def main() -> None:
         raise InputError("--image-root: is for the names in a list; give --images LIST with it")
     if arguments.workers is not None and arguments.workers < 0:
         raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
-    part = parse_shard(arguments.shard)
+    part = arguments.shard
     parameters = {name: parameter_value(text) for name, text in arguments.set}
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals

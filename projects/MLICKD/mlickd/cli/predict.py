@@ -7,7 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, parse_shard
+from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
 from mlickd.errors import InputError
 from mlickd.files import check_writable
 from mlickd.prediction import load_model
@@ -35,9 +35,6 @@ examples:
   With an exported student, for the photos that another command lists:
     find ~/photos -newer last.csv -name '*.jpg' | python tools/predict.py - --model student.onnx --csv today.csv
 
-  A third of the photos, into new.1-of-3.csv; torchrun and other machines do the other parts:
-    python tools/predict.py ~/photos --model output/quickstart/seed1 --csv new.csv --shard 1/3
-
 A class is predicted if its score reaches its threshold: --threshold, or the one that tools/tune_thresholds.py has left
 with the run, or else TEST.THRESHOLD of the run. Unreadable photos are listed at the end; the others are predicted.
 
@@ -62,9 +59,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--config-file", metavar="FILE", help="config.yaml of a checkpoint, if it is not next to it")
     parser.add_argument("--teacher", action="store_true", help="use the teacher of --model instead of the student")
-    parser.add_argument("--topk", type=int, metavar="K", help="show the K best classes; with --threshold, at most K")
+    parser.add_argument(
+        "--topk", type=positive_int, metavar="K", help="show the K best classes; with --threshold, at most K"
+    )
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="photos at once (default: TEST.IMS_PER_BATCH)")
+    parser.add_argument(
+        "--batch-size", type=positive_int, metavar="N", help="photos at once (default: TEST.IMS_PER_BATCH)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; `-`: print them instead of the table")
     parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV, with a column for each class; or `-`")
     parser.add_argument(
@@ -73,29 +74,17 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="write copies of the photos, with labels, scores and a teacher's regions, into a new folder",
     )
-    parser.add_argument(
-        "--shard",
-        metavar="I/N",
-        help="predict part I of N of the photos; the names of --json, --csv, --save get I-of-N (default: torchrun's)",
-    )
+    add_shard_argument(parser, "predict part I of N of the photos; the names of --json, --csv and --save get I-of-N")
     args = parser.parse_args()
-    for option in ("topk", "batch_size"):
-        value = getattr(args, option)
-        if value is not None and value < 1:
-            raise InputError(f"--{option.replace('_', '-')} {value}: is below 1; give 1 or more")
     if args.json == args.csv == STANDARD_INPUT:
         raise InputError("--json -, --csv -: only one of them can be printed; give the other a file")
     return args
 
 
 def main() -> None:
-    """Predict photos and report the result.
-
-    Raises:
-        InputError: an option is wrong, or no photo can be read.
-    """
+    """Predict photos and report the result."""
     args = parse_arguments()
-    number, count = parse_shard(args.shard)
+    number, count = args.shard
     if count > 1:
         _name_part(args, f"{number}-of-{count}")
     # Standard output may be read by a program.

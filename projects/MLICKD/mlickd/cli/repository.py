@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mlickd.errors import InputError
 
-__all__ = ["benchmarks_parent", "scripts_folder", "shipped_config"]
+__all__ = ["REPOSITORY", "scripts_folder", "shipped_config"]
 
-_REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(__file__).parents[4]
 
 
 def shipped_config(option: str, name: str) -> Path:
@@ -17,7 +17,7 @@ def shipped_config(option: str, name: str) -> Path:
     Raises:
         InputError: the package is installed without the repository.
     """
-    path = _REPOSITORY / "configs" / name
+    path = REPOSITORY / "configs" / name
     if not path.exists():
         raise InputError(f"{option} is missing: configs/{name} is in the repository; clone it and give its path")
     return path
@@ -25,19 +25,5 @@ def shipped_config(option: str, name: str) -> Path:
 
 def scripts_folder() -> Path:
     """Return the folder of the scripts that start commands: ``tools/`` of the repository, or else this package's."""
-    tools = _REPOSITORY / "tools"
+    tools = REPOSITORY / "tools"
     return tools if (tools / "train_net.py").is_file() else Path(__file__).parent
-
-
-def benchmarks_parent() -> Path:
-    """Return the folder of the repository that contains the package ``benchmarks``.
-
-    Raises:
-        InputError: the package is installed without the repository.
-    """
-    parent = _REPOSITORY / "projects" / "MLICKD"
-    if not (parent / "benchmarks" / "command.py").is_file():
-        raise InputError(
-            "the benchmarks are in the repository, not in the package; clone it and run tools/benchmark.py"
-        )
-    return parent

@@ -44,11 +44,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Evaluate the runs on damaged images, and write the report.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-    """
+    """Evaluate the runs on damaged images, and write the report."""
     args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("mlickd.studies.robustness").setLevel(logging.INFO)

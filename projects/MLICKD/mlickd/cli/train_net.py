@@ -16,39 +16,30 @@ from mlickd.engine import Trainer, load_initial_weights, prepare, setup
 from mlickd.engine.processes import add_process_arguments, launch
 from mlickd.errors import run_tool
 
-EXAMPLES = """
-Examples:
-
+EPILOG = """\
+examples:
   The teacher, the baseline, and the distilled student in two stages:
     python tools/train_net.py --config-file configs/wsd_vgg16.yaml
     python tools/train_net.py --config-file configs/cls_vgg16.yaml
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
 
-  Both stages from a knowledge cache (tools/cache_knowledge.py makes it), without running the teacher:
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
-
-  Evaluate the model in the OUTPUT_DIR of a run:
-    python tools/train_net.py --config-file configs/cls_vgg16.yaml --eval-only
-
-  Evaluate a teacher, and once more averaged over three sizes and their mirror images:
+  Evaluate the model in the OUTPUT_DIR of a run; a teacher also averaged over three sizes and their mirror images:
     python tools/train_net.py --config-file configs/scenes/wsd.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
-  Two processes that share each batch, each on a GPU if there is one; the same with torchrun:
-    python tools/train_net.py --config-file configs/cls_vgg16.yaml --num-gpus 2
-    torchrun --standalone --nproc_per_node 2 tools/train_net.py --config-file configs/cls_vgg16.yaml
-
-  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md):
-    python tools/train_net.py --config-file configs/folder/cls.yaml \\
+  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md), in two processes that share
+  each batch, each on a GPU if there is one (or torchrun --standalone --nproc_per_node 2 tools/train_net.py ...):
+    python tools/train_net.py --config-file configs/folder/cls.yaml --num-gpus 2 \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
+
+With KD.CACHE FOLDER, a cache that tools/cache_knowledge.py made, both stages do not run the teacher.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
     """Detectron2's arguments, ``--kd-stage`` and ``--timeout``."""
-    parser = command_parser(__doc__, EXAMPLES, parents=[default_argument_parser()])
+    parser = command_parser(__doc__, EPILOG, parents=[default_argument_parser()])
     parser.add_argument(
         "--kd-stage", metavar="STAGE", help="stage of distillation: feature or prediction; sets KD.STAGE"
     )
@@ -81,12 +72,7 @@ def run(cfg: CfgNode, args: argparse.Namespace, knowledge: KnowledgeSource | Non
 
 
 def main() -> None:
-    """Train or evaluate, in as many processes as are asked for.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-        ProcessError: one of several processes has failed.
-    """
+    """Train or evaluate, in as many processes as are asked for."""
     launch(run, parse_arguments(), prepare)
 
 

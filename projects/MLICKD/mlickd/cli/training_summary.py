@@ -6,6 +6,7 @@ import os
 import shlex
 import textwrap
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -22,10 +23,10 @@ _MAX_CLASSES = 3
 
 
 def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, parameters: int, command: str) -> str:
-    """Return the summary of a training, at most 79 columns wide except for paths and the command.
+    """Return the summary of a training whose files are in ``OUTPUT_DIR``, with the next command.
 
     Args:
-        cfg: configuration of the training, whose results are in ``OUTPUT_DIR``.
+        cfg: configuration of the training.
         seconds: duration of the training.
         first_iteration: first iteration; above 0 for a resumed run.
         parameters: number of trained parameters.
@@ -38,7 +39,8 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
     count = f"{cfg.SOLVER.MAX_ITER} iterations"
     if first_iteration:
         count = f"iterations {first_iteration} to {cfg.SOLVER.MAX_ITER}"
-    trained = f"{count} of {cfg.SOLVER.IMS_PER_BATCH} images of {', '.join(cfg.DATASETS.TRAIN)} in {_duration(seconds)}"
+    duration = timedelta(seconds=round(seconds))
+    trained = f"{count} of {cfg.SOLVER.IMS_PER_BATCH} images of {', '.join(cfg.DATASETS.TRAIN)} in {duration}"
     lines = ["", title, "-" * _WIDTH]
     lines += _entry("trained", f"{trained}; {parameters / 1e6:.2f} million parameters")
     for name in cfg.DATASETS.TEST:
@@ -62,7 +64,10 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
             weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
             kept = [(key, value) for key, value in pairs if key == "SEED" or key.startswith("DATASETS.")]
             if any(key == "OUTPUT_DIR" for key, _ in pairs):
-                kept.append(("OUTPUT_DIR", _student_folder(cfg.OUTPUT_DIR)))
+                teacher = Path(cfg.OUTPUT_DIR)
+                name = teacher.name.replace("teacher", "distilled")
+                student = teacher.with_name(f"{name}_distilled" if name == teacher.name else name)
+                kept.append(("OUTPUT_DIR", str(student)))
             return _training(distillation, "feature", [("KD.TEACHER.WEIGHTS", weights), *kept], num_gpus)
     if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
         # The initial weights of stage 1 would replace its result as the start of stage 2.
@@ -71,19 +76,11 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
     return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
 
 
-def _training(
-    config_file: str | os.PathLike[str], stage: str, options: Sequence[tuple[str, str]], num_gpus: int
-) -> str:
-    command = ["python", "tools/train_net.py", "--config-file", os.fspath(config_file), "--kd-stage", stage]
+def _training(config_file: str | Path, stage: str, options: Sequence[tuple[str, str]], num_gpus: int) -> str:
+    command = ["python", "tools/train_net.py", "--config-file", str(config_file), "--kd-stage", stage]
     if num_gpus != 1:
         command += ["--num-gpus", str(num_gpus)]
     return shlex.join([*command, *(item for pair in options for item in pair)])
-
-
-def _student_folder(teacher: str) -> str:
-    """Return a folder next to the teacher's, so that students of different teachers have different folders."""
-    parent, name = os.path.split(os.path.normpath(teacher))
-    return os.path.join(parent, name.replace("teacher", "distilled") if "teacher" in name else f"{name}_distilled")
 
 
 def _results(cfg: CfgNode, name: str) -> list[str]:
@@ -123,11 +120,3 @@ def _files(cfg: CfgNode) -> list[str]:
 def _entry(label: str, text: str) -> list[str]:
     wrapped = textwrap.wrap(text, _WIDTH - _LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
     return [f"{label if number == 0 else '':<{_LABEL_WIDTH}}{line}" for number, line in enumerate(wrapped)]
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

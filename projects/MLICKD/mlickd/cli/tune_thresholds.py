@@ -30,11 +30,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Tune the thresholds, and write them to the run.
-
-    Raises:
-        InputError: an option, or a file or dataset that it names, is wrong.
-    """
+    """Tune the thresholds, and write them to the run."""
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tuned = tune_thresholds(args.run, args.dataset)

@@ -6,34 +6,34 @@ import argparse
 import logging
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser
+from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
-EXAMPLE = """
-Example:
-
+EPILOG = """\
+examples:
   python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
       --baseline output/scenes/baseline --distilled output/scenes/distilled/prediction --output output/gallery
 
   Any photos, whose proposals are generated on the fly:
-
   python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
-  Each folder is the OUTPUT_DIR of a finished run; all of them are optional. The output folder has index.html, the
-  gallery, and for a dataset plots.html: training curves, average precision of each class, precision and recall, labels
-  that occur together, and the teacher's regions. Each page contains all its images; open it in a browser.
+Each folder is the OUTPUT_DIR of a finished run; all of them are optional. The output folder has index.html, the
+gallery, and for a dataset plots.html: training curves, average precision of each class, precision and recall, labels
+that occur together, and the teacher's regions. Each page contains all its images; open it in a browser.
 """
 
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = command_parser(__doc__, EXAMPLE)
+    parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; with --photos, only of the classes")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the gallery")
-    parser.add_argument("--num-images", type=int, default=24, metavar="N", help="number of random images (default: 24)")
+    parser.add_argument(
+        "--num-images", type=positive_int, default=24, metavar="N", help="number of random images (default: 24)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="ids of images to show instead")
     parser.add_argument(
@@ -51,11 +51,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the models, and write gallery and plots.
-
-    Raises:
-        InputError: an option is wrong.
-    """
+    """Run the models, and write gallery and plots."""
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     index = write_gallery_of_runs(

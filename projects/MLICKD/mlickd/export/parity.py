@@ -99,11 +99,7 @@ def records_to_check(
     if class_names(dataset) != run_class_names(cfg, run):
         raise InputError(f"--dataset {dataset}: has other classes than {run}; name another one, or give --photos")
     records = dataset_records(dataset, boxes=False)
-    if num_images is None:
-        return records
-    if num_images < 1:
-        raise InputError(f"--num-images {num_images}: choose at least 1")
-    return random.Random(seed).sample(records, min(num_images, len(records)))
+    return records if num_images is None else random.Random(seed).sample(records, min(num_images, len(records)))
 
 
 def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, records: Sequence[dict]) -> list[Parity]:

@@ -124,7 +124,7 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
         image_ids: ids of the images to return instead.
 
     Raises:
-        InputError: the dataset or an image id is unknown, or ``num_images`` is below 1.
+        InputError: the dataset or an image id is unknown.
     """
     records = dataset_records(dataset_name)
     if image_ids:
@@ -134,8 +134,6 @@ def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image
                 f"--images {missing[0]}: not in dataset {dataset_name}; give ids such as {next(iter(by_id))}"
             )
         return [record for image_id, record in by_id.items() if image_id in image_ids]
-    if num_images < 1:
-        raise InputError(f"--num-images {num_images}: choose at least 1")
     indices = random.Random(seed).sample(range(len(records)), min(num_images, len(records)))
     return [records[index] for index in sorted(indices)]
 
