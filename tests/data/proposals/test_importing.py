@@ -74,7 +74,6 @@ def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict]
         ([("42", BOX, None), ("COCO_val_000042", BOX, None)], "COCO_val_000042 and 42"),
         ([("42", BOX[:, [2, 1, 0, 3]], None)], r"image 42: box 0 \[11, 2, 1, 9\]"),
         ([("42", BOX[:, [1, 0, 3, 2]] + 3, None)], "image 42: box 0"),
-        ([("42", BOX * np.nan, None)], "image 42: box 0"),
         ([("42", BOX, [np.inf])], "image 42: box 0"),
         ([("42", BOX, [1, 2])], "image 42: 1 boxes and 2 scores"),
         ([("42", np.zeros((0, 4)), None)], "image 42"),
@@ -123,9 +122,7 @@ GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]]}
         {"ids": [1], "boxes": [BOXES]},
         {**GOOD, "ids": [1, 2]},
         {**GOOD, "bbox_mode": 4},
-        {**GOOD, "bbox_mode": [0]},
         {**GOOD, "boxes": [BOXES.T]},
-        {**GOOD, "boxes": [["x"]]},
     ],
 )
 def test_bad_pickles(content: object, tmp_path: Path) -> None:
@@ -205,7 +202,6 @@ def test_mcg_folder(tmp_path: Path) -> None:
         b"nothing of MATLAB's" * 20,
         {"images": cells(["a"])},
         {"boxes": cells([np.zeros((1, 4))]), "images": cells(["a", "b"])},
-        {"boxes": cells([np.ones((1, 5))]), "images": cells(["a"])},
         {"boxes": cells(["text"]), "images": cells(["a"])},
     ],
 )

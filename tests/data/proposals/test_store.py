@@ -145,14 +145,10 @@ def test_check_names_the_bad_box(tmp_path: Path, box: list[float]) -> None:
 
 
 def test_check_names_the_image(tmp_path: Path) -> None:
-    items = [("a", BOXES, SCORES), ("b", BOXES[:0], SCORES[:0]), ("c", BOXES, SCORES * np.nan)]
-    write_store(tmp_path, items, "m", {}, "d")
-    store = ProposalStore.open(tmp_path)
-    store.check([{"image_id": "a"}])
+    write_store(tmp_path, [("b", BOXES[:0], SCORES[:0]), ("c", BOXES, SCORES * np.nan)], "m", {}, "d")
     for name, problem in (("b", "no boxes"), ("c", "score nan"), ("d", "no proposals")):
-        with pytest.raises(InputError, match=problem) as error:
-            store.check([{"image_id": name}])
-        assert f"image {name}" in str(error.value)
+        with pytest.raises(InputError, match=f"{problem} for image {name}|image {name}.*{problem}"):
+            ProposalStore.open(tmp_path).check([{"image_id": name}])
 
 
 def test_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,10 +65,5 @@ def main() -> None:
         count = 500 if 500 in arguments.counts else max(arguments.counts)
         draw_recall_curves(curves, count, arguments.png)
     if arguments.json:
-        content = {
-            "dataset": arguments.dataset,
-            "every": arguments.every,
-            "num_images": arguments.num_images,
-            "results": {name: recall.summary() for name, recall in recalls.items()},
-        }
-        write_json(arguments.json, content)
+        content = {name: getattr(arguments, name) for name in ("dataset", "every", "num_images")}
+        write_json(arguments.json, content | {"results": {name: recall.summary() for name, recall in recalls.items()}})

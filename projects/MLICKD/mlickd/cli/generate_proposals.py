@@ -36,9 +36,7 @@ def parse_arguments() -> argparse.Namespace:
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--dataset", nargs="+", metavar="NAME", help="registered or folder datasets")
     images.add_argument("--images", type=Path, metavar="PATH", help="folder of photos, or text file that lists them")
-    parser.add_argument(
-        "--image-root", type=Path, metavar="FOLDER", help="root of the names in a list (default: the list's folder)"
-    )
+    parser.add_argument("--image-root", type=Path, metavar="FOLDER", help="root of a list (default: the list's folder)")
     parser.add_argument("--method", default="edge_boxes", help=f"{methods} (default: %(default)s)")
     parser.add_argument(
         "--output",

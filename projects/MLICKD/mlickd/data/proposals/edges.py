@@ -49,7 +49,6 @@ def gradient_edges(
     difference, anisotropy = xx - yy, 2 * xy
     gradient = cv2.sqrt((xx + yy + cv2.magnitude(difference, anisotropy)) / 2)
     orientation = cv2.phase(difference, anisotropy) / 2
-
     window = (neighborhood, neighborhood)
     gradient /= cv2.blur(cv2.blur(gradient, window), window) + _FAINT_GRADIENT
     strong = float(np.quantile(gradient, _STRONG_QUANTILE))

@@ -20,7 +20,7 @@ __all__ = ["import_proposals"]
 
 logger = logging.getLogger(__name__)
 
-# A box that leaves its image by no more than so many pixels is clipped: programs round.
+# Boxes that leave their image by at most so many pixels, because programs round, are clipped.
 _BORDER_TOLERANCE = 2.0
 
 
@@ -89,7 +89,7 @@ def import_proposals(
 
 
 def _image_finder(records: Sequence[Mapping[str, Any]], source: str) -> Callable[[str], int | None]:
-    """Return a function from the name of an image to the index of its record, None without one."""
+    """Return a function from the name of an image to the index of its record, or None."""
     by_id = {str(record["image_id"]): index for index, record in enumerate(records)}
     by_ending: dict[str, set[int]] = {}
     for index, record in enumerate(records):
