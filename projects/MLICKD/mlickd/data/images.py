@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -131,10 +130,10 @@ def _read_jpeg(path: str | os.PathLike[str]) -> _Jpeg | None:
     """Return the JPEG in a file; None if Pillow has to read the file, or to tell what is wrong with it."""
     orientation = 1
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
         height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
-        # Only these segments can hold an orientation. Pillow takes longer to read them than resizing takes.
-        if b"Exif\0\0" in data or b"tiff:Orientation" in data:
+        if _may_have_orientation(data):
             with open_image_file(io.BytesIO(data)) as image:
                 orientation = exif_orientation(image)
     except (OSError, ValueError, InputError):
@@ -143,6 +142,14 @@ def _read_jpeg(path: str | os.PathLike[str]) -> _Jpeg | None:
     if color_space not in ("YCbCr", "RGB", "Gray") or height * width > max_pixels():
         return None
     return _Jpeg(data, height, width, orientation)
+
+
+def _may_have_orientation(data: bytes) -> bool:
+    """Return whether a JPEG has an application segment 1. Pillow takes longer to find that out than resizing takes."""
+    place = 2
+    while (marker := data[place : place + 2])[:1] == b"\xff" and marker not in (b"\xff\xe1", b"\xff\xda"):
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return marker != b"\xff\xda"  # the start of the pixels
 
 
 def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:
