@@ -102,7 +102,7 @@ def test_the_synthetic_dataset_is_sound_and_kept(tmp_path: Path, monkeypatch: py
         MetadataCatalog.remove(name)
     (tmp_path / "coco/train2014").rename(tmp_path / "moved")
     write_synthetic_coco(tmp_path, 70, 5)
-    assert not (tmp_path / "coco/train2014").exists()  # equal sizes: left as it is
+    assert not (tmp_path / "coco/train2014").exists()  # equal sizes: not written again
     write_synthetic_coco(tmp_path, 71, 5)
     assert len(list((tmp_path / "coco/train2014").iterdir())) == 71
     (tmp_path / "synthetic.json").unlink()

@@ -72,7 +72,7 @@ def test_regions_move_with_the_pixels_of_a_reduced_image(mirror: bool, reduction
         pixels = view.pixels(small, height, width, reduction=reduction)[0].numpy() / 255
         moved, _ = view.regions(box, height, width)
         x0, y0, x1, y1 = moved[0]
-        # The center and the area tell where the box is more finely than single pixels do.
+        # The center and the area give the box more precisely than single pixels.
         center = [(pixels.sum(axis=axis) * (np.arange(60) + 0.5)).sum() / pixels.sum() for axis in (0, 1)]
         np.testing.assert_allclose(center, [(x0 + x1) / 2, (y0 + y1) / 2], atol=0.05)
         np.testing.assert_allclose(pixels.sum(), (x1 - x0) * (y1 - y0), rtol=0.03)

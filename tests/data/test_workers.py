@@ -28,7 +28,7 @@ def test_tensors_of_all_kinds(kinds: list) -> None:
     assert type(arrived) is list
     for sent, received in zip(tensors, arrived[0]["tensors"], strict=True):
         assert received.dtype == sent.dtype and received.shape == sent.shape and torch.equal(received, sent)
-        received.zero_()  # writable, and nobody else's
+        received.zero_()  # writable, and not shared
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -24,7 +24,7 @@ from mlickd_docs.inclusion import Inclusions
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 NOTEBOOK = ROOT / "projects" / "MLICKD" / "notebooks" / "walkthrough.ipynb"
-# What a browser fetches without a click.
+# Files that a browser loads with a page.
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source)[^>]*\ssrc="([^"]+)"|<link[^>]*\srel="(?:stylesheet|icon|preload|preconnect)"[^>]*>"""
 )

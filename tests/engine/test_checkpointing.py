@@ -53,7 +53,7 @@ class Run:
 
 
 def flip_a_bit(path: Path) -> None:
-    # In the numbers themselves, where no reader would notice.
+    # Damage in the numbers, which no reader would notice.
     content = bytearray(path.read_bytes())
     place = content.index(torch.tensor(3.0).numpy().tobytes())
     content[place] ^= 1

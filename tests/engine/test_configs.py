@@ -112,7 +112,7 @@ def trained_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         folder = tmp_path_factory.mktemp("teacher")
         cfg = small_config(config, folder)
         (folder / "config.yaml").write_text(cfg.dump())
-        torch.manual_seed(1)  # of other numbers than a student, whose maps must not be the teacher's
+        torch.manual_seed(1)  # not the student's seed, so that their maps differ
         take_a_step(cfg)
         return folder / "model_final.pth"
 

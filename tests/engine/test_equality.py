@@ -102,7 +102,7 @@ def trained(configs: dict[str, CfgNode], tmp_path_factory: pytest.TempPathFactor
 def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> None:
     """Up to the rounding of sums in another order."""
     assert two.keys() == one.keys() and len(one) > 5
-    # Some gradients are zero but for rounding: a softmax over regions does not change with a class's bias.
+    # Some gradients are zero up to rounding: a softmax over regions does not change with a class's bias.
     rounding = 1e-6 * max(float(value.abs().max()) for value in one.values())
     for key, value in one.items():
         tolerance = rounding + 1e-4 * float(value.abs().max())

@@ -74,7 +74,7 @@ def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, 
         return line
 
     finish(make_trainer(tmp_path, "TENSORBOARD.IMAGES", 0), resume=False)
-    # As a kill leaves it before the last file, and within the evaluation.
+    # The files after a kill before the last file, and during the evaluation.
     expected, checkpoint = final_line(), (tmp_path / "model_final.pth")
     weights = torch.load(checkpoint, weights_only=True)["model"]
     checkpoint.unlink()

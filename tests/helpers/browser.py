@@ -20,7 +20,7 @@ def chromium() -> Iterator:
     if CHROMIUM is None:
         pytest.skip("needs a Chromium: apt-get install chromium")
     with playwright.sync_playwright() as driver:
-        # As root, Chromium's sandbox does not start; the page is one that this test has written.
+        # Chromium's sandbox does not start as root; the tests open only pages that they wrote.
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()

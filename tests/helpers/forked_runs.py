@@ -17,7 +17,7 @@ from mlickd import files as whole_files
 
 __all__ = ["WRITING", "content_digest", "count_writing", "die_in_writing", "fork", "wait_or_kill"]
 
-# What a checkpoint is written with. A process that is killed is so before, or within, one of these.
+# Functions that write a checkpoint. A process is killed before or within one of them.
 WRITING = ("write", "fsync", "replace")
 
 
@@ -40,7 +40,7 @@ def fork(work: Callable[[], None], log: Path) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        # Nothing of the process that it was forked from is to be tidied up here.
+        # The fork must not clean up for its parent.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -65,9 +65,9 @@ def test_scores_are_those_of_the_evaluation(model, tuned_run: Path, photos: list
 
 
 def test_paths_images_and_arrays_are_turned_upright_and_give_the_same(model, photos: list[str], tmp_path: Path) -> None:
-    # Without loss, and too small to be reduced while it is decoded: all have the same pixels.
+    # Lossless, and too small for reduced decoding, so all have the same pixels.
     pixels, exif = read_image(photos[0]), Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise
+    exif[0x0112] = 6  # rotate clockwise
     path = tmp_path / "photo.png"
     Image.fromarray(np.rot90(pixels)).save(path, exif=exif)
     by_path = model.predict(path)

@@ -33,7 +33,7 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
         ids = [{record["image_id"] for record in dataset_records(name)} for name in (seen, part)]
         assert ids[0].isdisjoint(ids[1]) and len(ids[0] | ids[1]) == 24
         assert given["DATASETS.TEST"] == f"('{part}',)" and given["SOLVER.MAX_ITER"] == "5"
-        # What `{dataset}` stands for leads to this teacher.
+        # Replacing `{dataset}` gives the path of this teacher.
         weights = Path(cfg.KD.TEACHER.WEIGHTS.replace("{dataset}", part))
         assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.reads
     first, *_ = commands_to_run([*teachers, knowledge])

@@ -105,7 +105,7 @@ def test_a_tie_is_not_broken_by_the_order_of_the_data():
         values = of_all(np.full((20, 1), 0.5), targets)
         assert values["mAP/ranking"] == values["mAP/ties_worst"] == 1 / 20
         assert values["mAP/ties_best"] == 1.0
-        # What a stable sort gives, as in much published code.
+        # The result of a stable sort, as in much published code.
         order = np.argsort(-np.full(20, 0.5), kind="stable")
         assert (1 / (1 + np.flatnonzero(targets[order])[0])) == (1.0 if place == 0 else 1 / 20)
 
@@ -123,7 +123,7 @@ def test_a_class_without_a_positive_is_left_out_and_not_counted_as_0():
 
 def test_logits_are_refused_and_not_guessed():
     # 0.2 and 0.4 are above 0 as logits: the labels are predicted. torchmetrics takes them for probabilities, below 0.5,
-    # until another image has a logit outside [0, 1], which changes what it makes of the first.
+    # unless another image has a logit outside [0, 1], which changes its result for the first.
     targets = torch.tensor([[1, 1], [0, 0]])
     logits = torch.tensor([[0.2, 0.4], [0.0, 0.0]])
     assert torchmetrics.multilabel_recall(logits, targets, 2, average="micro") == 0.0

@@ -42,7 +42,7 @@ def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
 
     scenes.proposals.rename(tmp_path / "proposals")
     options = arguments(scenes, cache, "--kd-stage", "feature")
-    # In a process of its own, because training sets up loggers and seeds.
+    # In a separate process, because training sets up loggers and seeds.
     result = subprocess.run(
         [sys.executable, TRAIN, *options, "OUTPUT_DIR", tmp_path / "student"], capture_output=True, text=True
     )

@@ -68,7 +68,7 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
     assert "12 held-out images" in caplog.text
     calibration = Calibration.load(str(live))
 
-    # What the tool should have done: the scores of the source without calibration, and the fit of them.
+    # The expected result: a fit of the scores without calibration.
     cache = scenes.make(str(tmp_path / "cache"), *config_options(scenes), features=False, mirrored=False)
     cfg = config_of(scenes, cache)
     views = [(index, View(32)) for index in range(12)]

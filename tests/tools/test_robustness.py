@@ -91,7 +91,7 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
         with Image.open(tmp_path / name) as image:
             assert image.width > 600 and (np.asarray(image.convert("L")) < 250).mean() > 0.01
 
-    # The same command evaluates only what is missing: an evaluation that was stopped before its end, and new ones.
+    # The same command runs only missing evaluations: one that was stopped, and new ones.
     (kept / "baseline0_darker-1" / "multilabel_results.json").unlink()
     times = {path: path.stat().st_mtime_ns for path in kept.glob("*/image_scores.npz")}
     assert robustness(*arguments).out == result.out

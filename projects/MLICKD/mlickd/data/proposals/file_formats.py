@@ -193,7 +193,7 @@ def _load_hdf5(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[st
                 return [read(file[reference]) for reference in node[()].ravel()]
             if node.attrs.get("MATLAB_class") == b"char":
                 return "".join(map(chr, node[()].ravel()))
-            # MATLAB writes the shape of an empty array in place of its content.
+            # MATLAB writes the shape of an empty array instead of its content.
             return np.zeros((0, 4)) if "MATLAB_empty" in node.attrs else node[()].T
 
         return {field: read(file[field]) for field in fields if field in file}
