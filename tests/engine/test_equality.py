@@ -22,10 +22,12 @@ COMMON += ["DATALOADER.NUM_WORKERS", 0, "SEED", 1, "TEST.IMS_PER_BATCH", 2]
 SMALL_STEPS = ["SOLVER.BASE_LR", 0.0001, "KD.FEATURE.WEIGHT", 0.001]
 LED = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.FEATURE_LOSS", True]
 LED += ["MODEL.CLASSIFIER.POOLING", "max", "KD.METHOD_STAGES", ("prediction",), "KD.FEATURE.WEIGHT", 1.0]
+NOT_THE_LAST_MAP = ["MODEL.CLASSIFIER.IN_FEATURE", "conv5", "KD.FEATURE.LAYERS", ("conv5:conv4",)]
 UNLABELED = ["DATASETS.TRAIN", ("tiny_train@1of4",), "DATASETS.UNLABELED", ("tiny_train@not1of4",)]
 STAGES = {
     "stage 1, live": ("feature", False, []),
-    "stage 1, cached": ("feature", True, []),
+    # The last map gets no gradients, on which processes have to agree.
+    "stage 1, cached": ("feature", True, ["MODEL.VGG.OUT_FEATURES", ("conv4", "conv5"), *NOT_THE_LAST_MAP]),
     "stage 2, live": ("prediction", False, []),
     "stage 2, cached": ("prediction", True, []),
     "stage 2, in parts": ("prediction", True, ["SOLVER.ACCUMULATE", 2]),

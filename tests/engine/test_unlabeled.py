@@ -1,4 +1,4 @@
-"""Training on photos whose labels nobody reads: DATASETS.UNLABELED."""
+"""Training on images whose labels nobody reads: DATASETS.UNLABELED."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
+from torch import nn
 
 from helpers.cached_scenes import CachedScenes
 from helpers.small_models import make_batch, save_teacher, student_config
@@ -38,9 +39,8 @@ def cache(scenes: CachedScenes) -> Path:
     return scenes.make("cache", *options_of(scenes))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path, workers: int) -> None:
-    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATALOADER.NUM_WORKERS", workers)
+def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path) -> None:
+    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATALOADER.NUM_WORKERS", 1)
     assert training_datasets(cfg) == (LABELED, UNLABELED) and labeled_share(cfg) == 0.25
     epoch = [sample for batch in islice(build_train_loader(cfg), 6) for sample in batch]
     seen = {}
@@ -52,14 +52,11 @@ def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path, wor
     assert seen == {name: sorted(record["image_id"] for record in dataset_records(name)) for name in seen}
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_teacher(tmp_path_factory.mktemp("teacher"))
-
-
-def half_labeled(teacher: Path) -> tuple[torch.nn.Module, list[dict]]:
-    """Return a student in stage 2, half of whose images have labels, and a batch with three labeled images of four."""
-    cfg = student_config(teacher, "prediction", "KD.PREDICTION.WEIGHT", 2.0)
+@pytest.fixture
+def half_labeled(tmp_path: Path) -> tuple[nn.Module, list[dict]]:
+    """A student in stage 2, half of whose training images have labels, and a batch of four of which three have."""
+    options = ["KD.PREDICTION.WEIGHT", 2.0, "KD.PREDICTION.FEATURE_LOSS", True]
+    cfg = student_config(save_teacher(tmp_path), "prediction", *options)
     model = build_model(cfg)
     model.labeled_share = 0.5
     batch = make_batch(4)
@@ -69,12 +66,19 @@ def half_labeled(teacher: Path) -> tuple[torch.nn.Module, list[dict]]:
     return model, batch
 
 
-def test_the_label_loss_is_of_labeled_images_and_the_soft_loss_of_all(teacher: Path) -> None:
-    model, batch = half_labeled(teacher)
-    losses = {name: loss.item() for name, loss in model(batch).items()}
+def test_the_label_loss_uses_labeled_images_and_the_others_all(half_labeled: tuple[nn.Module, list[dict]]) -> None:
+    model, batch = half_labeled
+    whole = model(batch)
+    parts = [model(batch[:2]), model(batch[2:])]
+    for name, loss in whole.items():
+        torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, loss)
+    without = model([{k: v for k, v in sample.items() if k != "labels"} for sample in batch])
+    torch.testing.assert_close(without["loss_feature"], whole["loss_feature"])
+
     with torch.no_grad():
         scores = np.stack([output["image_scores"].double().numpy() for output in model.eval()(batch)])
-    teacher_scores = np.stack([sample["knowledge"].image_scores.double().numpy() for sample in batch])
+    model.train()
+    of_teacher = np.stack([sample["knowledge"].image_scores.double().numpy() for sample in batch])
     terms = []
     for sample, p in zip(batch, scores, strict=True):
         if "labels" in sample:
@@ -82,44 +86,23 @@ def test_the_label_loss_is_of_labeled_images_and_the_soft_loss_of_all(teacher: P
             terms.append(-(y * np.log(p) + (1 - y) * np.log(1 - p)).sum())
     assert len(terms) == 3
     # Two of four images have labels on average.
-    assert losses["loss_label"] == pytest.approx(sum(terms) / 2, rel=1e-4)
-    assert losses["loss_soft_label"] == pytest.approx(2.0 * ((teacher_scores - scores) ** 2).sum() / (2 * 4), rel=1e-4)
+    assert whole["loss_label"].item() == pytest.approx(sum(terms) / 2, rel=1e-4)
+    expected = 2.0 * ((of_teacher - scores) ** 2).sum() / (2 * 4)
+    assert whole["loss_soft_label"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_batch_in_parts_has_the_losses_of_the_whole(teacher: Path) -> None:
-    model, batch = half_labeled(teacher)
-    whole, parts = model(batch), [model(batch[:2]), model(batch[2:])]
-    for name, loss in whole.items():
-        torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, loss)
-
-
-def test_a_loss_of_features_beside_the_labels_counts_all_images(teacher: Path) -> None:
-    cfg = student_config(teacher, "prediction", "KD.PREDICTION.FEATURE_LOSS", True)
-    model, batch = build_model(cfg), make_batch(3)
-    for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
-        sample["knowledge"] = knowledge
-    with_labels = model(batch)["loss_feature"]
-    model.labeled_share = 0.5
-    torch.testing.assert_close(
-        model([{k: v for k, v in sample.items() if k != "labels"} for sample in batch])["loss_feature"], with_labels
-    )
-
-
-def test_a_batch_without_a_label_trains_on_knowledge(teacher: Path) -> None:
-    model, batch = half_labeled(teacher)
+def test_a_sample_without_labels_trains_on_knowledge_and_is_no_negative(
+    half_labeled: tuple[nn.Module, list[dict]],
+) -> None:
+    model, batch = half_labeled
     losses = model(batch[1:2])
     assert losses["loss_label"].item() == 0 and losses["loss_soft_label"].item() > 0
     sum(losses.values()).backward()
     assert model.student.head.linear.weight.grad.abs().sum() > 0
-
-
-def test_a_sample_without_labels_is_no_negative_of_every_class(teacher: Path) -> None:
-    model, batch = half_labeled(teacher)
     model.labeled_share = 1.0
-    with pytest.raises(KeyError, match="labels"):
-        model(batch)
-    with pytest.raises(KeyError, match="labels"):
-        model.student.train()(batch)
+    for classifier in (model, model.student):
+        with pytest.raises(KeyError, match="labels"):
+            classifier(batch)
 
 
 def change_labels(root: Path, name: str) -> None:
@@ -133,12 +116,12 @@ def change_labels(root: Path, name: str) -> None:
 
 
 def trained(scenes: CachedScenes, cache: Path, output: Path, stage: str) -> dict[str, torch.Tensor]:
-    """Return the weights after three iterations."""
+    """The weights after three iterations."""
     options = ["OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", 3, "SOLVER.WARMUP_ITERS", 1, "KD.FEATURE.WEIGHT", 0.001]
     cfg = scenes.config(stage, cache, *options_of(scenes), *options)
-    check_inputs(cfg)
+    knowledge = check_inputs(cfg)
     torch.manual_seed(0)
-    trainer = Trainer(cfg)
+    trainer = Trainer(cfg, knowledge)
     trainer.resume_or_load(resume=False)
     super(Trainer, trainer).train()
     return trainer.model.state_dict()
@@ -149,19 +132,16 @@ def test_labels_of_unlabeled_images_are_never_read(
     scenes: CachedScenes, cache: Path, tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     before = trained(scenes, cache, tmp_path / "before", stage)
-    results = {}
+    equal = {}
     for name in (UNLABELED, LABELED):
         root = tmp_path / name
         shutil.copytree(tiny_scenes / "tiny", root / "tiny")
         change_labels(root, name)
         monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
         assert {tuple(record["labels"]) for record in dataset_records(name)} == {(0,)}
-        results[name] = trained(scenes, cache, root / "output", stage)
+        weights = trained(scenes, cache, root / "output", stage)
+        equal[name] = all(torch.equal(value, before[key]) for key, value in weights.items())
         monkeypatch.setenv("DETECTRON2_DATASETS", str(tiny_scenes))
-    equal = {
-        name: all(torch.equal(value, before[key]) for key, value in weights.items())
-        for name, weights in results.items()
-    }
     # Stage 1 reads no labels at all.
     assert equal == {UNLABELED: True, LABELED: stage == "feature"}
 
