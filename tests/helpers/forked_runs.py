@@ -15,7 +15,7 @@ import torch
 
 from mlickd import files as whole_files
 
-__all__ = ["WRITING", "content_digest", "count_writing", "die_in_writing", "fork", "wait_or_kill"]
+__all__ = ["WRITING", "content_digest", "count_writing", "die_in_writing", "fork", "wait_for", "wait_or_kill"]
 
 # Functions that write a checkpoint. A process is killed before or within one of them.
 WRITING = ("write", "fsync", "replace")
@@ -57,6 +57,15 @@ def wait_or_kill(process: int, seconds: float | None = None) -> int:
             os.kill(process, signal.SIGKILL)
             return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         time.sleep(0.001)
+
+
+def wait_for(words: str, process: int, log: Path, begin: int = 0) -> None:
+    """Wait until a process has written these words into its log, after the byte ``begin``, or ends."""
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # WNOWAIT keeps the status for the later wait
+    while os.waitid(os.P_PID, process, ended) is None:
+        if log.exists() and words.encode() in log.read_bytes()[begin:]:
+            return
+        time.sleep(0.002)
 
 
 def count_writing(path: Path) -> None:

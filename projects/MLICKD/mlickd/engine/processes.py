@@ -128,7 +128,11 @@ def launch(
         _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
         select_local_gpu(cfg.MODEL.DEVICE)
         backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(minutes=args.timeout))
+        timeout = timedelta(minutes=args.timeout)
+        store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
+        # After a failure, torchrun may start the processes with a store that has the addresses of the first attempt.
+        store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         comm.synchronize()
         try:
