@@ -26,23 +26,6 @@ from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
 from .workers import PackedBatch, ignore_signals_in_worker
 
-__all__ = [
-    "build_inference_mapper",
-    "build_mapper",
-    "build_multi_scale_loader",
-    "build_test_loader",
-    "build_test_mapper",
-    "build_train_loader",
-    "corruption_of",
-    "labeled_share",
-    "model_class",
-    "needs_knowledge",
-    "needs_proposals",
-    "open_proposals",
-    "proposals_exist",
-    "training_datasets",
-]
-
 
 def model_class(cfg: CfgNode) -> type[nn.Module]:
     """Return the class that ``MODEL.META_ARCHITECTURE`` names, see :class:`mlickd.modeling.meta_arch.ImageModel`.
