@@ -39,7 +39,7 @@ def test_scores_are_those_of_the_student(exported):
         outputs = student([{"image": torch.from_numpy(view).permute(2, 0, 1)} for view in views])
     expected = np.stack([output["image_scores"].numpy() for output in outputs])
     assert np.ptp(expected, axis=0).max() > 0.01, "the photos have to differ"
-    classifier = load_exported(exported.onnx, threads=1)
+    classifier = load_exported(exported.onnx)
     for batch_size in (1, 2, 16):
         np.testing.assert_allclose(classifier.scores(photos, batch_size), expected, atol=1e-5)
     assert classifier.scores([]).shape == (0, 20)

@@ -165,6 +165,6 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("train --config-file kd.yaml --kd-stage third", "--kd-stage third", None),
     (STAGE2.partition(" KD.METHOD_STAGES")[0], "stage 1", None),
     ("predict photo.jpg --model run --json photo.jpg/a.json", "photo.jpg/a.json", None),
-    ("compare --seeds 1,x", "--seeds 1,x", None),
+    ("compare --seeds 1,x", "--seeds: 1,x", None),
     (f"{CLS} --num-gpus 3", "SOLVER.IMS_PER_BATCH 4", None),
 ]

@@ -58,7 +58,7 @@ def command_parser(
 
     Args:
         description: purpose of the command.
-        epilog: examples, whose line breaks stay.
+        epilog: examples.
         parents: parsers whose options are added.
     """
     return CommandParser(
@@ -91,15 +91,11 @@ def typed_command() -> str:
 
 
 def read_seeds(text: str) -> list[int]:
-    """Return the seeds of an option such as `1,2,3`.
-
-    Raises:
-        InputError: a seed is not an integer.
-    """
+    """Return the seeds of an option such as `1,2,3`."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--seeds {text}: give integers separated by commas, such as 1,2,3") from None
+        raise argparse.ArgumentTypeError(f"{text} is not a list of integers, such as 1,2,3") from None
 
 
 def positive_int(text: str) -> int:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, read_seeds, typed_command
+from mlickd.cli.command_line import command_parser, positive_int, read_seeds, typed_command
 from mlickd.cli.repository import scripts_folder, shipped_config
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
@@ -54,7 +54,11 @@ def parse_arguments() -> argparse.Namespace:
         "--method-file", action="append", default=[], metavar="NAME=FILE", help="one more method; may be repeated"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, metavar="N", help="runs at the same time, which share the cores (default: 1)"
+        "--jobs",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="runs at the same time, which share the cores (default: 1)",
     )
     parser.add_argument(
         "--published", choices=sorted(PUBLISHED), help="add the values of the paper on this dataset to the table"
@@ -121,17 +125,9 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], **teachers: 
 
 
 def main() -> None:
-    """Run what is missing, and write the report; the exit status is 1 if a run has failed.
-
-    Raises:
-        InputError: an option or what it names is wrong.
-    """
+    """Run what is missing, and write the report; the exit status is 1 if a run has failed."""
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.jobs < 1 or (args.teacher and args.teacher_per_seed):
-        raise InputError(
-            f"--jobs {args.jobs}, --teacher, --teacher-per-seed: give 1 job or more, and one of the others"
-        )
     names = [name for name in args.methods.split(",") if name]
     comparison = make_comparison(args, names, teacher_per_seed=args.teacher_per_seed)
     if args.dry_run:

@@ -36,11 +36,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train the models of each seed, and write the report; the exit status is 1 if a run has failed.
-
-    Raises:
-        InputError: an option or what it names is wrong.
-    """
+    """Train the models of each seed, and write the report; the exit status is 1 if a run has failed."""
     args = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     comparison = make_comparison(args, [BASELINE, DISTILLED], teacher_per_seed=args.teacher is None)

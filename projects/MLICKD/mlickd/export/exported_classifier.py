@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -24,24 +25,19 @@ _ROUNDING = 1e-4
 _INPUT_TYPES = {True: "tensor(uint8)", False: "tensor(float)"}
 
 
+@dataclass(frozen=True)
 class ExportedClassifier:
     """A student in an exported file.
 
     Attributes:
-        path: path of the file.
+        path: path of the file, for messages.
         metadata: metadata in the file.
+        run: network, from the result of :meth:`ExportMetadata.network_input` to (N, C) float32 scores.
     """
 
-    def __init__(self, path: str, metadata: ExportMetadata, run: Callable[[np.ndarray], np.ndarray]):
-        """
-        Args:
-            path: path of the file, for messages.
-            metadata: metadata in the file.
-            run: network, from the result of :meth:`ExportMetadata.network_input` to (N, C) float32 scores.
-        """
-        self.path = path
-        self.metadata = metadata
-        self._run = run
+    path: str
+    metadata: ExportMetadata
+    run: Callable[[np.ndarray], np.ndarray]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -72,36 +68,24 @@ class ExportedClassifier:
                 raise InputError(f"image {number} of {len(images)}: give an array (H, W, 3) of uint8 in RGB")
         parts = [np.empty((0, len(self.class_names)), dtype=np.float32)]
         for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size]
-            parts.append(
-                self.scores_of_views(np.stack([resize_photo(image, self.metadata.input_size) for image in batch]))
-            )
+            batch = [resize_photo(image, self.metadata.input_size) for image in images[start : start + batch_size]]
+            parts.append(self.scores_of_views(np.stack(batch)))
         return np.concatenate(parts)
 
     def scores_of_views(self, views: np.ndarray) -> np.ndarray:
-        """Return the scores of one batch of images that have the size of the network.
-
-        Args:
-            views: (N, S, S, 3) uint8 RGB, where N is at least 1 and S is the ``input_size`` of the metadata.
-
-        Returns:
-            (N, C) float32 probabilities.
+        """Return the (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB images; S is ``metadata.input_size``.
 
         Raises:
             InputError: the file does not return probabilities.
         """
-        scores = self._run(self.metadata.network_input(views))
+        scores = self.run(self.metadata.network_input(views))
         if not ((scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)).all():
             raise InputError(f"{self.path}: its scores are not probabilities; export it again")
         return scores.astype(np.float32, copy=False).clip(0, 1)
 
 
-def load_exported(path: str | os.PathLike[str], threads: int | None = None) -> ExportedClassifier:
+def load_exported(path: str | os.PathLike[str]) -> ExportedClassifier:
     """Open a file that ``tools/export_student.py`` wrote. ONNX Runtime runs it; the file contains no code.
-
-    Args:
-        path: path of the ``.onnx`` file.
-        threads: threads of ONNX Runtime; None leaves the choice to it.
 
     Raises:
         InputError: the file is missing or damaged, or is not an exported student; ONNX Runtime is not installed.
@@ -110,8 +94,6 @@ def load_exported(path: str | os.PathLike[str], threads: int | None = None) -> E
     onnxruntime = import_optional("onnxruntime", "an .onnx file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised, so that no log is needed
-    if threads is not None:
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
     try:
         # From its bytes, so that the file cannot refer to other files.
         content = Path(name).read_bytes()
@@ -170,11 +152,7 @@ def resize_photo(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def import_optional(name: str, purpose: str) -> ModuleType:
-    """Import a package of the extra ``export``.
-
-    Args:
-        name: name of the package.
-        purpose: what needs the package, for the message.
+    """Import a package of the extra ``export`` for a purpose that an error message names.
 
     Raises:
         InputError: the package is not installed.

@@ -61,12 +61,7 @@ def export_student(
 
 
 def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bool = True) -> ExportMetadata:
-    """Return the metadata for the student of a run.
-
-    Args:
-        cfg: configuration from :func:`mlickd.runs.load_run`.
-        run: folder of the run.
-        preprocessing: see :class:`ExportMetadata`.
+    """Return the metadata for the student of a run, with the configuration of :func:`mlickd.runs.load_run`.
 
     Raises:
         InputError: the class names are unknown, or the tuned thresholds do not belong to this model.
@@ -116,24 +111,21 @@ class _BatchClassifier(nn.Module):
                 images = images.flip(1)
             images = self.model.normalize(images)
         divisor = max(self.model.backbone.size_divisibility, 1)
-        height, width = images.shape[-2:]
-        if height % divisor or width % divisor:
-            images = F.pad(images, (0, -width % divisor, 0, -height % divisor))
+        if padding := -self.metadata.input_size % divisor:
+            images = F.pad(images, (0, padding, 0, padding))
         return self.model.head(self.model.backbone(images)).sigmoid()
 
 
 def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes:
     """Return the content of an ONNX file that takes batches of any size.
 
-    Args:
-        model: student on the CPU, in evaluation mode.
-        metadata: metadata for the file.
+    The model must be on the CPU, in evaluation mode.
 
     Raises:
         InputError: a package of the extra ``export`` is missing, or the student cannot be exported.
     """
-    import_optional("onnx", "export to ONNX")
-    import_optional("onnxscript", "export to ONNX")
+    for package in ("onnx", "onnxscript"):
+        import_optional(package, "export to ONNX")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     dtype = torch.uint8 if metadata.preprocessing else torch.float32
     # Two images, because torch.export takes a batch of one for a constant.

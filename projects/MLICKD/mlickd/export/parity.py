@@ -25,7 +25,6 @@ from mlickd.runs import run_class_names, run_config
 from .exported_classifier import ExportedClassifier, read_photo
 
 __all__ = [
-    "BATCH_SIZES",
     "DECISION_TOLERANCE",
     "PILLOW_TOLERANCE",
     "PIXEL_TOLERANCE",
@@ -105,14 +104,11 @@ def records_to_check(
 def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, records: Sequence[dict]) -> list[Parity]:
     """Compare an exported file with its model in PyTorch.
 
-    PyTorch's scores are those of an evaluation: photos go through the project's mapper, in batches of 24. The file
-    receives them twice, in batches of 1, 2, 5 and 16: as the same pixels, with scores that differ by at most
-    `PIXEL_TOLERANCE`, and as Pillow reads them (:func:`read_photo`), with scores that differ by at most
-    `PILLOW_TOLERANCE` on average. Of the decisions by threshold, a share of `DECISION_TOLERANCE` may differ.
+    PyTorch's scores are those of an evaluation. The file receives the photos twice: as the same pixels, and as Pillow
+    reads them (:func:`read_photo`). The constants above are the limits.
 
     Args:
-        cfg: configuration of the run.
-        model: model of the run.
+        cfg, model: run of the file.
         exported: the file.
         records: records of photos; if all have ``labels``, metrics are compared.
 
@@ -124,7 +120,6 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
     """
     scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _BY_PILLOW: []}
     mapper = build_inference_mapper(cfg)
-    model = model.eval()
     with tqdm(total=len(records), desc="check", unit="photo", disable=None, leave=False) as progress:
         for start in range(0, len(records), sum(BATCH_SIZES)):
             chunk = records[start : start + sum(BATCH_SIZES)]

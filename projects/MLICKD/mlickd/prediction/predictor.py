@@ -110,10 +110,6 @@ class Predictor:
     _outputs: Callable[[list[Any]], list[tuple[np.ndarray, Instances | None]]]
 
     def __init__(self, class_names: Sequence[str], thresholds: np.ndarray, thresholds_from: str):
-        """
-        Args:
-            class_names, thresholds, thresholds_from: see above.
-        """
         self.class_names = tuple(class_names)
         self.thresholds = np.asarray(thresholds, dtype=np.float32)
         self.thresholds_from = thresholds_from
@@ -141,11 +137,7 @@ class Predictor:
         return predictions[0] if one else predictions
 
     def predict_each(self, images: Iterable[Photo], batch_size: int | None = None) -> Iterator[Prediction | InputError]:
-        """Yield predictions in the order of the photos; for a photo that cannot be read, the error.
-
-        Args:
-            images, batch_size: see :meth:`predict`.
-        """
+        """Yield predictions in the order of the photos; for a photo that cannot be read, the error."""
         size = batch_size or self.batch_size
         numbered = enumerate(images, start=1)
         with ThreadPoolExecutor(self.reading_threads) as pool:
@@ -166,11 +158,6 @@ class Predictor:
                     else:
                         values, regions = next(outputs)
                         yield Prediction(read[0], self.class_names, values, self.thresholds, regions)
-
-    def scores(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the (N, C) float32 probabilities of N arrays (H, W, 3) uint8 RGB."""
-        values = [prediction.values for prediction in self.predict(list(images))]
-        return np.stack(values) if values else np.empty((0, len(self.class_names)), np.float32)
 
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
         try:

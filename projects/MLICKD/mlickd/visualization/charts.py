@@ -1,4 +1,7 @@
-"""Charts with matplotlib: their common style, and training curves of several runs on shared axes."""
+"""Charts with matplotlib: their common style, and training curves of several runs on shared axes.
+
+All functions ``draw_...`` here and in the modules of other charts write a PNG, and raise InputError if they cannot.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,7 @@ from mlickd.runs import training_metrics
 
 from .image_results import one_line
 
-__all__ = [
-    "BLUE",
-    "INK",
-    "RED",
-    "STYLES",
-    "draw_training_curves",
-    "plain_text",
-    "save_figure",
-    "style_axes",
-]
+__all__ = ["BLUE", "INK", "RED", "STYLES", "draw_training_curves", "plain_text", "save_figure", "style_axes"]
 
 BLUE, RED, INK = "#1a4fd0", "#c8201e", "#16181d"
 # Colors that color-blind readers can distinguish (Okabe and Ito), each with its own dashes.
@@ -55,7 +49,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
         path: path of the PNG.
 
     Raises:
-        InputError: a ``metrics.json`` is missing or damaged, no run has a loss, or the PNG cannot be written.
+        InputError: a ``metrics.json`` is missing or damaged, or no run has a loss.
     """
     curves = {name: _join_stages(stages) for name, stages in runs.items()}
     if not any(losses for losses, _, _ in curves.values()):
@@ -130,11 +124,7 @@ def plain_text(text: str) -> str:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a PNG, and make its folder if it is missing.
-
-    Raises:
-        InputError: the PNG cannot be written.
-    """
+    """Write a PNG, and make its folder if it is missing."""
     content = io.BytesIO()
     figure.savefig(content, format="png", facecolor="white")
     write_whole_file(path, content.getvalue(), "give another path", parents=True)

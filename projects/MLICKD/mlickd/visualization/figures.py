@@ -25,11 +25,7 @@ __all__ = ["draw_prediction", "draw_result_figure", "image_row", "save_figure_of
 
 GRAY, TRACK = "#6b7280", "#e5e7eb"
 # Color and mark of a class by whether its prediction is right; None: an ignored class.
-MARKS = {
-    True: (BLUE, "\N{CHECK MARK}"),
-    False: (RED, "\N{BALLOT X}"),
-    None: (GRAY, "\N{EN DASH}"),
-}
+MARKS = {True: (BLUE, "\N{CHECK MARK}"), False: (RED, "\N{BALLOT X}"), None: (GRAY, "\N{EN DASH}")}
 
 # In pixels.
 PHOTO_SIZE = (720, 600)
@@ -77,7 +73,7 @@ def draw_result_figure(
             color, mark = MARKS[shown.correct]
             top = MARGIN + LINE_HEIGHT + 12 + row * ROW_HEIGHT
             draw.text((x, top), mark, color, _font(bold=True))
-            _draw_score(draw, (x + 34, top), COLUMN_WIDTH - 34, shown.class_name, shown.score, color)
+            _draw_score(draw, (x + 34, top), COLUMN_WIDTH - 34, shown.class_name, shown.score, color, color)
     if result.labels is not None:
         for number, line in enumerate(["True labels", *labels]):
             top = MARGIN + students_height + number * LINE_HEIGHT
@@ -111,13 +107,7 @@ def draw_prediction(
 
 
 def save_figure_of_photo(figure: Image.Image, folder: Path, photo: str) -> None:
-    """Write a figure as JPEG under the name of its photo, with a number after it if another photo has the same name.
-
-    Args:
-        figure: figure of the photo.
-        folder: folder of figures; nothing in it is replaced.
-        photo: path of the photo.
-    """
+    """Write a figure as JPEG under the name of its photo, with a number after it if this file exists."""
     stem = Path(photo).stem
     paths = (folder / f"{stem}{'' if number == 1 else f'-{number}'}.jpg" for number in count(1))
     figure.save(next(path for path in paths if not path.exists()), quality=90)
@@ -147,9 +137,9 @@ def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image
     """Return the input of a model for some training images, each with its labels; see :func:`image_row`.
 
     Args:
-        samples: samples with ``image`` (3, H, W) uint8 and, if they are labeled, ``labels``.
+        samples: samples with ``image`` (3, H, W) uint8 in ``image_format`` and, if they are labeled, ``labels``.
         class_names: C names.
-        image_format: channel order of ``image``, ``RGB`` or ``BGR``.
+        image_format: ``RGB`` or ``BGR``.
     """
     images, captions = [], []
     for sample in samples:
@@ -174,16 +164,10 @@ def _figure_with_photo(
 
 
 def _draw_score(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    width: int,
-    name: str,
-    score: float,
-    color: str,
-    ink: str = "",
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], width: int, name: str, score: float, color: str, ink: str
 ) -> None:
-    """Draw the name and the score of a class above a bar of that length; ``ink`` replaces the color for the text."""
-    (left, top), ink, bold = place, ink or color, color != GRAY
+    """Draw the name and the score of a class above a bar of that length; ``ink`` is the color of the text."""
+    (left, top), bold = place, color != GRAY
     digits = format_score(score)
     digits_width = _font().getlength(digits)
     draw.text((left + width - digits_width, top), digits, ink, _font())
@@ -205,6 +189,6 @@ def _shorten(text: str, room: float, bold: bool = False) -> str:
     font = _font(bold=bold)
     if font.getlength(text) <= room:
         return text
-    while text and font.getlength(f"{text}\N{HORIZONTAL ELLIPSIS}") > room:
+    while text and font.getlength(f"{text}…") > room:
         text = text[:-1]
-    return f"{text.rstrip()}\N{HORIZONTAL ELLIPSIS}"
+    return f"{text.rstrip()}…"

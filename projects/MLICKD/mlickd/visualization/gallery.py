@@ -87,8 +87,7 @@ def write_gallery(
         stream = io.BytesIO()
         image.save(stream, "WEBP", quality=QUALITY)
         images.append(base64.b64encode(stream.getvalue()).decode())
-    students = max((list(result.students) for result in results), key=len)
-    thresholds = thresholds or {}
+    students, thresholds = list(results[0].students), thresholds or {}
     data = {
         "classes": list(class_names),
         "students": students,
@@ -149,12 +148,7 @@ def _inline_file(name: str) -> dict[str, str]:
 
 
 def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int, int]) -> dict:
-    """Return the data of one image for the script.
-
-    Args:
-        result: results of the image.
-        class_names: C names.
-        size: width and height of the image in pixels.
+    """Return the data of one image of this width and height, for the script.
 
     Returns:
         ``id``, ``width``, ``height``; ``labels``, indices of classes, or None; for each student in ``results`` rows of

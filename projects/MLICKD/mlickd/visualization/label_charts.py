@@ -20,16 +20,7 @@ _SCORE_STEPS = {0.0: "#eef1f0", 0.01: "#d4e6dc", 0.03: "#8cc7a3", 0.1: "#2f9e5b"
 
 
 def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
-    """Draw how often each class occurs, how many labels an image has, and which labels occur together.
-
-    Args:
-        name: name of the dataset.
-        labels: statistics of the dataset.
-        path: path of the PNG.
-
-    Raises:
-        InputError: the PNG cannot be written.
-    """
+    """Draw how often each class of a dataset occurs, how many labels an image has, and which occur together."""
     num_classes = len(labels.class_names)
     side = min(max(4.0, 1.2 + 0.19 * num_classes), 60.0)  # of the matrix, in inches
     figure = Figure(figsize=(side + 6.5, side + 1.2), dpi=110, layout="constrained")
@@ -54,9 +45,8 @@ def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = labels.together / labels.positives[:, None]
     np.fill_diagonal(shares, np.nan)
-    _draw_matrices(
-        right, [right.subplots()], {"share of the row's images with the column's class": shares}, labels.class_names
-    )
+    panels = {"share of the row's images with the column's class": shares}
+    _draw_matrices(right, [right.subplots()], panels, labels.class_names)
     figure.suptitle(f"{plain_text(name)}: {sum(labels.per_image.values())} images", x=0.01, ha="left")
     save_figure(figure, path)
 
@@ -68,9 +58,6 @@ def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequen
         panels: by title, (C, C) conditional frequencies; NaN is gray.
         class_names: C names.
         path: path of the PNG.
-
-    Raises:
-        InputError: the PNG cannot be written.
     """
     side = min(max(3.2, 1.0 + 0.17 * len(class_names)), 30.0)  # inches
     figure = Figure(figsize=(side * len(panels) + 1.8, side + 1.6), dpi=110, layout="constrained")
@@ -106,9 +93,6 @@ def draw_region_counts(
         num_images: number of images.
         class_names: C names.
         path: path of the PNG.
-
-    Raises:
-        InputError: the PNG cannot be written.
     """
     edges = [*_SCORE_STEPS, np.inf]
     intervals = np.digitize(scores, edges[1:-1])

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from mlickd.evaluation.proposal_recall import ProposalRecall, proposal_recall
 
-from .charts import STYLES, plain_text, save_figure
+from .charts import STYLES, plain_text, save_figure, style_axes
 
 __all__ = ["draw_recall_curves"]
 
@@ -24,10 +24,7 @@ def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: 
     Args:
         recalls: measurements by name.
         count: number of proposals of the right panel, one of the counts of each measurement.
-        path: PNG file to write.
-
-    Raises:
-        InputError: ``path`` cannot be written.
+        path: path of the PNG.
     """
     figure = Figure(figsize=(12, 4.8), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -46,7 +43,6 @@ def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: 
     right.set_title(f"recall of the best {count} proposals", loc="left")
     for axes in (left, right):
         axes.set_ylim(0, 1)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        style_axes(axes)
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), frameon=False)
     save_figure(figure, path)

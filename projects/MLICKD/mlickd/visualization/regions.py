@@ -74,10 +74,7 @@ class RegionVisualizer(Visualizer):
     """Detectron2's visualizer, with lines that are visible on any photo and labels that do not overlap."""
 
     def __init__(self, image: np.ndarray):
-        """
-        Args:
-            image: (H, W, 3) uint8 RGB.
-        """
+        """``image`` is (H, W, 3) uint8 RGB."""
         super().__init__(image)
         self.points_per_pixel = 72 / self.output.dpi  # matplotlib measures lines and fonts in points
         self.side = max(self.output.height, self.output.width)
@@ -93,7 +90,7 @@ class RegionVisualizer(Visualizer):
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        for rank in reversed(range(len(boxes))):  # the best box is above the others
+        for rank in reversed(range(len(boxes))):  # the best is above the others
             self._draw_outline(boxes[rank], best=rank == 0)
         occupied: list[tuple[float, float, float, float]] = []
         for rank, (box, label) in enumerate(zip(boxes, labels, strict=True)):

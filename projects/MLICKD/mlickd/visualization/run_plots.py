@@ -58,9 +58,6 @@ def write_run_plots(
 
     Returns:
         Path of ``plots.html``.
-
-    Raises:
-        InputError: a file cannot be written.
     """
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
     reports = {role: multilabel_results_path(folder, dataset_name) for role, folder in folders.items()}
@@ -71,7 +68,11 @@ def write_run_plots(
 
     def classes(path: Path) -> list[str]:
         baseline, distilled = (multilabel_results(reports[role]) for role in STUDENTS)
-        precisions = np.array([_average_precisions(report, class_names) for report in (baseline, distilled)])
+        # In percent; NaN for a class without a positive image.
+        aps = [
+            [report["per_class"].get(name, {}).get("AP") for name in class_names] for report in (baseline, distilled)
+        ]
+        precisions = np.array(aps, dtype=np.float64)
         if baseline.get("protocol") != distilled.get("protocol") or not np.isfinite(precisions.sum(axis=0)).any():
             named = f"{reports['baseline']}, {reports['distilled']}"
             raise InputError(f"{named}: have other protocols or no class in common; evaluate both in the same way")
@@ -148,12 +149,6 @@ def stage_folders(folder: str | Path) -> list[Path]:
     feature = folder.parent / "feature"
     first = [feature] if folder.name == "prediction" and (feature / "metrics.json").is_file() else []
     return [*first, folder]
-
-
-def _average_precisions(report: dict, class_names: Sequence[str]) -> list[float]:
-    """Return the AP of each class in percent; NaN for a class without a positive image."""
-    precisions = [report["per_class"].get(name, {}).get("AP") for name in class_names]
-    return [np.nan if precision is None else precision for precision in precisions]
 
 
 def _scores_of_same_images(reports: Mapping[str, Path]) -> dict[str, ImageScores]:
