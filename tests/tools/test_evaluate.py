@@ -65,13 +65,6 @@ def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
     assert "bootstrap" not in report
 
 
-def test_json_on_the_terminal(run, runs, tmp_path):
-    printed = run(runs[0], "--json", "-").out
-    assert run(runs[0], "--json", tmp_path / "report.json").status == 0
-    assert json.loads(printed) == json.loads((tmp_path / "report.json").read_text())
-    assert json.loads(printed)["runs"].keys() == {str(runs[0])}
-
-
 def test_intervals_of_runs_and_of_their_difference(run, runs):
     arguments = (*runs, "--bootstrap", 200, "--seed", 3, "--ap", "voc12", "--json", "-")
     bootstrap = json.loads(run(*arguments).out)["bootstrap"]
