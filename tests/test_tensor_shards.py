@@ -35,11 +35,9 @@ def test_parts_of_a_layout_have_every_image_once(num_images: int, size: int, par
 def test_what_is_written_is_read(tmp_path: Path):
     (path,) = written(tmp_path)
     shard = pickle.loads(pickle.dumps(Shard(path, "make it again")))
-    assert shard.names == ["boxes", "ends"] and shard.tensor("boxes").shape == (2, 3, 4)
     assert shard.metadata["ids"] == ["a", "b"]
     np.testing.assert_array_equal(shard.tensor("ends"), TENSORS["ends"])
-    np.testing.assert_array_equal(shard.rows("boxes", 1, slice(1, 3)), TENSORS["boxes"][1, 1:3])
-    assert shard.rows("boxes", 1).flags.writeable and not shard.tensor("boxes").flags.writeable
+    assert shard.tensor("boxes").shape == (2, 3, 4) and not shard.tensor("boxes").flags.writeable
     shard.check_digest()
     assert ShardLayout(1, 1).missing(tmp_path) == [] and find_shards(tmp_path, "") == [path]
 

@@ -17,10 +17,8 @@ from mlickd.evaluation.breakdown import (
     by_class_frequency,
     by_label_count,
     by_object_size,
-    class_frequencies,
     conditional_frequencies,
     dependency_error,
-    frequency_groups,
     largest_objects,
 )
 
@@ -52,13 +50,6 @@ def test_label_counts_by_hand() -> None:
     assert three == {"mAP": 1, "OR": 0, "OF1": 0, "images": 1, "positives": 3, "classes": 3}
     *_, three = by_label_count(scores[:1], targets[:1]).values()
     assert three["images"] == three["classes"] == 0 and math.isnan(three["mAP"]) and math.isnan(three["OF1"])
-
-
-def test_thirds_of_the_classes() -> None:
-    frequencies = class_frequencies([{"labels": [0, 3]}, {"labels": [3, 3]}, {"labels": [1]}, {"labels": []}], 5)
-    assert frequencies.tolist() == [1, 1, 0, 2, 0]
-    assert frequency_groups(frequencies) == {"rare": [2, 4], "medium": [0, 1], "frequent": [3]}
-    assert frequency_groups(np.array([4, 2])) == {"rare": [1], "medium": [0], "frequent": []}
 
 
 @given(st.integers(0, 2**32), st.integers(2, 30), st.integers(1, 7))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mlickd.data import ProposalStore, write_store
 from mlickd.errors import InputError
 from mlickd.evaluation.proposal_recall import (
+    ProposalRecall,
     best_overlaps,
     evaluate_source,
-    proposal_recall,
     recall_table,
 )
 
@@ -37,11 +37,11 @@ def test_against_loops(images):
     overlaps = np.concatenate([best_overlaps(proposals, things, COUNTS) for proposals, things in images], axis=1)
     assert overlaps.shape == (len(COUNTS), len(objects))
     thresholds = [0.5, 0.7, 1.0]
-    got = proposal_recall(overlaps, thresholds)
+    got = ProposalRecall(overlaps, COUNTS, 1, 1.0).recall(*thresholds)
     for k, count in enumerate(COUNTS):
         for t, threshold in enumerate(thresholds):
             found = [any(slow_iou(box, thing) >= threshold for box in box_list[:count]) for box_list, thing in objects]
-            assert got[k, t] == pytest.approx(np.mean(found))
+            assert got[t, k] == pytest.approx(np.mean(found))
 
 
 def annotation(box, mode=BoxMode.XYXY_ABS, **flags):
@@ -67,8 +67,8 @@ def test_objects_that_count(tmp_path: Path):
     recall = evaluate_source(records, "ours", ProposalStore.open(tmp_path), (2, 1, 2))
     assert recall.num_images == 2 and recall.counts == (1, 2)
     np.testing.assert_allclose(recall.overlaps, [[0.01, 0], [0.6, 16 / 60]], atol=1e-7)
-    np.testing.assert_array_equal(recall.recall(0.5), [0, 0.5])
-    np.testing.assert_allclose(recall.average_recall(), [0, 0.5 * 3 / 10])
+    np.testing.assert_array_equal(recall.recall(0.5), [[0, 0.5]])
+    np.testing.assert_allclose(recall.table_values()["AR"], [0, 0.5 * 3 / 10])
     assert recall.summary()["proposals"]["2"] == {"recall@0.5": 0.5, "recall@0.7": 0.0, "AR": pytest.approx(0.15)}
     assert "| ours" in recall_table({"ours": recall}) and ".000 / .500" in recall_table({"ours": recall})
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mlickd.errors import InputError
-from mlickd.evaluation import best_f1_thresholds, load_thresholds, multilabel_metrics
+from mlickd.evaluation import best_f1_thresholds, multilabel_metrics
 from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
 from mlickd.files import file_digest
 
@@ -83,18 +83,19 @@ def run(tmp_path: Path) -> Path:
 def test_thresholds_are_read_as_written(run: Path):
     assert replace(read_thresholds(str(run / "thresholds.json")), checkpoint_sha256="") == TUNED
     assert "best F1" in json.loads((run / "thresholds.json").read_text())["rule"]
-    assert load_thresholds(str(run), CLASSES).tolist() == [0.25, 0.5]
-    (run / "student.pth").unlink()  # as after an export
-    assert load_thresholds(str(run), CLASSES).tolist() == [0.25, 0.5]
 
 
 def test_thresholds_of_another_model_are_refused(run: Path):
+    tuned, checkpoint = read_thresholds(str(run / "thresholds.json")), run / "student.pth"
+    tuned.check("thresholds.json", CLASSES, str(checkpoint))
     for names in (["yeti", "cat"], ["cat"]):
         with pytest.raises(InputError, match=r"thresholds\.json: .* 2 classes"):
-            load_thresholds(str(run), names)
-    (run / "student.pth").write_bytes(b"trained again")
+            tuned.check("thresholds.json", names)
+    checkpoint.write_bytes(b"trained again")
     with pytest.raises(InputError, match=r"thresholds\.json: .*student\.pth"):
-        load_thresholds(str(run), CLASSES)
+        tuned.check("thresholds.json", CLASSES, str(checkpoint))
+    checkpoint.unlink()  # as after an export
+    tuned.check("thresholds.json", CLASSES, str(checkpoint))
 
 
 def test_a_missing_or_damaged_file_is_refused(run: Path):
@@ -105,5 +106,5 @@ def test_a_missing_or_damaged_file_is_refused(run: Path):
         if text is not None:
             (run / "thresholds.json").write_text(text)
         with pytest.raises(InputError, match=r"thresholds\.json: "):
-            load_thresholds(str(run), CLASSES)
+            read_thresholds(str(run / "thresholds.json"))
         (run / "thresholds.json").touch()

@@ -17,7 +17,7 @@ from helpers.untrained_run import save_random_checkpoint, split_tiny_scenes, wri
 from mlickd.data import class_names
 from mlickd.engine import complete_config, load_config
 from mlickd.errors import InputError
-from mlickd.evaluation import best_f1_thresholds, load_thresholds
+from mlickd.evaluation import best_f1_thresholds
 from mlickd.evaluation.score_files import read_scores
 from mlickd.evaluation.thresholds import read_thresholds
 
@@ -45,7 +45,8 @@ def test_thresholds_have_the_best_f1_on_the_held_out_images(run: Path, tune) -> 
     tuned = read_thresholds(str(run / "thresholds.json"))
     scores = read_scores(str(run / "evaluation" / "inference" / "tiny_val" / "image_scores.npz"))
     expected, f1 = best_f1_thresholds(scores.scores, scores.targets, 0.4)
-    assert load_thresholds(str(run), class_names("tiny_val")).tolist() == tuned.thresholds == expected.tolist()
+    tuned.check("thresholds.json", class_names("tiny_val"), str(run / "model_final.pth"))
+    assert tuned.thresholds == expected.tolist()
     assert [np.nan if value is None else value for value in tuned.f1] == pytest.approx(f1.tolist(), nan_ok=True)
     assert (tuned.dataset, tuned.images, tuned.data_sha256) == ("tiny_val", 16, scores.data_digest())
     assert (tuned.checkpoint, tuned.default_threshold) == ("model_final.pth", 0.4)

@@ -11,12 +11,12 @@ import torch
 import torchvision
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from detectron2.utils.analysis import FlopCountAnalysis
 from torch import nn
 
 from mlickd.data import dataset_records
 from mlickd.data.build import build_test_mapper
 from mlickd.engine.performance import keep_freed_memory
-from mlickd.evaluation.cost import multiply_adds
 from mlickd.export import load_exported
 from mlickd.export.onnx_export import export_student
 
@@ -61,7 +61,7 @@ def measure_inference(
                 comparisons.append(_per_image(f"{network} at {sizes[0]} px", calls, repetitions, count))
             calls = {"student": partial(student, samples[:1]), "teacher": partial(teacher, teacher_samples[:1])}
             timed = _per_image("{} at {} and {} px".format(network, *sizes), calls, repetitions, 1)
-            costs = multiply_adds(student, samples[:1]), multiply_adds(teacher, teacher_samples[:1])
+            costs = _multiply_adds(student, samples[:1]), _multiply_adds(teacher, teacher_samples[:1])
             details = {name: f"{cost / 1e9:.2f} billion multiply-adds" for name, cost in zip(calls, costs, strict=True)}
             comparisons.append(replace(timed, details=details))
     return comparisons
@@ -70,6 +70,13 @@ def measure_inference(
 def _samples(cfg: CfgNode, count: int) -> list[dict]:
     mapper = build_test_mapper(cfg, TEST)
     return [mapper(record) for record in dataset_records(TEST)[:count]]
+
+
+def _multiply_adds(model: nn.Module, samples: list[dict]) -> float:
+    """Count the multiplications, each with its addition, of convolutions and matrix products, as fvcore does."""
+    analysis = FlopCountAnalysis(model, samples)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    return float(analysis.total())
 
 
 def _per_image(title: str, calls: Mapping[str, Callable], repetitions: int, count: int) -> Comparison:

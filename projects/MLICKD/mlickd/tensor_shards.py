@@ -159,11 +159,6 @@ class Shard:
             raise InputError(f"{self.path}: has no metadata of this project; {self._remedy}")
         return metadata
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the tensors, sorted."""
-        return sorted(self._tensors)
-
     def tensor(self, name: str) -> np.ndarray:
         """Return a whole tensor, mapped from the file and read-only.
 
@@ -174,18 +169,6 @@ class Shard:
             return self._tensors[name]
         except KeyError:
             raise InputError(f"{self.path}: has no tensor {name}; {self._remedy}") from None
-
-    def rows(self, name: str, *index: int | slice) -> np.ndarray:
-        """Return a copy of a part of a tensor.
-
-        Args:
-            name: name of the tensor.
-            index: indices of the first dimensions.
-
-        Raises:
-            InputError: the file has no such tensor.
-        """
-        return np.array(self.tensor(name)[index])
 
     def check_digest(self) -> None:
         """Read all tensors and compare them with the digest of the metadata.

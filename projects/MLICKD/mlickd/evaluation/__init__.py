@@ -5,7 +5,7 @@ from .detection import TrainingCorLoc, WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .metrics import average_precision, multilabel_metrics
 from .multilabel import MultiLabelEvaluator
-from .thresholds import best_f1_thresholds, load_thresholds
+from .thresholds import best_f1_thresholds
 
 __all__ = [
     "MultiLabelEvaluator",
@@ -16,7 +16,6 @@ __all__ = [
     "bootstrap_metrics",
     "coco_average_precision",
     "corloc",
-    "load_thresholds",
     "multilabel_metrics",
     "voc_detection_average_precision",
 ]

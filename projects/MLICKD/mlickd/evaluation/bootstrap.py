@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,25 +16,12 @@ from .counting import mean_over_classes, precision_recall, prediction_prefixes, 
 from .metrics import check_protocol, checked_scores
 from .ranking import area_under_curve
 
-__all__ = ["CONFIDENCE", "Interval", "bootstrap_metrics", "percentile_interval"]
+__all__ = ["CONFIDENCE", "bootstrap_metrics", "percentile_interval"]
 
 CONFIDENCE = 0.95
 
 # Counts that are processed together; more would not fit into the cache of a processor.
 _COUNTS_PER_BLOCK = 1 << 22
-
-
-class Interval(NamedTuple):
-    """A confidence interval.
-
-    Attributes:
-        low, high: ends; NaN if the value is undefined in every resample.
-        undefined: number of resamples that are left out because the value is undefined.
-    """
-
-    low: float
-    high: float
-    undefined: int
 
 
 def bootstrap_metrics(
@@ -96,13 +82,13 @@ def bootstrap_metrics(
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def percentile_interval(values: np.ndarray) -> Interval:
-    """Return the interval with CONFIDENCE from (B,) bootstrapped values; NaN values are left out and counted."""
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of the interval with CONFIDENCE from (B,) bootstrapped values. NaN values are left out."""
     defined = values[~np.isnan(values)]
     if not len(defined):
-        return Interval(float("nan"), float("nan"), len(values))
+        return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(low), float(high), len(values) - len(defined))
+    return float(low), float(high)
 
 
 def _resample_counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

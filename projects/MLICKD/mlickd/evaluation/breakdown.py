@@ -21,10 +21,8 @@ __all__ = [
     "by_class_frequency",
     "by_label_count",
     "by_object_size",
-    "class_frequencies",
     "conditional_frequencies",
     "dependency_error",
-    "frequency_groups",
     "largest_objects",
 ]
 
@@ -121,35 +119,23 @@ def by_label_count(
     return groups
 
 
-def class_frequencies(records: Iterable[dict], num_classes: int) -> np.ndarray:
-    """Return the (C,) number of images of each class among records with ``labels``."""
-    labels = [label for record in records for label in set(record["labels"])]
-    return np.bincount(np.array(labels, dtype=np.int64), minlength=num_classes)
-
-
-def frequency_groups(frequencies: np.ndarray) -> dict[str, list[int]]:
-    """Divide the classes, in order of frequency, into three groups of nearly equal size.
-
-    Args:
-        frequencies: (C,) training images of each class. Classes of equal frequency are in the order of their index.
-    """
-    thirds = np.array_split(np.argsort(frequencies, kind="stable"), 3)
-    return {name: sorted(third.tolist()) for name, third in zip(("rare", "medium", "frequent"), thirds, strict=True)}
-
-
 def by_class_frequency(
     scores: np.ndarray, targets: np.ndarray, frequencies: np.ndarray, *, ap: str = "ranking"
 ) -> dict[str, dict[str, float]]:
-    """Compute the mAP of the classes in each of :func:`frequency_groups`, with the values of :func:`by_object_size`.
+    """Compute the mAP of the rare, medium and frequent classes, with the values of :func:`by_object_size`.
+
+    The groups have nearly equal numbers of classes. Classes of equal frequency are in the order of their index.
 
     Args:
         scores, targets: (N, C) of the test set.
         frequencies: (C,) training images of each class.
         ap: see :func:`mlickd.evaluation.metrics.average_precision`.
     """
+    thirds = np.array_split(np.argsort(frequencies, kind="stable"), 3)
+    names = ("rare", "medium", "frequent")
     return {
-        name: _mean_average_precision(scores, targets, classes, ap)
-        for name, classes in frequency_groups(frequencies).items()
+        name: _mean_average_precision(scores, targets, sorted(third), ap)
+        for name, third in zip(names, thirds, strict=True)
     }
 
 

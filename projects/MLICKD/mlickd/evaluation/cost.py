@@ -1,4 +1,4 @@
-"""The cost of a model at inference: parameters, milliseconds and multiply-adds."""
+"""The cost of a model at inference: parameters and milliseconds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import time
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.utils.analysis import FlopCountAnalysis
 from torch import nn
 
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import dataset_records
 
-__all__ = ["inference_cost", "multiply_adds"]
+__all__ = ["inference_cost"]
 
 
 def inference_cost(
@@ -46,15 +45,3 @@ def inference_cost(
         "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
         "milliseconds": 1000 * statistics.median(seconds[warm_up:]),
     }
-
-
-def multiply_adds(model: nn.Module, samples: list[dict]) -> float:
-    """Count the multiplications, each with its addition, of convolutions and matrix products, as fvcore does.
-
-    Args:
-        model: model in evaluation mode.
-        samples: one batch.
-    """
-    analysis = FlopCountAnalysis(model, samples)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    return float(analysis.total())

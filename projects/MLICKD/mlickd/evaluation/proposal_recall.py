@@ -20,7 +20,7 @@ from mlickd.data.proposals.proposing import complete_parameters, parameter_value
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 
-__all__ = ["ProposalRecall", "curve_counts", "evaluate_source", "parse_sources", "proposal_recall", "recall_table"]
+__all__ = ["ProposalRecall", "curve_counts", "evaluate_source", "parse_sources", "recall_table"]
 
 # Thresholds of average recall, as in COCO and in Hosang et al. (2016).
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -47,13 +47,14 @@ class ProposalRecall:
     mean_proposals: float
     seconds: float | None = None
 
-    def recall(self, iou_threshold: float) -> np.ndarray:
-        """Return the recall (K,) at one IoU."""
-        return proposal_recall(self.overlaps, [iou_threshold])[:, 0]
+    def recall(self, *iou_thresholds: float) -> np.ndarray:
+        """Return the share (T, K) of objects with at least such an IoU. One proposal may find several objects."""
+        return np.array([(self.overlaps >= threshold).mean(axis=1) for threshold in iou_thresholds])
 
-    def average_recall(self) -> np.ndarray:
-        """Return the mean (K,) of the recalls at IoU 0.5, 0.55, ..., 0.95."""
-        return proposal_recall(self.overlaps, IOU_THRESHOLDS).mean(axis=1)
+    def table_values(self) -> dict[str, np.ndarray]:
+        """Return the recall (K,) at IoU 0.5 and 0.7, and its mean over IoU 0.5, 0.55, ..., 0.95, the average recall."""
+        low, high = self.recall(0.5, 0.7)
+        return {"recall@0.5": low, "recall@0.7": high, "AR": self.recall(*IOU_THRESHOLDS).mean(axis=0)}
 
     def at(self, counts: Sequence[int]) -> ProposalRecall:
         """Return the measurement at some of its counts."""
@@ -62,11 +63,10 @@ class ProposalRecall:
 
     def summary(self) -> dict[str, Any]:
         """Return recalls by number of proposals, and the other attributes, for a JSON file."""
-        values = {"recall@0.5": self.recall(0.5), "recall@0.7": self.recall(0.7), "AR": self.average_recall()}
+        values = self.table_values().items()
         return {
             "proposals": {
-                str(count): {name: float(value[k]) for name, value in values.items()}
-                for k, count in enumerate(self.counts)
+                str(count): {name: float(value[k]) for name, value in values} for k, count in enumerate(self.counts)
             },
             "objects": self.overlaps.shape[1],
             "images": self.num_images,
@@ -92,19 +92,6 @@ def best_overlaps(boxes: np.ndarray, objects: np.ndarray, counts: Sequence[int])
     iou = box_iou(*(torch.tensor(np.asarray(b), dtype=torch.float64) for b in (boxes, objects)))
     so_far = iou.cummax(dim=0).values.numpy()
     return so_far[np.minimum(counts, len(boxes)) - 1]
-
-
-def proposal_recall(overlaps: np.ndarray, iou_thresholds: Sequence[float]) -> np.ndarray:
-    """Return the share of objects that some proposal overlaps at least by a threshold. One may find several objects.
-
-    Args:
-        overlaps: (K, M) from :func:`best_overlaps`, the objects of all images side by side.
-        iou_thresholds: T thresholds, inclusive.
-
-    Returns:
-        (K, T) in 0..1.
-    """
-    return (overlaps[:, :, None] >= np.asarray(iou_thresholds)).mean(axis=1)
 
 
 def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, Source]:
@@ -177,19 +164,13 @@ def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: 
     return ProposalRecall(np.concatenate(found, axis=1), counts, len(found), np.mean(lengths).item(), mean_seconds)
 
 
-def recall_table(recalls: dict[str, ProposalRecall], table_format: str = "github") -> str:
-    """Format a row for each set of proposals: recall at IoU 0.5 and 0.7 and average recall at each of the counts.
-
-    Args:
-        recalls: measurements by name, all at the same counts.
-        table_format: see tabulate.
-    """
+def recall_table(recalls: dict[str, ProposalRecall]) -> str:
+    """Format a row for each set of proposals, by name, all measured at the same counts."""
     counts = " / ".join(str(count) for count in next(iter(recalls.values())).counts)
     rows = []
     for name, recall in recalls.items():
-        values = (recall.recall(0.5), recall.recall(0.7), recall.average_recall())
-        cells = [" / ".join(f"{value:.3f}".lstrip("0") for value in row) for row in values]
+        cells = [" / ".join(f"{value:.3f}".lstrip("0") for value in row) for row in recall.table_values().values()]
         seconds = "" if recall.seconds is None else f"{recall.seconds:.2f}"
         rows.append([name, *cells, f"{recall.mean_proposals:.0f}", seconds])
     headers = [f"best {counts}", "recall at IoU 0.5", "at IoU 0.7", "average recall", "proposals", "CPU s an image"]
-    return tabulate(rows, headers=headers, tablefmt=table_format, disable_numparse=True)
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

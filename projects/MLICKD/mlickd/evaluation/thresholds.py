@@ -18,7 +18,6 @@ __all__ = [
     "THRESHOLDS_FILE",
     "ClassThresholds",
     "best_f1_thresholds",
-    "load_thresholds",
     "read_thresholds",
     "write_thresholds",
 ]
@@ -148,22 +147,3 @@ def read_thresholds(path: str) -> ClassThresholds:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else repr(error)
     raise InputError(f"{path}: is not a readable {THRESHOLDS_FILE} ({reason}); make it with tools/tune_thresholds.py")
-
-
-def load_thresholds(run_dir: str, class_names: Sequence[str]) -> np.ndarray:
-    """Load the thresholds that ``tools/tune_thresholds.py`` left for the checkpoint of a run.
-
-    Args:
-        run_dir: folder of the run, its ``OUTPUT_DIR``.
-        class_names: classes of the model, in the order of its scores.
-
-    Returns:
-        (C,) float64; a class is predicted if ``score >= threshold``.
-
-    Raises:
-        InputError: there are no thresholds, or they belong to other classes or to another checkpoint.
-    """
-    path = os.path.join(run_dir, THRESHOLDS_FILE)
-    thresholds = read_thresholds(path)
-    thresholds.check(path, class_names, os.path.join(run_dir, thresholds.checkpoint))
-    return np.array(thresholds.thresholds)

@@ -23,7 +23,6 @@ from mlickd.evaluation.breakdown import (
     by_class_frequency,
     by_label_count,
     by_object_size,
-    class_frequencies,
     largest_objects,
 )
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
@@ -218,7 +217,8 @@ def _break_down(
     sections[_BREAKDOWNS[1]] = measure(lambda scores: by_label_count(scores, targets, **protocol))
     left_out.append(f"Number of labels: {int((~(targets == 1).any(axis=1)).sum())} images without a label.")
     try:
-        frequencies = class_frequencies((r for name in train for r in dataset_records(name, boxes=False)), len(names))
+        trained_on = [record for name in train for record in dataset_records(name, boxes=False)]
+        frequencies = (label_targets(trained_on, len(names)) == 1).sum(axis=0)
         sections[_BREAKDOWNS[2]] = measure(lambda scores: by_class_frequency(scores, targets, frequencies, **ap))
     except UnknownDatasetError:
         left_out.append(f"Frequency of classes: {', '.join(train)} is not on this machine.")

@@ -247,9 +247,9 @@ def _bootstrap(
 
 
 def _interval(value: float, resampled: np.ndarray) -> dict:
-    interval = percentile_interval(resampled)
-    ends = {"low": 100 * interval.low, "high": 100 * interval.high}
-    return {"value": value, **ends, "undefined_resamples": interval.undefined}
+    low, high = percentile_interval(resampled)
+    undefined = int(np.isnan(resampled).sum())
+    return {"value": value, "low": 100 * low, "high": 100 * high, "undefined_resamples": undefined}
 
 
 def report_as_text(report: Mapping[str, Any]) -> str:

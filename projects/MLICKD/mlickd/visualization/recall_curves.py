@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlickd.evaluation.proposal_recall import ProposalRecall, proposal_recall
+from mlickd.evaluation.proposal_recall import ProposalRecall
 
 from .charts import STYLES, plain_text, save_figure, style_axes
 
@@ -33,9 +33,8 @@ def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: 
         color, dashes = STYLES[number % len(STYLES)]
         handles.append(Line2D([], [], color=color, linestyle=dashes, linewidth=2.2, label=plain_text(name)))
         for threshold, width in ((0.5, 2.2), (0.7, 1.0)):
-            left.plot(recall.counts, recall.recall(threshold), color=color, linestyle=dashes, linewidth=width)
-        overlaps = recall.at([count]).overlaps
-        right.plot(_IOUS, proposal_recall(overlaps, _IOUS)[0], color=color, linestyle=dashes, linewidth=2.2)
+            left.plot(recall.counts, recall.recall(threshold)[0], color=color, linestyle=dashes, linewidth=width)
+        right.plot(_IOUS, recall.at([count]).recall(*_IOUS)[:, 0], color=color, linestyle=dashes, linewidth=2.2)
     left.set_xscale("log")
     left.set_xlabel("proposals of an image")
     left.set_title("recall at IoU 0.5 (thick) and 0.7 (thin)", loc="left")

@@ -138,14 +138,14 @@ class DatasetCache:
             stored = mirror and self.settings["mirrored"]
             known = self._read_view(shard, VIEWS[stored], image)
             height, width = shard.tensor("image_sizes")[image].tolist()
-            boxes = shard.rows("boxes", _rows(shard, "region_offsets", image))
+            boxes = shard.tensor("boxes")[_rows(shard, "region_offsets", image)].copy()
         except (LookupError, TypeError, ValueError) as error:
             raise InputError(f"{shard.path}: is damaged at image {image_id}; {_REMEDY}") from error
         return boxes, (height, width), known.mirror() if mirror and not stored else known
 
     def _read_view(self, shard: Shard, view: str, image: int) -> RegionKnowledge:
         def read(name: str, rows: slice | int) -> torch.Tensor:
-            return torch.from_numpy(shard.rows(f"{view}.{name}", rows))
+            return torch.from_numpy(np.array(shard.tensor(f"{view}.{name}")[rows]))
 
         regions = _rows(shard, "region_offsets", image)
         known = RegionKnowledge(read("class_logits", regions).float(), read("detection_logits", regions).float())

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes
 from torch import nn
 from torch.nn import functional as F
@@ -15,7 +16,6 @@ from torch.nn import functional as F
 from mlickd.distillation.knowledge import TeacherKnowledge
 from mlickd.distillation.teacher_config import pooler_arguments
 from mlickd.errors import InputError
-from mlickd.modeling.roi_heads.region_features import build_region_pooler
 
 from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller, build_adapter
 
@@ -48,7 +48,7 @@ class _LayerPair(nn.Module):
         super().__init__()
         self.stride = teacher.stride if resize_to_teacher else student.stride
         self.resize_to_teacher = resize_to_teacher
-        self.pooler = build_region_pooler(self.stride, **pooler_args)
+        self.pooler = ROIPooler(scales=(1.0 / self.stride,), **pooler_args)
         self.adapter = build_adapter(teacher, student)
 
     def forward(

@@ -135,9 +135,10 @@ def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
         prefix = "backbone."
         return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
     if isinstance(backbone, VGG) and any(key.startswith("features.") for key in state_dict):
-        names = _torchvision_vgg_names(backbone)
+        names = _torchvision_vgg_names(state_dict, backbone)
     elif "_conv_stem.weight" in state_dict:
-        names = _efficientnet_lite_names(state_dict)
+        # efficientnet-lite-pytorch and timm list the same layers in the same order.
+        names = dict(zip(state_dict, backbone.state_dict(), strict=False))
     elif "layer1.0.conv1.weight" in state_dict and hasattr(backbone, "stem"):
         if any(isinstance(m, BottleneckBlock) and max(m.conv1.stride) > 1 for m in backbone.modules()):
             raise InputError(
@@ -152,23 +153,14 @@ def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
     return {names[key]: value for key, value in state_dict.items() if key in names}
 
 
-def _torchvision_vgg_names(backbone: VGG) -> dict[str, str]:
-    """torchvision numbers the layers of ``features``: convolution[, batch norm], ReLU, ..., pool."""
-    has_norm = any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
-    parameters = {0: ("weight", "bias")}
-    if has_norm:
-        parameters[1] = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    names = {}
-    index = 0
-    for _, convolutions in backbone.stages:
-        for name in convolutions:
-            for offset, layer in zip(parameters, (name, f"{name}.norm"), strict=False):
-                names |= {f"features.{index + offset}.{p}": f"{layer}.{p}" for p in parameters[offset]}
-            index += 1 + len(parameters)
-        index += 1
-    for number, layer in ((0, "fc6"), (3, "fc7")):
-        names |= {f"classifier.{number}.{p}": f"{layer}.{p}" for p in ("weight", "bias")}
-    return names
+def _torchvision_vgg_names(state_dict: StateDict, backbone: VGG) -> dict[str, str]:
+    """torchvision numbers the layers of ``features``. Those with parameters are in the order of the backbone's."""
+    numbers = sorted({int(key.split(".")[1]) for key in state_dict if key.startswith("features.")})
+    layers = dict.fromkeys(key.rpartition(".")[0] for key in backbone.state_dict())
+    names = {f"features.{number}": layer for number, layer in zip(numbers, layers, strict=False)}
+    names |= {"classifier.0": "fc6", "classifier.3": "fc7"}
+    split = {key: key.rpartition(".") for key in state_dict}
+    return {key: f"{names[layer]}.{parameter}" for key, (layer, _, parameter) in split.items() if layer in names}
 
 
 def _torchvision_resnet_name(key: str) -> str:
@@ -177,26 +169,3 @@ def _torchvision_resnet_name(key: str) -> str:
     key = re.sub(r"^layer(\d)", lambda match: f"res{int(match[1]) + 1}", key)
     key = re.sub(r"bn(\d)\.", r"conv\1.norm.", key)
     return key.replace("downsample.0.", "shortcut.").replace("downsample.1.", "shortcut.norm.")
-
-
-def _efficientnet_lite_names(state_dict: StateDict) -> dict[str, str]:
-    """Return timm's name for each name of the package efficientnet-lite-pytorch.
-
-    The package numbers all blocks, timm those of each stage. The numbers of blocks in the stages of EfficientNet-Lite0
-    are in table 1 of the EfficientNet paper.
-    """
-    places = [f"{stage}.{i}" for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1)) for i in range(count)]
-    without_expansion = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    with_expansion = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
-    with_expansion |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
-    outside_blocks = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-    names = {}
-    for key in state_dict:
-        part, *rest = key.split(".")
-        if part == "_blocks":
-            number, layer, parameter = rest
-            layers = with_expansion if f"_blocks.{number}._expand_conv.weight" in state_dict else without_expansion
-            names[key] = f"model.blocks.{places[int(number)]}.{layers[layer]}.{parameter}"
-        elif part in outside_blocks:
-            names[key] = f"model.{outside_blocks[part]}.{rest[0]}"
-    return names

@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import box_iou
@@ -119,24 +119,15 @@ class OICRHeads(WSDDNHeads):
     ) -> dict[str, torch.Tensor]:
         """Return the loss of WSDDN, and ``loss_refinement_<k>`` of each refinement, averaged over the images."""
         losses = super().losses(predictions, proposals, targets)
-        boxes = [p.proposal_boxes for p in proposals]
         before = predictions.scores()
         for number, logits in enumerate(self.refinement_logits(predictions), start=1):
             of_images = logits.split(predictions.counts)
-            losses[f"loss_refinement_{number}"] = self._refinement_loss(of_images, boxes, before, targets)
+            total = targets.new_zeros(())
+            for of_image, regions, scores, target in zip(of_images, proposals, before, targets, strict=True):
+                boxes = regions.proposal_boxes.tensor
+                labels, weights = oicr_pseudo_labels(boxes, scores.detach(), target, self.refinement_iou)
+                if len(labels) > 0:
+                    total = total + oicr_refinement_loss(of_image, labels, weights)
+            losses[f"loss_refinement_{number}"] = total / len(targets)
             before = [of_image.softmax(dim=1)[:, :-1] for of_image in of_images]
         return losses
-
-    def _refinement_loss(
-        self,
-        logits: tuple[torch.Tensor, ...],
-        boxes: list[Boxes],
-        before: list[torch.Tensor],
-        targets: torch.Tensor,
-    ) -> torch.Tensor:
-        total = targets.new_zeros(())
-        for of_image, of_boxes, scores, target in zip(logits, boxes, before, targets, strict=True):
-            labels, weights = oicr_pseudo_labels(of_boxes.tensor, scores.detach(), target, self.refinement_iou)
-            if len(labels) > 0:
-                total = total + oicr_refinement_loss(of_image, labels, weights)
-        return total / len(targets)

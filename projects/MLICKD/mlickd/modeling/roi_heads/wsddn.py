@@ -16,8 +16,6 @@ from torch import nn
 from mlickd.errors import InputError
 from mlickd.modeling.losses import image_level_binary_cross_entropy
 
-from .region_features import build_region_pooler
-
 __all__ = ["RegionPredictions", "WSDDNHeads", "region_scores"]
 
 
@@ -139,9 +137,9 @@ class WSDDNHeads(nn.Module):
         pooled_shape = ShapeSpec(channels=shape.channels, height=resolution, width=resolution)
         return {
             "in_feature": in_feature,
-            "pooler": build_region_pooler(
-                shape.stride,
+            "pooler": ROIPooler(
                 output_size=resolution,
+                scales=(1.0 / shape.stride,),
                 sampling_ratio=cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
                 pooler_type=cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
             ),
