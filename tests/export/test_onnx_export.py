@@ -11,7 +11,7 @@ from helpers.untrained_run import write_untrained_run
 from mlickd.config import default_config
 from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported
-from mlickd.export.onnx_export import OPSET, export_student, onnx_content, run_metadata
+from mlickd.export.onnx_export import OPSET, onnx_content, run_metadata
 from mlickd.runs import data_record, run_config
 from mlickd.studies.held_out import tune_thresholds
 
@@ -90,17 +90,3 @@ def test_metadata_has_provenance_and_tuned_thresholds(exported, data_root, tmp_p
     (run / "classes.txt").write_text("\n".join(metadata.class_names))
     found = run_metadata(cfg, run)
     assert found.class_names == metadata.class_names and found.provenance["data"] == [{"name": "tiny_fit"}]
-
-
-def test_wrong_runs_and_names_are_refused_before_a_file_is_written(data_root, tmp_path):
-    run = write_untrained_run(tmp_path / "run")
-    with pytest.raises(InputError, match="student.pth"):
-        export_student(run, tmp_path / "student.pth")
-    (tmp_path / "taken.onnx").mkdir()
-    with pytest.raises(InputError, match="taken.onnx"):
-        export_student(run, tmp_path / "taken.onnx")
-    config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace("STAGE: ''", "STAGE: feature"))
-    with pytest.raises(InputError, match="stage 1"):
-        export_student(run, tmp_path / "student.onnx")
-    assert not list(tmp_path.glob("student*")) and not list(tmp_path.glob(".*"))

@@ -66,9 +66,3 @@ def test_bad_input_ends_with_one_line_and_status_2(
 ) -> None:
     result = call_tool("cache_knowledge", *arguments(scenes, tmp_path / "nowhere", *options))
     result.assert_ends_in_one_line(message)
-
-
-def test_help_shows_the_way_from_cache_to_student(call_tool) -> None:
-    result = call_tool("cache_knowledge", "--help")
-    assert result.status == 0
-    assert "--no-mirrored" in result.out and "--kd-stage feature KD.CACHE output/knowledge" in result.out

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageColor
 
 from mlickd.visualization.charts import BLUE, RED
 from mlickd.visualization.figures import COLUMN_GAP, COLUMN_WIDTH, MARGIN, draw_result_figure
 from mlickd.visualization.image_results import ClassResult, ImageResult
-from mlickd.visualization.regions import GREEN
 
 
 @pytest.fixture
@@ -27,9 +24,9 @@ def pixels_of(figure: Image.Image, color: str) -> np.ndarray:
     return (np.asarray(figure) == ImageColor.getrgb(color)).all(axis=-1)
 
 
-def draw(photo: str, regions: Instances | None = None, **students: list[bool]) -> Image.Image:
+def draw(photo: str, **students: list[bool]) -> Image.Image:
     found = {title: tuple(ClassResult("cat", 0.5, value) for value in correct) for title, correct in students.items()}
-    return draw_result_figure(ImageResult("1", photo, ("cat",), found, regions), ["cat"])
+    return draw_result_figure(ImageResult("1", photo, ("cat",), found), ["cat"])
 
 
 def test_right_is_blue_and_wrong_is_red_with_another_mark(photo: str):
@@ -53,15 +50,6 @@ def test_bars_are_as_long_as_the_scores(photo: str):
         result = ImageResult("1", photo, ("cat",), {"A": (ClassResult("", score, True),)})
         lengths.append(int(pixels_of(draw_result_figure(result, ["cat"]), BLUE).sum(axis=1).max()))
     assert lengths[0] < lengths[1] == pytest.approx(lengths[2] / 2, abs=2)
-
-
-def test_regions_are_on_the_photo(photo: str):
-    regions = Instances((300, 360))
-    regions.pred_boxes = Boxes(torch.tensor([[60.0, 60.0, 300.0, 240.0]]))
-    regions.scores, regions.pred_classes = torch.tensor([0.7]), torch.tensor([0])
-    found, plain = draw(photo, regions), draw(photo)
-    assert found.size == plain.size and not pixels_of(plain, GREEN).any()
-    assert pixels_of(found, GREEN)[:, : MARGIN + 720].sum() > 1000
 
 
 @pytest.mark.parametrize("size", [(40, 400), (400, 40), (1, 1)])

@@ -25,15 +25,12 @@ def test_the_best_classes_come_first_and_each_has_its_threshold():
 @given(
     st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans(), st.booleans()), min_size=1, max_size=12),
     st.floats(0, 1),
-    st.integers(0, 4),
 )
-def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], threshold: float, top_k: int):
+def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], threshold: float):
     names = [str(index) for index in range(len(classes))]
     scores, positive, ignored = (np.array(column) for column in zip(*classes, strict=True))
     labels = np.flatnonzero(positive).tolist()
-    found = class_results(
-        scores, names, labels, ignored=np.flatnonzero(ignored).tolist(), thresholds=threshold, top_k=top_k
-    )
+    found = class_results(scores, names, labels, ignored=np.flatnonzero(ignored).tolist(), thresholds=threshold)
     shown = {verdict: {int(result.class_name) for result in found if result.verdict == verdict} for verdict in VERDICTS}
     predicted, true = set(np.flatnonzero(scores >= threshold).tolist()), set(labels)
     uncounted = set(np.flatnonzero(ignored).tolist()) - true
@@ -41,7 +38,7 @@ def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], thr
     assert shown["missed"] == true - predicted
     assert shown["wrong"] == predicted - true - uncounted
     assert shown["uncounted"] == predicted & uncounted
-    assert shown["below"] == set(np.argsort(-scores, kind="stable")[:top_k].tolist()) - predicted - true
+    assert shown["below"] == set(np.argsort(-scores, kind="stable")[:3].tolist()) - predicted - true
     assert [result.score for result in found] == sorted((result.score for result in found), reverse=True)
 
 

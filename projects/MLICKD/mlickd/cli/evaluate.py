@@ -9,7 +9,7 @@ from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES
 from mlickd.files import strict_json, write_json
 from mlickd.studies.score_conventions import compare_scores, report_as_text
 
-EXAMPLE = """\
+EPILOG = """\
 examples:
   python tools/evaluate.py output/scenes/baseline output/scenes/distilled/prediction --bootstrap 1000
 
@@ -24,7 +24,7 @@ A run with thresholds for each class (tools/tune_thresholds.py) also gets the me
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the options of the command."""
-    parser = command_parser(__doc__, EXAMPLE)
+    parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
     )

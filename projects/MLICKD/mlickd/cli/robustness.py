@@ -10,7 +10,7 @@ from mlickd.cli.command_line import command_parser
 from mlickd.data.corruptions import STRENGTHS, Corruption, corruption_names
 from mlickd.studies.robustness import compare_robustness
 
-EXAMPLE = """\
+EPILOG = """\
 example, with two seeds:
   python tools/robustness.py --dataset scenes_test --output output/robustness \\
       --baseline output/scenes/seed1/baseline output/scenes/seed2/baseline \\
@@ -26,7 +26,7 @@ interruption.
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the options of the command."""
-    parser = command_parser(__doc__, EXAMPLE)
+    parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset to evaluate on")
     folders = {"nargs": "+", "type": Path, "required": True, "metavar": "FOLDER"}
     parser.add_argument("--baseline", help="runs of the baseline", **folders)

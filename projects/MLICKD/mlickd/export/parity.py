@@ -81,12 +81,8 @@ def records_to_check(
 ) -> list[dict]:
     """Return the records of the photos to check an exported file with.
 
-    Args:
-        run: folder of the run.
-        dataset: dataset of the photos; None takes the first of the run's ``DATASETS.TEST``.
-        photos: images, folders, patterns or lists of images, instead of a dataset.
-        num_images: number of images of the dataset, drawn at random; None takes all.
-        seed: seed of the random choice.
+    They are those of a dataset, by default the first of the run's ``DATASETS.TEST``, or ``num_images`` random ones of
+    these; or ``photos``, which are images, folders, patterns or lists of images.
 
     Raises:
         InputError: the dataset or a photo is unknown, or the dataset has other classes than the run.

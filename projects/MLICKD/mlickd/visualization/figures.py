@@ -27,6 +27,8 @@ GRAY, TRACK = "#6b7280", "#e5e7eb"
 # Color and mark of a class by whether its prediction is right; None: an ignored class.
 MARKS = {True: (BLUE, "\N{CHECK MARK}"), False: (RED, "\N{BALLOT X}"), None: (GRAY, "\N{EN DASH}")}
 
+# Number of the best classes of each student in the result figure, at any score.
+NUM_PREDICTIONS = 3
 # In pixels.
 PHOTO_SIZE = (720, 600)
 MARGIN = 28
@@ -41,35 +43,31 @@ TILE, TILE_GAP, TILE_CAPTION, TILE_FONT_SIZE = 256, 6, 62, 15
 CAPTION_LINES, CAPTION_LETTERS = 3, 30
 
 
-def draw_result_figure(
-    result: ImageResult, class_names: Sequence[str], *, top_k: int = 10, predictions: int = 3
-) -> Image.Image:
-    """Draw a photo with the teacher's best regions, its labels, and the best classes of each student.
+def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image.Image:
+    """Draw a photo with the teacher's ten best regions, its labels, and the best three classes of each student.
 
     Right classes are blue, wrong ones red.
 
     Args:
         result: results of one image; missing parts are left out.
         class_names: C names, for the regions.
-        top_k: number of regions.
-        predictions: number of the best classes of each student, whether or not they reach a threshold.
 
     Raises:
         InputError: the image cannot be read.
     """
     columns = max(len(result.students), 1)
     width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
-    students_height = LINE_HEIGHT + 26 + predictions * ROW_HEIGHT if result.students else 0
+    students_height = LINE_HEIGHT + 26 + NUM_PREDICTIONS * ROW_HEIGHT if result.students else 0
     lines = textwrap.wrap(", ".join(map(one_line, result.labels or ())) or "none", width // LETTER_WIDTH)
     labels = [_shorten(line, width) for line in lines]
     height = students_height + (LINE_HEIGHT * (1 + len(labels)) if result.labels is not None else 0)
-    figure, left = _figure_with_photo(result.file_name, result.regions, class_names, width, height, top_k)
+    figure, left = _figure_with_photo(result.file_name, result.regions, class_names, width, height)
     draw = ImageDraw.Draw(figure)
     for column, (title, found) in enumerate(result.students.items()):
         x = left + column * (COLUMN_WIDTH + COLUMN_GAP)
         draw.text((x, MARGIN), title, INK, _font(bold=True))
         draw.line((x, MARGIN + LINE_HEIGHT + 4, x + COLUMN_WIDTH, MARGIN + LINE_HEIGHT + 4), GRAY, width=1)
-        for row, shown in enumerate(found[:predictions]):
+        for row, shown in enumerate(found[:NUM_PREDICTIONS]):
             color, mark = MARKS[shown.correct]
             top = MARGIN + LINE_HEIGHT + 12 + row * ROW_HEIGHT
             draw.text((x, top), mark, color, _font(bold=True))
@@ -151,12 +149,12 @@ def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image
 
 
 def _figure_with_photo(
-    path: str, regions: Instances | None, class_names: Sequence[str], width: int, height: int, top_k: int = 10
+    path: str, regions: Instances | None, class_names: Sequence[str], width: int, height: int
 ) -> tuple[Image.Image, int]:
     """Return a white figure with a photo on the left, and the left edge of its text of that width and height."""
     pixels = read_image(path)
     side = round(max(pixels.shape[:2]) * min(PHOTO_SIZE[0] / pixels.shape[1], PHOTO_SIZE[1] / pixels.shape[0]))
-    photo = Image.fromarray(draw_regions(pixels, regions, class_names, top_k=top_k, side=side))
+    photo = Image.fromarray(draw_regions(pixels, regions, class_names, side=side))
     size = 3 * MARGIN + photo.width + width, 2 * MARGIN + max(photo.height, height)
     figure = Image.new("RGB", size, "white")
     figure.paste(photo, (MARGIN, MARGIN))

@@ -67,9 +67,8 @@ def class_results(
     *,
     ignored: Collection[int] = (),
     thresholds: np.ndarray | float = 0.5,
-    top_k: int = 3,
 ) -> tuple[ClassResult, ...]:
-    """Return the classes of an image that are worth showing: the best ones, all predicted ones, and missed labels.
+    """Return the classes of an image that are worth showing: the best three, all predicted ones, and missed labels.
 
     Args:
         scores: (C,) probabilities.
@@ -77,7 +76,6 @@ def class_results(
         labels: indices of the true classes.
         ignored: indices of classes that are ignored, unless they are labels.
         thresholds: (C,), or one for all; a class is predicted if its score is at least its threshold.
-        top_k: number of the best classes.
 
     Returns:
         Classes, best first; equal scores in the order of the classes.
@@ -92,7 +90,7 @@ def class_results(
             bool(predicted[index]),
         )
         for rank, index in enumerate(np.argsort(-scores, kind="stable").tolist())
-        if rank < top_k or predicted[index] or index in labels
+        if rank < 3 or predicted[index] or index in labels
     )
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from .image_results import format_score, one_line
 
-__all__ = ["GREEN", "RegionVisualizer", "draw_regions", "top_regions"]
+__all__ = ["RegionVisualizer", "draw_regions", "top_regions"]
 
 GREEN = "#14e04a"
 # Labels cannot be read on an image with a shorter longer side, in pixels.

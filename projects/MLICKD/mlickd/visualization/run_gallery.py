@@ -31,7 +31,7 @@ from .gallery import safe_file_name, write_gallery
 from .image_results import STUDENTS, image_result
 from .run_plots import remove_run_plots, write_run_plots
 
-__all__ = ["choose_records", "write_gallery_of_runs"]
+__all__ = ["write_gallery_of_runs"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,8 @@ def write_gallery_of_runs(
         dataset_name: dataset of the images; with ``photos`` it only checks the classes, and may be None.
         output_dir: folder of the gallery.
         teacher, baseline, distilled: ``OUTPUT_DIR`` of the runs; at least one.
-        num_images, seed, image_ids: images of the dataset; see :func:`choose_records`.
+        num_images, seed: number of random images of the dataset, and seed of the choice.
+        image_ids: ids of images of the dataset to show instead.
         photos: photos, folders, patterns or lists of photos, instead of the dataset.
         threshold: threshold of all classes; None uses those of each run, see :func:`mlickd.runs.run_thresholds`.
         activation_maps: whether to show class activation maps of the students.
@@ -80,7 +81,7 @@ def write_gallery_of_runs(
         raise InputError("no run is given; give the folder of at least one of --teacher, --baseline and --distilled")
     if dataset_name is None and not photos:
         raise InputError("--dataset is missing; name the dataset of the photos, or give --photos")
-    records = photo_records(photos) if photos else choose_records(dataset_name, num_images, seed, image_ids)
+    records = photo_records(photos) if photos else _choose_records(dataset_name, num_images, seed, image_ids)
     names, thresholds = _check_runs(folders, dataset_name, threshold)
     check_writable(Path(output_dir) / "index.html")
     outputs = {}
@@ -114,25 +115,14 @@ def write_gallery_of_runs(
     return index
 
 
-def choose_records(dataset_name: str, num_images: int = 24, seed: int = 0, image_ids: Sequence[str] = ()) -> list[dict]:
-    """Return records of a dataset, in its order.
-
-    Args:
-        dataset_name: name of the dataset.
-        num_images: number of images, drawn at random.
-        seed: seed of the random choice.
-        image_ids: ids of the images to return instead.
-
-    Raises:
-        InputError: the dataset or an image id is unknown.
-    """
+def _choose_records(dataset_name: str, num_images: int, seed: int, image_ids: Sequence[str]) -> list[dict]:
+    """Return random records of a dataset, or those with these ids, in the order of the dataset."""
     records = dataset_records(dataset_name)
     if image_ids:
         by_id = {str(record["image_id"]): record for record in records}
         if missing := sorted(map(str, image_ids - by_id.keys())):
-            raise InputError(
-                f"--images {missing[0]}: not in dataset {dataset_name}; give ids such as {next(iter(by_id))}"
-            )
+            example = next(iter(by_id))
+            raise InputError(f"--images {missing[0]}: not in dataset {dataset_name}; give ids such as {example}")
         return [record for image_id, record in by_id.items() if image_id in image_ids]
     indices = random.Random(seed).sample(range(len(records)), min(num_images, len(records)))
     return [records[index] for index in sorted(indices)]
