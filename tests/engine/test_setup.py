@@ -37,13 +37,12 @@ def root(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path / "datasets"
 
 
-def write_boxes(name: str, bad: tuple | None = ()) -> Path:
-    """Write a store with the whole image as the only proposal; the second image has the ``bad`` box, or None."""
+def write_boxes(name: str, bad: tuple = ()) -> Path:
+    """Write proposals: the whole image, but for the second image the ``bad`` box if there is one."""
     items = []
     for i, record in enumerate(dataset_records(name)):
-        box = bad if i == 1 and bad != () else (0, 0, record["width"], record["height"])
-        if box is not None:
-            items.append((record["image_id"], np.array([box], dtype=np.float32), np.ones(1, dtype=np.float32)))
+        box = bad if i == 1 and bad else (0, 0, record["width"], record["height"])
+        items.append((record["image_id"], np.array([box], dtype=np.float32), np.ones(1, dtype=np.float32)))
     path = proposals_path(name, "edge_boxes")
     write_store(path, items, method="edge_boxes", parameters={}, image_digest="test")
     return path
@@ -106,34 +105,22 @@ def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path)
     assert (solver.BASE_LR, solver.MAX_ITER, solver.WARMUP_ITERS) == (0.25, 9, 3)
 
 
-def test_a_missing_image_is_named(root: Path) -> None:
-    path = sorted((root / "tiny" / "images").iterdir())[0]
-    path.unlink()
-    with pytest.raises(InputError, match=path.name):
-        prepare("scenes/cls.yaml")
-
-
-def test_a_dataset_of_other_classes_is_named(root: Path) -> None:
+def test_a_missing_image_another_class_and_bad_proposals_are_named(root: Path) -> None:
     shutil.copytree(root / "tiny", root / "other")
     with open(root / "other" / "classes.txt", "a") as file:
         file.write("unicorn\n")
     with pytest.raises(InputError, match="other_test"):
         prepare("scenes/cls.yaml", "DATASETS.TEST", "('other_test',)")
-
-
-@pytest.mark.parametrize(("bad", "named"), [(None, "no proposals"), ((20, 0, 10, 10), "20, 0, 10, 10")])
-def test_bad_proposals_are_refused_by_store_and_image(root: Path, bad: tuple | None, named: str) -> None:
-    store = write_boxes("tiny_train", bad)
-    write_boxes("tiny_test")
-    with pytest.raises(InputError, match=named) as error:
-        prepare("scenes/wsd.yaml")
-    name = dataset_records("tiny_train")[1]["image_id"]
-    assert str(store) in str(error.value) and str(name) in str(error.value)
-
-
-def test_missing_proposals_are_answered_with_the_command_that_makes_them(root: Path) -> None:
     with pytest.raises(InputError, match=r"generate_proposals.py --dataset tiny_train --method edge_boxes"):
         prepare("scenes/wsd.yaml")
+    store = write_boxes("tiny_train", (20, 0, 10, 10))
+    with pytest.raises(InputError, match=f"{store}.*20, 0, 10, 10"):
+        prepare("scenes/wsd.yaml")
+    shutil.copytree(root / "tiny", root / "damaged")
+    path = next((root / "damaged" / "images").glob("train*"))
+    path.unlink()
+    with pytest.raises(InputError, match=path.name):
+        prepare("scenes/cls.yaml", "DATASETS.TRAIN", "('damaged_train',)")
 
 
 @pytest.mark.parametrize(
@@ -167,24 +154,16 @@ def test_what_a_run_misses_is_named(
         ("cls", "MODEL.BACKBONE.NAME", "build_nothing"),
         ("cls", "SOLVER.OPTIMIZER", "LION"),
         ("cls", "SOLVER.BASE_LR", float("inf")),
-        ("cls", "SOLVER.IMS_PER_BATCH", 0),
         ("cls", "SOLVER.ACCUMULATE", 1000),
-        ("cls", "SOLVER.MOMENTUM", 1.0),
-        ("cls", "SOLVER.STEPS", (-1,)),
         ("cls", "SEED", 2**32),
         ("cls", "MODEL.DEVICE", "nothing"),
         ("cls", "MODEL.PIXEL_STD", [1.0, 0.0, 1.0]),
-        ("cls", "MODEL.PIXEL_MEAN", [1.0]),
         ("cls", "DATASETS.UNLABELED", ("tiny_test",)),
         ("cls", "TEST.TOP_K", 0),
         ("cls", "TEST.CORLOC_IMAGES", -1),
-        ("cls", "TEST.AUG.MIN_SIZES", (0, 64)),
         ("cls", "INPUT.SIZES_TRAIN", ()),
         ("cls", "INPUT.RANDOM_CROP.AREA", (0.5, 1.1)),
-        ("cls", "INPUT.RANDOM_CROP.ASPECT", (0.0, 1.0)),
-        ("cls", "INPUT.COLOR_JITTER.CONTRAST", 1.5),
         ("wsd", "MODEL.ROI_HEADS.NAME", "NoHeads"),
-        ("wsd", "MODEL.OICR.IOU_THRESH", 0.0),
         ("kd", "KD.REGIONS.WEIGHT", "best"),
         ("kd", "KD.TEACHER.WEIGHTS", "output/{dataset}/model_final.pth"),
         ("kd", "KD.METHOD_STAGES", ("prediction", "feature")),
