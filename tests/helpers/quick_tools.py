@@ -67,7 +67,7 @@ class QuickTools:
         folder = self.folder / f"results {method} {seed}"
         source = {"data": data_record(self.test)}
         evaluator = MultiLabelEvaluator(self.test, provenance=source, output_dir=str(folder / "inference" / self.test))
-        evaluator.process(records, [{"image_scores": of_image} for of_image in scores])
+        evaluator.process(records, [{"image_scores": vector} for vector in scores])
         results = evaluator.evaluate()
         (folder / "results.json").write_text(json.dumps(results))
         return json.loads((folder / "inference" / self.test / "multilabel_results.json").read_text())

@@ -171,8 +171,8 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     assert [row[1] for row in rows if row[0] == "distilled"][1] == difference
     assert list(content["differences"]) == ["distilled", "light"]
     assert len(content["runs"]) == 7 and content["runs"][0]["method"] == "teacher"
-    for of_run in content["runs"]:
-        assert of_run["metrics"] == values[of_run["method"], of_run["seed"]] and of_run["seconds"] > 0
+    for entry in content["runs"]:
+        assert entry["metrics"] == values[entry["method"], entry["seed"]] and entry["seconds"] > 0
     assert content["iterations"]["distilled"] == [60, 340] and content["protocol"]["topk"] == 3
     for chart in ("classes.png", "precision_recall.png", "curves.png"):
         assert (comparison.folder / chart).stat().st_size > 1000

@@ -23,7 +23,7 @@ def draw(images: int = 300, classes: int = 9, levels: int = 0) -> tuple[np.ndarr
     return (np.round(scores * levels) / levels if levels else scores).astype(np.float32), targets
 
 
-def of_all(scores, targets, **options) -> dict[str, float]:
+def all_metrics(scores, targets, **options) -> dict[str, float]:
     return metrics_by_convention(np.asarray(scores, dtype=float), np.asarray(targets), **options)["all"]
 
 
@@ -33,7 +33,7 @@ def of_all(scores, targets, **options) -> dict[str, float]:
 @pytest.mark.parametrize("levels", [0, 7])
 def test_scikit_learn_agrees(levels):
     scores, targets = draw(levels=levels)
-    ours, predicted = of_all(scores, targets), scores >= 0.5
+    ours, predicted = all_metrics(scores, targets), scores >= 0.5
     theirs = {
         "mAP/ranking": average_precision_score(targets, scores, average="macro"),
         "micro_AP": average_precision_score(targets, scores, average="micro"),
@@ -53,25 +53,25 @@ def test_scikit_learn_agrees(levels):
 def test_two_kinds_of_cf1():
     # Class a is predicted once and right, of 2 positives: P 1, R 1/2, F1 2/3. Class b twice, once right: P 1/2, R 1, F1
     # 2/3. CP = CR = 3/4, so the harmonic mean is 3/4; the mean of the F1 is 2/3.
-    values = of_all([[0.9, 0.9], [0.1, 0.9]], [[1, 1], [1, 0]])
+    values = all_metrics([[0.9, 0.9], [0.1, 0.9]], [[1, 1], [1, 0]])
     assert (values["CF1"], values["CF1_class_mean"]) == pytest.approx((3 / 4, 2 / 3))
 
 
 def test_two_kinds_of_top_3():
     # One image, one label, found with 0.9; the next two have 0.2 and 0.1. Whatever their score, 1 of 3 is right; of
     # those with 0.5 or more, 1 of 1.
-    values = of_all([[0.9, 0.2, 0.1, 0.05]], [[1, 0, 0, 0]])
+    values = all_metrics([[0.9, 0.2, 0.1, 0.05]], [[1, 0, 0, 0]])
     assert (values["top3/OP"], values["top3_thresholded/OP"]) == pytest.approx((1 / 3, 1.0))
 
 
 def test_three_rules_of_average_precision():
     # Best first: wrong, right, right. Precision at the positives: 1/2, 2/3.
-    values = of_all([[0.9], [0.8], [0.7]], [[0], [1], [1]])
+    values = all_metrics([[0.9], [0.8], [0.7]], [[0], [1], [1]])
     assert values["mAP/ranking"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert values["mAP/voc12"] == pytest.approx(2 / 3)  # the envelope lifts the first to what follows
     assert values["mAP/voc07"] == pytest.approx(2 / 3)
     # Best first: right, 8 wrong, right. Recall 1/2 is kept up to level 0.5: 6 of 11 levels at precision 1, 5 at 2/10.
-    values = of_all(np.linspace(1, 0, 10)[:, None], [[1], *[[0]] * 8, [1]])
+    values = all_metrics(np.linspace(1, 0, 10)[:, None], [[1], *[[0]] * 8, [1]])
     assert values["mAP/ranking"] == values["mAP/voc12"] == pytest.approx((1 + 2 / 10) / 2)  # .600
     assert values["mAP/voc07"] == pytest.approx((6 * 1 + 5 * 2 / 10) / 11)  # .636
 
@@ -82,7 +82,7 @@ def test_a_tie_is_not_broken_by_the_order_of_the_data():
     for place in (0, 19):
         targets[:] = 0
         targets[place] = 1
-        values = of_all(np.full((20, 1), 0.5), targets)
+        values = all_metrics(np.full((20, 1), 0.5), targets)
         assert values["mAP/ranking"] == values["mAP/ties_worst"] == 1 / 20
         assert values["mAP/ties_best"] == 1.0
         # What a stable sort gives, as in much published code.
@@ -94,7 +94,7 @@ def test_a_class_without_a_positive_is_left_out_and_not_counted_as_0():
     # Class a is ranked perfectly, class b has no positive: 1 of those with one, 1/2 where it counts as 0, as in
     # scikit-learn. Its prediction is still wrong: OP is 1 of 2.
     scores, targets = np.array([[0.9, 0.9], [0.1, 0.1]]), np.array([[1, 0], [0, 0]])
-    values = of_all(scores, targets)
+    values = all_metrics(scores, targets)
     assert (values["mAP/ranking"], values["mAP/empty_classes_zero"], values["OP"]) == (1.0, 1 / 2, 1 / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -121,8 +121,8 @@ def problems(draw):
 @given(problems(), st.integers(1, 3), st.sampled_from([0.25, 0.5]))
 def test_shared_values_are_those_of_the_metrics(problem, topk, threshold):
     scores, targets = problem
-    of_classes = np.linspace(0.2, 0.8, scores.shape[1])
-    values = metrics_by_convention(scores, targets, threshold=threshold, topk=topk, class_thresholds=of_classes)
+    class_thresholds = np.linspace(0.2, 0.8, scores.shape[1])
+    values = metrics_by_convention(scores, targets, threshold=threshold, topk=topk, class_thresholds=class_thresholds)
     labeled = (targets == 1).any(axis=1)
     assert ("labeled" in values) == bool((~labeled & (targets != -1).any(axis=1)).any())
     for images, rows in (("all", slice(None)), ("labeled", labeled)):
@@ -131,7 +131,7 @@ def test_shared_values_are_those_of_the_metrics(problem, topk, threshold):
         for ap in ("ranking", "voc12", "voc07"):
             metrics = multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap=ap)
             assert values[images][f"mAP/{ap}"] == pytest.approx(metrics["mAP"], abs=1e-12, nan_ok=True)
-        tuned = multilabel_metrics(scores[rows], targets[rows], threshold=of_classes)
+        tuned = multilabel_metrics(scores[rows], targets[rows], threshold=class_thresholds)
         expected = {key: metrics[key] for key in values[images] if key in metrics}
         expected |= {f"{CLASS_THRESHOLDS}{key}": tuned[key] for key in ("CP", "CR", "CF1", "CF1_class_mean", "OF1")}
         assert len(expected) == 21 + 5
@@ -142,6 +142,6 @@ def test_shared_values_are_those_of_the_metrics(problem, topk, threshold):
 @pytest.mark.parametrize("tuned", [False, True])
 def test_every_value_has_a_name(tuned):
     scores, targets = draw(20, 4)
-    values = of_all(scores, targets, topk=2, class_thresholds=np.full(4, 0.3) if tuned else None)
+    values = all_metrics(scores, targets, topk=2, class_thresholds=np.full(4, 0.3) if tuned else None)
     named = conventions(0.5, 2, tuned)
     assert named.keys() == values.keys() and len(set(named.values())) == len(named)

@@ -78,20 +78,20 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
     np.testing.assert_allclose(calibration.slopes, slopes, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(calibration.intercepts, intercepts, rtol=0.02, atol=0.02)
 
-    of_cache = config_of(scenes, cache, "KD.STAGE", "", "DATASETS.TEST", ())
-    (tmp_path / "kd.yaml").write_text(of_cache.dump())
+    distillation = config_of(scenes, cache, "KD.STAGE", "", "DATASETS.TEST", ())
+    (tmp_path / "kd.yaml").write_text(distillation.dump())
     result = call_tool("calibrate_teacher", "--config-file", tmp_path / "kd.yaml", "--output", cached)
     assert result.status == 0, result.err
-    of_cache = Calibration.load(str(cached))
-    np.testing.assert_allclose(of_cache.slopes, slopes, rtol=1e-6)
-    assert (of_cache.classes, of_cache.held_out) == (calibration.classes, calibration.held_out)
+    from_cache = Calibration.load(str(cached))
+    np.testing.assert_allclose(from_cache.slopes, slopes, rtol=1e-6)
+    assert (from_cache.classes, from_cache.held_out) == (calibration.classes, calibration.held_out)
 
     for given in (cache, ""):
         calibrated = config_of(scenes, given, "KD.PREDICTION.CALIBRATION", str(cached))
         check_inputs(calibrated)
         source = build_knowledge_source(calibrated)
         for plain, knowledge in zip(plain_scores, source(samples(calibrated, views)), strict=True):
-            torch.testing.assert_close(knowledge.image_scores, of_cache.apply(plain), rtol=0.02, atol=1e-4)
+            torch.testing.assert_close(knowledge.image_scores, from_cache.apply(plain), rtol=0.02, atol=1e-4)
 
 
 @pytest.mark.parametrize(

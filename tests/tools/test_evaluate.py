@@ -55,13 +55,13 @@ def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
         assert text in result.out
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report["runs"]) == ["baseline", "distilled/prediction"]
-    for folder, of_run in zip(runs, report["runs"].values(), strict=True):
+    for folder, entry in zip(runs, report["runs"].values(), strict=True):
         scores = scores_of(folder)
         metrics = multilabel_metrics(scores.scores, scores.targets, threshold=0.4, topk=2, ap="voc07")
         for key, value in (("mAP/voc07", metrics["mAP"]), ("CF1", metrics["CF1"]), ("top2/OF1", metrics["top2/OF1"])):
-            assert of_run["values"]["all"][key] == pytest.approx(100 * value)
+            assert entry["values"]["all"][key] == pytest.approx(100 * value)
             assert f"{100 * value:.2f}" in result.out
-        assert of_run["data_sha256"] == scores.data_digest() and of_run["data_sha256"] in result.out
+        assert entry["data_sha256"] == scores.data_digest() and entry["data_sha256"] in result.out
     assert "bootstrap" not in report
 
 
@@ -70,11 +70,11 @@ def test_intervals_of_runs_and_of_their_difference(run, runs):
     bootstrap = json.loads(run(*arguments).out)["bootstrap"]
     assert {key: bootstrap[key] for key in ("resamples", "seed", "ap")} == {"resamples": 200, "seed": 3, "ap": "voc12"}
     values = {}
-    for folder, (name, of_run) in zip(runs, bootstrap["runs"].items(), strict=True):
+    for folder, (name, entry) in zip(runs, bootstrap["runs"].items(), strict=True):
         scores = scores_of(folder)
         values[name] = 100 * multilabel_metrics(scores.scores, scores.targets, ap="voc12")["mAP"]
-        assert of_run["mAP"]["value"] == pytest.approx(values[name])
-        assert of_run["mAP"]["low"] < values[name] < of_run["mAP"]["high"]
+        assert entry["mAP"]["value"] == pytest.approx(values[name])
+        assert entry["mAP"]["low"] < values[name] < entry["mAP"]["high"]
     difference = bootstrap["differences"]["distilled/prediction"]["mAP"]
     assert bootstrap["minus"] == "baseline"
     assert difference["value"] == pytest.approx(values["distilled/prediction"] - values["baseline"])
@@ -98,7 +98,7 @@ def test_thresholds_of_a_run_have_metrics_of_their_own(run, runs):
     )  # fmt: skip
     write_thresholds(tuned, str(runs[1] / "thresholds.json"))
     result = run(*runs, "--json", "-")
-    values = [of_run["values"]["all"] for of_run in json.loads(result.out)["runs"].values()]
+    values = [entry["values"]["all"] for entry in json.loads(result.out)["runs"].values()]
     expected = multilabel_metrics(scores.scores, scores.targets, threshold=thresholds)["CF1"]
     assert values[1]["class_thresholds/CF1"] == pytest.approx(100 * expected)
     assert "class_thresholds/CF1" not in values[0]

@@ -77,13 +77,15 @@ def write_comparison_report(
     baseline = values.get(BASELINE, {})
     # Only students make pairs: the teacher of a seed has other settings.
     gains = {
-        name: {seed: of_method[seed] - baseline[seed] for seed in of_method.keys() & baseline.keys()}
-        for name, of_method in values.items()
+        name: {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}
+        for name, by_seed in values.items()
         if name not in (BASELINE, TEACHER)
     }
     failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
     parts = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
-    rows = [[name, *(of.interval_text() for of in _spreads(gain)), len(gain)] for name, gain in gains.items() if gain]
+    rows = [
+        [name, *(found.interval_text() for found in _spreads(gain)), len(gain)] for name, gain in gains.items() if gain
+    ]
     if rows:
         header = [f"difference to {BASELINE}, in points", *_COLUMNS, "pairs"]
         parts.append(tabulate(rows, header, tablefmt="github", disable_numparse=True))
@@ -99,7 +101,7 @@ def write_comparison_report(
         "confidence": CONFIDENCE,
         "protocol": done and done[0].report["protocol"],
         "iterations": {method.name: method.iterations for method in comparison.methods},
-        "summary": {name: _as_dict(of_method) for name, of_method in values.items()},
+        "summary": {name: _as_dict(by_seed) for name, by_seed in values.items()},
         "differences": {name: _as_dict(gain) for name, gain in gains.items() if gain},
         "published": published and {"source": _PUBLISHED_SOURCE, "data": published, "values": PUBLISHED[published]},
         "costs": costs,
@@ -206,17 +208,20 @@ def _draw(folder: Path, students: Sequence[Model]) -> None:
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     runs: dict[str, list[Path]] = {}
     for model in students:
-        per_class = model.report["per_class"]
         # None, for a class without a positive, becomes NaN.
-        of_model = np.array([values["AP"] for values in per_class.values()], dtype=float)
-        precisions.setdefault(model.method, {})[model.seed] = of_model
+        per_class = {name: values["AP"] for name, values in model.report["per_class"].items()}
+        precisions.setdefault(model.method, {})[model.seed] = np.array(list(per_class.values()), dtype=float)
         scores = read_scores(str(model.report_path.with_name(SCORES_FILE)))
         curves.setdefault(model.method, []).append(micro_precision_recall(scores.scores, scores.targets))
         if len(curves[model.method]) == 1:
             runs[f"{model.method}, seed {model.seed}"] = [job.folder for job in model.jobs]
     baseline = precisions.pop(BASELINE, {})
-    gains = {name: [of[seed] - baseline[seed] for seed in of if seed in baseline] for name, of in precisions.items()}
-    if gains := {name: np.stack(of_method) for name, of_method in gains.items() if of_method}:
+    gains = {
+        name: np.stack([by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline])
+        for name, by_seed in precisions.items()
+        if by_seed.keys() & baseline.keys()
+    }
+    if gains:
         draw_class_gains(gains, list(per_class), folder / "classes.png", BASELINE)
     draw_precision_recall(curves, folder / "precision_recall.png")
     draw_training_curves(runs, folder / "curves.png")

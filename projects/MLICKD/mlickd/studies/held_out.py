@@ -165,8 +165,9 @@ def _calibrate(
     splits = {name: dataset_records(name, boxes=False) for name in teachers}
     names = class_names(next(iter(splits)))
     targets = label_targets([record for records in splits.values() for record in records], len(names))
-    targets = targets[[of_image is not None for of_image in scores]]
-    known = torch.stack([of_image.cpu() for of_image in scores if of_image is not None])
+    # An image without regions has no scores.
+    targets = targets[[vector is not None for vector in scores]]
+    known = torch.stack([vector.cpu() for vector in scores if vector is not None])
     slopes, intercepts = fit_platt_scaling(known.numpy(), targets)
     held_out = [
         HeldOut(name, image_list_digest(splits[name]), file_digest(teacher_cfg.MODEL.WEIGHTS))
@@ -183,8 +184,8 @@ def _calibrate(
     if wrong := [name for name, slope in zip(names, slopes, strict=True) if slope <= 0]:
         logger.warning("For these classes, a higher score of the teacher is not more probable: %s", ", ".join(wrong))
     before, after = (
-        image_level_binary_cross_entropy(of_images, torch.from_numpy(targets))
-        for of_images in (known, calibration.apply(known))
+        image_level_binary_cross_entropy(values, torch.from_numpy(targets))
+        for values in (known, calibration.apply(known))
     )
     logger.info("%d held-out images: cross-entropy of the scores %.3f, calibrated %.3f", len(known), before, after)
     return calibration

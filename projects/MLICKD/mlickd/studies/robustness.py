@@ -73,24 +73,24 @@ def compare_robustness(
 
     def measure(function: Callable[[np.ndarray], dict], corruption: Corruption | None = None) -> Groups:
         """Apply a function that returns metrics by group to the scores of every run."""
-        of_roles = {}
+        metrics = {}
         for role, folders in runs.items():
             condition = str(corruption or "clean").replace(":", "-")
             places = [output / "evaluations" / f"{role}{i}_{condition}" for i in range(len(folders))]
             scores = [scores_of_run(*run, dataset, corruption).scores for run in zip(folders, places, strict=True)]
-            of_roles[role] = [function(of_run) for of_run in scores]
-        groups = of_roles["baseline"][0]
-        pairs = list(zip(*of_roles.values(), strict=True))
+            metrics[role] = [function(array) for array in scores]
+        groups = metrics["baseline"][0]
+        pairs = list(zip(*metrics.values(), strict=True))
         return {name: [dict(zip(ROLES, (a[name], b[name]), strict=True)) for a, b in pairs] for name in groups}
 
     conditions: Groups = {}
     for corruption in (None, *corruptions):
 
-        def metrics(scores: np.ndarray, condition: str = str(corruption or "clean")) -> dict:
+        def headline(scores: np.ndarray, condition: str = str(corruption or "clean")) -> dict:
             found = multilabel_metrics(scores, targets, **protocol)
             return {condition: {key: found[key] for key in ("mAP", "CF1", "OF1")}}
 
-        conditions |= measure(metrics, corruption)
+        conditions |= measure(headline, corruption)
     charts = {name: {} for name in dict.fromkeys(corruption.name for corruption in corruptions)}
     for name, groups in charts.items():
         groups |= {key: conditions[key] for key in conditions if key == "clean" or key.startswith(f"{name}:")}

@@ -60,21 +60,15 @@ def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> 
         class_thresholds: whether each class also has a threshold of its own.
     """
     rule = threshold_rule(threshold)
-    predicted = (
-        rule,
-        f"the {topk} highest scores of an image, whatever their value",
-        f"those of the {topk} highest scores of an image with {rule}",
-    )
-    groups = dict(zip(prediction_prefixes(topk), predicted, strict=True))
+    rule = threshold_rule(threshold)
+    rules = [rule, f"the {topk} highest scores of an image, whatever their value"]
+    rules.append(f"those of the {topk} highest scores of an image with {rule}")
+    groups = [("", "Average precision; equal scores enter the curve together", _PRECISIONS)]
+    groups += [(prefix, f"Predicted: {r}", _RATES) for prefix, r in zip(prediction_prefixes(topk), rules, strict=True)]
     if class_thresholds:
-        groups[CLASS_THRESHOLDS] = f"score >= the threshold of its class ({THRESHOLDS_FILE})"
-    named = {
-        key: ("Average precision; equal scores enter the curve together", name) for key, name in _PRECISIONS.items()
-    }
-    for prefix, group in groups.items():
-        named |= {prefix + key: (f"Predicted: {group}", name) for key, name in _RATES.items()}
-    others = "For comparison only: what other implementations may give"
-    return named | {key: (others, name) for key, name in _OTHERS.items()}
+        groups.append((CLASS_THRESHOLDS, f"Predicted: score >= the threshold of its class ({THRESHOLDS_FILE})", _RATES))
+    groups.append(("", "For comparison only: what other implementations may give", _OTHERS))
+    return {prefix + key: (group, name) for prefix, group, names in groups for key, name in names.items()}
 
 
 def metrics_by_convention(
@@ -220,7 +214,7 @@ def _run(scores: ImageScores, tuned: ClassThresholds | None, threshold: float, t
         "classes": len(positives),
         "classes_without_positives": [n for n, count in zip(scores.class_names, positives, strict=True) if not count],
         "class_thresholds": tuned and tuned.tuned_on(),
-        "values": {images: {key: 100 * v for key, v in of_images.items()} for images, of_images in values.items()},
+        "values": {images: {key: 100 * v for key, v in metrics.items()} for images, metrics in values.items()},
     }
 
 

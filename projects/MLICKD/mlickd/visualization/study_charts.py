@@ -85,9 +85,9 @@ def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.nda
     """
     figure = Figure(figsize=(7.5, 5.6), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for number, (method, of_seeds) in enumerate(curves.items()):
+    for number, (method, seeds) in enumerate(curves.items()):
         color, dashes = STYLES[number % len(STYLES)]
-        precision = np.stack([np.interp(_RECALLS, recall, values) for values, recall in of_seeds])
+        precision = np.stack([np.interp(_RECALLS, recall, values) for values, recall in seeds])
         axes.plot(_RECALLS, precision.mean(axis=0), color=color, linestyle=dashes, label=plain_text(method))
         if len(precision) > 1:
             axes.fill_between(_RECALLS, precision.min(axis=0), precision.max(axis=0), color=color, alpha=0.12, lw=0)
@@ -117,10 +117,10 @@ def draw_pairs(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) ->
     for axes, (section, groups) in zip(panels, sections.items(), strict=False):
         for number, (role, (color, _)) in enumerate(zip(ROLES, STYLES, strict=False)):
             found = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups.values()]
-            means = [of_group.mean for of_group in found]
+            means = [summary.mean for summary in found]
             places = np.arange(len(groups)) + 0.38 * (number - 0.5)
             label = role if axes is panels[0] else None
-            errors = [of_group.deviation or 0.0 for of_group in found]
+            errors = [summary.deviation or 0.0 for summary in found]
             bars = axes.bar(places, means, 0.36, yerr=errors, color=color, capsize=3, label=label)
             axes.bar_label(bars, labels=["" if np.isnan(m) else f"{m:.1f}" for m in means], padding=2, fontsize=8)
         texts = [plain_text(group).replace(" (", "\n(") for group in groups]
