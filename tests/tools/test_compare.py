@@ -79,7 +79,6 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
     [
         (["--methods", "baseline,fitnet"], "--methods fitnet"),
         (["--method-file", "mine"], "--method-file mine"),
-        (["--jobs", "0"], "--jobs: 0"),
         (["--train", "nothing_train"], "nothing_train"),
         (["SOLVER.MAX_ITERS", "3"], "SOLVER.MAX_ITERS"),
     ],

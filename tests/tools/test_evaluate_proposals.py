@@ -59,7 +59,6 @@ def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
         (["--methods", "edges"], "edges"),
         (["--methods", "sliding:overlap"], "overlap"),
         (["--methods", "sliding", "sliding"], "sliding, sliding"),
-        (["--methods", "sliding", "--every", "0"], "--every: 0"),
         (["--proposals", "none"], "none"),
         (["--proposals", "part"], "part: no proposals for image"),
     ],

@@ -58,10 +58,8 @@ def test_lists_folders_and_parts(tiny_scenes: Path, run: Callable[..., Any], tmp
         (["--dataset", "nowhere_train"], "nowhere_train"),
         (["--dataset", "tiny_train", "tiny_test", "--output", "x"], "--output"),
         (["--dataset", "tiny_test", "--workers", "-1"], "--workers: -1"),
-        (["--dataset", "tiny_test", "--method", "edges"], "edges"),
         (["--dataset", "tiny_test", "--set", "depth", "3"], "depth"),
         (["--dataset", "tiny_test", "--image-root", "x"], "--image-root"),
-        (["--dataset", "tiny_test", "--shard", "3/2"], "--shard: 3/2"),
         (["--images", "."], "--output"),
     ],
 )

@@ -115,7 +115,6 @@ def test_chosen_images_and_photos_of_no_dataset(visualize, tmp_path: Path):
         ([], "--teacher, --baseline and --distilled"),
         (["--baseline", "no/such/folder"], "no/such/folder"),
         (["--baseline", "baseline", "--images", "none.jpg"], "--images none.jpg"),
-        (["--baseline", "baseline", "--num-images", "0"], "--num-images: 0"),
         (["--baseline", "baseline", "--threshold", "50"], "--threshold 50"),
         (["--baseline", "baseline", "--dataset", "nothing_test"], "nothing_test"),
         (["--teacher", "baseline"], "--teacher baseline"),
