@@ -134,7 +134,5 @@ def shorten_list(names: Collection[object], limit: int = 6) -> str:
 
 
 def silence_known_warnings() -> None:
-    """Silence warnings that do not help the user of a command. A program that imports this package keeps its own."""
-    # Pillow warns of images above half of the size that is an error here. The class of the warning would have to be
-    # imported, which takes time.
+    """Silence warnings of a command that do not help its user: Pillow warns of images above half of the limit."""
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit of \d+ pixels")

@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -175,16 +176,10 @@ def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
         InputError: the names are not found, or their number is not the number of classes of the model.
     """
     path = Path(folder) / CLASSES_FILE
-    names = None
-    if path.is_file():
-        names = [name for _, name in read_lines(path, "write one name per line")]
+    names = [name for _, name in read_lines(path, "write one name per line")] if path.is_file() else None
     for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
-        if names is not None:
-            break
-        try:
-            names = class_names(dataset)
-        except UnknownDatasetError:
-            continue
+        with suppress(UnknownDatasetError):
+            names = names or class_names(dataset)
     if names is None or len(names) != cfg.MODEL.NUM_CLASSES:
         found = "no such file" if names is None else f"has {len(names)} class names"
         raise InputError(
@@ -336,18 +331,15 @@ def _commit(file: Path) -> str | None:
 
 def machine_line() -> str:
     """Return processor, usable cores, memory and versions, on one line."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not on Linux
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    processor = found[1].strip() if found else platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [_processor(), f"{cores} cores"]
+    parts = [processor, f"{cores} cores"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     parts += [platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"]
     return ", ".join(parts)
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -4,13 +4,21 @@ stages of distillation, evaluation, tables, curves and the gallery."""
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
+import statistics
+import time
 from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
 
 from mlickd.cli.command_line import command_parser, typed_command
 from mlickd.cli.compare import add_training_options, make_comparison
+from mlickd.data.build import build_test_mapper
+from mlickd.data.catalog import dataset_records
 from mlickd.errors import ProcessError
-from mlickd.evaluation.cost import inference_cost
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.jobs import run_jobs
@@ -44,7 +52,32 @@ def main() -> None:
         raise ProcessError("\n".join(failures))
     # The gallery and the costs are those of the first seed.
     folders = {"teacher": args.teacher} | {model.method: model.folder for model in reversed(comparison.models)}
-    costs = {name: inference_cost(*load_run(folder), args.test) for name, folder in folders.items()}
+    costs = {name: _inference_cost(*load_run(folder), args.test) for name, folder in folders.items()}
     text, _ = write_comparison_report(comparison, costs=costs, command=typed_command())
     write_gallery_of_runs(args.test, args.output / "gallery", **folders)
     print(f"\n{text}\nIn {args.output}: comparison.md, curves.png, classes.png, gallery/index.html, gallery/plots.html")
+
+
+def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:
+    """Measure the median time of one image, from decoded pixels and ready proposals to scores.
+
+    The first images of the dataset are used, repeatedly if it is small.
+
+    Returns:
+        ``parameters`` in millions, and ``milliseconds``.
+    """
+    warm_up, measured = 3, 20
+    mapper = build_test_mapper(cfg, dataset)
+    samples = [mapper(record) for record in dataset_records(dataset)[: warm_up + measured]]
+    seconds = []
+    with torch.inference_mode():
+        for sample in itertools.islice(itertools.cycle(samples), warm_up + measured):
+            start = time.perf_counter()
+            model([sample])
+            if cfg.MODEL.DEVICE.startswith("cuda"):
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - start)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
+        "milliseconds": 1000 * statistics.median(seconds[warm_up:]),
+    }

@@ -95,10 +95,17 @@ class WeakDetectionEvaluator(RecordEvaluator):
             for key in ("AP50", "VOC_AP", "CorLoc")
         }
         if self.output_dir:
-            protocol = self._protocol()
-            self.write_report(
-                "detection_results.json", {"metrics": results, "per_class": per_class, "protocol": protocol}
-            )
+            protocol = {
+                "iou_threshold": _IOU_THRESHOLD,
+                "AP50": f"pycocotools, 101 recall points, at most {COCO_MAX_DETECTIONS} detections per class and image",
+                "VOC_AP": f"VOC devkit matching, {AVERAGE_PRECISION_RULES[self.voc_ap]}; equal scores enter together",
+                "CorLoc": "fraction of positive images whose best region of the class hits an object",
+                "classes": "those with boxes and an object that is neither crowd nor difficult",
+                "images": len(self.boxed_records),
+                "images_without_annotations": len(self.records) - len(self.boxed_records),
+            }
+            report = {"metrics": results, "per_class": per_class, "protocol": protocol}
+            self.write_report("detection_results.json", report)
         self._log(results, per_class)
         return OrderedDict(detection=results)
 
@@ -132,17 +139,6 @@ class WeakDetectionEvaluator(RecordEvaluator):
                 "positive_images_without_region": sum(image_id not in found for image_id in positive),
             }
         return per_class
-
-    def _protocol(self) -> dict:
-        return {
-            "iou_threshold": _IOU_THRESHOLD,
-            "AP50": f"pycocotools, 101 recall points, at most {COCO_MAX_DETECTIONS} detections per class and image",
-            "VOC_AP": f"VOC devkit matching, {AVERAGE_PRECISION_RULES[self.voc_ap]}; equal scores enter together",
-            "CorLoc": "fraction of positive images whose best region of the class hits an object",
-            "classes": "those with boxes and an object that is neither crowd nor difficult",
-            "images": len(self.boxed_records),
-            "images_without_annotations": len(self.records) - len(self.boxed_records),
-        }
 
     def _log(self, results: dict[str, float], per_class: dict[str, dict]) -> None:
         rows = [[name] + [values[key] for key in results] for name, values in per_class.items()]

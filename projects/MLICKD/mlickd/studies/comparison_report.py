@@ -59,7 +59,7 @@ def write_comparison_report(
     Args:
         comparison: comparison whose runs are finished, failed or missing.
         published: key of ``PUBLISHED``; the values of the paper stand next to the measured ones.
-        costs: by method, see :func:`mlickd.evaluation.cost.inference_cost`; in columns of their own.
+        costs: by method, ``parameters`` in millions and ``milliseconds`` an image; in columns of their own.
         command: command that asked for the report, for the record.
 
     Returns:

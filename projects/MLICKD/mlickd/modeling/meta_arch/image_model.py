@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -125,7 +125,10 @@ class ImageModelWithTTA(nn.Module):
         Returns:
             Outputs as of the model at inference.
         """
-        scores = [self.model.view_scores(views) for views in self._views(batched_inputs)]
+        views = [list(views) for views in zip(*(sample["views"] for sample in batched_inputs), strict=True)]
+        if self.flip:
+            views += [[mirrored_view(sample) for sample in samples] for samples in views]
+        scores = [self.model.view_scores(samples) for samples in views]
         # Boxes of every view are scaled to the original image, so any view can give them.
         return [
             self.model.build_output(
@@ -134,12 +137,6 @@ class ImageModelWithTTA(nn.Module):
             )
             for i, sample in enumerate(batched_inputs)
         ]
-
-    def _views(self, batched_inputs: Sequence[dict]) -> Iterator[list[dict]]:
-        for views in zip(*(sample["views"] for sample in batched_inputs), strict=True):
-            yield list(views)
-            if self.flip:
-                yield [mirrored_view(view) for view in views]
 
 
 def mirrored_view(view: dict) -> dict:
