@@ -109,8 +109,8 @@ def test_independent_predictions_have_a_large_dependency_error() -> None:
     generator = np.random.default_rng(0)
     truth = np.eye(3, dtype=bool)[generator.integers(0, 3, 3000)][:, [0, 0, 1, 1, 2, 2]]  # classes come in pairs
     independent = generator.random(truth.shape) < truth.mean(axis=0)
-    frequencies = conditional_frequencies(truth)
-    same, wrong = dependency_error(frequencies, frequencies, conditional_frequencies(independent))
+    frequencies, found = (conditional_frequencies(labels, np.ones_like(truth)) for labels in (truth, independent))
+    same, wrong = dependency_error(frequencies, frequencies, found)
     assert same == (0, pytest.approx(1), 30)
     # The partner of a class is always there and predicted one time in three: 2/3 in 6 pairs, 1/3 in 24.
     assert wrong.mean_difference == pytest.approx((6 * 2 / 3 + 24 / 3) / 30, abs=0.02)

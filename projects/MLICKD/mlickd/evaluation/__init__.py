@@ -1,8 +1,8 @@
 """Metrics as pure functions, and the Detectron2 evaluators that compute them."""
 
-from .bootstrap import bootstrap_metrics
 from .detection import TrainingCorLoc, WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
+from .intervals import bootstrap_metrics
 from .metrics import average_precision, multilabel_metrics
 from .multilabel import MultiLabelEvaluator
 from .thresholds import best_f1_thresholds

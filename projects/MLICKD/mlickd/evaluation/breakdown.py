@@ -166,17 +166,16 @@ class DependencyError(NamedTuple):
     pairs: int
 
 
-def conditional_frequencies(positive: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the fraction of the images with one class that also have another.
 
     Args:
         positive: (N, C) booleans, labels or predictions.
-        known: (N, C) booleans, labels that count; an image counts for a pair if both labels do. None: all.
+        known: (N, C) booleans, labels that count; an image counts for a pair if both labels do.
 
     Returns:
         (C, C) P(column's class | row's class); NaN on the diagonal, and in the row of a class without images.
     """
-    known = np.ones_like(positive) if known is None else known
     has = (positive & known).astype(np.float64)
     together, with_row = has.T @ has, has.T @ known.astype(np.float64)
     fractions = np.full(together.shape, np.nan)

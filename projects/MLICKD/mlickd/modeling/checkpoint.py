@@ -87,14 +87,9 @@ def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
 
 
 def check_checkpoint(model: nn.Module, path: str, field: str) -> None:
-    """Check that :func:`load_checkpoint` will succeed, from the names and shapes in the file.
+    """Check that :func:`load_checkpoint` will succeed, from names and shapes.
 
-    Args:
-        model: model, or the result of :func:`model_blueprint`.
-        path, field: see :func:`read_checkpoint`.
-
-    Raises:
-        InputError: the file cannot be read, or does not fit.
+    ``model`` may be a :func:`model_blueprint`. Arguments and errors are those of :func:`load_checkpoint`.
     """
     check_fits(model, read_checkpoint(path, field, mapped=True), field, path)
 

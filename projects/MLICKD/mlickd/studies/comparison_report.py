@@ -11,11 +11,10 @@ import numpy as np
 from tabulate import tabulate
 
 from mlickd.errors import InputError
-from mlickd.evaluation.bootstrap import CONFIDENCE
+from mlickd.evaluation.intervals import CONFIDENCE, Spread, spread
 from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.evaluation.ranking import micro_precision_recall
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
-from mlickd.evaluation.spread import Spread, spread
 from mlickd.files import write_json, write_whole_file
 from mlickd.visualization import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall

@@ -25,8 +25,8 @@ from mlickd.evaluation.breakdown import (
     by_object_size,
     largest_objects,
 )
+from mlickd.evaluation.intervals import spread
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
-from mlickd.evaluation.spread import spread
 from mlickd.files import file_digest, require_file, write_json, write_whole_file
 from mlickd.runs import check_has_learned, load_run, provenance, run_config
 from mlickd.visualization.study_charts import ROLES, draw_pairs

@@ -14,8 +14,8 @@ import numpy as np
 from tabulate import tabulate
 
 from mlickd.errors import InputError
-from mlickd.evaluation.bootstrap import CONFIDENCE, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.counting import count_predictions, precision_recall, prediction_prefixes
+from mlickd.evaluation.intervals import CONFIDENCE, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.metrics import check_protocol, checked_scores, multilabel_metrics, threshold_rule
 from mlickd.evaluation.ranking import class_curves, order_dependent_extremes, ranking_curve
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlickd.evaluation.spread import spread
+from mlickd.evaluation.intervals import spread
 
 from .charts import BLUE, INK, RED, STYLES, plain_text, save_figure, style_axes
 

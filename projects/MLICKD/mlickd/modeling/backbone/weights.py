@@ -61,12 +61,7 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
 def check_backbone_weights(model: nn.Module, source: str) -> None:
     """Check that :func:`load_backbone_weights` will succeed, from names and shapes; nothing is downloaded.
 
-    Args:
-        model: model, or the result of :func:`mlickd.modeling.checkpoint.model_blueprint`.
-        source: see :func:`load_backbone_weights`.
-
-    Raises:
-        InputError: the source is missing, unreadable or unknown to torchvision, or does not fit the backbone.
+    ``model`` may be a :func:`mlickd.modeling.checkpoint.model_blueprint`. Errors are those of the function.
     """
     _rename_and_check(_read(source, download=False), model.backbone, source)
 

@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals of the multi-label metrics, over images.
+"""Confidence intervals: of the multi-label metrics by resampling images, and of the mean of several runs.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13 (percentile intervals). A resample draws as
 many images as there are, with replacement. Here, a resample is a vector of counts that weights the images, and all
@@ -7,16 +7,17 @@ values that do not depend on the counts are computed once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 from .counting import mean_over_classes, precision_recall, prediction_prefixes, predictions
 from .metrics import check_protocol, checked_scores
 from .ranking import area_under_curve
 
-__all__ = ["CONFIDENCE", "bootstrap_metrics", "percentile_interval"]
+__all__ = ["CONFIDENCE", "Spread", "bootstrap_metrics", "percentile_interval", "spread"]
 
 CONFIDENCE = 0.95
 
@@ -138,3 +139,46 @@ class _ResampledCurve:
         predicted = np.add.reduceat(counts[self.items], self.starts, axis=0).cumsum(axis=0)
         found = np.add.reduceat(counts[self.positives], self.positive_starts, axis=0).cumsum(axis=0)
         return area_under_curve(found, predicted, found[-1], ap)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Summary of the values of several runs.
+
+    Attributes:
+        mean: arithmetic mean.
+        count: number of values, n.
+        deviation: standard deviation of the sample (divisor n - 1); None for a single value.
+        low, high: ends of the confidence interval of the mean; None for a single value.
+    """
+
+    mean: float
+    count: int
+    deviation: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def text(self, sign: str = "") -> str:
+        """Return ``mean ± deviation``; with sign ``+``, the mean has a sign."""
+        return f"{self.mean:{sign}.1f}" if self.deviation is None else f"{self.mean:{sign}.1f} ± {self.deviation:.1f}"
+
+    def interval_text(self) -> str:
+        """Return ``mean [low, high]``, each with its sign."""
+        return f"{self.mean:+.1f}" if self.low is None else f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Summarize values of several runs, or their paired differences.
+
+    The confidence interval is ``mean ± t * s / sqrt(n)``, with the standard deviation s and the quantile t of Student's
+    distribution with n - 1 degrees of freedom (Student 1908). It takes the values as normally distributed, and is not
+    corrected for the number of comparisons.
+
+    Returns:
+        The summary, or None without a value.
+    """
+    if len(values) < 2:
+        return Spread(float(values[0]), 1) if len(values) else None
+    mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * deviation / len(values) ** 0.5
+    return Spread(mean, len(values), deviation, mean - half, mean + half)

@@ -1,4 +1,4 @@
-"""Bootstrapped metrics against metrics of the drawn images."""
+"""Bootstrapped metrics against metrics of the drawn images, and intervals of runs against SciPy's t test."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 from mlickd.evaluation import bootstrap_metrics, multilabel_metrics
-from mlickd.evaluation.bootstrap import percentile_interval
+from mlickd.evaluation.intervals import Spread, percentile_interval, spread
 
 
 def assert_is_metrics_of_drawn_images(values, scores, targets, seed, **protocol):
@@ -51,7 +52,7 @@ def test_each_resample_has_the_metrics_of_its_images(problem, ap, per_class, see
 
 @pytest.mark.parametrize("ap", ["ranking", "voc12", "voc07"])
 def test_many_images_in_blocks(ap, monkeypatch):
-    monkeypatch.setattr("mlickd.evaluation.bootstrap._COUNTS_PER_BLOCK", 3 * 200)
+    monkeypatch.setattr("mlickd.evaluation.intervals._COUNTS_PER_BLOCK", 3 * 200)
     scores, targets = draw()
     values = bootstrap_metrics(scores.astype(np.float32), targets, resamples=5, seed=3, ap=ap)
     assert_is_metrics_of_drawn_images(values, scores.astype(np.float32), targets, 3, ap=ap)
@@ -81,3 +82,30 @@ def test_intervals_leave_out_resamples_without_a_value():
 def test_bad_input_is_refused(targets, options, message):
     with pytest.raises(ValueError, match=message):
         bootstrap_metrics(np.array([[0.5, 0.5]]), np.array(targets), **options)
+
+
+# ---------------------------------------------------------------- several runs
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.integers(0, 99))
+def test_the_interval_of_differences_is_that_of_the_paired_t_test(reference: list[float], seed: int) -> None:
+    others = np.asarray(reference) + np.random.default_rng(seed).normal(1.0, 2.0, len(reference))
+    found = spread(others - reference)
+    expected = stats.ttest_rel(others, reference).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-6, abs=1e-9)
+    squares = ((others - reference - found.mean) ** 2).sum()
+    assert found.deviation == pytest.approx(np.sqrt(squares / (len(reference) - 1)))
+    assert found.count == len(reference)
+
+
+def test_three_values_by_hand() -> None:
+    # Mean 2, deviation 1; t of 2 degrees of freedom at 97.5% is 4.302653 (any table).
+    found = spread([1.0, 2.0, 3.0])
+    assert (found.mean, found.deviation, found.count) == (2.0, 1.0, 3)
+    assert found.low == pytest.approx(2 - 4.302653 / 3**0.5) and found.high == pytest.approx(2 + 4.302653 / 3**0.5)
+    assert (found.text(), found.text("+"), found.interval_text()) == ("2.0 ± 1.0", "+2.0 ± 1.0", "+2.0 [-0.5, +4.5]")
+
+
+def test_a_single_value_has_no_spread() -> None:
+    assert spread([]) is None and spread([3.0]) == Spread(3.0, 1)
+    assert (spread([3.0]).text(), spread([3.0]).interval_text()) == ("3.0", "+3.0")
