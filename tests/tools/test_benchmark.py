@@ -74,5 +74,5 @@ def test_help_has_an_example(call_tool: Callable, name: str | None) -> None:
 
 
 def test_it_needs_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(repository, "_REPOSITORY", tmp_path)
+    monkeypatch.setattr(repository, "REPOSITORY", tmp_path)
     call_tool("benchmark", "all").assert_ends_in_one_line("tools/benchmark.py")

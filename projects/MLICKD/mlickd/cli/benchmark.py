@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from mlickd.cli.repository import REPOSITORY
+from mlickd.cli import repository
 from mlickd.errors import InputError
 
 
 def main() -> None:
     """Run the benchmarks of the repository, which are not part of the package."""
-    parent = REPOSITORY / "projects" / "MLICKD"
+    parent = repository.REPOSITORY / "projects" / "MLICKD"
     if not (parent / "benchmarks").is_dir():
         raise InputError("the benchmarks are in the repository; clone it and run tools/benchmark.py")
     sys.path.insert(0, str(parent))
