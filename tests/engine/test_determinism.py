@@ -43,11 +43,9 @@ def test_a_run_ends_bit_by_bit_the_same(kind: str, kinds: RunKinds, tmp_path: Pa
     ("kind", "unlike"),
     [
         ("student", ("INPUT.RANDOM_CROP.ENABLED", False)),
-        ("student", ("INPUT.RANDOM_FLIP", "none")),
         ("student", ("INPUT.COLOR_JITTER.BRIGHTNESS", 0.0)),
         ("student", ("MODEL.CLASSIFIER.DROPOUT", 0.0)),
         ("teacher", ("MODEL.ROI_BOX_HEAD.DROPOUT", 0.0)),
-        ("teacher", ("INPUT.SIZES_TRAIN", (32,))),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )

@@ -50,9 +50,8 @@ def of_values(*values: float) -> list[dict]:
     return [{"image_id": f"img{i}", "value": value} for i, value in enumerate(values)]
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_piece(bad: float, tmp_path: Path) -> None:
-    model = Two()
+def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_piece(tmp_path: Path) -> None:
+    model, bad = Two(), float("nan")
     good = of_values(1.0, 2.0, 3.0, 4.0)
     with pytest.raises(InputError) as caught:
         run(model, [good, of_values(1.0, 2.0, bad, 4.0)], parts=2, output_dir=str(tmp_path))

@@ -21,7 +21,7 @@ from mlickd.engine import Trainer, complete_config, load_config
 from mlickd.engine.writers import TensorBoardWriter, forget_metrics
 from mlickd.evaluation import TrainingCorLoc
 from mlickd.visualization import figures
-from mlickd.visualization.figures import image_row, training_view_row
+from mlickd.visualization.figures import training_view_row
 
 FIRST = '{"iteration": 19, "total_loss": 3.0}\n'
 SECOND = '{"iteration": 39, "total_loss": 2.0}\n'
@@ -93,17 +93,6 @@ def test_figures_and_images_are_written_and_change_nothing(tmp_path: Path, caplo
     assert all(torch.equal(value, weights[name]) for name, value in without.items())
 
 
-def test_the_sample_of_corloc_follows_the_seed_and_has_boxes(tmp_path: Path) -> None:
-    def ids(*options: object) -> list:
-        return [record["image_id"] for record in TrainingCorLoc(teacher_run(tmp_path, *options)).samples["tiny_train"]]
-
-    first = ids("TEST.CORLOC_IMAGES", 5)
-    assert len(set(first)) == 5 and first == ids("TEST.CORLOC_IMAGES", 5)
-    assert first != ids("TEST.CORLOC_IMAGES", 5, "SEED", 2)
-    boxed = [record["image_id"] for record in dataset_records("tiny_train") if record["annotations"]]
-    assert ids("TEST.CORLOC_IMAGES", 1000) == boxed
-
-
 class Oracle(torch.nn.Module):
     """Finds every object, but those of some classes in the wrong place."""
 
@@ -126,8 +115,14 @@ class Oracle(torch.nn.Module):
 
 
 def test_corloc_is_the_share_of_a_classs_images_whose_best_region_hits(tmp_path: Path) -> None:
+    def ids(corloc: TrainingCorLoc) -> list:
+        return [record["image_id"] for record in corloc.samples["tiny_train"]]
+
     cfg = teacher_run(tmp_path, "TEST.CORLOC_IMAGES", 1000)
     corloc, teacher = TrainingCorLoc(cfg), Trainer.build_model(cfg)
+    assert ids(corloc) == [record["image_id"] for record in dataset_records("tiny_train") if record["annotations"]]
+    seeds = [ids(TrainingCorLoc(teacher_run(tmp_path, "TEST.CORLOC_IMAGES", 5, "SEED", seed))) for seed in (1, 1, 2)]
+    assert len(set(seeds[0])) == 5 and seeds[0] == seeds[1] != seeds[2]
     present = {a["category_id"] for record in dataset_records("tiny_train") for a in record["annotations"]}
     assert corloc(Oracle(teacher, set())) == {"CorLoc": {"tiny_train": 100.0}}
     missed = set(sorted(present)[:3])
@@ -161,15 +156,6 @@ def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
     assert torch.equal(shown["RGB"], shown["BGR"])
     seen = torch.nn.functional.avg_pool2d(shown["RGB"].float(), side // 32)
     assert (seen - pixels).abs().mean() < 25 and (seen - pixels.flip(0)).abs().mean() > 50
-
-
-def test_captions_of_any_length_stay_below_their_image() -> None:
-    images = [np.zeros((40, 80, 3), np.uint8), np.zeros((80, 40, 3), np.uint8)]
-    row = image_row(images, ["word " * 100, "x" * 500])
-    assert row.shape == image_row(images, ["", ""]).shape
-    left, below = figures.TILE, row[:, figures.TILE :]
-    assert (below[:, :, left : left + figures.TILE_GAP] == 255).all(), "no word reaches the next image"
-    assert (below[:, :, :left] < 128).any() and (below[:, :, left:] < 128).any()
 
 
 @pytest.mark.parametrize(
