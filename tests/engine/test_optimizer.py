@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.utils.events import EventStorage
 
 from helpers.small_models import teacher_config
 from mlickd.engine import build_optimizer
-from mlickd.engine.training_loop import TrainingLoop
-from mlickd.modeling.backbone import TimmBackbone
 
 
 def rates(cfg, model) -> dict[str, tuple[float, float]]:
@@ -69,48 +64,3 @@ def test_an_overflow_leaves_no_trace(name: str) -> None:
             scaler.update()
         ends.append(model.weight.detach())
     torch.testing.assert_close(*ends)
-
-
-class Classifier(torch.nn.Module):
-    """A timm network with a stem of 3x3 kernels and depthwise convolutions, all with channels last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = TimmBackbone("mobilenetv3_small_050", ["stride8"], freeze_norm=True)
-
-    def forward(self, samples: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {"loss": self.backbone(torch.stack(samples))["stride8"].square().mean()}
-
-
-def after_some_steps(name: str, *, fused: bool) -> dict[str, torch.Tensor]:
-    """Parameters after two batches in two parts, a checkpoint, and two more."""
-    cfg = teacher_config()
-    cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.BASE_LR", 0.001])
-    torch.manual_seed(0)
-    model = Classifier().train()
-    kernel = model.backbone.model.conv_stem.weight
-    assert kernel.shape[1:] == (3, 3, 3) and not kernel.is_contiguous()
-    batches = [list(torch.randn(4, 3, 32, 32)) for _ in range(4)]
-    state = None
-    for half in (batches[:2], batches[2:]):
-        optimizer = build_optimizer(cfg, model)
-        for group in optimizer.param_groups:
-            group["fused"] = fused
-        if state:
-            optimizer.load_state_dict(state)
-        loop = TrainingLoop(model, half, optimizer, parts=2)
-        with EventStorage() as loop.storage:
-            for loop.iter in range(2):
-                loop.run_step()
-        file = io.BytesIO()
-        torch.save(optimizer.state_dict(), file)
-        file.seek(0)
-        state = torch.load(file, weights_only=True)
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
-
-
-@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
-def test_fused_updates_are_the_plain_ones(name: str) -> None:
-    expected = after_some_steps(name, fused=False)
-    found = after_some_steps(name, fused=True)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

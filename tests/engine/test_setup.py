@@ -73,20 +73,15 @@ def test_classes_device_and_pixel_statistics_are_filled_in(tiny_scenes: Path, tm
     assert not evaluated.MODEL.TIMM.PRETRAINED and not started.MODEL.TIMM.PRETRAINED
 
 
-@pytest.mark.parametrize(("capability", "warned"), [("AVX2", True), ("AVX512", False)])
 def test_a_processor_without_bfloat16_is_named(
-    capability: str,
-    warned: bool,
-    tiny_scenes: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     amp = ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16")
     with caplog.at_level(logging.WARNING):
         prepare("scenes/cls.yaml", *amp)
-    assert ("bfloat16" in caplog.text) == warned
+    assert "bfloat16" in caplog.text
 
 
 def test_each_stage_may_have_its_own_rate_and_length(root: Path, tmp_path: Path) -> None:
