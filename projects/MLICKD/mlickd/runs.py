@@ -1,4 +1,4 @@
-"""What a run leaves in its ``OUTPUT_DIR``: configuration, model, class names, thresholds, reports, provenance."""
+"""Contents of the ``OUTPUT_DIR`` of a run: configuration, model, class names, thresholds, reports, provenance."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def use_student(cfg: CfgNode) -> str:
     """Replace a distilled model in ``cfg`` by its student, which evaluation and prediction use (in place).
 
     Returns:
-        File name of the checkpoint that training leaves for use.
+        File name of the checkpoint that training writes for inference.
     """
     student = model_class(cfg).student_architecture
     if not student:
@@ -118,7 +118,7 @@ def check_has_learned(cfg: CfgNode, source: str | os.PathLike[str]) -> None:
 
     Args:
         cfg: configuration of the run.
-        source: option, folder or checkpoint that named the run, for the message.
+        source: option, folder or checkpoint that the message names.
 
     Raises:
         InputError: the run is stage 1 of a distillation, which trains the backbone only.
@@ -216,13 +216,13 @@ def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence
 def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
     """Return the contents of ``metrics.json``, which Detectron2's ``JSONWriter`` writes.
 
-    An iteration that was repeated after a resume has the last values.
+    If an iteration was repeated after a resume, its last values are returned.
 
     Args:
         folder: ``OUTPUT_DIR`` of the run.
 
     Returns:
-        Finite metrics by name, by iteration, in ascending order.
+        {iteration: {name: value}} of finite metrics, with ascending iterations.
 
     Raises:
         InputError: the file is missing, or is not in that format.
@@ -275,7 +275,7 @@ def _read(path: Path, remedy: str) -> str:
 
 
 def provenance(cfg: CfgNode, dataset_name: str) -> dict:
-    """Return where the results of a run come from, ready for JSON.
+    """Return the provenance of the results of a run, ready for JSON.
 
     Args:
         cfg: complete configuration, as Detectron2 writes it into ``config.yaml``.
@@ -294,10 +294,10 @@ def provenance(cfg: CfgNode, dataset_name: str) -> dict:
 
 
 def data_record(dataset_name: str) -> dict:
-    """Return ``name``, ``images`` and ``sha256`` of a dataset, the digest of ``tools/dataset_manifest.py``.
+    """Return ``name``, ``images`` and ``sha256`` (the digest of ``tools/dataset_manifest.py``) of a dataset.
 
     Raises:
-        UnknownDatasetError: the dataset is not there.
+        UnknownDatasetError: the dataset does not exist.
     """
     records = dataset_records(dataset_name, boxes=False)
     digest = labels_digest(records, class_names(dataset_name))

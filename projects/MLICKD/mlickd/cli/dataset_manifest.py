@@ -44,4 +44,4 @@ def main() -> None:
         print(f"{args.dataset} has {len(ours) - 1} images, {args.check} {len(theirs) - 1}; {difference}")
         sys.exit(1)
     else:
-        print(f"{args.dataset} is the dataset of {args.check}: {len(ours) - 1} images")
+        print(f"{args.dataset} has the images and labels of {args.check}: {len(ours) - 1} images")

@@ -18,7 +18,7 @@ examples:
   python tools/evaluate.py my_scores.npz --topk 5 --json report.json
 
 No model runs: the scores are those that an evaluation (tools/train_net.py) wrote to inference/DATASET/image_scores.npz.
-A run with thresholds for each class (tools/tune_thresholds.py) also gets the metrics with these.
+A run with thresholds for each class (tools/tune_thresholds.py) also gets the metrics at these thresholds.
 """
 
 
@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--dataset", metavar="NAME", help="dataset of the scores, if a run has several")
     parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="threshold of predictions")
-    parser.add_argument("--topk", type=int, default=3, metavar="K", help="classes of an image in top-k (default: 3)")
+    parser.add_argument("--topk", type=int, default=3, metavar="K", help="K of the top-k metrics (default: 3)")
     parser.add_argument(
         "--bootstrap", type=int, default=0, metavar="B", help="95%% intervals from B resamples of the images"
     )
@@ -39,9 +39,9 @@ def parse_arguments() -> argparse.Namespace:
         "--ap",
         default="ranking",
         metavar="RULE",
-        help=f"AP of the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}",
+        help=f"rule of average precision for the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}",
     )
-    parser.add_argument("--json", metavar="FILE", help="write all numbers here; -: print them instead of the tables")
+    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; -: print them instead of the tables")
     return parser.parse_args()
 
 

@@ -21,11 +21,11 @@ example:
   DETECTRON2_DATASETS=~/datasets python tools/generate_proposals.py --dataset animals_train animals_test \\
       --method edge_boxes
 
-  Any photos, of a folder or of a text file with one file name a line:
+  Any photos, from a folder or from a text file with one file name per line:
   python tools/generate_proposals.py --images ~/photos --output photo_proposals
 
 The same command continues a run that was stopped. With --shard 1/3, 2/3 and 3/3 on three machines, give them a common
-folder, or put the files of all into one folder. The content does not depend on processes, interruptions and machines.
+folder, or copy all their files into one. The proposals do not depend on processes, interruptions or machines.
 """
 
 
@@ -42,10 +42,10 @@ def parse_arguments() -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="with --images or one dataset (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)",
+        help="folder of the proposals (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
-    parser.add_argument("--max-proposals", type=positive_int, metavar="N", help="best of an image (default: 500)")
+    parser.add_argument("--max-proposals", type=positive_int, metavar="N", help="number per image (default: 500)")
     parser.add_argument(
         "--set",
         nargs=2,

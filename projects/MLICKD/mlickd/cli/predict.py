@@ -35,8 +35,8 @@ examples:
   With an exported student, for the photos that another command lists:
     find ~/photos -newer last.csv -name '*.jpg' | python tools/predict.py - --model student.onnx --csv today.csv
 
-A class is predicted if its score reaches its threshold: --threshold, or the one that tools/tune_thresholds.py has left
-with the run, or else TEST.THRESHOLD of the run. Unreadable photos are listed at the end; the others are predicted.
+A class is predicted if its score reaches its threshold: --threshold, or the one that tools/tune_thresholds.py wrote
+into the run, or else TEST.THRESHOLD of the run. Unreadable photos are listed at the end; the others are predicted.
 
 Exit status: 0; 1 if a photo could not be read; 2 if no photo could be read or the command is wrong.
 """
@@ -64,7 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
     parser.add_argument(
-        "--batch-size", type=positive_int, metavar="N", help="photos at once (default: TEST.IMS_PER_BATCH)"
+        "--batch-size", type=positive_int, metavar="N", help="photos per batch (default: TEST.IMS_PER_BATCH)"
     )
     parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; `-`: print them instead of the table")
     parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV, with a column for each class; or `-`")
@@ -87,7 +87,7 @@ def main() -> None:
     number, count = args.shard
     if count > 1:
         _name_part(args, f"{number}-of-{count}")
-    # Standard output may be read by a program.
+    # A program may read standard output, so messages go to standard error.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # it warns about Detectron2's code
     for path in filter(None, (args.json, args.csv)):
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def _name_part(args: argparse.Namespace, part: str) -> None:
-    """Let the processes that share the photos write to different places."""
+    """Add the part to the output names, so that processes that share the photos write different files."""
     for option in ("json", "csv"):
         value = getattr(args, option)
         if value is not None and value != STANDARD_INPUT:

@@ -1,4 +1,4 @@
-"""From a record to what a model takes: the student's view of the image, the teacher's view, and the proposals."""
+"""Mappers from a record to the input of a model: the student's view, the teacher's view, and the proposals."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class MultiLabelMapper:
         Args:
             image_format: ``RGB`` or ``BGR``.
             proposals: proposals of the dataset, or :func:`propose` with a method and its parameters; None for samples
-                without any.
+                without proposals.
             top_k, min_side: see :func:`best_proposals`.
             teacher_size: side of the teacher's view in pixels; None for samples without it.
             teacher_format: image format of the teacher, by default ``image_format``.
             dataset: name of the dataset, which the samples carry because image ids are unique only within a dataset.
-            corruption: damage to the student's view of every image; the proposals stay those of the clean image.
-            view: view of the student when a call gives none.
+            corruption: damage to the student's view of every image; proposals come from the clean image.
+            view: default view of the student.
         """
         self.image_format = image_format
         self.proposals = proposals
@@ -63,13 +63,13 @@ class MultiLabelMapper:
     def __call__(self, record: dict, view: View | None = None, colors: ColorShift | None = None) -> dict:
         """Return the sample of a record.
 
-        A crop may leave no proposal in view. With a teacher, the sample then has none, because the student's pixels
-        must be the same in every mode. Without a teacher, ``image`` and ``view`` are those of the whole image instead,
-        because a detector could not learn from the crop.
+        A crop may leave no proposal in view. With a teacher's view, the sample then has no proposals, because the
+        student's pixels must be the same in every mode. Otherwise ``image`` and ``view`` show the whole image, because
+        a detector cannot learn from a crop without proposals.
 
         Args:
             record: dict with ``file_name`` or ``pixels`` (see :class:`RecordImage`), and ``image_id``.
-            view: view of the student; by default that of the mapper.
+            view: view of the student, by default the view of the mapper.
             colors: color change of the student's view; the teacher sees the original colors.
 
         Returns:
@@ -84,7 +84,7 @@ class MultiLabelMapper:
         image = RecordImage(record, self.image_format)
         shape = image.height, image.width
         sample = {key: value for key, value in record.items() if key not in ("annotations", "pixels")}
-        # Some datasets do not give sizes, and detections are scaled back to them.
+        # Some datasets do not give the size of the image, which detections are scaled back to.
         sample.setdefault("height", image.height)
         sample.setdefault("width", image.width)
         boxes, scores = self._proposals(record, image)

@@ -1,7 +1,7 @@
 """Calibration of a teacher's image scores, class by class, on images that it was not trained on (Platt 1999).
 
 The scores of WSDDN are sums of products of softmaxes: they rank well, but a score of 0.3 is not a probability of 30 %.
-For each class a line through the logits of the scores is fitted, ``sigmoid(slope * logit(p) + intercept)``.
+For each class, slope and intercept of ``sigmoid(slope * logit(p) + intercept)`` are fitted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _KEY = "KD.PREDICTION.CALIBRATION"
 _REMEDY = "make it with tools/calibrate_teacher.py"
-# The clamp of the teacher's own loss: its scores beyond are not trained.
+# The teacher's loss clamps its scores in the same way, so that scores beyond these limits are not trained.
 _EPSILON = 1e-4
 # Weight of the squared distance from slope 1 and intercept 0: negligible unless the images determine no line.
 _RIDGE = 1e-3
@@ -54,7 +54,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A line for each of C classes.
+    """Slope and intercept for each of C classes.
 
     Attributes:
         classes: names of the classes, in the order of the teacher's outputs.
@@ -87,7 +87,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str) -> Calibration:
-        """Read what :meth:`save` wrote.
+        """Read the file that :meth:`save` wrote.
 
         Raises:
             InputError: the file is missing or damaged.
@@ -107,7 +107,7 @@ class Calibration:
 
 
 class CalibratedKnowledge:
-    """A source of knowledge, live or cached, with calibrated image scores; everything else is the source's."""
+    """A source of knowledge, live or cached, with calibrated image scores and nothing else changed."""
 
     def __init__(self, source: KnowledgeSource, calibration: Calibration):
         self.source = source
@@ -132,7 +132,7 @@ def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
     """Fit slope and intercept of each class by maximum likelihood, with Platt's targets and a slight ridge.
 
     For a class with N+ positives and N- negatives the targets t are (N+ + 1) / (N+ + 2) and 1 / (N- + 2) instead of 1
-    and 0 (Platt 1999, section 2.2). The line is then finite for classes without positives, or that the score separates.
+    and 0 (Platt 1999, section 2.2). The line is then also finite for classes without positives and for separable ones.
     With q = sigmoid(a logit(p) + b),
 
         -sum_n [ t log q + (1 - t) log(1 - q) ] + ridge / 2 * [ (a - 1)^2 + b^2 ]
@@ -185,7 +185,7 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
         teachers: the teacher's configuration by dataset, see :func:`load_teacher_configs`.
 
     Raises:
-        InputError: the file cannot be read, or was fitted for other classes, teachers or settings than the run's.
+        InputError: the file cannot be read, or its classes, teachers or settings differ from the run's.
     """
     path = cfg.KD.PREDICTION.CALIBRATION
     if not path:
@@ -199,6 +199,6 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
         ("KD.TEACHER.WEIGHTS", {part.teacher for part in calibration.held_out} & digests, digests),
     ):
         if found != expected:
-            raise InputError(f"{_KEY} {path}: was fitted for other {name} than the run's; {_REMEDY} again")
+            raise InputError(f"{_KEY} {path}: does not match the run in {name}; {_REMEDY} again")
     logger.info("The teacher's image scores are calibrated by %s", path)
     return calibration

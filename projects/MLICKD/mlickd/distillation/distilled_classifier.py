@@ -25,13 +25,13 @@ KD_STAGES = ("feature", "prediction")
 class DistilledClassifier(nn.Module):
     """A student and the distillers of one stage.
 
-    Knowledge is data: each training sample carries a :class:`~mlickd.distillation.TeacherKnowledge` under
-    ``knowledge`` (see :class:`~mlickd.distillation.DistillationHook`), and no teacher is part of this model. At
-    inference it is its student and nothing else; ``student.state_dict()`` is a checkpoint of the plain classifier.
+    The model contains no teacher: each training sample carries a :class:`~mlickd.distillation.TeacherKnowledge` under
+    ``knowledge`` (see :class:`~mlickd.distillation.DistillationHook`). At inference, the model only runs its student;
+    ``student.state_dict()`` is a checkpoint of the plain classifier.
 
     - Stage ``feature``: only the backbone of the student (its convolutions with their normalization) and the
-      distiller's adapters get gradients, fc layers and the classifier do not. Needs no labels.
-    - Stage ``prediction``: everything gets gradients, from the labels and the teacher's image scores, and optionally
+      distiller's adapters get gradients; the fc layers and the classifier do not. This stage needs no labels.
+    - Stage ``prediction``: all parameters get gradients, from the labels and the teacher's image scores, and optionally
       (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features.
 
     Attributes:
@@ -57,7 +57,7 @@ class DistilledClassifier(nn.Module):
             student: the classifier.
             stage: ``feature`` or ``prediction``.
             feature_distiller: distiller of features; optional in stage ``prediction``.
-            prediction_distiller: distiller of image scores in stage ``prediction``; None learns without image scores.
+            prediction_distiller: distiller of image scores in stage ``prediction``; None trains without image scores.
         """
         super().__init__()
         if stage not in KD_STAGES:
@@ -117,8 +117,8 @@ class DistilledClassifier(nn.Module):
             return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
         samples = self._with_targets(batched_inputs)
-        # The losses are means over all images of the batch. Divided by the expected share of labeled images they are
-        # means over labeled images, also if a batch is run in parts.
+        # The losses are means over all images of the batch. Dividing by the expected share of labeled images makes them
+        # means over labeled images, also if a batch is processed in parts.
         losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
@@ -128,7 +128,7 @@ class DistilledClassifier(nn.Module):
         return losses
 
     def _with_targets(self, batched_inputs: list[dict]) -> list[dict]:
-        """Return the samples, with all classes ignored in unlabeled ones, which only runs with such data may have."""
+        """Return the samples; samples without labels ignore all classes."""
         if self.labeled_share == 1:
             return batched_inputs
         unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}

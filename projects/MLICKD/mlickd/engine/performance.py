@@ -1,4 +1,4 @@
-"""Speed of training: compilation of the backbone, and memory that the CPU reuses."""
+"""Speed of training: compilation of the backbone, and reuse of freed memory on the CPU."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def _increment(x: torch.Tensor) -> torch.Tensor:
 def keep_freed_memory() -> bool:
     """Make this process keep the memory that it frees for its next tensors.
 
-    By default glibc returns large blocks to the system at once, and the next step gets them again as pages that the
-    system fills with zeros: a quarter to a third of the CPU time of a teacher's step. In exchange, a process always
-    occupies its peak of memory, which was 5% higher with images of several sizes.
+    By default, glibc returns large blocks to the system at once, and in the next step the system fills them with zeros
+    again. This takes a quarter to a third of the CPU time of a teacher's step. The drawback is that the process always
+    occupies its peak memory, which was 5% higher with images of several sizes.
 
     Returns:
         Whether the C library supports it; only glibc does.

@@ -25,8 +25,8 @@ __all__ = [
 THRESHOLDS_FILE = "thresholds.json"
 
 _RULE = (
-    "for each class the threshold with the best F1 on the held-out images: among equally good ones the nearest to "
-    "default_threshold, midway between two scores; a class without a positive has default_threshold"
+    "each class has the threshold with the best F1 on the held-out images, midway between two scores; of several with "
+    "the same F1, the nearest to default_threshold; a class without a positive has default_threshold"
 )
 
 
@@ -38,11 +38,11 @@ class ClassThresholds:
         class_names: C names.
         thresholds: C thresholds in 0..1; a class is predicted if ``score >= threshold``.
         f1: F1 of each class on the held-out images, a fraction; None for a class without a positive there.
-        positives: number of held-out images of each class.
+        positives: number of held-out images with each class.
         default_threshold: threshold of a class without a positive.
         dataset: name of the held-out dataset.
-        images: number of its images.
-        data_sha256: digest of its images, labels and classes, see :mod:`mlickd.data.manifest`.
+        images: number of held-out images.
+        data_sha256: digest of the images, labels and classes of the dataset, see :mod:`mlickd.data.manifest`.
         checkpoint: file name of the checkpoint, next to ``thresholds.json``.
         checkpoint_sha256: digest of the checkpoint.
     """
@@ -59,7 +59,7 @@ class ClassThresholds:
     checkpoint_sha256: str
 
     def tuned_on(self) -> dict:
-        """Return the held-out dataset, for a protocol."""
+        """Return name, number of images and digest of the held-out dataset."""
         return {"name": self.dataset, "images": self.images, "sha256": self.data_sha256}
 
     def check(self, path: str, class_names: Sequence[str], checkpoint: str | None = None) -> None:
@@ -71,13 +71,13 @@ class ClassThresholds:
             checkpoint: path of the model's checkpoint, which is compared if it exists.
 
         Raises:
-            InputError: the thresholds are those of other classes or of another checkpoint.
+            InputError: the thresholds belong to other classes or to another checkpoint.
         """
         problem = ""
         if self.class_names != list(class_names):
-            problem = f"has {len(self.class_names)} classes, but not the {len(class_names)} of the model in this order"
+            problem = f"its {len(self.class_names)} classes must be the {len(class_names)} of the model, in this order"
         elif checkpoint and os.path.isfile(checkpoint) and file_digest(checkpoint) != self.checkpoint_sha256:
-            problem = f"was tuned for another checkpoint than {checkpoint}"
+            problem = f"was not tuned for the checkpoint {checkpoint}"
         if problem:
             raise InputError(f"{path}: {problem}; tune again with tools/tune_thresholds.py")
 
@@ -85,11 +85,10 @@ class ClassThresholds:
 def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Return the threshold of each class with the best F1, ``2 TP / (predicted + positives)``.
 
-    All thresholds between two neighboring distinct scores predict the same, so the one midway between them is used, and
-    half of the lowest score below it. Among thresholds with the same best F1, the nearest to ``default`` is used, and
+    All thresholds between two neighboring distinct scores give the same predictions, so only their midpoint is tried
+    (for the lowest score, half of it). Among thresholds with the same best F1, the nearest to ``default`` is used, or
     the higher of two equally near ones: a class moves away from ``default`` only as far as the scores require. If the
-    precision of the scores does not separate the midpoint from the lower score, the higher score is used. A class
-    without a positive keeps ``default``.
+    midpoint rounds to the lower score, the higher score is used. A class without a positive keeps ``default``.
 
     Args:
         scores: (N, C) probabilities.
@@ -97,7 +96,7 @@ def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float =
         default: threshold in 0..1.
 
     Returns:
-        (C,) float64 thresholds, and (C,) their F1 in 0..1, NaN without a positive.
+        (C,) float64 thresholds, and (C,) their F1 in 0..1, NaN for a class without a positive.
     """
     thresholds, f1 = np.full(scores.shape[1], float(default)), np.full(scores.shape[1], np.nan)
     for label, (column, target) in enumerate(zip(scores.T, targets.T, strict=True)):

@@ -91,7 +91,7 @@ def _data_record(name: str) -> dict:
     try:
         return data_record(name)
     except UnknownDatasetError:
-        logger.warning("Training dataset %s is not on this machine: the file does not have its digest", name)
+        logger.warning("Training dataset %s is not on this machine, so the file has no digest of it", name)
         return {"name": name}
 
 
@@ -128,11 +128,11 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
         import_optional(package, "export to ONNX")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     dtype = torch.uint8 if metadata.preprocessing else torch.float32
-    # Two images, because torch.export takes a batch of one for a constant.
+    # Two images, because torch.export treats a batch size of 1 as a constant.
     example = torch.zeros(metadata.input_shape(2), dtype=dtype)
     batch = torch.export.Dim("batch", min=1, max=65535)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # about the future of the exporter
+        warnings.simplefilter("ignore")  # the exporter warns about its future versions
         try:
             program = torch.export.export(
                 _BatchClassifier(model, metadata).eval(), (example,), dynamic_shapes=({0: batch},)
@@ -156,7 +156,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
             ) from error
     proto = exported.model_proto
     proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and the resizing of photos."
-    # The exporter adds how it came to each node, with paths of this machine.
+    # The exporter stores the origin of each node, with paths of this machine.
     for item in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         del item.metadata_props[:]
     del proto.metadata_props[:]
@@ -168,7 +168,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
 
 
 def _adaptive_max_pool2d(maps: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the result of PyTorch's operator for (N, C, H, W) maps, bin by bin; the indices are all 0."""
+    """Compute PyTorch's operator for (N, C, H, W) maps bin by bin; the returned indices, which are unused, are 0."""
     for dim, bins in zip((2, 3), output_size, strict=True):
         length = maps.shape[dim]
         ends = [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]

@@ -52,10 +52,10 @@ def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
 
 
 def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path) -> None:
-    """Draw matrices on one color scale: of the images with the row's class, the share with the column's class.
+    """Draw matrices of the share of images with the row's class that also have the column's class, on one color scale.
 
     Args:
-        panels: by title, (C, C) conditional frequencies; NaN is gray.
+        panels: (C, C) conditional frequencies by title; NaN is gray.
         class_names: C names.
         path: path of the PNG.
     """

@@ -1,4 +1,4 @@
-"""All checks of the splits of a dataset, and the report."""
+"""Checks of the splits of a dataset, and their report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SEVERITIES = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a check found, on one line, with all files, images or classes concerned."""
+    """A problem or a note in one line, with all files, images or classes that it concerns."""
 
     severity: str
     dataset: str
@@ -58,7 +58,7 @@ class LabelStatistics:
 
     @classmethod
     def count(cls, records: Sequence[dict], class_names: Sequence[str]) -> LabelStatistics:
-        """Count the labels of records, as they count in training."""
+        """Count the labels that are positive in training."""
         positive = label_targets(records, len(class_names)) == 1
         # Products of floats are fast, and exact below 2**24.
         together = (positive.T.astype(np.float32) @ positive.astype(np.float32)).astype(np.int64)
@@ -68,11 +68,11 @@ class LabelStatistics:
 
 @dataclass
 class CheckReport:
-    """What the splits of a dataset are like, and what was found.
+    """Statistics of the splits of a dataset, and the findings.
 
     Attributes:
-        datasets: counts of each split, as values of JSON, by its name; without those that cannot be loaded.
-        labels: label statistics of the same splits.
+        datasets: counts by the name of the split, ready for JSON; splits that cannot be loaded are left out.
+        labels: label statistics by the name of the split.
         findings: findings, errors first.
     """
 
@@ -82,11 +82,11 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error."""
+        """Whether no finding is an error."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as values of JSON."""
+        """Return the report, ready for JSON."""
         findings = [asdict(finding) for finding in self.findings]
         return {"ok": self.ok, "findings": findings, "datasets": self.datasets}
 
@@ -98,11 +98,11 @@ def check_datasets(
 
     Args:
         names: registered datasets or folder datasets.
-        methods: methods whose proposals must be there; None checks those that are there.
+        methods: methods whose proposals must exist; None checks the existing proposals.
         num_workers: number of threads that decode images; None for one per core.
 
     Raises:
-        UnknownDatasetError: there is no dataset of a name. Everything that is wrong in a dataset is a finding.
+        UnknownDatasetError: a name is not a dataset. All problems in a dataset become findings instead.
     """
     report = CheckReport()
     images: dict[str, list[CheckedImage]] = {}
@@ -142,7 +142,7 @@ def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if not record.name.endswith(".records"):  # of classes without images, see `_label_findings`
+            if not record.name.endswith(".records"):  # it warns of classes without images, like `_label_findings`
                 findings.append(Finding("warning", name, record.getMessage()))
 
     package, collector = logging.getLogger("mlickd"), Collector(logging.WARNING)
@@ -182,12 +182,12 @@ def check_proposals(
     Args:
         name: name of the dataset. A part shares the store of the whole dataset.
         records: dicts with ``image_id``, ``height`` and ``width``, of readable images.
-        methods: methods whose store must be there; None checks all stores that are there, made or imported.
-        complete: whether these are all records of the dataset, whose digest a store made for it has.
+        methods: methods whose store must exist; None checks all existing stores, made or imported.
+        complete: whether ``records`` are all records of the dataset; only then is their digest compared with the store.
     """
     whole = whole_name(name)
     make = f"make them with `python tools/generate_proposals.py --dataset {whole}`, or import them"
-    # No imported format has an underscore in its name. The store of pets_train_small is not one of pets_train.
+    # No imported format has an underscore in its name. The store of pets_train_small does not belong to pets_train.
     folders = sorted(path.name for path in proposals_path(whole, "").parent.glob("*") if path.is_dir())
     stored = [folder.removeprefix(f"{whole}_") for folder in folders if folder.startswith(f"{whole}_")]
     stored = [method for method in stored if method in PROPOSAL_METHODS or "_" not in method]
@@ -208,9 +208,9 @@ def check_proposals(
 
 
 def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
-    """Yield findings about images that are twice in a dataset, or in two splits."""
+    """Yield findings about images that occur twice in a dataset, or in two splits."""
     for name, other in combinations_with_replacement(images, 2):
-        where = "" if name == other else f" in {name} and in {other}, which makes scores too good"
+        where = "" if name == other else f" in {name} and in {other}, which makes scores too high"
         for what, find in (("equal files", equal_files), ("images that look the same", similar_images)):
             pairs = list(find(images[name], images[other]))
             if pairs:

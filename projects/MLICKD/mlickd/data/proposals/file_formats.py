@@ -58,10 +58,10 @@ def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 
 
 def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) -> None:
-    """Write a store for Detectron2's `load_proposals_into_dataset`. It needs neither this project nor this NumPy.
+    """Write a store for Detectron2's `load_proposals_into_dataset`, readable without this project by any NumPy.
 
-    Of equal scores Detectron2 takes the last first. Each of a run of equal scores is therefore lowered to the next
-    smaller float32, which keeps the order.
+    Detectron2 reverses the order of equal scores. A score that equals the one before it is therefore lowered to the
+    next smaller float32, which keeps the order.
 
     Raises:
         InputError: the file cannot be written.
@@ -84,7 +84,7 @@ class _PortablePickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is np.ndarray:
-            # From a bytearray, so that what is read can be written to.
+            # A bytearray, so that the loaded array is writable.
             return np.ndarray, (value.shape, value.dtype.str, bytearray(value.tobytes()))
         return NotImplemented
 
@@ -92,15 +92,15 @@ class _PortablePickler(pickle.Pickler):
 def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:
     """Read lines ``<image path> <C labels, 0 or 1> <x0 y0 x1 y1 score> <x0 y0 x1 y1 score> ...``.
 
-    Fields are separated by blanks, so a path must not have any. Coordinates count from 0. The release fills up lines
-    of images with fewer proposals by zeros: boxes without area, which the import leaves out.
+    Fields are separated by blanks, so a path must not contain any. Coordinates count from 0. The release pads the lines
+    of images with fewer proposals with zeros: boxes without area, which the import drops.
 
     Args:
         path: the list, UTF-8.
-        num_classes: C, that of the dataset.
+        num_classes: C, number of classes of the dataset.
 
     Raises:
-        InputError: the file cannot be read, or a line has another form; names the line.
+        InputError: the file cannot be read, or a line has another format; the message names the line.
     """
     number = 0
     try:
@@ -121,10 +121,10 @@ def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterato
 
 
 def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read one file for a whole split: cells ``boxes``, ``images`` (names) and, if it has scores, ``boxScores``.
+    """Read a file of a whole split, with cell arrays ``boxes``, ``images`` (names) and optionally ``boxScores``.
 
-    That is `EdgeBoxesVOC2007trainval.mat` of WSDDN, and `voc_2007_trainval.mat` (Selective Search) of Fast R-CNN, OICR
-    and PCL.
+    Examples are `EdgeBoxesVOC2007trainval.mat` of WSDDN, and `voc_2007_trainval.mat` (Selective Search) of Fast R-CNN,
+    OICR and PCL.
 
     Raises:
         InputError: the file is missing or is not such a file, or h5py is needed and missing.
@@ -140,7 +140,7 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     """Read a file for each image, in a folder or below it, with ``boxes`` and optionally ``scores``.
 
-    The name of a file is that of its image: `COCO_val2014_000000000042.mat`. MCG's scores were learned from boxes.
+    Each file has the name of its image, such as `COCO_val2014_000000000042.mat`. MCG learned its scores from boxes.
 
     Raises:
         InputError: see `read_voc_mat`; or the folder has no such file.
@@ -156,7 +156,7 @@ def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 
 @contextmanager
 def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
-    """Turn the errors of damaged files, which are of many kinds, into one message."""
+    """Turn any error of a damaged file into an InputError with one message."""
     try:
         yield
     except InputError:
@@ -200,9 +200,9 @@ def _load_hdf5(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[st
 
 
 def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Convert boxes of MATLAB, whose pixels count from 1 and are both inside the box: (y0, x0, y1, x1).
+    """Convert boxes from MATLAB: (y0, x0, y1, x1), where pixels count from 1 and the box includes pixel (y1, x1).
 
-    Here a pixel is the square between two integers and counts from 0, so that only the lower corner is lowered by 1.
+    In this project, coordinates count from 0, and a box ends where its last pixel ends. Only x0 and y0 decrease by 1.
     """
     boxes = np.asarray(boxes).astype(np.float64)
     boxes = boxes.reshape(len(boxes) if boxes.size else 0, 4)[:, (1, 0, 3, 2)] - (1, 1, 0, 0)
@@ -210,7 +210,7 @@ def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[np.ndarray, np.ndarray |
 
 
 def _text(cell: Any) -> str:
-    """Return the text of a cell, in which MATLAB's strings are wrapped."""
+    """Return the text of a MATLAB cell, which may be wrapped in arrays."""
     while isinstance(cell, np.ndarray | list) and len(cell) == 1:
         cell = cell[0]
     return str(cell)

@@ -42,7 +42,7 @@ def _rectangle(tone: int, x0: float, y0: float, x1: float, y1: float) -> Part:
 
 
 def _arc_points(x: float, y: float, rx: float, ry: float, start: float, end: float, count: int = 24) -> np.ndarray:
-    """Points of an elliptic arc; angles in degrees, clockwise from the x axis because y points down."""
+    """Return points of an elliptic arc; angles in degrees, clockwise from the x axis because y points down."""
     angles = np.deg2rad(np.linspace(start, end, count))
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
@@ -276,11 +276,11 @@ _DRAWINGS = (
     *(_house, _tree, _car, _boat, _sun, _cloud, _moon, _star, _fish, _bird),
     *(_flower, _mushroom, _butterfly, _cup, _clock, _key, _umbrella, _ladder, _chair, _anchor),
 )
-# Functions that return the parts of a new individual, by category. Its shape varies a little with the generator.
+# Functions that return the parts of a new object, by category. The shape varies a little with the generator.
 CATEGORIES: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     draw.__name__.removeprefix("_"): draw for draw in _DRAWINGS
 }
-# Degrees by which an individual may be turned either way, and the value for all other categories.
+# Maximum rotation of an object in degrees, in either direction; the default is for all other categories.
 MAX_ROTATION = {"house": 15, "sun": 180, "star": 35, "bird": 30, "butterfly": 30, "key": 45}
 MAX_ROTATION |= dict.fromkeys(("tree", "cloud", "flower", "mushroom", "clock", "anchor"), 20)
 DEFAULT_MAX_ROTATION = 25

@@ -1,4 +1,4 @@
-"""Files of datasets: text written by any program, and folders of images."""
+"""Reading of dataset files: text written by any program, and folders of images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DatasetSource:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def exists(self) -> bool:
-        """Return whether all files are there."""
+        """Return whether all files exist."""
         return all(path.exists() for path in self.files)
 
 
@@ -56,7 +56,7 @@ def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] 
     """Return the lines of a file that are not blank, each passed through ``clean(line, place for messages)``.
 
     Raises:
-        InputError: the file cannot be read, is empty, or has a line twice.
+        InputError: the file cannot be read or is empty, or a line occurs twice.
     """
     numbers: dict[str, int] = {}
     for number, text in read_lines(path, remedy):
@@ -71,9 +71,9 @@ def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] 
 
 
 class ImageFolder:
-    """A folder of images that knows which names are in it.
+    """A folder of images with a fast lookup of file names.
 
-    Each of its folders is listed once: asking for 269,648 files one by one takes minutes on a network disk.
+    Each subfolder is listed once, because checking 269,648 files one by one takes minutes on a network disk.
     """
 
     def __init__(self, root: str | os.PathLike[str], listed_by: object):
@@ -97,7 +97,7 @@ class ImageFolder:
                     self._names[folder] = {entry.name for entry in entries if entry.is_file()}
             except (OSError, ValueError):
                 self._names[folder] = set()
-        # Some file systems find a name in other letter case, or in another Unicode normalization.
+        # Some file systems ignore letter case or Unicode normalization.
         return name in self._names[folder] or os.path.isfile(os.path.join(self.root, file_name))
 
     def require(self, file_name: str) -> str:
@@ -133,7 +133,7 @@ def images_below(
     visited = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         visited.add(os.path.realpath(folder))
-        # A link to a folder that was visited before may be a circle.
+        # A link to a folder that was visited before may form a cycle.
         subfolders[:] = [
             name
             for name in subfolders

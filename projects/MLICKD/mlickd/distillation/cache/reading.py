@@ -1,4 +1,4 @@
-"""The knowledge of a training batch from the cache."""
+"""Reading of the knowledge of training batches from the cache."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ["CachedKnowledge", "DatasetCache", "check_cache"]
 
 logger = logging.getLogger(__name__)
 
-_REMEDY = "make the knowledge cache with tools/cache_knowledge.py, in another folder if KD.CACHE has another one"
+_REMEDY = "make the knowledge cache with tools/cache_knowledge.py; if KD.CACHE holds another cache, use another folder"
 
 
 class CachedKnowledge:
     """Reads the outputs of a teacher; called like a :class:`~mlickd.distillation.LiveTeacher`.
 
-    Boxes go through the view of each sample. For a crop the teacher's outputs for the whole image are used: regions
-    of which less than 75 % is in view are dropped (see :meth:`mlickd.data.View.regions`), and image scores and s' are
-    computed from the others. A live teacher sees only the crop; without crops the two agree. For a mirrored view the
-    teacher's outputs for the mirrored image are used, or, if these are not stored, those for the image with flipped
-    maps. (That is inaccurate if the network pads one side more than the other, as TensorFlow's SAME does: the cells of
-    a mirrored image are not the mirrored cells of the image.)
+    Boxes are transformed into the view of each sample. For a crop, the teacher's outputs for the whole image are used:
+    regions with less than 75 % in view are dropped (see :meth:`mlickd.data.View.regions`), and image scores and s' are
+    computed from the other regions. A live teacher sees only the crop; without crops the two agree. For a mirrored
+    view, the teacher's outputs for the mirrored image are used. If these are not stored, the maps of the image are
+    flipped, which is inaccurate if the network pads one side more than the other, like TensorFlow's SAME: the cells of
+    a mirrored image then differ from the mirrored cells of the image.
 
     Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
     """
@@ -53,12 +53,12 @@ class CachedKnowledge:
 
         Args:
             cfg: configuration of the distillation.
-            request: what the caches must hold in addition to image scores; None: what the stage needs.
+            request: knowledge that the caches must hold in addition to image scores; by default that of the stage.
             teachers: the teacher's configuration by dataset, see :func:`load_teacher_configs`; None loads them.
 
         Raises:
-            InputError: a cache is missing, incomplete or damaged, or was made with other settings than the run's. Or
-                the teachers of two datasets have different configurations.
+            InputError: a cache is missing, incomplete or damaged, or its settings differ from the run's; or the
+                teachers of two datasets have different configurations.
         """
         request = KnowledgeRequest.from_stage(cfg) if request is None else request
         teachers = load_teacher_configs(cfg) if teachers is None else teachers
@@ -71,7 +71,7 @@ class CachedKnowledge:
         first = next(iter(self.caches.values()))
         common = {key: value for key, value in first.settings.items() if key.startswith("teacher.")}
         for cache in self.caches.values():
-            check_settings(cache.settings, common, cache.folder, f"train this teacher like that of {first.folder}")
+            check_settings(cache.settings, common, cache.folder, f"train this teacher like the one of {first.folder}")
         logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
@@ -109,8 +109,8 @@ class DatasetCache:
         for index, shard in enumerate(self.shards):
             # Metadata are read from another Shard, so that they do not stay in memory.
             found = Shard(shard.path, _REMEDY).metadata
-            of_shard = {"ids": ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]}
-            check_settings(found, expected | of_shard, shard.path, f"change the run back, or {_REMEDY}")
+            shard_ids = {"ids": ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]}
+            check_settings(found, expected | shard_ids, shard.path, f"change the run back, or {_REMEDY}")
             if index == 0:  # all shards have the same settings
                 self.settings = expected = settings_of(found)
         self.request = request
@@ -124,7 +124,7 @@ class DatasetCache:
 
         Args:
             image_id: id of the image in the dataset.
-            mirror: read the knowledge of the mirrored image. If it is not stored, that of the image is flipped.
+            mirror: whether to read the knowledge of the mirrored image; if it is not stored, the maps are flipped.
 
         Returns:
             (R, 4) float32 boxes in pixels of the image, its height and width, and the teacher's outputs.
@@ -170,7 +170,7 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
     """
     for name, cache in CachedKnowledge(cfg, request).caches.items():
         for shard in tqdm(cache.shards, desc=name, unit="shard"):
-            # A shard of its own, because its mapped memory counts until it is closed.
+            # Another Shard, because mapped memory counts as used until the shard is closed.
             Shard(shard.path, _REMEDY).check_digest()
         size = tqdm.format_sizeof(sum(shard.path.stat().st_size for shard in cache.shards), "B")
         logger.info("%s: %d images in %d shards, %s", name, len(cache), len(cache.shards), size)
