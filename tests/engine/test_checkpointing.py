@@ -93,6 +93,7 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
         assert run.resumed() == 1
     assert "model_0000003.pth is" in caplog.text
     assert list(json.loads((tmp_path / "checkpoints.json").read_text())) == ["model_0000001.pth"]
+    assert Run(tmp_path).resumed() == 1, "the run was killed before it saved again"
     run.save(3)
     assert Run(tmp_path).resumed() == 3
 

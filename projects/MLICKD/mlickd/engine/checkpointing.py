@@ -154,6 +154,8 @@ class RunCheckpointer(DetectionCheckpointer):
             )
         self.load(str(self.folder / name))
         if comm.is_main_process() and self._digests:
+            # Before the digest of a damaged checkpoint goes: killed now, the run must not be resumed from that file.
+            self.tag_last_checkpoint(name)
             self._write_digests()
         return name
 
