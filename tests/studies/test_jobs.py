@@ -84,6 +84,25 @@ def test_a_folder_of_someone_else_stays(tmp_path: Path) -> None:
     job.folder.mkdir()
     (failure,) = run(job)
     assert str(job.folder) in failure and list(job.folder.iterdir()) == []
+    # The second run knows the job only from the failure of the job before it.
+    (tmp_path / "before fails").touch()
+    before = make_job(tmp_path, "before", resumes=True)
+    assert len(run(replace(job, after=[before]))) == 2
+    (tmp_path / "before fails").unlink()
+    (failure,) = run(replace(job, after=[before]))
+    assert str(job.folder) in failure and list(job.folder.iterdir()) == []
+
+
+def test_a_stopped_job_is_resumed_even_if_one_before_it_has_failed_meanwhile(tmp_path: Path) -> None:
+    before = make_job(tmp_path, "before", resumes=True, prepares=True)
+    job = make_job(tmp_path, "job", resumes=True, after=[before])
+    for failing in ("job fails", "before fails"):
+        (tmp_path / failing).touch()
+        shutil.rmtree(before.folder, ignore_errors=True)  # so that it runs again
+        assert run(job)
+        (tmp_path / failing).unlink()
+    assert run(job) == []
+    assert [call.split()[1] for call in calls(job)] == ["False", "True"]
 
 
 def test_a_failed_job_stops_those_that_need_it_and_is_tried_again(tmp_path: Path) -> None:

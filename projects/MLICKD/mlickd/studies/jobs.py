@@ -164,7 +164,8 @@ def _run_all(waiting: list[Job], num_jobs: int) -> list[str]:
                     if broken := needed & failures.keys():
                         reason = broken.pop().relative_to(job.root)
                         failures[job.folder] = f"{job.name} was not run, because {reason} failed"
-                        job.write_record({"failure": failures[job.folder]})
+                        # What the folder was made from stays known, so that a stopped run can still be resumed.
+                        job.write_record({**job.record(), "failure": failures[job.folder]})
                     elif needed.isdisjoint(pending) and len(running) < num_jobs:
                         running[pool.submit(_run, job, num_jobs, stopping)] = job
                     else:
@@ -189,7 +190,7 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     last, digest = job.record(), job.digest()
     command, environment, resume = [sys.executable, *job.command], dict(os.environ), False
     if job.folder.exists():
-        if not last:
+        if "digest" not in last:
             return f"{job.folder}: was not made by this study; remove it, or give another --output"
         resume = job.resumes and last.get("digest") == digest
         if resume:
