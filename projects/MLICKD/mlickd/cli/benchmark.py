@@ -1,4 +1,4 @@
-"""Measure speed and memory on this machine, next to what one would use or write instead; all on the CPU."""
+"""Measure speed and memory on the CPU of this machine, and compare them with the usual alternatives."""
 
 from __future__ import annotations
 

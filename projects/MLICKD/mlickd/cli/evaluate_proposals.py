@@ -19,13 +19,13 @@ example:
   python tools/evaluate_proposals.py --dataset animals_test --every 4 \\
       --methods edge_boxes selective_search sliding --png output/recall.png
 
-  Proposals that were made or imported before, next to another setting of a method:
+  Existing proposals, and a method with other parameters:
   python tools/evaluate_proposals.py --dataset animals_test --proposals edge_proposals mcg_proposals \\
       --methods selective_search:mode=quality,longer_side=500
 
 Boxes marked as crowd or difficult are left out. One proposal may find several objects. Average recall is the mean of
-the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run now, in one thread; their seconds are processor time for an image,
-without reading it.
+the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run in one thread; seconds are processor time per image, without
+reading it.
 """
 
 
@@ -42,9 +42,11 @@ def parse_arguments() -> argparse.Namespace:
         "--counts", nargs="+", type=positive_int, default=counts, metavar="N", help="(default: 10 100 500 2000)"
     )
     parser.add_argument("--every", type=positive_int, default=1, metavar="N", help="take every N-th image (default: 1)")
-    parser.add_argument("--num-images", type=positive_int, metavar="N", help="of these, the first N")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw recall over number and over IoU")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
+    parser.add_argument("--num-images", type=positive_int, metavar="N", help="of these, use the first N")
+    parser.add_argument(
+        "--png", type=Path, metavar="FILE", help="draw recall over the number of proposals and over IoU"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers as JSON")
     return parser.parse_args()
 
 

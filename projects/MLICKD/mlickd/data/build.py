@@ -28,10 +28,10 @@ from .workers import PackedBatch, ignore_signals_in_worker
 
 
 def model_class(cfg: CfgNode) -> type[nn.Module]:
-    """Return the class that ``MODEL.META_ARCHITECTURE`` names, see :class:`mlickd.modeling.meta_arch.ImageModel`.
+    """Return the class named by ``MODEL.META_ARCHITECTURE``, see :class:`mlickd.modeling.meta_arch.ImageModel`.
 
     Raises:
-        InputError: no such class is registered, or it is one of Detectron2's, which do not classify images.
+        InputError: the class is not registered, or is one of Detectron2's classes, which do not classify images.
     """
     classes = {name: kind for name, kind in META_ARCH_REGISTRY if hasattr(kind, "student_architecture")}
     name = cfg.MODEL.META_ARCHITECTURE
@@ -54,7 +54,7 @@ def labeled_share(cfg: CfgNode) -> float:
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:
-    """Return whether the stage of a distillation learns from a teacher, and not from labels only."""
+    """Return whether the stage of a distillation learns from a teacher, not only from labels."""
     return cfg.KD.STAGE != "prediction" or cfg.KD.PREDICTION.FEATURE_LOSS or cfg.KD.PREDICTION.WEIGHT > 0
 
 
@@ -67,7 +67,7 @@ def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
 
 
 def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
-    """Return the proposals of a dataset, from the file that the configuration names or the one of its method.
+    """Return the proposals of a dataset: the ones that the configuration names, or else the ones of its method.
 
     Raises:
         InputError: the proposals are missing or damaged.
@@ -82,7 +82,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
 
 
 def proposals_exist(cfg: CfgNode, name: str) -> bool:
-    """Return whether :func:`open_proposals` has something to open."""
+    """Return whether the proposals that :func:`open_proposals` opens exist."""
     return _configured_path(cfg, name).exists()
 
 
@@ -99,7 +99,7 @@ def _configured_path(cfg: CfgNode, name: str) -> Path:
 
 
 def corruption_of(cfg: CfgNode) -> Corruption | None:
-    """Return the damage that ``TEST.CORRUPTION`` names, or None."""
+    """Return the corruption named by ``TEST.CORRUPTION``, or None."""
     return Corruption.parse(cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED) if cfg.TEST.CORRUPTION else None
 
 
@@ -141,7 +141,9 @@ def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
-    """Return the mapper from a record to the model's input for use: nothing is damaged, missing proposals are made.
+    """Return the mapper from a record to the model's input for prediction, without corruption.
+
+    Missing proposals are generated.
 
     ``name`` is the dataset of the records; None for photos of no dataset.
     """
@@ -152,7 +154,7 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelM
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
-    """Return an endless loader of the training datasets, whose batches are lists of samples.
+    """Return an endless loader of the training datasets; each batch is a list of samples.
 
     Samples of ``DATASETS.UNLABELED`` have no ``labels``, even if their records have some.
 

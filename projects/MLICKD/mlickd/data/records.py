@@ -1,4 +1,4 @@
-"""Records with image-level labels: how they are stored, which targets they give, and the checks of every dataset."""
+"""Records with image-level labels: storage, targets, and the checks of every dataset."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOX = np.dtype(
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Pause Python's garbage collector, which would look again and again at the million objects of a large dataset."""
+    """Pause Python's garbage collector, which would repeatedly scan the million objects of a large dataset."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -44,8 +44,8 @@ def collector_paused() -> Iterator[None]:
 class PackedRecords(Sequence[dict]):
     """Records that cannot be changed: each access returns a new dict.
 
-    The 82,783 records of COCO take some hundred megabytes as dicts, and a forked process copies each one that it looks
-    at. As bytes they are much smaller. Boxes, which training never reads, are stored separately.
+    The 82,783 records of COCO take some hundred megabytes as dicts, and a forked process copies each one that it
+    accesses. As bytes, they are much smaller. Boxes, which training never reads, are stored separately.
     """
 
     def __init__(self, records: Sequence[dict], boxes: Sequence[np.ndarray | None] | None = None):
@@ -70,7 +70,7 @@ class PackedRecords(Sequence[dict]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     def select(self, indices: Sequence[int]) -> PackedRecords:
-        """Return the records of these indices, in their order."""
+        """Return the records with the given indices, in the given order."""
         records = self.without_boxes()
         return PackedRecords([records[index] for index in indices], [self._boxes[index] for index in indices])
 
@@ -121,11 +121,11 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
 
     Args:
         records: N dicts with `labels` and optionally `ignored_labels`, lists of class indices. A class in both is
-            positive. A record without `labels` is a KeyError, not a negative of every class.
+            positive. A record without `labels` raises a KeyError instead of being a negative of every class.
         num_classes: number C of classes.
 
     Returns:
-        (N, C) int8: 1 if the class is in the image, 0 if it is not, -1 if it is to be ignored.
+        (N, C) int8: 1 if the class is in the image, 0 if it is not, -1 if it is ignored.
 
     Raises:
         InputError: a label is not in [0, C).
@@ -163,7 +163,7 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
         source: file or dataset that the records come from, for messages.
 
     Raises:
-        InputError: there is no record, an image id occurs twice, or a label is not in [0, C).
+        InputError: the split is empty, an image id occurs twice, or a label is not in [0, C).
     """
     if not records:
         raise InputError(f"{source}: the split is empty; list at least one image")
@@ -174,7 +174,7 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
     if missing:
         logger.warning(
-            "%s: classes that no image is labeled with, which cannot be learned or measured here: %s",
+            "%s: classes without a labeled image cannot be learned or measured here: %s",
             source,
             shorten_list(missing),
         )

@@ -50,7 +50,7 @@ def _are_integers(values: Sequence[object], minimum: int) -> bool:
     return all(isinstance(value, int) and value >= minimum for value in values)
 
 
-# Whether a value is allowed, and the allowed values in words.
+# A test of a value, and a text that names the allowed values.
 _Rule = tuple[Callable[..., bool], str]
 _POSITIVE: _Rule = (lambda value: _is_finite(value) and value > 0, "positive and finite")
 _NOT_NEGATIVE: _Rule = (lambda value: _is_finite(value) and value >= 0, "0 or more, and finite")
@@ -109,10 +109,10 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
 
     Args:
         cfg: configuration.
-        processes: number of processes that share a batch.
+        processes: number of processes among which a batch is divided.
 
     Raises:
-        InputError: a value is not allowed; the message has its key and the values that are.
+        InputError: a value is not allowed; the message names the key and the allowed values.
     """
     kind = model_class(cfg)
     choices = dict(_CHOICES)
@@ -149,7 +149,7 @@ def _check_distillation(cfg: CfgNode) -> None:
     if has_teacher_per_dataset(cfg) and not cfg.KD.CACHE:
         raise InputError(
             f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: only one teacher can run live; give a KD.CACHE "
-            "that tools/cache_knowledge.py has made with several"
+            "that tools/cache_knowledge.py made with all of them"
         )
     compares_images = cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
     if compares_images and cfg.SOLVER.ACCUMULATE != 1:

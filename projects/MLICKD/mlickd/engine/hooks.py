@@ -1,4 +1,4 @@
-"""Hooks of the trainer: stopping in order, statistics of batch normalization, and the student for use."""
+"""Hooks of the trainer: orderly stops, statistics of batch normalization, and the checkpoint of the student."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# Ctrl-C may come from the terminal and, a moment later, once more from the launcher. Only a Ctrl-C that comes at least
-# this many seconds after the first is a second one.
+# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. Only a Ctrl-C at least this
+# many seconds after the first counts as a second one.
 _SAME_REQUEST = 1.0
 
 
 class StopHook(HookBase):
-    """Stops training in order on SIGINT or SIGTERM: a checkpoint, one line in the log, and the status 128 + signal.
+    """Stops training on SIGINT or SIGTERM, with a checkpoint, one line in the log, and the exit status 128 + signal.
 
-    All processes agree on the last iteration. A second SIGINT ends a process at once. SIGTERM never does, because
-    schedulers send it to all processes and launchers pass it on once more, at any time.
+    All processes stop after the same iteration. A second SIGINT ends a process at once. A second SIGTERM does not,
+    because schedulers send it to all processes, and launchers send it again at any time.
     """
 
     def __init__(self):
@@ -62,10 +62,10 @@ class StopHook(HookBase):
             self._before = {kind: signal.signal(kind, self._request) for kind in kinds}
 
     def after_step(self) -> None:
-        """Stop if any process has been asked to.
+        """Stop if any process has received a signal.
 
         Raises:
-            SystemExit: with the status of a process that the signal has ended.
+            SystemExit: with status 128 + signal.
         """
         request = max_over_processes(self._signal)
         if not request:
@@ -73,7 +73,7 @@ class StopHook(HookBase):
         finished = self.trainer.iter + 1 >= self.trainer.max_iter
         name = FINAL if finished else checkpoint_name(self.trainer.iter)
         self.trainer.checkpointer.save(name, iteration=self.trainer.iter)
-        # A process that ends takes the others with it, so wait until the first one has saved.
+        # When a process ends, the launcher ends the others, so wait until the first one has saved.
         comm.synchronize()
         logger.info(
             "Stopped by %s after iteration %d: the same command with --resume continues from %s.pth",
@@ -95,7 +95,7 @@ class StopHook(HookBase):
         if not self._signal:
             self._signal = kind
             if comm.is_main_process():
-                # Not through the log, which may be in the middle of another line.
+                # The signal may interrupt the logger, so write directly.
                 name = signal.Signals(kind).name
                 os.write(2, f"{name}: training stops after this iteration; a second Ctrl-C ends it at once\n".encode())
         if kind != signal.SIGINT:
@@ -111,20 +111,20 @@ class StopHook(HookBase):
 class EqualStatisticsHook(HookBase):
     """Averages the running statistics of batch normalization over all processes after each step.
 
-    Each process normalizes by the statistics of its own images. Without this hook, a checkpoint would hold those of the
-    first process, and in an evaluation each process would use its own.
+    Each process normalizes by the statistics of its own images. Without this hook, a checkpoint would hold
+    the statistics of the first process, and in an evaluation each process would use its own.
     """
 
     def after_step(self) -> None:
-        """Average what has changed in this step."""
+        """Average the statistics that this step has changed."""
         _average_statistics(self.trainer.model)
 
 
 class RepeatablePreciseBN(PreciseBN):
-    """Detectron2's ``TEST.PRECISE_BN`` that uses the same images in a run that was killed and resumed.
+    """Detectron2's ``TEST.PRECISE_BN``, with the same images in a run that was killed and resumed.
 
-    Detectron2's hook continues in its loader from one time to the next, and starts again in a new process. Here the
-    iteration determines the position in the loader. Batches carry knowledge, and all processes get the same statistics.
+    The position in the loader of Detectron2's hook depends on how often the process has used it; here it depends only
+    on the iteration. Batches carry knowledge, and all processes get the same statistics.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module, data_loader: DataLoader, source: KnowledgeSource | None = None):
@@ -134,7 +134,7 @@ class RepeatablePreciseBN(PreciseBN):
                 batches are used.
             model: model in training.
             data_loader: see :func:`mlickd.data.build_train_loader`; only this hook uses it.
-            source: source of a distillation's knowledge.
+            source: source of knowledge in a distillation.
         """
         batches = data_loader if source is None else KnowledgeLoader(data_loader, source)
         super().__init__(cfg.TEST.EVAL_PERIOD, model, batches, cfg.TEST.PRECISE_BN.NUM_ITER)
@@ -171,11 +171,11 @@ class SaveStudentHook(HookBase):
     """Writes the student of a distillation after training, as a checkpoint of the plain classifier."""
 
     def after_train(self) -> None:
-        """Write ``student.pth``, unless training has ended before its last iteration."""
+        """Write ``student.pth``, unless training ended before the last iteration."""
         if self.trainer.iter < self.trainer.max_iter:
             return
         path = Path(self.trainer.cfg.OUTPUT_DIR) / STUDENT_CHECKPOINT
         model = self.trainer.model
         with whole_file(path, "make room, then give the same command with --resume") as file:
             torch.save({"model": getattr(model, "module", model).student.state_dict()}, file)
-        logger.info("The student for use: %s", path)
+        logger.info("Student for evaluation and prediction: %s", path)

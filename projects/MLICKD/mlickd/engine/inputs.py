@@ -38,7 +38,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     Raises:
         InputError: something is missing, damaged, or does not fit.
     """
-    model = model_blueprint(cfg)  # before any data is read, so that wrong values are found first
+    model = model_blueprint(cfg)  # first, so that wrong values are found before any data is read
     if not eval_only:
         _check_unlabeled(cfg)
     trained_on = () if eval_only else training_datasets(cfg)
@@ -79,7 +79,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
 
 
 def _check_unlabeled(cfg: CfgNode) -> None:
-    """Check that no image is used both with and without its labels."""
+    """Check that no image is both labeled and unlabeled."""
     labeled = {
         record["file_name"]: name for name in cfg.DATASETS.TRAIN for record in dataset_records(name, boxes=False)
     }

@@ -36,12 +36,13 @@ def voc_detection_average_precision(
     """Compute the detection AP of one class by the rule of the PASCAL VOC devkit.
 
     Each detection is compared with the object of its image that it overlaps most. With an IoU of at least
-    ``iou_threshold`` it is correct, unless a detection with a higher score has the same object; on an ignored object it
-    does not count. With a lower IoU it is false. Equal scores enter the curve together, so their order does not matter.
+    ``iou_threshold`` it is correct, unless a detection with a higher score matches the same object; on an ignored
+    object it does not count. With a lower IoU it is a false positive. Equal scores enter the curve together, so their
+    order does not matter.
 
     Args:
         detections: boxes (D, 4) and scores (D,) by image.
-        ground_truth: boxes (G, 4) and flags (G,) of ignored objects by image; an image that is missing has no object.
+        ground_truth: boxes (G, 4) and flags (G,) of ignored objects by image; missing images have no objects.
         iou_threshold: least IoU of a correct detection.
         ap: "voc12", "voc07" or "ranking", see :func:`mlickd.evaluation.average_precision`.
 
@@ -142,7 +143,7 @@ def coco_average_precision(
 
 
 class _IgnoreDifficult(COCOeval):
-    """COCOeval, which sets ``ignore`` to ``iscrowd``, with difficult objects ignored but not matched like crowds."""
+    """COCOeval that also ignores difficult objects, without matching them like crowds."""
 
     def _prepare(self) -> None:
         super()._prepare()

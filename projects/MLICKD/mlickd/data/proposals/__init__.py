@@ -1,1 +1,1 @@
-"""Region proposals: how they are made, kept, and exchanged with other projects."""
+"""Region proposals: generation, storage, and exchange with other projects."""

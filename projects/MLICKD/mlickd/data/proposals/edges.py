@@ -1,4 +1,4 @@
-"""Edges of an image, as EdgeBoxes takes them. Neither kind of edges was learned from boxes."""
+"""Edges of an image, the input of EdgeBoxes. Neither kind of edges was learned from boxes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def gradient_edges(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute thin edges and their orientations from gradients, without a model file.
 
-    The gradient of the Lab image is that of Di Zenzo (1986): the direction in which the color changes most, over all
-    channels together. It is divided by its mean over a neighborhood, which suppresses texture and amplifies contours
-    of low contrast, and thinned to its maxima across the edge (Canny, 1986).
+    The color gradient of the Lab image (Di Zenzo, 1986) points in the direction in which all channels together change
+    most. It is divided by its mean over a neighborhood, which suppresses texture and amplifies contours of low
+    contrast, and thinned to its maxima across the edge (Canny, 1986).
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        smoothing: standard deviation, in pixels, of the Gaussian that blurs fine texture before.
+        smoothing: standard deviation, in pixels, of the Gaussian that first blurs fine texture.
         neighborhood: side, in pixels, of the square over which the mean is taken.
         strength: output strength of a strong edge (the 99th percentile of the image).
 
@@ -78,7 +78,7 @@ def structured_edges(image: np.ndarray, model: str) -> tuple[np.ndarray, np.ndar
         Strengths (H, W) and directions (H, W) of the edges' normals in radians, float32.
 
     Raises:
-        InputError: the file is missing or holds no such forest.
+        InputError: the file is missing or does not hold such a forest.
     """
     forest = _load_forest(model)
     edges = forest.detectEdges(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32) / 255)
@@ -103,7 +103,7 @@ def _load_forest(model: str) -> cv2.ximgproc.StructuredEdgeDetection:
     if not os.path.isfile(model):
         raise _bad_model(model, "no such file")
     try:
-        # OpenCV does not check the file itself: a missing part would end the process.
+        # OpenCV does not check the file: a missing part would crash the process.
         storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
         options = storage.getNode("options")
         absent = [name for name in _OPTIONS if not options.getNode(name).isInt() or options.getNode(name).real() < 1]

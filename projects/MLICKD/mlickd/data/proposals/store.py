@@ -1,4 +1,4 @@
-"""The proposals of a dataset in a folder of safetensors shards: safe to open, equal bytes for equal content.
+"""The proposals of a dataset in a folder of safetensors shards, which are safe to open; equal content, equal bytes.
 
 A shard has the tensors of up to 256 images::
 
@@ -6,8 +6,8 @@ A shard has the tensors of up to 256 images::
     scores   float32 (M,)     best first within an image
     offsets  int64 (N + 1,)   index of the first box of each image, and M
 
-Its metadata are the image ids, and the header, which all shards share: method, parameters, library versions, digest of
-the list of images, and number of images in all shards.
+Its metadata are the image ids and the header. All shards have the same header: method, parameters, library versions,
+digest of the list of images, and number of images in all shards.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Proposals = tuple[str | int, np.ndarray, np.ndarray]
 
 
 def proposals_path(name: str, method: str) -> Path:
-    """Return the folder of the proposals that ``method`` made for a dataset. A part has those of the whole dataset."""
+    """Return the folder of the proposals of a dataset by ``method``. A part uses the folder of the whole dataset."""
     return dataset_root() / "proposals" / f"{whole_name(name)}_{method}"
 
 
@@ -78,7 +78,7 @@ class ProposalStore:
             if len(shard.ids) != len(layout.images(number)):
                 changed.append("number of images")
             if changed:
-                raise InputError(f"{shard.path}: has another {', '.join(changed)} than the first shard; {_REMEDY}")
+                raise InputError(f"{shard.path}: differs from the first shard in {', '.join(changed)}; {_REMEDY}")
             digest.update(json.dumps([shard.ids, shard.sha256]).encode())
         ids = chain.from_iterable(shard.ids for shard in shards)
         store._positions = {image_id: position for position, image_id in enumerate(ids)}
@@ -103,7 +103,7 @@ class ProposalStore:
             first, no box twice. Both are read-only views of the file.
 
         Raises:
-            InputError: the store has nothing for this image.
+            InputError: the store has no proposals for this image.
         """
         number, index = divmod(self._position(image_id), self._layout.images_per_shard)
         shard = self._shards[number]
@@ -122,9 +122,9 @@ class ProposalStore:
 
         Raises:
             InputError: an image is missing or has no boxes, or a box is not finite, has no area or is outside the
-                image, or a score is not finite. Names the store, the image and the box.
+                image, or a score is not finite. The message names the store, the image and the box.
         """
-        # Images that no record asks for keep NaN and are not checked. An image of unknown size has room for every box.
+        # Images without a record keep NaN and are not checked. An image of unknown size can hold every box.
         sizes = np.full((len(self), 2), np.nan, dtype=np.float32)
         for record in records:
             sizes[self._position(record["image_id"])] = record.get("width", _MAX_SIDE), record.get("height", _MAX_SIDE)
@@ -164,7 +164,7 @@ class _ProposalShard(Shard):
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """int64 (N + 1,), ascending from 0 to the number of boxes."""
+        """Index of the first box of each image: int64 (N + 1,), ascending from 0 to the number of boxes."""
         if self.metadata["sha256"] != self.sha256:
             raise InputError(f"{self.path}: was replaced while it was in use; start again")
         offsets = np.array(self.tensor("offsets"))
@@ -176,7 +176,7 @@ class _ProposalShard(Shard):
         """Return the first image with a problem, and the problem.
 
         Args:
-            sizes: (N, 2) float32 widths and heights of the images, NaN for those that are not checked.
+            sizes: (N, 2) float32 widths and heights of the images, NaN for images that are not checked.
         """
         asked, counts = ~np.isnan(sizes[:, 0]), np.diff(self.offsets)
         boxes, scores = self.tensor("boxes"), self.tensor("scores")
@@ -211,7 +211,7 @@ def write_store(
         items: image id, boxes (R, 4) and scores (R,) of each image, which need not fit into memory together. They are
             sorted by score, and a box that an image has twice is dropped.
         method: name of the method that made the proposals.
-        parameters: parameters of the method, anything that JSON can hold.
+        parameters: parameters of the method, JSON values.
         image_digest: digest of the list of images, see `image_list_digest`.
         num_images: number of items, required if ``items`` has no length.
 
@@ -258,7 +258,7 @@ def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, 
 
 
 def different_fields(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Return the names of the metadata that differ. A store may be continued with other versions of libraries."""
+    """Return the names of the metadata that differ, except library versions, which may differ in one store."""
     return [name for name, value in expected.items() if name != "libraries" and found.get(name) != value]
 
 

@@ -1,4 +1,4 @@
-"""What is in a scene, and where: themes, layout, occlusion, and the true boxes of the visible objects."""
+"""Composition of a scene: themes, layout, occlusion, and the true boxes of the visible objects."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _choose_categories(rng: np.random.Generator) -> list[str]:
 
 
 def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
-    """Paint a new individual of the category, about `size` pixels long, for a random place in the image."""
+    """Paint a new object of the category, about `size` pixels long, at a random place in the image."""
     side = len(image)
     margin = 0.4 * size
     center = rng.uniform(margin, side - margin, size=2)
@@ -117,7 +117,7 @@ def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) 
 
 
 def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
-    """Paint a shape that is not an object, from the same simple parts as objects."""
+    """Paint a shape that is not an object, but consists of the same simple parts."""
     kind = rng.integers(4)
     tones = rng.permutation([MAIN, SECOND, DARK, LIGHT]).tolist()
     if kind == 0:  # a pebble

@@ -55,11 +55,11 @@ def make_cache(
 
     Args:
         cfg: completed configuration of the distillation.
-        request: what is kept in addition to image scores; None: what the stages of ``cfg`` need.
+        request: knowledge to store in addition to image scores; by default that of the stages of ``cfg``.
         part: ``(i, n)`` writes the i-th of n parts of the shards, i from 1.
         mirrored: also run the teacher on the mirrored images if training mirrors (``INPUT.RANDOM_FLIP``
-            ``horizontal``). Without, mirrored views use flipped features, for half the time and disk space.
-        batch_size: number of images that the teacher sees at once.
+            ``horizontal``). Otherwise mirrored views use flipped features, which saves half of the time and disk space.
+        batch_size: number of images in a batch of the teacher.
 
     Raises:
         InputError: images, proposals or teacher are missing or damaged, the disk is full, or the folder holds another
@@ -89,7 +89,7 @@ def _write_dataset(
     folder = Path(cfg.KD.CACHE) / name
     for path in folder.glob("*.safetensors"):
         found = settings_of(Shard(path, _REMEDY).metadata)
-        # A cache that holds more is another one, too.
+        # A cache with more content also differs.
         expected = dict.fromkeys(found, "missing") | settings
         check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")
     records = sorted(dataset_records(name, boxes=False), key=lambda record: str(record["image_id"]))
@@ -131,10 +131,10 @@ def _write_dataset(
 
 
 def _load_views(mapper: MultiLabelMapper, views: Sequence[View], record: dict) -> list[dict]:
-    """Return an image as the teacher sees it, in each view; ``height`` and ``width`` are those of the file.
+    """Return the teacher's sample of an image in each view, with the ``height`` and ``width`` of the decoded image.
 
-    The record of an image with an EXIF orientation may have other sizes, from before the image is turned. A live
-    teacher's boxes use the size of the file, so these do as well.
+    For an image with an EXIF orientation, the record may hold the size before rotation. Like for a live teacher, boxes
+    must fit the size after it.
     """
     record = {key: value for key, value in record.items() if key not in ("height", "width")}
     return [mapper(record, view) for view in views]
@@ -143,7 +143,7 @@ def _load_views(mapper: MultiLabelMapper, views: Sequence[View], record: dict) -
 def _image_rows(
     teacher: FrozenTeacher, teacher_cfg: CfgNode, samples: Sequence[list[dict]], store: Mapping
 ) -> list[dict[str, np.ndarray]]:
-    """Return the rows that each image of a batch has in the tensors."""
+    """Return the rows of each image of a batch in the tensors of the shard."""
     selection = teacher_cfg.DATASETS.PROPOSALS
     known = [teacher([s["image"] for s in view], [s["proposals"] for s in view]) for view in zip(*samples, strict=True)]
     images = []
@@ -187,7 +187,7 @@ def _view_rows(view: str, known: RegionKnowledge, image_id: object) -> dict[str,
 
 
 def _concatenate(images: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Return the tensors of a shard from the rows of its images, which are emptied to save memory."""
+    """Return the tensors of a shard from the rows of its images. This empties ``images`` to save memory."""
     tensors = {}
     for rows, offsets in (("boxes", "region_offsets"), *((f"{v}.selected", f"{v}.selected_offsets") for v in VIEWS)):
         if rows in images[0]:

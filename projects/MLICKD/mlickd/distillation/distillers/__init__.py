@@ -1,4 +1,4 @@
-"""The distillers: losses with which a student learns from its teacher's knowledge, one file for each kind."""
+"""The distillers: losses that train a student with its teacher's knowledge, one file for each kind."""
 
 from .base import FEATURE_DISTILLER_REGISTRY, PREDICTION_DISTILLER_REGISTRY, FeatureDistiller
 from .binary_logits import HintonDistiller, MLDDistiller

@@ -21,7 +21,7 @@ _CLAMP = 1e-6
 
 
 def binary_divergence(teacher: torch.Tensor, student_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """Return the divergence of the student's binary prediction for each class from the teacher's.
+    """Return the divergence between the binary predictions of teacher and student for each class.
 
     Args:
         teacher: (N, C) probabilities; clamped to [1e-6, 1 - 1e-6].
@@ -42,9 +42,9 @@ def binary_divergence(teacher: torch.Tensor, student_logits: torch.Tensor, tempe
 
 @PREDICTION_DISTILLER_REGISTRY.register()
 class HintonDistiller(nn.Module):
-    """Hinton et al. 2015 with a sigmoid for each class, because a softmax over labels that occur together is wrong.
+    """Hinton et al. 2015, with a sigmoid for each class, because a softmax does not fit labels that occur together.
 
-    ``T^2`` times the divergence of the softened probabilities, so that its gradient does not shrink with T.
+    The loss is ``T^2`` times the divergence of the softened probabilities, so that its gradient does not shrink with T.
     """
 
     @configurable
@@ -66,7 +66,7 @@ class HintonDistiller(nn.Module):
         return {"temperature": cfg.KD.PREDICTION.TEMPERATURE, "loss_weight": cfg.KD.PREDICTION.WEIGHT}
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
-        """Return the loss of the student's logits (N, C); unknown images add nothing to it."""
+        """Return the loss of the student's logits (N, C); images without knowledge add 0."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:
             return logits.new_zeros(())

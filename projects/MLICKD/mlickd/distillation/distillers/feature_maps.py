@@ -32,8 +32,8 @@ def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         teacher, student: (N, D, H, W).
 
     Returns:
-        Scalar: ``1/(2N) * sum_n 1/(HW) * || F^T_n - F^S_n ||_2^2``. The mean over the cells makes its size independent
-        of the size of the view, as the mean over the regions does in L_f of RoI features.
+        Scalar: ``1/(2N) * sum_n 1/(HW) * || F^T_n - F^S_n ||_2^2``. Due to the mean over the cells, the loss does not
+        depend on the size of the view, like L_f of RoI features with its mean over the regions.
     """
     cells = teacher.shape[-2] * teacher.shape[-1]
     return (teacher - student).pow(2).sum() / (2 * len(teacher) * cells)
@@ -78,7 +78,7 @@ class _MapDistiller(FeatureDistiller):
         self.layers = nn.ModuleList(nn.ModuleDict({"adapter": self.build_adapter(*shapes)}) for shapes in self.shapes)
 
     def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-        """Build the layer that the student's map of a pair goes through first."""
+        """Build the layer that adapts the student's map of a pair."""
         return nn.Identity()
 
     def forward(
@@ -97,14 +97,14 @@ class _MapDistiller(FeatureDistiller):
 
     @abstractmethod
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-        """Return the loss of one pair: the map that the teacher gave, and the student's map after its adapter."""
+        """Return the loss between the teacher's map of a pair and the adapted map of the student."""
 
 
 @FEATURE_DISTILLER_REGISTRY.register()
 class FitNetsDistiller(_MapDistiller):
-    """FitNets (Romero et al. 2015): the student's whole map imitates the teacher's, before it learns the labels.
+    """FitNets (Romero et al. 2015): the student's whole map imitates the teacher's map, before it learns the labels.
 
-    If the widths differ, the student's map goes through a 1x1 regressor; then it is resized to the teacher's.
+    The student's map passes a 1x1 regressor if the widths differ, and is then resized to the teacher's map.
     """
 
     asks_for: ClassVar[str] = "features"

@@ -18,7 +18,7 @@ __all__ = ["SoftLabelDistiller", "soft_label_l2_loss"]
 
 
 def soft_label_l2_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """L_p' of the paper: ``1/(2N) * sum_n || p'^T_n - p'^S_n ||_2^2``, for probabilities (N, C)."""
+    """Return L_p' of the paper, ``1/(2N) * sum_n || p'^T_n - p'^S_n ||_2^2``, for probabilities (N, C)."""
     return (teacher - student).pow(2).sum() / (2 * len(student))
 
 
@@ -26,7 +26,7 @@ def soft_label_l2_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Te
 class SoftLabelDistiller(nn.Module):
     """The paper's prediction-level transfer: the student's softened probabilities imitate the teacher's image scores.
 
-    ``l2`` is the paper's equation, ``bce`` (binary cross-entropy against the teacher's score) the authors' release.
+    ``l2`` is the paper's equation; the authors' release uses ``bce``, binary cross-entropy against the teacher's score.
     The teacher's temperature is applied when its scores are computed (``TeacherKnowledge.image_scores``).
     """
 
@@ -57,7 +57,7 @@ class SoftLabelDistiller(nn.Module):
         }
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
-        """Return the soft loss of the student's logits (N, C), times lambda; unknown images add nothing to it."""
+        """Return the soft loss of the student's logits (N, C), times lambda; images without knowledge add 0."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:
             return logits.new_zeros(())
@@ -66,5 +66,5 @@ class SoftLabelDistiller(nn.Module):
             loss = soft_label_l2_loss(teacher, softened.sigmoid())
         else:
             loss = multilabel_binary_cross_entropy_with_logits(softened, teacher)
-        # Both are means over the known images.
+        # Both are means over the images with knowledge.
         return self.loss_weight * loss * (len(known) / len(knowledge))

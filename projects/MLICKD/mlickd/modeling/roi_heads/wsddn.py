@@ -22,8 +22,8 @@ __all__ = ["RegionPredictions", "WSDDNHeads", "region_scores"]
 def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """Compute the scores of the regions of one image for each class.
 
-    The class stream predicts which class a region shows (softmax over the classes), the detection stream which region
-    shows a class (softmax over the regions). The score is their product; its sum over the regions is the image score.
+    The class stream predicts the class of a region (softmax over the classes). The detection stream predicts the
+    regions of a class (softmax over the regions). The score is their product; its sum over regions is the image score.
 
     Args:
         class_logits, detection_logits: (R, C), for all regions of one image.
@@ -73,8 +73,8 @@ class WSDDNHeads(nn.Module):
     passed through fc6 and fc7 to two linear layers with C outputs.
 
     Attributes:
-        scores_from_streams: ``detection_scores`` are :func:`region_scores`, which depend on the other regions of the
-            image.
+        scores_from_streams: whether ``detection_scores`` are :func:`region_scores`, which depend on the other regions
+            of the image.
     """
 
     scores_from_streams: ClassVar[bool] = True
@@ -104,11 +104,11 @@ class WSDDNHeads(nn.Module):
                 (times ``1 + score_slope * s``) or ``none``.
             score_slope: slope for ``affine``.
             init_std: standard deviation of the initial weights of the streams.
-            test_score_thresh, test_nms_thresh, test_topk_per_image: the detections that inference keeps.
+            test_score_thresh, test_nms_thresh, test_topk_per_image: limits on the detections that inference keeps.
         """
         super().__init__()
         if score_weighting not in ("score", "affine", "none"):
-            raise InputError(f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r}: choose one of score, affine, none")
+            raise InputError(f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r} must be one of score, affine, none")
         self.in_feature = in_feature
         self.pooler = pooler
         self.box_head = box_head
@@ -214,7 +214,7 @@ class WSDDNHeads(nn.Module):
         return {"loss_image": image_level_binary_cross_entropy(predictions.image_scores(), targets)}
 
     def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """Return the scores (R, C) of each image by which detections, and the regions for a student, are chosen."""
+        """Return the scores (R, C) of each image that select its detections and the regions for a student."""
         return predictions.scores()
 
     def detect(self, boxes: Boxes, scores: torch.Tensor, image_size: tuple[int, int]) -> Instances:
