@@ -41,8 +41,8 @@ STARTED = "Starting training from iteration "
 # A run that takes longer hangs.
 LONGEST = 240.0
 
-HEADER = """| run | killed runs | kills | of them within a checkpoint | while a resumed run started | resumed at \
-iteration:times | came too late | ended bit by bit as the whole run |
+HEADER = """| run | killed runs | kills | kills within a checkpoint | kills during a resume | resumed at \
+iteration:times | kills that came too late | killed runs equal, bit by bit, to the whole run |
 |---|---|---|---|---|---|---|---|"""
 
 
