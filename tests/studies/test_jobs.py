@@ -77,6 +77,12 @@ def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: P
     table.write_text("\n".join([header, row.split(",")[0] + ",", *others]) + "\n")
     assert times(replace(job, options=["SEED", "2"], datasets=["relabeled_train"])) > fourth
     assert len(calls(job)) == 1, "the folder is made again each time"
+    for name in ("copied", "changed"):
+        shutil.copytree(tiny_scenes / "tiny", tiny_scenes / name)
+    with next((tiny_scenes / "changed" / "images").rglob("*.*")).open("ab") as image:
+        image.write(b"more")
+    same, copied, changed = (replace(job, datasets=[f"{name}_train"]) for name in ("tiny", "copied", "changed"))
+    assert copied.digest() == same.digest() != changed.digest()
 
 
 def test_a_folder_of_someone_else_stays(tmp_path: Path) -> None:

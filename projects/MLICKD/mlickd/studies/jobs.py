@@ -24,7 +24,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from mlickd.config_files import read_config_file
-from mlickd.data.catalog import dataset_root
+from mlickd.data.catalog import dataset_records, dataset_root
+from mlickd.data.proposals.generation import image_list_digest
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
@@ -238,6 +239,6 @@ def _content_digest(path: Path) -> str:
 
 
 @cache
-def _dataset_digest(name: str, _root: Path) -> str:
-    """Return the digest of a dataset. It is computed once, because this takes a while for a large dataset."""
-    return data_record(name)["sha256"]
+def _dataset_digest(name: str, _root: Path) -> list[str]:
+    """Return the digests of labels and images. They are computed once, because this takes a while for many images."""
+    return [data_record(name)["sha256"], image_list_digest(dataset_records(name, boxes=False))]
