@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from helpers.untrained_run import write_untrained_run, write_untrained_teacher
@@ -78,6 +79,18 @@ def test_shards_have_each_photo_once(predict, runs: Path, photos: Path, tmp_path
     tables = [rows((tmp_path / f"new.{number}-of-3.csv").read_text()) for number in (1, 2, 3)]
     assert sorted(map(len, tables)) == [1, 1, 2]
     assert sorted(row["file_name"] for table in tables for row in table) == sorted(map(str, photos.rglob("*.*")))
+
+
+def test_each_process_of_torchrun_takes_its_own_gpu(
+    predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not taken)  # not after the choice: there is no GPU
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for name, value in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
+    result = predict(photos, "--model", runs, "--shard", "1/2")
+    assert result.status == 0 and taken == [1], result.err
 
 
 def test_topk_and_threshold_choose_the_classes_to_show(predict, runs: Path, photos: Path) -> None:

@@ -7,7 +7,10 @@ import logging
 import sys
 from pathlib import Path
 
+import torch
+
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
+from mlickd.engine.processes import select_local_gpu
 from mlickd.errors import InputError
 from mlickd.files import check_writable
 from mlickd.prediction import load_model
@@ -101,6 +104,8 @@ def main() -> None:
     if not photos:
         sys.stderr.write(f"--shard {number}/{count}: this part has no photo\n")
         return
+    if torch.cuda.is_available():
+        select_local_gpu("cuda")
     source, config = find_teacher(args.model) if args.teacher else (find_student(args.model), args.config_file)
     if args.save is not None:
         args.save.mkdir(parents=True, exist_ok=True)
