@@ -142,7 +142,7 @@ def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if not record.name.endswith(".records"):  # it warns of classes without images, like `_label_findings`
+            if not record.name.endswith(".records"):  # these warnings repeat `_label_findings`
                 findings.append(Finding("warning", name, record.getMessage()))
 
     package, collector = logging.getLogger("mlickd"), Collector(logging.WARNING)
