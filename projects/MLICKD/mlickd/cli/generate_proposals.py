@@ -42,7 +42,7 @@ def parse_arguments() -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="folder to write, for one dataset or --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)",
+        help="folder, for one dataset or --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--max-proposals", type=positive_int, metavar="N", help="number per image (default: 500)")
