@@ -93,6 +93,14 @@ def test_a_failed_write_leaves_the_old_store_and_other_files(tmp_path: Path, mon
     assert (tmp_path / "note.txt").exists() and len(ProposalStore.open(tmp_path)) == 300
 
 
+@pytest.mark.parametrize("num_images", [1, 3])
+def test_a_wrong_number_of_items_is_refused(tmp_path: Path, num_images: int) -> None:
+    items = iter([("a", BOXES, SCORES), ("b", BOXES, SCORES)])
+    with pytest.raises(InputError, match=f"num_images.*{num_images}"):
+        write_store(tmp_path / "store", items, "m", {}, "d", num_images=num_images)
+    assert not list((tmp_path / "store").iterdir())
+
+
 def test_a_replaced_shard_is_not_read(tmp_path: Path) -> None:
     store = write(tmp_path, BOXES, BOXES)
     write(tmp_path, BOXES[:1], BOXES)
@@ -103,7 +111,8 @@ def test_a_replaced_shard_is_not_read(tmp_path: Path) -> None:
 def change(path: Path, **changes: object) -> None:
     """Replace tensors and metadata of a shard."""
     shard = Shard(path, "")
-    tensors = {name: changes.pop(name, np.array(shard.tensor(name))) for name in shard.names}
+    names = ("boxes", "scores", "offsets")
+    tensors = {name: changes.pop(name, np.array(shard.tensor(name))) for name in names}
     write_shard(path, tensors, {**shard.metadata, **changes}, "")
 
 

@@ -216,7 +216,7 @@ def write_store(
         num_images: number of items, required if ``items`` has no length.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or the number of items is not ``num_images``.
     """
     num_images = len(items) if num_images is None else num_images  # type: ignore[arg-type]
     header = store_header(method, parameters, image_digest, num_images)
@@ -224,9 +224,14 @@ def write_store(
     paths = [layout.path(path, index) for index in range(len(layout))]
     unfinished = [shard.with_name(f"{shard.name}.unfinished") for shard in paths]
     try:
+        count = 0
         for index, shard in enumerate(unfinished):
-            write_proposal_shard(shard, list(islice(iterator, len(layout.images(index)))), header)
-        next(iterator, None)  # lets a generator check that all items were there
+            of_shard = list(islice(iterator, len(layout.images(index))))
+            write_proposal_shard(shard, of_shard, header)
+            count += len(of_shard)
+        count += sum(1 for _ in iterator)  # also lets a generator check that all items were there
+        if count != num_images:
+            raise InputError(f"{path}: num_images is {num_images}, but there are {count} items; give their number")
         remove_shards(path)
         for source, target in zip(unfinished, paths, strict=True):
             source.rename(target)
