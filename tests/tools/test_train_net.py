@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -185,6 +186,18 @@ def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_chec
     model = torch.load(tmp_path / last, weights_only=True)["model"]
     assert all(value.isfinite().all() for value in model.values())
     assert not (tmp_path / "results.json").exists()
+
+
+def test_an_image_that_turns_out_broken_in_training_is_named(
+    tiny_scenes: Path, tmp_path: Path, call_tool: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_scenes / "tiny", tmp_path / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    for path in (tmp_path / "tiny" / "images").glob("train*"):
+        path.write_bytes(path.read_bytes()[:-200])
+    options = ["--config-file", CONFIGS / "folder/cls.yaml", *DATA, *SMALL, "OUTPUT_DIR", tmp_path / "run"]
+    result = call_tool("train_net", *options, "DATALOADER.NUM_WORKERS", 1)
+    result.assert_ends_in_one_line(str(tmp_path / "tiny" / "images" / "train_"))
 
 
 def test_help_shows_stages_and_examples(call_tool: Callable) -> None:
