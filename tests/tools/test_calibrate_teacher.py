@@ -25,6 +25,8 @@ PARTS = ("tiny_train@1of2", "tiny_train@2of2")
 @pytest.fixture(scope="module")
 def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
     """Prepare a teacher whose configuration names the other half of `tiny_train` as training data."""
+    # Tests of another file may have left proposals of the shared dataset.
+    shutil.rmtree(proposals_path("tiny_train", "edge_boxes"), ignore_errors=True)
     scenes = CachedScenes.create(tmp_path_factory.mktemp("scenes"))
     trained_on(scenes, "tiny_train@2of2")
     return scenes
