@@ -99,6 +99,10 @@ def test_stores_of_proposals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         write_store(proposals_path(name, method), boxes, method, {}, image_list_digest(items))
     assert not list(check_proposals("train", items)) and not list(check_proposals("train", items[:1], complete=False))
     assert [finding.severity for finding in check_proposals("train", items[:1])] == 2 * ["warning"]
+    (shard,) = proposals_path("train", "mcg").iterdir()
+    shard.write_bytes(shard.read_bytes().replace(np.float32(0.5).tobytes(), np.float32(0.25).tobytes()))
+    (found,) = check_proposals("train", items)
+    assert found.severity == "error" and str(shard) in found.message
     (found,) = check_proposals("other", items)
     assert found.severity == "note" and "generate_proposals.py --dataset other" in found.message
     (found,) = check_proposals("train", items, ["wsddn"])

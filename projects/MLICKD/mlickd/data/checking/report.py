@@ -141,6 +141,8 @@ def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
     """Append warnings of this package to the findings instead of logging them."""
 
     class Collector(logging.Handler):
+        """Turns a logged warning into a finding."""
+
         def emit(self, record: logging.LogRecord) -> None:
             if not record.name.endswith(".records"):  # these warnings repeat `_label_findings`
                 findings.append(Finding("warning", name, record.getMessage()))
@@ -177,7 +179,7 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
 def check_proposals(
     name: str, records: Sequence[dict], methods: Sequence[str] | None = None, *, complete: bool = True
 ) -> Iterator[Finding]:
-    """Open the stores of a dataset, check every box, and yield findings.
+    """Open the stores of a dataset, check every box and digest, and yield findings.
 
     Args:
         name: name of the dataset. A part shares the store of the whole dataset.
@@ -200,6 +202,7 @@ def check_proposals(
                 raise InputError(f"{path}: no such proposals; {make}")
             store = ProposalStore.open(path)
             store.check(records)
+            store.check_digests()
             made_for = records if name == whole else dataset_records(whole, boxes=False)
             if complete and store.header.get("image_digest") != image_list_digest(made_for):
                 yield Finding("warning", name, f"{path}: was made for other images or another list of images; {make}")

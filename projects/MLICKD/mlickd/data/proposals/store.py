@@ -135,6 +135,12 @@ class ProposalStore:
             if problem is not None:
                 raise InputError(f"{self.path}: image {problem}; {_REMEDY}")
 
+    def check_digests(self) -> None:
+        """Read all tensors and compare them with the digests of their shards; see :meth:`Shard.check_digest`."""
+        for shard in self._shards:
+            shard.check_digest()
+            shard.close()
+
     def _position(self, image_id: str | int) -> int:
         try:
             return self._positions[str(image_id)]
