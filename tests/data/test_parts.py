@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlickd.config import default_config
 from mlickd.data import catalog, open_proposals, proposals_path, write_store
 from mlickd.data.checking.report import check_proposals
-from mlickd.data.parts import Part, parse_part, part_name, whole_name
+from mlickd.data.parts import DatasetPart, parse_part, part_name, whole_name
 from mlickd.data.proposals.generation import image_list_digest
 from mlickd.data.records import without_boxes
 from mlickd.errors import InputError
@@ -23,9 +23,9 @@ from mlickd.errors import InputError
 def test_names_and_the_dealing_of_images() -> None:
     ids = [f"{index}.jpg" for index in range(10)]
     ranked = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    assert {ids[i] for i in Part("x", 2, 3).indices(ids)} == {ranked[1], ranked[4], ranked[7]}
+    assert {ids[i] for i in DatasetPart("x", 2, 3).indices(ids)} == {ranked[1], ranked[4], ranked[7]}
     assert parse_part("pets_train") is None and parse_part("pets@home_train") is None
-    assert parse_part("pets_train@not1of4@2of3") == Part("pets_train@not1of4", 2, 3)
+    assert parse_part("pets_train@not1of4@2of3") == DatasetPart("pets_train@not1of4", 2, 3)
     for name in ("pets_train@2of3", "pets_train@not2of3"):
         assert part_name(parse_part(name)) == name
     assert whole_name("pets_train@not1of4@2of3") == whole_name("pets_train") == "pets_train"
@@ -38,15 +38,15 @@ def test_names_and_the_dealing_of_images() -> None:
 )
 def test_parts_are_equal_disjoint_and_complete_in_any_order(ids: list, count: int, random) -> None:
     count = min(count, len(ids))
-    parts = [[ids[i] for i in Part("x", number, count).indices(ids)] for number in range(1, count + 1)]
+    parts = [[ids[i] for i in DatasetPart("x", number, count).indices(ids)] for number in range(1, count + 1)]
     assert sorted(map(str, sum(parts, []))) == sorted(map(str, ids))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     shuffled = random.sample(ids, len(ids))
     for number, part in enumerate(parts, start=1):
         assert part == [image_id for image_id in ids if image_id in part], "in the order of the dataset"
-        others = [ids[i] for i in Part("x", number, count, others=True).indices(ids)]
+        others = [ids[i] for i in DatasetPart("x", number, count, others=True).indices(ids)]
         assert others == [image_id for image_id in ids if image_id not in part]
-        assert {shuffled[i] for i in Part("x", number, count).indices(shuffled)} == set(part)
+        assert {shuffled[i] for i in DatasetPart("x", number, count).indices(shuffled)} == set(part)
 
 
 def test_a_part_has_records_classes_and_metadata_of_the_whole(tiny_scenes: Path) -> None:

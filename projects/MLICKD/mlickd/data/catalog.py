@@ -15,7 +15,7 @@ from detectron2.structures import BoxMode
 from mlickd.errors import InputError, shorten_list
 
 from . import scenes
-from .parts import Part, parse_part
+from .parts import DatasetPart, parse_part
 from .records import PackedRecords, check_records, collector_paused
 from .sources.coco import coco_sources
 from .sources.files import DatasetSource
@@ -23,7 +23,7 @@ from .sources.folder import folder_source, folder_splits
 from .sources.nus_wide import nus_wide_sources
 from .sources.voc import voc_sources
 
-_SCENES = [f"{scenes.DIRECTORY}_{split}" for split in scenes.COUNTS]
+_SCENES = [f"{scenes.FOLDER}_{split}" for split in scenes.COUNTS]
 
 
 class UnknownDatasetError(InputError):
@@ -127,7 +127,7 @@ def _find_source(name: str, root: Path) -> DatasetSource:
     if name in known:
         return known[name]
     if name in _SCENES:
-        return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.DIRECTORY}_"))
+        return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.FOLDER}_"))
     if os.path.basename(name) == name:
         # Both the folder and the split may have underscores; the longest folder wins.
         for cut in [index for index in range(len(name) - 1, 0, -1) if name[index] == "_"]:
@@ -160,7 +160,7 @@ def _register(name: str, origin: object, records: PackedRecords, metadata: dict[
     _checked[name] = _Checked(load, records, origin)
 
 
-def _register_part(name: str, part: Part, whole: PackedRecords) -> None:
+def _register_part(name: str, part: DatasetPart, whole: PackedRecords) -> None:
     records = whole.select(part.indices([record["image_id"] for record in whole.without_boxes()]))
     metadata = MetadataCatalog.get(part.whole).as_dict()
     check_records(records.without_boxes(), metadata["thing_classes"], f"dataset {name!r}")

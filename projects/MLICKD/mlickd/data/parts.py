@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from mlickd.errors import InputError
 
-__all__ = ["Part", "parse_part", "part_name", "whole_name"]
+__all__ = ["DatasetPart", "parse_part", "part_name", "whole_name"]
 
 _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
 
 
-class Part(NamedTuple):
+class DatasetPart(NamedTuple):
     """Part ``number`` of ``count`` of the dataset ``whole``, or the ``others``: the images of all other parts."""
 
     whole: str
@@ -40,12 +40,12 @@ class Part(NamedTuple):
         return [index for index in range(len(image_ids)) if (index in part) != self.others]
 
 
-def part_name(part: Part) -> str:
+def part_name(part: DatasetPart) -> str:
     """Return the name that :func:`parse_part` reads."""
     return f"{part.whole}@{'not' if part.others else ''}{part.number}of{part.count}"
 
 
-def parse_part(name: str) -> Part | None:
+def parse_part(name: str) -> DatasetPart | None:
     """Return the part that a name stands for, or None if the name does not end with `@KofN` or `@notKofN`.
 
     Raises:
@@ -54,7 +54,7 @@ def parse_part(name: str) -> Part | None:
     match = _PART.fullmatch(name)
     if match is None:
         return None
-    part = Part(match[1], int(match[3]), int(match[4]), others=match[2] is not None)
+    part = DatasetPart(match[1], int(match[3]), int(match[4]), others=match[2] is not None)
     if part.count < 2 or not 1 <= part.number <= part.count:
         raise InputError(f"dataset {name!r}: there is no such part; give NAME@KofN with N from 2 and K from 1 to N")
     return part

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from mlickd.data import proposals_path
 from mlickd.data.build import model_class
 from mlickd.data.catalog import dataset_records
-from mlickd.data.parts import Part, part_name
+from mlickd.data.parts import DatasetPart, part_name
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.check_config import config_value
 from mlickd.engine.setup import load_config
@@ -51,7 +51,7 @@ def cross_fitting_jobs(
     teacher_config, kd_config = (file.parent.resolve() / file.name for file in (teacher_config, kd_config))
     method = _load_config("--config-file", teacher_config, options, detector=True).DATASETS.PROPOSALS.METHOD
     cfg = _load_config("--kd-config", kd_config, options, detector=False)
-    names = [part_name(Part(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
+    names = [part_name(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
     for name in names:
         dataset_records(name, boxes=False)
     values = {key: config_value(cfg, key) for key in options[::2]} | {
@@ -66,7 +66,7 @@ def cross_fitting_jobs(
     shared = {"datasets": [dataset], "after": [proposals], "reads": [proposals_path(dataset, method)]}
     teachers = []
     for number, name in enumerate(names, start=1):
-        others = part_name(Part(dataset, number, num_parts, others=True))
+        others = part_name(DatasetPart(dataset, number, num_parts, others=True))
         data = [*options, "DATASETS.TRAIN", f"('{others}',)", "DATASETS.TEST", f"('{name}',)"]
         command = [str(tools / "train_net.py"), "--config-file", str(teacher_config), *data]
         command += ["OUTPUT_DIR", str(output / "teachers" / name)]

@@ -22,7 +22,7 @@ from .composition import CATEGORY_NAMES, draw_scene
 
 logger = logging.getLogger(__name__)
 
-DIRECTORY = "scenes"
+FOLDER = "scenes"
 COUNTS = {"train": 1000, "test": 400}
 SIDE = 256
 SEED = 0
@@ -39,12 +39,12 @@ def ensure_scenes(root: str | os.PathLike[str]) -> Path:
         InputError: the folder cannot be written, or is another dataset.
     """
     root = Path(root)
-    folder, unfinished = root / DIRECTORY, root / f".{DIRECTORY}.partial"
+    folder, unfinished = root / FOLDER, root / f".{FOLDER}.partial"
     expected = _description(COUNTS, SIDE, SEED)
     try:
         if _read_description(folder) != expected:
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / f".{DIRECTORY}.lock"):
+            with FileLock(root / f".{FOLDER}.lock"):
                 if (found := _read_description(folder)) != expected:
                     if folder.exists() and found is None:
                         raise InputError(f"{folder}: is not a folder of drawn scenes; rename it, or remove it")
