@@ -22,7 +22,7 @@ from benchmarks.synthetic import write_synthetic_coco
 from helpers.cached_scenes import CachedScenes
 from mlickd.config import default_config
 from mlickd.data import ProposalStore, class_names, dataset_records
-from mlickd.data.proposals.generation import generate_proposals
+from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.distillation.cache import make_cache
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics

@@ -16,7 +16,7 @@ from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.checking import LabelStatistics
 from mlickd.data.checking.images import check_images, equal_files, similar_images
 from mlickd.data.checking.report import check_proposals
-from mlickd.data.proposals.generation import image_list_digest
+from mlickd.data.proposals.dataset_proposals import image_list_digest
 
 
 def image(seed: int) -> Image.Image:

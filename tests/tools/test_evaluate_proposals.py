@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mlickd.data import dataset_records, write_store
-from mlickd.data.proposals.generation import generate_proposals
+from mlickd.data.proposals.dataset_proposals import generate_proposals
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_datasets_to_their_default_places(
 
 
 def test_lists_folders_and_parts(tiny_scenes: Path, run: Callable[..., Any], tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("mlickd.data.proposals.generation.IMAGES_PER_SHARD", 2)
+    monkeypatch.setattr("mlickd.data.proposals.dataset_proposals.IMAGES_PER_SHARD", 2)
     images = tiny_scenes / "tiny" / "images"
     names = sorted(path.name for path in images.glob("test_*"))[:5]
     (tmp_path / "list.txt").write_text("\n".join(names))

@@ -10,9 +10,9 @@ import numpy as np
 
 from mlickd.data import ProposalStore, dataset_records
 from mlickd.data.images import read_image
+from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.edges import gradient_edges
-from mlickd.data.proposals.generation import generate_proposals
-from mlickd.data.proposals.proposing import complete_parameters
+from mlickd.data.proposals.image_proposals import complete_parameters
 
 from .measurement import Comparison, time_in_turn
 from .settings import TRAIN, drawn_datasets

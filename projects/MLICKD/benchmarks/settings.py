@@ -17,7 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from mlickd.data import dataset_records, proposals_path
-from mlickd.data.proposals.generation import generate_proposals
+from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.scenes import write_scenes
 from mlickd.engine import Trainer, complete_config, load_config
 from mlickd.engine.performance import keep_freed_memory

@@ -3,7 +3,7 @@
 from .build import build_multi_scale_loader, build_test_loader, build_train_loader, open_proposals
 from .catalog import available_datasets, class_names, dataset_records, ensure_registered
 from .mapper import MultiLabelMapper
-from .proposals.proposing import propose
+from .proposals.image_proposals import propose
 from .proposals.store import ProposalStore, proposals_path, write_store
 from .sampling import ImageView, TrainingBatchSampler, TrainingSamples
 from .views import View

@@ -19,7 +19,7 @@ from .catalog import dataset_records
 from .corruptions import Corruption
 from .mapper import MultiLabelMapper, MultiScaleMapper
 from .parts import whole_name
-from .proposals.proposing import build_proposer
+from .proposals.image_proposals import build_proposer
 from .proposals.store import ProposalStore, proposals_path
 from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples

@@ -15,8 +15,8 @@ from tabulate import tabulate
 from torchvision.ops import box_iou
 from tqdm import tqdm
 
-from mlickd.data.proposals.generation import read_bgr
-from mlickd.data.proposals.proposing import complete_parameters, parameter_value, propose
+from mlickd.data.proposals.dataset_proposals import read_bgr
+from mlickd.data.proposals.image_proposals import complete_parameters, parameter_value, propose
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 

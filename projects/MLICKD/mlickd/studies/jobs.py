@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_records, dataset_root
-from mlickd.data.proposals.generation import image_list_digest
+from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json

@@ -18,8 +18,8 @@ from mlickd.errors import InputError, shorten_list
 
 from ..catalog import UnknownDatasetError, class_names, dataset_records
 from ..parts import whole_name
-from ..proposals.generation import image_list_digest
-from ..proposals.methods import PROPOSAL_METHODS
+from ..proposals.dataset_proposals import image_list_digest
+from ..proposals.proposal_methods import PROPOSAL_METHODS
 from ..proposals.store import ProposalStore, proposals_path
 from ..records import label_targets
 from .images import CheckedImage, check_images, equal_files, similar_images

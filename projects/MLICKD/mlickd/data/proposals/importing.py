@@ -13,7 +13,7 @@ import numpy as np
 from mlickd.errors import InputError
 
 from ..images import image_size
-from .generation import image_list_digest
+from .dataset_proposals import image_list_digest
 from .store import ProposalStore, write_store
 
 __all__ = ["import_proposals"]

@@ -11,7 +11,7 @@ from detectron2.utils.file_io import PathManager
 
 from mlickd.data.build import open_proposals, proposals_exist
 from mlickd.data.catalog import class_names
-from mlickd.data.proposals.generation import image_list_digest
+from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.distillation.request import KnowledgeRequest
 from mlickd.errors import InputError
 from mlickd.files import file_digest, require_file

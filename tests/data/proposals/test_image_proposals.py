@@ -17,10 +17,10 @@ from helpers.structured_forest import OPTIONS, write_forest
 from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, View, dataset_records, propose, write_store
 from mlickd.data.build import build_inference_mapper
+from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.edges import gradient_edges, model_digest, structured_edges
-from mlickd.data.proposals.generation import generate_proposals
-from mlickd.data.proposals.methods import PROPOSAL_METHODS, sliding
-from mlickd.data.proposals.proposing import build_proposer, complete_parameters, recorded_parameters
+from mlickd.data.proposals.image_proposals import build_proposer, complete_parameters, recorded_parameters
+from mlickd.data.proposals.proposal_methods import PROPOSAL_METHODS, sliding
 from mlickd.errors import InputError
 
 QUICK = {"longer_side": 90, "max_proposals": 60}

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from mlickd.data import dataset_records, propose
-from mlickd.data.proposals import generation
-from mlickd.data.proposals.generation import generate_proposals, image_list_digest
+from mlickd.data.proposals import dataset_proposals
+from mlickd.data.proposals.dataset_proposals import generate_proposals, image_list_digest
 from mlickd.errors import InputError
 
 QUICK = {"longer_side": 80}
@@ -21,7 +21,7 @@ QUICK = {"longer_side": 80}
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "IMAGES_PER_SHARD", 5)
+    monkeypatch.setattr(dataset_proposals, "IMAGES_PER_SHARD", 5)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_stopped_command_continues(records: list[dict], tmp_path: Path, monkey
             raise KeyboardInterrupt
         return propose(*arguments)
 
-    monkeypatch.setattr(generation, "propose", stop_at_the_eighth)
+    monkeypatch.setattr(dataset_proposals, "propose", stop_at_the_eighth)
     with pytest.raises(KeyboardInterrupt):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers=0)
     (tmp_path / "p" / "x.unfinished").touch()  # left by a kill
@@ -83,7 +83,7 @@ def test_good_shards_are_kept_and_others_made_again(records: list[dict], tmp_pat
     def make(parameters: dict, records: list[dict] = records) -> int:
         """Return how many images were done."""
         calls: list[object] = []
-        monkeypatch.setattr(generation, "propose", lambda *arguments: (calls.append(0), propose(*arguments))[1])
+        monkeypatch.setattr(dataset_proposals, "propose", lambda *arguments: (calls.append(0), propose(*arguments))[1])
         generate_proposals(records, "edge_boxes", parameters, tmp_path, workers=0)
         return len(calls)
 

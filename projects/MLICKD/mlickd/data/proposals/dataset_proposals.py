@@ -23,7 +23,7 @@ from mlickd.files import remove_unfinished
 from mlickd.tensor_shards import Shard, ShardLayout, remove_shards
 
 from ..images import read_image
-from .proposing import complete_parameters, propose, recorded_parameters
+from .image_proposals import complete_parameters, propose, recorded_parameters
 from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
 
 __all__ = ["generate_proposals", "image_list_digest", "read_bgr"]

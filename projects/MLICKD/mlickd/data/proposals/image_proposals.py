@@ -18,7 +18,7 @@ from detectron2.config import CfgNode
 from mlickd.errors import InputError
 
 from .edges import model_digest
-from .methods import PROPOSAL_METHODS
+from .proposal_methods import PROPOSAL_METHODS
 from .store import ProposalStore, proposals_path, sort_proposals
 
 __all__ = ["build_proposer", "complete_parameters", "parameter_value", "propose", "recorded_parameters"]
