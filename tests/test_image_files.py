@@ -11,7 +11,7 @@ import pytest
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
 from helpers.little_memory import in_little_memory, needs_limit
-from mlickd.data.images import image_size, read_image
+from mlickd.data.decoding import image_size, read_image
 from mlickd.errors import InputError
 from mlickd.export import read_photo
 from mlickd.image_files import max_pixels, open_image_file

@@ -15,7 +15,7 @@ from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, View, build_test_loader, build_train_loader, dataset_records
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.corruptions import STRENGTHS, Corruption, corruption_names
-from mlickd.data.images import read_image
+from mlickd.data.decoding import read_image
 from mlickd.errors import InputError
 
 NAMES = ["noise", "blur", "jpeg", "darker", "brighter", "occlusion", "small_scale"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mlickd.config import default_config
 from mlickd.data import catalog, open_proposals, proposals_path, write_store
-from mlickd.data.checking.report import check_proposals
+from mlickd.data.checking.split_checks import check_proposals
 from mlickd.data.parts import DatasetPart, parse_part, part_name, whole_name
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.data.records import without_boxes

@@ -25,7 +25,7 @@ from helpers.little_memory import in_little_memory, needs_limit
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data import ProposalStore, write_store
-from mlickd.data.images import image_size, read_image
+from mlickd.data.decoding import image_size, read_image
 from mlickd.data.manifest import manifest_lines, read_manifest, write_manifest
 from mlickd.data.proposals.file_formats import read_detectron2_pickle
 from mlickd.data.sources.coco import read_coco

@@ -17,7 +17,7 @@ from PIL import Image
 import mlickd
 from helpers.untrained_run import split_tiny_scenes, write_untrained_run
 from mlickd.data import dataset_records
-from mlickd.data.images import read_image
+from mlickd.data.decoding import read_image
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
 from mlickd.prediction import Prediction, Predictor, load_model

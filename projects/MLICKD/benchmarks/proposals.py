@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mlickd.data import ProposalStore, dataset_records
-from mlickd.data.images import read_image
+from mlickd.data.decoding import read_image
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.edges import gradient_edges
 from mlickd.data.proposals.image_proposals import complete_parameters

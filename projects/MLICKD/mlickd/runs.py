@@ -30,7 +30,7 @@ from mlickd.config_files import merge_config_file
 from mlickd.data.build import build_inference_mapper, model_class
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.manifest import labels_digest
-from mlickd.data.sources.files import read_lines
+from mlickd.data.sources.dataset_files import read_lines
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 from mlickd.files import write_whole_file

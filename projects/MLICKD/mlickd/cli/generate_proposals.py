@@ -10,10 +10,10 @@ from pathlib import Path
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
 from mlickd.data import dataset_records, proposals_path
 from mlickd.data.parts import whole_name
-from mlickd.data.photos import photo_records
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.image_proposals import parameter_value
 from mlickd.data.proposals.proposal_methods import PROPOSAL_METHODS
+from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError, run_tool
 
 EPILOG = """\

@@ -18,7 +18,7 @@ from . import scenes
 from .parts import DatasetPart, parse_part
 from .records import PackedRecords, check_records, collector_paused
 from .sources.coco import coco_sources
-from .sources.files import DatasetSource
+from .sources.dataset_files import DatasetSource
 from .sources.folder import folder_source, folder_splits
 from .sources.nus_wide import nus_wide_sources
 from .sources.voc import voc_sources

@@ -22,7 +22,7 @@ from typing import Any
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
-from .sources.files import read_text
+from .sources.dataset_files import read_text
 
 __all__ = ["first_difference", "labels_digest", "manifest_lines", "read_manifest", "write_manifest"]
 

@@ -11,7 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from .augmentation import ColorShift
 from .corruptions import Corruption
-from .images import RecordImage
+from .decoding import RecordImage
 from .proposals.store import ProposalStore
 from .views import View
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.photos import photo_records
 from mlickd.data.records import label_targets
+from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.runs import run_class_names, run_config

@@ -15,8 +15,8 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mlickd.data.build import model_class
-from mlickd.data.photos import matching_files
-from mlickd.data.sources.files import IMAGE_SUFFIXES, images_below
+from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES, images_below
+from mlickd.data.user_photos import matching_files
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
 from mlickd.runs import run_config

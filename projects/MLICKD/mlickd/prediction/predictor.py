@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 
 from mlickd.data.build import build_inference_mapper, model_class
-from mlickd.data.images import RecordImage, upright_rgb
+from mlickd.data.decoding import RecordImage, upright_rgb
 from mlickd.data.views import View
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds

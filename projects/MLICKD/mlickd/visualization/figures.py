@@ -15,7 +15,7 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from mlickd.data.images import read_image
+from mlickd.data.decoding import read_image
 
 from .charts import BLUE, INK, RED
 from .image_results import ImageResult, format_score, one_line

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 from tqdm import tqdm
 
-from mlickd.data.images import read_image
+from mlickd.data.decoding import read_image
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from mlickd.data.build import model_class
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.photos import photo_records
+from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
 from mlickd.files import check_writable
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps

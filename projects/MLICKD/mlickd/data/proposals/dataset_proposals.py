@@ -22,7 +22,7 @@ from mlickd.errors import InputError, shorten_list
 from mlickd.files import remove_unfinished
 from mlickd.tensor_shards import Shard, ShardLayout, remove_shards
 
-from ..images import read_image
+from ..decoding import read_image
 from .image_proposals import complete_parameters, propose, recorded_parameters
 from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
 

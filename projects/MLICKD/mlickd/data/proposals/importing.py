@@ -12,7 +12,7 @@ import numpy as np
 
 from mlickd.errors import InputError
 
-from ..images import image_size
+from ..decoding import image_size
 from .dataset_proposals import image_list_digest
 from .store import ProposalStore, write_store
 

@@ -18,9 +18,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from mlickd.errors import InputError
 
-from ..images import image_size
+from ..decoding import image_size
 from ..records import BOX, MultiLabelDataset, PackedRecords, label_lists
-from .files import DatasetSource, ImageFolder, relative_name
+from .dataset_files import DatasetSource, ImageFolder, relative_name
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from mlickd.errors import InputError, shorten_list
 
-from ..images import image_size
+from ..decoding import image_size
 from ..records import MultiLabelDataset, PackedRecords
 from .coco import CocoFile, load_coco_multilabel, read_coco
-from .files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
+from .dataset_files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
 
 logger = logging.getLogger(__name__)
 

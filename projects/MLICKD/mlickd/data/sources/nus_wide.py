@@ -17,7 +17,7 @@ import numpy as np
 from mlickd.errors import InputError
 
 from ..records import MultiLabelDataset, PackedRecords, label_lists
-from .files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
+from .dataset_files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mlickd.data.photos import photo_records
+from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
 
 NAMES = ["a ü'.PNG", "b.jpg", "sub/c.jpeg"]

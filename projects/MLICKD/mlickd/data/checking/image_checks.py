@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mlickd.errors import InputError
 from mlickd.image_files import open_image_file
 
-from ..images import RecordImage, exif_orientation, has_alpha
+from ..decoding import RecordImage, exif_orientation, has_alpha
 from ..views import View
 
 __all__ = ["CheckedImage", "check_images", "equal_files", "similar_images"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mlickd.errors import InputError
 
-from .images import image_size
-from .sources.files import IMAGE_SUFFIXES, images_below, read_unique_lines
+from .decoding import image_size
+from .sources.dataset_files import IMAGE_SUFFIXES, images_below, read_unique_lines
 
 __all__ = ["matching_files", "photo_records"]
 

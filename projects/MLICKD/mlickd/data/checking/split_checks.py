@@ -22,7 +22,7 @@ from ..proposals.dataset_proposals import image_list_digest
 from ..proposals.proposal_methods import PROPOSAL_METHODS
 from ..proposals.store import ProposalStore, proposals_path
 from ..records import label_targets
-from .images import CheckedImage, check_images, equal_files, similar_images
+from .image_checks import CheckedImage, check_images, equal_files, similar_images
 
 __all__ = ["CheckReport", "Finding", "LabelStatistics", "check_datasets", "check_proposals", "report_text"]
 
