@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from mlickd.errors import InputError
 from mlickd.files import whole_file
 
-__all__ = ["Shard", "ShardLayout", "find_shards", "remove_shards", "write_shard"]
+__all__ = ["Shard", "ShardLayout", "find_shards", "write_shard"]
 
 # The only key, because safetensors writes several keys in random order.
 _METADATA_KEY = "mlickd"
@@ -61,15 +61,23 @@ class ShardLayout:
         """Return the path of a shard in a folder."""
         return Path(folder) / f"{index:05d}-of-{len(self):05d}.safetensors"
 
-    def missing(self, folder: str | os.PathLike[str], part: tuple[int, int] = (1, 1)) -> list[int]:
-        """Return the indices of the shards that a folder does not have.
-
-        Args:
-            folder: folder, which may be missing.
-            part: ``(i, n)`` for the i-th of n equal parts of the shards, i from 1. Several machines take one part each.
-        """
+    def indices(self, part: tuple[int, int] = (1, 1)) -> range:
+        """Return the indices of the shards of part ``(i, n)``, the i-th of n equal parts, i from 1."""
         number, count = part
-        return [index for index in range(number - 1, len(self), count) if not self.path(folder, index).is_file()]
+        return range(number - 1, len(self), count)
+
+    def missing(self, folder: str | os.PathLike[str], part: tuple[int, int] = (1, 1)) -> list[int]:
+        """Return the indices of the shards of a part that a folder does not have. The folder may be missing."""
+        return [index for index in self.indices(part) if not self.path(folder, index).is_file()]
+
+    def remove_other_shards(self, folder: str | os.PathLike[str]) -> None:
+        """Remove the shards of other layouts from a folder, which may be missing. Other files stay.
+
+        Several processes that write shards of this layout may call it at the same time.
+        """
+        for path in Path(folder).glob("*.safetensors"):
+            if (match := _NAME.fullmatch(path.name)) and int(match[2]) != len(self):
+                path.unlink(missing_ok=True)
 
 
 def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
@@ -97,13 +105,6 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
         first = f"{missing[0]:05d}-of-{counts[0]:05d}.safetensors"
         raise InputError(f"{folder}: {len(missing)} of {counts[0]} shards are missing, the first is {first}; {remedy}")
     return [Path(folder) / match[0] for match in matches]
-
-
-def remove_shards(folder: str | os.PathLike[str], keep: Collection[Path] = ()) -> None:
-    """Remove the shards in a folder, which may be missing, except those to keep. Other files stay."""
-    for path in Path(folder).glob("*.safetensors"):
-        if _NAME.fullmatch(path.name) and path not in keep:
-            path.unlink(missing_ok=True)
 
 
 def write_shard(

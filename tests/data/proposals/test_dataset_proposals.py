@@ -132,3 +132,13 @@ def test_digest_follows_the_images_and_not_their_order(records: list[dict], tmp_
     copy = tmp_path / "copy.jpg"
     copy.write_bytes(Path(records[0]["file_name"]).read_bytes() + b"\0")
     assert digest != image_list_digest([{**records[0], "file_name": str(copy)}, *records[1:]])
+
+
+def test_parts_replace_outdated_shards_and_keep_those_of_others(records: list[dict], tmp_path: Path) -> None:
+    generate_proposals(records, "edge_boxes", {"longer_side": 60}, tmp_path, workers=0)
+    old = content(tmp_path)
+    assert generate_proposals(records, "edge_boxes", QUICK, tmp_path, workers=0, part=(1, 2)) is None
+    new = content(tmp_path)
+    assert [name for name in old if new[name] == old[name]] == ["00001-of-00003.safetensors"]
+    assert generate_proposals(records, "edge_boxes", QUICK, tmp_path, workers=0, part=(2, 2)) is not None
+    assert [name for name in new if content(tmp_path)[name] != new[name]] == ["00001-of-00003.safetensors"]

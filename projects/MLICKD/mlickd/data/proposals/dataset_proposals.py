@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mlickd.errors import InputError, shorten_list
 from mlickd.files import remove_unfinished
-from mlickd.tensor_shards import Shard, ShardLayout, remove_shards
+from mlickd.tensor_shards import Shard, ShardLayout
 
 from ..decoding import read_image
 from .image_proposals import complete_parameters, propose, recorded_parameters
@@ -53,7 +53,7 @@ def generate_proposals(
         part: ``(i, n)`` for the i-th of n equal parts of the shards, i from 1. Several machines make one part each.
 
     Returns:
-        The store, or None if shards of other parts are missing.
+        The store, or None if shards of other parts are missing or outdated.
 
     Raises:
         InputError: an unknown method or parameter, or images that are missing, unreadable, listed twice or not of the
@@ -63,8 +63,12 @@ def generate_proposals(
     complete = complete_parameters(method, parameters)
     header = store_header(method, recorded_parameters(method, complete), image_list_digest(records), len(records))
     layout = ShardLayout(len(records), IMAGES_PER_SHARD)
-    _remove_other_shards(path, layout, {**header, "ids": [str(record["image_id"]) for record in records]})
-    missing = layout.missing(path, part)
+    expected = {**header, "ids": [str(record["image_id"]) for record in records]}
+    missing = _shards_to_make(path, layout, expected, part)
+    for number, fields in missing.items():
+        if layout.path(path, number).exists():
+            logger.warning("%s: has another %s; it is made again", layout.path(path, number), ", ".join(fields))
+    layout.remove_other_shards(path)
     remaining = [records[index] for number in missing for index in layout.images(number)]
     if len(missing) < len(layout):
         logger.info("%s: shards that remain to be made: %d of %d", path, len(missing), len(layout))
@@ -88,7 +92,7 @@ def generate_proposals(
         problems += broken
     if problems:
         raise InputError(f"{len(problems)} of {len(remaining)} images cannot be used: {'; '.join(problems)}")
-    if layout.missing(path):
+    if _shards_to_make(path, layout, expected):
         return None
     remove_unfinished(path)
     return ProposalStore.open(path)
@@ -142,22 +146,25 @@ def _propose_for_record(
     return record["image_id"], *propose(image, method, parameters)
 
 
-def _remove_other_shards(path: Path, layout: ShardLayout, expected: Mapping[str, Any]) -> None:
-    """Remove the shards that are damaged or have other metadata than these, in which ``ids`` are of all shards."""
-    keep = set()
-    for number in range(len(layout)):
-        shard, images = layout.path(path, number), layout.images(number)
-        if shard.exists():
-            try:
-                metadata = Shard(shard, "").metadata
-            except InputError:
-                metadata = {}
-            changed = different_fields({**expected, "ids": expected["ids"][images.start : images.stop]}, metadata)
-            if not changed:
-                keep.add(shard)
-            else:
-                logger.warning("%s: has another %s; it is made again", shard, ", ".join(changed))
-    remove_shards(path, keep)
+def _shards_to_make(
+    path: Path, layout: ShardLayout, expected: Mapping[str, Any], part: tuple[int, int] = (1, 1)
+) -> dict[int, list[str]]:
+    """Return the indices of the missing and outdated shards of a part, with the metadata fields that differ.
+
+    ``expected`` has the ``ids`` of all shards. Outdated shards are replaced, not removed, because other processes may
+    replace them at the same time.
+    """
+    shards = {}
+    for number in layout.indices(part):
+        images = layout.images(number)
+        try:
+            metadata = Shard(layout.path(path, number), "").metadata
+        except InputError:
+            metadata = {}
+        fields = different_fields({**expected, "ids": expected["ids"][images.start : images.stop]}, metadata)
+        if fields:
+            shards[number] = fields
+    return shards
 
 
 def _use_one_thread(worker_id: int) -> None:

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.tensor_shards import Shard, ShardLayout, find_shards, remove_shards, write_shard
+from mlickd.tensor_shards import Shard, ShardLayout, find_shards, write_shard
 
 from ..catalog import dataset_root
 from ..parts import whole_name
@@ -238,9 +238,9 @@ def write_store(
         count += sum(1 for _ in iterator)  # also lets a generator check that all items were there
         if count != num_images:
             raise InputError(f"{path}: num_images is {num_images}, but there are {count} items; give their number")
-        remove_shards(path)
         for source, target in zip(unfinished, paths, strict=True):
-            source.rename(target)
+            source.replace(target)
+        layout.remove_other_shards(path)
     finally:
         for shard in unfinished:
             shard.unlink(missing_ok=True)
