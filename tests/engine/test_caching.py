@@ -12,7 +12,7 @@ from mlickd.data.build import needs_proposals
 from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge, check_cache
 from mlickd.engine import check_inputs
-from mlickd.engine.caching import prepare_caching
+from mlickd.engine.run_config import load_cache_config
 from mlickd.engine.trainer import build_knowledge_source
 from mlickd.errors import InputError
 
@@ -53,11 +53,11 @@ def test_methods_share_a_cache_of_all_that_they_ask_for(scenes: CachedScenes, tm
     for name in ("RoIDistiller", "FitNetsDistiller"):
         files.append(tmp_path / f"{name}.yaml")
         files[-1].write_text(scenes.config("", "x", "KD.FEATURE.DISTILLER", name).dump())
-    cfg, request = prepare_caching(str(files[0]), [], [str(files[1])])
+    cfg, request = load_cache_config(str(files[0]), [], [str(files[1])])
     assert cfg.is_frozen() and request == KnowledgeRequest(("conv5",), (("features", "conv5"),))
     files[1].write_text(scenes.config("", "x", "KD.REGIONS.TOP_K", 3).dump())
     with pytest.raises(InputError, match=f"--also-for {files[1]}: KD.REGIONS"):
-        prepare_caching(str(files[0]), [], [str(files[1])])
+        load_cache_config(str(files[0]), [], [str(files[1])])
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_methods_share_a_cache_of_all_that_they_ask_for(scenes: CachedScenes, tm
 def test_a_configuration_without_what_is_needed_is_refused(tiny_scenes, config, options, message) -> None:
     data = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
     with pytest.raises(InputError, match=message):
-        prepare_caching(str(CONFIGS / f"{config}.yaml"), [*data, *options])
+        load_cache_config(str(CONFIGS / f"{config}.yaml"), [*data, *options])

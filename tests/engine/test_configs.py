@@ -18,7 +18,7 @@ from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.sources.coco import coco_sources
 from mlickd.data.sources.nus_wide import nus_wide_sources
 from mlickd.data.sources.voc import voc_sources
-from mlickd.engine import Trainer, check_inputs, complete_config, load_config
+from mlickd.engine import Trainer, check_inputs, finalize_config, load_config
 from mlickd.modeling import load_backbone_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -80,7 +80,7 @@ def proposals(tiny_scenes: Path) -> None:
 
 def small_config(config: str, output: Path, stage: str | None = None, *options: object) -> CfgNode:
     cfg = load_config(str(CONFIGS / config), [*SMALL, "OUTPUT_DIR", str(output), *options], stage)
-    complete_config(cfg)
+    finalize_config(cfg)
     check_inputs(cfg)
     cfg.freeze()
     return cfg

@@ -13,7 +13,7 @@ from PIL import Image
 
 from helpers.small_models import CONFIGS
 from mlickd.data import dataset_records, write_store
-from mlickd.engine import Trainer, check_inputs, complete_config, load_config
+from mlickd.engine import Trainer, check_inputs, finalize_config, load_config
 from mlickd.runs import load_run, predict
 
 SETTINGS = ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.VGG.NORM", "BN", "MODEL.ROI_BOX_HEAD.FC_DIM", 8]
@@ -84,7 +84,7 @@ def test_the_whole_method_trains_evaluates_and_predicts(
         data = ["DATASETS.PROPOSALS.TRAIN_FILES", stores, "DATASETS.PROPOSALS.TEST_FILES", stores]
         data += ["OUTPUT_DIR", str(tmp_path / folder), "SOLVER.IMS_PER_BATCH", batch]
         cfg = load_config(str(CONFIGS / base), [*SETTINGS, *data, *options], stage)
-        complete_config(cfg)
+        finalize_config(cfg)
         check_inputs(cfg)
         cfg.freeze()
         return cfg

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from helpers.small_models import CONFIGS
 from helpers.small_trainer import finish, make_trainer
 from mlickd.data import class_names, dataset_records, proposals_path, write_store
-from mlickd.engine import Trainer, complete_config, load_config
+from mlickd.engine import Trainer, finalize_config, load_config
 from mlickd.engine.writers import TensorBoardWriter, forget_metrics
 from mlickd.evaluation import TrainingCorLoc
 from mlickd.visualization import figures
@@ -46,7 +46,7 @@ def teacher_run(output: Path, *options: object) -> CfgNode:
     settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", (), "DATALOADER.NUM_WORKERS", 0]
     settings += ["TENSORBOARD.IMAGES", 0, "TEST.EVAL_PERIOD", 0, "TEST.CORLOC_IMAGES", 0]
     cfg = load_config(str(CONFIGS / "wsd_vgg16.yaml"), [*settings, *options])
-    complete_config(cfg)
+    finalize_config(cfg)
     cfg.freeze()
     return cfg
 

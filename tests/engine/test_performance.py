@@ -14,7 +14,7 @@ import torch
 from detectron2.modeling import build_model
 
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
-from mlickd.engine.performance import compile_backbone
+from mlickd.engine.training_loop import compile_backbone
 from mlickd.errors import InputError
 
 # Counts the pages that the system hands out while 32 MB are taken, used and freed ten times, before and after. It is a
@@ -22,7 +22,7 @@ from mlickd.errors import InputError
 COUNT_PAGES = """
 import resource
 import torch
-from mlickd.engine.performance import keep_freed_memory
+from mlickd.engine.process_setup import keep_freed_memory
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -31,7 +31,7 @@ def pages():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 default = pages()
-assert keep_freed_memory()
+keep_freed_memory()
 pages()
 print(default, pages())
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from helpers.small_models import CONFIGS
-from mlickd.engine import Trainer, complete_config, load_config
+from mlickd.engine import Trainer, finalize_config, load_config
 
 
 def make_trainer(output: Path, *options: object) -> Trainer:
@@ -17,7 +17,7 @@ def make_trainer(output: Path, *options: object) -> Trainer:
     settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", "()"]
     settings += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1, "DATALOADER.NUM_WORKERS", 0]
     cfg = load_config(str(CONFIGS / "Base-Classifier.yaml"), [*settings, *options])
-    complete_config(cfg)
+    finalize_config(cfg)
     cfg.freeze()
     torch.manual_seed(0)
     return Trainer(cfg)

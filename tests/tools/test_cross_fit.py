@@ -11,7 +11,7 @@ import torch
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge, make_cache
 from mlickd.distillation.teacher_config import load_teacher_config
-from mlickd.engine import check_inputs, complete_config, load_config
+from mlickd.engine import check_inputs, finalize_config, load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "INPUT.SIZES_TRAIN", "(48,)", "INPUT.SIZE_TEST", 48, "MODEL.DEVICE", "cpu"]
@@ -38,7 +38,7 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     *_, last = result.out.splitlines()
     method = last.removeprefix("Train the student with: --config-file ")
     cfg = load_config(method, ["DATASETS.TEST", "('tiny_test',)"], "feature")
-    complete_config(cfg)
+    finalize_config(cfg)
     check_inputs(cfg)
     parts = ("tiny_train@1of2", "tiny_train@2of2")
     assert cfg.DATASETS.TRAIN == parts

@@ -15,7 +15,7 @@ import pytest
 
 from helpers.untrained_run import save_random_checkpoint, split_tiny_scenes, write_untrained_run
 from mlickd.data import class_names
-from mlickd.engine import complete_config, load_config
+from mlickd.engine import finalize_config, load_config
 from mlickd.errors import InputError
 from mlickd.evaluation import best_f1_thresholds
 from mlickd.evaluation.score_files import read_scores
@@ -99,10 +99,10 @@ def test_evaluation_takes_them(run: Path, tune, call_tool, caplog: pytest.LogCap
     options = ["OUTPUT_DIR", str(run), "TEST.THRESHOLDS", str(run / "thresholds.json")]
     both = load_config(str(run / "config.yaml"), [*options, "DATASETS.TEST", "('tiny_test', 'tiny_val')"])
     with caplog.at_level(logging.WARNING, logger="mlickd"):
-        complete_config(both, eval_only=True)
+        finalize_config(both, eval_only=True)
     assert "tiny_val" in caplog.text, "there the metrics are too good"
     with pytest.raises(InputError, match="TEST.THRESHOLDS"):
-        complete_config(load_config(str(run / "config.yaml"), options))
+        finalize_config(load_config(str(run / "config.yaml"), options))
     result = call_tool("train_net", "--config-file", run / "config.yaml", "--eval-only", *options)
     assert result.status == 0, result.err
     report = json.loads((run / "evaluation/inference/tiny_test/multilabel_results.json").read_text())
@@ -110,4 +110,4 @@ def test_evaluation_takes_them(run: Path, tune, call_tool, caplog: pytest.LogCap
     assert report["protocol"]["thresholds_tuned_on"]["name"] == "tiny_val"
     save_random_checkpoint(run, seed=1)
     with pytest.raises(InputError, match="TEST.THRESHOLDS .*checkpoint"):
-        complete_config(load_config(str(run / "config.yaml"), options), eval_only=True)
+        finalize_config(load_config(str(run / "config.yaml"), options), eval_only=True)

@@ -19,8 +19,8 @@ from detectron2.utils.events import EventStorage
 from mlickd.data import dataset_records, proposals_path
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.scenes import write_scenes
-from mlickd.engine import Trainer, complete_config, load_config
-from mlickd.engine.performance import keep_freed_memory
+from mlickd.engine import Trainer, finalize_config, load_config
+from mlickd.engine.process_setup import keep_freed_memory
 
 __all__ = ["BATCH_SIZES", "CONFIGS", "NETWORKS", "TEST", "TRAIN", "TrainingStep", "drawn_datasets", "network_config"]
 
@@ -52,7 +52,7 @@ def network_config(network: str, kind: str, stage: str | None = None, **options:
     file = CONFIGS / NETWORKS[network].format(kind)
     cfg = load_config(str(file), [item for pair in values.items() for item in pair], stage)
     cfg.INPUT.SIZES_TRAIN = (cfg.INPUT.SIZE_TEST,)
-    complete_config(cfg)
+    finalize_config(cfg)
     return cfg
 
 

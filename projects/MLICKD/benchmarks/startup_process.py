@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from mlickd.data import build_train_loader
-from mlickd.engine import check_inputs, complete_config, load_config
+from mlickd.engine import check_inputs, finalize_config, load_config
 from mlickd.errors import run_tool
 
 __all__ = ["process_memory"]
@@ -31,7 +31,7 @@ def main() -> None:
     end_phase("imports")
     num_batches, config_file, *options = sys.argv[1:]
     cfg = load_config(config_file, options)
-    complete_config(cfg)
+    finalize_config(cfg)
     end_phase("datasets")
     check_inputs(cfg)
     end_phase("checks")

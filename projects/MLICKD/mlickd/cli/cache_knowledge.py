@@ -8,9 +8,9 @@ import logging
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import check_cache, make_cache
-from mlickd.engine.caching import prepare_caching
-from mlickd.engine.performance import keep_freed_memory
+from mlickd.engine.process_setup import keep_freed_memory
 from mlickd.engine.processes import select_local_gpu
+from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError, run_tool
 
 EPILOG = """\
@@ -74,7 +74,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.no_features and arguments.also_for:
         raise InputError("--no-features: keeps only image scores, but --also-for asks for more; give one of them")
-    cfg, request = prepare_caching(arguments.config_file, arguments.opts, arguments.also_for)
+    cfg, request = load_cache_config(arguments.config_file, arguments.opts, arguments.also_for)
     if arguments.no_features:
         request = KnowledgeRequest()
     if arguments.check:

@@ -12,8 +12,10 @@ from detectron2.utils import comm
 from mlickd.cli.command_line import as_called, command_parser
 from mlickd.cli.training_summary import next_command, training_summary
 from mlickd.distillation.hook import KnowledgeSource
-from mlickd.engine import Trainer, load_initial_weights, prepare, setup
+from mlickd.engine import Trainer, load_initial_weights
+from mlickd.engine.process_setup import set_up_process
 from mlickd.engine.processes import add_process_arguments, launch
+from mlickd.engine.run_config import load_checked_config
 from mlickd.errors import run_tool
 
 EPILOG = """\
@@ -49,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def run(cfg: CfgNode, args: argparse.Namespace, knowledge: KnowledgeSource | None = None) -> dict:
     """Train or evaluate in one of the processes; ``knowledge`` is the opened cache, if there is one."""
-    setup(cfg, args)
+    set_up_process(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         load_initial_weights(cfg, model)
@@ -73,7 +75,7 @@ def run(cfg: CfgNode, args: argparse.Namespace, knowledge: KnowledgeSource | Non
 
 def main() -> None:
     """Train or evaluate, in as many processes as are asked for."""
-    launch(run, parse_arguments(), prepare)
+    launch(run, parse_arguments(), load_checked_config)
 
 
 if __name__ == "__main__":  # studies start this file if the package is installed without tools/

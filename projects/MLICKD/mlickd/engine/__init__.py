@@ -1,17 +1,15 @@
 """Training and evaluation from a configuration."""
 
-from .inputs import check_inputs
+from .input_checks import check_inputs
 from .optimizer import build_optimizer
-from .setup import complete_config, load_config, prepare, setup
+from .run_config import finalize_config, load_config
 from .trainer import Trainer, load_initial_weights
 
 __all__ = [
     "Trainer",
     "build_optimizer",
     "check_inputs",
-    "complete_config",
+    "finalize_config",
     "load_config",
     "load_initial_weights",
-    "prepare",
-    "setup",
 ]

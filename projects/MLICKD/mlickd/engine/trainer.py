@@ -39,9 +39,8 @@ from mlickd.runs import provenance
 from .checkpointing import FINAL, RunCheckpointer
 from .hooks import EqualStatisticsHook, RepeatablePreciseBN, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
-from .performance import compile_backbone
 from .processes import distributed_model
-from .training_loop import TrainingLoop, mixed_precision
+from .training_loop import TrainingLoop, compile_backbone, mixed_precision
 from .writers import (
     METRICS,
     EvaluationPrinter,

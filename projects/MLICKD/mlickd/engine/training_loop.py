@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -19,7 +19,7 @@ from mlickd.errors import InputError
 
 from .divergence import DivergenceGuard
 
-__all__ = ["TrainingLoop", "mixed_precision", "seed_iteration"]
+__all__ = ["TrainingLoop", "compile_backbone", "mixed_precision", "seed_iteration"]
 
 # If float16 gradients overflow, their scale halves. Below this scale, another cause is more likely.
 _SMALLEST_SCALE = 1e-4
@@ -149,3 +149,32 @@ def _split(batch: list[dict], parts: int) -> list[list[dict]]:
     """Split the samples, in order, into ``parts`` pieces whose lengths differ by at most one."""
     bounds = [len(batch) * i // parts for i in range(parts + 1)]
     return [batch[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if start < end]
+
+
+def compile_backbone(model: nn.Module, backend: str | Callable = "inductor") -> None:
+    """Compile the backbone of a teacher or a student in place; the names of parameters stay the same.
+
+    Heads are not compiled, because the number of regions differs from batch to batch.
+
+    Args:
+        model: model on the device that it will run on.
+        backend: see ``torch.compile``.
+
+    Raises:
+        InputError: ``torch.compile`` does not work on this machine.
+    """
+    target = getattr(model, "student", model)
+    try:
+        # Compilation is lazy; without this, it would fail in the first iteration, with pages of text.
+        torch.compile(_increment, backend=backend)(torch.zeros(8, device=target.device))
+    except Exception as error:  # backends raise many kinds of errors
+        # Some errors wrap the one that names the cause.
+        reason = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
+        raise InputError(
+            f"SOLVER.COMPILE: torch.compile does not work here ({reason}); install a C++ compiler or set it to False"
+        ) from error
+    target.backbone.compile(backend=backend)
+
+
+def _increment(x: torch.Tensor) -> torch.Tensor:
+    return x + 1

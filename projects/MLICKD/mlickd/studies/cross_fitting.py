@@ -13,7 +13,7 @@ from mlickd.data.catalog import dataset_records
 from mlickd.data.parts import DatasetPart, part_name
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.check_config import config_value
-from mlickd.engine.setup import load_config
+from mlickd.engine.run_config import load_config
 from mlickd.errors import InputError
 
 from .jobs import Job

@@ -24,7 +24,7 @@ from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, HeldOut, fit_platt_scaling
 from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
-from mlickd.engine.caching import prepare_caching
+from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
 from mlickd.files import file_digest
@@ -135,7 +135,7 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
     Raises:
         InputError: the cache does not fit, or a teacher was trained on one of its images.
     """
-    cfg = prepare_caching(config_file, options)[0].clone()
+    cfg = load_cache_config(config_file, options)[0].clone()
     cfg.defrost()
     # A calibration needs labels.
     cfg.DATASETS.UNLABELED = cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()

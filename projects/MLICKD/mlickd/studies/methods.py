@@ -11,9 +11,8 @@ import yaml
 from detectron2.config import CfgNode
 
 from mlickd.data.build import model_class
-from mlickd.engine.caching import CACHE_KEYS, config_value
-from mlickd.engine.check_config import check_config
-from mlickd.engine.setup import load_config
+from mlickd.engine.check_config import check_config, config_value
+from mlickd.engine.run_config import CACHE_KEYS, load_config
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 

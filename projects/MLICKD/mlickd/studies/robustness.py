@@ -16,7 +16,7 @@ from mlickd.data.build import build_test_loader
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.corruptions import Corruption
 from mlickd.data.records import label_targets
-from mlickd.engine.caching import config_value
+from mlickd.engine.check_config import config_value
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator, multilabel_metrics
 from mlickd.evaluation.breakdown import (

@@ -1,4 +1,4 @@
-"""From a command line to a complete configuration, and to a process that is ready to train."""
+"""Configurations of runs: loaded, checked, and filled in from datasets, models and existing files."""
 
 from __future__ import annotations
 
@@ -10,31 +10,39 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file, merge_options
 from mlickd.data.build import model_class
 from mlickd.data.catalog import class_names
-from mlickd.distillation import KD_STAGES
+from mlickd.distillation import KD_STAGES, KnowledgeRequest
 from mlickd.distillation.hook import KnowledgeSource
-from mlickd.errors import InputError, one_line, silence_known_warnings
+from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
-from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, data_record, use_student, write_class_names
+from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, data_record, use_student
 
-from .check_config import check_config
+from .check_config import check_config, config_value
 from .checkpointing import saved_checkpoints
-from .inputs import check_inputs
-from .performance import keep_freed_memory
-from .processes import check_devices, is_lost_connection, num_processes
+from .input_checks import check_inputs
+from .processes import check_devices, num_processes
 from .training_loop import mixed_precision
 
-__all__ = ["complete_config", "load_config", "prepare", "resolve_run_config", "setup"]
+__all__ = [
+    "CACHE_KEYS",
+    "finalize_config",
+    "load_cache_config",
+    "load_checked_config",
+    "load_config",
+    "resolve_run_config",
+]
 
 logger = logging.getLogger(__name__)
+
+# Methods that share a cache must have the same values of these keys. It holds what any of them asks the teacher for.
+CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP")
 
 
 def load_config(config_file: str, options: list[str], kd_stage: str | None = None) -> CfgNode:
@@ -52,7 +60,7 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
     return cfg
 
 
-def complete_config(
+def finalize_config(
     cfg: CfgNode, *, eval_only: bool = False, resume: bool = False, processes: int | None = None
 ) -> None:
     """Fill in the values that follow from datasets, model and existing files (in place).
@@ -155,7 +163,7 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
         cfg.MODEL.WEIGHTS = first_stage
 
 
-def prepare(args: argparse.Namespace) -> tuple[CfgNode, KnowledgeSource | None]:
+def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, KnowledgeSource | None]:
     """Complete, check and freeze the configuration of ``tools/train_net.py``, in one process.
 
     Args:
@@ -169,7 +177,7 @@ def prepare(args: argparse.Namespace) -> tuple[CfgNode, KnowledgeSource | None]:
     """
     cfg = load_config(args.config_file, args.opts, args.kd_stage)
     resolve_run_config(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
-    complete_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=num_processes(args))
+    finalize_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=num_processes(args))
     check_devices(cfg.MODEL.DEVICE, args)
     knowledge = check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
@@ -206,38 +214,39 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
         cfg.OUTPUT_DIR = os.path.dirname(folder) if stage_follows else folder
 
 
-def setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Prepare a process for training: log, seed, memory, and the files ``config.yaml`` and ``classes.txt``.
+def load_cache_config(
+    config_file: str, options: list[str], also_for: Sequence[str] = ()
+) -> tuple[CfgNode, KnowledgeRequest]:
+    """Return the configuration of a distillation, completed and frozen, and what its cache holds.
 
     Args:
-        cfg: configuration, see :func:`prepare`.
-        args: arguments of the command line.
+        config_file: configuration file of the distillation.
+        options: ``KEY VALUE`` pairs for all files.
+        also_for: configuration files of other methods that use the same cache.
+
+    Raises:
+        InputError: a configuration is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.
     """
-    default_setup(cfg, args)
-    if cfg.MODEL.DEVICE == "cpu":
-        keep_freed_memory()
-    # Messages of this project go to the same places as Detectron2's.
-    log = logging.getLogger("mlickd")
-    for handler in logging.getLogger("detectron2").handlers:
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    logging.getLogger("detectron2.engine.train_loop").addFilter(_shorten_traceback)
-    silence_known_warnings()
-    names = class_names(cfg.DATASETS.TEST[0])
-    logger.info("Classes: %s", ", ".join(names))
-    if comm.is_main_process():
-        write_class_names(cfg.OUTPUT_DIR, names)
-    if cfg.MODEL.WEIGHTS and not args.resume:
-        logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
+    cfg, *others = [_load_method(file, options) for file in (config_file, *also_for)]
+    request = KnowledgeRequest.from_method(cfg)
+    for file, other in zip(also_for, others, strict=True):
+        for key in CACHE_KEYS:
+            if config_value(other, key) != config_value(cfg, key):
+                raise InputError(f"--also-for {file}: {key} is not that of {config_file}; make a cache of its own")
+        request |= KnowledgeRequest.from_method(other)
+    return cfg, request
 
 
-def _shorten_traceback(record: logging.LogRecord) -> bool:
-    """Log one line instead of a traceback for an error of the user, or of another process."""
-    error = record.exc_info[1] if record.exc_info else None
-    reason = one_line(error) if isinstance(error, InputError) else ""
-    if error is not None and is_lost_connection(error):
-        reason = "another process has ended"
-    if reason:
-        record.msg, record.args, record.exc_info = "Training has stopped: %s", (reason,), None
-    return True
+def _load_method(config_file: str, options: list[str]) -> CfgNode:
+    cfg = load_config(config_file, options)
+    if not model_class(cfg).student_architecture or not cfg.KD.CACHE:
+        raise InputError(
+            f"--config-file {config_file}: a knowledge cache needs a distillation, such as configs/kd_vgg16.yaml, and "
+            "its folder, such as KD.CACHE output/knowledge"
+        )
+    # finalize_config needs a stage and a test dataset, but caching does not depend on them.
+    cfg.KD.STAGE = cfg.KD.METHOD_STAGES[0]
+    cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
+    finalize_config(cfg)
+    cfg.freeze()
+    return cfg

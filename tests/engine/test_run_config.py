@@ -18,10 +18,9 @@ from helpers.processes import parse_arguments
 from helpers.small_models import CONFIGS, save_teacher, teacher_config
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.distillation import DistillationHook, DistilledClassifier
-from mlickd.engine import Trainer, check_inputs, complete_config, load_config
-from mlickd.engine import prepare as prepare_run
+from mlickd.engine import Trainer, check_inputs, finalize_config, load_config
 from mlickd.engine.check_config import check_config
-from mlickd.engine.setup import resolve_run_config
+from mlickd.engine.run_config import load_checked_config, resolve_run_config
 from mlickd.errors import InputError
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.checkpoint import model_blueprint
@@ -50,7 +49,7 @@ def write_boxes(name: str, bad: tuple = ()) -> Path:
 
 def prepare(config: str, *options: object, stage: str | None = None, **how: bool) -> CfgNode:
     cfg = load_config(str(CONFIGS / config), [*DATA, *map(str, options)], stage)
-    complete_config(cfg, **how)
+    finalize_config(cfg, **how)
     check_inputs(cfg, **how)
     return cfg
 
@@ -280,7 +279,7 @@ def record_run(folder: Path, *options: object, base: str = "scenes/kd.yaml", fil
 def evaluated(path: Path, *options: str) -> CfgNode:
     args = parse_arguments("--config-file", path, "--eval-only", *options)
     args.kd_stage = None
-    return prepare_run(args)[0]
+    return load_checked_config(args)[0]
 
 
 def test_a_recorded_run_is_evaluated_with_its_own_checkpoint(tiny_scenes: Path, tmp_path: Path) -> None:

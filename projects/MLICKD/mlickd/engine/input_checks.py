@@ -28,7 +28,7 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit.
 
     Args:
-        cfg: configuration, see :func:`mlickd.engine.complete_config`.
+        cfg: configuration, see :func:`mlickd.engine.finalize_config`.
         eval_only: the run only evaluates.
         resume: the run continues from a checkpoint if there is one.
 

@@ -1,0 +1,76 @@
+"""The setup of a training process: log, seed, memory, and the first files of its run."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+
+from mlickd.data.catalog import class_names
+from mlickd.errors import InputError, one_line, silence_known_warnings
+from mlickd.runs import write_class_names
+
+from .processes import is_lost_connection
+
+__all__ = ["keep_freed_memory", "set_up_process"]
+
+logger = logging.getLogger(__name__)
+
+# Constants of glibc's <malloc.h>.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Set up log, seed and memory of a process, and write ``config.yaml`` and ``classes.txt``.
+
+    Args:
+        cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
+        args: arguments of the command line.
+    """
+    default_setup(cfg, args)
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
+    # Messages of this project go to the same places as Detectron2's.
+    log = logging.getLogger("mlickd")
+    for handler in logging.getLogger("detectron2").handlers:
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    logging.getLogger("detectron2.engine.train_loop").addFilter(_shorten_traceback)
+    silence_known_warnings()
+    names = class_names(cfg.DATASETS.TEST[0])
+    logger.info("Classes: %s", ", ".join(names))
+    if comm.is_main_process():
+        write_class_names(cfg.OUTPUT_DIR, names)
+    if cfg.MODEL.WEIGHTS and not args.resume:
+        logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
+
+
+def _shorten_traceback(record: logging.LogRecord) -> bool:
+    """Replace the traceback in a log record by one line if a user or another process caused the error."""
+    error = record.exc_info[1] if record.exc_info else None
+    reason = one_line(error) if isinstance(error, InputError) else ""
+    if error is not None and is_lost_connection(error):
+        reason = "another process has ended"
+    if reason:
+        record.msg, record.args, record.exc_info = "Training has stopped: %s", (reason,), None
+    return True
+
+
+def keep_freed_memory() -> None:
+    """Make this process keep the memory that it frees for its next tensors, if the C library is glibc.
+
+    By default, glibc returns large blocks to the system at once, and the system fills them with zeros again for the
+    next step. This takes a quarter to a third of the CPU time of a teacher's step. The drawback: the process always
+    occupies its peak memory, which was 5% higher with images of several sizes.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
+        return
+    kept = mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1)
+    logger.debug("Freed memory is kept: %s", bool(kept))
