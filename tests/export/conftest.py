@@ -1,4 +1,4 @@
-"""A run of a small student, and the file that it is exported to."""
+"""A run of a small student, and its exported file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from mlickd.export.onnx_export import export_student
 
 @dataclass
 class ExportedRun:
-    """
-    Attributes:
-        root: root of the datasets that the student was trained on.
-        run: folder of the run.
-        onnx: exported file.
-    """
+    """A run and its exported file, with the root of the datasets that the student was trained on."""
 
     root: Path
     run: Path

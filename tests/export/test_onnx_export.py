@@ -11,7 +11,7 @@ from helpers.untrained_run import write_untrained_run
 from mlickd.config import default_config
 from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported
-from mlickd.export.onnx_export import OPSET, onnx_content, run_metadata
+from mlickd.export.onnx_export import onnx_content, run_metadata
 from mlickd.runs import data_record, run_config
 from mlickd.studies.held_out import tune_thresholds
 
@@ -65,7 +65,7 @@ def test_the_file_is_plain_onnx_without_paths_of_this_machine(exported):
     content = exported.onnx.read_bytes()
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
-    assert [(item.domain, item.version) for item in model.opset_import] == [("", OPSET)]
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", 18)]
     assert not model.functions and all(node.domain == "" for node in model.graph.node)
     for secret in (b"site-packages", b"mlickd/export", bytes(exported.run.parent)):
         assert secret not in content

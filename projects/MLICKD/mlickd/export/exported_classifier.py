@@ -1,11 +1,12 @@
-"""Use an exported student with ONNX Runtime. This module does not import PyTorch or Detectron2."""
+"""An exported student: its metadata, and ONNX Runtime to run it. This module imports no PyTorch and no Detectron2."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -15,14 +16,92 @@ from PIL import Image, ImageOps
 from mlickd.errors import InputError
 from mlickd.image_files import open_image_file
 
-from .metadata import ExportMetadata
+__all__ = ["ExportMetadata", "ExportedClassifier", "import_optional", "load_exported", "read_photo"]
 
-__all__ = ["ExportedClassifier", "import_optional", "load_exported", "read_photo", "resize_photo"]
+_FORMAT = "mlickd classifier 1"
+_RESIZE = (
+    "the whole photo, upright according to its EXIF orientation, warped to input_size x input_size pixels; Pillow: "
+    "box = (image.draft('RGB', (input_size, input_size)) or (None, None))[1], then "
+    "image.convert('RGB').resize((input_size, input_size), Image.Resampling.BILINEAR, box=box), then "
+    "ImageOps.exif_transpose(image)"
+)
 
-# Rounding errors put scores outside of 0..1 by less than this.
-_ROUNDING = 1e-4
-# Type of the input of the graph, with preprocessing and without.
-_INPUT_TYPES = {True: "tensor(uint8)", False: "tensor(float)"}
+
+@dataclass(frozen=True)
+class ExportMetadata:
+    """Everything that a program needs to use an exported file.
+
+    Attributes:
+        class_names: C names, in the order of the scores.
+        thresholds: C numbers in 0..1; a class is predicted if ``score >= threshold``.
+        thresholds_from: source of the thresholds, in words.
+        input_size: side of the square input of the network, in pixels.
+        preprocessing: whether the graph normalizes. If it does, the input is ``pixels`` (N, S, S, 3) uint8 RGB; if not,
+            ``images`` (N, 3, S, S) float32 in ``channel_order``, normalized by ``pixel_mean`` and ``pixel_std``.
+        pixel_mean, pixel_std: values of the three channels in ``channel_order``, in units of 0 to 255.
+        channel_order: channel order of the network, ``RGB`` or ``BGR``.
+        provenance: training data, checkpoint, configuration, versions and date; ready for JSON.
+    """
+
+    class_names: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    thresholds_from: str
+    input_size: int
+    preprocessing: bool
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    channel_order: str
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def input_name(self) -> str:
+        """Name of the input of the graph."""
+        return "pixels" if self.preprocessing else "images"
+
+    def input_shape(self, count: int) -> tuple[int, ...]:
+        """Return the shape of the input of the graph for ``count`` images."""
+        side = self.input_size
+        return (count, side, side, 3) if self.preprocessing else (count, 3, side, side)
+
+    def network_input(self, views: np.ndarray) -> np.ndarray:
+        """Return the input of the graph for (N, S, S, 3) uint8 RGB pixels."""
+        if self.preprocessing:
+            return views
+        images = views if self.channel_order == "RGB" else views[..., ::-1]
+        mean, std = (np.array(values, dtype=np.float32) for values in (self.pixel_mean, self.pixel_std))
+        return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
+
+    def properties(self) -> dict[str, str]:
+        """Return the metadata as texts; all but ``format`` and ``resize`` are JSON."""
+        fields = {name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
+        return {"format": _FORMAT, **fields, "resize": _RESIZE}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], path: str) -> ExportMetadata:
+        """Return the metadata from the texts that :meth:`properties` returned.
+
+        Args:
+            properties: texts by name.
+            path: path of the file, which an error message names.
+
+        Raises:
+            InputError: the texts are damaged, or another version of ``tools/export_student.py`` wrote them.
+        """
+        try:
+            values = {name: json.loads(properties[name]) for name in cls.__dataclass_fields__}
+            metadata = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+            thresholds = np.array(metadata.thresholds, dtype=np.float64)
+            valid = (
+                properties["format"] == _FORMAT
+                and all(isinstance(name, str) for name in metadata.class_names)
+                and thresholds.shape == (len({*metadata.class_names}),)
+                and ((thresholds >= 0) & (thresholds <= 1)).all()
+            )
+        except (KeyError, ValueError, TypeError, RecursionError):
+            valid = False
+        if not valid:
+            raise InputError(f"{path}: its metadata are damaged or of another version; export it again")
+        return metadata
 
 
 @dataclass(frozen=True)
@@ -30,7 +109,7 @@ class ExportedClassifier:
     """A student in an exported file.
 
     Attributes:
-        path: path of the file, for messages.
+        path: path of the file.
         metadata: metadata in the file.
         run: network, from the result of :meth:`ExportMetadata.network_input` to (N, C) float32 scores.
     """
@@ -60,32 +139,30 @@ class ExportedClassifier:
             (N, C) float32 probabilities.
 
         Raises:
-            InputError: an image has another shape or type, or the file does not return probabilities.
+            InputError: an image has another shape or type.
         """
         for number, image in enumerate(images):
             shape = getattr(image, "shape", ())
             if len(shape) != 3 or shape[2] != 3 or not all(shape) or image.dtype != np.uint8:
                 raise InputError(f"image {number} of {len(images)}: give an array (H, W, 3) of uint8 in RGB")
-        parts = [np.empty((0, len(self.class_names)), dtype=np.float32)]
+        side, parts = self.metadata.input_size, [np.empty((0, len(self.class_names)), dtype=np.float32)]
         for start in range(0, len(images), batch_size):
-            batch = [resize_photo(image, self.metadata.input_size) for image in images[start : start + batch_size]]
-            parts.append(self.scores_of_views(np.stack(batch)))
+            batch = map(Image.fromarray, images[start : start + batch_size])
+            views = [np.array(image.resize((side, side), Image.Resampling.BILINEAR)) for image in batch]
+            parts.append(self.scores_of_views(np.stack(views)))
         return np.concatenate(parts)
 
     def scores_of_views(self, views: np.ndarray) -> np.ndarray:
-        """Return the (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB images; S is ``metadata.input_size``.
-
-        Raises:
-            InputError: the file does not return probabilities.
-        """
-        scores = self.run(self.metadata.network_input(views))
-        if not ((scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)).all():
-            raise InputError(f"{self.path}: its scores are not probabilities; export it again")
-        return scores.astype(np.float32, copy=False).clip(0, 1)
+        """Return the (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB images; S is ``metadata.input_size``."""
+        return self.run(self.metadata.network_input(views)).clip(0, 1)
 
 
-def load_exported(path: str | os.PathLike[str]) -> ExportedClassifier:
+def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> ExportedClassifier:
     """Open a file that ``tools/export_student.py`` wrote. ONNX Runtime runs it; the file contains no code.
+
+    Args:
+        path: path of the file.
+        num_threads: number of threads of ONNX Runtime; 0 uses all cores.
 
     Raises:
         InputError: the file is missing or damaged, or is not an exported student; ONNX Runtime is not installed.
@@ -93,40 +170,27 @@ def load_exported(path: str | os.PathLike[str]) -> ExportedClassifier:
     name = os.fspath(path)
     onnxruntime = import_optional("onnxruntime", "an .onnx file")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised, so that no log is needed
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 4  # errors are raised, so the log is not needed
     try:
-        # From its bytes, so that the file cannot refer to other files.
+        # A session of bytes cannot read other files that the content refers to.
         content = Path(name).read_bytes()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime does not export the classes of its errors
+    except Exception as error:  # the error classes of ONNX Runtime are not public
+        reason = str(error).strip().split("\n")[0]
         raise InputError(
-            f"{name}: not an ONNX file that can be run ({_first_line(error)}); write it with tools/export_student.py"
+            f"{name}: ONNX Runtime cannot run this file ({reason}); write it with tools/export_student.py"
         ) from error
     metadata = ExportMetadata.from_properties(session.get_modelmeta().custom_metadata_map, name)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    found = [(value.name, value.type, tuple(value.shape[1:])) for value in (*inputs, *outputs)]
-    expected = [
-        (metadata.input_name, _INPUT_TYPES[metadata.preprocessing], metadata.input_shape(1)[1:]),
-        ("scores", "tensor(float)", (len(metadata.class_names),)),
-    ]
-    if found != expected:
-        raise InputError(f"{name}: its graph has {found}, its metadata {expected}; export it again")
-
-    def run(images: np.ndarray) -> np.ndarray:
-        try:
-            return session.run(["scores"], {metadata.input_name: images})[0]
-        except Exception as error:
-            raise InputError(f"{name}: fails in ONNX Runtime ({_first_line(error)}); export it again") from error
-
-    return ExportedClassifier(name, metadata, run)
+    return ExportedClassifier(name, metadata, lambda images: session.run(["scores"], {metadata.input_name: images})[0])
 
 
 def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
-    """Read a photo with Pillow only, as a program without this project does, and warp it to a square.
+    """Read a photo with Pillow only, like a program without this project, and warp it to a square.
 
-    The project itself decodes with simplejpeg and resizes with PyTorch (:mod:`mlickd.data.views`), which is
-    faster; the pixels differ by rounding. Like the project, this function decodes a JPEG of at least twice that size at
-    1/2, 1/4 or 1/8 of its size. Unlike the project, it does not put transparent pixels on white or scale 16-bit gray.
+    The project itself decodes with simplejpeg and resizes with PyTorch (:mod:`mlickd.data.views`), which is faster.
+    The pixels differ by rounding. Like the project, this function decodes a large JPEG at 1/2, 1/4 or 1/8 of its size.
+    Unlike the project, it does not put transparent pixels on white or scale 16-bit gray.
 
     Args:
         path: path of the file.
@@ -144,15 +208,8 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
         return np.array(ImageOps.exif_transpose(pixels))
 
 
-def resize_photo(image: np.ndarray, side: int) -> np.ndarray:
-    """Warp an (H, W, 3) uint8 RGB array to (side, side, 3)."""
-    if image.shape[:2] == (side, side):
-        return image
-    return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
-
-
 def import_optional(name: str, purpose: str) -> ModuleType:
-    """Import a package of the extra ``export`` for a purpose that an error message names.
+    """Import a package of the extra ``export``; the error message names the purpose.
 
     Raises:
         InputError: the package is not installed.
@@ -163,7 +220,3 @@ def import_optional(name: str, purpose: str) -> ModuleType:
         raise InputError(
             f"{purpose} needs the package {name}; install it with `pip install 'mlickd[export]'`"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

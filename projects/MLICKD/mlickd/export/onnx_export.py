@@ -18,22 +18,20 @@ from mlickd.files import check_writable, file_digest, write_whole_file
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.runs import check_has_learned, code_versions, data_record, load_run, run_class_names, run_thresholds
 
-from .exported_classifier import import_optional
-from .metadata import ExportMetadata
+from .exported_classifier import ExportMetadata, import_optional
 
-__all__ = ["OPSET", "export_student", "onnx_content", "run_metadata"]
+__all__ = ["export_student", "onnx_content", "run_metadata"]
 
 logger = logging.getLogger(__name__)
 
-# The lowest opset that PyTorch's exporter writes without a conversion, so that old runtimes can read the file: ONNX
-# Runtime 1.14 (2023) and newer. The students need no operator of a later opset.
+# The lowest opset that PyTorch's exporter writes without a conversion. ONNX Runtime 1.14 (2023) and newer read it.
 OPSET = 18
 
 
 def export_student(
     run: str | os.PathLike[str], output: str | os.PathLike[str], *, preprocessing: bool = True
 ) -> tuple[CfgNode, MultiLabelClassifier, ExportMetadata]:
-    """Write the student of a finished run as an ONNX file, which appears only when it is complete.
+    """Write the student of a finished run as an ONNX file. The file appears only when it is complete.
 
     Args:
         run: folder of the run, its ``OUTPUT_DIR``.
@@ -41,7 +39,7 @@ def export_student(
         preprocessing: whether the graph normalizes; see :class:`ExportMetadata`.
 
     Returns:
-        Configuration of the run, student on the CPU, and metadata in the file.
+        The configuration of the run, the student on the CPU, and the metadata in the file.
 
     Raises:
         InputError: the run is not a finished student, the file cannot be written, or a package of the extra ``export``
@@ -61,13 +59,20 @@ def export_student(
 
 
 def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bool = True) -> ExportMetadata:
-    """Return the metadata for the student of a run, with the configuration of :func:`mlickd.runs.load_run`.
+    """Return the metadata for the student of a run, whose configuration is from :func:`mlickd.runs.run_config`.
 
     Raises:
-        InputError: the class names are unknown, or the tuned thresholds do not belong to this model.
+        InputError: the class names are unknown, or the tuned thresholds belong to another checkpoint.
     """
     names = run_class_names(cfg, run)
     thresholds, source = run_thresholds(cfg, run, names)
+    data = []
+    for dataset in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED):
+        try:
+            data.append(data_record(dataset))
+        except UnknownDatasetError:
+            logger.warning("Training dataset %s is not on this machine: the file will lack its digest", dataset)
+            data.append({"name": dataset})
     return ExportMetadata(
         class_names=tuple(names),
         thresholds=tuple(thresholds.tolist()),
@@ -78,7 +83,7 @@ def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bo
         pixel_std=tuple(map(float, cfg.MODEL.PIXEL_STD)),
         channel_order=cfg.INPUT.FORMAT,
         provenance={
-            "data": [_data_record(name) for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)],
+            "data": data,
             "config": {"sha256": file_digest(os.path.join(run, "config.yaml"))},
             "checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)},
             "versions": code_versions(),
@@ -87,16 +92,8 @@ def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bo
     )
 
 
-def _data_record(name: str) -> dict:
-    try:
-        return data_record(name)
-    except UnknownDatasetError:
-        logger.warning("Training dataset %s is not on this machine, so the file has no digest of it", name)
-        return {"name": name}
-
-
 class _BatchClassifier(nn.Module):
-    """A :class:`~mlickd.modeling.MultiLabelClassifier` at inference, as a function of one tensor."""
+    """A :class:`~mlickd.modeling.MultiLabelClassifier` that takes a tensor instead of a list of samples."""
 
     def __init__(self, model: MultiLabelClassifier, metadata: ExportMetadata):
         super().__init__()
@@ -117,9 +114,7 @@ class _BatchClassifier(nn.Module):
 
 
 def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes:
-    """Return the content of an ONNX file that takes batches of any size.
-
-    The model must be on the CPU, in evaluation mode.
+    """Return the content of an ONNX file that takes batches of any size. The model must be on the CPU.
 
     Raises:
         InputError: a package of the extra ``export`` is missing, or the student cannot be exported.
@@ -134,20 +129,13 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its future versions
         try:
-            program = torch.export.export(
-                _BatchClassifier(model, metadata).eval(), (example,), dynamic_shapes=({0: batch},)
-            )
+            classifier = _BatchClassifier(model, metadata).eval()
+            program = torch.export.export(classifier, (example,), dynamic_shapes=({0: batch},))
             pooling = torch.ops.aten.adaptive_max_pool2d.default
-            if any(node.target == pooling for node in program.graph.nodes):  # in VGG's fc6; not in ONNX
+            if any(node.target == pooling for node in program.graph.nodes):  # VGG's fc6; ONNX lacks this operator
                 program = program.run_decompositions({pooling: _adaptive_max_pool2d})
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=[metadata.input_name],
-                output_names=["scores"],
-                opset_version=OPSET,
-                verbose=False,
-            )
+            names = {"input_names": [metadata.input_name], "output_names": ["scores"]}
+            exported = torch.onnx.export(program, dynamo=True, **names, opset_version=OPSET, verbose=False)
         except Exception as error:
             reason = str(error.__cause__ or error).strip().split("\n")[0]
             raise InputError(
@@ -156,7 +144,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
             ) from error
     proto = exported.model_proto
     proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and the resizing of photos."
-    # The exporter stores the origin of each node, with paths of this machine.
+    # The exporter stores where each node comes from, with paths of this machine.
     for item in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         del item.metadata_props[:]
     del proto.metadata_props[:]
@@ -168,7 +156,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
 
 
 def _adaptive_max_pool2d(maps: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute PyTorch's operator for (N, C, H, W) maps bin by bin; the returned indices, which are unused, are 0."""
+    """Compute PyTorch's operator for (N, C, H, W) maps, bin by bin. Nothing uses the returned indices: they are 0."""
     for dim, bins in zip((2, 3), output_size, strict=True):
         length = maps.shape[dim]
         ends = [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]

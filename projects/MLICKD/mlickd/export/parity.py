@@ -1,4 +1,4 @@
-"""Compare an exported file with PyTorch, on photos."""
+"""Comparison of an exported file with PyTorch, on photos."""
 
 from __future__ import annotations
 
@@ -24,23 +24,14 @@ from mlickd.runs import run_class_names, run_config
 
 from .exported_classifier import ExportedClassifier, read_photo
 
-__all__ = [
-    "DECISION_TOLERANCE",
-    "PILLOW_TOLERANCE",
-    "PIXEL_TOLERANCE",
-    "Parity",
-    "check_parity",
-    "parity_table",
-    "records_to_check",
-]
+__all__ = ["Parity", "check_parity", "parity_table", "records_to_check"]
 
-# Sizes of the batches that the file receives, in turn.
+# The file receives batches of these sizes, in turn.
 BATCH_SIZES = (1, 2, 5, 16)
-
 # Largest difference of scores for equal pixels: the same sums in another order.
 PIXEL_TOLERANCE = 1e-4
-# Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. A score on the steepest part of
-# the sigmoid differs by more than the mean.
+# Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. Single scores, on the steepest
+# part of the sigmoid, differ by more.
 PILLOW_TOLERANCE = 2e-3
 # Share of the decisions by threshold that differ; one decision may always differ.
 DECISION_TOLERANCE = 0.005
@@ -81,8 +72,8 @@ def records_to_check(
 ) -> list[dict]:
     """Return the records of the photos to check an exported file with.
 
-    They are those of a dataset, by default the first of the run's ``DATASETS.TEST``, or ``num_images`` random ones of
-    these; or ``photos``, which are images, folders, patterns or lists of images.
+    These are ``photos`` (images, folders, patterns or lists of images), or the images of a dataset, by default the
+    first of the run's ``DATASETS.TEST``; with ``num_images``, a random choice of this size.
 
     Raises:
         InputError: the dataset or a photo is unknown, or the dataset has other classes than the run.
@@ -100,59 +91,57 @@ def records_to_check(
 def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, records: Sequence[dict]) -> list[Parity]:
     """Compare an exported file with its model in PyTorch.
 
-    PyTorch's scores are those of an evaluation. The file receives the photos twice: as the same pixels, and as Pillow
-    reads them (:func:`read_photo`). The constants above are the limits.
+    PyTorch's scores are the scores of an evaluation. The file receives the photos twice: as the same pixels, and as
+    Pillow reads them (:func:`read_photo`). The constants above are the limits.
 
     Args:
-        cfg, model: run of the file.
+        cfg, model: configuration and student of the run.
         exported: the file.
-        records: records of photos; if all have ``labels``, metrics are compared.
+        records: records of photos; if all have ``labels``, the result has metrics.
 
     Returns:
-        PyTorch's scores, then those for the same pixels, then those for photos read by Pillow.
+        PyTorch's scores, then the file's scores for the same pixels and for photos read by Pillow.
 
     Raises:
         InputError: a photo cannot be read.
     """
     scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _BY_PILLOW: []}
     mapper = build_inference_mapper(cfg)
-    with tqdm(total=len(records), desc="check", unit="photo", disable=None, leave=False) as progress:
-        for start in range(0, len(records), sum(BATCH_SIZES)):
-            chunk = records[start : start + sum(BATCH_SIZES)]
-            samples = [mapper(record) for record in chunk]
-            with torch.inference_mode():
-                scores[_PYTORCH] += [output["image_scores"].numpy() for output in model(samples)]
-            pixels = np.stack([sample["image"].numpy().transpose(1, 2, 0) for sample in samples])
-            rgb = pixels if cfg.INPUT.FORMAT == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
-            by_pillow = np.stack([read_photo(record["file_name"], cfg.INPUT.SIZE_TEST) for record in chunk])
-            for title, views in ((_SAME_PIXELS, rgb), (_BY_PILLOW, by_pillow)):
-                for batch in np.split(views, np.cumsum(BATCH_SIZES)[:-1]):
-                    scores[title] += [*exported.scores_of_views(batch)] if len(batch) else []
-            progress.update(len(chunk))
+    chunk_size = sum(BATCH_SIZES)
+    for start in tqdm(range(0, len(records), chunk_size), desc="check", disable=None, leave=False):
+        chunk = records[start : start + chunk_size]
+        samples = [mapper(record) for record in chunk]
+        with torch.inference_mode():
+            scores[_PYTORCH] += [output["image_scores"].numpy() for output in model(samples)]
+        pixels = np.stack([sample["image"].numpy().transpose(1, 2, 0) for sample in samples])
+        rgb = pixels if cfg.INPUT.FORMAT == "RGB" else np.ascontiguousarray(pixels[..., ::-1])
+        by_pillow = np.stack([read_photo(record["file_name"], cfg.INPUT.SIZE_TEST) for record in chunk])
+        for title, views in ((_SAME_PIXELS, rgb), (_BY_PILLOW, by_pillow)):
+            for batch in np.split(views, np.cumsum(BATCH_SIZES)[:-1]):
+                scores[title] += [*exported.scores_of_views(batch)] if len(batch) else []
     labeled = all("labels" in record for record in records)
     targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if labeled else None
-    expected, thresholds = np.stack(scores[_PYTORCH]), exported.thresholds
-    rows = []
-    for title, of_images in scores.items():
-        found = np.stack(of_images)
-        difference = np.abs(found.astype(np.float64) - expected)
-        largest, mean = float(difference.max()), float(difference.mean())
-        decisions = int(((found >= thresholds) != (expected >= thresholds)).sum())
-        values = {} if targets is None else multilabel_metrics(found, targets, threshold=thresholds)
-        metrics = {name: 100 * values[name] for name in _METRICS if name in values}
-        limits = {
-            "mean difference of scores": (mean, PILLOW_TOLERANCE),
-            "number of other decisions": (decisions, max(1.0, DECISION_TOLERANCE * found.size)),
-        }
-        if title == _SAME_PIXELS:
-            limits["largest difference of scores"] = (largest, PIXEL_TOLERANCE)
-        failed = [
-            f"{exported.path}, {title}: the {name} is {value:.2g}, at most {limit:.2g} is tolerated"
-            for name, (value, limit) in limits.items()
-            if not value <= limit
-        ]
-        rows.append(Parity(title, found, largest, mean, decisions, metrics, "".join(failed[:1])))
-    return rows
+    expected = np.stack(scores[_PYTORCH])
+    return [_compare(title, np.stack(found), expected, targets, exported) for title, found in scores.items()]
+
+
+def _compare(
+    title: str, found: np.ndarray, expected: np.ndarray, targets: np.ndarray | None, exported: ExportedClassifier
+) -> Parity:
+    difference, thresholds = np.abs(found.astype(np.float64) - expected), exported.thresholds
+    largest, mean = float(difference.max()), float(difference.mean())
+    decisions = int(((found >= thresholds) != (expected >= thresholds)).sum())
+    metrics = multilabel_metrics(found, targets, threshold=thresholds) if targets is not None else {}
+    limits = [
+        ("mean difference of scores", mean, PILLOW_TOLERANCE),
+        ("number of other decisions", decisions, max(1.0, DECISION_TOLERANCE * found.size)),
+    ]
+    if title == _SAME_PIXELS:
+        limits.append(("largest difference of scores", largest, PIXEL_TOLERANCE))
+    failed = [f"the {name} is {value:.2g}, above {limit:.2g}" for name, value, limit in limits if not value <= limit]
+    complaint = f"{exported.path}, {title}: {failed[0]}" if failed else ""
+    percentages = {name: 100 * metrics[name] for name in _METRICS if name in metrics}
+    return Parity(title, found, largest, mean, decisions, percentages, complaint)
 
 
 def parity_table(rows: Sequence[Parity]) -> str:
@@ -160,7 +149,7 @@ def parity_table(rows: Sequence[Parity]) -> str:
     headers = ["scores of", "largest difference", "mean difference", "other decisions", *rows[0].metrics]
     cells = []
     for row in rows:
-        decisions = f"{row.decisions} of {row.scores.size}"
         metrics = [f"{value:.2f}" for value in row.metrics.values()]
+        decisions = f"{row.decisions} of {row.scores.size}"
         cells.append([row.title, f"{row.largest:.1e}", f"{row.mean:.1e}", decisions, *metrics])
     return tabulate(cells, headers=headers, disable_numparse=True)
