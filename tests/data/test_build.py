@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from helpers.small_models import teacher_config
 from mlickd.config import default_config
 from mlickd.data import build_train_loader, dataset_records, write_store
-from mlickd.errors import InputError, users_error
+from mlickd.errors import InputError, user_error_message
 
 
 def batches(workers: int, *options: object) -> list[list[dict]]:
@@ -56,7 +56,7 @@ def test_an_image_that_turns_out_broken_ends_training_with_its_name(
     broken.write_bytes(broken.read_bytes()[:-1000])
     with pytest.raises(InputError) as error:
         batches(workers)
-    assert str(broken) in users_error(error.value) and "\n" not in users_error(error.value)
+    assert str(broken) in user_error_message(error.value) and "\n" not in user_error_message(error.value)
 
 
 def test_a_detector_trains_on_crops_that_no_region_is_in(tiny_scenes: Path, tmp_path: Path) -> None:

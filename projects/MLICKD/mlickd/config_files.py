@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 import yaml
@@ -15,8 +15,8 @@ from mlickd.errors import InputError
 
 __all__ = ["merge_config_file", "merge_options", "read_config_file"]
 
-# What reading and merging raises: TypeError and AttributeError if the file is not a mapping of keys to values,
-# RecursionError if _BASE_ leads back to the file, MemoryError if Python's parser finds a value nested too deep.
+# TypeError and AttributeError: the file is not a mapping of keys to values. RecursionError: _BASE_ leads back to the
+# file. MemoryError: Python's parser finds a value that is nested too deep.
 _ERRORS = (KeyError, ValueError, TypeError, AttributeError, AssertionError, OSError, yaml.YAMLError)
 _ERRORS += (RecursionError, MemoryError)
 # Messages of yacs, for files and for options.
@@ -25,7 +25,7 @@ _WRONG_TYPE = re.compile(
     r"Type mismatch \(<class '(?P<expected>\w+)'> vs. <class '(?P<found>\w+)'>\) "
     r"with values \((?P<default>.*) vs. (?P<value>.*)\) for config key: (?P<key>\S+)"
 )
-# Aliases of a file. They may be nested, so that a few lines represent billions of values.
+# Aliases in a file. Nested aliases can represent billions of values in a few lines.
 _MAX_ALIASES = 20
 # Characters of a value in a message.
 _MAX_SHOWN = 60
@@ -34,16 +34,16 @@ _MAX_SHOWN = 60
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:
     """Merge a YAML file, and the files of its ``_BASE_``, into a configuration (in place).
 
-    Detectron2's ``merge_from_file`` falls back to a loader that runs code in the file. Here, such a file is an error.
+    Detectron2's ``merge_from_file`` falls back to a loader that runs code in the file. This function refuses code.
 
     Args:
         cfg: configuration with all keys and their defaults.
         path: file to read.
-        named: start of messages, such as the option and the path of the file.
+        named: start of error messages, such as the option and the path of the file.
 
     Raises:
-        InputError: the file is missing or malformed, holds code, or has an unknown key, a value of the wrong type or a
-            key without a value.
+        InputError: the file is missing or malformed, contains code, or has an unknown key, a value of the wrong type or
+            a key without a value.
     """
     content = read_config_file(path, named)
     _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(content)), named)
@@ -57,17 +57,20 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
     """
     named = f"options {' '.join(map(_shorten, options))}"
     late = [option for option in options[::2] if str(option).startswith("--")]
-    if late:
-        raise InputError(f"{named}: {late[0]} comes after KEY VALUE pairs; put it before them")
-    if len(options) % 2:
-        raise InputError(f"{named}: are not pairs of KEY VALUE; give each key its value")
+    if late or len(options) % 2:
+        problem = (
+            f"{late[0]} comes after KEY VALUE pairs; put it before them"
+            if late
+            else "are not KEY VALUE pairs; give each key its value"
+        )
+        raise InputError(f"{named}: {problem}")
     _merge(cfg, lambda: cfg.merge_from_list(options), named)
 
 
 def read_config_file(path: str | os.PathLike[str], named: str) -> dict[str, Any]:
     """Return a YAML file, merged with the files of its ``_BASE_``, as nested dicts.
 
-    Args and errors are those of :func:`merge_config_file`; keys and types are not checked.
+    Arguments and errors are the same as in :func:`merge_config_file`. Keys and types are not checked.
     """
     try:
         content = _CheckedFiles.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
@@ -88,7 +91,7 @@ class _CheckedFiles(CfgNode):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses a key that occurs twice and many aliases."""
+    """YAML's safe loader, which also refuses duplicate keys and large numbers of aliases."""
 
     aliases = 0
 
@@ -109,16 +112,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _merge(cfg: CfgNode, merge: Any, named: str) -> None:
-    without_value = {key for key, value in _items(cfg) if value is None}
+def _merge(cfg: CfgNode, merge: Callable[[], None], named: str) -> None:
+    empty = {key for key, value in _items(cfg) if value is None}
     try:
         merge()
+        # yacs accepts a missing value in place of a value of any type.
+        for key, value in _items(cfg):
+            if value is None and key not in empty:
+                raise ValueError(f"{key} has no value")
     except _ERRORS as error:
         raise InputError(f"{named}: {_explain(error, cfg)}") from error
-    # yacs lets a missing value replace a value of any type.
-    for key, value in _items(cfg):
-        if value is None and key not in without_value:
-            raise InputError(f"{named}: {key} has no value; give it one, or leave it out")
 
 
 def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
@@ -130,10 +133,8 @@ def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
         place = f" in {mark.name}, line {mark.line + 1}" if mark else ""
         code = ". Tags are not read because they can run code" if "tag" in str(error.problem) else ""
         return f"is not a configuration: {error.problem}{place}{code}; correct it there"
-    if isinstance(error, FileNotFoundError):
-        return f"{error.filename} does not exist; a _BASE_ is relative to the folder of its file"
     if isinstance(error, OSError):
-        return f"{error.filename or ''} cannot be read ({error.strerror or error}); give another file"
+        return f"{error.filename or ''} cannot be read ({error.strerror or error}); a _BASE_ is relative to its file"
     if isinstance(error, TypeError | AttributeError | UnicodeDecodeError | yaml.YAMLError):
         return "is not a mapping of keys to values in UTF-8, such as `SOLVER:` with `  BASE_LR: 0.01` below; correct it"
     message = " ".join(str(error.args[0] if error.args else error).split())

@@ -21,7 +21,7 @@ __all__ = [
     "run_tool",
     "shorten_list",
     "silence_known_warnings",
-    "users_error",
+    "user_error_message",
 ]
 
 # Option of all commands that shows tracebacks, and the variable that passes it on to the processes of a command.
@@ -29,21 +29,13 @@ DEBUG = "--debug"
 _DEBUG_VARIABLE = "MLICKD_DEBUG"
 
 # Errors of the operating system that a user can remedy. Every other OSError may be a bug.
-_USER_ERRNOS = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-}
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+_USER_ERRNOS = _FULL_DISK | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EISDIR}
+_USER_ERRNOS |= {errno.ENAMETOOLONG}
 
 
 class InputError(Exception):
-    """An error in something that the user gave: a path, a label, a box, a configuration key, a checkpoint.
+    """An error in user input: a path, a label, a box, a configuration key, a checkpoint.
 
     The message is one line that names the file, the field and the remedy.
     """
@@ -67,33 +59,27 @@ def one_line(error: InputError) -> str:
     return _printable(" ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split()))
 
 
-def users_error(error: BaseException) -> str | None:
-    """Return one line about an error that the user can remedy: an `InputError` or a file that the system refuses.
-
-    Returns:
-        The line, or None for any other error.
-    """
+def user_error_message(error: BaseException) -> str | None:
+    """Return one line about an `InputError` or a file that the system refuses, and None for any other error."""
     if isinstance(error, InputError):
         return one_line(error)
-    if not isinstance(error, OSError) or error.errno not in _USER_ERRNOS:
+    if not isinstance(error, OSError) or error.errno not in (_USER_ERRNOS if error.filename else _FULL_DISK):
         return None
-    if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     return _printable(f"{name}{error.strerror}; give another path, or make room or change the permissions there")
 
 
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` function of a command-line tool and turn errors into messages and exit statuses.
 
-    An error of the user (:func:`users_error`) ends the process with status 2 and one line ``error: ...`` on standard
+    A user error (:func:`user_error_message`) ends the process with status 2 and one line ``error: ...`` on standard
     error, a `ProcessError` with status 1, and Ctrl-C with status 130 and the line ``stopped``. Every other exception is
     a bug and keeps its traceback. The option ``--debug``, anywhere in ``sys.argv``, prints the traceback above these
     lines; it is removed from ``sys.argv``.
 
     Args:
         main: main function of the tool.
-        spell: replaces the names of commands in a message by those that the user calls.
+        spell: function that replaces the names of commands in a message with the names that the user calls.
     """
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
@@ -102,12 +88,12 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     try:
         main()
     except (InputError, OSError) as error:
-        message = users_error(error)
+        message = user_error_message(error)
         if message is None:
             raise
         _exit(2, f"error: {spell(message)}")
     except ProcessError as error:
-        # The lines below the first hold paths of files, which must not change.
+        # Only the first line names commands. The other lines are a traceback, whose paths must not change.
         first, *others = _printable(str(error)).split("\n")
         _exit(1, "\n".join([f"error: {spell(first)}", *others]))
     except KeyboardInterrupt:
@@ -122,17 +108,17 @@ def _exit(status: int, message: str) -> NoReturn:
 
 
 def _printable(text: str) -> str:
-    """Escape what is not printable: a file name may hold control sequences of a terminal, or invalid Unicode."""
+    """Escape characters that are not printable. A file name may hold terminal control codes or invalid Unicode."""
     letters = text.expandtabs()
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in letters)
 
 
 def shorten_list(names: Collection[object], limit: int = 6) -> str:
-    """Return the first names, separated by commas, and how many more there are."""
+    """Return the first names, separated by commas, and the number of the others."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(str, islice(names, limit))) + more
 
 
 def silence_known_warnings() -> None:
-    """Silence warnings of a command that do not help its user: Pillow warns of images above half of the limit."""
+    """Silence a warning that does not help users: Pillow warns about images above half of its size limit."""
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit of \d+ pixels")

@@ -28,21 +28,22 @@ __all__ = [
     "write_whole_file",
 ]
 
-# Suffix of a file that is not complete yet.
+# Suffix of an incomplete file.
 _UNFINISHED = ".unfinished"
 
 
 class DigestingFile:
-    """A file open for writing that computes the SHA-256 of what is written.
+    """A file open for writing that computes the SHA-256 of its content.
 
     Attributes:
-        error: the last error of a write. PyTorch replaces it by an error that does not give the reason.
+        error: the last error of a write. PyTorch replaces it with an error that does not give the reason.
     """
 
     def __init__(self, file: BinaryIO):
+        self.flush = file.flush
+        self.error: OSError | None = None
         self._file = file
         self._digest = hashlib.sha256()
-        self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
         """Write like any file."""
@@ -53,10 +54,6 @@ class DigestingFile:
             self.error = error
             raise
 
-    def flush(self) -> None:
-        """Flush like any file."""
-        self._file.flush()
-
     @property
     def sha256(self) -> str:
         """The SHA-256 of everything that was written, in hexadecimal."""
@@ -65,14 +62,14 @@ class DigestingFile:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str], remedy: str, *, parents: bool = False) -> Iterator[DigestingFile]:
-    """Open a file for writing that appears under its name when it is complete.
+    """Open a file for writing that gets its name only when it is complete.
 
     The content is written next to ``path`` under another name, synchronized to disk and renamed. Until then, a previous
-    file stays as it is. If several processes write the same file, the last one wins.
+    file stays unchanged. If several processes write the same file, the last one wins.
 
     Args:
         path: file to write. A symbolic link is followed. A device or a pipe is written directly.
-        remedy: what the user can do if the file cannot be written, for the message.
+        remedy: advice for the error message.
         parents: create missing folders.
 
     Raises:
@@ -100,7 +97,7 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
             yield raw
         return
     target = Path(os.path.realpath(path))
-    # The name is unique among all machines, and not too long if that of the target is not.
+    # The name is unique among all machines. It is not too long for the file system unless the target's name is.
     unfinished = target.with_name(f"{target.name[:50]}.{secrets.token_hex(8)}{_UNFINISHED}")
     try:
         with unfinished.open("xb") as raw:
@@ -123,17 +120,13 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False) -> None:
-    """Write a file at once, text as UTF-8. Arguments and errors are those of :func:`whole_file`."""
+    """Write a file with :func:`whole_file`, text as UTF-8."""
     with whole_file(path, remedy, parents=parents) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], content: dict) -> None:
-    """Write :func:`strict_json` to a file; missing folders are created.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+    """Write :func:`strict_json` to a file with :func:`whole_file`, and create missing folders."""
     write_whole_file(path, f"{strict_json(content)}\n", "give another path", parents=True)
 
 
@@ -162,7 +155,7 @@ def remove_unfinished(folder: Path) -> list[str]:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Check that a file can be written, before the work whose result it will hold.
+    """Check that a result file can be written, before the work starts.
 
     Raises:
         InputError: the path is a folder, or the user has no right to write there.
@@ -185,8 +178,8 @@ def require_file(path: str, field: str, remedy: str) -> None:
 
     Args:
         path: path that a user gave.
-        field: option or configuration key that holds the path, for the message.
-        remedy: what the user can do if the file is missing, for the message.
+        field: option or configuration key with the path, for the error message.
+        remedy: advice for the message if the file is missing.
 
     Raises:
         InputError: the path is a folder or a URL, or does not exist.

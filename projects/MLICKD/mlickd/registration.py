@@ -1,10 +1,10 @@
-"""Registers models, backbones, heads and distillers in Detectron2's registries when it is imported."""
+"""Registration of models, backbones, heads and distillers in Detectron2's registries, on import."""
 
 import warnings
 
 try:
     with warnings.catch_warnings():
-        # A warning about Detectron2's code, which a user cannot act on.
+        # The warning is about Detectron2's code; users cannot act on it.
         warnings.filterwarnings("ignore", "`torch.jit.script` is", FutureWarning)
         import detectron2.modeling  # noqa: F401
 except ModuleNotFoundError as error:

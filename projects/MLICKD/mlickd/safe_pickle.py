@@ -1,7 +1,7 @@
-"""Pickles from any source: arrays, numbers, texts and plain containers are read, and no code runs.
+"""Read pickles from any source without running code: arrays, numbers, texts and plain containers.
 
-NumPy trusts the description of an array in a pickle, even if PyTorch's restricted unpickler reads it. Here descriptions
-are checked first, because otherwise bytes could become an array of objects, whose content is memory addresses.
+NumPy trusts the description of an array in a pickle, even with PyTorch's restricted unpickler. Bytes could become an
+array of objects, whose elements are memory addresses. Therefore, this module checks each description first.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _TYPE = re.compile(r"([<>|=]?)(b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O[48]?)"
 def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
     """Read a pickle of NumPy arrays and scalars, numbers, texts and plain containers.
 
-    No name in the pickle is imported: a few names stand for functions of this module, all others are refused. NumPy's
-    scalars are read as Python's, an OrderedDict as a dict, and texts of Python 2 as Latin-1, as in Detectron2.
+    The pickle cannot import anything: this module replaces a few known names by its functions and refuses all others.
+    NumPy scalars become Python numbers, an OrderedDict becomes a dict, and texts of Python 2 are read as Latin-1, as in
+    Detectron2.
 
     Raises:
-        InputError: the file is missing, is not a pickle, or names anything else.
+        InputError: the file is missing, is not a pickle, or contains another name.
     """
     try:
         with open(path, "rb") as file:
@@ -40,13 +41,13 @@ def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
     except Exception as error:  # damaged pickles fail in many ways
         problem = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{path}: is not a pickle of arrays and plain containers ({problem}); nothing else is read, because a "
-            "pickle can run code: save it again with NumPy arrays"
+            f"{path}: is not a pickle of arrays and plain containers ({problem}); save it again with NumPy arrays, "
+            "because any other pickle could run code"
         ) from error
 
 
 class _Function:
-    """A function that a pickle can call, but not change."""
+    """A function that a pickle can call but not change."""
 
     __slots__ = ("_call",)
 
@@ -61,7 +62,7 @@ class _Function:
 
 
 class _Type:
-    """A checked type of array elements. A pickle never gets a NumPy type, which NumPy would trust."""
+    """A checked type of array elements. A pickle never gets a NumPy dtype, because NumPy would trust it."""
 
     __slots__ = ("dtype",)
 
@@ -83,7 +84,7 @@ class _Type:
 
 
 class _Array(np.ndarray):
-    """An array whose content was checked before NumPy takes it."""
+    """An array that checks its content before NumPy uses it."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, data = state
@@ -99,45 +100,41 @@ class _Array(np.ndarray):
         if dtype.kind == "b":
             data = (np.frombuffer(data, np.uint8) != 0).tobytes()
         elif not dtype.hasobject:
-            data = bytes(memoryview(data))  # a copy that the pickle does not have, so that it can be written to
+            data = bytes(memoryview(data))  # a copy, because the pickle still has a reference to data
         super().__setstate__((1, shape, dtype, bool(fortran), data))
 
 
 def _empty(*arguments: Any) -> _Array:
-    """Stand for NumPy's ``_reconstruct``: the state of the array follows."""
+    """Replace NumPy's ``_reconstruct``: the state of the array follows."""
     return _Array(0)
 
 
 def _array(shape: Any, kind: Any, data: Any, order: Any = "C") -> _Array:
-    """Stand for the public constructor, which `write_detectron2_pickle` uses."""
+    """Replace the constructor of NumPy's arrays, which `write_detectron2_pickle` uses."""
     array = _Array(0)
     array.__setstate__((1, shape, kind if isinstance(kind, _Type) else _Type(kind), order == "F", data))
     return array
 
 
 def _frombuffer(data: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
-    """Stand for the function of protocol 5. The newest NumPy permutes the axes afterwards."""
+    """Replace NumPy's function for protocol 5. Recent versions of NumPy permute the axes afterwards."""
     array = _array(shape, kind, data, order if axes is None else "C")
     return array if axes is None else array.transpose(axes)
 
 
-def _scalar(kind: Any, data: Any) -> Any:
-    return _array((), kind, data).item()
-
-
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
-    """Stand for the function by which Python 3 writes bytes for Python 2."""
+    """Replace the function that Python 3 uses to write bytes for Python 2."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8"):
         raise pickle.UnpicklingError(f"it encodes as {encoding!r:.60}")
     return text.encode(encoding)
 
 
 def _bytes(data: Any = b"", *encoding: Any) -> bytes:
-    # The constructor of Python would make as many zeros of a number.
+    # Python's constructor, given a number n, would allocate n zeros.
     return bytes(data) if isinstance(data, bytes | bytearray) and not encoding else _encode(data, *encoding)
 
 
-# Python's own types cannot be changed by a pickle.
+# A pickle cannot change built-in types.
 _NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): dict,
     ("builtins", "set"): set,
@@ -150,14 +147,14 @@ _NAMES: dict[tuple[str, str], Any] = {
 }
 for _core in ("numpy.core", "numpy._core"):
     _NAMES[f"{_core}.multiarray", "_reconstruct"] = _Function(_empty)
-    _NAMES[f"{_core}.multiarray", "scalar"] = _Function(_scalar)
+    _NAMES[f"{_core}.multiarray", "scalar"] = _Function(lambda kind, data: _array((), kind, data).item())
     _NAMES[f"{_core}.numeric", "_frombuffer"] = _Function(_frombuffer)
 
 
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for, and refuse other names."""
-        module = "builtins" if module == "__builtin__" else module  # of Python 2, and of old protocols
+        """Return the replacement of a name, and refuse unknown names."""
+        module = "builtins" if module == "__builtin__" else module  # Python 2 and old protocols
         if (module, name) not in _NAMES:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return _NAMES[module, name]

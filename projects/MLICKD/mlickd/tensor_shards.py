@@ -1,9 +1,9 @@
 """Tensors of many images in a folder of safetensors files, each of which is complete or absent.
 
-A shard holds the concatenated tensors of a range of images, with offsets, and never a tensor for each image. Their
-metadata are one JSON value in the header of the file. A shard gets its name when it is complete. So a stopped command
-continues with the first missing shard, and the shards of several machines are merged by collecting them in one folder.
-The format holds no code, and safetensors maps it into memory.
+A shard holds the concatenated tensors of a range of images, with offsets, and never a tensor for each image. Its
+metadata are one JSON value in the header of the file. A shard gets its name when it is complete. Therefore, a stopped
+command continues with the first missing shard, and shards from several machines are merged by copying them into one
+folder. The format cannot contain code, and safetensors maps the file into memory.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ __all__ = ["Shard", "ShardLayout", "find_shards", "write_shard"]
 
 # The only key, because safetensors writes several keys in random order.
 _METADATA_KEY = "mlickd"
-# Bytes of one write. Linux caches what is written at once as one piece, and a reader of a few rows would map all of it.
+# Bytes of one write. Linux caches each write as one piece, and a reader of a few rows would map a whole piece.
 _PIECE = 1 << 16
-# Attributes of a Shard that belong to one process.
+# Cached properties of an open Shard, which are not pickled for other processes.
 _OPENED = ("metadata", "_file", "_tensors")
 _NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)
 
@@ -85,41 +85,39 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
 
     Args:
         folder: folder with the shards of one :class:`ShardLayout`.
-        remedy: what to do about missing shards, for messages.
+        remedy: advice for the error message.
 
     Raises:
         InputError: the folder is missing, or does not have all shards of one layout.
     """
     try:
-        names = sorted(entry.name for entry in Path(folder).iterdir())
+        names = sorted(os.listdir(folder))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror}); {remedy}") from error
     matches = [match for name in names if (match := _NAME.fullmatch(name))]
     counts = sorted({int(match[2]) for match in matches})
-    if len(counts) != 1:
-        sets = " and of ".join(map(str, counts))
-        problem = f"has shards of {sets} files, keep one of these sets" if counts else "has no shard"
-        raise InputError(f"{folder}: {problem}; {remedy}")
-    missing = sorted(set(range(counts[0])) - {int(match[1]) for match in matches})
-    if missing:
-        first = f"{missing[0]:05d}-of-{counts[0]:05d}.safetensors"
-        raise InputError(f"{folder}: {len(missing)} of {counts[0]} shards are missing, the first is {first}; {remedy}")
-    return [Path(folder) / match[0] for match in matches]
+    problem = "has no shard"
+    if len(counts) > 1:
+        problem = f"has shards of {' and of '.join(map(str, counts))} files, keep one of these sets"
+    elif counts:
+        missing = sorted(set(range(counts[0])) - {int(match[1]) for match in matches})
+        if not missing:
+            return [Path(folder, match[0]) for match in matches]
+        first = ShardLayout(counts[0], 1).path("", missing[0])
+        problem = f"{len(missing)} of {counts[0]} shards are missing, the first is {first}"
+    raise InputError(f"{folder}: {problem}; {remedy}")
 
 
 def write_shard(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], remedy: str
 ) -> None:
-    """Write a shard. It gets its name when it is complete. Equal content gives equal bytes.
+    """Write a shard with :func:`whole_file`. Equal content gives equal bytes.
 
     Args:
         path: path from :meth:`ShardLayout.path`; folders are created.
         tensors: tensors by name.
-        metadata: anything that JSON can hold. The SHA-256 of the tensors is added as ``sha256``.
-        remedy: what to do if the file cannot be written, for the message.
-
-    Raises:
-        InputError: the file cannot be written.
+        metadata: JSON values by name. The SHA-256 of the tensors is added as ``sha256``.
+        remedy: advice for the error message if the file cannot be written.
     """
     contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     text = json.dumps({**metadata, "sha256": _tensors_digest(contiguous)}, sort_keys=True, allow_nan=False)
@@ -132,33 +130,29 @@ def write_shard(
 class Shard:
     """Read-only tensors of one file, which each process opens when it first uses it.
 
-    Attributes:
+    Args:
         path: path of the file.
+        remedy: advice for the error message about a damaged file.
     """
 
     def __init__(self, path: str | os.PathLike[str], remedy: str):
-        """
-        Args:
-            path: path of the file.
-            remedy: what to do about a damaged file, for messages.
-        """
         self.path = Path(path)
         self._remedy = remedy
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """Metadata that :func:`write_shard` was given, and ``sha256`` of the tensors.
+        """Metadata from :func:`write_shard`, including ``sha256`` of the tensors.
 
         Raises:
             InputError: the file is missing or damaged, or another program wrote it.
         """
         try:
             metadata = json.loads((self._file.metadata() or {})[_METADATA_KEY])
-        except (KeyError, ValueError, RecursionError):
-            metadata = None
-        if not isinstance(metadata, dict) or not isinstance(metadata.get("sha256"), str):
-            raise InputError(f"{self.path}: has no metadata of this project; {self._remedy}")
-        return metadata
+            if isinstance(metadata["sha256"], str):
+                return metadata
+        except (KeyError, TypeError, ValueError, RecursionError):
+            pass
+        raise InputError(f"{self.path}: has no metadata of this project; {self._remedy}")
 
     def tensor(self, name: str) -> np.ndarray:
         """Return a whole tensor, mapped from the file and read-only.
@@ -166,10 +160,9 @@ class Shard:
         Raises:
             InputError: the file has no such tensor.
         """
-        try:
-            return self._tensors[name]
-        except KeyError:
-            raise InputError(f"{self.path}: has no tensor {name}; {self._remedy}") from None
+        if name not in self._tensors:
+            raise InputError(f"{self.path}: has no tensor {name}; {self._remedy}")
+        return self._tensors[name]
 
     def check_digest(self) -> None:
         """Read all tensors and compare them with the digest of the metadata.
@@ -178,9 +171,7 @@ class Shard:
             InputError: they differ, so the file is damaged.
         """
         if _tensors_digest(self._tensors) != self.metadata["sha256"]:
-            raise InputError(
-                f"{self.path}: is damaged (its tensors do not have the SHA-256 of its header); {self._remedy}"
-            )
+            raise InputError(f"{self.path}: is damaged, the SHA-256 of its tensors is wrong; {self._remedy}")
 
     @cached_property
     def _file(self) -> safe_open:

@@ -11,7 +11,7 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from mlickd.errors import InputError
-from mlickd.image_files import max_pixels, open_image_file
+from mlickd.safe_images import max_pixels, open_image_file
 
 __all__ = ["RecordImage", "exif_orientation", "has_alpha", "image_size", "read_image", "upright_rgb"]
 

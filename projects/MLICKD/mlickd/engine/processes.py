@@ -29,7 +29,7 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessException
 from torch.nn.parallel import DistributedDataParallel
 
-from mlickd.errors import InputError, ProcessError, debugging, users_error
+from mlickd.errors import InputError, ProcessError, debugging, user_error_message
 
 __all__ = [
     "STOP_SIGNALS",
@@ -239,7 +239,7 @@ def _run_rank(end: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> No
         trace = traceback.format_exc()
         if debugging():
             sys.stderr.write(trace)
-        message = users_error(error)
+        message = user_error_message(error)
         status = 1 if message is None else 2
         _write_once(end, status, message or f"process {comm.get_rank() + 1} has failed:\n{trace}")
         sys.exit(status)

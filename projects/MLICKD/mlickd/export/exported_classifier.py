@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_image_file
+from mlickd.safe_images import open_image_file
 
 __all__ = ["ExportMetadata", "ExportedClassifier", "import_optional", "load_exported", "read_photo"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mlickd.errors import InputError
-from mlickd.image_files import open_image_file
+from mlickd.safe_images import open_image_file
 
 from ..decoding import RecordImage, exif_orientation, has_alpha
 from ..views import View

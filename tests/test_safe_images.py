@@ -14,7 +14,7 @@ from helpers.little_memory import in_little_memory, needs_limit
 from mlickd.data.decoding import image_size, read_image
 from mlickd.errors import InputError
 from mlickd.export import read_photo
-from mlickd.image_files import max_pixels, open_image_file
+from mlickd.safe_images import max_pixels, open_image_file
 
 # These tests use large images; commands silence this warning, too.
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -1,4 +1,4 @@
-"""Open image files safely, and name what is wrong with a file that cannot be read.
+"""Open image files from any source safely: only formats of photos, and not too many pixels.
 
 This module does not import Detectron2, because a program that runs an exported student may not have it.
 """
@@ -22,30 +22,30 @@ LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
 # Formats of photos. Pillow also opens EPS files, which are programs, and runs them.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
 
-# ISO 14496-12, "ftyp": the brands of HEIF in bytes 8 to 12 of a file. Phones write it; Pillow does not read it.
-_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+# Bytes 4 to 12 of a HEIF file (ISO 14496-12). Phones write this format; Pillow does not read it.
+_HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 
 
 def max_pixels() -> float:
-    """Return how many pixels an image may have: $MLICKD_MAX_PIXELS, by default Pillow's limit of 179 million.
+    """Return the largest number of pixels of an image: $MLICKD_MAX_PIXELS, by default Pillow's limit of 179 million.
 
     Raises:
         InputError: the variable is not a positive integer.
     """
-    given = os.environ.get(LIMIT_VARIABLE)
-    if given is None:
+    limit = os.environ.get(LIMIT_VARIABLE)
+    if limit is None:
         return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
-    if not given.isdecimal() or int(given) == 0:
-        raise InputError(f"{LIMIT_VARIABLE} {given!r}: is not a number of pixels; give one, such as 400000000")
-    return int(given)
+    if not limit.isdecimal() or int(limit) == 0:
+        raise InputError(f"{LIMIT_VARIABLE} {limit!r}: is not a number of pixels; give one, such as 400000000")
+    return int(limit)
 
 
 @contextmanager
 def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
-    """Open an image file with Pillow, if it has a format of photos and a size that is safe to decode.
+    """Open an image file with Pillow if it has a format of photos and a size that is safe to decode.
 
-    The header decides about the size: a file of a few kilobytes can hold more pixels than fit into memory. Decode the
-    image inside the ``with`` block: an error there is reported like an error of opening the file.
+    The size is read from the header, because a file of a few kilobytes can hold more pixels than fit into memory.
+    Decode the image inside the ``with`` block, so that an error there is reported like an error of opening the file.
 
     Raises:
         InputError: the file is missing, damaged, not a photo, or too large.
@@ -77,13 +77,10 @@ def _known_formats() -> tuple[str, ...]:
 
 
 def _reason(file: str | os.PathLike[str] | io.BytesIO, error: Exception) -> str:
-    """Return why an image cannot be read, as a part of a message."""
     if isinstance(file, io.BytesIO) or not isinstance(error, UnidentifiedImageError):
         return str(error)
     with open(file, "rb") as content:
         start = content.read(12)
     if not start:
         return "the file is empty"
-    if start[4:8] == b"ftyp" and start[8:12] in _HEIF:
-        return "HEIC; convert it to JPEG"
-    return "not in a format of photos"
+    return "HEIC; convert it to JPEG" if start[4:] in _HEIF else "not in a format of photos"
