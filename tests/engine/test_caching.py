@@ -11,7 +11,8 @@ from helpers.cached_scenes import CachedScenes
 from mlickd.data.build import needs_proposals
 from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge, check_cache
-from mlickd.engine import check_inputs
+from mlickd.distillation.teacher_config import load_teacher_configs
+from mlickd.engine import Trainer, check_inputs
 from mlickd.engine.run_config import load_cache_config
 from mlickd.engine.trainer import build_knowledge_source
 from mlickd.errors import InputError
@@ -31,9 +32,16 @@ def cache(scenes: CachedScenes) -> Path:
 
 def test_knowledge_comes_from_a_cache_or_from_the_teacher(scenes: CachedScenes, cache: Path) -> None:
     live, cached = scenes.config("feature"), scenes.config("feature", cache)
-    assert isinstance(build_knowledge_source(live), LiveTeacher)
-    assert isinstance(build_knowledge_source(cached), CachedKnowledge)
+    for cfg, kind in ((live, LiveTeacher), (cached, CachedKnowledge)):
+        assert isinstance(build_knowledge_source(cfg, load_teacher_configs(cfg)), kind)
     assert needs_proposals(live, training=True) and not needs_proposals(cached, training=True)
+
+
+def test_a_run_loads_the_configuration_of_its_teacher_once(scenes: CachedScenes, tmp_path: Path, monkeypatch) -> None:
+    cfg = scenes.config("feature", "", "OUTPUT_DIR", str(tmp_path))
+    loaded = check_inputs(cfg)
+    monkeypatch.setattr("mlickd.distillation.teacher_config.merge_config_file", pytest.fail)
+    Trainer(cfg, *loaded)
 
 
 def test_a_cache_that_does_not_fit_stops_a_run_before_it_starts(scenes, cache: Path, caplog) -> None:

@@ -119,9 +119,9 @@ def trained(scenes: CachedScenes, cache: Path, output: Path, stage: str) -> dict
     """The weights after three iterations."""
     options = ["OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", 3, "SOLVER.WARMUP_ITERS", 1, "KD.FEATURE.WEIGHT", 0.001]
     cfg = scenes.config(stage, cache, *options_of(scenes), *options)
-    knowledge = check_inputs(cfg)
+    loaded = check_inputs(cfg)
     torch.manual_seed(0)
-    trainer = Trainer(cfg, knowledge)
+    trainer = Trainer(cfg, *loaded)
     trainer.resume_or_load(resume=False)
     super(Trainer, trainer).train()
     return trainer.model.state_dict()

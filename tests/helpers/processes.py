@@ -45,7 +45,7 @@ def in_two_processes(main: Callable[..., object], *arguments: object) -> None:
     with MonkeyPatch.context() as patch:
         start = partial(torch.multiprocessing.start_processes, start_method="forkserver")
         patch.setattr(torch.multiprocessing, "start_processes", start)
-        launch(_call_main, args, lambda _: (cfg, None))
+        launch(_call_main, args, lambda _: (cfg, ()))
 
 
 def _call_main(_: CfgNode, args: argparse.Namespace, opened: None) -> None:

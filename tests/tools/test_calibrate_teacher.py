@@ -16,6 +16,7 @@ from mlickd.config import default_config
 from mlickd.data import View, dataset_records, proposals_path
 from mlickd.data.records import label_targets
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling
+from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.engine import check_inputs
 from mlickd.engine.trainer import build_knowledge_source
 
@@ -74,7 +75,8 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
     cache = scenes.make(str(tmp_path / "cache"), *config_options(scenes), features=False, mirrored=False)
     cfg = config_of(scenes, cache)
     views = [(index, View(32)) for index in range(12)]
-    plain_scores = [knowledge.image_scores for knowledge in build_knowledge_source(cfg)(samples(cfg, views))]
+    source = build_knowledge_source(cfg, load_teacher_configs(cfg))
+    plain_scores = [knowledge.image_scores for knowledge in source(samples(cfg, views))]
     targets = label_targets(dataset_records(PARTS[0]), 20)
     slopes, intercepts = fit_platt_scaling(np.stack(plain_scores), targets)
     np.testing.assert_allclose(calibration.slopes, slopes, rtol=0.02, atol=0.02)
@@ -90,8 +92,8 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
 
     for given in (cache, ""):
         calibrated = config_of(scenes, given, "KD.PREDICTION.CALIBRATION", str(cached))
-        check_inputs(calibrated)
-        source = build_knowledge_source(calibrated)
+        teachers, opened = check_inputs(calibrated)
+        source = opened or build_knowledge_source(calibrated, teachers)
         for plain, knowledge in zip(plain_scores, source(samples(calibrated, views)), strict=True):
             torch.testing.assert_close(knowledge.image_scores, from_cache.apply(plain), rtol=0.02, atol=1e-4)
 

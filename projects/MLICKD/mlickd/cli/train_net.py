@@ -11,7 +11,6 @@ from detectron2.utils import comm
 
 from mlickd.cli.command_line import as_called, command_parser
 from mlickd.cli.training_summary import next_command, training_summary
-from mlickd.distillation.hook import KnowledgeSource
 from mlickd.engine import Trainer, load_initial_weights
 from mlickd.engine.process_setup import set_up_process
 from mlickd.engine.processes import add_process_arguments, launch
@@ -49,15 +48,15 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(cfg: CfgNode, args: argparse.Namespace, knowledge: KnowledgeSource | None = None) -> dict:
-    """Train or evaluate in one of the processes; ``knowledge`` is the opened cache, if there is one."""
+def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> dict:
+    """Train or evaluate in one of the processes; ``loaded`` has further arguments of the trainer."""
     set_up_process(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         load_initial_weights(cfg, model)
         results = Trainer.test(cfg, model)
         return results | Trainer.test_with_TTA(cfg, model) if cfg.TEST.AUG.ENABLED else results
-    trainer = Trainer(cfg, knowledge)
+    trainer = Trainer(cfg, *loaded)
     trainer.resume_or_load(resume=args.resume)
     start = time.perf_counter()
     results = trainer.train()

@@ -54,8 +54,9 @@ def labeled_share(cfg: CfgNode) -> float:
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:
-    """Return whether the stage of a distillation learns from a teacher, not only from labels."""
-    return cfg.KD.STAGE != "prediction" or cfg.KD.PREDICTION.FEATURE_LOSS or cfg.KD.PREDICTION.WEIGHT > 0
+    """Return whether a run is a distillation that learns from a teacher, not only from labels."""
+    uses_teacher = cfg.KD.STAGE != "prediction" or cfg.KD.PREDICTION.FEATURE_LOSS or cfg.KD.PREDICTION.WEIGHT > 0
+    return uses_teacher and bool(model_class(cfg).student_architecture)
 
 
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:

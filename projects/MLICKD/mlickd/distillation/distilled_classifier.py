@@ -78,8 +78,13 @@ class DistilledClassifier(nn.Module):
         return self
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
-        """Build the student and the distillers of ``KD.STAGE``."""
+    def from_config(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> dict:
+        """Build the student and the distillers of ``KD.STAGE``.
+
+        Args:
+            cfg: configuration of the distillation.
+            teacher_cfg: the teacher's configuration; None loads it if a distiller needs it.
+        """
         student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
         distillers = {}
         feature_class = feature_distiller_class(cfg)
@@ -89,7 +94,7 @@ class DistilledClassifier(nn.Module):
                 "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
-            distillers["feature_distiller"] = feature_class(cfg, student, load_teacher_config(cfg))
+            distillers["feature_distiller"] = feature_class(cfg, student, teacher_cfg or load_teacher_config(cfg))
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
             distillers["prediction_distiller"] = prediction_distiller_class(cfg)(cfg)
         return {"student": student, "stage": cfg.KD.STAGE, **distillers}

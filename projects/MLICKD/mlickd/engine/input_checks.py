@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from mlickd.data import open_proposals
-from mlickd.data.build import model_class, needs_knowledge, needs_proposals, training_datasets
+from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.hook import KnowledgeSource
@@ -24,7 +24,9 @@ from .trainer import build_knowledge_source
 __all__ = ["check_inputs"]
 
 
-def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False) -> KnowledgeSource | None:
+def check_inputs(
+    cfg: CfgNode, *, eval_only: bool = False, resume: bool = False
+) -> tuple[dict[str, CfgNode], KnowledgeSource | None]:
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit.
 
     Args:
@@ -33,12 +35,15 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
         resume: the run continues from a checkpoint if there is one.
 
     Returns:
-        The opened knowledge cache, for :class:`mlickd.engine.Trainer`; None if the run reads no cache.
+        The further arguments of :class:`mlickd.engine.Trainer`: the teacher's configuration for each training dataset,
+        empty without a teacher, and the opened knowledge cache, None without a cache.
 
     Raises:
         InputError: something is missing, damaged, or does not fit.
     """
-    model = model_blueprint(cfg)  # first, so that wrong values are found before any data is read
+    teachers = load_teacher_configs(cfg) if not eval_only and needs_knowledge(cfg) else {}
+    # Before any data is read, so that wrong values are found first.
+    model = model_blueprint(cfg, *list(teachers.values())[:1])
     if not eval_only:
         _check_unlabeled(cfg)
     trained_on = () if eval_only else training_datasets(cfg)
@@ -47,15 +52,12 @@ def check_inputs(cfg: CfgNode, *, eval_only: bool = False, resume: bool = False)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
     _check_weights(cfg, model, resume and not eval_only)
-    if eval_only or not (model_class(cfg).student_architecture and needs_knowledge(cfg)):
-        return None
-    if cfg.KD.CACHE:
-        return build_knowledge_source(cfg)
-    # The trainer loads the live teacher, in each process.
-    teachers = load_teacher_configs(cfg)
-    check_teachers(teachers)
-    load_calibration(cfg, teachers)
-    return None
+    if teachers and cfg.KD.CACHE:
+        return teachers, build_knowledge_source(cfg, teachers)
+    if teachers:  # the trainer loads a live teacher in each process
+        check_teachers(teachers)
+        load_calibration(cfg, teachers)
+    return teachers, None
 
 
 def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:

@@ -105,15 +105,15 @@ def check_devices(device: str, args: argparse.Namespace) -> None:
 def launch(
     run: Run,
     args: argparse.Namespace,
-    prepare: Callable[[argparse.Namespace], tuple[CfgNode, object]],
+    prepare: Callable[[argparse.Namespace], tuple[CfgNode, tuple]],
 ) -> None:
     """Prepare a configuration, then run it in as many processes as the command line asks for.
 
     Args:
-        run: function at the top level of a module, called as ``run(cfg, args, opened)`` in each process.
+        run: function at the top level of a module, called as ``run(cfg, args, loaded)`` in each process.
         args: arguments of the command line.
-        prepare: function that returns the checked configuration, and what it has opened for ``run``. Processes that
-            are started here get None in its place.
+        prepare: function that returns the checked configuration, and ``loaded``, the objects that it has loaded for
+            ``run``. Processes that this function starts get an empty tuple and load these objects themselves.
 
     Raises:
         InputError: an argument is wrong, or ``prepare`` or ``run`` has raised it.
@@ -121,9 +121,9 @@ def launch(
         SystemExit: SIGINT or SIGTERM has stopped the processes.
     """
     world_size = num_processes(args)
-    cfg, opened = prepare(args)
+    cfg, loaded = prepare(args)
     if world_size == 1:
-        run(cfg, args, opened)
+        run(cfg, args, loaded)
     elif _in_torchrun():
         _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
         select_local_gpu(cfg.MODEL.DEVICE)
@@ -136,7 +136,7 @@ def launch(
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
         comm.synchronize()
         try:
-            run(cfg, args, opened)
+            run(cfg, args, loaded)
         except RuntimeError as error:
             if is_lost_connection(error):  # torchrun shows the error of the process that has failed
                 raise ProcessError(f"another process has ended; {_REMEDY}") from error
@@ -230,7 +230,7 @@ def _run_rank(end: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> No
     if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
     try:
-        run(cfg, args, None)
+        run(cfg, args, ())
     except SystemExit as stop:  # training has stopped in order, in all processes
         _write_once(end, stop.code, "")
     except Exception as error:

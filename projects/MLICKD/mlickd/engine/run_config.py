@@ -163,14 +163,14 @@ def _complete_stage(cfg: CfgNode, eval_only: bool, resume: bool) -> None:
         cfg.MODEL.WEIGHTS = first_stage
 
 
-def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, KnowledgeSource | None]:
+def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[dict[str, CfgNode], KnowledgeSource | None]]:
     """Complete, check and freeze the configuration of ``tools/train_net.py``, in one process.
 
     Args:
         args: arguments of Detectron2's ``default_argument_parser``, with ``kd_stage`` and ``timeout``.
 
     Returns:
-        The configuration, and the opened knowledge cache, see :func:`check_inputs`.
+        The configuration, and the further arguments of the trainer from :func:`check_inputs`.
 
     Raises:
         InputError: the configuration or the data is wrong.
@@ -179,9 +179,9 @@ def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, KnowledgeSou
     resolve_run_config(cfg, args.config_file, given=args.opts[::2], eval_only=args.eval_only)
     finalize_config(cfg, eval_only=args.eval_only, resume=args.resume, processes=num_processes(args))
     check_devices(cfg.MODEL.DEVICE, args)
-    knowledge = check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
+    loaded = check_inputs(cfg, eval_only=args.eval_only, resume=args.resume)
     cfg.freeze()
-    return cfg, knowledge
+    return cfg, loaded
 
 
 def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import weakref
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from mlickd.distillation import DistillationHook, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
 from mlickd.distillation.hook import KnowledgeSource
-from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
+from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.files import write_json
@@ -59,22 +60,28 @@ logger = logging.getLogger(__name__)
 class Trainer(DefaultTrainer):
     """Trains the model that ``MODEL.META_ARCHITECTURE`` names: a teacher, a student, or a stage of distillation."""
 
-    def __init__(self, cfg: CfgNode, knowledge: KnowledgeSource | None = None):
+    def __init__(
+        self, cfg: CfgNode, teachers: Mapping[str, CfgNode] | None = None, knowledge: KnowledgeSource | None = None
+    ):
         """
         Args:
             cfg: complete configuration.
-            knowledge: source of a distillation's knowledge; None builds it from ``cfg``.
+            teachers: the teacher's configuration for each training dataset of a distillation; None loads them.
+            knowledge: source of the teacher's knowledge; None builds it.
         """
         # DefaultTrainer.__init__ would build another loop and checkpointer.
         TrainerBase.__init__(self)
         PathManager.mkdirs(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.kind = model_class(cfg)
-        model = self.build_model(cfg)
+        if teachers is None:
+            teachers = load_teacher_configs(cfg) if needs_knowledge(cfg) else {}
+        self.teacher_cfg = next(iter(teachers.values()), None)
+        model = self.build_model(cfg, self.teacher_cfg)
         if cfg.SOLVER.COMPILE:
             compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg)
+        data_loader = self.build_train_loader(cfg, self.teacher_cfg)
         # In stage 1 the layers after the last map that is compared get no gradients.
         model = distributed_model(model, find_unused_parameters=cfg.KD.STAGE == "feature")
         self._trainer = TrainingLoop(
@@ -93,8 +100,7 @@ class Trainer(DefaultTrainer):
             model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.KEEP_CHECKPOINTS, trainer=weakref.proxy(self)
         )
         # After the student, whose initial weights must not depend on whether a teacher is built.
-        learns_from_teacher = self.kind.student_architecture and needs_knowledge(cfg)
-        self.knowledge = knowledge or (build_knowledge_source(cfg) if learns_from_teacher else None)
+        self.knowledge = knowledge or (build_knowledge_source(cfg, teachers) if teachers else None)
         if knowledge is not None:
             logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)  # it was opened before there was a log
         self.start_iter = 0
@@ -103,11 +109,19 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     @classmethod
-    def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Build the model, without the log of its modules that Detectron2 prints."""
-        model = build_model(cfg)
-        if model_class(cfg).student_architecture:
+    def build_model(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> nn.Module:
+        """Build the model, without the log of its modules that Detectron2 prints.
+
+        Args:
+            cfg: configuration of the model.
+            teacher_cfg: the teacher's configuration; a distilled model that needs it loads it if it is None.
+        """
+        kind = model_class(cfg)
+        if kind.student_architecture:
+            model = kind(cfg, teacher_cfg).to(cfg.MODEL.DEVICE)
             model.labeled_share = labeled_share(cfg)
+        else:
+            model = build_model(cfg)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         logger.info("%s: %.2f million trainable parameters", type(model).__name__, trainable / 1e6)
         return model
@@ -118,10 +132,9 @@ class Trainer(DefaultTrainer):
         return build_optimizer(cfg, model)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
-        """See :func:`mlickd.data.build_train_loader`."""
-        live = model_class(cfg).student_architecture and not cfg.KD.CACHE and needs_knowledge(cfg)
-        return build_train_loader(cfg, load_teacher_config(cfg) if live else None)
+    def build_train_loader(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
+        """See :func:`mlickd.data.build_train_loader`; a cached teacher does not see the images."""
+        return build_train_loader(cfg, None if cfg.KD.CACHE else teacher_cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -216,7 +229,7 @@ class Trainer(DefaultTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATALOADER.NUM_WORKERS = 0  # like Detectron2
-        return RepeatablePreciseBN(cfg, self.model, self.build_train_loader(cfg), self.knowledge)
+        return RepeatablePreciseBN(cfg, self.model, self.build_train_loader(cfg, self.teacher_cfg), self.knowledge)
 
     def _further_evaluations(self) -> list[EvalHook]:
         cfg, period, hooks = self.cfg, self.cfg.TEST.EVAL_PERIOD, []
@@ -277,9 +290,13 @@ class Trainer(DefaultTrainer):
         self.data_loader.batch_sampler.start_iteration = self.start_iter
 
 
-def build_knowledge_source(cfg: CfgNode) -> KnowledgeSource:
-    """Open the cache ``KD.CACHE``, or load the teacher; ``KD.PREDICTION.CALIBRATION`` calibrates the image scores."""
-    teachers = load_teacher_configs(cfg)
+def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> KnowledgeSource:
+    """Open the cache ``KD.CACHE``, or load the teacher; ``KD.PREDICTION.CALIBRATION`` calibrates the image scores.
+
+    Args:
+        cfg: configuration of the distillation.
+        teachers: the teacher's configuration for each training dataset.
+    """
     if cfg.KD.CACHE:
         source: KnowledgeSource = CachedKnowledge(cfg, teachers=teachers)
     else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils.file_io import PathManager
 from torch import nn
 
@@ -126,11 +126,12 @@ def describe_mismatch(
     return "; ".join(f"{name}: {shorten_list(sorted(keys), 3)}" for name, keys in groups.items() if keys)
 
 
-def model_blueprint(cfg: CfgNode) -> nn.Module:
+def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
     """Build a model on PyTorch's ``meta`` device: with names and shapes of parameters, but without numbers.
 
     Args:
         cfg: complete configuration.
+        arguments: further arguments of the model's class, such as the teacher's configuration.
 
     Raises:
         InputError: the model cannot be built.
@@ -139,11 +140,12 @@ def model_blueprint(cfg: CfgNode) -> nn.Module:
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
     cfg.MODEL.TIMM.PRETRAINED = False  # downloads nothing
+    model_class = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     try:
         with torch.device("meta"):
-            return build_model(cfg)
+            return model_class(cfg, *arguments)
     except (NotImplementedError, RuntimeError):
         # A backbone from outside this project may need numbers while it is built.
         cfg.MODEL.DEVICE = "cpu"
         with torch.random.fork_rng(devices=[]):
-            return build_model(cfg)
+            return model_class(cfg, *arguments)
