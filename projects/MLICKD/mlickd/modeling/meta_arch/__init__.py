@@ -1,11 +1,10 @@
 """Teacher and student, registered in Detectron2's ``META_ARCH_REGISTRY``, and averages over views of an image."""
 
 from .image_model import ImageModel, ImageModelWithTTA, mirrored_view
-from .multilabel_classifier import ClassifierHead, ClassifierWithActivationMaps, MultiLabelClassifier
+from .multilabel_classifier import ClassifierWithActivationMaps, MultiLabelClassifier
 from .weakly_supervised_detector import WeaklySupervisedDetector
 
 __all__ = [
-    "ClassifierHead",
     "ClassifierWithActivationMaps",
     "ImageModel",
     "ImageModelWithTTA",

@@ -1,4 +1,4 @@
-"""The base of teacher and student, and averages of either over several views of an image."""
+"""The base class of teacher and student, and the average of either over several views of an image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ImageModel(nn.Module):
     """A model with C classes and a backbone that takes normalized images.
 
     Attributes:
-        is_detector: the model takes proposals and returns ``instances`` as well as ``image_scores``.
-        student_architecture: name in ``META_ARCH_REGISTRY`` of the student that a distillation trains; empty if the
-            model is not distilled.
+        is_detector: whether the model takes proposals and returns ``instances`` as well as ``image_scores``.
+        student_architecture: name in ``META_ARCH_REGISTRY`` of the student that a distillation trains; empty for other
+            models.
     """
 
     is_detector: ClassVar[bool] = False
@@ -37,10 +37,10 @@ class ImageModel(nn.Module):
     ):
         """
         Args:
-            backbone: module of Detectron2's ``BACKBONE_REGISTRY``.
+            backbone: module from Detectron2's ``BACKBONE_REGISTRY``.
             num_classes: C.
             pixel_mean, pixel_std: one value per channel, in units of 0 to 255.
-            backbone_frozen: the backbone gets no gradients and stays in evaluation mode.
+            backbone_frozen: whether the backbone gets no gradients and stays in evaluation mode.
         """
         super().__init__()
         self.backbone = backbone
@@ -97,18 +97,16 @@ class ImageModelWithTTA(nn.Module):
     """A trained model whose outputs are averaged over several views of each image.
 
     Detectron2's ``GeneralizedRCNNWithTTA`` merges boxes and does not support proposals. Here, every view has the same
-    regions, so their scores are averaged region by region, as WSDDN (Bilen & Vedaldi 2016) and OICR (Tang et al. 2017)
-    do over five scales and their mirror images. Detections are chosen from the averages. For a classifier,
-    probabilities are averaged.
-
-    Views run one after the other, so the largest view determines the memory.
+    regions, so their scores are averaged region by region, and detections are chosen from the averages. WSDDN (Bilen &
+    Vedaldi 2016) and OICR (Tang et al. 2017) do this over five scales and their mirror images. For a classifier,
+    probabilities are averaged. Views run one after the other, so the largest view determines the memory.
     """
 
     def __init__(self, model: ImageModel, *, flip: bool = True):
         """
         Args:
             model: teacher or plain student, with ``view_scores`` and ``build_output``.
-            flip: add the mirror image of each view.
+            flip: whether to add the mirror image of each view.
         """
         super().__init__()
         self.model = model
@@ -116,20 +114,18 @@ class ImageModelWithTTA(nn.Module):
         self.train(model.training)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict]:
-        """
-        Args:
-            batched_inputs: samples with ``views``, see :class:`mlickd.data.mapper.MultiScaleMapper`: the same number
-                for every sample, with the same regions in the same order. ``height`` and ``width`` of the original
-                image are optional, as for the model.
+        """Return the output of the model at inference for each sample, averaged over its views.
 
-        Returns:
-            Outputs as of the model at inference.
+        Args:
+            batched_inputs: samples with ``views`` from :class:`mlickd.data.mapper.MultiScaleMapper`, and optionally
+                ``height`` and ``width`` of the original image. All samples have the same number of views, and all views
+                of a sample have the same regions in the same order.
         """
         views = [list(views) for views in zip(*(sample["views"] for sample in batched_inputs), strict=True)]
         if self.flip:
             views += [[mirrored_view(sample) for sample in samples] for samples in views]
         scores = [self.model.view_scores(samples) for samples in views]
-        # Boxes of every view are scaled to the original image, so any view can give them.
+        # Detections are scaled to the original image, so the boxes of any view can be used.
         return [
             self.model.build_output(
                 {**sample, **sample["views"][0]},
@@ -140,11 +136,7 @@ class ImageModelWithTTA(nn.Module):
 
 
 def mirrored_view(view: dict) -> dict:
-    """Return the same image and regions, flipped horizontally.
-
-    Args:
-        view: sample with ``image`` (3, H, W) and optionally ``proposals`` in its pixels.
-    """
+    """Return a view with its ``image`` (3, H, W), and its ``proposals`` if it has them, flipped horizontally."""
     mirrored = {**view, "image": view["image"].flip(-1)}
     if "proposals" in view:
         proposals = view["proposals"]

@@ -19,7 +19,7 @@ __all__ = ["ClassifierHead", "ClassifierWithActivationMaps", "MultiLabelClassifi
 
 
 class ClassifierHead(nn.Module):
-    """Pooling over the whole feature map and one linear classifier."""
+    """Pooling over the whole feature map and a linear classifier."""
 
     @configurable
     def __init__(
@@ -37,9 +37,12 @@ class ClassifierHead(nn.Module):
             input_shape: shapes of the backbone's maps.
             num_classes: C.
             in_feature: name of the map to classify; may be empty if the backbone returns only one.
-            pooling: ``average``, ``max``, or ``fc`` (max pooling to 7x7, fc6 and fc7 as in VGG).
+            pooling: ``average``, ``max``, or ``fc`` (max pooling to 7x7, then fc6 and fc7 of VGG).
             dropout: probability of dropout before the linear classifier, or after fc6 and fc7.
-            fc_dim: outputs of fc6 and fc7.
+            fc_dim: number of outputs of fc6 and fc7.
+
+        Raises:
+            InputError: ``in_feature`` or ``pooling`` is unknown.
         """
         super().__init__()
         if not in_feature and len(input_shape) == 1:
@@ -66,14 +69,8 @@ class ClassifierHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         """Return arguments from ``MODEL.CLASSIFIER``."""
-        return {
-            "input_shape": input_shape,
-            "num_classes": cfg.MODEL.NUM_CLASSES,
-            "in_feature": cfg.MODEL.CLASSIFIER.IN_FEATURE,
-            "pooling": cfg.MODEL.CLASSIFIER.POOLING,
-            "dropout": cfg.MODEL.CLASSIFIER.DROPOUT,
-            "fc_dim": cfg.MODEL.CLASSIFIER.FC_DIM,
-        }
+        options = {key.lower(): value for key, value in cfg.MODEL.CLASSIFIER.items()}
+        return {"input_shape": input_shape, "num_classes": cfg.MODEL.NUM_CLASSES, **options}
 
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Compute logits (N, C) from feature maps by name; float32 also in mixed precision."""
@@ -86,17 +83,14 @@ class ClassifierHead(nn.Module):
     def activation_maps(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """Compute class activation maps (Zhou et al. 2016): the classifier, without bias, at each cell of the map.
 
-        With average pooling, the logit is the mean of the map plus the bias. The map is then an exact account of which
-        cells speak for the class and which against it.
-
-        Args:
-            features: feature maps by name.
+        With average pooling, the logit is the mean of the map plus the bias, so the map shows exactly how much each
+        cell adds to the logit or takes from it.
 
         Returns:
             (N, C, H, W), in units of the logits.
 
         Raises:
-            InputError: with pooling ``fc`` there are no such maps.
+            InputError: the pooling is ``fc``.
         """
         if self.fully_connected is not None:
             raise InputError(
@@ -112,11 +106,7 @@ class MultiLabelClassifier(ImageModel):
 
     @configurable
     def __init__(self, *, head: ClassifierHead, **image_model):
-        """
-        Args:
-            head: classifier of the backbone's maps.
-            image_model: arguments of :class:`ImageModel`.
-        """
+        """Take a classifier of the backbone's maps, and the arguments of :class:`ImageModel`."""
         super().__init__(**image_model)
         self.head = head
 
@@ -127,13 +117,14 @@ class MultiLabelClassifier(ImageModel):
         return {**shared, "head": ClassifierHead(cfg, shared["backbone"].output_shape())}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """
+        """Compute the loss in training, and the image scores at inference.
+
         Args:
             batched_inputs: samples with ``image`` (3, H, W), 0 to 255, and in training ``labels``.
 
         Returns:
-            In training ``{"loss_label": scalar}``. At inference, for each sample, ``image_scores`` (C,):
-            probabilities.
+            In training ``{"loss_label": scalar}``. At inference, for each sample, the probabilities ``image_scores``
+            (C,).
         """
         images = self.preprocess([sample["image"] for sample in batched_inputs])
         logits = self.head(self.backbone(images.tensor))
@@ -142,11 +133,11 @@ class MultiLabelClassifier(ImageModel):
         return [{"image_scores": scores} for scores in logits.sigmoid()]
 
     def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
-        """Return ``image_scores`` of each sample, which may be averaged over views."""
+        """Return the ``image_scores`` of each sample, to be averaged over views."""
         return self(batched_inputs)
 
     def build_output(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the output of :meth:`forward` at inference for one sample, which is its :meth:`view_scores`."""
+        """Return the output of :meth:`forward` at inference for one sample, given its :meth:`view_scores`."""
         return scores
 
     def label_losses(self, logits: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
@@ -156,7 +147,7 @@ class MultiLabelClassifier(ImageModel):
 
 
 class ClassifierWithActivationMaps(nn.Module):
-    """A trained classifier that also returns where it finds each class; see :meth:`ClassifierHead.activation_maps`."""
+    """A trained classifier that also returns its :meth:`ClassifierHead.activation_maps`."""
 
     def __init__(self, model: MultiLabelClassifier):
         super().__init__()
@@ -164,16 +155,10 @@ class ClassifierWithActivationMaps(nn.Module):
         self.train(model.training)
 
     def forward(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
-        """
-        Args:
-            batched_inputs: samples with ``image``, all of one size.
-
-        Returns:
-            For each sample ``image_scores`` (C,), as of the classifier, and ``activation_maps`` (C, H, W), which cover
-            the whole image.
+        """Return ``image_scores`` (C,) and ``activation_maps`` (C, H, W) of the whole ``image`` of each sample.
 
         Raises:
-            InputError: the head has no such maps, or the backbone pads the images, so maps would cover the padding.
+            InputError: the pooling is ``fc``, or the images need padding, which the maps would cover.
         """
         images = self.model.preprocess([sample["image"] for sample in batched_inputs])
         if any(size != images.tensor.shape[-2:] for size in images.image_sizes):

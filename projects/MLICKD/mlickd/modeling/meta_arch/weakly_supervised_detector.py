@@ -28,11 +28,7 @@ class WeaklySupervisedDetector(ImageModel):
 
     @configurable
     def __init__(self, *, roi_heads: nn.Module, **image_model):
-        """
-        Args:
-            roi_heads: RoI heads such as :class:`mlickd.modeling.WSDDNHeads`.
-            image_model: arguments of :class:`ImageModel`.
-        """
+        """Take RoI heads such as :class:`mlickd.modeling.WSDDNHeads`, and the arguments of :class:`ImageModel`."""
         super().__init__(**image_model)
         self.roi_heads = roi_heads
 
@@ -43,15 +39,16 @@ class WeaklySupervisedDetector(ImageModel):
         return {**shared, "roi_heads": build_roi_heads(cfg, shared["backbone"].output_shape())}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """
+        """Compute the losses in training, and the scores and detections at inference.
+
         Args:
             batched_inputs: samples with ``image`` (3, H, W), 0 to 255; ``proposals``, Instances with
-                ``proposal_boxes`` and ``objectness`` in the image's pixels; in training ``labels``; at inference
+                ``proposal_boxes`` in pixels of ``image`` and ``objectness``; in training ``labels``; at inference
                 optionally ``height`` and ``width`` of the original image, to which detections are scaled.
 
         Returns:
-            In training the losses. At inference, for each sample, ``image_scores`` (C,) in [0, 1] and ``instances``
-            with ``pred_boxes``, ``scores`` and ``pred_classes``.
+            In training the losses by name. At inference, for each sample, ``image_scores`` (C,) in [0, 1] and
+            ``instances`` with ``pred_boxes``, ``scores`` and ``pred_classes``.
         """
         images = self.preprocess([sample["image"] for sample in batched_inputs])
         features = self.backbone(images.tensor)
@@ -69,39 +66,27 @@ class WeaklySupervisedDetector(ImageModel):
     def predict_regions(
         self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]
     ) -> tuple[dict[str, torch.Tensor], RegionPredictions]:
-        """Return everything that a student can learn from: the feature maps of a batch and the outputs of the heads.
+        """Return the outputs that a student can learn from: the backbone's maps by name and the outputs of the heads.
 
         Args:
             images: (3, H, W) each, 0 to 255.
-            proposals: one Instances per image, in its pixels.
-
-        Returns:
-            The backbone's maps by name, (N, channels, height, width) each, and the predictions.
+            proposals: one Instances per image, in pixels of the image.
         """
         features = self.backbone(self.preprocess(images).tensor)
         return features, self.roi_heads.predict_regions(features, [p.to(self.device) for p in proposals])
 
     def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
-        """Return the scores of each sample that may be averaged over views with the same regions.
+        """Return ``image_scores`` (C,) and ``region_scores`` (R, C) of each sample, to be averaged over views.
 
-        Args:
-            batched_inputs: samples with ``image`` and ``proposals``, as for :meth:`forward`.
-
-        Returns:
-            For each sample ``image_scores`` (C,), and ``region_scores`` (R, C), from which detections are chosen.
+        The region scores select the detections. For the samples see :meth:`forward`.
         """
         proposals = [sample["proposals"] for sample in batched_inputs]
         _, predictions = self.predict_regions([sample["image"] for sample in batched_inputs], proposals)
         scores = zip(predictions.image_scores(), self.roi_heads.detection_scores(predictions), strict=True)
-        return [{"image_scores": of_image, "region_scores": of_regions} for of_image, of_regions in scores]
+        return [{"image_scores": image_scores, "region_scores": regions} for image_scores, regions in scores]
 
     def build_output(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict:
-        """Return the output of :meth:`forward` at inference for one sample.
-
-        Args:
-            sample: one view with ``image`` and ``proposals``, and optionally ``height`` and ``width``.
-            scores: see :meth:`view_scores`.
-        """
+        """Return the output of :meth:`forward` at inference for one sample, given its :meth:`view_scores`."""
         boxes = sample["proposals"].proposal_boxes.to(self.device)
         instances = self.roi_heads.detect(boxes, scores["region_scores"], tuple(sample["image"].shape[-2:]))
         return {"image_scores": scores["image_scores"], "instances": _to_original_pixels(instances, sample)}

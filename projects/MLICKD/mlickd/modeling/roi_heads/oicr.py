@@ -21,20 +21,20 @@ __all__ = ["OICRHeads", "oicr_pseudo_labels", "oicr_refinement_loss"]
 def oicr_pseudo_labels(
     boxes: torch.Tensor, scores: torch.Tensor, target: torch.Tensor, iou_threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the targets of one refinement from the scores of the stage before it (section 3.3 of Tang et al. 2017).
+    """Compute the targets of one refinement from the scores of the previous stage (section 3.3 of Tang et al. 2017).
 
-    For every class that is in the image, the region with the highest score is taken for an object. A region gets the
-    class of the object that it overlaps most, or the background if the overlap is too small. Its weight is the score of
-    that object, so the first guesses, which are poor, count little.
+    For every class in the image, the region with the highest score serves as an object. A region gets the class of the
+    object that it overlaps most, or the background if the overlap is too small. Its weight is the score of that object,
+    so the poor guesses early in training count little.
 
-    A class whose label is ignored may be in the image. A region that overlaps its best region enough, and more than any
-    object, therefore has the weight zero instead of counting as background.
+    A class with an ignored label may be in the image. A region that overlaps the best region of this class enough, and
+    more than any object, therefore gets the weight zero.
 
     Args:
         boxes: (R, 4) XYXY.
-        scores: (R, C) scores of the stage before.
+        scores: (R, C) scores of the previous stage.
         target: (C,) labels of the image, 1, 0 or -1 (ignored).
-        iou_threshold: least IoU with an object for a region to get its class.
+        iou_threshold: least IoU with an object at which a region gets the class of the object.
 
     Returns:
         (R,) labels, 0 to C - 1 or C for the background, and (R,) weights, all zero if no class is positive.
@@ -42,8 +42,7 @@ def oicr_pseudo_labels(
     num_classes = scores.shape[1]
     classes = (target == 1).nonzero().flatten()
     if len(classes) == 0:
-        background = torch.full((len(boxes),), num_classes, device=boxes.device)
-        return background, scores.new_zeros(len(boxes))
+        return torch.full((len(boxes),), num_classes, device=boxes.device), scores.new_zeros(len(boxes))
     best, seeds = scores[:, classes].max(dim=0)
     overlap, nearest = box_iou(boxes, boxes[seeds]).max(dim=1)
     labels = torch.where(overlap >= iou_threshold, classes[nearest], num_classes)
@@ -60,17 +59,17 @@ def oicr_refinement_loss(logits: torch.Tensor, labels: torch.Tensor, weights: to
 
     Args:
         logits: (R, C + 1), the background last.
-        labels, weights: from :func:`oicr_pseudo_labels`.
+        labels, weights: outputs of :func:`oicr_pseudo_labels`.
     """
     return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
 @ROI_HEADS_REGISTRY.register()
 class OICRHeads(WSDDNHeads):
-    """WSDDN whose detections are refined: each of K classifiers learns from the best regions of the one before it.
+    """WSDDN with K refinements: classifiers of regions that learn from the best regions of the previous stage.
 
-    Image scores are those of WSDDN. Detections, and the regions that a student learns from, follow the mean of the
-    refined scores, which favor whole objects where WSDDN favors their most distinctive part.
+    Image scores come from WSDDN. Detections, and the regions that a student learns from, follow the mean of the refined
+    scores. These favor whole objects, whereas WSDDN favors the most distinctive part of an object.
     """
 
     # The refined scores of a region do not depend on the other regions.
@@ -87,10 +86,8 @@ class OICRHeads(WSDDNHeads):
         super().__init__(**wsddn)
         if num_refinements < 1:
             raise InputError(f"MODEL.OICR.NUM_REFINEMENTS {num_refinements}: must be at least 1")
-        width = self.class_stream.in_features
-        self.refinement_streams = nn.ModuleList(
-            nn.Linear(width, self.class_stream.out_features + 1) for _ in range(num_refinements)
-        )
+        sizes = self.class_stream.in_features, self.class_stream.out_features + 1
+        self.refinement_streams = nn.ModuleList(nn.Linear(*sizes) for _ in range(num_refinements))
         for stream in self.refinement_streams:
             nn.init.normal_(stream.weight, std=wsddn.get("init_std", 0.01))
             nn.init.zeros_(stream.bias)
@@ -98,7 +95,7 @@ class OICRHeads(WSDDNHeads):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        """Return the arguments of :class:`WSDDNHeads`, and those from ``MODEL.OICR``."""
+        """Return the arguments of :class:`WSDDNHeads`, and arguments from ``MODEL.OICR``."""
         return {
             **super().from_config(cfg, input_shape),
             "num_refinements": cfg.MODEL.OICR.NUM_REFINEMENTS,
@@ -106,11 +103,11 @@ class OICRHeads(WSDDNHeads):
         }
 
     def refinement_logits(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """Return the logits of each refinement, (M, C + 1) float32, with the background last."""
+        """Return the logits (M, C + 1) of each refinement, float32, the background last."""
         return [stream(predictions.embeddings).float() for stream in self.refinement_streams]
 
     def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """Return the mean over the refinements of the probabilities of each image's regions, (R, C)."""
+        """Return the probabilities (R, C) of each image's regions, averaged over the refinements."""
         refined = torch.stack([logits.softmax(dim=1)[:, :-1] for logits in self.refinement_logits(predictions)])
         return list(refined.mean(dim=0).split(predictions.counts))
 
@@ -119,15 +116,15 @@ class OICRHeads(WSDDNHeads):
     ) -> dict[str, torch.Tensor]:
         """Return the loss of WSDDN, and ``loss_refinement_<k>`` of each refinement, averaged over the images."""
         losses = super().losses(predictions, proposals, targets)
-        before = predictions.scores()
+        previous = predictions.scores()
         for number, logits in enumerate(self.refinement_logits(predictions), start=1):
-            of_images = logits.split(predictions.counts)
+            split = logits.split(predictions.counts)
             total = targets.new_zeros(())
-            for of_image, regions, scores, target in zip(of_images, proposals, before, targets, strict=True):
+            for image_logits, regions, scores, target in zip(split, proposals, previous, targets, strict=True):
                 boxes = regions.proposal_boxes.tensor
                 labels, weights = oicr_pseudo_labels(boxes, scores.detach(), target, self.refinement_iou)
                 if len(labels) > 0:
-                    total = total + oicr_refinement_loss(of_image, labels, weights)
+                    total = total + oicr_refinement_loss(image_logits, labels, weights)
             losses[f"loss_refinement_{number}"] = total / len(targets)
-            before = [of_image.softmax(dim=1)[:, :-1] for of_image in of_images]
+            previous = [image_logits.softmax(dim=1)[:, :-1] for image_logits in split]
         return losses

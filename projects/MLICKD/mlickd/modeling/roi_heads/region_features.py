@@ -1,4 +1,4 @@
-"""Box heads, which turn a pooled region into one vector."""
+"""Box heads, which map a pooled region to one vector. Its length is ``output_shape.channels``."""
 
 from __future__ import annotations
 
@@ -15,59 +15,48 @@ __all__ = ["AveragePoolBoxHead", "VGGBoxHead"]
 
 @ROI_BOX_HEAD_REGISTRY.register()
 class VGGBoxHead(nn.Module):
-    """fc6 and fc7 of VGG, each with ReLU and dropout. ImageNet weights fit at 512 channels, 7x7 and 4096 outputs."""
+    """fc6 and fc7 of VGG, each with ReLU and dropout. ImageNet weights need 512 channels, 7x7 and 4096 outputs."""
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, fc_dim: int = 4096, dropout: float = 0.5):
         """
         Args:
             input_shape: channels, height and width of a pooled region.
-            fc_dim: outputs of both layers.
+            fc_dim: number of outputs of each layer.
             dropout: probability of dropout after each layer.
         """
         super().__init__()
         self.fc6 = nn.Linear(input_shape.channels * input_shape.height * input_shape.width, fc_dim)
         self.fc7 = nn.Linear(fc_dim, fc_dim)
         self.dropout = dropout
+        self.output_shape = ShapeSpec(channels=fc_dim)
         for layer in (self.fc6, self.fc7):
             weight_init.c2_xavier_fill(layer)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
         """Return arguments from ``MODEL.ROI_BOX_HEAD``."""
-        return {
-            "input_shape": input_shape,
-            "fc_dim": cfg.MODEL.ROI_BOX_HEAD.FC_DIM,
-            "dropout": cfg.MODEL.ROI_BOX_HEAD.DROPOUT,
-        }
+        options = cfg.MODEL.ROI_BOX_HEAD
+        return {"input_shape": input_shape, "fc_dim": options.FC_DIM, "dropout": options.DROPOUT}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(M, channels, height, width) to (M, fc_dim)."""
+        """Map regions (M, channels, height, width) to vectors (M, fc_dim)."""
         x = x.flatten(start_dim=1)
         for layer in (self.fc6, self.fc7):
             x = F.dropout(F.relu(layer(x)), self.dropout, self.training)
         return x
 
-    @property
-    def output_shape(self) -> ShapeSpec:
-        """Length of a region's vector, as channels."""
-        return ShapeSpec(channels=self.fc7.out_features)
-
 
 @ROI_BOX_HEAD_REGISTRY.register()
 class AveragePoolBoxHead(nn.Module):
-    """The mean over the pooled region, for networks that classify a globally averaged map (ResNet, EfficientNet)."""
+    """The mean over a pooled region, as networks such as ResNet and EfficientNet average the whole map."""
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, dropout: float = 0.0):
-        """
-        Args:
-            input_shape: channels of a pooled region.
-            dropout: probability of dropout after the mean.
-        """
+        """Take the shape of a pooled region, and the probability of dropout after the mean."""
         super().__init__()
-        self.channels = input_shape.channels
         self.dropout = dropout
+        self.output_shape = ShapeSpec(channels=input_shape.channels)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -75,10 +64,5 @@ class AveragePoolBoxHead(nn.Module):
         return {"input_shape": input_shape, "dropout": cfg.MODEL.ROI_BOX_HEAD.DROPOUT}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(M, channels, height, width) to (M, channels)."""
+        """Map regions (M, channels, height, width) to vectors (M, channels)."""
         return F.dropout(x.mean(dim=(2, 3)), self.dropout, self.training)
-
-    @property
-    def output_shape(self) -> ShapeSpec:
-        """Length of a region's vector, as channels."""
-        return ShapeSpec(channels=self.channels)

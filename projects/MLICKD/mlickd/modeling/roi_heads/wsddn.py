@@ -23,14 +23,14 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
     """Compute the scores of the regions of one image for each class.
 
     The class stream predicts the class of a region (softmax over the classes). The detection stream predicts the
-    regions of a class (softmax over the regions). The score is their product; its sum over regions is the image score.
+    regions of a class (softmax over the regions). The score is the product of both.
 
     Args:
         class_logits, detection_logits: (R, C), for all regions of one image.
-        temperature: divides the logits of both streams; below 1 the scores are sharper.
+        temperature: divisor of the logits of both streams; values below 1 make the scores sharper.
 
     Returns:
-        (R, C); every column sums to at most 1.
+        (R, C); every column sums to an image score of at most 1.
     """
     classes = (class_logits / temperature).softmax(dim=1)
     regions = (detection_logits / temperature).softmax(dim=0)
@@ -39,7 +39,7 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
 
 @dataclass
 class RegionPredictions:
-    """The outputs of the heads for the regions of a batch. M is the number of regions of all N images together.
+    """The outputs of the heads for all M regions of a batch of N images.
 
     Attributes:
         pooled: (M, D, P, P) RoI features before they are weighted by the proposals' scores.
@@ -61,7 +61,7 @@ class RegionPredictions:
         return [region_scores(*logits, temperature) for logits in streams]
 
     def image_scores(self, temperature: float = 1.0) -> torch.Tensor:
-        """Return the image scores (N, C) in [0, 1]: the sums of the region scores."""
+        """Return the image scores (N, C) in [0, 1], which are the sums of the region scores."""
         return torch.stack([scores.sum(dim=0) for scores in self.scores(temperature)])
 
 
@@ -69,12 +69,12 @@ class RegionPredictions:
 class WSDDNHeads(nn.Module):
     """RoI pooling, proposal score weighting, a box head, and the two streams.
 
-    As in the paper's teacher, the last feature map is pooled in every proposal, multiplied by the proposal's score, and
-    passed through fc6 and fc7 to two linear layers with C outputs.
+    The teacher of the paper pools the last feature map in every proposal, multiplies the result by the proposal's
+    score, and passes it through fc6 and fc7 to two linear layers with C outputs.
 
     Attributes:
-        scores_from_streams: whether ``detection_scores`` are :func:`region_scores`, which depend on the other regions
-            of the image.
+        scores_from_streams: whether ``detection_scores`` returns :func:`region_scores`, which depend on all regions of
+            the image.
     """
 
     scores_from_streams: ClassVar[bool] = True
@@ -97,14 +97,14 @@ class WSDDNHeads(nn.Module):
         """
         Args:
             in_feature: name of the backbone's map from which regions are pooled.
-            pooler: pooler of that map.
+            pooler: pooler of this map.
             box_head: module from (M, D, P, P) to (M, E), with ``output_shape``.
             num_classes: C.
-            score_weighting: ``score`` (pooled features times the proposal's score s), ``affine``
-                (times ``1 + score_slope * s``) or ``none``.
+            score_weighting: factor on the pooled features of a proposal with score s: ``score`` (s), ``affine``
+                (``1 + score_slope * s``) or ``none`` (1).
             score_slope: slope for ``affine``.
             init_std: standard deviation of the initial weights of the streams.
-            test_score_thresh, test_nms_thresh, test_topk_per_image: limits on the detections that inference keeps.
+            test_score_thresh, test_nms_thresh, test_topk_per_image: limits on the detections at inference.
         """
         super().__init__()
         if score_weighting not in ("score", "affine", "none"):
@@ -154,14 +154,12 @@ class WSDDNHeads(nn.Module):
         }
 
     def predict_regions(self, features: dict[str, torch.Tensor], proposals: list[Instances]) -> RegionPredictions:
-        """Pool the proposals and run both streams on them.
+        """Pool the proposals of each image and run both streams on them.
 
-        Args:
-            features: the backbone's maps.
-            proposals: one Instances per image with ``proposal_boxes``, in pixels of the view, and ``objectness``.
+        Proposals have ``proposal_boxes``, in pixels of the view, and ``objectness``.
         """
-        # In mixed precision, poolers would round boxes to the type of the map, and softmaxes over many regions would
-        # lose digits.
+        # In mixed precision, poolers would round boxes to the type of the map, and a softmax over many regions would
+        # lose precision.
         pooled = self.pooler([features[self.in_feature].float()], [p.proposal_boxes for p in proposals])
         embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
         return RegionPredictions(
@@ -173,7 +171,7 @@ class WSDDNHeads(nn.Module):
         )
 
     def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
-        """Return the (M,) factors on the pooled features of the proposals; see ``score_weighting``."""
+        """Return the factors (M,) on the pooled features of the proposals; see ``score_weighting``."""
         scores = torch.cat([p.objectness for p in proposals])
         if self.score_weighting == "score":
             return scores
@@ -188,15 +186,15 @@ class WSDDNHeads(nn.Module):
         proposals: list[Instances],
         targets: torch.Tensor | None = None,
     ) -> tuple[list[Instances], torch.Tensor, dict[str, torch.Tensor]]:
-        """
+        """Compute the losses in training, and the detections at inference.
+
         Args:
-            images: only their sizes are used.
+            images: batch; only its ``image_sizes`` are used.
             features, proposals: see :meth:`predict_regions`.
             targets: (N, C) image labels, 1, 0 or -1 (ignored); required in training.
 
         Returns:
-            Detections of each image (empty list in training), (N, C) image scores, and the losses (empty at
-            inference).
+            Detections of each image (empty in training), (N, C) image scores, and losses (empty at inference).
         """
         predictions = self.predict_regions(features, proposals)
         if self.training:
@@ -214,19 +212,18 @@ class WSDDNHeads(nn.Module):
         return {"loss_image": image_level_binary_cross_entropy(predictions.image_scores(), targets)}
 
     def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
-        """Return the scores (R, C) of each image that select its detections and the regions for a student."""
+        """Return the scores (R, C) of each image, which select its detections and the regions for a student."""
         return predictions.scores()
 
     def detect(self, boxes: Boxes, scores: torch.Tensor, image_size: tuple[int, int]) -> Instances:
         """Return the detections of one image: non-maximum suppression per class, then the best of all classes.
 
         Args:
-            boxes: R proposals.
-            scores: (R, C) region scores.
+            boxes, scores: R proposals and their (R, C) region scores.
             image_size: height and width of the view.
 
         Returns:
-            ``pred_boxes``, ``scores`` and ``pred_classes``, best first.
+            Instances with ``pred_boxes``, ``scores`` and ``pred_classes``, best first.
         """
         regions, classes = (scores > self.test_score_thresh).nonzero(as_tuple=True)
         scores = scores[regions, classes]
