@@ -15,7 +15,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from helpers.file_limit import largest_file
-from mlickd.engine.checkpointing import RunCheckpointer
+from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
 from mlickd.errors import InputError
 from mlickd.files import file_digest
 
@@ -80,6 +80,9 @@ def test_detectron2_resumes_from_what_is_saved_and_the_other_way_round(tmp_path:
     }
     DetectionCheckpointer(run.model, str(tmp_path), trainer=run.counter).save("model_0000004", iteration=4)
     assert Run(tmp_path).checkpointer.resume() == "model_0000004.pth"
+    cut(tmp_path / "model_0000004.pth")  # it has no digest
+    assert Run(tmp_path).checkpointer.resume() == "model_0000003.pth"
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000003.pth"
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut, os.remove])
@@ -103,7 +106,7 @@ def test_a_damaged_list_or_no_name_of_the_last_checkpoint_does_no_harm(
 ) -> None:
     Run(tmp_path).save(1, 3)
     (tmp_path / "last_checkpoint").unlink()
-    assert Run(tmp_path).checkpointer.has_checkpoint() and Run(tmp_path).resumed() == 3
+    assert decide_to_resume(str(tmp_path), True) and Run(tmp_path).resumed() == 3
     (tmp_path / "last_checkpoint").write_text("model_0000003.pth")
     (tmp_path / "checkpoints.json").write_text("[1]")
     assert Run(tmp_path).resumed() == 3
@@ -151,8 +154,8 @@ def test_only_the_newest_of_this_run_are_kept_and_the_final_one(tmp_path: Path) 
 def test_a_run_that_starts_anew_never_goes_on_from_the_one_before(tmp_path: Path) -> None:
     Run(tmp_path).save(1, 3)
     run = Run(tmp_path)
-    run.checkpointer.start_anew()
-    assert not run.checkpointer.has_checkpoint()
+    run.checkpointer.forget_earlier_run()
+    assert not decide_to_resume(str(tmp_path), True)
     run.save(0)
     cut(tmp_path / "model_0000000.pth")
     with pytest.raises(InputError, match=r"model_0000000.pth is"):
@@ -163,11 +166,11 @@ def test_a_run_that_starts_anew_never_goes_on_from_the_one_before(tmp_path: Path
 def test_what_earlier_runs_have_finished_is_kept_under_other_names(tmp_path: Path) -> None:
     (tmp_path / "student.pth").write_bytes(b"a student")
     for iteration in (3, 5, 7):
-        Run(tmp_path).checkpointer.start_anew()
+        Run(tmp_path).checkpointer.forget_earlier_run()
         Run(tmp_path).save(iteration, name="model_final")
     kept = [torch.load(tmp_path / f"model_final{name}.pth")["iteration"] for name in (".previous", ".previous2", "")]
     assert kept == [3, 5, 7] and (tmp_path / "student.previous.pth").exists()
-    Run(tmp_path).checkpointer.start_anew(str(tmp_path / "model_final.pth"))
+    Run(tmp_path).checkpointer.forget_earlier_run(str(tmp_path / "model_final.pth"))
     assert (tmp_path / "model_final.pth").exists(), "the new run starts from it"
 
 
@@ -186,11 +189,11 @@ def test_a_run_that_is_killed_as_it_starts_anew_does_not_go_on_from_the_one_befo
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
-            Run(tmp_path).checkpointer.start_anew()
+            Run(tmp_path).checkpointer.forget_earlier_run()
     assert (tmp_path / left).exists()
     run = Run(tmp_path)
-    assert not run.checkpointer.has_checkpoint()
-    run.checkpointer.start_anew()
+    assert not decide_to_resume(str(tmp_path), True)
+    run.checkpointer.forget_earlier_run()
     assert names(tmp_path) == ["model_0000001.pth"]
 
 

@@ -18,7 +18,7 @@ from helpers.small_models import CONFIGS
 from helpers.small_trainer import finish, make_trainer
 from mlickd.data import class_names, dataset_records, proposals_path, write_store
 from mlickd.engine import Trainer, finalize_config, load_config
-from mlickd.engine.writers import TensorBoardWriter, forget_metrics
+from mlickd.engine.writers import TensorBoardWriter, remove_repeated_metrics
 from mlickd.evaluation import TrainingCorLoc
 from mlickd.visualization import figures
 from mlickd.visualization.figures import training_view_row
@@ -170,10 +170,10 @@ def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
 )
 def test_lines_of_repeated_iterations_are_cut_off(content: str, iteration: int, kept: str, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    forget_metrics(path, iteration)  # which need not exist
+    remove_repeated_metrics(path, iteration)  # which need not exist
     path.write_text(content)
     with path.open("a") as open_already:
-        forget_metrics(path, iteration)
+        remove_repeated_metrics(path, iteration)
         open_already.write("new\n")
     assert path.read_text() == kept + "new\n"
 

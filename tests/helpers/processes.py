@@ -22,7 +22,7 @@ from pytest import MonkeyPatch
 
 from mlickd.config import default_config
 from mlickd.engine import Trainer
-from mlickd.engine.checkpointing import RunCheckpointer
+from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
 from mlickd.engine.hooks import StopHook
 from mlickd.engine.processes import add_process_arguments, launch
 from mlickd.errors import InputError
@@ -160,7 +160,6 @@ def look_for_checkpoint(folder: Path) -> None:
     """Look for a checkpoint in a folder of this process; only the first process has one."""
     own = folder / str(comm.get_rank())
     own.mkdir()
-    model = torch.nn.Linear(1, 1)
     if comm.is_main_process():
-        RunCheckpointer(model, str(own)).save("model_0000001")
-    RunCheckpointer(model, str(own)).has_checkpoint()
+        RunCheckpointer(torch.nn.Linear(1, 1), str(own)).save("model_0000001")
+    decide_to_resume(str(own), True)

@@ -1,4 +1,4 @@
-"""Checks of data, models and checkpoints before a run writes anything."""
+"""Checks of data, model and checkpoints before a run writes anything."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def check_inputs(
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit.
 
     Args:
-        cfg: configuration, see :func:`mlickd.engine.finalize_config`.
+        cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
         eval_only: the run only evaluates.
-        resume: the run continues from a checkpoint if there is one.
+        resume: the run continues from a checkpoint, see :func:`mlickd.engine.finalize_config`.
 
     Returns:
         The further arguments of :class:`mlickd.engine.Trainer`: the teacher's configuration for each training dataset,
@@ -51,7 +51,7 @@ def check_inputs(
         records = dataset_records(name, boxes=False)
         if needs_proposals(cfg, training=training):
             open_proposals(cfg, name).check(records)
-    _check_weights(cfg, model, resume and not eval_only)
+    _check_weights(cfg, model, resume)
     if teachers and cfg.KD.CACHE:
         return teachers, build_knowledge_source(cfg, teachers)
     if teachers:  # the trainer loads a live teacher in each process
@@ -62,19 +62,17 @@ def check_inputs(
 
 def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
     """Check that the checkpoint or the weights that the run starts from fit the model."""
-    saved = saved_checkpoints(Path(cfg.OUTPUT_DIR)) if resume else []
-    for name in saved:
-        path = os.path.join(cfg.OUTPUT_DIR, name)
-        try:
-            content = read_checkpoint(path, "--resume", mapped=True)
-        except InputError:
-            continue  # a damaged checkpoint gives way to the one before
-        check_fits(model, content, "--resume", path)
-        break
-    if saved:
-        return
     target = getattr(model, "student", model)
-    if cfg.MODEL.WEIGHTS:
+    if resume:
+        for name in saved_checkpoints(Path(cfg.OUTPUT_DIR)):
+            path = os.path.join(cfg.OUTPUT_DIR, name)
+            try:
+                content = read_checkpoint(path, "--resume", mapped=True)
+            except InputError:
+                continue  # the run continues from the checkpoint before a damaged one
+            check_fits(model, content, "--resume", path)
+            return
+    elif cfg.MODEL.WEIGHTS:
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
     elif cfg.MODEL.BACKBONE.WEIGHTS:
         check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
@@ -89,6 +87,7 @@ def _check_unlabeled(cfg: CfgNode) -> None:
         for record in dataset_records(name, boxes=False):
             if record["file_name"] in labeled:
                 raise InputError(
-                    f"DATASETS.UNLABELED: image {record['image_id']} of {name} is in {labeled[record['file_name']]} "
-                    "of DATASETS.TRAIN, too; give parts that share no image, such as NAME@1of4 and NAME@not1of4"
+                    f"DATASETS.UNLABELED: image {record['image_id']} of {name} is also in "
+                    f"{labeled[record['file_name']]} of DATASETS.TRAIN; give parts without common images, such as "
+                    "NAME@1of4 and NAME@not1of4"
                 )

@@ -37,7 +37,7 @@ from mlickd.files import write_json
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 from mlickd.runs import provenance
 
-from .checkpointing import FINAL, RunCheckpointer
+from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
 from .hooks import EqualStatisticsHook, RepeatablePreciseBN, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
 from .processes import distributed_model
@@ -48,8 +48,8 @@ from .writers import (
     EvaluationWriter,
     TensorBoardWriter,
     TrainingViewsHook,
-    forget_metrics,
     put_regions,
+    remove_repeated_metrics,
 )
 
 __all__ = ["Trainer", "build_knowledge_source", "load_initial_weights"]
@@ -269,24 +269,27 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume the run in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS`` or ``MODEL.BACKBONE.WEIGHTS``.
 
-        Results in the folder that belong to an earlier run, or to iterations that are repeated, are forgotten.
+        Remove the figures of an earlier run in the same folder, and of iterations that the run will repeat.
+
+        Args:
+            resume: continue from a checkpoint if the run has one, see :func:`decide_to_resume`.
 
         Raises:
             InputError: the checkpoint does not fit the model, or all checkpoints are damaged.
         """
-        if resume and self.checkpointer.has_checkpoint():
+        if decide_to_resume(self.cfg.OUTPUT_DIR, requested=resume):
             name = self.checkpointer.resume()
             self.start_iter = self.iter + 1
             if self.start_iter >= self.max_iter and name != f"{FINAL}.pth":
-                # The run was killed before its last file, which no further step would write.
+                # The run was killed before it saved the final checkpoint, and no further step would save it.
                 self.checkpointer.save(FINAL, iteration=self.iter)
         else:
-            # Before forgetting, because an earlier run may have left these weights in this folder.
+            # Load first, because an earlier run may have left these weights in this folder.
             load_initial_weights(self.cfg, _unwrap(self.model))
             comm.synchronize()
-            self.checkpointer.start_anew(self.cfg.MODEL.WEIGHTS)
+            self.checkpointer.forget_earlier_run(self.cfg.MODEL.WEIGHTS)
         if comm.is_main_process():
-            forget_metrics(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
+            remove_repeated_metrics(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
 
 

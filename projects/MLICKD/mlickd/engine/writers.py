@@ -34,8 +34,8 @@ __all__ = [
     "EvaluationWriter",
     "TensorBoardWriter",
     "TrainingViewsHook",
-    "forget_metrics",
     "put_regions",
+    "remove_repeated_metrics",
 ]
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class EvaluationWriter(HookBase):
                 writer.write()
 
 
-def forget_metrics(path: Path, iteration: int) -> None:
+def remove_repeated_metrics(path: Path, iteration: int) -> None:
     """Cut off the lines of ``metrics.json`` from an iteration on, and a last line that is not complete.
 
     The file is truncated in place, because a writer may have it open.
