@@ -42,11 +42,11 @@ def test_scores_are_read_as_written(tiny_scenes: Path, tmp_path: Path):
 def test_images_in_the_order_of_others(tmp_path: Path):
     first, order = read_scores(write(tmp_path)), [2, 0, 1]
     changes = {name: ARRAYS[name][order] for name in ("image_ids", "scores", "targets")}
-    again = read_scores(write(tmp_path, **changes)).as_images_of(first)
+    again = read_scores(write(tmp_path, **changes)).align_with(first)
     assert again.image_ids == first.image_ids and np.array_equal(again.scores, first.scores)
     changes = {"image_ids": np.array(["a", "b", "d"]), "targets": np.abs(ARRAYS["targets"])}
     for name, array in (changes | {"class_names": np.array(["x", "y"])}).items():
-        assert read_scores(write(tmp_path, **{name: array})).as_images_of(first) is None
+        assert read_scores(write(tmp_path, **{name: array})).align_with(first) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mlickd.prediction import Prediction
 from mlickd.visualization.figures import draw_prediction, save_figure_of_photo
-from mlickd.visualization.gallery import page_template, safe_file_name
+from mlickd.visualization.gallery import TEMPLATES, safe_file_name
 
 NAMES = ["<script>alert(1)</script>", "\"onload='x'", "$\\frac{$", "../../out", "/etc/passwd", "a&b", "\x1b[31m"]
 
@@ -30,7 +30,7 @@ def test_pages_show_names_as_text() -> None:
     scores = np.full(len(NAMES), 0.9, dtype=np.float32)
     page = Prediction(NAMES[0], tuple(NAMES), scores, scores)._repr_html_()
     assert tags(page) == {"table", "caption", "tr", "td", "div"}
-    assert page_template("plots.html").environment.autoescape is True
+    assert TEMPLATES.autoescape is True
 
 
 def test_copies_of_photos_stay_in_their_folder(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_chosen_images_and_photos_of_no_dataset(visualize, tmp_path: Path):
         (["--baseline", "baseline", "--dataset", "nothing_test"], "nothing_test"),
         (["--teacher", "baseline"], "--teacher baseline"),
         (["--distilled", "distilled/feature"], "distilled/feature: is stage 1"),
-        (["--baseline", "other"], "other: has other classes"),
+        (["--baseline", "other"], "--baseline other"),
     ],
 )
 def test_bad_input_is_one_line(visualize, tmp_path: Path, arguments: list[str], message: str):

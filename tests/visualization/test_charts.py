@@ -1,3 +1,5 @@
+"""Charts: colors, sizes and positions in the PNG files."""
+
 from __future__ import annotations
 
 import json
@@ -10,8 +12,9 @@ from PIL import Image
 
 from mlickd.data.checking import LabelStatistics
 from mlickd.errors import InputError
-from mlickd.visualization.charts import _join_stages, draw_training_curves
+from mlickd.visualization.charts import _stage_curves, draw_training_curves
 from mlickd.visualization.label_charts import draw_label_frequencies, draw_labels, draw_region_counts
+from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
 
 def write_metrics(folder: Path, *lines: dict) -> Path:
@@ -30,23 +33,23 @@ def has_ink(path: Path) -> bool:
     return bool((pixels_of(path).min(axis=2) < 250).mean() > 0.005)
 
 
-@pytest.fixture
-def stages(tmp_path: Path) -> list[Path]:
+def is_blue_and_is_red(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    red, _, blue = pixels_of(path).transpose(2, 0, 1)
+    return blue - red > 100, red - blue > 100
+
+
+def test_training_curves(tmp_path: Path):
     first = {"iteration": 39, "total_loss": 7.0}
     last = {"iteration": 39, "total_loss": 5.0, "loss_label": 1.0, "tiny_test/multilabel/mAP": 60.0}
-    return [
+    stages = [
         write_metrics(tmp_path / "feature", {"iteration": 19, "total_loss": 9.0}, first),
         write_metrics(tmp_path / "prediction", {"iteration": 19, "total_loss": 2.0}, last),
     ]
+    assert _stage_curves(stages) == [
+        ((0, "feature"), [(19, 9.0), (39, 7.0)], []),
+        ((40, "prediction"), [(59, 2.0), (79, 1.0)], [(79, 60.0)]),
+    ], "a stage starts where the stage before ends, and has the label loss if there is one"
 
-
-def test_a_stage_starts_where_the_one_before_ends(stages: list[Path]):
-    losses, means, boundaries = _join_stages(stages)
-    assert losses == [(19, 9.0), (39, 7.0), (59, 2.0), (79, 1.0)], "the loss of the labels if it is there"
-    assert means == [(79, 60.0)] and boundaries == [(40, "prediction")]
-
-
-def test_training_curves_are_drawn(tmp_path: Path, stages: list[Path]):
     before = dict(matplotlib.rcParams)
     plain = write_metrics(tmp_path / "baseline", {"iteration": 19, "total_loss": 1.0})
     path = tmp_path / "plots" / "curves.png"
@@ -77,3 +80,33 @@ def test_labels_and_frequencies_without_any_pair_are_drawn(tmp_path: Path):
     records = [{"labels": labels, "ignored_labels": []} for labels in ([0, 1], [0], [])]
     draw_labels("name $", LabelStatistics.count(records, ["x", "$y", "z"]), tmp_path / "labels.png")
     assert has_ink(tmp_path / "a.png") and has_ink(tmp_path / "labels.png")
+
+
+def test_gains_are_right_of_zero_and_losses_left_of_it_best_first(tmp_path: Path):
+    names, path = ["dog", "$\\frac{$", "nobody"], tmp_path / "gains.png"
+    draw_class_gains({"distilled": np.array([[-4.0, 5.0, np.nan], [-2.0, 7.0, np.nan]])}, names, path)
+    is_blue, is_red = is_blue_and_is_red(path)
+    assert is_blue.sum() > 300 and is_red.sum() > 300
+    assert np.nonzero(is_blue)[0].max() < np.nonzero(is_red)[0].min()
+    assert np.nonzero(is_red)[1].max() <= np.nonzero(is_blue)[1].min() + 2
+
+
+def test_many_methods_and_classes_have_room(tmp_path: Path):
+    generator = np.random.default_rng(0)
+    names, path = [f"class {index}" for index in range(40)], tmp_path / "gains.png"
+    sizes = {}
+    for count in (1, 7):
+        draw_class_gains({f"method {index}": generator.normal(size=(3, 40)) for index in range(count)}, names, path)
+        sizes[count] = pixels_of(path).shape
+    assert 2 * sizes[1][1] < sizes[7][1] < 4 * sizes[1][1], "panels are side by side"
+    assert sizes[7][0] == 2 * sizes[1][0] > 2 * 40 * 20, "and in rows, with a line for each class"
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="plot.png"):
+        draw_class_gains({"distilled": np.ones((1, 1))}, ["dog"], tmp_path / "file" / "plot.png")
+
+
+def test_curves_of_precision_over_recall_are_drawn(tmp_path: Path):
+    recall = np.linspace(0.1, 1, 10)
+    curves = {"with $x": [(1 - recall / 2, recall), (1 - recall / 3, recall)], "baseline": [(1 - recall, recall)]}
+    draw_precision_recall(curves, tmp_path / "plots" / "curves.png")
+    assert is_blue_and_is_red(tmp_path / "plots" / "curves.png")[0].sum() > 200

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from mlickd.visualization.regions import RegionVisualizer, _label_positions, draw_regions, top_regions
+from mlickd.visualization.regions import RegionVisualizer, draw_regions, top_regions
 
 NAMES = ["cat", "a class $\\frac{$"]
 
@@ -80,20 +78,13 @@ def test_any_size_of_photo_and_nothing_else_is_changed(size: tuple[int, int]):
         assert (draw_regions(photo, nothing, NAMES, side=max(size)) == photo).all()
 
 
-def test_labels_do_not_overlap():
+@pytest.mark.parametrize("box", [(100, 100, 300, 300), (0, 0, 640, 480), (630, 470, 640, 480), (0, 470, 9, 480)])
+def test_labels_are_inside_the_image_and_do_not_overlap(box: tuple[int, ...]):
     visualizer = RegionVisualizer(np.zeros((480, 640, 3), np.uint8))
-    visualizer.draw_regions(np.array([[100, 100, 300, 300.0]] * 10), [f"label {rank}" for rank in range(10)])
+    visualizer.draw_regions(np.array([box] * 10, dtype=float), [f"label {rank}" for rank in range(10)])
     renderer = visualizer.output.canvas.get_renderer()
     extents = [text.get_window_extent(renderer) for text in visualizer.output.ax.texts]
-    assert 2 <= len(extents) < 10 and visualizer.output.ax.texts[0].get_text() == "label 0"
+    assert 1 <= len(extents) < 10 and visualizer.output.ax.texts[0].get_text() == "label 0"
     for number, extent in enumerate(extents):
         assert extent.x0 >= 0 and extent.x1 <= 640 and extent.y0 >= 0 and extent.y1 <= 480
         assert not any(extent.overlaps(other) for other in extents[:number])
-
-
-@settings(max_examples=50)
-@given(st.tuples(*[st.floats(0, 100)] * 4), st.floats(1, 100), st.floats(1, 100))
-def test_label_positions_are_inside_the_image(corners: tuple, width: float, height: float):
-    x0, x1, y0, y1 = *sorted(corners[:2]), *sorted(corners[2:])
-    for x, y in _label_positions(np.array([x0, y0, x1, y1]), width, height, 100, 100):
-        assert 0 <= x <= 100 - width + 1e-9 and 0 <= y <= 100 - height + 1e-9

@@ -12,7 +12,7 @@ from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data import dataset_records
 from mlickd.evaluation.proposal_recall import curve_counts, evaluate_source, parse_sources, recall_table
 from mlickd.files import write_json
-from mlickd.visualization.recall_curves import draw_recall_curves
+from mlickd.visualization.charts import draw_recall_curves
 
 EPILOG = """\
 example:

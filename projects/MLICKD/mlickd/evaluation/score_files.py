@@ -51,7 +51,7 @@ class ImageScores:
         ]
         return labels_digest(records, self.class_names)
 
-    def as_images_of(self, other: ImageScores) -> ImageScores | None:
+    def align_with(self, other: ImageScores) -> ImageScores | None:
         """Return the scores in the order of the other's images, or None if images, labels or classes differ."""
         places = {image_id: place for place, image_id in enumerate(self.image_ids)}
         if places.keys() != set(other.image_ids) or self.class_names != other.class_names:

@@ -173,7 +173,7 @@ def compare_scores(
     files = {name: read_scores(find_scores(path, dataset)) for name, path in zip(names, paths, strict=True)}
     tuned = {name: _class_thresholds(path, files[name]) for name, path in zip(names, paths, strict=True)}
     # In the order of the first run, so that bootstrapped values are paired.
-    paired = {name: scores.as_images_of(files[names[0]]) for name, scores in files.items()}
+    paired = {name: scores.align_with(files[names[0]]) for name, scores in files.items()}
     report = {
         "unit": "percent",
         "protocol": {"threshold": threshold, "topk": topk},

@@ -1,115 +1,142 @@
-"""Charts with matplotlib: their common style, and training curves of several runs on shared axes.
+"""Curves of training and of proposal recall, and the common style of all charts.
 
-All functions ``draw_...`` here and in the modules of other charts write a PNG, and raise InputError if they cannot.
+The functions ``draw_...`` in this and the other chart modules write a PNG. They raise InputError if they cannot.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mlickd.errors import InputError
+from mlickd.evaluation.proposal_recall import ProposalRecall
 from mlickd.files import write_whole_file
 from mlickd.runs import training_metrics
 
 from .image_results import one_line
 
-__all__ = ["BLUE", "INK", "RED", "STYLES", "draw_training_curves", "plain_text", "save_figure", "style_axes"]
+__all__ = [
+    "BLUE",
+    "INK",
+    "RED",
+    "STYLES",
+    "draw_recall_curves",
+    "draw_training_curves",
+    "plain_text",
+    "save_figure",
+    "style_axes",
+]
 
 BLUE, RED, INK = "#1a4fd0", "#c8201e", "#16181d"
-# Colors that color-blind readers can distinguish (Okabe and Ito), each with its own dashes.
-STYLES = [
-    ("#0072b2", "-"),
-    ("#d55e00", "--"),
-    ("#009e73", "-."),
-    ("#cc79a7", ":"),
-    ("#555555", (0, (5, 1, 1, 1, 1, 1))),
-    ("#e69f00", "-"),
-    ("#56b4e9", "--"),
-    ("#7a3b00", "-."),
-    ("#5b2a86", ":"),
-    ("#000000", (0, (8, 2))),
-]
+# Colors that color-blind readers can distinguish (Okabe and Ito), with dashes.
+_COLORS = "#0072b2 #d55e00 #009e73 #cc79a7 #555555 #e69f00 #56b4e9 #7a3b00 #5b2a86 #000000".split()
+STYLES = list(zip(_COLORS, itertools.cycle(["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))])))
 Points = list[tuple[int, float]]
 
 
 def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | Path) -> None:
     """Draw the loss over iterations and, for evaluated runs, the mAP on the test set.
 
-    The loss is that of the labels, which all students have; for a stage without it, such as stage 1, the total loss.
+    The curve shows the label loss, which all students have. A stage without it, such as stage 1, shows the total loss.
 
     Args:
-        runs: for the name of each curve, the folders of its stages in order. A stage starts where the one before it
-            ends, at a vertical line.
+        runs: names of the curves, with the folders of their stages in order. Each stage starts at a vertical line,
+            where the stage before it ends.
         path: path of the PNG.
 
     Raises:
         InputError: a ``metrics.json`` is missing or damaged, or no run has a loss.
     """
-    curves = {name: _join_stages(stages) for name, stages in runs.items()}
-    if not any(losses for losses, _, _ in curves.values()):
+    curves = {name: _stage_curves(folders) for name, folders in runs.items()}
+    stages = [stage for run in curves.values() for stage in run]
+    if not any(losses for _, losses, _ in stages):
         raise InputError(f"training curves {path}: no run has logged total_loss; train for longer than 20 iterations")
-    evaluated = any(means for _, means, _ in curves.values())
+    evaluated = any(means for _, _, means in stages)
     figure = Figure(figsize=(12 if evaluated else 6.5, 4.6), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2 if evaluated else 1, squeeze=False)[0]
     panels[0].set_yscale("log")
     handles, marked = [], set()
-    for number, (name, (losses, means, boundaries)) in enumerate(curves.items()):
+    for number, (name, run) in enumerate(curves.items()):
         color, dashes = STYLES[number % len(STYLES)]
         handles.append(Line2D([], [], color=color, linestyle=dashes, label=plain_text(name)))
-        # A line does not cross a boundary, because the losses of two stages are different quantities.
-        starts = [0, *(start for start, _ in boundaries)]
-        for axes, points in zip(panels, (losses, means), strict=False):
-            for start, end in zip(starts, [*starts[1:], float("inf")], strict=True):
-                stage = [point for point in points if start <= point[0] < end]
-                if stage:
-                    marker = "o" if len(points) <= 20 else None
-                    axes.plot(*zip(*stage, strict=True), color=color, linestyle=dashes, marker=marker, markersize=5)
-            for start, _ in boundaries:
-                axes.axvline(start, color=color, linestyle=":", linewidth=1.2)
-        # Methods with equal stages share one name of a boundary.
-        for start, stage in [boundary for boundary in boundaries if boundary not in marked]:
-            at_top = {"xycoords": ("data", "axes fraction"), "verticalalignment": "top"}
-            panels[0].annotate(f" stage {plain_text(stage)}", (start, 1), color=color, fontsize=9, **at_top)
-        marked.update(boundaries)
-        if means:
-            panels[1].annotate(f"{means[-1][1]:.1f}", means[-1], (-8, 5), textcoords="offset points", color=color)
+        # No line connects two stages, because their losses are different quantities.
+        for (start, stage), *curves_of_stage in run:
+            for axes, points in zip(panels, curves_of_stage, strict=False):
+                marker = "o" if len(points) <= 20 else None
+                axes.plot(*zip(*points, strict=True), color=color, linestyle=dashes, marker=marker, markersize=5)
+                if start:
+                    axes.axvline(start, color=color, linestyle=":", linewidth=1.2)
+            if start and (start, stage) not in marked:  # methods with equal stages share a name
+                at_top = {"xycoords": ("data", "axes fraction"), "verticalalignment": "top"}
+                panels[0].annotate(f" stage {plain_text(stage)}", (start, 1), color=color, fontsize=9, **at_top)
+                marked.add((start, stage))
+        if last := [means[-1] for _, _, means in run if means][-1:]:
+            panels[1].annotate(f"{last[0][1]:.1f}", last[0], (-8, 5), textcoords="offset points", color=color)
     for axes, title in zip(panels, ("label loss (stage 1: total loss)", "mAP on the test set (%)"), strict=False):
-        axes.set_title(title, loc="left")
-        axes.set_xlabel("iteration")
-        axes.set_xlim(left=0)
-        style_axes(axes)
+        style_axes(axes, title, xlabel="iteration", xlim=(0, None))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), frameon=False)
     save_figure(figure, path)
 
 
-def _join_stages(folders: Sequence[str | Path]) -> tuple[Points, Points, list[tuple[int, str]]]:
-    """Return losses, mAP, and (first iteration, name) of all stages but the first."""
-    losses, means, boundaries = [], [], []
+def _stage_curves(folders: Sequence[str | Path]) -> list[tuple[tuple[int, str], Points, Points]]:
+    """Return (first iteration, name), losses and mAP of each stage, with iterations that count over all stages."""
+    stages = []
     offset = 0
     for folder in folders:
+        losses, means = [], []
         metrics = training_metrics(folder)
-        if offset:
-            boundaries.append((offset, Path(folder).name))
         for iteration, values in metrics.items():
             loss = values.get("loss_label", values.get("total_loss"))
             if loss is not None:
                 losses.append((offset + iteration, loss))
-            # With several test sets, keys begin with their names; the first is drawn.
+            # With several test sets, keys begin with their names, and the first set is drawn.
             mean = next((value for key, value in values.items() if f"/{key}".endswith("/multilabel/mAP")), None)
             if mean is not None:
                 means.append((offset + iteration, mean))
+        stages.append(((offset, Path(folder).name), losses, means))
         offset += max(metrics, default=-1) + 1
-    return losses, means, boundaries
+    return stages
 
 
-def style_axes(axes: Axes, grid: str = "both") -> None:
-    """Draw a light grid behind the data, and no frame; for horizontal bars (grid ``x``) no ticks of the classes."""
+def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: str | Path) -> None:
+    """Draw two panels: recall at IoU 0.5 (thick) and 0.7 (thin) over the number of proposals, and recall over IoU.
+
+    Args:
+        recalls: measurements by name.
+        count: number of proposals in the right panel; each measurement must have it.
+        path: path of the PNG.
+    """
+    figure = Figure(figsize=(12, 4.8), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    ious = np.linspace(0.5, 1.0, 51)
+    for number, (name, recall) in enumerate(recalls.items()):
+        color, dashes = STYLES[number % len(STYLES)]
+        for threshold, width in ((0.5, 2.2), (0.7, 1.0)):
+            left.plot(recall.counts, recall.recall(threshold)[0], color=color, linestyle=dashes, linewidth=width)
+        values = recall.at([count]).recall(*ious)[:, 0]
+        right.plot(ious, values, color=color, linestyle=dashes, linewidth=2.2, label=plain_text(name))
+    title = "recall at IoU 0.5 (thick) and 0.7 (thin)"
+    style_axes(left, title, xscale="log", xlabel="proposals of an image", ylim=(0, 1))
+    style_axes(right, f"recall of the best {count} proposals", xlabel="IoU", ylim=(0, 1))
+    figure.legend(loc="outside upper center", ncols=min(len(recalls), 4), frameon=False)
+    save_figure(figure, path)
+
+
+def style_axes(axes: Axes, title: str = "", grid: str = "both", **properties: Any) -> None:
+    """Set title and properties, draw a light grid behind the data, and remove the frame.
+
+    Grid ``x``, for horizontal bars, removes the y ticks.
+    """
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.set(**properties)
     axes.grid(axis=grid, alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -119,12 +146,12 @@ def style_axes(axes: Axes, grid: str = "both") -> None:
 
 
 def plain_text(text: str) -> str:
-    """Return text that matplotlib does not take for a formula."""
+    """Return text that matplotlib does not read as a formula."""
     return one_line(text).replace("$", r"\$")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a PNG, and make its folder if it is missing."""
+    """Write a figure as PNG; a missing folder is made."""
     content = io.BytesIO()
     figure.savefig(content, format="png", facecolor="white")
     write_whole_file(path, content.getvalue(), "give another path", parents=True)

@@ -24,12 +24,12 @@ from .regions import draw_regions
 __all__ = ["draw_prediction", "draw_result_figure", "image_row", "save_figure_of_photo", "training_view_row"]
 
 GRAY, TRACK = "#6b7280", "#e5e7eb"
-# Color and mark of a class by whether its prediction is right; None: an ignored class.
+# Color and mark of a class that is right, wrong, or ignored (None).
 MARKS = {True: (BLUE, "\N{CHECK MARK}"), False: (RED, "\N{BALLOT X}"), None: (GRAY, "\N{EN DASH}")}
 
-# Number of the best classes of each student in the result figure, at any score.
+# Number of classes of each student in the result figure.
 NUM_PREDICTIONS = 3
-# In pixels.
+# Sizes in pixels.
 PHOTO_SIZE = (720, 600)
 MARGIN = 28
 COLUMN_WIDTH = 310
@@ -38,7 +38,7 @@ ROW_HEIGHT = 66
 FONT_SIZE = 24
 LINE_HEIGHT = 34
 LETTER_WIDTH = 13
-# Rows of images for TensorBoard: side of an image, gap, height of a caption, in pixels; lines and letters of a caption.
+# Rows of images for TensorBoard, in pixels, and the size of a caption in lines and letters.
 TILE, TILE_GAP, TILE_CAPTION, TILE_FONT_SIZE = 256, 6, 62, 15
 CAPTION_LINES, CAPTION_LETTERS = 3, 30
 
@@ -46,11 +46,11 @@ CAPTION_LINES, CAPTION_LETTERS = 3, 30
 def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image.Image:
     """Draw a photo with the teacher's ten best regions, its labels, and the best three classes of each student.
 
-    Right classes are blue, wrong ones red.
+    Right classes are blue, and wrong classes red. Missing parts of the result are left out.
 
     Args:
-        result: results of one image; missing parts are left out.
-        class_names: C names, for the regions.
+        result: results of one image.
+        class_names: C names of the classes of the regions.
 
     Raises:
         InputError: the image cannot be read.
@@ -59,23 +59,22 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image
     width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
     students_height = LINE_HEIGHT + 26 + NUM_PREDICTIONS * ROW_HEIGHT if result.students else 0
     lines = textwrap.wrap(", ".join(map(one_line, result.labels or ())) or "none", width // LETTER_WIDTH)
-    labels = [_shorten(line, width) for line in lines]
-    height = students_height + (LINE_HEIGHT * (1 + len(labels)) if result.labels is not None else 0)
+    labels = ["True labels", *(_shorten(line, width) for line in lines)] if result.labels is not None else []
+    height = students_height + LINE_HEIGHT * len(labels)
     figure, left = _figure_with_photo(result.file_name, result.regions, class_names, width, height)
     draw = ImageDraw.Draw(figure)
-    for column, (title, found) in enumerate(result.students.items()):
+    for column, (title, classes) in enumerate(result.students.items()):
         x = left + column * (COLUMN_WIDTH + COLUMN_GAP)
         draw.text((x, MARGIN), title, INK, _font(bold=True))
         draw.line((x, MARGIN + LINE_HEIGHT + 4, x + COLUMN_WIDTH, MARGIN + LINE_HEIGHT + 4), GRAY, width=1)
-        for row, shown in enumerate(found[:NUM_PREDICTIONS]):
+        for row, shown in enumerate(classes[:NUM_PREDICTIONS]):
             color, mark = MARKS[shown.correct]
             top = MARGIN + LINE_HEIGHT + 12 + row * ROW_HEIGHT
             draw.text((x, top), mark, color, _font(bold=True))
-            _draw_score(draw, (x + 34, top), COLUMN_WIDTH - 34, shown.class_name, shown.score, color, color)
-    if result.labels is not None:
-        for number, line in enumerate(["True labels", *labels]):
-            top = MARGIN + students_height + number * LINE_HEIGHT
-            draw.text((left, top), line, INK, _font(bold=number == 0))
+            _draw_score(draw, (x + 34, top), COLUMN_WIDTH - 34, shown.class_name, shown.score, color)
+    for number, line in enumerate(labels):
+        top = MARGIN + students_height + number * LINE_HEIGHT
+        draw.text((left, top), line, INK, _font(bold=number == 0))
     return figure
 
 
@@ -86,9 +85,9 @@ def draw_prediction(
 
     Args:
         photo: path of the photo.
-        rows: name, score and whether it is predicted, for each class to show; classes that are not predicted are gray.
+        rows: classes to show, as name, score and whether it is predicted; classes that are not predicted are gray.
         regions: regions of a teacher, in pixels of the upright photo; the best regions of the shown classes are drawn.
-        class_names: C names, for the regions.
+        class_names: C names of the classes of the regions.
 
     Raises:
         InputError: the photo cannot be read.
@@ -105,18 +104,18 @@ def draw_prediction(
 
 
 def save_figure_of_photo(figure: Image.Image, folder: Path, photo: str) -> None:
-    """Write a figure as JPEG under the name of its photo, with a number after it if this file exists."""
+    """Write a figure as JPEG with the name of its photo. If the file exists, a number is added to the name."""
     stem = Path(photo).stem
     paths = (folder / f"{stem}{'' if number == 1 else f'-{number}'}.jpg" for number in count(1))
     figure.save(next(path for path in paths if not path.exists()), quality=90)
 
 
 def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Tensor:
-    """Return images side by side with a caption below each.
+    """Return images side by side, each above its caption.
 
     Args:
-        images: (H, W, 3) uint8 RGB each; scaled to a longer side of 256 pixels.
-        captions: a text for each image, cut after three lines.
+        images: (H, W, 3) uint8 RGB arrays, which are scaled to a longer side of 256 pixels.
+        captions: texts of the images, which are cut after three lines.
 
     Returns:
         (3, H', W') uint8 RGB, for ``EventStorage.put_image``.
@@ -132,10 +131,10 @@ def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Te
 
 
 def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image_format: str) -> torch.Tensor:
-    """Return the input of a model for some training images, each with its labels; see :func:`image_row`.
+    """Return training images as the model receives them, with their labels as captions; see :func:`image_row`.
 
     Args:
-        samples: samples with ``image`` (3, H, W) uint8 in ``image_format`` and, if they are labeled, ``labels``.
+        samples: samples with ``image``, (3, H, W) uint8 in ``image_format``, and ``labels`` if they are labeled.
         class_names: C names.
         image_format: ``RGB`` or ``BGR``.
     """
@@ -151,7 +150,7 @@ def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image
 def _figure_with_photo(
     path: str, regions: Instances | None, class_names: Sequence[str], width: int, height: int
 ) -> tuple[Image.Image, int]:
-    """Return a white figure with a photo on the left, and the left edge of its text of that width and height."""
+    """Return a white figure with a photo, and the left edge of the text next to it, which has this width and height."""
     pixels = read_image(path)
     side = round(max(pixels.shape[:2]) * min(PHOTO_SIZE[0] / pixels.shape[1], PHOTO_SIZE[1] / pixels.shape[0]))
     photo = Image.fromarray(draw_regions(pixels, regions, class_names, side=side))
@@ -162,10 +161,16 @@ def _figure_with_photo(
 
 
 def _draw_score(
-    draw: ImageDraw.ImageDraw, place: tuple[int, int], width: int, name: str, score: float, color: str, ink: str
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    width: int,
+    name: str,
+    score: float,
+    color: str,
+    ink: str | None = None,
 ) -> None:
-    """Draw the name and the score of a class above a bar of that length; ``ink`` is the color of the text."""
-    (left, top), bold = place, color != GRAY
+    """Draw the name and the score of a class, in ``ink`` or in ``color``, above a bar whose length shows the score."""
+    (left, top), bold, ink = place, color != GRAY, ink or color
     digits = format_score(score)
     digits_width = _font().getlength(digits)
     draw.text((left + width - digits_width, top), digits, ink, _font())
@@ -177,7 +182,7 @@ def _draw_score(
 
 @cache
 def _font(*, bold: bool = False, size: int = FONT_SIZE) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which matplotlib contains."""
+    """Return DejaVu Sans, which is part of matplotlib."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", name), size)
 
@@ -187,6 +192,5 @@ def _shorten(text: str, room: float, bold: bool = False) -> str:
     font = _font(bold=bold)
     if font.getlength(text) <= room:
         return text
-    while text and font.getlength(f"{text}…") > room:
-        text = text[:-1]
-    return f"{text.rstrip()}…"
+    shorter = (text[:length].rstrip() + "…" for length in range(len(text) - 1, -1, -1))
+    return next((text for text in shorter if font.getlength(text) <= room), "")

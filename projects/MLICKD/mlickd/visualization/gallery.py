@@ -7,11 +7,10 @@ import hashlib
 import io
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 from tqdm import tqdm
@@ -23,7 +22,17 @@ from mlickd.files import write_whole_file
 from .image_results import ImageResult
 from .regions import top_regions
 
-__all__ = ["page_template", "safe_file_name", "write_gallery"]
+__all__ = ["TEMPLATES", "safe_file_name", "write_gallery"]
+
+# Templates of the pages, which escape all values and refuse missing values.
+TEMPLATES = Environment(
+    loader=PackageLoader("mlickd.visualization"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
 
 # Longer side of an image in the page, in pixels. With more images it shrinks, so that a page of 1,000 has about 40 MB.
 LARGEST_SIDE = 768
@@ -32,7 +41,7 @@ SMALLEST_SIDE = 400
 QUALITY = 78
 # Number of regions of an image in the page, which has a slider for their scores.
 REGIONS = 20
-# The slider starts where this many regions of an image are shown, on average, or at this score if that is lower.
+# The slider starts where this many regions of an image are shown, on average, or at this score if it is lower.
 FIRST_REGIONS = 3
 FIRST_SCORE = 0.1
 # Coordinates of regions are integers from 0 to this value at the right and bottom edge.
@@ -67,7 +76,7 @@ def write_gallery(
         output_dir: the folder, which is created.
         title: title of the page.
         mean_average_precision: mAP in percent by the name of the model, for the header.
-        thresholds: (C,) thresholds or one for all classes, by the title of the student, to be marked.
+        thresholds: thresholds to mark, (C,) or one for all classes, by the title of the student.
 
     Returns:
         Path of ``index.html``.
@@ -100,7 +109,7 @@ def write_gallery(
         "firstThreshold": _first_region_threshold(photos),
         "photos": photos,
     }
-    page = page_template("gallery.html").render(
+    page = TEMPLATES.get_template("gallery.html").render(
         title=title,
         data=data,
         images=images,
@@ -121,39 +130,29 @@ def safe_file_name(number: int, image_id: str) -> str:
     return f"{number:04d}-{stem[:60]}".rstrip("-")
 
 
-def page_template(name: str) -> Template:
-    """Return a template of ``templates``, which escapes all values; a missing value is an error."""
-    return _environment().get_template(name)
-
-
-@cache
-def _environment() -> Environment:
-    loader = PackageLoader("mlickd.visualization")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    return environment
-
-
 def _inline_file(name: str) -> dict[str, str]:
     """Return the ``text`` of a style sheet or script, and its ``source`` for the page's Content-Security-Policy.
 
-    With it, the browser uses this text and no other.
+    The source contains the digest of the text, so the browser refuses every other text.
     """
-    text, _, _ = _environment().loader.get_source(_environment(), name)
+    text, _, _ = TEMPLATES.loader.get_source(TEMPLATES, name)
     text = text.replace("\r\n", "\n")  # as the browser reads it
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return {"text": Markup(text), "source": f"'sha256-{digest}'"}
 
 
 def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int, int]) -> dict:
-    """Return the data of one image of this width and height, for the script.
+    """Return the data of one image for the script of the page.
+
+    Args:
+        result: results of the image.
+        class_names: C names.
+        size: width and height of the image.
 
     Returns:
-        ``id``, ``width``, ``height``; ``labels``, indices of classes, or None; for each student in ``results`` rows of
-        index, score and :attr:`ClassResult.verdict`, and in ``maps`` activation maps by the index of the class;
-        ``regions``, rows of index, score and x0, y0, x1, y1 from 0 to ``EDGE``, or None.
+        ``id``, ``width``, ``height``; ``labels``, indices of classes, or None; ``results``, for each student rows of
+        index, score and :attr:`ClassResult.verdict`; ``maps``, for each student activation maps by the index of the
+        class; ``regions``, rows of index, score and x0, y0, x1, y1 from 0 to ``EDGE``, or None.
     """
     index = {name: number for number, name in enumerate(class_names)}
     regions = None
@@ -169,8 +168,8 @@ def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int
         "height": size[1],
         "labels": None if result.labels is None else [index[label] for label in result.labels],
         "results": [
-            [[index[shown.class_name], round(shown.score, 4), shown.verdict] for shown in found]
-            for found in result.students.values()
+            [[index[shown.class_name], round(shown.score, 4), shown.verdict] for shown in classes]
+            for classes in result.students.values()
         ],
         "maps": [
             {index[name]: _map_data(cells) for name, cells in result.activations.get(student, {}).items()}
@@ -181,7 +180,7 @@ def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int
 
 
 def _map_data(cells: np.ndarray) -> dict:
-    """Return a map (H, W) in 256 steps from its lowest to its highest value, row by row."""
+    """Return an (H, W) map in 256 steps from its lowest to its highest value, row by row."""
     low, high = float(cells.min()), float(cells.max())
     steps = np.rint((cells - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
     return {
@@ -195,11 +194,9 @@ def _map_data(cells: np.ndarray) -> dict:
 
 
 def _first_region_threshold(photos: Sequence[Mapping]) -> float:
-    """Return the score above which regions are shown at first, for photos from :func:`_photo_data`.
+    """Return the score above which regions are shown at first, from :func:`_photo_data` of the photos.
 
-    WSDDN's scores of all regions sum to an image score, so that their size depends on the number of proposals.
+    A fixed score would not do: WSDDN's region scores sum to an image score, so they are lower with more proposals.
     """
     scores = sorted((region[1] for photo in photos for region in photo["regions"] or ()), reverse=True)
-    if not scores:
-        return FIRST_SCORE
-    return min(FIRST_SCORE, scores[min(FIRST_REGIONS * len(photos), len(scores)) - 1])
+    return min([FIRST_SCORE, *scores[: FIRST_REGIONS * len(photos)]])

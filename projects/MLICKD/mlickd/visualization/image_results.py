@@ -40,16 +40,16 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """Everything that a figure or the gallery shows of one image.
+    """Everything that a figure or the gallery shows for one image.
 
     Attributes:
         image_id: image id of the record, as text.
         file_name: path of the image.
         labels: names of the true classes; None if they are unknown.
-        students: by the title of each student, its classes, best first; see :func:`class_results`.
+        students: classes from :func:`class_results` by the title of each student.
         regions: the teacher's detections, with ``pred_boxes`` in original pixels, ``scores`` and ``pred_classes``; None
             without a teacher.
-        activations: by the title of a student and the name of a class, the (H, W) class activation map.
+        activations: (H, W) class activation maps by the title of the student and the name of the class.
     """
 
     image_id: str
@@ -68,7 +68,7 @@ def class_results(
     ignored: Collection[int] = (),
     thresholds: np.ndarray | float = 0.5,
 ) -> tuple[ClassResult, ...]:
-    """Return the classes of an image that are worth showing: the best three, all predicted ones, and missed labels.
+    """Return the classes of an image to show: the best three, all predicted classes, and missed labels.
 
     Args:
         scores: (C,) probabilities.
@@ -82,16 +82,12 @@ def class_results(
     """
     scores = np.asarray(scores, dtype=np.float64)
     predicted = scores >= np.asarray(thresholds, dtype=np.float64)
-    return tuple(
-        ClassResult(
-            class_names[index],
-            float(scores[index]),
-            True if index in labels else None if index in ignored else False,
-            bool(predicted[index]),
-        )
-        for rank, index in enumerate(np.argsort(-scores, kind="stable").tolist())
-        if rank < 3 or predicted[index] or index in labels
-    )
+    shown = []
+    for rank, index in enumerate(np.argsort(-scores, kind="stable").tolist()):
+        if rank < 3 or predicted[index] or index in labels:
+            correct = True if index in labels else None if index in ignored else False
+            shown.append(ClassResult(class_names[index], float(scores[index]), correct, bool(predicted[index])))
+    return tuple(shown)
 
 
 def image_result(
@@ -117,15 +113,14 @@ def image_result(
     labels = record.get("labels")
     ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())
     students, activations = {}, {}
-    for role, output in (("baseline", baseline), ("distilled", distilled)):
+    for (role, title), output in zip(STUDENTS.items(), (baseline, distilled), strict=True):
         if output is None:
             continue
         scores, threshold = output["image_scores"].detach().cpu().numpy(), (thresholds or {}).get(role, 0.5)
-        found = class_results(scores, class_names, labels or (), ignored=ignored, thresholds=threshold)
-        students[STUDENTS[role]] = found
+        students[title] = class_results(scores, class_names, labels or (), ignored=ignored, thresholds=threshold)
         if "activation_maps" in output:
             maps = dict(zip(class_names, output["activation_maps"].detach().cpu().numpy(), strict=True))
-            activations[STUDENTS[role]] = {shown.class_name: maps[shown.class_name] for shown in found}
+            activations[title] = {shown.class_name: maps[shown.class_name] for shown in students[title]}
     return ImageResult(
         image_id=str(record["image_id"]),
         file_name=str(record["file_name"]),

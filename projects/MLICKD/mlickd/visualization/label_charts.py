@@ -15,31 +15,26 @@ from .charts import BLUE, plain_text, save_figure, style_axes
 
 __all__ = ["draw_label_frequencies", "draw_labels", "draw_region_counts"]
 
-# Intervals of scores, over orders of magnitude, with colors from pale to dark.
-_SCORE_STEPS = {0.0: "#eef1f0", 0.01: "#d4e6dc", 0.03: "#8cc7a3", 0.1: "#2f9e5b", 0.3: "#0b4d26"}
+# Lower ends of the intervals of scores, with colors from pale to dark.
+_SCORE_COLORS = {0.0: "#eef1f0", 0.01: "#d4e6dc", 0.03: "#8cc7a3", 0.1: "#2f9e5b", 0.3: "#0b4d26"}
 
 
 def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
     """Draw how often each class of a dataset occurs, how many labels an image has, and which occur together."""
     num_classes = len(labels.class_names)
-    side = min(max(4.0, 1.2 + 0.19 * num_classes), 60.0)  # of the matrix, in inches
+    side = min(max(4.0, 1.2 + 0.19 * num_classes), 60.0)  # side of the matrix, in inches
     figure = Figure(figsize=(side + 6.5, side + 1.2), dpi=110, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(5.0, side + 1.5))
     class_axes, count_axes = left.subplots(2, 1, height_ratios=(side, 1.6))
     bars = class_axes.barh(np.arange(num_classes), labels.positives, color=BLUE)
     class_axes.bar_label(bars, padding=3, fontsize=7)
     class_axes.set_yticks(np.arange(num_classes), [plain_text(name) for name in labels.class_names], fontsize=7)
-    class_axes.set_ylim(num_classes - 0.4, -0.6)
-    class_axes.margins(x=0.15)
-    class_axes.set_title("images with the class", loc="left", fontsize=10)
-    style_axes(class_axes, "x")
+    style_axes(class_axes, "images with the class", "x", ylim=(num_classes - 0.4, -0.6), xmargin=0.15)
     bars = count_axes.bar(list(labels.per_image), list(labels.per_image.values()), color=BLUE)
     if len(labels.per_image) <= 12:
         count_axes.bar_label(bars, fontsize=7)
     count_axes.xaxis.get_major_locator().set_params(integer=True)
-    count_axes.set_title("images by number of labels", loc="left", fontsize=10)
-    count_axes.margins(y=0.2)
-    style_axes(count_axes, "y")
+    style_axes(count_axes, "images by number of labels", "y", ymargin=0.2)
     for axes in (class_axes, count_axes):
         axes.tick_params(labelsize=7)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -52,10 +47,11 @@ def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
 
 
 def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path) -> None:
-    """Draw matrices of the share of images with the row's class that also have the column's class, on one color scale.
+    """Draw matrices of conditional frequencies on one color scale.
 
     Args:
-        panels: (C, C) conditional frequencies by title; NaN is gray.
+        panels: by title, the (C, C) shares of the images with the row's class that also have the column's class. NaN
+            is gray.
         class_names: C names.
         path: path of the PNG.
     """
@@ -72,12 +68,12 @@ def _draw_matrices(
     figure: Figure | SubFigure, all_axes: Sequence[Axes], panels: Mapping[str, np.ndarray], class_names: Sequence[str]
 ) -> None:
     largest = max(np.nanmax(matrix, initial=0.0) for matrix in panels.values()) or 1.0
-    places, names = np.arange(len(class_names)), [plain_text(name) for name in class_names]
+    positions, names = np.arange(len(class_names)), [plain_text(name) for name in class_names]
     for axes, (title, matrix) in zip(all_axes, panels.items(), strict=True):
         image = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=largest)
         axes.set_facecolor("#dddddd")
-        axes.set_xticks(places, names, rotation=90, fontsize=7)
-        axes.set_yticks(places, names, fontsize=7)
+        axes.set_xticks(positions, names, rotation=90, fontsize=7)
+        axes.set_yticks(positions, names, fontsize=7)
         axes.set_title(plain_text(title), loc="left", fontsize=10)
     figure.colorbar(image, ax=list(all_axes), shrink=0.7, format=lambda value, _: f"{100 * value:.0f} %")
 
@@ -94,26 +90,22 @@ def draw_region_counts(
         class_names: C names.
         path: path of the PNG.
     """
-    edges = [*_SCORE_STEPS, np.inf]
-    intervals = np.digitize(scores, edges[1:-1])
-    counts = np.stack(
-        [np.bincount(classes[intervals == step], minlength=len(class_names)) for step in range(len(_SCORE_STEPS))]
-    )
+    edges = [*_SCORE_COLORS, np.inf]
+    counts = np.stack([np.histogram(scores[classes == index], edges)[0] for index in range(len(class_names))], axis=1)
     best = np.zeros(len(class_names))
     np.maximum.at(best, classes, scores)
     order = np.lexsort((best, counts[-1], counts.sum(axis=0)))
     figure = Figure(figsize=(8, 1.8 + 0.24 * len(order)), dpi=120, layout="constrained")
     axes = figure.subplots()
-    places, left = np.arange(len(order)), np.zeros(len(order))
-    for step, (start, color) in enumerate(_SCORE_STEPS.items()):
-        label = f"{start:g} to {edges[step + 1]:g}" if step + 1 < len(_SCORE_STEPS) else f"above {start:g}"
-        bars = axes.barh(places, counts[step][order] / num_images, left=left, color=color, label=label)
-        left += counts[step][order] / num_images
+    positions, left = np.arange(len(order)), np.zeros(len(order))
+    for per_class, start, end, color in zip(counts, edges, edges[1:], _SCORE_COLORS.values(), strict=False):
+        label = f"above {start:g}" if end == np.inf else f"{start:g} to {end:g}"
+        lengths = per_class[order] / num_images
+        bars = axes.barh(positions, lengths, left=left, color=color, label=label)
+        left += lengths
     axes.bar_label(bars, labels=[f"best {score:.2f}" for score in best[order]], padding=4, fontsize=7)
-    axes.set_yticks(places, [plain_text(class_names[category]) for category in order], fontsize=8)
-    axes.set_ylim(-0.6, len(order) - 0.4)
-    axes.set_xlim(0, 1.12 * (left.max(initial=0.0) or 1.0))
-    axes.set_xlabel(f"the teacher's regions per image, mean of {num_images}")
-    style_axes(axes, "x")
+    axes.set_yticks(positions, [plain_text(class_names[category]) for category in order], fontsize=8)
+    limits = {"xlim": (0, 1.12 * (left.max(initial=0.0) or 1.0)), "ylim": (-0.6, len(order) - 0.4)}
+    style_axes(axes, "", "x", xlabel=f"the teacher's regions per image, mean of {num_images}", **limits)
     axes.legend(title="score", frameon=False, fontsize=8, title_fontsize=8, loc="lower right")
     save_figure(figure, path)

@@ -1,14 +1,15 @@
-"""A photo with the teacher's best regions."""
+"""An image with the teacher's best regions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.visualizer import Visualizer
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, withStroke
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from .image_results import format_score, one_line
@@ -16,7 +17,7 @@ from .image_results import format_score, one_line
 __all__ = ["RegionVisualizer", "draw_regions", "top_regions"]
 
 GREEN = "#14e04a"
-# Labels cannot be read on an image with a shorter longer side, in pixels.
+# Labels are not readable on an image with a shorter longer side, in pixels.
 MIN_SIDE = 480
 # Sizes as fractions of the longer side, so that an image looks the same at every size.
 LINE_WIDTH = 1 / 280
@@ -28,8 +29,7 @@ LABEL_PADDING = 1.0
 
 def top_regions(instances: Instances, top_k: int = 10) -> Instances:
     """Return the detections with the highest scores, best first; equal scores keep their order."""
-    order = instances.scores.argsort(descending=True, stable=True)[:top_k]
-    return instances[order]
+    return instances[instances.scores.argsort(descending=True, stable=True)[:top_k]]
 
 
 def draw_regions(
@@ -47,7 +47,7 @@ def draw_regions(
         instances: detections with ``pred_boxes`` in pixels of ``image``, ``scores`` and ``pred_classes``; or None.
         class_names: C names.
         top_k: number of regions.
-        side: longer side of the result in pixels, by default that of ``image``, but at least 480.
+        side: longer side of the result in pixels; by default the longer side of ``image``, but at least 480.
 
     Returns:
         (H', W', 3) uint8 RGB.
@@ -90,53 +90,42 @@ class RegionVisualizer(Visualizer):
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        for rank in reversed(range(len(boxes))):  # the best is above the others
-            self._draw_outline(boxes[rank], best=rank == 0)
-        occupied: list[tuple[float, float, float, float]] = []
+        for box in boxes[:0:-1]:  # the best is above the others
+            self._draw_outline(box, LINE_WIDTH)
+        self._draw_outline(boxes[0], BEST_LINE_WIDTH)
+        occupied: list[Bbox] = []
         for rank, (box, label) in enumerate(zip(boxes, labels, strict=True)):
-            self._place_label(box, label, occupied, best=rank == 0)
+            self._draw_label(box, label, occupied, "bold" if rank == 0 else "normal")
         return self.output.get_image()
 
-    def _draw_outline(self, box: np.ndarray, *, best: bool) -> None:
-        """Draw a green rectangle with a dark rim, inside the box so that all of the line is visible."""
-        width = max(self.side * (BEST_LINE_WIDTH if best else LINE_WIDTH), 1.0)
+    def _draw_outline(self, box: np.ndarray, width: float) -> None:
+        """Draw a green rectangle with a dark rim, inside the box so that the whole line is visible."""
+        width = max(self.side * width, 1.0)
         x0, y0, x1, y1 = box
-        inset = min(width / 2, (x1 - x0) / 2, (y1 - y0) / 2)
-        rectangle = Rectangle(
-            (x0 + inset, y0 + inset),
-            x1 - x0 - 2 * inset,
-            y1 - y0 - 2 * inset,
-            fill=False,
-            edgecolor=GREEN,
-            linewidth=width * self.points_per_pixel,
-            joinstyle="miter",
-        )
-        rim = withStroke(linewidth=(width + max(width / 2, 2.0)) * self.points_per_pixel, foreground="#00000099")
-        rectangle.set_path_effects([rim, Normal()])
+        inset = min(width, x1 - x0, y1 - y0) / 2
+        corner, size = (x0 + inset, y0 + inset), (x1 - x0 - 2 * inset, y1 - y0 - 2 * inset)
+        line = {"linewidth": width * self.points_per_pixel, "joinstyle": "miter"}
+        rectangle = Rectangle(corner, *size, fill=False, edgecolor=GREEN, **line)
+        rim_width = (width + max(width / 2, 2.0)) * self.points_per_pixel
+        rectangle.set_path_effects([withStroke(linewidth=rim_width, foreground="#00000099"), Normal()])
         self.output.ax.add_patch(rectangle)
 
-    def _place_label(self, box: np.ndarray, label: str, occupied: list, *, best: bool) -> None:
+    def _draw_label(self, box: np.ndarray, label: str, occupied: list[Bbox], weight: str) -> None:
+        """Draw a label above its box or in a corner, inside the image, and add its place to ``occupied``."""
         self.draw_text(label.replace("$", r"\$"), (0, 0), color=GREEN, horizontal_alignment="left")
         text = self.output.ax.texts[-1]
-        if best:
-            text.set_fontweight("bold")
+        text.set_fontweight(weight)
         extent = text.get_window_extent(self.output.canvas.get_renderer())
         padding = LABEL_PADDING / self.points_per_pixel
         width, height = extent.width + 2 * padding, extent.height + 2 * padding
-        for x, y in _label_positions(box, width, height, self.output.width, self.output.height):
-            if all(x + width <= x0 or x1 <= x or y + height <= y0 or y1 <= y for x0, y0, x1, y1 in occupied):
-                occupied.append((x, y, x + width, y + height))
+        right, bottom = (max(room, 0) for room in (self.output.width - width, self.output.height - height))
+        x0, y0, x1, y1 = box
+        left_of_x1, above_y0, above_y1 = x1 - width, y0 - height, y1 - height
+        corners = [(x0, above_y0), (x0, y0), (left_of_x1, y0), (x0, y1), (x0, above_y1), (left_of_x1, above_y1)]
+        for x, y in [(np.clip(x, 0, right), y) for x, y in corners if 0 <= y <= bottom]:
+            place = Bbox.from_bounds(x, y, width, height)
+            if not place.count_overlaps(occupied):
+                occupied.append(place)
                 text.set_position((x + padding, y + padding))
                 return
         text.remove()
-
-
-def _label_positions(
-    box: np.ndarray, width: float, height: float, image_width: int, image_height: int
-) -> Iterator[tuple[float, float]]:
-    """Yield top left corners for the label of a box, inside the image: above the box, then in its corners."""
-    x0, y0, x1, y1 = box
-    candidates = [(x0, y0 - height), (x0, y0), (x1 - width, y0), (x0, y1), (x0, y1 - height), (x1 - width, y1 - height)]
-    for x, y in candidates:
-        if 0 <= y <= max(image_height - height, 0):
-            yield min(max(x, 0), max(image_width - width, 0)), y

@@ -35,8 +35,6 @@ __all__ = ["write_gallery_of_runs"]
 
 logger = logging.getLogger(__name__)
 
-TITLES = {"teacher": "Teacher", **STUDENTS}
-
 
 def write_gallery_of_runs(
     dataset_name: str | None,
@@ -64,7 +62,7 @@ def write_gallery_of_runs(
         num_images, seed: number of random images of the dataset, and seed of the choice.
         image_ids: ids of images of the dataset to show instead.
         photos: photos, folders, patterns or lists of photos, instead of the dataset.
-        threshold: threshold of all classes; None uses those of each run, see :func:`mlickd.runs.run_thresholds`.
+        threshold: threshold of all classes; None uses :func:`mlickd.runs.run_thresholds` for each run.
         activation_maps: whether to show class activation maps of the students.
         figures: whether to write the result figure of each image into ``figures``.
 
@@ -72,31 +70,33 @@ def write_gallery_of_runs(
         Path of ``index.html``.
 
     Raises:
-        InputError: a run is missing, does not have that role or has other classes; a dataset, an image id, an image or
-            the threshold is wrong; or a file cannot be written.
+        InputError: a run is missing, has another role or has other classes; a dataset, an image id, an image or the
+            threshold is wrong; or a file cannot be written.
     """
     folders = {"teacher": teacher, "baseline": baseline, "distilled": distilled}
     folders = {role: Path(folder) for role, folder in folders.items() if folder is not None}
-    if not folders:
-        raise InputError("no run is given; give the folder of at least one of --teacher, --baseline and --distilled")
-    if dataset_name is None and not photos:
-        raise InputError("--dataset is missing; name the dataset of the photos, or give --photos")
+    if not folders or (dataset_name is None and not photos):
+        raise InputError(
+            "nothing to show; give at least one of --teacher, --baseline and --distilled, and --dataset or --photos"
+        )
     records = photo_records(photos) if photos else _choose_records(dataset_name, num_images, seed, image_ids)
     names, thresholds = _check_runs(folders, dataset_name, threshold)
     check_writable(Path(output_dir) / "index.html")
-    outputs = {}
+    outputs, means = {}, {}
     for role, folder in folders.items():
         cfg, model = load_run(folder)
-        logger.info("%s: %d images", TITLES[role], len(records))
+        title = role.capitalize()
+        logger.info("%s: %d images", title, len(records))
         if activation_maps and role in STUDENTS:
             model = ClassifierWithActivationMaps(model)
         outputs[role] = predict(cfg, model, records, None if photos else dataset_name)
+        report = multilabel_results_path(folder, dataset_name or "")
+        if not photos and report.is_file():
+            means[title] = multilabel_results(report)["metrics"]["mAP"]
     results = []
     for record in records:
-        found = {role: of_images[record["image_id"]] for role, of_images in outputs.items()}
+        found = {role: by_image[record["image_id"]] for role, by_image in outputs.items()}
         results.append(image_result(record, names, thresholds=thresholds, **found))
-    reports = {TITLES[role]: multilabel_results_path(folders[role], dataset_name) for role in folders if not photos}
-    means = {title: multilabel_results(path)["metrics"]["mAP"] for title, path in reports.items() if path.is_file()}
     index = write_gallery(
         results,
         names,
@@ -109,14 +109,14 @@ def write_gallery_of_runs(
         path = index.parent / "figures" / f"{safe_file_name(number, result.image_id)}.png"
         path.parent.mkdir(exist_ok=True)
         draw_result_figure(result, names).save(path)
-    remove_run_plots(output_dir)  # an earlier gallery may have been of other runs
+    remove_run_plots(output_dir)  # an earlier gallery may have shown other runs
     if not photos:
         write_run_plots(output_dir, dataset_name, folders, names, thresholds, results)
     return index
 
 
 def _choose_records(dataset_name: str, num_images: int, seed: int, image_ids: Sequence[str]) -> list[dict]:
-    """Return random records of a dataset, or those with these ids, in the order of the dataset."""
+    """Return random records of a dataset, or the records with these ids, in the order of the dataset."""
     records = dataset_records(dataset_name)
     if image_ids:
         by_id = {str(record["image_id"]): record for record in records}
@@ -131,21 +131,21 @@ def _choose_records(dataset_name: str, num_images: int, seed: int, image_ids: Se
 def _check_runs(
     folders: Mapping[str, Path], dataset_name: str | None, threshold: float | None
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Check the runs before one of them is used, and return their class names and the thresholds of the students."""
+    """Check all runs before the first is loaded, and return their class names and the thresholds of the students."""
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"--threshold {threshold:g}: give a number from 0 to 1")
-    expected, source = (None, "") if dataset_name is None else (class_names(dataset_name), f"dataset {dataset_name}")
+    expected = None if dataset_name is None else class_names(dataset_name)
     thresholds = {}
     for role, folder in folders.items():
         cfg = run_config(folder)
         names = run_class_names(cfg, folder)
-        if expected is None:
-            expected, source = names, str(folder)
-        if names != expected:
-            raise InputError(f"{folder}: has other classes than {source}; give runs of one dataset")
-        if role == "teacher" and not model_class(cfg).is_detector:
+        expected = expected or names
+        is_detector = model_class(cfg).is_detector
+        if names != expected or (role == "teacher" and not is_detector):
+            kind = "teacher" if is_detector else cfg.MODEL.META_ARCHITECTURE
             raise InputError(
-                f"--teacher {folder}: is not a teacher but a {cfg.MODEL.META_ARCHITECTURE}; name a teacher"
+                f"--{role} {folder}: is a {kind} of {len(names)} classes ({names[0]}, ...); name a {role} of the "
+                f"{len(expected)} classes ({expected[0]}, ...) of the dataset and the other runs"
             )
         check_has_learned(cfg, folder)
         if role in STUDENTS:

@@ -12,12 +12,12 @@ import numpy as np
 from mlickd.errors import InputError
 from mlickd.evaluation.breakdown import conditional_frequencies, dependency_error
 from mlickd.evaluation.ranking import micro_precision_recall
-from mlickd.evaluation.score_files import ImageScores, read_scores
+from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.files import write_whole_file
 from mlickd.runs import multilabel_results, multilabel_results_path
 
 from .charts import draw_training_curves
-from .gallery import page_template
+from .gallery import TEMPLATES
 from .image_results import STUDENTS, ImageResult
 from .label_charts import draw_label_frequencies, draw_region_counts
 from .study_charts import draw_class_gains, draw_precision_recall
@@ -27,6 +27,7 @@ __all__ = ["remove_run_plots", "stage_folders", "write_run_plots"]
 logger = logging.getLogger(__name__)
 
 PAGE = "plots.html"
+# Titles of the plots by file name.
 TITLES = {
     "curves": "Training",
     "classes": "Average precision of each class",
@@ -54,7 +55,7 @@ def write_run_plots(
         folders: folders of the runs by role: ``teacher``, ``baseline``, ``distilled``.
         class_names: C names.
         thresholds: thresholds of the students, by role.
-        results: results of images, for the teacher's regions.
+        results: results of images, with the teacher's regions.
 
     Returns:
         Path of ``plots.html``.
@@ -62,69 +63,72 @@ def write_run_plots(
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
     reports = {role: multilabel_results_path(folder, dataset_name) for role, folder in folders.items()}
 
+    # Each function draws the plot that has its name, and returns notes about it.
+
     def curves(path: Path) -> list[str]:
         draw_training_curves({role: stage_folders(folder) for role, folder in students.items()}, path)
         return []
 
     def classes(path: Path) -> list[str]:
-        baseline, distilled = (multilabel_results(reports[role]) for role in STUDENTS)
-        # In percent; NaN for a class without a positive image.
-        aps = [
-            [report["per_class"].get(name, {}).get("AP") for name in class_names] for report in (baseline, distilled)
-        ]
-        precisions = np.array(aps, dtype=np.float64)
-        if baseline.get("protocol") != distilled.get("protocol") or not np.isfinite(precisions.sum(axis=0)).any():
+        both = [multilabel_results(reports[role]) for role in STUDENTS]
+        # AP in percent; NaN for a class without a positive image.
+        baseline, distilled = (
+            np.array([report["per_class"].get(name, {}).get("AP") for name in class_names], dtype=np.float64)
+            for report in both
+        )
+        gains = distilled - baseline
+        if both[0].get("protocol") != both[1].get("protocol") or not np.isfinite(gains).any():
             named = f"{reports['baseline']}, {reports['distilled']}"
             raise InputError(f"{named}: have other protocols or no class in common; evaluate both in the same way")
-        draw_class_gains({"distilled": precisions[1:] - precisions[:1]}, class_names, path)
-        means = baseline["metrics"]["mAP"], distilled["metrics"]["mAP"]
+        draw_class_gains({"distilled": gains[None]}, class_names, path)
+        means = [report["metrics"]["mAP"] for report in both]
         return [f"mAP {means[0]:.1f} of the baseline, {means[1]:.1f} of the distilled student."]
 
     def precision_recall(path: Path) -> list[str]:
-        # The students come first, so that their colors are those of the training curves.
-        scores = _scores_of_same_images({role: reports[role] for role in (*STUDENTS, "teacher") if role in reports})
-        if not any((found.targets == 1).any() for found in scores.values()):
+        # The students come first, so that they have the colors of the training curves.
+        by_role = _scores_of_same_images({role: reports[role] for role in (*STUDENTS, "teacher") if role in reports})
+        if not any((scores.targets == 1).any() for scores in by_role.values()):
             raise InputError(f"{dataset_name}: no image has a label; choose a dataset with labels")
-        points = {role: [micro_precision_recall(found.scores, found.targets)] for role, found in scores.items()}
+        points = {role: [micro_precision_recall(scores.scores, scores.targets)] for role, scores in by_role.items()}
         draw_precision_recall(points, path)
         return ["Over all images and classes (micro average): each decision has the same weight."]
 
     def co_occurrence(path: Path) -> list[str]:
-        scores = _scores_of_same_images({role: reports[role] for role in students})
-        targets = next(iter(scores.values())).targets
+        by_role = _scores_of_same_images({role: reports[role] for role in students})
+        targets = next(iter(by_role.values())).targets
         known = targets != -1
         truth = conditional_frequencies(targets == 1, known)
         predicted = {
-            f"predicted, {role}": conditional_frequencies(found.scores >= thresholds[role], known)
-            for role, found in scores.items()
+            f"predicted, {role}": conditional_frequencies(scores.scores >= thresholds[role], known)
+            for role, scores in by_role.items()
         }
         draw_label_frequencies({"true labels": truth} | predicted, class_names, path)
         return [
-            f"{title.capitalize()}: the shares differ from those of the true labels by "
+            f"{title.capitalize()}: the shares differ from the shares of the true labels by "
             f"{100 * error.mean_difference:.1f} points on average, correlation {error.correlation:.2f} "
             f"({error.pairs} ordered pairs of classes)."
             for title, error in zip(predicted, dependency_error(truth, *predicted.values()), strict=True)
         ]
 
+    with_regions = [result.regions for result in results if result.regions is not None]
+
     def regions(path: Path) -> list[str]:
-        found = [result.regions for result in results if result.regions is not None]
-        scores = np.concatenate([regions.scores.numpy() for regions in found])
-        classes = np.concatenate([regions.pred_classes.numpy() for regions in found])
-        draw_region_counts(scores, classes, len(found), class_names, path)
-        return [f"On the {len(found)} photos of the gallery, after non-maximum suppression; more photos: --num-images."]
+        scores = np.concatenate([regions.scores.numpy() for regions in with_regions])
+        labels = np.concatenate([regions.pred_classes.numpy() for regions in with_regions])
+        draw_region_counts(scores, labels, len(with_regions), class_names, path)
+        shown = f"On the {len(with_regions)} photos of the gallery, after non-maximum suppression"
+        return [f"{shown}; more photos: --num-images."]
 
     plots, missing = [], []
-    for draw, possible in (
-        (curves, students),
-        (classes, len(students) == 2),
-        (precision_recall, folders),
-        (co_occurrence, students),
-        (regions, any(result.regions is not None for result in results)),
-    ):
-        if not possible:
-            continue
-        path = Path(output_dir) / "plots" / f"{draw.__name__}.png"
-        title = TITLES[draw.__name__]
+    needs = {
+        curves: students,
+        classes: len(students) == 2,
+        precision_recall: folders,
+        co_occurrence: students,
+        regions: with_regions,
+    }
+    for draw in (draw for draw, data in needs.items() if data):
+        path, title = _plot_path(output_dir, draw.__name__), TITLES[draw.__name__]
         try:
             notes = draw(path)
         except InputError as error:
@@ -132,19 +136,23 @@ def write_run_plots(
             logger.warning("Not drawn: %s", missing[-1])
             continue
         plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
-    page = page_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
+    page = TEMPLATES.get_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
     write_whole_file(Path(output_dir) / PAGE, page, "give another folder", parents=True)
     return Path(output_dir) / PAGE
 
 
+def _plot_path(output_dir: str | Path, name: str) -> Path:
+    return Path(output_dir) / "plots" / f"{name}.png"
+
+
 def remove_run_plots(output_dir: str | Path) -> None:
     """Remove the files of :func:`write_run_plots`."""
-    for path in (Path(output_dir) / PAGE, *(Path(output_dir) / "plots" / f"{name}.png" for name in TITLES)):
+    for path in (Path(output_dir) / PAGE, *(_plot_path(output_dir, name) for name in TITLES)):
         path.unlink(missing_ok=True)
 
 
 def stage_folders(folder: str | Path) -> list[Path]:
-    """Return the folders of the training of a student, in order: before ``prediction``, ``feature`` if it exists."""
+    """Return the training folders of a student in order: a folder ``prediction`` comes after ``feature``, if any."""
     folder = Path(folder)
     feature = folder.parent / "feature"
     first = [feature] if folder.name == "prediction" and (feature / "metrics.json").is_file() else []
@@ -155,9 +163,9 @@ def _scores_of_same_images(reports: Mapping[str, Path]) -> dict[str, ImageScores
     """Return the scores next to each report, in the order of the images of the first."""
     scores: dict[str, ImageScores] = {}
     for role, report in reports.items():
-        found = read_scores(str(report.with_name("image_scores.npz")))
+        found = read_scores(str(report.with_name(SCORES_FILE)))
         first = next(iter(scores.values()), found)
-        aligned = found.as_images_of(first)
+        aligned = found.align_with(first)
         if aligned is None:
             raise InputError(f"{found.path}: other images or labels than {first.path}; evaluate both in the same way")
         scores[role] = aligned

@@ -6,50 +6,46 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlickd.evaluation.intervals import spread
 
 from .charts import BLUE, INK, RED, STYLES, plain_text, save_figure, style_axes
+from .image_results import STUDENTS
 
 __all__ = ["ROLES", "draw_class_gains", "draw_pairs", "draw_precision_recall"]
 
+ROLES = tuple(STUDENTS)
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
-# Panels in a row.
-_MAX_PANELS = 5
-ROLES = ("baseline", "distilled")
-# For each pair of runs, metrics by role, as fractions.
+# Metrics of each pair of runs by role, as fractions.
 Pairs = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 def draw_class_gains(
     gains: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path, reference: str = "baseline"
 ) -> None:
-    """Draw a panel for each method, with a bar for each class: its AP minus that of the reference, mean over the seeds.
+    """Draw a panel for each method, with a bar for each class: its AP minus the AP of the reference, mean over seeds.
 
-    A line on a bar shows the standard deviation over the seeds. All panels have one scale and one order of classes: the
-    best gain of the first method is at the top.
+    A line on a bar shows the standard deviation over the seeds. All panels have one scale and one order of classes,
+    with the best gain of the first method at the top.
 
     Args:
-        gains: by method, (S, C) differences of AP in points, a row for each seed; NaN for a class without a positive.
+        gains: by method, (S, C) differences of AP in points for S seeds; NaN for a class without a positive.
         class_names: C names.
-        path: PNG file to write.
+        path: path of the PNG.
         reference: name of the method that the others are compared with.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     means = {method: values.mean(axis=0) for method, values in gains.items()}
     first = next(iter(means.values()))
     order = [int(index) for index in np.argsort(first, kind="stable") if np.isfinite(first[index])]
-    lines = -(-len(gains) // _MAX_PANELS)
-    columns = -(-len(gains) // lines)
-    size = (2.6 + 2.3 * columns, lines * (1.3 + 0.19 * len(order)))
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    rows = -(-len(gains) // 5)
+    columns = -(-len(gains) // rows)
+    size = (2.6 + 2.3 * columns, rows * (1.3 + 0.19 * len(order)))
+    figure, panels = _panels(len(gains), rows, columns, size, sharex=True, sharey=True)
     places = np.arange(len(order))
-    for axes, (method, values) in zip(panels, gains.items(), strict=False):
+    for axes, (method, values) in zip(panels, gains.items(), strict=True):
         mean = means[method][order]
         bars = axes.barh(places, mean, height=0.75, color=[BLUE if value >= 0 else RED for value in mean])
         if len(gains) == 1 and len(values) == 1:
@@ -58,14 +54,10 @@ def draw_class_gains(
         if len(values) > 1:
             deviations = values[:, order].std(axis=0, ddof=1)
             axes.errorbar(mean, places, xerr=deviations, fmt="none", ecolor=INK, elinewidth=0.7)
-        axes.set_title(f"{plain_text(method)}: {np.nanmean(mean):+.1f}", loc="left", fontsize=10)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(places, [plain_text(class_names[index]) for index in order], fontsize=8)
-        axes.set_ylim(-0.6, len(order) - 0.4)
         axes.tick_params(axis="x", labelbottom=True, labelsize=8)
-        style_axes(axes, "x")
-    for axes in panels[len(gains) :]:
-        axes.set_visible(False)
+        style_axes(axes, f"{plain_text(method)}: {np.nanmean(mean):+.1f}", "x", ylim=(-0.6, len(order) - 0.4))
     label = f"AP minus AP of {plain_text(reference)}, in points"
     if any(len(values) > 1 for values in gains.values()):
         label += "\nmean over seeds; line: standard deviation"
@@ -77,11 +69,8 @@ def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.nda
     """Draw a line for each method, the mean of its seeds at equal recall, in a band from their lowest to their highest.
 
     Args:
-        curves: by method, for each seed (T,) precision and (T,) ascending recall.
-        path: PNG file to write.
-
-    Raises:
-        InputError: the file cannot be written.
+        curves: by method, (T,) precision and (T,) ascending recall of each seed.
+        path: path of the PNG.
     """
     figure = Figure(figsize=(7.5, 5.6), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -91,45 +80,46 @@ def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.nda
         axes.plot(_RECALLS, precision.mean(axis=0), color=color, linestyle=dashes, label=plain_text(method))
         if len(precision) > 1:
             axes.fill_between(_RECALLS, precision.min(axis=0), precision.max(axis=0), color=color, alpha=0.12, lw=0)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="precision")
-    axes.set_xlabel("recall of all labels of all images (micro average)")
     axes.legend(frameon=False, fontsize=9)
-    style_axes(axes)
+    label = "recall of all labels of all images (micro average)"
+    style_axes(axes, xlim=(0, 1), ylim=(0, 1.02), xlabel=label, ylabel="precision")
     save_figure(figure, path)
 
 
 def draw_pairs(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) -> None:
     """Draw a panel for each section, with bars of the mAP of both students in each group.
 
-    A bar shows the mean of the pairs, a line on it their standard deviation. A group without a positive has no bar.
+    A bar shows the mean of the pairs, and a line their standard deviation. A group without a positive has no bar.
 
     Args:
         sections: groups by section, such as the strengths of one kind of damage.
-        path: PNG file to write.
-
-    Raises:
-        InputError: the file cannot be written.
+        path: path of the PNG.
     """
     columns = min(len(sections), 4)
     rows = -(-len(sections) // columns)
-    figure = Figure(figsize=(4.4 * columns, 0.6 + 3.3 * rows), dpi=120, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, (section, groups) in zip(panels, sections.items(), strict=False):
+    figure, panels = _panels(len(sections), rows, columns, (4.4 * columns, 0.6 + 3.3 * rows))
+    for axes, (section, groups) in zip(panels, sections.items(), strict=True):
         for number, (role, (color, _)) in enumerate(zip(ROLES, STYLES, strict=False)):
-            found = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups.values()]
-            means = [summary.mean for summary in found]
+            summaries = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups.values()]
+            means = [summary.mean for summary in summaries]
             places = np.arange(len(groups)) + 0.38 * (number - 0.5)
             label = role if axes is panels[0] else None
-            errors = [summary.deviation or 0.0 for summary in found]
+            errors = [summary.deviation or 0.0 for summary in summaries]
             bars = axes.bar(places, means, 0.36, yerr=errors, color=color, capsize=3, label=label)
             axes.bar_label(bars, labels=["" if np.isnan(m) else f"{m:.1f}" for m in means], padding=2, fontsize=8)
         texts = [plain_text(group).replace(" (", "\n(") for group in groups]
         axes.set_xticks(range(len(groups)), texts, fontsize=9)
-        axes.set_title(f"by {plain_text(section)}", loc="left")
-        axes.set_ylabel("mAP (%)")
-        axes.margins(y=0.12)
-        style_axes(axes, "y")
-    for axes in panels[len(sections) :]:
-        axes.set_visible(False)
+        style_axes(axes, f"by {plain_text(section)}", "y", ylabel="mAP (%)", ymargin=0.12)
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
     save_figure(figure, path)
+
+
+def _panels(
+    count: int, rows: int, columns: int, size: tuple[float, float], **options: bool
+) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of this size in inches, and the first ``count`` axes of its grid; the other axes are hidden."""
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **options).flatten()
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    return figure, axes[:count]
