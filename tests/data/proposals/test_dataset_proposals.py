@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from mlickd.data import dataset_records, propose
 from mlickd.data.proposals import dataset_proposals
@@ -119,9 +120,19 @@ def test_all_bad_images_are_named(workers: int, tmp_path: Path) -> None:
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
 
 
-def test_images_are_listed_once(records: list[dict], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=records[0]["image_id"]):
-        generate_proposals([*records, records[0]], "edge_boxes", None, tmp_path / "p", workers=0)
+def test_ranks_of_a_machine_share_its_cores(records: list[dict], tmp_path: Path, monkeypatch) -> None:
+    counts = []
+
+    def loader(*arguments, num_workers: int, **options: object) -> DataLoader:
+        counts.append(num_workers)
+        return DataLoader(*arguments, **options)
+
+    monkeypatch.setattr(dataset_proposals, "DataLoader", loader)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8), raising=False)
+    for ranks in (1, 3, 99):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+        generate_proposals(records, "sliding", QUICK, tmp_path / str(ranks))
+    assert counts == [8, 2, 1]
 
 
 def test_digest_follows_the_images_and_not_their_order(records: list[dict], tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, View, dataset_records, propose, write_store
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.proposals.dataset_proposals import generate_proposals
-from mlickd.data.proposals.edges import gradient_edges, model_digest, structured_edges
-from mlickd.data.proposals.image_proposals import build_proposer, complete_parameters, recorded_parameters
+from mlickd.data.proposals.edges import gradient_edges, structured_edges
+from mlickd.data.proposals.image_proposals import build_proposer, complete_parameters
 from mlickd.data.proposals.proposal_methods import PROPOSAL_METHODS, sliding
 from mlickd.errors import InputError
 
@@ -204,18 +204,23 @@ def test_structured_edges_find_a_rectangle(forest: str, tmp_path: Path) -> None:
     assert edges[55:65, 70:90].max() == edges[5:15, 70:90].max() == 0
     boxes, scores = propose(image, "structured_edge_boxes", {"model": forest, "longer_side": 160})
     assert overlap(np.array([40, 30, 120, 90]), boxes).max() > 0.7
-    # A store names the model by its content.
+
+
+def test_a_store_records_the_content_of_a_model(forest: str, tmp_path: Path) -> None:
     copy = tmp_path / "another_name.yml.gz"
     copy.write_bytes(Path(forest).read_bytes())
-    recorded = [recorded_parameters("structured_edge_boxes", {"model": str(path)}) for path in (forest, copy)]
-    assert recorded[0] == recorded[1]
-    other = str(write_forest(tmp_path / "other.yml.gz", threshold=0.1))
-    assert recorded_parameters("structured_edge_boxes", {"model": other}) != recorded[0]
+    other = write_forest(tmp_path / "other.yml.gz", threshold=0.1)
+    stores = [
+        generate_proposals([], "structured_edge_boxes", {"model": str(model)}, tmp_path / str(index), workers=0)
+        for index, model in enumerate((forest, copy, other))
+    ]
+    first, second, third = (store.header["parameters"] for store in stores)
+    assert first == second != third
 
 
 def test_missing_or_damaged_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere.yml.gz"):
-        model_digest("nowhere.yml.gz")
+        generate_proposals([], "structured_edge_boxes", {"model": "nowhere.yml.gz"}, tmp_path / "p")
     path = tmp_path / "model.yml.gz"
     path.write_text("no forest")
     for problem in ("model.yml.gz", "model.yml.gz.*stride"):

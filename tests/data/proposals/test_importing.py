@@ -75,7 +75,6 @@ def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict]
         ([("42", BOX[:, [2, 1, 0, 3]], None)], r"image 42: box 0 \[11, 2, 1, 9\]"),
         ([("42", BOX[:, [1, 0, 3, 2]] + 3, None)], "image 42: box 0"),
         ([("42", BOX, [np.inf])], "image 42: box 0"),
-        ([("42", BOX, [1, 2])], "image 42: 1 boxes and 2 scores"),
         ([("42", np.zeros((0, 4)), None)], "image 42"),
     ],
 )
@@ -112,7 +111,7 @@ def test_old_names_and_other_modes_of_detectron2(tmp_path: Path) -> None:
     assert image_id == "3" and boxes.tolist() == [[1, 2, 4, 6]] and scores.tolist() == [0.5]
 
 
-GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]]}
+GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1, 1, 1]]}
 
 
 @pytest.mark.parametrize(
@@ -123,6 +122,7 @@ GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1]]}
         {**GOOD, "ids": [1, 2]},
         {**GOOD, "bbox_mode": 4},
         {**GOOD, "boxes": [BOXES.T]},
+        {**GOOD, "objectness_logits": [[1, 2]]},
     ],
 )
 def test_bad_pickles(content: object, tmp_path: Path) -> None:

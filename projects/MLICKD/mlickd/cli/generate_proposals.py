@@ -44,7 +44,12 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="folder, for one dataset or --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each core)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes (default: one per core; under torchrun, the ranks of a machine share its cores)",
+    )
     parser.add_argument("--max-proposals", type=positive_int, metavar="N", help="number per image (default: 500)")
     parser.add_argument(
         "--set",

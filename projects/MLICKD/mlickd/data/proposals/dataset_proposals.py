@@ -1,4 +1,4 @@
-"""Proposals of a whole dataset, made on all cores. A stopped command continues with the first missing shard."""
+"""Generation of the proposals of a whole dataset, in parallel. A stopped command continues with the next shard."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from mlickd.files import remove_unfinished
 from mlickd.tensor_shards import Shard, ShardLayout
 
 from ..decoding import read_image
-from .image_proposals import complete_parameters, propose, recorded_parameters
+from .edges import model_digest
+from .image_proposals import complete_parameters, propose
 from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
-
-__all__ = ["generate_proposals", "image_list_digest", "read_bgr"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,57 +38,61 @@ def generate_proposals(
     workers: int | None = None,
     part: tuple[int, int] = (1, 1),
 ) -> ProposalStore | None:
-    """Make the proposals of a list of images, unless the store at ``path`` has them.
+    """Generate the proposals of a list of images.
 
-    Shards that the folder has for these images, this method and these parameters are kept, other shards are made
-    again. The content depends on neither the number of workers, nor the number of parts, nor interruptions.
+    Shards in ``path`` that were made from the same images with the same method and parameters are kept. All other
+    shards are made again. The content does not depend on the number of workers or parts, or on interruptions.
 
     Args:
-        records: with ``file_name``, ``image_id`` and, if they are known, ``height`` and ``width`` in pixels.
+        records: dicts with ``file_name``, ``image_id`` and optionally ``height`` and ``width`` in pixels.
         method: name in `PROPOSAL_METHODS`.
-        parameters: those that differ from the method's defaults.
+        parameters: parameters that differ from the defaults of the method.
         path: folder of the store.
-        workers: number of processes; 0 works in this process, None takes one for each core.
-        part: ``(i, n)`` for the i-th of n equal parts of the shards, i from 1. Several machines make one part each.
+        workers: number of processes; 0 works in this process. None starts one process per core; under torchrun, the
+            ranks of a machine share its cores.
+        part: ``(i, n)`` for the i-th of n equal parts of the shards; i starts at 1. Each machine makes one part.
 
     Returns:
         The store, or None if shards of other parts are missing or outdated.
 
     Raises:
-        InputError: an unknown method or parameter, or images that are missing, unreadable, listed twice or not of the
-            size in their record. Every image is tried before, and the message names all that failed.
+        InputError: the method or a parameter is unknown, or images are missing, unreadable or not of the size in their
+            record. All images are tried first, and the message names every image that failed.
     """
     path = Path(path)
     complete = complete_parameters(method, parameters)
-    header = store_header(method, recorded_parameters(method, complete), image_list_digest(records), len(records))
+    # A model file is recorded by its content, not by its path.
+    recorded = complete | ({"model": model_digest(complete["model"])} if "model" in complete else {})
+    header = store_header(method, recorded, image_list_digest(records), len(records))
     layout = ShardLayout(len(records), IMAGES_PER_SHARD)
     expected = {**header, "ids": [str(record["image_id"]) for record in records]}
     missing = _shards_to_make(path, layout, expected, part)
     for number, fields in missing.items():
         if layout.path(path, number).exists():
-            logger.warning("%s: has another %s; it is made again", layout.path(path, number), ", ".join(fields))
+            logger.warning("%s: different %s; the shard is made again", layout.path(path, number), ", ".join(fields))
     layout.remove_other_shards(path)
     remaining = [records[index] for number in missing for index in layout.images(number)]
     if len(missing) < len(layout):
-        logger.info("%s: shards that remain to be made: %d of %d", path, len(missing), len(layout))
+        logger.info("%s: %d of %d shards remain to be made", path, len(missing), len(layout))
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
     loader = DataLoader(
         remaining,  # type: ignore[arg-type]
         batch_size=None,
         num_workers=min(workers, len(remaining)),
         collate_fn=partial(_propose_for_record, method=method, parameters=complete),
         worker_init_fn=_use_one_thread,
-        generator=torch.Generator(),  # leaves the global one as it is
+        generator=torch.Generator(),  # keeps the state of the global generator
     )
     results = iter(tqdm(loader, desc=path.name, unit="image", mininterval=1.0, disable=not missing))
     problems: list[str] = []
     for number in missing:
         items = list(islice(results, len(layout.images(number))))
-        broken = [item for item in items if isinstance(item, str)]
-        if not broken:
+        errors = [item for item in items if isinstance(item, str)]
+        if not errors:
             write_proposal_shard(layout.path(path, number), items, header)
-        problems += broken
+        problems += errors
     if problems:
         raise InputError(f"{len(problems)} of {len(remaining)} images cannot be used: {'; '.join(problems)}")
     if _shards_to_make(path, layout, expected):
@@ -99,20 +102,18 @@ def generate_proposals(
 
 
 def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return the SHA-256 of a list of images in any order: their ids, sizes in pixels and sizes in bytes.
+    """Return the SHA-256 of a list of images: their ids, sizes in pixels and sizes in bytes. The order is ignored.
 
     Raises:
-        InputError: image files are missing, or an image id occurs twice.
+        InputError: image files are missing.
     """
     images, missing = {}, []
     for record in records:
-        image_id, path = str(record["image_id"]), record["file_name"]
-        if image_id in images:
-            raise InputError(f"{path}: image id {image_id} occurs twice; give every image one id")
         try:
-            images[image_id] = record.get("width"), record.get("height"), os.stat(path).st_size
+            num_bytes = os.stat(record["file_name"]).st_size
+            images[str(record["image_id"])] = record.get("width"), record.get("height"), num_bytes
         except OSError:
-            missing.append(path)
+            missing.append(record["file_name"])
     if missing:
         raise InputError(f"{shorten_list(missing)}: image file not found; put it there")
     return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
@@ -138,7 +139,7 @@ def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
 def _propose_for_record(
     record: Mapping[str, Any], method: str, parameters: Mapping[str, Any]
 ) -> tuple[str | int, np.ndarray, np.ndarray] | str:
-    """Return image id, boxes and scores of a record, or the error if the image cannot be read."""
+    """Return the image id, boxes and scores of a record, or an error message if the image cannot be read."""
     try:
         image = read_bgr(record)
     except InputError as error:

@@ -11,14 +11,12 @@ import numpy as np
 from mlickd.errors import InputError
 from mlickd.files import file_digest
 
-__all__ = ["gradient_edges", "model_digest", "structured_edges"]
-
 # Strengths are relative to this quantile of the strengths in the image.
 _STRONG_QUANTILE = 0.99
-# Added to the mean gradient of a neighborhood, so that noise in flat regions does not become an edge. Unit: change per
-# pixel of channels that run from 0 to 1.
+# Added to the mean gradient of a neighborhood, so that noise in flat regions does not become an edge. The unit is the
+# change per pixel of a channel in [0, 1].
 _FAINT_GRADIENT = 0.02
-# Parts of the model file of a structured forest: numbers that OpenCV divides by, and tables of the trees.
+# Fields of the model file of a structured forest: numbers that OpenCV divides by, and tables of the trees.
 _OPTIONS = ("numberOfTrees", "numberOfTreesToEvaluate", "patchSize", "patchInnerSize", "shrinkNumber", "stride")
 _TABLES = ("childs", "featureIds", "thresholds", "edgeBoundaries", "edgeBins")
 
@@ -28,18 +26,18 @@ def gradient_edges(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute thin edges and their orientations from gradients, without a model file.
 
-    The color gradient of the Lab image (Di Zenzo, 1986) points in the direction in which all channels together change
-    most. It is divided by its mean over a neighborhood, which suppresses texture and amplifies contours of low
-    contrast, and thinned to its maxima across the edge (Canny, 1986).
+    The color gradient of the Lab image (Di Zenzo, 1986) points in the direction of the largest joint change of all
+    channels. It is divided by its mean over a neighborhood, which suppresses texture and amplifies contours of low
+    contrast. It is then thinned to its maxima across the edge (Canny, 1986).
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        smoothing: standard deviation, in pixels, of the Gaussian that first blurs fine texture.
-        neighborhood: side, in pixels, of the square over which the mean is taken.
+        smoothing: standard deviation, in pixels, of the Gaussian blur that removes fine texture.
+        neighborhood: side, in pixels, of the square neighborhood of the mean.
         strength: output strength of a strong edge (the 99th percentile of the image).
 
     Returns:
-        Strengths (H, W) in [0, 1] and directions (H, W) of the edges' normals in [0, pi), float32.
+        Strengths (H, W) in [0, 1] and directions (H, W) of the edge normals in [0, pi), float32.
     """
     lab = cv2.cvtColor(image, cv2.COLOR_BGR2LAB).astype(np.float32) / 255
     lab = cv2.GaussianBlur(lab, (0, 0), smoothing)
@@ -58,7 +56,7 @@ def gradient_edges(
 
 
 def _thin(gradient: np.ndarray, orientation: np.ndarray) -> np.ndarray:
-    """Set to zero every gradient that is smaller than the one a pixel ahead or behind, along the normal."""
+    """Set a gradient to zero if a neighbor along the normal, one pixel ahead or behind, is larger."""
     height, width = gradient.shape
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     dx, dy = cv2.polarToCart(np.ones_like(orientation), orientation)
@@ -75,10 +73,10 @@ def structured_edges(image: np.ndarray, model: str) -> tuple[np.ndarray, np.ndar
         model: path of a forest in the format of `cv2.ximgproc` (``model.yml.gz`` of OpenCV's extra test data).
 
     Returns:
-        Strengths (H, W) and directions (H, W) of the edges' normals in radians, float32.
+        Strengths (H, W) and directions (H, W) of the edge normals in radians, float32.
 
     Raises:
-        InputError: the file is missing or does not hold such a forest.
+        InputError: the file is missing or is not a forest in this format.
     """
     forest = _load_forest(model)
     edges = forest.detectEdges(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32) / 255)
@@ -87,38 +85,31 @@ def structured_edges(image: np.ndarray, model: str) -> tuple[np.ndarray, np.ndar
 
 
 def model_digest(model: str) -> str:
-    """Return the SHA-256 of a model file, which a store records in place of its path.
+    """Return the SHA-256 of a model file. A store records it instead of the path.
 
     Raises:
-        InputError: the file is missing.
+        InputError: see `structured_edges`.
     """
-    try:
-        return f"sha256:{file_digest(model)}"
-    except OSError as error:
-        raise _bad_model(model, error.strerror) from error
+    _load_forest(model)
+    return f"sha256:{file_digest(model)}"
 
 
 @functools.lru_cache(maxsize=1)
 def _load_forest(model: str) -> cv2.ximgproc.StructuredEdgeDetection:
-    if not os.path.isfile(model):
-        raise _bad_model(model, "no such file")
-    try:
-        # OpenCV does not check the file: a missing part would crash the process.
-        storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
-        options = storage.getNode("options")
-        absent = [name for name in _OPTIONS if not options.getNode(name).isInt() or options.getNode(name).real() < 1]
-        absent += [name for name in _TABLES if not storage.getNode(name).isSeq() or not storage.getNode(name).size()]
-        storage.release()
-        if not absent:
-            return cv2.ximgproc.createStructuredEdgeDetection(model)
-        problem = f"it lacks {', '.join(absent)}"
-    except (cv2.error, SystemError) as error:
-        problem = str(getattr(error, "err", error))
-    raise _bad_model(model, f"is not a structured forest ({problem})")
-
-
-def _bad_model(model: str, problem: str | None) -> InputError:
-    return InputError(
+    problem = "no such file"
+    if os.path.isfile(model):
+        try:
+            # OpenCV does not check the file, and a missing field would crash the process.
+            storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
+            options = storage.getNode("options")
+            absent = [key for key in _OPTIONS if not options.getNode(key).isInt() or options.getNode(key).real() < 1]
+            absent += [key for key in _TABLES if not storage.getNode(key).isSeq() or not storage.getNode(key).size()]
+            if not absent:
+                return cv2.ximgproc.createStructuredEdgeDetection(model)
+            problem = f"is not a structured forest (lacks {', '.join(absent)})"
+        except (cv2.error, SystemError) as error:
+            problem = f"is not a structured forest ({getattr(error, 'err', error)})"
+    raise InputError(
         f"structured_edge_boxes: model {model!r}: {problem}; give the path of a structured forest such as OpenCV's "
         "model.yml.gz, or use the method edge_boxes, which needs no model"
     )

@@ -1,6 +1,6 @@
-"""Files of other projects: readers of proposals, and the export for Detectron2.
+"""File formats of other projects: readers of proposals, and the export for Detectron2.
 
-Readers yield the name of an image, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None, for each image.
+For each image, readers yield its name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None.
 """
 
 from __future__ import annotations
@@ -22,16 +22,7 @@ from mlickd.safe_pickle import load_plain_pickle
 
 from .store import ProposalStore
 
-__all__ = [
-    "RELEASE_SIDE",
-    "read_detectron2_pickle",
-    "read_mcg_folder",
-    "read_release_list",
-    "read_voc_mat",
-    "write_detectron2_pickle",
-]
-
-# The release warps its images to a square of this side, and its boxes are in pixels of this square.
+# The authors' release has boxes in pixels of images that are warped to a square of this side.
 RELEASE_SIDE = 672
 # Names of keys in files of Detectron (1).
 _OLD_NAMES = {"indexes": "ids", "scores": "objectness_logits"}
@@ -40,28 +31,26 @@ Proposals = tuple[str, np.ndarray, np.ndarray | None]
 
 
 def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read a dict of ids, boxes, objectness logits and bbox_mode; the scores are the logits.
+    """Read a dict of ids, boxes, objectness logits and bbox_mode. The scores are the logits.
 
     Raises:
-        InputError: the file is not such a pickle; see also `load_plain_pickle`.
+        InputError: the file does not contain such a dict; see also `load_plain_pickle`.
     """
     content = load_plain_pickle(path)
     with _parsing(path, "dict of ids, boxes (R, 4), objectness_logits (R,) and bbox_mode (XYXY_ABS or XYWH_ABS)"):
         content = {_OLD_NAMES.get(key, key): value for key, value in content.items()}
-        mode = {0: BoxMode.XYXY_ABS, 1: BoxMode.XYWH_ABS}[content.get("bbox_mode", 0)]
+        mode = BoxMode(content.get("bbox_mode", BoxMode.XYXY_ABS))
         keys = ("ids", "boxes", "objectness_logits")
         for image_id, boxes, scores in zip(*(content[key] for key in keys), strict=True):
-            boxes = np.array(boxes, dtype=np.float64).reshape(len(boxes), 4)
-            if mode == BoxMode.XYWH_ABS:
-                boxes[:, 2:] += boxes[:, :2]
-            yield str(image_id), boxes, np.array(scores, dtype=np.float64).reshape(-1)
+            boxes = BoxMode.convert(np.array(boxes, dtype=np.float64).reshape(len(boxes), 4), mode, BoxMode.XYXY_ABS)
+            yield str(image_id), boxes, np.array(scores, dtype=np.float64).reshape(len(boxes))
 
 
 def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) -> None:
-    """Write a store for Detectron2's `load_proposals_into_dataset`, readable without this project by any NumPy.
+    """Write a store for Detectron2's `load_proposals_into_dataset`. Any NumPy reads it without this project.
 
-    Detectron2 reverses the order of equal scores. A score that equals the one before it is therefore lowered to the
-    next smaller float32, which keeps the order.
+    Detectron2 reverses the order of equal scores. To keep the order, a score that is not below the previous one is
+    lowered to the next smaller float32.
 
     Raises:
         InputError: the file cannot be written.
@@ -80,11 +69,11 @@ def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) 
 
 
 class _PortablePickler(pickle.Pickler):
-    """Writes arrays by their public constructor: NumPy's own pickles name modules that moved between versions."""
+    """A pickler that calls the public constructor of arrays. NumPy's pickles name modules that differ by version."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is np.ndarray:
-            # A bytearray, so that the loaded array is writable.
+            # A bytearray makes the loaded array writable.
             return np.ndarray, (value.shape, value.dtype.str, bytearray(value.tobytes()))
         return NotImplemented
 
@@ -92,15 +81,15 @@ class _PortablePickler(pickle.Pickler):
 def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:
     """Read lines ``<image path> <C labels, 0 or 1> <x0 y0 x1 y1 score> <x0 y0 x1 y1 score> ...``.
 
-    Fields are separated by blanks, so a path must not contain any. Coordinates count from 0. The release pads the lines
-    of images with fewer proposals with zeros: boxes without area, which the import drops.
+    Blanks separate the fields, so a path must not contain blanks. Coordinates count from 0. The release pads the lines
+    of images that have fewer proposals with zeros. These boxes have no area, and the import drops them.
 
     Args:
         path: the list, UTF-8.
-        num_classes: C, number of classes of the dataset.
+        num_classes: number C of classes of the dataset.
 
     Raises:
-        InputError: the file cannot be read, or a line has another format; the message names the line.
+        InputError: the file cannot be read, or a line has another format. The message names the line.
     """
     number = 0
     try:
@@ -116,7 +105,7 @@ def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterato
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: line {number}: is not a path without blanks, {num_classes} labels of 0 or 1, and 5 numbers for "
-            f"each proposal ({error}); give the list, and the --dataset whose classes it has"
+            f"each proposal ({error}); give such a list, and the --dataset with its classes"
         ) from error
 
 
@@ -127,7 +116,7 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     OICR and PCL.
 
     Raises:
-        InputError: the file is missing or is not such a file, or h5py is needed and missing.
+        InputError: the file is missing or has another format, or it requires h5py, which is not installed.
     """
     with _parsing(path, ".mat file with cell arrays boxes (of arrays with 4 columns), images and optionally boxScores"):
         content = _load(path, ("boxes", "images", "boxScores"))
@@ -138,12 +127,12 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 
 
 def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read a file for each image, in a folder or below it, with ``boxes`` and optionally ``scores``.
+    """Read one file per image, from a folder and its sub-folders, with ``boxes`` and optionally ``scores``.
 
     Each file has the name of its image, such as `COCO_val2014_000000000042.mat`. MCG learned its scores from boxes.
 
     Raises:
-        InputError: see `read_voc_mat`; or the folder has no such file.
+        InputError: see `read_voc_mat`; or the folder has no .mat file.
     """
     files = sorted(Path(path).rglob("*.mat"))
     if not files:
@@ -159,8 +148,11 @@ def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
     """Turn any error of a damaged file into an InputError with one message."""
     try:
         yield
-    except InputError:
-        raise
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{path}: is a .mat file of version 7.3 (HDF5), which needs h5py: pip install 'mlickd[matlab]', or save it "
+            "in MATLAB with -v7"
+        ) from error
     except Exception as error:
         problem = " ".join(str(error).split())
         raise InputError(
@@ -169,7 +161,7 @@ def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
 
 
 def _load(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
-    """Return the fields that the file has: cell arrays as lists, others as arrays."""
+    """Return the fields that the file has. Cell arrays become lists, others arrays."""
     try:
         content = loadmat(path, variable_names=fields, appendmat=False)
     except NotImplementedError:  # raised by SciPy for version 7.3, which is HDF5
@@ -179,13 +171,8 @@ def _load(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, An
 
 
 def _load_hdf5(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise InputError(
-            f"{path}: is a .mat file of version 7.3 (HDF5), which needs h5py: pip install 'mlickd[matlab]', or save it "
-            "in MATLAB with -v7"
-        ) from error
+    import h5py
+
     with h5py.File(path, "r") as file:
 
         def read(node: h5py.Dataset) -> Any:
@@ -206,7 +193,7 @@ def _boxes_and_scores(boxes: Any, scores: Any) -> tuple[np.ndarray, np.ndarray |
     """
     boxes = np.asarray(boxes).astype(np.float64)
     boxes = boxes.reshape(len(boxes) if boxes.size else 0, 4)[:, (1, 0, 3, 2)] - (1, 1, 0, 0)
-    return boxes, None if scores is None else np.asarray(scores).astype(np.float64).reshape(-1)
+    return boxes, None if scores is None else np.asarray(scores).astype(np.float64).reshape(len(boxes))
 
 
 def _text(cell: Any) -> str:

@@ -1,4 +1,4 @@
-"""Region proposals for one image: parameters, scaling, and the choice of the best boxes."""
+"""Region proposals for one image: parameters, scaling, and the selection of the best boxes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from detectron2.config import CfgNode
 
 from mlickd.errors import InputError
 
-from .edges import model_digest
 from .proposal_methods import PROPOSAL_METHODS
 from .store import ProposalStore, proposals_path, sort_proposals
-
-__all__ = ["build_proposer", "complete_parameters", "parameter_value", "propose", "recorded_parameters"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,35 +35,36 @@ def propose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Propose regions of one image.
 
-    The parameters that all methods have:
+    All methods have these parameters:
 
-    - ``longer_side``: pixels to which the image is scaled first, so that the time does not depend on the camera;
-    - ``min_side``: boxes with a side below this fraction of the image's longer side are left out;
+    - ``longer_side``: length in pixels to which the longer side is scaled first, to limit the time per image;
+    - ``min_side``: boxes with a side below this fraction of the longer side of the image are dropped;
     - ``max_proposals``: number of boxes to keep, best first.
 
     Args:
         image: (H, W, 3), uint8.
         method: name in `PROPOSAL_METHODS`.
-        parameters: those that differ from the method's defaults.
+        parameters: parameters that differ from the defaults of the method.
         image_format: ``BGR`` or ``RGB``.
 
     Returns:
-        Boxes (R, 4) float32 as (x0, y0, x1, y1) in pixels of the image, inside it, and scores (R,) float32: best
-        first, no box twice. If the method finds nothing, the only box is the whole image, with score 1.
+        Distinct boxes (R, 4) float32 as (x0, y0, x1, y1) in pixels, inside the image, and scores (R,) float32, best
+        first. If the method finds nothing, the only box is the whole image, with score 1.
 
     Raises:
-        InputError: an unknown method, parameter or format, or another kind of array.
+        InputError: the method, a parameter or the format is unknown, or the image has another shape or dtype.
     """
-    if image_format not in ("BGR", "RGB"):
-        raise InputError(f"propose: image_format is {image_format!r}; give BGR or RGB")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise InputError(f"propose: the image is {image.dtype} of shape {image.shape}; give uint8 of shape (H, W, 3)")
+    if image_format not in ("BGR", "RGB") or image.dtype != np.uint8 or image.shape[2:] != (3,) or 0 in image.shape:
+        raise InputError(
+            f"propose: the image is {image.dtype} of shape {image.shape}, image_format is {image_format!r}; give uint8 "
+            "of shape (H, W, 3), and BGR or RGB"
+        )
     parameters = complete_parameters(method, parameters)
     longer_side, min_side, max_proposals = (parameters.pop(name) for name in _COMMON)
     height, width = image.shape[:2]
     scale = longer_side / max(height, width)
     size = max(1, round(scale * width)), max(1, round(scale * height))
-    # OpenCV takes no array with negative strides.
+    # OpenCV does not accept arrays with negative strides.
     image = np.ascontiguousarray(image if image_format == "BGR" else image[..., ::-1])
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     boxes, scores = PROPOSAL_METHODS.get(method)(resized, **parameters)
@@ -83,10 +81,10 @@ def propose(
 
 
 def complete_parameters(method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return all parameters of a method: the given ones over its defaults.
+    """Return all parameters of a method: the given values, and the defaults of all others.
 
     Raises:
-        InputError: an unknown method or parameter, or a value of another type or out of range.
+        InputError: the method or a parameter is unknown, or a value has another type or is out of range.
     """
     if method not in PROPOSAL_METHODS:
         known = ", ".join(sorted(name for name, _ in PROPOSAL_METHODS))
@@ -104,18 +102,6 @@ def complete_parameters(method: str, parameters: Mapping[str, Any] | None = None
     return complete
 
 
-def recorded_parameters(method: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return all parameters as a store records them: a model file by the digest of its content, not by its path.
-
-    Raises:
-        InputError: see `complete_parameters`; or a model file is missing.
-    """
-    complete = complete_parameters(method, parameters)
-    if "model" in complete:
-        complete["model"] = model_digest(complete["model"])
-    return complete
-
-
 def parameter_value(text: str) -> object:
     """Return the value of a parameter on a command line: parsed if it is JSON, else the text itself."""
     try:
@@ -127,12 +113,12 @@ def parameter_value(text: str) -> object:
 def build_proposer(cfg: CfgNode) -> partial:
     """Return :func:`propose` with the method and the parameters that the model was trained with.
 
-    The parameters are those of the first store of DATASETS.TRAIN that exists, else the defaults of
-    DATASETS.PROPOSALS.METHOD, with a warning.
+    The method and parameters come from the first existing store of DATASETS.TRAIN. If no store exists, the defaults of
+    DATASETS.PROPOSALS.METHOD are used, with a warning.
 
     Raises:
-        InputError: the proposals were imported, or their method needs a model file, of which a store has only the
-            digest; or a parameter is no longer known.
+        InputError: the proposals were imported; their method needs a model file, and the store records only its digest;
+            or a parameter is no longer known.
     """
     method, parameters = cfg.DATASETS.PROPOSALS.METHOD, {}
     paths = cfg.DATASETS.PROPOSALS.TRAIN_FILES or [proposals_path(name, method) for name in cfg.DATASETS.TRAIN]
@@ -141,13 +127,13 @@ def build_proposer(cfg: CfgNode) -> partial:
         header = ProposalStore.open(found).header
         method, parameters = header["method"], header["parameters"]
     else:
-        text = "%s: not found; proposals of other photos are made with the defaults of %s, not as for training"
+        text = "%s: not found; proposals of new photos use the defaults of %s, which may differ from those of training"
         logger.warning(text, ", ".join(map(str, paths)), method)
     if method not in PROPOSAL_METHODS or "model" in complete_parameters(method, parameters):
         raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {method}: comes from a file, or needs a model file, so that it cannot propose "
-            "regions of other photos; make a store for them with tools/generate_proposals.py or "
-            "tools/convert_proposals.py, or set another METHOD"
+            f"DATASETS.PROPOSALS.METHOD {method}: was imported or needs a model file, so it cannot propose regions of "
+            "new photos; make a store for them with tools/generate_proposals.py or tools/convert_proposals.py, or set "
+            "another METHOD"
         )
-    logger.info("Proposals of %s are made now", method)
+    logger.info("Generating proposals of new photos with %s", method)
     return partial(propose, method=method, parameters=parameters)

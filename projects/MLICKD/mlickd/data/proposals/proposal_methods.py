@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from detectron2.structures import BoxMode
 from fvcore.common.registry import Registry
 
 from mlickd.errors import InputError
 
 from .edges import gradient_edges, structured_edges
 
-__all__ = ["PROPOSAL_METHODS", "edge_boxes", "selective_search", "sliding", "structured_edge_boxes"]
-
 PROPOSAL_METHODS = Registry("PROPOSAL_METHODS")
 PROPOSAL_METHODS.__doc__ = """
-Methods that propose regions, by name. A method is a function of an image (H, W, 3), uint8, BGR, whose keyword-only
-arguments are its parameters; each has a default: a number, a string or a bool. It returns boxes (R, 4) as
-(x0, y0, x1, y1) in pixels of that image and scores (R,), in any order. It must give the same result every time.
+Methods that propose regions, by name. A method is a function of an image (H, W, 3), uint8, BGR. Its parameters are
+keyword-only arguments with a default: a number, a string or a bool. It returns boxes (R, 4) as (x0, y0, x1, y1) in
+pixels of the image and scores (R,), in any order. It must be deterministic.
 """
 
-# Ratios of width to height of a sliding window, relative to that of the image.
+# Ratios of width to height of a sliding window, relative to the ratio of the image.
 _ASPECT_RATIOS = (1.0, 0.5, 2.0)
 # Factor from one size of the sliding window to the next; the size is the square root of the area.
 _SCALE_STEP = 0.5**0.5
@@ -36,23 +35,23 @@ def edge_boxes(
     beta: float = 0.75,
     min_area: float = 1000.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Propose regions by EdgeBoxes (Zitnick and Dollar, 2014) on gradient edges, which need no model file.
+    """Propose regions by EdgeBoxes (Zitnick and Dollar, 2014) on gradient edges, without a model file.
 
     Args:
         image: (H, W, 3), uint8, BGR.
         smoothing, neighborhood, strength: see `gradient_edges`.
         alpha: overlap (IoU) of neighboring boxes of the sliding window.
-        beta: overlap (IoU) above which the worse of two boxes is suppressed.
+        beta: overlap (IoU) above which the box with the lower score is suppressed.
         min_area: smallest area of a box, in pixels.
 
     Returns:
-        At most 2000 boxes (R, 4) and their scores (R,): the contours wholly inside the box, relative to its size.
+        At most 2000 boxes (R, 4) and scores (R,), which measure the contours wholly inside each box, relative to its
+        size.
 
     Raises:
         InputError: a parameter is out of range.
     """
-    if min(smoothing, neighborhood, strength) <= 0:
-        raise InputError("edge_boxes: give smoothing, neighborhood and strength > 0")
+    _require(min(smoothing, neighborhood, strength) > 0, "edge_boxes: give smoothing, neighborhood and strength > 0")
     return _search_edges(*gradient_edges(image, smoothing, neighborhood, strength), alpha, beta, min_area)
 
 
@@ -60,15 +59,12 @@ def edge_boxes(
 def structured_edge_boxes(
     image: np.ndarray, *, model: str = "", alpha: float = 0.65, beta: float = 0.75, min_area: float = 1000.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Propose regions by EdgeBoxes on the edges of its publication, those of a structured forest.
+    """Propose regions by EdgeBoxes on the edges of a structured forest, as published.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        model: path of the forest, which comes with no package; see `structured_edges`.
-        alpha, beta, min_area: see `edge_boxes`.
-
-    Returns:
-        Boxes and scores as from `edge_boxes`.
+        model: path of the forest, which no package includes; see `structured_edges`.
+        alpha, beta, min_area: see `edge_boxes`; also for the returned boxes and scores.
 
     Raises:
         InputError: a parameter is out of range, or the model is missing or damaged.
@@ -78,34 +74,36 @@ def structured_edge_boxes(
 
 @PROPOSAL_METHODS.register()
 def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125) -> tuple[np.ndarray, np.ndarray]:
-    """Propose windows of many sizes and places, which do not depend on the content: a baseline for other methods.
+    """Propose a fixed grid of windows of many sizes, regardless of the content: a baseline for other methods.
 
-    Sizes decrease from that of the image by a factor of sqrt(1/2). The windows of one size and shape lie on a grid that
-    reaches all borders.
+    The window size starts at the image size and decreases by a factor of sqrt(1/2). The windows of one size and shape
+    form a grid that reaches all borders.
 
     Args:
         image: (H, W, 3); only its size matters.
         overlap: lower bound of the overlap (IoU) of neighbors on the grid.
-        smallest: square root of the smallest window's area, as a fraction of that of the image.
+        smallest: side of the smallest window (square root of its area), as a fraction of the image side.
 
     Returns:
-        Boxes (R, 4), larger ones first; of one size and shape, those nearer to the center first. Scores (R,) are all 1,
-        so that this order is kept.
+        Boxes (R, 4), larger ones first; among equal shapes, those nearer to the center first. Scores (R,) are all 1,
+        which keeps this order.
 
     Raises:
         InputError: a parameter is out of range.
     """
-    if not 0 <= overlap <= 0.9 or not 0.05 <= smallest <= 1:
-        raise InputError("sliding: give overlap between 0 and 0.9, and smallest between 0.05 and 1")
+    in_range = 0 <= overlap <= 0.9 and 0.05 <= smallest <= 1
+    _require(in_range, "sliding: give overlap between 0 and 0.9, and smallest between 0.05 and 1")
     windows = []
     scale = 1.0
-    # The tolerance keeps 1/2 ** (k/2) if `smallest` is meant to be that size.
+    # The tolerance includes the last size if `smallest` is a power of the step.
     while scale >= smallest * (1 - 1e-9):
         for ratio in _ASPECT_RATIOS:
             shape = np.minimum(scale * np.array([ratio**0.5, ratio**-0.5]), 1.0)
-            x0, y0 = (_window_starts(side, overlap) for side in shape)
+            # Two windows with sides L at a distance s have the overlap (L - s) / (L + s).
+            counts = np.ceil((1 - shape) / (shape * (1 - overlap) / (1 + overlap)) - 1e-9).astype(int) + 1
+            x0, y0 = (np.linspace(0, 1 - side, count) for side, count in zip(shape, counts, strict=True))
             corners = np.stack(np.meshgrid(x0, y0), axis=-1).reshape(-1, 2)
-            # Rounded, so that the order of windows at the same distance does not depend on the last bit.
+            # Rounding makes the order of windows at equal distances independent of the last bit.
             distance = np.round(np.abs(corners + shape / 2 - 0.5).max(axis=1), 9)
             corners = corners[np.argsort(distance, kind="stable")]
             windows.append(np.hstack((corners, corners + shape)))
@@ -115,28 +113,21 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
     return boxes, np.ones(len(boxes), dtype=np.float32)
 
 
-def _window_starts(side: float, overlap: float) -> np.ndarray:
-    """Return the starts of windows with this side on a line of length 1."""
-    # Two windows at a distance s overlap by (side - s) / (side + s).
-    largest_step = side * (1 - overlap) / (1 + overlap)
-    return np.linspace(0, 1 - side, int(np.ceil((1 - side) / largest_step - 1e-9)) + 1)
-
-
 @PROPOSAL_METHODS.register()
 def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Propose the regions of a hierarchical segmentation: Selective Search (Uijlings et al., 2013).
 
-    The order is that of the paper (section 3.4), in which larger regions tend to come first: the rank of a region in
-    the hierarchy is multiplied by a random number from 0 to 1. OpenCV does not return the hierarchy, so boxes are
-    ranked by size. The order of OpenCV depends on the C library's random numbers, which other threads use, too.
+    As in the paper (section 3.4), the rank of a region in the hierarchy is multiplied by a random number in [0, 1), so
+    that larger regions tend to come first. OpenCV does not return the hierarchy, so boxes are ranked by size. Its order
+    is not used, because it depends on random numbers of the C library that other threads draw, too.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        mode: ``single``, ``fast`` or ``quality``, each with more boxes and slower than the one before.
+        mode: ``single``, ``fast`` or ``quality``, from the fewest boxes to the most, and from fast to slow.
         seed: seed of the order, 0 or more.
 
     Returns:
-        Boxes (R, 4), and scores (R,) that are all 1, so that this order is kept.
+        Boxes (R, 4), and scores (R,) that are all 1, which keeps this order.
 
     Raises:
         InputError: a parameter is out of range.
@@ -147,8 +138,8 @@ def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) ->
         "fast": search.switchToSelectiveSearchFast,
         "quality": search.switchToSelectiveSearchQuality,
     }
-    if mode not in switches or seed < 0:
-        raise InputError(f"selective_search: mode {mode!r}, seed {seed}: give single, fast or quality, and 0 or more")
+    in_range = mode in switches and seed >= 0
+    _require(in_range, f"selective_search: mode {mode!r}, seed {seed}: give single, fast or quality, and 0 or more")
     search.setBaseImage(image)
     switches[mode]()
     boxes = _corners(search.process())
@@ -161,15 +152,17 @@ def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) ->
 def _search_edges(
     edges: np.ndarray, orientation: np.ndarray, alpha: float, beta: float, min_area: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    if not 0 < alpha < 1 or not 0 < beta < 1:
-        raise InputError("EdgeBoxes: give alpha and beta between 0 and 1")
+    _require(0 < alpha < 1 and 0 < beta < 1, "EdgeBoxes: give alpha and beta between 0 and 1")
     search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=2000)
     boxes, scores = search.getBoundingBoxes(edges, orientation)
     return _corners(boxes), np.asarray(scores, dtype=np.float32).reshape(-1)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:
-    """Convert (x, y, width, height) to (x0, y0, x1, y1)."""
     boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    return boxes
+    return BoxMode.convert(boxes, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+
+
+def _require(in_range: bool, message: str) -> None:
+    if not in_range:
+        raise InputError(message)

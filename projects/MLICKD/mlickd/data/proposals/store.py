@@ -1,13 +1,13 @@
-"""The proposals of a dataset in a folder of safetensors shards, which are safe to open; equal content, equal bytes.
+"""Storage of the proposals of a dataset in a folder of safetensors shards, which are safe to open.
 
-A shard has the tensors of up to 256 images::
+A shard contains the tensors of up to 256 images::
 
     boxes    float32 (M, 4)   x0, y0, x1, y1 in pixels of the original image
     scores   float32 (M,)     best first within an image
     offsets  int64 (N + 1,)   index of the first box of each image, and M
 
-Its metadata are the image ids and the header. All shards have the same header: method, parameters, library versions,
-digest of the list of images, and number of images in all shards.
+The metadata of a shard consist of its image ids and the header. The header is the same in all shards: method,
+parameters, library versions, digest of the list of images, and total number of images. Equal content gives equal bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,36 +30,29 @@ from mlickd.tensor_shards import Shard, ShardLayout, find_shards, write_shard
 from ..catalog import dataset_root
 from ..parts import whole_name
 
-__all__ = ["ProposalStore", "proposals_path", "sort_proposals", "write_store"]
-
 IMAGES_PER_SHARD = 256
 _REMEDY = "make the proposals again with tools/generate_proposals.py"
-_NO_ROOM = "make room there, or choose another place for the proposals"
 _MAX_SIDE = np.finfo(np.float32).max
 
 Proposals = tuple[str | int, np.ndarray, np.ndarray]
 
 
 def proposals_path(name: str, method: str) -> Path:
-    """Return the folder of the proposals of a dataset by ``method``. A part uses the folder of the whole dataset."""
+    """Return the folder of the proposals of a dataset. A part of a dataset uses the folder of the whole dataset."""
     return dataset_root() / "proposals" / f"{whole_name(name)}_{method}"
 
 
 class ProposalStore:
     """Read-only proposals by image id.
 
-    Opening a store reads only the headers of its shards. A shard is opened in each process when one of its images is
-    first requested, so a store can be pickled for the workers of a data loader.
+    Opening a store reads only the headers of its shards. Each process opens a shard when one of its images is first
+    requested, so a store can be pickled for the workers of a data loader.
 
     Attributes:
         path: folder, absolute.
         header: ``method``, ``parameters``, ``libraries``, ``image_digest`` and ``num_images``.
         num_boxes: number of boxes of all images.
     """
-
-    path: Path
-    header: dict[str, Any]
-    num_boxes: int
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ProposalStore:
@@ -70,37 +63,36 @@ class ProposalStore:
         """
         store = cls.__new__(cls)
         store.path = Path(path).absolute()
-        shards = [_ProposalShard(file) for file in find_shards(store.path, _REMEDY)]
-        digest = hashlib.sha256()
-        layout = ShardLayout(shards[0].header["num_images"], max(1, len(shards[0].ids)))
-        for number, shard in enumerate(shards):
-            changed = different_fields(shards[0].header, shard.header)
-            if len(shard.ids) != len(layout.images(number)):
-                changed.append("number of images")
-            if changed:
-                raise InputError(f"{shard.path}: differs from the first shard in {', '.join(changed)}; {_REMEDY}")
-            digest.update(json.dumps([shard.ids, shard.sha256]).encode())
-        ids = chain.from_iterable(shard.ids for shard in shards)
-        store._positions = {image_id: position for position, image_id in enumerate(ids)}
-        if len(store) != layout.num_images:
-            raise InputError(f"{store.path}: has an image twice; {_REMEDY}")
-        store._shards, store._layout, store._digest = shards, layout, digest.hexdigest()
+        store._shards = shards = [_ProposalShard(file) for file in find_shards(store.path, _REMEDY)]
         store.header, store.num_boxes = shards[0].header, sum(shard.num_boxes for shard in shards)
+        store._layout = ShardLayout(store.header["num_images"], max(1, len(shards[0].ids)))
+        store._positions = {}
+        digest = hashlib.sha256()
+        for number, shard in enumerate(shards):
+            images = store._layout.images(number)
+            store._positions.update(zip(shard.ids, images, strict=False))
+            changed = different_fields(store.header, shard.header)
+            if len(shard.ids) != len(images) or len(store) != images.stop or len(shards) != len(store._layout):
+                changed.append("number of distinct images")
+            if changed:
+                raise InputError(f"{shard.path}: does not fit the first shard: {', '.join(changed)}; {_REMEDY}")
+            digest.update(json.dumps([shard.ids, shard.sha256]).encode())
+        store._digest = digest.hexdigest()
         return store
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the image ids, in the order in which they were written."""
+        """Iterate over the image ids in the order of writing."""
         return iter(self._positions)
 
     def __getitem__(self, image_id: str | int) -> tuple[np.ndarray, np.ndarray]:
         """Return the proposals of an image.
 
         Returns:
-            Boxes (R, 4) float32 as (x0, y0, x1, y1) in pixels of the original image, and scores (R,) float32: best
-            first, no box twice. Both are read-only views of the file.
+            Distinct boxes (R, 4) float32 as (x0, y0, x1, y1) in pixels of the original image, and scores (R,) float32,
+            best first. Both are read-only views of the file.
 
         Raises:
             InputError: the store has no proposals for this image.
@@ -111,20 +103,20 @@ class ProposalStore:
         return shard.tensor("boxes")[rows], shard.tensor("scores")[rows]
 
     def digest(self) -> str:
-        """Return the SHA-256 of the image ids, boxes and scores, in hexadecimal. No tensor is read."""
+        """Return the SHA-256 of the image ids, boxes and scores, in hexadecimal, without reading tensors."""
         return self._digest
 
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Check that every record has proposals, and that these are boxes inside its image.
+        """Check that every record has proposals, and that the boxes are inside the image.
 
         Args:
-            records: with ``image_id`` and, if they are known, ``height`` and ``width``.
+            records: dicts with ``image_id`` and optionally ``height`` and ``width``.
 
         Raises:
-            InputError: an image is missing or has no boxes, or a box is not finite, has no area or is outside the
-                image, or a score is not finite. The message names the store, the image and the box.
+            InputError: an image is missing or has no boxes; a box is not finite, has no area or leaves the image; or a
+                score is not finite. The message names the store, the image and the box.
         """
-        # Images without a record keep NaN and are not checked. An image of unknown size can hold every box.
+        # Images without a record keep NaN and are not checked. Every finite box fits an image of unknown size.
         sizes = np.full((len(self), 2), np.nan, dtype=np.float32)
         for record in records:
             sizes[self._position(record["image_id"])] = record.get("width", _MAX_SIDE), record.get("height", _MAX_SIDE)
@@ -149,7 +141,7 @@ class ProposalStore:
 
 
 class _ProposalShard(Shard):
-    """Proposals of some images."""
+    """A shard with the proposals of up to 256 images."""
 
     def __init__(self, path: Path):
         super().__init__(path, _REMEDY)
@@ -171,28 +163,27 @@ class _ProposalShard(Shard):
     @cached_property
     def offsets(self) -> np.ndarray:
         """Index of the first box of each image: int64 (N + 1,), ascending from 0 to the number of boxes."""
-        if self.metadata["sha256"] != self.sha256:
-            raise InputError(f"{self.path}: was replaced while it was in use; start again")
         offsets = np.array(self.tensor("offsets"))
-        if offsets[0] != 0 or offsets[-1] != self.num_boxes or (np.diff(offsets) < 0).any():
-            raise InputError(f"{self.path}: tensor offsets is damaged; {_REMEDY}")
+        ascending = offsets[0] == 0 and offsets[-1] == self.num_boxes and (np.diff(offsets) >= 0).all()
+        if not ascending or self.metadata["sha256"] != self.sha256:
+            raise InputError(f"{self.path}: offsets are damaged, or the file was replaced while in use; {_REMEDY}")
         return offsets
 
     def find_problem(self, sizes: np.ndarray) -> str | None:
-        """Return the first image with a problem, and the problem.
+        """Return the id of the first image with a problem, and the problem; or None.
 
         Args:
-            sizes: (N, 2) float32 widths and heights of the images, NaN for images that are not checked.
+            sizes: (N, 2) float32 widths and heights of the images; NaN skips an image.
         """
-        asked, counts = ~np.isnan(sizes[:, 0]), np.diff(self.offsets)
+        checked, counts = ~np.isnan(sizes[:, 0]), np.diff(self.offsets)
         boxes, scores = self.tensor("boxes"), self.tensor("scores")
         x0, y0, x1, y1 = boxes.T
         width, height = np.repeat(sizes, counts, axis=0).T
         # Every comparison with NaN is false.
         valid = (0 <= x0) & (x0 < x1) & (x1 <= width) & (0 <= y0) & (y0 < y1) & (y1 <= height) & np.isfinite(scores)
-        for image in np.flatnonzero(asked & (counts == 0))[:1]:
+        for image in np.flatnonzero(checked & (counts == 0))[:1]:
             return f"{self.ids[image]}: has no boxes"
-        for row in np.flatnonzero(~valid & np.repeat(asked, counts))[:1]:
+        for row in np.flatnonzero(~valid & np.repeat(checked, counts))[:1]:
             image = int(np.searchsorted(self.offsets, row, side="right")) - 1
             numbers = ", ".join(f"{value:g}" for value in boxes[row])
             return (
@@ -210,12 +201,12 @@ def write_store(
     image_digest: str,
     num_images: int | None = None,
 ) -> None:
-    """Write a store. It replaces the shards in the folder when it is complete.
+    """Write a store. When it is complete, it replaces the shards in the folder.
 
     Args:
         path: folder, created if it is missing.
-        items: image id, boxes (R, 4) and scores (R,) of each image, which need not fit into memory together. They are
-            sorted by score, and a box that an image has twice is dropped.
+        items: image id, boxes (R, 4) and scores (R,) of each image. A generator keeps only one shard in memory. Boxes
+            are sorted by score, and repeated boxes are dropped.
         method: name of the method that made the proposals.
         parameters: parameters of the method, JSON values.
         image_digest: digest of the list of images, see `image_list_digest`.
@@ -232,12 +223,12 @@ def write_store(
     try:
         count = 0
         for index, shard in enumerate(unfinished):
-            of_shard = list(islice(iterator, len(layout.images(index))))
-            write_proposal_shard(shard, of_shard, header)
-            count += len(of_shard)
-        count += sum(1 for _ in iterator)  # also lets a generator check that all items were there
+            shard_items = list(islice(iterator, len(layout.images(index))))
+            write_proposal_shard(shard, shard_items, header)
+            count += len(shard_items)
+        count += sum(1 for _ in iterator)  # runs a generator to its end, with its last checks
         if count != num_images:
-            raise InputError(f"{path}: num_images is {num_images}, but there are {count} items; give their number")
+            raise InputError(f"{path}: num_images is {num_images}, but items has {count} images; correct num_images")
         for source, target in zip(unfinished, paths, strict=True):
             source.replace(target)
         layout.remove_other_shards(path)
@@ -247,18 +238,19 @@ def write_store(
 
 
 def write_proposal_shard(path: Path, items: Sequence[Proposals], header: Mapping[str, Any]) -> None:
-    """Write the items of one shard, see :func:`write_store`, with the header from :func:`store_header`."""
-    found = [sort_proposals(boxes, scores) for _, boxes, scores in items]
+    """Write one shard: the items as for :func:`write_store`, and the header from :func:`store_header`."""
+    proposals = [sort_proposals(boxes, scores) for _, boxes, scores in items]
     tensors = {
-        "boxes": np.concatenate([np.empty((0, 4), np.float32), *(boxes for boxes, _ in found)]),
-        "scores": np.concatenate([np.empty(0, np.float32), *(scores for _, scores in found)]),
-        "offsets": np.cumsum([0, *(len(scores) for _, scores in found)], dtype=np.int64),
+        "boxes": np.concatenate([np.empty((0, 4), np.float32), *(boxes for boxes, _ in proposals)]),
+        "scores": np.concatenate([np.empty(0, np.float32), *(scores for _, scores in proposals)]),
+        "offsets": np.cumsum([0, *(len(scores) for _, scores in proposals)], dtype=np.int64),
     }
-    write_shard(path, tensors, {**header, "ids": [str(image_id) for image_id, _, _ in items]}, _NO_ROOM)
+    ids = [str(image_id) for image_id, _, _ in items]
+    write_shard(path, tensors, {**header, "ids": ids}, "make room, or give another folder")
 
 
 def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, num_images: int) -> dict[str, Any]:
-    """Return the metadata that all shards of a store share, with the library versions that its bytes depend on."""
+    """Return the metadata that all shards of a store share, with the versions of the libraries that affect boxes."""
     return {
         "method": method,
         "parameters": dict(parameters),
@@ -269,20 +261,18 @@ def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, 
 
 
 def different_fields(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Return the names of the metadata that differ, except library versions, which may differ in one store."""
+    """Return the names of metadata that differ. Library versions may differ within a store and are ignored."""
     return [name for name, value in expected.items() if name != "libraries" and found.get(name) != value]
 
 
 def sort_proposals(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sort proposals by score, best first; equal scores keep their order, and of equal boxes only the best is kept.
+    """Sort proposals by score, best first. Equal scores keep their order. Of equal boxes, only the best is kept.
 
     Returns:
         Boxes (R, 4) and scores (R,), float32.
     """
     boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
-    scores = np.asarray(scores, dtype=np.float32).reshape(-1)
-    if len(boxes) != len(scores):
-        raise ValueError(f"{len(boxes)} boxes and {len(scores)} scores")
+    scores = np.asarray(scores, dtype=np.float32).reshape(len(boxes))
     order = np.argsort(-scores, kind="stable")
     boxes, scores = boxes[order], scores[order]
     first = np.sort(np.unique(boxes, axis=0, return_index=True)[1])
