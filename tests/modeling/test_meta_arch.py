@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList, Instances
+from scipy.special import softmax
 from torch import nn
 from torch.nn import functional as F
 
@@ -21,7 +22,7 @@ MEAN, STD = (103.5, 116.2, 123.7), (57.4, 57.1, 58.4)
 @pytest.mark.parametrize("size_divisibility", [0, 16])
 @pytest.mark.parametrize("sizes", [[(20, 20)], [(16, 32)] * 2, [(20, 30), (24, 20)]])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_a_batch_is_that_of_detectron2(size_divisibility: int, sizes: list, dtype: torch.dtype) -> None:
+def test_a_batch_equals_the_image_list_of_detectron2(size_divisibility: int, sizes: list, dtype: torch.dtype) -> None:
     backbone = nn.Identity()
     backbone.size_divisibility = size_divisibility
     model = ImageModel(backbone=backbone, num_classes=1, pixel_mean=MEAN, pixel_std=STD)
@@ -33,9 +34,6 @@ def test_a_batch_is_that_of_detectron2(size_divisibility: int, sizes: list, dtyp
     assert torch.equal(batch.tensor, expected.tensor) and batch.tensor.dtype == torch.float32
     assert batch.image_sizes == expected.image_sizes == sizes
     assert all(torch.equal(image, before) for image, before in zip(images, given, strict=True))
-
-
-# ---------------------------------------------------------------- models with weights that differ between regions
 
 
 def make_classifier(tmp_path, *options: object) -> MultiLabelClassifier:
@@ -58,9 +56,6 @@ def make_teacher(heads: str) -> nn.Module:
 @torch.no_grad()
 def run(model: nn.Module, samples: list[dict]) -> list[dict]:
     return model(samples)
-
-
-# ---------------------------------------------------------------- class activation maps
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -89,14 +84,6 @@ def test_maps_that_would_not_be_exact_are_refused(tmp_path, monkeypatch: pytest.
         ClassifierWithActivationMaps(padded)(make_batch(1, side=64))
 
 
-@pytest.mark.parametrize("option", [("IN_FEATURE", "conv3"), ("POOLING", "median")])
-def test_unknown_choices_of_the_head_are_refused(option: tuple[str, str], tmp_path) -> None:
-    with pytest.raises(InputError, match=f"MODEL.CLASSIFIER.{option[0]} '{option[1]}'"):
-        make_classifier(tmp_path, f"MODEL.CLASSIFIER.{option[0]}", option[1])
-
-
-# ---------------------------------------------------------------- averages over views
-
 HEADS = pytest.mark.parametrize("heads", ["WSDDNHeads", "OICRHeads"])
 
 
@@ -119,9 +106,11 @@ def first_views(samples: list[dict]) -> list[dict]:
 
 
 @HEADS
-def test_the_average_over_one_view_is_the_plain_teacher(heads: str) -> None:
+def test_the_average_over_one_view_equals_the_plain_teacher(heads: str) -> None:
     teacher, samples = make_teacher(heads), make_samples((64,))
-    averaged = run(ImageModelWithTTA(teacher, flip=False), samples)
+    model = ImageModelWithTTA(teacher, flip=False)
+    assert not model.training and model.train().model.training
+    averaged = run(model.eval(), samples)
     for one, other in zip(run(teacher, first_views(samples)), averaged, strict=True):
         assert torch.equal(one["image_scores"], other["image_scores"]) and len(one["instances"]) > 0
         for field in ("scores", "pred_classes"):
@@ -130,7 +119,7 @@ def test_the_average_over_one_view_is_the_plain_teacher(heads: str) -> None:
 
 
 @HEADS
-def test_the_average_of_a_mirrored_image_is_the_same_mirrored(heads: str) -> None:
+def test_a_mirrored_image_has_the_mirrored_average(heads: str) -> None:
     teacher, samples = make_teacher(heads), make_samples()
     mirrored = [{**s, "views": [mirrored_view(view) for view in s["views"]]} for s in samples]
     model = ImageModelWithTTA(teacher, flip=True)
@@ -142,11 +131,6 @@ def test_the_average_of_a_mirrored_image_is_the_same_mirrored(heads: str) -> Non
         torch.testing.assert_close(other["instances"].pred_boxes.tensor, expected, atol=1e-3, rtol=0)
     one, other = (run(teacher, first_views(s)) for s in (samples, mirrored))
     assert not torch.allclose(one[0]["image_scores"], other[0]["image_scores"])  # a single view differs
-
-
-def softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
 
 
 def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
@@ -193,7 +177,7 @@ def test_averages_and_detections_against_numpy(heads: str) -> None:
         np.testing.assert_allclose(found.pred_boxes.tensor.numpy(), expected[:, 2:], rtol=1e-4, atol=1e-3)
 
 
-def test_the_average_of_the_student_is_that_of_its_probabilities(tmp_path) -> None:
+def test_probabilities_of_the_student_are_averaged(tmp_path) -> None:
     student, samples = make_classifier(tmp_path), make_samples()
     for sample in samples:
         sample["views"] = [{"image": view["image"]} for view in sample["views"]]
@@ -203,9 +187,3 @@ def test_the_average_of_the_student_is_that_of_its_probabilities(tmp_path) -> No
     expected = torch.stack([torch.stack([o["image_scores"] for o in run(student, view)]) for view in views]).mean(dim=0)
     torch.testing.assert_close(torch.stack([o["image_scores"] for o in averaged]), expected)
     assert expected.std() > 0.01
-
-
-def test_a_wrapper_keeps_the_mode_of_the_model() -> None:
-    teacher = make_teacher("WSDDNHeads").train()
-    model = ImageModelWithTTA(teacher)
-    assert model.training and teacher.training and not model.eval().model.training

@@ -8,18 +8,15 @@ import torch
 from detectron2.modeling import build_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_softmax
 
 from helpers.small_models import make_batch, teacher_config
-from mlickd.errors import InputError
 from mlickd.modeling.roi_heads.oicr import oicr_pseudo_labels, oicr_refinement_loss
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(width, 0) * max(height, 0)
-    area = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
-    return shared / (area[0] + area[1] - shared)
+    shared = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
+    return shared / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared)
 
 
 @settings(max_examples=40)
@@ -50,8 +47,7 @@ def test_pseudo_labels_against_a_loop_over_regions(r: int, c: int, threshold: fl
 def test_refinement_loss_against_the_formula() -> None:
     generator = np.random.default_rng(0)
     logits, labels, weights = generator.normal(size=(5, 4)), np.array([0, 3, 1, 3, 2]), generator.random(5)
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    expected = -(weights * np.log(probabilities[np.arange(5), labels])).mean()
+    expected = -(weights * log_softmax(logits, axis=1)[np.arange(5), labels]).mean()
     actual = oicr_refinement_loss(torch.tensor(logits), torch.tensor(labels), torch.tensor(weights))
     assert actual.item() == pytest.approx(expected, rel=1e-5)
 
@@ -65,14 +61,7 @@ def teacher() -> torch.nn.Module:
     return build_model(cfg)
 
 
-def test_a_refinement_is_required() -> None:
-    cfg = teacher_config()
-    cfg.merge_from_list(["MODEL.ROI_HEADS.NAME", "OICRHeads", "MODEL.OICR.NUM_REFINEMENTS", 0])
-    with pytest.raises(InputError, match="MODEL.OICR.NUM_REFINEMENTS 0"):
-        build_model(cfg)
-
-
-def test_every_refinement_learns_only_from_labels_and_the_stage_before_it(teacher: torch.nn.Module) -> None:
+def test_every_refinement_learns_only_from_labels_and_the_previous_stage(teacher: torch.nn.Module) -> None:
     losses = teacher.train()(make_batch())
     assert losses.keys() == {"loss_image", "loss_refinement_1", "loss_refinement_2"}
     losses["loss_refinement_2"].backward()
@@ -83,27 +72,11 @@ def test_every_refinement_learns_only_from_labels_and_the_stage_before_it(teache
     assert losses["loss_refinement_1"] == losses["loss_refinement_2"] == 0 and losses["loss_image"] > 0
 
 
-def test_detections_follow_the_refinements_and_image_scores_do_not(teacher: torch.nn.Module) -> None:
-    teacher.eval()
-    batch = make_batch()
-    before = teacher(batch)
-    with torch.no_grad():
-        for stream in teacher.roi_heads.refinement_streams:
-            stream.bias[1] += 5
-    after = teacher(batch)
-    for one, other in zip(before, after, strict=True):
-        torch.testing.assert_close(one["image_scores"], other["image_scores"])
-        assert other["instances"].pred_classes[0] == 1 and other["instances"].scores[0] > one["instances"].scores[0]
-
-
 def test_refined_scores_are_float32_in_mixed_precision(teacher: torch.nn.Module) -> None:
-    teacher.eval()
-    kinds = set()
-    for stream in teacher.roi_heads.refinement_streams:
-        stream.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    batch = make_batch()
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        batch = make_batch()
-        _, predictions = teacher.predict_regions([s["image"] for s in batch], [s["proposals"] for s in batch])
+        _, predictions = teacher.eval().predict_regions([s["image"] for s in batch], [s["proposals"] for s in batch])
         logits = teacher.roi_heads.refinement_logits(predictions)
         scores = teacher.roi_heads.detection_scores(predictions)
-    assert kinds == {torch.bfloat16} and {x.dtype for x in (*logits, *scores)} == {torch.float32}
+    assert predictions.embeddings.dtype == torch.bfloat16
+    assert {x.dtype for x in (*logits, *scores)} == {torch.float32}

@@ -10,8 +10,8 @@ from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
-from mlickd.errors import InputError
 from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, region_scores
 
 CHANNELS, STRIDE, CLASSES = 4, 8, 3
@@ -39,17 +39,12 @@ def make_proposals(count: int, seed: int = 0, side: int = 64) -> Instances:
     return proposals
 
 
-def numpy_softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 8), st.integers(1, 5), st.floats(0.3, 5), st.integers(0, 2**31))
 def test_region_scores_are_the_product_of_two_softmaxes(r: int, c: int, temperature: float, seed: int) -> None:
     generator = np.random.default_rng(seed)
     classes, regions = generator.normal(size=(2, r, c))
-    expected = numpy_softmax(classes / temperature, 1) * numpy_softmax(regions / temperature, 0)
+    expected = softmax(classes / temperature, 1) * softmax(regions / temperature, 0)
     actual = region_scores(torch.tensor(classes), torch.tensor(regions), temperature).numpy()
     np.testing.assert_allclose(actual, expected, rtol=1e-9)
     assert (actual.sum(axis=0) <= 1 + 1e-9).all()
@@ -65,9 +60,9 @@ def test_forward_and_loss_follow_the_formulas(weighting: str, factor) -> None:
 
     weights = {name: value.detach().double().numpy() for name, value in heads.named_parameters()}
     expected = []
-    for n, of_image in enumerate(proposals):
+    for n, regions in enumerate(proposals):
         rows = []
-        for box, s in zip(of_image.proposal_boxes.tensor.numpy(), of_image.objectness.numpy(), strict=True):
+        for box, s in zip(regions.proposal_boxes.tensor.numpy(), regions.objectness.numpy(), strict=True):
             x0, y0, x1, y1 = np.round(box / STRIDE).astype(int)
             region = np.zeros((CHANNELS, 2, 2))
             height, width = max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1)
@@ -82,7 +77,7 @@ def test_forward_and_loss_follow_the_formulas(weighting: str, factor) -> None:
             rows.append(x)
         x = np.stack(rows)
         streams = [x @ weights[f"{k}_stream.weight"].T + weights[f"{k}_stream.bias"] for k in ("class", "detection")]
-        expected.append((numpy_softmax(streams[0], 1) * numpy_softmax(streams[1], 0)).sum(axis=0))
+        expected.append((softmax(streams[0], 1) * softmax(streams[1], 0)).sum(axis=0))
     p, y = np.stack(expected), targets.numpy()
     np.testing.assert_allclose(image_scores.detach().numpy(), p, rtol=1e-4)
     loss = -(y * np.log(p) + (1 - y) * np.log(1 - p)).sum() / 2
@@ -98,18 +93,3 @@ def test_neither_the_batch_nor_the_order_of_proposals_matters() -> None:
         shuffled = proposals[n][torch.randperm(len(proposals[n]))]
         apart = heads.predict_regions({"conv5": maps[n : n + 1]}, [shuffled]).image_scores()[0]
         torch.testing.assert_close(together[n], apart)
-
-
-def test_nms_works_within_classes_and_detections_are_sorted() -> None:
-    heads = make_heads()
-    heads.test_nms_thresh = 0.3
-    boxes = Boxes(torch.tensor([[0.0, 0, 10, 10], [1, 1, 10, 10], [30, 30, 50, 50]]))
-    scores = torch.tensor([[0.5, 0.0, 0.1], [0.4, 0.3, 0.0], [0.2, 0.0, 0.0]])
-    result = heads.detect(boxes, scores, (64, 64))
-    assert result.scores.tolist() == pytest.approx([0.5, 0.3, 0.2, 0.1])
-    assert result.pred_classes.tolist() == [0, 1, 0, 2]
-
-
-def test_unknown_score_weighting_is_refused() -> None:
-    with pytest.raises(InputError, match="SCORE_WEIGHTING 'squared'"):
-        make_heads("squared")

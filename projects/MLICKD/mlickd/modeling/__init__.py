@@ -1,7 +1,7 @@
 """Models: backbones, RoI heads, meta architectures and losses."""
 
 from .backbone import VGG, TimmBackbone, load_backbone_weights
-from .checkpoint import load_checkpoint, read_checkpoint
+from .checkpoint import load_checkpoint
 from .meta_arch import ImageModelWithTTA, MultiLabelClassifier, WeaklySupervisedDetector
 from .roi_heads import AveragePoolBoxHead, VGGBoxHead, WSDDNHeads
 
@@ -16,5 +16,4 @@ __all__ = [
     "WeaklySupervisedDetector",
     "load_backbone_weights",
     "load_checkpoint",
-    "read_checkpoint",
 ]

@@ -1,7 +1,4 @@
-"""Any timm model that can return its intermediate features, as a Detectron2 backbone.
-
-Functions import timm where they use it, because the import takes a third of a second.
-"""
+"""Any timm model that can return its intermediate features, as a Detectron2 backbone."""
 
 from __future__ import annotations
 
@@ -49,7 +46,7 @@ class TimmBackbone(Backbone):
             InputError: timm does not have the model, the model does not have a feature map, or its weights cannot be
                 downloaded.
         """
-        import timm
+        import timm  # here, because the import takes a third of a second
 
         super().__init__()
         dilation = {} if output_stride == 32 else {"output_stride": output_stride}

@@ -64,8 +64,7 @@ def _read_for_model(model: nn.Module, source: str, download: bool) -> tuple[Stat
     """Return the checked weights of the backbone, and the weights of fc6 and fc7."""
     weights = _rename(_read(source, download), model.backbone)
     fully_connected = {key: value for key, value in weights.items() if key.startswith(("fc6.", "fc7."))}
-    names = model.backbone.state_dict().keys()
-    weights = {key: value for key, value in weights.items() if key in names}
+    weights = {key: weights[key] for key in model.backbone.state_dict() if key in weights}
     check_fits(model.backbone, weights, _KEY, source)
     return weights, fully_connected
 
