@@ -1,4 +1,4 @@
-"""A trained model on any photos."""
+"""Predictions of a trained model for any photos."""
 
 from .predictor import Prediction, Predictor, load_model
 

@@ -1,4 +1,4 @@
-"""Predict the photos of a command line with a named model, and report the result as a table, JSON or CSV."""
+"""The photos and the model of a command line, and the report of the predictions as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -28,22 +28,20 @@ __all__ = ["STANDARD_INPUT", "PhotoReport", "find_photos", "find_student", "find
 
 # Stands for a list of paths on standard input, and for standard output.
 STANDARD_INPUT = "-"
-
-# Images in a folder; an unreadable one is reported, not skipped.
+# Image files in a folder. Those that cannot be read are reported, not skipped.
 _SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl"}
 _CONFIG = "config.yaml"
-# Folders of the distilled student, in the folder of one seed of a study, or of both stages of a distillation.
+# Folders of the distilled student in the folder of a seed of a study, and in the folder of both stages.
 _STUDENTS = ("distilled/prediction", "prediction")
 
 
 def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
-    """Return the paths of the photos that a command line names, in its order, each once.
+    """Return the paths of the photos that a command line names, in its order, without repetitions.
 
     Args:
-        names: photos; folders, whose images are taken with those of sub-folders, except hidden ones; patterns with
-            ``*``, ``?`` or ``[]``, where ``**`` is any number of folders; or ``-``, for ``listed``. The images of a
-            folder or a pattern are sorted.
-        listed: lines with a path each, as ``find`` prints them, or paths with NUL between them (``-print0``).
+        names: photos, folders (with sub-folders, without hidden files), patterns with ``*``, ``?`` or ``[]`` (``**``
+            matches any number of folders), or ``-`` for ``listed``. The images of a folder or a pattern are sorted.
+        listed: lines with one path each, as ``find`` prints them, or paths separated by NUL (``-print0``).
 
     Raises:
         InputError: a folder, a pattern or the list has no image. A missing photo is reported when it is read.
@@ -67,7 +65,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
 
 
 def find_student(path: str | os.PathLike[str]) -> Path:
-    """Return the argument for :func:`load_model`: the path itself, or the distilled student in that folder.
+    """Return the argument for :func:`load_model`: the path, or the distilled student in this folder.
 
     Raises:
         InputError: the folder does not have a run; the message names runs in its sub-folders.
@@ -79,19 +77,18 @@ def find_student(path: str | os.PathLike[str]) -> Path:
         if (folder / _CONFIG).is_file():
             return folder
     runs = sorted(config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
-    usable = [run for run in runs if run.name != "feature"]  # stage 1 does not leave a usable student
-    remedy = f"one of its {len(usable)} runs, such as {usable[0]}" if usable else "the OUTPUT_DIR of a finished run"
-    raise InputError(f"{path / _CONFIG}: no such file; name {remedy}")
+    examples = [f", such as {run}" for run in runs if run.name != "feature"]  # stage 1 does not train the classifier
+    raise InputError(f"{path / _CONFIG}: no such file; name a finished run{''.join(examples[:1])}")
 
 
 def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
-    """Return a teacher: the run itself if it is one, the run ``teacher`` next to a student, or the student's teacher.
+    """Return the run if it is a teacher, the run ``teacher`` in this folder, or the teacher of the student.
 
     Returns:
-        Run folder or checkpoint, and the configuration of a checkpoint, for :func:`load_model`.
+        The first two arguments of :func:`load_model`.
 
     Raises:
-        InputError: the student has no teacher, or its teacher is not there.
+        InputError: the student has no teacher, or its teacher is missing.
     """
     path = Path(path).expanduser()
     run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
@@ -101,7 +98,7 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     weights = Path(cfg.KD.TEACHER.WEIGHTS)
     config = Path(cfg.KD.TEACHER.CONFIG_FILE or weights.parent / _CONFIG)
     if not weights.is_file() or not config.is_file():
-        raise InputError(f"--teacher: {run} has no teacher here ({weights}, {config}); name the folder of a teacher")
+        raise InputError(f"--teacher: {run}: no such teacher: {weights}, {config}; name the folder of a teacher")
     return weights, config
 
 
@@ -110,12 +107,12 @@ class PhotoReport:
     """The predictions of all photos of a command line.
 
     Attributes:
-        source: the model as it was named.
+        source: path of the model.
         predictor: the model.
-        top: number of classes to show for each photo; None shows all that reach their thresholds.
+        top: maximum number of classes to show for each photo; None is all.
         above_threshold: whether to show only classes that reach their thresholds.
-        predictions: predictions of the photos that could be read.
-        failures: reasons why the others could not be read, one line each.
+        predictions: predictions of the readable photos.
+        failures: a line for each unreadable photo.
     """
 
     source: str
@@ -131,14 +128,13 @@ class PhotoReport:
         Raises:
             InputError: none of the photos can be read.
         """
-        for found in tqdm(
-            self.predictor.predict_each(photos, batch_size), total=len(photos), unit="photo", disable=None
-        ):
+        predictions = self.predictor.predict_each(photos, batch_size)
+        for found in tqdm(predictions, total=len(photos), unit="photo", disable=None):
             if isinstance(found, InputError):
                 self.failures.append(str(found))
-            else:
-                self.predictions.append(found)
-                yield found
+                continue
+            self.predictions.append(found)
+            yield found
         if not self.predictions:
             raise InputError(f"none of {len(photos)} photos can be read; the first: {self.failures[0]}")
 
@@ -148,9 +144,8 @@ class PhotoReport:
         return [(name, prediction.scores[name]) for name in names[: self.top]]
 
     def table(self) -> str:
-        """Return a table with a line for each photo, shortened to the width of the terminal if there is one."""
-        in_terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
-        width = shutil.get_terminal_size().columns if in_terminal else sys.maxsize
+        """Return a table with a line for each photo, shortened to the width of a terminal."""
+        width = shutil.get_terminal_size(fallback=(sys.maxsize, 0)).columns
         rows = []
         for prediction in self.predictions:
             shown = ", ".join(f"{one_line(name)} {format_score(score)}" for name, score in self.shown(prediction))
@@ -166,29 +161,27 @@ class PhotoReport:
     def as_json(self) -> str:
         """Return all scores as JSON, and a teacher's regions with boxes in pixels of the upright photo."""
         names = self.predictor.class_names
-        # Rounded, because 0.3 has more digits in 32 bits.
-        thresholds = [round(value, 7) for value in self.predictor.thresholds.tolist()]
-        photos = []
-        for prediction in self.predictions:
-            shown = [{"name": name, "score": score} for name, score in self.shown(prediction)]
-            photos.append({"file": prediction.name, "labels": shown, "scores": prediction.scores})
-            if (regions := prediction.regions) is not None:
-                columns = regions.pred_boxes.tensor.tolist(), regions.pred_classes.tolist(), regions.scores.tolist()
-                photos[-1]["regions"] = [
-                    {"box": box, "name": names[label], "score": score}
-                    for box, label, score in zip(*columns, strict=True)
-                ]
+        thresholds = [round(value, 7) for value in self.predictor.thresholds.tolist()]  # float32 has 7 digits
         content = {
             "model": self.source,
             "thresholds": dict(zip(names, thresholds, strict=True)),
             "thresholds_from": self.predictor.thresholds_from,
-            "photos": photos,
+            "photos": [],
             "failures": self.failures,
         }
+        for prediction in self.predictions:
+            shown = [{"name": name, "score": score} for name, score in self.shown(prediction)]
+            photo = {"file": prediction.name, "labels": shown, "scores": prediction.scores}
+            if (regions := prediction.regions) is not None:
+                rows = zip(
+                    regions.pred_boxes.tensor.tolist(), regions.pred_classes, regions.scores.tolist(), strict=True
+                )
+                photo["regions"] = [{"box": box, "name": names[label], "score": score} for box, label, score in rows]
+            content["photos"].append(photo)
         return f"{strict_json(content)}\n"
 
     def as_csv(self) -> str:
-        """Return a table with ``file_name``, ``labels`` joined by ``;``, and a column with the scores of each class."""
+        """Return CSV with the columns ``file_name``, ``labels`` (joined by ``;``), and the score of each class."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file_name", "labels", *self.predictor.class_names])

@@ -1,14 +1,13 @@
-"""Load a trained model and predict photos: files, Pillow images or arrays."""
+"""Predictions of a trained model for photos: files, Pillow images or arrays."""
 
 from __future__ import annotations
 
 import html
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ class Prediction:
         return [self.class_names[index] for index in self._ranked() if self.values[index] >= self.thresholds[index]]
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
-        """Return names and scores of the best classes, with or without reaching their thresholds."""
+        """Return names and scores of the best classes, whether or not they reach their thresholds."""
         return [(self.class_names[index], float(self.values[index])) for index in self._ranked()[:count]]
 
     def _ranked(self) -> list[int]:
@@ -81,38 +80,37 @@ class Prediction:
         return f"<{type(self).__name__} {self.name}: {found}>"
 
     def _repr_html_(self) -> str:
-        """Return a table with bars for a notebook: the labels, at least the best three classes."""
-        labels = set(self.labels)
+        """Return a table with bars for a notebook: the labels, or at least the best three classes."""
         rows = []
-        for name, score in self.top(max(3, len(labels))):
-            weight = "bold" if name in labels else "normal; color:#6b7280"
+        for name, score in self.top(max(3, len(self.labels))):
+            weight = "bold" if name in self.labels else "normal; color:#6b7280"
             bar = f"<div style='width:{100 * score:.0f}px;height:8px;background:#1a4fd0'></div>"
             cells = f"<td style='text-align:left;font-weight:{weight}'>{html.escape(name)}</td><td>{score:.2f}</td>"
             rows.append(f"<tr>{cells}<td>{bar}</td></tr>")
         return f"<table><caption>{html.escape(self.name)}</caption>{''.join(rows)}</table>"
 
 
+@dataclass(frozen=True, eq=False)
 class Predictor:
-    """A model for use: from photos to names and scores.
+    """A trained model that predicts photos.
 
     Attributes:
         class_names: C names, in the order of the scores.
         thresholds: (C,) float32; a class is predicted if ``score >= threshold``.
         thresholds_from: source of the thresholds, in words.
+        read: from the record of an image to an input of the model.
+        run: from several inputs to the scores (C,) and the regions of each.
         batch_size: default number of photos that go through the model at once.
         reading_threads: number of photos that are read at once.
     """
 
-    batch_size = 16
-    reading_threads = 4
-    # Subclasses define the way from a record to an input of the model, and from inputs to scores (C,) and regions.
-    _input: Callable[[dict], Any]
-    _outputs: Callable[[list[Any]], list[tuple[np.ndarray, Instances | None]]]
-
-    def __init__(self, class_names: Sequence[str], thresholds: np.ndarray, thresholds_from: str):
-        self.class_names = tuple(class_names)
-        self.thresholds = np.asarray(thresholds, dtype=np.float32)
-        self.thresholds_from = thresholds_from
+    class_names: tuple[str, ...]
+    thresholds: np.ndarray
+    thresholds_from: str
+    read: Callable[[dict], Any]
+    run: Callable[[list[Any]], list[tuple[np.ndarray, Instances | None]]]
+    batch_size: int = 16
+    reading_threads: int = 4
 
     def predict(self, images: Photo | Iterable[Photo], batch_size: int | None = None) -> Prediction | list[Prediction]:
         """Predict one photo, or several.
@@ -123,35 +121,34 @@ class Predictor:
             batch_size: number of photos that go through the model at once; None uses the model's default.
 
         Returns:
-            For one photo its prediction, for several a list.
+            The prediction of one photo, or a list for several photos.
 
         Raises:
             InputError: a photo cannot be read.
         """
-        one = isinstance(images, Photo)
+        single = isinstance(images, Photo)
         predictions = []
-        for found in self.predict_each([images] if one else images, batch_size):
+        for found in self.predict_each([images] if single else images, batch_size):
             if isinstance(found, InputError):
                 raise found
             predictions.append(found)
-        return predictions[0] if one else predictions
+        return predictions[0] if single else predictions
 
     def predict_each(self, images: Iterable[Photo], batch_size: int | None = None) -> Iterator[Prediction | InputError]:
-        """Yield predictions in the order of the photos; for a photo that cannot be read, the error."""
+        """Yield the predictions in the order of the photos, or the error of a photo that cannot be read."""
         size = batch_size or self.batch_size
         numbered = enumerate(images, start=1)
         with ThreadPoolExecutor(self.reading_threads) as pool:
 
-            def read_ahead(count: int) -> list[Future]:
-                return [pool.submit(self._read, photo, number) for number, photo in islice(numbered, count)]
+            def start_reading() -> list[Future]:
+                return [pool.submit(self._read, photo, number) for number, photo in islice(numbered, size)]
 
-            # The next batch is read while this one is scored.
-            reading = deque(read_ahead(2 * size))
+            reading = start_reading()
             while reading:
-                batch = [reading.popleft().result() for _ in range(min(size, len(reading)))]
-                reading.extend(read_ahead(size))
+                batch = [future.result() for future in reading]
+                reading = start_reading()  # the next batch, while the model runs
                 samples = [read[1] for read in batch if not isinstance(read, InputError)]
-                outputs = iter(self._outputs(samples) if samples else ())
+                outputs = iter(self.run(samples) if samples else ())
                 for read in batch:
                     if isinstance(read, InputError):
                         yield read
@@ -160,59 +157,39 @@ class Predictor:
                         yield Prediction(read[0], self.class_names, values, self.thresholds, regions)
 
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
+        """Return the name of a photo and the input of the model, or the error of a photo that cannot be read."""
+        if isinstance(photo, (str, os.PathLike)):
+            record = {"image_id": os.fspath(photo), "file_name": os.fspath(photo)}
+        else:
+            record = {"image_id": f"image {number}", "pixels": photo}
+            try:
+                if isinstance(photo, Image.Image):
+                    record["pixels"] = np.array(upright_rgb(photo))
+                RecordImage(record)  # checks the shape and the type
+            except Exception as error:  # Pillow fails in many ways on damaged images
+                return InputError(f"image {number}: give a path, a Pillow image or an array (H, W, 3) uint8 ({error})")
         try:
-            record = _photo_record(photo, number)
-            return record["image_id"], self._input(record)
+            return record["image_id"], self.read(record)
         except InputError as error:
             return error
 
 
-def _photo_record(photo: Photo, number: int) -> dict:
-    """Return the record of a photo: ``image_id``, the name of the photo, and its ``file_name`` or its ``pixels``."""
-    if isinstance(photo, (str, os.PathLike)):
-        return {"image_id": os.fspath(photo), "file_name": os.fspath(photo)}
-    name = f"image {number}"
-    try:
-        if isinstance(photo, Image.Image):
-            photo = np.array(upright_rgb(photo))
-        RecordImage({"pixels": photo})  # checks shape and type
-    except Exception as error:  # decoders fail in many ways on damaged data
-        raise InputError(f"{name}: give a path, a Pillow image or an array (H, W, 3) of uint8 ({error})") from error
-    return {"image_id": name, "pixels": photo}
+def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
+    with inference_context(model), torch.no_grad():
+        outputs = [{key: value.to("cpu") for key, value in output.items()} for output in model(inputs)]
+    # Rounding may put the sums of WSDDN outside of [0, 1]. The evaluation clips them, too.
+    return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
 
 
-class _RunPredictor(Predictor):
-    """A model that training has left. It reads a photo as an evaluation does."""
-
-    def __init__(self, cfg: CfgNode, model: nn.Module, *arguments: Any):
-        super().__init__(*arguments)
-        self._model = model
-        self._input = build_inference_mapper(cfg)
-        self.batch_size = cfg.TEST.IMS_PER_BATCH
-        # Some proposal methods draw from the random generator of the process.
-        self.reading_threads = 1 if model_class(cfg).is_detector else 4
-
-    def _outputs(self, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
-        with inference_context(self._model), torch.no_grad():
-            outputs = [{key: value.to("cpu") for key, value in output.items()} for output in self._model(inputs)]
-        # WSDDN's scores are sums, which may leave [0, 1] by rounding; the evaluation clips them, too.
-        return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
+def _run_exported(exported: ExportedClassifier, inputs: list[np.ndarray]) -> list[tuple[np.ndarray, None]]:
+    return [(scores, None) for scores in exported.scores(inputs)]
 
 
-class _ExportedPredictor(Predictor):
-    """A student in an exported file. It reads a photo as its run does."""
-
-    def __init__(self, exported: ExportedClassifier, *arguments: Any):
-        super().__init__(*arguments)
-        self._exported = exported
-
-    def _input(self, record: dict) -> np.ndarray:
-        file, view = RecordImage(record), View(self._exported.metadata.input_size)
-        pixels, reduction = file.pixels(view.reduction(file.height, file.width))
-        return view.pixels(pixels, file.height, file.width, reduction=reduction).permute(1, 2, 0).contiguous().numpy()
-
-    def _outputs(self, inputs: list[np.ndarray]) -> list[tuple[np.ndarray, Instances | None]]:
-        return [(scores, None) for scores in self._exported.scores(inputs)]
+def _read_view(side: int, record: dict) -> np.ndarray:
+    """Return the (side, side, 3) uint8 RGB pixels that an exported student takes, like those of its run."""
+    file, view = RecordImage(record), View(side)
+    pixels, reduction = file.pixels(view.reduction(file.height, file.width))
+    return view.pixels(pixels, file.height, file.width, reduction=reduction).permute(1, 2, 0).contiguous().numpy()
 
 
 def load_model(
@@ -220,9 +197,9 @@ def load_model(
     config: str | os.PathLike[str] | None = None,
     thresholds: float | Sequence[float] | str | os.PathLike[str] | None = None,
 ) -> Predictor:
-    """Load a trained model, ready to predict.
+    """Load a trained model.
 
-    Photos are read and resized as in the evaluation. A teacher makes its own proposals and also returns ``regions``.
+    It reads and resizes photos like an evaluation. A teacher generates proposals and also returns ``regions``.
 
     Examples:
         >>> from mlickd import load_model
@@ -238,9 +215,9 @@ def load_model(
     Args:
         source: folder of a finished run (its ``OUTPUT_DIR``), checkpoint (``.pth``), or exported student (``.onnx``).
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.
-        thresholds: one for all classes, one for each class, or a ``thresholds.json``. The default of a run are the
-            thresholds that ``tools/tune_thresholds.py`` has left with it, or else its ``TEST.THRESHOLD``; the default
-            of an exported student are those in its file.
+        thresholds: one for all classes, one for each class, or a ``thresholds.json``. By default, a run has the
+            thresholds that ``tools/tune_thresholds.py`` wrote, or else its ``TEST.THRESHOLD``, and an exported student
+            has the thresholds in its file.
 
     Raises:
         InputError: the model is missing or damaged, its parts do not fit, or its class names are unknown.
@@ -248,31 +225,31 @@ def load_model(
     path = Path(source).expanduser()
     is_exported = path.suffix.lower() == ".onnx"
     if config is not None and (path.is_dir() or is_exported):
-        raise InputError(f"config {config}: {path} has its own; leave it out, or name a checkpoint")
+        raise InputError(f"config {config}: {path} already has a configuration; leave it out, or name a checkpoint")
     if is_exported:
         exported = load_exported(path)
-        values = exported.thresholds, f"those in {path}"
-        if thresholds is not None:
-            values = _given_thresholds(thresholds, exported.class_names)
-        return _ExportedPredictor(exported, exported.class_names, *values)
-    if path.is_dir():
-        folder = path
-        cfg, model = load_run(path)
+        names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
+        functions = partial(_read_view, exported.metadata.input_size), partial(_run_exported, exported)
     else:
-        config_file = path.parent / "config.yaml" if config is None else Path(config).expanduser()
-        folder = config_file.parent
-        cfg, model = _load_checkpoint(path, config_file)
-    check_has_learned(cfg, path)
-    names = run_class_names(cfg, folder)
-    values = run_thresholds(cfg, folder, names) if thresholds is None else _given_thresholds(thresholds, names)
-    return _RunPredictor(cfg, model, names, *values)
+        config_file = Path(config).expanduser() if config is not None else path.parent / "config.yaml"
+        folder = path if path.is_dir() else config_file.parent
+        cfg, model = load_run(path) if path.is_dir() else _load_checkpoint(path, config_file)
+        check_has_learned(cfg, path)
+        names = run_class_names(cfg, folder)
+        values = run_thresholds(cfg, folder, names) if thresholds is None else ()
+        # Some proposal methods draw from the random generator of the process, so a single thread reads.
+        settings = cfg.TEST.IMS_PER_BATCH, 1 if model_class(cfg).is_detector else 4
+        functions = build_inference_mapper(cfg), partial(_run_model, model), *settings
+    if thresholds is not None:
+        values = _given_thresholds(thresholds, names)
+    return Predictor(tuple(names), np.asarray(values[0], dtype=np.float32), values[1], *functions)
 
 
 def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]:
     content = read_checkpoint(str(path), "checkpoint")
     cfg = run_config(config_file, str(path))
     # The checkpoint of a stage of distillation also has the parameters of the distillers.
-    student = {key[8:]: value for key, value in content.items() if key.startswith("student.")}
+    student = {key.removeprefix("student."): v for key, v in content.items() if key.startswith("student.")}
     model = build_model(cfg)
     check_fits(model, student or content, "checkpoint", str(path))
     model.load_state_dict(student or content)
@@ -281,15 +258,15 @@ def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]
 
 def _given_thresholds(
     thresholds: float | Sequence[float] | str | os.PathLike[str], names: Sequence[str]
-) -> tuple[np.ndarray, str]:
-    """Return (C,) thresholds, and a text that names their source."""
+) -> tuple[Sequence[float], str]:
+    """Return the thresholds that the user gives, (C,), and a text that names their source."""
     if isinstance(thresholds, (str, os.PathLike)):
         path = os.fspath(thresholds)
         stored = read_thresholds(path)
         stored.check(path, names)
-        return np.array(stored.thresholds), f"of each class, from {path}"
+        return stored.thresholds, f"for each class, from {path}"
     values = np.asarray(thresholds, dtype=np.float64)
     if values.shape not in ((), (len(names),)) or not ((values >= 0) & (values <= 1)).all():
         raise InputError(f"thresholds {thresholds}: give a number from 0 to 1, or one for each of {len(names)} classes")
-    where = f"{float(values):g} for all classes" if values.ndim == 0 else "given for each class"
-    return np.broadcast_to(values, (len(names),)), where
+    source = f"{float(values):g} for all classes" if values.ndim == 0 else "given for each class"
+    return np.broadcast_to(values, len(names)), source

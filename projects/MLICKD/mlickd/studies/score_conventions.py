@@ -1,7 +1,7 @@
-"""Scores under every convention in use, each named in words, for several runs, with bootstrap intervals.
+"""The scores of several runs under every convention in use, each named in words, with bootstrap intervals.
 
-Numbers of two publications are comparable only if their conventions agree. The project's own is documented in
-:func:`mlickd.evaluation.metrics.multilabel_metrics`.
+Numbers of two publications are comparable only if their conventions agree. The convention of this project is documented
+in :func:`mlickd.evaluation.metrics.multilabel_metrics`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from tabulate import tabulate
 
 from mlickd.errors import InputError
-from mlickd.evaluation.counting import count_predictions, precision_recall, prediction_prefixes
+from mlickd.evaluation.counting import prediction_prefixes
 from mlickd.evaluation.intervals import CONFIDENCE, bootstrap_metrics, percentile_interval
-from mlickd.evaluation.metrics import check_protocol, checked_scores, multilabel_metrics, threshold_rule
-from mlickd.evaluation.ranking import class_curves, order_dependent_extremes, ranking_curve
+from mlickd.evaluation.metrics import check_protocol, multilabel_metrics, threshold_rule
+from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, order_dependent_extremes, ranking_curve
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, read_thresholds
 
@@ -48,8 +48,8 @@ _OTHERS = {
     "mAP/empty_classes_zero": "mAP: ranking AP, classes without a positive counted as 0",
 }
 _NOTES = """\
-Equal scores enter an AP curve together, and share the last of the top-k places equally. Classes without a positive are
-left out of class means, but not of what is counted over all classes."""
+Equal scores enter an AP curve together, and share the last of the top-k places equally. Class means leave out classes
+without a positive; counts over all classes include them."""
 
 
 def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> dict[str, tuple[str, str]]:
@@ -57,17 +57,15 @@ def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> 
 
     Args:
         threshold, topk: see :func:`multilabel_metrics`.
-        class_thresholds: whether each class also has a threshold of its own.
+        class_thresholds: whether each class also has a separate threshold.
     """
-    rule = threshold_rule(threshold)
-    rule = threshold_rule(threshold)
-    rules = [rule, f"the {topk} highest scores of an image, whatever their value"]
-    rules.append(f"those of the {topk} highest scores of an image with {rule}")
+    rule, top = threshold_rule(threshold), f"the {topk} highest scores of an image"
+    rules = [rule, f"{top}, at any value", f"{top} if they have {rule}"]
     groups = [("", "Average precision; equal scores enter the curve together", _PRECISIONS)]
     groups += [(prefix, f"Predicted: {r}", _RATES) for prefix, r in zip(prediction_prefixes(topk), rules, strict=True)]
     if class_thresholds:
         groups.append((CLASS_THRESHOLDS, f"Predicted: score >= the threshold of its class ({THRESHOLDS_FILE})", _RATES))
-    groups.append(("", "For comparison only: what other implementations may give", _OTHERS))
+    groups.append(("", "For comparison only: possible values of other implementations", _OTHERS))
     return {prefix + key: (group, name) for prefix, group, names in groups for key, name in names.items()}
 
 
@@ -79,56 +77,45 @@ def metrics_by_convention(
     topk: int = 3,
     class_thresholds: np.ndarray | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Compute every convention of :func:`conventions`, for all images and for those with a label.
-
-    Classes without a positive are left out of class means. Ignored entries count nowhere.
+    """Compute every convention of :func:`conventions`.
 
     Args:
         scores, targets, threshold, topk: see :func:`multilabel_metrics`.
         class_thresholds: (C,) thresholds, used in addition.
 
     Returns:
-        Fractions by key, for ``all`` images and, unless they are the same, for ``labeled`` images.
+        Fractions by key, for ``all`` images and, if only some images have a label, for ``labeled`` images.
 
     Raises:
         ValueError: see :func:`multilabel_metrics`.
     """
-    scores, targets = checked_scores(scores, targets)
-    for thresholds in (threshold, class_thresholds):
-        if thresholds is not None:
-            check_protocol(thresholds, topk, "ranking")
-    labeled = (targets == 1).any(axis=1)
-    values = {"all": _metrics(scores, targets, threshold, int(topk), class_thresholds)}
-    if not labeled[(targets != -1).any(axis=1)].all():
-        values["labeled"] = _metrics(scores[labeled], targets[labeled], threshold, int(topk), class_thresholds)
-    return values
+    labeled, counted = (targets == 1).any(axis=1), (targets != -1).any(axis=1)
+    subsets = {"all": slice(None)}
+    if labeled.any() and not labeled[counted].all():
+        subsets["labeled"] = labeled
+    arguments = (threshold, topk, class_thresholds)
+    return {name: _metrics(scores[rows], targets[rows], *arguments) for name, rows in subsets.items()}
 
 
 def _metrics(
     scores: np.ndarray, targets: np.ndarray, threshold: float, topk: int, class_thresholds: np.ndarray | None
 ) -> dict[str, float]:
-    known, positive = targets != -1, targets == 1
-    curves = class_curves(scores, known, positive)
-    counted = [curve for curve in curves if len(curve.positives)]
-    extremes = [order_dependent_extremes(curve) for curve in counted]
-    values = {f"mAP/{ap}": _mean([c.average_precision(ap) for c in counted]) for ap in ("ranking", "voc12", "voc07")}
-    values["micro_AP"] = ranking_curve(scores.ravel(), known.ravel(), positive.ravel()).average_precision()
-    values["mAP/ties_worst"] = _mean([worst for worst, _ in extremes])
-    values["mAP/ties_best"] = _mean([best for _, best in extremes])
-    values["mAP/empty_classes_zero"] = float(sum(curve.average_precision() for curve in counted) / len(curves))
-    rules = list(
-        zip(prediction_prefixes(topk), count_predictions(scores, known, positive, threshold, topk), strict=True)
-    )
+    by_rule = {
+        ap: multilabel_metrics(scores, targets, threshold=threshold, topk=topk, ap=ap) for ap in AVERAGE_PRECISION_RULES
+    }
+    values = {f"mAP/{ap}": metrics["mAP"] for ap, metrics in by_rule.items()}
+    ranking = by_rule["ranking"]
+    values |= {prefix + name: ranking[prefix + name] for prefix in prediction_prefixes(topk) for name in _RATES}
     if class_thresholds is not None:
-        rules.append((CLASS_THRESHOLDS, count_predictions(scores, known, positive, class_thresholds, topk)[0]))
-    for prefix, (hits, predicted) in rules:
-        rates = precision_recall(hits, predicted, np.count_nonzero(positive, axis=0).astype(np.float64))
-        values |= {prefix + name: float(value) for name, value in rates.items()}
+        tuned = multilabel_metrics(scores, targets, threshold=class_thresholds)
+        values |= {CLASS_THRESHOLDS + name: tuned[name] for name in _RATES}
+    known, positive = targets != -1, targets == 1
+    extremes = [order_dependent_extremes(curve) for curve in class_curves(scores, known, positive)]
+    defined = [pair for pair in extremes if not np.isnan(pair[0])] or [(np.nan, np.nan)]
+    values["mAP/ties_worst"], values["mAP/ties_best"] = map(float, np.mean(defined, axis=0))
+    values["mAP/empty_classes_zero"] = float(np.nansum(ranking["AP"]) / len(ranking["AP"]))
+    values["micro_AP"] = ranking_curve(scores.ravel(), known.ravel(), positive.ravel()).average_precision()
     return values
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
 
 
 def compare_scores(
@@ -146,33 +133,31 @@ def compare_scores(
     Args:
         paths: files of scores, or folders of runs, see :func:`mlickd.evaluation.score_files.find_scores`. The
             ``thresholds.json`` of a folder adds the metrics with a threshold for each class.
-        dataset: dataset whose scores are taken if a folder has several.
+        dataset: dataset of the scores, if a folder has scores of several datasets.
         threshold, topk: see :func:`multilabel_metrics`.
-        ap: rule of the AP that is bootstrapped.
-        resamples: number of resamples of the bootstrap; 0 for none. Runs on the images and labels of the first one
-            also get intervals of their difference to it, on the same resamples.
+        ap: AP rule of the bootstrapped mAP.
+        resamples: number of resamples of the bootstrap; 0 computes no intervals. Runs on the images and labels of the
+            first run also get intervals of their difference to the first run, on the same resamples.
         seed: seed of the resamples.
 
     Returns:
-        What ``tools/evaluate.py --json`` writes; values in percent.
+        The content of ``tools/evaluate.py --json``; values in percent.
 
     Raises:
-        InputError: a file is missing or wrong; thresholds are those of other classes; threshold, topk, ap or resamples
-            cannot be used.
+        InputError: a file is missing or damaged, thresholds belong to other classes, or an argument is out of range.
     """
+    absolute = [os.path.abspath(path) for path in paths]
     try:
         check_protocol(threshold, topk, ap)
+        if resamples < 0 or len(set(absolute)) < len(absolute):
+            raise ValueError(f"--bootstrap {resamples} must be 0 or more, and each run once: {' '.join(paths)}")
     except ValueError as error:
-        raise InputError(f"--threshold, --topk, --ap: {error}; give another") from None
-    absolute = [os.path.abspath(path) for path in paths]
-    if resamples < 0 or len(set(absolute)) < len(absolute):
-        raise InputError(f"--bootstrap {resamples}, {' '.join(paths)}: give each run once, and 0 resamples or more")
+        raise InputError(f"--threshold {threshold:g}, --topk {topk}, --ap {ap}: {error}") from None
     common = os.path.commonpath(absolute)
-    names = [path if len(paths) == 1 or full == common else os.path.relpath(full, common)
-             for path, full in zip(paths, absolute, strict=True)]  # fmt: skip
+    names = [os.path.relpath(path, common) for path in absolute] if len(paths) > 1 else paths
     files = {name: read_scores(find_scores(path, dataset)) for name, path in zip(names, paths, strict=True)}
     tuned = {name: _class_thresholds(path, files[name]) for name, path in zip(names, paths, strict=True)}
-    # In the order of the first run, so that bootstrapped values are paired.
+    # Bootstrapped values are paired, so all runs need the images in the order of the first run.
     paired = {name: scores.align_with(files[names[0]]) for name, scores in files.items()}
     report = {
         "unit": "percent",
@@ -199,20 +184,16 @@ def _class_thresholds(path: str, scores: ImageScores) -> ClassThresholds | None:
 
 
 def _run(scores: ImageScores, tuned: ClassThresholds | None, threshold: float, topk: int) -> dict:
-    thresholds = None if tuned is None else np.array(tuned.thresholds)
-    values = metrics_by_convention(
-        scores.scores, scores.targets, threshold=threshold, topk=topk, class_thresholds=thresholds
-    )
-    positives = (scores.targets == 1).sum(axis=0)
-    counted = (scores.targets != -1).any(axis=1)
+    arrays, thresholds = (scores.scores, scores.targets), tuned and np.array(tuned.thresholds)
+    values = metrics_by_convention(*arrays, threshold=threshold, topk=topk, class_thresholds=thresholds)
+    counts = multilabel_metrics(*arrays)
+    positive = (scores.targets == 1).any(axis=0)
     return {
         "scores": scores.path,
         "data_sha256": scores.data_digest(),
-        "images": int(counted.sum()),
-        "images_ignored": int((~counted).sum()),
-        "images_without_positives": int((counted & ~(scores.targets == 1).any(axis=1)).sum()),
-        "classes": len(positives),
-        "classes_without_positives": [n for n, count in zip(scores.class_names, positives, strict=True) if not count],
+        **{key: counts[key] for key in ("images", "images_ignored", "images_without_positives")},
+        "classes": len(positive),
+        "classes_without_positives": [n for n, found in zip(scores.class_names, positive, strict=True) if not found],
         "class_thresholds": tuned and tuned.tuned_on(),
         "values": {images: {key: 100 * v for key, v in metrics.items()} for images, metrics in values.items()},
     }
@@ -268,8 +249,8 @@ def report_as_text(report: Mapping[str, Any]) -> str:
 
 def _notes(name: str, run: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{name}: {run['images']} images, {run['images_without_positives']} of them without a label, "
-        f"{run['images_ignored']} others without a known label left out; {run['classes']} classes"
+        f"{name}: {run['images']} images ({run['images_without_positives']} without a label), {run['classes']} classes; "
+        f"{run['images_ignored']} images without a known label are left out"
     ]
     if run["classes_without_positives"]:
         lines.append(f"  classes without a positive: {', '.join(run['classes_without_positives'])}")
@@ -278,7 +259,7 @@ def _notes(name: str, run: Mapping[str, Any]) -> list[str]:
         lines.append(f"  thresholds of each class: tuned on {tuned['name']} ({tuned['images']} images){same}")
     lines.append(f"  images, labels and classes: sha256 {run['data_sha256']}")
     if not run["images_of_first"]:
-        lines.append("  on other images, labels or classes than the first run: not comparable with it")
+        lines.append("  not comparable with the first run: the images, labels or classes differ")
     return lines
 
 
@@ -294,7 +275,7 @@ def _intervals_as_text(bootstrap: Mapping[str, Any]) -> str:
     undefined = max(value["undefined_resamples"] for run in bootstrap["runs"].values() for value in run.values())
     note = (
         f"Percentiles of {bootstrap['resamples']} resamples of the images, seed {bootstrap['seed']}; mAP by the rule "
-        f"'{bootstrap['ap']}'. A class without a positive in a resample is left out of its class means; {undefined} "
+        f"'{bootstrap['ap']}'. Class means of a resample leave out classes without a positive in it. {undefined} "
         "resamples without any positive are left out."
     )
     return f"{_table(rows, headers)}\n\n{note}"
