@@ -19,7 +19,7 @@ from mlickd.evaluation.intervals import CONFIDENCE, bootstrap_metrics, percentil
 from mlickd.evaluation.metrics import check_protocol, multilabel_metrics, threshold_rule
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, order_dependent_extremes, ranking_curve
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
-from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, read_thresholds
+from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 
 __all__ = ["CLASS_THRESHOLDS", "compare_scores", "conventions", "metrics_by_convention", "report_as_text"]
 
@@ -155,35 +155,32 @@ def compare_scores(
         raise InputError(f"--threshold {threshold:g}, --topk {topk}, --ap {ap}: {error}") from None
     common = os.path.commonpath(absolute)
     names = [os.path.relpath(path, common) for path in absolute] if len(paths) > 1 else paths
-    files = {name: read_scores(find_scores(path, dataset)) for name, path in zip(names, paths, strict=True)}
-    tuned = {name: _class_thresholds(path, files[name]) for name, path in zip(names, paths, strict=True)}
-    # Bootstrapped values are paired, so all runs need the images in the order of the first run.
-    paired = {name: scores.align_with(files[names[0]]) for name, scores in files.items()}
+    runs: dict[str, dict] = {}
+    files: dict[str, ImageScores] = {}
+    for name, path in zip(names, paths, strict=True):
+        scores = read_scores(find_scores(path, dataset))
+        # Bootstrapped values are paired, so runs on the same images need them in the same order.
+        same_order = scores.align_with(files[names[0]]) if files else scores
+        files[name] = same_order or scores
+        runs[name] = {**_run(path, scores, threshold, topk), "images_of_first": same_order is not None}
     report = {
         "unit": "percent",
         "protocol": {"threshold": threshold, "topk": topk},
-        "conventions": conventions(threshold, topk, any(tuned.values())),
-        "runs": {
-            name: {**_run(scores, tuned[name], threshold, topk), "images_of_first": paired[name] is not None}
-            for name, scores in files.items()
-        },
+        "conventions": conventions(threshold, topk, any(run["class_thresholds"] for run in runs.values())),
+        "runs": runs,
     }
     if resamples:
+        paired = [name for name in names[1:] if runs[name]["images_of_first"]]
         protocol = {"threshold": threshold, "topk": topk, "ap": ap}
         report["bootstrap"] = _bootstrap(files, paired, {"resamples": resamples, "seed": seed}, protocol)
     return report
 
 
-def _class_thresholds(path: str, scores: ImageScores) -> ClassThresholds | None:
-    file = os.path.join(path, THRESHOLDS_FILE)
-    if not os.path.isfile(file):
-        return None
-    thresholds = read_thresholds(file)
-    thresholds.check(file, scores.class_names, os.path.join(path, thresholds.checkpoint))
-    return thresholds
-
-
-def _run(scores: ImageScores, tuned: ClassThresholds | None, threshold: float, topk: int) -> dict:
+def _run(path: str, scores: ImageScores, threshold: float, topk: int) -> dict:
+    tuned, file = None, os.path.join(path, THRESHOLDS_FILE)
+    if os.path.isfile(file):
+        tuned = read_thresholds(file)
+        tuned.check(file, scores.class_names, os.path.join(path, tuned.checkpoint))
     arrays, thresholds = (scores.scores, scores.targets), tuned and np.array(tuned.thresholds)
     values = metrics_by_convention(*arrays, threshold=threshold, topk=topk, class_thresholds=thresholds)
     counts = multilabel_metrics(*arrays)
@@ -199,26 +196,25 @@ def _run(scores: ImageScores, tuned: ClassThresholds | None, threshold: float, t
     }
 
 
-def _bootstrap(
-    files: Mapping[str, ImageScores], paired: Mapping[str, ImageScores | None], drawn: dict, protocol: dict
-) -> dict:
+def _bootstrap(files: Mapping[str, ImageScores], paired: Sequence[str], drawn: dict, protocol: dict) -> dict:
+    """Return the intervals of every run, and of the difference of the ``paired`` runs to the first run."""
     first = next(iter(files))
-    values, runs, differences = {}, {}, {}
-    for name in files:
-        scores = paired[name] or files[name]
+    resampled, runs = {}, {}
+    for name, scores in files.items():
         try:
-            values[name] = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
+            resampled[name] = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
         except ValueError as error:
             raise InputError(f"{scores.path}: {error}; evaluate the run again") from None
         estimates = multilabel_metrics(scores.scores, scores.targets, **protocol)
-        runs[name] = {key: _interval(100 * estimates[key], resampled) for key, resampled in values[name].items()}
-        if paired[name] and name != first:
-            differences[name] = {
-                key: _interval(runs[name][key]["value"] - runs[first][key]["value"], values[name][key] - reference)
-                for key, reference in values[first].items()
-            }
-    compared = {"confidence": CONFIDENCE, "runs": runs, "minus": first, "differences": differences}
-    return {**drawn, **protocol, **compared}
+        runs[name] = {key: _interval(100 * estimates[key], values) for key, values in resampled[name].items()}
+    differences = {
+        name: {
+            key: _interval(runs[name][key]["value"] - runs[first][key]["value"], resampled[name][key] - values)
+            for key, values in resampled[first].items()
+        }
+        for name in paired
+    }
+    return {**drawn, **protocol, "confidence": CONFIDENCE, "runs": runs, "minus": first, "differences": differences}
 
 
 def _interval(value: float, resampled: np.ndarray) -> dict:
@@ -249,8 +245,8 @@ def report_as_text(report: Mapping[str, Any]) -> str:
 
 def _notes(name: str, run: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{name}: {run['images']} images ({run['images_without_positives']} without a label), {run['classes']} classes; "
-        f"{run['images_ignored']} images without a known label are left out"
+        f"{name}: {run['images']} images, {run['images_without_positives']} of them without a label; "
+        f"{run['images_ignored']} images without a known label are left out; {run['classes']} classes"
     ]
     if run["classes_without_positives"]:
         lines.append(f"  classes without a positive: {', '.join(run['classes_without_positives'])}")
