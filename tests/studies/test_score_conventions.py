@@ -1,4 +1,4 @@
-"""Where implementations agree and where they do not, each by the numbers."""
+"""Conventions in which implementations agree, and conventions in which they differ, by hand."""
 
 from __future__ import annotations
 
@@ -27,9 +27,6 @@ def all_metrics(scores, targets, **options) -> dict[str, float]:
     return metrics_by_convention(np.asarray(scores, dtype=float), np.asarray(targets), **options)["all"]
 
 
-# ---------------------------------------------------------------- where all agree
-
-
 @pytest.mark.parametrize("levels", [0, 7])
 def test_scikit_learn_agrees(levels):
     scores, targets = draw(levels=levels)
@@ -45,9 +42,6 @@ def test_scikit_learn_agrees(levels):
         "OF1": f1_score(targets, predicted, average="micro"),
     }
     assert {key: ours[key] for key in theirs} == pytest.approx(theirs)
-
-
-# ---------------------------------------------------------------- where they do not, by hand
 
 
 def test_two_kinds_of_cf1():
@@ -78,16 +72,11 @@ def test_three_rules_of_average_precision():
 
 def test_a_tie_is_not_broken_by_the_order_of_the_data():
     # A constant score, one positive of 20: its AP depends on the order, from 1/20 to 1; chance has 1/20.
-    targets = np.zeros((20, 1), dtype=int)
     for place in (0, 19):
-        targets[:] = 0
-        targets[place] = 1
+        targets = (np.arange(20) == place).astype(int)[:, None]
         values = all_metrics(np.full((20, 1), 0.5), targets)
         assert values["mAP/ranking"] == values["mAP/ties_worst"] == 1 / 20
         assert values["mAP/ties_best"] == 1.0
-        # What a stable sort gives, as in much published code.
-        order = np.argsort(-np.full(20, 0.5), kind="stable")
-        assert (1 / (1 + np.flatnonzero(targets[order])[0])) == (1.0 if place == 0 else 1 / 20)
 
 
 def test_a_class_without_a_positive_is_left_out_and_not_counted_as_0():
@@ -108,9 +97,6 @@ def test_images_without_a_label_counted_or_dropped():
     assert (values["all"]["OP"], values["labeled"]["OP"]) == (1 / 2, 1.0)
 
 
-# ---------------------------------------------------------------- the whole
-
-
 @st.composite
 def problems(draw):
     shape = draw(st.integers(1, 8)), draw(st.integers(1, 4))
@@ -124,19 +110,15 @@ def test_shared_values_are_those_of_the_metrics(problem, topk, threshold):
     class_thresholds = np.linspace(0.2, 0.8, scores.shape[1])
     values = metrics_by_convention(scores, targets, threshold=threshold, topk=topk, class_thresholds=class_thresholds)
     labeled = (targets == 1).any(axis=1)
-    assert ("labeled" in values) == bool((~labeled & (targets != -1).any(axis=1)).any())
+    unlabeled = ~labeled & (targets != -1).any(axis=1)
+    assert ("labeled" in values) == bool(labeled.any() and unlabeled.any())
     for images, rows in (("all", slice(None)), ("labeled", labeled)):
-        if images not in values or not len(scores[rows]):
-            continue
-        for ap in ("ranking", "voc12", "voc07"):
-            metrics = multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap=ap)
-            assert values[images][f"mAP/{ap}"] == pytest.approx(metrics["mAP"], abs=1e-12, nan_ok=True)
-        tuned = multilabel_metrics(scores[rows], targets[rows], threshold=class_thresholds)
-        expected = {key: metrics[key] for key in values[images] if key in metrics}
-        expected |= {f"{CLASS_THRESHOLDS}{key}": tuned[key] for key in ("CP", "CR", "CF1", "CF1_class_mean", "OF1")}
-        assert len(expected) == 21 + 5
-        for key, value in expected.items():
-            assert values[images][key] == pytest.approx(value, abs=1e-12, nan_ok=True), key
+        if images in values:
+            metrics = multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap="voc07")
+            tuned = multilabel_metrics(scores[rows], targets[rows], threshold=class_thresholds)
+            expected = {"mAP/voc07": metrics["mAP"], "OP": metrics["OP"], f"{CLASS_THRESHOLDS}CF1": tuned["CF1"]}
+            for key, value in (expected | {f"top{topk}/CF1": metrics[f"top{topk}/CF1"]}).items():
+                assert values[images][key] == pytest.approx(value, abs=1e-12, nan_ok=True), key
 
 
 @pytest.mark.parametrize("tuned", [False, True])
