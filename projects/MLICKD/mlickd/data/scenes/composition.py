@@ -1,17 +1,19 @@
-"""Composition of a scene: themes, layout, occlusion, and the true boxes of the visible objects."""
+"""Composition of a scene: themes, layout, occlusion, and the true boxes of visible objects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torchvision.ops import masks_to_boxes
 
-from .objects import CATEGORIES, DARK, DEFAULT_MAX_ROTATION, LIGHT, MAIN, MAX_ROTATION, SECOND, Part
+from .objects import CATEGORIES, DARK, LIGHT, MAIN, MAX_ROTATION, SECOND, Part
 from .painting import Sprite, background, paint, photograph, random_colors, random_palette
 
 CATEGORY_NAMES = tuple(CATEGORIES)
 
-# How common each theme is, and each category within it. Categories of a theme occur together.
+# Frequency of each theme, and of each category in a theme. Categories of a theme occur together.
 _SHARES = {"village": 0.24, "garden": 0.20, "harbor": 0.18, "night": 0.14, "kitchen": 0.13, "rain": 0.11}
 _THEMES: dict[str, dict[str, float]] = {
     "village": {"house": 3, "tree": 2.5, "car": 2, "sun": 1, "cloud": 1, "bird": 1, "ladder": 1.4, "chair": 0.6},
@@ -22,11 +24,11 @@ _THEMES: dict[str, dict[str, float]] = {
     "rain": {"umbrella": 3, "cloud": 2, "car": 1.6, "key": 0.8, "house": 0.8},
 }
 _OBJECT_COUNTS = (0.12, 0.22, 0.26, 0.20, 0.13, 0.07)  # probability of 1, 2, ... objects
-_REPEATED = 0.15  # probability that an object is of a category already in the scene
-_OUT_OF_THEME = 0.15
-SMALLEST, LARGEST = 1 / 13, 1 / 1.9  # of the side of the image; log-uniform, so 40% are below 1/6
+_REPEATED = 0.15  # probability that an object repeats a category of the scene
+_OUT_OF_THEME = 0.15  # probability that the category does not depend on the theme
+_SMALLEST, _LARGEST = 1 / 13, 1 / 1.9  # size relative to the image side; log-uniform, so 40% are below 1/6
 _SMALLEST_PIXELS = 8.0
-_MIN_VISIBLE = 0.6  # of an object's silhouette, after occlusion and cropping by the border
+_MIN_VISIBLE = 0.6  # fraction of the silhouette of an object that occlusion and the image border leave visible
 _PLACEMENT_TRIALS = 12
 
 
@@ -36,9 +38,9 @@ class Scene:
 
     Attributes:
         image: (S, S, 3) uint8 RGB.
-        categories: (K,) int64 indices into `CATEGORY_NAMES`, one for each visible object.
-        boxes: (K, 4) int64, (x0, y0, x1, y1) in pixels, x1 and y1 exclusive: tight around the visible part.
-        masks: (K, S, S) bool, the visible part of each object.
+        categories: (K,) int64 index into `CATEGORY_NAMES` of each visible object.
+        boxes: (K, 4) int64 tight boxes (x0, y0, x1, y1) of the visible parts, in pixels; x1 and y1 are exclusive.
+        masks: (K, S, S) bool masks of the visible parts.
     """
 
     image: np.ndarray
@@ -48,20 +50,18 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, side: int) -> Scene:
-    """Draw a square scene of 1 to 6 objects. It depends only on `rng` and `side`, 64 to 384 pixels."""
-    if not 64 <= side <= 384:
-        raise ValueError(f"scenes are 64 to 384 pixels wide, not {side}")
+    """Draw a square scene of 1 to 6 objects. It depends only on ``rng`` and ``side``, 64 to 384 pixels."""
     image = background(rng, side)
     for _ in range(rng.integers(1, 7)):
         _clutter(rng, side, rng.uniform(0.04, 0.22) * side).paint_on(image)
 
     names = _choose_categories(rng)
-    sizes = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST), size=len(names))) * side
+    sizes = np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST), size=len(names))) * side
     sizes = np.maximum(sizes, _SMALLEST_PIXELS)
     categories: list[int] = []
     masks: list[np.ndarray] = []
     areas: list[int] = []
-    # Large objects first: small ones lie on top of them and stay visible.
+    # Large objects come first, so that small objects lie on top of them and stay visible.
     for i in np.argsort(-sizes, kind="stable"):
         for _ in range(_PLACEMENT_TRIALS):
             sprite = _place(rng, names[i], sizes[i], image)
@@ -81,7 +81,8 @@ def draw_scene(rng: np.random.Generator, side: int) -> Scene:
             masks = [other & ~mask for other in masks]
 
     visible = np.stack(masks)
-    return Scene(photograph(rng, image), np.array(categories), _tight_boxes(visible), visible)
+    boxes = masks_to_boxes(torch.from_numpy(visible)).numpy().astype(np.int64) + (0, 0, 1, 1)
+    return Scene(photograph(rng, image), np.array(categories), boxes, visible)
 
 
 def _choose_categories(rng: np.random.Generator) -> list[str]:
@@ -94,30 +95,32 @@ def _choose_categories(rng: np.random.Generator) -> list[str]:
         if chosen and rng.uniform() < _REPEATED:
             chosen.append(int(rng.choice(chosen)))
         else:
-            fresh = weights.copy()
-            fresh[chosen] = 0
-            chosen.append(int(rng.choice(len(fresh), p=fresh / fresh.sum())))
+            remaining = weights.copy()
+            remaining[chosen] = 0
+            chosen.append(int(rng.choice(len(remaining), p=remaining / remaining.sum())))
     return [CATEGORY_NAMES[index] for index in chosen]
 
 
 def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
-    """Paint a new object of the category, about `size` pixels long, at a random place in the image."""
+    """Paint a new object of a category, about ``size`` pixels long, at a random position in the image."""
     side = len(image)
     margin = 0.4 * size
     center = rng.uniform(margin, side - margin, size=2)
     stretch = np.array([rng.choice([-1, 1]) * np.exp(rng.normal(0, 0.12)), 1.0])
-    rotation = _rotation(np.deg2rad(MAX_ROTATION.get(name, DEFAULT_MAX_ROTATION)) * rng.uniform(-1, 1))
+    rotation = _rotation(np.deg2rad(MAX_ROTATION[name]) * rng.uniform(-1, 1))
     shear = np.array([[1.0, rng.normal(0, 0.08)], [0.0, 1.0]])
     linear = rotation @ shear @ np.diag(stretch) * size / 2
     transform = np.concatenate([linear, center[:, None]], axis=1)
     outline = max(0.7, size * rng.uniform(0.015, 0.035))
     supersample = 3 if size < 50 else 2
-    palette = random_palette(rng, _color_at(image, center))
+    x, y = np.clip(center.astype(int), 0, side - 1)
+    surroundings = image[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9].mean(axis=(0, 1)) / 255
+    palette = random_palette(rng, surroundings)
     return paint(rng, CATEGORIES[name](rng), palette, transform, outline=outline, supersample=supersample)
 
 
 def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
-    """Paint a shape that is not an object, but consists of the same simple parts."""
+    """Paint a shape that belongs to no category but consists of the same simple parts."""
     kind = rng.integers(4)
     tones = rng.permutation([MAIN, SECOND, DARK, LIGHT]).tolist()
     if kind == 0:  # a pebble
@@ -128,7 +131,7 @@ def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
     elif kind == 1:  # a tile
         shape = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])[: rng.integers(3, 5)]
         parts = [Part(shape, tones[0]), Part(shape * (1, rng.uniform(0.2, 0.6)), tones[1])]
-    elif kind == 2:  # a ring, or a piece of one
+    elif kind == 2:  # a ring or an arc
         angles = np.linspace(0, rng.uniform(np.pi / 2, 2 * np.pi), 16)
         parts = [Part(np.stack([np.cos(angles), np.sin(angles)], axis=1), tones[0], rng.uniform(0.15, 0.4))]
     else:  # twigs
@@ -144,19 +147,6 @@ def _rotation(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _color_at(image: np.ndarray, center: np.ndarray) -> np.ndarray:
-    x, y = np.clip(center.astype(int), 0, len(image) - 1)
-    return image[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9].mean(axis=(0, 1)) / 255
-
-
 def _stay_visible(masks: list[np.ndarray], areas: list[int], cover: np.ndarray) -> bool:
-    """Return whether each object keeps enough of its silhouette if the pixels of `cover` are painted over."""
+    """Return whether each object keeps enough of its silhouette when the pixels of ``cover`` are painted over."""
     return all(np.count_nonzero(mask & ~cover) >= _MIN_VISIBLE * area for mask, area in zip(masks, areas, strict=True))
-
-
-def _tight_boxes(masks: np.ndarray) -> np.ndarray:
-    boxes = []
-    for mask in masks:
-        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-    return np.array(boxes, dtype=np.int64)

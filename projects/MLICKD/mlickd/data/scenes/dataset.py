@@ -1,4 +1,4 @@
-"""The `scenes` dataset on disk: drawn from a seed on first use, as an ordinary folder dataset."""
+"""The `scenes` dataset on disk: a folder dataset that is drawn from a seed on first use."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ FOLDER = "scenes"
 COUNTS = {"train": 1000, "test": 400}
 SIDE = 256
 SEED = 0
-_VERSION = 1  # of the images: raise it when the drawing code changes, so that older folders are drawn again
+_VERSION = 1  # raise it when the drawing code changes, so that existing folders are drawn again
 _JPEG_QUALITY = 90
 
 
 def ensure_scenes(root: str | os.PathLike[str]) -> Path:
-    """Return the folder of the `scenes` dataset below a root, and draw it if it is missing or of another version.
+    """Return the folder of the `scenes` dataset below a root. If it is missing or outdated, it is drawn first.
 
-    The folder appears under its name when it is complete. Two processes may call this function at the same time.
+    The folder appears under its name when it is complete. Several processes may call this function at the same time.
 
     Raises:
-        InputError: the folder cannot be written, or is another dataset.
+        InputError: the folder cannot be written, or contains another dataset.
     """
     root = Path(root)
     folder, unfinished = root / FOLDER, root / f".{FOLDER}.partial"
@@ -47,7 +47,7 @@ def ensure_scenes(root: str | os.PathLike[str]) -> Path:
             with FileLock(root / f".{FOLDER}.lock"):
                 if (found := _read_description(folder)) != expected:
                     if folder.exists() and found is None:
-                        raise InputError(f"{folder}: is not a folder of drawn scenes; rename it, or remove it")
+                        raise InputError(f"{folder}: is not a folder of drawn scenes; rename or remove it")
                     logger.info("Drawing the scenes dataset in %s (once; takes some seconds).", folder)
                     shutil.rmtree(unfinished, ignore_errors=True)
                     write_scenes(unfinished, COUNTS, SIDE, SEED)
@@ -65,14 +65,13 @@ def write_scenes(
 ) -> None:
     """Draw scenes into a new folder dataset.
 
-    Each image depends only on the seed, its split and its index, so a longer split starts with the images of a shorter
-    one.
+    Each image depends only on the seed, its split and its index. More images do not change the first ones.
 
     Args:
         folder: folder to create.
         counts: number of images of each split.
         side: height and width of the images, 64 to 384 pixels.
-        seed: seed of all images.
+        seed: random seed of the dataset.
     """
     folder = Path(folder)
     (folder / "images").mkdir(parents=True)
@@ -97,7 +96,7 @@ def write_scenes(
             csv.writer(file, lineterminator="\n").writerows([["file_name", "labels"], *rows])
         content = {"images": images, "annotations": annotations, "categories": categories}
         (folder / f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
-    # Last, because it tells that all other files are there.
+    # This file comes last because it marks the folder as complete.
     (folder / "scenes.json").write_text(json.dumps(_description(counts, side, seed), indent=2) + "\n")
 
 

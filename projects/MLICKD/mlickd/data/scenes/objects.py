@@ -1,27 +1,27 @@
 """The objects of the `scenes` dataset, as parts in a unit box.
 
-An object is a list of `Part`, painted in order. Coordinates are (x right, y down), about in [-1, 1] x [-1, 1]. A part
-has a *tone* of the object's palette instead of a color, so that only shapes tell categories apart.
+An object is a list of `Part`, painted in order. Coordinates (x right, y down) are roughly in [-1, 1] x [-1, 1]. A part
+has an index into a random palette instead of a color, so that only shapes distinguish the categories.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 MAIN, SECOND, DARK, LIGHT = range(4)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A filled polygon, or an open line of some width.
+class Part(NamedTuple):
+    """A filled polygon or an open line.
 
     Attributes:
         points: (P, 2) float64 vertices in unit coordinates.
-        tone: index into the object's palette: `MAIN`, `SECOND`, `DARK` or `LIGHT`.
-        width: None to fill the polygon; else the width of the stroke, in unit coordinates.
+        tone: index into the palette of the object: `MAIN`, `SECOND`, `DARK` or `LIGHT`.
+        width: width of the line in unit coordinates; None for a filled polygon.
     """
 
     points: np.ndarray
@@ -42,7 +42,7 @@ def _rectangle(tone: int, x0: float, y0: float, x1: float, y1: float) -> Part:
 
 
 def _arc_points(x: float, y: float, rx: float, ry: float, start: float, end: float, count: int = 24) -> np.ndarray:
-    """Return points of an elliptic arc; angles in degrees, clockwise from the x axis because y points down."""
+    """Return points (count, 2) of an elliptic arc. Angles are in degrees, clockwise from the x axis."""
     angles = np.deg2rad(np.linspace(start, end, count))
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
@@ -122,7 +122,7 @@ def _cloud(rng: np.random.Generator) -> list[Part]:
 
 
 def _moon(rng: np.random.Generator) -> list[Part]:
-    # Two arcs that share their ends, at 60 degrees above and below the open side.
+    # Two arcs share their ends, 60 degrees above and below the open side.
     tip, bite = np.array([0.5, np.sqrt(0.75)]), rng.uniform(0.25, 0.5)
     radius = float(np.hypot(tip[0] - bite, tip[1]))
     turn = float(np.rad2deg(np.arctan2(tip[1], tip[0] - bite)))
@@ -276,11 +276,10 @@ _DRAWINGS = (
     *(_house, _tree, _car, _boat, _sun, _cloud, _moon, _star, _fish, _bird),
     *(_flower, _mushroom, _butterfly, _cup, _clock, _key, _umbrella, _ladder, _chair, _anchor),
 )
-# Functions that return the parts of a new object, by category. The shape varies a little with the generator.
+# Functions that return the parts of a new object, by category. The shape varies slightly with the generator.
 CATEGORIES: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     draw.__name__.removeprefix("_"): draw for draw in _DRAWINGS
 }
-# Maximum rotation of an object in degrees, in either direction; the default is for all other categories.
-MAX_ROTATION = {"house": 15, "sun": 180, "star": 35, "bird": 30, "butterfly": 30, "key": 45}
+# Maximum rotation of an object in degrees, in either direction.
+MAX_ROTATION = defaultdict(lambda: 25, house=15, sun=180, star=35, bird=30, butterfly=30, key=45)
 MAX_ROTATION |= dict.fromkeys(("tree", "cloud", "flower", "mushroom", "clock", "anchor"), 20)
-DEFAULT_MAX_ROTATION = 25

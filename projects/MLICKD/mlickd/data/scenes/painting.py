@@ -1,6 +1,6 @@
 """Color, texture and rasterization for the `scenes` dataset.
 
-Colors are RGB in [0, 1]; images are (S, S, 3) uint8 RGB. All random draws come from the generator that is passed in.
+Colors are RGB in [0, 1]; images are (S, S, 3) uint8 RGB. All random numbers come from the given generator.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class Sprite:
-    """A painted shape and its place; it may reach beyond the image.
+    """A painted shape and its position, which may be partly outside the image.
 
     Attributes:
-        color: (h, w, 3) float32 in [0, 255], premultiplied by `alpha`.
+        color: (h, w, 3) float32 in [0, 255], premultiplied by ``alpha``.
         alpha: (h, w) float32 coverage in [0, 1].
         x, y: pixel column and row of the upper left corner; may be negative.
     """
@@ -34,29 +34,24 @@ class Sprite:
 
     def paint_on(self, image: np.ndarray) -> None:
         """Blend the sprite into an (S, S, 3) uint8 image, in place."""
-        there, here = self._overlap(len(image))
-        image[there] = image[there] * (1 - self.alpha[here][..., None]) + self.color[here] + 0.5
+        target, source = self._overlap(len(image))
+        image[target] = image[target] * (1 - self.alpha[source][..., None]) + self.color[source] + 0.5
 
     def mask(self, side: int) -> np.ndarray:
-        """Return (S, S) bool: the pixels of the image that the sprite covers at least half."""
+        """Return the mask (side, side) bool of the pixels of which the sprite covers at least half."""
         mask = np.zeros((side, side), dtype=bool)
-        there, here = self._overlap(side)
-        mask[there] = self.alpha[here] >= 0.5
+        target, source = self._overlap(side)
+        mask[target] = self.alpha[source] >= 0.5
         return mask
 
     def _overlap(self, side: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Return the slices of the image and of the sprite that overlap; they may be empty."""
-        height, width = self.alpha.shape
-        x0, y0 = min(max(self.x, 0), side), min(max(self.y, 0), side)
-        x1, y1 = max(min(self.x + width, side), x0), max(min(self.y + height, side), y0)
-        return (
-            (slice(y0, y1), slice(x0, x1)),
-            (slice(y0 - self.y, y1 - self.y), slice(x0 - self.x, x1 - self.x)),
-        )
+        (y0, x0), (y1, x1) = np.clip([(self.y, self.x), np.add((self.y, self.x), self.alpha.shape)], 0, side)
+        return np.s_[y0:y1, x0:x1], np.s_[y0 - self.y : y1 - self.y, x0 - self.x : x1 - self.x]
 
 
 def random_colors(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return (count, 3) float64 colors of any hue, from pale to vivid and from dark to bright."""
+    """Return (count, 3) float64 colors of random hue, saturation and brightness."""
     mix = rng.uniform(size=(count, 3))
     low, high = mix.min(axis=1, keepdims=True), mix.max(axis=1, keepdims=True)
     saturation, value = rng.uniform(0.1, 0.9, size=(count, 1)), rng.uniform(0.3, 1.0, size=(count, 1))
@@ -64,7 +59,7 @@ def random_colors(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def random_palette(rng: np.random.Generator, surroundings: np.ndarray) -> np.ndarray:
-    """Return (4, 3) colors for the tones of an object that lies on pixels of about the color `surroundings`."""
+    """Return (4, 3) colors for the tones of an object that contrast with the color of its surroundings."""
     main = _contrasting_color(rng, surroundings)
     second = _contrasting_color(rng, main, surroundings)
     dark, light = random_colors(rng, 2)
@@ -75,7 +70,7 @@ def random_palette(rng: np.random.Generator, surroundings: np.ndarray) -> np.nda
 
 
 def _contrasting_color(rng: np.random.Generator, *others: np.ndarray) -> np.ndarray:
-    """Return (3,): of a few random colors, the one farthest from all `others`."""
+    """Return the random color (3,), among five candidates, with the largest distance from all other colors."""
     candidates = random_colors(rng, 5)
     distance = np.abs(candidates[:, None] - np.stack(others)).sum(axis=2).min(axis=1)
     return candidates[distance.argmax()]
@@ -86,7 +81,7 @@ _SWATCH_SIDE = 512
 
 @lru_cache(maxsize=1)
 def _swatches() -> list[np.ndarray]:
-    """Return patterns to cut textures from, (512, 512) uint8: stripes, checks, grids and noise of several scales."""
+    """Return (512, 512) uint8 patterns for textures: stripes, checks, grids and noise of several scales."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:_SWATCH_SIDE, :_SWATCH_SIDE].astype(np.float32)
     swatches = []
@@ -104,7 +99,7 @@ def _swatches() -> list[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _cloudy_swatches() -> list[np.ndarray]:
-    """Return (512, 512) uint8 patterns that vary slowly, for backgrounds."""
+    """Return (512, 512) uint8 patterns for backgrounds, which vary slowly."""
     rng = np.random.default_rng(1)
     return [
         np.clip(127.5 + 80 * _smooth_noise(rng, cell), 0, 255).astype(np.uint8)
@@ -120,7 +115,7 @@ def _smooth_noise(rng: np.random.Generator, cell: float) -> np.ndarray:
 
 
 def _cut(rng: np.random.Generator, swatches: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Return (height, width) uint8 from a random place of a random swatch, randomly mirrored or turned."""
+    """Return a random crop (height, width) uint8 of a random swatch, randomly mirrored and transposed."""
     swatch = swatches[rng.integers(len(swatches))]
     if rng.integers(2):
         swatch = swatch.T
@@ -140,12 +135,12 @@ def paint(
     """Rasterize the parts of an object, with anti-aliasing, light texture and an optional outline.
 
     Args:
-        rng: generator of the texture.
+        rng: random generator of the texture.
         parts: parts in painting order.
-        palette: (4, 3), a color for each tone.
+        palette: (4, 3) color of each tone.
         transform: (2, 3) affine map from unit coordinates to pixels of the image.
-        outline: width of a dark rim around the silhouette, in pixels; 0 for none.
-        supersample: raster points per pixel and axis.
+        outline: width in pixels of a dark rim around the silhouette; 0 draws no rim.
+        supersample: number of raster points per pixel and axis.
     """
     (a, b), (c, d) = transform[:, :2]
     scale = abs(a * d - b * c) ** 0.5
@@ -157,7 +152,7 @@ def paint(
 
     vertices = ((points - (x0, y0)) * supersample - 0.5) * 2**_SUBPIXEL_BITS
     shapes = np.split(np.round(vertices).astype(np.int32), np.cumsum([len(part.points) for part in parts])[:-1])
-    # The fourth channel is coverage. A rim is the same silhouette, painted first and wider.
+    # The fourth channel is coverage. The rim is the same silhouette, but wider and painted first.
     canvas = np.zeros((height * supersample, width * supersample, 4), dtype=np.uint8)
     tones = [(*color, 255) for color in np.round(255 * palette).tolist()]
     rim_tone = (*(value / 4 for value in tones[DARK][:3]), 255)
@@ -179,7 +174,7 @@ def paint(
 
 
 def background(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Return (side, side, 3) uint8: one or two textured regions that meet at a wavy border."""
+    """Return an image (side, side, 3) uint8 of one textured region, or of two with a wavy border."""
     image = _textured_field(rng, side)
     if rng.uniform() < 0.65:
         bends = rng.standard_normal((6, 1))
@@ -191,7 +186,7 @@ def background(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _textured_field(rng: np.random.Generator, side: int) -> np.ndarray:
-    first = 0.15 + 0.85 * random_colors(rng, 1)[0]  # not so dark that outlines are lost
+    first = 0.15 + 0.85 * random_colors(rng, 1)[0]  # bright enough for dark outlines
     second = np.clip(first + rng.uniform(-0.25, 0.25, size=3), 0, 1)
     shades = np.round(255 * np.linspace(first, second, 256)).astype(np.uint8)[:, None]
     detail = rng.uniform(0.1, 0.5)
@@ -201,7 +196,7 @@ def _textured_field(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Return an (S, S, 3) uint8 image as a camera sees it: slight blur, sensor noise, exposure."""
+    """Return an (S, S, 3) uint8 image with camera effects: slight blur, sensor noise and exposure."""
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.7))
     grain, amount = rng.integers(0, 256, size=image.shape[:2], dtype=np.uint8), rng.uniform(0.01, 0.06)
     image = cv2.addWeighted(image, 1.0, cv2.merge([grain] * 3), amount, -127.5 * amount)
