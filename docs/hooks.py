@@ -27,7 +27,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
 
-from mlickd.cli import GROUPS
+from mlickd.cli import COMMANDS, GROUPS
 from mlickd_docs.configuration import read_sections, render_sections
 from mlickd_docs.inclusion import Inclusions
 
@@ -133,7 +133,7 @@ def commands() -> str:
     """Show all commands of `mlickd` in their groups."""
     parts = []
     for group, members in GROUPS.items():
-        parts += [f"## {group}", *(command(member.module, name) for name, member in members.items())]
+        parts += [f"## {group}", *(command(COMMANDS[name], name) for name in members)]
     return "\n\n".join(parts)
 
 

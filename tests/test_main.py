@@ -39,9 +39,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 def test_the_list_of_commands_imports_nothing_slow() -> None:
     listed = run("-m", "mlickd").stdout
     assert run("-c", INSTALLED).stdout == f"{listed}set()\n"
-    for name, command in COMMANDS.items():
+    for name in COMMANDS:
         (line,) = [line for line in listed.splitlines() if line.split()[:1] == [name]]
-        assert line.endswith(command.summary) and len(line) <= 80
+        assert len(line) <= 80
 
 
 def test_importing_the_package_registers_its_models() -> None:
@@ -65,7 +65,7 @@ def test_help_of_a_command(name: str, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 def test_every_tool_is_a_command_and_has_no_other_code() -> None:
     scripts = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"install_detectron2"}  # runs before the package
-    assert scripts == {command.module for command in COMMANDS.values()} and len(scripts) == len(COMMANDS)
+    assert scripts == set(COMMANDS.values()) and len(scripts) == len(COMMANDS)
     for name in scripts:
         docstring, *code = ast.parse((ROOT / f"tools/{name}.py").read_text()).body
         assert isinstance(docstring.value, ast.Constant), name

@@ -1,19 +1,19 @@
+"""Parsers, names of commands and values of options."""
+
 from __future__ import annotations
 
+import subprocess
+import sys
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 import pytest
 
-from mlickd.cli.command_line import (
-    add_shard_argument,
-    as_called,
-    command_parser,
-    positive_int,
-    read_seeds,
-    typed_command,
-)
+from mlickd.cli import command_line
+from mlickd.cli.command_line import as_called, command_parser, read_seeds, typed_command
 from mlickd.errors import InputError
 
+ROOT = Path(__file__).parents[2]
 TEXT = "run `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py"
 COMMANDS = "run `mlickd train --resume`, see mlickd check-dataset and tools/install_detectron2.py"
 
@@ -44,7 +44,7 @@ def test_seeds_are_integers() -> None:
 def test_shards_come_from_the_option_else_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     def shard(*arguments: str) -> tuple[int, int]:
         parser = command_parser("Purpose.", "")
-        add_shard_argument(parser, "part")
+        command_line.add_shard_argument(parser, "part")
         return parser.parse_args(arguments).shard
 
     for name in ("RANK", "WORLD_SIZE"):
@@ -63,10 +63,21 @@ def test_shards_come_from_the_option_else_from_torchrun(monkeypatch: pytest.Monk
 def test_errors_of_argparse_are_input_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["mlickd thing"])
     parser = command_parser("Purpose.", "")
-    parser.add_subparsers().add_parser("part").add_argument("--number", type=positive_int)
+    parser.add_subparsers().add_parser("part").add_argument("--number", type=command_line.positive_int)
     for arguments, names in (
         (["part", "--number", "0"], "--number: .*`mlickd thing part --help`"),
         (["part", "--nonsense"], "--nonsense; `mlickd thing --help`"),
     ):
         with pytest.raises(InputError, match=names):
             parser.parse_args(arguments)
+
+
+def test_an_installed_package_has_scripts_but_no_configurations(monkeypatch, tmp_path: Path) -> None:
+    assert command_line.shipped_config("--configs", "scenes") == ROOT / "configs" / "scenes"
+    assert command_line.scripts_folder() == ROOT / "tools"
+    monkeypatch.setattr(command_line, "REPOSITORY", tmp_path)
+    with pytest.raises(InputError, match="--configs.*configs/scenes"):
+        command_line.shipped_config("--configs", "scenes")
+    command = [sys.executable, command_line.scripts_folder() / "train_net.py", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0 and result.stdout.startswith("usage: train_net.py"), result.stderr

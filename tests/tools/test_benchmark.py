@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.command import BENCHMARKS
-from mlickd.cli import repository
+from mlickd.cli import command_line
 
 
 def test_startup_on_a_small_dataset(tmp_path: Path, call_tool: Callable) -> None:
@@ -74,5 +74,5 @@ def test_help_has_an_example(call_tool: Callable, name: str | None) -> None:
 
 
 def test_it_needs_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(repository, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(command_line, "REPOSITORY", tmp_path)
     call_tool("benchmark", "all").assert_ends_in_one_line("tools/benchmark.py")

@@ -27,7 +27,7 @@ def _run() -> None:
         print(f"mlickd {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"mlickd {name}", *arguments]
-        _import_command(COMMANDS[name].module).main()
+        _import_command(COMMANDS[name]).main()
     else:
         similar = difflib.get_close_matches(name, COMMANDS, 1)
         remedy = f"did you mean {similar[0]}?" if similar else "`mlickd` lists the commands"
@@ -49,7 +49,7 @@ def _command_list() -> str:
     lines = ["usage: mlickd COMMAND ...", "", "`mlickd COMMAND --help` shows the options of a command, with examples."]
     for title, commands in GROUPS.items():
         lines += ["", f"{title}:"]
-        lines += [f"  {name:<{width}}{command.summary}" for name, command in commands.items()]
+        lines += [f"  {name:<{width}}{summary}" for name, summary in commands.items()]
     return "\n".join(lines)
 
 

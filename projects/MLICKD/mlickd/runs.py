@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import re
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cache
+from math import isfinite
 from pathlib import Path
 
 import detectron2
@@ -56,7 +56,7 @@ __all__ = [
     "write_class_names",
 ]
 
-# Each stage of distillation writes its student as a plain classifier, without distillers, to this checkpoint.
+# Checkpoint of the student of a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
 # The same name as in a folder dataset.
 CLASSES_FILE = "classes.txt"
@@ -79,7 +79,7 @@ def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> Cf
 
     Args:
         run: folder of the run (its ``OUTPUT_DIR``), or its ``config.yaml``.
-        checkpoint: checkpoint to put into ``MODEL.WEIGHTS``, by default the final one of the run.
+        checkpoint: checkpoint for ``MODEL.WEIGHTS``, by default the final one of the run.
 
     Raises:
         InputError: the configuration is missing or incomplete.
@@ -104,7 +104,7 @@ def use_student(cfg: CfgNode) -> str:
     """Replace a distilled model in ``cfg`` by its student, which evaluation and prediction use (in place).
 
     Returns:
-        File name of the checkpoint that training writes for inference.
+        File name of the checkpoint for inference.
     """
     student = model_class(cfg).student_architecture
     if not student:
@@ -118,10 +118,10 @@ def check_has_learned(cfg: CfgNode, source: str | os.PathLike[str]) -> None:
 
     Args:
         cfg: configuration of the run.
-        source: option, folder or checkpoint that the message names.
+        source: option, folder or checkpoint, for the error message.
 
     Raises:
-        InputError: the run is stage 1 of a distillation, which trains the backbone only.
+        InputError: the run is stage 1 of a distillation, which trains only the backbone.
     """
     if cfg.KD.STAGE == "feature":
         raise InputError(
@@ -166,14 +166,14 @@ def write_class_names(folder: str | os.PathLike[str], names: Sequence[str]) -> N
 
 
 def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
-    """Return the class names of a run, in the order of its scores: from ``classes.txt``, or else from its datasets.
+    """Return the class names of a run in the order of its scores, from ``classes.txt`` or else from its datasets.
 
     Args:
         cfg: configuration of the run.
         folder: ``OUTPUT_DIR`` of the run.
 
     Raises:
-        InputError: the names are not found, or their number is not the number of classes of the model.
+        InputError: the names are not found, or the model has another number of classes.
     """
     path = Path(folder) / CLASSES_FILE
     names = [name for _, name in read_lines(path, "write one name per line")] if path.is_file() else None
@@ -182,15 +182,12 @@ def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
             names = names or class_names(dataset)
     if names is None or len(names) != cfg.MODEL.NUM_CLASSES:
         found = "no such file" if names is None else f"has {len(names)} class names"
-        raise InputError(
-            f"{path}: {found}; write the {cfg.MODEL.NUM_CLASSES} class names of the model into it, one per line in the "
-            "order of the scores"
-        )
+        raise InputError(f"{path}: {found}; write {cfg.MODEL.NUM_CLASSES} names in the order of the scores")
     return names
 
 
 def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Return the thresholds of a run: those of ``tools/tune_thresholds.py``, or else ``TEST.THRESHOLD``.
+    """Return the thresholds of a run from ``tools/tune_thresholds.py``, or else ``TEST.THRESHOLD`` for all classes.
 
     Args:
         cfg: configuration of the run, with its checkpoint in ``MODEL.WEIGHTS``.
@@ -216,7 +213,7 @@ def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence
 def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
     """Return the contents of ``metrics.json``, which Detectron2's ``JSONWriter`` writes.
 
-    If an iteration was repeated after a resume, its last values are returned.
+    If a resumed run repeated an iteration, its last values count. Lines that a killed run left incomplete are skipped.
 
     Args:
         folder: ``OUTPUT_DIR`` of the run.
@@ -225,23 +222,16 @@ def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, floa
         {iteration: {name: value}} of finite metrics, with ascending iterations.
 
     Raises:
-        InputError: the file is missing, or is not in that format.
+        InputError: the file is missing.
     """
-    path = Path(folder) / "metrics.json"
     metrics: dict[int, dict[str, float]] = {}
-    lines = _read(path, "train the run first, or name its OUTPUT_DIR").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
+    for line in _read(Path(folder) / "metrics.json", "train the run first, or name its OUTPUT_DIR").splitlines():
+        with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             values = json.loads(line)
-            iteration = int(values.pop("iteration"))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            if number == len(lines):
-                break  # the run was stopped while it wrote this line
-            raise InputError(f"{path}: line {number}: not a line of Detectron2's metrics.json; remove it") from None
-        finite = {
-            key: value for key, value in values.items() if isinstance(value, (int, float)) and math.isfinite(value)
-        }
-        metrics.setdefault(iteration, {}).update(finite)
+            found = metrics.setdefault(int(values.pop("iteration")), {})
+            found |= {
+                key: value for key, value in values.items() if isinstance(value, (int, float)) and isfinite(value)
+            }
     return dict(sorted(metrics.items()))
 
 
@@ -254,15 +244,13 @@ def multilabel_results(path: str | os.PathLike[str]) -> dict:
     """Read a report of :class:`mlickd.evaluation.MultiLabelEvaluator`, in percent.
 
     Raises:
-        InputError: the file is missing, or is not such a report.
+        InputError: the file is missing, or is not a report.
     """
     text = _read(Path(path), "evaluate the run on this dataset first")
-    try:
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         report = json.loads(text)
         if "mAP" in report["metrics"] and all("AP" in values for values in report["per_class"].values()):
             return report
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
     raise InputError(f"{path}: not a report of the multi-label evaluator; evaluate the run again")
 
 
@@ -310,12 +298,8 @@ def code_versions() -> dict[str, str | None]:
 
     The commit ends with ``-dirty`` if files have changed since. It is None if the package is not in a checkout.
     """
-    return {
-        "mlickd": __version__,
-        "commit": _commit(Path(__file__)),
-        "torch": torch.__version__,
-        "detectron2": detectron2.__version__,
-    }
+    versions = {"torch": torch.__version__, "detectron2": detectron2.__version__}
+    return {"mlickd": __version__, "commit": _commit(Path(__file__)), **versions}
 
 
 def _commit(file: Path) -> str | None:
@@ -331,15 +315,13 @@ def _commit(file: Path) -> str | None:
 
 def machine_line() -> str:
     """Return processor, usable cores, memory and versions, on one line."""
-    try:
+    text = ""
+    with suppress(OSError):  # only Linux has this file
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not on Linux
-        text = ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
     processor = found[1].strip() if found else platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parts = [processor, f"{cores} cores"]
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    if hasattr(os, "sysconf"):  # not on Windows
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
-    parts += [platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"]
-    return ", ".join(parts)
+    return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"])

@@ -1,16 +1,14 @@
 """Measure speed and memory on the CPU of this machine, and compare them with the usual alternatives."""
 
-from __future__ import annotations
-
 import sys
 
-from mlickd.cli import repository
+from mlickd.cli import command_line
 from mlickd.errors import InputError
 
 
 def main() -> None:
     """Run the benchmarks of the repository, which are not part of the package."""
-    parent = repository.REPOSITORY / "projects" / "MLICKD"
+    parent = command_line.REPOSITORY / "projects" / "MLICKD"
     if not (parent / "benchmarks").is_dir():
         raise InputError("the benchmarks are in the repository; clone it and run tools/benchmark.py")
     sys.path.insert(0, str(parent))

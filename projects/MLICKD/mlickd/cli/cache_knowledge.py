@@ -1,4 +1,4 @@
-"""Run the teacher once on every training image and keep its knowledge, so that distillation runs without it."""
+"""Run the teacher once on every training image and store its knowledge, so that distillation runs without it."""
 
 from __future__ import annotations
 
@@ -27,53 +27,43 @@ example:
   python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
 
-Give the same KEY VALUE pairs as to training: a cache stores its settings, and training with other settings is refused.
-The same command continues a run that was stopped. With --shard 1/3, 2/3 and 3/3 on three machines, put the files of all
-into one folder.
+Give the same KEY VALUE pairs as for training: a cache stores its settings, and training refuses other settings. To
+continue after an interruption, give the same command again. To use three machines, give --shard 1/3, 2/3 and 3/3, and
+copy all files into one folder.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Return the options of the command line."""
+def main() -> None:
+    """Make or check the cache."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--config-file", default="", metavar="FILE", help="configuration of the distillation")
     parser.add_argument(
-        "--also-for",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="also store what this method needs from the teacher; may be repeated",
-    )
+        "--also-for", action="append", default=[], metavar="FILE",
+        help="also store the knowledge that this method needs; may be repeated",
+    )  # fmt: skip
     add_shard_argument(parser, "only do part I of N")
     parser.add_argument(
         "--no-mirrored",
         action="store_true",
-        help="do not run the teacher on the mirrored images, which it also sees if INPUT.RANDOM_FLIP is horizontal: "
-        "half the time and disk space; mirrored views then use flipped features",
+        help="do not run the teacher on mirrored images, which takes half the time and disk space; mirrored views then "
+        "use flipped features (by default, it runs on them if INPUT.RANDOM_FLIP is horizontal)",
     )
     parser.add_argument(
-        "--no-features",
-        action="store_true",
-        help="keep only image scores: far smaller, and enough for SoftLabelDistiller",
+        "--no-features", action="store_true", help="store only image scores, which are enough for SoftLabelDistiller"
     )
     parser.add_argument(
         "--batch-size",
         type=positive_int,
         default=4,
         metavar="N",
-        help="number of images that the teacher sees at once (default: 4); the same when a run continues",
+        help="number of images in a batch of the teacher (default: 4); give the same number to continue",
     )
     parser.add_argument("--check", action="store_true", help="only check that the cache is complete, whole and fits")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration options")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Make or check the cache."""
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = parse_arguments()
     if arguments.no_features and arguments.also_for:
-        raise InputError("--no-features: keeps only image scores, but --also-for asks for more; give one of them")
+        raise InputError("--no-features: stores only image scores, but --also-for needs more; give one of them")
     cfg, request = load_cache_config(arguments.config_file, arguments.opts, arguments.also_for)
     if arguments.no_features:
         request = KnowledgeRequest()

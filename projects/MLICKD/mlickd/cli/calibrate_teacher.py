@@ -23,8 +23,8 @@ examples:
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the options of the command."""
+def main() -> None:
+    """Fit the calibration, and write it."""
     parser = command_parser(__doc__, EPILOG)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, metavar="FOLDER", help="training of the teacher; needs --dataset")
@@ -32,24 +32,19 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", metavar="NAME", help="labeled images that the teacher was not trained on")
     parser.add_argument("--checkpoint", metavar="FILE", help="checkpoint in --run (default: model_final.pth)")
     parser.add_argument("--temperature", type=float, metavar="T", help="KD.PREDICTION.TEACHER_TEMPERATURE (default: 1)")
-    parser.add_argument("--flip", action="store_true", help="as with KD.TEACHER.FLIP True")
+    parser.add_argument("--flip", action="store_true", help="average over mirror images, like KD.TEACHER.FLIP True")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="file of the calibration")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="for --config-file")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Fit the calibration, and write it."""
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for --config-file")
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    args = parse_arguments()
     for_run = {"checkpoint": args.checkpoint, "temperature": args.temperature, "flip": args.flip or None}
     for_run = {name: value for name, value in for_run.items() if value is not None}
     if args.config_file and (args.dataset or for_run):
-        raise InputError("--dataset, --checkpoint, --temperature and --flip go with --run; a cache has its own")
+        raise InputError("--dataset, --checkpoint, --temperature and --flip require --run; a cache defines them itself")
     if args.config_file:
         calibration = calibrate_cache(args.config_file, args.opts)
     elif args.dataset is None or args.opts:
-        raise InputError("--run needs --dataset, and no KEY VALUE pairs")
+        raise InputError("--run: requires --dataset and does not accept KEY VALUE pairs; correct the command")
     else:
         calibration = calibrate_run(args.run, args.dataset, **for_run)
     calibration.save(args.output)

@@ -1,8 +1,5 @@
 """Check a dataset before it is used: images, labels, copies between splits, proposals."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,34 +12,26 @@ EPILOG = """\
 example:
   python tools/check_dataset.py holiday_train holiday_test --json output/check/holiday.json
 
-Give all splits of a dataset together, so that copies of test images among the training images are found. A chart of the
-labels of each split is written to output/check/<name>/labels.png.
+Give all splits of a dataset together, to find copies of test images among the training images. A chart of the labels of
+each split is written to output/check/<name>/labels.png.
 
 Exit status: 0 without errors (there may be warnings and notes), 1 with errors, 2 for wrong arguments.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Return the options of the command."""
-    parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("names", nargs="+", metavar="NAME", help="registered or folder datasets: splits of one")
-    parser.add_argument(
-        "--proposals",
-        nargs="+",
-        metavar="METHOD",
-        help="methods whose proposals must be there (default: check those that are there)",
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("output/check"), metavar="FOLDER", help="(default: %(default)s)"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts and findings to this file")
-    parser.add_argument("--workers", type=positive_int, metavar="N", help="threads that decode (default: one per core)")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Check the datasets and print the report; exit with status 1 if there is an error."""
-    args = parse_arguments()
+    parser = command_parser(__doc__, EPILOG)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="splits of one registered or folder dataset")
+    parser.add_argument(
+        "--proposals", nargs="+", metavar="METHOD",
+        help="methods whose proposals must exist (default: check all that exist)",
+    )  # fmt: skip
+    output = Path("output/check")
+    parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help="(default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts and findings to this file")
+    parser.add_argument("--workers", type=positive_int, metavar="N", help="threads that decode (default: one per core)")
+    args = parser.parse_args()
     report = check_datasets(args.names, args.proposals, args.workers)
     for name, labels in report.labels.items():
         draw_labels(name, labels, args.output / name / "labels.png")

@@ -1,4 +1,4 @@
-"""Shared parts of the command lines: parsers, the name of the command, and values of options."""
+"""Shared parts of the command lines: parsers, names of commands, values of options, files of the repository."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mlickd.errors import DEBUG, InputError
 from . import COMMANDS
 
 __all__ = [
+    "REPOSITORY",
     "CommandParser",
     "add_shard_argument",
     "as_called",
@@ -23,23 +24,24 @@ __all__ = [
     "positive_int",
     "program",
     "read_seeds",
+    "scripts_folder",
+    "shipped_config",
     "typed_command",
 ]
 
 # `mlickd` replaces the path of the script in sys.argv by this and the name of the command.
 _PREFIX = "mlickd "
 _SCRIPT = re.compile(r"(?:python )?tools/(\w+)\.py")
+# An installed package lacks configs/ and tools/ of this folder.
+REPOSITORY = Path(__file__).parents[4]
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that reports an error in one line, and whose help names commands as the user called this one.
-
-    Its subparsers do the same.
-    """
+    """A parser that reports an error in one line. Its help names commands like the user did. Its subparsers do, too."""
 
     def __init__(self, **settings: object):
         super().__init__(**settings)
-        # For the help only: `run_tool` removes the option from the command line before it is parsed.
+        # Only for the help: `run_tool` removes the option from the command line before it is parsed.
         self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
 
     def format_help(self) -> str:
@@ -80,7 +82,7 @@ def as_called(text: str) -> str:
     """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user called `mlickd`."""
     if not sys.argv[0].startswith(_PREFIX):
         return text
-    names = {command.module: name for name, command in COMMANDS.items()}
+    names = {module: name for name, module in COMMANDS.items()}
     return _SCRIPT.sub(lambda script: _PREFIX + names[script[1]] if script[1] in names else script[0], text)
 
 
@@ -99,16 +101,16 @@ def read_seeds(text: str) -> list[int]:
 
 
 def positive_int(text: str) -> int:
-    """Return an integer of at least 1, the value of an option."""
+    """Return the value of an option, an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
     return int(text)
 
 
 def add_shard_argument(parser: argparse.ArgumentParser, description: str) -> None:
-    """Add ``--shard I/N``, whose value is the part of the work that this process does: (number from 1, count).
+    """Add ``--shard I/N``, the part of the work for this process: (I, N) with I from 1 to N.
 
-    By default, torchrun's RANK and WORLD_SIZE give the part; without torchrun, this process does everything: (1, 1).
+    By default, torchrun's RANK and WORLD_SIZE select the part. Without torchrun, this process does all: (1, 1).
     """
     rank, count = int(os.environ.get("RANK", 0)), os.environ.get("WORLD_SIZE", 1)
     help_text = f"{description} (default: torchrun's, else all)"
@@ -120,3 +122,21 @@ def _shard(text: str) -> tuple[int, int]:
     if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
         raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N, such as 1/3")
     return int(numbers[1]), int(numbers[2])
+
+
+def shipped_config(option: str, name: str) -> Path:
+    """Return ``configs/<name>`` of the repository, the default of an option.
+
+    Raises:
+        InputError: the package is installed without the repository.
+    """
+    path = REPOSITORY / "configs" / name
+    if not path.exists():
+        raise InputError(f"{option} is missing: configs/{name} is in the repository; clone it and give its path")
+    return path
+
+
+def scripts_folder() -> Path:
+    """Return the folder with the scripts of the commands: ``tools/`` of the repository, or else this package."""
+    tools = REPOSITORY / "tools"
+    return tools if (tools / "train_net.py").is_file() else Path(__file__).parent

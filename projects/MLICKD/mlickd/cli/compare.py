@@ -1,4 +1,4 @@
-"""Train students by several methods with several seeds on one dataset, and write the table of the paper: mean and
+"""Train students with several methods and several seeds on one dataset, and write the table of the paper: mean and
 spread of each method, its paired difference to the baseline with a confidence interval, the gain of each class,
 precision-recall and training curves, as Markdown, JSON and charts."""
 
@@ -10,8 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, positive_int, read_seeds, typed_command
-from mlickd.cli.repository import scripts_folder, shipped_config
+from mlickd.cli.command_line import (
+    command_parser,
+    positive_int,
+    read_seeds,
+    scripts_folder,
+    shipped_config,
+    typed_command,
+)
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
@@ -27,25 +33,25 @@ examples:
     python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
-  A method of your own. Its file has the keys in which it differs from kd.yaml:
+  A custom method. Its file has the keys that differ from kd.yaml:
     python tools/compare.py --methods baseline,distilled --method-file all_regions=all_regions.yaml
 
-  The commands that would run, and the table of the runs that are there:
+  The commands that would run, and the table of the finished runs:
     python tools/compare.py --seeds 1,2,3 --dry-run
     python tools/compare.py --seeds 1,2,3 --table-only
 
 In the folder --configs, wsd.yaml is the teacher, cls.yaml the method `baseline` and kd.yaml the method `distilled`.
-Every other method is a file that is laid over kd.yaml: those in configs/methods, with those of the same name in the
-folder's own methods/, and those of --method-file. A file may name a teacher, a cache or training datasets of its own;
-they have to exist, and the labeled photos have to be the same.
+Every other method is a file that overrides kd.yaml: a file in configs/methods, together with the file of the same name
+in methods/ of --configs, or a --method-file. A file may name another teacher, another cache or other training datasets.
+They must exist, and the labeled photos must be the same.
 
-The same command continues after an interruption: finished runs stay unless something that they depend on has changed,
-and failed runs are tried again. The exit status is 1 if a run has failed, and 2 if the command is wrong.
+To continue after an interruption, give the same command again. Finished runs stay unless something that they depend on
+has changed. Failed runs start again. The exit status is 1 if a run has failed, and 2 if the command is wrong.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the options of the command."""
+def main() -> None:
+    """Run the missing jobs, and write the report; the exit status is 1 if a run has failed."""
     parser = command_parser(__doc__, EPILOG)
     teacher = add_training_options(parser, seeds=[1, 2, 3], output=Path("output/comparison"))
     teacher.add_argument("--teacher-per-seed", action="store_true", help="train a teacher for each seed")
@@ -54,37 +60,40 @@ def parse_arguments() -> argparse.Namespace:
         "--method-file", action="append", default=[], metavar="NAME=FILE", help="one more method; may be repeated"
     )
     parser.add_argument(
-        "--jobs",
-        type=positive_int,
-        default=1,
-        metavar="N",
-        help="runs at the same time, which share the cores (default: 1)",
+        "--jobs", type=positive_int, default=1, metavar="N", help="simultaneous runs, which share cores (default: 1)"
     )
-    parser.add_argument(
-        "--published", choices=sorted(PUBLISHED), help="add the values of the paper on this dataset to the table"
-    )
+    parser.add_argument("--published", choices=sorted(PUBLISHED), help="add the paper's values for this dataset")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--dry-run", action="store_true", help="print the commands that would run")
-    action.add_argument("--table-only", action="store_true", help="run nothing; write the report of what is there")
-    return parser.parse_args()
+    action.add_argument("--table-only", action="store_true", help="run nothing; write the report of finished runs")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    names = [name for name in args.methods.split(",") if name]
+    comparison = make_comparison(args, names, teacher_per_seed=args.teacher_per_seed)
+    if args.dry_run:
+        print("\n".join(commands_to_run(comparison.jobs())))
+        return
+    if not args.table_only:
+        run_jobs(comparison.jobs(), args.output, args.jobs)
+    text, failures = write_comparison_report(comparison, published=args.published, command=typed_command())
+    print(f"\n{text}")
+    sys.exit(1 if failures else 0)
 
 
 def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], output: Path) -> argparse._ActionsContainer:
-    """Add the options of :func:`make_comparison`, with these default values; return the group of ``--teacher``."""
+    """Add the options of :func:`make_comparison` with the given defaults, and return the group of ``--teacher``."""
     parser.add_argument(
         "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
     )
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training dataset")
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
-    parser.add_argument(
-        "--proposals", "--method", default="edge_boxes", metavar="METHOD", help="how proposals are made"
-    )
+    parser.add_argument("--proposals", "--method", default="edge_boxes", metavar="METHOD", help="proposal method")
     shown = ",".join(map(str, seeds))
     parser.add_argument("--seeds", type=read_seeds, default=seeds, metavar="1,2,3", help=f"default: {shown}")
     parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help=f"default: {output}")
     teacher = parser.add_mutually_exclusive_group()
     teacher.add_argument("--teacher", type=Path, metavar="FOLDER", help="a finished teacher (default: train one)")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="for all configurations")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for all configurations")
     return teacher
 
 
@@ -94,10 +103,10 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], **teachers: 
     Args:
         args: parsed options; ``method_file`` adds methods to those in configs/methods.
         names: names of the methods; empty for all.
-        teachers: whether each seed has a teacher.
+        teachers: ``teacher_per_seed`` of the comparison.
 
     Raises:
-        InputError: an option or what it names is wrong.
+        InputError: an option, or a file or dataset that it names, is wrong.
     """
     configs = args.configs or shipped_config("--configs", "scenes")
     files: dict[str, list[Path]] = {}
@@ -122,20 +131,3 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], **teachers: 
         teacher=args.teacher,
         **teachers,
     )
-
-
-def main() -> None:
-    """Run what is missing, and write the report; the exit status is 1 if a run has failed."""
-    args = parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    names = [name for name in args.methods.split(",") if name]
-    comparison = make_comparison(args, names, teacher_per_seed=args.teacher_per_seed)
-    if args.dry_run:
-        print("\n".join(commands_to_run(comparison.jobs())))
-        return
-    if not args.table_only:
-        run_jobs(comparison.jobs(), args.output, args.jobs)
-    text, failures = write_comparison_report(comparison, published=args.published, command=typed_command())
-    print(f"\n{text}")
-    if failures:
-        sys.exit(1)

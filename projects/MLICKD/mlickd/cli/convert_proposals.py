@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mlickd.data.proposals.importing import import_proposals
 
 EPILOG = """\
 formats:
-  detectron2  pickle with ids, boxes and objectness_logits; only arrays and plain containers are read from it
+  detectron2  pickle with ids, boxes and objectness_logits; only arrays and plain containers are allowed
   wsddn       EdgeBoxesVOC2007trainval.mat: boxes, boxScores and images
   oicr        voc_2007_trainval.mat of Fast R-CNN, OICR and PCL: boxes and images
   mcg         folder with a .mat of boxes and scores for each image
@@ -24,7 +23,7 @@ example:
   python tools/convert_proposals.py import --format wsddn --input EdgeBoxesVOC2007test.mat \\
       --dataset voc_2007_test_multilabel
 
-What was imported is used with DATASETS.PROPOSALS.METHOD <format>.
+To use imported proposals, set DATASETS.PROPOSALS.METHOD <format>.
 """
 
 _READERS = {
@@ -35,37 +34,28 @@ _READERS = {
 }
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Import or export proposals."""
     parser = command_parser(__doc__, EPILOG)
     commands = parser.add_subparsers(dest="command", required=True)
     importing = commands.add_parser("import", help="into a proposal store")
     importing.add_argument("--format", required=True, choices=[*_READERS, "release"])
     importing.add_argument("--input", type=Path, required=True, metavar="PATH", help="the file, or the folder of mcg")
     importing.add_argument("--dataset", required=True, metavar="NAME", help="dataset with the images")
-    importing.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="the store (default: $DETECTRON2_DATASETS/proposals/<dataset>_<format>)",
-    )
+    store = "the store (default: $DETECTRON2_DATASETS/proposals/<dataset>_<format>)"
+    importing.add_argument("--output", type=Path, metavar="FOLDER", help=store)
     importing.add_argument(
         "--side",
         type=float,
         metavar="PIXELS",
-        help="boxes are in pixels of the image warped to a square of this side; 0: in those of the image itself "
+        help="boxes are in pixels of the image warped to a square with this side; 0: in pixels of the original image "
         f"(default: {file_formats.RELEASE_SIDE} for the format release, 0 for all others)",
     )
     exporting = commands.add_parser("export", help="a proposal store to a pickle for Detectron2")
     exporting.add_argument("--input", type=Path, required=True, metavar="FOLDER", help="a proposal store")
     exporting.add_argument("--output", type=Path, required=True, metavar="FILE", help="the pickle")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Import or export proposals."""
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = parse_arguments()
     if arguments.command == "export":
         store = ProposalStore.open(arguments.input)
         file_formats.write_detectron2_pickle(store, arguments.output)
@@ -74,7 +64,7 @@ def main() -> None:
     side = arguments.side
     if side is None:
         side = file_formats.RELEASE_SIDE if arguments.format == "release" else 0
-    # Parts of a dataset share the proposals of the whole.
+    # Parts of a dataset share the proposals of the whole dataset.
     records = dataset_records(whole_name(arguments.dataset))
     if arguments.format == "release":
         found = file_formats.read_release_list(arguments.input, len(class_names(arguments.dataset)))

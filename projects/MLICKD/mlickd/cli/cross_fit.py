@@ -1,13 +1,10 @@
-"""Train K teachers, each on all parts of a dataset but one, and cache its outputs for the held-out part."""
-
-from __future__ import annotations
+"""Train K teachers, each on all parts of a dataset except one, and cache their outputs for the held-out parts."""
 
 import argparse
 import logging
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser
-from mlickd.cli.repository import scripts_folder
+from mlickd.cli.command_line import command_parser, scripts_folder
 from mlickd.errors import ProcessError
 from mlickd.studies.cross_fitting import cross_fitting_jobs
 from mlickd.studies.jobs import run_jobs
@@ -16,32 +13,26 @@ EPILOG = """\
 example:
   python tools/cross_fit.py --config-file configs/scenes/wsd.yaml --kd-config configs/scenes/kd.yaml \\
       --dataset scenes_train --parts 3 --output output/cross
-  and then, with the configuration that it writes, a student, or its comparison with others:
+  Then, with the configuration that it writes, a student, or its comparison with others:
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage feature
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage prediction
   python tools/compare.py --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
 
-The same command continues after an interruption; finished runs stay.
+To continue after an interruption, give the same command again. Finished runs stay.
 """
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Parse the options of the command."""
-    parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("--config-file", type=Path, required=True, metavar="FILE", help="configuration of the teachers")
-    parser.add_argument(
-        "--kd-config", type=Path, required=True, metavar="FILE", help="configuration of the distillation"
-    )
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="training dataset, which is split into parts")
-    parser.add_argument("--parts", type=int, default=3, metavar="K", help="number of parts and teachers (default: 3)")
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder of the results")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="for both configurations")
-    return parser.parse_args()
 
 
 def main() -> None:
     """Train the teachers, and cache their knowledge."""
-    args = parse_arguments()
+    parser = command_parser(__doc__, EPILOG)
+    file = {"type": Path, "required": True, "metavar": "FILE"}
+    parser.add_argument("--config-file", **file, help="configuration of the teachers")
+    parser.add_argument("--kd-config", **file, help="configuration of the distillation")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="training dataset, which is split into parts")
+    parser.add_argument("--parts", type=int, default=3, metavar="K", help="number of parts and teachers (default: 3)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder of the results")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for both configurations")
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     paths = (args.config_file, args.kd_config, args.dataset, args.parts, args.output)
     if failures := run_jobs(cross_fitting_jobs(*paths, args.opts, scripts_folder()), args.output):

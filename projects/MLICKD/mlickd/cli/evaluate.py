@@ -1,9 +1,5 @@
 """Compute the metrics of runs under every convention in use, with confidence intervals."""
 
-from __future__ import annotations
-
-import argparse
-
 from mlickd.cli.command_line import command_parser
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES
 from mlickd.files import strict_json, write_json
@@ -13,17 +9,18 @@ EPILOG = """\
 examples:
   python tools/evaluate.py output/scenes/baseline output/scenes/distilled/prediction --bootstrap 1000
 
-  Scores of any other model, in a file with the arrays image_ids (N,), scores (N, C) in 0..1 and targets (N, C) of
-  1, 0 and -1 (ignore), written by numpy.savez:
+  Scores of any other model, in a file by numpy.savez with the arrays image_ids (N,), scores (N, C) from 0 to 1 and
+  targets (N, C) with 1, 0 or -1 (ignore):
   python tools/evaluate.py my_scores.npz --topk 5 --json report.json
 
-No model runs: the scores are those that an evaluation (tools/train_net.py) wrote to inference/DATASET/image_scores.npz.
-A run with thresholds for each class (tools/tune_thresholds.py) also gets the metrics at these thresholds.
+The command does not run models. It reads the scores that an evaluation (tools/train_net.py) wrote to
+inference/DATASET/image_scores.npz. A run with a threshold for each class (tools/tune_thresholds.py) also gets the
+metrics at these thresholds.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the options of the command."""
+def main() -> None:
+    """Print or write the metrics of all runs."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
@@ -42,12 +39,7 @@ def parse_arguments() -> argparse.Namespace:
         help=f"rule of average precision for the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}",
     )
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; -: print them instead of the tables")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Print or write the metrics of all runs."""
-    args = parse_arguments()
+    args = parser.parse_args()
     report = compare_scores(
         args.runs,
         dataset=args.dataset,

@@ -1,8 +1,5 @@
 """Measure how many objects of a dataset region proposals find: recall tables and curves, methods side by side."""
 
-from __future__ import annotations
-
-import argparse
 import logging
 from pathlib import Path
 
@@ -23,14 +20,14 @@ example:
   python tools/evaluate_proposals.py --dataset animals_test --proposals edge_proposals mcg_proposals \\
       --methods selective_search:mode=quality,longer_side=500
 
-Boxes marked as crowd or difficult are left out. One proposal may find several objects. Average recall is the mean of
-the recalls at IoU 0.5, 0.55, ..., 0.95. Methods run in one thread; seconds are processor time per image, without
-reading it.
+Boxes marked as crowd or difficult are ignored. One proposal may find several objects. Average recall is the mean
+recall at IoU 0.5, 0.55, ..., 0.95. Methods run in one thread. Seconds are processor time per image, without the time to
+read the image.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Measure recall, and print or write it."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="a dataset with boxes")
     parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FOLDER", help="proposal stores")
@@ -42,18 +39,13 @@ def parse_arguments() -> argparse.Namespace:
         "--counts", nargs="+", type=positive_int, default=counts, metavar="N", help="(default: 10 100 500 2000)"
     )
     parser.add_argument("--every", type=positive_int, default=1, metavar="N", help="take every N-th image (default: 1)")
-    parser.add_argument("--num-images", type=positive_int, metavar="N", help="of these, use the first N")
+    parser.add_argument("--num-images", type=positive_int, metavar="N", help="use only the first N of them")
     parser.add_argument(
         "--png", type=Path, metavar="FILE", help="draw recall over the number of proposals and over IoU"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers as JSON")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Measure recall, and print or write it."""
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = parse_arguments()
     sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
     cv2.setNumThreads(1)

@@ -1,12 +1,10 @@
 """Write the student of a finished run as one ONNX file, for use without this project, and check its scores."""
 
-from __future__ import annotations
-
-import argparse
 import logging
 import sys
 from pathlib import Path
 
+from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.export import load_exported
 from mlickd.export.exported_classifier import import_optional
 from mlickd.export.onnx_export import export_student
@@ -20,34 +18,30 @@ from mlickd.export.parity import (
 )
 from mlickd.prediction.photo_report import find_student
 
-from .command_line import command_parser, positive_int
-
 EPILOG = f"""\
 example, with a comparison with PyTorch on your own photos:
   python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
-ONNX Runtime and other programs run the file. It takes batches of any size, and contains class names, thresholds (of
-each class, if tools/tune_thresholds.py has left them) and the way to resize photos. The check ends with exit status 1
-if the scores of the same pixels differ by more than {PIXEL_TOLERANCE:g}, the scores of photos read by Pillow only by
-more than {PILLOW_TOLERANCE:g} on average, or more than {DECISION_TOLERANCE:.1%} of the decisions.
+ONNX Runtime and other programs run the file. It accepts batches of any size, and contains the class names, the
+thresholds (of each class, if tools/tune_thresholds.py has written them) and the way to resize photos.
+
+The check exits with status 1 if the scores of the same pixels differ by more than {PIXEL_TOLERANCE:g}, if the scores of
+photos that Pillow decodes differ by more than {PILLOW_TOLERANCE:g} on average, or if more than {DECISION_TOLERANCE:.1%}
+of the decisions differ.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Write the file, and check it."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument(
-        "--run",
-        required=True,
-        metavar="FOLDER",
-        help="folder of a finished student (its OUTPUT_DIR), or of one seed of a study",
-    )
+    run_help = "folder of a finished student (its OUTPUT_DIR), or of one seed of a study"
+    parser.add_argument("--run", required=True, metavar="FOLDER", help=run_help)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, ending in .onnx")
     parser.add_argument(
         "--no-preprocessing",
         action="store_true",
-        help="take normalized (N, 3, S, S) float32 images instead of (N, S, S, 3) uint8 RGB pixels",
+        help="the input is normalized (N, 3, S, S) float32 images instead of (N, S, S, 3) uint8 RGB pixels",
     )
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")
@@ -61,16 +55,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--dataset, --photos and --num-images choose the photos of --check: give --check, too")
     if args.photos and (args.dataset or args.num_images is not None):
         parser.error("--photos replaces --dataset and --num-images: give one or the other")
-    return args
-
-
-def main() -> None:
-    """Write the file, and check it."""
-    args = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     run = find_student(args.run)
     records = []
-    if args.check:  # problems are found before the file is written
+    if args.check:  # find problems before the file is written
         import_optional("onnxruntime", "--check")
         records = records_to_check(run, args.dataset, args.photos or (), args.num_images, args.seed)
     cfg, model, metadata = export_student(run, args.output, preprocessing=not args.no_preprocessing)

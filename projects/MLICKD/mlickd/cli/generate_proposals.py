@@ -1,8 +1,5 @@
-"""Make the region proposals that weakly-supervised detection trains on, once for each dataset."""
+"""Generate the region proposals for weakly-supervised detection, once for each dataset."""
 
-from __future__ import annotations
-
-import argparse
 import logging
 import time
 from pathlib import Path
@@ -24,13 +21,13 @@ example:
   Any photos, from a folder or from a text file with one file name per line:
   python tools/generate_proposals.py --images ~/photos --output photo_proposals
 
-The same command continues a run that was stopped. With --shard 1/3, 2/3 and 3/3 on three machines, give them a common
-folder, or copy all their files into one. The proposals do not depend on processes, interruptions or machines.
+To continue after an interruption, give the same command again. To use three machines, give --shard 1/3, 2/3 and 3/3,
+and use a common folder or copy all files into one. The proposals do not depend on processes, interruptions or machines.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Generate proposals, or a part of them."""
     parser = command_parser(__doc__, EPILOG)
     methods = ", ".join(sorted(name for name, _ in PROPOSAL_METHODS))
     images = parser.add_mutually_exclusive_group(required=True)
@@ -59,25 +56,20 @@ def parse_arguments() -> argparse.Namespace:
         metavar=("PARAMETER", "VALUE"),
         help="another parameter of the method, such as `--set longer_side 500`",
     )
-    add_shard_argument(parser, "make only part I of N")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Make proposals, or a part of them."""
+    add_shard_argument(parser, "generate only part I of N")
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = parse_arguments()
     if len(arguments.dataset or [""]) > 1 and arguments.output or arguments.images and not arguments.output:
-        raise InputError("--output: give one folder for --images or a single --dataset, and none for several datasets")
+        raise InputError("--output: give it with --images or one --dataset, and omit it for several datasets")
     if arguments.image_root and not arguments.images:
-        raise InputError("--image-root: is for the names in a list; give --images LIST with it")
+        raise InputError("--image-root: requires a list of images; give --images LIST")
     if arguments.workers is not None and arguments.workers < 0:
         raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
     part = arguments.shard
     parameters = {name: parameter_value(text) for name, text in arguments.set}
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals
-    # Parts of a dataset share the proposals of the whole.
+    # Parts of a dataset share the proposals of the whole dataset.
     for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:
         records = photo_records([arguments.images], arguments.image_root) if name is None else dataset_records(name)
         start = time.perf_counter()

@@ -1,7 +1,5 @@
 """Predict the labels of any photos, with a trained student or its teacher."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys
@@ -32,21 +30,20 @@ examples:
   The three best classes of each photo, at any score, as JSON:
     python tools/predict.py photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
 
-  With the teacher, which makes its own proposals, and its regions drawn on the photos:
+  With the teacher, which generates proposals, and its regions drawn on the photos:
     python tools/predict.py ~/photos --model output/quickstart/seed1 --teacher --save output/predicted
 
-  With an exported student, for the photos that another command lists:
+  With an exported student, for photos that another command lists:
     find ~/photos -newer last.csv -name '*.jpg' | python tools/predict.py - --model student.onnx --csv today.csv
 
-A class is predicted if its score reaches its threshold: --threshold, or the one that tools/tune_thresholds.py wrote
-into the run, or else TEST.THRESHOLD of the run. Unreadable photos are listed at the end; the others are predicted.
+A class is predicted if its score reaches its threshold: --threshold, or the threshold that tools/tune_thresholds.py
+wrote into the run, or else TEST.THRESHOLD of the run. Unreadable photos are skipped and listed at the end.
 
 Exit status: 0; 1 if a photo could not be read; 2 if no photo could be read or the command is wrong.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
         "photos",
@@ -66,9 +63,8 @@ def parse_arguments() -> argparse.Namespace:
         "--topk", type=positive_int, metavar="K", help="show the K best classes; with --threshold, at most K"
     )
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
-    parser.add_argument(
-        "--batch-size", type=positive_int, metavar="N", help="photos per batch (default: TEST.IMS_PER_BATCH)"
-    )
+    batch_help = "photos per batch (default: TEST.IMS_PER_BATCH)"
+    parser.add_argument("--batch-size", type=positive_int, metavar="N", help=batch_help)
     parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; `-`: print them instead of the table")
     parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV, with a column for each class; or `-`")
     parser.add_argument(
@@ -81,28 +77,33 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.json == args.csv == STANDARD_INPUT:
         raise InputError("--json -, --csv -: only one of them can be printed; give the other a file")
+    number, count = args.shard
+    if count > 1:  # processes that share the photos write different files
+        for option in ("json", "csv"):
+            value = getattr(args, option)
+            if value not in (None, STANDARD_INPUT):
+                setattr(args, option, str(Path(value).with_suffix(f".{number}-of-{count}{Path(value).suffix}")))
+        args.save = args.save and args.save / f"{number}-of-{count}"
     return args
 
 
 def main() -> None:
     """Predict photos and report the result."""
-    args = parse_arguments()
+    args = _parse_arguments()
     number, count = args.shard
-    if count > 1:
-        _name_part(args, f"{number}-of-{count}")
     # A program may read standard output, so messages go to standard error.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # it warns about Detectron2's code
     for path in filter(None, (args.json, args.csv)):
         if path != STANDARD_INPUT:
             check_writable(path)
-    # A path may have bytes that are not UTF-8.
+    # A path may have bytes that are not valid UTF-8.
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=errors)
     photos = find_photos(args.photos, sys.stdin)[number - 1 :: count]
     if not photos:
-        sys.stderr.write(f"--shard {number}/{count}: this part has no photo\n")
+        sys.stderr.write(f"--shard {number}/{count}: this part has no photos\n")
         return
     if torch.cuda.is_available():
         select_local_gpu("cuda")
@@ -129,13 +130,3 @@ def main() -> None:
     if report.failures:
         sys.stderr.write(f"{len(report.failures)} of {len(photos)} photos could not be read\n")
         sys.exit(1)
-
-
-def _name_part(args: argparse.Namespace, part: str) -> None:
-    """Add the part to the output names, so that processes that share the photos write different files."""
-    for option in ("json", "csv"):
-        value = getattr(args, option)
-        if value is not None and value != STANDARD_INPUT:
-            setattr(args, option, str(Path(value).with_suffix(f".{part}{Path(value).suffix}")))
-    if args.save is not None:
-        args.save /= part

@@ -1,9 +1,6 @@
 """Run the whole method on one dataset: proposals, teacher, its knowledge of the training images, baseline, both
 stages of distillation, evaluation, tables, curves and the gallery."""
 
-from __future__ import annotations
-
-import argparse
 import itertools
 import logging
 import statistics
@@ -36,21 +33,16 @@ examples:
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the options of the command."""
-    parser = command_parser(__doc__, EPILOG)
-    add_training_options(parser, seeds=[1], output=Path("output/quickstart"))
-    return parser.parse_args()
-
-
 def main() -> None:
     """Train the models of each seed, and write the report; the exit status is 1 if a run has failed."""
-    args = parse_arguments()
+    parser = command_parser(__doc__, EPILOG)
+    add_training_options(parser, seeds=[1], output=Path("output/quickstart"))
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     comparison = make_comparison(args, [BASELINE, DISTILLED], teacher_per_seed=args.teacher is None)
     if failures := run_jobs(comparison.jobs(), args.output):
         raise ProcessError("\n".join(failures))
-    # The gallery and the costs are those of the first seed.
+    # Reversed: the gallery and the costs use the models of the first seed.
     folders = {"teacher": args.teacher} | {model.method: model.folder for model in reversed(comparison.models)}
     costs = {name: _inference_cost(*load_run(folder), args.test) for name, folder in folders.items()}
     text, _ = write_comparison_report(comparison, costs=costs, command=typed_command())
@@ -59,12 +51,9 @@ def main() -> None:
 
 
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:
-    """Measure the median time of one image, from decoded pixels and ready proposals to scores.
+    """Return ``parameters`` in millions, and the median ``milliseconds`` of one image.
 
-    The first images of the dataset are used, repeatedly if it is small.
-
-    Returns:
-        ``parameters`` in millions, and ``milliseconds``.
+    The time is measured from decoded pixels and proposals to scores, on the first images of the dataset.
     """
     warm_up, measured = 3, 20
     mapper = build_test_mapper(cfg, dataset)

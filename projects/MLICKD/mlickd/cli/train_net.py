@@ -25,31 +25,21 @@ examples:
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
 
-  Evaluate the model in the OUTPUT_DIR of a run; a teacher also averaged over three sizes and their mirror images:
+  Evaluate the model in the OUTPUT_DIR of a run, here a teacher, also averaged over three sizes and mirror images:
     python tools/train_net.py --config-file configs/scenes/wsd.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
-  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md), in two processes that share
-  each batch, each on a GPU if there is one (or torchrun --standalone --nproc_per_node 2 tools/train_net.py ...):
+  Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md). Two processes share each batch,
+  on two GPUs or on the CPU (or use torchrun --standalone --nproc_per_node 2 tools/train_net.py ...):
     python tools/train_net.py --config-file configs/folder/cls.yaml --num-gpus 2 \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
 
-With KD.CACHE FOLDER, a cache that tools/cache_knowledge.py made, both stages do not run the teacher.
+With KD.CACHE FOLDER, both stages read the cache of tools/cache_knowledge.py and do not run the teacher.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Detectron2's arguments, ``--kd-stage`` and ``--timeout``."""
-    parser = command_parser(__doc__, EPILOG, parents=[default_argument_parser()])
-    parser.add_argument(
-        "--kd-stage", metavar="STAGE", help="stage of distillation: feature or prediction; sets KD.STAGE"
-    )
-    add_process_arguments(parser)
-    return parser.parse_args()
-
-
 def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> dict:
-    """Train or evaluate in one of the processes; ``loaded`` has further arguments of the trainer."""
+    """Train or evaluate in one of the processes. ``loaded`` has further arguments of the trainer."""
     set_up_process(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
@@ -73,8 +63,12 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> dict:
 
 
 def main() -> None:
-    """Train or evaluate, in as many processes as are asked for."""
-    launch(run, parse_arguments(), load_checked_config)
+    """Train or evaluate, in one or several processes."""
+    parser = command_parser(__doc__, EPILOG, parents=[default_argument_parser()])
+    stage_help = "stage of distillation: feature or prediction; sets KD.STAGE"
+    parser.add_argument("--kd-stage", metavar="STAGE", help=stage_help)
+    add_process_arguments(parser)
+    launch(run, parser.parse_args(), load_checked_config)
 
 
 if __name__ == "__main__":  # studies start this file if the package is installed without tools/

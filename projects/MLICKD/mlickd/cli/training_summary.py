@@ -23,7 +23,7 @@ _MAX_CLASSES = 3
 
 
 def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, parameters: int, command: str) -> str:
-    """Return the summary of a training whose files are in ``OUTPUT_DIR``, with the next command.
+    """Return the summary of a training whose files are in ``OUTPUT_DIR``.
 
     Args:
         cfg: configuration of the training.
@@ -50,43 +50,37 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
 
 
 def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
-    """Return a useful command after a training: the student of a teacher, the next stage, or a prediction.
+    """Return the command for the next step after a training: the student of a teacher, stage 2, or a prediction.
 
     Args:
         cfg: configuration of the training.
         config_file, options, num_gpus: arguments of its command line.
     """
     pairs = list(zip(options[::2], options[1::2], strict=False))
-    if model_class(cfg).is_detector:
-        file = Path(config_file)
-        distillation = file.with_name(file.name.replace("wsd", "kd"))
-        if distillation != file and distillation.is_file():
-            weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
-            kept = [(key, value) for key, value in pairs if key == "SEED" or key.startswith("DATASETS.")]
-            if any(key == "OUTPUT_DIR" for key, _ in pairs):
-                teacher = Path(cfg.OUTPUT_DIR)
-                name = teacher.name.replace("teacher", "distilled")
-                student = teacher.with_name(f"{name}_distilled" if name == teacher.name else name)
-                kept.append(("OUTPUT_DIR", str(student)))
-            return _training(distillation, "feature", [("KD.TEACHER.WEIGHTS", weights), *kept], num_gpus)
-    if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
-        # The initial weights of stage 1 would replace its result as the start of stage 2.
-        kept = [(key, value) for key, value in pairs if key != "MODEL.WEIGHTS"]
-        return _training(config_file, "prediction", kept, num_gpus)
-    return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
-
-
-def _training(config_file: str | Path, stage: str, options: Sequence[tuple[str, str]], num_gpus: int) -> str:
-    command = ["python", "tools/train_net.py", "--config-file", str(config_file), "--kd-stage", stage]
-    if num_gpus != 1:
-        command += ["--num-gpus", str(num_gpus)]
-    return shlex.join([*command, *(item for pair in options for item in pair)])
+    file = Path(config_file)
+    distillation = file.with_name(file.name.replace("wsd", "kd"))
+    if model_class(cfg).is_detector and distillation != file and distillation.is_file():
+        stage = "feature"
+        options = ["KD.TEACHER.WEIGHTS", os.path.join(cfg.OUTPUT_DIR, "model_final.pth")]
+        options += [item for pair in pairs if pair[0] == "SEED" or pair[0].startswith("DATASETS.") for item in pair]
+        if any(key == "OUTPUT_DIR" for key, _ in pairs):
+            teacher = Path(cfg.OUTPUT_DIR)
+            name = teacher.name.replace("teacher", "distilled")
+            options += ["OUTPUT_DIR", str(teacher.with_name(f"{name}_distilled" if name == teacher.name else name))]
+    elif cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
+        stage, distillation = "prediction", file
+        # Stage 2 starts from the result of stage 1, not from the initial weights of stage 1.
+        options = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
+    else:
+        return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
+    processes = [] if num_gpus == 1 else ["--num-gpus", str(num_gpus)]
+    start = ["python", "tools/train_net.py", "--config-file", str(distillation), "--kd-stage", stage]
+    return shlex.join([*start, *processes, *options])
 
 
 def _results(cfg: CfgNode, name: str) -> list[str]:
     path = multilabel_results_path(cfg.OUTPUT_DIR, name)
     if not path.is_file():
-        # Stage 1 does not train the classifier.
         reason = ": stage 1 does not train its classifier" if cfg.KD.STAGE == "feature" else ""
         return _entry("evaluated", f"not yet{reason}")
     report = multilabel_results(path)
@@ -97,8 +91,8 @@ def _results(cfg: CfgNode, name: str) -> list[str]:
     precisions = {label: found["AP"] for label, found in report["per_class"].items() if found["AP"] is not None}
     ranked = sorted(precisions, key=precisions.__getitem__, reverse=True)
     if len(ranked) >= 2 * _MAX_CLASSES:
-        for what, labels in (("best", ranked[:_MAX_CLASSES]), ("worst", ranked[-_MAX_CLASSES:])):
-            lines += _entry("", f"{what} AP: " + ", ".join(f"{label} {precisions[label]:.1f}" for label in labels))
+        for title, labels in (("best", ranked[:_MAX_CLASSES]), ("worst", ranked[-_MAX_CLASSES:])):
+            lines += _entry("", f"{title} AP: " + ", ".join(f"{label} {precisions[label]:.1f}" for label in labels))
     return lines
 
 
@@ -118,5 +112,11 @@ def _files(cfg: CfgNode) -> list[str]:
 
 
 def _entry(label: str, text: str) -> list[str]:
-    wrapped = textwrap.wrap(text, _WIDTH - _LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
-    return [f"{label if number == 0 else '':<{_LABEL_WIDTH}}{line}" for number, line in enumerate(wrapped)]
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=f"{label:<{_LABEL_WIDTH}}",
+        subsequent_indent=" " * _LABEL_WIDTH,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

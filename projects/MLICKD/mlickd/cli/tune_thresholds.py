@@ -1,8 +1,5 @@
 """Choose a threshold for each class on held-out images, and write them next to the checkpoint of a run."""
 
-from __future__ import annotations
-
-import argparse
 import logging
 
 from tabulate import tabulate
@@ -16,22 +13,17 @@ example:
   python tools/train_net.py --config-file output/holiday/cls/config.yaml --eval-only \\
       TEST.THRESHOLDS output/holiday/cls/thresholds.json
 
-Each class gets the threshold with the best F1; a class without a positive keeps TEST.THRESHOLD. The dataset must share
-no image with DATASETS.TEST of the run. The second command evaluates with the thresholds.
+Each class gets the threshold with the best F1. A class without a positive image keeps TEST.THRESHOLD. The dataset and
+DATASETS.TEST of the run must have different images. The second command evaluates with the thresholds.
 """
-
-
-def parse_arguments() -> argparse.Namespace:
-    """Parse the options of the command."""
-    parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out dataset")
-    return parser.parse_args()
 
 
 def main() -> None:
     """Tune the thresholds, and write them to the run."""
-    args = parse_arguments()
+    parser = command_parser(__doc__, EPILOG)
+    parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out dataset")
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tuned = tune_thresholds(args.run, args.dataset)
     rows = zip(tuned.class_names, tuned.positives, tuned.thresholds, tuned.f1, strict=True)

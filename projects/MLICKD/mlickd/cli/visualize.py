@@ -1,8 +1,5 @@
 """Write a gallery of photos with the teacher's regions and the predictions of both students, and plots of the runs."""
 
-from __future__ import annotations
-
-import argparse
 import logging
 from pathlib import Path
 
@@ -17,16 +14,16 @@ examples:
   Any photos, whose proposals are generated on the fly:
   python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
-Each folder is the OUTPUT_DIR of a finished run; all of them are optional. The output folder has index.html, the
-gallery, and for a dataset plots.html: training curves, average precision of each class, precision and recall, labels
+Each folder is the OUTPUT_DIR of a finished run; all of them are optional. The output folder gets the gallery,
+index.html, and for a dataset plots.html: training curves, average precision of each class, precision and recall, labels
 that occur together, and the teacher's regions. Each page contains all its images; open it in a browser.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def main() -> None:
+    """Run the models, and write gallery and plots."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; with --photos, only of the classes")
+    parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; --photos uses only its classes")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
@@ -43,16 +40,11 @@ def parse_arguments() -> argparse.Namespace:
         "--threshold",
         type=float,
         metavar="T",
-        help="threshold of all classes (default: those of tools/tune_thresholds.py, else TEST.THRESHOLD of the run)",
+        help="threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)",
     )
     parser.add_argument("--activation-maps", action="store_true", help="show where the students see each class")
     parser.add_argument("--figures", action="store_true", help="also write the paper's result figures, figures/*.png")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Run the models, and write gallery and plots."""
-    args = parse_arguments()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     index = write_gallery_of_runs(
         args.dataset,
