@@ -85,7 +85,7 @@ def test_large_gradients_whose_norm_overflows_are_finite() -> None:
 def test_weights_that_were_not_finite_and_many_images_are_named(tmp_path: Path) -> None:
     model = Two()
     model.weight.data.fill_(float("nan"))
-    with pytest.raises(InputError, match=r"img31 and 68 more.*could not be saved.*\. weight are not finite themselves"):
+    with pytest.raises(InputError, match=r"img31 and 68 more.*could not be saved.*\. The parameters weight "):
         run(model, [of_values(*[1.0] * 100)], output_dir=str(tmp_path / "no such folder"))
 
 

@@ -1,12 +1,12 @@
-"""Names, choices and ranges of configuration values that no class checks when a model is built."""
+"""Checks of configuration values that no class checks when a model is built."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from functools import reduce
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY
 from detectron2.utils.registry import Registry
@@ -29,16 +29,14 @@ _CHOICES: dict[str, Sequence[str] | Registry] = {
     "SOLVER.AMP.DTYPE": ("float16", "bfloat16"),
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
-}
-_CHOICES_OF_DETECTORS: dict[str, Sequence[str] | Registry] = {
-    "MODEL.ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
-    "MODEL.ROI_BOX_HEAD.NAME": ROI_BOX_HEAD_REGISTRY,
-    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIPool", "ROIAlign", "ROIAlignV2"),
-}
-_CHOICES_OF_DISTILLATION: dict[str, Sequence[str] | Registry] = {
     "KD.REGIONS.WEIGHT": REGION_WEIGHTS,
     "KD.FEATURE.DISTILLER": FEATURE_DISTILLER_REGISTRY,
     "KD.PREDICTION.DISTILLER": PREDICTION_DISTILLER_REGISTRY,
+}
+_DETECTOR_CHOICES: dict[str, Sequence[str] | Registry] = {
+    "MODEL.ROI_HEADS.NAME": ROI_HEADS_REGISTRY,
+    "MODEL.ROI_BOX_HEAD.NAME": ROI_BOX_HEAD_REGISTRY,
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": ("ROIPool", "ROIAlign", "ROIAlignV2"),
 }
 
 
@@ -79,6 +77,7 @@ _RULES: dict[str, _Rule] = {
     "KD.PREDICTION.TEACHER_TEMPERATURE": _POSITIVE,
     "KD.REGIONS.NMS_THRESH": _POSITIVE_SHARE,
     "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
+    "MODEL.DEVICE": (lambda device: re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device), "cpu, cuda or cuda:N"),
     "MODEL.OICR.IOU_THRESH": _POSITIVE_SHARE,
     "MODEL.PIXEL_MEAN": (lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
     "MODEL.PIXEL_STD": (
@@ -109,21 +108,21 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
 
     Args:
         cfg: configuration.
-        processes: number of processes among which a batch is divided.
+        processes: number of processes that share a batch.
 
     Raises:
         InputError: a value is not allowed; the message names the key and the allowed values.
     """
     kind = model_class(cfg)
-    choices = dict(_CHOICES)
-    choices |= _CHOICES_OF_DETECTORS if kind.is_detector else {}
-    choices |= _CHOICES_OF_DISTILLATION if kind.student_architecture else {}
-    for key, allowed in choices.items():
+    for key, allowed in (_CHOICES | (_DETECTOR_CHOICES if kind.is_detector else {})).items():
         if config_value(cfg, key) not in allowed:
             names = sorted(name for name, _ in allowed) if isinstance(allowed, Registry) else allowed
             raise InputError(f"{key} {config_value(cfg, key)!r} must be one of {', '.join(names)}")
     parts = max(1, cfg.SOLVER.IMS_PER_BATCH // processes)
-    shared: dict[str, _Rule] = {
+    compares_images = (
+        kind.student_architecture and cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
+    )
+    rules = _RULES | {
         "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
         "SOLVER.ACCUMULATE": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images of a process"),
         "SOLVER.IMS_PER_BATCH": (
@@ -131,44 +130,25 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
             f"a positive multiple of the number of processes, {processes}",
         ),
     }
-    for key, (is_allowed, expected) in (_RULES | shared).items():
+    if compares_images:
+        expected = f"1, because {cfg.KD.FEATURE.DISTILLER} compares the images of a batch"
+        rules["SOLVER.ACCUMULATE"] = (lambda value: value == 1, expected)
+    if not kind.student_architecture:
+        expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
+        rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)
+    elif not cfg.KD.CACHE:
+        expected = "one teacher, or give a KD.CACHE that tools/cache_knowledge.py made with all of them"
+        rules["KD.TEACHER.WEIGHTS"] = (lambda _: not has_teacher_per_dataset(cfg), expected)
+    for key, (is_allowed, expected) in rules.items():
         if not is_allowed(config_value(cfg, key)):
             raise InputError(f"{key} {config_value(cfg, key)} must be {expected}")
-    if kind.student_architecture:
-        _check_distillation(cfg)
-    elif cfg.DATASETS.UNLABELED:
-        raise InputError(
-            f"DATASETS.UNLABELED {', '.join(cfg.DATASETS.UNLABELED)}: a {cfg.MODEL.META_ARCHITECTURE} learns from "
-            "labels only; leave it empty, or take a DistilledClassifier"
-        )
-    _check_device_and_protocol(cfg)
+    try:
+        check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
+    except ValueError as error:
+        raise InputError(f"TEST.THRESHOLD, TEST.TOP_K or TEST.AVERAGE_PRECISION: {error}") from error
     corruption_of(cfg)
 
 
-def _check_distillation(cfg: CfgNode) -> None:
-    if has_teacher_per_dataset(cfg) and not cfg.KD.CACHE:
-        raise InputError(
-            f"KD.TEACHER.WEIGHTS {cfg.KD.TEACHER.WEIGHTS}: only one teacher can run live; give a KD.CACHE "
-            "that tools/cache_knowledge.py made with all of them"
-        )
-    compares_images = cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
-    if compares_images and cfg.SOLVER.ACCUMULATE != 1:
-        raise InputError(
-            f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE} must be 1 with {cfg.KD.FEATURE.DISTILLER}, which compares the "
-            "images of a batch"
-        )
-
-
-def _check_device_and_protocol(cfg: CfgNode) -> None:
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-        check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
-    except RuntimeError:
-        raise InputError(f"MODEL.DEVICE {cfg.MODEL.DEVICE!r} must be cpu, cuda or cuda:N") from None
-    except ValueError as error:
-        raise InputError(f"TEST.THRESHOLD, TEST.TOP_K or TEST.AVERAGE_PRECISION: {error}") from error
-
-
 def config_value(cfg: CfgNode, key: str) -> object:
-    """Return a value or a part of a configuration by its full key, such as ``SOLVER.BASE_LR``."""
+    """Return a value or a section of a configuration by its full key, such as ``SOLVER.BASE_LR``."""
     return reduce(getattr, key.split("."), cfg)

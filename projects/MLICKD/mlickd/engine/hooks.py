@@ -1,4 +1,4 @@
-"""Hooks of the trainer: orderly stops, statistics of batch normalization, and the checkpoint of the student."""
+"""Hooks of the trainer: stops by signals, statistics of batch normalization, and the checkpoint of the student."""
 
 from __future__ import annotations
 
@@ -27,39 +27,31 @@ from .checkpointing import FINAL, checkpoint_name
 from .processes import STOP_SIGNALS, max_over_processes
 from .training_loop import seed_iteration
 
-__all__ = [
-    "EqualStatisticsHook",
-    "RepeatablePreciseBN",
-    "SaveStudentHook",
-    "StopHook",
-]
+__all__ = ["EqualStatisticsHook", "RepeatablePreciseBN", "SaveStudentHook", "StopHook"]
 
 logger = logging.getLogger(__name__)
 
-# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. Only a Ctrl-C at least this
-# many seconds after the first counts as a second one.
+# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. Only a SIGINT more than this
+# number of seconds after the first counts as a second Ctrl-C.
 _SAME_REQUEST = 1.0
 
 
 class StopHook(HookBase):
-    """Stops training on SIGINT or SIGTERM, with a checkpoint, one line in the log, and the exit status 128 + signal.
+    """Stops training on SIGINT or SIGTERM: writes a checkpoint and a line in the log, and exits with 128 + signal.
 
     All processes stop after the same iteration. A second SIGINT ends a process at once. A second SIGTERM does not,
-    because schedulers send it to all processes, and launchers send it again at any time.
+    because schedulers send SIGTERM to all processes, and launchers may send it again.
     """
 
     def __init__(self):
-        self._signal = 0
-        self._interrupted = 0.0
-        self._process = 0
-        self._before: dict = {}
+        self._handlers_before: dict = {}
 
     def before_train(self) -> None:
-        """Install the handlers; signals that are ignored, as under ``nohup``, stay ignored."""
-        self._signal, self._interrupted, self._process = 0, 0.0, os.getpid()
+        """Install the handlers; ignored signals, for example under ``nohup``, stay ignored."""
+        self._signal, self._first_interrupt, self._process = 0, 0.0, os.getpid()
         if threading.current_thread() is threading.main_thread():
             kinds = [kind for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
-            self._before = {kind: signal.signal(kind, self._request) for kind in kinds}
+            self._handlers_before = {kind: signal.signal(kind, self._request) for kind in kinds}
 
     def after_step(self) -> None:
         """Stop if any process has received a signal.
@@ -73,7 +65,7 @@ class StopHook(HookBase):
         finished = self.trainer.iter + 1 >= self.trainer.max_iter
         name = FINAL if finished else checkpoint_name(self.trainer.iter)
         self.trainer.checkpointer.save(name, iteration=self.trainer.iter)
-        # When a process ends, the launcher ends the others, so wait until the first one has saved.
+        # When a process ends, the launcher ends the others. Wait until the first process has saved.
         comm.synchronize()
         logger.info(
             "Stopped by %s after iteration %d: the same command with --resume continues from %s.pth",
@@ -85,13 +77,12 @@ class StopHook(HookBase):
 
     def after_train(self) -> None:
         """Restore the handlers."""
-        for kind, handler in self._before.items():
+        for kind, handler in self._handlers_before.items():
             signal.signal(kind, handler)
-        self._before = {}
 
     def _request(self, kind: int, _: object) -> None:
         if os.getpid() != self._process:
-            return  # a forked worker that has not yet installed its own handlers
+            return  # this is a forked worker that has not installed its handlers yet
         if not self._signal:
             self._signal = kind
             if comm.is_main_process():
@@ -101,9 +92,8 @@ class StopHook(HookBase):
         if kind != signal.SIGINT:
             return
         now = time.monotonic()
-        if not self._interrupted:
-            self._interrupted = now
-        elif now - self._interrupted > _SAME_REQUEST:
+        self._first_interrupt = self._first_interrupt or now
+        if now - self._first_interrupt > _SAME_REQUEST:
             signal.signal(kind, signal.SIG_DFL)
             os.kill(os.getpid(), kind)
 
@@ -111,8 +101,8 @@ class StopHook(HookBase):
 class EqualStatisticsHook(HookBase):
     """Averages the running statistics of batch normalization over all processes after each step.
 
-    Each process normalizes by the statistics of its own images. Without this hook, a checkpoint would hold
-    the statistics of the first process, and in an evaluation each process would use its own.
+    Each process normalizes by the statistics of its images. Without this hook, a checkpoint would have the statistics
+    of the first process, and the processes of an evaluation would use different statistics.
     """
 
     def after_step(self) -> None:
@@ -121,37 +111,38 @@ class EqualStatisticsHook(HookBase):
 
 
 class RepeatablePreciseBN(PreciseBN):
-    """Detectron2's ``TEST.PRECISE_BN``, with the same images in a run that was killed and resumed.
+    """Detectron2's ``TEST.PRECISE_BN``, but with the same images in a resumed run as in an uninterrupted run.
 
-    The position in the loader of Detectron2's hook depends on how often the process has used it; here it depends only
-    on the iteration. Batches carry knowledge, and all processes get the same statistics.
+    Detectron2's hook continues reading its loader, so its images depend on when the process started. Here they depend
+    only on the iteration. Batches carry knowledge, and all processes get the same statistics.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module, data_loader: DataLoader, source: KnowledgeSource | None = None):
         """
         Args:
-            cfg: configuration; every ``TEST.EVAL_PERIOD`` iterations and at the end, ``TEST.PRECISE_BN.NUM_ITER``
-                batches are used.
+            cfg: configuration. The hook reads ``TEST.PRECISE_BN.NUM_ITER`` batches every ``TEST.EVAL_PERIOD``
+                iterations and at the end.
             model: model in training.
-            data_loader: see :func:`mlickd.data.build_train_loader`; only this hook uses it.
+            data_loader: loader for this hook only, see :func:`mlickd.data.build_train_loader`.
             source: source of knowledge in a distillation.
         """
         batches = data_loader if source is None else KnowledgeLoader(data_loader, source)
         super().__init__(cfg.TEST.EVAL_PERIOD, model, batches, cfg.TEST.PRECISE_BN.NUM_ITER)
-        self._cfg, self._whole, self._sampler = cfg, model, data_loader.batch_sampler
+        self._cfg, self._sampler = cfg, data_loader.batch_sampler
 
     def update_stats(self) -> None:
         """Compute the statistics of the batches that belong to this iteration."""
         period = self._cfg.TEST.EVAL_PERIOD
-        times_before = self.trainer.iter // period if period > 0 else 0
-        self._sampler.start_iteration = times_before * self._cfg.TEST.PRECISE_BN.NUM_ITER
+        updates_before = self.trainer.iter // period if period > 0 else 0
+        self._sampler.start_iteration = updates_before * self._cfg.TEST.PRECISE_BN.NUM_ITER
         self._data_iter = None
         seed_iteration(max(self._cfg.SEED, 0), self.trainer.iter, comm.get_rank())
         super().update_stats()
-        _average_statistics(self._whole)
+        _average_statistics(self.trainer.model)
 
 
 def _average_statistics(model: nn.Module) -> None:
+    """Average the running statistics of batch normalization over all processes (in place)."""
     statistics = [
         buffer
         for module in model.modules()
@@ -168,10 +159,10 @@ def _average_statistics(model: nn.Module) -> None:
 
 
 class SaveStudentHook(HookBase):
-    """Writes the student of a distillation after training, as a checkpoint of the plain classifier."""
+    """Writes the student of a distillation after training, as a checkpoint of a plain classifier."""
 
     def after_train(self) -> None:
-        """Write ``student.pth``, unless training ended before the last iteration."""
+        """Write ``student.pth`` if training has reached the last iteration."""
         if self.trainer.iter < self.trainer.max_iter:
             return
         path = Path(self.trainer.cfg.OUTPUT_DIR) / STUDENT_CHECKPOINT

@@ -64,33 +64,32 @@ def num_processes(args: argparse.Namespace) -> int:
     """Return the number of processes on all machines.
 
     Raises:
-        InputError: an argument is out of range, or torchrun has started the processes already.
+        InputError: an argument is out of range, or sets processes that torchrun has started already.
     """
-    expected = {
-        "num_gpus": ("1 or more", args.num_gpus > 0),
-        "num_machines": ("1 or more", args.num_machines > 0),
-        "machine_rank": ("at least 0 and below --num-machines", 0 <= args.machine_rank < args.num_machines),
-        "dist_url": ("tcp://HOST:PORT of the first machine", args.num_machines == 1 or args.dist_url != "auto"),
-        "timeout": ("a number of minutes above 0", 0 < args.timeout < timedelta.max.total_seconds() / 60),
-    }
-    if _in_torchrun():
-        expected["num_gpus"] = expected["num_machines"] = ("left out, because torchrun starts the processes", False)
-        expected = {name: rule for name, rule in expected.items() if getattr(args, name) != 1}
-    for name, (rule, holds) in expected.items():
-        if not holds:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} must be {rule}")
-    return int(os.environ["WORLD_SIZE"]) if _in_torchrun() else args.num_gpus * args.num_machines
+    in_torchrun = _in_torchrun()
+    left_out = "left out, because torchrun starts the processes"
+    for name, is_allowed, expected in (
+        (
+            "num_gpus",
+            args.num_gpus == 1 if in_torchrun else args.num_gpus > 0,
+            left_out if in_torchrun else "1 or more",
+        ),
+        ("num_machines", args.num_machines == 1 or not in_torchrun, left_out),
+        ("num_machines", args.num_machines > 0, "1 or more"),
+        ("machine_rank", 0 <= args.machine_rank < args.num_machines, "at least 0 and below --num-machines"),
+        ("dist_url", args.num_machines == 1 or args.dist_url != "auto", "tcp://HOST:PORT of the first machine"),
+        ("timeout", 0 < args.timeout < timedelta.max.total_seconds() / 60, "a number of minutes above 0"),
+    ):
+        if not is_allowed:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} must be {expected}")
+    return int(os.environ["WORLD_SIZE"]) if in_torchrun else args.num_gpus * args.num_machines
 
 
 def check_devices(device: str, args: argparse.Namespace) -> None:
-    """Check that each process of this machine gets a GPU of its own.
-
-    Args:
-        device: ``MODEL.DEVICE``.
-        args: arguments of the command line.
+    """Check that this machine has a GPU for each of its processes, if ``MODEL.DEVICE`` is a GPU.
 
     Raises:
-        InputError: this machine has fewer GPUs, or several processes share one.
+        InputError: there are fewer GPUs than processes, or the processes would share one GPU.
     """
     if num_processes(args) == 1 or not device.startswith("cuda"):
         return
@@ -102,21 +101,17 @@ def check_devices(device: str, args: argparse.Namespace) -> None:
         )
 
 
-def launch(
-    run: Run,
-    args: argparse.Namespace,
-    prepare: Callable[[argparse.Namespace], tuple[CfgNode, tuple]],
-) -> None:
-    """Prepare a configuration, then run it in as many processes as the command line asks for.
+def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Namespace], tuple[CfgNode, tuple]]) -> None:
+    """Prepare a configuration, then run it in the number of processes that the command line sets.
 
     Args:
         run: function at the top level of a module, called as ``run(cfg, args, loaded)`` in each process.
         args: arguments of the command line.
         prepare: function that returns the checked configuration, and ``loaded``, the objects that it has loaded for
-            ``run``. Processes that this function starts get an empty tuple and load these objects themselves.
+            ``run``. Processes that ``launch`` starts get an empty tuple and load these objects themselves.
 
     Raises:
-        InputError: an argument is wrong, or ``prepare`` or ``run`` has raised it.
+        InputError: an argument is wrong, or ``prepare`` or ``run`` raises it.
         ProcessError: a process has failed for another reason.
         SystemExit: SIGINT or SIGTERM has stopped the processes.
     """
@@ -130,7 +125,7 @@ def launch(
         backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
         timeout = timedelta(minutes=args.timeout)
         store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
-        # After a failure, torchrun may start the processes with a store that has the addresses of the first attempt.
+        # After a failure, torchrun may reuse a store that has the addresses of the first attempt.
         store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
         comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
@@ -153,7 +148,7 @@ def select_local_gpu(device: str) -> None:
 
 
 def max_over_processes(number: int | torch.Tensor) -> int:
-    """Return the largest of the integers that all processes pass, with one reduction and no pickled objects."""
+    """Return the maximum of one integer from each process, with one reduction and without pickled objects."""
     if comm.get_world_size() == 1:
         return int(number)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -162,22 +157,22 @@ def max_over_processes(number: int | torch.Tensor) -> int:
     return int(value)
 
 
-def distributed_model(model: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
-    """Return the model in ``DistributedDataParallel``, also on the CPU; in a single process the model itself."""
-    on_gpu = next(model.parameters()).is_cuda
-    options = {"find_unused_parameters": find_unused_parameters}
-    # Buffers are not synchronized in each forward pass: in an evaluation some processes have fewer batches than others.
-    # PyTorch has renamed the option.
-    known = inspect.signature(DistributedDataParallel).parameters
-    options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False
-    return create_ddp_model(model, device_ids=[comm.get_local_rank()] if on_gpu else None, **options)
+def distributed_model(model: nn.Module, *, find_unused_parameters: bool) -> nn.Module:
+    """Return the model in ``DistributedDataParallel``; in a single process the model itself."""
+    device_ids = [comm.get_local_rank()] if next(model.parameters()).is_cuda else None
+    # No synchronization of buffers in forward passes: in an evaluation, some processes have fewer batches than others.
+    # PyTorch has renamed this option.
+    parameters = inspect.signature(DistributedDataParallel).parameters
+    sync_option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+    options = {"device_ids": device_ids, "find_unused_parameters": find_unused_parameters, sync_option: False}
+    return create_ddp_model(model, **options)
 
 
 def is_lost_connection(error: BaseException) -> bool:
-    """Return whether an exception is only the consequence of another process that has ended."""
+    """Return whether an exception only means that another process has ended."""
     text = str(error).lower()
     return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in ("gloo", "nccl", "connection closed by peer"))
+        isinstance(error, RuntimeError) and any(part in text for part in ("gloo", "nccl", "connection closed by peer"))
     )
 
 
@@ -186,35 +181,36 @@ def _in_torchrun() -> bool:
 
 
 def _configure_backend(device: str, *, one_machine: bool) -> None:
-    """Set the variables that this process or its children read when they join a process group."""
+    """Set the environment variables that this process or its children read when they join a process group."""
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Detectron2 uses NCCL if it sees a GPU
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     if one_machine and loopback:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
         os.environ.setdefault("NCCL_SOCKET_IFNAME", loopback[0])
-    # PyTorch logs a C++ stack for each lost connection.
+    # Otherwise PyTorch logs a C++ stack for each lost connection.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Run processes with Detectron2's ``launch``; raise the error of the first process that fails."""
     _configure_backend(cfg.MODEL.DEVICE, one_machine=args.num_machines == 1)
-    with tempfile.TemporaryDirectory(prefix="mlickd-") as folder, _signals_passed_on() as signals:
-        end = Path(folder, "end")
+    with tempfile.TemporaryDirectory(prefix="mlickd-") as folder, _forwarded_signals() as signals:
+        result_file = Path(folder, "result")
         # A store over TCP would listen on all interfaces.
         url = f"file://{folder}/store" if args.dist_url == "auto" else args.dist_url
         error = None
         try:
             engine.launch(
-                _run_rank, args.num_gpus, args.num_machines, args.machine_rank, url, (end, run, cfg, args),
+                _run_rank, args.num_gpus, args.num_machines, args.machine_rank, url, (result_file, run, cfg, args),
                 timedelta(minutes=args.timeout),
             )  # fmt: skip
         except ProcessException as caught:
             error = caught
-        status, message = json.loads(end.read_text()) if end.exists() else (0, f"{error}; {_REMEDY}")
+        status, message = json.loads(result_file.read_text()) if result_file.exists() else (0, f"{error}; {_REMEDY}")
         if status == 2:
             raise InputError(message) from error
-        # Before training, a signal ends a process that does not write down why.
+        # Before training, a signal ends a process before it writes a result.
         signals += [kind for kind in STOP_SIGNALS if getattr(error, "exit_code", 0) == -kind]
         if status > 128 or signals:
             raise SystemExit(status if status > 128 else 128 + signals[0])
@@ -222,17 +218,18 @@ def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
             raise ProcessError(message) from error
 
 
-def _run_rank(end: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Run one process; the first that fails writes down why, because the others then fail by a lost connection."""
-    for kind in STOP_SIGNALS:  # until training listens; Python's handlers do not run while PyTorch waits for others
+def _run_rank(result_file: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Run one process. If it fails first, write its exit status and error; then the others lose their connections."""
+    # Until training installs its handlers. Python's handlers do not run while PyTorch waits for other processes.
+    for kind in STOP_SIGNALS:
         if signal.getsignal(kind) != signal.SIG_IGN:
             signal.signal(kind, signal.SIG_DFL)
     if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
     try:
         run(cfg, args, ())
-    except SystemExit as stop:  # training has stopped in order, in all processes
-        _write_once(end, stop.code, "")
+    except SystemExit as stop:  # a signal has stopped training in all processes
+        _write_once(result_file, stop.code, "")
     except Exception as error:
         if is_lost_connection(error):
             raise
@@ -241,7 +238,7 @@ def _run_rank(end: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> No
             sys.stderr.write(trace)
         message = user_error_message(error)
         status = 1 if message is None else 2
-        _write_once(end, status, message or f"process {comm.get_rank() + 1} has failed:\n{trace}")
+        _write_once(result_file, status, message or f"process {comm.get_rank() + 1} has failed:\n{trace}")
         sys.exit(status)
     dist.destroy_process_group()
 
@@ -252,19 +249,19 @@ def _write_once(path: Path, status: int, message: str) -> None:
 
 
 @contextmanager
-def _signals_passed_on() -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to child processes, which end in their own way; yield the signals that came."""
+def _forwarded_signals() -> Iterator[list[int]]:
+    """Forward SIGINT and SIGTERM to child processes instead of ending; yield the list of the received signals."""
     received: list[int] = []
 
-    def pass_on(kind: int, _: object) -> None:
+    def forward(kind: int, _: object) -> None:
         received.append(kind)
         for process in multiprocessing.active_children():
-            for each in dict.fromkeys((kind, signal.SIGTERM)):  # a process that is still starting only hears SIGTERM
+            for sent in dict.fromkeys((kind, signal.SIGTERM)):  # a process that is still starting ignores SIGINT
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid, each)
+                    os.kill(process.pid, sent)
 
     kinds = [kind for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
-    before = {kind: signal.signal(kind, pass_on) for kind in kinds}
+    before = {kind: signal.signal(kind, forward) for kind in kinds}
     try:
         yield received
     finally:

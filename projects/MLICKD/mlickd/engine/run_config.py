@@ -6,6 +6,8 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 import torch
 from detectron2.config import CfgNode
@@ -94,29 +96,24 @@ def load_cache_config(
     Raises:
         InputError: a configuration is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.
     """
-    cfg, *others = [_load_caching_method(file, options) for file in (config_file, *also_for)]
-    request = KnowledgeRequest.from_method(cfg)
-    for file, other in zip(also_for, others, strict=True):
+    methods: list[CfgNode] = []
+    for file in (config_file, *also_for):
+        cfg = load_config(file, options)
+        if not model_class(cfg).student_architecture or not cfg.KD.CACHE:
+            raise InputError(
+                f"--config-file {file}: a knowledge cache needs a distillation, such as configs/kd_vgg16.yaml, and its "
+                "folder, such as KD.CACHE output/knowledge"
+            )
+        # finalize_config needs a stage and a test dataset, but caching does not depend on them.
+        cfg.KD.STAGE = cfg.KD.METHOD_STAGES[0]
+        cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
+        finalize_config(cfg)
+        cfg.freeze()
+        methods.append(cfg)
         for key in CACHE_KEYS:
-            if config_value(other, key) != config_value(cfg, key):
+            if config_value(cfg, key) != config_value(methods[0], key):
                 raise InputError(f"--also-for {file}: {key} differs from {config_file}; make a separate cache")
-        request |= KnowledgeRequest.from_method(other)
-    return cfg, request
-
-
-def _load_caching_method(config_file: str, options: list[str]) -> CfgNode:
-    cfg = load_config(config_file, options)
-    if not model_class(cfg).student_architecture or not cfg.KD.CACHE:
-        raise InputError(
-            f"--config-file {config_file}: a knowledge cache needs a distillation, such as configs/kd_vgg16.yaml, and "
-            "its folder, such as KD.CACHE output/knowledge"
-        )
-    # finalize_config needs a stage and a test dataset, but caching does not depend on them.
-    cfg.KD.STAGE = cfg.KD.METHOD_STAGES[0]
-    cfg.DATASETS.TEST = cfg.DATASETS.TEST or cfg.DATASETS.TRAIN[:1]
-    finalize_config(cfg)
-    cfg.freeze()
-    return cfg
+    return methods[0], reduce(or_, map(KnowledgeRequest.from_method, methods))
 
 
 def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:

@@ -1,4 +1,4 @@
-"""The trainer of teacher and student: Detectron2's, with this project's data, optimizer and evaluation."""
+"""Detectron2's trainer with this project's data, optimizer and evaluation, for teachers and students."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine.hooks import BestCheckpointer, EvalHook, PeriodicCheckpointer, PreciseBN
@@ -37,20 +36,12 @@ from mlickd.files import write_json
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 from mlickd.runs import provenance
 
+from . import writers
 from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
 from .hooks import EqualStatisticsHook, RepeatablePreciseBN, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
 from .processes import distributed_model
 from .training_loop import TrainingLoop, compile_backbone, mixed_precision
-from .writers import (
-    METRICS,
-    EvaluationPrinter,
-    EvaluationWriter,
-    TensorBoardWriter,
-    TrainingViewsHook,
-    put_regions,
-    remove_repeated_metrics,
-)
 
 __all__ = ["Trainer", "build_knowledge_source", "load_initial_weights"]
 
@@ -65,7 +56,7 @@ class Trainer(DefaultTrainer):
     ):
         """
         Args:
-            cfg: complete configuration.
+            cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
             teachers: the teacher's configuration for each training dataset of a distillation; None loads them.
             knowledge: source of the teacher's knowledge; None builds it.
         """
@@ -82,7 +73,7 @@ class Trainer(DefaultTrainer):
             compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg, self.teacher_cfg)
-        # In stage 1 the layers after the last map that is compared get no gradients.
+        # In stage 1, the layers after the last compared feature map do not get gradients.
         model = distributed_model(model, find_unused_parameters=cfg.KD.STAGE == "feature")
         self._trainer = TrainingLoop(
             model,
@@ -99,10 +90,11 @@ class Trainer(DefaultTrainer):
         self.checkpointer = RunCheckpointer(
             model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.KEEP_CHECKPOINTS, trainer=weakref.proxy(self)
         )
-        # After the student, whose initial weights must not depend on whether a teacher is built.
+        # After the student is built, because its random initial weights must not depend on the teacher.
         self.knowledge = knowledge or (build_knowledge_source(cfg, teachers) if teachers else None)
         if knowledge is not None:
-            logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)  # it was opened before there was a log
+            # Again, because the cache was opened before the log was set up.
+            logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -126,10 +118,8 @@ class Trainer(DefaultTrainer):
         logger.info("%s: %.2f million trainable parameters", type(model).__name__, trainable / 1e6)
         return model
 
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        """See :func:`mlickd.engine.optimizer.build_optimizer`."""
-        return build_optimizer(cfg, model)
+    build_optimizer = staticmethod(build_optimizer)
+    build_test_loader = staticmethod(build_test_loader)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
@@ -137,18 +127,10 @@ class Trainer(DefaultTrainer):
         return build_train_loader(cfg, None if cfg.KD.CACHE else teacher_cfg)
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        """See :func:`mlickd.data.build_test_loader`."""
-        return build_test_loader(cfg, dataset_name)
-
-    @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, folder: str = "inference") -> DatasetEvaluators:
-        """Build the evaluator of multi-label metrics, and for a detector the one of detection metrics.
+        """Build the evaluator of multi-label metrics, and of detection metrics if the model is a detector.
 
-        Args:
-            cfg: configuration of the model.
-            dataset_name: name of the dataset.
-            folder: folder in ``OUTPUT_DIR`` for the reports.
+        Its reports go to ``<OUTPUT_DIR>/<folder>/<dataset_name>``.
         """
         output_dir = os.path.join(cfg.OUTPUT_DIR, folder, dataset_name)
         evaluators = [
@@ -196,21 +178,25 @@ class Trainer(DefaultTrainer):
         return results
 
     def build_hooks(self) -> list[HookBase]:
-        """Build Detectron2's hooks and those of this project, in the order in which they act after a step.
+        """Build the hooks of Detectron2 and of this project, in the order in which they act after a step.
 
-        Stage 1 does not change the classifier, so it is evaluated only if ``TEST.EVAL_PERIOD`` asks for it.
+        Stage 1 does not change the classifier. Its student is only evaluated if ``TEST.EVAL_PERIOD`` is positive.
         """
         cfg = self.cfg
-        # Everything that evaluates or saves comes after the statistics.
+        # Before all hooks that evaluate or save.
         hooks: list[HookBase] = [EqualStatisticsHook()]
         if self.knowledge is not None:
             hooks.append(DistillationHook(self.knowledge, read_ahead=bool(cfg.KD.CACHE)))
         if cfg.TENSORBOARD.IMAGES > 0 and comm.is_main_process():
-            hooks.append(TrainingViewsHook(cfg, self.data_loader))
+            hooks.append(writers.TrainingViewsHook(cfg, self.data_loader))
         saving: list[HookBase] = []
         for hook in super().build_hooks():
             if isinstance(hook, PreciseBN):
-                hooks.append(self._precise_statistics())
+                loader_cfg = cfg.clone()
+                loader_cfg.defrost()
+                loader_cfg.DATALOADER.NUM_WORKERS = 0  # like Detectron2
+                loader = self.build_train_loader(loader_cfg, self.teacher_cfg)
+                hooks.append(RepeatablePreciseBN(cfg, self.model, loader, self.knowledge))
             elif isinstance(hook, PeriodicCheckpointer):
                 saving.append(hook)
             elif not isinstance(hook, EvalHook):
@@ -220,41 +206,35 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             if self.kind.student_architecture:
                 hooks.append(SaveStudentHook())
-            hooks.append(EvaluationWriter(self._curves))
-        # A checkpoint ends its iteration: everything else of the iteration is on the disk by then, so that a run that
-        # is killed and resumed misses nothing.
+            hooks.append(writers.EvaluationWriter(self._curves))
+        # A checkpoint is the last file of its iteration, so that a run which is killed and resumed misses nothing.
         return [*hooks, *saving, StopHook()]
 
-    def _precise_statistics(self) -> RepeatablePreciseBN:
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATALOADER.NUM_WORKERS = 0  # like Detectron2
-        return RepeatablePreciseBN(cfg, self.model, self.build_train_loader(cfg, self.teacher_cfg), self.knowledge)
-
     def _further_evaluations(self) -> list[EvalHook]:
+        """Return the hooks for CorLoc, for images of regions, and for the average over the views of ``TEST.AUG``."""
         cfg, period, hooks = self.cfg, self.cfg.TEST.EVAL_PERIOD, []
         if self.kind.is_detector and cfg.TEST.CORLOC_IMAGES > 0:
             corloc = TrainingCorLoc(cfg)
             hooks.append(EvalHook(period, lambda: corloc(self.model)))
         if self.kind.is_detector and cfg.TENSORBOARD.IMAGES > 0:
-            hooks.append(EvalHook(period, lambda: put_regions(cfg, _unwrap(self.model))))
+            hooks.append(EvalHook(period, lambda: writers.put_regions(cfg, _unwrap(self.model))))
         if cfg.TEST.AUG.ENABLED:
             hooks.append(EvalHook(0, lambda: self.test_with_TTA(cfg, self.model)))
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
-        """Build Detectron2's writers, and one that logs a line for each evaluation."""
+        """Build Detectron2's writers, and a writer that logs a line for each evaluation."""
         folder = self.cfg.OUTPUT_DIR
         self._curves = [
-            JSONWriter(os.path.join(folder, METRICS)),
-            TensorBoardWriter(folder, lambda: self.start_iter),
-            EvaluationPrinter(),
+            JSONWriter(os.path.join(folder, writers.METRICS)),
+            writers.TensorBoardWriter(folder, lambda: self.start_iter),
+            writers.EvaluationPrinter(),
         ]
         return [CommonMetricPrinter(self.max_iter), *self._curves]
 
     def after_train(self) -> None:
-        """Finish training; a run that a signal or an error has ended is not evaluated."""
-        # If a finished run is resumed to be evaluated, Detectron2 counts one iteration more.
+        """Finish training; do not evaluate a run that a signal or an error has ended."""
+        # Detectron2 counts one more iteration if a finished run is resumed to be evaluated.
         self.iter = min(self.iter, self.max_iter)
         if sys.exc_info()[1] is None:
             super().after_train()
@@ -262,7 +242,7 @@ class Trainer(DefaultTrainer):
         self.storage.iter = self.iter
         for hook in self._hooks:
             if not isinstance(hook, (EvalHook, BestCheckpointer)):
-                # A disk that is full for a checkpoint is full for a log; the first error is the one to show.
+                # A full disk that has stopped the run may also raise here, but only the first error is shown.
                 with suppress(OSError):
                     hook.after_train()
 
@@ -289,7 +269,7 @@ class Trainer(DefaultTrainer):
             comm.synchronize()
             self.checkpointer.forget_earlier_run(self.cfg.MODEL.WEIGHTS)
         if comm.is_main_process():
-            remove_repeated_metrics(Path(self.cfg.OUTPUT_DIR) / METRICS, self.start_iter)
+            writers.remove_repeated_metrics(Path(self.cfg.OUTPUT_DIR) / writers.METRICS, self.start_iter)
         self.data_loader.batch_sampler.start_iteration = self.start_iter
 
 
@@ -311,7 +291,7 @@ def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Kno
 def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
     """Load ``MODEL.WEIGHTS``, a checkpoint of the whole model, or else ``MODEL.BACKBONE.WEIGHTS``, if given.
 
-    In distillation both are the student's.
+    In distillation, both are weights of the student.
 
     Raises:
         InputError: the checkpoint does not fit.

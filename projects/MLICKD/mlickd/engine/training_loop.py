@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -17,19 +17,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mlickd.errors import InputError
 
-from .divergence import DivergenceGuard
+from .divergence import check_finite
 
 __all__ = ["TrainingLoop", "compile_backbone", "mixed_precision", "seed_iteration"]
 
-# If float16 gradients overflow, their scale halves. Below this scale, another cause is more likely.
+# If float16 gradients overflow, their scale is halved. Below this scale, another cause is more likely.
 _SMALLEST_SCALE = 1e-4
 
 
 def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
-    """Return the type that ``SOLVER.AMP`` asks for on ``MODEL.DEVICE``; None if everything is float32.
+    """Return the lower precision of ``SOLVER.AMP``; None if all computations use float32.
 
     Raises:
-        InputError: the device has no arithmetic of that type.
+        InputError: ``MODEL.DEVICE`` does not support this precision.
     """
     if not cfg.SOLVER.AMP.ENABLED:
         return None
@@ -39,12 +39,12 @@ def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
 
 
 def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
-    """Seed all generators of this process, so that a resumed run draws the numbers of a run that nobody stops.
+    """Seed all random generators of this process, so that a resumed run draws the numbers of an uninterrupted run.
 
     Args:
         seed: seed of the run, 0 or more.
         iteration: iteration, from 0.
-        rank: rank of the process; each drops out other units.
+        rank: rank of the process; dropout differs between processes.
     """
     # The sampler uses numbers below 4 for images, permutations, crops and colors.
     state = int(np.random.SeedSequence((seed, 4, iteration, rank)).generate_state(1)[0])
@@ -75,80 +75,71 @@ class TrainingLoop(SimpleTrainer):
         """
         Args:
             model: model that maps samples to named losses, each a mean over the samples.
-            data_loader: iterable of lists of samples.
+            data_loader: iterable over lists of samples.
             optimizer: optimizer of the model's parameters.
             device: device of the model.
-            parts: number of pieces in which a batch is run, to save memory; the gradients are the same.
+            parts: number of pieces of a batch, which run one after the other to save memory; the gradients are equal.
             precision: see :func:`mixed_precision`.
             seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
-            output_dir: folder in which to save the batch on which training fails; empty: nowhere.
+            output_dir: folder in which to save the batch on which training fails; empty does not save it.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = torch.device(device).type
         self.parts = parts
         self.precision = precision
         self.seed = seed
+        self.output_dir = output_dir
         # Small gradients vanish in float16; bfloat16 has the range of float32.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=precision == torch.float16)
-        self._guard = DivergenceGuard(model, output_dir)
 
     def run_step(self) -> None:
         """Update the parameters once, from one batch.
 
         Raises:
-            InputError: a loss or gradient is not finite; the parameters are those before the step.
+            InputError: a loss or gradient is not finite; the parameters have not changed.
         """
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         if self.seed is not None:
-            # After reading the batch: a loader draws a number when it starts, which a resumed run does once more.
+            # After reading the batch, because a loader draws a number when it starts, also in a resumed run.
             seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
+        bounds = [len(batch) * i // self.parts for i in range(self.parts + 1)]
+        pieces = [batch[first:end] for first, end in zip(bounds, bounds[1:], strict=False) if first < end]
         losses: list[dict[str, torch.Tensor]] = []
-        pieces = _split(batch, self.parts)
         for i, piece in enumerate(pieces):
-            with self._synchronized(last=i == len(pieces) - 1):
+            # Processes add up their gradients only with the last piece of a batch.
+            is_distributed = isinstance(self.model, DistributedDataParallel)
+            with self.model.no_sync() if is_distributed and i < len(pieces) - 1 else nullcontext():
                 losses.append(self._backward(piece, len(piece) / len(batch)))
-        # A step whose gradients overflow in float16 is left out, and the scale halved.
-        overflow_is_normal = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > _SMALLEST_SCALE
-        self._guard.check(self.iter, pieces, losses, gradients=not overflow_is_normal)
+        # If gradients overflow in float16, the optimizer skips the step and the scale is halved.
+        may_overflow = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > _SMALLEST_SCALE
+        check_finite(self.model, self.iter, pieces, losses, gradients=not may_overflow, output_dir=self.output_dir)
         self.after_backward()
-        self._write_metrics({name: sum(of_piece[name] for of_piece in losses) for name in losses[0]}, data_time)
-        # Clipping, which is part of step(), needs gradients without their scale.
+        self._write_metrics({name: sum(piece[name] for piece in losses) for name in losses[0]}, data_time)
+        # step() clips gradients, which must not be scaled then.
         self.grad_scaler.unscale_(self.optimizer)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _backward(self, samples: list[dict], share: float) -> dict[str, torch.Tensor]:
-        """Add the gradients of a piece with this share of its batch; return the piece's part of the batch's losses."""
+    def _backward(self, piece: list[dict], share: float) -> dict[str, torch.Tensor]:
+        """Add the gradients of a piece, and return its losses, both multiplied by its share of the batch."""
         with torch.autocast(self.device_type, dtype=self.precision, enabled=self.precision is not None):
-            losses = self.model(samples)
+            losses = self.model(piece)
         losses = {name: share * loss for name, loss in losses.items()}
         self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}
-
-    def _synchronized(self, last: bool) -> AbstractContextManager:
-        """Add up the gradients of all processes only with the last piece of a batch."""
-        if last or not isinstance(self.model, DistributedDataParallel):
-            return nullcontext()
-        return self.model.no_sync()
 
     def state_dict(self) -> dict:
         """Return the state of :class:`SimpleTrainer` and the scale of float16 gradients."""
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load the state; the scale starts anew if the earlier run had none."""
+        """Load the state; keep the initial scale if the earlier run did not use float16."""
         super().load_state_dict(state_dict)
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-
-
-def _split(batch: list[dict], parts: int) -> list[list[dict]]:
-    """Split the samples, in order, into ``parts`` pieces whose lengths differ by at most one."""
-    bounds = [len(batch) * i // parts for i in range(parts + 1)]
-    return [batch[start:end] for start, end in zip(bounds, bounds[1:], strict=False) if start < end]
 
 
 def compile_backbone(model: nn.Module, backend: str | Callable = "inductor") -> None:
@@ -165,16 +156,12 @@ def compile_backbone(model: nn.Module, backend: str | Callable = "inductor") -> 
     """
     target = getattr(model, "student", model)
     try:
-        # Compilation is lazy; without this, it would fail in the first iteration, with pages of text.
-        torch.compile(_increment, backend=backend)(torch.zeros(8, device=target.device))
+        # Compilation is lazy; without this test, it would fail in the first iteration, with pages of text.
+        torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(8, device=target.device))
     except Exception as error:  # backends raise many kinds of errors
-        # Some errors wrap the one that names the cause.
+        # Some errors wrap the error that names the cause.
         reason = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
         raise InputError(
             f"SOLVER.COMPILE: torch.compile does not work here ({reason}); install a C++ compiler or set it to False"
         ) from error
     target.backbone.compile(backend=backend)
-
-
-def _increment(x: torch.Tensor) -> torch.Tensor:
-    return x + 1

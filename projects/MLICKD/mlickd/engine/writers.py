@@ -1,4 +1,4 @@
-"""What training writes in addition to Detectron2: lines of the log, and curves and images for TensorBoard."""
+"""Figures and images of training in addition to Detectron2's: lines of the log, ``metrics.json``, TensorBoard."""
 
 from __future__ import annotations
 
@@ -43,11 +43,9 @@ logger = logging.getLogger(__name__)
 # File of Detectron2's JSONWriter, with a JSON object in each line.
 METRICS = "metrics.json"
 
-_SHOWN = ("mAP", "AP50", "CorLoc")
-
 
 class EvaluationPrinter(EventWriter):
-    """Logs one line after each evaluation, below its tables, with the figures that show the progress of training."""
+    """Logs one line with mAP, AP50 and CorLoc after each evaluation, below its tables."""
 
     def __init__(self) -> None:
         self._last_iteration = -1
@@ -57,7 +55,7 @@ class EvaluationPrinter(EventWriter):
         new = {
             name: (value, iteration)
             for name, (value, iteration) in get_event_storage().latest().items()
-            if iteration > self._last_iteration and any(part in _SHOWN for part in name.split("/"))
+            if iteration > self._last_iteration and {"mAP", "AP50", "CorLoc"}.intersection(name.split("/"))
         }
         if not new:
             return
@@ -67,12 +65,12 @@ class EvaluationPrinter(EventWriter):
 
 
 class EvaluationWriter(HookBase):
-    """Writes the figures of an evaluation at once; Detectron2 keeps them for some iterations, and a kill loses them."""
+    """Writes the figures of an evaluation at once, because a kill would lose them before Detectron2 writes them."""
 
     def __init__(self, writers: Sequence[EventWriter]):
         """
         Args:
-            writers: writers that Detectron2's hook uses and closes.
+            writers: writers that Detectron2's hook also uses, and closes.
         """
         self._writers = writers
 
@@ -85,13 +83,13 @@ class EvaluationWriter(HookBase):
 
 
 def remove_repeated_metrics(path: Path, iteration: int) -> None:
-    """Cut off the lines of ``metrics.json`` from an iteration on, and a last line that is not complete.
+    """Remove the lines of ``metrics.json`` of repeated iterations, and an incomplete last line.
 
-    The file is truncated in place, because a writer may have it open.
+    The function truncates the file in place, because a writer may have it open.
 
     Args:
         path: path of the file, which may be missing.
-        iteration: first iteration that is repeated.
+        iteration: first iteration that the run repeats.
     """
     if not path.exists():
         return
@@ -109,13 +107,13 @@ def remove_repeated_metrics(path: Path, iteration: int) -> None:
 
 
 class TensorBoardWriter(TensorboardXWriter):
-    """Detectron2's writer, which removes what a killed run has shown of iterations that are now repeated."""
+    """Detectron2's writer, which also removes the curves of iterations that a resumed run repeats."""
 
     def __init__(self, folder: str, start: Callable[[], int]):
         """
         Args:
             folder: folder of the run.
-            start: function that returns the first iteration, called when the first figure is written.
+            start: function that returns the first iteration; called before the first figure is written.
         """
         super().__init__(folder)
         self._folder, self._start = folder, start
@@ -128,58 +126,55 @@ class TensorBoardWriter(TensorboardXWriter):
 
 
 class TrainingViewsHook(HookBase):
-    """Puts the first views of a batch, with their labels, into the event storage, at the start and then periodically.
+    """Puts the first views of a batch and their labels into the event storage, at the start and periodically.
 
-    A batch is a function of seed and iteration, so this hook makes its views again without touching the loader.
+    A batch depends only on seed and iteration, so this hook makes the views again and leaves the loader unchanged.
     """
 
     def __init__(self, cfg: CfgNode, data_loader: DataLoader):
         """
         Args:
-            cfg: configuration; ``TENSORBOARD.IMAGES`` views every ``VIS_PERIOD`` iterations.
-            data_loader: see :func:`mlickd.data.build_train_loader`.
+            cfg: configuration with ``TENSORBOARD.IMAGES``, the number of views, and ``VIS_PERIOD``, in iterations.
+            data_loader: loader of the training, see :func:`mlickd.data.build_train_loader`.
         """
-        self.count = cfg.TENSORBOARD.IMAGES
-        self.period = cfg.VIS_PERIOD
-        self.image_format = cfg.INPUT.FORMAT
+        self.cfg, self.data_loader = cfg, data_loader
         self.class_names = class_names(cfg.DATASETS.TRAIN[0])
-        self.data_loader = data_loader
 
     def before_train(self) -> None:
         """Put the views of the first iteration."""
         self._put(self.trainer.start_iter)
 
     def after_step(self) -> None:
-        """Put the views of every ``VIS_PERIOD``-th iteration."""
-        if self.period > 0 and (self.trainer.iter + 1) % self.period == 0:
+        """Put the views of this iteration, every ``VIS_PERIOD`` iterations."""
+        if self.cfg.VIS_PERIOD > 0 and (self.trainer.iter + 1) % self.cfg.VIS_PERIOD == 0:
             self._put(self.trainer.iter)
 
     def _put(self, iteration: int) -> None:
-        views = self.data_loader.batch_sampler.batch(iteration)[: self.count]
+        views = self.data_loader.batch_sampler.batch(iteration)[: self.cfg.TENSORBOARD.IMAGES]
         samples = [self.data_loader.dataset[view] for view in views]
-        get_event_storage().put_image("training views", training_view_row(samples, self.class_names, self.image_format))
+        row = training_view_row(samples, self.class_names, self.cfg.INPUT.FORMAT)
+        get_event_storage().put_image("training views", row)
 
 
-def put_regions(cfg: CfgNode, model: nn.Module, top_k: int = 5) -> dict:
+def put_regions(cfg: CfgNode, model: nn.Module) -> dict:
     """Put the teacher's best regions on the first images of each test set into the event storage.
 
     Args:
-        cfg: configuration; ``TENSORBOARD.IMAGES`` images of each of ``DATASETS.TEST``.
+        cfg: configuration with ``DATASETS.TEST`` and ``TENSORBOARD.IMAGES``, the number of images of each dataset.
         model: teacher.
-        top_k: number of regions of an image.
 
     Returns:
-        The figures of an evaluation: none, ``{}``.
+        An empty dict, because Detectron2's ``EvalHook`` expects figures.
     """
     if not comm.is_main_process():
         return {}
     for name in cfg.DATASETS.TEST:
-        records, mapper, names = dataset_records(name, boxes=False), build_test_mapper(cfg, name), class_names(name)
-        records = records[: cfg.TENSORBOARD.IMAGES]
+        records = dataset_records(name, boxes=False)[: cfg.TENSORBOARD.IMAGES]
+        mapper, names = build_test_mapper(cfg, name), class_names(name)
         with inference_context(model), torch.no_grad():
             outputs = model([mapper(record) for record in records])
         images = [
-            draw_regions(read_image(record["file_name"]), output["instances"].to("cpu"), names, top_k=top_k, side=480)
+            draw_regions(read_image(record["file_name"]), output["instances"].to("cpu"), names, top_k=5, side=480)
             for record, output in zip(records, outputs, strict=True)
         ]
         captions = [", ".join(names[label] for label in record["labels"]) or "(no label)" for record in records]
