@@ -45,7 +45,7 @@ def shared(scenes: CachedScenes) -> Path:
     """A cache of what several methods ask for, with mirrored views."""
     request = KnowledgeRequest()
     for options in ([], FITNETS, ATTENTION):
-        request |= KnowledgeRequest.from_method(scenes.config("feature", "", *options))
+        request |= KnowledgeRequest.for_method(scenes.config("feature", "", *options))
     make_cache(scenes.config("feature", scenes.folder / "shared"), request)
     return scenes.folder / "shared"
 
@@ -123,7 +123,7 @@ def outputs(scenes: CachedScenes) -> list:
     """The teacher's knowledge of three whole images, their boxes and records."""
     cfg = scenes.config("feature")
     teacher_cfg, store = load_teacher_config(cfg), ProposalStore.open(scenes.proposals)
-    teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest.from_stage(cfg))
+    teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest.for_stage(cfg))
     mapper = build_mapper(teacher_cfg, "tiny_train", store)
     found = []
     for record in dataset_records("tiny_train")[:3]:

@@ -128,7 +128,7 @@ def test_outputs_beyond_16_bits_are_refused(
     def damage(self, known, *_):
         known[0].features["conv5"] = torch.full((1, 2), value)
 
-    monkeypatch.setattr("mlickd.distillation.teacher.FrozenTeacher._add_features", damage)
+    monkeypatch.setattr("mlickd.distillation.teacher.FrozenTeacher._add_regions", damage)
     with pytest.raises(InputError, match="features.conv5 of image "):
         scenes.make(str(tmp_path / "cache"), mirrored=False)
 
@@ -143,7 +143,7 @@ def test_damage_is_named(scenes: CachedScenes, plain: Path, tmp_path: Path) -> N
     content[-5] ^= 255
     copy.write_bytes(content)
     with pytest.raises(InputError, match=path.name):
-        check_cache(cfg, KnowledgeRequest.from_stage(cfg))
+        check_cache(cfg, KnowledgeRequest.for_stage(cfg))
     copy.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(InputError, match=path.name):
         CachedKnowledge(cfg)

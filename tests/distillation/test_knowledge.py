@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlickd.distillation import RegionKnowledge, select_regions
+from mlickd.distillation import TeacherOutputs, select_regions
 from mlickd.modeling.roi_heads import region_scores
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40], [5, 5, 30, 30]])
@@ -47,10 +47,10 @@ def test_a_part_of_the_regions_is_like_a_selection_from_it(count, weight, normal
     scores = region_scores(class_logits, detection_logits)
     selected, weights = select_regions(boxes, scores, objectness, **rule)
     features = {"a": torch.arange(count, dtype=torch.float32)[selected][:, None]}
-    whole = RegionKnowledge(class_logits, detection_logits, selected, weights, features, {"a": (2, 2)}, weights * 2)
+    whole = TeacherOutputs(class_logits, detection_logits, selected, weights, features, {"a": (2, 2)}, weights * 2)
 
     in_view = torch.from_numpy(np.flatnonzero(generator.random(count) < 0.6))
-    part = whole.restrict(in_view, weights_from_scores=weight == "teacher", normalize_weight=normalize)
+    part = whole.keep_regions(in_view, weights_from_scores=weight == "teacher", normalize_weight=normalize)
     rest = region_scores(class_logits[in_view], detection_logits[in_view])
     expected, s = select_regions(boxes[in_view], rest, objectness[in_view], **rule)
     assert sorted(part.selected.tolist()) == sorted(expected.tolist())
@@ -63,7 +63,7 @@ def test_a_part_of_the_regions_is_like_a_selection_from_it(count, weight, normal
 
 def test_pooled_maps_are_flipped_and_vectors_are_not() -> None:
     maps, vectors = torch.rand(2, 3, 4, 4), torch.rand(2, 3)
-    known = RegionKnowledge(torch.rand(2, 5), torch.rand(2, 5), features={"maps": maps, "vectors": vectors})
+    known = TeacherOutputs(torch.rand(2, 5), torch.rand(2, 5), features={"maps": maps, "vectors": vectors})
     mirrored = known.mirror().features
     np.testing.assert_array_equal(mirrored["maps"], maps.numpy()[..., ::-1])
     assert torch.equal(mirrored["vectors"], vectors)

@@ -14,6 +14,7 @@ from torchvision.ops import roi_pool
 
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config, tensors_of
 from mlickd.distillation import DistillationHook, LiveTeacher
+from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
 
 FITNETS = ("KD.FEATURE.DISTILLER", "FitNetsDistiller")
@@ -68,8 +69,9 @@ def test_a_stage_trains_its_part_of_the_student(teacher: Path, name: str) -> Non
 
     assert not any(tensor.requires_grad for sample in batch for tensor in tensors_of(sample["knowledge"]))
     weights = torch.load(teacher, weights_only=True)["model"]
-    assert all(torch.equal(value, weights[name]) for name, value in live.model.state_dict().items())
-    assert not live.model.training and not any(p.requires_grad for p in live.model.parameters())
+    frozen = live.teacher.model
+    assert all(torch.equal(value, weights[name]) for name, value in frozen.state_dict().items())
+    assert not frozen.training and not any(p.requires_grad for p in frozen.parameters())
 
 
 @pytest.mark.parametrize("options", [(), FITNETS, ATTENTION])
@@ -92,7 +94,7 @@ def test_feature_loss_follows_from_maps_and_boxes(teacher: Path) -> None:
     torch.manual_seed(3)
     model = build_model(cfg)
     batch = with_knowledge(cfg)
-    live = LiveTeacher(cfg).model
+    live = LiveTeacher(cfg).teacher.model
     expected = 0.0
     with torch.no_grad():
         for sample in batch:
@@ -120,7 +122,7 @@ def test_the_release_compares_features_after_fc6_and_fc7(teacher: Path) -> None:
     assert with_gradient == {n for n, _ in model.named_parameters() if n.startswith("student.backbone.")}
 
     # 1/(2N) sum_n 1/|R_n| sum_R || fc7^T(s RoIPool(F^T)) - fc7^S(s RoIPool(F^S)) ||^2 over all proposals
-    live, student = LiveTeacher(cfg).model, model.student.eval()
+    live, student = LiveTeacher(cfg).teacher.model, model.student.eval()
     expected = 0.0
     with torch.no_grad():
         for sample in batch:
@@ -163,7 +165,6 @@ def test_several_layers_add_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "options", "message"),
     [
-        ("both", (), "KD.STAGE 'both'"),
         ("feature", ("KD.FEATURE.LAYERS", ("conv9:conv5",)), "KD.FEATURE.LAYERS: the teacher.*'conv9'.* conv5"),
         ("feature", ("KD.FEATURE.LAYERS", ("conv5:conv9",)), "KD.FEATURE.LAYERS: the student.*'conv9'.* conv5"),
         ("feature", ("KD.FEATURE.LAYERS", ("conv5",)), "KD.FEATURE.LAYERS"),
@@ -180,5 +181,7 @@ def test_several_layers_add_up(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_do_not_fit_are_named(teacher: Path, stage: str, options: tuple, message: str) -> None:
+    cfg = student_config(teacher, stage, *options)
     with pytest.raises(InputError, match=message):
-        build_model(student_config(teacher, stage, *options))
+        check_config(cfg)
+        build_model(cfg)

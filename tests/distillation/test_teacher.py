@@ -59,7 +59,7 @@ def test_with_both_views_a_mirrored_image_has_the_scores_of_the_image(tmp_path: 
         cfg = student_config(teacher, "prediction", "KD.TEACHER.FLIP", flip)
         frozen = FrozenTeacher(cfg, load_teacher_config(cfg), KnowledgeRequest())
         known = frozen([view["image"] for view in views], [view["proposals"] for view in views])
-        return torch.stack([k.as_knowledge(torch.zeros(1, 4), 1.0).image_scores for k in known])
+        return torch.stack([k.to_knowledge(torch.zeros(1, 4), 1.0).image_scores for k in known])
 
     torch.testing.assert_close(scores(True, batch), scores(True, mirrored))
     assert not torch.allclose(scores(False, batch), scores(False, mirrored), rtol=1e-2)
@@ -70,7 +70,7 @@ def test_the_teacher_is_softened_by_its_temperature(teacher: Path) -> None:
     live = LiveTeacher(student_config(teacher, "prediction", "KD.PREDICTION.TEACHER_TEMPERATURE", 0.5))
     known = live(batch)
     with torch.no_grad():
-        _, regions = live.model.predict_regions(
+        _, regions = live.teacher.model.predict_regions(
             [s["teacher_image"] for s in batch], [s["teacher_proposals"] for s in batch]
         )
     first = regions.counts[0]

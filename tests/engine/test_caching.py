@@ -48,10 +48,10 @@ def test_a_cache_that_does_not_fit_stops_a_run_before_it_starts(scenes, cache: P
     cfg, other = scenes.config("feature", cache), scenes.config("feature", cache, "KD.REGIONS.TOP_K", 3)
     check_inputs(cfg)
     with caplog.at_level(logging.INFO):
-        check_cache(cfg, KnowledgeRequest.from_method(cfg))
+        check_cache(cfg, KnowledgeRequest.for_method(cfg))
     assert "tiny_train: 24 images" in caplog.text
     check_cache(other, KnowledgeRequest())
-    for check in (check_inputs, lambda cfg: check_cache(cfg, KnowledgeRequest.from_method(cfg))):
+    for check in (check_inputs, lambda cfg: check_cache(cfg, KnowledgeRequest.for_method(cfg))):
         with pytest.raises(InputError, match="KD.REGIONS.TOP_K"):
             check(other)
 

@@ -19,7 +19,7 @@ from mlickd.data import class_names, dataset_records, proposals_path
 from mlickd.data.records import label_targets
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import make_cache
-from mlickd.distillation.calibration import Calibration, HeldOut
+from mlickd.distillation.calibration import Calibration
 from mlickd.evaluation.score_files import write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 from mlickd.files import file_digest
@@ -115,5 +115,5 @@ def _write_knowledge(root: Path) -> None:
     cfg.merge_from_list(["KD.CACHE", "knowledge", "MODEL.NUM_CLASSES", 20])
     make_cache(cfg, KnowledgeRequest(), mirrored=False)
     names = tuple(class_names("tiny_fit"))
-    held_out = HeldOut("tiny_val", "", file_digest(root / "teacher/model_final.pth"))
+    held_out = {"dataset": "tiny_val", "images": "", "teacher": file_digest(root / "teacher/model_final.pth")}
     Calibration(names, (1.0,) * 20, (0.0,) * 20, 1.0, (held_out,)).save("calibration.json")

@@ -30,7 +30,7 @@ from mlickd.data.manifest import manifest_lines, read_manifest, write_manifest
 from mlickd.data.proposals.file_formats import read_detectron2_pickle
 from mlickd.data.sources.coco import read_coco
 from mlickd.data.sources.folder import load_folder_dataset
-from mlickd.distillation.calibration import Calibration, HeldOut
+from mlickd.distillation.calibration import Calibration
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores, write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
@@ -61,7 +61,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels).save(folder / name)
     tuned = ClassThresholds(NAMES, [0.5, 0.4, 0.3], [1.0, 0.5, None], [3, 2, 0], 0.5, "pets", 6, "ab", "m.pth", "cd")
     write_thresholds(tuned, str(folder / "thresholds.json"))
-    line = Calibration(tuple(NAMES), (1.0, 2.0, 1.5), (0.0, -1.0, 0.5), 1.0, (HeldOut("pets", "ab", "cd"),))
+    line = Calibration(tuple(NAMES), (1.0, 2.0, 1.5), (0.0, -1.0, 0.5), 1.0, ({"teacher": "cd"},))
     line.save(folder / "calibration.json")
     (folder / "metrics.json").write_text(json.dumps({"iteration": 19, "total_loss": 1.5, "time": 0.1}))
     coco = {

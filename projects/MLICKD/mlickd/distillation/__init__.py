@@ -1,21 +1,15 @@
-"""From teacher to student: knowledge, where it comes from, and the distillers of both stages."""
+"""Distillation from teacher to student: the knowledge, its sources, and the distillers of both stages."""
 
 from .distilled_classifier import KD_STAGES, DistilledClassifier
-from .distillers import (
-    FEATURE_DISTILLER_REGISTRY,
-    PREDICTION_DISTILLER_REGISTRY,
-    AttentionTransferDistiller,
-    FeatureDistiller,
-    FitNetsDistiller,
-    HintonDistiller,
-    LabelEmbeddingDistiller,
-    MLDDistiller,
-    RoIDistiller,
-    SoftLabelDistiller,
-)
+from .distillers.base import FEATURE_DISTILLER_REGISTRY, PREDICTION_DISTILLER_REGISTRY, FeatureDistiller
+from .distillers.binary_logits import HintonDistiller, MLDDistiller
+from .distillers.feature_maps import AttentionTransferDistiller, FitNetsDistiller
+from .distillers.label_embeddings import LabelEmbeddingDistiller
+from .distillers.roi_features import RoIDistiller
+from .distillers.soft_labels import SoftLabelDistiller
 from .hook import DistillationHook, KnowledgeLoader
-from .knowledge import RegionKnowledge, TeacherKnowledge, select_regions
-from .request import KnowledgeRequest
+from .knowledge import TeacherKnowledge, TeacherOutputs, select_regions
+from .knowledge_request import KnowledgeRequest
 from .teacher import FrozenTeacher, LiveTeacher
 
 __all__ = [
@@ -34,9 +28,9 @@ __all__ = [
     "LabelEmbeddingDistiller",
     "LiveTeacher",
     "MLDDistiller",
-    "RegionKnowledge",
     "RoIDistiller",
     "SoftLabelDistiller",
     "TeacherKnowledge",
+    "TeacherOutputs",
     "select_regions",
 ]

@@ -1,7 +1,7 @@
-"""Calibration of a teacher's image scores, class by class, on images that it was not trained on (Platt 1999).
+"""Calibration of a teacher's image scores for each class, on images that the teacher was not trained on (Platt 1999).
 
-The scores of WSDDN are sums of products of softmaxes: they rank well, but a score of 0.3 is not a probability of 30 %.
-For each class, slope and intercept of ``sigmoid(slope * logit(p) + intercept)`` are fitted.
+The scores of WSDDN are sums of products of softmaxes. They rank images well, but a score of 0.3 is not a probability of
+30 %. Calibration fits slope and intercept of ``sigmoid(slope * logit(p) + intercept)`` for each class.
 """
 
 from __future__ import annotations
@@ -20,36 +20,21 @@ from torch.nn import functional as F
 
 from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
-from mlickd.files import file_digest, write_whole_file
+from mlickd.files import file_digest, write_json
 
 from .hook import KnowledgeSource
 from .knowledge import TeacherKnowledge
 
-__all__ = ["CalibratedKnowledge", "Calibration", "HeldOut", "fit_platt_scaling", "load_calibration", "score_logits"]
+__all__ = ["CalibratedKnowledge", "Calibration", "fit_platt_scaling", "load_calibration"]
 
 logger = logging.getLogger(__name__)
 
 _KEY = "KD.PREDICTION.CALIBRATION"
 _REMEDY = "make it with tools/calibrate_teacher.py"
-# The teacher's loss clamps its scores in the same way, so that scores beyond these limits are not trained.
+# The loss of the teacher clamps its scores in the same way, so that scores beyond these limits are not trained.
 _EPSILON = 1e-4
-# Weight of the squared distance from slope 1 and intercept 0: negligible unless the images determine no line.
+# Weight of the squared distance from slope 1 and intercept 0: negligible unless the images do not determine a line.
 _RIDGE = 1e-3
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Images that a calibration was fitted on, and the teacher that scored them.
-
-    Attributes:
-        dataset: name of the dataset.
-        images: digest of the list of its images.
-        teacher: digest of the teacher's checkpoint.
-    """
-
-    dataset: str
-    images: str
-    teacher: str
 
 
 @dataclass(frozen=True)
@@ -60,21 +45,22 @@ class Calibration:
         classes: names of the classes, in the order of the teacher's outputs.
         slopes, intercepts: slope and intercept of each class.
         temperature: ``KD.PREDICTION.TEACHER_TEMPERATURE`` of the scores, which is applied before the calibration.
-        held_out: the images that the calibration was fitted on.
-        flip: ``KD.TEACHER.FLIP`` of these scores.
+        held_out: for each dataset that the calibration was fitted on, its name ``dataset``, the digest ``images`` of
+            its list of images, and the digest ``teacher`` of the checkpoint that scored them.
+        flip: ``KD.TEACHER.FLIP`` of the scores.
     """
 
     classes: tuple[str, ...]
     slopes: tuple[float, ...]
     intercepts: tuple[float, ...]
     temperature: float
-    held_out: tuple[HeldOut, ...]
+    held_out: tuple[dict[str, str], ...]
     flip: bool = False
 
     def apply(self, image_scores: torch.Tensor) -> torch.Tensor:
-        """Return probabilities (..., C) of image scores (..., C), in the same dtype."""
+        """Return calibrated probabilities for image scores (..., C), in the same shape and dtype."""
         slopes, intercepts = image_scores.new_tensor([self.slopes, self.intercepts])
-        return torch.sigmoid(slopes * score_logits(image_scores) + intercepts)
+        return torch.sigmoid(slopes * torch.logit(image_scores, eps=_EPSILON) + intercepts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the calibration as JSON.
@@ -82,12 +68,11 @@ class Calibration:
         Raises:
             InputError: the file cannot be written.
         """
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        write_whole_file(path, f"{text}\n", "give another path", parents=True)
+        write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: str) -> Calibration:
-        """Read the file that :meth:`save` wrote.
+        """Read a file that :meth:`save` wrote.
 
         Raises:
             InputError: the file is missing or damaged.
@@ -95,11 +80,12 @@ class Calibration:
         try:
             with PathManager.open(path) as file:
                 content = json.load(file)
+            content |= {name: tuple(content[name]) for name in ("classes", "slopes", "intercepts", "held_out")}
             lines = np.array([content["slopes"], content["intercepts"]], dtype=np.float64)
-            if lines.shape != (2, len(content["classes"])) or not np.isfinite(lines).all():
-                raise ValueError("slopes and intercepts must be finite, one of each for a class")
-            content |= {name: tuple(content[name]) for name in ("classes", "slopes", "intercepts")}
-            return cls(**content | {"held_out": tuple(HeldOut(**part) for part in content["held_out"])})
+            named = all(isinstance(part["teacher"], str) for part in content["held_out"])
+            if lines.shape != (2, len(content["classes"])) or not np.isfinite(lines).all() or not named:
+                raise ValueError("each class needs a finite slope and intercept, each dataset a teacher")
+            return cls(**content)
         except FileNotFoundError:
             raise InputError(f"{_KEY} {path}: no such file; {_REMEDY}") from None
         except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -107,7 +93,7 @@ class Calibration:
 
 
 class CalibratedKnowledge:
-    """A source of knowledge, live or cached, with calibrated image scores and nothing else changed."""
+    """A source of knowledge that calibrates the image scores of another source."""
 
     def __init__(self, source: KnowledgeSource, calibration: Calibration):
         self.source = source
@@ -123,11 +109,6 @@ class CalibratedKnowledge:
         ]
 
 
-def score_logits(scores: torch.Tensor) -> torch.Tensor:
-    """Return the logits of scores clamped to [1e-4, 1 - 1e-4]; rounding may put scores outside of (0, 1)."""
-    return torch.logit(scores, eps=_EPSILON)
-
-
 def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fit slope and intercept of each class by maximum likelihood, with Platt's targets and a slight ridge.
 
@@ -140,7 +121,7 @@ def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
     has one minimum, also if all scores are equal or no target is known.
 
     Args:
-        scores: (N, C) image scores of images that the teacher was not trained on.
+        scores: (N, C) image scores of images that the teacher was not trained on; clamped to [1e-4, 1 - 1e-4].
         targets: (N, C), 1, 0, or -1 (ignored).
 
     Returns:
@@ -151,13 +132,12 @@ def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
     return slopes, intercepts
 
 
-def _fit_class(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+def _fit_class(scores: np.ndarray, targets: np.ndarray) -> list[float]:
     known = targets >= 0
     positive = targets[known] == 1
     positives, negatives = positive.sum(), (~positive).sum()
-    smoothed = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    smoothed = torch.from_numpy(smoothed)
-    logits = score_logits(torch.from_numpy(scores[known].astype(np.float64)))
+    smoothed = torch.from_numpy(np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2)))
+    logits = torch.logit(torch.from_numpy(scores[known].astype(np.float64)), eps=_EPSILON)
     identity = torch.tensor([1.0, 0.0], dtype=torch.float64)
     line = identity.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
@@ -173,19 +153,18 @@ def _fit_class(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         return objective
 
     optimizer.step(closure)
-    slope, intercept = line.tolist()
-    return slope, intercept
+    return line.tolist()
 
 
 def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibration | None:
-    """Load ``KD.PREDICTION.CALIBRATION`` of a distillation; None if it is empty.
+    """Load ``KD.PREDICTION.CALIBRATION`` of a distillation; None if the key is empty.
 
     Args:
         cfg: configuration of the distillation.
-        teachers: the teacher's configuration by dataset, see :func:`load_teacher_configs`.
+        teachers: the teacher's configuration for each dataset, see :func:`load_teacher_configs`.
 
     Raises:
-        InputError: the file cannot be read, or its classes, teachers or settings differ from the run's.
+        InputError: the file cannot be read, or its classes, teachers or settings differ from those of the run.
     """
     path = cfg.KD.PREDICTION.CALIBRATION
     if not path:
@@ -196,7 +175,7 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
         ("classes", list(calibration.classes), class_names(cfg.DATASETS.TRAIN[0])),
         ("KD.PREDICTION.TEACHER_TEMPERATURE", calibration.temperature, cfg.KD.PREDICTION.TEACHER_TEMPERATURE),
         ("KD.TEACHER.FLIP", calibration.flip, cfg.KD.TEACHER.FLIP),
-        ("KD.TEACHER.WEIGHTS", {part.teacher for part in calibration.held_out} & digests, digests),
+        ("KD.TEACHER.WEIGHTS", {part["teacher"] for part in calibration.held_out} & digests, digests),
     ):
         if found != expected:
             raise InputError(f"{_KEY} {path}: does not match the run in {name}; {_REMEDY} again")

@@ -1,4 +1,4 @@
-"""A student that trains with its teacher's knowledge."""
+"""The model that trains in a distillation: a student and the distillers of one stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.meta_arch import MultiLabelClassifier
 
-from .distillers.base import feature_distiller_class, prediction_distiller_class
+from .distillers.base import PREDICTION_DISTILLER_REGISTRY, feature_distiller_class
 from .teacher_config import load_teacher_config
 
 __all__ = ["DistilledClassifier", "KD_STAGES"]
@@ -25,19 +25,20 @@ KD_STAGES = ("feature", "prediction")
 class DistilledClassifier(nn.Module):
     """A student and the distillers of one stage.
 
-    The model contains no teacher: each training sample carries a :class:`~mlickd.distillation.TeacherKnowledge` under
-    ``knowledge`` (see :class:`~mlickd.distillation.DistillationHook`). At inference, the model only runs its student;
+    The model does not contain the teacher. Each training sample carries a
+    :class:`~mlickd.distillation.TeacherKnowledge` under ``knowledge`` (see
+    :class:`~mlickd.distillation.DistillationHook`). At inference, the model only runs its student, and
     ``student.state_dict()`` is a checkpoint of the plain classifier.
 
-    - Stage ``feature``: only the backbone of the student (its convolutions with their normalization) and the
-      distiller's adapters get gradients; the fc layers and the classifier do not. This stage needs no labels.
+    - Stage ``feature``: only the backbone of the student (its convolutions with their normalization) and the adapters
+      of the distiller get gradients; the head of the student does not. This stage needs no labels.
     - Stage ``prediction``: all parameters get gradients, from the labels and the teacher's image scores, and optionally
       (``KD.PREDICTION.FEATURE_LOSS``) from a distiller of features.
 
     Attributes:
         is_detector, student_architecture: see :class:`~mlickd.modeling.meta_arch.ImageModel`.
-        labeled_share: share of the training images that have labels, above 0; the trainer sets it. The label loss is a
-            mean over these images.
+        labeled_share: share of the training images that have labels, above 0. The trainer sets it, so that the label
+            loss is a mean over the labeled images.
     """
 
     is_detector: ClassVar[bool] = False
@@ -60,8 +61,6 @@ class DistilledClassifier(nn.Module):
             prediction_distiller: distiller of image scores in stage ``prediction``; None trains without image scores.
         """
         super().__init__()
-        if stage not in KD_STAGES:
-            raise InputError(f"KD.STAGE {stage!r} must be one of {', '.join(KD_STAGES)}; give --kd-stage")
         self.student = student
         self.stage = stage
         self.feature_distiller = feature_distiller
@@ -96,7 +95,8 @@ class DistilledClassifier(nn.Module):
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
             distillers["feature_distiller"] = feature_class(cfg, student, teacher_cfg or load_teacher_config(cfg))
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
-            distillers["prediction_distiller"] = prediction_distiller_class(cfg)(cfg)
+            prediction_class = PREDICTION_DISTILLER_REGISTRY.get(cfg.KD.PREDICTION.DISTILLER)
+            distillers["prediction_distiller"] = prediction_class(cfg)
         return {"student": student, "stage": cfg.KD.STAGE, **distillers}
 
     @property
@@ -107,8 +107,8 @@ class DistilledClassifier(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: samples as :class:`MultiLabelClassifier` takes them. In training they have ``knowledge``,
-                and samples of unlabeled datasets have no ``labels``.
+            batched_inputs: samples for :class:`MultiLabelClassifier`. In training they also have ``knowledge``, and
+                samples of unlabeled datasets have no ``labels``.
 
         Returns:
             In training the losses of the stage; at inference the outputs of the student.
@@ -123,7 +123,7 @@ class DistilledClassifier(nn.Module):
         logits = self.student.head(features)
         samples = self._with_targets(batched_inputs)
         # The losses are means over all images of the batch. Dividing by the expected share of labeled images makes them
-        # means over labeled images, also if a batch is processed in parts.
+        # means over labeled images, even if a batch is processed in parts.
         losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
@@ -133,7 +133,7 @@ class DistilledClassifier(nn.Module):
         return losses
 
     def _with_targets(self, batched_inputs: list[dict]) -> list[dict]:
-        """Return the samples; samples without labels ignore all classes."""
+        """Return the samples, with all classes ignored in samples without labels."""
         if self.labeled_share == 1:
             return batched_inputs
         unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}

@@ -1,4 +1,4 @@
-"""The connection between teacher and student: knowledge joins the batch on its way to the model."""
+"""The hook that adds the teacher's knowledge to each batch on its way to the student."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ KnowledgeSource = Callable[[Sequence[dict]], list[TeacherKnowledge]]
 
 
 class KnowledgeLoader:
-    """A data loader whose samples carry the teacher's knowledge under ``knowledge``."""
+    """A data loader that adds the teacher's knowledge to each sample under the key ``knowledge``."""
 
     def __init__(self, loader: Iterable[list[dict]], source: KnowledgeSource, *, read_ahead: bool = False):
         """
         Args:
-            loader: yields batches.
-            source: returns the knowledge of a batch.
-            read_ahead: fetch the next batch and its knowledge in a thread while the model works on this one; for a
-                source that waits for a disk, not for one that computes on the model's device.
+            loader: data loader that yields batches.
+            source: function that returns the knowledge of each sample in a batch.
+            read_ahead: whether a thread fetches the next batch and its knowledge while the model uses this batch.
+                Useful for a source that reads from a disk, but not for one that computes on the model's device.
         """
         self.loader = loader
         self.source = source
@@ -49,16 +49,16 @@ class KnowledgeLoader:
 
 
 class DistillationHook(HookBase):
-    """Brings a teacher's knowledge to the student by wrapping the trainer's data loader before training.
+    """Adds a teacher's knowledge to the batches, by wrapping the trainer's data loader before training.
 
-    Detectron2's training loop stays as it is: a hook cannot add a loss, but the batch can carry what the model needs
-    to compute it. The student cannot tell where the knowledge comes from.
+    Detectron2's training loop is not changed. A hook cannot add a loss, but the batch can carry the knowledge from
+    which the model computes its loss. The student does not depend on where the knowledge comes from.
     """
 
     def __init__(self, source: KnowledgeSource, *, read_ahead: bool = False):
         """
         Args:
-            source: function from the samples of a batch to the knowledge of each, for instance a
+            source: function that returns the knowledge of each sample in a batch, such as a
                 :class:`~mlickd.distillation.LiveTeacher`.
             read_ahead: see :class:`KnowledgeLoader`.
         """

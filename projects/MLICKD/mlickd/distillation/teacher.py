@@ -18,8 +18,8 @@ from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions
 
 from .distillers.base import check_layers
-from .knowledge import RegionKnowledge, TeacherKnowledge, select_regions
-from .request import MAP_KINDS, KnowledgeRequest
+from .knowledge import TeacherKnowledge, TeacherOutputs, select_regions
+from .knowledge_request import MAP_KINDS, KnowledgeRequest
 from .teacher_config import load_teacher_config, pooler_arguments
 
 __all__ = ["FrozenTeacher", "LiveTeacher", "average_streams"]
@@ -28,15 +28,15 @@ logger = logging.getLogger(__name__)
 
 
 class FrozenTeacher:
-    """A trained teacher that returns its knowledge of regions and does not learn."""
+    """A trained teacher that computes its outputs for images and does not learn."""
 
     def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode, request: KnowledgeRequest):
-        """Build the teacher and load its checkpoint completely, or stop.
+        """Build the teacher and load its checkpoint, in which no parameter may be missing.
 
         Args:
             cfg: configuration of the distillation.
             teacher_cfg: the teacher's configuration, see :func:`load_teacher_config`.
-            request: what the teacher returns for an image in addition to the logits of its regions.
+            request: features and maps to compute in addition to the logits of all regions.
 
         Raises:
             InputError: the teacher's checkpoint does not fit its configuration, or a layer is missing.
@@ -57,12 +57,12 @@ class FrozenTeacher:
         }
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]) -> list[RegionKnowledge]:
-        """Return the knowledge of each view, on the teacher's device, without history for autograd.
+    def __call__(self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]) -> list[TeacherOutputs]:
+        """Return the outputs for each view, on the teacher's device, without history for autograd.
 
         Args:
             images: the teacher's views, (3, H, W) each, 0 to 255.
-            proposals: proposals of each view, with ``proposal_boxes`` and ``objectness``, in its pixels.
+            proposals: proposals of each view, with ``proposal_boxes`` in pixels of the view, and ``objectness``.
         """
         proposals = [p.to(self.model.device) for p in proposals]
         maps, predictions = self.model.predict_regions(images, proposals)
@@ -72,63 +72,58 @@ class FrozenTeacher:
             images, regions = ([view[key] for view in mirrored] for key in ("image", "proposals"))
             predictions = average_streams([predictions, self.model.predict_regions(images, regions)[1]])
         streams = (predictions.class_logits, predictions.detection_logits)
-        known = [
-            RegionKnowledge(*logits) for logits in zip(*(s.split(predictions.counts) for s in streams), strict=True)
-        ]
+        outputs = [TeacherOutputs(*both) for both in zip(*(s.split(predictions.counts) for s in streams), strict=True)]
         if self.request.region_layers:
-            self._select(known, proposals, predictions)
-            self._add_features(known, proposals, maps, predictions)
+            self._add_regions(outputs, proposals, maps, predictions)
         for kind, layer in self.request.maps:
-            for image_knowledge, whole in zip(known, MAP_KINDS[kind](maps[layer]), strict=True):
-                image_knowledge.maps[kind, layer] = whole
-        return known
+            for output, whole in zip(outputs, MAP_KINDS[kind](maps[layer]), strict=True):
+                output.maps[kind, layer] = whole
+        return outputs
 
-    def _select(self, known: list[RegionKnowledge], proposals: list[Instances], predictions: RegionPredictions) -> None:
-        scores = self.model.roi_heads.detection_scores(predictions)
-        for image_knowledge, regions, image_scores in zip(known, proposals, scores, strict=True):
-            image_knowledge.selected, image_knowledge.weights = select_regions(
-                regions.proposal_boxes.tensor, image_scores, regions.objectness, **self.rule
-            )
-
-    def _add_features(
+    def _add_regions(
         self,
-        known: list[RegionKnowledge],
+        outputs: list[TeacherOutputs],
         proposals: list[Instances],
         maps: dict[str, torch.Tensor],
         predictions: RegionPredictions,
     ) -> None:
+        """Select the regions R' of each image, and add their weights and features to the outputs."""
+
+        def split_and_select(values: torch.Tensor) -> list[torch.Tensor]:
+            pairs = zip(values.split(predictions.counts), outputs, strict=True)
+            return [rows[output.selected] for rows, output in pairs]
+
+        scores = self.model.roi_heads.detection_scores(predictions)
+        for output, regions, image_scores in zip(outputs, proposals, scores, strict=True):
+            output.selected, output.weights = select_regions(
+                regions.proposal_boxes.tensor, image_scores, regions.objectness, **self.rule
+            )
+        boxes = [p.proposal_boxes[output.selected] for p, output in zip(proposals, outputs, strict=True)]
+        for layer, pooler in self.poolers.items():
+            if self.after_box_head:
+                features = split_and_select(predictions.embeddings)
+            elif layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions from this map
+                features = split_and_select(predictions.pooled)
+            else:
+                features = pooler([maps[layer]], boxes).split([len(b) for b in boxes])
+            for output, feature in zip(outputs, features, strict=True):
+                output.features[layer] = feature
+                output.map_sizes[layer] = tuple(maps[layer].shape[-2:])
         if self.after_box_head:
-            (layer,) = self.poolers
-            weights = self.model.roi_heads.proposal_weights(proposals).split(predictions.counts)
-            embeddings = predictions.embeddings.split(predictions.counts)
-            features = {layer: [e[k.selected] for e, k in zip(embeddings, known, strict=True)]}
-            for image_knowledge, factors in zip(known, weights, strict=True):
-                image_knowledge.proposal_weights = factors[image_knowledge.selected]
-        else:
-            boxes = [p.proposal_boxes[k.selected] for p, k in zip(proposals, known, strict=True)]
-            counts = [len(b) for b in boxes]
-            features = {}
-            for layer, pooler in self.poolers.items():
-                if layer == self.model.roi_heads.in_feature:  # the heads have pooled all regions from this map
-                    pooled = predictions.pooled.split(predictions.counts)
-                    features[layer] = [regions[k.selected] for regions, k in zip(pooled, known, strict=True)]
-                else:
-                    features[layer] = pooler([maps[layer]], boxes).split(counts)
-        for layer, image_features in features.items():
-            for image_knowledge, feature in zip(known, image_features, strict=True):
-                image_knowledge.features[layer] = feature
-                image_knowledge.map_sizes[layer] = tuple(maps[layer].shape[-2:])
+            factors = split_and_select(self.model.roi_heads.proposal_weights(proposals))
+            for output, factor in zip(outputs, factors, strict=True):
+                output.proposal_weights = factor
 
 
 class LiveTeacher:
-    """Runs the teacher on the teacher's view of each batch.
+    """A source of knowledge that runs the teacher on the teacher's view of each image.
 
-    Samples need ``proposals`` (in the student's view), ``teacher_image`` and ``teacher_proposals`` (the teacher's, the
-    same regions in the same order); see :class:`mlickd.data.MultiLabelMapper`.
+    Samples need ``proposals`` in the student's view, and ``teacher_image`` with ``teacher_proposals``, the same regions
+    in the same order in the teacher's view; see :class:`mlickd.data.MultiLabelMapper`.
     """
 
     def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode | None = None):
-        """Load the teacher, which gives what the stage ``KD.STAGE`` needs.
+        """Load the teacher for the stage ``KD.STAGE``.
 
         Args:
             cfg: configuration of the distillation.
@@ -137,23 +132,17 @@ class LiveTeacher:
         Raises:
             InputError: see :class:`FrozenTeacher`.
         """
-        teacher_cfg = teacher_cfg or load_teacher_config(cfg)
-        self.teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest.from_stage(cfg))
+        self.teacher = FrozenTeacher(cfg, teacher_cfg or load_teacher_config(cfg), KnowledgeRequest.for_stage(cfg))
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
 
-    @property
-    def model(self) -> torch.nn.Module:
-        """The teacher's model."""
-        return self.teacher.model
-
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
-        """Return the knowledge of each sample: image scores, and the regions with their features or the maps."""
-        regions = self.teacher(
+        """Return the knowledge of each sample."""
+        outputs = self.teacher(
             [s["teacher_image"] for s in batched_inputs], [s["teacher_proposals"] for s in batched_inputs]
         )
         knowledge = [
-            known.as_knowledge(sample["proposals"].proposal_boxes.tensor, self.temperature)
-            for known, sample in zip(regions, batched_inputs, strict=True)
+            output.to_knowledge(sample["proposals"].proposal_boxes.tensor, self.temperature)
+            for output, sample in zip(outputs, batched_inputs, strict=True)
         ]
         # Autograd does not save tensors of inference mode for a backward pass, but it saves their copies.
         return [known.map(torch.clone) for known in knowledge]
@@ -162,23 +151,22 @@ class LiveTeacher:
 def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictions:
     """Return logits of both streams whose softmaxes are the means of the softmaxes over several views.
 
-    Both stay logits, so all that is done with the logits of one view still applies: temperatures, which then divide the
-    logits of the means, and the regions of a crop. A region's score is the product of the two means. (Evaluation takes
-    the mean of the products, see :class:`mlickd.modeling.ImageModelWithTTA`.)
+    The result has logits, so everything that uses the logits of one view still applies, such as temperatures and the
+    regions of a crop. The score of a region is the product of the two means. (Evaluation takes the mean of the
+    products, see :class:`mlickd.modeling.ImageModelWithTTA`.)
 
     Args:
         predictions: predictions of the same images and regions in each view.
 
     Returns:
-        The first, with these logits.
+        The predictions of the first view, with the new logits.
     """
-    first = predictions[0]
     classes = [p.class_logits.log_softmax(dim=1) for p in predictions]
     regions = [
         torch.cat([logits.log_softmax(dim=0) for logits in p.detection_logits.split(p.counts)]) for p in predictions
     ]
-    # Their softmaxes are the means themselves: over the classes, and over the regions of an image, both sum to one.
-    return replace(first, class_logits=_log_mean(classes), detection_logits=_log_mean(regions))
+    # The softmaxes of these logarithms are the means, because the means sum to 1 over the classes or the regions.
+    return replace(predictions[0], class_logits=_log_mean(classes), detection_logits=_log_mean(regions))
 
 
 def _log_mean(log_probabilities: Sequence[torch.Tensor]) -> torch.Tensor:

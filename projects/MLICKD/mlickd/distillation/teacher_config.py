@@ -1,4 +1,4 @@
-"""Files and configuration of the teacher that each training dataset has."""
+"""The configuration of the teacher for each training dataset."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ __all__ = [
     "teacher_shapes",
 ]
 
-# Placeholder in KD.TEACHER.WEIGHTS and KD.TEACHER.CONFIG_FILE for the name of the dataset.
+# Placeholder for the name of the dataset in KD.TEACHER.WEIGHTS and KD.TEACHER.CONFIG_FILE.
 DATASET = "{dataset}"
 
 
 def has_teacher_per_dataset(cfg: CfgNode) -> bool:
-    """Return whether each training dataset has a teacher of its own, as in cross-fitting."""
+    """Return whether each training dataset has a separate teacher, as in cross-fitting."""
     return DATASET in cfg.KD.TEACHER.WEIGHTS
 
 
 def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
-    """Load the teacher's configuration of each training dataset, once if all datasets share one teacher.
+    """Load the teacher's configuration for each training dataset. Datasets that share a teacher share the object.
 
     Args:
         cfg: configuration of the distillation.
@@ -45,10 +45,10 @@ def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
     Raises:
         InputError: see :func:`load_teacher_config`.
     """
-    first, *others = training_datasets(cfg)
-    configs = {first: load_teacher_config(cfg, first)}
-    separate = has_teacher_per_dataset(cfg) or DATASET in cfg.KD.TEACHER.CONFIG_FILE
-    return configs | {name: load_teacher_config(cfg, name) if separate else configs[first] for name in others}
+    names = training_datasets(cfg)
+    if has_teacher_per_dataset(cfg) or DATASET in cfg.KD.TEACHER.CONFIG_FILE:
+        return {name: load_teacher_config(cfg, name) for name in names}
+    return dict.fromkeys(names, load_teacher_config(cfg))
 
 
 def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
@@ -57,13 +57,14 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
 
     Args:
         cfg: configuration of the distillation.
-        dataset: dataset that the teacher is for; None is the first training dataset.
+        dataset: training dataset; None takes the first.
 
     Returns:
-        The configuration, frozen. ``MODEL.WEIGHTS`` is the path of the teacher's checkpoint.
+        The frozen configuration. ``MODEL.WEIGHTS`` is the path of the teacher's checkpoint.
 
     Raises:
-        InputError: no teacher is given, the file is missing or is not a teacher's, or the teacher has other classes.
+        InputError: the teacher is not given, the file is missing or does not configure a teacher, or the teacher and
+            the student have different numbers of classes.
     """
     name = dataset or next(iter(training_datasets(cfg)), "")
     weights, path = (cfg.KD.TEACHER[key].replace(DATASET, name) for key in ("WEIGHTS", "CONFIG_FILE"))
@@ -80,7 +81,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
     if not model_class(teacher_cfg).is_detector or cfg.MODEL.NUM_CLASSES not in (model.NUM_CLASSES, -1):
         raise InputError(
             f"KD.TEACHER.CONFIG_FILE {path}: is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; give a "
-            f"detector with {cfg.MODEL.NUM_CLASSES} classes, as the student has"
+            f"detector with {cfg.MODEL.NUM_CLASSES} classes, like the student"
         )
     model.WEIGHTS = weights
     # The checkpoint replaces all initial weights, so none are downloaded.
@@ -97,7 +98,7 @@ def check_teachers(teachers: Mapping[str, CfgNode]) -> None:
     """Check that each teacher's checkpoint fits its configuration, without loading the parameters.
 
     Args:
-        teachers: the teacher's configuration by dataset, see :func:`load_teacher_configs`.
+        teachers: the teacher's configuration for each dataset, see :func:`load_teacher_configs`.
 
     Raises:
         InputError: a checkpoint is missing or damaged, or does not fit.
@@ -108,10 +109,11 @@ def check_teachers(teachers: Mapping[str, CfgNode]) -> None:
 
 def pooler_arguments(teacher_cfg: CfgNode) -> dict:
     """Return the arguments of the teacher's RoI pooling, which also pools the regions of the student."""
+    head = teacher_cfg.MODEL.ROI_BOX_HEAD
     return {
-        "output_size": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION,
-        "sampling_ratio": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO,
-        "pooler_type": teacher_cfg.MODEL.ROI_BOX_HEAD.POOLER_TYPE,
+        "output_size": head.POOLER_RESOLUTION,
+        "sampling_ratio": head.POOLER_SAMPLING_RATIO,
+        "pooler_type": head.POOLER_TYPE,
     }
 
 

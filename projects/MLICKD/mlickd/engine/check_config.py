@@ -30,6 +30,8 @@ _CHOICES: dict[str, Sequence[str] | Registry] = {
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
     "KD.REGIONS.WEIGHT": REGION_WEIGHTS,
+    "KD.FEATURE.COMPARE": ("pooled", "box_head"),
+    "KD.PREDICTION.LOSS": ("l2", "bce"),
     "KD.FEATURE.DISTILLER": FEATURE_DISTILLER_REGISTRY,
     "KD.PREDICTION.DISTILLER": PREDICTION_DISTILLER_REGISTRY,
 }
@@ -74,7 +76,9 @@ _RULES: dict[str, _Rule] = {
         lambda stages: tuple(stages) in (KD_STAGES, *((stage,) for stage in KD_STAGES)),
         f"{KD_STAGES}, or one of them",
     ),
+    "KD.PREDICTION.STUDENT_TEMPERATURE": _POSITIVE,
     "KD.PREDICTION.TEACHER_TEMPERATURE": _POSITIVE,
+    "KD.PREDICTION.TEMPERATURE": _POSITIVE,
     "KD.REGIONS.NMS_THRESH": _POSITIVE_SHARE,
     "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
     "MODEL.DEVICE": (lambda device: re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device), "cpu, cuda or cuda:N"),

@@ -113,7 +113,7 @@ def load_cache_config(
         for key in CACHE_KEYS:
             if config_value(cfg, key) != config_value(methods[0], key):
                 raise InputError(f"--also-for {file}: {key} differs from {config_file}; make a separate cache")
-    return methods[0], reduce(or_, map(KnowledgeRequest.from_method, methods))
+    return methods[0], reduce(or_, map(KnowledgeRequest.for_method, methods))
 
 
 def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:

@@ -22,7 +22,7 @@ from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.data.records import label_targets
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
-from mlickd.distillation.calibration import Calibration, HeldOut, fit_platt_scaling
+from mlickd.distillation.calibration import Calibration, fit_platt_scaling
 from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
 from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
@@ -114,7 +114,7 @@ def calibrate_run(
     for batch in tqdm(loader, desc=dataset, unit="batch"):
         known = teacher([sample["image"] for sample in batch], [sample["proposals"] for sample in batch])
         for sample, regions in zip(batch, known, strict=True):
-            scores.append(regions.as_knowledge(sample["proposals"].proposal_boxes.tensor, temperature).image_scores)
+            scores.append(regions.to_knowledge(sample["proposals"].proposal_boxes.tensor, temperature).image_scores)
     return _calibrate(cfg, {dataset: teacher_cfg}, scores, temperature)
 
 
@@ -152,7 +152,11 @@ def _calibrate(
     known = torch.stack([vector.cpu() for vector in scores if vector is not None])
     slopes, intercepts = fit_platt_scaling(known.numpy(), targets)
     held_out = tuple(
-        HeldOut(name, image_list_digest(records[name]), file_digest(teacher_cfg.MODEL.WEIGHTS))
+        {
+            "dataset": name,
+            "images": image_list_digest(records[name]),
+            "teacher": file_digest(teacher_cfg.MODEL.WEIGHTS),
+        }
         for name, teacher_cfg in teachers.items()
     )
     lines = tuple(slopes.tolist()), tuple(intercepts.tolist())

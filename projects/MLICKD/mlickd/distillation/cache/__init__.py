@@ -1,18 +1,18 @@
-"""The teacher's knowledge of every training image, on disk.
+"""The teacher's outputs for every training image, on disk.
 
-``KD.CACHE/<dataset>/`` holds one file for every 64 images, in the order of the image ids as text; see
-:mod:`mlickd.tensor_shards`. The metadata has the settings, see :func:`cache_settings`, and ``ids``. The tensors, for N
-images with M regions in total::
+``KD.CACHE/<dataset>/`` has one shard (see :mod:`mlickd.tensor_shards`) for every 64 images, in the order of the image
+ids as text. The metadata of a shard are the settings (see :func:`cache_settings`) and ``ids``. The tensors of a shard
+with N images and M regions::
 
     image_sizes       int32 (N, 2)     height and width in pixels
     region_offsets    int64 (N + 1,)   start of the regions of each image
     boxes             float32 (M, 4)   x0, y0, x1, y1 in pixels of the image
-    map_sizes.LAYER   int32 (N, 2)     height and width of the teacher's map; with features of regions
+    map_sizes.LAYER   int32 (N, 2)     height and width of the teacher's map; only with features of regions
 
-and for each ``VIEW``, ``whole`` (the whole image at the teacher's size) and, if kept, ``mirrored``::
+Each ``VIEW``, ``whole`` (the whole image at the teacher's size) and optionally ``mirrored``, has the tensors::
 
-    VIEW.class_logits, VIEW.detection_logits   float16 (M, C)   both streams of all regions, shifted so that the largest
-                                                                is 0 per region, and per class and image
+    VIEW.class_logits, VIEW.detection_logits   float16 (M, C)   logits of all regions, shifted so that the largest is 0,
+                                                                of a region or of a class in an image, respectively
     VIEW.selected_offsets                      int64 (N + 1,)   start of R' of each image; S regions in total
     VIEW.selected                              int32 (S,)       index of the region in its image
     VIEW.weights, VIEW.proposal_weights        float32 (S,)     s', and factors before the box head

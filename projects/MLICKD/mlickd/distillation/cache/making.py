@@ -1,4 +1,4 @@
-"""Run the teacher once on every training image and write its knowledge."""
+"""Run the teacher once on every training image and write its outputs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mlickd.data.catalog import dataset_records
 from mlickd.data.mapper import MultiLabelMapper, best_proposals
 from mlickd.data.views import View
 from mlickd.data.workers import ignore_signals_in_worker
-from mlickd.distillation.knowledge import RegionKnowledge
-from mlickd.distillation.request import KnowledgeRequest
+from mlickd.distillation.knowledge import TeacherOutputs
+from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
 from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, ShardLayout, write_shard
 
-from .settings import cache_settings, check_settings, settings_of
+from .settings import cache_settings, check_settings, settings_from_metadata
 
 __all__ = ["IMAGES_PER_SHARD", "VIEWS", "make_cache"]
 
@@ -51,21 +51,21 @@ def make_cache(
 ) -> None:
     """Write the shards of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED`` that ``KD.CACHE`` does not have yet.
 
-    The content depends on neither the parts nor interruptions.
+    The content depends neither on the parts nor on interruptions.
 
     Args:
         cfg: completed configuration of the distillation.
-        request: knowledge to store in addition to image scores; by default that of the stages of ``cfg``.
+        request: features and maps to store; None takes the request of all stages of the method.
         part: ``(i, n)`` writes the i-th of n parts of the shards, i from 1.
-        mirrored: also run the teacher on the mirrored images if training mirrors (``INPUT.RANDOM_FLIP``
+        mirrored: whether to also run the teacher on the mirrored images, if training mirrors (``INPUT.RANDOM_FLIP``
             ``horizontal``). Otherwise mirrored views use flipped features, which saves half of the time and disk space.
         batch_size: number of images in a batch of the teacher.
 
     Raises:
-        InputError: images, proposals or teacher are missing or damaged, the disk is full, or the folder holds another
+        InputError: images, proposals or teacher are missing or damaged, the disk is full, or the folder has another
             cache.
     """
-    request = KnowledgeRequest.from_method(cfg) if request is None else request
+    request = request or KnowledgeRequest.for_method(cfg)
     kept = {"mirrored": mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal", "batch_size": batch_size}
     teachers = load_teacher_configs(cfg)
     check_teachers(teachers)
@@ -88,13 +88,13 @@ def _write_dataset(
 ) -> None:
     folder = Path(cfg.KD.CACHE) / name
     for path in folder.glob("*.safetensors"):
-        found = settings_of(Shard(path, _REMEDY).metadata)
+        found = settings_from_metadata(Shard(path, _REMEDY).metadata)
         # A cache with more content also differs.
         expected = dict.fromkeys(found, "missing") | settings
         check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")
     records = sorted(dataset_records(name, boxes=False), key=lambda record: str(record["image_id"]))
     layout = ShardLayout(len(records), IMAGES_PER_SHARD)
-    # No batch crosses a shard: other images in a batch may change the last bit of the outputs.
+    # A batch has images of one shard only, because other images in a batch may change the last bit of the outputs.
     shards = {
         index: list(BatchSampler(layout.images(index), settings["batch_size"], drop_last=False))
         for index in layout.missing(folder, part)
@@ -120,7 +120,7 @@ def _write_dataset(
             images += _image_rows(teacher, teacher_cfg, samples, store)
             progress.update(len(samples))
         path = layout.path(folder, index)
-        for unfinished in folder.glob(f"{path.name}.*.unfinished"):  # left by a process that was killed
+        for unfinished in folder.glob(f"{path.name}.*.unfinished"):  # left by a killed process
             unfinished.unlink(missing_ok=True)
         ids = [str(records[image]["image_id"]) for image in layout.images(index)]
         write_shard(path, _concatenate(images), settings | {"ids": ids}, _REMEDY)
@@ -131,10 +131,10 @@ def _write_dataset(
 
 
 def _load_views(mapper: MultiLabelMapper, views: Sequence[View], record: dict) -> list[dict]:
-    """Return the teacher's sample of an image in each view, with the ``height`` and ``width`` of the decoded image.
+    """Return the teacher's sample of an image in each view, with ``height`` and ``width`` of the decoded image.
 
-    For an image with an EXIF orientation, the record may hold the size before rotation. Like for a live teacher, boxes
-    must fit the size after it.
+    For an image with an EXIF orientation, the record may have the size before rotation, but boxes must fit the size
+    after rotation.
     """
     record = {key: value for key, value in record.items() if key not in ("height", "width")}
     return [mapper(record, view) for view in views]
@@ -145,31 +145,31 @@ def _image_rows(
 ) -> list[dict[str, np.ndarray]]:
     """Return the rows of each image of a batch in the tensors of the shard."""
     selection = teacher_cfg.DATASETS.PROPOSALS
-    known = [teacher([s["image"] for s in view], [s["proposals"] for s in view]) for view in zip(*samples, strict=True)]
+    views = [teacher([s["image"] for s in view], [s["proposals"] for s in view]) for view in zip(*samples, strict=True)]
     images = []
-    for (sample, *_), *outputs in zip(samples, *known, strict=True):
+    for (sample, *_), *outputs in zip(samples, *views, strict=True):
         boxes, _ = best_proposals(*store[sample["image_id"]], selection.TOP_K, selection.MIN_SIDE)
         sizes = {f"map_sizes.{layer}": size for layer, size in outputs[0].map_sizes.items()}
         sizes["image_sizes"] = sample["height"], sample["width"]
         rows = {key: np.array([size], np.int32) for key, size in sizes.items()} | {"boxes": boxes}
         for view, output in zip(VIEWS, outputs, strict=False):
-            rows |= _view_rows(view, output, sample["image_id"])
+            rows |= {f"{view}.{name}": value for name, value in _view_rows(output, sample["image_id"]).items()}
         images.append(rows)
     return images
 
 
-def _view_rows(view: str, known: RegionKnowledge, image_id: object) -> dict[str, np.ndarray]:
+def _view_rows(outputs: TeacherOutputs, image_id: object) -> dict[str, np.ndarray]:
     """Return the rows of one view of an image.
 
     Raises:
         InputError: an output of the teacher is not finite in 16 bits.
     """
-    half = {f"features.{layer}": features for layer, features in known.features.items()}
-    half |= {f"maps.{kind}.{layer}": whole[None] for (kind, layer), whole in known.maps.items()}
+    half = {f"features.{layer}": features for layer, features in outputs.features.items()}
+    half |= {f"maps.{kind}.{layer}": whole[None] for (kind, layer), whole in outputs.maps.items()}
     for name, axis in (("class_logits", 1), ("detection_logits", 0)):
-        half[name] = getattr(known, name)
+        half[name] = getattr(outputs, name)
         if len(half[name]) > 0:
-            # Logits far below the largest have probability 0 in any precision.
+            # Logits far below the largest logit have probability 0 in any precision.
             shifted = half[name] - half[name].amax(dim=axis, keepdim=True)
             half[name] = shifted.clamp(min=torch.finfo(torch.float16).min)
     rows = {name: values.half() for name, values in half.items()}
@@ -179,11 +179,11 @@ def _view_rows(view: str, known: RegionKnowledge, image_id: object) -> dict[str,
                 f"KD.TEACHER.WEIGHTS: {name} of image {image_id} is not finite in 16 bits; train the teacher with a "
                 "lower learning rate, or leave KD.CACHE empty"
             )
-    if known.selected is not None:
-        rows |= {"selected": known.selected.int(), "weights": known.weights}
-        if known.proposal_weights is not None:
-            rows["proposal_weights"] = known.proposal_weights
-    return {f"{view}.{name}": values.cpu().numpy() for name, values in rows.items()}
+    if outputs.selected is not None:
+        rows |= {"selected": outputs.selected.int(), "weights": outputs.weights}
+        if outputs.proposal_weights is not None:
+            rows["proposal_weights"] = outputs.proposal_weights
+    return {name: values.cpu().numpy() for name, values in rows.items()}
 
 
 def _concatenate(images: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

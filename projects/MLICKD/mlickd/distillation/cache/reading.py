@@ -1,4 +1,4 @@
-"""Reading of the knowledge of training batches from the cache."""
+"""A source of knowledge that reads the teacher's outputs from the cache."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from mlickd.data.catalog import dataset_records
 from mlickd.data.views import View
-from mlickd.distillation.knowledge import RegionKnowledge, TeacherKnowledge
-from mlickd.distillation.request import KnowledgeRequest
+from mlickd.distillation.knowledge import TeacherKnowledge, TeacherOutputs
+from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, find_shards
 
 from .making import IMAGES_PER_SHARD, VIEWS
-from .settings import cache_settings, check_settings, settings_of
+from .settings import cache_settings, check_settings, settings_from_metadata
 
 __all__ = ["CachedKnowledge", "DatasetCache", "check_cache"]
 
@@ -31,14 +31,13 @@ _REMEDY = "make the knowledge cache with tools/cache_knowledge.py; if KD.CACHE h
 
 
 class CachedKnowledge:
-    """Reads the outputs of a teacher; called like a :class:`~mlickd.distillation.LiveTeacher`.
+    """A source of knowledge that reads the teacher's outputs from ``KD.CACHE``.
 
-    Boxes are transformed into the view of each sample. For a crop, the teacher's outputs for the whole image are used:
-    regions with less than 75 % in view are dropped (see :meth:`mlickd.data.View.regions`), and image scores and s' are
-    computed from the other regions. A live teacher sees only the crop; without crops the two agree. For a mirrored
-    view, the teacher's outputs for the mirrored image are used. If these are not stored, the maps of the image are
-    flipped, which is inaccurate if the network pads one side more than the other, like TensorFlow's SAME: the cells of
-    a mirrored image then differ from the mirrored cells of the image.
+    The cache contains outputs for whole images. For a crop, regions with less than 75 % in view are dropped (see
+    :meth:`mlickd.data.View.regions`), and image scores and s' are computed from the other regions. A live teacher sees
+    only the crop instead; without crops, both sources give the same knowledge. For a mirrored view, the outputs for the
+    mirrored image are used. If the cache does not have them, the maps of the image are flipped. This is inaccurate if
+    the network pads one side more than the other, like TensorFlow's SAME padding.
 
     Samples need ``dataset``, ``image_id`` and ``view``; see :class:`mlickd.data.MultiLabelMapper`.
     """
@@ -53,21 +52,21 @@ class CachedKnowledge:
 
         Args:
             cfg: configuration of the distillation.
-            request: knowledge that the caches must hold in addition to image scores; by default that of the stage.
-            teachers: the teacher's configuration by dataset, see :func:`load_teacher_configs`; None loads them.
+            request: features and maps to read; None takes the request of the stage.
+            teachers: the teacher's configuration for each dataset, see :func:`load_teacher_configs`; None loads them.
 
         Raises:
-            InputError: a cache is missing, incomplete or damaged, or its settings differ from the run's; or the
-                teachers of two datasets have different configurations.
+            InputError: a cache is missing, incomplete or damaged, or its settings differ from the settings of the run;
+                or the teachers of two datasets have different configurations.
         """
-        request = KnowledgeRequest.from_stage(cfg) if request is None else request
-        teachers = load_teacher_configs(cfg) if teachers is None else teachers
+        request = request or KnowledgeRequest.for_stage(cfg)
+        teachers = teachers or load_teacher_configs(cfg)
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
         self.normalize_weight = cfg.KD.REGIONS.NORMALIZE_WEIGHT
         heads = ROI_HEADS_REGISTRY.get(next(iter(teachers.values())).MODEL.ROI_HEADS.NAME)
         self.weights_from_scores = cfg.KD.REGIONS.WEIGHT == "teacher" and heads.scores_from_streams
         self.caches = {name: DatasetCache(cfg, teacher, name, request) for name, teacher in teachers.items()}
-        # The student compares its features with those of all teachers.
+        # The student compares its features with the features of all teachers.
         first = next(iter(self.caches.values()))
         common = {key: value for key, value in first.settings.items() if key.startswith("teacher.")}
         for cache in self.caches.values():
@@ -75,27 +74,31 @@ class CachedKnowledge:
         logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
-        """Return the knowledge of each sample, in main memory; see :class:`TeacherKnowledge`."""
+        """Return the knowledge of each sample, in main memory."""
         return [self._read(sample["dataset"], sample["image_id"], sample["view"]) for sample in batched_inputs]
 
     def _read(self, dataset: str, image_id: object, view: View) -> TeacherKnowledge:
-        boxes, image_size, known = self.caches[dataset].read(image_id, mirror=view.mirror)
-        moved, in_view = view.regions(boxes, *image_size)
+        boxes, (height, width), outputs = self.caches[dataset].read(image_id, mirror=view.mirror)
+        moved, in_view = view.regions(boxes, height, width)
         if view.crop is not None:
-            known = known.restrict(
+            outputs = outputs.keep_regions(
                 torch.from_numpy(in_view),
                 weights_from_scores=self.weights_from_scores,
                 normalize_weight=self.normalize_weight,
             )
-            known = known.crop_maps(_part_in_view(view, *image_size))
-        return known.as_knowledge(torch.from_numpy(moved), self.temperature)
+            x0, y0, x1, y1 = view.crop_in_pixels(height, width)
+            if view.mirror:
+                x0, x1 = width - x1, width - x0
+            outputs = outputs.crop_maps((x0 / width, y0 / height, x1 / width, y1 / height))
+        return outputs.to_knowledge(torch.from_numpy(moved), self.temperature)
 
 
 class DatasetCache:
-    """The knowledge of all images of a dataset.
+    """The teacher's outputs for all images of a dataset.
 
     Attributes:
         folder: folder of the shards.
+        shards: the shards, in the order of the image ids as text.
         settings: settings that the cache was made with.
     """
 
@@ -112,19 +115,19 @@ class DatasetCache:
             shard_ids = {"ids": ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]}
             check_settings(found, expected | shard_ids, shard.path, f"change the run back, or {_REMEDY}")
             if index == 0:  # all shards have the same settings
-                self.settings = expected = settings_of(found)
+                self.settings = expected = settings_from_metadata(found)
         self.request = request
         self._positions = {image_id: position for position, image_id in enumerate(ids)}
 
     def __len__(self) -> int:
         return len(self._positions)
 
-    def read(self, image_id: object, *, mirror: bool) -> tuple[np.ndarray, tuple[int, int], RegionKnowledge]:
-        """Read the knowledge of one image.
+    def read(self, image_id: object, *, mirror: bool) -> tuple[np.ndarray, tuple[int, int], TeacherOutputs]:
+        """Read the outputs for one image.
 
         Args:
             image_id: id of the image in the dataset.
-            mirror: whether to read the knowledge of the mirrored image; if it is not stored, the maps are flipped.
+            mirror: whether to return the outputs for the mirrored image. If they are not stored, maps are flipped.
 
         Returns:
             (R, 4) float32 boxes in pixels of the image, its height and width, and the teacher's outputs.
@@ -136,30 +139,30 @@ class DatasetCache:
         shard = self.shards[index]
         try:
             stored = mirror and self.settings["mirrored"]
-            known = self._read_view(shard, VIEWS[stored], image)
+            outputs = self._read_view(shard, VIEWS[stored], image)
             height, width = shard.tensor("image_sizes")[image].tolist()
             boxes = shard.tensor("boxes")[_rows(shard, "region_offsets", image)].copy()
         except (LookupError, TypeError, ValueError) as error:
             raise InputError(f"{shard.path}: is damaged at image {image_id}; {_REMEDY}") from error
-        return boxes, (height, width), known.mirror() if mirror and not stored else known
+        return boxes, (height, width), outputs.mirror() if mirror and not stored else outputs
 
-    def _read_view(self, shard: Shard, view: str, image: int) -> RegionKnowledge:
+    def _read_view(self, shard: Shard, view: str, image: int) -> TeacherOutputs:
         def read(name: str, rows: slice | int) -> torch.Tensor:
             return torch.from_numpy(np.array(shard.tensor(f"{view}.{name}")[rows]))
 
         regions = _rows(shard, "region_offsets", image)
-        known = RegionKnowledge(read("class_logits", regions).float(), read("detection_logits", regions).float())
+        outputs = TeacherOutputs(read("class_logits", regions).float(), read("detection_logits", regions).float())
         if self.request.region_layers:
             rows = _rows(shard, f"{view}.selected_offsets", image)
-            known.selected, known.weights = read("selected", rows).long(), read("weights", rows)
+            outputs.selected, outputs.weights = read("selected", rows).long(), read("weights", rows)
             if self.settings[f"features.{self.request.region_layers[0]}"] == "box_head":
-                known.proposal_weights = read("proposal_weights", rows)
+                outputs.proposal_weights = read("proposal_weights", rows)
             for layer in self.request.region_layers:
-                known.features[layer] = read(f"features.{layer}", rows)
-                known.map_sizes[layer] = tuple(shard.tensor(f"map_sizes.{layer}")[image].tolist())
+                outputs.features[layer] = read(f"features.{layer}", rows)
+                outputs.map_sizes[layer] = tuple(shard.tensor(f"map_sizes.{layer}")[image].tolist())
         for kind, layer in self.request.maps:
-            known.maps[kind, layer] = read(f"maps.{kind}.{layer}", image)
-        return known
+            outputs.maps[kind, layer] = read(f"maps.{kind}.{layer}", image)
+        return outputs
 
 
 def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
@@ -178,11 +181,3 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
 
 def _rows(shard: Shard, offsets: str, image: int) -> slice:
     return slice(*shard.tensor(offsets)[image : image + 2].tolist())
-
-
-def _part_in_view(view: View, height: int, width: int) -> tuple[float, float, float, float]:
-    """Return x0, y0, x1, y1 of the part of an image in view, as fractions of the image, mirrored like the view."""
-    x0, y0, x1, y1 = view.crop_in_pixels(height, width)
-    if view.mirror:
-        x0, x1 = width - x1, width - x0
-    return x0 / width, y0 / height, x1 / width, y1 / height

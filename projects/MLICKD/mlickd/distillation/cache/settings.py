@@ -1,9 +1,10 @@
-"""Everything that determines the content of a knowledge cache, and whether a run may use it."""
+"""The settings that determine the content of a knowledge cache, and the check that they match."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -12,13 +13,13 @@ from detectron2.utils.file_io import PathManager
 from mlickd.data.build import open_proposals, proposals_exist
 from mlickd.data.catalog import class_names
 from mlickd.data.proposals.dataset_proposals import image_list_digest
-from mlickd.distillation.request import KnowledgeRequest
+from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.errors import InputError
 from mlickd.files import file_digest, require_file
 
-__all__ = ["cache_settings", "check_settings", "settings_of"]
+__all__ = ["cache_settings", "check_settings", "settings_from_metadata"]
 
-# Keys of the teacher's configuration that determine its outputs, apart from those of MODEL.
+# Keys of the teacher's configuration that determine its outputs, in addition to the keys of MODEL.
 _OUTPUT_KEYS = (
     "INPUT.SIZE_TEST",
     "INPUT.FORMAT",
@@ -31,14 +32,14 @@ _OUTPUT_KEYS = (
 def cache_settings(
     cfg: CfgNode, teacher_cfg: CfgNode, dataset: str, records: Sequence[Mapping[str, Any]], request: KnowledgeRequest
 ) -> dict[str, Any]:
-    """Return everything that determines the teacher's knowledge of a dataset, as a flat dict of JSON values.
+    """Return the settings that determine the teacher's outputs for a dataset, as JSON values by name.
 
     Args:
         cfg: configuration of the distillation.
         teacher_cfg: the teacher's configuration.
         dataset: name of the dataset.
         records: records of the dataset.
-        request: what the cache holds, or must hold, in addition to the logits of all regions.
+        request: features and maps in the cache, in addition to the logits of all regions.
 
     Raises:
         InputError: the teacher's checkpoint or an image file is missing.
@@ -47,13 +48,16 @@ def cache_settings(
     require_file(weights, "KD.TEACHER.WEIGHTS", "train the teacher first, or give another path")
     settings = {
         "images": image_list_digest(records),
-        # The teacher's classes; an unlabeled dataset may have others.
+        # The classes of the teacher; an unlabeled dataset may have other classes.
         "classes": class_names(cfg.DATASETS.TRAIN[0]),
         "teacher": file_digest(PathManager.get_local_path(weights)),
     }
-    if proposals_exist(cfg, dataset):  # the cache has the boxes, so a machine without proposals can train with it
+    # The cache contains the boxes, so a machine without the proposals can train with it.
+    if proposals_exist(cfg, dataset):
         settings["proposals"] = open_proposals(cfg, dataset).digest()
-    settings |= {f"teacher.{key}": value for key, value in _flatten(teacher_cfg) if _determines_outputs(key)}
+    for key, value in _flatten(teacher_cfg):
+        if key in _OUTPUT_KEYS or (key.startswith("MODEL.") and key not in ("MODEL.DEVICE", "MODEL.WEIGHTS")):
+            settings[f"teacher.{key}"] = value
     settings |= {f"features.{layer}": cfg.KD.FEATURE.COMPARE for layer in request.region_layers}
     settings |= {f"maps.{kind}.{layer}": True for kind, layer in request.maps}
     if request.region_layers:
@@ -61,28 +65,26 @@ def cache_settings(
     return json.loads(json.dumps(settings))
 
 
-def settings_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings in the metadata of a shard, without what only describes the shard itself."""
+def settings_from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a shard without the keys that differ between the shards of a cache."""
     return {key: value for key, value in metadata.items() if key not in ("ids", "sha256")}
 
 
-def check_settings(found: Mapping[str, Any], expected: Mapping[str, Any], source: str, remedy: str) -> None:
-    """Check that settings have the expected values.
+def check_settings(found: Mapping[str, Any], expected: Mapping[str, Any], source: Path, remedy: str) -> None:
+    """Check that a cache has the expected settings.
 
     Args:
-        found: settings of a cache; other keys than those of ``expected`` do not matter.
-        expected: settings that the run needs.
+        found: settings of the cache, which may have more keys.
+        expected: expected settings.
         source: path of the cache, for the message.
-        remedy: what to do about other values, for the message.
+        remedy: advice about other settings, for the message.
 
     Raises:
         InputError: a value differs. The message names the keys.
     """
     differing = [key for key, value in expected.items() if key not in found or found[key] != value]
     if differing:
-        values = [
-            f"{key} {_shorten(found.get(key, 'missing'))}, not {_shorten(expected[key])}" for key in differing[:3]
-        ]
+        values = [f"{key} {found.get(key, 'missing')!s:.24}, not {expected[key]!s:.24}" for key in differing[:3]]
         raise InputError(f"{source}: was made with {'; '.join(values)}; {remedy}")
 
 
@@ -92,12 +94,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
     for key, value in values.items():
         leaves += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
     return leaves
-
-
-def _determines_outputs(key: str) -> bool:
-    return key in _OUTPUT_KEYS or (key.startswith("MODEL.") and key not in ("MODEL.DEVICE", "MODEL.WEIGHTS"))
-
-
-def _shorten(value: object) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 24 else f"{text[:21]}..."

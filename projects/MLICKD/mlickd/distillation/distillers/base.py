@@ -1,4 +1,4 @@
-"""The registries of distillers, and what all distillers of features share: pairs of layers of teacher and student."""
+"""The registries of distillers, and the base class of the distillers of features."""
 
 from __future__ import annotations
 
@@ -24,41 +24,26 @@ __all__ = [
     "check_layers",
     "feature_distiller_class",
     "parse_layer_pairs",
-    "prediction_distiller_class",
 ]
 
 FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
 FEATURE_DISTILLER_REGISTRY.__doc__ = """
-Distillers of feature maps, for stage 1, or for stage 2 in addition to the labels. Called as
-``obj(cfg, student, teacher_cfg)`` with the student's model and the teacher's configuration. The result is a module
-called as ``distiller(features, image_sizes, knowledge, targets)`` that returns a scalar loss; ``targets`` is None
-without labels. The class attribute ``asks_for`` names what the teacher gives, see :class:`KnowledgeRequest`, and
-``needs_labels`` is whether the distiller works only with labels.
+Distillers of feature maps, for stage 1, or for stage 2 in addition to the labels. They are built by
+``obj(cfg, student, teacher_cfg)``, with the student's model and the teacher's configuration. The result is a module
+called as ``distiller(features, image_sizes, knowledge, targets)`` that returns a scalar loss; see
+:class:`FeatureDistiller`.
 """
 
 PREDICTION_DISTILLER_REGISTRY = Registry("PREDICTION_DISTILLER")
 PREDICTION_DISTILLER_REGISTRY.__doc__ = """
-Distillers of image scores, for stage 2. Called as ``obj(cfg)``. The result is a module called as
-``distiller(logits, knowledge)`` that returns a scalar loss, to which the label loss is added.
+Distillers of image scores, for stage 2. They are built by ``obj(cfg)``. The result is a module called as
+``distiller(logits, knowledge)`` that returns a scalar loss. The model adds the label loss.
 """
 
 
-def feature_distiller_class(cfg: CfgNode) -> type[nn.Module]:
+def feature_distiller_class(cfg: CfgNode) -> type[FeatureDistiller]:
     """Return the class that ``KD.FEATURE.DISTILLER`` names."""
-    return _registered(FEATURE_DISTILLER_REGISTRY, "KD.FEATURE.DISTILLER", cfg.KD.FEATURE.DISTILLER)
-
-
-def prediction_distiller_class(cfg: CfgNode) -> type[nn.Module]:
-    """Return the class that ``KD.PREDICTION.DISTILLER`` names."""
-    return _registered(PREDICTION_DISTILLER_REGISTRY, "KD.PREDICTION.DISTILLER", cfg.KD.PREDICTION.DISTILLER)
-
-
-def _registered(registry: Registry, key: str, name: str) -> type[nn.Module]:
-    try:
-        return registry.get(name)
-    except KeyError as error:
-        known = ", ".join(sorted(name for name, _ in registry))
-        raise InputError(f"{key} {name!r} must be one of {known}") from error
+    return FEATURE_DISTILLER_REGISTRY.get(cfg.KD.FEATURE.DISTILLER)
 
 
 def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
@@ -68,7 +53,7 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
         InputError: an entry is not ``teacher:student``, or the number of entries does not fit the distiller.
     """
     pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
-    compares_regions = feature_distiller_class(cfg).asks_for == "regions"
+    compares_regions = feature_distiller_class(cfg).knowledge_kind == "regions"
     single = compares_regions and cfg.KD.FEATURE.COMPARE == "box_head"
     if not pairs or any(len(pair) != 2 for pair in pairs) or (single and len(pairs) > 1):
         raise InputError(
@@ -79,10 +64,15 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
 
 
 def check_layers(names: Iterable[str], shapes: dict[str, ShapeSpec], owner: str) -> None:
-    """Check that the backbone of an owner, ``teacher`` or ``student``, returns maps of these names.
+    """Check that a backbone returns feature maps with these names.
+
+    Args:
+        names: names of feature maps.
+        shapes: output shapes of the backbone by name.
+        owner: ``teacher`` or ``student``, for the message.
 
     Raises:
-        InputError: it does not return one of them.
+        InputError: the backbone does not return one of the maps.
     """
     for name in names:
         if name not in shapes:
@@ -92,16 +82,17 @@ def check_layers(names: Iterable[str], shapes: dict[str, ShapeSpec], owner: str)
 
 
 class FeatureDistiller(nn.Module, ABC):
-    """Base of the distillers of features: pairs of layers, and a factor on the loss.
+    """Base class of the distillers of features: a loss on pairs of a teacher's and a student's feature map.
 
     Attributes:
-        asks_for: what the teacher gives, ``regions`` or a key of ``MAP_KINDS``.
-        needs_labels: the distiller works only with labels, in stage 2.
-        pairs: names of a teacher's and a student's map each.
-        shapes: shapes of the teacher's and the student's map of each pair.
+        knowledge_kind: kind of knowledge that the distiller needs: ``regions``, or a key of ``MAP_KINDS`` for whole
+            maps.
+        needs_labels: whether the distiller works only with labels, in stage 2.
+        pairs: pairs of names (teacher's map, student's map).
+        shapes: pairs of shapes (teacher's map, student's map).
     """
 
-    asks_for: ClassVar[str]
+    knowledge_kind: ClassVar[str]
     needs_labels: ClassVar[bool] = False
 
     def __init__(
@@ -114,7 +105,7 @@ class FeatureDistiller(nn.Module, ABC):
     ):
         """
         Args:
-            pairs: names of a teacher's and a student's map each.
+            pairs: pairs of names (teacher's map, student's map).
             teacher_shapes, student_shapes: shapes of all maps of the backbones.
             loss_weight: factor on the loss.
         """
@@ -146,16 +137,16 @@ class FeatureDistiller(nn.Module, ABC):
         """Return the loss times ``loss_weight``, a scalar.
 
         Args:
-            features: the student's maps of N images, (N, channels, h, w) each.
+            features: the student's feature maps for N images, (N, channels, h, w) each.
             image_sizes: height and width of each view of the student.
-            knowledge: knowledge of the same N views, with what the class asks for.
-            targets: (N, C) image labels, 1, 0 or -1 (ignored); needed by a class that needs labels.
+            knowledge: knowledge of the same N views, with the features or maps of ``knowledge_kind``.
+            targets: (N, C) image labels, 1, 0 or -1 (ignored); None only if ``needs_labels`` is False.
         """
 
 
 def build_adapter(teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-    """Build the layer from the student's map to the width of the teacher's: a 1x1 convolution, or the identity if both
-    have the same width."""
+    """Build a 1x1 convolution from the width of the student's map to that of the teacher's map; the identity if the
+    widths are equal."""
     if teacher.channels == student.channels:
         return nn.Identity()
     return nn.Conv2d(student.channels, teacher.channels, kernel_size=1)

@@ -1,4 +1,4 @@
-"""Distillers that compare each class separately, as a binary choice: Hinton's distillation for multi-label, and MLD."""
+"""Distillers that compare the binary prediction of each class: Hinton's distillation for multiple labels, and MLD."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.distillation.knowledge import TeacherKnowledge, known_image_scores
-from mlickd.errors import InputError
 
 from .base import PREDICTION_DISTILLER_REGISTRY
 
@@ -24,9 +23,9 @@ def binary_divergence(teacher: torch.Tensor, student_logits: torch.Tensor, tempe
     """Return the divergence between the binary predictions of teacher and student for each class.
 
     Args:
-        teacher: (N, C) probabilities; clamped to [1e-6, 1 - 1e-6].
-        student_logits: (N, C).
-        temperature: T, which divides both logits; the teacher's is ``log(p / (1 - p))``.
+        teacher: (N, C) probabilities p; clamped to [1e-6, 1 - 1e-6].
+        student_logits: (N, C) logits z.
+        temperature: T.
 
     Returns:
         Scalar: the Kullback-Leibler divergence of binary distributions, ``KL([q, 1 - q] || [s, 1 - s])`` with
@@ -42,21 +41,20 @@ def binary_divergence(teacher: torch.Tensor, student_logits: torch.Tensor, tempe
 
 @PREDICTION_DISTILLER_REGISTRY.register()
 class HintonDistiller(nn.Module):
-    """Hinton et al. 2015, with a sigmoid for each class, because a softmax does not fit labels that occur together.
+    """Distillation of Hinton et al. 2015, with a sigmoid for each class, because an image may have several labels.
 
-    The loss is ``T^2`` times the divergence of the softened probabilities, so that its gradient does not shrink with T.
+    The loss is ``T^2`` times the divergence of the softened probabilities, so that its gradient does not shrink as T
+    grows.
     """
 
     @configurable
     def __init__(self, *, temperature: float = 2.0, loss_weight: float = 1.0):
         """
         Args:
-            temperature: T of teacher and student.
+            temperature: T for teacher and student.
             loss_weight: factor on the loss.
         """
         super().__init__()
-        if temperature <= 0:
-            raise InputError(f"KD.PREDICTION.TEMPERATURE {temperature} must be positive; give 2.0")
         self.temperature = temperature
         self.loss_weight = loss_weight
 
@@ -66,7 +64,7 @@ class HintonDistiller(nn.Module):
         return {"temperature": cfg.KD.PREDICTION.TEMPERATURE, "loss_weight": cfg.KD.PREDICTION.WEIGHT}
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
-        """Return the loss of the student's logits (N, C); images without knowledge add 0."""
+        """Return the loss of the student's logits (N, C); images without image scores add 0."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:
             return logits.new_zeros(())
@@ -76,9 +74,9 @@ class HintonDistiller(nn.Module):
 
 @PREDICTION_DISTILLER_REGISTRY.register()
 class MLDDistiller(HintonDistiller):
-    """Multi-label logits distillation (MLD) of Yang et al. 2023, equation 1: one against all, without temperature."""
+    """Multi-label logits distillation (MLD) of Yang et al. 2023, equation 1: the divergence without temperature."""
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Return the arguments from ``KD.PREDICTION``, except its temperature."""
+        """Return the arguments from ``KD.PREDICTION``, with temperature 1."""
         return {"temperature": 1.0, "loss_weight": cfg.KD.PREDICTION.WEIGHT}

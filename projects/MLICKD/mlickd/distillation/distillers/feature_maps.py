@@ -32,21 +32,21 @@ def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         teacher, student: (N, D, H, W).
 
     Returns:
-        Scalar: ``1/(2N) * sum_n 1/(HW) * || F^T_n - F^S_n ||_2^2``. Due to the mean over the cells, the loss does not
-        depend on the size of the view, like L_f of RoI features with its mean over the regions.
+        Scalar: ``1/(2N) * sum_n 1/(HW) * || F^T_n - F^S_n ||_2^2``. The mean over the cells makes the loss independent
+        of the size of the view.
     """
     cells = teacher.shape[-2] * teacher.shape[-1]
     return (teacher - student).pow(2).sum() / (2 * len(teacher) * cells)
 
 
 def spatial_attention(feature_map: torch.Tensor) -> torch.Tensor:
-    """Return the spatial attention (Zagoruyko & Komodakis 2017): the sum of squares over the channels, of unit length.
+    """Return the spatial attention (Zagoruyko & Komodakis 2017): the normalized sum of squares over the channels.
 
     Args:
         feature_map: (N, D, H, W).
 
     Returns:
-        (N, 1, H, W) float32, each divided by its L2 norm over all cells; zeros if the map is zero.
+        (N, 1, H, W) float32, with L2 norm 1 over all cells of an image; zeros if the map is zero.
     """
     energy = feature_map.float().pow(2).sum(dim=1, keepdim=True)
     return F.normalize(energy.flatten(1)).view_as(energy)
@@ -56,7 +56,7 @@ def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> tor
     """Return the distance of two attention maps (Zagoruyko & Komodakis 2017, equation 2, with p = 2).
 
     Args:
-        teacher, student: (N, 1, H, W), of unit length each, see :func:`spatial_attention`.
+        teacher, student: (N, 1, H, W), see :func:`spatial_attention`.
 
     Returns:
         Scalar: ``1/(2N) * sum_n || Q^T_n - Q^S_n ||_2``.
@@ -69,16 +69,13 @@ class _MapDistiller(FeatureDistiller):
 
     @configurable
     def __init__(self, **layers):
-        """
-        Args:
-            layers: see :class:`FeatureDistiller`.
-        """
+        """Arguments are those of :class:`FeatureDistiller`."""
         super().__init__(**layers)
         # Named as in RoIDistiller, so that the learning rate of randomly initialized layers applies to them.
         self.layers = nn.ModuleList(nn.ModuleDict({"adapter": self.build_adapter(*shapes)}) for shapes in self.shapes)
 
     def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-        """Build the layer that adapts the student's map of a pair."""
+        """Build the layer that adapts the student's map."""
         return nn.Identity()
 
     def forward(
@@ -88,29 +85,29 @@ class _MapDistiller(FeatureDistiller):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """See :class:`FeatureDistiller`; only maps and knowledge are used."""
+        """See :class:`FeatureDistiller`; uses only ``features`` and ``knowledge``."""
         losses = []
         for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
-            teacher = torch.stack([k.maps[self.asks_for, teacher_layer] for k in knowledge]).float()
+            teacher = torch.stack([k.maps[self.knowledge_kind, teacher_layer] for k in knowledge]).float()
             losses.append(self.compare(teacher, layer["adapter"](features[student_layer]).float()))
         return self.loss_weight * sum(losses)
 
     @abstractmethod
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-        """Return the loss between the teacher's map of a pair and the adapted map of the student."""
+        """Return the loss between the teacher's map and the adapted map of the student."""
 
 
 @FEATURE_DISTILLER_REGISTRY.register()
 class FitNetsDistiller(_MapDistiller):
-    """FitNets (Romero et al. 2015): the student's whole map imitates the teacher's map, before it learns the labels.
+    """FitNets (Romero et al. 2015): the student's whole map imitates the teacher's map.
 
-    The student's map passes a 1x1 regressor if the widths differ, and is then resized to the teacher's map.
+    A 1x1 convolution adapts the student's map if the widths differ. The map is then resized to the teacher's map.
     """
 
-    asks_for: ClassVar[str] = "features"
+    knowledge_kind: ClassVar[str] = "features"
 
     def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-        """Build the regressor."""
+        """See :func:`build_adapter`."""
         return build_adapter(teacher, student)
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
@@ -121,12 +118,12 @@ class FitNetsDistiller(_MapDistiller):
 
 @FEATURE_DISTILLER_REGISTRY.register()
 class AttentionTransferDistiller(_MapDistiller):
-    """Attention transfer (Zagoruyko & Komodakis 2017): the student's attention imitates the teacher's.
+    """Attention transfer (Zagoruyko & Komodakis 2017): the student's attention imitates the teacher's attention.
 
-    The teacher's attention is averaged over the cells of the student's map.
+    Average pooling reduces the teacher's attention to the size of the student's map.
     """
 
-    asks_for: ClassVar[str] = "attention"
+    knowledge_kind: ClassVar[str] = "attention"
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """See :func:`attention_transfer_loss`."""

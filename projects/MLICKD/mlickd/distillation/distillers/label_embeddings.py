@@ -27,10 +27,10 @@ __all__ = [
 
 
 def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> torch.Tensor:
-    """Return the teacher's embedding of each class in one image: the mean of the regions R', weighted by score.
+    """Return the teacher's embedding of each class in one image: the mean over the regions R', weighted by score.
 
     Args:
-        features: (R, D), or (R, D, P, P), which are averaged over their cells.
+        features: (R, D), or (R, D, P, P), averaged over the cells.
         region_scores: (R, C), nonnegative.
 
     Returns:
@@ -42,30 +42,31 @@ def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> to
 
 
 def class_activation_embeddings(feature_map: torch.Tensor, classifier: torch.Tensor) -> torch.Tensor:
-    """Return the student's embedding of each class: the mean of its map, weighted by the classifier's softmax.
+    """Return the student's embedding of each class: the mean over its map, weighted by the classifier's softmax.
 
     Args:
         feature_map: (N, D, H, W) map that is pooled and classified.
         classifier: (C, D) weights of the linear classifier.
 
     Returns:
-        (N, C, D). There are no parameters but the classifier's, so the student stays the same at inference.
+        (N, C, D). The embeddings add no parameters, so the student does not change at inference.
     """
     cells = feature_map.float().flatten(2)
-    where = (classifier.float() @ cells).softmax(dim=2)
-    return where @ cells.transpose(1, 2)
+    weights = (classifier.float() @ cells).softmax(dim=2)
+    return weights @ cells.transpose(1, 2)
 
 
 def structure_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """Return the difference between the relative distances of a student's embeddings and those of a teacher's.
+    """Return the difference between the relative distances of teacher and student.
+
+    The relative distance of two embeddings is their distance divided by the mean distance in the same network.
 
     Args:
         teacher: (P, D).
         student: (P, D'); the width may differ.
 
     Returns:
-        Scalar: the Huber loss (delta 1) of all P x P distances, each divided by the mean of the P(P - 1) of its
-        network, summed and divided by P.
+        Scalar: the Huber loss (delta 1) of all P x P relative distances, summed and divided by P.
     """
     distances = F.smooth_l1_loss(_relative_distances(student), _relative_distances(teacher), reduction="sum")
     return distances / len(teacher)
@@ -82,8 +83,9 @@ def label_embedding_loss(
         positive: (N, C) bool.
 
     Returns:
-        Class-aware: for each class that two or more images have, the :func:`structure_loss` of these images.
-        Instance-aware: for each image with two or more labels, that of these labels. Both are summed and divided by N.
+        The class-aware loss: for each class with two or more images, the :func:`structure_loss` of these images.
+        The instance-aware loss: for each image with two or more labels, the :func:`structure_loss` of these labels.
+        Both are summed and divided by N.
     """
     class_aware, instance_aware = student.new_zeros(()), student.new_zeros(())
     for label in (positive.sum(dim=0) > 1).nonzero().flatten().tolist():
@@ -97,14 +99,14 @@ def label_embedding_loss(
 
 @FEATURE_DISTILLER_REGISTRY.register()
 class LabelEmbeddingDistiller(FeatureDistiller):
-    """LED: for each label, the embeddings of student and teacher have the same structure over images and labels.
+    """LED: the student's label embeddings have the same relative distances as the teacher's label embeddings.
 
-    The paper's networks have an encoder with a query for each label. Here both networks have label embeddings without
-    one: the teacher from its regions and their scores, the student from its map and its classifier. Their widths may
-    differ.
+    The paper's networks have an encoder with a query for each label. Here both networks get label embeddings without an
+    encoder: the teacher from its regions and their scores, the student from its map and its classifier. The widths of
+    the embeddings may differ.
     """
 
-    asks_for: ClassVar[str] = "regions"
+    knowledge_kind: ClassVar[str] = "regions"
     needs_labels: ClassVar[bool] = True
 
     @configurable
@@ -120,7 +122,7 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         """
         Args:
             classifier: linear classifier of the student.
-            classified_layer: name of the student's map that it classifies.
+            classified_layer: name of the student's map that the classifier takes.
             class_aware_weight, instance_aware_weight: factors on the two losses.
             layers: see :class:`FeatureDistiller`; only one pair.
         """
@@ -131,7 +133,7 @@ class LabelEmbeddingDistiller(FeatureDistiller):
                 f"with the map that the student classifies: '<teacher layer>:{classified_layer}'"
             )
         ((self.teacher_layer, self.student_layer),) = self.pairs
-        # Not a submodule: it belongs to the student.
+        # In a tuple, so that it is not a submodule: it belongs to the student.
         self._classifier = (classifier,)
         self.weights = class_aware_weight, instance_aware_weight
 
@@ -157,34 +159,25 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the sum of both losses with their factors; see :class:`FeatureDistiller`.
-
-        A view without regions counts as one without labels.
-        """
+        """Return the weighted sum of both losses; see :class:`FeatureDistiller`. Labels of views without regions do
+        not count."""
         (classifier,) = self._classifier
-        # Relative distances need full precision, in mixed precision too.
+        # Relative distances need full precision, even in mixed precision.
         with torch.autocast(device_type=targets.device.type, enabled=False):
-            return self._loss(features[self.student_layer], classifier.weight, knowledge, targets)
-
-    def _loss(
-        self,
-        feature_map: torch.Tensor,
-        classifier: torch.Tensor,
-        knowledge: Sequence[TeacherKnowledge],
-        targets: torch.Tensor,
-    ) -> torch.Tensor:
-        student = class_activation_embeddings(feature_map, classifier)
-        teacher = torch.stack([region_embeddings(k.features[self.teacher_layer], k.region_scores) for k in knowledge])
-        has_regions = torch.tensor([len(k.region_scores) > 0 for k in knowledge], device=targets.device)
-        positive = (targets == 1) & has_regions[:, None]
-        # Images are compared with all others of the batch, also those of other processes.
-        losses = label_embedding_loss(*map(gather_images, (teacher, student, positive)))
-        total = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
-        return self.loss_weight * scale_gradient(total)
+            student = class_activation_embeddings(features[self.student_layer], classifier.weight)
+            teacher = torch.stack(
+                [region_embeddings(k.features[self.teacher_layer], k.region_scores) for k in knowledge]
+            )
+            has_regions = torch.tensor([len(k.region_scores) > 0 for k in knowledge], device=targets.device)
+            positive = (targets == 1) & has_regions[:, None]
+            # Compare the images of the whole batch, including the images of other processes.
+            losses = label_embedding_loss(*map(gather_images, (teacher, student, positive)))
+            total = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+            return self.loss_weight * scale_gradient(total)
 
 
 def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
-    """Return the (P, P) distances divided by their mean; zeros if all embeddings are equal."""
+    """Return the (P, P) distances divided by the mean distance; zeros if all embeddings are equal."""
     distances = torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
     count = len(embeddings)
     mean = distances.sum() / (count * (count - 1))
@@ -192,7 +185,7 @@ def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
 
 
 def gather_images(values: torch.Tensor) -> torch.Tensor:
-    """Concatenate values (n, ...) of images from all processes. Gradients flow only to this process's images."""
+    """Concatenate values (n, ...) of the images of all processes. Only the images of this process get gradients."""
     if comm.get_world_size() == 1:
         return values
     local = values.detach().contiguous()
@@ -203,10 +196,10 @@ def gather_images(values: torch.Tensor) -> torch.Tensor:
 
 
 def scale_gradient(loss: torch.Tensor) -> torch.Tensor:
-    """Return a loss over gathered images, with the gradient that it has if one process has the whole batch.
+    """Return a loss over gathered images, with its gradient multiplied by the number of processes.
 
-    Each of W processes has the whole loss, and its gradient with respect to its own images. Their sum is the gradient,
-    but DistributedDataParallel takes the mean. So the gradient is multiplied by W here; the value stays the same.
+    Each process computes the whole loss, and its gradient with respect to the images of this process only. The gradient
+    for the batch is the sum over the processes, but DistributedDataParallel takes the mean.
     """
     others = comm.get_world_size() - 1
     return loss + others * (loss - loss.detach()) if others else loss

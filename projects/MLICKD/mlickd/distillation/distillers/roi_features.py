@@ -1,4 +1,4 @@
-"""Feature-level transfer (stage 1 of the paper): the student's RoI features imitate the teacher's."""
+"""Feature-level transfer (stage 1 of the paper): the student's RoI features imitate the teacher's RoI features."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = ["RoIDistiller", "roi_feature_loss"]
 def roi_feature_loss(
     teacher: torch.Tensor, student: torch.Tensor, weights: torch.Tensor, counts: Sequence[int]
 ) -> torch.Tensor:
-    """L_f of the paper: ``1/(2N) * sum_n 1/|R'_n| * sum_R || s'_R (F^T_R - F^S_R) ||_2^2``.
+    """Return L_f of the paper: ``1/(2N) * sum_n 1/|R'_n| * sum_R || s'_R (F^T_R - F^S_R) ||_2^2``.
 
     Args:
-        teacher, student: (M, ...) features of the regions of all images, not yet weighted.
-        weights: (M,), s' of each region.
-        counts: |R'_n| of the N images, in order; an image without regions adds nothing.
+        teacher, student: (M, ...) features of the regions of all images, not weighted by s'.
+        weights: (M,) s' of each region.
+        counts: |R'_n| of each of the N images, in order; an image without regions adds 0.
 
     Returns:
         Scalar.
     """
     distances = (weights**2) * (teacher - student).flatten(start_dim=1).pow(2).sum(dim=1)
     per_image = [d.mean() for d in distances.split(list(counts)) if len(d) > 0]
-    # Without any region the empty sum is 0 as well, and keeps the student in the graph.
+    # Without any region the sum over no distances is 0 and keeps the student in the graph.
     return (sum(per_image) if per_image else distances.sum()) / (2 * len(counts))
 
 
 class _LayerPair(nn.Module):
-    """Pools the regions from one map of the student, in the shape of the teacher's."""
+    """Pools the regions from one map of the student, in the shape of the teacher's features."""
 
     def __init__(self, teacher: ShapeSpec, student: ShapeSpec, pooler_args: dict, resize_to_teacher: bool):
         super().__init__()
@@ -62,17 +62,17 @@ class _LayerPair(nn.Module):
         Args:
             feature_map: (N, channels, h, w) map of the student.
             boxes: (R_n, 4) boxes of each image, in pixels of the student's view.
-            image_sizes: height and width of each of these views.
+            image_sizes: height and width of each view of the student.
             map_size: height and width of the teacher's map, for Psi.
 
         Returns:
-            (M, channels of the teacher, P, P), the regions of all images in order.
+            (M, channels of the teacher, P, P) features of the regions of all images, in order.
         """
         # Poolers round boxes to the dtype of the map.
         feature_map = self.adapter(feature_map).float()
         if self.resize_to_teacher:
             feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
-        # The pooler takes boxes in pixels of a view whose map has its stride: the teacher's view after Psi.
+        # The pooler divides boxes by its stride, so scale them to cells of the map, times the stride.
         map_height, map_width = feature_map.shape[-2:]
         scaled = [
             Boxes(b * b.new_tensor([map_width / width, map_height / height] * 2) * self.stride)
@@ -83,14 +83,15 @@ class _LayerPair(nn.Module):
 
 @FEATURE_DISTILLER_REGISTRY.register()
 class RoIDistiller(FeatureDistiller):
-    """The paper's feature-level transfer: the student's RoI features imitate the teacher's, weighted by s'.
+    """The paper's feature-level transfer: the student's RoI features imitate the teacher's RoI features.
 
-    The student's map is resized to the teacher's (Psi), pooled in the same regions in the same way, and compared.
-    If the widths differ, a 1x1 convolution adapts the student's map; it is trained together with the student. The
-    authors' release compares features after fc6 and fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
+    The student's map is resized to the size of the teacher's map (Psi). RoI pooling gives the features of the same
+    regions in both maps, and s' weights their distances. If the widths differ, a 1x1 convolution adapts the student's
+    map. This convolution is trained together with the student. The authors' release compares features after fc6 and
+    fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
     """
 
-    asks_for: ClassVar[str] = "regions"
+    knowledge_kind: ClassVar[str] = "regions"
 
     @configurable
     def __init__(
@@ -104,13 +105,13 @@ class RoIDistiller(FeatureDistiller):
         """
         Args:
             pooler_args: ``output_size``, ``sampling_ratio`` and ``pooler_type`` of the teacher's RoI pooling.
-            resize_to_teacher: apply Psi.
-            box_head: the student's fc6 and fc7, to compare features after them; None compares pooled features.
+            resize_to_teacher: whether to apply Psi.
+            box_head: fc6 and fc7 of the student, to compare features after them; None compares pooled features.
             layers: see :class:`FeatureDistiller`; the losses of the pairs are added.
         """
         super().__init__(**layers)
         self.layers = nn.ModuleList(_LayerPair(*shapes, pooler_args, resize_to_teacher) for shapes in self.shapes)
-        # Not a submodule: the box head belongs to the student and is not trained in stage 1.
+        # In a tuple, so that it is not a submodule: it belongs to the student and is not trained in stage 1.
         self._box_head = (box_head,)
 
     @classmethod
@@ -120,8 +121,6 @@ class RoIDistiller(FeatureDistiller):
         if cfg.KD.FEATURE.COMPARE == "box_head":
             box_head = student.head.fully_connected
             _check_box_heads(box_head, teacher_cfg, cfg)
-        elif cfg.KD.FEATURE.COMPARE != "pooled":
-            raise InputError(f"KD.FEATURE.COMPARE {cfg.KD.FEATURE.COMPARE!r} must be pooled or box_head")
         return super().from_config(cfg, student, teacher_cfg) | {
             "pooler_args": pooler_arguments(teacher_cfg),
             "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,
@@ -147,14 +146,14 @@ class RoIDistiller(FeatureDistiller):
             if box_head is not None:
                 proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
                 student = box_head(student * proposal_weights[:, None, None, None]).float()
-            # The cache holds them in half precision.
+            # Features from the cache are float16.
             teacher = torch.cat([k.features[teacher_layer] for k in knowledge]).float()
             total = total + roi_feature_loss(teacher, student, weights, counts)
         return self.loss_weight * total
 
 
 def _check_box_heads(student: nn.Module | None, teacher_cfg: CfgNode, cfg: CfgNode) -> None:
-    """Check that fc6 and fc7 of both networks take the same regions and return vectors of one length."""
+    """Check that fc6 and fc7 of both networks have the same input size and the same output size."""
     head = teacher_cfg.MODEL.ROI_BOX_HEAD
     found, expected = (head.NAME, head.POOLER_RESOLUTION, head.FC_DIM), ("VGGBoxHead", 7, cfg.MODEL.CLASSIFIER.FC_DIM)
     if student is None or found != expected:

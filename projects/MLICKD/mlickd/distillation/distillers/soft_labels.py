@@ -1,4 +1,4 @@
-"""Prediction-level transfer (stage 2 of the paper): the student's image scores imitate the teacher's."""
+"""Prediction-level transfer (stage 2 of the paper): the student's image scores imitate the teacher's scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from detectron2.config import CfgNode, configurable
 from torch import nn
 
 from mlickd.distillation.knowledge import TeacherKnowledge, known_image_scores
-from mlickd.errors import InputError
 from mlickd.modeling.losses import multilabel_binary_cross_entropy_with_logits
 
 from .base import PREDICTION_DISTILLER_REGISTRY
@@ -26,8 +25,8 @@ def soft_label_l2_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Te
 class SoftLabelDistiller(nn.Module):
     """The paper's prediction-level transfer: the student's softened probabilities imitate the teacher's image scores.
 
-    ``l2`` is the paper's equation; the authors' release uses ``bce``, binary cross-entropy against the teacher's score.
-    The teacher's temperature is applied when its scores are computed (``TeacherKnowledge.image_scores``).
+    ``l2`` is the paper's equation; the authors' release uses ``bce``, binary cross-entropy with the teacher's score as
+    target. The teacher's temperature is applied when its scores are computed (``TeacherKnowledge.image_scores``).
     """
 
     @configurable
@@ -35,14 +34,10 @@ class SoftLabelDistiller(nn.Module):
         """
         Args:
             loss: ``l2`` or ``bce``.
-            student_temperature: divides the student's logits.
+            student_temperature: divisor of the student's logits.
             loss_weight: lambda of the paper.
         """
         super().__init__()
-        if loss not in ("l2", "bce"):
-            raise InputError(f"KD.PREDICTION.LOSS {loss!r} must be l2 or bce")
-        if student_temperature <= 0:
-            raise InputError(f"KD.PREDICTION.STUDENT_TEMPERATURE {student_temperature} must be positive; give 1.0")
         self.loss = loss
         self.student_temperature = student_temperature
         self.loss_weight = loss_weight
@@ -57,7 +52,7 @@ class SoftLabelDistiller(nn.Module):
         }
 
     def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
-        """Return the soft loss of the student's logits (N, C), times lambda; images without knowledge add 0."""
+        """Return the loss of the student's logits (N, C), times lambda. Images without image scores add 0."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:
             return logits.new_zeros(())
@@ -66,5 +61,5 @@ class SoftLabelDistiller(nn.Module):
             loss = soft_label_l2_loss(teacher, softened.sigmoid())
         else:
             loss = multilabel_binary_cross_entropy_with_logits(softened, teacher)
-        # Both are means over the images with knowledge.
+        # Both losses are means over the images with image scores.
         return self.loss_weight * loss * (len(known) / len(knowledge))

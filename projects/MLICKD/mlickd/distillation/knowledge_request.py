@@ -1,4 +1,4 @@
-"""What a method asks its teacher for, in addition to image scores."""
+"""Requests for a teacher's features and maps, which the distillers of a method need in addition to image scores."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ MAP_KINDS = {"features": torch.Tensor.float, "attention": spatial_attention}
 
 @dataclass(frozen=True)
 class KnowledgeRequest:
-    """What a teacher gives in addition to image scores.
+    """The features and maps that a teacher returns in addition to its image scores.
 
     Attributes:
-        region_layers: the teacher's layers from which the regions R'_n have features. Empty: no regions.
-        maps: whole maps, as (a key of MAP_KINDS, layer).
+        region_layers: layers of the teacher from which the selected regions get features; empty: no regions.
+        maps: whole maps, as pairs (key of ``MAP_KINDS``, layer of the teacher).
     """
 
     region_layers: tuple[str, ...] = ()
     maps: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def from_stage(cls, cfg: CfgNode, stage: str | None = None) -> KnowledgeRequest:
-        """Return what a stage of a method needs; None is ``KD.STAGE``."""
+    def for_stage(cls, cfg: CfgNode, stage: str | None = None) -> KnowledgeRequest:
+        """Return the request of one stage of distillation, by default ``KD.STAGE``."""
         if (stage or cfg.KD.STAGE) == "prediction" and not cfg.KD.PREDICTION.FEATURE_LOSS:
             return cls()
         layers = tuple(dict.fromkeys(layer for layer, _ in parse_layer_pairs(cfg)))
-        kind = feature_distiller_class(cfg).asks_for
+        kind = feature_distiller_class(cfg).knowledge_kind
         return cls(region_layers=layers) if kind == "regions" else cls(maps=tuple((kind, layer) for layer in layers))
 
     @classmethod
-    def from_method(cls, cfg: CfgNode) -> KnowledgeRequest:
-        """Return what all stages of a method, ``KD.METHOD_STAGES``, need."""
+    def for_method(cls, cfg: CfgNode) -> KnowledgeRequest:
+        """Return the request of all stages in ``KD.METHOD_STAGES``."""
         request = cls()
         for stage in cfg.KD.METHOD_STAGES:
-            request |= cls.from_stage(cfg, stage)
+            request |= cls.for_stage(cfg, stage)
         return request
 
     def __or__(self, other: KnowledgeRequest) -> KnowledgeRequest:
-        """Return what one or the other asks for."""
+        """Return a request for the features and maps of both requests."""
         return KnowledgeRequest(
             tuple(dict.fromkeys([*self.region_layers, *other.region_layers])),
             tuple(dict.fromkeys([*self.maps, *other.maps])),
