@@ -72,7 +72,7 @@ def test_a_hostile_file_is_refused(read: Callable[[Path], None], place: str, tmp
         ("SOLVER:\n  BASE_LRR: 0.1\n", r"SOLVER.BASE_LRR.* SOLVER.BASE_LR\?"),
         ("NONSENSE: 1\n", "NONSENSE"),
         ("SOLVER:\n  BASE_LR: fast\n", "SOLVER.BASE_LR fast .*str.*float.*0.001"),
-        (f"SEED: {'x' * 5_000}\n", r"SEED x{57}\.\.\. "),
+        (f"SEED: {'x' * 5_000}\n", "SEED x{60} "),
         ("SOLVER:\n  BASE_LR:\n", "SOLVER.BASE_LR "),
         ("SOLVER: 5\n", "SOLVER"),
         ("SOLVER: [1\n", r"config\.yaml, line 2"),

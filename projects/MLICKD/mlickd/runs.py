@@ -124,10 +124,7 @@ def check_has_learned(cfg: CfgNode, source: str | os.PathLike[str]) -> None:
         InputError: the run is stage 1 of a distillation, which trains only the backbone.
     """
     if cfg.KD.STAGE == "feature":
-        raise InputError(
-            f"{source}: is stage 1 of a distillation, which does not train the classifier; name the run of stage 2, "
-            "prediction"
-        )
+        raise InputError(f"{source}: is stage 1, which does not train the classifier; name the run of stage 2")
 
 
 def predict(

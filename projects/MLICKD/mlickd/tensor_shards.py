@@ -66,10 +66,6 @@ class ShardLayout:
         number, count = part
         return range(number - 1, len(self), count)
 
-    def missing(self, folder: str | os.PathLike[str], part: tuple[int, int] = (1, 1)) -> list[int]:
-        """Return the indices of the shards of a part that a folder does not have. The folder may be missing."""
-        return [index for index in self.indices(part) if not self.path(folder, index).is_file()]
-
     def remove_other_shards(self, folder: str | os.PathLike[str]) -> None:
         """Remove the shards of other layouts from a folder, which may be missing. Other files stay.
 

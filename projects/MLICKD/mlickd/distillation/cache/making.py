@@ -97,7 +97,8 @@ def _write_dataset(
     # A batch has images of one shard only, because other images in a batch may change the last bit of the outputs.
     shards = {
         index: list(BatchSampler(layout.images(index), settings["batch_size"], drop_last=False))
-        for index in layout.missing(folder, part)
+        for index in layout.indices(part)
+        if not layout.path(folder, index).is_file()
     }
     logger.info("%s: %d of %d shards to write in part %d of %d", folder, len(shards), len(layout), *part)
     if not shards:
