@@ -1,7 +1,7 @@
 """Metrics of parts of a dataset (by object size, number of labels, class frequency), and dependencies between labels.
 
-AP depends on the number of positives, and class means on the classes that have one. Compare models within a
-group, not groups.
+AP depends on the number of positives, and class means on the classes with a positive. Therefore compare models within
+a group, but not one group with another.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = [
     "largest_objects",
 ]
 
-# Least (inclusive) and largest (exclusive) fraction of the image's area. COCO's limits are 0.3 and 3 percent of a
-# typical image, for segments. Here, the limits are for boxes, and for the largest object of a class in an image.
+# Least (inclusive) and largest (exclusive) area of the largest box of a class in an image, as a fraction of the image.
+# COCO's limits, which are for the area of segments, are 0.3 and 3 percent of a typical image.
 OBJECT_SIZES = {
     "small (below 1 %)": (0.0, 0.01),
     "medium (1 to 10 %)": (0.01, 0.1),
@@ -37,13 +37,11 @@ LABEL_COUNTS = {"1 label": (1, 1), "2 labels": (2, 2), "3 labels and more": (3, 
 
 
 def largest_objects(records: Sequence[dict], num_classes: int) -> np.ndarray:
-    """Return the size of the largest object of each class in each image.
-
-    Crowds and difficult objects are left out: a crowd is not a single object, and a difficult one gives no label.
+    """Return the size of the largest object of each class in each image, without crowds and difficult objects.
 
     Args:
-        records: Detectron2 dataset dicts with ``height``, ``width`` and ``annotations`` (XYXY boxes), or without
-            annotations for images that have not been annotated.
+        records: Detectron2 dataset dicts with ``height``, ``width`` and ``annotations`` (XYXY boxes). Images that have
+            not been annotated have no ``annotations``.
         num_classes: C.
 
     Returns:
@@ -77,33 +75,28 @@ def by_object_size(
         ap: see :func:`mlickd.evaluation.metrics.average_precision`.
 
     Returns:
-        By group: ``mAP`` (a fraction), and the numbers of ``positives`` and of ``classes`` that have one and enter the
-        mean.
+        By group: ``mAP`` (a fraction), number of ``positives``, and number of ``classes`` with a positive, which enter
+        the mean.
     """
     groups = {}
     for name, (low, high) in OBJECT_SIZES.items():
-        other_size = (targets == 1) & ~((largest >= low) & (largest < high))  # also without a box, which is NaN
+        other_size = (targets == 1) & ~((largest >= low) & (largest < high))  # includes NaN, an object without a box
         groups[name] = _mean_average_precision(scores, np.where(other_size, -1, targets), range(scores.shape[1]), ap)
     return groups
 
 
 def by_label_count(
-    scores: np.ndarray,
-    targets: np.ndarray,
-    *,
-    threshold: float = 0.5,
-    topk: int = 3,
-    ap: str = "ranking",
+    scores: np.ndarray, targets: np.ndarray, *, threshold: float = 0.5, topk: int = 3, ap: str = "ranking"
 ) -> dict[str, dict[str, float]]:
-    """Compute metrics of the images with one, two, and more positives. Images without a positive are in no group.
+    """Compute metrics of the images with one, two, and more positives. Images without a positive are left out.
 
     Args:
         scores, targets: (N, C).
         threshold, topk, ap: see :func:`mlickd.evaluation.metrics.multilabel_metrics`.
 
     Returns:
-        By group: ``mAP``, ``OR`` and ``OF1`` (fractions), and the numbers of ``images``, of ``positives``, and of
-        ``classes`` that have one and enter the mean.
+        By group: ``mAP``, ``OR`` and ``OF1`` (fractions), and the numbers of ``images``, ``positives`` and ``classes``
+        as in :func:`by_object_size`.
     """
     counts = (targets == 1).sum(axis=1)
     groups = {}
@@ -111,32 +104,26 @@ def by_label_count(
         rows = (counts >= fewest) & (counts <= most)
         metrics = {"mAP": float("nan"), "OR": float("nan"), "OF1": float("nan"), "classes": 0}
         if rows.any():
-            metrics |= multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap=ap)
-        groups[name] = {key: metrics[key] for key in ("mAP", "OR", "OF1", "classes")} | {
-            "images": int(rows.sum()),
-            "positives": int(counts[rows].sum()),
-        }
+            metrics = multilabel_metrics(scores[rows], targets[rows], threshold=threshold, topk=topk, ap=ap)
+        sizes = {"images": int(rows.sum()), "positives": int(counts[rows].sum())}
+        groups[name] = {key: metrics[key] for key in ("mAP", "OR", "OF1", "classes")} | sizes
     return groups
 
 
 def by_class_frequency(
     scores: np.ndarray, targets: np.ndarray, frequencies: np.ndarray, *, ap: str = "ranking"
 ) -> dict[str, dict[str, float]]:
-    """Compute the mAP of the rare, medium and frequent classes, with the values of :func:`by_object_size`.
-
-    The groups have nearly equal numbers of classes. Classes of equal frequency are in the order of their index.
+    """Compute the values of :func:`by_object_size` for the rare, medium and frequent thirds of the classes.
 
     Args:
         scores, targets: (N, C) of the test set.
-        frequencies: (C,) training images of each class.
+        frequencies: (C,) numbers of training images; classes with equal numbers are in the order of their index.
         ap: see :func:`mlickd.evaluation.metrics.average_precision`.
     """
     thirds = np.array_split(np.argsort(frequencies, kind="stable"), 3)
     names = ("rare", "medium", "frequent")
-    return {
-        name: _mean_average_precision(scores, targets, sorted(third), ap)
-        for name, third in zip(names, thirds, strict=True)
-    }
+    groups = zip(names, thirds, strict=True)
+    return {name: _mean_average_precision(scores, targets, sorted(third), ap) for name, third in groups}
 
 
 def _mean_average_precision(
@@ -153,11 +140,11 @@ def _mean_average_precision(
 
 
 class DependencyError(NamedTuple):
-    """The difference between the conditional frequencies of predictions and those of the labels.
+    """The difference between the conditional frequencies of predictions and of labels.
 
     Attributes:
         mean_difference: mean absolute difference, a fraction.
-        correlation: Pearson's; NaN if one of them is constant.
+        correlation: Pearson's correlation; NaN if the frequencies of predictions or labels are constant.
         pairs: number of ordered pairs of classes.
     """
 
@@ -167,11 +154,11 @@ class DependencyError(NamedTuple):
 
 
 def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the fraction of the images with one class that also have another.
+    """Return the fraction of the images with one class that also have another class.
 
     Args:
         positive: (N, C) booleans, labels or predictions.
-        known: (N, C) booleans, labels that count; an image counts for a pair if both labels do.
+        known: (N, C) booleans, False for ignored labels; an image counts for a pair of classes if both are known.
 
     Returns:
         (C, C) P(column's class | row's class); NaN on the diagonal, and in the row of a class without images.
@@ -185,10 +172,10 @@ def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarr
 
 
 def dependency_error(truth: np.ndarray, *predicted: np.ndarray) -> list[DependencyError]:
-    """Compare the conditional frequencies of one or more models with those of the labels.
+    """Compare the conditional frequencies of the predictions of one or more models with the labels.
 
-    All models are compared over the same pairs: those that are defined for the labels and every model. A class that a
-    model never predicts has none.
+    All models are compared over the same pairs of classes, which must be defined for the labels and every model. A
+    class that a model never predicts has no defined pair.
 
     Args:
         truth: (C, C), see :func:`conditional_frequencies`.
@@ -198,7 +185,8 @@ def dependency_error(truth: np.ndarray, *predicted: np.ndarray) -> list[Dependen
     if not defined.any():
         return [DependencyError(float("nan"), float("nan"), 0)] * len(predicted)
     errors = []
-    for expected, found in ((truth[defined], frequencies[defined]) for frequencies in predicted):
+    expected = truth[defined]
+    for found in (frequencies[defined] for frequencies in predicted):
         varies = expected.std() > 0 and found.std() > 0
         correlation = float(np.corrcoef(expected, found)[0, 1]) if varies else float("nan")
         errors.append(DependencyError(float(np.abs(found - expected).mean()), correlation, int(defined.sum())))

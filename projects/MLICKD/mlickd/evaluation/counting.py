@@ -1,4 +1,4 @@
-"""Predictions by each of the common rules, and their precision, recall and F1."""
+"""Predictions by threshold and by top-k, and their precision, recall and F1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _IMAGES_PER_BLOCK = 1024
 
 
 def prediction_prefixes(topk: int) -> tuple[str, str, str]:
-    """Return the prefixes of metric names: for predictions by threshold, by top-k, and by both."""
+    """Return the prefixes of the metrics of predictions by threshold, by top-k, and by both."""
     return "", f"top{topk}/", f"top{topk}_thresholded/"
 
 
@@ -24,14 +24,14 @@ def predictions(
 
     Args:
         scores: (N, C) probabilities.
-        known: (N, C) booleans; the other entries are never predicted and take no place in the top-k.
+        known: (N, C) booleans; an entry that is not known is never predicted and does not take a top-k place.
         threshold: one for all classes, or (C,).
         topk: number of classes predicted per image.
 
     Returns:
-        Three (N, C) arrays of fractions in 0..1: classes that tie for the last top-k places share them.
+        Three (N, C) arrays of fractions in 0..1: classes that tie for the last top-k places share these places.
     """
-    # The precision of the scores decides: 0.7 in single precision is below 0.7 in double precision.
+    # Compare in the precision of the scores, because 0.7 in single precision is below 0.7 in double precision.
     above_threshold = known & (scores >= np.asarray(threshold, dtype=scores.dtype))
     in_topk = _topk_shares(scores, known, topk)
     return above_threshold, in_topk, in_topk * above_threshold
@@ -40,7 +40,7 @@ def predictions(
 def count_predictions(
     scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> np.ndarray:
-    """Return true positives and predictions of each class, (3, 2, C), by the three rules of :func:`predictions`."""
+    """Return (3, 2, C) counts: by rule of :func:`predictions`, the true positives and the predictions of each class."""
     counts = np.zeros((3, 2, scores.shape[1]))
     for rows in _blocks(len(scores)):
         for rule, predicted in enumerate(predictions(scores[rows], known[rows], threshold, topk)):
@@ -52,7 +52,7 @@ def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndar
     """Compute the precisions, recalls and F1 of :func:`mlickd.evaluation.metrics.multilabel_metrics`.
 
     Args:
-        hits, predicted, positives: (..., C) true positives, predictions and positives of each class.
+        hits, predicted, positives: (..., C) numbers of true positives, predictions and positives of each class.
 
     Returns:
         (...) arrays by name; NaN if no class has a positive.
@@ -76,7 +76,7 @@ def precision_recall(hits: np.ndarray, predicted: np.ndarray, positives: np.ndar
 
 
 def mean_over_classes(counted: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the mean (...) of (..., C) values over the counted classes; NaN without one."""
+    """Return the mean (...) of (..., C) values over the counted classes; NaN if no class counts."""
     number = counted.sum(axis=-1)
     return np.where(counted, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan)
 
@@ -91,7 +91,7 @@ def _column_sums(block: np.ndarray) -> np.ndarray:
 
 
 def _topk_shares(scores: np.ndarray, known: np.ndarray, topk: int) -> np.ndarray:
-    """Return the fraction (N, C) of each class in the top-k places of its image; a row sums to min(k, known)."""
+    """Return the (N, C) shares of the classes in the top-k places of an image. A row sums to min(k, known classes)."""
     topk = min(topk, scores.shape[1])
     ranked = np.where(known, scores, -1.0)
     last = np.partition(ranked, -topk, axis=1)[:, -topk, None]

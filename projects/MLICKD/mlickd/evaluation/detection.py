@@ -1,4 +1,4 @@
-"""Evaluation of the regions of a weakly supervised detector, on the classes that have boxes."""
+"""Evaluators of the regions of a weakly supervised detector, on the classes that have boxes."""
 
 from __future__ import annotations
 
@@ -40,27 +40,20 @@ class WeakDetectionEvaluator(RecordEvaluator):
         """
         Args:
             dataset_name: registered dataset. Its metadata may have ``box_classes``, the indices of the classes with
-                boxes (default: those of the annotations), and ``year``; for 2007, VOC_AP uses the rule "voc07".
+                boxes (default: the classes of the annotations), and ``year``; for 2007, VOC_AP uses the rule "voc07".
             options: see :class:`RecordEvaluator`.
-
-        Raises:
-            InputError: the dataset is wrong.
         """
         super().__init__(dataset_name, **options)
         metadata = MetadataCatalog.get(dataset_name)
         self.voc_ap = "voc07" if metadata.get("year") == 2007 else "voc12"
         self.boxed_records = [record for record in self.records if "annotations" in record]
         annotated = {a["category_id"] for record in self.boxed_records for a in record["annotations"]}
-        self.box_classes = sorted(metadata.get("box_classes", annotated))
-        if not self.boxed_records or not self.box_classes:
-            self.box_classes = []
+        self.box_classes = sorted(metadata.get("box_classes", annotated)) if self.boxed_records else []
+        if not self.box_classes:
             logger.info(f"{dataset_name} has no boxes: detection is not evaluated")
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
-        Args:
-            inputs: B records with ``image_id``.
-            outputs: B dicts with ``instances``, boxes in the original image's pixels.
+        """Keep the ``instances`` of B images, with boxes in pixels of the original images.
 
         Raises:
             InputError: a box or a score is not finite.
@@ -77,23 +70,17 @@ class WeakDetectionEvaluator(RecordEvaluator):
             self.add(record["image_id"], (boxes[kept], scores[kept], labels[kept]))
 
     def evaluate(self) -> OrderedDict:
-        """
-        Returns:
-            ``{"detection": {"AP50", "VOC_AP", "CorLoc": percent}}``; empty without boxes, and on all but the
-            main process.
+        """Return ``{"detection": {"AP50", "VOC_AP", "CorLoc": percent}}``.
 
-        Raises:
-            InputError: the scored images are not those of the dataset.
+        It is empty without boxes, and on all but the main process. For errors see :meth:`gather`.
         """
         predictions = self.gather() if self.box_classes else None
         if predictions is None:
             return OrderedDict()
         per_class = self._metrics_by_class(predictions)
-        evaluated = [values for values in per_class.values() if values["positive_images"]]
-        results = {
-            key: float(np.mean([values[key] for values in evaluated])) if evaluated else float("nan")
-            for key in ("AP50", "VOC_AP", "CorLoc")
-        }
+        rows = [values for values in per_class.values() if values["positive_images"]]
+        keys = ("AP50", "VOC_AP", "CorLoc")
+        results = {key: float(np.mean([row[key] for row in rows])) if rows else float("nan") for key in keys}
         if self.output_dir:
             protocol = {
                 "iou_threshold": _IOU_THRESHOLD,
@@ -104,8 +91,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
                 "images": len(self.boxed_records),
                 "images_without_annotations": len(self.records) - len(self.boxed_records),
             }
-            report = {"metrics": results, "per_class": per_class, "protocol": protocol}
-            self.write_report("detection_results.json", report)
+            self.write_report("detection_results.json", results, per_class, protocol=protocol)
         self._log(results, per_class)
         return OrderedDict(detection=results)
 
@@ -126,9 +112,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
         coco = coco_average_precision(self.boxed_records, detections, iou_threshold=_IOU_THRESHOLD)
         per_class = {}
         for label, found in detections.items():
-            truth = {
-                image_id: tuple(map(np.array, zip(*items, strict=True))) for image_id, items in objects[label].items()
-            }
+            truth = {image: tuple(map(np.array, zip(*items, strict=True))) for image, items in objects[label].items()}
             positive = [image_id for image_id, (_, ignored) in truth.items() if not ignored.all()]
             voc = voc_detection_average_precision(found, truth, iou_threshold=_IOU_THRESHOLD, ap=self.voc_ap)
             per_class[self.class_names[label]] = {
@@ -148,9 +132,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
             f"Detection metrics on {self.dataset_name} (%), IoU {_IOU_THRESHOLD}, "
             f"{len(self.boxed_records)} images, VOC_AP by {self.voc_ap}:\n{table}"
         )
-        absent = [name for name, values in per_class.items() if not values["positive_images"]]
-        if absent:
-            logger.warning(f"Classes without an object, left out of the means: {', '.join(absent)}")
+        self.warn_of_absent_classes([name for name, values in per_class.items() if not values["positive_images"]])
         missed = sum(values["positive_images_without_region"] for values in per_class.values())
         if missed:
             logger.warning(
@@ -160,18 +142,13 @@ class WeakDetectionEvaluator(RecordEvaluator):
 
 
 class TrainingCorLoc:
-    """CorLoc (Deselaers et al. 2012) of a teacher on a sample of its training images.
+    """CorLoc (see :func:`corloc`) of a teacher on a sample of its training images, averaged over the classes.
 
-    CorLoc is the share of the images of a class whose best region of that class overlaps an object with an IoU of at
-    least 0.5, averaged over the classes. It is defined on training images. Training reads boxes only for this figure.
+    CorLoc is defined on training images. Training reads boxes only for this figure.
     """
 
     def __init__(self, cfg: CfgNode):
-        """Draw the sample from ``SEED``.
-
-        Args:
-            cfg: configuration; the sample has ``TEST.CORLOC_IMAGES`` images of each of ``DATASETS.TRAIN`` with boxes.
-        """
+        """Draw ``TEST.CORLOC_IMAGES`` images with boxes from each dataset of ``DATASETS.TRAIN``, with ``SEED``."""
         self.cfg = cfg
         self.samples: dict[str, list[dict]] = {}
         for name in cfg.DATASETS.TRAIN:
@@ -185,19 +162,13 @@ class TrainingCorLoc:
             self.samples[name] = [boxed[i] for i in chosen]
 
     def __call__(self, model: nn.Module) -> dict[str, dict[str, float]]:
-        """
-        Args:
-            model: teacher.
-
-        Returns:
-            ``{"CorLoc": {dataset: percent}}``; empty in all but the main process, and without boxes.
-        """
-        found = {}
+        """Return ``{"CorLoc": {dataset: percent}}`` of a teacher; empty without boxes and outside the main process."""
+        percent = {}
         for name, records in self.samples.items():
-            # A loader draws from PyTorch's generator, which must not change what training draws later.
+            # A loader draws from PyTorch's generator. This must not change the later random numbers of training.
             with torch.random.fork_rng(devices=[]):
                 loader = build_test_loader(self.cfg, name, records)
                 results = inference_on_dataset(model, loader, WeakDetectionEvaluator(name, records=records))
             if results:
-                found[name] = results["detection"]["CorLoc"]
-        return {"CorLoc": found} if found else {}
+                percent[name] = results["detection"]["CorLoc"]
+        return {"CorLoc": percent} if percent else {}

@@ -1,7 +1,7 @@
 """Metrics of weakly supervised detection as pure functions: AP by VOC's rule, CorLoc, and COCO's AP at one IoU.
 
 Boxes are (x0, y0, x1, y1) in continuous coordinates: VOC's inclusive pixel boxes, with x0 and y0 lowered by 1 as in
-Detectron2, have exactly the IoUs of the VOC devkit. Scores keep their precision: those of WSDDN are so small that many
+Detectron2, have exactly the IoUs of the VOC devkit. Scores are not rounded: WSDDN's scores are so small that many
 are equal after rounding to three decimals.
 """
 
@@ -36,42 +36,35 @@ def voc_detection_average_precision(
     """Compute the detection AP of one class by the rule of the PASCAL VOC devkit.
 
     Each detection is compared with the object of its image that it overlaps most. With an IoU of at least
-    ``iou_threshold`` it is correct, unless a detection with a higher score matches the same object; on an ignored
-    object it does not count. With a lower IoU it is a false positive. Equal scores enter the curve together, so their
-    order does not matter.
+    ``iou_threshold``, it is correct, unless a detection with a higher score matches the same object. With a lower IoU,
+    it is a false positive. A detection of an ignored object does not count. Equal scores enter the curve together, so
+    their order does not matter.
 
     Args:
         detections: boxes (D, 4) and scores (D,) by image.
-        ground_truth: boxes (G, 4) and flags (G,) of ignored objects by image; missing images have no objects.
+        ground_truth: boxes (G, 4) and booleans (G,), True for ignored objects, by image; may lack images without
+            objects.
         iou_threshold: least IoU of a correct detection.
         ap: "voc12", "voc07" or "ranking", see :func:`mlickd.evaluation.average_precision`.
 
     Returns:
         AP in 0..1; NaN without an object that counts.
     """
-    positives, objects = 0, 0
-    first_object = {}
-    for image_id, (_, ignored) in ground_truth.items():
-        first_object[image_id] = objects
-        objects += len(ignored)
-        positives += int(np.count_nonzero(~np.asarray(ignored, dtype=bool)))
-
-    scores, matches = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]  # index of the matched object, or -1
+    positives = sum(int(np.count_nonzero(~np.asarray(ignored, dtype=bool))) for _, ignored in ground_truth.values())
+    scores, correct = [np.zeros(0)], [np.zeros(0, dtype=bool)]
     for image_id, (boxes, image_scores) in detections.items():
+        order = np.argsort(-image_scores, kind="stable")
         object_boxes, ignored = ground_truth.get(image_id, (np.zeros((0, 4)), np.zeros(0, dtype=bool)))
-        overlap, nearest = _nearest_object(boxes, object_boxes)
+        overlap, nearest = _nearest_object(boxes[order], object_boxes)
         hit = overlap >= iou_threshold
+        first = np.zeros(len(order), dtype=bool)  # best detection of each object
+        first[np.unique(np.where(hit, nearest, -1), return_index=True)[1]] = True
         counts = ~(hit & np.append(ignored, False).astype(bool)[nearest])
-        scores.append(np.asarray(image_scores, dtype=np.float64)[counts])
-        matches.append(np.where(hit, first_object.get(image_id, 0) + nearest, -1)[counts])
-
-    scores, matches = np.concatenate(scores), np.concatenate(matches)
+        scores.append(image_scores[order][counts])
+        correct.append((hit & first)[counts])
+    scores, correct = np.concatenate(scores), np.concatenate(correct)
     order = np.argsort(-scores, kind="stable")
-    scores, matches = scores[order], matches[order]
-    correct = np.zeros(len(matches), dtype=bool)
-    correct[np.unique(matches, return_index=True)[1]] = True  # the first, and therefore best, on each object
-    correct &= matches >= 0
-    return float(area_under_curve(*threshold_counts(scores, correct), positives, ap))
+    return float(area_under_curve(*threshold_counts(scores[order], correct[order]), positives, ap))
 
 
 def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5) -> float:
@@ -79,7 +72,7 @@ def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: 
     best-scoring region of the class overlaps an object of the class.
 
     An image is positive if it has an object that is not ignored; without a region it counts as missed. If several
-    regions share the best score, the image counts with the fraction of them that are correct.
+    regions have the best score, the image counts with the fraction of these regions that are correct.
 
     Args:
         detections, ground_truth, iou_threshold: see :func:`voc_detection_average_precision`.
@@ -89,14 +82,11 @@ def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: 
     """
     located = []
     for image_id, (object_boxes, ignored) in ground_truth.items():
-        if np.all(ignored):
-            continue
         boxes, scores = detections.get(image_id, (np.zeros((0, 4)), np.zeros(0)))
-        if len(scores) == 0:
-            located.append(0.0)
-            continue
-        best = np.asarray(boxes)[scores == np.max(scores)]
-        located.append(float((_nearest_object(best, object_boxes)[0] >= iou_threshold).mean()))
+        best = boxes[scores == scores.max()] if len(scores) else boxes
+        if not np.all(ignored):
+            hits = _nearest_object(best, object_boxes)[0] >= iou_threshold
+            located.append(float(hits.mean()) if len(best) else 0.0)
     return float(np.mean(located)) if located else float("nan")
 
 
@@ -109,7 +99,7 @@ def coco_average_precision(
     Args:
         records: dicts with ``image_id`` and ``annotations``. Crowds are matched by COCO's rule; a ``difficult`` object
             is ignored, with the ordinary IoU.
-        detections: detections of each class to evaluate, by the ``image_id`` of the records.
+        detections: detections by class and ``image_id`` of the records.
         iou_threshold: least IoU of a correct detection.
 
     Returns:

@@ -1,8 +1,8 @@
-"""Confidence intervals: of the multi-label metrics by resampling images, and of the mean of several runs.
+"""Confidence intervals of the multi-label metrics, by resampling images, and of the mean of several runs.
 
-Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13 (percentile intervals). A resample draws as
-many images as there are, with replacement. Here, a resample is a vector of counts that weights the images, and all
-values that do not depend on the counts are computed once.
+Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13 (percentile intervals). A resample of N
+images draws N images with replacement. Here, it is a vector of counts that weights the images, and all values that do
+not depend on the counts are computed once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["CONFIDENCE", "Spread", "bootstrap_metrics", "percentile_interval", "
 
 CONFIDENCE = 0.95
 
-# Counts that are processed together; more would not fit into the cache of a processor.
+# Counts that are processed together, so that they fit into the cache of a processor.
 _COUNTS_PER_BLOCK = 1 << 22
 
 
@@ -37,37 +37,30 @@ def bootstrap_metrics(
 ) -> dict[str, np.ndarray]:
     """Compute the scalars of :func:`multilabel_metrics` on resampled images.
 
-    Each value is that of :func:`multilabel_metrics` for the images of the resample. A class without positives in a
-    resample is therefore left out of its class means, and a resample without any positive has NaN values. Images whose
-    targets are all -1 are not drawn.
-
-    The resamples depend only on ``seed`` and the number of images. The values of two models on the same images, in the
-    same order, are therefore paired, and their differences are those on the same resamples.
+    A class without positives in a resample is left out of its class means, and a resample without any positive has NaN
+    values. Images whose targets are all -1 are not drawn. The resamples depend only on ``seed`` and the number of
+    images, so the values of two models on the same images in the same order are paired.
 
     Args:
-        scores: (N, C) probabilities.
-        targets: (N, C) 1 positive, 0 negative, -1 ignore.
+        scores, targets, threshold, topk, ap: see :func:`multilabel_metrics`.
         resamples: B, at least 1.
         seed: seed of the random numbers.
-        threshold, topk, ap: see :func:`multilabel_metrics`.
 
     Returns:
         (B,) float64 fractions by name.
 
     Raises:
-        ValueError: see :func:`multilabel_metrics`; or resamples is below 1, or every target is -1.
+        ValueError: as in :func:`multilabel_metrics`, or there is nothing to resample.
     """
     scores, targets = checked_scores(scores, targets)
     check_protocol(threshold, topk, ap)
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
     counted = (targets != -1).any(axis=1)
-    if not counted.any():
-        raise ValueError("every target of every image is -1: there is nothing to resample")
+    if resamples < 1 or not counted.any():
+        raise ValueError(f"needs resamples >= 1 and an image with a target that is not -1, got resamples={resamples}")
     scores, targets = scores[counted], targets[counted]
     known, positive = targets != -1, targets == 1
-    curves = [_ResampledCurve.of(*of_class) for of_class in zip(scores.T, known.T, positive.T, strict=True)]
-    # Sums over the drawn images of hits, predictions and positives are matrix products with the counts.
+    curves = [_ResampledCurve(*columns) for columns in zip(scores.T, known.T, positive.T, strict=True)]
+    # Matrix products with the counts sum hits, predictions and positives over the drawn images.
     predicted = [np.asarray(rule, dtype=np.float64) for rule in predictions(scores, known, threshold, int(topk))]
     summands = [array for rule in predicted for array in (rule * positive, rule)] + [positive.astype(np.float64)]
 
@@ -84,7 +77,7 @@ def bootstrap_metrics(
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the ends of the interval with CONFIDENCE from (B,) bootstrapped values. NaN values are left out."""
+    """Return the ends of the interval that has CONFIDENCE, from (B,) bootstrapped values without the NaN values."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return float("nan"), float("nan")
@@ -93,7 +86,7 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _resample_counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield (images, b) counts of how often each image is drawn, for blocks of the resamples."""
+    """Yield blocks of (images, b) counts: how often each image is drawn in each of b resamples."""
     generator = np.random.default_rng(seed)
     size = max(1, _COUNTS_PER_BLOCK // images)
     for first in range(0, resamples, size):
@@ -102,40 +95,29 @@ def _resample_counts(images: int, resamples: int, seed: int) -> Iterator[np.ndar
         yield np.stack(drawn, axis=1).astype(np.int32)
 
 
-@dataclass(frozen=True)
 class _ResampledCurve:
-    """The curve of one class whose items have counts.
+    """The curve of one class whose items are sorted once and weighted by the counts of each resample.
 
-    Attributes:
-        items: (M,) places of the items that score at least as high as the lowest positive, best first.
-        starts: (T,) starts of parts of ``items``; a part ends with one of the T distinct scores of positives.
-        positives: (P,) places of the positives, best first.
-        positive_starts: (T,) starts of these parts in ``positives``.
+    The sorted items are split into T parts, each of which ends at one of the T distinct scores of the positives.
     """
 
-    items: np.ndarray
-    starts: np.ndarray
-    positives: np.ndarray
-    positive_starts: np.ndarray
-
-    @classmethod
-    def of(cls, scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> _ResampledCurve:
+    def __init__(self, scores: np.ndarray, known: np.ndarray, positive: np.ndarray):
         """Sort the items of one class, from three (N,) arrays."""
         items = np.flatnonzero(known)
         items = items[np.argsort(-scores[items], kind="stable")]
-        positives = items[positive[items]]
-        descending = -scores[positives]
-        _, positive_starts = np.unique(descending, return_index=True)
-        ends = np.searchsorted(-scores[items], descending[positive_starts], side="right")
-        starts = np.append(0, ends)[:-1].astype(np.intp)
-        return cls(items[: ends[-1] if len(ends) else 0], starts, positives, positive_starts)
+        self.positives = items[positive[items]]
+        descending = -scores[self.positives]
+        _, self.positive_starts = np.unique(descending, return_index=True)
+        ends = np.searchsorted(-scores[items], descending[self.positive_starts], side="right")
+        self.starts = np.append(0, ends)[:-1].astype(np.intp)
+        self.items = items[: ends[-1] if len(ends) else 0]
 
     def average_precision(self, counts: np.ndarray, ap: str) -> np.ndarray:
         """Return the AP (b,) for each column of the counts (N, b); NaN without a positive."""
         if not len(self.positives):
             return np.full(counts.shape[1], np.nan)
-        # A part without a drawn positive is not a point of the curve. It changes nothing: its precision is at most that
-        # of the point above, and the sum counts it 0 times.
+        # A part without a drawn positive is not a point of the curve. It does not change the AP, because its precision
+        # is not above the precision of the previous point, and the sum counts it 0 times.
         predicted = np.add.reduceat(counts[self.items], self.starts, axis=0).cumsum(axis=0)
         found = np.add.reduceat(counts[self.positives], self.positive_starts, axis=0).cumsum(axis=0)
         return area_under_curve(found, predicted, found[-1], ap)
@@ -159,7 +141,7 @@ class Spread:
     high: float | None = None
 
     def text(self, sign: str = "") -> str:
-        """Return ``mean ± deviation``; with sign ``+``, the mean has a sign."""
+        """Return ``mean ± deviation``; the mean has a sign if ``sign`` is ``+``."""
         return f"{self.mean:{sign}.1f}" if self.deviation is None else f"{self.mean:{sign}.1f} ± {self.deviation:.1f}"
 
     def interval_text(self) -> str:
@@ -171,11 +153,11 @@ def spread(values: Sequence[float]) -> Spread | None:
     """Summarize values of several runs, or their paired differences.
 
     The confidence interval is ``mean ± t * s / sqrt(n)``, with the standard deviation s and the quantile t of Student's
-    distribution with n - 1 degrees of freedom (Student 1908). It takes the values as normally distributed, and is not
-    corrected for the number of comparisons.
+    distribution with n - 1 degrees of freedom (Student 1908). It assumes a normal distribution of the values, and is
+    not corrected for the number of comparisons.
 
     Returns:
-        The summary, or None without a value.
+        The summary, or None if there are no values.
     """
     if len(values) < 2:
         return Spread(float(values[0]), 1) if len(values) else None

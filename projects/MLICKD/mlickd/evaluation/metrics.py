@@ -1,7 +1,7 @@
 """Multi-label classification metrics as pure functions on arrays.
 
-Common implementations differ in the AP rule, in ties, in two kinds of CF1 and in two kinds of top-k. Here, both kinds
-of CF1 and of top-k are reported, ties never depend on the order of the data, and :func:`multilabel_metrics` returns the
+Common implementations differ in the AP rule, in ties, and in the definitions of CF1 and top-k. This module reports both
+definitions of CF1 and of top-k. Ties do not depend on the order of the data. :func:`multilabel_metrics` returns the
 protocol with the numbers. All values are fractions in 0..1.
 """
 
@@ -43,12 +43,12 @@ def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, a
 def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ranking") -> float:
     """Compute the average precision of one class.
 
-    Items of equal score enter together: the curve has one point per distinct score. A constant score therefore gets the
-    prevalence of the class, in any sort order. With ``ap="ranking"`` this is the step-wise AP of scikit-learn,
+    Items of equal score enter together: the curve has one point per distinct score. The AP of a constant score is
+    therefore the prevalence of the class, in any sort order. ``ap="ranking"`` is the step-wise AP of scikit-learn,
     ``sum_t (R_t - R_{t-1}) P_t``.
 
     Args:
-        scores: (N,) any finite real scores; only their order counts.
+        scores: (N,) finite scores; only their order matters.
         targets: (N,) 1 positive, 0 negative, -1 ignore (the item is left out).
         ap: "ranking", "voc12" (area under the precision envelope) or "voc07" (11 points).
 
@@ -76,8 +76,8 @@ def multilabel_metrics(
 ) -> dict:
     """Compute the common multi-label metrics under one named protocol.
 
-    There are three rules for predictions: ``score >= threshold`` (no prefix), the ``topk`` highest scores of an image
-    (prefix ``top3/``), and those of the top-k that also reach the threshold (``top3_thresholded/``). For each rule:
+    Three rules make predictions: ``score >= threshold`` (no prefix), the ``topk`` highest scores of an image (prefix
+    ``top3/``), and both rules together (``top3_thresholded/``). For each rule:
 
     - ``CP``, ``CR``: precision and recall averaged over the classes that have a positive; the precision of a class that
       is never predicted is 0. ``CF1``: harmonic mean of CP and CR (ML-GCN, ASL, Q2L). ``CF1_class_mean``: mean over
@@ -85,13 +85,13 @@ def multilabel_metrics(
     - ``OP``, ``OR``, ``OF1``: from counts summed over all classes. This includes classes without a positive, whose
       predictions are false positives.
 
-    Classes that tie for the last of the k places share them equally, so k predictions are counted in any order of
-    the classes. A constant scorer gets recall k/C and the prevalence as precision, like a random choice.
+    Classes that tie for the last of the k places share these places equally, so k predictions are counted in any order
+    of the classes. Equal scores for all classes give recall k/C and the prevalence as precision, like a random choice.
 
     Args:
         scores: (N, C) probabilities; logits are refused.
-        targets: (N, C) 1 positive, 0 negative, -1 ignore. An ignored entry counts nowhere and takes no place in the
-            top-k.
+        targets: (N, C) 1 positive, 0 negative, -1 ignore. An ignored entry does not count and does not take a top-k
+            place.
         threshold: least score of a prediction, one for all classes or (C,).
         topk: number of classes predicted per image; all classes if there are fewer.
         ap: AP rule, see :func:`average_precision`.
@@ -100,8 +100,8 @@ def multilabel_metrics(
         dict of floats ``mAP, CP, CR, CF1, CF1_class_mean, OP, OR, OF1`` (the last seven also under ``f"top{topk}/"``
         and ``f"top{topk}_thresholded/"``; NaN without any positive), ``AP`` (list of C floats, NaN for a class without
         positives), the integers ``images, images_ignored, images_without_positives, classes,
-        classes_without_positives``, and the dict ``protocol``. ``images`` and ``classes`` are those that count:
-        ``images_ignored`` (every target is -1) and ``classes_without_positives`` do not, images without a positive do.
+        classes_without_positives``, and the dict ``protocol``. ``images`` does not include ``images_ignored`` (every
+        target is -1), but includes images without a positive. ``classes`` does not include classes without a positive.
 
     Raises:
         ValueError: shapes differ or are empty, a score is not in [0, 1], a target is not -1, 0 or 1, or threshold, topk
@@ -135,11 +135,7 @@ def multilabel_metrics(
 
 
 def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (N, C) floating-point scores and targets after checking them for :func:`multilabel_metrics`.
-
-    Raises:
-        ValueError: shapes differ or are empty, a score is not in [0, 1], or a target is not -1, 0 or 1.
-    """
+    """Return (N, C) floating-point scores and targets, or raise the ValueError of :func:`multilabel_metrics`."""
     scores, targets = _as_floating(scores), np.asarray(targets)
     _check_targets(scores, targets, ndim=2)
     if scores.size == 0:
@@ -149,7 +145,7 @@ def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
 
 
 def threshold_rule(thresholds: float | np.ndarray) -> str:
-    """Return the rule of predictions by threshold in words, for one threshold or (C,)."""
+    """Return the rule of predictions by one threshold, or by (C,) thresholds, in words."""
     return "score >= the threshold of its class" if np.ndim(thresholds) else f"score >= {float(thresholds):g}"
 
 

@@ -1,4 +1,4 @@
-"""Evaluators that keep one prediction for each record, and the one for image-level scores of teacher and student."""
+"""The evaluator of image scores of teachers and students, and the base class of evaluators."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.files import write_json
 
+from .counting import prediction_prefixes
 from .metrics import multilabel_metrics
 from .score_files import SCORES_FILE, write_scores
 from .thresholds import ClassThresholds
@@ -26,15 +27,15 @@ __all__ = ["MultiLabelEvaluator", "RecordEvaluator"]
 
 logger = logging.getLogger(__name__)
 
-# Image scores that are sums, such as WSDDN's, may leave [0, 1] by rounding, but not by more than this.
+# Image scores that are sums, such as WSDDN's, may leave [0, 1] by this much, because of rounding.
 _ROUNDING = 1e-4
 
 
 class RecordEvaluator(DatasetEvaluator):
     """Base of evaluators that keep one prediction for each record of a dataset.
 
-    Distributed samplers repeat images so that every process has the same number, and a loader may lose some.
-    :meth:`gather` therefore keeps the first prediction of each ``image_id`` and requires one for every record.
+    Distributed samplers repeat images, so that every process has the same number. :meth:`gather` keeps the first
+    prediction of each ``image_id`` and requires a prediction for every record.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class RecordEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: registered dataset; the reports name it.
-            output_dir: folder of the reports; None writes nothing.
-            records: standard dataset dicts; by default those of ``dataset_name``.
-            class_names: names of the C classes; by default those of ``dataset_name``.
+            dataset_name: registered dataset, which the reports name.
+            output_dir: folder of the reports; None writes no reports.
+            records: standard dataset dicts; by default the records of ``dataset_name``.
+            class_names: names of the C classes; by default the classes of ``dataset_name``.
 
         Raises:
             InputError: the dataset is unknown or empty, or an image_id occurs twice.
@@ -60,11 +61,10 @@ class RecordEvaluator(DatasetEvaluator):
         self.records = list(catalog.dataset_records(dataset_name) if records is None else records)
         self.class_names = list(catalog.class_names(dataset_name) if class_names is None else class_names)
         self.image_ids = [str(record["image_id"]) for record in self.records]
-        if not self.records:
-            raise InputError(f"dataset '{dataset_name}' has no images; list its images")
-        image_id, count = Counter(self.image_ids).most_common(1)[0]
-        if count > 1:
-            raise InputError(f"dataset '{dataset_name}' has image_id '{image_id}' twice; make image ids unique")
+        repeated = [image_id for image_id, count in Counter(self.image_ids).items() if count > 1]
+        if repeated or not self.records:
+            problem = f"image_id '{repeated[0]}' occurs twice" if repeated else "has no images"
+            raise InputError(f"dataset '{dataset_name}': {problem}; list every image once")
         self.reset()
 
     def reset(self) -> None:
@@ -79,7 +79,7 @@ class RecordEvaluator(DatasetEvaluator):
         """Return the predictions of all processes in the order of ``self.records``; None on all but the main process.
 
         Raises:
-            InputError: the scored images are not those of the dataset.
+            InputError: the scored images are not the images of the dataset.
         """
         gathered = comm.gather(self._predictions)
         if not comm.is_main_process():
@@ -95,18 +95,25 @@ class RecordEvaluator(DatasetEvaluator):
             )
         return [predictions[image_id] for image_id in self.image_ids]
 
-    def write_report(self, file_name: str, report: dict) -> None:
-        """Write a report into ``output_dir`` as JSON."""
-        heading = {"dataset": self.dataset_name, "unit": "percent"}
-        write_json(os.path.join(self.output_dir, file_name), heading | report)
+    def write_report(self, file_name: str, metrics: dict, per_class: dict, **details: Any) -> None:
+        """Write metrics, metrics of each class and other details into ``output_dir`` as JSON."""
+        report = {"dataset": self.dataset_name, "unit": "percent", "metrics": metrics, "per_class": per_class}
+        write_json(os.path.join(self.output_dir, file_name), report | details)
+
+    def warn_of_absent_classes(self, names: list[str]) -> None:
+        """Log a warning if there are classes without a positive."""
+        if names:
+            logger.warning(
+                f"{len(names)} classes of {self.dataset_name} have no positive and are left out of the class means: "
+                f"{', '.join(names)}"
+            )
 
 
 class MultiLabelEvaluator(RecordEvaluator):
     """Evaluator of ``{"image_scores": (C,) probabilities}`` against the image labels with :func:`multilabel_metrics`.
 
     With ``output_dir`` it writes ``multilabel_results.json`` (metrics, per-class AP, counts, protocol, provenance) and
-    ``image_scores.npz`` (see :class:`mlickd.evaluation.score_files.ImageScores`), from which every metric can be
-    computed again.
+    ``image_scores.npz`` (see :class:`mlickd.evaluation.score_files.ImageScores`).
     """
 
     def __init__(
@@ -127,53 +134,41 @@ class MultiLabelEvaluator(RecordEvaluator):
             threshold, topk, ap: see :func:`multilabel_metrics`.
             class_thresholds: thresholds of the classes, which replace ``threshold``.
             provenance: further entries of ``multilabel_results.json``, ready for JSON.
-            corruption: how the images are corrupted, for the protocol.
+            corruption: corruption of the images, which the protocol names.
 
         Raises:
             InputError: the dataset, a label or the classes of the thresholds are wrong.
         """
         super().__init__(dataset_name, **options)
-        self.topk, self.ap = topk, ap
+        self.threshold, self.topk, self.ap = threshold, topk, ap
         self.class_thresholds = class_thresholds
         if class_thresholds is not None:
             class_thresholds.check(f"thresholds of each class for '{dataset_name}'", self.class_names)
-        self.threshold = threshold if class_thresholds is None else class_thresholds.thresholds
-        self.provenance = provenance or {}
-        self.corruption = corruption
+            self.threshold = class_thresholds.thresholds
+        self.provenance, self.corruption = provenance or {}, corruption
         self.targets = label_targets(self.records, len(self.class_names))
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
-        Args:
-            inputs: B records with ``image_id``.
-            outputs: B dicts with ``image_scores``, a (C,) tensor of probabilities.
+        """Keep the ``image_scores`` of B images, (C,) tensors.
 
         Raises:
             InputError: the scores are not C probabilities.
         """
         for record, output in zip(inputs, outputs, strict=True):
             scores = output["image_scores"].detach().to("cpu", torch.float32).numpy()
-            image = f"dataset '{self.dataset_name}', image '{record['image_id']}'"
-            if scores.shape != (len(self.class_names),):
+            valid = (scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)  # False for NaN
+            if scores.shape != (len(self.class_names),) or not valid.all():
                 raise InputError(
-                    f"{image}: image_scores has shape {scores.shape} for {len(self.class_names)} classes; set "
-                    "MODEL.NUM_CLASSES to their number"
-                )
-            if not ((scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)).all():
-                raise InputError(
-                    f"{image}: image_scores must be probabilities in [0, 1], got {scores.min()} to {scores.max()}; "
-                    "return probabilities, and look for NaN in the weights"
+                    f"dataset '{self.dataset_name}', image '{record['image_id']}': image_scores must be probabilities "
+                    f"of {len(self.class_names)} classes, got shape {scores.shape} and values from {scores.min()} to "
+                    f"{scores.max()}; set MODEL.NUM_CLASSES to their number, and look for NaN in the weights"
                 )
             self.add(record["image_id"], np.clip(scores, 0.0, 1.0))
 
     def evaluate(self) -> OrderedDict:
-        """
-        Returns:
-            ``{"multilabel": {metric: percent}}`` with the scalars of :func:`multilabel_metrics`; empty on all
-            but the main process.
+        """Return ``{"multilabel": {metric: percent}}`` with the scalars of :func:`multilabel_metrics`.
 
-        Raises:
-            InputError: the scored images are not those of the dataset.
+        It is empty on all but the main process. For errors see :meth:`gather`.
         """
         predictions = self.gather()
         if predictions is None:
@@ -190,43 +185,27 @@ class MultiLabelEvaluator(RecordEvaluator):
             # A report without its scores would be incomplete, so the scores are written first.
             path = os.path.join(self.output_dir, SCORES_FILE)
             write_scores(path, self.image_ids, scores, self.targets, self.class_names)
-            per_class = zip(positives.items(), metrics["AP"], strict=True)
-            report = {
-                "metrics": results,
-                "per_class": {name: {"AP": 100.0 * ap, "positives": count} for (name, count), ap in per_class},
-                "counts": {key: value for key, value in metrics.items() if isinstance(value, int)},
-                "protocol": metrics["protocol"],
-                **self.provenance,
-            }
-            self.write_report("multilabel_results.json", report)
+            rows = zip(positives.items(), metrics["AP"], strict=True)
+            per_class = {name: {"AP": 100.0 * ap, "positives": count} for (name, count), ap in rows}
+            counts = {key: value for key, value in metrics.items() if isinstance(value, int)}
+            details = {"counts": counts, "protocol": metrics["protocol"], **self.provenance}
+            self.write_report("multilabel_results.json", results, per_class, **details)
         self._log(metrics, results)
-        absent = [name for name, count in positives.items() if count == 0]
-        if absent:
-            logger.warning(
-                f"{len(absent)} classes of {self.dataset_name} have no positive image and are left out of the class "
-                f"means: {', '.join(absent)}"
-            )
+        self.warn_of_absent_classes([name for name, count in positives.items() if count == 0])
         return OrderedDict(multilabel=results)
 
     def _log(self, metrics: dict, results: dict[str, float]) -> None:
         protocol = metrics["protocol"]
         columns = ["CP", "CR", "CF1", "CF1_class_mean", "OP", "OR", "OF1"]
-        rows = {
-            "": protocol["threshold_rule"],
-            f"top{self.topk}/": f"top-{self.topk}",
-            f"top{self.topk}_thresholded/": f"top-{self.topk} with {protocol['threshold_rule']}",
-        }
-        table = tabulate(
-            [[label] + [results[prefix + key] for key in columns] for prefix, label in rows.items()],
-            headers=["predicted", *columns],
-            tablefmt="pipe",
-            floatfmt=".2f",
-        )
+        rule, topk = protocol["threshold_rule"], f"top-{self.topk}"
+        labels = zip(prediction_prefixes(self.topk), (rule, topk, f"{topk} with {rule}"), strict=True)
+        rows = [[label] + [results[prefix + key] for key in columns] for prefix, label in labels]
+        table = tabulate(rows, headers=["predicted", *columns], tablefmt="pipe", floatfmt=".2f")
         logger.info(f"Multi-label metrics on {self.dataset_name} (%): mAP {results['mAP']:.2f}\n{table}")
         logger.info(
             f"Protocol: {f'images corrupted by {self.corruption}; ' if self.corruption else ''}"
             f"{self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
             f"{metrics['images']} images ({metrics['images_without_positives']} of them without a positive, "
-            f"{metrics['images_ignored']} more left out because no target is known); "
+            f"{metrics['images_ignored']} others left out because no target is known); "
             f"{metrics['classes']} of {len(self.class_names)} classes have a positive and enter class means"
         )

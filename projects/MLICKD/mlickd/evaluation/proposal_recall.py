@@ -1,4 +1,4 @@
-"""Recall of proposals: the share of objects that they find at an IoU, by the number of proposals of an image."""
+"""Recall of proposals: the share of objects that the best proposals of an image find at an IoU."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["ProposalRecall", "curve_counts", "evaluate_source", "parse_sources",
 # Thresholds of average recall, as in COCO and in Hosang et al. (2016).
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
-# A store, or a method and its parameters.
+# A store, or a method with its parameters.
 Source = ProposalStore | tuple[str, dict[str, Any]]
 
 
@@ -36,9 +36,9 @@ class ProposalRecall:
     Attributes:
         overlaps: (K, M) largest IoU of each of M objects with the best ``counts[k]`` proposals of its image.
         counts: K numbers of proposals, ascending.
-        num_images: number of images with an object that counts.
+        num_images: number of images with an object.
         mean_proposals: mean number of proposals of an image.
-        seconds: processor time to make the proposals of one image; None if they were made before.
+        seconds: mean processor time to make the proposals of an image; None for a store.
     """
 
     overlaps: np.ndarray
@@ -48,11 +48,11 @@ class ProposalRecall:
     seconds: float | None = None
 
     def recall(self, *iou_thresholds: float) -> np.ndarray:
-        """Return the share (T, K) of objects with at least such an IoU. One proposal may find several objects."""
+        """Return the (T, K) shares of objects with at least these IoUs. One proposal may find several objects."""
         return np.array([(self.overlaps >= threshold).mean(axis=1) for threshold in iou_thresholds])
 
     def table_values(self) -> dict[str, np.ndarray]:
-        """Return the recall (K,) at IoU 0.5 and 0.7, and its mean over IoU 0.5, 0.55, ..., 0.95, the average recall."""
+        """Return the (K,) recalls at IoU 0.5 and 0.7, and the average recall over IoU 0.5, 0.55, ..., 0.95."""
         low, high = self.recall(0.5, 0.7)
         return {"recall@0.5": low, "recall@0.7": high, "AR": self.recall(*IOU_THRESHOLDS).mean(axis=0)}
 
@@ -62,12 +62,11 @@ class ProposalRecall:
         return replace(self, counts=counts, overlaps=self.overlaps[[self.counts.index(count) for count in counts]])
 
     def summary(self) -> dict[str, Any]:
-        """Return recalls by number of proposals, and the other attributes, for a JSON file."""
-        values = self.table_values().items()
+        """Return recalls by number of proposals, and the other attributes, ready for JSON."""
+        values = self.table_values()
+        rows = [dict(zip(values, map(float, row), strict=True)) for row in zip(*values.values(), strict=True)]
         return {
-            "proposals": {
-                str(count): {name: float(value[k]) for name, value in values} for k, count in enumerate(self.counts)
-            },
+            "proposals": dict(zip(map(str, self.counts), rows, strict=True)),
             "objects": self.overlaps.shape[1],
             "images": self.num_images,
             "mean_proposals": self.mean_proposals,
@@ -76,33 +75,34 @@ class ProposalRecall:
 
 
 def best_overlaps(boxes: np.ndarray, objects: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Return for each object of an image the largest IoU with the first proposals.
+    """Return the largest IoU of each object of an image with its first proposals.
 
     Args:
         boxes: (R, 4) proposals, best first, (x0, y0, x1, y1).
-        objects: (G, 4).
-        counts: K numbers of proposals, from 1.
+        objects: (G, 4) boxes.
+        counts: K numbers of proposals, at least 1.
 
     Returns:
         (K, G) in 0..1; 0 without proposals.
     """
     if len(boxes) == 0:
         return np.zeros((len(counts), len(objects)))
-    # A copy: the boxes of a store are read-only, of which torch warns.
+    # torch.tensor copies, because the boxes of a store are read-only, and torch warns about such arrays.
     iou = box_iou(*(torch.tensor(np.asarray(b), dtype=torch.float64) for b in (boxes, objects)))
     so_far = iou.cummax(dim=0).values.numpy()
     return so_far[np.minimum(counts, len(boxes)) - 1]
 
 
 def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, Source]:
-    """Return the stores and methods to compare, by their names in a table.
+    """Return the stores and methods to compare, by their names in the table.
 
     Args:
-        stores: paths of stores, which are called by their folder names.
-        methods: each ``NAME`` or ``NAME:PARAMETER=VALUE,...``.
+        stores: paths of stores; a store has the name of its folder.
+        methods: methods, as ``NAME`` or ``NAME:PARAMETER=VALUE,...``.
 
     Raises:
-        InputError: a store cannot be opened, a method or parameter is unknown, two have one name, or there is none.
+        InputError: a store cannot be opened, a method or parameter is unknown, two sources have the same name, or
+            nothing is given.
     """
     sources: list[tuple[str, Source]] = [(path.name, ProposalStore.open(path)) for path in stores]
     for text in methods:
@@ -113,24 +113,24 @@ def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, S
         sources.append((f"{method} ({settings})" if settings else method, (method, parameters)))
     names = [name for name, _ in sources]
     if not names or len(set(names)) < len(names):
-        raise InputError(f"--proposals, --methods {', '.join(names)}: give stores or methods, each of another name")
+        raise InputError(f"--proposals, --methods {', '.join(names)}: give stores or methods with different names")
     return dict(sources)
 
 
 def curve_counts(counts: Sequence[int]) -> list[int]:
-    """Return enough numbers of proposals for a curve, evenly on a logarithmic axis, and ``counts``."""
+    """Return ``counts``, and numbers of proposals that lie evenly on the logarithmic axis of a curve."""
     return sorted({*counts, *np.round(np.geomspace(1, max(counts), 40)).astype(int).tolist()})
 
 
 def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: Sequence[int]) -> ProposalRecall:
-    """Measure the recall of the objects of a dataset. Those marked ``iscrowd`` or ``difficult`` are left out.
+    """Measure the recall of the objects of a dataset, without objects marked ``iscrowd`` or ``difficult``.
 
     Args:
-        records: records of the dataset; those without ``annotations`` are left out.
-        name: name of the source, for the progress bar.
-        source: see :func:`parse_sources`. A method makes as many proposals as the largest count, unless its parameters
-            give the number.
-        counts: numbers of proposals, from 1.
+        records: records of the dataset; records without ``annotations`` are left out.
+        name: name of the source in the progress bar.
+        source: store or method, see :func:`parse_sources`. The parameter ``max_proposals`` of a method is the largest
+            count by default.
+        counts: numbers of proposals, at least 1.
 
     Raises:
         InputError: a store lacks an image, an image cannot be read, or no record has an object.
@@ -165,7 +165,7 @@ def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: 
 
 
 def recall_table(recalls: dict[str, ProposalRecall]) -> str:
-    """Format a row for each set of proposals, by name, all measured at the same counts."""
+    """Format a table with a row for each set of proposals; all must be measured at the same counts."""
     counts = " / ".join(str(count) for count in next(iter(recalls.values())).counts)
     rows = []
     for name, recall in recalls.items():

@@ -1,4 +1,4 @@
-"""Average precision of a ranking by each of the common rules. Ties never depend on the sort order."""
+"""Average precision of a ranking by each of the common rules. The sort order of ties does not matter."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class RankingCurve:
     Between the scores of two positives, precision only falls, so no rule needs the curve at other scores.
 
     Attributes:
-        positives: (T,) integers, positives of exactly this score; at least 1.
-        above: (T,) integers, all items with a higher score.
-        predicted: (T,) integers, all items with this score or a higher one.
+        positives: (T,) integers, numbers of positives with exactly this score; at least 1.
+        above: (T,) integers, numbers of items with a higher score.
+        predicted: (T,) integers, numbers of items with at least this score.
     """
 
     positives: np.ndarray
@@ -49,7 +49,7 @@ class RankingCurve:
 
     @property
     def true_positives(self) -> np.ndarray:
-        """(T,) integers, positives with this score or a higher one."""
+        """(T,) integers, numbers of positives with at least this score."""
         return np.cumsum(self.positives)
 
     def average_precision(self, ap: str = "ranking") -> float:
@@ -62,7 +62,7 @@ def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -
 
     Args:
         scores: (N,) finite.
-        known: (N,) booleans; the other items are left out.
+        known: (N,) booleans; items that are not known are left out.
         positive: (N,) booleans.
     """
     found = scores[positive]
@@ -77,7 +77,7 @@ def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -
 def class_curves(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> list[RankingCurve]:
     """Compute the curves of C classes from (N, C) arrays; see :func:`ranking_curve`."""
     by_class = (np.ascontiguousarray(array.T) for array in (scores, known, positive))
-    return [ranking_curve(*of_class) for of_class in zip(*by_class, strict=True)]
+    return [ranking_curve(*columns) for columns in zip(*by_class, strict=True)]
 
 
 def area_under_curve(
@@ -88,7 +88,7 @@ def area_under_curve(
     Args:
         true_positives: (T, ...) integers, true positives at or above each threshold, highest threshold first.
         predicted: (T, ...) integers, all predictions at or above each threshold.
-        positives: (...) number of positives, found or not.
+        positives: (...) number of all positives, including positives below every threshold.
         ap: a key of AVERAGE_PRECISION_RULES.
 
     Returns:
@@ -98,7 +98,7 @@ def area_under_curve(
     precision = true_positives / np.maximum(predicted, 1)
     if ap != "ranking":
         # Everett et al., "The PASCAL Visual Object Classes Challenge", section 4.2: the best precision at this recall
-        # or a higher one.
+        # or a higher recall.
         precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
     if ap == "voc07":
         # Recall >= level / 10 in integers: in floating point, recall 3/10 is below 3 * 0.1.
@@ -111,18 +111,18 @@ def area_under_curve(
 
 
 def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
-    """Return the least and the largest ranking AP if the sort order decides between equal scores.
+    """Return the least and the largest ranking AP that different orders of equal scores give.
 
     Many implementations return a value in between that depends on the order of the data.
 
     Returns:
-        AP with every negative first among its equals, and AP with every positive first. NaN without a positive.
+        AP with the negatives first among equal scores, and AP with the positives first. NaN without a positive.
     """
     if not len(curve.positives):
         return float("nan"), float("nan")
     hits = np.arange(1, curve.positives.sum() + 1)
     hits_before = np.repeat(curve.true_positives - curve.positives, curve.positives)
-    place = hits - hits_before  # among the positives of equal score, from 1
+    place = hits - hits_before  # place among the positives of equal score, from 1
     above = np.repeat(curve.above, curve.positives)
     negatives_tied = np.repeat(curve.predicted - curve.above - curve.positives, curve.positives)
     best = above + place
@@ -130,14 +130,11 @@ def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
 
 
 def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return cumulative counts at the last item of every run of equal scores.
+    """Return the (T,) true positives and (T,) predicted items at or above each of the T distinct scores.
 
     Args:
         scores: (N,) sorted, highest first.
         positive: (N,) booleans in the same order.
-
-    Returns:
-        (T,) true positives and (T,) predicted items at or above each of the T distinct scores.
     """
     ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
     return np.cumsum(positive, dtype=np.int64)[ends], ends + 1
@@ -145,8 +142,6 @@ def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarr
 
 def micro_precision_recall(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute precision and recall at each distinct score, over all images and classes together (micro average).
-
-    Decisions of equal score enter together, so the order of the data does not matter.
 
     Args:
         scores: (N, C) finite scores.

@@ -1,11 +1,10 @@
-"""The file ``image_scores.npz`` that an evaluation leaves, from which all metrics can be computed again."""
+"""The file ``image_scores.npz`` of an evaluation, from which all metrics can be computed again."""
 
 from __future__ import annotations
 
 import io
 import os
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +32,7 @@ class ImageScores:
         image_ids: N unique ids.
         scores: (N, C) float32 probabilities.
         targets: (N, C) int8: 1 positive, 0 negative, -1 ignore.
-        class_names: C names. A file from elsewhere may lack them; they are then ``class 0`` and so on.
+        class_names: C names. If a file from another program lacks them, they are ``class 0`` and so on.
     """
 
     path: str
@@ -44,12 +43,11 @@ class ImageScores:
 
     def data_digest(self) -> str:
         """Return the SHA-256 of image ids, labels and class names; see :mod:`mlickd.data.manifest`."""
-        labels, ignored = (label_lists(self.targets == value) for value in (1, -1))
-        records = [
-            {"image_id": image_id, "labels": of_image, "ignored_labels": of_image_ignored}
-            for image_id, of_image, of_image_ignored in zip(self.image_ids, labels, ignored, strict=True)
-        ]
-        return labels_digest(records, self.class_names)
+        columns = self.image_ids, label_lists(self.targets == 1), label_lists(self.targets == -1)
+        keys = ("image_id", "labels", "ignored_labels")
+        return labels_digest(
+            [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)], self.class_names
+        )
 
     def align_with(self, other: ImageScores) -> ImageScores | None:
         """Return the scores in the order of the other's images, or None if images, labels or classes differ."""
@@ -88,28 +86,32 @@ def read_scores(path: str) -> ImageScores:
             scores, targets = checked_scores(saved["scores"], saved["targets"])
             named = "class_names" in saved
             names = saved["class_names"].tolist() if named else [f"class {index}" for index in range(scores.shape[1])]
-        if scores.shape != (len(image_ids), len(names)):
-            raise ValueError(f"{len(image_ids)} images and {len(names)} classes have scores of shape {scores.shape}")
-        image_id, count = Counter(image_ids).most_common(1)[0]
-        if count > 1:
-            raise ValueError(f"image {image_id!r} occurs {count} times")
-    except (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
+        if len(set(image_ids)) < len(image_ids) or scores.shape != (len(image_ids), len(names)):
+            raise ValueError(f"scores of shape {scores.shape} need as many image ids, all different, and class names")
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        MemoryError,
+        zipfile.BadZipFile,
+    ) as error:
         raise InputError(f"{path}: is not a readable {SCORES_FILE} ({error}); evaluate the run again") from error
-    except MemoryError:
-        raise InputError(f"{path}: has arrays that do not fit into memory; evaluate the run again") from None
     return ImageScores(path, image_ids, scores, targets, names)
 
 
 def find_scores(path: str, dataset: str | None = None) -> str:
-    """Return the scores file for a path.
+    """Return the path of the scores of a run.
 
     Args:
-        path: scores file, or folder of a run (its ``OUTPUT_DIR``), which has one for each dataset of
+        path: scores file, or folder of a run (its ``OUTPUT_DIR``), which has a scores file for each dataset of
             ``DATASETS.TEST``.
-        dataset: name of the dataset; required if the folder has scores of several.
+        dataset: name of the dataset; required if the folder has scores of several datasets.
 
     Raises:
-        InputError: there are no scores, or scores of several datasets and ``dataset`` is None.
+        InputError: the folder has no scores of the dataset, or scores of several datasets and ``dataset`` is None.
     """
     if os.path.isfile(path):
         return path
@@ -117,7 +119,7 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     if not found:
         raise InputError(
             f"{path}: neither a file of scores nor the folder of a run with inference/*/{SCORES_FILE}; evaluate the "
-            "run first (tools/train_net.py --eval-only leaves its scores in OUTPUT_DIR/evaluation)"
+            "run first (tools/train_net.py --eval-only writes the scores into OUTPUT_DIR/evaluation)"
         )
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):

@@ -1,4 +1,4 @@
-"""A threshold for each class, chosen on held-out scores and kept next to the checkpoint that gave them."""
+"""Thresholds of the classes, chosen on held-out scores and stored next to the checkpoint that they belong to."""
 
 from __future__ import annotations
 
@@ -14,19 +14,13 @@ from mlickd.files import file_digest, write_json
 
 from .ranking import threshold_counts
 
-__all__ = [
-    "THRESHOLDS_FILE",
-    "ClassThresholds",
-    "best_f1_thresholds",
-    "read_thresholds",
-    "write_thresholds",
-]
+__all__ = ["THRESHOLDS_FILE", "ClassThresholds", "best_f1_thresholds", "read_thresholds", "write_thresholds"]
 
 THRESHOLDS_FILE = "thresholds.json"
 
 _RULE = (
-    "each class has the threshold with the best F1 on the held-out images, midway between two scores; of several with "
-    "the same F1, the nearest to default_threshold; a class without a positive has default_threshold"
+    "each class has the threshold with the best F1 on the held-out images, midway between two scores; among thresholds "
+    "with the same F1, the nearest to default_threshold; a class without a positive has default_threshold"
 )
 
 
@@ -37,7 +31,7 @@ class ClassThresholds:
     Attributes:
         class_names: C names.
         thresholds: C thresholds in 0..1; a class is predicted if ``score >= threshold``.
-        f1: F1 of each class on the held-out images, a fraction; None for a class without a positive there.
+        f1: F1 of each class on the held-out images, a fraction; None for a class without a positive.
         positives: number of held-out images with each class.
         default_threshold: threshold of a class without a positive.
         dataset: name of the held-out dataset.
@@ -66,9 +60,9 @@ class ClassThresholds:
         """Check that the thresholds belong to a model.
 
         Args:
-            path: path of the thresholds, for messages.
+            path: path of the thresholds, which a message names.
             class_names: classes of the model or the dataset.
-            checkpoint: path of the model's checkpoint, which is compared if it exists.
+            checkpoint: path of the model's checkpoint; if it exists, it must have the stored digest.
 
         Raises:
             InputError: the thresholds belong to other classes or to another checkpoint.
@@ -86,9 +80,9 @@ def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float =
     """Return the threshold of each class with the best F1, ``2 TP / (predicted + positives)``.
 
     All thresholds between two neighboring distinct scores give the same predictions, so only their midpoint is tried
-    (for the lowest score, half of it). Among thresholds with the same best F1, the nearest to ``default`` is used, or
-    the higher of two equally near ones: a class moves away from ``default`` only as far as the scores require. If the
-    midpoint rounds to the lower score, the higher score is used. A class without a positive keeps ``default``.
+    (below the lowest score, half of this score). If the midpoint rounds to the lower score, the higher score is tried.
+    Among thresholds with the same best F1, the nearest to ``default`` is returned, and the higher of two equally near
+    thresholds. A class without a positive keeps ``default``.
 
     Args:
         scores: (N, C) probabilities.
@@ -116,7 +110,7 @@ def _best_of_class(scores: np.ndarray, positive: np.ndarray, default: float) -> 
     midway = (lowest / 2 + next_lower / 2).astype(scores.dtype)
     candidates = np.where(midway > next_lower, midway, lowest).astype(np.float64)
     best = np.flatnonzero(f1 == f1.max())  # equal fractions are also equal in floating point
-    nearest = best[np.argmin(np.abs(candidates[best] - default))]  # argmin returns the first, which is the highest
+    nearest = best[np.argmin(np.abs(candidates[best] - default))]  # the first minimum is the highest threshold
     return float(candidates[nearest]), float(f1[nearest])
 
 
