@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: pages are Jinja templates, and the functions below show parts of the repository in them."""
+"""Hooks of MkDocs. Pages are Jinja templates, which show parts of the repository by the functions in this module."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ PROJECT = ROOT / "projects" / "MLICKD"
 CONFIGURATION = "configuration.md"
 SECTIONS = read_sections((PROJECT / "mlickd" / "config.py").read_text(encoding="utf-8"))
 KEYS = {key for entries in SECTIONS.values() for entry in entries for key in entry.keys}
-# Formulas as pymdownx.arithmatex leaves them in its generic mode.
+# Formulas in the format of pymdownx.arithmatex, generic mode.
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 _inclusions: Inclusions
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Find the page that shows each included section, and add a font for formulas."""
+    """Record which page shows each included section, and add a font for formulas."""
     global _inclusions
     try:
         _inclusions = Inclusions(ROOT, {file.src_uri: file.content_string for file in files.documentation_pages()})
     except LookupError as error:
         raise PluginError(str(error)) from error
-    # STIX Two Math (SIL Open Font License): fonts of systems often lack sizes and positions that formulas need.
+    # STIX Two Math (SIL Open Font License). System fonts often lack sizes and positions that formulas need.
     font = str(package_files("ziamath.fonts") / "STIXTwoMath-Regular.ttf")
     files.append(File.generated(config, "assets/maths.ttf", abs_src_path=font))
     return files
@@ -73,7 +73,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Convert formulas to MathML, roles of docstrings to code, and keys to links to their reference."""
+    """Convert formulas to MathML, docstring roles to code, and configuration keys to links to their reference."""
     text = re.sub(r":(?:class|func|meth|mod|attr):<code>~?([^<]*)</code>", r"<code>\1</code>", html_text)
     text = FORMULA.sub(mathml, text)
     if page.file.src_uri == CONFIGURATION:
@@ -90,14 +90,14 @@ def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def mathml(formula: re.Match) -> str:
-    """Return a formula as MathML, which browsers draw without a script."""
+    """Return a formula as MathML, which browsers render without scripts."""
     element, latex = formula.groups()
     converted = convert(html.unescape(latex).strip(), display="block" if element == "div" else "inline")
     return f'<{element} class="formula">{converted}</{element}>'
 
 
 def code(name: str) -> str:
-    """Show a function or class, such as ``package.module:Class.method``, without its docstring."""
+    """Return the source of a function or class, given as ``package.module:Class.method``, without its docstring."""
     item = pkgutil.resolve_name(name)
     item = inspect.unwrap(getattr(item, "fget", item))
     lines, first = inspect.getsourcelines(item)
@@ -110,11 +110,11 @@ def code(name: str) -> str:
 
 
 def command(module: str, name: str = "") -> str:
-    """Show a heading for a script in `tools/`, and its help.
+    """Return a heading for a script in `tools/`, and its help.
 
     Args:
-        module: name of the script without its suffix.
-        name: name of the command of `mlickd`.
+        module: name of the script without suffix.
+        name: name of the `mlickd` command; empty if the script is not a command.
     """
     script, printed = f"tools/{module}.py", io.StringIO()
     with (
@@ -130,7 +130,7 @@ def command(module: str, name: str = "") -> str:
 
 
 def commands() -> str:
-    """Show all commands of `mlickd` in their groups."""
+    """Return the help of all commands of `mlickd`, by group."""
     parts = []
     for group, members in GROUPS.items():
         parts += [f"## {group}", *(command(COMMANDS[name], name) for name in members)]
@@ -138,7 +138,7 @@ def commands() -> str:
 
 
 def notebook(file: str) -> str:
-    """Show a notebook: its text as it is, its code in fences."""
+    """Return the Markdown of a notebook, with code in fences."""
     cells = json.loads((ROOT / file).read_text(encoding="utf-8"))["cells"]
     texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)

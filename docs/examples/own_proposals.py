@@ -1,4 +1,4 @@
-"""Proposals of your own method: here, a box around the center of each image, and the whole image."""
+"""A custom proposal method: a box around the center of each image, and the whole image."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from mlickd.data.proposals.dataset_proposals import image_list_digest
 
 
 def center_boxes(record: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes (R, 4), as x0, y0, x1, y1 in pixels of the image, and scores (R,), higher for better boxes."""
+    """Return boxes (R, 4) as (x0, y0, x1, y1) in pixels, and scores (R,), higher for better boxes."""
     width, height = record["width"], record["height"]
     boxes = [[0.2 * width, 0.2 * height, 0.8 * width, 0.8 * height], [0, 0, width, height]]
     return np.array(boxes, dtype=np.float32), np.array([0.9, 0.5], dtype=np.float32)
 
 
 def write_center_boxes(dataset: str) -> None:
-    """Write the proposals of a registered dataset for ``DATASETS.PROPOSALS.METHOD center``."""
+    """Write proposals of a registered dataset, to be used with ``DATASETS.PROPOSALS.METHOD center``."""
     records = dataset_records(dataset)
     items = [(record["image_id"], *center_boxes(record)) for record in records]
     path = proposals_path(dataset, "center")

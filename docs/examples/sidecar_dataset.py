@@ -1,4 +1,4 @@
-"""A dataset where each photo `rex.jpg` has its labels in a text file `rex.txt`, and training on it."""
+"""A custom dataset, and training on it. The labels of a photo `rex.jpg` are in a text file `rex.txt`."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A backbone of four convolutions for teacher or student, and training with it."""
+"""A custom backbone of four convolutions for teacher or student, and training with it."""
 
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
@@ -9,7 +9,7 @@ from mlickd.errors import run_tool
 
 
 class SmallBackbone(Backbone):
-    """Four convolutions of stride 2; the last map is named ``last``."""
+    """Four convolutions with stride 2. The name of the last map is ``last``."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -25,7 +25,7 @@ class SmallBackbone(Backbone):
         return {"last": self.layers(x)}
 
     def output_shape(self):
-        """Return channels and stride of the maps."""
+        """Return the number of channels and the stride of ``last``."""
         return {"last": ShapeSpec(channels=self.channels, stride=16)}
 
 

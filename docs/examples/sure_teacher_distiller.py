@@ -1,4 +1,4 @@
-"""A new distiller that weights the teacher's scores by how sure they are, and training with it."""
+"""A custom distiller that weights teacher scores by their confidence, and training with it."""
 
 from detectron2.config import configurable
 from torch import nn
@@ -12,7 +12,7 @@ from mlickd.errors import run_tool
 
 @PREDICTION_DISTILLER_REGISTRY.register()
 class SureTeacherDistiller(nn.Module):
-    """Binary cross-entropy with the teacher's scores p as targets, weighted by |2p - 1|."""
+    """Binary cross-entropy with teacher scores p as targets, weighted by |2p - 1|."""
 
     @configurable
     def __init__(self, *, loss_weight: float):
@@ -25,7 +25,7 @@ class SureTeacherDistiller(nn.Module):
         return {"loss_weight": cfg.KD.PREDICTION.WEIGHT}
 
     def forward(self, logits, knowledge):
-        """Return the loss of the student's logits (N, C), given the teacher's knowledge of the N images."""
+        """Return the loss of student logits (N, C), given the teacher knowledge of the N images."""
         known, teacher = known_image_scores(knowledge, logits)
         if not known:  # only crops without regions
             return logits.new_zeros(())
@@ -35,7 +35,7 @@ class SureTeacherDistiller(nn.Module):
 
 
 def setup_environment():
-    """Do nothing: Detectron2 calls this function after it has imported the file, and so registered the distiller."""
+    """Do nothing. Detectron2 imports this file, which registers the distiller, and then calls this function."""
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What `docs/hooks.py` needs to build the pages of the documentation."""
+"""Helpers of `docs/hooks.py` that build the pages of the documentation."""

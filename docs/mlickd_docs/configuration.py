@@ -1,4 +1,4 @@
-"""The reference of configuration keys, from the comments of `mlickd/config.py`."""
+"""The reference of configuration keys, generated from the comments in `mlickd/config.py`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BARE_KEY = re.compile(r"(?<![\w`])([A-Z][A-Z_]+(?:\.(?:[A-Z_]+|\{[A-Z_,]+\}))+)
 
 
 class Entry(NamedTuple):
-    """A comment and the keys below it, with their defaults as the file writes them."""
+    """A comment and the keys below it, with their defaults as written in the file."""
 
     comment: str
     keys: dict[str, str]
@@ -22,10 +22,10 @@ class Entry(NamedTuple):
 def read_sections(source: str) -> dict[str, list[Entry]]:
     """Return the entries of each node, such as ``KD.REGIONS``, in the order of the file.
 
-    A comment belongs to the keys that follow it without another comment. The comment of a node is its first entry.
+    A comment applies to all keys up to the next comment. The comment of a node is its first entry.
 
     Args:
-        source: code that assigns to attributes of ``cfg``, one assignment a line.
+        source: code with one assignment to an attribute of ``cfg`` per line.
     """
     sections: dict[str, list[Entry]] = {}
     comment = []
@@ -46,7 +46,7 @@ def read_sections(source: str) -> dict[str, list[Entry]]:
 
 
 def render_sections(sections: dict[str, list[Entry]]) -> str:
-    """Return Markdown with a heading for each node, and a term with its default and its comment for each key."""
+    """Return Markdown with a heading for each node, and the default and the comment of each key."""
     parts = []
     tops = list(dict.fromkeys(name.partition(".")[0] for name in sections))
     for top in tops:

@@ -1,4 +1,4 @@
-"""Text of other files of the repository in pages, with links that lead to the pages that show their targets."""
+"""Inclusion of repository files in pages. Links to included files are replaced by links to the pages that show them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _slug = slugify(case="lower")
 
 
 class Inclusions:
-    """The pages that show a file, or a section of a file."""
+    """The pages that show each file and each section of a file.
+
+    Args:
+        root: folder of the repository.
+        pages: Markdown of the pages by path. ``{{ include("FILE") }}`` includes a file, and
+            ``{{ include("FILE", "Heading") }}`` includes one of its sections.
+
+    Raises:
+        LookupError: a page includes a file or a section that does not exist.
+    """
 
     def __init__(self, root: Path, pages: dict[str, str]):
-        """
-        Args:
-            root: folder of the repository.
-            pages: Markdown of the pages by their path. ``{{ include("FILE") }}`` and ``{{ include("FILE", "Heading")
-                }}`` include a file or one of its sections.
-
-        Raises:
-            LookupError: a page includes a file or a section that does not exist.
-        """
         self.root = root
         self._pages = {
             ("projects/MLICKD/mlickd/config.py", ""): "configuration.md",
@@ -36,7 +36,8 @@ class Inclusions:
         }
         calls = [(page, *call) for page, text in pages.items() for call in _CALL.findall(text)]
         shown = [(page, file, [slug for *_, slug in _headings(self._lines(file, part))]) for page, file, part in calls]
-        # A link without an anchor leads to the page that shows most, one with an anchor to the page that shows least.
+        # A link without an anchor leads to the page with the most sections of the file; a link with an anchor leads to
+        # the page with the fewest.
         for page, file, slugs in sorted(shown, key=lambda item: -len(item[2])):
             self._pages.setdefault((file, ""), page)
             self._pages.update({(file, slug): page for slug in slugs})
@@ -45,10 +46,10 @@ class Inclusions:
         """Return Markdown of a file or one of its sections.
 
         Args:
-            page: page that includes it.
+            page: path of the page that includes the file.
             file: path in the repository.
             section: heading of the section; empty includes the whole file.
-            level: level of the first heading, 1 to 6; the others follow.
+            level: level of the first heading, 1 to 6; the other headings are shifted by the same amount.
         """
         lines = self._lines(file, section)
         found = list(_headings(lines))
@@ -70,7 +71,7 @@ class Inclusions:
         return lines
 
     def _target(self, page: str, file: str, link: str) -> str:
-        """Return the target of a link of an included file, relative to a page."""
+        """Return the target of a link in an included file, relative to the page."""
         if "://" in link:
             return link
         path, _, anchor = link.partition("#")
@@ -81,7 +82,7 @@ class Inclusions:
 
 
 def _headings(lines: list[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield line number, level and anchor of each heading outside fenced code."""
+    """Yield the line number, level and anchor of each heading outside code fences."""
     fenced = False
     for number, line in enumerate(lines):
         fenced ^= line.startswith("```")

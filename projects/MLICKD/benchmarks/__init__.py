@@ -1,1 +1,1 @@
-"""Benchmarks of `tools/benchmark.py`: speed and memory, measured on data that is drawn. Not part of the package."""
+"""Benchmarks of `tools/benchmark.py`: speed and memory on drawn data. They are not part of the package."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mlickd.cli.command_line import command_parser, typed_command
+from mlickd.cli.command_line import command_parser, positive_int, typed_command
 from mlickd.errors import InputError
 
 from .inference import measure_inference
@@ -25,12 +25,8 @@ from .settings import NETWORKS
 from .startup import measure_memory, measure_startup
 from .step import measure_step
 
-__all__ = ["BENCHMARKS", "main"]
-
 EXAMPLE = "Example:\n\n  python tools/benchmark.py {} --output output/benchmark\n"
-
-
-# By name, in the order of `all`. Their docstrings and arguments are the help and the options.
+# Benchmarks by name, in the order of `all`. Their docstrings become the help, and their arguments the options.
 BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
     "step": measure_step,
     "loader": measure_loader,
@@ -43,12 +39,12 @@ BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
 # Values of the options with --quick.
 _QUICK = {"networks": ["efficientnet-lite0"], "batch_size": 2, "repetitions": 1, "size": 64, "images": 20}
 _QUICK |= {"classes": 10, "workers": 1, "proposals": 5, "batches": 1}
-# Packages of the extras `bench` and `export`.
+# Required packages, from the extras `bench` and `export`.
 _PACKAGES = {"metrics": ("torchmetrics", "sklearn"), "inference": ("onnx", "onnxruntime", "onnxscript")}
 
 
 def parse_arguments(description: str) -> argparse.Namespace:
-    """Return the options of the command line."""
+    """Parse the command line."""
     parser = command_parser(description, EXAMPLE.format("all"))
     commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
     _add_command(commands, "all", f"All benchmarks: {', '.join(BENCHMARKS)}.")
@@ -69,15 +65,15 @@ def _add_command(commands: argparse._SubParsersAction, name: str, text: str) -> 
         epilog=EXAMPLE.format(name),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--quick", action="store_true", help="smallest sizes, to check that it runs")
-    command.add_argument("--threads", type=_positive, metavar="N", help="threads of PyTorch (default: its own choice)")
+    command.add_argument("--quick", action="store_true", help="smallest sizes, as a test of the benchmark")
+    command.add_argument("--threads", type=positive_int, metavar="N", help="threads of PyTorch (default: automatic)")
     folder = {"type": Path, "default": Path("output/benchmark"), "metavar": "FOLDER"}
     command.add_argument("--output", **folder, help="folder for <name>.json and <name>.md (default: %(default)s)")
     return command
 
 
 def _add_option(command: argparse.ArgumentParser, name: str, default: object, text: str) -> None:
-    settings: dict[str, Any] = {"type": _positive, "metavar": "N"}
+    settings: dict[str, Any] = {"type": positive_int, "metavar": "N"}
     if name == "networks":
         settings = {"nargs": "+", "choices": tuple(NETWORKS)}
     elif isinstance(default, tuple):
@@ -89,25 +85,18 @@ def _add_option(command: argparse.ArgumentParser, name: str, default: object, te
     command.add_argument(f"--{name.replace('_', '-')}", help=text, **settings)
 
 
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return int(text)
-
-
 def main(description: str) -> None:
-    """Run one benchmark, or all; print the results and write them after each.
+    """Run one benchmark or all of them. The results are written after each benchmark and printed at the end.
 
     Raises:
         InputError: an option is wrong, or a package is missing.
     """
     args = parse_arguments(description)
     names = list(BENCHMARKS) if args.benchmark == "all" else [args.benchmark]
-    for name in names:
-        for package in _PACKAGES.get(name, ()):
-            if find_spec(package) is None:
-                raise InputError(f"{name}: needs the package {package}; run `pip install -e .[bench,export]`")
-    logging.getLogger("mlickd").setLevel(logging.ERROR)  # a few images do not show every class
+    packages = [package for name in names for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
+    if packages:
+        raise InputError(f"{args.benchmark}: needs {', '.join(packages)}; run `pip install -e .[bench,export]`")
+    logging.getLogger("mlickd").setLevel(logging.ERROR)  # hides the warning that a few images do not show every class
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     results = {}

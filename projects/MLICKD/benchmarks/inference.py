@@ -1,4 +1,4 @@
-"""What an image costs: the student, its bare network, the exported student, and the teacher."""
+"""Time per image of the student, its bare network, the exported student, and the teacher."""
 
 from __future__ import annotations
 
@@ -23,21 +23,19 @@ from mlickd.export.onnx_export import export_student
 from .measurement import Comparison, time_in_turn
 from .settings import TEST, drawn_datasets, network_config, write_run
 
-__all__ = ["BareClassifier", "measure_inference"]
-
 
 def measure_inference(
     networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int = 16, repetitions: int = 5
 ) -> list[Comparison]:
-    """Milliseconds of an image: the student, its bare network, the exported student in ONNX Runtime, and the teacher.
+    """Milliseconds per image: the student, its bare network, the exported student in ONNX Runtime, and the teacher.
 
-    Times are from uint8 pixels (and ready proposals) to probabilities, with random weights. ONNX Runtime has as many
-    threads as PyTorch.
+    A measurement starts with uint8 pixels (and existing proposals) and ends with probabilities. Weights are random.
+    ONNX Runtime and PyTorch use the same number of threads.
 
     Args:
         networks: networks to measure
-        batch_size: images of the larger batch; the smaller one has one image
-        repetitions: timed batches of each
+        batch_size: images of the larger batch; the smaller batch has one image
+        repetitions: timed batches of each network
     """
     keep_freed_memory()  # as train_net.py --eval-only does
     comparisons = []
@@ -49,7 +47,8 @@ def measure_inference(
             export_student(root / network, root / "student.onnx")
             exported = load_exported(root / "student.onnx", torch.get_num_threads())
             bare = BareClassifier(configs[0]).eval()
-            samples, teacher_samples = (_samples(cfg, batch_size) for cfg in configs)
+            records = dataset_records(TEST)[:batch_size]
+            samples, teacher_samples = ([*map(build_test_mapper(cfg, TEST), records)] for cfg in configs)
             sizes = [cfg.INPUT.SIZE_TEST for cfg in configs]
             for count in sorted({1, batch_size}):
                 pixels = torch.stack([sample["image"] for sample in samples[:count]])
@@ -67,13 +66,8 @@ def measure_inference(
     return comparisons
 
 
-def _samples(cfg: CfgNode, count: int) -> list[dict]:
-    mapper = build_test_mapper(cfg, TEST)
-    return [mapper(record) for record in dataset_records(TEST)[:count]]
-
-
 def _multiply_adds(model: nn.Module, samples: list[dict]) -> float:
-    """Count the multiplications, each with its addition, of convolutions and matrix products, as fvcore does."""
+    """Return the number of multiply-adds in convolutions and matrix products."""
     analysis = FlopCountAnalysis(model, samples)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     return float(analysis.total())
@@ -85,7 +79,7 @@ def _per_image(title: str, calls: Mapping[str, Callable], repetitions: int, coun
 
 
 class BareClassifier(nn.Module):
-    """The network of a student without this project: a model of timm or torchvision, normalization and sigmoid."""
+    """The network of a student without this project: normalization, a model of timm or torchvision, and a sigmoid."""
 
     def __init__(self, cfg: CfgNode):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The training loader and that of Detectron2, on the same images."""
+"""Speed of the training loader, compared with the loader of Detectron2 on the same images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from itertools import chain, cycle, islice
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper, build_detection_train_loader
 from detectron2.data import transforms as T
 
@@ -19,22 +18,20 @@ from mlickd.data import MultiLabelMapper, TrainingBatchSampler, build_train_load
 from .measurement import Comparison
 from .settings import TRAIN, drawn_datasets
 
-__all__ = ["measure_loader"]
-
 _BATCH = 16
 
 
 def measure_loader(
     dataset: str = "", size: int = 224, images: int = 320, workers: int = 2, repetitions: int = 5
 ) -> list[Comparison]:
-    """Images a second of the training loader, in one process and with workers, against Detectron2's.
+    """Images per second of the training loader and of Detectron2's loader, in one process and with workers.
 
-    Both resize to the same square and mirror at random; neither loads boxes or proposals. PyTorch has one thread.
+    Both resize to the same square and mirror at random. Neither loads boxes or proposals. PyTorch has one thread.
 
     Args:
         dataset: registered dataset (default: drawn images)
         size: side of the view in pixels
-        images: images loaded by each loader in a repetition
+        images: images that each loader loads in a repetition
         workers: worker processes of each loader
         repetitions: timed repetitions
     """
@@ -47,13 +44,23 @@ def measure_loader(
         mapper = DatasetMapper(
             is_train=True, augmentations=[T.Resize((size, size)), T.RandomFlip()], image_format="BGR"
         )
-        samples = {"Detectron2": map(mapper, cycle(records)), "mlickd": _mapped_samples(records, size)}
+        sampler = TrainingBatchSampler(len(records), _BATCH, (size,), seed=0)
+        views = (item.view for item in chain.from_iterable(sampler))
+        samples = {
+            "Detectron2": map(mapper, cycle(records)),
+            "mlickd": map(MultiLabelMapper(image_format="BGR"), cycle(records), views),
+        }
         speeds = {"one process": _images_per_second(samples, images, repetitions)}
+        cfg = default_config()
+        cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "MultiLabelClassifier", "cpu"
+        cfg.DATASETS.TRAIN = (dataset,)
+        cfg.INPUT.SIZES_TRAIN, cfg.INPUT.FORMAT = (size,), "BGR"
+        cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS = _BATCH, workers
         loaders = {
             "Detectron2": build_detection_train_loader(
                 records, mapper=mapper, total_batch_size=_BATCH, num_workers=workers
             ),
-            "mlickd": build_train_loader(_loader_config(dataset, size, workers)),
+            "mlickd": build_train_loader(cfg),
         }
         samples = {name: chain.from_iterable(loader) for name, loader in loaders.items()}
         speeds[f"{workers} workers"] = _images_per_second(samples, images, repetitions, workers)
@@ -61,31 +68,16 @@ def measure_loader(
     return [Comparison(f"{title}, {key}", "images/s", values) for key, values in speeds.items()]
 
 
-def _mapped_samples(records: list[dict], size: int) -> Iterator[dict]:
-    sampler = TrainingBatchSampler(len(records), _BATCH, (size,), seed=0)
-    views = (item.view for batch in sampler for item in batch)
-    return map(MultiLabelMapper(image_format="BGR"), cycle(records), views)
-
-
-def _loader_config(dataset: str, size: int, workers: int) -> CfgNode:
-    cfg = default_config()
-    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE = "MultiLabelClassifier", "cpu"
-    cfg.DATASETS.TRAIN = (dataset,)
-    cfg.INPUT.SIZES_TRAIN, cfg.INPUT.FORMAT = (size,), "BGR"
-    cfg.SOLVER.IMS_PER_BATCH, cfg.DATALOADER.NUM_WORKERS = _BATCH, workers
-    return cfg
-
-
 def _images_per_second(
     loaders: dict[str, Iterator[dict]], images: int, repetitions: int, workers: int = 0
 ) -> dict[str, list[float]]:
-    # One process has one thread, whose own seconds do not depend on the load of the machine.
+    # One process has one thread. Its CPU time does not depend on the load of the machine.
     clock = time.perf_counter if workers else time.process_time
     speeds = {name: [] for name in loaders}
     for number in range(repetitions + 1):
         for name, samples in loaders.items():
-            gc.collect()  # no loader pays for the garbage of another
-            for _ in islice(samples, 2 * workers * _BATCH):  # what the workers prefetched
+            gc.collect()  # keeps the garbage of one loader out of the time of the next
+            for _ in islice(samples, 2 * workers * _BATCH):  # skips prefetched batches
                 pass
             start = clock()
             for _ in islice(samples, images):

@@ -1,4 +1,4 @@
-"""Timing calls in turn, comparing what was measured, and writing the results."""
+"""Timing of calls in turn, comparison of the measurements, and output of the results."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ from tqdm import tqdm
 from mlickd.files import write_json
 from mlickd.runs import machine_line
 
-__all__ = ["Comparison", "results_table", "time_in_turn", "write_results"]
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """Things that were measured side by side.
+    """Measurements of several candidates, taken side by side.
 
     Attributes:
-        title: what was measured, on which network or data.
+        title: quantity, and network or data.
         unit: unit of the values.
-        values: values of each thing by its name. Value i of all of them was measured in the same repetition.
-        details: further figures of a thing by its name.
+        values: values by the name of the candidate. The i-th values of all candidates are from the same repetition.
+        details: further figures by the name of the candidate.
     """
 
     title: str
@@ -37,9 +35,9 @@ class Comparison:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def ratio(self, name: str) -> float:
-        """Return the median over the repetitions of a value divided by that of the first thing; NaN if one is 0.
+        """Return the median, over the repetitions, of the ratio of a candidate to the first one; NaN if one is 0.
 
-        Within a repetition, both find the machine in the same state.
+        Within a repetition, the state of the machine is the same for both.
         """
         first = next(iter(self.values.values()))
         if 0 in first:
@@ -56,21 +54,21 @@ def time_in_turn(
     unit: str = "s",
     scale: float = 1.0,
 ) -> Comparison:
-    """Time each call once in every repetition, so that a slow phase of the machine slows all of them.
+    """Time each call once per repetition, so that a slow phase of the machine affects all calls.
 
     Args:
         title: title of the comparison.
         calls: calls by name.
-        repetitions: repetitions that count.
-        warm_up: repetitions before them that do not count.
-        unit, scale: unit of the values, and the factor from seconds to it.
+        repetitions: number of timed repetitions.
+        warm_up: number of repetitions before them.
+        unit, scale: unit of the values, and the factor from seconds to this unit.
     """
     values = {name: [] for name in calls}
     gc.collect()
-    gc.freeze()  # the collections below need not visit what exists already
+    gc.freeze()  # the collections below skip existing objects
     for number in tqdm(range(warm_up + repetitions), desc=title, unit="repetition", leave=False):
         for name, call in calls.items():
-            gc.collect()  # no call pays for the garbage of another
+            gc.collect()  # keeps the garbage of one call out of the time of the next
             start = time.perf_counter()
             call()
             seconds = time.perf_counter() - start
@@ -81,12 +79,7 @@ def time_in_turn(
 
 
 def results_table(results: Mapping[str, Sequence[Comparison]], table_format: str = "simple") -> str:
-    """Return one table of all results.
-
-    Args:
-        results: comparisons by the name of their benchmark.
-        table_format: format of tabulate.
-    """
+    """Return one table of all comparisons, given by the name of their benchmark, in a format of tabulate."""
     lines = []
     for benchmark, comparisons in results.items():
         for comparison in comparisons:
@@ -95,19 +88,12 @@ def results_table(results: Mapping[str, Sequence[Comparison]], table_format: str
                 span = f"{_number(min(values))} to {_number(max(values))}" if len(values) > 1 else ""
                 ratio, details = _number(comparison.ratio(name)), comparison.details.get(name, "")
                 lines.append((benchmark, f"{comparison.title}: {name}", median, span, ratio, details))
-    headers = ("benchmark", "what", "median", "lowest to highest", "ratio", "details")
+    headers = ("benchmark", "candidate", "median", "lowest to highest", "ratio", "details")
     return tabulate(lines, headers, tablefmt=table_format, disable_numparse=True)
 
 
 def write_results(results: Mapping[str, Sequence[Comparison]], command: str, folder: Path, name: str) -> None:
-    """Write ``<name>.json`` with all values and ``<name>.md`` with the table, the machine and the command.
-
-    Args:
-        results: comparisons by the name of their benchmark.
-        command: command line that measured them.
-        folder: output folder, created if it is missing.
-        name: name of the files.
-    """
+    """Write ``<name>.json`` with all values and ``<name>.md`` with the table; both with the machine and the command."""
     threads = torch.get_num_threads()
     content = {key: [asdict(comparison) for comparison in comparisons] for key, comparisons in results.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +104,7 @@ def write_results(results: Mapping[str, Sequence[Comparison]], command: str, fol
 
 
 def _number(value: float) -> str:
-    """Format a number with three significant digits; NaN is a missing figure."""
+    """Format a number with three significant digits, or NaN as a dash."""
     if math.isnan(value):
         return "-"
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0

@@ -1,4 +1,4 @@
-"""An evaluation of the size of COCO val2014 against torchmetrics and scikit-learn."""
+"""Time of an evaluation of the size of COCO val2014, compared with torchmetrics and scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from mlickd.evaluation.metrics import multilabel_metrics
 
 from .measurement import Comparison, time_in_turn
 
-__all__ = ["draw_scores", "measure_metrics", "scikit_learn_metrics", "torchmetrics_metrics"]
-
 
 def measure_metrics(images: int = 40137, classes: int = 80, repetitions: int = 3) -> list[Comparison]:
-    """Seconds of a multi-label evaluation, against torchmetrics and scikit-learn.
+    """Seconds of a multi-label evaluation, compared with torchmetrics and scikit-learn.
 
-    All compute AP of each class, mAP, CP, CR, the class mean of F1, OP, OR and OF1.
+    All three compute AP of each class, mAP, CP, CR, the class mean of F1, OP, OR and OF1.
 
     Args:
         images: rows of the score matrix
         classes: columns of the score matrix
-        repetitions: timed evaluations of each
+        repetitions: timed evaluations by each library
     """
     scores, targets = draw_scores(images, classes)
     calls = {
@@ -34,16 +32,16 @@ def measure_metrics(images: int = 40137, classes: int = 80, repetitions: int = 3
 
 
 def draw_scores(images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (images, classes) float32 probabilities and the int64 labels that they are correlated with."""
+    """Return probabilities (images, classes) float32 and correlated labels (images, classes) int64."""
     generator = np.random.default_rng(0)
     labels = (generator.random((images, classes)) < min(0.5, 2.9 / classes)).astype(np.int64)  # 2.9 labels as in COCO
-    labels[0] = 1  # the libraries differ on a class without positives
+    labels[0] = 1  # the libraries differ for classes without positives
     logits = generator.standard_normal((images, classes)) + 3 * labels - 3
     return (1 / (1 + np.exp(-logits))).astype(np.float32), labels
 
 
 def torchmetrics_metrics(scores: np.ndarray, targets: np.ndarray) -> dict:
-    """Return the metrics of torchmetrics, with exact AP, under this project's names; AP is (C,)."""
+    """Return the metrics of torchmetrics, with exact AP (C,), under the names of this project."""
     from torchmetrics import MetricCollection
     from torchmetrics import classification as metrics
 
@@ -60,13 +58,13 @@ def torchmetrics_metrics(scores: np.ndarray, targets: np.ndarray) -> dict:
 
 
 def scikit_learn_metrics(scores: np.ndarray, targets: np.ndarray) -> dict:
-    """Return the metrics of scikit-learn under this project's names; AP is (C,)."""
+    """Return the metrics of scikit-learn, with AP (C,), under the names of this project."""
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
     values = {"AP": average_precision_score(targets, scores, average=None)}
     for prefix, average in (("C", "macro"), ("O", "micro")):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about classes that are never predicted
+            warnings.simplefilter("ignore")  # classes without predictions
             figures = precision_recall_fscore_support(targets, scores >= 0.5, average=average)
         values |= dict(zip((f"{prefix}P", f"{prefix}R", f"{prefix}F1"), figures, strict=False))
     return {"mAP": values["AP"].mean(), "CF1_class_mean": values.pop("CF1"), **values}

@@ -1,4 +1,4 @@
-"""Proposals on all cores against a plain loop over the images."""
+"""Speed of `generate_proposals` on all cores, compared with a plain loop over the images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from detectron2.structures import BoxMode
 
 from mlickd.data import ProposalStore, dataset_records
 from mlickd.data.decoding import read_image
@@ -17,13 +18,11 @@ from mlickd.data.proposals.image_proposals import complete_parameters
 from .measurement import Comparison, time_in_turn
 from .settings import TRAIN, drawn_datasets
 
-__all__ = ["measure_proposals", "plain_edge_boxes"]
-
 
 def measure_proposals(images: int = 60, repetitions: int = 3) -> list[Comparison]:
-    """EdgeBoxes proposals a second on all cores, against a plain loop with OpenCV.
+    """EdgeBoxes proposals per second on all cores, compared with a plain loop with OpenCV.
 
-    The images and parameters are the same; `generate_proposals` also checks the images and writes the store.
+    Images and parameters are the same. `generate_proposals` also checks the images and writes the store.
 
     Args:
         images: number of images
@@ -47,10 +46,10 @@ def measure_proposals(images: int = 60, repetitions: int = 3) -> list[Comparison
 
 
 def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Compute EdgeBoxes of one image after the other, with the default parameters of `generate_proposals`.
+    """Compute EdgeBoxes of images in a loop, with the default parameters of `generate_proposals`.
 
     Returns:
-        Boxes (R, 4) as (x0, y0, x1, y1) in pixels of the image, and their scores (R,), best first.
+        For each image, boxes (R, 4) as (x0, y0, x1, y1) in pixels and scores (R,), best first.
     """
     parameters = complete_parameters("edge_boxes")
     results = []
@@ -61,15 +60,14 @@ def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]
         height, width = (round(scale * side) for side in image.shape[:2])
         resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         edges = gradient_edges(resized, parameters["smoothing"], parameters["neighborhood"], parameters["strength"])
-        # A search that has processed another image finds other boxes.
+        # Reusing a search object would change the boxes.
         search = cv2.ximgproc.createEdgeBoxes(
             alpha=parameters["alpha"], beta=parameters["beta"], minBoxArea=parameters["min_area"], maxBoxes=2000
         )
         boxes, scores = search.getBoundingBoxes(*edges)
         boxes = boxes / np.array([width, height] * 2) * np.array([image.shape[1], image.shape[0]] * 2)
         large = (boxes[:, 2:] >= parameters["min_side"] * longer).all(axis=1)
-        boxes, scores = boxes[large], scores.ravel()[large]
+        boxes, scores = BoxMode.convert(boxes[large], BoxMode.XYWH_ABS, BoxMode.XYXY_ABS), scores.ravel()[large]
         best = np.argsort(-scores, kind="stable")[: parameters["max_proposals"]]
-        boxes = boxes[best]
-        results.append((np.hstack((boxes[:, :2], boxes[:, :2] + boxes[:, 2:])), scores[best]))
+        results.append((boxes[best], scores[best]))
     return results

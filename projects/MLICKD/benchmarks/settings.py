@@ -1,4 +1,4 @@
-"""Networks of the shipped configurations with random weights, and drawn images to run them on."""
+"""Networks of the shipped configurations with random weights, and drawn images as their inputs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ from mlickd.data.scenes import write_scenes
 from mlickd.engine import Trainer, finalize_config, load_config
 from mlickd.engine.process_setup import keep_freed_memory
 
-__all__ = ["BATCH_SIZES", "CONFIGS", "NETWORKS", "TEST", "TRAIN", "TrainingStep", "drawn_datasets", "network_config"]
-
 CONFIGS = Path(__file__).parents[3] / "configs"
-# Configuration files of each network, with a place for `wsd`, `cls` or `kd`, and the images of a training step.
+# Configuration files of each network, with a placeholder for `wsd`, `cls` or `kd`, and the batch size of training.
 NETWORKS = {"vgg16": "{}_vgg16.yaml", "efficientnet-lite0": "folder/{}.yaml"}
 BATCH_SIZES = {"vgg16": 2, "efficientnet-lite0": 16}
 # Names of the drawn datasets.
@@ -33,13 +31,9 @@ TRAIN, TEST = "benchmark_train", "benchmark_test"
 
 
 def network_config(network: str, kind: str, stage: str | None = None, **options: Any) -> CfgNode:
-    """Return a complete configuration on the drawn datasets and the CPU.
+    """Return a complete configuration of kind `wsd`, `cls` or `kd` for the drawn datasets and the CPU.
 
-    Args:
-        network: key of `NETWORKS`.
-        kind: `wsd`, `cls` or `kd`.
-        stage: stage of distillation.
-        options: values that override those of the file, by key with ``__`` for dots.
+    ``options`` override values of the file; ``__`` in their names stands for a dot.
     """
     values = {
         "MODEL.DEVICE": "cpu",
@@ -58,12 +52,7 @@ def network_config(network: str, kind: str, stage: str | None = None, **options:
 
 @contextmanager
 def drawn_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]:
-    """Draw the datasets ``benchmark_train`` and ``benchmark_test`` in a temporary DETECTRON2_DATASETS.
-
-    Args:
-        num_images: images of each dataset.
-        proposals: whether to generate EdgeBoxes proposals.
-    """
+    """Draw datasets of ``num_images`` images, optionally with EdgeBoxes, in a temporary DETECTRON2_DATASETS."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, DETECTRON2_DATASETS=folder):
         write_scenes(Path(folder) / "benchmark", {"train": num_images, "test": num_images}, 384)
         for name in (TRAIN, TEST) if proposals else ():
@@ -72,7 +61,7 @@ def drawn_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]
 
 
 def write_run(cfg: CfgNode, folder: Path) -> str:
-    """Write the files of a finished run with random weights; return its checkpoint."""
+    """Write the files of a finished run with random weights. Return the path of its checkpoint."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
     torch.save({"model": build_model(cfg).state_dict()}, folder / "model_final.pth")
@@ -80,19 +69,19 @@ def write_run(cfg: CfgNode, folder: Path) -> str:
 
 
 class TrainingStep:
-    """Makes one step of Detectron2's training loop at each call: knowledge, forward, backward, optimizer."""
+    """A callable that makes one training step per call: knowledge, forward, backward, optimizer.
+
+    Args:
+        cfg: complete configuration; weights stay random.
+    """
 
     def __init__(self, cfg: CfgNode):
-        """
-        Args:
-            cfg: complete configuration; weights stay random.
-        """
         keep_freed_memory()  # as train_net.py does
         self.trainer = Trainer(cfg)
-        batches = list(islice(self.trainer.data_loader, 2))  # no step waits for the loader
+        batches = list(islice(self.trainer.data_loader, 2))  # so that no step waits for the loader
         # The samples are copied because the trainer adds knowledge to them.
         copies = ([dict(sample) for sample in batch] for batch in cycle(batches))
-        # The hooks find the trainer in the state in which training starts.
+        # The hooks need the trainer in its state at the start of training.
         self.trainer.iter = 0
         self.trainer._trainer.reset_data_loader(lambda: copies)
         self.trainer.storage = EventStorage(0)

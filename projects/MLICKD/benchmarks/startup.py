@@ -1,4 +1,4 @@
-"""Time from the command to the first training batch, and memory of trainer and loader workers."""
+"""Time from the start of the command to the first batch, and memory of the trainer and the loader workers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from .measurement import Comparison
 from .settings import CONFIGS
 from .synthetic import write_synthetic_coco
 
-__all__ = ["measure_memory", "measure_startup", "shared_once"]
-
 
 def measure_startup(
     images: int = 82783,
@@ -29,16 +27,16 @@ def measure_startup(
     data: str = "",
     options: Sequence[str] = (),
 ) -> list[Comparison]:
-    """Seconds to the first training batch, and memory of trainer and loader workers, on data of the size of COCO.
+    """Seconds to the first training batch, and memory of the trainer and its loader workers, with the size of COCO.
 
-    Datasets, checks and loaders are those of a teacher's training; no model is built.
+    Datasets, checks and loaders are the same as when a teacher is trained. No model is built.
 
     Args:
         images: images of the training dataset
         proposals: proposals of each image
         workers: worker processes of the loader
-        batches: batches read before memory is measured
-        data: folder where the data is written and kept (default: a temporary one)
+        batches: batches to read before memory is measured
+        data: folder that keeps the data (default: a temporary folder)
         options: KEY VALUE pairs for configs/wsd_vgg16.yaml
     """
     with nullcontext(data) if data else tempfile.TemporaryDirectory() as folder:
@@ -53,7 +51,7 @@ def measure_startup(
             [*command, *given], env=os.environ | environment, stdout=subprocess.PIPE, encoding="utf-8", check=False
         )
     if process.returncode:
-        raise InputError("startup: training did not start; its message is above")
+        raise InputError("startup: training did not start; see its message above")
     report = json.loads(process.stdout.splitlines()[-1])
     title = f"{images:,} images, {proposals} proposals each, {workers} workers"
     moments = [(start, 0.0), *report["moments"].values()]
@@ -72,7 +70,7 @@ def measure_startup(
 
 
 def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) -> list[Comparison]:
-    """Memory of trainer and loader workers as the dataset grows 1x, 10x and 100x.
+    """Memory of the trainer and its loader workers with 1x, 10x and 100x the dataset.
 
     Args:
         images: images of the largest dataset
@@ -81,7 +79,7 @@ def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) 
     """
     megabytes = {}
     for count in (max(1, images // 100), max(1, images // 10), images):
-        # Small views and batches: their pixels do not grow with the dataset.
+        # Views and batches are small, because their memory does not depend on the dataset.
         options = ["INPUT.SIZES_TRAIN", "(64,)", "SOLVER.IMS_PER_BATCH", "8"]
         _, *memory = measure_startup(count, proposals, workers, options=options)
         if not memory:
@@ -91,7 +89,7 @@ def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) 
 
 
 def shared_once(processes: Collection[Mapping[str, int]]) -> int:
-    """Return the bytes of a process and its forks as if nothing else ran: pages of mapped files count once.
+    """Return the memory in bytes of a process and its forks. Pages of mapped files count once.
 
     Args:
         processes: sizes of each process, from :func:`benchmarks.startup_process.process_memory`.

@@ -1,7 +1,7 @@
-"""The process that `startup` measures: it loads what training loads up to its first batches.
+"""The process that `startup` measures. It starts like training and reads the first batches.
 
-It imports nothing else of the benchmarks, so that its imports are those of training. The last line of its output is
-JSON: the wall-clock time and the processor seconds at the end of each phase, and the memory of its processes.
+It does not import other benchmark modules, so that it has the same imports as training. The last line of its output is
+JSON: the wall-clock time and the CPU seconds at the end of each phase, and the memory of its processes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pathlib import Path
 from mlickd.data import build_train_loader
 from mlickd.engine import check_inputs, finalize_config, load_config
 from mlickd.errors import run_tool
-
-__all__ = ["process_memory"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What distillation adds to a training step."""
+"""Time of a training step with and without distillation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from mlickd.distillation.cache import make_cache
 from .measurement import Comparison, time_in_turn
 from .settings import BATCH_SIZES, TrainingStep, drawn_datasets, network_config, write_run
 
-__all__ = ["measure_step"]
-
 
 def measure_step(
     networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int | None = None, repetitions: int = 3
@@ -20,7 +18,7 @@ def measure_step(
     Args:
         networks: networks to measure
         batch_size: images of a batch (default: 2 for VGG16, 16 for EfficientNet-Lite0)
-        repetitions: timed steps of each
+        repetitions: timed steps of each candidate
     """
     comparisons = []
     for network in networks:
@@ -34,7 +32,7 @@ def measure_step(
             cached = [cfg.clone() for cfg in stages]
             for cfg in cached:
                 cfg.KD.CACHE = str(root / "knowledge")
-            make_cache(cached[0], mirrored=False)  # takes as long to read
+            make_cache(cached[0], mirrored=False)  # mirrored views are read at the same speed
             calls = {"baseline": TrainingStep(baseline)}
             calls |= {f"stage {i}, knowledge cache": TrainingStep(cfg) for i, cfg in enumerate(cached, 1)}
             calls |= {f"stage {i}, live teacher": TrainingStep(cfg) for i, cfg in enumerate(stages, 1)}

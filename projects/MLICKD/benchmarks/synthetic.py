@@ -1,4 +1,4 @@
-"""A dataset of the size of COCO that needs no download: annotations, proposals, and links to a few drawn images."""
+"""A dataset of the size of COCO without a download: annotations, proposals, and links to a few drawn images."""
 
 from __future__ import annotations
 
@@ -14,32 +14,30 @@ import numpy as np
 from mlickd.data import write_store
 from mlickd.errors import InputError
 
-__all__ = ["write_synthetic_coco"]
-
 _HEIGHT, _WIDTH = 480, 640
-_OBJECTS = 7.3  # mean number of an image, as in COCO train2014
-_DISTINCT = 64  # images and outlines; all others are links and copies
+_OBJECTS = 7.3  # mean number per image, as in COCO train2014
+_DISTINCT = 64  # number of different images and outlines; all others are links and copies
 
 
 def write_synthetic_coco(root: Path, num_images: int, num_proposals: int) -> None:
     """Write ``coco_2014_train_multilabel``, and ``coco_2014_val_multilabel`` with at most 100 images, into a folder.
 
-    The files have the paths of COCO's, and the annotation file has the size of COCO's. A folder that holds the same
-    data is left as it is; data of other sizes, or of an interrupted call, is replaced.
+    Paths and the size of the annotation file are the same as in COCO. Existing data of the same size is kept. Data of
+    another size, or of an interrupted call, is replaced.
 
     Args:
         root: folder to use as DETECTRON2_DATASETS.
-        num_images: images of the training split.
-        num_proposals: proposals of each image.
+        num_images: number of images of the training split.
+        num_proposals: number of proposals of each image.
 
     Raises:
-        InputError: the folder holds other files.
+        InputError: the folder contains other files.
     """
     mark, content = root / "synthetic.json", json.dumps({"num_images": num_images, "num_proposals": num_proposals})
     if mark.exists() and mark.read_text(encoding="utf-8") == content:
         return
     if not mark.exists() and root.exists() and any(root.iterdir()):
-        raise InputError(f"{root}: holds files other than benchmark data; give a new folder")
+        raise InputError(f"{root}: contains files other than benchmark data; give a new folder")
     root.mkdir(parents=True, exist_ok=True)
     mark.write_text("", encoding="utf-8")
     for folder in ("coco", "proposals"):
