@@ -116,13 +116,12 @@ def changed(change: Callable[[dict], object]) -> Damage:
 
 
 BAD = {
-    "no image folder": (lambda p: (p / "images").rename(p / "img"), "images: "),
+    "no image folder": (lambda p: (p / "images").rename(p / "img"), "images/a.jpg: "),
     "class twice": (lambda p: (p / "classes.txt").write_text("dog\ncat\ndog\n"), "classes.txt: line 3: 'dog'"),
     "not utf-8": (lambda p: (p / "classes.txt").write_bytes(b"caf\xe9\n"), "classes.txt: "),
     "a folder": (lambda p: [(p / "classes.txt").unlink(), (p / "classes.txt").mkdir()], "classes.txt: "),
     "nul": (table(LABELS + "a\0.jpg,\n"), "labels_train.csv"),
     "unclosed quote": (table('file_name,labels\n"' + 140_000 * "a"), "labels_train.csv: line 2: "),
-    "empty split": (table("file_name,labels\n\n"), "labels_train.csv: "),
     "class without a column": (table("file_name,dog,cat\n"), "labels_train.csv: line 1: the header is 'file_name, dog"),
     "unknown label": (table(LABELS + "c.jpg,cow\n"), "labels_train.csv: line 4: label 'cow'"),
     "table cut in half": (table(LABELS[: LABELS.index("png")]), "labels_train.csv: line 3: 1 "),

@@ -106,7 +106,7 @@ BAD = {
     "image twice": (_write(TRAIN, "a\\1.jpg\n\na/1.jpg\n"), "TrainImagelist.txt: line 3: 'a/1.jpg'"),
     "outside": (_write(TRAIN, "a\\..\\..\\1.jpg\n"), "TrainImagelist.txt: line 1: file name 'a/../../1.jpg'"),
     "labels that are not 0 or 1": (_write(BEAR, "1\n0\n-1\n"), "Labels_bear_Train.txt: "),
-    "no images": (lambda d: (d / "Flickr").rename(d / "x"), "Flickr: "),
+    "no images": (lambda d: (d / "Flickr").rename(d / "x"), "Flickr, "),
     "no image is there": (lambda d: [p.unlink() for p in d.glob("Flickr/*/*")], "Flickr"),
 }
 

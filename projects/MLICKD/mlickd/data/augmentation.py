@@ -1,4 +1,4 @@
-"""Random changes of training images: crops and colors."""
+"""Random crops and color changes of training images."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["ColorJitter", "ColorShift", "RandomCrop"]
 
 
 class RandomCrop(NamedTuple):
-    """A distribution of crops, as fractions of an image. A crop is drawn before the image is read.
+    """A distribution of crops in fractions of an image, so that a crop is drawn before the image is read.
 
     Attributes:
         area: smallest and largest fraction of the image's area.
-        aspect: smallest and largest ratio of width to height, relative to the image's own ratio; narrowed if the crop
-            would not fit into the image.
+        aspect: smallest and largest ratio of width to height, divided by the image's ratio; narrowed if the crop would
+            not fit into the image.
     """
 
     area: tuple[float, float] = (0.25, 1.0)
@@ -35,12 +35,12 @@ class RandomCrop(NamedTuple):
 
 
 class ColorShift(NamedTuple):
-    """Factors on the colors of an image, applied in this order; 1 changes nothing.
+    """Factors that change the colors of an image, applied in this order; 1 changes nothing.
 
     Attributes:
-        brightness: factor on every value.
-        contrast: factor on the distance of every value to the mean gray of the image.
-        saturation: factor on the distance of every value to the gray of its pixel.
+        brightness: factor of every value.
+        contrast: factor of the difference between every value and the mean gray of the image.
+        saturation: factor of the difference between every value and the gray of its pixel.
     """
 
     brightness: float = 1.0
@@ -51,22 +51,19 @@ class ColorShift(NamedTuple):
         """Return a (3, H, W) uint8 image in ``RGB`` or ``BGR`` with changed colors."""
         if image_format == "BGR":
             return self.apply(image.flip(0)).flip(0)
-        if self.brightness != 1:
-            image = F.adjust_brightness(image, self.brightness)
-        if self.contrast != 1:
-            image = F.adjust_contrast(image, self.contrast)
-        if self.saturation != 1:
-            image = F.adjust_saturation(image, self.saturation)
+        for adjust, factor in zip((F.adjust_brightness, F.adjust_contrast, F.adjust_saturation), self, strict=True):
+            if factor != 1:
+                image = adjust(image, factor)
         return image
 
 
 class ColorJitter(NamedTuple):
-    """Largest distance of each factor of a :class:`ColorShift` from 1; 0 leaves a property unchanged."""
+    """The largest difference between 1 and each factor of a :class:`ColorShift`; 0 leaves a property unchanged."""
 
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
 
     def draw(self, generator: np.random.Generator) -> ColorShift:
-        """Return factors from uniform distributions."""
+        """Return a shift whose factors have uniform distributions."""
         return ColorShift(*(float(1 + strength * generator.uniform(-1, 1)) for strength in self))

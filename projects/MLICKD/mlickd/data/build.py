@@ -31,7 +31,7 @@ def model_class(cfg: CfgNode) -> type[nn.Module]:
     """Return the class named by ``MODEL.META_ARCHITECTURE``, see :class:`mlickd.modeling.meta_arch.ImageModel`.
 
     Raises:
-        InputError: the class is not registered, or is one of Detectron2's classes, which do not classify images.
+        InputError: the class is not registered, or is a class of Detectron2, which does not classify images.
     """
     classes = {name: kind for name, kind in META_ARCH_REGISTRY if hasattr(kind, "student_architecture")}
     name = cfg.MODEL.META_ARCHITECTURE
@@ -41,7 +41,7 @@ def model_class(cfg: CfgNode) -> type[nn.Module]:
 
 
 def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
-    """Return the datasets that a run trains on, labeled and unlabeled, in the order of its loader."""
+    """Return the labeled and the unlabeled training datasets, in the order of the training loader."""
     return (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)
 
 
@@ -49,26 +49,23 @@ def labeled_share(cfg: CfgNode) -> float:
     """Return the fraction of the training images that are in ``DATASETS.TRAIN``; above 0."""
     if not cfg.DATASETS.UNLABELED:
         return 1.0
-    labeled = sum(len(dataset_records(name, boxes=False)) for name in cfg.DATASETS.TRAIN)
-    return labeled / sum(len(dataset_records(name, boxes=False)) for name in training_datasets(cfg))
+    counts = [len(dataset_records(name, boxes=False)) for name in training_datasets(cfg)]
+    return sum(counts[: len(cfg.DATASETS.TRAIN)]) / sum(counts)
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:
-    """Return whether a run is a distillation that learns from a teacher, not only from labels."""
+    """Return whether a run is a distillation that learns from a teacher, in addition to labels."""
     uses_teacher = cfg.KD.STAGE != "prediction" or cfg.KD.PREDICTION.FEATURE_LOSS or cfg.KD.PREDICTION.WEIGHT > 0
     return uses_teacher and bool(model_class(cfg).student_architecture)
 
 
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
-    """Return whether the model takes proposals: a teacher always, a student in training with a live teacher."""
-    kind = model_class(cfg)
-    if kind.student_architecture:
-        return training and not cfg.KD.CACHE and needs_knowledge(cfg)
-    return kind.is_detector
+    """Return whether the samples need proposals: for a detector, or for the live teacher of a student in training."""
+    return model_class(cfg).is_detector or (training and not cfg.KD.CACHE and needs_knowledge(cfg))
 
 
 def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
-    """Return the proposals of a dataset: the ones that the configuration names, or else the ones of its method.
+    """Return the proposals of a dataset from the path in the configuration, by default the path of its method.
 
     Raises:
         InputError: the proposals are missing or damaged.
@@ -99,7 +96,7 @@ def _configured_path(cfg: CfgNode, name: str) -> Path:
     return proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)
 
 
-def corruption_of(cfg: CfgNode) -> Corruption | None:
+def configured_corruption(cfg: CfgNode) -> Corruption | None:
     """Return the corruption named by ``TEST.CORRUPTION``, or None."""
     return Corruption.parse(cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED) if cfg.TEST.CORRUPTION else None
 
@@ -111,16 +108,16 @@ def build_mapper(
     teacher_cfg: CfgNode | None = None,
     corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
-    """Return the mapper of a model.
+    """Return the mapper of a model; see :class:`MultiLabelMapper`.
 
     Args:
         cfg: configuration of the model.
         name: dataset of the records; None for photos of no dataset.
-        proposals: proposals of the dataset, or a function that makes them; None if the model needs none.
-        teacher_cfg: configuration of a live teacher, for whose view the samples then have an image and proposals.
+        proposals: proposals of the dataset, or a function that makes them; None if the model does not need any.
+        teacher_cfg: configuration of a live teacher, which needs its view and its proposals in each sample.
         corruption: damage to the images.
     """
-    # A live teacher needs as many proposals as it was trained with, because its scores sum over them.
+    # A live teacher needs the number of proposals that it was trained with, because its scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
     return MultiLabelMapper(
         image_format=cfg.INPUT.FORMAT,
@@ -136,15 +133,13 @@ def build_mapper(
 
 
 def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
-    """Return the mapper from a record of a dataset to the model's input for evaluation, with ``TEST.CORRUPTION``."""
+    """Return the mapper of a model for the evaluation on a dataset, with the damage of ``TEST.CORRUPTION``."""
     proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
-    return build_mapper(cfg, name, proposals, corruption=corruption_of(cfg))
+    return build_mapper(cfg, name, proposals, corruption=configured_corruption(cfg))
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
-    """Return the mapper from a record to the model's input for prediction, without corruption.
-
-    Missing proposals are generated.
+    """Return the mapper of a model for prediction, without damage. It generates proposals that are not stored.
 
     ``name`` is the dataset of the records; None for photos of no dataset.
     """
@@ -157,11 +152,11 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelM
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
     """Return an endless loader of the training datasets; each batch is a list of samples.
 
-    Samples of ``DATASETS.UNLABELED`` have no ``labels``, even if their records have some.
+    Samples of ``DATASETS.UNLABELED`` do not have ``labels``, even if their records do.
 
     Args:
         cfg: configuration; ``SOLVER.IMS_PER_BATCH`` counts the images of all processes.
-        teacher_cfg: configuration of a live teacher, for whose view the samples then have an image and proposals.
+        teacher_cfg: configuration of a live teacher, see :func:`build_mapper`.
     """
     parts = []
     for name in training_datasets(cfg):
@@ -194,23 +189,22 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
     )
 
 
-def build_test_loader(cfg: CfgNode, name: str, records: Sequence[dict] | None = None) -> DataLoader:
-    """Return Detectron2's test loader of a dataset: every image, or those of ``records``, at ``INPUT.SIZE_TEST``."""
-    return _evaluation_loader(cfg, name, build_test_mapper(cfg, name), records)
-
-
-def build_multi_scale_loader(cfg: CfgNode, name: str) -> DataLoader:
-    """Return a test loader with every image at each size of ``TEST.AUG``; see :class:`MultiScaleMapper`."""
-    sizes = cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,)
-    return _evaluation_loader(cfg, name, MultiScaleMapper(build_test_mapper(cfg, name), sizes))
-
-
-def _evaluation_loader(
-    cfg: CfgNode, name: str, mapper: Callable[[dict], dict], records: Sequence[dict] | None = None
+def build_test_loader(
+    cfg: CfgNode, name: str, records: Sequence[dict] | None = None, *, multi_scale: bool = False
 ) -> DataLoader:
+    """Return Detectron2's test loader of a dataset.
+
+    Args:
+        cfg: configuration of the model.
+        name: dataset.
+        records: records of the dataset, by default all.
+        multi_scale: give each image at every size of ``TEST.AUG`` (see :class:`MultiScaleMapper`) instead of only at
+            ``INPUT.SIZE_TEST``.
+    """
+    mapper = build_test_mapper(cfg, name)
     loader = build_detection_test_loader(
         dataset=dataset_records(name, boxes=False) if records is None else list(records),
-        mapper=mapper,
+        mapper=MultiScaleMapper(mapper, cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,)) if multi_scale else mapper,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=PackedBatch,

@@ -1,4 +1,4 @@
-"""Datasets by name. They are registered in Detectron2's catalogs when they are first asked for."""
+"""Datasets by name, registered in Detectron2's catalogs on first use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SCENES = [f"{scenes.FOLDER}_{split}" for split in scenes.COUNTS]
 
 
 class UnknownDatasetError(InputError):
-    """There is no dataset of this name."""
+    """The name is not the name of a dataset."""
 
 
 class _Checked(NamedTuple):
@@ -48,15 +48,14 @@ def dataset_root() -> Path:
 
 @collector_paused()
 def ensure_registered(name: str) -> None:
-    """Make a name known to `DatasetCatalog` and `MetadataCatalog`.
+    """Register a dataset in `DatasetCatalog` and `MetadataCatalog`, unless it is registered, and check its records.
 
-    A name that is already registered is used as it is. Other names are those of COCO, VOC and NUS-WIDE below
-    `dataset_root()`, `scenes_train` and `scenes_test` (drawn on first use), and the folder datasets `<folder>_<split>`.
-    Any of them with `@KofN` or `@notKofN` at its end is a part of that dataset. The metadata has `thing_classes`,
-    `box_classes`, `image_root` and `evaluator_type`.
+    Known names are those of COCO, VOC and NUS-WIDE below `dataset_root()`, `scenes_train` and `scenes_test` (drawn on
+    first use), and the folder datasets `<folder>_<split>`. A name that ends with `@KofN` or `@notKofN` is a part of a
+    dataset. The metadata has `thing_classes`, `box_classes`, `image_root` and `evaluator_type`.
 
     Raises:
-        InputError: there is no such dataset, or something in it is wrong.
+        InputError: the dataset does not exist, or its files or records are wrong.
     """
     root = dataset_root()
     registered, checked = DatasetCatalog.data.get(name), _checked.get(name)
@@ -87,7 +86,7 @@ def ensure_registered(name: str) -> None:
 def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
     """Return the checked records of a dataset: new dicts at every call, read from disk once.
 
-    Without ``boxes`` the records have no `annotations`, which is fast and takes little memory. See
+    Without ``boxes`` the records do not have `annotations`, which is fast and takes little memory. See
     :func:`ensure_registered` for errors.
     """
     ensure_registered(name)
@@ -102,14 +101,14 @@ def class_names(name: str) -> list[str]:
 
 
 def available_datasets() -> list[str]:
-    """Return the names that can be used now: scenes, datasets below the root, and registered ones."""
+    """Return the names of the scenes, of the datasets below the root, and of registered datasets with images."""
     root = dataset_root()
     names = {*_SCENES, *(name for name, source in _known_sources(root).items() if source.exists())}
     for folder in root.glob("*"):
         names.update(f"{folder.name}_{split}" for split in folder_splits(folder))
     for name, load in DatasetCatalog.data.items():
         if name in _checked and _checked[name].load is load and _checked[name].origin is not None:
-            continue  # from this root, or from another one, or a part
+            continue  # a part, or a dataset below this root or another root
         # Detectron2 registers its built-in datasets whether or not they are on this machine.
         metadata = MetadataCatalog.get(name)
         place = metadata.get("image_root") or metadata.get("image_dir") or metadata.get("dirname")
@@ -145,16 +144,15 @@ def _find_source(name: str, root: Path) -> DatasetSource:
 
 
 def _register(name: str, origin: object, records: PackedRecords, metadata: dict[str, Any]) -> None:
-    """Enter a dataset into both catalogs, and replace an entry of this name."""
+    """Add a dataset to both catalogs, or replace the entry with this name."""
 
     @collector_paused()
     def load() -> list[dict]:
         return list(records)
 
-    if name in DatasetCatalog:
-        DatasetCatalog.remove(name)
-    if name in MetadataCatalog:
-        MetadataCatalog.remove(name)
+    for catalog in (DatasetCatalog, MetadataCatalog):
+        if name in catalog:
+            catalog.remove(name)
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**metadata)
     _checked[name] = _Checked(load, records, origin)
@@ -170,7 +168,7 @@ def _register_part(name: str, part: DatasetPart, whole: PackedRecords) -> None:
 
 def _check_registered(name: str, load: Callable[[], list[dict]]) -> None:
     """Check a dataset that was registered elsewhere, and complete its records and metadata."""
-    where = f"dataset {name!r}"
+    where, metadata = f"dataset {name!r}", MetadataCatalog.get(name)
     try:
         loaded = load()
     except OSError as error:
@@ -179,27 +177,23 @@ def _check_registered(name: str, load: Callable[[], list[dict]]) -> None:
         records = [_complete_record(record) for record in loaded]
         packed = PackedRecords(records)
         missing = [record["file_name"] for record in records if not os.path.isfile(record["file_name"])]
-    except (KeyError, AssertionError, TypeError, ValueError) as error:
+        check_records(records, metadata.thing_classes, where)
+    except (KeyError, AssertionError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{where}: a record or an annotation is wrong ({error!r}); records need 'file_name', 'image_id', and "
-            "'labels' or 'annotations', whose 'bbox' is 4 finite numbers"
+            f"{where}: a record, an annotation or the metadata is wrong ({' '.join(str(error).split())}); records need "
+            "'file_name', 'image_id', and 'labels' or 'annotations', whose 'bbox' is 4 finite numbers; the metadata "
+            "needs 'thing_classes'"
         ) from error
     if missing:
         raise InputError(f"{where}: {missing[0]}: image file not found; put it there")
-    metadata = MetadataCatalog.get(name)
-    names = metadata.get("thing_classes")
-    if not names:
-        raise InputError(f"{where}: its metadata has no 'thing_classes'; set it where you register the dataset")
-    check_records(records, names, where)
-    if metadata.get("box_classes") is None:
-        metadata.set(box_classes=packed.box_classes())
-    if metadata.get("evaluator_type") is None:
-        metadata.set(evaluator_type="multilabel")
+    for key, value in (("box_classes", packed.box_classes()), ("evaluator_type", "multilabel")):
+        if metadata.get(key) is None:
+            metadata.set(**{key: value})
     _checked[name] = _Checked(load, packed, None)
 
 
 def _complete_record(record: dict) -> dict:
-    """Return a record with corner boxes, and with `labels`: the categories of its annotations if it has none."""
+    """Return a copy of a record with corner boxes and with `labels`, by default the categories of its boxes."""
     record = dict(record)
     if "annotations" in record:
         record["annotations"] = [

@@ -1,7 +1,7 @@
-"""Damage to test images, as it happens to photos: noise, blur, compression, light, occlusion, too few pixels.
+"""Damage to test images that is common in photos: noise, blur, compression, light, occlusion, too few pixels.
 
-The damage is done to the view that a model takes, not to the file: a strength then means the same for a photo of 300
-pixels and one of 5,000, and all models of one input size see the same bytes. Training images are never damaged.
+The functions damage the input of a model, not the file. A strength then means the same for photos of 300 and of 5,000
+pixels, and all models of one input size see the same bytes. Training images are never damaged.
 """
 
 from __future__ import annotations
@@ -24,25 +24,21 @@ STRENGTHS = (1, 2, 3)
 CORRUPTION_REGISTRY = Registry("CORRUPTION")
 CORRUPTION_REGISTRY.__doc__ = """
 Kinds of damage: functions ``(image, strength, generator)`` that return a new image of the same shape. ``image`` is
-(H, W, 3) uint8 RGB with at least one pixel, ``strength`` is one of STRENGTHS, and ``generator`` is a NumPy generator
-for all random draws.
+(H, W, 3) uint8 RGB with at least one pixel, ``strength`` is an element of STRENGTHS, and ``generator`` is a NumPy
+generator for all random draws.
 """
-
-# Area of the smallest and the largest rectangle that hides a part of an image, as fractions of the image.
-_RECTANGLE = (0.02, 0.06)
-_GRAY = 127
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of damage at a strength.
+    """A kind of damage and its strength.
 
-    Its random draws depend only on the seed, the image's id, the kind and the strength: not on the order of the images
-    or on the number of loader workers.
+    The random draws depend only on the seed, the image id, the kind and the strength. They do not depend on the order
+    of the images or on the number of loader workers.
 
     Attributes:
         name: name in CORRUPTION_REGISTRY.
-        strength: one of STRENGTHS.
+        strength: element of STRENGTHS.
         seed: seed of the random draws.
     """
 
@@ -52,10 +48,10 @@ class Corruption:
 
     @classmethod
     def parse(cls, text: str, seed: int = 0, field: str = "TEST.CORRUPTION") -> Corruption:
-        """Return the corruption that ``NAME:STRENGTH``, such as ``noise:2``, names.
+        """Return the corruption named by ``NAME:STRENGTH``, such as ``noise:2``.
 
         Raises:
-            InputError: the text has another form, or an unknown name or strength; the message names the ``field``.
+            InputError: the form, the name or the strength is wrong; the message names the ``field``.
         """
         name, _, strength = str(text).partition(":")
         if name not in CORRUPTION_REGISTRY or strength not in map(str, STRENGTHS):
@@ -69,7 +65,7 @@ class Corruption:
         return f"{self.name}:{self.strength}"
 
     def damage(self, image: np.ndarray, image_id: str | int) -> np.ndarray:
-        """Return a damaged copy of an (H, W, 3) uint8 RGB image with this id."""
+        """Return a damaged copy of an (H, W, 3) uint8 RGB image."""
         digest = hashlib.sha256(f"{self.seed}/{image_id}/{self}".encode()).digest()
         generator = np.random.default_rng(int.from_bytes(digest, "big"))
         return CORRUPTION_REGISTRY.get(self.name)(image, self.strength, generator)
@@ -80,12 +76,6 @@ class Corruption:
             return self.apply(view.flip(0), image_id).flip(0)
         damaged = self.damage(np.ascontiguousarray(view.permute(1, 2, 0).numpy()), image_id)
         return torch.from_numpy(damaged).permute(2, 0, 1).contiguous()
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of a fixed image after damage: it changes with any parameter and library version."""
-        y, x = np.mgrid[:48, :64]
-        image = np.stack([4 * x, 5 * y, 127 + 100 * np.sin(x / 3) * np.cos(y / 5)], axis=2).astype(np.uint8)
-        return hashlib.sha256(self.damage(image, "fingerprint").tobytes()).hexdigest()
 
 
 def corruption_names() -> list[str]:
@@ -131,26 +121,26 @@ def brighter(image: np.ndarray, strength: int, generator: np.random.Generator) -
 
 @CORRUPTION_REGISTRY.register()
 def occlusion(image: np.ndarray, strength: int, generator: np.random.Generator) -> np.ndarray:
-    """Hide 15, 30 or 50 percent behind gray rectangles, each 2 to 6 percent of the area."""
+    """Hide 15, 30 or 50 percent of the image behind gray rectangles, each with 2 to 6 percent of its area."""
     share = (0.15, 0.3, 0.5)[strength - 1]
     height, width = image.shape[:2]
     hidden = np.zeros((height, width), dtype=bool)
     while hidden.mean() < share:
-        area, aspect = generator.uniform(*_RECTANGLE), generator.uniform(-np.log(2), np.log(2))
+        area, aspect = generator.uniform(0.02, 0.06), generator.uniform(-np.log(2), np.log(2))
         sides = np.sqrt(area) * np.exp([aspect / 2, -aspect / 2])
         rows, columns = np.clip(np.round(sides * (height, width)), 1, (height, width)).astype(int)
         top, left = generator.integers(height - rows + 1), generator.integers(width - columns + 1)
         hidden[top : top + rows, left : left + columns] = True
-    return np.where(hidden[..., None], np.uint8(_GRAY), image)
+    return np.where(hidden[..., None], np.uint8(127), image)
 
 
 @CORRUPTION_REGISTRY.register()
 def small_scale(image: np.ndarray, strength: int, generator: np.random.Generator) -> np.ndarray:
-    """Reduce each side to a half, a quarter or an eighth, and enlarge again."""
+    """Reduce each side to a half, a quarter or an eighth, and enlarge the image again."""
     factor = (2, 4, 8)[strength - 1]
     height, width = image.shape[:2]
-    few = Image.fromarray(image).resize((-(-width // factor), -(-height // factor)), Image.Resampling.BOX)
-    return np.array(few.resize((width, height), Image.Resampling.BILINEAR))
+    small = Image.fromarray(image).resize((-(-width // factor), -(-height // factor)), Image.Resampling.BOX)
+    return np.array(small.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

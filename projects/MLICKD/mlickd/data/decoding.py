@@ -1,4 +1,4 @@
-"""Decode images. All code that looks at pixels decodes here, so that it sees the same pixels."""
+"""Decode images. All code that reads pixels calls this module, so that all code sees the same pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlickd.safe_images import max_pixels, open_image_file
 
 __all__ = ["RecordImage", "exif_orientation", "has_alpha", "image_size", "read_image", "upright_rgb"]
 
-# How to turn a stored image upright, by its EXIF orientation.
+# EXIF orientation of a stored image, and the operation that turns the image upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -28,15 +28,15 @@ _TURNS = {
 
 
 class RecordImage:
-    """The image of a record. Its size is known before its pixels are decoded, at the size that is needed.
+    """The image of a record. The size is known before the pixels are decoded.
 
     libjpeg-turbo decodes a JPEG at 1/2, 1/4 or 1/8 of its size from a part of the cosine coefficients: without
-    aliasing, and in less time than the whole image takes. Pillow decodes all other formats, CMYK, and damaged files.
+    aliasing, and faster than the whole image. Pillow decodes all other formats, CMYK, and damaged files.
 
-    The pixels are turned upright by the EXIF orientation. They equal those of
+    The pixels are turned upright by the EXIF orientation. They equal the pixels of
     `detectron2.data.detection_utils.read_image`, except for two kinds of images: 16-bit gray is scaled to 8 bits
-    (Detectron2 makes all values above 255 white), and transparent pixels are laid on white (Detectron2 shows their
-    hidden color).
+    (Detectron2 makes all values above 255 white), and transparent pixels are blended with white (Detectron2 shows
+    their hidden color).
 
     Attributes:
         height, width: size of the whole upright image, in pixels.
@@ -45,17 +45,17 @@ class RecordImage:
     def __init__(self, record: dict, image_format: str = "RGB"):
         """
         Args:
-            record: dict with the ``file_name`` of the image, of whose frames only the first is read; or with its
-                ``pixels``, (H, W, 3) uint8 RGB.
+            record: dict with ``file_name``, a file of which the first frame is read, or with ``pixels``, (H, W, 3)
+                uint8 RGB.
             image_format: ``RGB`` or ``BGR``, the order of channels that :meth:`pixels` returns.
 
         Raises:
             InputError: the file is missing, damaged, not an image, too large, or has pixels of unknown range; or the
-                array has another shape or type.
+                array has another shape or dtype.
         """
         self._path = record.get("file_name")
         self._format = image_format
-        self._decoded: dict[int, np.ndarray] = {}
+        self._decoded: dict[int, np.ndarray] = {}  # by reduction
         self._jpeg = None
         if "pixels" in record:
             pixels = record["pixels"]
@@ -70,14 +70,14 @@ class RecordImage:
             self.height, self.width = self.pixels()[0].shape[:2]
 
     def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the pixels, of a JPEG at a fraction of its size if asked for.
+        """Return the pixels, if possible at a fraction of the size.
 
         Args:
-            reduction: 1, 2, 4 or 8: the number of pixels, in each direction, that may become one.
+            reduction: 1, 2, 4 or 8, the largest number of pixels per side that may become one pixel.
 
         Returns:
-            (ceil(height / r), ceil(width / r), 3) uint8, contiguous, and r, at most ``reduction``. A repeated call
-            returns the same array.
+            (ceil(height / r), ceil(width / r), 3) uint8, contiguous, and r, at most ``reduction``. Repeated calls
+            return the same array.
 
         Raises:
             InputError: the file is damaged.
@@ -87,7 +87,7 @@ class RecordImage:
             try:
                 self._decoded[reduction] = self._jpeg.decode(self._format, reduction)
             except ValueError:
-                # Pillow names the damage, or tolerates it if it is harmless.
+                # Pillow tolerates harmless damage and names other damage.
                 self._jpeg, self._decoded, reduction = None, {}, 1
         if reduction not in self._decoded:
             with open_image_file(self._path) as image:
@@ -95,13 +95,13 @@ class RecordImage:
         return self._decoded[reduction], reduction
 
     def _keep(self, pixels: np.ndarray) -> None:
-        # PyTorch warns of arrays that are not writable.
         pixels = pixels if self._format == "RGB" else pixels[..., ::-1]
+        # PyTorch warns of arrays that are not writable.
         self._decoded[1] = np.require(pixels, requirements=["C", "W"])
 
 
 class _Jpeg(NamedTuple):
-    """The bytes of a JPEG file, with its height and width as stored and its EXIF orientation."""
+    """The bytes of a JPEG file, the height and width of the stored image, and its EXIF orientation."""
 
     data: bytes
     height: int
@@ -110,15 +110,15 @@ class _Jpeg(NamedTuple):
 
     def possible_reduction(self, reduction: int) -> int:
         if self.orientation != 1:
-            # If a side is not a multiple of the reduction, its last pixel is incomplete. Turning could put it first,
-            # and shift all others.
+            # If a side is not a multiple of the reduction, its last reduced pixel is incomplete. A turn could move this
+            # pixel to the start of the side and shift all others.
             while self.height % reduction or self.width % reduction:
                 reduction //= 2
         return reduction
 
     def decode(self, image_format: str, reduction: int) -> np.ndarray:
         """Return (ceil(H / reduction), ceil(W / reduction), 3) uint8, upright; ValueError if the data are damaged."""
-        # The decoder takes the smallest size of its own that is not below these.
+        # The decoder chooses the smallest of its sizes that is at least this large.
         height, width = (-(-side // reduction) if reduction > 1 else 0 for side in (self.height, self.width))
         pixels = simplejpeg.decode_jpeg(self.data, image_format, min_height=height, min_width=width)
         if self.orientation != 1:
@@ -127,7 +127,7 @@ class _Jpeg(NamedTuple):
 
 
 def _read_jpeg(path: str | os.PathLike[str]) -> _Jpeg | None:
-    """Return the JPEG in a file; None if Pillow has to read the file, or to tell what is wrong with it."""
+    """Return the JPEG in a file, or None if Pillow must decode the file or report its damage."""
     orientation = 1
     try:
         with open(path, "rb", buffering=0) as file:
@@ -138,14 +138,14 @@ def _read_jpeg(path: str | os.PathLike[str]) -> _Jpeg | None:
                 orientation = exif_orientation(image)
     except (OSError, ValueError, InputError):
         return None
-    # Some programs store the inks of CMYK inverted, which Pillow knows.
+    # Some programs store CMYK inverted; Pillow corrects that.
     if color_space not in ("YCbCr", "RGB", "Gray") or height * width > max_pixels():
         return None
     return _Jpeg(data, height, width, orientation)
 
 
 def _may_have_orientation(data: bytes) -> bool:
-    """Return whether a JPEG has an application segment 1. Pillow takes longer to find that out than resizing takes."""
+    """Return whether a JPEG has an application segment 1. Pillow needs more time for this than a resize takes."""
     place = 2
     while (marker := data[place : place + 2])[:1] == b"\xff" and marker not in (b"\xff\xe1", b"\xff\xda"):
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
@@ -158,7 +158,7 @@ def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.nd
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (height, width) of an image as :func:`read_image` returns it, from the header of the file.
+    """Return (height, width) of the upright image in a file, from the header of the file.
 
     Raises:
         InputError: the file is missing or is not an image.
@@ -168,7 +168,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if there is none or it is damaged."""
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if it is missing or damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # like Detectron2
@@ -180,11 +180,11 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """Return an opened image in 8-bit RGB, turned upright by its EXIF orientation.
 
     Raises:
-        ValueError: the pixels are 32-bit numbers, whose range is unknown.
+        ValueError: the pixels are 32-bit numbers of unknown range.
     """
     orientation = exif_orientation(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow takes the upper 8 bits of 16-bit color, too.
+        # Pillow keeps the upper 8 bits of 16-bit color, too.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"32-bit pixels of mode {image.mode}, whose range is unknown; save it with 8 or 16 bits")

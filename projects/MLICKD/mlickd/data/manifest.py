@@ -1,13 +1,13 @@
-"""Manifests: the images and labels that a number is computed on, so that two people can compare.
+"""Manifests list the images and labels of a dataset, so that two people can check that their datasets are equal.
 
-A manifest is text. The first line describes it. The class names follow, and then one line for each image, sorted by id:
+A manifest is text: a header, the class names, and a line for each image, sorted by id:
 
     {"manifest": 1, "dataset": "nus_wide_test_multilabel", "num_images": 107859, "sha256": "..."}
     ["airport", "animal", ...]
     ["actor/0001_2124494179.jpg", ["person"], []]
 
-The line of an image has its id, its labels, and its ignored labels. The digest is that of all lines but the first, as
-`tail -n +2 FILE | sha256sum` computes it. It depends neither on where the images are nor on their pixels.
+The line of an image has its id, its labels, and its ignored labels. The digest covers all lines except the header:
+`tail -n +2 FILE | sha256sum` prints it. It does not depend on the folder of the images or on their pixels.
 """
 
 from __future__ import annotations
@@ -28,18 +28,15 @@ __all__ = ["first_difference", "labels_digest", "manifest_lines", "read_manifest
 
 
 def manifest_lines(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
-    """Return the lines of a manifest after the first one: the class names, and each image sorted by id."""
-
-    def names(labels: set[int]) -> list[str]:
-        return [class_names[label] for label in sorted(labels)]
-
-    images = {}
+    """Return the lines of a manifest without the header: the class names, and the images sorted by id."""
+    images = []
     for record in records:
         labels = set(record["labels"])
-        # As in the metrics, a class that is both is a positive.
-        images[str(record["image_id"])] = names(labels), names(set(record.get("ignored_labels", ())) - labels)
-    lines = [list(class_names), *([image_id, *images[image_id]] for image_id in sorted(images))]
-    return [json.dumps(line) for line in lines]
+        # As in the metrics, a class in both lists is positive.
+        both = labels, set(record.get("ignored_labels", ())) - labels
+        names = ([class_names[label] for label in sorted(indices)] for indices in both)
+        images.append([str(record["image_id"]), *names])
+    return [json.dumps(line) for line in (list(class_names), *sorted(images))]
 
 
 def labels_digest(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
@@ -52,7 +49,7 @@ def _digest(lines: Sequence[str]) -> str:
 
 
 def write_manifest(lines: Sequence[str], dataset: str, path: str | os.PathLike[str]) -> str:
-    """Write the manifest of a dataset, given by its :func:`manifest_lines`, and return its digest.
+    """Write a manifest with the given :func:`manifest_lines`, and return its digest.
 
     Raises:
         InputError: the file cannot be written.
@@ -63,10 +60,10 @@ def write_manifest(lines: Sequence[str], dataset: str, path: str | os.PathLike[s
 
 
 def read_manifest(path: str | os.PathLike[str]) -> list[str]:
-    """Return the lines of a manifest after the first one.
+    """Return the lines of a manifest without the header.
 
     Raises:
-        InputError: the file is missing, is not a manifest, or does not have the digest that it names.
+        InputError: the file is missing, is not a manifest, or does not match its digest.
     """
     header, *lines = read_text(path, "write one with `python tools/dataset_manifest.py NAME`").splitlines() or [""]
     try:
@@ -79,7 +76,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[str]:
 
 
 def first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
-    """Return the first difference of two lists of lines, as a part of a sentence; None if they are equal."""
+    """Return the first difference between two lists of lines, as a part of a sentence; None if they are equal."""
     for number, (here, there) in enumerate(zip_longest(ours, theirs), start=2):
         if here != there:
             return f"line {number} is {here} here and {there} there"

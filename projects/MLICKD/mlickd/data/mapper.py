@@ -19,10 +19,10 @@ __all__ = ["MultiLabelMapper", "MultiScaleMapper", "best_proposals"]
 
 
 class MultiLabelMapper:
-    """Decodes an image and makes its views. Samples keep the image labels of the record, but never its boxes.
+    """Makes a sample from a record: decodes the image and makes the views. Samples never have the boxes of the record.
 
-    The teacher's view has the same geometry as the student's at another size, and the proposals go through the
-    transform of each view, so that region i is the same region in both.
+    The teacher's view shows the same part of the image as the student's view, at another size. The proposals are
+    transformed with each view, so that region i is the same region in both.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class MultiLabelMapper:
             proposals: proposals of the dataset, or :func:`propose` with a method and its parameters; None for samples
                 without proposals.
             top_k, min_side: see :func:`best_proposals`.
-            teacher_size: side of the teacher's view in pixels; None for samples without it.
+            teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
             teacher_format: image format of the teacher, by default ``image_format``.
-            dataset: name of the dataset, which the samples carry because image ids are unique only within a dataset.
-            corruption: damage to the student's view of every image; proposals come from the clean image.
+            dataset: name of the dataset, a part of each sample because image ids are unique only within a dataset.
+            corruption: damage to the student's view; proposals come from the undamaged image.
             view: default view of the student.
         """
         self.image_format = image_format
@@ -63,19 +63,19 @@ class MultiLabelMapper:
     def __call__(self, record: dict, view: View | None = None, colors: ColorShift | None = None) -> dict:
         """Return the sample of a record.
 
-        A crop may leave no proposal in view. With a teacher's view, the sample then has no proposals, because the
-        student's pixels must be the same in every mode. Otherwise ``image`` and ``view`` show the whole image, because
-        a detector cannot learn from a crop without proposals.
+        A crop may exclude all proposals. In a sample with a teacher's view, the proposals are then empty, because the
+        student's pixels must not depend on the proposals. In other samples, ``image`` and ``view`` then show the whole
+        image, because a detector cannot learn without proposals.
 
         Args:
             record: dict with ``file_name`` or ``pixels`` (see :class:`RecordImage`), and ``image_id``.
             view: view of the student, by default the view of the mapper.
-            colors: color change of the student's view; the teacher sees the original colors.
+            colors: color change of the student's view; the teacher's view keeps the original colors.
 
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view``, ``dataset``, and the
-            image's ``height`` and ``width`` if the record has none. With proposals also ``proposals`` (Instances with
-            ``proposal_boxes`` and ``objectness``); with a teacher ``teacher_image`` and ``teacher_proposals``.
+            ``height`` and ``width`` of the image; with proposals also ``proposals`` (Instances with ``proposal_boxes``
+            and ``objectness``), with a teacher's view ``teacher_image`` and ``teacher_proposals``.
 
         Raises:
             InputError: the image cannot be read.
@@ -84,7 +84,7 @@ class MultiLabelMapper:
         image = RecordImage(record, self.image_format)
         shape = image.height, image.width
         sample = {key: value for key, value in record.items() if key not in ("annotations", "pixels")}
-        # Some datasets do not give the size of the image, which detections are scaled back to.
+        # Detections are scaled back to the size of the image, which some datasets do not give.
         sample.setdefault("height", image.height)
         sample.setdefault("width", image.width)
         boxes, scores = self._proposals(record, image)
@@ -108,7 +108,7 @@ class MultiLabelMapper:
         return sample
 
     def _pixels(self, image: RecordImage, view: View, side: int) -> torch.Tensor:
-        # Each view is decoded on its own, so that its pixels do not depend on whether the other view exists.
+        # Each view is decoded separately, so that its pixels do not depend on the other view.
         pixels, reduction = image.pixels(view.reduction(image.height, image.width, side))
         return view.pixels(pixels, image.height, image.width, side, reduction)
 
@@ -124,7 +124,7 @@ class MultiLabelMapper:
 
 
 class MultiScaleMapper:
-    """Makes views of the whole image at several sizes, each decoded from the file, for averaging at test time."""
+    """Makes views of the whole image at several sizes, each decoded from the file, for test-time averages."""
 
     def __init__(self, mapper: MultiLabelMapper, sizes: Sequence[int]):
         """
@@ -136,10 +136,10 @@ class MultiScaleMapper:
         self.sizes = tuple(sizes)
 
     def __call__(self, record: dict) -> dict:
-        """Return the sample of ``mapper`` with a list ``views`` instead of ``image``, ``proposals`` and ``view``.
+        """Return the sample of ``mapper`` with ``views`` instead of ``image``, ``proposals`` and ``view``.
 
-        ``views`` has for each size a dict with ``image`` and, if there are any, ``proposals``: the same regions in the
-        same order.
+        ``views`` is a list with a dict of ``image`` and, if the mapper has proposals, ``proposals`` for each size. All
+        sizes have the same regions in the same order.
         """
         samples = [self.mapper(record, View(size)) for size in self.sizes]
         seen = ("image", "proposals")
@@ -148,11 +148,9 @@ class MultiScaleMapper:
 
 
 def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best ``top_k`` proposals whose sides are at least ``min_side`` pixels long.
+    """Return the best ``top_k`` proposals with sides of at least ``min_side`` pixels.
 
-    Args:
-        boxes: (R, 4) in pixels of the image, best first.
-        scores: (R,).
+    ``boxes`` is (R, 4) in pixels of the image, best first; ``scores`` is (R,).
     """
     if min_side > 0:
         keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= min_side

@@ -1,4 +1,4 @@
-"""Parts of a dataset by name: `pets_train@2of3` is the second of three, `pets_train@not2of3` the two others."""
+"""Parts of a dataset by name: `pets_train@2of3` is the second of three parts, `pets_train@not2of3` the other two."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
 
 
 class DatasetPart(NamedTuple):
-    """Part ``number`` of ``count`` of the dataset ``whole``, or the ``others``: the images of all other parts."""
+    """Part ``number`` of ``count`` parts of the dataset ``whole``; with ``others``, the images of all other parts."""
 
     whole: str
     number: int
@@ -23,10 +23,10 @@ class DatasetPart(NamedTuple):
     others: bool = False
 
     def indices(self, image_ids: Sequence[object]) -> list[int]:
-        """Return the indices of the images in the part, ascending.
+        """Return the ascending indices of the images in the part.
 
-        Images are sorted by a hash of their id and dealt like cards. The part of an image depends only on the ids, not
-        on a seed or an order, and the sizes of the parts differ by at most one.
+        Images are sorted by a hash of their ids and dealt like cards: the parts depend only on the ids, and their sizes
+        differ by at most one.
 
         Raises:
             InputError: there are fewer images than parts.
@@ -35,9 +35,10 @@ class DatasetPart(NamedTuple):
             raise InputError(
                 f"dataset {part_name(self)!r}: {self.whole} has {len(image_ids)} images, too few for {self.count} parts"
             )
-        ranked = sorted(range(len(image_ids)), key=lambda index: _hash(image_ids[index]))
+        hashes = [hashlib.sha256(str(image_id).encode("utf-8", "surrogatepass")).digest() for image_id in image_ids]
+        ranked = sorted(range(len(hashes)), key=hashes.__getitem__)
         part = set(ranked[self.number - 1 :: self.count])
-        return [index for index in range(len(image_ids)) if (index in part) != self.others]
+        return [index for index in range(len(hashes)) if (index in part) != self.others]
 
 
 def part_name(part: DatasetPart) -> str:
@@ -46,26 +47,22 @@ def part_name(part: DatasetPart) -> str:
 
 
 def parse_part(name: str) -> DatasetPart | None:
-    """Return the part that a name stands for, or None if the name does not end with `@KofN` or `@notKofN`.
+    """Return the part with a name, or None if the name does not end with `@KofN` or `@notKofN`.
 
     Raises:
-        InputError: there is no part of this number, or only one part.
+        InputError: N is below 2, or K is not a number from 1 to N.
     """
     match = _PART.fullmatch(name)
     if match is None:
         return None
     part = DatasetPart(match[1], int(match[3]), int(match[4]), others=match[2] is not None)
     if part.count < 2 or not 1 <= part.number <= part.count:
-        raise InputError(f"dataset {name!r}: there is no such part; give NAME@KofN with N from 2 and K from 1 to N")
+        raise InputError(f"dataset {name!r}: no such part; give NAME@KofN with N of at least 2 and K from 1 to N")
     return part
 
 
 def whole_name(name: str) -> str:
-    """Return the whole dataset of a part, or the name itself. Parts share the proposals of the whole."""
+    """Return the name of the dataset that a part belongs to, or the name itself if it is not a part."""
     while (part := parse_part(name)) is not None:
         name = part.whole
     return name
-
-
-def _hash(image_id: object) -> bytes:
-    return hashlib.sha256(str(image_id).encode("utf-8", "surrogatepass")).digest()

@@ -42,17 +42,17 @@ def collector_paused() -> Iterator[None]:
 
 
 class PackedRecords(Sequence[dict]):
-    """Records that cannot be changed: each access returns a new dict.
+    """Immutable records, stored as bytes; each access returns a new dict.
 
-    The 82,783 records of COCO take some hundred megabytes as dicts, and a forked process copies each one that it
-    accesses. As bytes, they are much smaller. Boxes, which training never reads, are stored separately.
+    As dicts, the 82,783 records of COCO take some hundred megabytes, and a forked process copies each record that it
+    accesses. Bytes are much smaller. Boxes are stored separately, because training never reads them.
     """
 
     def __init__(self, records: Sequence[dict], boxes: Sequence[np.ndarray | None] | None = None):
         """
         Args:
             records: N Detectron2 dataset dicts.
-            boxes: for each record an array of `BOX` instead of ``annotations``, or None if it has no annotations.
+            boxes: for each record an array of `BOX`, or None without annotations; by default from ``annotations``.
         """
         if boxes is None:
             boxes = [_pack_boxes(record["annotations"]) if "annotations" in record else None for record in records]
@@ -104,11 +104,10 @@ def without_boxes(record: dict) -> dict:
 
 @dataclass(frozen=True)
 class MultiLabelDataset:
-    """One split of a dataset.
+    """A split of a dataset.
 
-    Records are Detectron2 dataset dicts with ``file_name``, ``image_id`` and ``labels``, sorted contiguous class
-    indices; and optionally with ``ignored_labels``, ``height`` and ``width`` in pixels, and ``annotations``, for
-    evaluation only.
+    Records are Detectron2 dataset dicts with ``file_name``, ``image_id`` and ``labels``, sorted class indices. They may
+    have ``ignored_labels``, ``height`` and ``width`` in pixels, and ``annotations``, which only evaluation reads.
     """
 
     records: PackedRecords
@@ -120,8 +119,8 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
     """Return the image-level targets of records.
 
     Args:
-        records: N dicts with `labels` and optionally `ignored_labels`, lists of class indices. A class in both is
-            positive. A record without `labels` raises a KeyError instead of being a negative of every class.
+        records: N dicts with `labels` and optionally `ignored_labels`, lists of class indices. A class in both lists is
+            positive. A record without `labels` raises a KeyError; it is not a negative of every class.
         num_classes: number C of classes.
 
     Returns:
@@ -155,26 +154,22 @@ def label_lists(targets: np.ndarray) -> list[list[int]]:
 
 
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:
-    """Check that a split can be used for training or evaluation; warn of classes without a positive image.
+    """Check a split before training or evaluation, and warn of classes without a positive image.
 
     Args:
         records: dicts with `file_name`, `image_id` and `labels`.
         class_names: names of the C classes.
-        source: file or dataset that the records come from, for messages.
+        source: file or dataset of the records, named in messages.
 
     Raises:
         InputError: the split is empty, an image id occurs twice, or a label is not in [0, C).
     """
-    if not records:
-        raise InputError(f"{source}: the split is empty; list at least one image")
-    image_id, count = Counter(str(record["image_id"]) for record in records).most_common(1)[0]
-    if count > 1:
-        raise InputError(f"{source}: {count} images have the image id {image_id!r}; give every image its own id")
+    ids = Counter(str(record["image_id"]) for record in records)
+    if len(ids) < max(len(records), 1):
+        problem = f"{ids.most_common(1)[0][0]!r} is the image id of several images" if ids else "the split is empty"
+        raise InputError(f"{source}: {problem}; list at least one image, and each image with its unique id")
     positives = (label_targets(records, len(class_names)) == 1).sum(axis=0)
     missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
     if missing:
-        logger.warning(
-            "%s: classes without a labeled image cannot be learned or measured here: %s",
-            source,
-            shorten_list(missing),
-        )
+        names = shorten_list(missing)
+        logger.warning("%s: classes without a labeled image cannot be learned or measured here: %s", source, names)

@@ -1,4 +1,4 @@
-"""Which images make a batch, as a function of the seed and the iteration only."""
+"""Training batches as a function of the seed and the iteration."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["ImageView", "TrainingBatchSampler", "TrainingSamples"]
 
 
 class ImageView(NamedTuple):
-    """One image of a batch and how it is seen.
+    """An image of a batch, its view and its color changes.
 
-    Colors are not part of the view. The teacher, whose knowledge belongs to a view, sees the original colors.
+    Colors are not a part of the view: the teacher's knowledge belongs to a view, and the teacher sees original colors.
     """
 
     index: int
@@ -29,12 +29,12 @@ class ImageView(NamedTuple):
 
 
 class TrainingBatchSampler(Sampler[list[ImageView]]):
-    """Endless batches: every epoch is a new permutation, and each batch has one size.
+    """Endless batches: every epoch is a new permutation, and all views of a batch have the same size.
 
     Each image may be mirrored, cropped, and changed in its colors.
 
-    Nothing is kept between batches. Iteration ``i`` depends only on the seed and ``i``, so a run that is resumed at
-    ``start_iteration`` sees what the uninterrupted run would have seen.
+    Batch ``i`` depends only on the seed and ``i``, not on other batches. A run that is resumed at ``start_iteration``
+    therefore gets the batches of the uninterrupted run.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         """
         Args:
             num_images: number of images of the dataset.
-            batch_size: number of images of a batch over all processes; a multiple of ``world_size``.
-            sizes: sides of the square views in pixels, one of which is drawn for each batch.
+            batch_size: number of images in a batch over all processes; a multiple of ``world_size``.
+            sizes: sides of the square views in pixels; the sampler draws one for each batch.
             seed: seed of all random draws.
             mirror: whether half of the images are mirrored.
             crop: distribution of crops; None for whole images.
             color_jitter: distribution of color changes; None for original colors.
-            rank, world_size: this process takes every ``world_size``-th image of a batch.
+            rank, world_size: rank of this process and number of processes. The process takes every ``world_size``-th
+                image of a batch.
         """
         if batch_size % world_size:
             raise ValueError(f"batch of {batch_size} images does not divide over {world_size} processes")
@@ -75,7 +76,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         self.start_iteration = 0
 
     def batch(self, iteration: int) -> list[ImageView]:
-        """Return this process's share of the batch of one iteration."""
+        """Return the images of this process in the batch of one iteration."""
         generator = np.random.default_rng((self.seed, 0, iteration))
         size = int(generator.choice(self.sizes))
         mirrored = generator.random(self.batch_size) < 0.5
@@ -111,16 +112,16 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
 
 
 class TrainingSamples(Dataset):
-    """Samples by :class:`ImageView` from one dataset, or from several in sequence.
+    """Samples of one dataset or of several in sequence, indexed by :class:`ImageView`.
 
-    The records are kept as bytes in one array, without their boxes, so that loader workers share them. A worker would
-    copy the memory of Python objects as soon as it looks at them.
+    The records are stored without boxes as bytes in one array, so that loader workers share them. A worker would copy
+    the memory of Python objects on the first access.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):
         """
         Args:
-            parts: for each dataset its records, and the mapper that has its proposals.
+            parts: the records and the mapper of each dataset.
         """
         self._mappers = [mapper for _, mapper in parts]
         self._ends = np.cumsum([len(records) for records, _ in parts])

@@ -1,4 +1,4 @@
-"""How an image is seen: which part of it, at what size, mirrored or not."""
+"""Views of an image: the visible part, the size, and mirroring."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch.nn import functional as F
 
 __all__ = ["View", "resize_part"]
 
-# A region of which less than this fraction is in view shows something else: the teacher's scores do not hold for it.
+# The teacher's scores do not hold for a region if less than this fraction of it is in view.
 _MIN_VISIBLE = 0.75
 
 
 @dataclass(frozen=True)
 class View:
-    """A part of an image, warped to a square, mirrored or not.
+    """A part of an image, warped to a square, and possibly mirrored.
 
-    A view does not depend on the size of the image, so it can be drawn before the image is read.
+    A view does not depend on the size of the image, so that it can be drawn before the image is read.
 
     Attributes:
         size: side of the square, in pixels.
         mirror: whether the view is flipped horizontally.
-        crop: x0, y0, x1, y1 of the visible part, as fractions of the image's width and height; None for all of it.
+        crop: x0, y0, x1, y1 of the visible part, as fractions of width and height; None for the whole image.
     """
 
     size: int
@@ -34,7 +34,7 @@ class View:
     crop: tuple[float, float, float, float] | None = None
 
     def crop_in_pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return x0, y0, x1, y1 of the visible part of an image of this size: whole pixels, at least one per side."""
+        """Return x0, y0, x1, y1 of the visible part of an image in whole pixels; each side has at least one."""
         if self.crop is None:
             return 0, 0, width, height
         x0, x1 = _whole_pixels(self.crop[0], self.crop[2], width)
@@ -42,9 +42,9 @@ class View:
         return x0, y0, x1, y1
 
     def reduction(self, height: int, width: int, size: int | None = None) -> int:
-        """Return by how much an image of this size may be reduced, per side, before the view is taken.
+        """Return the factor (1, 2, 4 or 8) by which an image may be reduced, per side, before the view is taken.
 
-        This is the largest of 1, 2, 4 and 8 for which the visible part is not smaller than the view.
+        It is the largest factor for which the visible part is not smaller than the view.
 
         Args:
             height, width, size: see :meth:`transform`.
@@ -61,7 +61,7 @@ class View:
         Args:
             image: (ceil(height / reduction), ceil(width / reduction), 3) uint8, contiguous.
             height, width, size: see :meth:`transform`.
-            reduction: number of pixels, per side, that one pixel of ``image`` stands for.
+            reduction: factor, per side, by which ``image`` is reduced.
 
         Returns:
             (3, side, side) uint8, contiguous.
@@ -71,13 +71,13 @@ class View:
         return pixels.flip(2) if self.mirror else pixels
 
     def transform(self, height: int, width: int, size: int | None = None) -> T.TransformList:
-        """Return the transform of coordinates from an image of this size to the view.
+        """Return the transform of coordinates from an image to the view.
 
-        It transforms pixels, too, but :meth:`pixels` is faster.
+        It also transforms pixels, but :meth:`pixels` is faster.
 
         Args:
-            height, width: size of the image, in pixels.
-            size: side of the square if it is not the view's: a teacher sees the same part at a size of its own.
+            height, width: size of the whole image, in pixels.
+            size: side of the square, by default the side of the view. A teacher sees the same part at another size.
         """
         side = size or self.size
         x0, y0, x1, y1 = self.crop_in_pixels(height, width)
@@ -91,14 +91,14 @@ class View:
     def regions(
         self, boxes: np.ndarray, height: int, width: int, size: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the regions that are in view, moved with the pixels and clipped to the view.
+        """Return the regions in view, transformed like the pixels and clipped to the view.
 
         Args:
             boxes: (R, 4) x0, y0, x1, y1 in pixels of the image.
             height, width, size: see :meth:`transform`.
 
         Returns:
-            (K, 4) float32 boxes in pixels of the view, and the K ascending indices of these regions in ``boxes``.
+            (K, 4) float32 boxes in pixels of the view, and the K ascending indices of their rows in ``boxes``.
         """
         side = size or self.size
         moved = self.transform(height, width, size).apply_box(boxes).astype(np.float32).reshape(-1, 4)
@@ -117,12 +117,12 @@ class View:
 def resize_part(image: np.ndarray, box: tuple[float, float, float, float], side: int) -> torch.Tensor:
     """Resize a part of an image to a square, antialiased, in one pass.
 
-    The filter is a triangle as wide as an output pixel, like Pillow's ``BILINEAR`` and Detectron2's
-    ``ResizeTransform``; the results differ by rounding. PyTorch is several times faster.
+    The filter is a triangle as wide as an output pixel, as in Pillow's ``BILINEAR`` and Detectron2's
+    ``ResizeTransform``. The results differ only by rounding, and PyTorch is several times faster.
 
     Args:
         image: (H, W, 3) uint8, contiguous.
-        box: x0, y0, x1, y1 in pixels of the image; may start and end between two pixels.
+        box: x0, y0, x1, y1 in pixels of the image; they may be fractions.
         side: side of the square, in pixels.
 
     Returns:
@@ -131,7 +131,7 @@ def resize_part(image: np.ndarray, box: tuple[float, float, float, float], side:
     x0, y0, x1, y1 = box
     left, top = int(x0), int(y0)
     part = image[top : math.ceil(y1), left : math.ceil(x1)]
-    if x0 % 1 or y0 % 1:  # PyTorch can end within a pixel, but not start there
+    if x0 % 1 or y0 % 1:  # PyTorch can end, but not start, within a pixel
         inside = x0 - left, y0 - top, x1 - left, y1 - top
         square = Image.fromarray(part).resize((side, side), Image.Resampling.BILINEAR, box=inside)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()

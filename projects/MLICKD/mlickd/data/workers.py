@@ -1,4 +1,4 @@
-"""What the workers of a data loader do: ignore requests to stop, and send each batch as one tensor."""
+"""Workers of a data loader: they ignore requests to stop, and send each batch as one tensor."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _ALIGNMENT = 64  # bytes; a multiple of the size of every number
 
 
 def ignore_signals_in_worker(_worker: int) -> None:
-    """Ignore Ctrl-C and SIGTERM, unless SIGTERM comes from the process that started this worker.
+    """Ignore Ctrl-C and SIGTERM, except SIGTERM from the process that started this worker.
 
-    A terminal sends Ctrl-C to all processes of a run, and a scheduler SIGTERM. The run decides what that means, and
-    needs its batches until it stops. At the end of a loader it sends SIGTERM to its workers itself.
+    A terminal sends Ctrl-C, and a scheduler SIGTERM, to all processes of a run. The run handles them, and needs its
+    workers until it stops. It ends its workers with SIGTERM at the end of a loader.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM ends a worker
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        starter = multiprocessing.parent_process().pid
-        threading.Thread(target=_end_with_signal_of, args=(starter,), daemon=True).start()
+        parent = multiprocessing.parent_process().pid
+        threading.Thread(target=_exit_on_signal_from, args=(parent,), daemon=True).start()
 
 
-def _end_with_signal_of(process: int) -> None:
-    # Only this call returns the process that sent a signal.
+def _exit_on_signal_from(process: int) -> None:
+    # `sigwaitinfo` is the only call that returns the sender of a signal.
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != process:
         pass
     os._exit(0)
 
 
 class PackedBatch(list):
-    """A list of samples whose tensors travel between processes as one tensor; it arrives as a plain list.
+    """A list of samples that sends its tensors to another process as one tensor; it arrives as a plain list.
 
-    PyTorch passes each tensor through a file descriptor of its own, which takes longer than resizing an image. A
-    ``collate_fn`` of this class puts the bytes of all tensors, images and proposals, into one tensor in shared memory.
+    PyTorch opens a file descriptor for each tensor, which takes longer than resizing an image. With this class as
+    ``collate_fn``, the bytes of all tensors, images and proposals, are in one tensor in shared memory.
 
-    The tensors that arrive are parts of that tensor: copy a part that is to be kept for long.
+    The received tensors are parts of this tensor. Copy a part to keep it without the others.
     """
 
     def __reduce__(self) -> tuple:
@@ -60,7 +60,7 @@ class PackedBatch(list):
 
 
 class _TensorPickler(pickle.Pickler):
-    """Pickles tensors as NumPy arrays, whose bytes protocol 5 can leave out."""
+    """Pickles tensors as NumPy arrays, because pickle protocol 5 can store their bytes separately."""
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is torch.Tensor and value.device.type == "cpu":

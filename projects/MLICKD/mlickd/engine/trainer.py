@@ -23,8 +23,8 @@ from detectron2.utils.file_io import PathManager
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mlickd.data import build_multi_scale_loader, build_test_loader, build_train_loader
-from mlickd.data.build import corruption_of, labeled_share, model_class, needs_knowledge
+from mlickd.data import build_test_loader, build_train_loader
+from mlickd.data.build import configured_corruption, labeled_share, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
@@ -141,7 +141,7 @@ class Trainer(DefaultTrainer):
                 ap=cfg.TEST.AVERAGE_PRECISION,
                 class_thresholds=read_thresholds(cfg.TEST.THRESHOLDS) if cfg.TEST.THRESHOLDS else None,
                 provenance=provenance(cfg, dataset_name) if comm.is_main_process() else None,
-                corruption=str(corruption_of(cfg) or ""),
+                corruption=str(configured_corruption(cfg) or ""),
                 output_dir=output_dir,
             )
         ]
@@ -169,7 +169,7 @@ class Trainer(DefaultTrainer):
         results = OrderedDict()
         for name in cfg.DATASETS.TEST:
             evaluator = cls.build_evaluator(cfg, name, "inference_TTA")
-            results[name] = inference_on_dataset(averaged, build_multi_scale_loader(cfg, name), evaluator)
+            results[name] = inference_on_dataset(averaged, build_test_loader(cfg, name, multi_scale=True), evaluator)
         if len(results) == 1:
             results = results[cfg.DATASETS.TEST[0]]
         results = OrderedDict((f"{name}_TTA", values) for name, values in results.items())

@@ -54,7 +54,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
         elif (matches := matching_files(name)) is not None:
             found = matches
         elif path.is_dir():
-            found = sorted(images_below(path, hidden=False, suffixes=_SUFFIXES))
+            found = sorted(images_below(path, suffixes=_SUFFIXES))
         else:
             found = [str(path)]
         if not found:

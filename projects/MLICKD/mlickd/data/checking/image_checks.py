@@ -23,22 +23,22 @@ from ..views import View
 __all__ = ["CheckedImage", "check_images", "equal_files", "similar_images"]
 
 # Two images look the same if at most this many of the 64 bits of their hashes differ. Copies in other formats, sizes
-# and qualities differ in 0 to 5 bits, the most similar ones of 400 drawn scenes in 13.
+# and qualities differ in 0 to 5 bits, the most similar two of 400 drawn scenes in 13.
 _MAX_BITS = 6
 _HASH_SIDE = 32  # pixels
-_BLOCK = 128  # images that are compared with all others at once
+_BLOCK = 128  # number of images that are compared with all others at once
 
 
 @dataclass
 class CheckedImage:
-    """An image of a dataset.
+    """The result of the checks of an image.
 
     Attributes:
-        record: its record.
-        problem: why the image cannot be used, on one line, or None. If it can be used, the rest is set:
-        kinds: its kinds, such as ``JPEG``, ``gray``, ``turned by EXIF``.
-        digest: SHA-256 of the file.
-        hash: (8,) uint8, the 64 bits of OpenCV's perceptual hash (Zauner, 2010).
+        record: record of the image.
+        problem: the reason why the image cannot be used, in one line; None if it can be used.
+        kinds: kinds of a usable image, such as ``JPEG``, ``gray``, ``turned by EXIF``.
+        digest: SHA-256 of the file of a usable image.
+        hash: (8,) uint8, the 64 bits of OpenCV's perceptual hash (Zauner, 2010) of a usable image.
     """
 
     record: dict
@@ -49,10 +49,7 @@ class CheckedImage:
 
 
 def check_images(records: Sequence[dict], num_workers: int | None = None, title: str = "") -> list[CheckedImage]:
-    """Decode the image of every record in threads (by default one per core), with a progress bar.
-
-    If a record has ``height`` and ``width`` in pixels, they are compared with the image.
-    """
+    """Decode the image of every record in threads (by default one per core), and compare it with the record's size."""
     with warnings.catch_warnings(), ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
         warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata
         return list(tqdm(pool.map(_check, records), desc=title, unit="image", total=len(records), mininterval=0.5))
@@ -62,7 +59,7 @@ def _check(record: dict) -> CheckedImage:
     path = record["file_name"]
     try:
         file = RecordImage({"file_name": path})
-        # Decoding at reduced size reads every byte of a JPEG, too.
+        # Decoding at a reduced size also reads every byte of a JPEG.
         pixels, _ = file.pixels(View(2 * _HASH_SIDE).reduction(file.height, file.width))
         with open_image_file(path) as image:
             kinds = {
@@ -73,14 +70,12 @@ def _check(record: dict) -> CheckedImage:
                 "CMYK": image.mode == "CMYK",
                 "with alpha": has_alpha(image),
             }
-        expected = record.get("height", file.height), record.get("width", file.width)
-        if (file.height, file.width) != expected:
-            raise InputError(
-                f"{path}: the image has {file.width}x{file.height} pixels, its record {expected[1]}x{expected[0]}; "
-                "correct the record and its boxes, or put the right image there"
-            )
     except InputError as error:
         return CheckedImage(record, str(error))
+    height, width = record.get("height", file.height), record.get("width", file.width)
+    if (file.height, file.width) != (height, width):
+        problem = f"{path}: the image has {file.width}x{file.height} pixels, its record {width}x{height}"
+        return CheckedImage(record, f"{problem}; correct the record and its boxes, or put the right image there")
     small = cv2.resize(pixels, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
     kinds = tuple(kind for kind, true in kinds.items() if true)
@@ -88,7 +83,7 @@ def _check(record: dict) -> CheckedImage:
 
 
 def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
-    """Yield the records of pairs with equal files; if both arguments are one dataset, each file with the first one."""
+    """Yield the records of pairs with equal files: each of the others with its first copy in ``images``."""
     first: dict[bytes, dict] = {}
     for image in images:
         match = first.setdefault(image.digest, image.record)
@@ -101,7 +96,8 @@ def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) 
 def similar_images(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
     """Yield the records of pairs of images that look the same but are not equal files.
 
-    Each of the others is paired with the most similar image; within one dataset, with the most similar one before it.
+    Each of the others is paired with the most similar image; if both arguments are the same, with the most similar
+    image before it.
     """
     if not images or not others:
         return

@@ -1,4 +1,4 @@
-"""Checks of the splits of a dataset, and their report."""
+"""Check the splits of a dataset: images, labels, proposals, and copies between splits."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from .image_checks import CheckedImage, check_images, equal_files, similar_image
 
 __all__ = ["CheckReport", "Finding", "LabelStatistics", "check_datasets", "check_proposals", "report_text"]
 
-# Error: training or evaluation would stop or be wrong. Warning: have a look. Note: good to know.
+# Error: training or evaluation would stop or be wrong. Warning: probably wrong. Note: information.
 _SEVERITIES = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem or a note in one line, with all files, images or classes that it concerns."""
+    """A problem or a note in one line, with all files, images or classes concerned."""
 
     severity: str
     dataset: str
@@ -58,7 +58,7 @@ class LabelStatistics:
 
     @classmethod
     def count(cls, records: Sequence[dict], class_names: Sequence[str]) -> LabelStatistics:
-        """Count the labels that are positive in training."""
+        """Return the statistics of the positive labels of records."""
         positive = label_targets(records, len(class_names)) == 1
         # Products of floats are fast, and exact below 2**24.
         together = (positive.T.astype(np.float32) @ positive.astype(np.float32)).astype(np.int64)
@@ -71,7 +71,7 @@ class CheckReport:
     """Statistics of the splits of a dataset, and the findings.
 
     Attributes:
-        datasets: counts by the name of the split, ready for JSON; splits that cannot be loaded are left out.
+        datasets: counts for JSON by the name of the split, without splits that cannot be loaded.
         labels: label statistics by the name of the split.
         findings: findings, errors first.
     """
@@ -86,23 +86,22 @@ class CheckReport:
         return all(finding.severity != "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report, ready for JSON."""
-        findings = [asdict(finding) for finding in self.findings]
-        return {"ok": self.ok, "findings": findings, "datasets": self.datasets}
+        """Return the report as values for JSON."""
+        return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings], "datasets": self.datasets}
 
 
 def check_datasets(
     names: Sequence[str], methods: Sequence[str] | None = None, num_workers: int | None = None
 ) -> CheckReport:
-    """Check the splits of a dataset, each on its own and against each other.
+    """Check each split of a dataset, and compare the splits.
 
     Args:
         names: registered datasets or folder datasets.
-        methods: methods whose proposals must exist; None checks the existing proposals.
+        methods: methods of proposals that must exist; None checks the existing proposals.
         num_workers: number of threads that decode images; None for one per core.
 
     Raises:
-        UnknownDatasetError: a name is not a dataset. All problems in a dataset become findings instead.
+        UnknownDatasetError: a name is not the name of a dataset. Problems in a dataset become findings.
     """
     report = CheckReport()
     images: dict[str, list[CheckedImage]] = {}
@@ -117,8 +116,7 @@ def check_datasets(
                 continue
         checked = check_images(records, num_workers, title=name)
         images[name] = [image for image in checked if image.problem is None]
-        problems = [image.problem for image in checked if image.problem is not None]
-        if problems:
+        if problems := [image.problem for image in checked if image.problem is not None]:
             report.findings.append(Finding("error", name, f"images that cannot be used: {len(problems)}", problems))
         readable = [image.record for image in images[name]]
         report.findings += check_proposals(name, readable, methods, complete=not problems)
@@ -139,15 +137,9 @@ def check_datasets(
 @contextmanager
 def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
     """Append warnings of this package to the findings instead of logging them."""
-
-    class Collector(logging.Handler):
-        """Turns a logged warning into a finding."""
-
-        def emit(self, record: logging.LogRecord) -> None:
-            if not record.name.endswith(".records"):  # these warnings repeat `_label_findings`
-                findings.append(Finding("warning", name, record.getMessage()))
-
-    package, collector = logging.getLogger("mlickd"), Collector(logging.WARNING)
+    package, collector = logging.getLogger("mlickd"), logging.Handler(logging.WARNING)
+    collector.addFilter(lambda record: not record.name.endswith(".records"))  # these repeat `_label_findings`
+    collector.emit = lambda record: findings.append(Finding("warning", name, record.getMessage()))
     propagate, package.propagate = package.propagate, False
     package.addHandler(collector)
     try:
@@ -158,16 +150,16 @@ def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
 
 
 def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]:
-    """Yield findings about classes that cannot be learned or measured, and about class lists that differ."""
+    """Yield findings about classes that cannot be learned or measured, and about different lists of classes."""
     for name, labels in statistics.items():
         first, reference = next(iter(statistics.items()))
         if labels.class_names != reference.class_names:
             differing = sorted(set(labels.class_names) ^ set(reference.class_names))
-            message = f"its classes are not those of {first} in their order; use one list for all splits"
+            message = f"the classes or their order differ from {first}; use one list for all splits"
             yield Finding("error", name, message, differing)
         for count, message in (
             (0, "classes without an image, which cannot be learned or measured"),
-            (sum(labels.per_image.values()), "classes in every image, from which nothing can be learned"),
+            (sum(labels.per_image.values()), "classes in every image, which cannot be learned"),
         ):
             found = [labels.class_names[index] for index in np.flatnonzero(labels.positives == count)]
             if found:
@@ -179,22 +171,22 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
 def check_proposals(
     name: str, records: Sequence[dict], methods: Sequence[str] | None = None, *, complete: bool = True
 ) -> Iterator[Finding]:
-    """Open the stores of a dataset, check every box and digest, and yield findings.
+    """Check every box and digest in the stores of a dataset, and yield findings.
 
     Args:
-        name: name of the dataset. A part shares the store of the whole dataset.
-        records: dicts with ``image_id``, ``height`` and ``width``, of readable images.
-        methods: methods whose store must exist; None checks all existing stores, made or imported.
-        complete: whether ``records`` are all records of the dataset; only then is their digest compared with the store.
+        name: dataset. A part has the stores of the whole dataset.
+        records: dicts with ``image_id``, ``height`` and ``width`` of readable images.
+        methods: methods whose stores must exist; None checks all existing stores.
+        complete: whether ``records`` are all records of the dataset, and their digest must be the one in the store.
     """
     whole = whole_name(name)
     make = f"make them with `python tools/generate_proposals.py --dataset {whole}`, or import them"
-    # No imported format has an underscore in its name. The store of pets_train_small does not belong to pets_train.
-    folders = sorted(path.name for path in proposals_path(whole, "").parent.glob("*") if path.is_dir())
-    stored = [folder.removeprefix(f"{whole}_") for folder in folders if folder.startswith(f"{whole}_")]
+    paths = sorted(path for path in proposals_path(whole, "").parent.glob(f"{whole}_*") if path.is_dir())
+    stored = [path.name.removeprefix(f"{whole}_") for path in paths]
+    # No imported format has an underscore in its name, so that pets_train_small_mcg does not belong to pets_train.
     stored = [method for method in stored if method in PROPOSAL_METHODS or "_" not in method]
     if not stored and not methods:
-        yield Finding("note", name, f"no proposals, which the teacher needs; {make}")
+        yield Finding("note", name, f"no proposals for the teacher; {make}")
     for method in stored if methods is None else methods:
         path = proposals_path(name, method)
         try:
@@ -205,27 +197,27 @@ def check_proposals(
             store.check_digests()
             made_for = records if name == whole else dataset_records(whole, boxes=False)
             if complete and store.header.get("image_digest") != image_list_digest(made_for):
-                yield Finding("warning", name, f"{path}: was made for other images or another list of images; {make}")
+                yield Finding("warning", name, f"{path}: made for other images or another list of images; {make}")
         except InputError as error:
             yield Finding("error", name, str(error))
 
 
 def _duplicates(images: dict[str, list[CheckedImage]]) -> Iterator[Finding]:
-    """Yield findings about images that occur twice in a dataset, or in two splits."""
+    """Yield findings about images that occur twice in a dataset or in two splits."""
     for name, other in combinations_with_replacement(images, 2):
         where = "" if name == other else f" in {name} and in {other}, which makes scores too high"
-        for what, find in (("equal files", equal_files), ("images that look the same", similar_images)):
+        for kind, find in (("equal files", equal_files), ("images that look the same", similar_images)):
             pairs = list(find(images[name], images[other]))
             if pairs:
                 severity = "error" if find is equal_files and name != other else "warning"
                 conflicts = sum(first["labels"] != second["labels"] for first, second in pairs)
-                message = f"pairs of {what}{where}: {len(pairs)}, {conflicts} of them with different labels"
+                message = f"pairs of {kind}{where}: {len(pairs)}, {conflicts} of them with different labels"
                 examples = [" = ".join(os.path.basename(record["file_name"]) for record in pair) for pair in pairs]
                 yield Finding(severity, name, message, examples)
 
 
 def report_text(report: CheckReport) -> str:
-    """Return the report for a terminal: a few lines for each split, the findings, and the verdict."""
+    """Return the text of a report: a few lines for each split, the findings, and the verdict."""
     lines = []
     for name, counts in report.datasets.items():
         classes = sorted(counts["classes"].items(), key=lambda item: -item[1])

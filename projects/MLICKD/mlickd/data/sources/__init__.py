@@ -1,1 +1,1 @@
-"""Datasets that are found by name: the known ones, and folders of one's own."""
+"""Sources of datasets: known datasets and folder datasets."""

@@ -1,4 +1,4 @@
-"""COCO-format datasets as multi-label datasets: an image's labels are the categories of its boxes."""
+"""COCO-format datasets as multi-label datasets: the labels of an image are the categories of its boxes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ COCO_PROTOCOLS = {
     "_labeled_no_crowd": {"keep_unlabeled": False, "crowd_labels": False},
 }
 
-_BORDER_TOLERANCE = 1.0  # pixels: annotation tools round
+_BORDER_TOLERANCE = 1.0  # pixels, because annotation tools round
 
 _ANNOTATION = np.dtype([("image", int), ("category", int), ("bbox", float, 4), ("iscrowd", bool)])
 
 _Pixels = Annotated[int, msgspec.Meta(gt=0)]
 
 
-# The decoder skips all other content. The outlines of objects are most of the file, and would be most of the memory.
-# `gc=False`: these objects cannot be part of a reference cycle, so the garbage collector need not look at them.
+# The decoder skips all other content, such as the outlines of objects, which are most of the file.
+# `gc=False`: these objects cannot be part of a reference cycle, so the garbage collector need not scan them.
 class _Category(msgspec.Struct, gc=False):
     id: int
     name: str
@@ -55,7 +55,7 @@ class CocoImage(msgspec.Struct, gc=False):
     width: _Pixels | None = None
 
     def size(self, path: str) -> tuple[int, int]:
-        """Return (height, width) in pixels, from the header of the image file ``path`` if the JSON file has no size."""
+        """Return (height, width) in pixels, by default from the header of the image file ``path``."""
         return (self.height, self.width) if self.height and self.width else image_size(path)
 
 
@@ -95,13 +95,13 @@ class CocoFile:
         """Return the boxes of each record as an array of `BOX`, checked and clipped to the image.
 
         Args:
-            places: (len(images),) int64, index in ``records`` of each image; -1 for an image that is not wanted.
+            places: (len(images),) int64, index in ``records`` of each image, or -1 for an image without a record.
             records: dicts with ``height`` and ``width`` in pixels.
             classes: (len(category_names),) int64, class index of each category.
-            allow_empty: leave out boxes without area, with a warning (COCO itself has a few); else refuse them.
+            allow_empty: leave out boxes without area with a warning, because COCO has a few, instead of refusing them.
 
         Returns:
-            For each record its boxes in the order of the file; None if no image is its own.
+            The boxes of each record in the order of the file; None for a record without an image in the file.
 
         Raises:
             InputError: a box is not finite, has a negative size or no area, or leaves the image.
@@ -120,23 +120,21 @@ class CocoFile:
         # Distance to the nearest border; all comparisons with NaN are false.
         inside = np.minimum(np.minimum(x, y), np.minimum(width - x - box_width, height - y - box_height))
         good = (inside >= -_BORDER_TOLERANCE) & (box_width >= 0) & (box_height >= 0) & (has_area | allow_empty)
-        for wrong, refused in ((~good, True), (~has_area, False)):
-            if wrong.any():
-                first = annotations[wrong][0]
-                numbers = ", ".join(f"{value:g}" for value in first["bbox"])
-                text = (
-                    f"{self.path}: image {self.images[first['image']].id}: 'bbox' [{numbers}] has no area, or is not "
-                    "inside the image; give [x, y, width, height] in pixels"
-                )
-                if refused:
-                    raise InputError(text)
-                logger.warning("%s; boxes left out: %d", text, wrong.sum())
+        if not (good & has_area).all():
+            refused = not good.all()
+            first = annotations[~good if refused else ~has_area][0]
+            text = (
+                f"{self.path}: image {self.images[first['image']].id}: 'bbox' "
+                f"[{', '.join(f'{value:g}' for value in first['bbox'])}] has no area, or is not inside the image; give "
+                "[x, y, width, height] in pixels"
+            )
+            if refused:
+                raise InputError(text)
+            logger.warning("%s; boxes left out: %d", text, (~has_area).sum())
         boxes, owners = boxes[has_area], owners[has_area]
-        ends = np.searchsorted(owners, np.arange(len(records)), side="right").tolist()
-        found: list[np.ndarray | None] = [None] * len(records)
-        for place in places[places >= 0].tolist():
-            found[place] = boxes[ends[place - 1] if place else 0 : ends[place]]
-        return found
+        parts = np.split(boxes, np.searchsorted(owners, np.arange(1, len(records))))
+        listed = set(places.tolist())
+        return [part if place in listed else None for place, part in zip(range(len(records)), parts, strict=False)]
 
 
 def read_coco(path: str | os.PathLike[str]) -> CocoFile:
@@ -148,26 +146,26 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     path = os.fspath(path)
     try:
         content = msgspec.json.decode(Path(path).read_bytes().removeprefix(codecs.BOM_UTF8), type=_Content)
-    except FileNotFoundError:
-        raise InputError(f"{path}: annotation file not found; put it there") from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).replace("`", "'")
-        raise InputError(f"{path}: not in COCO format ({reason}); see https://cocodataset.org/#format-data") from error
+        reason = (getattr(error, "strerror", None) or str(error)).replace("`", "'")
+        raise InputError(
+            f"{path}: cannot be read as a COCO-format file ({reason}); see https://cocodataset.org/#format-data"
+        ) from error
     ordered = sorted(content.categories, key=lambda category: category.id)
     names = [category.name for category in ordered]
-    for what, values in (
-        ("the id of images", [image.id for image in content.images]),
-        ("the id of categories", [category.id for category in ordered]),
-        ("the name of categories", names),
-    ):
-        if len(set(values)) < len(values):
-            raise InputError(f"{path}: {Counter(values).most_common(1)[0][0]!r} is {what} twice; rename one")
     images = {image.id: index for index, image in enumerate(content.images)}
     categories = {category.id: index for index, category in enumerate(ordered)}
+    for field, values in (
+        ("image id", [image.id for image in content.images]),
+        ("category id", [category.id for category in ordered]),
+        ("category name", names),
+    ):
+        if len(set(values)) < len(values):
+            raise InputError(f"{path}: {field} {Counter(values).most_common(1)[0][0]!r} is not unique; rename one")
     try:
         annotations = [(images[a.image_id], categories[a.category_id], a.bbox, a.iscrowd) for a in content.annotations]
     except KeyError as error:
-        raise InputError(f"{path}: an annotation has the image_id or category_id {error}, which is not there") from None
+        raise InputError(f"{path}: an annotation has the unknown image_id or category_id {error}; correct it") from None
     return CocoFile(path, names, content.images, np.array(annotations, dtype=_ANNOTATION))
 
 
@@ -227,7 +225,7 @@ def load_coco_multilabel(
 def register_coco_multilabel(
     name: str, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], **protocol: bool
 ) -> None:
-    """Register a COCO-format dataset under a name; nothing is read before it is used.
+    """Register a COCO-format dataset under a name. The files are read on first use.
 
     See :func:`load_coco_multilabel` for the arguments.
     """

@@ -1,4 +1,4 @@
-"""Reading of dataset files: text written by any program, and folders of images."""
+"""Read dataset files: text written by any program, and folders of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".t
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """The files of a dataset, the function that reads it, and further entries of Detectron2's metadata."""
+    """The files of a dataset, the function that reads it, and additional entries for Detectron2's metadata."""
 
     files: tuple[Path, ...]
     load: Callable[[], MultiLabelDataset]
@@ -37,12 +37,9 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found; {remedy}") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error.reason} at {error.start}"
+        raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from error
 
 
 def read_lines(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[int, str]]:
@@ -53,7 +50,7 @@ def read_lines(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[int,
 
 
 def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] | None = None) -> list[str]:
-    """Return the lines of a file that are not blank, each passed through ``clean(line, place for messages)``.
+    """Return the lines of a file that are not blank, each as ``clean(line, "FILE: line NUMBER")`` returns it.
 
     Raises:
         InputError: the file cannot be read or is empty, or a line occurs twice.
@@ -71,25 +68,18 @@ def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] 
 
 
 class ImageFolder:
-    """A folder of images with a fast lookup of file names.
+    """The images in the folder ``root``, which the file ``listed_by`` lists, with a fast lookup of file names.
 
     Each subfolder is listed once, because checking 269,648 files one by one takes minutes on a network disk.
     """
 
     def __init__(self, root: str | os.PathLike[str], listed_by: object):
-        """Open the folder ``root``, whose images the file ``listed_by`` lists.
-
-        Raises:
-            InputError: there is no such folder.
-        """
         self.root = os.fspath(root)
         self.listed_by = listed_by
         self._names: dict[str, set[str]] = {}
-        if not os.path.isdir(self.root):
-            raise InputError(f"{self.root}: image folder of {listed_by} not found; put the images there")
 
     def __contains__(self, file_name: str) -> bool:
-        """Return whether ``file_name``, relative to the root and with "/", is a file. Symbolic links are followed."""
+        """Return whether ``file_name``, relative to the root and with "/", is a file or a link to a file."""
         folder, _, name = file_name.rpartition("/")
         if folder not in self._names:
             try:
@@ -101,7 +91,7 @@ class ImageFolder:
         return name in self._names[folder] or os.path.isfile(os.path.join(self.root, file_name))
 
     def require(self, file_name: str) -> str:
-        """Return the path of a file in the folder, or raise an InputError if there is no such file."""
+        """Return the path of a file in the folder, or raise an InputError if the file does not exist."""
         path = os.path.join(self.root, file_name)
         if file_name not in self:
             raise InputError(f"{path}: image file not found, but {self.listed_by} lists it; correct one of them")
@@ -109,7 +99,7 @@ class ImageFolder:
 
 
 def relative_name(file_name: str, where: str, root: str = "images/") -> str:
-    """Return a file name, relative to the folder ``root``, in its shortest form.
+    """Return the shortest form of a file name that is relative to the folder ``root``.
 
     Raises:
         InputError: the name is empty, absolute, or leaves the folder by ".."; the message starts with ``where``.
@@ -120,25 +110,20 @@ def relative_name(file_name: str, where: str, root: str = "images/") -> str:
     return name
 
 
-def images_below(
-    root: str | os.PathLike[str], *, hidden: bool = True, suffixes: Collection[str] = IMAGE_SUFFIXES
-) -> Iterator[str]:
-    """Yield the paths of the images below a folder, in any order. Links to folders are followed.
+def images_below(root: str | os.PathLike[str], *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[str]:
+    """Yield the paths of the images below a folder in any order, except hidden files and folders.
 
-    Args:
-        root: path of the folder.
-        hidden: whether to include files and folders whose names start with a dot.
-        suffixes: endings of image files, in lower case and with the dot.
+    Links to folders are followed. ``suffixes`` are the endings of image files, in lower case and with the dot.
     """
     visited = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         visited.add(os.path.realpath(folder))
-        # A link to a folder that was visited before may form a cycle.
         subfolders[:] = [
             name
             for name in subfolders
-            if (hidden or not name.startswith(".")) and os.path.realpath(os.path.join(folder, name)) not in visited
+            # A link to a visited folder may form a cycle.
+            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in visited
         ]
         for name in names:
-            if (hidden or not name.startswith(".")) and os.path.splitext(name)[1].lower() in suffixes:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
                 yield os.path.join(folder, name)

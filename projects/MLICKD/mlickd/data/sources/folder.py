@@ -1,7 +1,7 @@
 """Folder datasets: a folder of images with a list of classes and a table of labels; see datasets/README.md.
 
 The table has all labels in one column, or a column for each class: 1 if it is in the image, 0 if it is not, -1 if that
-is unknown. Training and metrics leave -1 out. An empty cell is an error, because some mean 0 by it, and others -1.
+is unknown. Training and metrics ignore -1. An empty cell is an error, because programs use it for 0 and for -1.
 
     file_name,labels              file_name,cat,dog
     rex.jpg,dog;cat               rex.jpg,1,1
@@ -35,15 +35,14 @@ _REMEDY = "write it as datasets/README.md shows"
 _CELLS = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}  # pandas may write a decimal point
 
 
-def folder_splits(folder: str | os.PathLike[str]) -> list[str]:
+def folder_splits(folder: Path) -> list[str]:
     """Return the names of the splits of a folder dataset."""
-    folder = Path(folder)
     pattern = "instances_*.json" if _has_only_boxes(folder) else "labels_*.csv"
     return sorted(path.stem.split("_", 1)[1] for path in folder.glob(pattern))
 
 
 def folder_source(folder: Path, split: str) -> DatasetSource:
-    """Return the source of one split of a folder dataset, whether or not it is there."""
+    """Return the source of a split of a folder dataset, whether or not it exists."""
     if _has_only_boxes(folder):
         boxes = folder / f"instances_{split}.json"
         return DatasetSource((boxes,), partial(load_coco_multilabel, boxes, folder / "images"))
@@ -55,19 +54,17 @@ def _has_only_boxes(folder: Path) -> bool:
 
 
 def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabelDataset:
-    """Read one split of a folder dataset. The image id is the file name below `images/`.
+    """Read a split of a folder dataset. The image id is the file name below `images/`.
 
     Text files are UTF-8. A byte order mark, Windows line ends and blank lines are accepted.
 
     Raises:
-        InputError: a file is missing or wrong; names the file and, if possible, the line.
+        InputError: a file is missing or wrong; the message names the file and, if possible, the line.
     """
     folder = Path(folder)
     class_names = read_unique_lines(folder / "classes.txt", _REMEDY)
     table = folder / f"labels_{split}.csv"
     rows = _read_table(table, class_names)
-    if not rows:
-        raise InputError(f"{table}: the split is empty; list at least one image")
     instances = folder / f"instances_{split}.json"
     file = read_coco(instances) if instances.exists() else None
     listed = {str(PurePosixPath(image.file_name)): image for image in file.images} if file else {}
@@ -109,17 +106,17 @@ def _read_table(path: Path, class_names: Sequence[str]) -> dict[str, tuple[list[
                 )
             values = dict(zip(header, cells, strict=True))
             name = relative_name(values.pop("file_name"), where)
-            if name in rows:
-                raise InputError(f"{where}: {name!r} is listed twice; remove one")
             if header == ["file_name", "labels"]:
                 values = {label.strip(): "1" for label in cells[1].split(";") if label.strip()}
-            for label, cell in values.items():
-                if label not in indices or cell not in _CELLS:
-                    raise InputError(
-                        f"{where}: label {label!r} is not in {classes}"
-                        if label not in indices
-                        else f"{where}: {cell!r} for class {label!r}; write 1 (there), 0 (not there) or -1 (unknown)"
-                    )
+            wrong = next((label for label in values if label not in indices or values[label] not in _CELLS), None)
+            if wrong is not None or name in rows:
+                if name in rows:
+                    problem = f"{name!r} is listed twice; remove one"
+                elif wrong in indices:
+                    problem = f"{values[wrong]!r} for class {wrong!r}; write 1 (there), 0 (not there) or -1 (unknown)"
+                else:
+                    problem = f"label {wrong!r} is not in {classes}"
+                raise InputError(f"{where}: {problem}")
             labels, ignored = (
                 sorted(indices[label] for label, cell in values.items() if _CELLS[cell] == value) for value in (1, -1)
             )
@@ -134,17 +131,17 @@ def _match_boxes(
 ) -> list[np.ndarray | None]:
     """Return the boxes of each record from a COCO-format file, whose images are matched by file name."""
     known = {name: index for index, name in enumerate(class_names)}
-    unknown = [file.category_names[index] for index in np.unique(file.annotations["category"])]
-    unknown = [name for name in unknown if name not in known]
-    if unknown:
-        raise InputError(f"{file.path}: categories that are not in {classes}: {shorten_list(unknown)}; rename them")
+    used = [file.category_names[index] for index in np.unique(file.annotations["category"])]
+    if not known.keys() >= set(used):
+        unknown = shorten_list([name for name in used if name not in known])
+        raise InputError(f"{file.path}: categories that are not in {classes}: {unknown}; rename them")
     by_name = {record["image_id"]: index for index, record in enumerate(records)}
     places = np.array([by_name.get(str(PurePosixPath(image.file_name)), -1) for image in file.images], dtype=np.int64)
-    if (places < 0).all():
-        raise InputError(f"{file.path}: no image of this split is in it; write 'file_name' as in the table of labels")
+    if records and (places < 0).all():
+        raise InputError(f"{file.path}: lists no image of this split; write 'file_name' as in the table of labels")
     for problem, count in (
         ("images that are not in this split", (places < 0).sum()),
-        ("images of this split that it does not list", len(records) - len(set(places.tolist()) - {-1})),
+        ("images of this split that the file does not list", len(records) - len(set(places.tolist()) - {-1})),
     ):
         if count:
             logger.warning("%s: %s: %d", file.path, problem, count)

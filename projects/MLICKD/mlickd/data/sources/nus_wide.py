@@ -1,8 +1,8 @@
-"""NUS-WIDE, 81 concepts, from the official lists and labels; datasets/README.md shows the files.
+"""NUS-WIDE with 81 concepts from the official lists and labels; datasets/README.md shows the files.
 
-Images vanish from Flickr, and copies of the dataset differ in which images they have. Missing images are left out, with
-a warning that counts them. The official files do not give the sizes of the images, so the records have none: reading
-all headers would take long, and the mapper and the proposal methods decode the image anyway.
+Images vanish from Flickr, and copies of the dataset have different images. Missing images are left out, with a warning
+that counts them. The records do not have sizes, because the official files do not give them and reading all headers
+takes long. The mapper and the proposal methods decode the image anyway.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
 
 
 def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled: bool = True) -> MultiLabelDataset:
-    """Read one split of NUS-WIDE. The image id is the file name as listed, with "/".
+    """Read a split of NUS-WIDE. The image id is the listed file name, with "/".
 
     Args:
         folder: folder with the files above.
@@ -49,10 +49,10 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
         keep_unlabeled: whether images without any of the concepts are kept, as negatives of all of them.
 
     Returns:
-        Records, without `height` and `width`, of the images that are there.
+        Records of the images that exist, without `height` and `width`.
 
     Raises:
-        InputError: a file is missing or damaged, an image is listed twice or has no labels, or no image is there.
+        InputError: a file is missing or damaged, an image is listed twice or has no labels, or no image exists.
     """
     folder = Path(folder)
     concepts = read_unique_lines(folder / "ConceptsList" / "Concepts81.txt", _REMEDY)
@@ -61,24 +61,24 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
         labels = _read_official(folder, split, concepts)
     else:
         image_list = folder / "lists" / f"{split}.txt"
-        known = _read_official(folder, "train", concepts) | _read_official(folder, "test", concepts)
-        names = _read_list(image_list)
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise InputError(f"{image_list}: {unknown[0]!r} is not in the official lists, so it has no labels")
-        labels = {name: known[name] for name in names}
+        official = _read_official(folder, "train", concepts) | _read_official(folder, "test", concepts)
+        names = read_unique_lines(image_list, _REMEDY, _clean_name)
+        if unknown := [name for name in names if name not in official]:
+            raise InputError(f"{image_list}: {unknown[0]!r} is not in the official lists, which have the labels")
+        labels = {name: official[name] for name in names}
     images = ImageFolder(folder / "Flickr", image_list)
-    records, missing = [], []
-    for name, indices in labels.items():
-        if (indices or keep_unlabeled) and name in images:
-            records.append({"file_name": images.require(name), "image_id": name, "labels": indices})
-        elif indices or keep_unlabeled:
-            missing.append(name)
+    kept = {name: indices for name, indices in labels.items() if indices or keep_unlabeled}
+    missing = [name for name in kept if name not in images]
     if missing:
-        text = f"{len(missing)} of {len(missing) + len(records)} images are not in {images.root}, such as {missing[0]}"
-        if not records:
+        text = f"{len(missing)} of {len(kept)} images are not in {images.root}, such as {missing[0]}"
+        if len(missing) == len(kept):
             raise InputError(f"{image_list}: {text}; put the images there")
-        logger.warning("%s: %s; left out. tools/dataset_manifest.py tells which images remain.", image_list, text)
+        logger.warning("%s: %s; left out. tools/dataset_manifest.py lists the other images.", image_list, text)
+    records = [
+        {"file_name": os.path.join(images.root, name), "image_id": name, "labels": indices}
+        for name, indices in kept.items()
+        if name in images
+    ]
     return MultiLabelDataset(PackedRecords(records), concepts, images.root)
 
 
@@ -86,16 +86,13 @@ def _official_list(folder: Path, split: str) -> Path:
     return folder / "ImageList" / f"{_PARTS[split]}Imagelist.txt"
 
 
-def _read_list(path: Path) -> list[str]:
-    """Return the file names of a list of images, with "/"."""
-    return read_unique_lines(
-        path, _REMEDY, lambda line, where: relative_name(line.replace("\\", "/"), where, "Flickr/")
-    )
+def _clean_name(line: str, where: str) -> str:
+    return relative_name(line.replace("\\", "/"), where, "Flickr/")
 
 
 def _read_official(folder: Path, split: str, concepts: list[str]) -> dict[str, list[int]]:
-    """Return {file name: sorted indices of its concepts} for one part of the official split."""
-    names = _read_list(_official_list(folder, split))
+    """Return {file name: sorted indices of its concepts} for `train` or `test`."""
+    names = read_unique_lines(_official_list(folder, split), _REMEDY, _clean_name)
     targets = np.empty((len(names), len(concepts)), dtype=bool)
     for index, concept in enumerate(concepts):
         path = folder / _LABELS / f"Labels_{concept}_{_PARTS[split]}.txt"

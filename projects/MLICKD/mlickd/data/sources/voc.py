@@ -1,7 +1,7 @@
 """PASCAL VOC 2007 and 2012 from the official devkit; datasets/README.md shows the files.
 
-Labels are those of the objects in the XML files, which are needed for sizes and boxes anyway. The devkit's table of
-each class (`ImageSets/Main/cat_train.txt`: 1, -1, and 0 if every object is difficult) is not read.
+The labels of an image are the classes of the objects in its XML file, which also has the size and the boxes. The tables
+of the classes (`ImageSets/Main/cat_train.txt`: 1, -1, and 0 if every object is difficult) are not read.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def voc_sources(root: Path) -> dict[str, DatasetSource]:
 
 
 def load_voc_multilabel(folder: str | os.PathLike[str], split: str, *, difficult: str = "ignored") -> MultiLabelDataset:
-    """Read one split of a VOC devkit. The image id is that of the devkit.
+    """Read a split of a VOC devkit. The image id is the name of the image in the devkit.
 
     Args:
         folder: `VOC2007` or `VOC2012`.
         split: name of a file in `ImageSets/Main`.
-        difficult: how to label a class whose objects in an image are all marked difficult: `ignored` (by training and
-            metrics, as in VOC's own evaluation), `positive` or `negative`.
+        difficult: label of a class if all of its objects in an image are marked difficult: `ignored` (by training and
+            metrics, as in VOC's evaluation), `positive` or `negative`.
 
     Raises:
         InputError: a file is missing or damaged, or an image is listed twice.
@@ -83,17 +83,13 @@ def load_voc_multilabel(folder: str | os.PathLike[str], split: str, *, difficult
         records.append(record)
         boxes.append(np.array([box for box in inside if box[0] < box[2] and box[1] < box[3]], dtype=BOX))
     if clipped:
-        logger.warning(
-            "%s: images with a box that leaves the image, now clipped: %d, the first is %s",
-            image_set,
-            len(clipped),
-            clipped[0],
-        )
+        text = "%s: images with a box that leaves the image, now clipped: %d, such as in %s"
+        logger.warning(text, image_set, len(clipped), clipped[0])
     return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), images.root)
 
 
 def _read_annotation(path: Path) -> tuple[int, int, list[tuple]]:
-    """Return height, width, and the objects as rows of `BOX`, with the boxes of the file."""
+    """Return height, width, and the objects as rows of `BOX`, not clipped to the image."""
     text = read_text(path, _REMEDY)
     objects = []
     try:
@@ -101,16 +97,14 @@ def _read_annotation(path: Path) -> tuple[int, int, list[tuple]]:
             raise ValueError("a document type declaration")  # its entities can grow without bound
         tree = ElementTree.fromstring(text)
         height, width = (int(tree.findtext(f"size/{side}")) for side in ("height", "width"))
-        if min(height, width) < 1:
-            raise ValueError(f"{width}x{height} pixels")
         for item in tree.iterfind("object"):
             x0, y0, x1, y1 = (float(item.findtext(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax"))
-            if not (x0 <= x1 and y0 <= y1):
-                raise ValueError(f"box {x0:g}, {y0:g}, {x1:g}, {y1:g}")
             label = VOC_CLASSES.index(item.findtext("name", "").strip())
             difficult = item.findtext("difficult", "0").strip() == "1"
-            # Pixels are counted from 1, and the last one belongs to the box.
+            # Pixels are counted from 1, and the last pixel belongs to the box.
             objects.append((x0 - 1, y0 - 1, x1, y1, label, 0, int(difficult)))
+        if min(height, width) < 1 or not all(x0 < x1 and y0 < y1 for x0, y0, x1, y1, *_ in objects):
+            raise ValueError("a size or a box without area")
     except (ElementTree.ParseError, ValueError, TypeError) as error:
         raise InputError(f"{path}: is not an annotation of VOC ({error}); unpack the devkit again") from error
     return height, width, objects
