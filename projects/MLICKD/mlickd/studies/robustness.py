@@ -134,9 +134,12 @@ def compute_scores(folder: Path, output: Path, dataset: str, corruption: Corrupt
     cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES = (dataset,), ()
     cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED = str(corruption or ""), corruption.seed if corruption else 0
     source = provenance(cfg, dataset) | {"checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)}}
-    file = output / "multilabel_results.json"
-    report = json.loads(file.read_text()) if file.is_file() else {}
-    if any(report.get(key) != value for key, value in source.items() if key != "date"):
+    try:
+        report = json.loads((output / "multilabel_results.json").read_text())
+        is_current = all(report[key] == value for key, value in source.items() if key != "date")
+    except (OSError, ValueError, KeyError, TypeError):
+        is_current = False
+    if not is_current:
         logger.info("%s: scores on %s%s", folder, dataset, f" with {corruption}" if corruption else "")
         evaluator = MultiLabelEvaluator(
             dataset,
