@@ -16,7 +16,7 @@ from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison, same_labeled_images
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.jobs import commands_to_run, run_jobs
-from mlickd.studies.methods import choose_methods, load_method
+from mlickd.studies.training_methods import choose_methods, load_method
 
 SCENES = Path(__file__).parents[2] / "configs" / "scenes"
 SKILLS = {"teacher": 0.5, "baseline": 0.2, "distilled": 0.3, "light": 0.25}
@@ -160,7 +160,7 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     assert table["baseline"]["top-3 OF1"] == f"{np.mean(baseline):.1f} ± {statistics.stdev(baseline):.1f}"
     assert table["teacher"]["mAP"] == f"{values['teacher', 1]['mAP']:.1f}" and table["teacher"]["seeds"] == "done: 1"
     assert table["distilled"]["iterations"] == "60 + 340" and table["light"]["iterations"] == "340"
-    assert table["distilled"]["ms an image"] == "8.0"
+    assert table["distilled"]["ms per image"] == "8.0"
     assert table["distilled"]["published (paper, VGG16, 224 px) mAP"] == "74.6"
     gains = [values["distilled", seed]["mAP"] - values["baseline", seed]["mAP"] for seed in (1, 2)]
     # t of one degree of freedom at 97.5%.

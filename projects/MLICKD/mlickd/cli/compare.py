@@ -22,7 +22,7 @@ from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
 from mlickd.studies.jobs import commands_to_run, run_jobs
-from mlickd.studies.methods import TEACHER, choose_methods, load_method
+from mlickd.studies.training_methods import TEACHER, choose_methods, load_method
 
 EPILOG = """\
 examples:

@@ -19,7 +19,7 @@ from mlickd.errors import ProcessError
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.jobs import run_jobs
-from mlickd.studies.methods import BASELINE, DISTILLED
+from mlickd.studies.training_methods import BASELINE, DISTILLED
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 EPILOG = """\

@@ -1,4 +1,4 @@
-"""Students by several methods with several seeds on one dataset: the jobs that train them, and their results."""
+"""Students of several methods and seeds on one dataset: the jobs that train them, and their results."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-from detectron2.config import CfgNode
 
 from mlickd.data import proposals_path
 from mlickd.data.catalog import class_names, dataset_records
@@ -18,10 +16,12 @@ from mlickd.files import require_file
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
 from .jobs import Job
-from .methods import DISTILLED, TEACHER, Method
+from .training_methods import DISTILLED, TEACHER, Method
 
 __all__ = ["Comparison", "Model", "same_labeled_images"]
 
+# Keys of TEST that must be equal in all runs.
+_PROTOCOL = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION", "CORRUPTION", "CORRUPTION_SEED")
 # Keys that differ from run to run, and the options of the command that set them.
 _OPTIONS = {
     "SEED": "--seeds",
@@ -40,8 +40,8 @@ class Model:
 
     Attributes:
         method: name of the method, or ``teacher``.
-        seed: seed of the training; None for a teacher that was there before.
-        folder: run that leaves the model.
+        seed: seed of the training; None for a given teacher.
+        folder: folder of the last run.
         test: name of the test dataset.
         jobs: runs of the training, in order.
     """
@@ -54,12 +54,12 @@ class Model:
 
     @cached_property
     def failure(self) -> str:
-        """Why the last attempt failed, or empty."""
+        """Reason why the last attempt failed, or empty."""
         return next((job.record()["failure"] for job in self.jobs if job.record().get("failure")), "")
 
     @cached_property
     def status(self) -> str:
-        """``done``, ``failed`` or ``not run``. A model whose method, data or teacher has changed since is not run."""
+        """``done``, ``failed`` or ``not run``. After a change of method, data or teacher, a model is ``not run``."""
         if self.jobs and not all(job.is_done() for job in self.jobs):
             return "failed" if self.failure else "not run"
         return "done"
@@ -83,15 +83,15 @@ class Model:
 
 @dataclass
 class Comparison:
-    """Methods by seeds, with one teacher for all seeds or one for each seed.
+    """A student for each method and seed, with one teacher for all seeds or one for each seed.
 
     Attributes:
         teacher_method: training of the teacher; not used if ``teacher`` is given.
         methods: methods of the students.
         test: name of the test dataset.
         folder: folder of all results; a student goes to ``seed<k>/<method>``.
-        seeds: seeds of the students. The first one is also the seed of a teacher that all students share.
-        proposals: name of the method that makes proposals.
+        seeds: seeds of the students. A teacher that all students share has the first seed.
+        proposals: name of the proposal method.
         options: ``KEY VALUE`` pairs for all runs.
         tools: folder of the command lines.
         teacher: folder of a finished teacher; None trains one.
@@ -119,14 +119,14 @@ class Comparison:
         names = [self.test, *(whole_name(name) for method in self.methods for name in method.datasets)]
         command = self._command("generate_proposals.py", "--method", self.proposals, "--dataset", *dict.fromkeys(names))
         self._proposals = Job("proposals", self.folder, command, prepares=True)
+        sharing: dict[str, list[Method]] = {}
+        for method in self.methods:
+            sharing.setdefault(method.cache_key, []).append(method)
         self.models, teacher = [], None
         for seed in self.seeds:
             if teacher is None or self.teacher_per_seed:
                 teacher = self._teacher(seed)
-            groups: dict[str, list[Method]] = {}
-            for method in self.methods:
-                groups.setdefault(method.cache_key, []).append(method)
-            self.models += [self._student(method, seed, teacher, groups[method.cache_key]) for method in self.methods]
+            self.models += [self._student(method, seed, teacher, sharing[method.cache_key]) for method in self.methods]
 
     @property
     def train(self) -> str:
@@ -138,7 +138,7 @@ class Comparison:
         return [job for model in self.models for job in model.jobs]
 
     def _check(self) -> None:
-        """Check what would make runs useless, before any of them starts."""
+        """Check the conditions of a comparison before any run starts."""
         for key in self.options[::2]:
             if key in _OPTIONS:
                 raise InputError(f"options: {key} differs from run to run; leave it out, and give {_OPTIONS[key]}")
@@ -147,11 +147,11 @@ class Comparison:
         if self.teacher:
             require_file(str(self.teacher / "model_final.pth"), "--teacher", "name a finished teacher")
         class_names(self.test)
-        expected = {**_protocol(self.methods[0].cfg), "TOP_K": 3}
+        expected = {key: self.methods[0].cfg.TEST[key] for key in _PROTOCOL} | {"TOP_K": 3}
         for method in (*self.methods, *(() if self.teacher else (self.teacher_method,))):
-            for key, value in _protocol(method.cfg).items():
-                if value != expected[key]:
-                    raise InputError(f"{method.file}: TEST.{key} is {value!r}; all runs need {expected[key]!r}")
+            for key, value in expected.items():
+                if method.cfg.TEST[key] != value:
+                    raise InputError(f"{method.file}: TEST.{key} is {method.cfg.TEST[key]!r}; all runs need {value!r}")
             if not same_labeled_images(method.train, [self.train]):
                 raise InputError(
                     f"{method.file}: DATASETS.TRAIN {method.train} has other images or labels than --train "
@@ -172,14 +172,7 @@ class Comparison:
         return self.models[-1]
 
     def _student(self, method: Method, seed: int, teacher: Model, group: Sequence[Method]) -> Model:
-        """The runs of a student.
-
-        Args:
-            method: method of the student.
-            seed: seed of the student.
-            teacher: teacher of the students that do not name another one.
-            group: the methods that share the cache of this one.
-        """
+        """Return a student; ``teacher`` is used unless the method has a teacher, and ``group`` shares a cache."""
         name = f"seed{seed}/{method.name}"
         if not method.stages:
             job = self._training(name, method, seed)
@@ -192,15 +185,15 @@ class Comparison:
         knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", method.cache]
         if not method.cache:
             names = [other.name for other in group]
-            place = "knowledge" if DISTILLED in names else f"knowledge-{names[0]}"
-            # All students of a teacher share its cache.
-            place = f"seed{seed}/{place}" if self.teacher_per_seed else place
-            knowledge[-1] = str(self.folder / place)
+            cache_name = "knowledge" if DISTILLED in names else f"knowledge-{names[0]}"
+            if self.teacher_per_seed:
+                cache_name = f"seed{seed}/{cache_name}"
+            knowledge[-1] = str(self.folder / cache_name)
             also = [argument for other in group[1:] for argument in ("--also-for", other.file)]
             options = [*self.options, *self._data(method)]
             command = ["cache_knowledge.py", "--config-file", group[0].file, "--batch-size", 16, *also, *options]
             cache = Job(
-                place,
+                cache_name,
                 self.folder,
                 self._command(*command, *knowledge),
                 configs=[other.file for other in group],
@@ -213,10 +206,8 @@ class Comparison:
             after.append(cache)
         jobs: list[Job] = []
         for stage in method.stages:
-            made = [job.folder / job.result for job in jobs]
-            jobs.append(
-                self._training(name, method, seed, stage, knowledge, reads=[*reads, *made], after=[*after, *jobs])
-            )
+            needs = {"reads": [*reads, *(job.folder / job.result for job in jobs)], "after": [*after, *jobs]}
+            jobs.append(self._training(name, method, seed, stage, knowledge, **needs))
         return Model(method.name, seed, jobs[-1].folder, self.test, jobs)
 
     def _training(
@@ -228,7 +219,7 @@ class Comparison:
             f"{name}/{stage}" if stage else name,
             self.folder,
             self._command(*command, *options, "OUTPUT_DIR", self.folder / name, *knowledge),
-            # Stage 1 is not evaluated. It leaves the student that stage 2 starts from.
+            # Stage 1 is not evaluated. Stage 2 starts from its student.
             result=STUDENT_CHECKPOINT if stage == "feature" else "results.json",
             configs=[method.file],
             options=[stage, *options],
@@ -257,9 +248,3 @@ def _labeled_images(datasets: Sequence[str]) -> list[tuple[str, list[str]]]:
         for record in dataset_records(dataset, boxes=False):
             images.append((record["file_name"], sorted(names[label] for label in record["labels"])))
     return sorted(images)
-
-
-def _protocol(cfg: CfgNode) -> dict:
-    """The keys of ``TEST`` that make metrics comparable or not."""
-    keys = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION", "CORRUPTION", "CORRUPTION_SEED")
-    return {key: cfg.TEST[key] for key in keys}

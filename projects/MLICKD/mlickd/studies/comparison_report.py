@@ -1,8 +1,7 @@
-"""The report of a comparison: tables in the form of the paper, every value with how it was made, and charts."""
+"""The report of a comparison: tables like in the paper, charts, and JSON with the origin of every value."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from mlickd.visualization import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
 from .comparison import Comparison, Model
-from .methods import BASELINE, TEACHER
+from .training_methods import BASELINE, TEACHER
 
 __all__ = ["PUBLISHED", "write_comparison_report"]
 
@@ -46,6 +45,10 @@ PUBLISHED = {
 }
 
 
+# By seed, the metrics of TABLE_METRICS in percent, or their differences in points.
+_BySeed = Mapping[int | None, np.ndarray]
+
+
 def write_comparison_report(
     comparison: Comparison,
     *,
@@ -57,9 +60,9 @@ def write_comparison_report(
 
     Args:
         comparison: comparison whose runs are finished, failed or missing.
-        published: key of ``PUBLISHED``; the values of the paper stand next to the measured ones.
-        costs: by method, ``parameters`` in millions and ``milliseconds`` an image; in columns of their own.
-        command: command that asked for the report, for the record.
+        published: key of ``PUBLISHED``, which adds the values of the paper to the table.
+        costs: by method, ``parameters`` in millions and ``milliseconds`` per image, which add columns to the table.
+        command: command that made the report.
 
     Returns:
         The text of ``comparison.md``, and a line for each failure.
@@ -74,20 +77,18 @@ def write_comparison_report(
     for model in done:
         values[model.method][model.seed] = np.array([model.report["metrics"][metric] for metric in TABLE_METRICS])
     baseline = values.get(BASELINE, {})
-    # Only students make pairs: the teacher of a seed has other settings.
+    # Differences need pairs of students with one seed. The seed of a teacher has another meaning.
     gains = {
         name: {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}
         for name, by_seed in values.items()
         if name not in (BASELINE, TEACHER)
     }
+    gains = {name: by_seed for name, by_seed in gains.items() if by_seed}
     failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
     parts = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
-    rows = [
-        [name, *(found.interval_text() for found in _spreads(gain)), len(gain)] for name, gain in gains.items() if gain
-    ]
-    if rows:
-        header = [f"difference to {BASELINE}, in points", *_COLUMNS, "pairs"]
-        parts.append(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+    if gains:
+        rows = [[name, *(found.interval_text() for found in _spreads(gain)), len(gain)] for name, gain in gains.items()]
+        parts.append(_markdown(rows, [f"difference to {BASELINE}, in points", *_COLUMNS, "pairs"]))
     if failures:
         parts.append("Failed:\n\n" + "\n".join(f"- {failure}" for failure in failures))
     text = "\n\n".join([*parts, *_notes(comparison, done, published)]) + "\n"
@@ -101,7 +102,7 @@ def write_comparison_report(
         "protocol": done and done[0].report["protocol"],
         "iterations": {method.name: method.iterations for method in comparison.methods},
         "summary": {name: _as_dict(by_seed) for name, by_seed in values.items()},
-        "differences": {name: _as_dict(gain) for name, gain in gains.items() if gain},
+        "differences": {name: _as_dict(by_seed) for name, by_seed in gains.items()},
         "published": published and {"source": _PUBLISHED_SOURCE, "data": published, "values": PUBLISHED[published]},
         "costs": costs,
         "runs": [_run(model) for model in models],
@@ -115,65 +116,71 @@ def write_comparison_report(
 def _check_reports(done: Sequence[Model]) -> None:
     """Check that reports are comparable and have all metrics."""
     for model in done:
-        for key in ("protocol", "counts", "data"):
-            if model.report.get(key) != done[0].report.get(key):
-                raise InputError(
-                    f"{model.report_path}: has another {key} than {done[0].report_path}; evaluate both in the same way"
-                )
-        missing = [metric for metric in TABLE_METRICS if model.report["metrics"].get(metric) is None]
-        if missing:
-            raise InputError(f"{model.report_path}: has no {missing[0]}; give a --test with positive images")
+        problems = [
+            f"{key} differs from {done[0].report_path}"
+            for key in ("protocol", "counts", "data")
+            if model.report.get(key) != done[0].report.get(key)
+        ]
+        problems += [f"has no {name}" for name in TABLE_METRICS if model.report["metrics"].get(name) is None]
+        if problems:
+            raise InputError(
+                f"{model.report_path}: {problems[0]}; evaluate all runs in the same way, with a --test that has labels"
+            )
 
 
-def _spreads(by_seed: Mapping[int | None, np.ndarray]) -> list[Spread]:
-    """Summaries of the metrics over the seeds, of which there is at least one."""
+def _spreads(by_seed: _BySeed) -> list[Spread]:
+    """Return a summary over the seeds for each metric; ``by_seed`` must have a seed."""
     return [spread(column) for column in np.array(list(by_seed.values())).T]
 
 
-def _as_dict(by_seed: Mapping[int | None, np.ndarray]) -> dict[str, dict]:
+def _as_dict(by_seed: _BySeed) -> dict[str, dict]:
     return dict(zip(TABLE_METRICS, map(asdict, _spreads(by_seed)), strict=True)) if by_seed else {}
+
+
+def _markdown(rows: Sequence, headers: Sequence[str] | str) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def _metric_table(
     comparison: Comparison,
-    values: Mapping[str, Mapping[int | None, np.ndarray]],
+    values: Mapping[str, _BySeed],
     costs: Mapping[str, Mapping[str, float]],
     published: Mapping[str, Sequence[float]] | None,
 ) -> str:
     iterations = {method.name: " + ".join(map(str, method.iterations)) for method in comparison.methods}
     rows = []
     for name, by_seed in values.items():
+        models = [model for model in comparison.models if model.method == name]
         row = {"": name, **dict.fromkeys(_COLUMNS, "")}
         if by_seed:
             row |= dict(zip(_COLUMNS, (found.text() for found in _spreads(by_seed)), strict=True))
         seeds: dict[str, list[str]] = {}
-        for model in comparison.models:
-            if model.method == name and model.seed is not None:
+        for model in models:
+            if model.seed is not None:
                 seeds.setdefault(model.status, []).append(str(model.seed))
-        seconds = [m.seconds for m in comparison.models if m.method == name and m.status == "done" and m.seconds]
+        seconds = [model.seconds for model in models if model.status == "done" and model.seconds]
         row["seeds"] = "; ".join(f"{status}: {', '.join(numbers)}" for status, numbers in seeds.items())
         row["iterations"] = iterations.get(name, "")
         row["training, s"] = f"{np.mean(seconds):.0f}" if seconds else ""
         if costs:
             row["million parameters"] = f"{costs[name]['parameters']:.2f}"
-            row["ms an image"] = f"{costs[name]['milliseconds']:.1f}"
+            row["ms per image"] = f"{costs[name]['milliseconds']:.1f}"
         for column, value in zip(_COLUMNS, (published or {}).get(name, ()), strict=False):
             row[f"{_PUBLISHED_SOURCE} {column}"] = f"{value:.1f}"
         rows.append(row)
-    return tabulate(rows, "keys", tablefmt="github", disable_numparse=True)
+    return _markdown(rows, "keys")
 
 
 def _notes(comparison: Comparison, done: Sequence[Model], published: str | None) -> list[str]:
     notes = [
         f"Trained on {comparison.train}, tested on {comparison.test}. Values are in percent: mean ± standard deviation "
-        f"of the sample over the seeds. Differences are those of pairs of equal seed, with the {100 * CONFIDENCE:g}% "
-        "confidence interval of their mean (Student's t with n - 1 degrees of freedom; not corrected for the number of "
-        "comparisons). Runs that failed or were not run are left out. Seconds are means of the runs that were not "
-        "interrupted."
+        f"of the sample over the seeds. Differences are taken between runs of equal seed, with the "
+        f"{100 * CONFIDENCE:g}% confidence interval of their mean (Student's t with n - 1 degrees of freedom; not "
+        "corrected for the number of comparisons). Runs that failed or were not run are left out. Seconds are means of "
+        "the runs that were not interrupted."
     ]
     if not comparison.teacher_per_seed:
-        teacher = comparison.teacher or f"that of seed {comparison.seeds[0]}"
-        notes.append(f"All students have one teacher: {teacher}.")
+        notes.append(f"All students have one teacher: {comparison.teacher or f'seed {comparison.seeds[0]}'}.")
     if done:
         protocol, counts = done[0].report["protocol"], done[0].report["counts"]
         notes.append(
@@ -197,17 +204,17 @@ def _run(model: Model) -> dict:
         "metrics": report.get("metrics"),
         "per_class": {name: values["AP"] for name, values in report.get("per_class", {}).items()},
         "versions": report.get("versions"),
-        "jobs": {job.name: {**job.record(), "command": shlex.join(["python", *job.command])} for job in model.jobs},
+        "jobs": {job.name: {**job.record(), "command": job.shell_command} for job in model.jobs},
     }
 
 
 def _draw(folder: Path, students: Sequence[Model]) -> None:
-    """Draw the gain of each class, precision over recall, and the training curves of students that are done."""
+    """Draw the gain of each class, precision over recall, and the training curves of finished students."""
     precisions: dict[str, dict[int, np.ndarray]] = {}
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     runs: dict[str, list[Path]] = {}
     for model in students:
-        # None, for a class without a positive, becomes NaN.
+        # The AP of a class without a positive is None in JSON, and becomes NaN.
         per_class = {name: values["AP"] for name, values in model.report["per_class"].items()}
         precisions.setdefault(model.method, {})[model.seed] = np.array(list(per_class.values()), dtype=float)
         scores = read_scores(str(model.report_path.with_name(SCORES_FILE)))

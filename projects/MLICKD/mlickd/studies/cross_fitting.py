@@ -1,4 +1,4 @@
-"""Cross-fitted knowledge: that of each part of the images comes from a teacher of the other parts."""
+"""Cross-fitting: the knowledge of each part of a dataset comes from a teacher that was trained on the other parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlickd.engine.run_config import load_config
 from mlickd.errors import InputError
 
 from .jobs import Job
-from .methods import write_method_file
+from .training_methods import write_method_file
 
 __all__ = ["cross_fitting_jobs"]
 
@@ -31,13 +31,14 @@ def cross_fitting_jobs(
     options: Sequence[str],
     tools: Path,
 ) -> list[Job]:
-    """Return the jobs that train a teacher for each part of a dataset, on the other parts, and cache its knowledge of
-    that part; write ``kd.yaml``, the configuration of a student that trains on this knowledge.
+    """Return the jobs that train a teacher for each part on all other parts, and cache its knowledge of the part.
+
+    The configuration of a student that learns from this knowledge is written to ``kd.yaml``.
 
     Args:
         teacher_config: configuration of the teachers.
         kd_config: configuration of the distillation.
-        dataset: name of the dataset; it may be a part itself.
+        dataset: name of a dataset, or of a part of a dataset.
         num_parts: number of parts, 2 or more.
         output: folder of the results: ``teachers/<part>``, ``knowledge``, ``logs`` and ``kd.yaml``.
         options: ``KEY VALUE`` pairs for all commands, and for the student.
@@ -46,7 +47,7 @@ def cross_fitting_jobs(
     Raises:
         InputError: a configuration, the dataset or the number of parts is wrong.
     """
-    # Absolute paths, so that the working folder does not matter. A link stays one: its _BASE_ is next to it.
+    # Absolute paths do not depend on the working folder. Links are kept, because _BASE_ is relative to their folder.
     output, tools = output.resolve(), tools.resolve()
     teacher_config, kd_config = (file.parent.resolve() / file.name for file in (teacher_config, kd_config))
     method = _load_config("--config-file", teacher_config, options, detector=True).DATASETS.PROPOSALS.METHOD
@@ -89,6 +90,6 @@ def _load_config(option: str, file: Path, options: Sequence[str], *, detector: b
     if cfg.DATASETS.PROPOSALS.TRAIN_FILES:
         raise InputError(
             f"{option} {file}: DATASETS.PROPOSALS.TRAIN_FILES cannot name the files of all parts; leave it empty, and "
-            "name the proposals of the whole dataset by METHOD"
+            "give DATASETS.PROPOSALS.METHOD"
         )
     return cfg

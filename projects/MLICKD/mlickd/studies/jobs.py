@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -44,17 +44,17 @@ class Job:
     """A command line that makes a folder.
 
     Attributes:
-        name: the job's folder, as a path relative to ``root``. The log and the record of the job have the same name.
+        name: the job's folder, relative to ``root``. The log and the record of the job have the same name.
         root: folder of the study.
         command: arguments of ``python``.
         result: file in the job's folder that a finished command leaves; empty if the exit status is enough.
         configs: configuration files that the command reads.
         options: options of the command that the result depends on.
-        datasets: names of datasets that the result depends on, by labels, images and classes.
-        reads: files and stored proposals that the result depends on, by their content.
-        after: jobs that have to finish before.
-        prepares: whether the job only prepares others. It runs only if a job after it has to run.
-        resumes: whether the command can continue a stopped run with ``--resume``.
+        datasets: names of datasets that the result depends on: their labels, images and classes.
+        reads: files and stored proposals whose content the result depends on.
+        after: jobs that have to finish before this job.
+        prepares: whether the job only prepares other jobs. It runs only if a job after it has to run.
+        resumes: whether ``--resume`` continues a stopped run.
     """
 
     name: str
@@ -79,6 +79,11 @@ class Job:
         """File with the output of the command."""
         return self.root / "logs" / f"{self.name.replace('/', '_')}.log"
 
+    @property
+    def shell_command(self) -> str:
+        """The command in the syntax of a shell."""
+        return shlex.join(["python", *self.command])
+
     @cached_property
     def _configurations(self) -> list[dict]:
         return [read_config_file(path, str(path)) for path in self.configs]
@@ -99,7 +104,7 @@ class Job:
         write_json(self.log.with_suffix(".json"), record)
 
     def is_done(self) -> bool:
-        """Return whether the command has finished with everything that its result depends on as it is now."""
+        """Return whether the command has finished, and nothing that its result depends on has changed since."""
         record = self.record()
         if not record.get("finished") or not (self.folder / self.result).exists():
             return False
@@ -107,7 +112,7 @@ class Job:
 
 
 def _jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
-    """Return the jobs that are not done, each behind those of its ``after`` that are not done."""
+    """Return the jobs that are not done. Before each job come the jobs of its ``after`` that are not done."""
     found: dict[Path, Job] = {}
 
     def add(job: Job) -> None:
@@ -122,12 +127,12 @@ def _jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
 
 
 def commands_to_run(jobs: Iterable[Job]) -> list[str]:
-    """Return the commands of all jobs that are not done, in order, for a shell."""
-    return [shlex.join(["python", *job.command]) for job in _jobs_to_run(jobs)]
+    """Return the shell commands of all jobs that are not done, in order."""
+    return [job.shell_command for job in _jobs_to_run(jobs)]
 
 
 def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
-    """Run all jobs that are not done. After a failure, the jobs that do not need the failed one go on.
+    """Run all jobs that are not done. A failure stops only the jobs that need the failed job.
 
     Args:
         jobs: jobs of a study.
@@ -141,62 +146,53 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
         InputError: another process runs jobs in the folder.
         KeyboardInterrupt: the user or a signal stopped the study. All commands have ended.
     """
-    # A request to end is an interrupt. Under nohup, SIGHUP stays ignored.
+    # Signals that ask for an end interrupt the study. Under nohup, SIGHUP stays ignored.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
             signal.signal(getattr(signal, name), signal.default_int_handler)
+    stopping, slots = threading.Event(), threading.Semaphore(num_jobs)
+    futures: dict[Path, Future[str]] = {}
+
+    def run_in_turn(job: Job) -> str:
+        # Jobs that are not in `futures` were done before. All others of `after` were submitted before this job.
+        failed = [before.name for before in job.after if before.folder in futures and futures[before.folder].result()]
+        if not failed:
+            with slots:
+                return _run(job, num_jobs, stopping)
+        failure = f"{job.name} was not run, because {failed[0]} failed"
+        # The digest stays in the record, so that a stopped run can still be resumed.
+        job.write_record({**job.record(), "failure": failure})
+        return failure
+
     root.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(root / ".lock", timeout=0):
-            return _run_all(_jobs_to_run(jobs), num_jobs)
+            waiting = _jobs_to_run(jobs)
+            with ThreadPoolExecutor(len(waiting) or 1) as pool:
+                try:
+                    for job in waiting:
+                        futures[job.folder] = pool.submit(run_in_turn, job)
+                    return [failure for future in futures.values() if (failure := future.result())]
+                except BaseException:
+                    stopping.set()
+                    raise
     except Timeout:
         raise InputError(f"--output {root}: another study runs in this folder; wait until it has finished") from None
 
 
-def _run_all(waiting: list[Job], num_jobs: int) -> list[str]:
-    stopping = threading.Event()
-    running: dict[Future, Job] = {}
-    pending, failures = {job.folder for job in waiting}, {}
-    with ThreadPoolExecutor(num_jobs) as pool:
-        try:
-            while waiting or running:
-                for job in list(waiting):
-                    needed = {before.folder for before in job.after}
-                    if broken := needed & failures.keys():
-                        reason = broken.pop().relative_to(job.root)
-                        failures[job.folder] = f"{job.name} was not run, because {reason} failed"
-                        # What the folder was made from stays known, so that a stopped run can still be resumed.
-                        job.write_record({**job.record(), "failure": failures[job.folder]})
-                    elif needed.isdisjoint(pending) and len(running) < num_jobs:
-                        running[pool.submit(_run, job, num_jobs, stopping)] = job
-                    else:
-                        continue
-                    waiting.remove(job)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    pending.discard(job.folder)
-                    if failure := future.result():
-                        failures[job.folder] = failure
-                        logger.info("%s", failure)
-        except BaseException:
-            stopping.set()
-            raise
-    return list(failures.values())
-
-
 def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
-    """Run a job if it is not done; return why it failed, or nothing."""
-    if job.is_done() or stopping.is_set():
+    """Run a job if it is not done; return the reason of a failure, or an empty text."""
+    if stopping.is_set() or job.is_done():
         return ""
     last, digest = job.record(), job.digest()
     command, environment, resume = [sys.executable, *job.command], dict(os.environ), False
     if job.folder.exists():
         if "digest" not in last:
             return f"{job.folder}: was not made by this study; remove it, or give another --output"
-        resume = job.resumes and last.get("digest") == digest
+        resume = job.resumes and last["digest"] == digest
         if resume:
             command.insert(2, "--resume")
-        elif last.get("digest") != digest:
+        elif last["digest"] != digest:
             shutil.rmtree(job.folder)
     if num_jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // num_jobs))
@@ -205,7 +201,7 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     logger.info("%s: started, see %s\n  $ %s", job.name, job.log, shlex.join(["python", *command[1:]]))
     start = time.perf_counter()
     with job.log.open("ab" if resume else "wb") as log:
-        # In a session of its own, the command does not get the Ctrl-C of the terminal in addition to our SIGTERM.
+        # In a new session, the command receives only our SIGTERM, not also the Ctrl-C of the terminal.
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
@@ -217,28 +213,29 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
                 process.kill()
     seconds, status = time.perf_counter() - start, process.wait()
     if status == 0 and (not job.result or (job.folder / job.result).exists()):
-        # The seconds of a run that was stopped in between are unknown.
+        # The total time of a resumed run is unknown.
         job.write_record({**record, "finished": True, "seconds": None if resume else seconds})
         logger.info("%s: done in %.0f s", job.name, seconds)
         return ""
     if stopping.is_set():
         return ""
-    how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
+    reason = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"failed with status {status}"
     lines = job.log.read_text(errors="replace").strip().splitlines()[-1:]
-    failure = f"{job.name} {': '.join([how, *lines])} (see {job.log})"
+    failure = f"{job.name} {': '.join([reason, *lines])} (see {job.log})"
     job.write_record({**record, "failure": failure})
+    logger.info("%s", failure)
     return failure
 
 
 def _content_digest(path: Path) -> str:
-    """Return a digest of the content of a file or of stored proposals; ``missing`` if they are not there."""
+    """Return a digest of a file or of stored proposals; ``missing`` if they are missing or incomplete."""
     if path.is_dir():
-        with suppress(InputError):  # incomplete proposals
+        with suppress(InputError):
             return ProposalStore.open(path).digest()
     return file_digest(path) if path.is_file() else "missing"
 
 
 @cache
 def _dataset_digest(name: str, _root: Path) -> list[str]:
-    """Return the digests of labels and images. They are computed once, because this takes a while for many images."""
+    """Return the digests of labels and images. They are computed once, because many images take a while."""
     return [data_record(name)["sha256"], image_list_digest(dataset_records(name, boxes=False))]

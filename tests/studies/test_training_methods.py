@@ -9,7 +9,7 @@ import yaml
 
 from mlickd.engine import load_config
 from mlickd.errors import InputError
-from mlickd.studies.methods import Method, choose_methods, write_method_file
+from mlickd.studies.training_methods import Method, choose_methods, write_method_file
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 METHODS = {

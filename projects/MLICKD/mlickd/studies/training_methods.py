@@ -1,4 +1,4 @@
-"""The methods that train students: a configuration for each, and what they share."""
+"""The methods that train teachers and students, each with its configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["BASELINE", "DISTILLED", "TEACHER", "Method", "choose_methods", "load
 
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
-# Names of students; other folders next to theirs have the names that are left out.
+# Names of students. The excluded names are other folders of a study.
 _NAME = re.compile(r"(?!(teacher|logs|methods|proposals|knowledge.*)$)\w[\w.-]*")
 
 
@@ -33,8 +33,8 @@ class Method:
         file: configuration file.
         cfg: configuration with the options of all methods.
         train: names of the training datasets.
-        teacher: checkpoint of a teacher that the method names itself, or empty.
-        cache: folder of a knowledge cache that the method names itself, or empty.
+        teacher: checkpoint of the teacher if the configuration gives one, or empty.
+        cache: folder of the knowledge cache if the configuration gives one, or empty.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Method:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Stages of the distillation in order; empty for a model without a teacher."""
+        """Stages of the distillation, in order; empty for a model without a teacher."""
         return tuple(self.cfg.KD.METHOD_STAGES) if model_class(self.cfg).student_architecture else ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Names of the datasets that the model learns from, with labels and without."""
+        """Names of the labeled and unlabeled training datasets."""
         return (*self.train, *self.cfg.DATASETS.UNLABELED)
 
     @property
@@ -62,7 +62,7 @@ class Method:
 
     @property
     def cache_key(self) -> str:
-        """What the knowledge of the teacher depends on. Methods with equal keys share a cache."""
+        """Values that the knowledge of the teacher depends on. Methods with equal keys share a cache."""
         cfg = self.cfg.clone()
         cfg.KD.TEACHER.WEIGHTS, cfg.KD.CACHE = self.teacher, self.cache
         return CfgNode({key: config_value(cfg, key) for key in CACHE_KEYS}).dump()
@@ -85,8 +85,8 @@ def choose_methods(
     Args:
         configs: folder of the configurations.
         names: names of the methods, in the order of the table; empty for all.
-        files: files of the other methods by name, each with the keys in which it differs from those before.
-        train: training dataset of the methods that do not name others.
+        files: files of the other methods by name. A file has the keys that differ from ``kd.yaml`` and earlier files.
+        train: training dataset, unless the configuration of a method names other datasets.
         options: ``KEY VALUE`` pairs for all methods.
         output: folder of the study.
 
@@ -109,7 +109,7 @@ def choose_methods(
             methods.append(load_method(name, known[name], options, train))
             continue
         file = output / "methods" / f"{name}.yaml"
-        # A link stays one, because its _BASE_ is next to it.
+        # Links are not resolved, because _BASE_ is relative to the folder of the link.
         write_method_file(file, [known[DISTILLED], *(path.parent.resolve() / path.name for path in files[name])])
         methods.append(load_method(name, file, options, train, common))
     return methods
@@ -123,8 +123,8 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
         file: configuration file.
         options: ``KEY VALUE`` pairs.
         train: training dataset.
-        common: configuration of ``distilled``. Where the method names other training datasets, another teacher or
-            another cache, these are its own. None: it has none.
+        common: configuration of ``distilled``; other training datasets, teachers or caches than in ``common`` belong
+            to the method. None ignores those in the file.
 
     Raises:
         InputError: the configuration is wrong, or its last stage does not train the classifier.
@@ -136,28 +136,21 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
         check_config(checked)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    own = {}
-    if common is not None:
-        for attribute, key in (("train", "DATASETS.TRAIN"), ("teacher", "KD.TEACHER.WEIGHTS"), ("cache", "KD.CACHE")):
-            if config_value(cfg, key) != config_value(common, key):
-                own[attribute] = config_value(cfg, key)
-    method = Method(name, file, cfg, **{"train": (train,), **own})
+    settings = {"train": (train,)}
+    for attribute, key in (("train", "DATASETS.TRAIN"), ("teacher", "KD.TEACHER.WEIGHTS"), ("cache", "KD.CACHE")):
+        if common is not None and config_value(cfg, key) != config_value(common, key):
+            settings[attribute] = config_value(cfg, key)
+    method = Method(name, file, cfg, **settings)
     if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
         raise InputError(
-            f"{file}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES train no {name}; give a detector for the teacher, "
-            "and for a student stages that end with prediction"
+            f"{file}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES do not train a {name}; a teacher is a detector, and "
+            "the last stage of a student is prediction"
         )
     return method
 
 
 def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, object] | None = None) -> None:
-    """Write a configuration that lays files, and then values, over each other; an equal file stays.
-
-    Args:
-        file: file to write.
-        bases: absolute paths of the files.
-        values: values by full key.
-    """
+    """Write a configuration that lays files, and then values by full key, over each other; an equal file stays."""
     content: dict = {"_BASE_": [str(base) for base in bases]}
     for key, value in (values or {}).items():
         *parts, last = key.split(".")
