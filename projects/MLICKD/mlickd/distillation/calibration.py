@@ -63,11 +63,7 @@ class Calibration:
         return torch.sigmoid(slopes * torch.logit(image_scores, eps=_EPSILON) + intercepts)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the calibration as JSON.
-
-        Raises:
-            InputError: the file cannot be written.
-        """
+        """Write the calibration as JSON; raise InputError if the file cannot be written."""
         write_json(path, asdict(self))
 
     @classmethod
@@ -102,10 +98,8 @@ class CalibratedKnowledge:
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
         """Return the knowledge of each sample."""
         return [
-            known
-            if known.image_scores is None
-            else replace(known, image_scores=self.calibration.apply(known.image_scores))
-            for known in self.source(batched_inputs)
+            replace(k, image_scores=None if k.image_scores is None else self.calibration.apply(k.image_scores))
+            for k in self.source(batched_inputs)
         ]
 
 
@@ -157,11 +151,10 @@ def _fit_class(scores: np.ndarray, targets: np.ndarray) -> list[float]:
 
 
 def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibration | None:
-    """Load ``KD.PREDICTION.CALIBRATION`` of a distillation; None if the key is empty.
+    """Load ``KD.PREDICTION.CALIBRATION`` of a distillation, and check that it fits; None if the key is empty.
 
     Args:
-        cfg: configuration of the distillation.
-        teachers: the teacher's configuration for each dataset, see :func:`load_teacher_configs`.
+        cfg, teachers: configurations of the distillation, and of the teacher for each dataset.
 
     Raises:
         InputError: the file cannot be read, or its classes, teachers or settings differ from those of the run.

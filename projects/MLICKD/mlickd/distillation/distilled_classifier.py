@@ -78,12 +78,7 @@ class DistilledClassifier(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> dict:
-        """Build the student and the distillers of ``KD.STAGE``.
-
-        Args:
-            cfg: configuration of the distillation.
-            teacher_cfg: the teacher's configuration; None loads it if a distiller needs it.
-        """
+        """Build the student and the distillers of ``KD.STAGE``; load ``teacher_cfg`` if it is None and needed."""
         student = META_ARCH_REGISTRY.get(cls.student_architecture)(cfg)
         distillers = {}
         feature_class = feature_distiller_class(cfg)
@@ -99,11 +94,6 @@ class DistilledClassifier(nn.Module):
             distillers["prediction_distiller"] = prediction_class(cfg)
         return {"student": student, "stage": cfg.KD.STAGE, **distillers}
 
-    @property
-    def device(self) -> torch.device:
-        """Device of the model."""
-        return self.student.device
-
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
@@ -115,7 +105,7 @@ class DistilledClassifier(nn.Module):
         """
         if not self.training:
             return self.student(batched_inputs)
-        knowledge = [sample["knowledge"].to(self.device) for sample in batched_inputs if "knowledge" in sample]
+        knowledge = [sample["knowledge"].to(self.student.device) for sample in batched_inputs if "knowledge" in sample]
         images = self.student.preprocess([sample["image"] for sample in batched_inputs])
         features = self.student.backbone(images.tensor)
         if self.stage == "feature":
@@ -128,7 +118,7 @@ class DistilledClassifier(nn.Module):
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
         if self.feature_distiller is not None:
-            targets = image_label_targets(samples, self.student.num_classes, self.device)
+            targets = image_label_targets(samples, self.student.num_classes, self.student.device)
             losses["loss_feature"] = self.feature_distiller(features, images.image_sizes, knowledge, targets)
         return losses
 

@@ -21,7 +21,8 @@ class KnowledgeLoader:
         """
         Args:
             loader: data loader that yields batches.
-            source: function that returns the knowledge of each sample in a batch.
+            source: function that returns the knowledge of each sample in a batch, such as a
+                :class:`~mlickd.distillation.LiveTeacher`.
             read_ahead: whether a thread fetches the next batch and its knowledge while the model uses this batch.
                 Useful for a source that reads from a disk, but not for one that computes on the model's device.
         """
@@ -56,12 +57,7 @@ class DistillationHook(HookBase):
     """
 
     def __init__(self, source: KnowledgeSource, *, read_ahead: bool = False):
-        """
-        Args:
-            source: function that returns the knowledge of each sample in a batch, such as a
-                :class:`~mlickd.distillation.LiveTeacher`.
-            read_ahead: see :class:`KnowledgeLoader`.
-        """
+        """Arguments are those of :class:`KnowledgeLoader`."""
         self.source = source
         self.read_ahead = read_ahead
 

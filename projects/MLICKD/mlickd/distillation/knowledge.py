@@ -110,10 +110,8 @@ class TeacherOutputs:
 
     def mirror(self) -> TeacherOutputs:
         """Return an approximation of the outputs for the mirrored view: maps are flipped, vectors are not changed."""
-        flipped = {
-            layer: feature.flip(-1) if feature.dim() == 4 else feature for layer, feature in self.features.items()
-        }
-        return replace(self, features=flipped, maps={key: whole.flip(-1) for key, whole in self.maps.items()})
+        features = {layer: f.flip(-1) if f.dim() == 4 else f for layer, f in self.features.items()}
+        return replace(self, features=features, maps={key: whole.flip(-1) for key, whole in self.maps.items()})
 
     def crop_maps(self, crop: tuple[float, float, float, float]) -> TeacherOutputs:
         """Return the outputs with a crop of each map, enlarged to the size of the map by bilinear sampling.

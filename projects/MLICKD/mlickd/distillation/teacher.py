@@ -123,15 +123,7 @@ class LiveTeacher:
     """
 
     def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode | None = None):
-        """Load the teacher for the stage ``KD.STAGE``.
-
-        Args:
-            cfg: configuration of the distillation.
-            teacher_cfg: the teacher's configuration; None loads it.
-
-        Raises:
-            InputError: see :class:`FrozenTeacher`.
-        """
+        """Load the teacher for ``KD.STAGE``, and its configuration if it is None; see :class:`FrozenTeacher`."""
         self.teacher = FrozenTeacher(cfg, teacher_cfg or load_teacher_config(cfg), KnowledgeRequest.for_stage(cfg))
         self.temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
 
@@ -165,9 +157,6 @@ def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictio
     regions = [
         torch.cat([logits.log_softmax(dim=0) for logits in p.detection_logits.split(p.counts)]) for p in predictions
     ]
-    # The softmaxes of these logarithms are the means, because the means sum to 1 over the classes or the regions.
-    return replace(predictions[0], class_logits=_log_mean(classes), detection_logits=_log_mean(regions))
-
-
-def _log_mean(log_probabilities: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(list(log_probabilities)).logsumexp(dim=0) - log(len(log_probabilities))
+    # The softmaxes of the logarithms of the means are the means, which sum to 1 over the classes or the regions.
+    means = [torch.stack(values).logsumexp(dim=0) - log(len(predictions)) for values in (classes, regions)]
+    return replace(predictions[0], class_logits=means[0], detection_logits=means[1])

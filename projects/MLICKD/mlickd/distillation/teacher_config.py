@@ -37,14 +37,7 @@ def has_teacher_per_dataset(cfg: CfgNode) -> bool:
 
 
 def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
-    """Load the teacher's configuration for each training dataset. Datasets that share a teacher share the object.
-
-    Args:
-        cfg: configuration of the distillation.
-
-    Raises:
-        InputError: see :func:`load_teacher_config`.
-    """
+    """Load the teacher's configuration for each training dataset; errors are those of :func:`load_teacher_config`."""
     names = training_datasets(cfg)
     if has_teacher_per_dataset(cfg) or DATASET in cfg.KD.TEACHER.CONFIG_FILE:
         return {name: load_teacher_config(cfg, name) for name in names}
@@ -95,10 +88,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
 
 
 def check_teachers(teachers: Mapping[str, CfgNode]) -> None:
-    """Check that each teacher's checkpoint fits its configuration, without loading the parameters.
-
-    Args:
-        teachers: the teacher's configuration for each dataset, see :func:`load_teacher_configs`.
+    """Check that each checkpoint fits its configuration in :func:`load_teacher_configs`, without loading parameters.
 
     Raises:
         InputError: a checkpoint is missing or damaged, or does not fit.

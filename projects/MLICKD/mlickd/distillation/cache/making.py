@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -79,12 +78,7 @@ def make_cache(
 
 
 def _write_dataset(
-    cfg: CfgNode,
-    teacher_cfg: CfgNode,
-    name: str,
-    request: KnowledgeRequest,
-    settings: Mapping[str, Any],
-    part: tuple[int, int],
+    cfg: CfgNode, teacher_cfg: CfgNode, name: str, request: KnowledgeRequest, settings: dict, part: tuple[int, int]
 ) -> None:
     folder = Path(cfg.KD.CACHE) / name
     for path in folder.glob("*.safetensors"):
@@ -160,11 +154,7 @@ def _image_rows(
 
 
 def _view_rows(outputs: TeacherOutputs, image_id: object) -> dict[str, np.ndarray]:
-    """Return the rows of one view of an image.
-
-    Raises:
-        InputError: an output of the teacher is not finite in 16 bits.
-    """
+    """Return the rows of one view of an image, which must be finite in 16 bits."""
     half = {f"features.{layer}": features for layer, features in outputs.features.items()}
     half |= {f"maps.{kind}.{layer}": whole[None] for (kind, layer), whole in outputs.maps.items()}
     for name, axis in (("class_logits", 1), ("detection_logits", 0)):

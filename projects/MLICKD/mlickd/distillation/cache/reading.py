@@ -43,10 +43,7 @@ class CachedKnowledge:
     """
 
     def __init__(
-        self,
-        cfg: CfgNode,
-        request: KnowledgeRequest | None = None,
-        teachers: Mapping[str, CfgNode] | None = None,
+        self, cfg: CfgNode, request: KnowledgeRequest | None = None, teachers: Mapping[str, CfgNode] | None = None
     ):
         """Open the caches of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED`` in ``KD.CACHE``.
 

@@ -64,12 +64,7 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
 
 
 def check_layers(names: Iterable[str], shapes: dict[str, ShapeSpec], owner: str) -> None:
-    """Check that a backbone returns feature maps with these names.
-
-    Args:
-        names: names of feature maps.
-        shapes: output shapes of the backbone by name.
-        owner: ``teacher`` or ``student``, for the message.
+    """Check that the backbone of the owner, ``teacher`` or ``student``, returns feature maps with these names.
 
     Raises:
         InputError: the backbone does not return one of the maps.
@@ -105,9 +100,8 @@ class FeatureDistiller(nn.Module, ABC):
     ):
         """
         Args:
-            pairs: pairs of names (teacher's map, student's map).
+            pairs, loss_weight: pairs of names (teacher's map, student's map), and factor on the loss.
             teacher_shapes, student_shapes: shapes of all maps of the backbones.
-            loss_weight: factor on the loss.
         """
         super().__init__()
         check_layers([teacher for teacher, _ in pairs], teacher_shapes, "teacher")
@@ -145,8 +139,7 @@ class FeatureDistiller(nn.Module, ABC):
 
 
 def build_adapter(teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-    """Build a 1x1 convolution from the width of the student's map to that of the teacher's map; the identity if the
-    widths are equal."""
+    """Build a 1x1 convolution from the student's to the teacher's width, or the identity if the widths are equal."""
     if teacher.channels == student.channels:
         return nn.Identity()
     return nn.Conv2d(student.channels, teacher.channels, kernel_size=1)

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import torch
 from detectron2.config import configurable
-from detectron2.layers import ShapeSpec
 from torch import nn
 from torch.nn import functional as F
 
@@ -67,16 +66,17 @@ def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> tor
 class _MapDistiller(FeatureDistiller):
     """Compares pairs of whole maps; the losses of the pairs are added."""
 
+    compares_channels: ClassVar[bool]
+
     @configurable
     def __init__(self, **layers):
         """Arguments are those of :class:`FeatureDistiller`."""
         super().__init__(**layers)
         # Named as in RoIDistiller, so that the learning rate of randomly initialized layers applies to them.
-        self.layers = nn.ModuleList(nn.ModuleDict({"adapter": self.build_adapter(*shapes)}) for shapes in self.shapes)
-
-    def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-        """Build the layer that adapts the student's map."""
-        return nn.Identity()
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"adapter": build_adapter(*shapes) if self.compares_channels else nn.Identity()})
+            for shapes in self.shapes
+        )
 
     def forward(
         self,
@@ -105,10 +105,7 @@ class FitNetsDistiller(_MapDistiller):
     """
 
     knowledge_kind: ClassVar[str] = "features"
-
-    def build_adapter(self, teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:
-        """See :func:`build_adapter`."""
-        return build_adapter(teacher, student)
+    compares_channels: ClassVar[bool] = True
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """See :func:`hint_loss`."""
@@ -124,6 +121,7 @@ class AttentionTransferDistiller(_MapDistiller):
     """
 
     knowledge_kind: ClassVar[str] = "attention"
+    compares_channels: ClassVar[bool] = False
 
     def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
         """See :func:`attention_transfer_loss`."""

@@ -95,12 +95,7 @@ class RoIDistiller(FeatureDistiller):
 
     @configurable
     def __init__(
-        self,
-        *,
-        pooler_args: dict,
-        resize_to_teacher: bool = True,
-        box_head: nn.Module | None = None,
-        **layers,
+        self, *, pooler_args: dict, resize_to_teacher: bool = True, box_head: nn.Module | None = None, **layers
     ):
         """
         Args:
@@ -117,10 +112,17 @@ class RoIDistiller(FeatureDistiller):
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> dict:
         """Return the arguments from ``KD``, the student and the teacher's configuration."""
-        box_head = None
-        if cfg.KD.FEATURE.COMPARE == "box_head":
-            box_head = student.head.fully_connected
-            _check_box_heads(box_head, teacher_cfg, cfg)
+        compares_vectors = cfg.KD.FEATURE.COMPARE == "box_head"
+        box_head = student.head.fully_connected if compares_vectors else None
+        if compares_vectors:
+            teacher, fc_dim = teacher_cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.CLASSIFIER.FC_DIM
+            found = teacher.NAME, teacher.POOLER_RESOLUTION, teacher.FC_DIM
+            if box_head is None or found != ("VGGBoxHead", 7, fc_dim):
+                raise InputError(
+                    "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher "
+                    f"MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 and FC_DIM {fc_dim} (it has {found}); "
+                    "change them, or compare pooled features"
+                )
         return super().from_config(cfg, student, teacher_cfg) | {
             "pooler_args": pooler_arguments(teacher_cfg),
             "resize_to_teacher": cfg.KD.FEATURE.RESIZE_TO_TEACHER,
@@ -150,15 +152,3 @@ class RoIDistiller(FeatureDistiller):
             teacher = torch.cat([k.features[teacher_layer] for k in knowledge]).float()
             total = total + roi_feature_loss(teacher, student, weights, counts)
         return self.loss_weight * total
-
-
-def _check_box_heads(student: nn.Module | None, teacher_cfg: CfgNode, cfg: CfgNode) -> None:
-    """Check that fc6 and fc7 of both networks have the same input size and the same output size."""
-    head = teacher_cfg.MODEL.ROI_BOX_HEAD
-    found, expected = (head.NAME, head.POOLER_RESOLUTION, head.FC_DIM), ("VGGBoxHead", 7, cfg.MODEL.CLASSIFIER.FC_DIM)
-    if student is None or found != expected:
-        raise InputError(
-            "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher "
-            f"MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 and FC_DIM {expected[2]} (it has {found[0]}, "
-            f"{found[1]} and {found[2]}); change them, or compare pooled features"
-        )
