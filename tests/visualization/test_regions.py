@@ -1,12 +1,15 @@
+"""Regions on photos: boxes, lines and labels."""
+
 from __future__ import annotations
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mlickd.visualization.regions import RegionVisualizer, draw_regions, top_regions
+from mlickd.visualization.regions import _free_place, draw_regions, top_regions
 
 NAMES = ["cat", "a class $\\frac{$"]
 
@@ -40,12 +43,8 @@ def test_boxes_are_scaled_with_the_photo_and_leave_its_middle(scale: int):
     assert green[300, 200:210].any() and green[300, 590:600].any()
     assert green[150:160, 400].any() and green[440:450, 400].any()
     assert (drawn[250:400, 300:500] == 90).all() and (drawn[500:, :] == 90).all()
-
-
-def test_a_box_at_the_border_is_seen_on_all_sides():
-    drawn = draw_regions(np.zeros((480, 640, 3), np.uint8), detections([[0, 0, 640, 480]], [0.8], (480, 640)), NAMES)
-    green = is_green(drawn)
-    assert green[200, 1] and green[200, -2] and green[1, 500] and green[-2, 300]
+    whole = is_green(draw_regions(photo, detections([[0, 0, width, height]], [0.8], (height, width)), NAMES, side=800))
+    assert whole[300, 1] and whole[300, -2] and whole[1, 700] and whole[-2, 300], "a box at the border"
 
 
 def test_the_best_region_has_the_thickest_line_and_only_the_best_are_drawn():
@@ -69,22 +68,21 @@ def test_lines_and_labels_grow_with_the_image(side: int):
 def test_any_size_of_photo_and_nothing_else_is_changed(size: tuple[int, int]):
     height, width = size
     photo, instances = np.zeros((*size, 3), np.uint8), detections([[0, 0, 2 * width, height]], [0.5], size)
-    before = dict(matplotlib.rcParams)
     drawn = draw_regions(photo, instances, NAMES)
-    assert max(drawn.shape) == max(480, *size) and is_green(drawn).any()
+    assert max(drawn.shape) == max(480, *size) and is_green(drawn).any() and not photo.any()
     assert instances.pred_boxes.tensor.tolist() == [[0, 0, 2 * width, height]]
-    assert dict(matplotlib.rcParams) == before
     for nothing in (None, detections([], [], size)):
         assert (draw_regions(photo, nothing, NAMES, side=max(size)) == photo).all()
 
 
-@pytest.mark.parametrize("box", [(100, 100, 300, 300), (0, 0, 640, 480), (630, 470, 640, 480), (0, 470, 9, 480)])
-def test_labels_are_inside_the_image_and_do_not_overlap(box: tuple[int, ...]):
-    visualizer = RegionVisualizer(np.zeros((480, 640, 3), np.uint8))
-    visualizer.draw_regions(np.array([box] * 10, dtype=float), [f"label {rank}" for rank in range(10)])
-    renderer = visualizer.output.canvas.get_renderer()
-    extents = [text.get_window_extent(renderer) for text in visualizer.output.ax.texts]
-    assert 1 <= len(extents) < 10 and visualizer.output.ax.texts[0].get_text() == "label 0"
-    for number, extent in enumerate(extents):
-        assert extent.x0 >= 0 and extent.x1 <= 640 and extent.y0 >= 0 and extent.y1 <= 480
-        assert not any(extent.overlaps(other) for other in extents[:number])
+rectangles = st.tuples(*[st.floats(0, 100)] * 4).map(lambda c: (min(c[:2]), min(c[2:]), max(c[:2]), max(c[2:])))
+
+
+@given(rectangles, st.floats(1, 100), st.floats(1, 50), st.lists(rectangles, max_size=3))
+def test_labels_are_inside_the_image_and_do_not_overlap(box, width: float, height: float, occupied: list):
+    place = _free_place(box, width, height, (100, 100), occupied)
+    assert place or occupied, "an empty image has room"
+    if place:
+        x0, y0, x1, y1 = place
+        assert 0 <= x0 and 0 <= y0 and x1 <= 100.001 and y1 <= 100.001
+        assert all(x1 <= o[0] or o[2] <= x0 or y1 <= o[1] or o[3] <= y0 for o in occupied)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
-from functools import cache
 from itertools import count
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from detectron2.structures import Instances
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from mlickd.data.decoding import read_image
 
 from .charts import BLUE, INK, RED
 from .image_results import ImageResult, format_score, one_line
-from .regions import draw_regions
+from .regions import dejavu_font, draw_regions
 
 __all__ = ["draw_prediction", "draw_result_figure", "image_row", "save_figure_of_photo", "training_view_row"]
 
@@ -65,16 +62,16 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image
     draw = ImageDraw.Draw(figure)
     for column, (title, classes) in enumerate(result.students.items()):
         x = left + column * (COLUMN_WIDTH + COLUMN_GAP)
-        draw.text((x, MARGIN), title, INK, _font(bold=True))
+        draw.text((x, MARGIN), title, INK, dejavu_font(FONT_SIZE, True))
         draw.line((x, MARGIN + LINE_HEIGHT + 4, x + COLUMN_WIDTH, MARGIN + LINE_HEIGHT + 4), GRAY, width=1)
         for row, shown in enumerate(classes[:NUM_PREDICTIONS]):
             color, mark = MARKS[shown.correct]
             top = MARGIN + LINE_HEIGHT + 12 + row * ROW_HEIGHT
-            draw.text((x, top), mark, color, _font(bold=True))
+            draw.text((x, top), mark, color, dejavu_font(FONT_SIZE, True))
             _draw_score(draw, (x + 34, top), COLUMN_WIDTH - 34, shown.class_name, shown.score, color)
     for number, line in enumerate(labels):
         top = MARGIN + students_height + number * LINE_HEIGHT
-        draw.text((left, top), line, INK, _font(bold=number == 0))
+        draw.text((left, top), line, INK, dejavu_font(FONT_SIZE, number == 0))
     return figure
 
 
@@ -125,7 +122,7 @@ def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Te
         tile = Image.new("RGB", (TILE, TILE + TILE_CAPTION), "white")
         tile.paste(ImageOps.contain(Image.fromarray(pixels), (TILE, TILE)))
         lines = textwrap.wrap(one_line(caption), CAPTION_LETTERS)[:CAPTION_LINES]
-        ImageDraw.Draw(tile).text((0, TILE + 4), "\n".join(lines), "black", _font(size=TILE_FONT_SIZE))
+        ImageDraw.Draw(tile).text((0, TILE + 4), "\n".join(lines), "black", dejavu_font(TILE_FONT_SIZE))
         tiles.append(np.pad(tile, ((0, 0), (0, TILE_GAP), (0, 0)), constant_values=255))
     return torch.from_numpy(np.concatenate(tiles, axis=1)).permute(2, 0, 1)
 
@@ -172,24 +169,17 @@ def _draw_score(
     """Draw the name and the score of a class, in ``ink`` or in ``color``, above a bar whose length shows the score."""
     (left, top), bold, ink = place, color != GRAY, ink or color
     digits = format_score(score)
-    digits_width = _font().getlength(digits)
-    draw.text((left + width - digits_width, top), digits, ink, _font())
-    draw.text((left, top), _shorten(one_line(name), width - digits_width - 14, bold), ink, _font(bold=bold))
+    digits_width = dejavu_font(FONT_SIZE).getlength(digits)
+    draw.text((left + width - digits_width, top), digits, ink, dejavu_font(FONT_SIZE))
+    draw.text((left, top), _shorten(one_line(name), width - digits_width - 14, bold), ink, dejavu_font(FONT_SIZE, bold))
     draw.rectangle((left, top + 36, left + width, top + 43), TRACK)
     if length := round(width * min(max(score, 0.0), 1.0)):
         draw.rectangle((left, top + 36, left + length, top + 43), color)
 
 
-@cache
-def _font(*, bold: bool = False, size: int = FONT_SIZE) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which is part of matplotlib."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", name), size)
-
-
 def _shorten(text: str, room: float, bold: bool = False) -> str:
     """Return a text that is not wider than ``room`` pixels; an ellipsis replaces its end."""
-    font = _font(bold=bold)
+    font = dejavu_font(FONT_SIZE, bold)
     if font.getlength(text) <= room:
         return text
     shorter = (text[:length].rstrip() + "…" for length in range(len(text) - 1, -1, -1))
