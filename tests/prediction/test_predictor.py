@@ -1,4 +1,4 @@
-"""Loading models and predicting as a user does in a notebook."""
+"""Models and predictions as in the notebook of a user."""
 
 from __future__ import annotations
 
@@ -88,10 +88,11 @@ def test_a_prediction_reads_well() -> None:
 
 
 def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_text("no image")
-    mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1], 7]
+    (tmp_path / "bad.jpg").write_bytes(Path(photos[0]).read_bytes()[:-900])
+    damaged = Image.open(tmp_path / "bad.jpg")
+    mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1], 7, damaged]
     found = list(model.predict_each(mixed, batch_size=2))
-    names = {0: "none.jpg", 2: "bad.jpg", 3: "image 4", 5: "image 6"}
+    names = {0: "none.jpg", 2: "bad.jpg", 3: "image 4", 5: "image 6", 6: "image 7"}
     for number, one in enumerate(found):
         assert type(one) is (InputError if number in names else Prediction)
         assert names.get(number, "") in str(one)

@@ -1,4 +1,4 @@
-"""Methods by seeds: which runs there are, what runs again, and what the report has."""
+"""Methods and seeds of a comparison: the runs, the runs that are repeated, and the report."""
 
 from __future__ import annotations
 
@@ -57,14 +57,12 @@ def report(comparison: Comparison, **options: object) -> tuple[str, list[str], d
     return text, failures, json.loads((comparison.folder / "comparison.json").read_text())
 
 
-def change(tools: QuickTools, name: str, text: str) -> None:
-    path = tools.folder.parent / "configs" / f"{name}.yaml"
-    path.write_text(f"_BASE_: {SCENES / f'{name}.yaml'}\n{text}\n")
-
-
-def test_finished_runs_stay_for_more_methods_and_seeds(tools: QuickTools) -> None:
+def test_finished_runs_stay_for_more_methods_and_seeds(tools: QuickTools, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(compare(tools, BOTH, seeds=[1])) == []
     assert tools.calls() == ["baseline 1", "distilled/feature 1", "distilled/prediction 1", "teacher 1"]
+    monkeypatch.chdir(tools.folder.parent)
+    again = compare(tools, BOTH, seeds=[1], configs=Path("configs"), folder=Path("out"))
+    assert commands_to_run(again.jobs()) == [], "the working folder does not matter"
     comparison = compare(tools)
     assert len(commands_to_run(comparison.jobs())) == 7, "with proposals and a larger cache"
     run(comparison, num_jobs=2)
@@ -75,17 +73,11 @@ def test_finished_runs_stay_for_more_methods_and_seeds(tools: QuickTools) -> Non
     assert "--also-for" in shard and "light.yaml" in shard
 
 
-def test_the_working_folder_does_not_matter(tools: QuickTools, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(compare(tools, BOTH, seeds=[1]))
-    monkeypatch.chdir(tools.folder.parent)
-    again = compare(tools, BOTH, seeds=[1], configs=Path("configs"), folder=Path("out"))
-    assert commands_to_run(again.jobs()) == []
-
-
 def test_runs_depend_on_configuration_teacher_and_options(tools: QuickTools) -> None:
     run(compare(tools, BOTH, seeds=[1]))
     tools.calls()
-    change(tools, "kd", "KD: {FEATURE: {WEIGHT: 0.5}}")
+    config = tools.folder.parent / "configs" / "kd.yaml"
+    config.write_text(f"{config.read_text()}KD: {{FEATURE: {{WEIGHT: 0.5}}}}\n")
     comparison = compare(tools, BOTH, seeds=[1])
     assert [model.status for model in comparison.models] == ["done", "done", "not run"]
     run(comparison)
@@ -109,6 +101,12 @@ def test_each_seed_can_have_its_teacher(tools: QuickTools) -> None:
 
 
 def test_failures_are_in_the_report_and_tried_again(tools: QuickTools) -> None:
+    tools.fail("teacher", 1)
+    comparison = compare(tools, BOTH, seeds=[1])
+    run(comparison)
+    assert [model.status for model in comparison.models] == ["failed", "done", "failed"]
+    assert len(report(comparison)[1]) == 2, "a failed teacher fails its students"
+    tools.fail("teacher", 1, fails=False)
     for seed in (1, 2):
         tools.fail("distilled", seed)
     comparison = compare(tools, BOTH)
@@ -124,18 +122,8 @@ def test_failures_are_in_the_report_and_tried_again(tools: QuickTools) -> None:
     run(comparison)
     text, failures, content = report(comparison)
     assert tools.calls() == ["distilled/feature 1", "distilled/feature 2", "distilled/prediction 2"]
-    assert (
-        "failed: 1; done: 2" in text and len(failures) == 1 and content["differences"]["distilled"]["mAP"]["count"] == 1
-    )
-
-
-def test_a_failed_teacher_fails_its_students(tools: QuickTools) -> None:
-    tools.fail("teacher", 1)
-    comparison = compare(tools, BOTH, seeds=[1])
-    run(comparison)
-    status = {model.method: model.status for model in comparison.models}
-    assert status == {"teacher": "failed", "baseline": "done", "distilled": "failed"}
-    assert len(report(comparison)[1]) == 2
+    assert "failed: 1; done: 2" in text and len(failures) == 1
+    assert content["differences"]["distilled"]["mAP"]["count"] == 1
 
 
 def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
@@ -147,7 +135,7 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     costs = {name: {"parameters": 1.5, "milliseconds": 8.0} for name in SKILLS}
     text, _, content = report(comparison, published="coco", costs=costs, command="python tools/compare.py")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
-    tables = [dict(zip(rows[0], row, strict=True)) for row in rows[2:6]]
+    table = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:6]}
     values = {
         (method, seed): json.loads(
             (tools.folder / f"results {method} {seed}/inference/tiny_test/multilabel_results.json").read_text()
@@ -156,7 +144,6 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
         for seed in (1, 2)
     }
     baseline = [values["baseline", seed]["top3/OF1"] for seed in (1, 2)]
-    table = {row[""]: row for row in tables}
     assert table["baseline"]["top-3 OF1"] == f"{np.mean(baseline):.1f} ± {statistics.stdev(baseline):.1f}"
     assert table["teacher"]["mAP"] == f"{values['teacher', 1]['mAP']:.1f}" and table["teacher"]["seeds"] == "done: 1"
     assert table["distilled"]["iterations"] == "60 + 340" and table["light"]["iterations"] == "340"

@@ -1,4 +1,4 @@
-"""Which images each teacher of a cross-fitting is trained on, and which its knowledge is about."""
+"""The training images of each teacher in cross-fitting, and the images of its knowledge."""
 
 from __future__ import annotations
 

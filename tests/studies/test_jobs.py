@@ -1,4 +1,4 @@
-"""Commands that run once, and again if something has changed."""
+"""Commands that run once, and again after changes."""
 
 from __future__ import annotations
 

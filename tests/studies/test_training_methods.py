@@ -1,4 +1,4 @@
-"""Which methods there are, and which share a knowledge cache."""
+"""The configurations of methods, and the methods that share a knowledge cache."""
 
 from __future__ import annotations
 

@@ -158,20 +158,18 @@ class Predictor:
 
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
         """Return the name of a photo and the input of the model, or the error of a photo that cannot be read."""
-        if isinstance(photo, (str, os.PathLike)):
-            record = {"image_id": os.fspath(photo), "file_name": os.fspath(photo)}
-        else:
-            record = {"image_id": f"image {number}", "pixels": photo}
+        is_path = isinstance(photo, (str, os.PathLike))
+        name = os.fspath(photo) if is_path else f"image {number}"
+        record = {"image_id": name, "file_name": name}
+        if not is_path:
             try:
-                if isinstance(photo, Image.Image):
-                    record["pixels"] = np.array(upright_rgb(photo))
-                RecordImage(record)  # checks the shape and the type
-            except Exception as error:  # Pillow fails in many ways on damaged images
-                return InputError(f"image {number}: give a path, a Pillow image or an array (H, W, 3) uint8 ({error})")
+                record["pixels"] = np.asarray(upright_rgb(photo) if isinstance(photo, Image.Image) else photo)
+            except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all of these on damaged images
+                return InputError(f"{name}: {error}")
         try:
-            return record["image_id"], self.read(record)
+            return name, self.read(record)
         except InputError as error:
-            return error
+            return error if is_path else InputError(f"{name}: {error}")
 
 
 def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
@@ -229,7 +227,7 @@ def load_model(
     if is_exported:
         exported = load_exported(path)
         names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
-        functions = partial(_read_view, exported.metadata.input_size), partial(_run_exported, exported)
+        arguments = partial(_read_view, exported.metadata.input_size), partial(_run_exported, exported)
     else:
         config_file = Path(config).expanduser() if config is not None else path.parent / "config.yaml"
         folder = path if path.is_dir() else config_file.parent
@@ -237,12 +235,12 @@ def load_model(
         check_has_learned(cfg, path)
         names = run_class_names(cfg, folder)
         values = run_thresholds(cfg, folder, names) if thresholds is None else ()
-        # Some proposal methods draw from the random generator of the process, so a single thread reads.
-        settings = cfg.TEST.IMS_PER_BATCH, 1 if model_class(cfg).is_detector else 4
-        functions = build_inference_mapper(cfg), partial(_run_model, model), *settings
+        # A teacher reads with one thread, because some proposal methods draw from the process's random generator.
+        reading_threads = 1 if model_class(cfg).is_detector else 4
+        arguments = build_inference_mapper(cfg), partial(_run_model, model), cfg.TEST.IMS_PER_BATCH, reading_threads
     if thresholds is not None:
         values = _given_thresholds(thresholds, names)
-    return Predictor(tuple(names), np.asarray(values[0], dtype=np.float32), values[1], *functions)
+    return Predictor(tuple(names), np.asarray(values[0], dtype=np.float32), values[1], *arguments)
 
 
 def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]:

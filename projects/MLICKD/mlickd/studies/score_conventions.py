@@ -90,32 +90,26 @@ def metrics_by_convention(
         ValueError: see :func:`multilabel_metrics`.
     """
     labeled, counted = (targets == 1).any(axis=1), (targets != -1).any(axis=1)
-    subsets = {"all": slice(None)}
+    subsets = {"all": (scores, targets)}
     if labeled.any() and not labeled[counted].all():
-        subsets["labeled"] = labeled
-    arguments = (threshold, topk, class_thresholds)
-    return {name: _metrics(scores[rows], targets[rows], *arguments) for name, rows in subsets.items()}
-
-
-def _metrics(
-    scores: np.ndarray, targets: np.ndarray, threshold: float, topk: int, class_thresholds: np.ndarray | None
-) -> dict[str, float]:
-    by_rule = {
-        ap: multilabel_metrics(scores, targets, threshold=threshold, topk=topk, ap=ap) for ap in AVERAGE_PRECISION_RULES
-    }
-    values = {f"mAP/{ap}": metrics["mAP"] for ap, metrics in by_rule.items()}
-    ranking = by_rule["ranking"]
-    values |= {prefix + name: ranking[prefix + name] for prefix in prediction_prefixes(topk) for name in _RATES}
-    if class_thresholds is not None:
-        tuned = multilabel_metrics(scores, targets, threshold=class_thresholds)
-        values |= {CLASS_THRESHOLDS + name: tuned[name] for name in _RATES}
-    known, positive = targets != -1, targets == 1
-    extremes = [order_dependent_extremes(curve) for curve in class_curves(scores, known, positive)]
-    defined = [pair for pair in extremes if not np.isnan(pair[0])] or [(np.nan, np.nan)]
-    values["mAP/ties_worst"], values["mAP/ties_best"] = map(float, np.mean(defined, axis=0))
-    values["mAP/empty_classes_zero"] = float(np.nansum(ranking["AP"]) / len(ranking["AP"]))
-    values["micro_AP"] = ranking_curve(scores.ravel(), known.ravel(), positive.ravel()).average_precision()
-    return values
+        subsets["labeled"] = (scores[labeled], targets[labeled])
+    found = {}
+    protocol = {"threshold": threshold, "topk": topk}
+    for subset, arrays in subsets.items():
+        by_rule = {ap: multilabel_metrics(*arrays, **protocol, ap=ap) for ap in AVERAGE_PRECISION_RULES}
+        ranking = by_rule["ranking"]
+        values = {f"mAP/{ap}": metrics["mAP"] for ap, metrics in by_rule.items()}
+        values |= {prefix + name: ranking[prefix + name] for prefix in prediction_prefixes(topk) for name in _RATES}
+        if class_thresholds is not None:
+            tuned = multilabel_metrics(*arrays, threshold=class_thresholds)
+            values |= {CLASS_THRESHOLDS + name: tuned[name] for name in _RATES}
+        masks = arrays[0], arrays[1] != -1, arrays[1] == 1
+        extremes = [order_dependent_extremes(curve) for curve in class_curves(*masks) if len(curve.positives)]
+        values["mAP/ties_worst"], values["mAP/ties_best"] = np.mean(extremes or [(np.nan, np.nan)], axis=0).tolist()
+        values["mAP/empty_classes_zero"] = float(np.nansum(ranking["AP"]) / len(ranking["AP"]))
+        values["micro_AP"] = ranking_curve(*(array.ravel() for array in masks)).average_precision()
+        found[subset] = values
+    return found
 
 
 def compare_scores(
