@@ -56,6 +56,8 @@ def test_a_part_of_the_regions_is_like_a_selection_from_it(count, weight, normal
     assert sorted(part.selected.tolist()) == sorted(expected.tolist())
     ours = dict(zip(part.selected.tolist(), part.weights.tolist(), strict=True))
     assert [ours[i] for i in expected.tolist()] == pytest.approx(s.tolist(), rel=1e-5, abs=1e-30)
+    halved = region_scores(class_logits * 2, detection_logits * 2).sum(dim=0)
+    torch.testing.assert_close(whole.to_knowledge(boxes, temperature=0.5).image_scores, halved)
     # Features and their factors stay with their regions.
     assert part.features["a"][:, 0].tolist() == in_view[part.selected].tolist()
     assert len(part.proposal_weights) == len(part.selected)

@@ -32,10 +32,7 @@ class CachedScenes:
     @classmethod
     def create(cls, folder: Path) -> CachedScenes:
         folder.mkdir(parents=True, exist_ok=True)
-        cfg = teacher_config()
-        # Logits that differ, so that the order of the regions does not depend on rounding.
-        cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
-        scenes = cls(folder, save_teacher(folder, cfg), folder / "proposals")
+        scenes = cls(folder, save_teacher(folder, scenes_teacher_config()), folder / "proposals")
         write_random_boxes(scenes.proposals, "tiny_train", seed=1)
         return scenes
 
@@ -47,11 +44,19 @@ class CachedScenes:
         return student_config(self.teacher, stage, *settings, *options)
 
     def make(self, name: str, *options: object, features: bool = True, **arguments: object) -> Path:
-        """Make a cache of what the method asks for, or only of image scores, and return its folder."""
+        """Make a cache with the features for the method, or only image scores, and return its folder."""
         cache = self.folder / name
         request = None if features else KnowledgeRequest()
         make_cache(self.config("feature", cache, *options), request, **arguments)
         return cache
+
+
+def scenes_teacher_config(*options: object) -> CfgNode:
+    """Return the configuration of a teacher for the scenes, with these options."""
+    cfg = teacher_config()
+    # Large logits, so that the order of the regions does not depend on rounding.
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0, *options])
+    return cfg
 
 
 def write_random_boxes(path: Path, dataset: str, seed: int) -> None:
