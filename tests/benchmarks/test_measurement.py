@@ -12,7 +12,7 @@ COMPARISON = Comparison("VGG16", "s", {"plain": [2.0, 4.0, 10.0], "ours": [1.0, 
 
 
 def test_a_ratio_is_the_median_over_the_repetitions() -> None:
-    assert COMPARISON.ratio("ours") == 0.5  # of 0.5, 0.75, 0.5; the ratio of the medians is 0.75
+    assert COMPARISON.ratio("ours") == 0.5  # the median of 0.5, 0.75 and 0.5; the ratio of the medians is 0.75
     assert COMPARISON.ratio("plain") == 1
     assert math.isnan(Comparison("", "s", {"plain": [0.0], "ours": [1.0]}).ratio("ours"))
 

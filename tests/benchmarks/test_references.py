@@ -1,4 +1,4 @@
-"""What the benchmarks compare with does the same work."""
+"""The references of the benchmarks do the same work as this project."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_plain_loop_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) 
     for record, (boxes, scores) in zip(records, plain, strict=True):
         ours = {tuple(box) for box in store[record["image_id"]][0].round(2).tolist()}
         found = {tuple(box) for box in boxes.astype(np.float32).round(2).tolist()}
-        # OpenCV finds a few boxes twice; the store has others instead.
+        # OpenCV finds a few boxes twice; the store has other boxes instead.
         assert len(found & ours) > 0.98 * len(ours) > 100
         assert (np.diff(scores) <= 0).all()
 
@@ -81,7 +81,7 @@ def test_each_call_is_a_training_step(tiny_scenes: Path, tmp_path: Path) -> None
         step()
     assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nothing closes the files of a training that does not end
+        warnings.simplefilter("ignore")  # unfinished training leaves files open
         del step
         gc.collect()
 

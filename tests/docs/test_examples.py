@@ -1,4 +1,4 @@
-"""The examples of the documentation: each runs with the arguments on its page, and trains."""
+"""Every example of the documentation runs with the arguments on its page, and trains."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SMALL += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64", "MODEL.DEVICE",
 
 
 def page_arguments(example: str) -> list[str]:
-    """Return the arguments that the page gives to an example."""
+    """Return the arguments of an example on the page."""
     (line,) = re.findall(rf"^    .*python docs/examples/{example}\.py (.*)$", PAGE.replace("\\\n", " "), re.MULTILINE)
     return shlex.split(line)
 
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict, dict]]:
-    """`train(script, *arguments)` returns what the script defines, and the last values that were logged."""
+    """Return a function that runs a script and returns its globals and the last logged values."""
 
     def run(script: str, *arguments: str, stage: str = "") -> tuple[dict, dict]:
         monkeypatch.setattr("sys.argv", ["train_net.py", *arguments, *SMALL, "OUTPUT_DIR", str(tmp_path / "out")])

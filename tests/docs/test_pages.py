@@ -1,4 +1,4 @@
-"""The documentation: the parts that are made from the repository, and the built site."""
+"""The generated parts of the documentation, and the built site."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store has the same content for any number of workers, parts and interruptions; all bad images are named at once."""
+"""The content of a store does not depend on workers, parts or interruptions. One message names all bad images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_store_has_what_one_image_gives(records: list[dict], tmp_path: Path) -> None:
+def test_a_store_has_the_proposals_of_each_image(records: list[dict], tmp_path: Path) -> None:
     store = generate_proposals(records, "edge_boxes", QUICK, tmp_path / "new" / "p", workers=0)
     store.check(records)
     assert list(store) == [record["image_id"] for record in records]
@@ -71,7 +71,7 @@ def test_a_stopped_command_continues(records: list[dict], tmp_path: Path, monkey
     monkeypatch.setattr(dataset_proposals, "propose", stop_at_the_eighth)
     with pytest.raises(KeyboardInterrupt):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers=0)
-    (tmp_path / "p" / "x.unfinished").touch()  # left by a kill
+    (tmp_path / "p" / "x.unfinished").touch()  # as after a kill
     first = content(tmp_path / "p")["00000-of-00003.safetensors"]
     with caplog.at_level(logging.INFO):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers=0)
@@ -80,9 +80,11 @@ def test_a_stopped_command_continues(records: list[dict], tmp_path: Path, monkey
     assert content(tmp_path / "p")["00000-of-00003.safetensors"] == first and len(content(tmp_path / "p")) == 3
 
 
-def test_good_shards_are_kept_and_others_made_again(records: list[dict], tmp_path: Path, monkeypatch, caplog) -> None:
+def test_good_shards_are_kept_and_others_are_made_again(
+    records: list[dict], tmp_path: Path, monkeypatch, caplog
+) -> None:
     def make(parameters: dict, records: list[dict] = records) -> int:
-        """Return how many images were done."""
+        """Return the number of processed images."""
         calls: list[object] = []
         monkeypatch.setattr(dataset_proposals, "propose", lambda *arguments: (calls.append(0), propose(*arguments))[1])
         generate_proposals(records, "edge_boxes", parameters, tmp_path, workers=0)
@@ -135,7 +137,7 @@ def test_ranks_of_a_machine_share_its_cores(records: list[dict], tmp_path: Path,
     assert counts == [8, 2, 1]
 
 
-def test_digest_follows_the_images_and_not_their_order(records: list[dict], tmp_path: Path) -> None:
+def test_digest_depends_on_the_images_but_not_on_their_order(records: list[dict], tmp_path: Path) -> None:
     digest = image_list_digest(records)
     assert digest == image_list_digest(records[::-1])
     assert digest != image_list_digest(records[1:])

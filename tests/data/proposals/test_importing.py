@@ -1,9 +1,10 @@
-"""Proposals of other projects are read, matched to the images of a dataset, checked, and given back."""
+"""Proposals of other projects are read, matched to the images of a dataset, checked, and exported."""
 
 from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from mlickd.errors import InputError
 
 BOX = np.array([[1.0, 2.0, 11.0, 9.0]])
 BOXES = np.array([[0, 0, 4, 4], [1.5, 2, 9, 8], [3, 3, 5, 7]], dtype=np.float32)
-# MATLAB's boxes are (y0, x0, y1, x1), the first pixel is 1, both ends are inside.
+# Boxes of MATLAB are (y0, x0, y1, x1). Pixels count from 1, and both ends are inside.
 ONE_PIXEL, WIDE = [1, 1, 1, 1], [3, 11, 4, 20]
 EXPECTED = [[0, 0, 1, 1], [10, 2, 20, 4]]
 HEADER_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
@@ -43,16 +44,12 @@ def records(tmp_path: Path) -> list[dict]:
     return records
 
 
-def bring_in(proposals: list, records: list[dict], path: Path, **arguments: object) -> ProposalStore:
-    return import_proposals(proposals, records, path, "here", "m", {}, **arguments)
-
-
 @pytest.mark.parametrize(
     "first", ["42", "COCO_val_000042", "val2014/COCO_val_000042.jpg", "C:\\data\\COCO_val_000042.jpg"]
 )
 def test_images_are_found_by_id_or_file_name(first: str, records: list[dict], tmp_path: Path) -> None:
     proposals = [(first, BOX, None), ("house/1.png", BOX, [0.5]), ("old/garden/1", BOX, [2.0]), ("other", BOX, None)]
-    store = bring_in(proposals, records, tmp_path / "p")
+    store = import_proposals(proposals, records, tmp_path / "p", "here", "m", {})
     store.check(records)
     np.testing.assert_array_equal(store[42][0], BOX)
     assert [store[image_id][1].item() for image_id in (42, "x", "y")] == [1.0, 0.5, 2.0]
@@ -62,7 +59,7 @@ def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict]
     boxes = np.array([[0, 0, 672, 672], [336, 168, 672.5, 336], [0, 0, 0, 0]])
     bare = [{"file_name": records[0]["file_name"], "image_id": 42}]
     for dataset in (records[:1], bare):
-        store = bring_in([("42", boxes, None)], dataset, tmp_path / "p", side=672)
+        store = import_proposals([("42", boxes, None)], dataset, tmp_path / "p", "here", "m", {}, side=672)
         np.testing.assert_array_equal(store[42][0], [[0, 0, 20, 10], [10, 2.5, 20, 5]])
 
 
@@ -80,7 +77,7 @@ def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict]
 )
 def test_a_bad_import_writes_nothing(proposals: list, message: str, records: list[dict], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"^here: .*{message}") as error:
-        bring_in(proposals, records, tmp_path / "p")
+        import_proposals(proposals, records, tmp_path / "p", "here", "m", {})
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("p/*"))
 
@@ -104,31 +101,11 @@ def test_detectron2_reads_an_export_in_our_order_and_so_do_we(tmp_path: Path) ->
     assert b"numpy.core" not in content and b"numpy._core" not in content and b"mlickd" not in content
 
 
-def test_old_names_and_other_modes_of_detectron2(tmp_path: Path) -> None:
+def test_keys_of_detectron_and_box_modes(tmp_path: Path) -> None:
     content = {"indexes": [3], "boxes": [np.array([[1, 2, 3, 4]])], "scores": [[0.5]], "bbox_mode": BoxMode.XYWH_ABS}
     (tmp_path / "p.pkl").write_bytes(pickle.dumps(content))
     ((image_id, boxes, scores),) = read_detectron2_pickle(tmp_path / "p.pkl")
     assert image_id == "3" and boxes.tolist() == [[1, 2, 4, 6]] and scores.tolist() == [0.5]
-
-
-GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1, 1, 1]]}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        [1],
-        {"ids": [1], "boxes": [BOXES]},
-        {**GOOD, "ids": [1, 2]},
-        {**GOOD, "bbox_mode": 4},
-        {**GOOD, "boxes": [BOXES.T]},
-        {**GOOD, "objectness_logits": [[1, 2]]},
-    ],
-)
-def test_bad_pickles(content: object, tmp_path: Path) -> None:
-    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(InputError, match="p.pkl"):
-        list(read_detectron2_pickle(tmp_path / "p.pkl"))
 
 
 def cells(values: list) -> np.ndarray:
@@ -138,7 +115,7 @@ def cells(values: list) -> np.ndarray:
     return array
 
 
-def assert_read(path: Path, scores: list | None) -> None:
+def assert_read(path: Path, scores: list[float] | None) -> None:
     (first, boxes, first_scores), (second, empty, _) = read_voc_mat(path)
     assert (first, second) == ("000005", "2008_000001")
     np.testing.assert_array_equal(boxes, EXPECTED)
@@ -190,29 +167,34 @@ def test_mcg_folder(tmp_path: Path) -> None:
     ((name, boxes, scores),) = read_mcg_folder(tmp_path)
     assert name == "a" and boxes.tolist() == EXPECTED and scores.tolist() == [2.5, 1]
     savemat(tmp_path / "b.mat", {"bboxes": np.array([WIDE])})
-    for folder, problem in ((tmp_path / "none", "none"), (tmp_path, "b.mat")):
-        with pytest.raises(InputError, match=problem):
+    for folder, name in ((tmp_path / "none", "none"), (tmp_path, "b.mat")):
+        with pytest.raises(InputError, match=name):
             list(read_mcg_folder(folder))
 
 
+GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1, 1, 1]]}
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("reader", "content"),
     [
-        None,
-        b"nothing of MATLAB's" * 20,
-        {"images": cells(["a"])},
-        {"boxes": cells([np.zeros((1, 4))]), "images": cells(["a", "b"])},
-        {"boxes": cells(["text"]), "images": cells(["a"])},
+        (read_detectron2_pickle, pickle.dumps([1])),
+        (read_detectron2_pickle, pickle.dumps({"ids": [1], "boxes": [BOXES]})),
+        (read_detectron2_pickle, pickle.dumps({**GOOD, "ids": [1, 2]})),
+        (read_detectron2_pickle, pickle.dumps({**GOOD, "bbox_mode": 4})),
+        (read_detectron2_pickle, pickle.dumps({**GOOD, "boxes": [BOXES.T]})),
+        (read_detectron2_pickle, pickle.dumps({**GOOD, "objectness_logits": [[1, 2]]})),
+        (read_voc_mat, b"not a MATLAB file" * 20),
+        (read_voc_mat, {"images": cells(["a"])}),
+        (read_voc_mat, {"boxes": cells([np.zeros((1, 4))]), "images": cells(["a", "b"])}),
+        (read_voc_mat, {"boxes": cells(["text"]), "images": cells(["a"])}),
     ],
 )
-def test_bad_mat_files(content: dict | bytes | None, tmp_path: Path) -> None:
-    path = tmp_path / "p.mat"
-    if isinstance(content, dict):
-        savemat(path, content)
-    elif content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match="p.mat") as error:
-        list(read_voc_mat(path))
+def test_damaged_files(reader: Callable, content: dict | bytes, tmp_path: Path) -> None:
+    path = tmp_path / "proposals.file"
+    path.write_bytes(content) if isinstance(content, bytes) else savemat(path, content, appendmat=False)
+    with pytest.raises(InputError, match=str(path)) as error:
+        list(reader(path))
     assert "\n" not in str(error.value)
 
 

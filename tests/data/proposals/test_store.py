@@ -1,4 +1,4 @@
-"""A store gives back what was written, names a bad box, and refuses shards that do not belong together."""
+"""A store returns the written proposals, names a bad box, and refuses shards that do not belong together."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(path: Path, *boxes: np.ndarray, method: str = "edge_boxes") -> Proposa
 
 @settings(max_examples=30, deadline=None)
 @given(images=images)
-def test_gives_back_what_was_written(tmp_path_factory: pytest.TempPathFactory, images: dict) -> None:
+def test_a_store_returns_the_written_proposals(tmp_path_factory: pytest.TempPathFactory, images: dict) -> None:
     path = tmp_path_factory.mktemp("store") / "p"
     items = ((name, *value) for name, value in images.items())
     write_store(path, items, "m", {"a": [1, "b"]}, "digest", num_images=len(images))
@@ -72,7 +72,7 @@ def test_sorting_keeps_the_order_of_equal_scores_and_drops_repeated_boxes() -> N
     np.testing.assert_array_equal(scores, np.array([0.9, 0.2, 0.2], dtype=np.float32))
 
 
-def test_digest_follows_ids_boxes_and_scores_only(tmp_path: Path) -> None:
+def test_digest_depends_only_on_ids_boxes_and_scores(tmp_path: Path) -> None:
     digest = write(tmp_path / "a", BOXES, BOXES, BOXES).digest()
     assert write(tmp_path / "b", BOXES, BOXES, BOXES, method="other").digest() == digest
     assert write(tmp_path / "c", BOXES, BOXES, BOXES[:2]).digest() != digest
