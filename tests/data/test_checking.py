@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
-from mlickd.data.checking import LabelStatistics
 from mlickd.data.checking.image_checks import check_images, equal_files, similar_images
-from mlickd.data.checking.split_checks import check_proposals
+from mlickd.data.checking.split_checks import LabelStatistics, check_proposals
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 
 

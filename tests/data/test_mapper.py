@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from mlickd.data import MultiLabelMapper, ProposalStore, View, write_store
 from mlickd.data.augmentation import ColorShift
-from mlickd.data.mapper import MultiScaleMapper
+from mlickd.data.mapper import map_at_sizes
 from mlickd.errors import InputError
 
 TURNS = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
@@ -121,10 +121,10 @@ def test_a_crop_without_proposals_shows_the_whole_image_unless_there_is_a_teache
 def test_several_sizes_are_the_views_of_each_size(tmp_path: Path) -> None:
     record = write_image(tmp_path, (60, 50), (5, 6, 30, 40)) | {"annotations": []}
     mapper = MultiLabelMapper(proposals=open_store(tmp_path, [(5, 6, 30, 40), (0, 0, 9, 9)], [0.5, 0.4]))
-    sample = MultiScaleMapper(mapper, (48, 96))(record)
+    sample = map_at_sizes(record, mapper, (48, 96))
     assert sample.keys() == {"file_name", "image_id", "labels", "height", "width", "dataset", "views"}
     for size, view in zip((48, 96), sample["views"], strict=True):
         single = mapper(record, View(size))
         assert torch.equal(view["image"], single["image"])
         assert torch.equal(*(each["proposals"].proposal_boxes.tensor for each in (view, single)))
-    assert MultiScaleMapper(MultiLabelMapper(), (32,))(record)["views"][0].keys() == {"image"}
+    assert map_at_sizes(record, MultiLabelMapper(), (32,))["views"][0].keys() == {"image"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlickd.data.checking import LabelStatistics
+from mlickd.data.checking.split_checks import LabelStatistics
 from mlickd.errors import InputError
 from mlickd.visualization.charts import _stage_curves, draw_training_curves
 from mlickd.visualization.label_charts import draw_label_frequencies, draw_labels, draw_region_counts

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser, positive_int
-from mlickd.data.checking import check_datasets, report_text
+from mlickd.data.checking.split_checks import check_datasets, report_text
 from mlickd.files import write_json
 from mlickd.visualization.label_charts import draw_labels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -17,7 +18,7 @@ from mlickd.errors import InputError
 from .augmentation import ColorJitter, RandomCrop
 from .catalog import dataset_records
 from .corruptions import Corruption
-from .mapper import MultiLabelMapper, MultiScaleMapper
+from .mapper import MultiLabelMapper, map_at_sizes
 from .parts import whole_name
 from .proposals.image_proposals import build_proposer
 from .proposals.store import ProposalStore, proposals_path
@@ -108,14 +109,9 @@ def build_mapper(
     teacher_cfg: CfgNode | None = None,
     corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
-    """Return the mapper of a model; see :class:`MultiLabelMapper`.
+    """Return the mapper of a model, see :class:`MultiLabelMapper`, for the dataset ``name`` or for photos.
 
-    Args:
-        cfg: configuration of the model.
-        name: dataset of the records; None for photos of no dataset.
-        proposals: proposals of the dataset, or a function that makes them; None if the model does not need any.
-        teacher_cfg: configuration of a live teacher, which needs its view and its proposals in each sample.
-        corruption: damage to the images.
+    ``teacher_cfg`` is the configuration of a live teacher, which needs its view and its proposals in each sample.
     """
     # A live teacher needs the number of proposals that it was trained with, because its scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
@@ -139,10 +135,7 @@ def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
-    """Return the mapper of a model for prediction, without damage. It generates proposals that are not stored.
-
-    ``name`` is the dataset of the records; None for photos of no dataset.
-    """
+    """Return the mapper for prediction on a dataset or on photos, without damage; it generates missing proposals."""
     if not needs_proposals(cfg, training=False):
         return build_mapper(cfg, name)
     stored = name is not None and proposals_exist(cfg, name)
@@ -198,13 +191,15 @@ def build_test_loader(
         cfg: configuration of the model.
         name: dataset.
         records: records of the dataset, by default all.
-        multi_scale: give each image at every size of ``TEST.AUG`` (see :class:`MultiScaleMapper`) instead of only at
+        multi_scale: give each image at every size of ``TEST.AUG`` (see :func:`map_at_sizes`), not only at
             ``INPUT.SIZE_TEST``.
     """
     mapper = build_test_mapper(cfg, name)
+    if multi_scale:
+        mapper = partial(map_at_sizes, mapper=mapper, sizes=cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,))
     loader = build_detection_test_loader(
         dataset=dataset_records(name, boxes=False) if records is None else list(records),
-        mapper=MultiScaleMapper(mapper, cfg.TEST.AUG.MIN_SIZES or (cfg.INPUT.SIZE_TEST,)) if multi_scale else mapper,
+        mapper=mapper,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=PackedBatch,

@@ -15,7 +15,7 @@ from detectron2.structures import BoxMode
 from mlickd.errors import InputError, shorten_list
 
 from . import scenes
-from .parts import DatasetPart, parse_part
+from .parts import parse_part
 from .records import PackedRecords, check_records, collector_paused
 from .sources.coco import coco_sources
 from .sources.dataset_files import DatasetSource
@@ -27,7 +27,7 @@ _SCENES = [f"{scenes.FOLDER}_{split}" for split in scenes.COUNTS]
 
 
 class UnknownDatasetError(InputError):
-    """The name is not the name of a dataset."""
+    """A name that is not the name of a dataset."""
 
 
 class _Checked(NamedTuple):
@@ -68,7 +68,10 @@ def ensure_registered(name: str) -> None:
         ensure_registered(part.whole)
         whole = _checked[part.whole].records
         if not current or checked.origin is not whole:
-            _register_part(name, part, whole)
+            records = whole.select(part.indices([record["image_id"] for record in whole.without_boxes()]))
+            metadata = MetadataCatalog.get(part.whole).as_dict()
+            check_records(records.without_boxes(), metadata["thing_classes"], f"dataset {name!r}")
+            _register(name, whole, records, {key: value for key, value in metadata.items() if key != "name"})
     else:
         source = _find_source(name, root)
         dataset = source.load()
@@ -156,14 +159,6 @@ def _register(name: str, origin: object, records: PackedRecords, metadata: dict[
     DatasetCatalog.register(name, load)
     MetadataCatalog.get(name).set(**metadata)
     _checked[name] = _Checked(load, records, origin)
-
-
-def _register_part(name: str, part: DatasetPart, whole: PackedRecords) -> None:
-    records = whole.select(part.indices([record["image_id"] for record in whole.without_boxes()]))
-    metadata = MetadataCatalog.get(part.whole).as_dict()
-    check_records(records.without_boxes(), metadata["thing_classes"], f"dataset {name!r}")
-    del metadata["name"]
-    _register(name, whole, records, metadata)
 
 
 def _check_registered(name: str, load: Callable[[], list[dict]]) -> None:

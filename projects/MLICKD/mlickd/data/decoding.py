@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -56,18 +55,33 @@ class RecordImage:
         self._path = record.get("file_name")
         self._format = image_format
         self._decoded: dict[int, np.ndarray] = {}  # by reduction
-        self._jpeg = None
+        self._jpeg: bytes | None = None
+        self._orientation = 1
         if "pixels" in record:
             pixels = record["pixels"]
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
                 raise InputError(f"array of {pixels.dtype} and shape {pixels.shape}: give (H, W, 3) of uint8 in RGB")
             self._keep(pixels)
         else:
-            self._jpeg = _read_jpeg(self._path)
-        if self._jpeg is not None:
-            self.height, self.width = _upright_size(self._jpeg.height, self._jpeg.width, self._jpeg.orientation)
-        else:
+            self._read_jpeg()
+        if self._jpeg is None:
             self.height, self.width = self.pixels()[0].shape[:2]
+
+    def _read_jpeg(self) -> None:
+        """Read the file if it is a JPEG; otherwise Pillow must decode the file or report its damage."""
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                data = file.read()
+            height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+            if _may_have_orientation(data):
+                with open_image_file(io.BytesIO(data)) as image:
+                    self._orientation = exif_orientation(image)
+        except (OSError, ValueError, InputError):
+            return
+        # Some programs store CMYK inverted; Pillow corrects that.
+        if color_space in ("YCbCr", "RGB", "Gray") and height * width <= max_pixels():
+            self._jpeg = data
+            self.height, self.width = _upright_size(height, width, self._orientation)
 
     def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
         """Return the pixels, if possible at a fraction of the size.
@@ -82,10 +96,14 @@ class RecordImage:
         Raises:
             InputError: the file is damaged.
         """
-        reduction = self._jpeg.possible_reduction(reduction) if self._jpeg else 1
+        reduction = reduction if self._jpeg else 1
+        # If a side is not a multiple of the reduction, its last reduced pixel is incomplete. A turn could move this
+        # pixel to the start of the side and shift all others.
+        while self._orientation != 1 and reduction > 1 and (self.height % reduction or self.width % reduction):
+            reduction //= 2
         if reduction not in self._decoded and self._jpeg:
             try:
-                self._decoded[reduction] = self._jpeg.decode(self._format, reduction)
+                self._decoded[reduction] = self._decode_jpeg(reduction)
             except ValueError:
                 # Pillow tolerates harmless damage and names other damage.
                 self._jpeg, self._decoded, reduction = None, {}, 1
@@ -94,54 +112,19 @@ class RecordImage:
                 self._keep(np.array(upright_rgb(image)))
         return self._decoded[reduction], reduction
 
+    def _decode_jpeg(self, reduction: int) -> np.ndarray:
+        # The decoder chooses the smallest of its sizes that is at least this large.
+        stored = _upright_size(self.height, self.width, self._orientation)
+        height, width = (-(-side // reduction) if reduction > 1 else 0 for side in stored)
+        pixels = simplejpeg.decode_jpeg(self._jpeg, self._format, min_height=height, min_width=width)
+        if self._orientation != 1:
+            pixels = np.array(Image.fromarray(pixels).transpose(_TURNS[self._orientation]))
+        return pixels
+
     def _keep(self, pixels: np.ndarray) -> None:
         pixels = pixels if self._format == "RGB" else pixels[..., ::-1]
         # PyTorch warns of arrays that are not writable.
         self._decoded[1] = np.require(pixels, requirements=["C", "W"])
-
-
-class _Jpeg(NamedTuple):
-    """The bytes of a JPEG file, the height and width of the stored image, and its EXIF orientation."""
-
-    data: bytes
-    height: int
-    width: int
-    orientation: int
-
-    def possible_reduction(self, reduction: int) -> int:
-        if self.orientation != 1:
-            # If a side is not a multiple of the reduction, its last reduced pixel is incomplete. A turn could move this
-            # pixel to the start of the side and shift all others.
-            while self.height % reduction or self.width % reduction:
-                reduction //= 2
-        return reduction
-
-    def decode(self, image_format: str, reduction: int) -> np.ndarray:
-        """Return (ceil(H / reduction), ceil(W / reduction), 3) uint8, upright; ValueError if the data are damaged."""
-        # The decoder chooses the smallest of its sizes that is at least this large.
-        height, width = (-(-side // reduction) if reduction > 1 else 0 for side in (self.height, self.width))
-        pixels = simplejpeg.decode_jpeg(self.data, image_format, min_height=height, min_width=width)
-        if self.orientation != 1:
-            pixels = np.array(_upright(Image.fromarray(pixels), self.orientation))
-        return pixels
-
-
-def _read_jpeg(path: str | os.PathLike[str]) -> _Jpeg | None:
-    """Return the JPEG in a file, or None if Pillow must decode the file or report its damage."""
-    orientation = 1
-    try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
-        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
-        if _may_have_orientation(data):
-            with open_image_file(io.BytesIO(data)) as image:
-                orientation = exif_orientation(image)
-    except (OSError, ValueError, InputError):
-        return None
-    # Some programs store CMYK inverted; Pillow corrects that.
-    if color_space not in ("YCbCr", "RGB", "Gray") or height * width > max_pixels():
-        return None
-    return _Jpeg(data, height, width, orientation)
 
 
 def _may_have_orientation(data: bytes) -> bool:
@@ -191,7 +174,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     elif has_alpha(image):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return _upright(image.convert("RGB"), orientation)
+    image = image.convert("RGB")
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
 
 
 def has_alpha(image: Image.Image) -> bool:
@@ -199,9 +183,6 @@ def has_alpha(image: Image.Image) -> bool:
     return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image if orientation == 1 else image.transpose(_TURNS[orientation])
-
-
 def _upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Return (height, width) after the turn of an EXIF orientation. The same turn leads back."""
     return (width, height) if orientation >= 5 else (height, width)

@@ -15,7 +15,7 @@ from .decoding import RecordImage
 from .proposals.store import ProposalStore
 from .views import View
 
-__all__ = ["MultiLabelMapper", "MultiScaleMapper", "best_proposals"]
+__all__ = ["MultiLabelMapper", "best_proposals", "map_at_sizes"]
 
 
 class MultiLabelMapper:
@@ -91,9 +91,7 @@ class MultiLabelMapper:
         if view.crop is not None and boxes is not None and self.teacher_size is None:
             moved, _ = view.regions(boxes, *shape)
             view = view if len(moved) else replace(view, crop=None)
-        sample["view"] = view
-        sample["dataset"] = self.dataset
-        sample["image"] = self._pixels(image, view, view.size)
+        sample |= {"view": view, "dataset": self.dataset, "image": self._pixels(image, view, view.size)}
         if self.teacher_size is not None:
             pixels = self._pixels(image, view, self.teacher_size)
             sample["teacher_image"] = pixels if self.teacher_format == self.image_format else pixels.flip(0)
@@ -123,28 +121,16 @@ class MultiLabelMapper:
         return boxes.copy(), scores.copy()
 
 
-class MultiScaleMapper:
-    """Makes views of the whole image at several sizes, each decoded from the file, for test-time averages."""
+def map_at_sizes(record: dict, mapper: MultiLabelMapper, sizes: Sequence[int]) -> dict:
+    """Return the sample of ``mapper`` with ``views`` instead of ``image``, ``proposals`` and ``view``.
 
-    def __init__(self, mapper: MultiLabelMapper, sizes: Sequence[int]):
-        """
-        Args:
-            mapper: mapper that makes each view.
-            sizes: sides of the square views, in pixels.
-        """
-        self.mapper = mapper
-        self.sizes = tuple(sizes)
-
-    def __call__(self, record: dict) -> dict:
-        """Return the sample of ``mapper`` with ``views`` instead of ``image``, ``proposals`` and ``view``.
-
-        ``views`` is a list with a dict of ``image`` and, if the mapper has proposals, ``proposals`` for each size. All
-        sizes have the same regions in the same order.
-        """
-        samples = [self.mapper(record, View(size)) for size in self.sizes]
-        seen = ("image", "proposals")
-        views = [{key: sample[key] for key in seen if key in sample} for sample in samples]
-        return {key: value for key, value in samples[0].items() if key not in (*seen, "view")} | {"views": views}
+    ``views`` is a list with a dict of ``image`` and, if the mapper has proposals, ``proposals`` for a square view of
+    each size in pixels, decoded from the file. All sizes have the same regions in the same order.
+    """
+    samples = [mapper(record, View(size)) for size in sizes]
+    seen = ("image", "proposals")
+    views = [{key: sample[key] for key in seen if key in sample} for sample in samples]
+    return {key: value for key, value in samples[0].items() if key not in (*seen, "view")} | {"views": views}
 
 
 def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: float) -> tuple[np.ndarray, np.ndarray]:

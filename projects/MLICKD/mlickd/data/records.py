@@ -64,7 +64,7 @@ class PackedRecords(Sequence[dict]):
 
     def __getitem__(self, index: int) -> dict:
         record, boxes = pickle.loads(self._records[index]), self._boxes[index]
-        return record if boxes is None else {**record, "annotations": _annotations(boxes)}
+        return record if boxes is None else {**record, "annotations": _unpack_boxes(boxes)}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -89,7 +89,7 @@ def _pack_boxes(annotations: Sequence[dict]) -> np.ndarray:
     return np.array(rows, dtype=BOX)
 
 
-def _annotations(boxes: np.ndarray) -> list[dict[str, Any]]:
+def _unpack_boxes(boxes: np.ndarray) -> list[dict[str, Any]]:
     mode = BoxMode.XYXY_ABS
     return [
         {"bbox": corners, "bbox_mode": mode, "category_id": label, "iscrowd": crowd, "difficult": difficult}

@@ -38,8 +38,8 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     for path in paths:
         matches = matching_files(path)
         images = [name for name in matches or () if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-        places = [path] if matches is None else images
-        photos = [photo for place in places for photo in _list_photos(Path(place).expanduser(), root)]
+        places = [os.path.expanduser(path)] if matches is None else images
+        photos = [photo for place in places for photo in _list_photos(Path(place), root)]
         if not photos:
             raise InputError(f"{path}: no image found; {_REMEDY}")
         for folder, name in photos:

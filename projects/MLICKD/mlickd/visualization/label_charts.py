@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from mlickd.data.checking import LabelStatistics
+from mlickd.data.checking.split_checks import LabelStatistics
 
 from .charts import BLUE, plain_text, save_figure, style_axes
 

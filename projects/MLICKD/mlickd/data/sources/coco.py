@@ -170,7 +170,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
 
 
 def coco_sources(root: Path) -> dict[str, DatasetSource]:
-    """Return COCO 2014 and 2017 in `root/coco`: `coco_<year>_<split>_multilabel`, with each ending of a protocol."""
+    """Return COCO 2014 and 2017 in `root/coco`: `coco_<year>_<split>_multilabel` with the ending of each protocol."""
     sources = {}
     for split in ("train", "val"):
         for year in (2014, 2017):

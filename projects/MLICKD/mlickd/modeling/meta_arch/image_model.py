@@ -117,7 +117,7 @@ class ImageModelWithTTA(nn.Module):
         """Return the output of the model at inference for each sample, averaged over its views.
 
         Args:
-            batched_inputs: samples with ``views`` from :class:`mlickd.data.mapper.MultiScaleMapper`, and optionally
+            batched_inputs: samples with ``views`` from :func:`mlickd.data.mapper.map_at_sizes`, and optionally
                 ``height`` and ``width`` of the original image. All samples have the same number of views, and all views
                 of a sample have the same regions in the same order.
         """
