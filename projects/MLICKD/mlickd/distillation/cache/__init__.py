@@ -1,7 +1,7 @@
 """The teacher's outputs for every training image, on disk.
 
 ``KD.CACHE/<dataset>/`` has one shard (see :mod:`mlickd.tensor_shards`) for every 64 images, in the order of the image
-ids as text. The metadata of a shard are the settings (see :func:`cache_settings`) and ``ids``. The tensors of a shard
+ids as text. The metadata of a shard are ``settings`` (see :func:`cache_settings`) and ``ids``. The tensors of a shard
 with N images and M regions::
 
     image_sizes       int32 (N, 2)     height and width in pixels

@@ -29,7 +29,7 @@ from mlickd.distillation.teacher_config import check_teachers, load_teacher_conf
 from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, ShardLayout, write_shard
 
-from .settings import cache_settings, check_settings, settings_from_metadata
+from .settings import cache_settings, check_settings
 
 __all__ = ["IMAGES_PER_SHARD", "VIEWS", "make_cache"]
 
@@ -82,7 +82,7 @@ def _write_dataset(
 ) -> None:
     folder = Path(cfg.KD.CACHE) / name
     for path in folder.glob("*.safetensors"):
-        found = settings_from_metadata(Shard(path, _REMEDY).metadata)
+        found = Shard(path, _REMEDY).metadata.get("settings", {})
         # A cache with more content also differs.
         expected = dict.fromkeys(found, "missing") | settings
         check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")
@@ -118,7 +118,7 @@ def _write_dataset(
         for unfinished in folder.glob(f"{path.name}.*.unfinished"):  # left by a killed process
             unfinished.unlink(missing_ok=True)
         ids = [str(records[image]["image_id"]) for image in layout.images(index)]
-        write_shard(path, _concatenate(images), settings | {"ids": ids}, _REMEDY)
+        write_shard(path, _concatenate(images), {"settings": settings, "ids": ids}, _REMEDY)
         needed, free = left * path.stat().st_size, shutil.disk_usage(folder).free
         if needed > free:  # the other shards have about the same size
             raise InputError(f"{folder}: needs {needed >> 20} MiB more, but has {free >> 20} MiB; {_REMEDY}")

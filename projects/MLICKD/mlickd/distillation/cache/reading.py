@@ -21,7 +21,7 @@ from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, find_shards
 
 from .making import IMAGES_PER_SHARD, VIEWS
-from .settings import cache_settings, check_settings, settings_from_metadata
+from .settings import cache_settings, check_settings
 
 __all__ = ["CachedKnowledge", "DatasetCache", "check_cache"]
 
@@ -108,11 +108,13 @@ class DatasetCache:
         ids = sorted(str(record["image_id"]) for record in records)
         for index, shard in enumerate(self.shards):
             # Metadata are read from another Shard, so that they do not stay in memory.
-            found = Shard(shard.path, _REMEDY).metadata
-            shard_ids = {"ids": ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]}
-            check_settings(found, expected | shard_ids, shard.path, f"change the run back, or {_REMEDY}")
+            metadata = Shard(shard.path, _REMEDY).metadata
+            found = metadata.get("settings", {})
+            shard_ids = ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]
+            remedy = f"change the run back, or {_REMEDY}"
+            check_settings(found | {"ids": metadata.get("ids")}, expected | {"ids": shard_ids}, shard.path, remedy)
             if index == 0:  # all shards have the same settings
-                self.settings = expected = settings_from_metadata(found)
+                self.settings = expected = found
         self.request = request
         self._positions = {image_id: position for position, image_id in enumerate(ids)}
 

@@ -17,16 +17,11 @@ from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.errors import InputError
 from mlickd.files import file_digest, require_file
 
-__all__ = ["cache_settings", "check_settings", "settings_from_metadata"]
+__all__ = ["cache_settings", "check_settings"]
 
-# Keys of the teacher's configuration that determine its outputs, in addition to the keys of MODEL.
-_OUTPUT_KEYS = (
-    "INPUT.SIZE_TEST",
-    "INPUT.FORMAT",
-    "DATASETS.PROPOSALS.TOP_K",
-    "DATASETS.PROPOSALS.MIN_SIDE",
-    "KD.TEACHER.FLIP",
-)
+# Keys of the teacher's configuration that determine its outputs, except MODEL.DEVICE and MODEL.WEIGHTS.
+_INPUT_KEYS = ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE")
+_OUTPUT_KEYS = ("MODEL.", "KD.TEACHER.FLIP", *_INPUT_KEYS)
 
 
 def cache_settings(
@@ -35,10 +30,8 @@ def cache_settings(
     """Return the settings that determine the teacher's outputs for a dataset, as JSON values by name.
 
     Args:
-        cfg: configuration of the distillation.
-        teacher_cfg: the teacher's configuration.
-        dataset: name of the dataset.
-        records: records of the dataset.
+        cfg, teacher_cfg: configurations of the distillation and of the teacher.
+        dataset, records: name and records of the dataset.
         request: features and maps in the cache, in addition to the logits of all regions.
 
     Raises:
@@ -56,7 +49,7 @@ def cache_settings(
     if proposals_exist(cfg, dataset):
         settings["proposals"] = open_proposals(cfg, dataset).digest()
     for key, value in _flatten(teacher_cfg):
-        if key in _OUTPUT_KEYS or (key.startswith("MODEL.") and key not in ("MODEL.DEVICE", "MODEL.WEIGHTS")):
+        if key.startswith(_OUTPUT_KEYS) and key not in ("MODEL.DEVICE", "MODEL.WEIGHTS"):
             settings[f"teacher.{key}"] = value
     settings |= {f"features.{layer}": cfg.KD.FEATURE.COMPARE for layer in request.region_layers}
     settings |= {f"maps.{kind}.{layer}": True for kind, layer in request.maps}
@@ -65,22 +58,11 @@ def cache_settings(
     return json.loads(json.dumps(settings))
 
 
-def settings_from_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a shard without the keys that differ between the shards of a cache."""
-    return {key: value for key, value in metadata.items() if key not in ("ids", "sha256")}
-
-
 def check_settings(found: Mapping[str, Any], expected: Mapping[str, Any], source: Path, remedy: str) -> None:
-    """Check that a cache has the expected settings.
-
-    Args:
-        found: settings of the cache, which may have more keys.
-        expected: expected settings.
-        source: path of the cache, for the message.
-        remedy: advice about other settings, for the message.
+    """Check that a cache has the expected settings; it may have more settings.
 
     Raises:
-        InputError: a value differs. The message names the keys.
+        InputError: a value differs. The message has the keys, the path ``source`` of the cache, and the remedy.
     """
     differing = [key for key, value in expected.items() if key not in found or found[key] != value]
     if differing:
