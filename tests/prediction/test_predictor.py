@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from mlickd.data import dataset_records
 from mlickd.data.decoding import read_image
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
+from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.prediction import Prediction, Predictor, load_model
 from mlickd.studies.held_out import tune_thresholds
 
@@ -46,12 +46,8 @@ def photos(tuned_run: Path) -> list[str]:
     return [record["file_name"] for record in dataset_records("tiny_val")]
 
 
-@pytest.fixture(scope="module")
-def tuned(tuned_run: Path) -> list[float]:
-    return json.loads((tuned_run / "thresholds.json").read_text())["thresholds"]
-
-
-def test_scores_are_those_of_the_evaluation(model, tuned_run: Path, photos: list[str], tuned: list[float]) -> None:
+def test_scores_are_those_of_the_evaluation(model, tuned_run: Path, photos: list[str]) -> None:
+    tuned = read_thresholds(str(tuned_run / "thresholds.json")).thresholds
     written = read_scores(str(tuned_run / "evaluation/inference/tiny_val/image_scores.npz"))
     predictions = model.predict(photos, batch_size=3)
     assert model.class_names == tuple(written.class_names)
@@ -100,8 +96,9 @@ def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tm
         model.predict(mixed)
 
 
-def test_given_thresholds_replace_those_of_the_run(tuned_run: Path, tmp_path: Path, tuned: list[float]) -> None:
+def test_given_thresholds_replace_those_of_the_run(tuned_run: Path, tmp_path: Path) -> None:
     file = tuned_run / "thresholds.json"
+    tuned = read_thresholds(str(file)).thresholds
     for given, expected in ((None, tuned), (0.25, [0.25] * 20), (tuned[::-1], tuned[::-1]), (file, tuned)):
         assert load_model(tuned_run, thresholds=given).thresholds.tolist() == pytest.approx(expected)
     shutil.copy(tuned_run / "model_final.pth", tmp_path / "model_0000049.pth")
@@ -163,7 +160,7 @@ def test_the_examples_of_the_documentation_run(tuned_run: Path, photos, tmp_path
         exec(compile(line.source, "<example>", "single"), values)
     assert set(values["prediction"].labels) <= set(values["model"].class_names)
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (of_readme,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "load_model" in block]
+    (readme_example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "load_model" in block]
     capsys.readouterr()
-    exec(compile(of_readme, "README.md", "exec"), {})
+    exec(compile(readme_example, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 2

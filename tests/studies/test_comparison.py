@@ -204,13 +204,13 @@ def test_a_finished_teacher_is_in_the_table_if_it_was_evaluated(tools: QuickTool
         ({}, "KD: {TEACHER: {WEIGHTS: gone.pth}}", "gone.pth"),
     ],
 )
-def test_what_cannot_be_compared_stops_before_work(tools: QuickTools, settings: dict, text: str, message: str) -> None:
+def test_incomparable_runs_stop_before_work(tools: QuickTools, settings: dict, text: str, message: str) -> None:
     (tools.folder.parent / "light.yaml").write_text(text or "KD: {}")
     with pytest.raises(InputError, match=message):
         compare(tools, **settings)
 
 
-def test_a_method_can_name_its_parts_teachers_and_cache(tools: QuickTools) -> None:
+def test_a_method_can_have_separate_parts_teachers_and_cache(tools: QuickTools) -> None:
     root, parts = tools.folder.parent, ["tiny_train@1of2", "tiny_train@2of2"]
     for part in parts:
         (root / part).mkdir()

@@ -45,12 +45,13 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
     [
         ({"num_parts": 1}, "tiny_train@1of1"),
         ({"dataset": "tiny_trian"}, "tiny_trian"),
-        ({"teacher_config": SCENES / "cls.yaml"}, "--config-file .*cls.yaml: MODEL.META_ARCHITECTURE"),
-        ({"kd_config": SCENES / "wsd.yaml"}, "--kd-config .*wsd.yaml: MODEL.META_ARCHITECTURE"),
+        ({"teacher_config": SCENES / "cls.yaml"}, "cls.yaml: MODEL.META_ARCHITECTURE"),
+        ({"kd_config": SCENES / "wsd.yaml"}, "wsd.yaml: MODEL.META_ARCHITECTURE"),
+        ({"kd_config": SCENES / "cls.yaml"}, "--kd-config .*cls.yaml"),
         ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "DATASETS.PROPOSALS.TRAIN_FILES"),
     ],
 )
-def test_what_is_wrong_stops_it_before_the_first_job(tiny_scenes: Path, tmp_path: Path, changes, message) -> None:
+def test_bad_input_stops_before_the_first_job(tiny_scenes: Path, tmp_path: Path, changes, message) -> None:
     with pytest.raises(InputError, match=message):
         jobs(tmp_path, **changes)
     assert not list(tmp_path.iterdir())

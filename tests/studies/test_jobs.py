@@ -42,7 +42,7 @@ def make_job(root: Path, name: str, others: str = "", **settings: object) -> Job
 
 
 def calls(job: Job) -> list[str]:
-    """How often the command of a job has run in its folder, each with its threads and whether it was resumed."""
+    """Return a line for each call of the command in its folder: number of threads, and whether it was resumed."""
     return (job.folder / "calls").read_text().splitlines() if (job.folder / "calls").exists() else []
 
 
@@ -70,22 +70,21 @@ def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: P
     job = replace(job)  # a study reads its configurations once
     assert (third := times(job)) > second
     assert (fourth := times(replace(job, options=["SEED", "2"]))) > third
-    # A process reads a dataset once, so that other labels need another name here.
-    shutil.copytree(tiny_scenes / "tiny", tiny_scenes / "relabeled")
+    # A process reads a dataset once, so other labels need another name here.
+    for name in ("relabeled", "copied", "changed"):
+        shutil.copytree(tiny_scenes / "tiny", tiny_scenes / name)
     table = tiny_scenes / "relabeled" / "labels_train.csv"
     header, row, *others = table.read_text().splitlines()
     table.write_text("\n".join([header, row.split(",")[0] + ",", *others]) + "\n")
     assert times(replace(job, options=["SEED", "2"], datasets=["relabeled_train"])) > fourth
     assert len(calls(job)) == 1, "the folder is made again each time"
-    for name in ("copied", "changed"):
-        shutil.copytree(tiny_scenes / "tiny", tiny_scenes / name)
     with next((tiny_scenes / "changed" / "images").rglob("*.*")).open("ab") as image:
         image.write(b"more")
     same, copied, changed = (replace(job, datasets=[f"{name}_train"]) for name in ("tiny", "copied", "changed"))
     assert copied.digest() == same.digest() != changed.digest()
 
 
-def test_a_folder_of_someone_else_stays(tmp_path: Path) -> None:
+def test_a_folder_that_the_study_did_not_make_stays(tmp_path: Path) -> None:
     job = make_job(tmp_path, "job")
     job.folder.mkdir()
     (failure,) = run(job)
@@ -138,7 +137,7 @@ def test_jobs_run_together_and_share_the_threads(tmp_path: Path, monkeypatch: py
     assert times[2] > max(times[:2]) and calls(third) == ["3 False"]
 
 
-def test_what_prepares_others_runs_only_for_them(tmp_path: Path) -> None:
+def test_preparing_jobs_run_only_for_other_jobs(tmp_path: Path) -> None:
     (tmp_path / "nothing.py").write_text("")
     proposals = Job("proposals", tmp_path, [str(tmp_path / "nothing.py")], prepares=True)
     cache = make_job(tmp_path, "cache", prepares=True, after=[proposals])
@@ -150,15 +149,15 @@ def test_what_prepares_others_runs_only_for_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_to_end_stops_the_commands(tmp_path: Path, number: int) -> None:
+def test_a_signal_stops_the_commands(tmp_path: Path, number: int) -> None:
     endless, following = make_job(tmp_path, "endless", "nobody"), make_job(tmp_path, "next")
 
-    def ask() -> None:
+    def send_signal() -> None:
         while not calls(endless):
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
-    threading.Thread(target=ask).start()
+    threading.Thread(target=send_signal).start()
     start = time.time()
     with pytest.raises(KeyboardInterrupt):
         run(endless, following)

@@ -112,7 +112,7 @@ class Comparison:
     models: list[Model] = field(init=False)
 
     def __post_init__(self):
-        # Absolute paths, so that the working folder does not matter.
+        # Absolute paths do not depend on the working folder.
         self.folder, self.tools = self.folder.resolve(), self.tools.resolve()
         self.teacher = self.teacher and self.teacher.resolve()
         self._check()
@@ -237,7 +237,7 @@ class Comparison:
 
 
 def same_labeled_images(names: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether two lists of datasets have the same images, equally often, with the same labels by name."""
+    """Return whether two lists of datasets have the same images, as many times, with the same names of labels."""
     return list(names) == list(others) or _labeled_images(names) == _labeled_images(others)
 
 

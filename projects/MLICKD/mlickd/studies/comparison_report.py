@@ -43,8 +43,6 @@ PUBLISHED = {
         "distilled": (60.1, 58.7, 73.7, 53.8, 71.1),
     },
 }
-
-
 # By seed, the metrics of TABLE_METRICS in percent, or their differences in points.
 _BySeed = Mapping[int | None, np.ndarray]
 
@@ -76,14 +74,7 @@ def write_comparison_report(
     values: dict[str, dict[int | None, np.ndarray]] = {model.method: {} for model in models}
     for model in done:
         values[model.method][model.seed] = np.array([model.report["metrics"][metric] for metric in TABLE_METRICS])
-    baseline = values.get(BASELINE, {})
-    # Differences need pairs of students with one seed. The seed of a teacher has another meaning.
-    gains = {
-        name: {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}
-        for name, by_seed in values.items()
-        if name not in (BASELINE, TEACHER)
-    }
-    gains = {name: by_seed for name, by_seed in gains.items() if by_seed}
+    gains = _gains(values)
     failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
     parts = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
     if gains:
@@ -126,6 +117,16 @@ def _check_reports(done: Sequence[Model]) -> None:
             raise InputError(
                 f"{model.report_path}: {problems[0]}; evaluate all runs in the same way, with a --test that has labels"
             )
+
+
+def _gains(values: Mapping[str, _BySeed]) -> dict[str, _BySeed]:
+    """Return the differences to the baseline of the same seed, for all students with such pairs."""
+    baseline, gains = values.get(BASELINE, {}), {}
+    for name, by_seed in values.items():
+        pairs = {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}
+        if pairs and name not in (BASELINE, TEACHER):  # the seed of a teacher has another meaning
+            gains[name] = pairs
+    return gains
 
 
 def _spreads(by_seed: _BySeed) -> list[Spread]:
@@ -221,13 +222,7 @@ def _draw(folder: Path, students: Sequence[Model]) -> None:
         curves.setdefault(model.method, []).append(micro_precision_recall(scores.scores, scores.targets))
         if len(curves[model.method]) == 1:
             runs[f"{model.method}, seed {model.seed}"] = [job.folder for job in model.jobs]
-    baseline = precisions.pop(BASELINE, {})
-    gains = {
-        name: np.stack([by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline])
-        for name, by_seed in precisions.items()
-        if by_seed.keys() & baseline.keys()
-    }
-    if gains:
+    if gains := {name: np.stack(list(by_seed.values())) for name, by_seed in _gains(precisions).items()}:
         draw_class_gains(gains, list(per_class), folder / "classes.png", BASELINE)
     draw_precision_recall(curves, folder / "precision_recall.png")
     draw_training_curves(runs, folder / "curves.png")

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from detectron2.config import CfgNode
-
 from mlickd.data import proposals_path
-from mlickd.data.build import model_class
 from mlickd.data.catalog import dataset_records
 from mlickd.data.parts import DatasetPart, part_name
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.check_config import config_value
-from mlickd.engine.run_config import load_config
 from mlickd.errors import InputError
 
 from .jobs import Job
-from .training_methods import write_method_file
+from .training_methods import DISTILLED, TEACHER, load_method, write_method_file
 
 __all__ = ["cross_fitting_jobs"]
 
@@ -50,21 +46,28 @@ def cross_fitting_jobs(
     # Absolute paths do not depend on the working folder. Links are kept, because _BASE_ is relative to their folder.
     output, tools = output.resolve(), tools.resolve()
     teacher_config, kd_config = (file.parent.resolve() / file.name for file in (teacher_config, kd_config))
-    method = _load_config("--config-file", teacher_config, options, detector=True).DATASETS.PROPOSALS.METHOD
-    cfg = _load_config("--kd-config", kd_config, options, detector=False)
+    teacher = load_method(TEACHER, teacher_config, options, dataset)
+    student = load_method(DISTILLED, kd_config, options, dataset)
+    for option, method in (("--config-file", teacher), ("--kd-config", student)):
+        if method.cfg.DATASETS.PROPOSALS.TRAIN_FILES or not (method is teacher or student.stages):
+            raise InputError(
+                f"{option} {method.file}: cross-fitting needs a teacher and a distillation, and an empty "
+                "DATASETS.PROPOSALS.TRAIN_FILES, because each part would need a file; give DATASETS.PROPOSALS.METHOD"
+            )
     names = [part_name(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
     for name in names:
         dataset_records(name, boxes=False)
-    values = {key: config_value(cfg, key) for key in options[::2]} | {
+    values = {key: config_value(student.cfg, key) for key in options[::2]} | {
         "DATASETS.TRAIN": names,
         "KD.TEACHER.WEIGHTS": str(output / "teachers" / DATASET / "model_final.pth"),
         "KD.CACHE": str(output / "knowledge"),
     }
     write_method_file(output / "kd.yaml", [kd_config], values)
 
-    generate = [str(tools / "generate_proposals.py"), "--dataset", dataset, "--method", method]
-    proposals = Job("proposals", output, generate, prepares=True)
-    shared = {"datasets": [dataset], "after": [proposals], "reads": [proposals_path(dataset, method)]}
+    proposal_method = teacher.cfg.DATASETS.PROPOSALS.METHOD
+    command = [str(tools / "generate_proposals.py"), "--dataset", dataset, "--method", proposal_method]
+    proposals = Job("proposals", output, command, prepares=True)
+    shared = {"datasets": [dataset], "after": [proposals], "reads": [proposals_path(dataset, proposal_method)]}
     teachers = []
     for number, name in enumerate(names, start=1):
         others = part_name(DatasetPart(dataset, number, num_parts, others=True))
@@ -77,19 +80,3 @@ def cross_fitting_jobs(
     shared["reads"] = [*shared["reads"], *(job.folder / "model_final.pth" for job in teachers)]
     shared["after"] = [proposals, *teachers]
     return [*teachers, Job("knowledge", output, command, configs=[output / "kd.yaml"], **shared)]
-
-
-def _load_config(option: str, file: Path, options: Sequence[str], *, detector: bool) -> CfgNode:
-    cfg = load_config(str(file), list(options))
-    kind = model_class(cfg)
-    if kind.is_detector != detector or bool(kind.student_architecture) == detector:
-        expected = "a teacher" if detector else "a distillation"
-        raise InputError(
-            f"{option} {file}: MODEL.META_ARCHITECTURE {kind.__name__} is not {expected}; give another file"
-        )
-    if cfg.DATASETS.PROPOSALS.TRAIN_FILES:
-        raise InputError(
-            f"{option} {file}: DATASETS.PROPOSALS.TRAIN_FILES cannot name the files of all parts; leave it empty, and "
-            "give DATASETS.PROPOSALS.METHOD"
-        )
-    return cfg

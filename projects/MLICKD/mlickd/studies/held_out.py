@@ -151,14 +151,9 @@ def _calibrate(
     targets = targets[[vector is not None for vector in scores]]
     known = torch.stack([vector.cpu() for vector in scores if vector is not None])
     slopes, intercepts = fit_platt_scaling(known.numpy(), targets)
-    held_out = tuple(
-        {
-            "dataset": name,
-            "images": image_list_digest(records[name]),
-            "teacher": file_digest(teacher_cfg.MODEL.WEIGHTS),
-        }
-        for name, teacher_cfg in teachers.items()
-    )
+    images = {name: image_list_digest(part) for name, part in records.items()}
+    digests = {name: file_digest(teacher_cfg.MODEL.WEIGHTS) for name, teacher_cfg in teachers.items()}
+    held_out = tuple({"dataset": name, "images": images[name], "teacher": digests[name]} for name in teachers)
     lines = tuple(slopes.tolist()), tuple(intercepts.tolist())
     calibration = Calibration(tuple(names), *lines, float(temperature), held_out, cfg.KD.TEACHER.FLIP)
     if wrong := [name for name, slope in zip(names, slopes, strict=True) if slope <= 0]:

@@ -93,7 +93,7 @@ def choose_methods(
     Raises:
         InputError: a method is unknown or named twice, its name is reserved, or its configuration is wrong.
     """
-    # Absolute paths, so that the working folder does not matter.
+    # Absolute paths do not depend on the working folder.
     configs, output = configs.resolve(), output.resolve()
     known = {BASELINE: configs / "cls.yaml", DISTILLED: configs / "kd.yaml"}
     available = [*known, *files]
@@ -123,8 +123,8 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
         file: configuration file.
         options: ``KEY VALUE`` pairs.
         train: training dataset.
-        common: configuration of ``distilled``; other training datasets, teachers or caches than in ``common`` belong
-            to the method. None ignores those in the file.
+        common: configuration of ``distilled``. The method keeps a training dataset, teacher or cache that differs
+            from ``common``. None: it keeps nothing.
 
     Raises:
         InputError: the configuration is wrong, or its last stage does not train the classifier.
