@@ -22,14 +22,10 @@ def make(root: Path, folder: str, split: str, classes: str = "cat,dog", rows: st
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty root; what the test adds to Detectron2's catalogs is removed afterwards."""
-    before = set(DatasetCatalog.list())
+def root(tmp_path, monkeypatch, catalogs):
+    """An empty root."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    yield tmp_path
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    return tmp_path
 
 
 @pytest.mark.parametrize(("folder", "split"), [("pets", "train"), ("my_pets", "train"), ("pets", "hold_out")])
@@ -63,7 +59,7 @@ def test_another_root_is_another_dataset(root, monkeypatch, tmp_path_factory):
     assert catalog.dataset_root() == Path("datasets").absolute()
 
 
-@pytest.mark.parametrize("name", ["pets", "", "_train", "../x_train", "scenes_val", "my_pets_val", "coco_2014_trian"])
+@pytest.mark.parametrize("name", ["pets", "", "../x_train", "my_pets_val", "coco_2014_trian"])
 def test_unknown_names_list_the_known_ones(root, name):
     make(root, "my_pets", "train")
     with pytest.raises(InputError) as caught:
@@ -108,7 +104,6 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
         ({"labels": [0]}, None, "thing_classes"),
         ({"labels": [1]}, ["a"], "labels"),
         ({"labels": [0], "file_name": "absent.jpg"}, ["a"], "absent.jpg"),
-        ({"annotations": [{"category_id": 0}]}, ["a"], "bbox"),
         ({"annotations": [{"category_id": 0, "bbox": [1, 2, 3], "bbox_mode": 0}]}, ["a"], "bbox"),
         ({"annotations": [{"category_id": 0, "bbox": [1, 2, 3, float("inf")], "bbox_mode": 0}]}, ["a"], "bbox"),
         (None, ["a"], "'mine_train'"),

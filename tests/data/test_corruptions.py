@@ -84,11 +84,11 @@ def test_names_and_strengths() -> None:
             Corruption.parse(text)
 
 
-def config(corruption: str, workers: int = 0, batch: int = 5) -> object:
+def config(corruption: str, workers: int = 0) -> object:
     cfg = default_config()
     cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "MultiLabelClassifier", "INPUT.SIZE_TEST", 48])
     cfg.merge_from_list(["INPUT.SIZES_TRAIN", (48,), "MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", 4, "SEED", 1])
-    cfg.merge_from_list(["DATASETS.TRAIN", ("tiny_train",), "TEST.IMS_PER_BATCH", batch, "INPUT.FORMAT", "RGB"])
+    cfg.merge_from_list(["DATASETS.TRAIN", ("tiny_train",), "TEST.IMS_PER_BATCH", 5, "INPUT.FORMAT", "RGB"])
     cfg.merge_from_list(["DATALOADER.NUM_WORKERS", workers, "TEST.CORRUPTION", corruption, "TEST.CORRUPTION_SEED", 3])
     return cfg
 
@@ -96,7 +96,7 @@ def config(corruption: str, workers: int = 0, batch: int = 5) -> object:
 def test_only_evaluation_sees_damage_and_with_any_number_of_workers_the_same(tiny_scenes: Path) -> None:
     single, shared = (
         {sample["image_id"]: sample["image"] for batch in build_test_loader(cfg, "tiny_test") for sample in batch}
-        for cfg in (config("noise:2"), config("noise:2", workers=2, batch=3))
+        for cfg in (config("noise:2"), config("noise:2", workers=2))
     )
     assert len(single) == 12
     for record in dataset_records("tiny_test"):

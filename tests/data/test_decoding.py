@@ -136,18 +136,6 @@ def test_what_can_be_reduced(tmp_path: Path) -> None:
         assert pixels.shape == (file.height, file.width, 3) and reduction == 1
 
 
-@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
-def test_channels_have_the_order_asked_for(tmp_path: Path, image_format: str) -> None:
-    red = Image.new("RGB", (32, 32), (200, 10, 10))
-    record = {"file_name": str(save(tmp_path / "red.jpg", red)), "image_id": 1}
-    for given_record in (record, {**record, "pixels": np.array(red)}):
-        for reduction in (1, 2):
-            pixels, _ = RecordImage(given_record, image_format).pixels(reduction)
-            assert pixels[..., image_format.index("R")].min() > 190 and pixels.flags.c_contiguous
-    gray = opened(save(tmp_path / "gray.jpg", smooth(64, 64).convert("L")), image_format).pixels(8)[0]
-    assert (gray == gray[..., :1]).all()
-
-
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.9], ids=["empty", "stub", "half", "most"])
 def test_truncated_files_are_named_and_harmless_damage_is_tolerated(tmp_path: Path, suffix: str, keep: float) -> None:

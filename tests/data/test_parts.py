@@ -68,40 +68,29 @@ def test_a_part_has_records_classes_and_metadata_of_the_whole(tiny_scenes: Path)
     assert not any("@" in name for name in catalog.available_datasets())
 
 
-def test_a_part_follows_its_whole(tmp_path: Path, tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_follows_its_whole(tmp_path: Path, tiny_scenes: Path, monkeypatch, catalogs) -> None:
     def register(ids: range) -> None:
         if "mine" in DatasetCatalog:
             DatasetCatalog.remove("mine")
         records = [{"file_name": __file__, "image_id": i, "labels": [0]} for i in ids]
         DatasetCatalog.register("mine", lambda: records)
 
-    try:
-        register(range(4))
-        MetadataCatalog.get("mine").thing_classes = ["a"]
-        parts = [catalog.dataset_records(f"mine@{number}of2") for number in (1, 2)]
-        assert sorted(record["image_id"] for part in parts for record in part) == [0, 1, 2, 3]
-        register(range(10, 13))
-        assert {record["image_id"] for record in catalog.dataset_records("mine@not1of2")} <= {10, 11, 12}
-    finally:
-        DatasetCatalog.remove("mine")
-        MetadataCatalog.remove("mine")
+    register(range(4))
+    MetadataCatalog.get("mine").thing_classes = ["a"]
+    parts = [catalog.dataset_records(f"mine@{number}of2") for number in (1, 2)]
+    assert sorted(record["image_id"] for part in parts for record in part) == [0, 1, 2, 3]
+    register(range(10, 13))
+    assert {record["image_id"] for record in catalog.dataset_records("mine@not1of2")} <= {10, 11, 12}
     catalog.ensure_registered("tiny_train@1of2")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     with pytest.raises(InputError, match="'tiny_train'"):
         catalog.ensure_registered("tiny_train@1of2")
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        *((f"tiny_train@{part}", f"'tiny_train@{part}'") for part in ("4of3", "0of3", "1of1", "not25of25", "1/3")),
-        ("tiny_trian@1of3", "'tiny_trian' .*'tiny_train'"),
-    ],
-)
-def test_wrong_names_are_one_line(tiny_scenes: Path, name: str, message: str) -> None:
-    with pytest.raises(InputError, match=message) as error:
-        catalog.dataset_records(name)
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("part", ["4of3", "0of3", "1of1", "not25of25", "1/3"])
+def test_wrong_names_are_one_line(tiny_scenes: Path, part: str) -> None:
+    with pytest.raises(InputError, match=f"'tiny_train@{part}'[^\n]*$"):
+        catalog.dataset_records(f"tiny_train@{part}")
 
 
 def test_a_part_has_the_proposals_of_the_whole(

@@ -64,20 +64,11 @@ def test_photos_of_one_name_get_the_names_of_their_folders(tmp_path: Path) -> No
             photo_records([tmp_path / "a", tmp_path / "b", tmp_path / other])
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"b.jpg\nb.jpg\n", "list.txt: line 2: 'b.jpg'"),
-        (b"\nnone.jpg\n", "none.jpg: "),
-        (b"../photos.jpg\n", "list.txt: line 1: '../photos.jpg'"),
-        (b"notes.txt\n", "notes.txt: "),
-    ],
-)
-def test_a_bad_list_is_named(photos: Path, content: bytes, message: str) -> None:
-    (photos / "list.txt").write_bytes(content)
-    with pytest.raises(InputError) as error:
+@pytest.mark.parametrize("line", ["none.jpg", "../photos.jpg", "notes.txt"])
+def test_a_bad_list_is_named(photos: Path, line: str) -> None:
+    (photos / "list.txt").write_text(f"{line}\n")
+    with pytest.raises(InputError, match=line):
         photo_records([photos / "list.txt"])
-    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -43,13 +43,6 @@ def test_regions_of_a_crop_against_plain_arithmetic(mirror: bool, size: int, tea
     np.testing.assert_allclose(moved, expected, atol=1e-3)
 
 
-def test_the_whole_image_keeps_every_region_as_it_is() -> None:
-    boxes = np.array([[0, 0, 10, 10], [-3, 0, 5, 5]], dtype=np.float32)
-    moved, in_view = View(20).regions(boxes, 10, 10)
-    assert in_view.tolist() == [0, 1]
-    np.testing.assert_array_equal(moved, boxes * 2)
-
-
 @given(fractions, st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
 def test_a_reduced_image_never_has_less_than_the_view(corner_and_size, height: int, width: int, size: int) -> None:
     x0, y0, w, h = corner_and_size

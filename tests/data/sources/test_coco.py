@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -53,20 +53,6 @@ def test_records_follow_the_contract(tmp_path):
     assert [record["image_id"] for record in dataset.records] == [100, 101, 102]
     assert [len(record["annotations"]) for record in dataset.records] == [3, 1, 0]
     assert [box["iscrowd"] for record in dataset.records for box in record["annotations"]] == [0, 0, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("ending", "expected"),
-    [
-        ("", {100: [0, 2], 101: [1], 102: []}),
-        ("_labeled", {100: [0, 2], 101: [1]}),
-        ("_no_crowd", {100: [0, 2], 101: [], 102: []}),
-        ("_labeled_no_crowd", {100: [0, 2]}),
-    ],
-)
-def test_protocols(tmp_path, ending, expected):
-    records = load(tmp_path, **COCO_PROTOCOLS[ending])
-    assert {record["image_id"]: record["labels"] for record in records} == expected
 
 
 def test_files_as_other_programs_write_them(tmp_path):
@@ -128,9 +114,7 @@ def test_boxes_are_those_of_a_loop(tmp_path_factory, annotations, places):
 BAD = {
     "missing image": (lambda c: c["images"][0].update(file_name="9.jpg"), r"photos/9\.jpg"),
     "outside": (lambda c: c["images"][0].update(file_name="../photos/0.jpg"), r"boxes\.json: image 100: "),
-    "no name": (lambda c: c["images"][1].update(file_name=None), r"boxes\.json: .*images\[1\]\.file_name"),
     "class twice": (lambda c: c["categories"][0].update(name="dog"), r"boxes\.json: .*'dog'"),
-    "category id twice": (lambda c: c["categories"][0].update(id=1), r"boxes\.json: .* 1 "),
     "unknown image": (lambda c: c["annotations"][0].update(image_id=7), r"boxes\.json: .*7"),
     "3 numbers": (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"boxes\.json: .*annotations\[0\]\.bbox"),
     "leaves": (lambda c: c["annotations"][1].update(bbox=[0, 0, 50, 5]), r"boxes\.json: image 100: .*0, 0, 50, 5"),
@@ -147,9 +131,7 @@ def test_bad_content_is_named(tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "damaged", [b'{"images": [', b'{"info": ' + 200_000 * b"[", "caf\u00e9".encode("utf-16"), b"[]"]
-)
+@pytest.mark.parametrize("damaged", [b'{"images": [', b'{"info": ' + 200_000 * b"[", "caf\u00e9".encode("utf-16")])
 def test_a_damaged_or_missing_file_is_named(tmp_path, damaged):
     path = write(tmp_path)
     path.write_bytes(damaged)
@@ -158,16 +140,6 @@ def test_a_damaged_or_missing_file_is_named(tmp_path, damaged):
     path.unlink()
     with pytest.raises(InputError, match=r"boxes\.json"):
         load_coco_multilabel(path, tmp_path / "photos")
-
-
-@pytest.fixture
-def catalogs():
-    """Detectron2's catalogs, without what the test adds to them afterwards."""
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
 
 
 def test_coco_by_its_official_layout(tmp_path, monkeypatch, catalogs):
@@ -180,8 +152,9 @@ def test_coco_by_its_official_layout(tmp_path, monkeypatch, catalogs):
     (tmp_path / "photos").rename(tmp_path / "coco" / "val2014")
     names = [f"coco_2014_val_multilabel{ending}" for ending in COCO_PROTOCOLS]
     assert [name for name in available_datasets() if "multilabel" in name] == sorted(names)
-    ids = [[record["image_id"] for record in dataset_records(name)] for name in names]
-    assert ids == [[100, 101, 102], [100, 101], [100, 101, 102], [100]]
+    labels = [{record["image_id"]: record["labels"] for record in dataset_records(name)} for name in names]
+    assert labels[:2] == [{100: [0, 2], 101: [1], 102: []}, {100: [0, 2], 101: [1]}]
+    assert labels[2:] == [{100: [0, 2], 101: [], 102: []}, {100: [0, 2]}]
     assert MetadataCatalog.get(names[1]).image_root == str(tmp_path / "coco" / "val2014")
 
 
