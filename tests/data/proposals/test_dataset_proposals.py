@@ -80,27 +80,26 @@ def test_a_stopped_command_continues(records: list[dict], tmp_path: Path, monkey
     assert content(tmp_path / "p")["00000-of-00003.safetensors"] == first and len(content(tmp_path / "p")) == 3
 
 
-def test_good_shards_are_kept_and_others_are_made_again(
-    records: list[dict], tmp_path: Path, monkeypatch, caplog
-) -> None:
-    def make(parameters: dict, records: list[dict] = records) -> int:
-        """Return the number of processed images."""
-        calls: list[object] = []
-        monkeypatch.setattr(dataset_proposals, "propose", lambda *arguments: (calls.append(0), propose(*arguments))[1])
+def test_outdated_shards_are_made_again(records: list[dict], tmp_path: Path, monkeypatch, caplog) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(dataset_proposals, "propose", lambda *arguments: (calls.append(0), propose(*arguments))[1])
+
+    def count_images(parameters: dict, records: list[dict] = records) -> int:
+        calls.clear()
         generate_proposals(records, "edge_boxes", parameters, tmp_path, workers=0)
         return len(calls)
 
-    assert make(QUICK) == 12
-    assert make(QUICK | {"beta": 0.75}) == 0, "the default"
+    assert count_images(QUICK) == 12
+    assert count_images(QUICK | {"beta": 0.75}) == 0, "the default"
     before = content(tmp_path)
     (tmp_path / "note.txt").touch()
     (tmp_path / "00001-of-00003.safetensors").write_bytes(before["00001-of-00003.safetensors"][:-5])
-    assert make(QUICK) == 5 and content(tmp_path) == {**before, "note.txt": b""}
+    assert count_images(QUICK) == 5 and content(tmp_path) == {**before, "note.txt": b""}
     with caplog.at_level(logging.WARNING):
-        assert make({"longer_side": 60}) == 12
+        assert count_images({"longer_side": 60}) == 12
     assert "parameters" in caplog.text
-    assert make({"longer_side": 60}, records[1:]) == 11
-    assert make({"longer_side": 60}, records[1:6]) == 5 and len(content(tmp_path)) == 2
+    assert count_images({"longer_side": 60}, records[1:]) == 11
+    assert count_images({"longer_side": 60}, records[1:6]) == 5 and len(content(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -133,23 +133,20 @@ def test_mat_file_of_version_7_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "p.mat", "w", userblock_size=512) as file:
 
-        def text(name: str) -> object:
-            data = file.create_dataset(f"#refs#/{name}", data=np.array([[ord(c)] for c in name], dtype=np.uint16))
-            data.attrs["MATLAB_class"] = np.bytes_("char")
+        def refer(name: str, value: np.ndarray, **attributes: object) -> object:
+            data = file.create_dataset(f"#refs#/{name}", data=value)
+            data.attrs.update(attributes)
             return data.ref
 
-        def array(name: str, value: np.ndarray) -> object:
-            return file.create_dataset(f"#refs#/{name}", data=value.T).ref
-
-        empty = file.create_dataset("#refs#/empty", data=np.array([0, 4], dtype=np.uint64))
-        empty.attrs["MATLAB_empty"] = np.uint8(1)
-        boxes = [array("boxes", np.array([ONE_PIXEL, WIDE], dtype=float)), empty.ref]
-        scores = [array("scores", np.array([[0.5], [0.25]])), empty.ref]
-        for name, cell in (
-            ("boxes", boxes),
-            ("images", [text("000005"), text("2008_000001")]),
-            ("boxScores", scores),
-        ):
+        names = ("000005", "2008_000001")
+        texts = [np.array([[ord(letter)] for letter in name], dtype=np.uint16) for name in names]
+        empty = refer("empty", np.array([0, 4], dtype=np.uint64), MATLAB_empty=np.uint8(1))
+        fields = {
+            "boxes": [refer("boxes", np.array([ONE_PIXEL, WIDE], dtype=float).T), empty],
+            "images": [refer(*pair, MATLAB_class=np.bytes_("char")) for pair in zip(names, texts, strict=True)],
+            "boxScores": [refer("scores", np.array([[0.5, 0.25]])), empty],
+        }
+        for name, cell in fields.items():
             file.create_dataset(name, data=np.array(cell, dtype=h5py.ref_dtype).reshape(-1, 1), dtype=h5py.ref_dtype)
     with (tmp_path / "p.mat").open("r+b") as file:
         file.write(HEADER_7_3)

@@ -11,8 +11,6 @@ import numpy as np
 from mlickd.errors import InputError
 from mlickd.files import file_digest
 
-# Strengths are relative to this quantile of the strengths in the image.
-_STRONG_QUANTILE = 0.99
 # Added to the mean gradient of a neighborhood, so that noise in flat regions does not become an edge. The unit is the
 # change per pixel of a channel in [0, 1].
 _FAINT_GRADIENT = 0.02
@@ -49,7 +47,7 @@ def gradient_edges(
     orientation = cv2.phase(difference, anisotropy) / 2
     window = (neighborhood, neighborhood)
     gradient /= cv2.blur(cv2.blur(gradient, window), window) + _FAINT_GRADIENT
-    strong = float(np.quantile(gradient, _STRONG_QUANTILE))
+    strong = float(np.quantile(gradient, 0.99))
     if strong > 0:
         gradient *= strength / strong
     return np.minimum(_thin(gradient, orientation), 1), orientation

@@ -24,8 +24,6 @@ from .store import ProposalStore
 
 # The authors' release has boxes in pixels of images that are warped to a square of this side.
 RELEASE_SIDE = 672
-# Names of keys in files of Detectron (1).
-_OLD_NAMES = {"indexes": "ids", "scores": "objectness_logits"}
 
 Proposals = tuple[str, np.ndarray, np.ndarray | None]
 
@@ -38,7 +36,8 @@ def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     """
     content = load_plain_pickle(path)
     with _parsing(path, "dict of ids, boxes (R, 4), objectness_logits (R,) and bbox_mode (XYXY_ABS or XYWH_ABS)"):
-        content = {_OLD_NAMES.get(key, key): value for key, value in content.items()}
+        names = {"indexes": "ids", "scores": "objectness_logits"}  # in files of Detectron (1)
+        content = {names.get(key, key): value for key, value in content.items()}
         mode = BoxMode(content.get("bbox_mode", BoxMode.XYXY_ABS))
         keys = ("ids", "boxes", "objectness_logits")
         for image_id, boxes, scores in zip(*(content[key] for key in keys), strict=True):

@@ -18,11 +18,6 @@ keyword-only arguments with a default: a number, a string or a bool. It returns 
 pixels of the image and scores (R,), in any order. It must be deterministic.
 """
 
-# Ratios of width to height of a sliding window, relative to the ratio of the image.
-_ASPECT_RATIOS = (1.0, 0.5, 2.0)
-# Factor from one size of the sliding window to the next; the size is the square root of the area.
-_SCALE_STEP = 0.5**0.5
-
 
 @PROPOSAL_METHODS.register()
 def edge_boxes(
@@ -97,7 +92,7 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
     scale = 1.0
     # The tolerance includes the last size if `smallest` is a power of the step.
     while scale >= smallest * (1 - 1e-9):
-        for ratio in _ASPECT_RATIOS:
+        for ratio in (1.0, 0.5, 2.0):  # of width to height, relative to the ratio of the image
             shape = np.minimum(scale * np.array([ratio**0.5, ratio**-0.5]), 1.0)
             # Two windows with sides L at a distance s have the overlap (L - s) / (L + s).
             counts = np.ceil((1 - shape) / (shape * (1 - overlap) / (1 + overlap)) - 1e-9).astype(int) + 1
@@ -107,7 +102,7 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
             distance = np.round(np.abs(corners + shape / 2 - 0.5).max(axis=1), 9)
             corners = corners[np.argsort(distance, kind="stable")]
             windows.append(np.hstack((corners, corners + shape)))
-        scale *= _SCALE_STEP
+        scale *= 0.5**0.5
     height, width = image.shape[:2]
     boxes = np.concatenate(windows) * (width, height, width, height)
     return boxes, np.ones(len(boxes), dtype=np.float32)
