@@ -157,7 +157,7 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
         cfg, teachers: configurations of the distillation, and of the teacher for each dataset.
 
     Raises:
-        InputError: the file cannot be read, or its classes, teachers or settings differ from those of the run.
+        InputError: the file cannot be read, or its classes, teachers or settings differ from the run.
     """
     path = cfg.KD.PREDICTION.CALIBRATION
     if not path:

@@ -57,7 +57,7 @@ class DistillationHook(HookBase):
     """
 
     def __init__(self, source: KnowledgeSource, *, read_ahead: bool = False):
-        """Arguments are those of :class:`KnowledgeLoader`."""
+        """See :class:`KnowledgeLoader` for the arguments."""
         self.source = source
         self.read_ahead = read_ahead
 

@@ -37,7 +37,7 @@ def has_teacher_per_dataset(cfg: CfgNode) -> bool:
 
 
 def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
-    """Load the teacher's configuration for each training dataset; errors are those of :func:`load_teacher_config`."""
+    """Load the teacher's configuration for each training dataset, see :func:`load_teacher_config`."""
     names = training_datasets(cfg)
     if has_teacher_per_dataset(cfg) or DATASET in cfg.KD.TEACHER.CONFIG_FILE:
         return {name: load_teacher_config(cfg, name) for name in names}

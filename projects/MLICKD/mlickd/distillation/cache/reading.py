@@ -100,7 +100,7 @@ class DatasetCache:
     """
 
     def __init__(self, cfg: CfgNode, teacher_cfg: CfgNode, dataset: str, request: KnowledgeRequest):
-        """Open the cache of a dataset; arguments and errors are those of :class:`CachedKnowledge`."""
+        """Open the cache of a dataset; see :class:`CachedKnowledge` for the arguments and errors."""
         records = dataset_records(dataset, boxes=False)
         expected = cache_settings(cfg, teacher_cfg, dataset, records, request)
         self.folder = Path(cfg.KD.CACHE) / dataset

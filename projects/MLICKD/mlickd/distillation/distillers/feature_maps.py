@@ -70,7 +70,7 @@ class _MapDistiller(FeatureDistiller):
 
     @configurable
     def __init__(self, **layers):
-        """Arguments are those of :class:`FeatureDistiller`."""
+        """See :class:`FeatureDistiller` for the arguments."""
         super().__init__(**layers)
         # Named as in RoIDistiller, so that the learning rate of randomly initialized layers applies to them.
         self.layers = nn.ModuleList(
