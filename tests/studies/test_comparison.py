@@ -67,7 +67,7 @@ def test_finished_runs_stay_for_more_methods_and_seeds(tools: QuickTools, monkey
     assert len(commands_to_run(comparison.jobs())) == 7, "with proposals and a larger cache"
     run(comparison, num_jobs=2)
     new = ["baseline 2", "distilled/feature 2", "distilled/prediction 2", "light/prediction 1", "light/prediction 2"]
-    assert tools.calls() == new, "the teacher is that of the first seed"
+    assert tools.calls() == new, "all seeds share the teacher of the first seed"
     assert commands_to_run(comparison.jobs()) == []
     shard = (comparison.folder / "knowledge" / "shard").read_text()
     assert "--also-for" in shard and "light.yaml" in shard

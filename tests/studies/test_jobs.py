@@ -27,7 +27,7 @@ with (folder / "calls").open("a") as file:
 start = time.time()
 while not all((folder.parent / other / "calls").exists() for other in others if other):
     if time.time() > start + 20:
-        sys.exit("error: alone")
+        sys.exit("error: the other jobs do not run")
     time.sleep(0.02)
 if (folder.parent / f"{folder.name} fails").exists():
     print("Loss is NaN")

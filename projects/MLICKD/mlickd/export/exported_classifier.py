@@ -188,9 +188,9 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
 def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     """Read a photo with Pillow only, like a program without this project, and warp it to a square.
 
-    The project itself decodes with simplejpeg and resizes with PyTorch (:mod:`mlickd.data.views`), which is faster.
-    The pixels differ by rounding. Like the project, this function decodes a large JPEG at 1/2, 1/4 or 1/8 of its size.
-    Unlike the project, it does not put transparent pixels on white or scale 16-bit gray.
+    The project itself decodes faster, with simplejpeg and PyTorch (:mod:`mlickd.data.views`); the pixels differ by
+    rounding. Both decode a large JPEG at 1/2, 1/4 or 1/8 of its size. Only the project puts transparent pixels on white
+    and scales 16-bit gray.
 
     Args:
         path: path of the file.

@@ -98,8 +98,8 @@ class Predictor:
         class_names: C names, in the order of the scores.
         thresholds: (C,) float32; a class is predicted if ``score >= threshold``.
         thresholds_from: source of the thresholds, in words.
-        read: from the record of an image to an input of the model.
-        run: from several inputs to the scores (C,) and the regions of each.
+        read: function from the record of an image to an input of the model.
+        run: function from inputs to the scores (C,) and the regions of each image.
         batch_size: default number of photos that go through the model at once.
         reading_threads: number of photos that are read at once.
     """
@@ -184,7 +184,7 @@ def _run_exported(exported: ExportedClassifier, inputs: list[np.ndarray]) -> lis
 
 
 def _read_view(side: int, record: dict) -> np.ndarray:
-    """Return the (side, side, 3) uint8 RGB pixels that an exported student takes, like those of its run."""
+    """Return the (side, side, 3) uint8 RGB input of an exported student, with the same pixels as in its run."""
     file, view = RecordImage(record), View(side)
     pixels, reduction = file.pixels(view.reduction(file.height, file.width))
     return view.pixels(pixels, file.height, file.width, reduction=reduction).permute(1, 2, 0).contiguous().numpy()

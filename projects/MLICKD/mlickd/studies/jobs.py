@@ -95,12 +95,12 @@ class Job:
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def record(self) -> dict:
-        """Return how the last run of the command ended: ``digest``, ``seconds``, ``failure``, and how it ran."""
+        """Return the record of the last call: ``digest``, ``finished``, ``seconds``, ``failure``, machine and jobs."""
         path = self.log.with_suffix(".json")
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def write_record(self, record: dict) -> None:
-        """Write how the command ended, see :meth:`record`."""
+        """Write the record of the last call, see :meth:`record`."""
         write_json(self.log.with_suffix(".json"), record)
 
     def is_done(self) -> bool:

@@ -81,10 +81,10 @@ def compare_robustness(
         return {key: found[key] for key in ("mAP", "CF1", "OF1")}
 
     clean = compute_pairs()
-    conditions: Groups = {"clean": [_of_roles(headline, pair) for pair in clean]}
+    conditions: Groups = {"clean": [_by_role(headline, pair) for pair in clean]}
     charts: dict[str, Groups] = {}
     for corruption in corruptions:
-        damaged = [_of_roles(headline, pair) for pair in compute_pairs(corruption)]
+        damaged = [_by_role(headline, pair) for pair in compute_pairs(corruption)]
         conditions[str(corruption)] = damaged
         charts.setdefault(corruption.name, {"clean": conditions["clean"]})[str(corruption)] = damaged
     heading = f"{len(records)} images, {len(baseline)} pair{'s' if len(baseline) > 1 else ''} of runs."
@@ -115,8 +115,7 @@ def compare_robustness(
 def compute_scores(folder: Path, output: Path, dataset: str, corruption: Corruption | None = None) -> ImageScores:
     """Return the image scores of a run on a dataset.
 
-    The scores are kept in ``output``. They are computed again only if the data, the checkpoint or the configuration
-    has changed.
+    They are kept in ``output``, and computed again only after a change of data, checkpoint, configuration or versions.
 
     Args:
         folder: folder of the run.
@@ -177,7 +176,8 @@ def _check_runs(baseline: Sequence[Path], distilled: Sequence[Path]) -> CfgNode:
     return first
 
 
-def _of_roles(function: Callable[[np.ndarray], dict], pair: Mapping[str, np.ndarray]) -> dict[str, dict]:
+def _by_role(function: Callable[[np.ndarray], dict], pair: Mapping[str, np.ndarray]) -> dict[str, dict]:
+    """Return the metrics of both runs of a pair of scores."""
     return {role: function(scores) for role, scores in pair.items()}
 
 
@@ -200,7 +200,7 @@ def _break_down(
     """Return the metrics of the groups of each breakdown, and notes about labels and images that are left out."""
 
     def by_group(function: Callable[[np.ndarray], dict[str, dict]]) -> Groups:
-        results = [_of_roles(function, pair) for pair in clean]
+        results = [_by_role(function, pair) for pair in clean]
         return {g: [{role: found[role][g] for role in ROLES} for found in results] for g in results[0]["baseline"]}
 
     def by_class(scores: np.ndarray) -> dict[str, dict[str, float]]:
