@@ -12,15 +12,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score
 
 from mlickd.errors import InputError
-from mlickd.evaluation.breakdown import (
-    OBJECT_SIZES,
-    by_class_frequency,
-    by_label_count,
-    by_object_size,
-    conditional_frequencies,
-    dependency_error,
-    largest_objects,
-)
+from mlickd.evaluation import breakdown
+from mlickd.evaluation.breakdown import OBJECT_SIZES, conditional_frequencies, dependency_error, largest_objects
 
 SMALL, MEDIUM, LARGE = OBJECT_SIZES
 
@@ -43,12 +36,12 @@ def test_the_largest_object_of_a_class_counts() -> None:
 def test_label_counts_by_hand() -> None:
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]])
     scores = np.array([[0.9, 0.8, 0.1], [0.6, 0.7, 0.1], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3], [0.9, 0.9, 0.9]])
-    one, two, three = by_label_count(scores, targets).values()
+    one, two, three = breakdown.by_label_count(scores, targets).values()
     # Class 0: 0.9 is first. Class 1: 0.7 comes after 0.8. Predicted: 4, of which 2 are correct.
     assert one == {"mAP": 0.75, "OR": 1, "OF1": pytest.approx(2 / 3), "images": 2, "positives": 2, "classes": 2}
     assert two == {"mAP": 1, "OR": 0.5, "OF1": pytest.approx(2 / 3), "images": 1, "positives": 2, "classes": 2}
     assert three == {"mAP": 1, "OR": 0, "OF1": 0, "images": 1, "positives": 3, "classes": 3}
-    *_, three = by_label_count(scores[:1], targets[:1]).values()
+    *_, three = breakdown.by_label_count(scores[:1], targets[:1]).values()
     assert three["images"] == three["classes"] == 0 and math.isnan(three["mAP"]) and math.isnan(three["OF1"])
 
 
@@ -70,18 +63,18 @@ def test_every_group_against_scikit_learn(seed: int, images: int, classes: int) 
                 values.append(average_precision_score(targets[rows, c], scores[rows, c]))
         return float(np.mean(values)) if values else float("nan")
 
-    by_size = by_object_size(scores, targets, largest)
+    by_size = breakdown.by_object_size(scores, targets, largest)
     for name, low, high in ((SMALL, 0, 0.01), (MEDIUM, 0.01, 0.1), (LARGE, 0.1, 9)):
         expected = mean(lambda n, c, low=low, high=high: targets[n, c] == 0 or low <= largest[n, c] < high)
         np.testing.assert_allclose(by_size[name]["mAP"], expected)
     positives = (targets == 1).sum(axis=1)
     for group, fits in zip(
-        by_label_count(scores, targets).values(), (positives == 1, positives == 2, positives > 2), strict=True
+        breakdown.by_label_count(scores, targets).values(), (positives == 1, positives == 2, positives > 2), strict=True
     ):
         np.testing.assert_allclose(group["mAP"], mean(lambda n, c, fits=fits: fits[n]))
         assert group["images"] == fits.sum()
     order = sorted(range(classes), key=lambda c: (frequencies[c], c))
-    groups = by_class_frequency(scores, targets, frequencies)
+    groups = breakdown.by_class_frequency(scores, targets, frequencies)
     for group, members in zip(groups.values(), np.array_split(order, 3), strict=True):
         np.testing.assert_allclose(group["mAP"], mean(lambda n, c, members=members: c in members))
 

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from mlickd.data import ProposalStore, write_store
 from mlickd.errors import InputError
-from mlickd.evaluation.proposal_recall import (
-    ProposalRecall,
-    best_overlaps,
-    evaluate_source,
-    recall_table,
-)
+from mlickd.evaluation.proposal_recall import ProposalRecall, best_overlaps, evaluate_source, recall_table
 
 corners = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 15), st.integers(1, 15))
 boxes = st.lists(corners, max_size=8).map(
@@ -52,11 +47,7 @@ def test_objects_that_count(tmp_path: Path):
     records = [
         {
             "image_id": "a",
-            "annotations": [
-                annotation([0, 0, 10, 10], BoxMode.XYWH_ABS),
-                annotation([50, 50, 60, 60], iscrowd=1),
-                annotation([70, 70, 80, 80], difficult=1),
-            ],
+            "annotations": [annotation([0, 0, 10, 10], BoxMode.XYWH_ABS), annotation([70, 70, 80, 80], difficult=1)],
         },
         {"image_id": "b", "annotations": [annotation([0, 0, 4, 4])]},
         {"image_id": "c", "annotations": [annotation([0, 0, 4, 4], iscrowd=1)]},

@@ -38,15 +38,8 @@ def test_extremes_are_those_of_all_orders_of_the_data(items):
 
 
 def test_a_constant_score_can_get_anything_from_the_prevalence_to_one():
-    targets = np.array([1] + [0] * 19)
-    curve = ranking_curve(np.full(20, 0.5), targets == targets, targets == 1)
-    assert order_dependent_extremes(curve) == (1 / 20, 1.0)
-    assert curve.average_precision() == 1 / 20  # chance
-
-
-def test_ignored_items_are_not_there():
-    scores, targets = np.array([0.5, 0.5, 0.5]), np.array([1, -1, 0])
-    assert extremes(scores, targets) == extremes(scores[[0, 2]], targets[[0, 2]]) == (1 / 2, 1.0)
+    assert extremes(np.full(20, 0.5), np.array([1] + [0] * 19)) == (1 / 20, 1.0)
+    assert extremes(np.full(3, 0.5), np.array([1, -1, 0])) == (1 / 2, 1.0), "ignored items are left out"
 
 
 @pytest.mark.parametrize("levels", [5, 1000])

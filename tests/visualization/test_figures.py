@@ -30,11 +30,7 @@ def draw(photo: str, **students: list[bool]) -> Image.Image:
 
 
 def test_right_is_blue_and_wrong_is_red_with_another_mark(photo: str):
-    right, wrong, mixed = (
-        draw(photo, A=[True], B=[True]),
-        draw(photo, A=[False], B=[False]),
-        draw(photo, A=[False], B=[True]),
-    )
+    right, wrong, mixed = (draw(photo, A=[a], B=[b]) for a, b in ((True, True), (False, False), (False, True)))
     assert pixels_of(right, BLUE).sum() > 1000 and not pixels_of(right, RED).any()
     assert pixels_of(wrong, RED).sum() > 1000 and not pixels_of(wrong, BLUE).any()
     assert (pixels_of(right, BLUE) != pixels_of(wrong, RED)).sum() > 20, "not only the color differs"
