@@ -1,16 +1,231 @@
-"""Bad input ends a command with one line, exit status 2 and no traceback, and leaves nothing half-written."""
+"""Bad input ends a command with one line, exit status 2 and no traceback, and leaves nothing half-written.
+
+There is one case of each kind. Paths are relative to the folder that `helpers.ground` writes.
+"""
 
 from __future__ import annotations
 
+import json
+import pickle
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from helpers.ground import write_ground
-from hostile.bad_input import CASES, Damage
 from mlickd.__main__ import main
+from mlickd.data import write_store
+
+Damage = Callable[[], object]
+
+TABLE, CLASSES = "datasets/tiny/labels_fit.csv", "datasets/tiny/classes.txt"
+PHOTO = "datasets/tiny/images/train_00000.jpg"
+STORE, VAL_STORE = "datasets/proposals/tiny_fit_edge_boxes", "datasets/proposals/tiny_val_edge_boxes"
+BOXES, VOC_XML = "datasets/boxed/instances_train.json", "datasets/VOC2007/Annotations/train_00000.xml"
+SHARD = "knowledge/tiny_fit/00000-of-00001.safetensors"
+
+CLS, WSD = "train --config-file cls.yaml", "train --config-file wsd.yaml"
+STAGE2 = "train --config-file kd.yaml --kd-stage prediction KD.METHOD_STAGES \"('prediction',)\""
+CACHE = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored {} KD.CACHE knowledge"
+IMPORT = "convert-proposals import --format detectron2 --input p.pkl --dataset tiny_fit"
+BOXED, VOC = "dataset-manifest boxed_train --output m", "dataset-manifest voc_2007_test_multilabel --output m"
+PREDICT, EXPORT = "predict photo.jpg --model run", "export --run run --output"
+CALIBRATE, COMPARE = "calibrate-teacher --output c.json", "compare --train tiny_fit --test tiny_val --output x"
+
+
+class Hostile:
+    """Unpickling it creates the file `ran`."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+def data(path: str, content: bytes | str) -> Damage:
+    return lambda: Path(path).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def cut(path: str) -> Damage:
+    return lambda: Path(path).write_bytes(Path(path).read_bytes()[: Path(path).stat().st_size // 2])
+
+
+def replaced(path: str, old: str, new: str) -> Damage:
+    def replace() -> None:
+        content = Path(path).read_text(encoding="utf-8")
+        assert old in content, f"{path} has no {old}"
+        Path(path).write_text(content.replace(old, new, 1), encoding="utf-8")
+
+    return replace
+
+
+def removed(path: str) -> Damage:
+    return lambda: shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+
+
+def entry(path: str, *keys: object, value: object) -> Damage:
+    """Set one value of a JSON file."""
+
+    def change() -> None:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        node = content
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = value
+        Path(path).write_text(json.dumps(content), encoding="utf-8")
+
+    return change
+
+
+def rows(*lines: str) -> Damage:
+    return data(TABLE, "".join(f"{line}\n" for line in ("file_name,labels", *lines)))
+
+
+def boxes(first: list[float], skip: int = 0) -> Damage:
+    """Write proposals of the training images: this box for the first one, none for the last ones."""
+
+    def write() -> None:
+        names = [line.split(",")[0] for line in Path(TABLE).read_text().splitlines()[1:]]
+        one = np.ones(1, np.float32)
+        items = [(name, np.array([[0, 0, 128, 128]], np.float32), one) for name in names[1 : len(names) - skip]]
+        items.append((names[0], np.array([first], np.float32), one))
+        write_store(STORE, items, method="edge_boxes", parameters={}, image_digest="")
+
+    return write
+
+
+def checkpoint(path: str, content: object) -> Damage:
+    return lambda: torch.save(content, path)
+
+
+def scores_without_targets() -> None:
+    np.savez("u.npz", image_ids=np.array(["a"]), scores=np.zeros((1, 1)), targets=np.full((1, 1), -1))
+
+
+# Command, text that the message must contain, and the change of the folder before.
+CASES: list[tuple[str, str, Damage | None]] = [
+    # Images
+    ("predict cut.jpg --model run", "cut.jpg", lambda: (shutil.copy("photo.jpg", "cut.jpg"), cut("cut.jpg")())),
+    ("predict large.png --model run", "large.png", lambda: Image.new("1", (20_000, 20_000)).save("large.png")),
+    ("predict new.heic --model run", "new.heic", data("new.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")),
+    ("predict 'photos/*.jpg' --model run", "photos/*.jpg", None),
+    (CLS, "train_00000.jpg", data(PHOTO, "text")),
+    (CLS, "labels_fit.csv lists it", removed(PHOTO)),
+    # Labels
+    (CLS, "labels_fit.csv: line 2: label 'unicorn'", rows("train_00000.jpg,unicorn")),
+    (CLS, "'train_00000.jpg'", rows("train_00000.jpg,", "train_00000.jpg,")),
+    (CLS, "labels_fit.csv", data(TABLE, b"file_name,labels\n\xff\xfe,\n")),
+    (CLS, "'../../photo.jpg'", rows("../../photo.jpg,")),
+    (CLS, "'tiny_fit'", removed(TABLE)),
+    (CLS, "classes.txt: line 2", data(CLASSES, "cat\ncat\n")),
+    (f"{CLS} DATASETS.TRAIN \"('boxed_train',)\"", "boxed_train", None),
+    # COCO and VOC
+    (BOXED, "instances_train.json", cut(BOXES)),
+    (BOXED, "instances_train.json", entry(BOXES, "annotations", 0, "image_id", value=7)),
+    (BOXED, "instances_train.json", entry(BOXES, "annotations", 0, "bbox", value=[1, 2, 300, 4])),
+    (VOC, "train_00000.xml", data(VOC_XML, "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>")),
+    # Proposals
+    (WSD, "tiny_fit_edge_boxes", removed(STORE)),
+    (WSD, "00000-of-00001.safetensors", cut(f"{STORE}/00000-of-00001.safetensors")),
+    (WSD, "tiny_fit_edge_boxes", boxes([0, 0, float("nan"), 5])),
+    (WSD, "image train_", boxes([0, 0, 5, 5], skip=1)),
+    (IMPORT, "p.pkl", lambda: Path("p.pkl").write_bytes(pickle.dumps(Hostile()))),
+    ("generate-proposals --dataset tiny_fit --method magic", "magic", None),
+    # Knowledge caches
+    (f"{CACHE.format('--check')}-gone", "knowledge-gone/tiny_fit", None),
+    (CACHE.format("--check"), "00000-of-00001.safetensors", cut(SHARD)),
+    (f"{CACHE.format('--check')} KD.TEACHER.FLIP True", "KD.TEACHER.FLIP", None),
+    (CACHE.format("--shard 3/2"), "3/2", None),
+    # Checkpoints
+    (f"{CLS} MODEL.WEIGHTS gone.pth", "MODEL.WEIGHTS gone.pth", None),
+    (f"{CLS} MODEL.WEIGHTS teacher/model_final.pth", "MODEL.WEIGHTS teacher/model_final.pth", None),
+    (f"{CLS} MODEL.BACKBONE.WEIGHTS b.pth", "b.pth", checkpoint("b.pth", {"a": torch.zeros(1)})),
+    (f"{CLS} MODEL.BACKBONE.WEIGHTS b.pkl", "b.pkl", lambda: Path("b.pkl").write_bytes(pickle.dumps(Hostile()))),
+    (PREDICT, "run/model_final.pth", cut("run/model_final.pth")),
+    (PREDICT, "run/model_final.pth", checkpoint("run/model_final.pth", {"model": Hostile()})),
+    (STAGE2, "19 classes", replaced("teacher/config.yaml", "NUM_CLASSES: 20\n", "NUM_CLASSES: 19\n")),
+    (f"{STAGE2} KD.TEACHER.WEIGHTS run/model_final.pth", "run/", None),
+    # Configurations
+    ("train --config-file gone.yaml", "--config-file gone.yaml", None),
+    (CLS, "SOLVER.BASE_LRR", data("cls.yaml", "SOLVER:\n  BASE_LRR: 1.0\n")),
+    (CLS, "gone.yaml", data("cls.yaml", "_BASE_: gone.yaml\n")),
+    (PREDICT, "run/config.yaml", data("run/config.yaml", "SEED: !!python/object/apply:os.mkdir [ran]\n")),
+    (f"{CLS} SOLVER.BASE_LR fast", "SOLVER.BASE_LR", None),
+    (f"{CLS} SOLVER.BASE_LR", "SOLVER.BASE_LR", None),
+    (f"{CLS} SOLVER.MAX_ITER 0", "SOLVER.MAX_ITER 0", None),
+    (f"{CLS} SOLVER.MAX_ITER 2 --resume", "--resume", None),
+    (f"{CLS} MODEL.NUM_CLASSES 7", "MODEL.NUM_CLASSES 7", None),
+    (f"{CLS} DATASETS.TRAIN \"('gone_train',)\"", "'gone_train'", None),
+    (f"{CLS} TEST.THRESHOLD 7.0", "TEST.THRESHOLD", None),
+    # Files of runs
+    (PREDICT, "thresholds.json", entry("run/thresholds.json", "thresholds", 0, value=7)),
+    (PREDICT, "thresholds.json", entry("run/thresholds.json", "checkpoint_sha256", value="0")),
+    (f"{STAGE2} KD.PREDICTION.CALIBRATION calibration.json", "calibration.json", cut("calibration.json")),
+    ("evaluate run", "image_scores.npz", cut("run/inference/tiny_val/image_scores.npz")),
+    ("dataset-manifest tiny_fit --check m", "m: ", data("m", '{"manifest": 1}\n')),
+    ("predict photo.jpg --model student.onnx", "student.onnx", data("student.onnx", "text")),
+    # Command lines
+    ("trian", "train", None),
+    ("train --config-file kd.yaml --kd-stage third", "--kd-stage third", None),
+    (STAGE2.partition(" KD.METHOD_STAGES")[0], "stage 1", None),
+    ("predict photo.jpg --model run --json photo.jpg/a.json", "photo.jpg/a.json", None),
+    ("compare --seeds 1,x", "--seeds: 1,x", None),
+    (f"{CLS} --num-gpus 3", "SOLVER.IMS_PER_BATCH 4", None),
+    # Options of single commands
+    ("benchmark metrics --images 0", "--images", None),
+    ("benchmark loader --dataset none", "none", None),
+    ("benchmark startup --data .", ".: ", None),
+    (CACHE.format("--also-for other.yaml"), "--no-features", None),
+    (f"{CALIBRATE}", "--config-file", None),
+    (f"{CALIBRATE} --run teacher", "--dataset", None),
+    (f"{CALIBRATE} --config-file kd.yaml --temperature 1", "--temperature", None),
+    (f"{CALIBRATE} --run teacher --dataset tiny_val --temperature 0", "--temperature 0", None),
+    (f"{CALIBRATE} --run teacher --dataset tiny_fit", "was trained on 8 of its 8 images, such as ", None),
+    (f"{CALIBRATE} --run teacher --dataset tiny_val", "no proposals for dataset tiny_val", removed(VAL_STORE)),
+    (f"{CALIBRATE} --run teacher --dataset tiny_val --checkpoint x.pth", "x.pth: no such file", None),
+    (f"{CALIBRATE} --config-file kd.yaml KD.CACHE knowledge", "dataset tiny_fit:", None),
+    ("check-dataset cats_train", "cats_train", None),
+    (f"{COMPARE} --methods baseline,fitnet", "--methods fitnet", None),
+    (f"{COMPARE} --method-file mine", "--method-file mine", None),
+    (f"{COMPARE} SOLVER.MAX_ITERS 3", "SOLVER.MAX_ITERS", None),
+    ("convert-proposals export --input none --output x", "none", None),
+    ("convert-proposals import --format mcg --input none --dataset nowhere_test", "nowhere_test", None),
+    ("cross-fit --config-file wsd.yaml --kd-config kd.yaml --dataset tiny_fit --parts 1 --output x", "@1of1", None),
+    ("evaluate nowhere", "nowhere", None),
+    ("evaluate run --dataset other", "--dataset other", None),
+    ("evaluate run run", "each run once", None),
+    ("evaluate run --threshold 50", "--threshold", None),
+    ("evaluate run --bootstrap -1", "--bootstrap -1", None),
+    ("evaluate u.npz --bootstrap 9", "u.npz", scores_without_targets),
+    ("evaluate-proposals --dataset tiny_val", "--methods", None),
+    ("evaluate-proposals --dataset tiny_val --methods edges", "edges", None),
+    ("evaluate-proposals --dataset tiny_val --methods sliding:overlap", "overlap", None),
+    ("evaluate-proposals --dataset tiny_val --methods sliding sliding", "sliding, sliding", None),
+    ("evaluate-proposals --dataset tiny_val --proposals none", "none", None),
+    (f"evaluate-proposals --dataset boxed_train --proposals {VAL_STORE}", "no proposals for image", None),
+    (f"{EXPORT} student.tflite", "student.tflite", None),
+    ("export --run nothing --output a.onnx", "nothing", None),
+    (f"{EXPORT} a.onnx --dataset tiny_val", "--check", None),
+    (f"{EXPORT} a.onnx --check --photos x --num-images 3", "--photos", None),
+    (f"{EXPORT} a.onnx --check --dataset none_test", "none_test", None),
+    (f"{EXPORT} a.onnx --check --photos none.jpg", "none.jpg", None),
+    ("generate-proposals --dataset nowhere_train", "nowhere_train", None),
+    ("generate-proposals --dataset tiny_fit tiny_val --output x", "--output", None),
+    ("generate-proposals --dataset tiny_fit --workers -1", "--workers: -1", None),
+    ("generate-proposals --dataset tiny_fit --set depth 3", "depth", None),
+    ("generate-proposals --dataset tiny_fit --image-root x", "--image-root", None),
+    ("generate-proposals --images .", "--output", None),
+    (f"{PREDICT} --threshold 50", "thresholds 50", None),
+    (f"{PREDICT} --json - --csv -", "--json -, --csv -", None),
+    (f"{PREDICT} --config-file config.yaml", "config.yaml", None),
+    ("predict photo.jpg --model nowhere", "nowhere: no such file", None),
+    ("tune-thresholds --run nowhere --dataset tiny_val", "nowhere", None),
+    ("tune-thresholds --run run --dataset nothing_val", "nothing_val", None),
+    ("tune-thresholds --run run --dataset boxed_train", "--dataset boxed_train", None),
+]
 
 
 @pytest.fixture(scope="module")

@@ -47,19 +47,6 @@ def test_all_in_their_smallest_form(tmp_path: Path, call_tool: Callable) -> None
     assert len(results["step"][0]["values"]) == 5 and list(results["memory"][0]["values"])[2] == "20 images"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (["metrics", "--images", 0], "--images"),
-        (["loader", "--dataset", "none"], "none"),
-        (["startup", "--data", "."], ".: "),
-    ],
-)
-def test_bad_options_end_in_one_line(call_tool: Callable, arguments: list, names: str, tmp_path: Path) -> None:
-    call_tool("benchmark", *arguments, "--output", tmp_path).assert_ends_in_one_line(names)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_missing_package_is_named_before_any_work(call_tool: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.command.find_spec", lambda name: None)
     result = call_tool("benchmark", "all", "--quick")

@@ -50,9 +50,3 @@ def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
     assert f"Teacher: its knowledge in {cache}" in result.stdout
     assert f"Teacher: {scenes.teacher}" not in result.stdout
     assert (tmp_path / "student" / "feature" / "student.pth").is_file()
-
-
-def test_options_that_contradict_each_other_end_in_one_line(scenes: CachedScenes, tmp_path: Path, call_tool) -> None:
-    options = ["--no-features", "--also-for", "other.yaml"]
-    result = call_tool("cache_knowledge", *arguments(scenes, tmp_path / "nowhere", *options))
-    result.assert_ends_in_one_line("--no-features")

@@ -96,37 +96,3 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
         source = opened or build_knowledge_source(calibrated, teachers)
         for plain, knowledge in zip(plain_scores, source(samples(calibrated, views)), strict=True):
             torch.testing.assert_close(knowledge.image_scores, from_cache.apply(plain), rtol=0.02, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--config-file"),
-        (["--run", "{folder}"], "--dataset"),
-        (["--config-file", "kd.yaml", "--temperature", 1], "--temperature"),
-        (["--run", "{folder}", "--dataset", PARTS[0], "--temperature", 0], "--temperature 0"),
-        (["--run", "{folder}", "--dataset", PARTS[1]], "was trained on 12 of its 12 images, such as "),
-        (["--run", "{folder}", "--dataset", PARTS[0]], "no proposals for dataset tiny_train@1of2"),
-        (["--run", "{folder}", "--dataset", PARTS[0], "--checkpoint", "x.pth"], "x.pth: no such file"),
-    ],
-)
-def test_bad_input_ends_with_one_line_and_status_2(
-    scenes: CachedScenes, tmp_path: Path, call_tool, arguments: list, message: str, request
-) -> None:
-    if "--checkpoint" in arguments:
-        request.getfixturevalue("proposals")
-    arguments = [str(argument).format(folder=scenes.folder) for argument in arguments]
-    result = call_tool("calibrate_teacher", *arguments, "--output", tmp_path / "c.json")
-    result.assert_ends_in_one_line(message)
-    assert not (tmp_path / "c.json").exists()
-
-
-def test_the_cache_of_a_teacher_that_has_seen_the_photos_is_refused(
-    scenes: CachedScenes, tmp_path: Path, call_tool
-) -> None:
-    options = config_options(scenes)
-    options[1] = PARTS[1:]
-    cfg = scenes.config("", tmp_path / "cache", *options)
-    (tmp_path / "kd.yaml").write_text(cfg.dump())
-    result = call_tool("calibrate_teacher", "--config-file", tmp_path / "kd.yaml", "--output", tmp_path / "c.json")
-    result.assert_ends_in_one_line("dataset tiny_train@2of2:")

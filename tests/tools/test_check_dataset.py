@@ -119,9 +119,3 @@ def test_a_dataset_that_cannot_be_loaded_is_an_error_and_the_others_are_checked(
     assert result.status == 1 and "pets_train: 4 images" in result.out
     assert any("'hen'" in text for text in found["error"])
     assert any("pets_train_selective_search" in text for text in found["error"])
-
-
-def test_a_dataset_that_does_not_exist_ends_in_one_line(run: Callable[..., Any]) -> None:
-    result, _ = run("cats_train")
-    result.assert_ends_in_one_line("cats_train")
-    assert result.out == ""

@@ -72,19 +72,3 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
     ]  # fmt: skip
     assert all("SOLVER.MAX_ITER 3" in line for line in commands if "train_net" in line)
     assert not (tmp_path / "out" / "logs").exists(), "nothing was run"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--methods", "baseline,fitnet"], "--methods fitnet"),
-        (["--method-file", "mine"], "--method-file mine"),
-        (["--train", "nothing_train"], "nothing_train"),
-        (["SOLVER.MAX_ITERS", "3"], "SOLVER.MAX_ITERS"),
-    ],
-)
-def test_wrong_arguments_end_in_one_line(
-    call_tool: Callable, tiny_scenes: Path, tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    start = ["--train", "tiny_train", "--test", "tiny_test", "--output", tmp_path / "out"]
-    call_tool("compare", *start, *arguments).assert_ends_in_one_line(message)

@@ -65,16 +65,3 @@ def test_every_format_is_imported(kind: str, store: ProposalStore, tmp_path: Pat
         np.testing.assert_allclose(read[image_id][0], store[image_id][0], atol=1e-4)
         if kind != "mcg":
             np.testing.assert_allclose(read[image_id][1], store[image_id][1], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["export", "--input", "none", "--output", "x"], "none"),
-        (["import", "--format", "detectron2", "--input", "none", "--dataset", "tiny_test"], "none"),
-        (["import", "--format", "mcg", "--input", "none", "--dataset", "nowhere_test"], "nowhere_test"),
-    ],
-)
-def test_bad_arguments_end_in_one_line(tiny_scenes, tmp_path: Path, monkeypatch, call_tool, arguments, message) -> None:
-    monkeypatch.chdir(tmp_path)
-    call_tool("convert_proposals", *arguments).assert_ends_in_one_line(message)

@@ -56,8 +56,3 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
         for cache in CachedKnowledge(of, KnowledgeRequest()).caches.values()
     }
     assert len(digests) == 4
-
-
-def test_bad_input_ends_with_one_line_and_status_2(tiny_scenes: Path, tmp_path: Path, call_tool) -> None:
-    arguments = ["--config-file", CONFIGS / "wsd.yaml", "--kd-config", CONFIGS / "kd.yaml", "--dataset", "tiny_train"]
-    call_tool("cross_fit", *arguments, "--parts", 1, "--output", tmp_path).assert_ends_in_one_line("tiny_train@1of1")

@@ -112,14 +112,3 @@ def test_scores_of_another_model_in_a_plain_file(run, tmp_path):
     np.savez(tmp_path / "mine.npz", **arrays)
     result = run(tmp_path / "mine.npz")
     assert result.status == 0 and "100.00" in result.out and "images with a label" not in result.out
-
-
-def test_bad_input_is_one_line(run, runs, tmp_path):
-    run(tmp_path / "nowhere").assert_ends_in_one_line("nowhere")
-    run(*runs, "--dataset", "other").assert_ends_in_one_line("--dataset other")
-    run(runs[0], runs[0]).assert_ends_in_one_line("each run once")
-    run(runs[0], "--threshold", 50).assert_ends_in_one_line("--threshold")
-    run(runs[0], "--bootstrap", -1).assert_ends_in_one_line("--bootstrap -1")
-    unknown = np.full((1, 1), -1)
-    np.savez(tmp_path / "u.npz", image_ids=np.array(["a"]), scores=np.zeros((1, 1)), targets=unknown)
-    run(tmp_path / "u.npz", "--bootstrap", 9).assert_ends_in_one_line("u.npz")

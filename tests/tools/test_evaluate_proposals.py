@@ -50,20 +50,3 @@ def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
     assert results["made"]["proposals"] == results["edge_boxes (longer_side=100)"]["proposals"]
     assert results["made"]["proposals"]["50"]["recall@0.5"] > 0.1
     assert results["sliding"]["mean_proposals"] == 50
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "--methods"),
-        (["--methods", "edges"], "edges"),
-        (["--methods", "sliding:overlap"], "overlap"),
-        (["--methods", "sliding", "sliding"], "sliding, sliding"),
-        (["--proposals", "none"], "none"),
-        (["--proposals", "part"], "part: no proposals for image"),
-    ],
-)
-def test_bad_arguments_end_in_one_line(run, tmp_path: Path, monkeypatch, arguments, message) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_store(tmp_path / "part", [], "m", {}, "")
-    run("--dataset", "tiny_test", *arguments).assert_ends_in_one_line(message)

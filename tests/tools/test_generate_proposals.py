@@ -50,18 +50,3 @@ def test_lists_folders_and_parts(tiny_scenes: Path, run: Callable[..., Any], tmp
     assert list(whole) == names and parts.digest() == whole.digest()
     run("--images", images, "--method", "sliding", *output, tmp_path / "folder", "--shard", "1/1")
     assert len(ProposalStore.open(tmp_path / "folder")) == 36
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--dataset", "nowhere_train"], "nowhere_train"),
-        (["--dataset", "tiny_train", "tiny_test", "--output", "x"], "--output"),
-        (["--dataset", "tiny_test", "--workers", "-1"], "--workers: -1"),
-        (["--dataset", "tiny_test", "--set", "depth", "3"], "depth"),
-        (["--dataset", "tiny_test", "--image-root", "x"], "--image-root"),
-        (["--images", "."], "--output"),
-    ],
-)
-def test_bad_arguments_end_in_one_line(run: Callable[..., Any], arguments: list[str], message: str) -> None:
-    run(*arguments).assert_ends_in_one_line(message)

@@ -163,19 +163,3 @@ def test_figures_have_the_photo_and_never_replace_one(predict, runs: Path, photo
     before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
     predict(photos, "--model", runs, "--save", photos).assert_ends_in_one_line(f"{photos}: is not empty")
     assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--threshold", 50], "thresholds 50"),
-        (["--json", "-", "--csv", "-"], "--json -, --csv -"),
-        (["--config-file", "config.yaml"], "config.yaml"),
-        (["--model", "nowhere"], "nowhere: no such file"),
-    ],
-)
-def test_wrong_options_are_one_line(
-    predict, runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list, message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    predict(photos, "--model", runs, *arguments).assert_ends_in_one_line(message)

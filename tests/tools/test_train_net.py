@@ -146,26 +146,6 @@ def test_torchrun_starts_again_from_the_last_checkpoint(
     assert (tmp_path / "run" / "model_final.pth").is_file()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--config-file", "nowhere.yaml"], "--config-file nowhere.yaml"),
-        (["--config-file", CONFIGS / "folder/kd.yaml", "--kd-stage", "both", *DATA], "--kd-stage both"),
-        (["--config-file", CONFIGS / "folder/cls.yaml", *DATA[:1], "('no_train',)", *DATA[2:]], "no_train"),
-        (
-            ["--config-file", CONFIGS / "folder/cls.yaml", "--num-gpus", "2", *DATA, "SOLVER.IMS_PER_BATCH", "5"],
-            "SOLVER.IMS_PER_BATCH 5",
-        ),
-    ],
-)
-def test_bad_input_ends_with_one_line_and_status_2(
-    tiny_scenes: Path, call_tool: Callable, arguments: list, named: str
-) -> None:
-    result = call_tool("train_net", *arguments)
-    result.assert_ends_in_one_line(named)
-    assert "Traceback" not in result.out + result.err
-
-
 def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_checkpoint(
     tiny_scenes: Path, tmp_path: Path, call_tool: Callable
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -76,15 +75,6 @@ def test_images_of_the_run_are_refused_or_named(run: Path, root: Path, tune, cap
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         assert tune("tiny_train").status == 0
     assert "8 of the 24 images of tiny_train" in caplog.text
-
-
-def test_bad_input_is_one_line(root: Path, tmp_path: Path, tune, call_tool) -> None:
-    shutil.copytree(root / "tiny", root / "other")
-    names = (root / "other" / "classes.txt").read_text().split("\n")
-    (root / "other" / "classes.txt").write_text("\n".join([names[1], names[0], *names[2:]]))
-    tune("other_val").assert_ends_in_one_line("--dataset other_val")
-    tune("nothing_val").assert_ends_in_one_line("nothing_val")
-    call_tool("tune_thresholds", "--run", tmp_path, "--dataset", "tiny_val").assert_ends_in_one_line("config.yaml")
 
 
 def test_a_dataset_of_the_run_that_is_missing_is_named(root: Path, tune, caplog) -> None:
