@@ -7,15 +7,14 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import mlickd.files
-from helpers.file_limit import largest_file
+from helpers.forked_runs import fork, wait_or_kill
+from helpers.limits import largest_file
 from mlickd.errors import InputError
 from mlickd.files import check_writable, file_digest, remove_unfinished, whole_file, write_json, write_whole_file
 
@@ -38,13 +37,12 @@ def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None
     assert path.read_bytes() == b"abc" and names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("in_parts", [True, False])
-def test_a_full_disk_is_one_line_and_leaves_nothing(in_parts: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parts", [1, 20])
+def test_a_full_disk_is_one_line_and_leaves_nothing(parts: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
-    content = {f"part {i}": torch.zeros(5_000) for i in range(20)} if in_parts else torch.zeros(100_000)
     with largest_file(100_000), pytest.raises(InputError, match=rf"^{path}: .*File too large.*; make room$"):
         with whole_file(path, "make room") as file:
-            torch.save(content, file)
+            torch.save([torch.zeros(100_000 // parts) for _ in range(parts)], file)
     assert names(tmp_path) == []
 
 
@@ -76,7 +74,7 @@ def test_two_writers_of_a_file_do_not_mix(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
-def test_a_device_is_written_directly(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_device_is_written_directly() -> None:
     """Commands accept ``--json /dev/stdout``."""
     reading, writing = os.pipe()
     write_whole_file(f"/dev/fd/{writing}", "all", "")
@@ -86,15 +84,13 @@ def test_a_device_is_written_directly(capfd: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    code = f"""
-import os, signal
-from mlickd.files import whole_file
-with whole_file({str(tmp_path / "last")!r}, "") as file:
-    file.write(b"half")
-    file.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    def write_half() -> None:
+        with whole_file(tmp_path / "last", "") as file:
+            file.write(b"half")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert wait_or_kill(fork(write_half, tmp_path.with_suffix(".log"))) == -signal.SIGKILL
     (tmp_path / "model_0000000.pth").write_bytes(b"whole")
     (removed,) = remove_unfinished(tmp_path)
     assert removed.startswith("last.") and names(tmp_path) == ["model_0000000.pth"]

@@ -72,7 +72,7 @@ def test_every_tool_is_a_command_and_has_no_other_code() -> None:
         assert ast.dump(ast.Module(code, [])) == ast.dump(ast.parse(SCRIPT.format(name=name))), name
 
 
-def test_the_version_is_that_of_the_package(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_of_the_package(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.argv", ["mlickd", "--version"])
     main()
     assert capsys.readouterr().out == f"mlickd {mlickd.__version__}\n"

@@ -1,4 +1,4 @@
-"""What a run leaves: class names, thresholds, reports, provenance."""
+"""Contents of the folder of a run: class names, thresholds, reports, provenance."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_class_names_come_from_the_run_or_else_from_its_datasets(tiny_scenes: Pa
 
 def test_thresholds_are_those_tuned_for_the_checkpoint(tmp_path: Path) -> None:
     run = write_untrained_run(tmp_path / "run")
-    cfg, names = runs.run_config(run), class_names_of_run()
+    cfg, names = runs.run_config(run), [f"class {number}" for number in range(20)]
     values, source = runs.run_thresholds(cfg, run, names)
     assert values.tolist() == [0.4] * 20 and source == "0.4 for all classes"
     digest = file_digest(run / "model_final.pth")
@@ -54,10 +54,6 @@ def test_thresholds_are_those_tuned_for_the_checkpoint(tmp_path: Path) -> None:
     (run / "model_final.pth").write_bytes((run / "model_final.pth").read_bytes() + b" ")
     with pytest.raises(InputError, match="thresholds.json"):
         runs.run_thresholds(cfg, run, names)
-
-
-def class_names_of_run() -> list[str]:
-    return [f"class {number}" for number in range(20)]
 
 
 def test_incomplete_runs_are_named(tmp_path: Path) -> None:
@@ -85,12 +81,6 @@ def test_other_files_are_not_reports(tmp_path: Path, text: str) -> None:
         runs.multilabel_results(tmp_path / "report.json")
 
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-    command = ["git", "-C", str(folder), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
 def test_provenance_has_data_configuration_versions_and_date(tiny_scenes: Path) -> None:
     cfg = default_config()
     found = runs.provenance(cfg, "tiny_test")
@@ -105,15 +95,20 @@ def test_provenance_has_data_configuration_versions_and_date(tiny_scenes: Path) 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(module.parent), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
     module = tmp_path / "checkout" / "package" / "runs.py"
     module.parent.mkdir(parents=True)
     module.write_text("")
     assert runs._commit(module) is None, "no checkout"
-    git(module.parent, "init", "-q")
+    git("init", "-q")
     assert runs._commit(module) is None, "a checkout that does not track the package"
-    git(module.parent, "add", ".")
-    git(module.parent, "commit", "-qm", "first")
-    commit = git(module.parent, "rev-parse", "HEAD")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD")
     assert runs._commit(module) == commit
     module.write_text("changed = True")
     assert runs._commit(module) == f"{commit}-dirty"

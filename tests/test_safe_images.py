@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import EpsImagePlugin, Image, ImageFile, features
 
-from helpers.little_memory import in_little_memory, needs_limit
+from helpers.limits import in_little_memory, needs_limit
 from mlickd.data.decoding import image_size, read_image
 from mlickd.errors import InputError
 from mlickd.export import read_photo

@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from helpers.cached_scenes import CachedScenes, samples
-from helpers.file_limit import largest_file
+from helpers.limits import largest_file
 from mlickd.data import View
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge, check_cache

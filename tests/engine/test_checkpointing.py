@@ -14,7 +14,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from helpers.file_limit import largest_file
+from helpers.limits import largest_file
 from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
 from mlickd.errors import InputError
 from mlickd.files import file_digest

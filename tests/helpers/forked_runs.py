@@ -1,9 +1,10 @@
-"""Training in a forked process, so that a run that is to be killed does not wait for its imports."""
+"""Training in a forked process, which starts without the time for imports."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import pprint
 import signal
 import sys
 import time
@@ -12,17 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_map
 
 from mlickd import files as whole_files
 
 __all__ = ["WRITING", "content_digest", "count_writing", "die_in_writing", "fork", "wait_for", "wait_or_kill"]
 
-# Functions that write a checkpoint. A process is killed before or within one of them.
+# Functions that write a checkpoint. A process is killed before or during one of them.
 WRITING = ("write", "fsync", "replace")
 
 
 def fork(work: Callable[[], None], log: Path) -> int:
-    """Start a process that does some work, whose output goes to the end of a file; its id."""
+    """Start a process that calls ``work`` and appends its output to a file; return the id of the process."""
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
@@ -40,14 +42,14 @@ def fork(work: Callable[[], None], log: Path) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        # The fork must not clean up for its parent.
+        # The fork must not run the clean-up of its parent.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
 
 def wait_or_kill(process: int, seconds: float | None = None) -> int:
-    """Wait for a process to end, for so long at most, then kill it; its status, of a killed one -9."""
+    """Wait for a process, kill it after some seconds, and return its status: -9 if it was killed."""
     deadline = None if seconds is None else time.monotonic() + seconds
     while True:
         ended, status = os.waitpid(process, 0 if deadline is None else os.WNOHANG)
@@ -60,7 +62,7 @@ def wait_or_kill(process: int, seconds: float | None = None) -> int:
 
 
 def wait_for(words: str, process: int, log: Path, begin: int = 0) -> None:
-    """Wait until a process has written these words into its log, after the byte ``begin``, or ends."""
+    """Wait until the log of a process has these words after the byte ``begin``, or until the process ends."""
     ended = os.WEXITED | os.WNOHANG | os.WNOWAIT  # WNOWAIT keeps the status for the later wait
     while os.waitid(os.P_PID, process, ended) is None:
         if log.exists() and words.encode() in log.read_bytes()[begin:]:
@@ -69,13 +71,13 @@ def wait_for(words: str, process: int, log: Path, begin: int = 0) -> None:
 
 
 def count_writing(path: Path) -> None:
-    """Note each call of `WRITING` of this process, a line each."""
+    """Write a line for each call of `WRITING` in this process to a file."""
     log = path.open("w", buffering=1)
     _before_writing(lambda kind, _: log.write(f"{kind}\n"))
 
 
 def die_in_writing(call: int) -> None:
-    """Kill this process at one of its calls of `WRITING`, counted from 0; a write gets half of its data done."""
+    """Kill this process at a call of `WRITING`, counted from 0. A killed write has written half of its data."""
     left = [call]
 
     def die(kind: str, half: Callable[[], object]) -> None:
@@ -107,22 +109,12 @@ def _before_writing(note: Callable[[str, Callable[[], object]], object]) -> None
 
 def content_digest(path: Path) -> str:
     """Return a digest of all values in a PyTorch file, independent of how the file shares their memory."""
-    digest = hashlib.sha256()
 
-    def add(value: object) -> None:
-        digest.update(type(value).__name__.encode())
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
-            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        elif isinstance(value, dict):
-            for key in sorted(value, key=str):
-                digest.update(str(key).encode())
-                add(value[key])
-        elif isinstance(value, (list, tuple)):
-            for part in value:
-                add(part)
-        else:
-            digest.update(repr(value).encode())
+    def describe(value: object) -> object:
+        if not isinstance(value, torch.Tensor):
+            return value
+        data = value.contiguous().flatten().view(torch.uint8).numpy()
+        return str(value.dtype), tuple(value.shape), hashlib.sha256(data).hexdigest()
 
-    add(torch.load(path, map_location="cpu", weights_only=True))
-    return digest.hexdigest()
+    content = tree_map(describe, torch.load(path, map_location="cpu", weights_only=True))
+    return hashlib.sha256(pprint.pformat(content).encode()).hexdigest()

@@ -224,6 +224,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("predict photo.jpg --model nowhere", "nowhere: no such file", None),
     ("tune-thresholds --run nowhere --dataset tiny_val", "nowhere", None),
     ("tune-thresholds --run run --dataset nothing_val", "nothing_val", None),
+    ("visualize --baseline run --output x", "--dataset", None),
     ("tune-thresholds --run run --dataset boxed_train", "--dataset boxed_train", None),
 ]
 

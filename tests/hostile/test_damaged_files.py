@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from helpers.damage import damaged_bytes, damaged_json
-from helpers.little_memory import in_little_memory, needs_limit
+from helpers.limits import in_little_memory, needs_limit
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data import ProposalStore, write_store

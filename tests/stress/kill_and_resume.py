@@ -1,8 +1,8 @@
 """Kill training with SIGKILL at random moments, resume it, and compare the results bit by bit.
 
-For each kind of run, one run is not killed. Others are killed once, twice or three times, after the first time while or
-after they resume: at random moments of the iterations, during the write of a checkpoint, and during start-up, when a
-checkpoint is loaded. In the end, their folders must have the content of the run that was not killed.
+For each kind of run, one run is not killed. The others are killed one to three times at random moments: during the
+iterations, during the write of a checkpoint, or, after the first kill, during start-up, when a checkpoint is loaded. In
+the end, their folders must have the content of the run that was not killed.
 
 Example:
 
@@ -13,6 +13,8 @@ Example:
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import random
 import sys
 import tempfile
@@ -23,23 +25,28 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.utils.tensorboard  # imported once instead of in each run
 
-from helpers.forked_runs import WRITING, count_writing, die_in_writing, fork, wait_for, wait_or_kill
-from helpers.run_endings import differences, ending
+from helpers.forked_runs import WRITING, content_digest, count_writing, die_in_writing, fork, wait_for, wait_or_kill
 from helpers.run_kinds import KINDS, RunKinds, train_arguments
 from mlickd.cli.train_net import run
+from mlickd.engine.checkpointing import DIGESTS
+from mlickd.engine.writers import METRICS
+from mlickd.files import file_digest
 
 # Numbers of kills of a run, in turn.
-CHAINS = (2, 1, 3)
+KILLS_OF_RUN = (2, 1, 3)
 # Targets of the kills, in turn: of new runs, and of resumed runs.
-OF_NEW = ("write", "iterations")
-OF_RESUMED = ("start", "write", "start", "iterations")
+NEW_TARGETS = ("write", "iterations")
+RESUMED_TARGETS = ("start", "write", "start", "iterations")
 # A line of the log.
 STARTED = "Starting training from iteration "
-# A run that takes longer hangs.
-LONGEST = 240.0
+# Seconds. A run that takes longer hangs.
+TIMEOUT = 240.0
+# Results that differ between runs: times, values that depend on the folder, and the state of the checkout.
+VARIABLE = ("time", "data_time", "rank_data_time", "eta_seconds", "date", "config", "versions")
 
 HEADER = """| run | killed runs | kills | kills within a checkpoint | kills during a resume | resumed at \
 iteration:times | kills that came too late | killed runs equal, bit by bit, to the whole run |
@@ -55,8 +62,8 @@ class Outcome:
         runs: number of runs that were killed.
         kills: number of kills by their target.
         resumed_at: number of resumptions by iteration.
-        missed: number of kills that came after the end of the run.
-        failures: for each failed run, its differences to the run that was not killed.
+        missed: number of kills after the end of the run.
+        failures: for each failed run, its differences from the run that was not killed.
     """
 
     kind: str
@@ -75,19 +82,19 @@ class Outcome:
 
 
 class Killer:
-    """Kills runs of one kind."""
+    """Kills runs of one kind.
+
+    Args:
+        kinds: files of the runs.
+        kind: kind of run.
+        folder: new folder for the runs.
+        seed: seed of the random moments.
+        workers: number of loader workers in the runs that are resumed to their end.
+    """
 
     def __init__(self, kinds: RunKinds, kind: str, folder: Path, seed: int, workers: int):
-        """
-        Args:
-            kinds: files of the runs.
-            kind: kind of run.
-            folder: new folder for the runs.
-            seed: seed of the random moments.
-            workers: number of loader workers in the runs that are resumed to their end.
-        """
         self._kinds, self._kind, self._folder, self._workers = kinds, kind, folder, workers
-        self._draw = random.Random(f"{seed} {kind}")
+        self._random = random.Random(f"{seed} {kind}")
         folder.mkdir()
         output, log, calls = (folder / name for name in ("whole", "whole.log", "calls"))
         start = time.monotonic()
@@ -96,53 +103,51 @@ class Killer:
         self._start_up = time.monotonic() - start
         finish(process, log)
         self._training = time.monotonic() - start - self._start_up
-        self._writing, self._ending = calls.read_text().split(), ending(output)
+        self._writing, self._results = calls.read_text().split(), read_results(output)
 
     def kill(self, kills: int) -> Outcome:
         """Kill and resume runs until the number of kills is reached."""
-        outcome, chains, of_new, of_resumed = Outcome(self._kind), cycle(CHAINS), cycle(OF_NEW), cycle(OF_RESUMED)
-        for number in range(2 * kills + 5):
-            left = min(next(chains), kills - outcome.kills.total())
+        outcome, targets = Outcome(self._kind), (cycle(NEW_TARGETS), cycle(RESUMED_TARGETS))
+        for number, times in zip(range(2 * kills + 5), cycle(KILLS_OF_RUN)):
+            left = min(times, kills - outcome.kills.total())
             if not left:
                 return outcome
-            self._kill_run(self._folder / f"killed {number}", left, outcome, of_new, of_resumed)
+            self._kill_run(self._folder / f"killed {number}", left, outcome, *targets)
         sys.exit(f"{self._kind}: {outcome.missed} runs had ended before they were killed; give a longer run")
 
-    def _kill_run(
-        self, output: Path, times: int, outcome: Outcome, of_new: Iterator[str], of_resumed: Iterator[str]
-    ) -> None:
+    def _kill_run(self, output: Path, times: int, outcome: Outcome, new: Iterator[str], resumed: Iterator[str]) -> None:
         log = Path(f"{output}.log")
         for killed in range(times):
-            aim = next(of_resumed if killed else of_new)
-            status = self._train_and_kill(output, log, aim, resume=killed > 0)
+            target = next(resumed if killed else new)
+            status = self._train_and_kill(output, log, target, resume=killed > 0)
             if status == 0:
                 outcome.missed += 1
                 break
             if status != -9:
                 sys.exit(f"{log}: ended with status {status} before it was killed\n{log.read_text()[-3000:]}")
             outcome.runs += killed == 0
-            outcome.kills[aim] += 1
+            outcome.kills[target] += 1
         else:
             finish(fork(lambda: self._train(output, resume=True, workers=self._workers), log), log)
             outcome.resumed_at[int(log.read_text().rpartition(STARTED)[2].split()[0])] += 1
-        if killed or status:  # it was killed at all
-            outcome.failures += differences(self._ending, ending(output), output)
+        if killed or status:  # at least one kill was in time
+            outcome.failures += differences(self._results, read_results(output), output)
 
-    def _train_and_kill(self, output: Path, log: Path, aim: str, *, resume: bool) -> int:
+    def _train_and_kill(self, output: Path, log: Path, target: str, *, resume: bool) -> int:
         """Train, kill the process, and return its exit status."""
-        if aim == "write":
+        if target == "write":
             # A resumed run may have only one checkpoint left to write.
-            names = list(enumerate(self._writing))
-            names = names[: len(names) // 5] if resume else names
-            of_kind = self._draw.choice(WRITING)
-            call = self._draw.choice([i for i, name in names if name == of_kind])
-            return wait_or_kill(fork(lambda: (die_in_writing(call), self._train(output, resume=resume)), log), LONGEST)
+            calls = list(enumerate(self._writing))
+            calls = calls[: len(calls) // 5] if resume else calls
+            function = self._random.choice(WRITING)
+            call = self._random.choice([number for number, name in calls if name == function])
+            return wait_or_kill(fork(lambda: (die_in_writing(call), self._train(output, resume=resume)), log), TIMEOUT)
         begin = log.stat().st_size if log.exists() else 0
         process = fork(lambda: self._train(output, resume=resume), log)
-        if aim == "start":
-            return wait_or_kill(process, self._draw.uniform(0, self._start_up))
+        if target == "start":
+            return wait_or_kill(process, self._random.uniform(0, self._start_up))
         wait_for(STARTED, process, log, begin)
-        return wait_or_kill(process, self._draw.uniform(0, self._training))
+        return wait_or_kill(process, self._random.uniform(0, self._training))
 
     def _train(self, output: Path, *, resume: bool, workers: int = 0) -> None:
         cfg = self._kinds.config(self._kind, output, "DATALOADER.NUM_WORKERS", workers)
@@ -151,23 +156,66 @@ class Killer:
 
 def finish(process: int, log: Path) -> None:
     """Wait for a run that is not killed, and check that it succeeds."""
-    status = wait_or_kill(process, LONGEST)
+    status = wait_or_kill(process, TIMEOUT)
     if status != 0:
         sys.exit(f"{log}: {'hangs' if status == -9 else 'has failed'}\n{log.read_text()[-3000:]}")
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="number of kills of each kind of run (default: 20)")
-    kinds = f"kinds of runs (default: {' '.join(KINDS)})"
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=kinds)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments (default: 0)")
-    parser.add_argument("--workers", type=int, default=1, help="loader workers of resumed runs (default: 1)")
-    return parser.parse_args()
+def read_results(output: Path) -> dict[str, object]:
+    """Return the results in the folder of a run, by name, without `VARIABLE`.
+
+    Checkpoints are compared bit by bit: weights, optimizer, schedule, scale of gradients, iteration.
+    """
+    results: dict[str, object] = {path.name: content_digest(path) for path in sorted(output.glob("*.pth"))}
+    # A loss is smoothed over the iterations of one process, so only its presence can be compared.
+    exact = ("iteration", "lr")
+    results[METRICS] = [
+        {name: value if "/" in name or name in exact else "smoothed" for name, value in constant(line).items()}
+        for line in (output / METRICS).read_text().splitlines()
+    ]
+    for path in sorted(output.rglob("*results.json")):
+        results[str(path.relative_to(output))] = constant(path.read_text())
+    for path in sorted(output.rglob("*.npz")):
+        digest = hashlib.sha256()
+        with np.load(path, allow_pickle=False) as arrays:
+            for name in sorted(arrays.files):
+                digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode() + arrays[name].tobytes())
+        results[str(path.relative_to(output))] = digest.hexdigest()
+    results["last_checkpoint"] = (output / "last_checkpoint").read_text()
+    digests = json.loads((output / DIGESTS).read_text())
+    results[DIGESTS] = [(name, file_digest(output / name) == digest) for name, digest in digests.items()]
+    results["files"] = sorted(
+        str(path.relative_to(output)) for path in output.rglob("*") if not path.name.startswith("events.")
+    )
+    return results
+
+
+def constant(text: str) -> dict[str, object]:
+    """Return a JSON object without `VARIABLE`."""
+    return {name: value for name, value in json.loads(text).items() if name not in VARIABLE}
+
+
+def differences(expected: dict[str, object], found: dict[str, object], output: Path) -> list[str]:
+    """Return one line if something differs, else nothing."""
+    lines = []
+    for name in sorted(expected.keys() | found.keys()):
+        one, other = found.get(name), expected.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            keys = [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]
+            one, other = ({key: whole.get(key) for key in keys} for whole in (one, other))
+        if one != other:
+            lines.append(f"{name} is {one!s:.200} instead of {other!s:.200}")
+    return [f"{output}: {'; '.join(lines)}"] if lines else []
 
 
 def main() -> None:
-    args = parse_arguments()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="number of kills of each kind of run (default: 20)")
+    kinds_help = f"kinds of runs (default: {' '.join(KINDS)})"
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, metavar="KIND", help=kinds_help)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments (default: 0)")
+    parser.add_argument("--workers", type=int, default=1, help="loader workers of resumed runs (default: 1)")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     start = time.monotonic()
     failures = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,29 +25,19 @@ PARTS = ("tiny_train@1of2", "tiny_train@2of2")
 
 
 @pytest.fixture(scope="module")
-def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
+def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachedScenes]:
     """Prepare a teacher whose configuration names the other half of `tiny_train` as training data."""
     # Tests of another file may have left proposals of the shared dataset.
-    shutil.rmtree(proposals_path("tiny_train", "edge_boxes"), ignore_errors=True)
-    scenes = CachedScenes.create(tmp_path_factory.mktemp("scenes"))
-    trained_on(scenes, "tiny_train@2of2")
-    return scenes
-
-
-def trained_on(scenes: CachedScenes, dataset: str) -> None:
-    path = scenes.folder / "config.yaml"
-    cfg = default_config()
-    cfg.merge_from_file(str(path))
-    cfg.DATASETS.TRAIN = (dataset,)
-    path.write_text(cfg.dump())
-
-
-@pytest.fixture
-def proposals(scenes: CachedScenes) -> None:
-    """At their default place, too."""
     path = proposals_path("tiny_train", "edge_boxes")
+    shutil.rmtree(path, ignore_errors=True)
+    scenes = CachedScenes.create(tmp_path_factory.mktemp("scenes"))
     shutil.copytree(scenes.proposals, path)
-    yield
+    file = scenes.folder / "config.yaml"
+    cfg = default_config()
+    cfg.merge_from_file(str(file))
+    cfg.DATASETS.TRAIN = PARTS[1:]
+    file.write_text(cfg.dump())
+    yield scenes
     shutil.rmtree(path)
 
 
@@ -61,7 +52,7 @@ def config_of(scenes: CachedScenes, cache: object, *options: object) -> CfgNode:
 
 
 def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
-    scenes: CachedScenes, proposals: None, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture
+    scenes: CachedScenes, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture
 ) -> None:
     live, cached = tmp_path / "live.json", tmp_path / "cached.json"
     arguments = ["--run", scenes.folder, "--dataset", PARTS[0], "--temperature", 0.5, "--output", live]

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +13,6 @@ from mlickd.studies.score_conventions import conventions
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 IDS = [f"{i}.jpg" for i in range(60)]
-
-
-@pytest.fixture
-def run(call_tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, called with these arguments."""
-    return partial(call_tool, "evaluate")
 
 
 @pytest.fixture
@@ -46,8 +37,8 @@ def scores_of(folder: Path):
     return read_scores(str(folder / "inference" / "pets_test" / "image_scores.npz"))
 
 
-def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
-    result = run(*runs, "--topk", 2, "--threshold", 0.4, "--json", tmp_path / "report.json")
+def test_runs_side_by_side_under_every_convention(call_tool, runs, tmp_path):
+    result = call_tool("evaluate", *runs, "--topk", 2, "--threshold", 0.4, "--json", tmp_path / "report.json")
     assert result.status == 0, result.err
     for group, name in conventions(0.4, 2).values():
         assert group in result.out and name in result.out
@@ -65,9 +56,9 @@ def test_runs_side_by_side_under_every_convention(run, runs, tmp_path):
     assert "bootstrap" not in report
 
 
-def test_intervals_of_runs_and_of_their_difference(run, runs):
+def test_intervals_of_runs_and_of_their_difference(call_tool, runs):
     arguments = (*runs, "--bootstrap", 200, "--seed", 3, "--ap", "voc12", "--json", "-")
-    bootstrap = json.loads(run(*arguments).out)["bootstrap"]
+    bootstrap = json.loads(call_tool("evaluate", *arguments).out)["bootstrap"]
     assert {key: bootstrap[key] for key in ("resamples", "seed", "ap")} == {"resamples": 200, "seed": 3, "ap": "voc12"}
     values = {}
     for folder, (name, entry) in zip(runs, bootstrap["runs"].items(), strict=True):
@@ -79,36 +70,36 @@ def test_intervals_of_runs_and_of_their_difference(run, runs):
     assert bootstrap["minus"] == "baseline"
     assert difference["value"] == pytest.approx(values["distilled/prediction"] - values["baseline"])
     assert 0 < difference["low"] < difference["value"] < difference["high"]
-    shown = run(*arguments[:-2]).out
+    shown = call_tool("evaluate", *arguments[:-2]).out
     assert f"{difference['value']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]" in shown
 
 
-def test_runs_on_other_images_have_no_difference(run, runs, tmp_path):
+def test_runs_on_other_images_have_no_difference(call_tool, runs, tmp_path):
     scores = scores_of(runs[0])
     write_scores(str(tmp_path / "part.npz"), scores.image_ids[:40], scores.scores[:40], scores.targets[:40], CLASSES)
-    result = run(runs[0], tmp_path / "part.npz", "--bootstrap", 20)
+    result = call_tool("evaluate", runs[0], tmp_path / "part.npz", "--bootstrap", 20)
     assert "not comparable" in result.out and "- baseline" not in result.out
 
 
-def test_thresholds_of_a_run_have_metrics_of_their_own(run, runs):
+def test_thresholds_of_a_run_have_metrics_of_their_own(call_tool, runs):
     scores = scores_of(runs[1])
     thresholds, _ = best_f1_thresholds(scores.scores, scores.targets)
     tuned = ClassThresholds(
         CLASSES, thresholds.tolist(), [None] * 4, [9] * 4, 0.5, "pets_val", 30, scores.data_digest(), "model.pth", ""
     )  # fmt: skip
     write_thresholds(tuned, str(runs[1] / "thresholds.json"))
-    result = run(*runs, "--json", "-")
+    result = call_tool("evaluate", *runs, "--json", "-")
     values = [entry["values"]["all"] for entry in json.loads(result.out)["runs"].values()]
     expected = multilabel_metrics(scores.scores, scores.targets, threshold=thresholds)["CF1"]
     assert values[1]["class_thresholds/CF1"] == pytest.approx(100 * expected)
     assert "class_thresholds/CF1" not in values[0]
-    shown = run(*runs).out
+    shown = call_tool("evaluate", *runs).out
     assert "the threshold of its class" in shown
     assert "tuned on pets_val (30 images), these very images" in shown
 
 
-def test_scores_of_another_model_in_a_plain_file(run, tmp_path):
+def test_scores_of_another_model_in_a_plain_file(call_tool, tmp_path):
     arrays = {"image_ids": np.array(IDS[:2]), "scores": np.eye(2), "targets": np.eye(2, dtype=int)}
     np.savez(tmp_path / "mine.npz", **arrays)
-    result = run(tmp_path / "mine.npz")
+    result = call_tool("evaluate", tmp_path / "mine.npz")
     assert result.status == 0 and "100.00" in result.out and "images with a label" not in result.out

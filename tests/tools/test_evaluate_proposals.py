@@ -1,32 +1,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from mlickd.data import dataset_records, write_store
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 
 
-@pytest.fixture
-def run(tiny_scenes: Path, call_tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, called with these arguments."""
-    return partial(call_tool, "evaluate_proposals")
-
-
-def test_stores_and_methods_side_by_side(run, tmp_path: Path) -> None:
+def test_stores_and_methods_side_by_side(call_tool, tiny_scenes: Path, tmp_path: Path) -> None:
     records = dataset_records("tiny_test")
     boxes = {record["image_id"]: np.array([a["bbox"] for a in record["annotations"]]) for record in records}
     items = [(image_id, things, np.ones(len(things))) for image_id, things in boxes.items()]
     write_store(tmp_path / "perfect", items, "truth", {}, "")
     generate_proposals(records, "edge_boxes", {"longer_side": 100}, tmp_path / "made", workers=0)
-    result = run(
+    result = call_tool(
+        "evaluate_proposals",
         *("--dataset", "tiny_test", "--counts", 50, 5, "--every", 2, "--num-images", 4),
         *("--proposals", tmp_path / "perfect", tmp_path / "made"),
         *("--methods", "edge_boxes:longer_side=100", "sliding", "selective_search:mode=single,longer_side=100"),

@@ -1,31 +1,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlickd.data import ProposalStore, proposals_path
 
 
-@pytest.fixture
-def run(tiny_scenes: Path, call_tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, called with these arguments."""
-    return partial(call_tool, "generate_proposals")
-
-
 def test_datasets_to_their_default_places(
-    tiny_scenes: Path, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     # Parts of a dataset share the proposals of the whole.
     names = ["tiny_train", "tiny_test@1of2", "tiny_test@not1of2"]
     options = ["--method", "selective_search", "--set", "mode", "single", "--set", "longer_side", 60]
-    result = run("--dataset", *names, "--workers", 0, "--max-proposals", 5, *options)
+    result = call_tool("generate_proposals", "--dataset", *names, "--workers", 0, "--max-proposals", 5, *options)
     for line, name, count in zip(result.out.splitlines(), ("tiny_train", "tiny_test"), (24, 12), strict=True):
         path = proposals_path(name, "selective_search")
         assert re.fullmatch(rf"{re.escape(str(path))}: {count} images, [\d.]+ proposals per image, [\d.]+ s", line)
@@ -34,19 +25,21 @@ def test_datasets_to_their_default_places(
         assert max(len(store[image_id][1]) for image_id in store) == 5
 
 
-def test_lists_folders_and_parts(tiny_scenes: Path, run: Callable[..., Any], tmp_path: Path, monkeypatch) -> None:
+def test_lists_folders_and_parts(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("mlickd.data.proposals.dataset_proposals.IMAGES_PER_SHARD", 2)
     images = tiny_scenes / "tiny" / "images"
     names = sorted(path.name for path in images.glob("test_*"))[:5]
     (tmp_path / "list.txt").write_text("\n".join(names))
-    arguments = ["--images", tmp_path / "list.txt", "--image-root", images, "--method", "sliding"]
+    arguments = ["generate_proposals", "--images", tmp_path / "list.txt", "--image-root", images, "--method", "sliding"]
     output = ["--workers", 0, "--output"]
-    assert "part 2 of 2" in run(*arguments, *output, tmp_path / "parts", "--shard", "2/2").out
+    assert "part 2 of 2" in call_tool(*arguments, *output, tmp_path / "parts", "--shard", "2/2").out
     monkeypatch.setenv("RANK", "0")  # of torchrun
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "5 images" in run(*arguments, *output, tmp_path / "parts").out
-    run(*arguments, *output, tmp_path / "whole", "--shard", "1/1")
+    assert "5 images" in call_tool(*arguments, *output, tmp_path / "parts").out
+    call_tool(*arguments, *output, tmp_path / "whole", "--shard", "1/1")
     parts, whole = ProposalStore.open(tmp_path / "parts"), ProposalStore.open(tmp_path / "whole")
     assert list(whole) == names and parts.digest() == whole.digest()
-    run("--images", images, "--method", "sliding", *output, tmp_path / "folder", "--shard", "1/1")
+    call_tool(
+        "generate_proposals", "--images", images, "--method", "sliding", *output, tmp_path / "folder", "--shard", "1/1"
+    )
     assert len(ProposalStore.open(tmp_path / "folder")) == 36

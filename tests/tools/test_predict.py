@@ -6,10 +6,8 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +18,6 @@ from helpers.untrained_run import write_untrained_run, write_untrained_teacher
 from mlickd.data.scenes import CATEGORY_NAMES
 from mlickd.prediction import load_model
 from mlickd.runs import write_class_names
-
-
-@pytest.fixture
-def predict(call_tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, called with these arguments."""
-    return partial(call_tool, "predict")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +45,9 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_json_csv_and_table_have_the_scores_of_the_model(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_json_csv_and_table_have_the_scores_of_the_model(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "out/p.json", "--csv", tmp_path / "out/p.csv"]
-    result = predict(photos, "--model", runs, *files, "--batch-size", 3)
+    result = call_tool("predict", photos, "--model", runs, *files, "--batch-size", 3)
     assert result.status == 0 and "left out" not in result.err, result.err
     model = load_model(runs / "distilled/prediction")
     paths = sorted(map(str, photos.rglob("*.*")))
@@ -72,9 +64,9 @@ def test_json_csv_and_table_have_the_scores_of_the_model(predict, runs: Path, ph
         assert Path(photo["file"]).name in result.out
 
 
-def test_shards_have_each_photo_once(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_shards_have_each_photo_once(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     for part in "1/3", "2/3", "3/3":
-        result = predict(photos, "--model", runs, "--csv", tmp_path / "new.csv", "--shard", part)
+        result = call_tool("predict", photos, "--model", runs, "--csv", tmp_path / "new.csv", "--shard", part)
         assert result.status == 0, result.err
     tables = [rows((tmp_path / f"new.{number}-of-3.csv").read_text()) for number in (1, 2, 3)]
     assert sorted(map(len, tables)) == [1, 1, 2]
@@ -82,20 +74,20 @@ def test_shards_have_each_photo_once(predict, runs: Path, photos: Path, tmp_path
 
 
 def test_each_process_of_torchrun_takes_its_own_gpu(
-    predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: not taken)  # not after the choice: there is no GPU
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     for name, value in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))
-    result = predict(photos, "--model", runs, "--shard", "1/2")
+    result = call_tool("predict", photos, "--model", runs, "--shard", "1/2")
     assert result.status == 0 and taken == [1], result.err
 
 
-def test_topk_and_threshold_choose_the_classes_to_show(predict, runs: Path, photos: Path) -> None:
+def test_topk_and_threshold_choose_the_classes_to_show(call_tool, runs: Path, photos: Path) -> None:
     def shown(*options: object) -> list[list[dict]]:
-        result = predict(photos / "photo 0.jpg", "--model", runs / "distilled", "--json", "-", *options)
+        result = call_tool("predict", photos / "photo 0.jpg", "--model", runs / "distilled", "--json", "-", *options)
         assert result.status == 0, result.err
         return [photo["labels"] for photo in json.loads(result.out)["photos"]]
 
@@ -110,36 +102,36 @@ def test_topk_and_threshold_choose_the_classes_to_show(predict, runs: Path, phot
 
 
 def test_the_table_fits_the_terminal_if_there_is_one(
-    predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    result = predict(photos, "--model", runs, "--threshold", 0)
+    result = call_tool("predict", photos, "--model", runs, "--threshold", 0)
     assert "…" not in result.out and max(map(len, result.out.splitlines())) > 200
     monkeypatch.setenv("COLUMNS", "60")
     shutil.copy(photos / "photo 0.jpg", photos / f"{'long ' * 30}.jpg")
-    result = predict(photos, "--model", runs, "--threshold", 1)
+    result = call_tool("predict", photos, "--model", runs, "--threshold", 1)
     assert result.out.count("none (best: ") == 5 and max(map(len, result.out.splitlines())) <= 60
     assert any(line.startswith("…") and "long .jpg" in line for line in result.out.splitlines())
 
 
 def test_paths_on_standard_input_and_bad_photos(
-    predict, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+    call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (photos / "broken.jpg").write_bytes((photos / "photo 0.jpg").read_bytes()[:100])
     listed = [photos / name for name in ("photo 1.jpg", "gone.jpg", "photo 0.jpg", "broken.jpg")]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n\n".join(map(str, listed))))
-    result = predict("-", "--model", runs, "--csv", "-")
+    result = call_tool("predict", "-", "--model", runs, "--csv", "-")
     assert result.status == 1
     assert [Path(row["file_name"]).name for row in rows(result.out)] == ["photo 1.jpg", "photo 0.jpg"]
     *_, first, second, last = result.err.splitlines()
     assert "gone.jpg" in first and "broken.jpg" in second and last.startswith("2 of 4 photos")
-    few = predict(photos / "broken.jpg", photos / "gone.jpg", "--model", runs)
+    few = call_tool("predict", photos / "broken.jpg", photos / "gone.jpg", "--model", runs)
     few.assert_ends_in_one_line("broken.jpg")
 
 
-def test_the_teacher_makes_its_proposals_and_shows_regions(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_teacher_makes_its_proposals_and_shows_regions(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     options = ["--topk", 2, "--json", tmp_path / "p.json", "--save", tmp_path / "figures"]
-    result = predict(photos / "*.jpg", "--model", runs, "--teacher", *options)
+    result = call_tool("predict", photos / "*.jpg", "--model", runs, "--teacher", *options)
     assert result.status == 0, result.err
     for photo in json.loads((tmp_path / "p.json").read_text())["photos"]:
         boxes = np.array([region["box"] for region in photo["regions"]])
@@ -148,10 +140,10 @@ def test_the_teacher_makes_its_proposals_and_shows_regions(predict, runs: Path, 
     assert len(list((tmp_path / "figures").iterdir())) == 2
 
 
-def test_figures_have_the_photo_and_never_replace_one(predict, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_figures_have_the_photo_and_never_replace_one(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copy(photos / "photo 0.jpg", photos / "trip")
     Image.new("RGB", (300, 40), "#ff0000").save(photos / "red.png")
-    result = predict(photos, "--model", runs, "--topk", 3, "--save", tmp_path / "figures")
+    result = call_tool("predict", photos, "--model", runs, "--topk", 3, "--save", tmp_path / "figures")
     assert result.status == 0, result.err
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {*(f"photo {number}.jpg" for number in range(4)), "photo 0-2.jpg", "red.jpg"}
@@ -161,5 +153,5 @@ def test_figures_have_the_photo_and_never_replace_one(predict, runs: Path, photo
     assert 0.1 < red.mean() < 0.9, "the photo, and the classes next to it"
     assert (pixels[:, -200:].min(axis=-1) < 128).any(), "in letters that can be read"
     before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
-    predict(photos, "--model", runs, "--save", photos).assert_ends_in_one_line(f"{photos}: is not empty")
+    call_tool("predict", photos, "--model", runs, "--save", photos).assert_ends_in_one_line(f"{photos}: is not empty")
     assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before

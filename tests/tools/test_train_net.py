@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,6 @@ from detectron2.utils.logger import setup_logger
 from helpers.small_models import CONFIGS
 from mlickd.files import file_digest
 
-TRAIN = CONFIGS.parent / "tools" / "train_net.py"
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.BACKBONE.FROZEN", "False", "MODEL.BACKBONE.FREEZE_NORM", "False"]
 SMALL += ["MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.OUTPUT_STRIDE", "32", "DATALOADER.NUM_WORKERS", "0"]
@@ -32,42 +32,36 @@ SMALL += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64"]
 
 
 @pytest.fixture(autouse=True)
-def own_handlers() -> Iterator[None]:
-    """Remove the handlers of Detectron2's logs after each test, whose output they have."""
+def removed_handlers() -> Iterator[None]:
+    """Remove the handlers of Detectron2's logs after each test, because they write to the output of the test."""
     yield
     setup_logger.cache_clear()
     for name in ("detectron2", "fvcore"):
         logging.getLogger(name).handlers.clear()
 
 
-@pytest.fixture
-def train(call_tool: Callable, tiny_scenes: Path) -> Callable[..., str]:
-    """``train(config, *options)`` trains a small model; what it prints."""
+def arguments(config: str, output: Path, *options: object) -> list[object]:
+    """Return the arguments of a small training. Options before the first configuration key are flags."""
+    keys = [place for place, option in enumerate(options) if "." in str(option) and str(option).isupper()]
+    flags, values = (options[: keys[0]], options[keys[0] :]) if keys else (options, ())
+    return ["--config-file", CONFIGS / f"folder/{config}.yaml", *flags, *DATA, *SMALL, "OUTPUT_DIR", output, *values]
 
-    def call(config: str, *options: object) -> str:
-        flags = [option for option in options if str(option).startswith("--")]
-        values = options[len(flags) + flags.count("--kd-stage") :]
-        flags = options[: len(options) - len(values)]
-        arguments = ["--config-file", CONFIGS / f"folder/{config}.yaml", *flags, *DATA, *SMALL, *values]
-        result = call_tool("train_net", *arguments)
+
+def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Path, call_tool: Callable) -> None:
+    def train(config: str, output: str, *options: object) -> str:
+        result = call_tool("train_net", *arguments(config, tmp_path / output, *options))
         assert result.status == 0, result.err
         return result.out
 
-    return call
-
-
-def test_all_stages_from_proposals_to_evaluation(
-    tiny_scenes: Path, tmp_path: Path, call_tool: Callable, train: Callable[..., str]
-) -> None:
     made = call_tool("generate_proposals", "--dataset", "tiny_train", "tiny_test", "--max-proposals", 20)
     assert made.status == 0, made.err
-    teacher = train("wsd", "OUTPUT_DIR", tmp_path / "teacher")
+    teacher = train("wsd", "teacher")
     weights = tmp_path / "teacher" / "model_final.pth"
     assert f"--kd-stage feature KD.TEACHER.WEIGHTS {weights} " in teacher
-    knowledge = ("KD.TEACHER.WEIGHTS", weights, "KD.FEATURE.WEIGHT", 0.001, "OUTPUT_DIR", tmp_path / "distilled")
-    train("kd", "--kd-stage", "feature", *knowledge)
+    knowledge = ("KD.TEACHER.WEIGHTS", weights, "KD.FEATURE.WEIGHT", 0.001)
+    train("kd", "distilled", "--kd-stage", "feature", *knowledge)
     assert not (tmp_path / "distilled" / "feature" / "results.json").exists(), "its classifier has not learned yet"
-    trained = train("kd", "--kd-stage", "prediction", *knowledge)
+    trained = train("kd", "distilled", "--kd-stage", "prediction", *knowledge)
     run = tmp_path / "distilled" / "prediction"
     assert f"Starting from MODEL.WEIGHTS {tmp_path / 'distilled' / 'feature' / 'student.pth'}" in trained
     assert trained.rstrip().endswith(f"python tools/predict.py PHOTOS --model {run}")
@@ -80,62 +74,53 @@ def test_all_stages_from_proposals_to_evaluation(
     assert report["data"]["name"] == "tiny_test" and report["data"]["images"] == 12
 
     views = ("TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(48, 64)")
-    train("wsd", "--eval-only", "OUTPUT_DIR", tmp_path / "teacher", *views)
+    train("wsd", "teacher", "--eval-only", *views)
     evaluation = tmp_path / "teacher" / "evaluation"
     assert json.loads((evaluation / "results.json").read_text()) == results
     assert "mAP" in json.loads((evaluation / "results_TTA.json").read_text())["multilabel_TTA"]
 
     # The student is evaluated in the configuration of the distillation, and as the plain classifier.
     logged = json.loads((run / "results.json").read_text())
-    train("kd", "--eval-only", "--kd-stage", "prediction", "OUTPUT_DIR", tmp_path / "distilled")
+    train("kd", "distilled", "--eval-only", "--kd-stage", "prediction")
     assert json.loads((run / "evaluation" / "results.json").read_text()) == logged
-    train("cls", "--eval-only", "OUTPUT_DIR", tmp_path / "plain", "MODEL.WEIGHTS", run / "student.pth")
+    train("cls", "plain", "--eval-only", "MODEL.WEIGHTS", run / "student.pth")
     assert json.loads((tmp_path / "plain" / "evaluation" / "results.json").read_text()) == logged
 
 
-def train_together(output: Path, *arguments: object) -> list[str]:
-    """The command of a small training, with further arguments, without the Python in front."""
-    options = ["--config-file", CONFIGS / "folder/cls.yaml", *arguments, *DATA, *SMALL, "OUTPUT_DIR", output]
-    return [str(TRAIN), *map(str, options)]
+def command(output: Path, *options: object, torchrun: Sequence[object] = ()) -> list[str]:
+    """Return the command line of a small training."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else [sys.executable]
+    return [*map(str, [*start, CONFIGS.parent / "tools" / "train_net.py", *arguments("cls", output, *options)])]
+
+
+@pytest.fixture
+def cpu(tiny_scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.mark.slow
-def test_torchrun_and_two_machines_train_as_two_processes_do(
-    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    python, torchrun = [sys.executable], [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    subprocess.run([*python, *train_together(tmp_path / "gpus", "--num-gpus", 2)], check=True, timeout=240)
-    command = [*torchrun, "--nproc_per_node", "2", *train_together(tmp_path / "torchrun")]
-    subprocess.run(command, check=True, timeout=240)
+def test_torchrun_and_two_machines_train_as_two_processes_do(cpu: None, tmp_path: Path) -> None:
+    subprocess.run(command(tmp_path / "gpus", "--num-gpus", 2), check=True, timeout=240)
+    subprocess.run(command(tmp_path / "torchrun", torchrun=["--nproc_per_node", 2]), check=True, timeout=240)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     machines = ["--num-machines", 2, "--dist-url", f"tcp://127.0.0.1:{port}", "--machine-rank"]
-    commands = [[*python, *train_together(tmp_path / "machines", *machines, rank)] for rank in (1, 0)]
-    launched = [subprocess.Popen(command) for command in commands]
+    launched = [subprocess.Popen(command(tmp_path / "machines", *machines, rank)) for rank in (1, 0)]
     assert [process.wait(timeout=240) for process in launched] == [0, 0]
-
-    weights = {
-        path.name: torch.load(path / "model_final.pth", weights_only=True)["model"] for path in tmp_path.iterdir()
-    }
+    folders = {path.name: path / "model_final.pth" for path in tmp_path.iterdir()}
+    weights = {name: torch.load(path, weights_only=True)["model"] for name, path in folders.items()}
     assert weights.keys() == {"gpus", "torchrun", "machines"}
-    for left in weights.values():
-        assert all(torch.equal(value, weights["gpus"][key]) for key, value in left.items())
+    for state in weights.values():
+        assert all(torch.equal(value, weights["gpus"][key]) for key, value in state.items())
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not Path("/proc/self/task").exists(), reason="asks Linux for the processes that torchrun has started"
-)
-def test_torchrun_starts_again_from_the_last_checkpoint(
-    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    options = ["SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", "60"]
-    command = [*torchrun, "--max-restarts", "1", *train_together(tmp_path / "run", "--resume"), *options]
-    with subprocess.Popen(command) as launched:
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the processes of torchrun")
+def test_torchrun_starts_again_from_the_last_checkpoint(cpu: None, tmp_path: Path) -> None:
+    options = ["--resume", "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.MAX_ITER", 60]
+    torchrun = ["--nproc_per_node", 2, "--max-restarts", 1]
+    with subprocess.Popen(command(tmp_path / "run", *options, torchrun=torchrun)) as launched:
         while launched.poll() is None and not (tmp_path / "run" / "last_checkpoint").exists():
             time.sleep(0.1)
         children = Path(f"/proc/{launched.pid}/task/{launched.pid}/children").read_text().split()
@@ -146,13 +131,61 @@ def test_torchrun_starts_again_from_the_last_checkpoint(
     assert (tmp_path / "run" / "model_final.pth").is_file()
 
 
+def start(output: Path, *options: object, limit: Callable[[], None] | None = None) -> subprocess.Popen:
+    """Start a small training in a separate session, like a terminal does."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(output, *options), **pipes, start_new_session=True, preexec_fn=limit)
+
+
+@pytest.mark.parametrize(
+    ("kind", "send", "processes"),
+    [(signal.SIGINT, os.killpg, 1), (signal.SIGTERM, os.kill, 2)],
+    ids=["Ctrl-C to all", "SIGTERM to the command, which has two processes"],
+)
+def test_a_signal_ends_training_with_a_checkpoint(
+    kind: signal.Signals, send: Callable, processes: int, cpu: None, tmp_path: Path
+) -> None:
+    endless = ("SOLVER.MAX_ITER", 100_000, "SOLVER.CHECKPOINT_PERIOD", 100_000, "DATALOADER.NUM_WORKERS", 2)
+    process = start(tmp_path / "run", "--num-gpus", processes, *endless)
+    metrics = tmp_path / "run" / "metrics.json"
+    deadline = time.monotonic() + 200
+    while not (metrics.exists() and metrics.read_text()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    send(process.pid, kind)
+    try:
+        printed, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == 128 + kind, printed + errors
+    assert "Traceback" not in printed + errors
+    stopped = [line for line in printed.splitlines() if "Stopped by" in line]
+    last = (tmp_path / "run" / "last_checkpoint").read_text()
+    assert len(stopped) == 1 and kind.name in stopped[0] and stopped[0].endswith(last)
+    assert (tmp_path / "run" / last).exists()
+    with pytest.raises(ProcessLookupError):  # no process is left behind
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_one_line(cpu: None, tmp_path: Path) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    process = start(tmp_path / "run", "SOLVER.CHECKPOINT_PERIOD", 1, limit=small_files)
+    printed, errors = process.communicate(timeout=250)
+    assert process.returncode == 2, printed + errors
+    assert errors.splitlines()[-1].startswith(f"error: {tmp_path / 'run' / 'model_0000000.pth'}: ")
+    assert "Traceback" not in printed + errors
+    assert not list((tmp_path / "run").glob("*.unfinished")) and not list((tmp_path / "run").glob("*.pth"))
+
+
 def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_checkpoint(
     tiny_scenes: Path, tmp_path: Path, call_tool: Callable
 ) -> None:
-    result = call_tool(
-        "train_net", "--config-file", CONFIGS / "folder/cls.yaml", *DATA, *SMALL, "SOLVER.OPTIMIZER", "SGD",
-        "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.BASE_LR", 1e30, "SOLVER.WARMUP_ITERS", 0, "OUTPUT_DIR", tmp_path,
-    )  # fmt: skip
+    options = ["SOLVER.OPTIMIZER", "SGD", "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.BASE_LR", 1e30]
+    result = call_tool("train_net", *arguments("cls", tmp_path, *options, "SOLVER.WARMUP_ITERS", 0))
     result.assert_ends_in_one_line("for images")
     line = result.err.splitlines()[-1]
     found = re.match(r"error: iteration ([12]): .* for images .* \(saved in (.*/bad_batch\.pt)\); ", line)
@@ -175,8 +208,7 @@ def test_an_image_that_turns_out_broken_in_training_is_named(
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     for path in (tmp_path / "tiny" / "images").glob("train*"):
         path.write_bytes(path.read_bytes()[:-200])
-    options = ["--config-file", CONFIGS / "folder/cls.yaml", *DATA, *SMALL, "OUTPUT_DIR", tmp_path / "run"]
-    result = call_tool("train_net", *options, "DATALOADER.NUM_WORKERS", 1)
+    result = call_tool("train_net", *arguments("cls", tmp_path / "run", "DATALOADER.NUM_WORKERS", 1))
     result.assert_ends_in_one_line(str(tmp_path / "tiny" / "images" / "train_"))
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +39,7 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def visualize(runs: Path, call_tool: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def visualize(runs: Path, call_tool, monkeypatch: pytest.MonkeyPatch) -> partial:
     """Call the tool in the folder of the runs."""
     monkeypatch.chdir(runs)
     return partial(call_tool, "visualize")
@@ -126,7 +124,3 @@ def test_bad_input_is_one_line(visualize, tmp_path: Path, arguments: list[str], 
     result = visualize("--dataset", "tiny_test", "--output", tmp_path / "gallery", *arguments)
     result.assert_ends_in_one_line(message)
     assert not (tmp_path / "gallery").exists()
-
-
-def test_a_dataset_or_photos_are_needed(visualize, tmp_path: Path):
-    visualize("--baseline", "baseline", "--output", tmp_path).assert_ends_in_one_line("--dataset")
