@@ -1,4 +1,4 @@
-"""Files are complete or absent, paths are checked, digests are those of hashlib."""
+"""Files are complete or absent, paths are checked, digests agree with hashlib."""
 
 from __future__ import annotations
 

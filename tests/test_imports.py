@@ -1,4 +1,4 @@
-"""The map in docs/contributing.md lists every file, and a sub-package imports only what stands above it."""
+"""The map in docs/contributing.md lists every file, and a sub-package imports only from sub-packages above it."""
 
 from __future__ import annotations
 

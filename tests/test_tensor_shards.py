@@ -1,4 +1,4 @@
-"""Shards are complete or absent, equal for equal content, and refused when they are not what was written."""
+"""Shards are complete or absent, equal for equal content, and refused if they are damaged."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Install Detectron2 into the environment of the Python that runs this file, unless it is installed.
 
 The Python package index has Detectron2 only as a wheel with another name, tagged for Python 3.10. The wheel contains no
-compiled code, so it works with every later Python. MLICKD needs none of Detectron2's compiled operators. Version and
-hash of the wheel are in requirements-detectron2.txt.
+compiled code, so it works with every later Python. MLICKD does not need Detectron2's compiled operators. The file
+requirements-detectron2.txt has the version and the hash of the wheel.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ WHEEL = "sal-detectron2"
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements-detectron2.txt"
 
 
-def has_own_build() -> bool:
-    """Return whether this environment has a Detectron2 other than the wheel, which must be kept."""
+def has_custom_build() -> bool:
+    """Return whether this environment has a Detectron2 other than the wheel. A custom build must stay."""
     if importlib.util.find_spec("detectron2") is None:
         return False
     try:
@@ -53,7 +53,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if arguments.own_build:
-        return 0 if has_own_build() else 1
+        return 0 if has_custom_build() else 1
 
     if importlib.util.find_spec("detectron2") is None:
         try:

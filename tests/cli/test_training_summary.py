@@ -51,7 +51,7 @@ def test_the_summary_of_a_baseline(tmp_path: Path) -> None:
         "next python next.py",
     ):
         assert part in words
-    assert "student.pth" not in text and "metrics.json" not in text, "only what is there"
+    assert "student.pth" not in text and "metrics.json" not in text, "only existing files"
 
 
 def test_a_resumed_stage_1_is_not_evaluated(tmp_path: Path) -> None:
@@ -62,55 +62,40 @@ def test_a_resumed_stage_1_is_not_evaluated(tmp_path: Path) -> None:
     assert "not yet" in text and "student.pth      start of stage 2" in text
 
 
+PREDICT = "python tools/predict.py PHOTOS --model {out}"
+DATA = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
+STAGE = ["python", "tools/train_net.py", "--config-file", "{configs}/kd.yaml", "--kd-stage"]
+TEACHER = ["KD.TEACHER.WEIGHTS", "{out}/model_final.pth", *DATA]
+
+
 @pytest.mark.parametrize(
-    ("file", "stage", "expected"),
+    ("file", "stage", "options", "expected"),
     [
-        ("cls.yaml", "", "python tools/predict.py PHOTOS --model {out}"),
-        ("kd.yaml", "prediction", "python tools/predict.py PHOTOS --model {out}"),
-        (
-            "kd.yaml",
-            "feature",
-            "python tools/train_net.py --config-file {configs}/kd.yaml --kd-stage prediction SEED 3 "
-            "OUTPUT_DIR 'my run' DATASETS.TEST '('\"'\"'pets_test'\"'\"',)'",
-        ),
+        ("cls.yaml", "", DATA, PREDICT.split()),
+        ("kd.yaml", "prediction", DATA, PREDICT.split()),
+        # Stage 2 starts from stage 1, not from the start of stage 1.
+        ("kd.yaml", "feature", ["MODEL.WEIGHTS", "start.pth", *DATA], [*STAGE, "prediction", "--num-gpus", "4", *DATA]),
+        # The student of a teacher has its data and seed. If OUTPUT_DIR is not given, each method has a different one.
+        ("wsd.yaml", "", [*DATA, "SOLVER.MAX_ITER", "9"], [*STAGE, "feature", "--num-gpus", "4", *TEACHER]),
         (
             "wsd.yaml",
             "",
-            "python tools/train_net.py --config-file {configs}/kd.yaml --kd-stage feature "
-            "KD.TEACHER.WEIGHTS {out}/model_final.pth SEED 3 DATASETS.TEST '('\"'\"'pets_test'\"'\"',)' "
-            "OUTPUT_DIR {out}_distilled",
+            [*DATA, "OUTPUT_DIR", "x"],
+            [*STAGE, "feature", "--num-gpus", "4", *TEACHER, "OUTPUT_DIR", "{out}_distilled"],
         ),
     ],
 )
-def test_the_next_command_is_the_next_step(tmp_path: Path, file: str, stage: str, expected: str) -> None:
+def test_the_next_command_is_the_next_step(
+    tmp_path: Path, file: str, stage: str, options: list[str], expected: list[str]
+) -> None:
     cfg = ended(tmp_path, file, "KD.STAGE", stage)
-    options = ["SEED", "3", "OUTPUT_DIR", "my run", "DATASETS.TEST", "('pets_test',)"]
-    found = next_command(cfg, str(CONFIGS / file), options)
-    assert found == expected.format(out=tmp_path, configs=CONFIGS)
+    found = shlex.split(next_command(cfg, str(CONFIGS / file), options, num_gpus=4))
+    assert found == [part.format(out=tmp_path, configs=CONFIGS) for part in expected]
 
 
-def test_a_teacher_without_a_method_for_its_student_predicts(tmp_path: Path) -> None:
-    cfg = ended(tmp_path, "wsd.yaml")
-    shutil.copy(CONFIGS / "wsd.yaml", tmp_path / "wsd.yaml")
-    found = next_command(cfg, str(tmp_path / "wsd.yaml"), [])
-    assert found == f"python tools/predict.py PHOTOS --model {tmp_path}"
-
-
-def test_the_student_of_a_teacher_has_its_data_its_seed_and_its_processors(tmp_path: Path) -> None:
-    data = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
-    cfg = ended(tmp_path, "wsd.yaml", "OUTPUT_DIR", "output/pets/teacher")
-    given = [*data, "SOLVER.MAX_ITER", "9", "OUTPUT_DIR", "output/pets/teacher"]
-    found = shlex.split(next_command(cfg, str(CONFIGS / "wsd.yaml"), given, num_gpus=4))
-    weights = ["KD.TEACHER.WEIGHTS", "output/pets/teacher/model_final.pth"]
-    assert found[4:] == [
-        *("--kd-stage", "feature", "--num-gpus", "4"),
-        *(*weights, *data, "OUTPUT_DIR", "output/pets/distilled"),
-    ]
-    assert "OUTPUT_DIR" not in next_command(cfg, str(CONFIGS / "wsd.yaml"), data), "then each has its method's"
-
-
-def test_stage_2_starts_from_stage_1_whatever_that_started_from(tmp_path: Path) -> None:
-    cfg = ended(tmp_path, "kd.yaml", "KD.STAGE", "feature")
-    given = ["MODEL.WEIGHTS", "start.pth", "SEED", "7"]
-    found = shlex.split(next_command(cfg, str(CONFIGS / "kd.yaml"), given, num_gpus=2))
-    assert found[4:] == ["--kd-stage", "prediction", "--num-gpus", "2", "SEED", "7"]
+def test_the_next_command_of_other_folders(tmp_path: Path) -> None:
+    cfg = ended(tmp_path, "wsd.yaml", "OUTPUT_DIR", "my output/teacher")
+    found = next_command(cfg, str(CONFIGS / "wsd.yaml"), ["OUTPUT_DIR", "my output/teacher"])
+    assert found.endswith("KD.TEACHER.WEIGHTS 'my output/teacher/model_final.pth' OUTPUT_DIR 'my output/distilled'")
+    shutil.copy(CONFIGS / "wsd.yaml", tmp_path / "wsd.yaml")  # a folder without kd.yaml
+    assert next_command(cfg, str(tmp_path / "wsd.yaml"), []) == PREDICT.format(out="'my output/teacher'")

@@ -30,28 +30,28 @@ def chromium() -> Iterator:
 def opened(browser, path: Path, fragment: str = "", **context) -> Iterator:
     """Open a page from disk, and check at the end that it loaded no other file and wrote nothing to its console."""
     complaints: list[str] = []
-    of_browser = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
-    page = of_browser.new_page()
+    tab = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+    page = tab.new_page()
     page.on("console", lambda message: complaints.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: complaints.extend(_strange(request.url, path)))
+    page.on("request", lambda request: complaints.extend(_unexpected(request.url, path)))
     page.goto(f"{path.as_uri()}{fragment}")
     try:
         yield page
     finally:
-        of_browser.close()
+        tab.close()
     assert complaints == []
 
 
 def until(page, expression: str, expected: object = True, seconds: float = 30.0) -> None:
-    """Wait until an expression has a value. (The page's policy forbids what Playwright waits for functions with.)"""
+    """Wait until an expression has a value. (The page's policy forbids Playwright's `wait_for_function`.)"""
     end = time.monotonic() + seconds
     while (found := page.evaluate(expression)) != expected:
         assert time.monotonic() < end, f"{expression} is {found!r}, not {expected!r}"
         time.sleep(0.02)
 
 
-def _strange(url: str, path: Path) -> list[str]:
+def _unexpected(url: str, path: Path) -> list[str]:
     known = url.startswith("data:") or url.split("#")[0] == path.as_uri()
     return [] if known else [f"request: {url[:200]}"]

@@ -1,4 +1,4 @@
-"""Functions that run in the processes of a test, and their start without importing everything once more for each."""
+"""Functions that run in the processes of a test. The processes fork from one that has all imports."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from mlickd.errors import InputError
 
 
 def parse_arguments(*arguments: object) -> argparse.Namespace:
-    """Detectron2's arguments and those of this project for processes."""
+    """Parse the arguments of Detectron2 and this project for processes."""
     parser = default_argument_parser()
     add_process_arguments(parser)
     return parser.parse_args([str(argument) for argument in arguments])
 
 
 def in_two_processes(main: Callable[..., object], *arguments: object) -> None:
-    """Call ``main(*arguments)`` in each of two processes of `launch`, which fork from one that has imported all."""
+    """Call ``main(*arguments)`` in each of two processes of `launch`."""
     multiprocessing.set_forkserver_preload(["helpers.processes"])
     args = parse_arguments("--num-gpus", 2)
     args.environment, args.main, args.arguments = dict(os.environ), main, arguments
@@ -61,7 +61,7 @@ def train_all(configs: dict[str, CfgNode], output: Path) -> None:
         cfg.defrost()
         cfg.OUTPUT_DIR = str(output / name)
         cfg.freeze()
-        # The weights of the first process count.
+        # Different weights in each process. Training must start from the weights of the first process.
         torch.manual_seed(comm.get_rank())
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=False)
@@ -92,7 +92,7 @@ def fail_in(rank: int, how: str) -> None:
 
 
 def leave_rank(folder: Path) -> None:
-    """Make a file whose name has the place of this process, with the addresses at which the process listens."""
+    """Write a file named after the rank of this process, with the addresses at which the process listens."""
     here = f"here {comm.get_local_rank()} of {comm.get_local_size()}"
     file = folder / f"rank {comm.get_rank()} of {comm.get_world_size()}, {here}"
     file.write_text(" ".join(_listening_addresses()))
@@ -100,7 +100,7 @@ def leave_rank(folder: Path) -> None:
 
 
 def _listening_addresses() -> list[str]:
-    """Local addresses of the listening sockets of this process; empty where the system does not list them."""
+    """Return the local addresses of the listening sockets of this process, if the system lists them."""
     found = []
     for descriptor in Path("/proc/self/fd").glob("*"):
         try:
@@ -122,7 +122,7 @@ def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
 
 
 def stop_the_second(folder: Path) -> None:
-    """Ask the second process to stop in iteration 2 of a training; each process writes when it has stopped.
+    """Ask the second process to stop in iteration 2 of a training. Each process writes the iteration where it stops.
 
     Saving takes the first process long.
     """
@@ -146,7 +146,7 @@ def stop_the_second(folder: Path) -> None:
 
 @contextmanager
 def forbidden_gathers() -> Iterator[None]:
-    """Fail where a process pickles an object for all others."""
+    """Fail if a process pickles an object for all others."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("processes gather pickled objects")
@@ -158,8 +158,8 @@ def forbidden_gathers() -> Iterator[None]:
 
 def look_for_checkpoint(folder: Path) -> None:
     """Look for a checkpoint in a folder of this process; only the first process has one."""
-    own = folder / str(comm.get_rank())
-    own.mkdir()
+    subfolder = folder / str(comm.get_rank())
+    subfolder.mkdir()
     if comm.is_main_process():
-        RunCheckpointer(torch.nn.Linear(1, 1), str(own)).save("model_0000001")
-    decide_to_resume(str(own), True)
+        RunCheckpointer(torch.nn.Linear(1, 1), str(subfolder)).save("model_0000001")
+    decide_to_resume(str(subfolder), True)

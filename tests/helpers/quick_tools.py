@@ -1,6 +1,6 @@
-"""Command lines that write what the real ones write, without work, for tests of the studies that run them.
+"""Fast command lines for tests of studies. They write the same files as the real commands.
 
-Metrics, scores and reports are those of the real evaluator on random scores.
+The real evaluator computes metrics and reports from random scores.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class QuickTools:
             (folder / f"{name}.py").write_text(text)
 
     def add_results(self, method: str, seed: int, skill: float) -> dict:
-        """Set the results that training a method with a seed leaves, the better the more skill; return the report."""
+        """Prepare the results of a method and a seed, better with more skill, and return the report."""
         records = dataset_records(self.test)
         targets = label_targets(records, len(class_names(self.test)))
         noise = np.random.default_rng([seed, len(method)]).random(targets.shape)
@@ -78,7 +78,7 @@ class QuickTools:
         mark.touch() if fails else mark.unlink()
 
     def calls(self) -> list[str]:
-        """Return the trainings since the last call, as method/stage and seed, in alphabetical order."""
+        """Return the trainings since the last call, such as "distilled/feature 1", in alphabetical order."""
         path = self.folder / "calls"
         calls = sorted(path.read_text().splitlines()) if path.exists() else []
         path.unlink(missing_ok=True)

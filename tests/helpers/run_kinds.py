@@ -1,4 +1,4 @@
-"""Tiny runs of each kind that is trained: teacher, both stages of distillation, and the plain student."""
+"""Tiny training runs of each kind: teacher, both stages of distillation, and the baseline."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RunKinds:
 
     @classmethod
     def of(cls, folder: Path) -> RunKinds:
-        """Return the files of `create`, also of another process, and set DETECTRON2_DATASETS to its datasets."""
+        """Return the files that `create` wrote, perhaps in another process, and set DETECTRON2_DATASETS."""
         os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
         made = folder / "made"
         scenes = CachedScenes(made, made / "model_final.pth", made / "proposals")

@@ -48,7 +48,7 @@ def student_config(teacher: Path, stage: str, *options: object) -> CfgNode:
 
 
 def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: int = 7) -> list[dict]:
-    """Return random images with random proposals, like those of the mapper."""
+    """Return random samples with random proposals, like the mapper does."""
     generator = torch.Generator().manual_seed(1)
     batch = []
     for i in range(count):

@@ -24,7 +24,7 @@ def make_trainer(output: Path, *options: object) -> Trainer:
 
 
 def finish(trainer: Trainer, resume: bool) -> dict[str, torch.Tensor]:
-    """Train to the end; the parameters."""
+    """Train to the end, and return the parameters."""
     trainer.resume_or_load(resume=resume)
     super(Trainer, trainer).train()
     return trainer.model.state_dict()

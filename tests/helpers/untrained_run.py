@@ -37,7 +37,7 @@ def write_untrained_run(folder: Path, seed: int = 0, config: str = "Base-Classif
 
 
 def write_untrained_teacher(folder: Path) -> Path:
-    """Write a teacher that generates its own proposals, and return its folder."""
+    """Write a teacher without stored proposals, and return its folder."""
     options = ["MODEL.BACKBONE.WEIGHTS", "", "INPUT.SIZE_TEST", 64, "DATASETS.PROPOSALS.TOP_K", 30]
     write_untrained_run(folder, 0, "Base-WSD", *options, "MODEL.ROI_BOX_HEAD.FC_DIM", 16)
     write_class_names(folder, CATEGORY_NAMES)
@@ -45,7 +45,7 @@ def write_untrained_teacher(folder: Path) -> Path:
 
 
 def save_random_checkpoint(run: Path, seed: int) -> None:
-    """Write the checkpoint of a run, with weights with which the scores differ between images."""
+    """Write the checkpoint of a run, with random weights. Its scores differ between images."""
     cfg = run_config(run)
     torch.manual_seed(seed)
     model = build_model(cfg)

@@ -1,7 +1,7 @@
 """Any bytes in a file of this project are read, or end in an InputError of one line that names the file.
 
-The bytes are those of good files, changed at a few places; the examples are the same in every run. A header that claims
-more than the file has is refused before memory of that size is allocated.
+The tests change a few bytes of good files; the examples are the same in every run. A header that claims more bytes than
+the file has is refused before memory is allocated.
 """
 
 from __future__ import annotations

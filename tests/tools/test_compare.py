@@ -1,4 +1,4 @@
-"""Comparing methods through the command line."""
+"""The comparison of methods, and the quickstart."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ TINY += ["SOLVER.WARMUP_ITERS", "1", "SOLVER.CHECKPOINT_PERIOD", "1", "DATALOADE
 TINY += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64"]
 
 
-def command(output: Path, *arguments: str) -> list[str]:
-    compare = [sys.executable, str(ROOT / "tools" / "compare.py"), "--train", "tiny_train", "--test", "tiny_test"]
-    return [*compare, "--methods", "baseline,distilled", "--seeds", "1,2", "--output", str(output), *arguments, *TINY]
+def command(output: Path, *arguments: str, tool: str = "compare") -> list[str]:
+    start = [sys.executable, str(ROOT / "tools" / f"{tool}.py"), "--train", "tiny_train", "--test", "tiny_test"]
+    methods = ["--methods", "baseline,distilled"] if tool == "compare" else []
+    return [*start, *methods, "--seeds", "1,2", "--output", str(output), *arguments, *TINY]
 
 
-def run(output: Path, *arguments: str) -> subprocess.CompletedProcess:
-    # From another folder, as a user may.
-    line = command(output, *arguments)
+def run(output: Path, *arguments: str, **options: str) -> subprocess.CompletedProcess:
+    line = command(output, *arguments, **options)
+    # Users may start the command in another folder.
     return subprocess.run(line, cwd=output.parent, env=os.environ, capture_output=True, text=True, timeout=900)
 
 
@@ -50,7 +51,7 @@ def test_a_comparison_that_was_stopped_ends_with_the_whole_table(tiny_scenes: Pa
     assert whole.returncode == 0, whole.stderr
     rows = {line.split("|")[1].strip(): line for line in whole.stdout.splitlines() if line.startswith("| ")}
     assert "±" in rows["baseline"] and "failed" not in rows["baseline"]
-    assert rows["distilled"].count("[") == 5, "the last row is that of the differences, with their intervals"
+    assert rows["distilled"].count("[") == 5, "the last row has the differences, with intervals"
     content = json.loads((output / "comparison.json").read_text())
     assert [run["status"] for run in content["runs"]] == ["done"] * 5
     jobs = [job for run in content["runs"] for job in run["jobs"].values()]
@@ -58,7 +59,20 @@ def test_a_comparison_that_was_stopped_ends_with_the_whole_table(tiny_scenes: Pa
     assert content["runs"][0]["versions"]["torch"] == torch.__version__
     for name in ("comparison.md", "classes.png", "precision_recall.png", "curves.png"):
         assert (output / name).stat().st_size > 100
-    assert run(output, "--dry-run").stdout.strip() == "", "nothing is left to run"
+    assert run(output, "--dry-run").stdout.strip() == "", "all runs are finished"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_quickstart_writes_table_curves_and_gallery(tiny_scenes: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = run(output, tool="quickstart")
+    assert result.returncode == 0, result.stderr
+    assert "difference to baseline" in result.stdout and "±" in result.stdout
+    for name in ("comparison.md", "curves.png", "classes.png", "gallery/index.html", "gallery/plots.html"):
+        assert (output / name).stat().st_size > 100
+    content = json.loads((output / "comparison.json").read_text())
+    assert len(content["runs"]) == 6 and content["costs"]["teacher"]["milliseconds"] > 0
 
 
 def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:

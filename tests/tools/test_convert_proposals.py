@@ -25,7 +25,7 @@ def store(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def write_foreign(store: ProposalStore, kind: str, path: Path, call_tool) -> None:
-    """Write the proposals in another format, with those of an image of another split."""
+    """Write the proposals in another format, and proposals of an image of another split."""
     names = [*(Path(image_id).stem for image_id in store), "of_another_split"]
     boxes = [*(store[image_id][0] for image_id in store), np.ones((1, 4)) + (0, 0, 1, 1)]
     scores = [*(store[image_id][1] for image_id in store), np.ones(1)]

@@ -37,7 +37,7 @@ def test_stores_and_methods_side_by_side(call_tool, tiny_scenes: Path, tmp_path:
     assert content["every"] == 2 and list(results) == names
     assert results["perfect"]["proposals"]["50"] == {"recall@0.5": 1, "recall@0.7": 1, "AR": 1}
     assert results["perfect"]["cpu_seconds_per_image"] is None and results["sliding"]["cpu_seconds_per_image"] > 0
-    # New proposals are equal to those of the store.
+    # New proposals equal the proposals in the store.
     assert results["made"]["proposals"] == results["edge_boxes (longer_side=100)"]["proposals"]
     assert results["made"]["proposals"]["50"]["recall@0.5"] > 0.1
     assert results["sliding"]["mean_proposals"] == 50

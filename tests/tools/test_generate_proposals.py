@@ -13,7 +13,7 @@ def test_datasets_to_their_default_places(
 ) -> None:
     (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    # Parts of a dataset share the proposals of the whole.
+    # Parts of a dataset share the proposals of the whole dataset.
     names = ["tiny_train", "tiny_test@1of2", "tiny_test@not1of2"]
     options = ["--method", "selective_search", "--set", "mode", "single", "--set", "longer_side", 60]
     result = call_tool("generate_proposals", "--dataset", *names, "--workers", 0, "--max-proposals", 5, *options)

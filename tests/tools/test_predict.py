@@ -77,7 +77,7 @@ def test_each_process_of_torchrun_takes_its_own_gpu(
     call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: not taken)  # not after the choice: there is no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not taken)  # the machine of the test has no GPU
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     for name, value in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))

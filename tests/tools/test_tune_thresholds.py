@@ -72,10 +72,13 @@ def test_images_of_the_run_are_refused_or_named(run: Path, root: Path, tune, cap
     assert not (run / "thresholds.json").exists()
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         assert tune("tiny_train").status == 0
-        assert "8 of the 24 images of tiny_train" in caplog.text
-        caplog.clear()
-        (root / "tiny" / "labels_fit.csv").unlink()
-        assert tune("tiny_train").status == 0
+    assert "8 of the 24 images of tiny_train" in caplog.text
+
+
+def test_a_missing_dataset_of_the_run_is_named(root: Path, tune, caplog) -> None:
+    (root / "tiny" / "labels_fit.csv").unlink()
+    with caplog.at_level(logging.WARNING, logger="mlickd"):
+        assert tune("tiny_val").status == 0
     assert "tiny_fit" in caplog.text
 
 

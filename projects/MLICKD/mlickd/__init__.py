@@ -10,7 +10,7 @@ from pathlib import Path
 __version__ = "0.1.0"
 __all__ = ["add_mlickd_config", "default_config", "distillation", "load_model", "modeling"]
 
-# Modules of the names that are imported on first use.
+# Names that are imported on first use, with their modules.
 _MODULES = {"add_mlickd_config": "config", "default_config": "config", "load_model": "prediction"}
 
 
@@ -23,9 +23,9 @@ def __getattr__(name: str) -> object:
 def _is_command() -> bool:
     """Return whether this process is the command `mlickd`, or `python -m mlickd`.
 
-    The command registers models when it knows what to run, because importing Detectron2 takes seconds.
+    Importing Detectron2 takes seconds, so `mlickd` does not register models until it runs a command.
     """
-    if sys.argv[:1] == ["-m"]:  # until Python has found the module; its name is at the end of sys.orig_argv
+    if sys.argv[:1] == ["-m"]:  # Python has not found the module yet; sys.orig_argv has its name
         return sys.orig_argv[-len(sys.argv)] == "mlickd"
     return Path(*sys.argv[:1]).stem == "mlickd"
 

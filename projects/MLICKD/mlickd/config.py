@@ -35,7 +35,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.SIZES_TRAIN = (224,)
     # Side, in pixels, of the square to which test images are warped.
     cfg.INPUT.SIZE_TEST = 224
-    # Train on a random crop of each image. The teacher sees the same crop at its own size.
+    # Train on a random crop of each image. The teacher sees the same crop at the size of its configuration.
     cfg.INPUT.RANDOM_CROP = CfgNode()
     cfg.INPUT.RANDOM_CROP.ENABLED = False
     # Smallest and largest area of a crop, as fractions of the image's area.

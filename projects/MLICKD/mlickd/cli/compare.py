@@ -57,7 +57,7 @@ def main() -> None:
     teacher.add_argument("--teacher-per-seed", action="store_true", help="train a teacher for each seed")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all")
     parser.add_argument(
-        "--method-file", action="append", default=[], metavar="NAME=FILE", help="one more method; may be repeated"
+        "--method-file", action="append", default=[], metavar="NAME=FILE", help="add a method; may be repeated"
     )
     parser.add_argument(
         "--jobs", type=positive_int, default=1, metavar="N", help="simultaneous runs, which share cores (default: 1)"
@@ -97,13 +97,13 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     return teacher
 
 
-def make_comparison(args: argparse.Namespace, names: Sequence[str], **teachers: bool) -> Comparison:
+def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_seed: bool) -> Comparison:
     """Make a comparison from the options of :func:`add_training_options`.
 
     Args:
-        args: parsed options; ``method_file`` adds methods to those in configs/methods.
+        args: parsed options. ``method_file``, if it exists, adds methods.
         names: names of the methods; empty for all.
-        teachers: ``teacher_per_seed`` of the comparison.
+        teacher_per_seed: train a teacher for each seed.
 
     Raises:
         InputError: an option, or a file or dataset that it names, is wrong.
@@ -129,5 +129,5 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], **teachers: 
         options=args.opts,
         tools=scripts_folder(),
         teacher=args.teacher,
-        **teachers,
+        teacher_per_seed=teacher_per_seed,
     )
