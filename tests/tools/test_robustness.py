@@ -9,29 +9,44 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from detectron2.modeling import build_model
 from PIL import Image
 
-from helpers.untrained_run import write_untrained_run
+from mlickd.config import default_config
 from mlickd.evaluation.metrics import multilabel_metrics
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
+
+
+def write_run(folder: Path, config: str, seed: int, *options: object) -> Path:
+    """Write the files of a finished run."""
+    cfg = default_config()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "INPUT.SIZE_TEST", 32, "MODEL.VGG.WIDTH", 0.125])
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "DATASETS.TRAIN", ("tiny_train",)])
+    cfg.merge_from_list(list(options))
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(cfg.dump())
+    plain = cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier"
+    cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
+    torch.manual_seed(seed)
+    torch.save({"model": build_model(cfg).state_dict()}, folder / ("model_final.pth" if plain else "student.pth"))
+    return folder
 
 
 @pytest.fixture(scope="module")
 def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-
-    def write(name: str, config: str, seed: int, *options: object) -> None:
-        train = ("DATASETS.TRAIN", ("tiny_train",))
-        stage = ("KD.STAGE", "prediction") if config == "kd" else ()
-        write_untrained_run(folder / name, seed, f"scenes/{config}", *train, *stage, *options)
-
     for seed in (1, 2):
-        write(f"seed{seed}/baseline", "cls", seed)
-        write(f"seed{seed}/distilled", "kd", 10 + seed)
-    write("feature", "kd", 1, "KD.STAGE", "feature")
-    write("larger", "cls", 1, "INPUT.SIZE_TEST", 48)
-    write("classes", "cls", 1, "MODEL.NUM_CLASSES", 3)
-    write("crossed", "kd", 1, "DATASETS.TRAIN", ("tiny_train@2of2", "tiny_train@1of2"))
-    write("half", "kd", 1, "DATASETS.TRAIN", ("tiny_train@2of2",))
+        write_run(folder / f"seed{seed}" / "baseline", "cls.yaml", seed)
+        write_run(folder / f"seed{seed}" / "distilled", "kd.yaml", 10 + seed, "KD.STAGE", "prediction")
+    write_run(folder / "feature", "kd.yaml", 1, "KD.STAGE", "feature")
+    write_run(folder / "larger", "cls.yaml", 1, "INPUT.SIZE_TEST", 48)
+    write_run(folder / "classes", "cls.yaml", 1, "MODEL.NUM_CLASSES", 3)
+    parts = ("tiny_train@2of2", "tiny_train@1of2")
+    write_run(folder / "crossed", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts)
+    write_run(folder / "half", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts[:1])
     (folder / "unfinished").mkdir()
     shutil.copy(folder / "seed1" / "baseline" / "config.yaml", folder / "unfinished")
     return folder
