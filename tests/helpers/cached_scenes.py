@@ -17,7 +17,7 @@ from mlickd.distillation.teacher_config import load_teacher_config
 
 @dataclass
 class CachedScenes:
-    """What a cache of `tiny_train` is made from, in one folder.
+    """The sources of a cache of `tiny_train`, in one folder.
 
     Attributes:
         folder: the folder.
