@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole, checked, pruned, and still Detectron2's."""
+"""Checkpoints of a run: complete or absent, checked, pruned, and in Detectron2's format."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ from mlickd.files import file_digest
 
 
 class Counter:
-    """What a trainer is to a checkpointer."""
+    """A trainer for the checkpointer."""
 
-    def __init__(self) -> None:
-        self.iteration = 0
+    iteration = 0
 
     def state_dict(self) -> dict:
         return {"iteration": self.iteration}
@@ -53,7 +52,7 @@ class Run:
 
 
 def flip_a_bit(path: Path) -> None:
-    # Damage in the numbers, which no reader would notice.
+    # In the numbers, where torch.load does not notice it.
     content = bytearray(path.read_bytes())
     place = content.index(torch.tensor(3.0).numpy().tobytes())
     content[place] ^= 1
@@ -64,11 +63,7 @@ def cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_detectron2_resumes_from_what_is_saved_and_the_other_way_round(tmp_path: Path) -> None:
+def test_detectron2_resumes_from_our_checkpoints_and_vice_versa(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.save(1, 3)
     for kind in (DetectionCheckpointer, Checkpointer):
@@ -116,14 +111,6 @@ def test_a_damaged_list_or_no_name_of_the_last_checkpoint_does_no_harm(
         Run(tmp_path).resumed()
 
 
-def test_without_an_undamaged_checkpoint_all_are_named(tmp_path: Path) -> None:
-    Run(tmp_path).save(1, 3)
-    cut(tmp_path / "model_0000001.pth")
-    flip_a_bit(tmp_path / "model_0000003.pth")
-    with pytest.raises(InputError, match=r"--resume.*model_0000003.pth .*model_0000001.pth "):
-        Run(tmp_path).resumed()
-
-
 def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple:
@@ -146,24 +133,25 @@ def test_only_the_newest_of_this_run_are_kept_and_the_final_one(tmp_path: Path) 
     again = Run(tmp_path, keep=2)
     assert again.resumed() == 7
     again.save(9)
-    assert {name for name in names(tmp_path) if name.endswith(".pth")} == {
+    assert {path.name for path in tmp_path.glob("*.pth")} == {
         "model_0000000.pth", "model_0000005.pth", "model_0000009.pth", "model_final.pth",
     }  # fmt: skip
 
 
-def test_a_run_that_starts_anew_never_goes_on_from_the_one_before(tmp_path: Path) -> None:
+def test_a_new_run_never_continues_from_an_earlier_run(tmp_path: Path) -> None:
     Run(tmp_path).save(1, 3)
     run = Run(tmp_path)
     run.checkpointer.forget_earlier_run()
     assert not decide_to_resume(str(tmp_path), True)
-    run.save(0)
+    run.save(0, 2)
     cut(tmp_path / "model_0000000.pth")
-    with pytest.raises(InputError, match=r"model_0000000.pth is"):
+    cut(tmp_path / "model_0000002.pth")
+    with pytest.raises(InputError, match=r"--resume.*model_0000002.pth .*model_0000000.pth "):
         Run(tmp_path).resumed()
-    assert (tmp_path / "model_0000003.pth").exists(), "it is the user's to remove"
+    assert (tmp_path / "model_0000003.pth").exists(), "only the user removes it"
 
 
-def test_what_earlier_runs_have_finished_is_kept_under_other_names(tmp_path: Path) -> None:
+def test_final_models_of_earlier_runs_get_other_names(tmp_path: Path) -> None:
     (tmp_path / "student.pth").write_bytes(b"a student")
     for iteration in (3, 5, 7):
         Run(tmp_path).checkpointer.forget_earlier_run()
@@ -175,7 +163,7 @@ def test_what_earlier_runs_have_finished_is_kept_under_other_names(tmp_path: Pat
 
 
 @pytest.mark.parametrize("left", ["last_checkpoint", "checkpoints.json"])
-def test_a_run_that_is_killed_as_it_starts_anew_does_not_go_on_from_the_one_before(
+def test_a_new_run_that_is_killed_early_does_not_continue_from_an_earlier_run(
     left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Run(tmp_path).save(1)
@@ -194,18 +182,18 @@ def test_a_run_that_is_killed_as_it_starts_anew_does_not_go_on_from_the_one_befo
     run = Run(tmp_path)
     assert not decide_to_resume(str(tmp_path), True)
     run.checkpointer.forget_earlier_run()
-    assert names(tmp_path) == ["model_0000001.pth"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model_0000001.pth"]
 
 
 def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     Run(tmp_path).save(1)
-    of_the_run = [tmp_path / "model_0000003.pth.unfinished", tmp_path / "inference/test/scores.npz.0a1b.unfinished"]
-    of_another = tmp_path / "another/model_0000003.pth.unfinished"
-    for path in (*of_the_run, of_another):
+    unfinished = [tmp_path / "model_0000003.pth.unfinished", tmp_path / "inference/test/scores.npz.0a1b.unfinished"]
+    of_another_run = tmp_path / "another/model_0000003.pth.unfinished"
+    for path in (*unfinished, of_another_run):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     assert Run(tmp_path).resumed() == 1
-    assert not any(path.exists() for path in of_the_run) and of_another.exists()
+    assert not any(path.exists() for path in unfinished) and of_another_run.exists()
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every shipped configuration loads, builds its model and takes a training step, and the pairs of them fit together."""
+"""Every shipped configuration loads, builds its model and takes a training step; related configurations fit."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import torchvision
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from helpers.small_models import CONFIGS
+from helpers.small_trainer import DATA, final_config, finish
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.sources.coco import coco_sources
 from mlickd.data.sources.nus_wide import nus_wide_sources
 from mlickd.data.sources.voc import voc_sources
-from mlickd.engine import Trainer, check_inputs, finalize_config, load_config
+from mlickd.engine import Trainer, check_inputs, load_config
+from mlickd.engine.check_config import config_value
 from mlickd.modeling import load_backbone_weights
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
 # Files of methods have only the keys in which they differ from a `kd.yaml`.
 SHIPPED = [name for name in FILES if "methods/" not in name]
@@ -42,7 +44,6 @@ SMALL += ["MODEL.RESNETS.WIDTH_PER_GROUP", 4]
 SMALL += ["MODEL.CLASSIFIER.FC_DIM", 32, "INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64, "SOLVER.IMS_PER_BATCH", 2]
 SMALL += ["SOLVER.MAX_ITER", 1, "SOLVER.STEPS", (), "DATALOADER.NUM_WORKERS", 0, "DATASETS.PROPOSALS.TOP_K", 5]
 SMALL += ["KD.FEATURE.MAX_ITER", 0, "KD.PREDICTION.MAX_ITER", 0, "TEST.EVAL_PERIOD", 0, "TEST.AUG.MIN_SIZES", (48,)]
-SMALL += ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
 
 
 @cache
@@ -53,14 +54,14 @@ def shipped(config: str) -> CfgNode:
     return cfg
 
 
-def teacher_of(config: str) -> str:
+def find_teacher(config: str) -> str:
     """Return the shipped configuration of the teacher of a distillation."""
     folder = str(Path(shipped(config).KD.TEACHER.WEIGHTS).parent)
     (teacher,) = [name for name in TEACHERS if shipped(name).OUTPUT_DIR == folder]
     return teacher
 
 
-def plain_student_of(config: str) -> str:
+def find_baseline(config: str) -> str:
     """Return the shipped configuration of the same student without distillation: kd_[<teacher>_to_]<student>."""
     student = re.fullmatch(r"kd(?:_.+_to)?(.*?)(?:_release)?", Path(config).stem)[1]
     return str(Path(config).with_name(f"cls{student}.yaml"))
@@ -79,10 +80,8 @@ def proposals(tiny_scenes: Path) -> None:
 
 
 def small_config(config: str, output: Path, stage: str | None = None, *options: object) -> CfgNode:
-    cfg = load_config(str(CONFIGS / config), [*SMALL, "OUTPUT_DIR", str(output), *options], stage)
-    finalize_config(cfg)
+    cfg = final_config(config, *SMALL, *DATA, "OUTPUT_DIR", str(output), *options, stage=stage)
     check_inputs(cfg)
-    cfg.freeze()
     return cfg
 
 
@@ -90,9 +89,7 @@ def take_a_step(cfg: CfgNode) -> dict[str, float]:
     """Train for one step, independently of earlier tests, and return the losses."""
     torch.manual_seed(len(cfg.KD.STAGE))
     trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.cfg = cfg
-    super(Trainer, trainer).train()
+    finish(trainer)
     return {name: value for name, (value, _) in trainer.storage.latest().items() if "loss" in name}
 
 
@@ -120,7 +117,7 @@ def test_teacher_and_plain_student_take_a_step(config: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("config", [name for name in DISTILLATIONS if name in NETWORKS])
 def test_both_stages_take_a_step(config: str, trained_teacher: Callable[[str], Path], tmp_path: Path) -> None:
-    knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(teacher_of(config))))
+    knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(find_teacher(config))))
     feature = take_a_step(small_config(config, tmp_path, "feature", *knowledge))
     assert feature["total_loss"] > 0 and "loss_label" not in feature
     cfg = small_config(config, tmp_path, "prediction", *knowledge)
@@ -154,17 +151,15 @@ def test_methods_take_a_step_of_each_of_their_stages(
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("config", METHODS)
-def test_a_method_differs_from_the_paper_s_in_its_choice_alone(config: str, folder: str, tmp_path: Path) -> None:
-    """The iterations of all stages together are those of the plain student, and so is the student."""
+def test_methods_share_data_schedule_and_student(config: str, folder: str, tmp_path: Path) -> None:
+    """All stages together have the iterations of the baseline."""
     cfg = load_config(lay_over(folder, config, tmp_path), [])
-    plain, method = shipped(f"{folder}/cls.yaml"), shipped(f"{folder}/kd.yaml")
+    baseline, paper = shipped(f"{folder}/cls.yaml"), shipped(f"{folder}/kd.yaml")
     iterations = [cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.METHOD_STAGES]
-    assert sum(iterations) == plain.SOLVER.MAX_ITER
+    assert sum(iterations) == baseline.SOLVER.MAX_ITER
     for key in ("INPUT", "DATASETS", "MODEL.CLASSIFIER.POOLING", "SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SEED"):
-        values = [cfg, plain, method]
-        for part in key.split("."):
-            values = [value[part] for value in values]
-        assert values[0] == values[1] == values[2], key
+        value = config_value(cfg, key)
+        assert config_value(baseline, key) == config_value(paper, key) == value, key
 
 
 @pytest.mark.filterwarnings("ignore:.*to a meta parameter in the current model, which is a no-op")
@@ -172,12 +167,12 @@ def test_a_method_differs_from_the_paper_s_in_its_choice_alone(config: str, fold
 def test_networks_of_full_size_take_the_weights_that_they_name(
     config: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Names, shapes and layers at the sizes of the file; tensors of the meta device have no memory."""
+    """Names and shapes of layers at full size, on the meta device without memory."""
     cfg = shipped(config).clone()
     cfg.defrost()
     cfg.MODEL.DEVICE, cfg.MODEL.NUM_CLASSES = "meta", 3
     if config in DISTILLATIONS:
-        cfg.KD.STAGE, cfg.KD.TEACHER.CONFIG_FILE = "feature", str(CONFIGS / teacher_of(config))
+        cfg.KD.STAGE, cfg.KD.TEACHER.CONFIG_FILE = "feature", str(CONFIGS / find_teacher(config))
     with torch.device("meta"):
         model = build_model(cfg)
     if config in DISTILLATIONS:
@@ -220,7 +215,7 @@ def test_another_dataset_changes_data_and_schedule_only(config: str, base: str, 
 
 @pytest.mark.parametrize("config", DISTILLATIONS)
 def test_a_distillation_shares_data_with_its_teacher_and_all_but_iterations_with_its_baseline(config: str) -> None:
-    plain, distilled, teacher = (shipped(name) for name in (plain_student_of(config), config, teacher_of(config)))
+    plain, distilled, teacher = (shipped(name) for name in (find_baseline(config), config, find_teacher(config)))
     assert [distilled.DATASETS[key] for key in ("TRAIN", "TEST")] == [
         teacher.DATASETS[key] for key in ("TRAIN", "TEST")
     ]
@@ -256,18 +251,14 @@ def test_data_sets_are_known_and_runs_do_not_share_a_folder(tmp_path: Path) -> N
 
 
 def test_the_table_of_configurations_is_right() -> None:
-    names = {
-        "build_vgg_backbone": "VGG16",
-        "build_resnet_backbone": "ResNet-50",
-        "build_timm_backbone": "EfficientNet-Lite0",
-    }
+    names = {"vgg": "VGG16", "resnet": "ResNet-50", "timm": "EfficientNet-Lite0"}
 
     def network(config: str) -> str:
-        return f"{names[shipped(config).MODEL.BACKBONE.NAME]}, {shipped(config).INPUT.SIZE_TEST}"
+        return f"{names[shipped(config).MODEL.BACKBONE.NAME.split('_')[1]]}, {shipped(config).INPUT.SIZE_TEST}"
 
     rows = [[cell.strip() for cell in line.split("|")] for line in (CONFIGS / "README.md").read_text().splitlines()]
     table = {row[1].strip("`"): row[3:5] for row in rows if len(row) > 2 and row[1].endswith(".yaml`")}
     expected = {config: [network(config), ""] for config in TEACHERS}
     expected |= {config: ["", network(config)] for config in PLAIN if config not in TEACHERS}
-    expected |= {config: [network(teacher_of(config)), network(config)] for config in DISTILLATIONS}
+    expected |= {config: [network(find_teacher(config)), network(config)] for config in DISTILLATIONS}
     assert table == expected

@@ -9,6 +9,7 @@ import torch
 
 from helpers.forked_runs import content_digest
 from helpers.run_kinds import KINDS, RunKinds
+from helpers.small_trainer import finish
 from mlickd.engine import Trainer
 
 
@@ -24,9 +25,7 @@ def train(kinds: RunKinds, kind: str, output: Path, *options: object) -> str:
     short += ["INPUT.COLOR_JITTER.BRIGHTNESS", 0.4, "INPUT.COLOR_JITTER.SATURATION", 0.4]
     cfg = kinds.config(kind, output, *short, *options)
     torch.manual_seed(cfg.SEED)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.train()
+    finish(Trainer(cfg))
     return content_digest(output / "model_final.pth")
 
 
@@ -49,5 +48,5 @@ def test_a_run_ends_bit_by_bit_the_same(kind: str, kinds: RunKinds, tmp_path: Pa
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_what_is_random_is_on_in_these_runs(kind: str, unlike: tuple, kinds: RunKinds, tmp_path: Path) -> None:
+def test_these_runs_use_all_random_augmentations(kind: str, unlike: tuple, kinds: RunKinds, tmp_path: Path) -> None:
     assert train(kinds, kind, tmp_path / "with") != train(kinds, kind, tmp_path / "without", *unlike)

@@ -19,11 +19,11 @@ from mlickd.distillation import TeacherKnowledge
 from mlickd.engine.training_loop import TrainingLoop
 from mlickd.errors import InputError
 
-HUGE = 1e30  # finite, but the square of it is not
+HUGE = 1e30  # finite, but its square is not
 
 
 class Two(nn.Module):
-    """Two losses of one number for each sample, and two parameters of which the second is inside a square root."""
+    """A model with two losses and two parameters; the second parameter is under a square root."""
 
     def __init__(self):
         super().__init__()
@@ -46,15 +46,15 @@ def run(model: nn.Module, batches: list[list[dict]], **options) -> TrainingLoop:
     return loop
 
 
-def of_values(*values: float) -> list[dict]:
+def make_samples(*values: float) -> list[dict]:
     return [{"image_id": f"img{i}", "value": value} for i, value in enumerate(values)]
 
 
 def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_piece(tmp_path: Path) -> None:
     model, bad = Two(), float("nan")
-    good = of_values(1.0, 2.0, 3.0, 4.0)
+    good = make_samples(1.0, 2.0, 3.0, 4.0)
     with pytest.raises(InputError) as caught:
-        run(model, [good, of_values(1.0, 2.0, bad, 4.0)], parts=2, output_dir=str(tmp_path))
+        run(model, [good, make_samples(1.0, 2.0, bad, 4.0)], parts=2, output_dir=str(tmp_path))
     saved = tmp_path / "bad_batch.pt"
     message = str(caught.value)
     assert message.startswith(f"iteration 1: loss_label is {bad} for images img2, img3 (saved in {saved}); ")
@@ -68,7 +68,7 @@ def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_piece(tmp_path
 
 def test_a_gradient_is_named_if_all_losses_are_finite(tmp_path: Path) -> None:
     model = Two()
-    batch = of_values(1.0, 2.0)
+    batch = make_samples(1.0, 2.0)
     batch[1]["root"] = 1.0  # the slope of a square root at 0
     with pytest.raises(InputError, match=r"iteration 0: the gradients of depth .* images img0, img1 \(saved in "):
         run(model, [batch], parts=2, output_dir=str(tmp_path))
@@ -77,7 +77,7 @@ def test_a_gradient_is_named_if_all_losses_are_finite(tmp_path: Path) -> None:
 
 def test_large_gradients_whose_norm_overflows_are_finite() -> None:
     model = Two()
-    run(model, [of_values(HUGE, HUGE)])
+    run(model, [make_samples(HUGE, HUGE)])
     assert model.weight.grad.item() == pytest.approx(HUGE)
     assert model.weight.item() == pytest.approx(2 - HUGE * 1e-32)
 
@@ -86,49 +86,44 @@ def test_weights_that_were_not_finite_and_many_images_are_named(tmp_path: Path) 
     model = Two()
     model.weight.data.fill_(float("nan"))
     with pytest.raises(InputError, match=r"img31 and 68 more.*could not be saved.*\. The parameters weight "):
-        run(model, [of_values(*[1.0] * 100)], output_dir=str(tmp_path / "no such folder"))
+        run(model, [make_samples(*[1.0] * 100)], output_dir=str(tmp_path / "no such folder"))
 
 
 def test_gradients_that_overflow_in_float16_leave_out_a_step_and_halve_the_scale() -> None:
     model = Two()
-    loop = run(model, [of_values(1e36)], precision=torch.float16)  # times the scale, it overflows float32
+    loop = run(model, [make_samples(1e36)], precision=torch.float16)  # times the scale, it overflows float32
     assert model.weight.item() == 2.0
     assert loop.grad_scaler.get_scale() == 2**15
-    batch = of_values(1.0)
+    batch = make_samples(1.0)
     batch[0]["root"] = 1.0
     with pytest.raises(InputError, match="iteration 30: the gradients of depth"):  # at every scale
         run(model, [batch] * 40, precision=torch.float16)
     assert model.weight.item() == 2.0
 
 
-def test_a_saved_batch_has_all_that_the_model_was_given(tmp_path: Path) -> None:
-    batch = make_batch(2)
-    batch[0]["view"] = View(32, mirror=True, crop=(0.1, 0.2, 0.9, 1.0))
-    batch[1]["knowledge"] = TeacherKnowledge(
-        torch.tensor([0.5, float("nan")]), boxes=torch.rand(3, 4), features={"conv5": torch.rand(3, 2, 7, 7)}
-    )
-    batch[1]["knowledge"].maps = {("features", "conv5"): torch.rand(2, 4, 4)}
-    for sample in batch:
-        sample["value"] = float("nan")
+def test_a_saved_batch_has_all_inputs_of_the_model(tmp_path: Path) -> None:
+    batch = make_batch(1)
+    knowledge = TeacherKnowledge(torch.tensor([0.5, float("nan")]), features={"conv5": torch.rand(3, 2, 7, 7)})
+    knowledge.maps = {("features", "conv5"): torch.rand(2, 4, 4)}
+    batch[0] |= {"view": View(32, crop=(0.1, 0.2, 0.9, 1.0)), "knowledge": knowledge, "value": float("nan")}
     with pytest.raises(InputError):
         run(Two(), [batch], output_dir=str(tmp_path))
-    saved = torch.load(tmp_path / "bad_batch.pt", weights_only=True)["images"]
-    for sample, original in zip(saved, batch, strict=True):
-        assert sample.keys() == original.keys()
-        assert torch.equal(sample["image"], original["image"]) and sample["labels"] == original["labels"]
-        proposals = sample["teacher_proposals"]
-        assert proposals["image_size"] == (64, 64)
-        assert torch.equal(proposals["proposal_boxes"], original["teacher_proposals"].proposal_boxes.tensor)
-    assert saved[0]["view"] == {"size": 32, "mirror": True, "crop": (0.1, 0.2, 0.9, 1.0)}
-    knowledge = saved[1]["knowledge"]
-    assert knowledge["image_scores"].isnan().tolist() == [False, True] and knowledge["weights"] is None
-    assert torch.equal(knowledge["features"]["conv5"], batch[1]["knowledge"].features["conv5"])
-    assert knowledge["maps"]["features", "conv5"].shape == (2, 4, 4)
+    (saved,) = torch.load(tmp_path / "bad_batch.pt", weights_only=True)["images"]
+    assert saved.keys() == batch[0].keys()
+    assert torch.equal(saved["image"], batch[0]["image"]) and saved["labels"] == batch[0]["labels"]
+    assert saved["teacher_proposals"]["image_size"] == (64, 64)
+    boxes = batch[0]["teacher_proposals"].proposal_boxes.tensor
+    assert torch.equal(saved["teacher_proposals"]["proposal_boxes"], boxes)
+    assert saved["view"] == {"size": 32, "mirror": False, "crop": (0.1, 0.2, 0.9, 1.0)}
+    assert saved["knowledge"]["image_scores"].isnan().tolist() == [False, True]
+    assert saved["knowledge"]["weights"] is None
+    assert torch.equal(saved["knowledge"]["features"]["conv5"], knowledge.features["conv5"])
+    assert saved["knowledge"]["maps"]["features", "conv5"].shape == (2, 4, 4)
 
 
 def _diverge_in_process(values: list[list[float]], roots: list[str], folder: Path) -> None:
     rank = comm.get_rank()
-    batch = of_values(*values[rank])
+    batch = make_samples(*values[rank])
     for sample in batch:
         sample["image_id"] = f"rank{rank}-{sample['image_id']}"
         if sample["image_id"] in roots:
@@ -136,8 +131,8 @@ def _diverge_in_process(values: list[list[float]], roots: list[str], folder: Pat
     model = Two()
     distributed = DistributedDataParallel(model)
     with forbidden_gathers():
-        run(distributed, [of_values(*[0.0] * len(batch))])
-    run(distributed, [of_values(HUGE if rank else 0.0)])
+        run(distributed, [make_samples(*[0.0] * len(batch))])
+    run(distributed, [make_samples(HUGE if rank else 0.0)])
     before = model.weight.item()
     with pytest.raises(InputError) as caught:
         run(distributed, [batch], output_dir=str(folder))
@@ -147,9 +142,9 @@ def _diverge_in_process(values: list[list[float]], roots: list[str], folder: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("values", "roots", "culprits"),
+    ("values", "roots", "expected"),
     [
-        # The sum of the gradients is not finite in either process, but only one knows why.
+        # The sum of the gradients is not finite in both processes, but only one has the images that cause it.
         ([[1.0, 2.0], [3.0, float("nan")]], [], [("loss_label is nan", "rank1-img0, rank1-img1", "_rank1")]),
         (
             [[1.0], [3.0]],
@@ -159,12 +154,12 @@ def _diverge_in_process(values: list[list[float]], roots: list[str], folder: Pat
     ],
     ids=["loss", "gradient"],
 )
-def test_all_processes_stop_with_the_same_message(values: list, roots: list, culprits: list, tmp_path: Path) -> None:
+def test_all_processes_stop_with_the_same_message(values: list, roots: list, expected: list, tmp_path: Path) -> None:
     in_two_processes(_diverge_in_process, values, roots, tmp_path)
     first, second = (tmp_path / "message 0").read_text(), (tmp_path / "message 1").read_text()
     assert first == second
     parts = [
-        f"{cause}.* for images {ids} .saved in {tmp_path}/bad_batch{suffix}.pt." for cause, ids, suffix in culprits
+        f"{cause}.* for images {ids} .saved in {tmp_path}/bad_batch{suffix}.pt." for cause, ids, suffix in expected
     ]
     assert re.match(f"iteration 0: {'; '.join(parts)}; parameters", first)
-    assert len(list(tmp_path.glob("*.pt"))) == len(culprits)
+    assert len(list(tmp_path.glob("*.pt"))) == len(expected)

@@ -1,4 +1,4 @@
-"""Two processes that share a batch compute what one does that has it whole."""
+"""Two processes that share a batch compute the same as one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_THE_LAST_MAP = ["MODEL.CLASSIFIER.IN_FEATURE", "conv5", "KD.FEATURE.LAYERS",
 UNLABELED = ["DATASETS.TRAIN", ("tiny_train@1of4",), "DATASETS.UNLABELED", ("tiny_train@not1of4",)]
 STAGES = {
     "stage 1, live": ("feature", False, []),
-    # The last map gets no gradients, on which processes have to agree.
+    # The last map does not get gradients; the processes must agree on that.
     "stage 1, cached": ("feature", True, ["MODEL.VGG.OUT_FEATURES", ("conv4", "conv5"), *NOT_THE_LAST_MAP]),
     "stage 2, live": ("prediction", False, []),
     "stage 2, cached": ("prediction", True, []),
@@ -38,8 +38,8 @@ EVALUATED = ["teacher", "student"]
 
 
 @pytest.fixture(scope="module")
-def data_sets(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The tiny scenes, and 7 scenes to test on."""
+def datasets(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make the tiny scenes and seven test scenes the registered datasets."""
     root = tmp_path_factory.mktemp("datasets")
     (root / "tiny").symlink_to(tiny_scenes / "tiny")
     write_scenes(root / "seven", {"train": 1, "test": 7}, side=96, seed=3)
@@ -49,8 +49,8 @@ def data_sets(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def configs(data_sets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CfgNode]:
-    """Of all kinds of training."""
+def configs(datasets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CfgNode]:
+    """Return a configuration of each kind of training."""
     folder = tmp_path_factory.mktemp("processes")
     scenes = CachedScenes.create(folder / "scenes")
     caches = {True: scenes.make("cache"), False: ""}
@@ -60,8 +60,8 @@ def configs(data_sets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     data = ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("seven_test",), "MODEL.NUM_CLASSES", 20]
 
     teacher = teacher_config()
-    # Without dropout, which each process draws for itself; scores of a fresh teacher are so alike that there is
-    # nothing to compare.
+    # Without dropout, which differs between processes, and with larger initial weights, because the scores of an
+    # untrained teacher are almost equal.
     teacher.merge_from_list(["MODEL.ROI_BOX_HEAD.DROPOUT", 0.0, "MODEL.WSDDN.INIT_STD", 1.0, *data, *boxes])
     refined = teacher.clone()
     refined.merge_from_list(["MODEL.ROI_HEADS.NAME", "OICRHeads", "DATASETS.TEST", ()])
@@ -69,18 +69,15 @@ def configs(data_sets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     student.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
     student.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", (32, 48), *data])
     student.merge_from_list(["INPUT.SIZE_TEST", 32, "MODEL.DEVICE", "cpu"])
-    normalized = student.clone()
-    normalized.merge_from_list(["MODEL.VGG.NORM", "BN"])
-    precise = normalized.clone()
-    precise.merge_from_list(["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "DATASETS.TEST", ()])
-    synchronized = student.clone()
-    synchronized.merge_from_list(["MODEL.VGG.NORM", "naiveSyncBN"])
     found = {"teacher": teacher, "refined teacher": refined, "student": student}
-    found |= {
-        "batch normalization": normalized,
-        "precise statistics": precise,
-        "synchronized normalization": synchronized,
-    }
+    precise = ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "DATASETS.TEST", ()]
+    for name, norm, options in (
+        ("batch normalization", "BN", []),
+        ("precise statistics", "BN", precise),
+        ("synchronized normalization", "naiveSyncBN", []),
+    ):
+        found[name] = student.clone()
+        found[name].merge_from_list(["MODEL.VGG.NORM", norm, *options])
     for name, (stage, cached, options) in STAGES.items():
         found[name] = scenes.config(stage, caches[cached], *SMALL_STEPS, "DATASETS.TEST", (), *options)
     found["stage 2, unlabeled"].DATASETS.PROPOSALS.UNLABELED_FILES = (str(scenes.proposals),)
@@ -92,7 +89,7 @@ def configs(data_sets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 @pytest.fixture(scope="module")
 def trained(configs: dict[str, CfgNode], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of the same trainings in one process and in two."""
+    """Return the folders of the same runs in one process and in two."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("one", "two")}
     threads = torch.get_num_threads()
     train_all(configs, folders["one"])
@@ -102,7 +99,7 @@ def trained(configs: dict[str, CfgNode], tmp_path_factory: pytest.TempPathFactor
 
 
 def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> None:
-    """Up to the rounding of sums in another order."""
+    """Assert equality up to rounding, because sums have another order."""
     assert two.keys() == one.keys() and len(one) > 5
     # Some gradients are zero up to rounding: a softmax over regions does not change with a class's bias.
     rounding = 1e-6 * max(float(value.abs().max()) for value in one.values())
@@ -111,20 +108,15 @@ def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> 
         torch.testing.assert_close(two[key], value, rtol=0, atol=tolerance, msg=key)
 
 
-@pytest.mark.parametrize("name", ["teacher", "refined teacher", "student", *STAGES])
-def test_gradients_and_weights_are_those_of_one_process(trained: dict[str, Path], name: str) -> None:
+@pytest.mark.parametrize("name", ["teacher", "refined teacher", "student", "synchronized normalization", *STAGES])
+def test_gradients_and_weights_equal_those_of_one_process(trained: dict[str, Path], name: str) -> None:
     one = read_all([name], trained["one"])[name]
     assert any(float(gradient.abs().max()) > 1e-6 for gradient in one["gradients"].values())
     for rank in (0, 1):
         two = read_all([name], trained["two"], rank)[name]
         assert_equal(two["gradients"], one["gradients"])
-        assert_equal(two["weights"], one["weights"])
-
-
-def test_gradients_through_synchronized_normalization_are_those_of_one_process(trained: dict[str, Path]) -> None:
-    name = "synchronized normalization"
-    one, two = (read_all([name], trained[n])[name]["gradients"] for n in ("one", "two"))
-    assert_equal(two, one)
+        if name != "synchronized normalization":  # its running variances differ slightly
+            assert_equal(two["weights"], one["weights"])
 
 
 def test_processes_end_with_the_same_bytes(configs: dict[str, CfgNode], trained: dict[str, Path]) -> None:
@@ -135,7 +127,7 @@ def test_processes_end_with_the_same_bytes(configs: dict[str, CfgNode], trained:
 
 
 def test_batch_normalization_keeps_the_mean_of_the_statistics(trained: dict[str, Path]) -> None:
-    """The means of two halves of a batch have its mean as theirs; later layers see what was normalized by halves."""
+    """Only the mean of the first layer is equal; later layers see each half normalized separately."""
     one, two = (read_all(["batch normalization"], trained[name])["batch normalization"] for name in ("one", "two"))
     key = "backbone.conv1_1.norm.running_mean"
     assert float(one["weights"][key].abs().max()) > 0.01
@@ -157,13 +149,13 @@ def test_seven_photos_are_scored_once_each(trained: dict[str, Path], name: str) 
 
 
 def test_one_process_writes(trained: dict[str, Path]) -> None:
-    """Every process left its own mark for this test; all else is there once."""
+    """Only the first process writes files, except for the file that the helper writes in each process."""
     for name in EVALUATED:
         folders = {n: trained[n] / name for n in ("one", "two")}
         files = {
             n: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
             for n, folder in folders.items()
         }
-        events = {n: [path for path in of_run if "tfevents" in path] for n, of_run in files.items()}
+        events = {n: [path for path in paths if "tfevents" in path] for n, paths in files.items()}
         assert len(events["one"]) == len(events["two"]) == 1
         assert files["two"] - set(events["two"]) - {"left-1.pth"} == files["one"] - set(events["one"])

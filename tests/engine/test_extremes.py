@@ -11,9 +11,9 @@ import torch
 from detectron2.config import CfgNode
 from PIL import Image
 
-from helpers.small_models import CONFIGS
+from helpers.small_trainer import final_config
 from mlickd.data import dataset_records, write_store
-from mlickd.engine import Trainer, check_inputs, finalize_config, load_config
+from mlickd.engine import Trainer, check_inputs
 from mlickd.runs import load_run, predict
 
 SETTINGS = ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "MODEL.VGG.NORM", "BN", "MODEL.ROI_BOX_HEAD.FC_DIM", 8]
@@ -24,23 +24,15 @@ SETTINGS += ["DATASETS.TRAIN", ("odd_train",), "DATASETS.TEST", ("odd_test",)]
 
 
 def write_dataset(folder: Path, sizes: list, labels: list, classes: int, proposals: int) -> None:
-    """Write a folder dataset whose splits have the same images, and random proposals for it.
-
-    Args:
-        folder: folder of the dataset.
-        sizes: width and height of each image.
-        labels: classes of each image by number.
-        classes: number of classes.
-        proposals: number of proposals of each image.
-    """
+    """Write a folder dataset with the same images (width, height) in both splits, and random proposals for each."""
     generator = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     (folder / "classes.txt").write_text("\n".join(f"class{i}" for i in range(classes)))
     rows, items = ["file_name,labels"], []
-    for i, ((width, height), of_image) in enumerate(zip(sizes, labels, strict=True)):
+    for i, ((width, height), image_labels) in enumerate(zip(sizes, labels, strict=True)):
         pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
-        rows.append(f"{i}.png,{';'.join(f'class{c}' for c in of_image)}")
+        rows.append(f"{i}.png,{';'.join(f'class{c}' for c in image_labels)}")
         low = generator.uniform(0, 0.5, (proposals, 2))
         boxes = np.hstack([low, low + generator.uniform(0.1, 0.5, (proposals, 2))]) * [width, height, width, height]
         items.append((f"{i}.png", boxes.astype(np.float32), generator.random(proposals, dtype=np.float32)))
@@ -50,7 +42,7 @@ def write_dataset(folder: Path, sizes: list, labels: list, classes: int, proposa
 
 
 def train(cfg: CfgNode) -> None:
-    """Train and evaluate as the command does; nothing is NaN, and the model has learned something."""
+    """Train and evaluate as the command does; the parameters change and stay finite."""
     Path(cfg.OUTPUT_DIR).mkdir(parents=True)
     (Path(cfg.OUTPUT_DIR) / "config.yaml").write_text(cfg.dump())
     torch.manual_seed(0)
@@ -83,10 +75,8 @@ def test_the_whole_method_trains_evaluates_and_predicts(
     def config(base: str, folder: str, *options: object, stage: str | None = None) -> CfgNode:
         data = ["DATASETS.PROPOSALS.TRAIN_FILES", stores, "DATASETS.PROPOSALS.TEST_FILES", stores]
         data += ["OUTPUT_DIR", str(tmp_path / folder), "SOLVER.IMS_PER_BATCH", batch]
-        cfg = load_config(str(CONFIGS / base), [*SETTINGS, *data, *options], stage)
-        finalize_config(cfg)
+        cfg = final_config(base, *SETTINGS, *data, *options, stage=stage)
         check_inputs(cfg)
-        cfg.freeze()
         return cfg
 
     train(config("Base-WSD.yaml", "teacher"))

@@ -14,10 +14,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from helpers.small_models import CONFIGS
-from helpers.small_trainer import finish, make_trainer
+from helpers.small_trainer import DATA, final_config, finish, make_trainer
 from mlickd.data import class_names, dataset_records, proposals_path, write_store
-from mlickd.engine import Trainer, finalize_config, load_config
+from mlickd.engine import Trainer
 from mlickd.engine.writers import TensorBoardWriter, remove_repeated_metrics
 from mlickd.evaluation import TrainingCorLoc
 from mlickd.visualization import figures
@@ -29,7 +28,7 @@ SECOND = '{"iteration": 39, "total_loss": 2.0}\n'
 
 @pytest.fixture(scope="module", autouse=True)
 def proposals(tiny_scenes: Path) -> None:
-    """The true boxes and the whole image, so that there is something to find."""
+    """Write proposals: the true boxes and the whole image."""
     for name in ("tiny_train", "tiny_test"):
         items = []
         for record in dataset_records(name):
@@ -40,15 +39,11 @@ def proposals(tiny_scenes: Path) -> None:
 
 
 def teacher_run(output: Path, *options: object) -> CfgNode:
-    settings = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "OUTPUT_DIR", str(output)]
-    settings += ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1, "MODEL.VGG.DEPTH", 11]
-    settings += ["MODEL.ROI_BOX_HEAD.FC_DIM", 16, "INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64]
-    settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", (), "DATALOADER.NUM_WORKERS", 0]
-    settings += ["TENSORBOARD.IMAGES", 0, "TEST.EVAL_PERIOD", 0, "TEST.CORLOC_IMAGES", 0]
-    cfg = load_config(str(CONFIGS / "wsd_vgg16.yaml"), [*settings, *options])
-    finalize_config(cfg)
-    cfg.freeze()
-    return cfg
+    settings = [*DATA, "OUTPUT_DIR", str(output), "MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1]
+    settings += ["MODEL.VGG.DEPTH", 11, "MODEL.ROI_BOX_HEAD.FC_DIM", 16, "INPUT.SIZES_TRAIN", (64,)]
+    settings += ["INPUT.SIZE_TEST", 64, "SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", ()]
+    settings += ["DATALOADER.NUM_WORKERS", 0, "TENSORBOARD.IMAGES", 0, "TEST.EVAL_PERIOD", 0, "TEST.CORLOC_IMAGES", 0]
+    return final_config("wsd_vgg16.yaml", *settings, *options)
 
 
 def train(cfg: CfgNode) -> dict[str, torch.Tensor]:
@@ -59,7 +54,7 @@ def train(cfg: CfgNode) -> dict[str, torch.Tensor]:
     return trainer.model.state_dict()
 
 
-def events_of(folder: Path) -> EventAccumulator:
+def read_events(folder: Path) -> EventAccumulator:
     (file,) = folder.glob("events.out.tfevents.*")
     return EventAccumulator(str(file), size_guidance={"images": 0}).Reload()
 
@@ -79,7 +74,7 @@ def test_figures_and_images_are_written_and_change_nothing(tmp_path: Path, caplo
     assert averaged.keys() == {"multilabel_TTA", "detection_TTA"}
     assert (tmp_path / "with" / "inference_TTA" / "tiny_test" / "detection_results.json").is_file()
 
-    events = events_of(tmp_path / "with")
+    events = read_events(tmp_path / "with")
     assert {"total_loss", "lr", "multilabel/mAP", "detection/AP50"} <= set(events.Tags()["scalars"])
     assert {tag: [image.step for image in events.Images(tag)] for tag in events.Tags()["images"]} == {
         "training views": [0, 2],
@@ -89,12 +84,12 @@ def test_figures_and_images_are_written_and_change_nothing(tmp_path: Path, caplo
         assert events.Images(tag)[0].width == 3 * (figures.TILE + figures.TILE_GAP)
 
     without = train(teacher_run(tmp_path / "without"))
-    assert events_of(tmp_path / "without").Tags()["images"] == []
+    assert read_events(tmp_path / "without").Tags()["images"] == []
     assert all(torch.equal(value, weights[name]) for name, value in without.items())
 
 
 class Oracle(torch.nn.Module):
-    """Finds every object, but those of some classes in the wrong place."""
+    """A teacher that finds every object; objects of the missed classes are in the wrong place."""
 
     def __init__(self, teacher: torch.nn.Module, missed: set[int]):
         super().__init__()
@@ -114,7 +109,7 @@ class Oracle(torch.nn.Module):
         return outputs
 
 
-def test_corloc_is_the_share_of_a_classs_images_whose_best_region_hits(tmp_path: Path) -> None:
+def test_corloc_is_the_share_of_images_whose_best_region_hits(tmp_path: Path) -> None:
     def ids(corloc: TrainingCorLoc) -> list:
         return [record["image_id"] for record in corloc.samples["tiny_train"]]
 
@@ -144,7 +139,7 @@ def test_a_dataset_without_boxes_has_no_corloc(tmp_path: Path, caplog: pytest.Lo
     assert caplog.text.count("unboxed has no boxes") == 1
 
 
-def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
+def test_training_views_show_the_input_of_the_model_with_labels() -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
     side = figures.TILE
@@ -170,7 +165,7 @@ def test_views_are_those_that_the_model_sees_with_their_labels() -> None:
 )
 def test_lines_of_repeated_iterations_are_cut_off(content: str, iteration: int, kept: str, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
-    remove_repeated_metrics(path, iteration)  # which need not exist
+    remove_repeated_metrics(path, iteration)  # the file may be missing
     path.write_text(content)
     with path.open("a") as open_already:
         remove_repeated_metrics(path, iteration)
@@ -194,12 +189,10 @@ def test_tensorboard_shows_each_iteration_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("period", "first"), [(2, 3), (0, 0)])
-def test_precise_statistics_are_of_the_batches_that_belong_to_the_iteration(
-    period: int, first: int, tmp_path: Path
-) -> None:
+def test_precise_statistics_come_from_the_batches_of_the_iteration(period: int, first: int, tmp_path: Path) -> None:
     options = ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 3, "MODEL.CLASSIFIER.DROPOUT", 0.5)
     trainer = make_trainer(tmp_path, *options, "TEST.EVAL_PERIOD", period)
-    result = finish(trainer, resume=False)
+    result = finish(trainer)
     loader, conv = trainer.build_train_loader(trainer.cfg), trainer.model.backbone.conv1_1
     outputs = []
     for iteration in range(first, first + 3):

@@ -1,4 +1,4 @@
-"""Arguments for processes, and the end of processes of which one fails or is asked to stop."""
+"""Training in several processes: arguments, and the end of all processes when one fails or a signal arrives."""
 
 from __future__ import annotations
 
@@ -21,20 +21,13 @@ from mlickd.engine.processes import check_devices, launch, num_processes
 from mlickd.errors import InputError, ProcessError
 
 
-@pytest.fixture
-def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
-        monkeypatch.setenv(name, str(value))
-
-
-def test_processes_of_all_machines_are_counted() -> None:
+def test_processes_of_all_machines_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     machines = ("--num-machines", 2, "--machine-rank", 1, "--dist-url", "tcp://127.0.0.1:8000")
     assert num_processes(parse_arguments()) == 1
     assert num_processes(parse_arguments("--num-gpus", 3)) == 3
     assert num_processes(parse_arguments("--num-gpus", 3, *machines)) == 6
-
-
-def test_processes_of_torchrun_are_counted(torchrun: None) -> None:
+    for name, value in {"RANK": 0, "WORLD_SIZE": 4, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
+        monkeypatch.setenv(name, str(value))
     assert num_processes(parse_arguments()) == 4
     with pytest.raises(InputError, match="--num-gpus 2"):
         num_processes(parse_arguments("--num-gpus", 2))
@@ -49,7 +42,7 @@ def test_processes_of_torchrun_are_counted(torchrun: None) -> None:
         (("--timeout", "nan"), "--timeout nan"),
     ],
 )
-def test_arguments_out_of_range_are_refused_before_anything_begins(arguments: tuple, named: str) -> None:
+def test_arguments_out_of_range_are_refused_first(arguments: tuple, named: str) -> None:
     with pytest.raises(InputError, match=named):
         launch(pytest.fail, parse_arguments(*arguments), pytest.fail)
 
@@ -70,7 +63,7 @@ def test_one_process_is_this_one() -> None:
     assert found == [("cfg", args, "opened")]
 
 
-def test_processes_know_their_places_and_listen_on_loopback_only(tmp_path: Path) -> None:
+def test_processes_know_their_ranks_and_listen_on_loopback_only(tmp_path: Path) -> None:
     in_two_processes(leave_rank, tmp_path)
     found = {path.name: set(path.read_text().split()) for path in tmp_path.iterdir()}
     assert sorted(found) == ["rank 0 of 2, here 0 of 2", "rank 1 of 2, here 1 of 2"]
@@ -94,15 +87,13 @@ def test_the_error_of_the_process_that_fails_is_raised_and_the_other_ends(
 
 
 @pytest.mark.parametrize(("kind", "receiver"), [(signal.SIGINT, "launcher"), (signal.SIGTERM, "one of them")])
-def test_processes_that_do_not_train_yet_end_at_once_when_they_are_asked_to_stop(
-    kind: signal.Signals, receiver: str
-) -> None:
+def test_signals_end_processes_before_training_at_once(kind: signal.Signals, receiver: str) -> None:
     before = signal.getsignal(kind)
     with pytest.raises(SystemExit) as end:
         in_two_processes(send_while_one_waits, kind, receiver, os.getpid())
     assert end.value.code == 128 + kind and signal.getsignal(kind) == before
 
 
-def test_a_checkpoint_that_not_all_see_is_named(tmp_path: Path) -> None:
+def test_a_checkpoint_that_one_process_does_not_see_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--resume: process 2 of 2"):
         in_two_processes(look_for_checkpoint, tmp_path)

@@ -1,4 +1,4 @@
-"""A run continues after it was killed or stopped, and ends as if it had not been stopped."""
+"""A run that was killed or stopped continues, and ends like an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRECISE = ("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "TEST
 
 @pytest.fixture(scope="module")
 def distilling(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trainer]:
-    """Make a trainer of stage 2 from a cache, with the arguments of `make_trainer`."""
+    """Return a function like `make_trainer` for stage 2 with a cache."""
     scenes = CachedScenes.create(tmp_path_factory.mktemp("distilling"))
     cache = scenes.make("cache", features=False)
 
@@ -53,14 +53,14 @@ def distilling(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> C
     ],
     ids=["adamw, clipped, in parts", "bfloat16", "dropout and augmentation", "precise statistics"],
 )
-def test_a_run_stopped_at_a_checkpoint_ends_as_the_whole_run_does(
+def test_a_run_stopped_at_a_checkpoint_ends_like_the_whole_run(
     options: tuple, distills: bool, distilling: Callable[..., Trainer], tmp_path: Path
 ) -> None:
     make = distilling if distills else make_trainer
-    whole = finish(make(tmp_path / "whole", *options), resume=False)
+    whole = finish(make(tmp_path / "whole", *options))
     stopped = make(tmp_path / "stopped", *options)
     stopped.max_iter = 2
-    half = {name: value.clone() for name, value in finish(stopped, resume=False).items()}
+    half = {name: value.clone() for name, value in finish(stopped).items()}
     resumed = make(tmp_path / "stopped", *options)
     result = finish(resumed, resume=True)
     assert resumed.start_iter == 2
@@ -74,8 +74,8 @@ def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, 
         (*_, line) = map(json.loads, (tmp_path / "metrics.json").read_text().splitlines())
         return line
 
-    finish(make_trainer(tmp_path, "TENSORBOARD.IMAGES", 0), resume=False)
-    # The files after a kill before the last file, and during the evaluation.
+    finish(make_trainer(tmp_path, "TENSORBOARD.IMAGES", 0))
+    # The files of a run that is killed during the evaluation, before the final checkpoint.
     expected, checkpoint = final_line(), (tmp_path / "model_final.pth")
     weights = torch.load(checkpoint, weights_only=True)["model"]
     checkpoint.unlink()
@@ -91,13 +91,12 @@ def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, 
 
     with pytest.raises(InputError, match=r"--resume .* missing: backbone.conv1_2"):
         make_trainer(tmp_path, "MODEL.VGG.DEPTH", 13).resume_or_load(resume=True)
-    anew = make_trainer(tmp_path)
-    anew.resume_or_load(resume=False)
+    make_trainer(tmp_path).resume_or_load(resume=False)
     assert not decide_to_resume(str(tmp_path), True), "if it is killed now, it starts from the beginning"
     assert not (tmp_path / "metrics.json").read_text()
 
 
-def test_figures_of_an_evaluation_are_there_before_the_next_checkpoint(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_figures_of_an_evaluation_are_written_before_the_next_checkpoint(tiny_scenes: Path, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, "TEST.EVAL_PERIOD", 2, "SOLVER.MAX_ITER", 6)
     seen = {}
     save = trainer.checkpointer.save
@@ -107,7 +106,7 @@ def test_figures_of_an_evaluation_are_there_before_the_next_checkpoint(tiny_scen
         save(name, **rest)
 
     trainer.checkpointer.save = look_and_save
-    finish(trainer, resume=False)
+    finish(trainer)
     lines = [json.loads(line) for line in seen["model_0000003"].splitlines()]
     assert [line["iteration"] for line in lines if "multilabel/mAP" in line] == [1, 3]
 
@@ -136,12 +135,12 @@ def test_the_iteration_is_finished_and_the_run_can_be_resumed(
     kind: signal.Signals, iteration: int, left: str, tiny_scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     options = ("MODEL.CLASSIFIER.DROPOUT", 0.5, "TENSORBOARD.IMAGES", 0)
-    whole = finish(make_trainer(tmp_path / "whole", *options), resume=False)
+    whole = finish(make_trainer(tmp_path / "whole", *options))
     before = signal.getsignal(kind)
     trainer = make_trainer(tmp_path / "stopped", *options)
     trainer.register_hooks([Request(kind, iteration)])
     with pytest.raises(SystemExit) as caught:
-        finish(trainer, resume=False)
+        finish(trainer)
     assert caught.value.code == 128 + kind and signal.getsignal(kind) == before
     assert f"{kind.name}: training stops after this iteration" in capfd.readouterr().err
     assert (tmp_path / "stopped" / "last_checkpoint").read_text() == left
@@ -179,7 +178,7 @@ def test_only_a_second_ctrl_c_ends_the_process_at_once(ignored: tuple, sent: lis
 
 
 def test_all_processes_stop_after_the_same_iteration(tmp_path: Path) -> None:
-    """Only the second process is asked to; nothing is pickled for that. It stays until the first one has saved."""
+    """Only the second process gets a signal. It waits until the first has saved; nothing is pickled."""
     with pytest.raises(SystemExit) as end:
         in_two_processes(stop_the_second, tmp_path)
     assert end.value.code == 128 + signal.SIGTERM

@@ -1,4 +1,4 @@
-"""Training on images whose labels nobody reads: DATASETS.UNLABELED."""
+"""Training on images without labels: DATASETS.UNLABELED."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from helpers.cached_scenes import CachedScenes
 from helpers.small_models import make_batch, save_teacher, student_config
+from helpers.small_trainer import finish
 from mlickd.data import build_train_loader, dataset_records
 from mlickd.data.build import labeled_share, training_datasets
 from mlickd.distillation import LiveTeacher
@@ -28,7 +29,7 @@ def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache
     return CachedScenes.create(tmp_path_factory.mktemp("scenes"))
 
 
-def options_of(scenes: CachedScenes) -> list[object]:
+def unlabeled_options(scenes: CachedScenes) -> list[object]:
     store = (str(scenes.proposals),)
     options = ["DATASETS.TRAIN", (LABELED,), "DATASETS.UNLABELED", (UNLABELED,)]
     return [*options, "DATASETS.PROPOSALS.TRAIN_FILES", store, "DATASETS.PROPOSALS.UNLABELED_FILES", store]
@@ -36,25 +37,25 @@ def options_of(scenes: CachedScenes) -> list[object]:
 
 @pytest.fixture(scope="module")
 def cache(scenes: CachedScenes) -> Path:
-    return scenes.make("cache", *options_of(scenes))
+    return scenes.make("cache", *unlabeled_options(scenes))
 
 
 def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path) -> None:
-    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATALOADER.NUM_WORKERS", 1)
+    cfg = scenes.config("prediction", cache, *unlabeled_options(scenes), "DATALOADER.NUM_WORKERS", 1)
     assert training_datasets(cfg) == (LABELED, UNLABELED) and labeled_share(cfg) == 0.25
     epoch = [sample for batch in islice(build_train_loader(cfg), 6) for sample in batch]
     seen = {}
     for name in (LABELED, UNLABELED):
-        of_name = [sample for sample in epoch if sample["dataset"] == name]
-        assert all(("labels" in sample) == (name == LABELED) for sample in of_name)
-        assert not any("ignored_labels" in sample for sample in of_name)
-        seen[name] = sorted(sample["image_id"] for sample in of_name)
+        samples = [sample for sample in epoch if sample["dataset"] == name]
+        assert all(("labels" in sample) == (name == LABELED) for sample in samples)
+        assert not any("ignored_labels" in sample for sample in samples)
+        seen[name] = sorted(sample["image_id"] for sample in samples)
     assert seen == {name: sorted(record["image_id"] for record in dataset_records(name)) for name in seen}
 
 
 @pytest.fixture
 def half_labeled(tmp_path: Path) -> tuple[nn.Module, list[dict]]:
-    """A student in stage 2, half of whose training images have labels, and a batch of four of which three have."""
+    """Return a student in stage 2 for a half-labeled dataset, and a batch of four images, three with labels."""
     options = ["KD.PREDICTION.WEIGHT", 2.0, "KD.PREDICTION.FEATURE_LOSS", True]
     cfg = student_config(save_teacher(tmp_path), "prediction", *options)
     model = build_model(cfg)
@@ -66,7 +67,9 @@ def half_labeled(tmp_path: Path) -> tuple[nn.Module, list[dict]]:
     return model, batch
 
 
-def test_the_label_loss_uses_labeled_images_and_the_others_all(half_labeled: tuple[nn.Module, list[dict]]) -> None:
+def test_only_the_label_loss_leaves_out_unlabeled_images(
+    half_labeled: tuple[nn.Module, list[dict]],
+) -> None:
     model, batch = half_labeled
     whole = model(batch)
     parts = [model(batch[:2]), model(batch[2:])]
@@ -78,7 +81,7 @@ def test_the_label_loss_uses_labeled_images_and_the_others_all(half_labeled: tup
     with torch.no_grad():
         scores = np.stack([output["image_scores"].double().numpy() for output in model.eval()(batch)])
     model.train()
-    of_teacher = np.stack([sample["knowledge"].image_scores.double().numpy() for sample in batch])
+    teacher_scores = np.stack([sample["knowledge"].image_scores.double().numpy() for sample in batch])
     terms = []
     for sample, p in zip(batch, scores, strict=True):
         if "labels" in sample:
@@ -87,11 +90,11 @@ def test_the_label_loss_uses_labeled_images_and_the_others_all(half_labeled: tup
     assert len(terms) == 3
     # Two of four images have labels on average.
     assert whole["loss_label"].item() == pytest.approx(sum(terms) / 2, rel=1e-4)
-    expected = 2.0 * ((of_teacher - scores) ** 2).sum() / (2 * 4)
+    expected = 2.0 * ((teacher_scores - scores) ** 2).sum() / (2 * 4)
     assert whole["loss_soft_label"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_sample_without_labels_trains_on_knowledge_and_is_no_negative(
+def test_a_sample_without_labels_only_trains_on_knowledge(
     half_labeled: tuple[nn.Module, list[dict]],
 ) -> None:
     model, batch = half_labeled
@@ -116,15 +119,12 @@ def change_labels(root: Path, name: str) -> None:
 
 
 def trained(scenes: CachedScenes, cache: Path, output: Path, stage: str) -> dict[str, torch.Tensor]:
-    """The weights after three iterations."""
+    """Return the weights after three iterations."""
     options = ["OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", 3, "SOLVER.WARMUP_ITERS", 1, "KD.FEATURE.WEIGHT", 0.001]
-    cfg = scenes.config(stage, cache, *options_of(scenes), *options)
+    cfg = scenes.config(stage, cache, *unlabeled_options(scenes), *options)
     loaded = check_inputs(cfg)
     torch.manual_seed(0)
-    trainer = Trainer(cfg, *loaded)
-    trainer.resume_or_load(resume=False)
-    super(Trainer, trainer).train()
-    return trainer.model.state_dict()
+    return finish(Trainer(cfg, *loaded))
 
 
 @pytest.mark.parametrize("stage", ["feature", "prediction"])
@@ -142,11 +142,11 @@ def test_labels_of_unlabeled_images_are_never_read(
         weights = trained(scenes, cache, root / "output", stage)
         equal[name] = all(torch.equal(value, before[key]) for key, value in weights.items())
         monkeypatch.setenv("DETECTRON2_DATASETS", str(tiny_scenes))
-    # Stage 1 reads no labels at all.
+    # Stage 1 does not read any labels.
     assert equal == {UNLABELED: True, LABELED: stage == "feature"}
 
 
 def test_an_image_with_and_without_labels_is_refused(scenes: CachedScenes, cache: Path) -> None:
-    cfg = scenes.config("prediction", cache, *options_of(scenes), "DATASETS.UNLABELED", ("tiny_train",))
-    with pytest.raises(InputError, match=r"DATASETS.UNLABELED: image .* of tiny_train is .*in tiny_train@1of4 of"):
+    cfg = scenes.config("prediction", cache, *unlabeled_options(scenes), "DATASETS.UNLABELED", ("tiny_train",))
+    with pytest.raises(InputError, match=r"DATASETS.UNLABELED: image .* of tiny_train .*tiny_train@1of4"):
         check_inputs(cfg)

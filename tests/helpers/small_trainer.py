@@ -1,29 +1,36 @@
-"""A trainer of a small classifier on `tiny_train`."""
+"""Finalized configurations, and a trainer of a small classifier on `tiny_train`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+from detectron2.config import CfgNode
 
 from helpers.small_models import CONFIGS
 from mlickd.engine import Trainer, finalize_config, load_config
 
+DATA = ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)]
+
+
+def final_config(config: str, *options: object, stage: str | None = None) -> CfgNode:
+    """Return the finalized and frozen configuration of a shipped file."""
+    cfg = load_config(str(CONFIGS / config), list(options), stage)
+    finalize_config(cfg)
+    cfg.freeze()
+    return cfg
+
 
 def make_trainer(output: Path, *options: object) -> Trainer:
     """Return the trainer of a run of four iterations with a checkpoint after each second one."""
-    settings = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)", "OUTPUT_DIR", str(output)]
-    settings += ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.NORM", "BN", "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", "(32, 48)"]
-    settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", "()"]
+    settings = [*DATA, "OUTPUT_DIR", str(output), "MODEL.VGG.DEPTH", 11, "MODEL.VGG.NORM", "BN", "MODEL.VGG.WIDTH", 0.1]
+    settings += ["SOLVER.MAX_ITER", 4, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.STEPS", (), "INPUT.SIZES_TRAIN", (32, 48)]
     settings += ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 1, "DATALOADER.NUM_WORKERS", 0]
-    cfg = load_config(str(CONFIGS / "Base-Classifier.yaml"), [*settings, *options])
-    finalize_config(cfg)
-    cfg.freeze()
     torch.manual_seed(0)
-    return Trainer(cfg)
+    return Trainer(final_config("Base-Classifier.yaml", *settings, *options))
 
 
-def finish(trainer: Trainer, resume: bool) -> dict[str, torch.Tensor]:
+def finish(trainer: Trainer, resume: bool = False) -> dict[str, torch.Tensor]:
     """Train to the end, and return the parameters."""
     trainer.resume_or_load(resume=resume)
     super(Trainer, trainer).train()

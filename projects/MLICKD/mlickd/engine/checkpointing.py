@@ -125,7 +125,7 @@ class RunCheckpointer(DetectionCheckpointer):
             self._write_digests()
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Write the name of the last checkpoint, see Detectron2."""
+        """Write the name of the last checkpoint like Detectron2, but not incompletely."""
         write_whole_file(self.folder / _LAST, last_filename_basename, self._remedy())
 
     def forget_earlier_run(self, weights: str = "") -> None:
@@ -180,29 +180,28 @@ class RunCheckpointer(DetectionCheckpointer):
         self._digests = _read_digests(self.folder)
         damage: list[str] = []
         for name in saved_checkpoints(self.folder):
-            if reason := self._damage(name):
-                damage.append(f"{name} {reason}")
-                continue
-            if damage:
-                logger.warning("--resume: %s; continuing from %s, the one before", "; ".join(damage), name)
-            names = list(self._digests)
-            for later in names[names.index(name) + 1 :] if name in names else []:
-                del self._digests[later]  # the run writes these checkpoints again
-            return name, ""
+            path = self.folder / name
+            if not path.is_file():
+                damage.append(f"{name} is missing")
+            elif not self._is_undamaged(path):
+                damage.append(f"{name} is damaged")
+            else:
+                if damage:
+                    logger.warning("--resume: %s; continuing from %s, the one before", "; ".join(damage), name)
+                names = list(self._digests)
+                for later in names[names.index(name) + 1 :] if name in names else []:
+                    del self._digests[later]  # the run writes these checkpoints again
+                return name, ""
         return "", "; ".join(damage)
 
-    def _damage(self, name: str) -> str:
-        """Return a description of the damage of a file, empty if it is undamaged."""
-        path = self.folder / name
-        if not path.is_file():
-            return "is missing"
-        if name in self._digests:
-            return "" if file_digest(path) == self._digests[name] else f"is damaged (its SHA-256 is not in {DIGESTS})"
+    def _is_undamaged(self, path: Path) -> bool:
+        if path.name in self._digests:
+            return file_digest(path) == self._digests[path.name]
         try:
             read_file(str(path), "--resume", mapped=True)  # a checkpoint of Detectron2 has no digest
         except InputError:
-            return "is damaged"
-        return ""
+            return False
+        return True
 
     def _write_digests(self) -> None:
         write_whole_file(self.folder / DIGESTS, json.dumps(self._digests, indent=1), self._remedy())

@@ -211,7 +211,11 @@ def finalize_config(
             require_file(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", remedy)
         cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded
     if cfg.TEST.THRESHOLDS:
-        _check_thresholds(cfg)
+        thresholds, source = read_thresholds(cfg.TEST.THRESHOLDS), f"TEST.THRESHOLDS {cfg.TEST.THRESHOLDS}"
+        thresholds.check(source, class_names(cfg.DATASETS.TEST[0]), cfg.MODEL.WEIGHTS)
+        for name in cfg.DATASETS.TEST:
+            if data_record(name)["sha256"] == thresholds.data_sha256:
+                logger.warning("%s were tuned on the images of %s: the metrics there are too good", source, name)
     return resume
 
 
@@ -243,11 +247,3 @@ def _fill_in_stage(cfg: CfgNode) -> None:
     if stage_cfg.WARMUP_ITERS >= 0:
         cfg.SOLVER.WARMUP_ITERS = stage_cfg.WARMUP_ITERS
     cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, cfg.KD.STAGE)
-
-
-def _check_thresholds(cfg: CfgNode) -> None:
-    thresholds = read_thresholds(cfg.TEST.THRESHOLDS)
-    thresholds.check(f"TEST.THRESHOLDS {cfg.TEST.THRESHOLDS}", class_names(cfg.DATASETS.TEST[0]), cfg.MODEL.WEIGHTS)
-    for name in cfg.DATASETS.TEST:
-        if data_record(name)["sha256"] == thresholds.data_sha256:
-            logger.warning("TEST.THRESHOLDS were tuned on the images of %s: the metrics there are too good", name)

@@ -28,16 +28,6 @@ from mlickd.visualization.regions import draw_regions
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = [
-    "METRICS",
-    "EvaluationPrinter",
-    "EvaluationWriter",
-    "TensorBoardWriter",
-    "TrainingViewsHook",
-    "put_regions",
-    "remove_repeated_metrics",
-]
-
 logger = logging.getLogger(__name__)
 
 # File of Detectron2's JSONWriter, with a JSON object in each line.
