@@ -27,11 +27,9 @@ def damaged(name: str, strength: int, image: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=40)
-@given(
-    st.sampled_from(NAMES), st.sampled_from(STRENGTHS), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32)
-)  # fmt: skip
-def test_random_draws_depend_only_on_seed_image_and_strength(name, strength, height, width, seed) -> None:
-    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+@given(st.sampled_from(NAMES), st.sampled_from(STRENGTHS), st.tuples(*2 * [st.integers(1, 40)]), st.integers(0, 2**32))
+def test_random_draws_depend_only_on_seed_image_and_strength(name, strength, shape, seed) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
     before, corruption = image.copy(), Corruption(name, strength, seed)
     found = corruption.damage(image, 12)
     assert found.shape == image.shape and found.dtype == np.uint8

@@ -75,13 +75,11 @@ def test_16_bit_images_keep_their_tones(tmp_path: Path) -> None:
     assert pixels.shape == (30, 20, 3) and (pixels == 200).all()
 
 
-def test_cmyk_becomes_the_color_that_it_prints(tmp_path: Path) -> None:
+def test_cmyk_becomes_its_printed_color_and_transparent_pixels_become_white(tmp_path: Path) -> None:
     Image.new("CMYK", (32, 32), (0, 200, 100, 20)).save(tmp_path / "print.jpg", quality=100)
     expected = [(255 - ink) * (255 - 20) / 255 for ink in (0, 200, 100)]
     np.testing.assert_allclose(read_image(tmp_path / "print.jpg")[16, 16], expected, atol=3)
 
-
-def test_transparent_pixels_are_laid_on_white(tmp_path: Path) -> None:
     pixels = np.full((8, 12, 4), 100, dtype=np.uint8)
     pixels[..., 3] = np.repeat([0, 128, 255], 4)
     for mode in ("RGBA", "LA"):

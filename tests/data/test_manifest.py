@@ -31,6 +31,7 @@ def test_the_digest_covers_ids_and_label_names_only():
 def test_a_file_is_read_as_it_was_written(tmp_path):
     lines, path = manifest_lines(RECORDS, CLASSES), tmp_path / "m"
     digest = write_manifest(lines, "pets_test", path)
+    assert first_difference(lines, lines) is None and "line 4 " in first_difference(lines, lines[:2])
     assert read_manifest(path) == lines and digest == labels_digest(RECORDS, CLASSES)
     header, rest = path.read_bytes().split(b"\n", 1)
     assert json.loads(header)["sha256"] == hashlib.sha256(rest).hexdigest() == digest
@@ -41,18 +42,8 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
         write_manifest(lines, "pets_test", tmp_path / "no" / "m")
 
 
-def test_the_first_difference_is_named():
-    assert first_difference(["a", "b"], ["a", "b"]) is None
-    for theirs in (["a", "c"], ["a"], ["a", "b", "c"]):
-        found = first_difference(["a", "b"], theirs)
-        assert f"line {min(len(theirs), 2) + (len(theirs) != 2) + 1} " in found
-
-
-@pytest.mark.parametrize(
-    "content", [None, b"", b"\xff\xfe", b"[]\n", b'{"manifest": 1}\n', b'{"manifest": 1, "sha256": "0"}\n["cat"]\n']
-)
-def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: bytes | None):
-    if content is not None:
-        (tmp_path / "m").write_bytes(content)
+@pytest.mark.parametrize("content", [b"", b"[]\n", b'{"manifest": 1}\n', b'{"manifest": 1, "sha256": "0"}\n["cat"]\n'])
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, content: bytes):
+    (tmp_path / "m").write_bytes(content)
     with pytest.raises(InputError, match=f"^{tmp_path / 'm'}: [^\n]*$"):
         read_manifest(tmp_path / "m")

@@ -93,9 +93,7 @@ def test_wrong_names_are_one_line(tiny_scenes: Path, part: str) -> None:
         catalog.dataset_records(f"tiny_train@{part}")
 
 
-def test_a_part_has_the_proposals_of_the_whole(
-    tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_has_the_proposals_of_the_whole(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     path = proposals_path("tiny_train", "edge_boxes")

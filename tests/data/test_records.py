@@ -53,17 +53,13 @@ def test_packed_records_return_what_was_put_in():
     with pytest.raises(IndexError):
         packed[4]
     assert packed != PackedRecords([*RECORDS[:3], {**RECORDS[3], "annotations": [OTHER]}])
+    first, other = (1.5, 2.0, 3.0, 4.25, 1, 0, 1), (0.1, 0.2, 0.3, 0.7, 0, 1, 0)
+    boxes = [None if row is None else np.array(row, dtype=BOX) for row in ([first], [], None, [other, first])]
+    assert PackedRecords([without_boxes(each) for each in RECORDS], boxes) == RECORDS
     for indices in ([], [1], [3, 0, 2]):
         assert packed.select(indices) == [RECORDS[index] for index in indices]
     packed[0]["annotations"][0]["bbox"][0] = packed[0]["labels"][0] = 7
     assert packed == RECORDS
-
-
-def test_boxes_may_come_as_arrays():
-    first, other = (1.5, 2.0, 3.0, 4.25, 1, 0, 1), (0.1, 0.2, 0.3, 0.7, 0, 1, 0)
-    rows = [[first], [], None, [other, first]]
-    boxes = [None if row is None else np.array(row, dtype=BOX) for row in rows]
-    assert PackedRecords([without_boxes(each) for each in RECORDS], boxes) == RECORDS
 
 
 def test_records_are_checked(caplog):

@@ -55,22 +55,6 @@ def test_a_reduced_image_never_has_less_than_the_view(corner_and_size, height: i
         assert view.reduction(height, width, 2 * size) <= reduction
 
 
-@given(st.booleans(), st.sampled_from([1, 2, 4, 8]), st.integers(0, 40), st.integers(0, 40), st.integers(0, 7))
-def test_regions_move_with_the_pixels_of_a_reduced_image(mirror: bool, reduction: int, x, y, odd: int) -> None:
-    height, width = 80 * reduction + odd, 120 * reduction + odd
-    small = np.zeros((-(-height // reduction), -(-width // reduction), 3), dtype=np.uint8)
-    small[22 + y : 32 + y, 35 + x : 45 + x] = 255
-    box = reduction * np.array([[35 + x, 22 + y, 45 + x, 32 + y]], dtype=np.float32)
-    for view in (View(60, mirror), View(60, mirror, crop=(0.2, 0.1, 0.9, 1.0))):
-        pixels = view.pixels(small, height, width, reduction=reduction)[0].numpy() / 255
-        moved, _ = view.regions(box, height, width)
-        x0, y0, x1, y1 = moved[0]
-        # The center and the area give the box more precisely than single pixels.
-        center = [(pixels.sum(axis=axis) * (np.arange(60) + 0.5)).sum() / pixels.sum() for axis in (0, 1)]
-        np.testing.assert_allclose(center, [(x0 + x1) / 2, (y0 + y1) / 2], atol=0.05)
-        np.testing.assert_allclose(pixels.sum(), (x1 - x0) * (y1 - y0), rtol=0.03)
-
-
 @given(
     st.tuples(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0.2, 1), st.floats(0.2, 1)),
     st.integers(20, 700), st.integers(20, 700), st.integers(0, 2**31),
