@@ -71,7 +71,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     Raises:
         InputError: the proposals are missing or damaged.
     """
-    path = _configured_path(cfg, name)
+    path = configured_proposals(cfg, name)
     if not path.exists():
         raise InputError(
             f"{path}: no proposals for dataset {name}; make them with `python tools/generate_proposals.py "
@@ -80,12 +80,8 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     return ProposalStore.open(path)
 
 
-def proposals_exist(cfg: CfgNode, name: str) -> bool:
-    """Return whether the proposals that :func:`open_proposals` opens exist."""
-    return _configured_path(cfg, name).exists()
-
-
-def _configured_path(cfg: CfgNode, name: str) -> Path:
+def configured_proposals(cfg: CfgNode, name: str) -> Path:
+    """Return the path of the proposals that :func:`open_proposals` opens."""
     for split in ("TRAIN", "UNLABELED", "TEST"):
         names, files = list(cfg.DATASETS[split]), cfg.DATASETS.PROPOSALS[f"{split}_FILES"]
         if files and len(files) != len(names):
@@ -138,7 +134,7 @@ def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelM
     """Return the mapper for prediction on a dataset or on photos, without damage; it generates missing proposals."""
     if not needs_proposals(cfg, training=False):
         return build_mapper(cfg, name)
-    stored = name is not None and proposals_exist(cfg, name)
+    stored = name is not None and configured_proposals(cfg, name).exists()
     return build_mapper(cfg, name, open_proposals(cfg, name) if stored else build_proposer(cfg))
 
 

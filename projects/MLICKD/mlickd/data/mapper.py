@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,47 +18,34 @@ from .views import View
 __all__ = ["MultiLabelMapper", "best_proposals", "map_at_sizes"]
 
 
+@dataclass(kw_only=True)
 class MultiLabelMapper:
     """Makes a sample from a record: decodes the image and makes the views. Samples never have the boxes of the record.
 
     The teacher's view shows the same part of the image as the student's view, at another size. The proposals are
     transformed with each view, so that region i is the same region in both.
+
+    Args:
+        image_format: ``RGB`` or ``BGR``.
+        proposals: proposals of the dataset, or :func:`propose` with a method and its parameters; None for samples
+            without proposals.
+        top_k, min_side: see :func:`best_proposals`.
+        teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
+        teacher_format: image format of the teacher, by default ``image_format``.
+        dataset: name of the dataset, a part of each sample because image ids are unique only within a dataset.
+        corruption: damage to the student's view; proposals come from the undamaged image.
+        view: default view of the student.
     """
 
-    def __init__(
-        self,
-        *,
-        image_format: str = "RGB",
-        proposals: ProposalStore | Callable[..., tuple[np.ndarray, np.ndarray]] | None = None,
-        top_k: int = 500,
-        min_side: float = 0.0,
-        teacher_size: int | None = None,
-        teacher_format: str | None = None,
-        dataset: str | None = None,
-        corruption: Corruption | None = None,
-        view: View | None = None,
-    ):
-        """
-        Args:
-            image_format: ``RGB`` or ``BGR``.
-            proposals: proposals of the dataset, or :func:`propose` with a method and its parameters; None for samples
-                without proposals.
-            top_k, min_side: see :func:`best_proposals`.
-            teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
-            teacher_format: image format of the teacher, by default ``image_format``.
-            dataset: name of the dataset, a part of each sample because image ids are unique only within a dataset.
-            corruption: damage to the student's view; proposals come from the undamaged image.
-            view: default view of the student.
-        """
-        self.image_format = image_format
-        self.proposals = proposals
-        self.top_k = top_k
-        self.min_side = min_side
-        self.teacher_size = teacher_size
-        self.teacher_format = teacher_format or image_format
-        self.dataset = dataset
-        self.corruption = corruption
-        self.view = view
+    image_format: str = "RGB"
+    proposals: ProposalStore | Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
+    top_k: int = 500
+    min_side: float = 0.0
+    teacher_size: int | None = None
+    teacher_format: str | None = None
+    dataset: str | None = None
+    corruption: Corruption | None = None
+    view: View | None = None
 
     def __call__(self, record: dict, view: View | None = None, colors: ColorShift | None = None) -> dict:
         """Return the sample of a record.
@@ -94,7 +81,8 @@ class MultiLabelMapper:
         sample |= {"view": view, "dataset": self.dataset, "image": self._pixels(image, view, view.size)}
         if self.teacher_size is not None:
             pixels = self._pixels(image, view, self.teacher_size)
-            sample["teacher_image"] = pixels if self.teacher_format == self.image_format else pixels.flip(0)
+            same_format = self.teacher_format in (None, self.image_format)
+            sample["teacher_image"] = pixels if same_format else pixels.flip(0)
         if colors is not None:
             sample["image"] = colors.apply(sample["image"], self.image_format)
         if self.corruption is not None:

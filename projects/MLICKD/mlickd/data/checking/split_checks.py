@@ -82,7 +82,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether no finding is an error."""
+        """True if no finding is an error."""
         return all(finding.severity != "error" for finding in self.findings)
 
     def as_json(self) -> dict[str, Any]:
@@ -181,8 +181,8 @@ def check_proposals(
     """
     whole = whole_name(name)
     make = f"make them with `python tools/generate_proposals.py --dataset {whole}`, or import them"
-    paths = sorted(path for path in proposals_path(whole, "").parent.glob(f"{whole}_*") if path.is_dir())
-    stored = [path.name.removeprefix(f"{whole}_") for path in paths]
+    folders = sorted(path.name for path in proposals_path(whole, "").parent.glob("*"))
+    stored = [folder.removeprefix(f"{whole}_") for folder in folders if folder.startswith(f"{whole}_")]
     # No imported format has an underscore in its name, so that pets_train_small_mcg does not belong to pets_train.
     stored = [method for method in stored if method in PROPOSAL_METHODS or "_" not in method]
     if not stored and not methods:
@@ -190,8 +190,6 @@ def check_proposals(
     for method in stored if methods is None else methods:
         path = proposals_path(name, method)
         try:
-            if not path.exists():
-                raise InputError(f"{path}: no such proposals; {make}")
             store = ProposalStore.open(path)
             store.check(records)
             store.check_digests()

@@ -47,7 +47,7 @@ class _Category(msgspec.Struct, gc=False):
 
 
 class CocoImage(msgspec.Struct, gc=False):
-    """An image as the file describes it."""
+    """An image in the file."""
 
     id: int | str
     file_name: str
@@ -225,10 +225,7 @@ def load_coco_multilabel(
 def register_coco_multilabel(
     name: str, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], **protocol: bool
 ) -> None:
-    """Register a COCO-format dataset under a name. The files are read on first use.
-
-    See :func:`load_coco_multilabel` for the arguments.
-    """
+    """Register a dataset with the arguments of :func:`load_coco_multilabel`. The files are read on first use."""
 
     def load() -> list[dict]:
         dataset = load_coco_multilabel(json_file, image_root, **protocol)
@@ -236,6 +233,5 @@ def register_coco_multilabel(
         return list(dataset.records)
 
     DatasetCatalog.register(name, load)
-    MetadataCatalog.get(name).set(
-        json_file=os.fspath(json_file), image_root=os.fspath(image_root), evaluator_type="multilabel"
-    )
+    paths = {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root)}
+    MetadataCatalog.get(name).set(**paths, evaluator_type="multilabel")

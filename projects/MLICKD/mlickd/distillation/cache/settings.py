@@ -10,7 +10,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
-from mlickd.data.build import open_proposals, proposals_exist
+from mlickd.data.build import configured_proposals, open_proposals
 from mlickd.data.catalog import class_names
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.distillation.knowledge_request import KnowledgeRequest
@@ -46,7 +46,7 @@ def cache_settings(
         "teacher": file_digest(PathManager.get_local_path(weights)),
     }
     # The cache contains the boxes, so a machine without the proposals can train with it.
-    if proposals_exist(cfg, dataset):
+    if configured_proposals(cfg, dataset).exists():
         settings["proposals"] = open_proposals(cfg, dataset).digest()
     for key, value in _flatten(teacher_cfg):
         if key.startswith(_OUTPUT_KEYS) and key not in ("MODEL.DEVICE", "MODEL.WEIGHTS"):
