@@ -87,7 +87,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
                 "AP50": f"pycocotools, 101 recall points, at most {COCO_MAX_DETECTIONS} detections per class and image",
                 "VOC_AP": f"VOC devkit matching, {AVERAGE_PRECISION_RULES[self.voc_ap]}; equal scores enter together",
                 "CorLoc": "fraction of positive images whose best region of the class hits an object",
-                "classes": "those with boxes and an object that is neither crowd nor difficult",
+                "classes": "all with boxes and an object that is neither a crowd nor difficult",
                 "images": len(self.boxed_records),
                 "images_without_annotations": len(self.records) - len(self.boxed_records),
             }

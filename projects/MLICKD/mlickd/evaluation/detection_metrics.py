@@ -27,7 +27,7 @@ Detections = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
 # Objects of one class by image: boxes (G, 4) and booleans (G,), True for objects to ignore (difficult, crowd).
 GroundTruth = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
 
-COCO_MAX_DETECTIONS = 100  # per class and image, as in COCO's own protocol
+COCO_MAX_DETECTIONS = 100  # per class and image, as in COCO's protocol
 
 
 def voc_detection_average_precision(

@@ -160,10 +160,10 @@ def protocol_record(threshold: float | np.ndarray, topk: int, ap: str) -> dict:
         "threshold": thresholds.tolist(),
         "threshold_rule": rule,
         "topk": topk,
-        "topk_rule": f"the {topk} highest scores of an image, at any value; 'thresholded': those of them with {rule}",
-        "images": "all but those with every target ignored; images without a positive count",
+        "topk_rule": f"the {topk} highest scores of an image, at any value; 'thresholded': only scores with {rule}",
+        "images": "all except images with only ignored targets; images without a positive count",
         "classes": "mAP, CP, CR, CF1, CF1_class_mean: classes with a positive; OP, OR, OF1: all classes",
-        "ignored": "entries with target -1 count nowhere and take no top-k place",
+        "ignored": "entries with target -1 do not count and do not take a top-k place",
     }
 
 

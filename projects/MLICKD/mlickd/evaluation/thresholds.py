@@ -136,7 +136,7 @@ def read_thresholds(path: str) -> ClassThresholds:
         values = np.array(thresholds.thresholds, dtype=np.float64)
         if values.shape == (len(thresholds.class_names),) and ((values >= 0) & (values <= 1)).all():
             return thresholds
-        reason = "its thresholds are not one number in 0..1 for each class"
+        reason = "needs a threshold in 0..1 for each class"
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else repr(error)
     raise InputError(f"{path}: is not a readable {THRESHOLDS_FILE} ({reason}); make it with tools/tune_thresholds.py")

@@ -68,8 +68,8 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
         color, dashes = STYLES[number % len(STYLES)]
         handles.append(Line2D([], [], color=color, linestyle=dashes, label=plain_text(name)))
         # No line connects two stages, because their losses are different quantities.
-        for (start, stage), *curves_of_stage in run:
-            for axes, points in zip(panels, curves_of_stage, strict=False):
+        for (start, stage), *stage_curves in run:
+            for axes, points in zip(panels, stage_curves, strict=False):
                 marker = "o" if len(points) <= 20 else None
                 axes.plot(*zip(*points, strict=True), color=color, linestyle=dashes, marker=marker, markersize=5)
                 if start:

@@ -63,7 +63,7 @@ def write_run_plots(
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
     reports = {role: multilabel_results_path(folder, dataset_name) for role, folder in folders.items()}
 
-    # Each function draws the plot that has its name, and returns notes about it.
+    # Each function draws the plot that has its name, and returns notes about the plot.
 
     def curves(path: Path) -> list[str]:
         draw_training_curves({role: stage_folders(folder) for role, folder in students.items()}, path)
@@ -79,7 +79,7 @@ def write_run_plots(
         gains = distilled - baseline
         if both[0].get("protocol") != both[1].get("protocol") or not np.isfinite(gains).any():
             named = f"{reports['baseline']}, {reports['distilled']}"
-            raise InputError(f"{named}: have other protocols or no class in common; evaluate both in the same way")
+            raise InputError(f"{named}: different protocols or no common class; evaluate both in the same way")
         draw_class_gains({"distilled": gains[None]}, class_names, path)
         means = [report["metrics"]["mAP"] for report in both]
         return [f"mAP {means[0]:.1f} of the baseline, {means[1]:.1f} of the distilled student."]

@@ -23,8 +23,8 @@ const regions = document.getElementById("regions");
 const slider = document.getElementById("threshold");
 
 let state = {};
-let listed = []; // indices of the photos that the filters leave
-let placed = 0; // how many of them have a card
+let listed = []; // indices of the photos that pass the filters
+let placed = 0; // number of these photos that have a card
 let filtersOfCards = null;
 
 function element(tag, properties, ...children) {
@@ -86,7 +86,7 @@ function concerns(photo, category) {
   return photo.results.some((rows) => rows.some(([about, , verdict]) => about === category && PREDICTED.includes(verdict)));
 }
 
-// The key in page.outcomes for one class or (null) for all classes; null if the labels are unknown.
+// The key in page.outcomes for one class, or for all classes if category is null; null if the labels are unknown.
 function outcome(photo, category) {
   if (photo.labels === null || !photo.results.length) return null;
   const right = photo.results.map((rows) =>
@@ -115,7 +115,7 @@ function renderFilters() {
   }
   classes.value = state.category === null ? "" : String(state.category);
   const total = page.photos.length;
-  count.textContent = listed.length ? `${listed.length} of ${total} photos` : `None of ${total} photos is of this kind.`;
+  count.textContent = listed.length ? `${listed.length} of ${total} photos` : `None of ${total} photos matches.`;
 }
 
 function buildFilters() {
@@ -136,8 +136,8 @@ function buildFilters() {
 
 // Photos and their overlays.
 
-// Images are behind this script in the file, and the browser may still be reading them: an image is complete as soon as
-// something follows it.
+// Images follow this script in the file, and the browser may still be loading them. An image is complete when another
+// element follows it.
 function showImage(image, index) {
   const source = document.getElementById(`image-${index}`);
   if (source && (document.readyState !== "loading" || source.nextElementSibling)) {
@@ -187,7 +187,7 @@ function drawRegions(frame) {
   frame.querySelector("img").alt = texts.join("; ");
 }
 
-// A name that would cover the name of a better region is hidden.
+// Hide each name that would cover the name of a better region.
 function placeNames(frame) {
   const taken = [];
   for (const box of [...frame.querySelectorAll(".box")].reverse()) {
@@ -222,7 +222,7 @@ function showThreshold() {
   document.getElementById("threshold-value").textContent = shortScore(state.threshold);
 }
 
-// The slider is finer for low scores, which are the most: its value is the square root of the score.
+// Most scores are low. The slider is finer there, because its value is the square root of the score.
 function buildRegionControls() {
   if (!regions) return;
   regions.addEventListener("change", () => go({ regions: regions.checked }));
@@ -428,7 +428,7 @@ function onKey(event) {
   }
 }
 
-// All together.
+// Start, and changes of the address.
 
 function render() {
   const before = state.photo;
