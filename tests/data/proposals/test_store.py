@@ -125,7 +125,7 @@ def change(path: Path, **changes: object) -> None:
         ({"ids": ["0"]}, f"{SECOND}: .*images"),
         ({"ids": ["2", "3"], "offsets": np.array([0, 3, 3])}, f"{SECOND}: .*images"),
         ({"scores": np.zeros(3)}, SECOND),
-        ({"offsets": np.array([0, 2])}, f"{SECOND}: .*offsets"),
+        ({"offsets": np.array([0, 2])}, SECOND),
     ],
 )
 def test_shards_that_do_not_belong_together(tmp_path: Path, changes: dict, field: str) -> None:

@@ -166,7 +166,7 @@ class _ProposalShard(Shard):
         offsets = np.array(self.tensor("offsets"))
         ascending = offsets[0] == 0 and offsets[-1] == self.num_boxes and (np.diff(offsets) >= 0).all()
         if not ascending or self.metadata["sha256"] != self.sha256:
-            raise InputError(f"{self.path}: offsets are damaged, or the file was replaced while in use; {_REMEDY}")
+            raise InputError(f"{self.path}: was replaced while in use, or is damaged; start again, or {_REMEDY}")
         return offsets
 
     def find_problem(self, sizes: np.ndarray) -> str | None:
