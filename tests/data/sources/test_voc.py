@@ -92,8 +92,7 @@ def test_files_as_other_programs_write_them(devkit):
 
 
 def test_boxes_that_leave_the_image_are_clipped_with_a_warning(devkit, caplog):
-    boxes = [(0, 1, 45, 9), (41, 1, 50, 9)]
-    _xml(_annotation(*(_object("cat", box) for box in boxes)))(devkit)
+    _xml(_annotation(_object("cat", (0, 1, 45, 9)), _object("cat", (41, 1, 50, 9))))(devkit)
     with caplog.at_level(logging.WARNING):
         record = load_voc_multilabel(devkit, "trainval").records[0]
     assert [box["bbox"] for box in record["annotations"]] == [[0, 0, 40, 9]]

@@ -50,9 +50,9 @@ def dataset_root() -> Path:
 def ensure_registered(name: str) -> None:
     """Register a dataset in `DatasetCatalog` and `MetadataCatalog`, unless it is registered, and check its records.
 
-    Known names are those of COCO, VOC and NUS-WIDE below `dataset_root()`, `scenes_train` and `scenes_test` (drawn on
-    first use), and the folder datasets `<folder>_<split>`. A name that ends with `@KofN` or `@notKofN` is a part of a
-    dataset. The metadata has `thing_classes`, `box_classes`, `image_root` and `evaluator_type`.
+    Known datasets are COCO, VOC and NUS-WIDE below `dataset_root()`, `scenes_train` and `scenes_test` (drawn on first
+    use), the folder datasets `<folder>_<split>`, and parts of all datasets (`@KofN` or `@notKofN` at the end of the
+    name). The metadata has `thing_classes`, `box_classes`, `image_root` and `evaluator_type`.
 
     Raises:
         InputError: the dataset does not exist, or its files or records are wrong.

@@ -29,7 +29,7 @@ class DatasetPart(NamedTuple):
         differ by at most one.
 
         Raises:
-            InputError: there are fewer images than parts.
+            InputError: the dataset has fewer images than parts.
         """
         if len(image_ids) < self.count:
             raise InputError(

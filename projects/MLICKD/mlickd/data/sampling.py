@@ -80,7 +80,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         generator = np.random.default_rng((self.seed, 0, iteration))
         size = int(generator.choice(self.sizes))
         mirrored = generator.random(self.batch_size) < 0.5
-        # Each augmentation has its own generator, so that switching one on does not change the others.
+        # Each augmentation has a separate generator, so that enabling one does not change the others.
         crops = self._draws(self.crop, (self.seed, 2, iteration))
         colors = self._draws(self.color_jitter, (self.seed, 3, iteration))
         first = iteration * self.batch_size

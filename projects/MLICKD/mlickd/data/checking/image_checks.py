@@ -84,13 +84,11 @@ def _check(record: dict) -> CheckedImage:
 
 def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
     """Yield the records of pairs with equal files: each of the others with its first copy in ``images``."""
-    first: dict[bytes, dict] = {}
-    for image in images:
-        match = first.setdefault(image.digest, image.record)
-        if images is others and match is not image.record:
-            yield match, image.record
-    if images is not others:
-        yield from ((first[other.digest], other.record) for other in others if other.digest in first)
+    first = {image.digest: image.record for image in reversed(images)}
+    for other in others:
+        match = first.get(other.digest, other.record)
+        if match is not other.record:
+            yield match, other.record
 
 
 def similar_images(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
