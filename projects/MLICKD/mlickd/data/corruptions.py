@@ -86,8 +86,7 @@ def corruption_names() -> list[str]:
 @CORRUPTION_REGISTRY.register()
 def noise(image: np.ndarray, strength: int, generator: np.random.Generator) -> np.ndarray:
     """Add Gaussian noise of standard deviation 20, 40 or 60 (of 255) to every value."""
-    deviation = (20, 40, 60)[strength - 1]
-    return _to_bytes(image + deviation * generator.standard_normal(image.shape))
+    return _to_bytes(image + (20, 40, 60)[strength - 1] * generator.standard_normal(image.shape))
 
 
 @CORRUPTION_REGISTRY.register()
@@ -100,9 +99,8 @@ def blur(image: np.ndarray, strength: int, generator: np.random.Generator) -> np
 @CORRUPTION_REGISTRY.register()
 def jpeg(image: np.ndarray, strength: int, generator: np.random.Generator) -> np.ndarray:
     """Compress as JPEG of quality 25, 12 or 6, with colors at half the resolution."""
-    quality = (25, 12, 6)[strength - 1]
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    Image.fromarray(image).save(file, "JPEG", quality=(25, 12, 6)[strength - 1], subsampling="4:2:0")
     with Image.open(file) as compressed:
         return np.array(compressed)
 

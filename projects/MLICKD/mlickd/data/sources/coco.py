@@ -212,7 +212,7 @@ def load_coco_multilabel(
     places = np.full(len(file.images), -1)
     records = []
     for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):
-        path = folder.require(relative_name(image.file_name, f"{json_file}: image {image.id}", f"{folder.root}/"))
+        path = folder.require(relative_name(image.file_name, f"{json_file}: image {image.id}"))
         if labels or keep_unlabeled:
             places[index] = len(records)
             height, width = image.size(path)

@@ -98,15 +98,17 @@ class ImageFolder:
         return path
 
 
-def relative_name(file_name: str, where: str, root: str = "images/") -> str:
-    """Return the shortest form of a file name that is relative to the folder ``root``.
+def relative_name(file_name: str, where: str) -> str:
+    """Return the shortest form of a file name that is relative to the folder of the images.
 
     Raises:
         InputError: the name is empty, absolute, or leaves the folder by ".."; the message starts with ``where``.
     """
     name = posixpath.normpath(file_name)
     if name in (".", "..") or name.startswith(("/", "../")):
-        raise InputError(f"{where}: file name {file_name!r} is not inside {root}; give it relative to that folder")
+        raise InputError(
+            f"{where}: file name {file_name!r} must be relative to the folder of the images, and inside it"
+        )
     return name
 
 

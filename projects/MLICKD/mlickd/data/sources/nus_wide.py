@@ -74,11 +74,8 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
         if len(missing) == len(kept):
             raise InputError(f"{image_list}: {text}; put the images there")
         logger.warning("%s: %s; left out. tools/dataset_manifest.py lists the other images.", image_list, text)
-    records = [
-        {"file_name": os.path.join(images.root, name), "image_id": name, "labels": indices}
-        for name, indices in kept.items()
-        if name in images
-    ]
+    paths = {name: os.path.join(images.root, name) for name in kept if name in images}
+    records = [{"file_name": path, "image_id": name, "labels": kept[name]} for name, path in paths.items()]
     return MultiLabelDataset(PackedRecords(records), concepts, images.root)
 
 
@@ -87,7 +84,7 @@ def _official_list(folder: Path, split: str) -> Path:
 
 
 def _clean_name(line: str, where: str) -> str:
-    return relative_name(line.replace("\\", "/"), where, "Flickr/")
+    return relative_name(line.replace("\\", "/"), where)
 
 
 def _read_official(folder: Path, split: str, concepts: list[str]) -> dict[str, list[int]]:

@@ -57,7 +57,7 @@ def load_voc_multilabel(folder: str | os.PathLike[str], split: str, *, difficult
     """
     folder = Path(folder)
     image_set = folder / "ImageSets" / "Main" / f"{split}.txt"
-    image_ids = read_unique_lines(image_set, _REMEDY, lambda line, where: relative_name(line, where, "JPEGImages/"))
+    image_ids = read_unique_lines(image_set, _REMEDY, relative_name)
     images = ImageFolder(folder / "JPEGImages", image_set)
     records, boxes, clipped = [], [], []
     for image_id in image_ids:
