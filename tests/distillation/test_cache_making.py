@@ -149,7 +149,7 @@ def test_damage_is_named(scenes: CachedScenes, plain: Path, tmp_path: Path) -> N
         CachedKnowledge(cfg)
     for name, tensor in (("whole.weights", None), ("region_offsets", np.zeros(2))):
         damaged = {key: value for key, value in (tensors | {name: tensor}).items() if value is not None}
-        write_shard(copy, damaged, Shard(path, "").metadata, "")
+        write_shard(copy, damaged, Shard(path, "").read_metadata(), "")
         source = CachedKnowledge(cfg)
         with pytest.raises(InputError, match=path.name):
             source(samples(cfg, [(5, View(32))]))

@@ -3,7 +3,7 @@
 A shard holds the concatenated tensors of a range of images, with offsets, and never a tensor for each image. Its
 metadata are one JSON value in the header of the file. A shard gets its name when it is complete. Therefore, a stopped
 command continues with the first missing shard, and shards from several machines are merged by copying them into one
-folder. The format cannot contain code, and safetensors maps the file into memory.
+folder. The format cannot contain code.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, one_line
 from mlickd.files import whole_file
 
 __all__ = ["Shard", "ShardLayout", "find_shards", "write_shard"]
@@ -31,8 +31,6 @@ __all__ = ["Shard", "ShardLayout", "find_shards", "write_shard"]
 _METADATA_KEY = "mlickd"
 # Bytes of one write. Linux caches each write as one piece, and a reader of a few rows would map a whole piece.
 _PIECE = 1 << 16
-# Cached properties of an open Shard, which are not pickled for other processes.
-_OPENED = ("metadata", "_file", "_tensors")
 _NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)
 
 
@@ -124,41 +122,50 @@ def write_shard(
 
 
 class Shard:
-    """Read-only tensors of one file, which each process opens when it first uses it.
+    """A file of tensors, which is opened for each read.
+
+    A file that stays open keeps small objects in memory. In a loader they end up between images, and the memory of the
+    images cannot be used again. Opening a file takes 50 microseconds.
 
     Args:
         path: path of the file.
         remedy: advice for the error message about a damaged file.
+
+    Raises:
+        InputError: the file is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], remedy: str):
         self.path = Path(path)
         self._remedy = remedy
+        self._version = self._find_version()
 
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """Metadata from :func:`write_shard`, including ``sha256`` of the tensors.
+    @contextmanager
+    def open(self) -> Iterator[safe_open]:
+        """Open the file. Rows of a tensor are ``file.get_slice(name)[rows]``, a NumPy array.
 
         Raises:
-            InputError: the file is missing or damaged, or another program wrote it.
+            InputError: the file or a tensor is missing or damaged, or the file was replaced while it was in use.
         """
+        if self._find_version() != self._version:
+            raise InputError(f"{self.path}: was replaced while in use; start again")
         try:
-            metadata = json.loads((self._file.metadata() or {})[_METADATA_KEY])
-            if isinstance(metadata["sha256"], str):
-                return metadata
-        except (KeyError, TypeError, ValueError, RecursionError):
-            pass
-        raise InputError(f"{self.path}: has no metadata of this project; {self._remedy}")
+            with safe_open(self.path, framework="numpy") as file:
+                yield file
+        except (OSError, LookupError, TypeError, ValueError, SafetensorError) as error:
+            raise InputError(f"{self.path}: is damaged ({one_line(error)}); {self._remedy}") from error
 
-    def tensor(self, name: str) -> np.ndarray:
-        """Return a whole tensor, mapped from the file and read-only.
+    def read_metadata(self) -> dict[str, Any]:
+        """Return the metadata from :func:`write_shard`, including ``sha256`` of the tensors.
 
         Raises:
-            InputError: the file has no such tensor.
+            InputError: the file is damaged, or another program wrote it.
         """
-        if name not in self._tensors:
-            raise InputError(f"{self.path}: has no tensor {name}; {self._remedy}")
-        return self._tensors[name]
+        with self.open() as file:
+            metadata = json.loads((file.metadata() or {})[_METADATA_KEY])
+            if not isinstance(metadata["sha256"], str):
+                raise ValueError("its metadata has no digest")
+        return metadata
 
     def check_digest(self) -> None:
         """Read all tensors and compare them with the digest of the metadata.
@@ -166,34 +173,17 @@ class Shard:
         Raises:
             InputError: they differ, so the file is damaged.
         """
-        if _tensors_digest(self._tensors) != self.metadata["sha256"]:
+        with self.open() as file:
+            digest = _tensors_digest({name: file.get_tensor(name) for name in file.keys()})
+        if digest != self.read_metadata()["sha256"]:
             raise InputError(f"{self.path}: is damaged, the SHA-256 of its tensors is wrong; {self._remedy}")
 
-    @cached_property
-    def _file(self) -> safe_open:
-        # PyTorch shares the mapped file. For NumPy, safetensors copies tensors while other threads wait.
+    def _find_version(self) -> tuple[int, int, int]:
         try:
-            return safe_open(self.path, framework="pt")
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{self.path}: cannot be read as safetensors ({error}); {self._remedy}") from error
-
-    @cached_property
-    def _tensors(self) -> dict[str, np.ndarray]:
-        try:
-            tensors = {name: self._file.get_tensor(name).numpy() for name in self._file.keys()}
-        except (TypeError, SafetensorError) as error:
-            raise InputError(f"{self.path}: has a tensor that NumPy cannot hold; {self._remedy}") from error
-        for tensor in tensors.values():
-            tensor.flags.writeable = False
-        return tensors
-
-    def close(self) -> None:
-        """Release the file and its memory. The next use opens it again."""
-        for name in _OPENED:
-            self.__dict__.pop(name, None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in _OPENED}
+            status = self.path.stat()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror}); {self._remedy}") from error
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:

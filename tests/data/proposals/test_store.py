@@ -111,9 +111,9 @@ def test_a_replaced_shard_is_not_read(tmp_path: Path) -> None:
 def change(path: Path, **changes: object) -> None:
     """Replace tensors and metadata of a shard."""
     shard = Shard(path, "")
-    names = ("boxes", "scores", "offsets")
-    tensors = {name: changes.pop(name, np.array(shard.tensor(name))) for name in names}
-    write_shard(path, tensors, {**shard.metadata, **changes}, "")
+    with shard.open() as file:
+        tensors = {name: changes.pop(name, file.get_tensor(name)) for name in file.keys()}
+    write_shard(path, tensors, {**shard.read_metadata(), **changes}, "")
 
 
 @pytest.mark.parametrize(

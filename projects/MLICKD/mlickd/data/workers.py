@@ -52,7 +52,8 @@ class PackedBatch(list):
         _TensorPickler(file, protocol=5, buffer_callback=buffers.append).dump(list(self))
         arrays = [np.asarray(buffer.raw()) for buffer in buffers]
         starts = np.cumsum([0] + [-(-array.size // _ALIGNMENT) * _ALIGNMENT for array in arrays])
-        packed = torch.empty(int(starts[-1]), dtype=torch.uint8)
+        # PyTorch would copy a tensor in private memory to shared memory.
+        packed = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(int(starts[-1])))
         places = [slice(start, start + array.size) for start, array in zip(starts.tolist(), arrays, strict=False)]
         for place, array in zip(places, arrays, strict=True):
             packed.numpy()[place] = array

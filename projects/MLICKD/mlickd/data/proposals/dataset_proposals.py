@@ -159,7 +159,7 @@ def _shards_to_make(
     for number in layout.indices(part):
         images = layout.images(number)
         try:
-            metadata = Shard(layout.path(path, number), "").metadata
+            metadata = Shard(layout.path(path, number), "").read_metadata()
         except InputError:
             metadata = {}
         fields = different_fields({**expected, "ids": expected["ids"][images.start : images.stop]}, metadata)

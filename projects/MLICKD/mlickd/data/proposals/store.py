@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -92,15 +91,15 @@ class ProposalStore:
 
         Returns:
             Distinct boxes (R, 4) float32 as (x0, y0, x1, y1) in pixels of the original image, and scores (R,) float32,
-            best first. Both are read-only views of the file.
+            best first.
 
         Raises:
             InputError: the store has no proposals for this image.
         """
         number, index = divmod(self._position(image_id), self._layout.images_per_shard)
-        shard = self._shards[number]
-        rows = slice(*shard.offsets[index : index + 2].tolist())
-        return shard.tensor("boxes")[rows], shard.tensor("scores")[rows]
+        with self._shards[number].open() as file:
+            rows = slice(*file.get_slice("offsets")[index : index + 2].tolist())
+            return file.get_slice("boxes")[rows], file.get_slice("scores")[rows]
 
     def digest(self) -> str:
         """Return the SHA-256 of the image ids, boxes and scores, in hexadecimal, without reading tensors."""
@@ -123,7 +122,6 @@ class ProposalStore:
         for number, shard in enumerate(self._shards):
             images = self._layout.images(number)
             problem = shard.find_problem(sizes[images.start : images.stop])
-            shard.close()
             if problem is not None:
                 raise InputError(f"{self.path}: image {problem}; {_REMEDY}")
 
@@ -131,7 +129,6 @@ class ProposalStore:
         """Read all tensors and compare them with the digests of their shards; see :meth:`Shard.check_digest`."""
         for shard in self._shards:
             shard.check_digest()
-            shard.close()
 
     def _position(self, image_id: str | int) -> int:
         try:
@@ -145,29 +142,23 @@ class _ProposalShard(Shard):
 
     def __init__(self, path: Path):
         super().__init__(path, _REMEDY)
-        self.header = dict(self.metadata)
+        self.header = self.read_metadata()
         self.ids, self.sha256 = self.header.pop("ids", None), self.header.pop("sha256")
-        tensors = [self.tensor(name) for name in ("boxes", "scores", "offsets")]
-        self.num_boxes = tensors[1].size
+        with self.open() as file:
+            tensors = [file.get_slice(name) for name in ("boxes", "scores", "offsets")]
+            dtypes, shapes = zip(*((tensor.get_dtype(), tensor.get_shape()) for tensor in tensors), strict=True)
+            self.num_boxes, offsets = shapes[0][0], tensors[2][:]
         kinds = {"method": str, "parameters": dict, "image_digest": str, "num_images": int}
         if (
             not isinstance(self.ids, list)
             or not all(isinstance(image_id, str) for image_id in self.ids)
             or not all(isinstance(self.header.get(name), kind) for name, kind in kinds.items())
-            or [tensor.dtype for tensor in tensors] != [np.float32, np.float32, np.int64]
-            or [tensor.shape for tensor in tensors] != [(self.num_boxes, 4), (self.num_boxes,), (len(self.ids) + 1,)]
+            or dtypes != ("F32", "F32", "I64")
+            or shapes != ([self.num_boxes, 4], [self.num_boxes], [len(self.ids) + 1])
+            or (offsets[0], offsets[-1]) != (0, self.num_boxes)
+            or (np.diff(offsets) < 0).any()
         ):
             raise InputError(f"{path}: is not a shard of proposals; {_REMEDY}")
-        self.close()
-
-    @cached_property
-    def offsets(self) -> np.ndarray:
-        """Index of the first box of each image: int64 (N + 1,), ascending from 0 to the number of boxes."""
-        offsets = np.array(self.tensor("offsets"))
-        ascending = offsets[0] == 0 and offsets[-1] == self.num_boxes and (np.diff(offsets) >= 0).all()
-        if not ascending or self.metadata["sha256"] != self.sha256:
-            raise InputError(f"{self.path}: was replaced while in use, or is damaged; start again, or {_REMEDY}")
-        return offsets
 
     def find_problem(self, sizes: np.ndarray) -> str | None:
         """Return the id of the first image with a problem, and the problem; or None.
@@ -175,8 +166,9 @@ class _ProposalShard(Shard):
         Args:
             sizes: (N, 2) float32 widths and heights of the images; NaN skips an image.
         """
-        checked, counts = ~np.isnan(sizes[:, 0]), np.diff(self.offsets)
-        boxes, scores = self.tensor("boxes"), self.tensor("scores")
+        with self.open() as file:
+            boxes, scores, offsets = (file.get_tensor(name) for name in ("boxes", "scores", "offsets"))
+        checked, counts = ~np.isnan(sizes[:, 0]), np.diff(offsets)
         x0, y0, x1, y1 = boxes.T
         width, height = np.repeat(sizes, counts, axis=0).T
         # Every comparison with NaN is false.
@@ -184,10 +176,10 @@ class _ProposalShard(Shard):
         for image in np.flatnonzero(checked & (counts == 0))[:1]:
             return f"{self.ids[image]}: has no boxes"
         for row in np.flatnonzero(~valid & np.repeat(checked, counts))[:1]:
-            image = int(np.searchsorted(self.offsets, row, side="right")) - 1
+            image = int(np.searchsorted(offsets, row, side="right")) - 1
             numbers = ", ".join(f"{value:g}" for value in boxes[row])
             return (
-                f"{self.ids[image]}: box {row - self.offsets[image]} [{numbers}] with score {scores[row]:g} is not "
+                f"{self.ids[image]}: box {row - offsets[image]} [{numbers}] with score {scores[row]:g} is not "
                 f"finite, has no area, or is not inside the image of {width[row]:g} x {height[row]:g} pixels"
             )
         return None

@@ -82,7 +82,7 @@ def _write_dataset(
 ) -> None:
     folder = Path(cfg.KD.CACHE) / name
     for path in folder.glob("*.safetensors"):
-        found = Shard(path, _REMEDY).metadata.get("settings", {})
+        found = Shard(path, _REMEDY).read_metadata().get("settings", {})
         # A cache with more content also differs.
         expected = dict.fromkeys(found, "missing") | settings
         check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import ROI_HEADS_REGISTRY
+from safetensors import safe_open
 from tqdm import tqdm
 
 from mlickd.data.catalog import dataset_records
@@ -17,7 +18,6 @@ from mlickd.data.views import View
 from mlickd.distillation.knowledge import TeacherKnowledge, TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher_config import load_teacher_configs
-from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, find_shards
 
 from .making import IMAGES_PER_SHARD, VIEWS
@@ -107,8 +107,7 @@ class DatasetCache:
         self.shards = [Shard(path, _REMEDY) for path in find_shards(self.folder, _REMEDY)]
         ids = sorted(str(record["image_id"]) for record in records)
         for index, shard in enumerate(self.shards):
-            # Metadata are read from another Shard, so that they do not stay in memory.
-            metadata = Shard(shard.path, _REMEDY).metadata
+            metadata = shard.read_metadata()
             found = metadata.get("settings", {})
             shard_ids = ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]
             remedy = f"change the run back, or {_REMEDY}"
@@ -135,30 +134,27 @@ class DatasetCache:
             InputError: the shard of the image is damaged.
         """
         index, image = divmod(self._positions[str(image_id)], IMAGES_PER_SHARD)
-        shard = self.shards[index]
-        try:
-            stored = mirror and self.settings["mirrored"]
-            outputs = self._read_view(shard, VIEWS[stored], image)
-            height, width = shard.tensor("image_sizes")[image].tolist()
-            boxes = shard.tensor("boxes")[_rows(shard, "region_offsets", image)].copy()
-        except (LookupError, TypeError, ValueError) as error:
-            raise InputError(f"{shard.path}: is damaged at image {image_id}; {_REMEDY}") from error
+        stored = mirror and self.settings["mirrored"]
+        with self.shards[index].open() as file:
+            outputs = self._read_view(file, VIEWS[stored], image)
+            height, width = file.get_slice("image_sizes")[image].tolist()
+            boxes = file.get_slice("boxes")[_rows(file, "region_offsets", image)]
         return boxes, (height, width), outputs.mirror() if mirror and not stored else outputs
 
-    def _read_view(self, shard: Shard, view: str, image: int) -> TeacherOutputs:
+    def _read_view(self, file: safe_open, view: str, image: int) -> TeacherOutputs:
         def read(name: str, rows: slice | int) -> torch.Tensor:
-            return torch.from_numpy(np.array(shard.tensor(f"{view}.{name}")[rows]))
+            return torch.from_numpy(file.get_slice(f"{view}.{name}")[rows])
 
-        regions = _rows(shard, "region_offsets", image)
+        regions = _rows(file, "region_offsets", image)
         outputs = TeacherOutputs(read("class_logits", regions).float(), read("detection_logits", regions).float())
         if self.request.region_layers:
-            rows = _rows(shard, f"{view}.selected_offsets", image)
+            rows = _rows(file, f"{view}.selected_offsets", image)
             outputs.selected, outputs.weights = read("selected", rows).long(), read("weights", rows)
             if self.settings[f"features.{self.request.region_layers[0]}"] == "box_head":
                 outputs.proposal_weights = read("proposal_weights", rows)
             for layer in self.request.region_layers:
                 outputs.features[layer] = read(f"features.{layer}", rows)
-                outputs.map_sizes[layer] = tuple(shard.tensor(f"map_sizes.{layer}")[image].tolist())
+                outputs.map_sizes[layer] = tuple(file.get_slice(f"map_sizes.{layer}")[image].tolist())
         for kind, layer in self.request.maps:
             outputs.maps[kind, layer] = read(f"maps.{kind}.{layer}", image)
         return outputs
@@ -172,11 +168,10 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
     """
     for name, cache in CachedKnowledge(cfg, request).caches.items():
         for shard in tqdm(cache.shards, desc=name, unit="shard"):
-            # Another Shard, because mapped memory counts as used until the shard is closed.
-            Shard(shard.path, _REMEDY).check_digest()
+            shard.check_digest()
         size = tqdm.format_sizeof(sum(shard.path.stat().st_size for shard in cache.shards), "B")
         logger.info("%s: %d images in %d shards, %s", name, len(cache), len(cache.shards), size)
 
 
-def _rows(shard: Shard, offsets: str, image: int) -> slice:
-    return slice(*shard.tensor(offsets)[image : image + 2].tolist())
+def _rows(file: safe_open, offsets: str, image: int) -> slice:
+    return slice(*file.get_slice(offsets)[image : image + 2].tolist())
