@@ -25,7 +25,7 @@ from safetensors.numpy import save
 from mlickd.errors import InputError, one_line
 from mlickd.files import whole_file
 
-__all__ = ["Shard", "ShardLayout", "find_shards", "write_shard"]
+__all__ = ["Shard", "ShardLayout", "find_shards", "read_rows", "write_shard"]
 
 # The only key, because safetensors writes several keys in random order.
 _METADATA_KEY = "mlickd"
@@ -142,7 +142,7 @@ class Shard:
 
     @contextmanager
     def open(self) -> Iterator[safe_open]:
-        """Open the file. Rows of a tensor are ``file.get_slice(name)[rows]``, a NumPy array.
+        """Open the file, for :func:`read_rows` and the methods of safetensors, which return NumPy arrays.
 
         Raises:
             InputError: the file or a tensor is missing or damaged, or the file was replaced while it was in use.
@@ -184,6 +184,14 @@ class Shard:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror}); {self._remedy}") from error
         return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def read_rows(file: safe_open, name: str, rows: slice | int) -> np.ndarray:
+    """Return rows of a tensor of an open shard; only these rows are read."""
+    tensor = file.get_slice(name)
+    if tensor.get_shape()[0] == 0:  # safetensors slices neither such a tensor nor an empty range at the end
+        return file.get_tensor(name)[rows]
+    return tensor[:0] if isinstance(rows, slice) and rows.start == rows.stop else tensor[rows]
 
 
 def _tensors_digest(tensors: Mapping[str, np.ndarray]) -> str:

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.tensor_shards import Shard, ShardLayout, find_shards, write_shard
+from mlickd.tensor_shards import Shard, ShardLayout, find_shards, read_rows, write_shard
 
 from ..catalog import dataset_root
 from ..parts import whole_name
@@ -98,8 +98,8 @@ class ProposalStore:
         """
         number, index = divmod(self._position(image_id), self._layout.images_per_shard)
         with self._shards[number].open() as file:
-            rows = slice(*file.get_slice("offsets")[index : index + 2].tolist())
-            return file.get_slice("boxes")[rows], file.get_slice("scores")[rows]
+            rows = slice(*read_rows(file, "offsets", slice(index, index + 2)).tolist())
+            return read_rows(file, "boxes", rows), read_rows(file, "scores", rows)
 
     def digest(self) -> str:
         """Return the SHA-256 of the image ids, boxes and scores, in hexadecimal, without reading tensors."""

@@ -18,7 +18,7 @@ from mlickd.data.views import View
 from mlickd.distillation.knowledge import TeacherKnowledge, TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher_config import load_teacher_configs
-from mlickd.tensor_shards import Shard, find_shards
+from mlickd.tensor_shards import Shard, find_shards, read_rows
 
 from .making import IMAGES_PER_SHARD, VIEWS
 from .settings import cache_settings, check_settings
@@ -137,13 +137,13 @@ class DatasetCache:
         stored = mirror and self.settings["mirrored"]
         with self.shards[index].open() as file:
             outputs = self._read_view(file, VIEWS[stored], image)
-            height, width = file.get_slice("image_sizes")[image].tolist()
-            boxes = file.get_slice("boxes")[_rows(file, "region_offsets", image)]
+            height, width = read_rows(file, "image_sizes", image).tolist()
+            boxes = read_rows(file, "boxes", _rows(file, "region_offsets", image))
         return boxes, (height, width), outputs.mirror() if mirror and not stored else outputs
 
     def _read_view(self, file: safe_open, view: str, image: int) -> TeacherOutputs:
         def read(name: str, rows: slice | int) -> torch.Tensor:
-            return torch.from_numpy(file.get_slice(f"{view}.{name}")[rows])
+            return torch.from_numpy(read_rows(file, f"{view}.{name}", rows))
 
         regions = _rows(file, "region_offsets", image)
         outputs = TeacherOutputs(read("class_logits", regions).float(), read("detection_logits", regions).float())
@@ -154,7 +154,7 @@ class DatasetCache:
                 outputs.proposal_weights = read("proposal_weights", rows)
             for layer in self.request.region_layers:
                 outputs.features[layer] = read(f"features.{layer}", rows)
-                outputs.map_sizes[layer] = tuple(file.get_slice(f"map_sizes.{layer}")[image].tolist())
+                outputs.map_sizes[layer] = tuple(read_rows(file, f"map_sizes.{layer}", image).tolist())
         for kind, layer in self.request.maps:
             outputs.maps[kind, layer] = read(f"maps.{kind}.{layer}", image)
         return outputs
@@ -174,4 +174,4 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
 
 
 def _rows(file: safe_open, offsets: str, image: int) -> slice:
-    return slice(*file.get_slice(offsets)[image : image + 2].tolist())
+    return slice(*read_rows(file, offsets, slice(image, image + 2)).tolist())
