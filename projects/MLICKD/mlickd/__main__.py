@@ -1,4 +1,4 @@
-"""The command `mlickd`, which lists the commands or runs one."""
+"""The program `mlickd`, which runs a command or lists all commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from mlickd.cli import COMMANDS, GROUPS
 from mlickd.cli.command_line import as_called
 from mlickd.errors import InputError, run_tool
 
-__all__ = ["main"]
-
 
 def main() -> None:
-    """Run the command that the first argument of the process names, with the other arguments."""
+    """Run the command that the first argument names. The other arguments belong to the command."""
     run_tool(_run, as_called)
 
 
@@ -27,21 +25,18 @@ def _run() -> None:
         print(f"mlickd {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"mlickd {name}", *arguments]
-        _import_command(COMMANDS[name]).main()
+        try:
+            importlib.import_module("mlickd.registration")
+            command = importlib.import_module(f"mlickd.cli.{COMMANDS[name]}")
+        except ModuleNotFoundError as error:
+            if error.name != "detectron2":
+                raise
+            raise InputError(str(error)) from error
+        command.main()
     else:
         similar = difflib.get_close_matches(name, COMMANDS, 1)
         remedy = f"did you mean {similar[0]}?" if similar else "`mlickd` lists the commands"
         raise InputError(f"{name}: unknown command; {remedy}")
-
-
-def _import_command(module: str):
-    try:
-        importlib.import_module("mlickd.registration")
-        return importlib.import_module(f"mlickd.cli.{module}")
-    except ModuleNotFoundError as error:
-        if error.name != "detectron2":
-            raise
-        raise InputError(str(error)) from error
 
 
 def _command_list() -> str:

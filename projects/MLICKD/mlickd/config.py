@@ -10,7 +10,7 @@ __all__ = ["add_mlickd_config", "default_config"]
 def add_mlickd_config(cfg: CfgNode) -> None:
     """Add the keys of this project, with their defaults, to ``cfg`` (in place).
 
-    Keys of Detectron2 with the same meaning: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
+    These keys of Detectron2 keep their meaning: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
     ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``, ``TEST``, ``DATALOADER``, ``SEED``, ``OUTPUT_DIR``,
     ``VIS_PERIOD``.

@@ -13,8 +13,6 @@ from detectron2.config import CfgNode
 
 from mlickd.errors import InputError
 
-__all__ = ["merge_config_file", "merge_options", "read_config_file"]
-
 # TypeError and AttributeError: the file is not a mapping of keys to values. RecursionError: _BASE_ leads back to the
 # file. MemoryError: Python's parser finds a value that is nested too deep.
 _ERRORS = (KeyError, ValueError, TypeError, AttributeError, AssertionError, OSError, yaml.YAMLError)
@@ -25,26 +23,26 @@ _WRONG_TYPE = re.compile(
     r"Type mismatch \(<class '(?P<expected>\w+)'> vs. <class '(?P<found>\w+)'>\) "
     r"with values \((?P<default>.*) vs. (?P<value>.*)\) for config key: (?P<key>\S+)"
 )
-# Aliases in a file. Nested aliases can represent billions of values in a few lines.
+# Largest number of aliases in a file. Nested aliases can represent billions of values in a few lines.
 _MAX_ALIASES = 20
 
 
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:
     """Merge a YAML file, and the files of its ``_BASE_``, into a configuration (in place).
 
-    Detectron2's ``merge_from_file`` falls back to a loader that runs code in the file. This function refuses code.
+    Detectron2's ``merge_from_file`` may run code from the file. This function refuses such files.
 
     Args:
         cfg: configuration with all keys and their defaults.
         path: file to read.
-        named: start of error messages, such as the option and the path of the file.
+        named: first part of error messages, such as ``--config-file FILE``.
 
     Raises:
         InputError: the file is missing or malformed, contains code, or has an unknown key, a value of the wrong type or
             a key without a value.
     """
-    content = read_config_file(path, named)
-    _merge(cfg, lambda: cfg.merge_from_other_cfg(CfgNode(content)), named)
+    content = CfgNode(read_config_file(path, named))
+    _merge(cfg, lambda: cfg.merge_from_other_cfg(content), named)
 
 
 def merge_options(cfg: CfgNode, options: list[str]) -> None:
@@ -54,13 +52,9 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
         InputError: a value is missing, or a pair has an unknown key or a value of the wrong type.
     """
     named = f"options {' '.join(f'{option!s:.60}' for option in options)}"
-    late = [option for option in options[::2] if str(option).startswith("--")]
+    late = next((option for option in options[::2] if str(option).startswith("--")), "")
     if late or len(options) % 2:
-        problem = (
-            f"{late[0]} comes after KEY VALUE pairs; put it before them"
-            if late
-            else "are not KEY VALUE pairs; give each key its value"
-        )
+        problem = f"put {late} before the KEY VALUE pairs" if late else "are not KEY VALUE pairs; give each key a value"
         raise InputError(f"{named}: {problem}")
     _merge(cfg, lambda: cfg.merge_from_list(options), named)
 
@@ -68,7 +62,7 @@ def merge_options(cfg: CfgNode, options: list[str]) -> None:
 def read_config_file(path: str | os.PathLike[str], named: str) -> dict[str, Any]:
     """Return a YAML file, merged with the files of its ``_BASE_``, as nested dicts.
 
-    Arguments and errors are the same as in :func:`merge_config_file`. Keys and types are not checked.
+    Arguments and errors are as in :func:`merge_config_file`, but keys and types are not checked.
     """
     try:
         content = _CheckedFiles.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
@@ -79,7 +73,7 @@ def read_config_file(path: str | os.PathLike[str], named: str) -> dict[str, Any]
 
 
 class _CheckedFiles(CfgNode):
-    """Reads files with ``_BASE_`` and checks each of them with :class:`_Loader` first."""
+    """Reads a file and the files of its ``_BASE_``. :class:`_Loader` checks each of them first."""
 
     @classmethod
     def _open_cfg(cls, filename: str) -> TextIO:
@@ -89,7 +83,7 @@ class _CheckedFiles(CfgNode):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which also refuses duplicate keys and large numbers of aliases."""
+    """YAML's safe loader, which also refuses duplicate keys and many aliases."""
 
     aliases = 0
 
@@ -114,7 +108,7 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], named: str) -> None:
     empty = {key for key, value in _items(cfg) if value is None}
     try:
         merge()
-        # yacs accepts a missing value in place of a value of any type.
+        # For yacs, a missing value has every type.
         for key, value in _items(cfg):
             if value is None and key not in empty:
                 raise ValueError(f"{key} has no value")
@@ -123,14 +117,14 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], named: str) -> None:
 
 
 def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
-    """Return the reason and the remedy on one line."""
+    """Return the reason for an error, and the remedy, on one line."""
     if isinstance(error, RecursionError | MemoryError):
         return "its _BASE_ leads back to the file, or a value is nested too deep; correct it"
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark
         place = f" in {mark.name}, line {mark.line + 1}" if mark else ""
-        code = ". Tags are not read because they can run code" if "tag" in str(error.problem) else ""
-        return f"is not a configuration: {error.problem}{place}{code}; correct it there"
+        code = " (tags can run code)" if "tag" in str(error.problem) else ""
+        return f"is not a configuration: {error.problem}{code}{place}; correct it there"
     if isinstance(error, OSError):
         return f"{error.filename or ''} cannot be read ({error.strerror or error}); a _BASE_ is relative to its file"
     if isinstance(error, TypeError | AttributeError | UnicodeDecodeError | yaml.YAMLError):

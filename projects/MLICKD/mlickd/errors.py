@@ -1,4 +1,4 @@
-"""The error that a user can act on, and how a command line shows it."""
+"""Errors that a user can act on, and their messages on the command line."""
 
 from __future__ import annotations
 
@@ -12,23 +12,11 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import NoReturn
 
-__all__ = [
-    "DEBUG",
-    "InputError",
-    "ProcessError",
-    "debugging",
-    "one_line",
-    "run_tool",
-    "shorten_list",
-    "silence_known_warnings",
-    "user_error_message",
-]
-
-# Option of all commands that shows tracebacks, and the variable that passes it on to the processes of a command.
+# Option of all commands that prints tracebacks, and the environment variable that passes it on to child processes.
 DEBUG = "--debug"
 _DEBUG_VARIABLE = "MLICKD_DEBUG"
 
-# Errors of the operating system that a user can remedy. Every other OSError may be a bug.
+# Errors of the operating system that a user can remedy. Any other OSError may be a bug.
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _USER_ERRNOS = _FULL_DISK | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EISDIR}
 _USER_ERRNOS |= {errno.ENAMETOOLONG}
@@ -55,12 +43,12 @@ def debugging() -> bool:
 
 def one_line(error: InputError) -> str:
     """Return the message of an error as one line that is safe to print."""
-    # A worker of a data loader passes the error on inside the text of a traceback.
+    # A data loader raises the error of a worker again with the traceback in its message.
     return _printable(" ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split()))
 
 
 def user_error_message(error: BaseException) -> str | None:
-    """Return one line about an `InputError` or a file that the system refuses, and None for any other error."""
+    """Return one line for an `InputError`, or for a file that the system cannot open; None for any other error."""
     if isinstance(error, InputError):
         return one_line(error)
     if not isinstance(error, OSError) or error.errno not in (_USER_ERRNOS if error.filename else _FULL_DISK):
@@ -73,13 +61,13 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     """Run the `main` function of a command-line tool and turn errors into messages and exit statuses.
 
     A user error (:func:`user_error_message`) ends the process with status 2 and one line ``error: ...`` on standard
-    error, a `ProcessError` with status 1, and Ctrl-C with status 130 and the line ``stopped``. Every other exception is
-    a bug and keeps its traceback. The option ``--debug``, anywhere in ``sys.argv``, prints the traceback above these
-    lines; it is removed from ``sys.argv``.
+    error, a `ProcessError` with status 1, and Ctrl-C with status 130 and the line ``stopped``. Any other exception is a
+    bug and keeps its traceback. The option ``--debug`` prints the traceback above these lines. It may be anywhere in
+    ``sys.argv``, and is removed there.
 
     Args:
         main: main function of the tool.
-        spell: function that replaces the names of commands in a message with the names that the user calls.
+        spell: function that replaces the names of commands in a message by the names that the user typed.
     """
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
@@ -108,17 +96,17 @@ def _exit(status: int, message: str) -> NoReturn:
 
 
 def _printable(text: str) -> str:
-    """Escape characters that are not printable. A file name may hold terminal control codes or invalid Unicode."""
+    """Escape characters that are not printable: a file name may contain terminal control codes or invalid Unicode."""
     letters = text.expandtabs()
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in letters)
 
 
 def shorten_list(names: Collection[object], limit: int = 6) -> str:
-    """Return the first names, separated by commas, and the number of the others."""
+    """Return the first ``limit`` names, separated by commas, and the number of the others."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(str, islice(names, limit))) + more
 
 
 def silence_known_warnings() -> None:
-    """Silence a warning that does not help users: Pillow warns about images above half of its size limit."""
+    """Silence Pillow's warning about images above half of its size limit, which does not help users."""
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit of \d+ pixels")

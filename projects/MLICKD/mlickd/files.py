@@ -1,4 +1,4 @@
-"""Files that are complete or absent, digests, and checks of paths that a user gives."""
+"""Files that are complete or absent, digests, and checks of a user's paths."""
 
 from __future__ import annotations
 
@@ -15,18 +15,6 @@ from typing import BinaryIO
 
 from mlickd.errors import InputError
 
-__all__ = [
-    "DigestingFile",
-    "check_writable",
-    "file_digest",
-    "remove_unfinished",
-    "require_file",
-    "strict_json",
-    "whole_file",
-    "write_json",
-    "write_whole_file",
-]
-
 # Suffix of an incomplete file.
 _UNFINISHED = ".unfinished"
 
@@ -35,7 +23,7 @@ class DigestingFile:
     """A file open for writing that computes the SHA-256 of its content.
 
     Attributes:
-        error: the last error of a write. PyTorch replaces it with an error that does not give the reason.
+        error: error of the last failed write. ``torch.save`` raises a different error, which hides the reason.
     """
 
     def __init__(self, file: BinaryIO):
@@ -45,7 +33,7 @@ class DigestingFile:
         self._digest = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        """Write like any file."""
+        """Write bytes and return their number."""
         self._digest.update(data)
         try:
             return self._file.write(data)
@@ -55,19 +43,19 @@ class DigestingFile:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of everything that was written, in hexadecimal."""
+        """The SHA-256 of all written bytes, in hexadecimal."""
         return self._digest.hexdigest()
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str], remedy: str, *, parents: bool = False) -> Iterator[DigestingFile]:
-    """Open a file for writing that gets its name only when it is complete.
+    """Open a file for writing. It replaces ``path`` only when it is complete.
 
-    The content is written next to ``path`` under another name, synchronized to disk and renamed. Until then, a previous
-    file stays unchanged. If several processes write the same file, the last one wins.
+    The content goes to a new file in the same folder, which is synchronized to disk and renamed at the end. If several
+    processes write the same file, the last one wins.
 
     Args:
-        path: file to write. A symbolic link is followed. A device or a pipe is written directly.
+        path: file to write. Symbolic links are followed. A device or a pipe is written directly.
         remedy: advice for the error message.
         parents: create missing folders.
 
@@ -96,11 +84,11 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
             yield raw
         return
     target = Path(os.path.realpath(path))
-    # The name is unique among all machines. It is not too long for the file system unless the target's name is.
+    # The name is unique among all machines. It is short enough for the file system whenever the target's name is.
     unfinished = target.with_name(f"{target.name[:50]}.{secrets.token_hex(8)}{_UNFINISHED}")
     try:
         with unfinished.open("xb") as raw:
-            with suppress(OSError):  # the target is new, or its file system has no permissions
+            with suppress(OSError):  # the target does not exist, or its file system does not support permissions
                 unfinished.chmod(stat.S_IMODE(target.stat().st_mode))
             yield raw
             raw.flush()
@@ -119,24 +107,23 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False) -> None:
-    """Write a file with :func:`whole_file`, text as UTF-8."""
+    """Write bytes, or text in UTF-8, with :func:`whole_file`."""
     with whole_file(path, remedy, parents=parents) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], content: dict) -> None:
-    """Write :func:`strict_json` to a file with :func:`whole_file`, and create missing folders."""
+    """Write a file with :func:`strict_json`, and create missing folders."""
     write_whole_file(path, f"{strict_json(content)}\n", "give another path", parents=True)
 
 
 def strict_json(content: dict) -> str:
-    """Return JSON that every parser reads: NaN becomes null."""
-    without_nan = json.loads(json.dumps(content), parse_constant={"NaN": None}.__getitem__)
-    return json.dumps(without_nan, indent=2)
+    """Return JSON that every parser can read: NaN becomes null."""
+    return json.dumps(json.loads(json.dumps(content), parse_constant={"NaN": None}.__getitem__), indent=2)
 
 
 def remove_unfinished(folder: Path) -> list[str]:
-    """Remove files that killed processes left incomplete and return their names.
+    """Remove the incomplete files of killed processes and return their names.
 
     No other process may write into the folder at the same time.
     """
@@ -147,25 +134,25 @@ def remove_unfinished(folder: Path) -> list[str]:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Check that a result file can be written, before the work starts.
+    """Check before the work starts that its result can be written.
 
     Raises:
-        InputError: the path is a folder, or the user has no right to write there.
+        InputError: the path is a folder, or the user must not write there.
     """
     target = Path(os.path.realpath(Path(path).expanduser()))
     folder = next(parent for parent in target.parents if parent.exists())
     changed = folder if target.is_file() or not target.exists() else target  # a device is written directly
     if target.is_dir() or not folder.is_dir() or not os.access(changed, os.W_OK):
-        raise InputError(f"{path}: is a folder, or cannot be written into {folder}; give another path")
+        raise InputError(f"{path}: is a folder, or {folder} is not writable; give another path")
 
 
 def require_file(path: str, field: str, remedy: str) -> None:
-    """Check that a path is a file that Detectron2's ``PathManager`` can open without a download.
+    """Check that Detectron2's ``PathManager`` can open a file without a download.
 
     Args:
-        path: path that a user gave.
+        path: path of the file.
         field: option or configuration key with the path, for the error message.
-        remedy: advice for the message if the file is missing.
+        remedy: advice for the error message if the file is missing.
 
     Raises:
         InputError: the path is a folder or a URL, or does not exist.
@@ -182,7 +169,7 @@ def require_file(path: str, field: str, remedy: str) -> None:
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, in hexadecimal; cached until its size or its modification time changes."""
+    """Return the SHA-256 of a file in hexadecimal, cached until its size or its modification time changes."""
     status = os.stat(path)
     return _digest(os.path.abspath(path), status.st_size, status.st_mtime_ns)
 

@@ -4,7 +4,7 @@ import warnings
 
 try:
     with warnings.catch_warnings():
-        # The warning is about Detectron2's code; users cannot act on it.
+        # Only Detectron2 can remove the cause of this warning.
         warnings.filterwarnings("ignore", "`torch.jit.script` is", FutureWarning)
         import detectron2.modeling  # noqa: F401
 except ModuleNotFoundError as error:

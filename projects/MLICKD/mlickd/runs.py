@@ -36,30 +36,9 @@ from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 from mlickd.files import write_whole_file
 from mlickd.modeling import load_checkpoint
 
-__all__ = [
-    "CLASSES_FILE",
-    "STUDENT_CHECKPOINT",
-    "check_has_learned",
-    "code_versions",
-    "data_record",
-    "load_run",
-    "machine_line",
-    "multilabel_results",
-    "multilabel_results_path",
-    "predict",
-    "provenance",
-    "run_class_names",
-    "run_config",
-    "run_thresholds",
-    "training_metrics",
-    "use_student",
-    "write_class_names",
-]
-
-# Checkpoint of the student of a stage of distillation: a plain classifier, without distillers.
+# Checkpoint of the student after a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
-# The same name as in a folder dataset.
-CLASSES_FILE = "classes.txt"
+_CLASSES_FILE = "classes.txt"
 
 
 def load_run(folder: str | os.PathLike[str]) -> tuple[CfgNode, nn.Module]:
@@ -78,8 +57,8 @@ def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> Cf
     """Return the configuration of a run for inference. A distilled student becomes a plain classifier.
 
     Args:
-        run: folder of the run (its ``OUTPUT_DIR``), or its ``config.yaml``.
-        checkpoint: checkpoint for ``MODEL.WEIGHTS``, by default the final one of the run.
+        run: ``OUTPUT_DIR`` of the run, or its ``config.yaml``.
+        checkpoint: checkpoint for ``MODEL.WEIGHTS`` (default: the final checkpoint of the run).
 
     Raises:
         InputError: the configuration is missing or incomplete.
@@ -101,11 +80,7 @@ def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> Cf
 
 
 def use_student(cfg: CfgNode) -> str:
-    """Replace a distilled model in ``cfg`` by its student, which evaluation and prediction use (in place).
-
-    Returns:
-        File name of the checkpoint for inference.
-    """
+    """Replace a distilled model in ``cfg`` by its student (in place); return the file name of the final checkpoint."""
     student = model_class(cfg).student_architecture
     if not student:
         return "model_final.pth"
@@ -114,11 +89,7 @@ def use_student(cfg: CfgNode) -> str:
 
 
 def check_has_learned(cfg: CfgNode, source: str | os.PathLike[str]) -> None:
-    """Check that the classifier of a run has learned from labels.
-
-    Args:
-        cfg: configuration of the run.
-        source: option, folder or checkpoint, for the error message.
+    """Check that a run has trained its classifier. ``source`` names the run in the error message.
 
     Raises:
         InputError: the run is stage 1 of a distillation, which trains only the backbone.
@@ -133,11 +104,9 @@ def predict(
     """Return the outputs of a model for images.
 
     Args:
-        cfg: configuration of the model, from :func:`load_run`.
-        model: the model.
+        cfg, model: configuration and model from :func:`load_run`.
         records: records with ``file_name``, ``image_id``, ``height`` and ``width``.
-        dataset_name: dataset of the records, whose proposals a teacher uses. If it is None or has no proposals, they
-            are generated on the fly.
+        dataset_name: dataset with the proposals for a teacher. If it is None or has no proposals, they are generated.
 
     Returns:
         Outputs by image id, on the CPU: ``image_scores`` (C,), and for a teacher ``instances`` in original pixels.
@@ -159,20 +128,16 @@ def predict(
 def write_class_names(folder: str | os.PathLike[str], names: Sequence[str]) -> None:
     """Write ``classes.txt``, one name per line, into the folder of a run."""
     text = "".join(f"{name}\n" for name in names)
-    write_whole_file(os.path.join(folder, CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
+    write_whole_file(os.path.join(folder, _CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
 
 
 def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
     """Return the class names of a run in the order of its scores, from ``classes.txt`` or else from its datasets.
 
-    Args:
-        cfg: configuration of the run.
-        folder: ``OUTPUT_DIR`` of the run.
-
     Raises:
         InputError: the names are not found, or the model has another number of classes.
     """
-    path = Path(folder) / CLASSES_FILE
+    path = Path(folder) / _CLASSES_FILE
     names = [name for _, name in read_lines(path, "write one name per line")] if path.is_file() else None
     for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         with suppress(UnknownDatasetError):
@@ -192,7 +157,7 @@ def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence
         names: C class names of the run.
 
     Returns:
-        (C,) thresholds, and a text that names their source.
+        (C,) thresholds, and a description of their source.
 
     Raises:
         InputError: the tuned thresholds are for other classes, or for an earlier version of the checkpoint.
@@ -208,15 +173,9 @@ def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence
 
 
 def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, float]]:
-    """Return the contents of ``metrics.json``, which Detectron2's ``JSONWriter`` writes.
+    """Return the finite values in ``metrics.json`` of a run as {iteration: {name: value}}, with ascending iterations.
 
-    If a resumed run repeated an iteration, its last values count. Lines that a killed run left incomplete are skipped.
-
-    Args:
-        folder: ``OUTPUT_DIR`` of the run.
-
-    Returns:
-        {iteration: {name: value}} of finite metrics, with ascending iterations.
+    If a resumed run repeated an iteration, its last values count. Incomplete lines of a killed run are skipped.
 
     Raises:
         InputError: the file is missing.
@@ -225,10 +184,8 @@ def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, floa
     for line in _read(Path(folder) / "metrics.json", "train the run first, or name its OUTPUT_DIR").splitlines():
         with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             values = json.loads(line)
-            found = metrics.setdefault(int(values.pop("iteration")), {})
-            found |= {
-                key: value for key, value in values.items() if isinstance(value, (int, float)) and isfinite(value)
-            }
+            finite = {key: x for key, x in values.items() if isinstance(x, (int, float)) and isfinite(x)}
+            metrics.setdefault(int(finite.pop("iteration")), {}).update(finite)
     return dict(sorted(metrics.items()))
 
 
@@ -260,15 +217,10 @@ def _read(path: Path, remedy: str) -> str:
 
 
 def provenance(cfg: CfgNode, dataset_name: str) -> dict:
-    """Return the provenance of the results of a run, ready for JSON.
+    """Return the provenance of results of a run on a dataset, ready for JSON.
 
-    Args:
-        cfg: complete configuration, as Detectron2 writes it into ``config.yaml``.
-        dataset_name: dataset of the results.
-
-    Returns:
-        ``data`` (:func:`data_record`), ``config`` (``sha256`` of ``config.yaml``), ``versions``
-        (:func:`code_versions`) and ``date`` (UTC).
+    It has ``data`` (:func:`data_record`), ``config`` (``sha256`` of ``config.yaml``), ``versions``
+    (:func:`code_versions`) and ``date`` (UTC).
     """
     return {
         "data": data_record(dataset_name),
@@ -293,16 +245,16 @@ def data_record(dataset_name: str) -> dict:
 def code_versions() -> dict[str, str | None]:
     """Return the versions of ``mlickd``, ``torch`` and ``detectron2``, and the ``commit`` of the git checkout.
 
-    The commit ends with ``-dirty`` if files have changed since. It is None if the package is not in a checkout.
+    The commit ends with ``-dirty`` if files have changed since then. It is None if git does not track the package.
     """
-    versions = {"torch": torch.__version__, "detectron2": detectron2.__version__}
-    return {"mlickd": __version__, "commit": _commit(Path(__file__)), **versions}
+    versions = {"mlickd": __version__, "torch": torch.__version__, "detectron2": detectron2.__version__}
+    return versions | {"commit": _commit(Path(__file__))}
 
 
 def _commit(file: Path) -> str | None:
     git = ("git", "-C", str(file.parent))
     try:
-        # An installed package may lie in a folder of an unrelated checkout, which does not track it.
+        # An installed package may be in a folder of an unrelated checkout, which does not track the package.
         subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True)
         describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(describe, capture_output=True, check=True, text=True).stdout.strip() or None
@@ -311,7 +263,7 @@ def _commit(file: Path) -> str | None:
 
 
 def machine_line() -> str:
-    """Return processor, usable cores, memory and versions, on one line."""
+    """Return processor, usable cores, memory, operating system and versions on one line."""
     text = ""
     with suppress(OSError):  # only Linux has this file
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

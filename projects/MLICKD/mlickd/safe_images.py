@@ -1,6 +1,6 @@
-"""Open image files from any source safely: only formats of photos, and not too many pixels.
+"""Open image files of unknown origin safely: only formats of photos, and not too many pixels.
 
-This module does not import Detectron2, because a program that runs an exported student may not have it.
+This module does not import Detectron2, because exported students also run without it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from PIL import Image, UnidentifiedImageError
 
 from mlickd.errors import InputError
 
-__all__ = ["LIMIT_VARIABLE", "max_pixels", "open_image_file"]
-
 LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
 
-# Formats of photos. Pillow also opens EPS files, which are programs, and runs them.
+# Formats of photos. Pillow also opens EPS files, but these are programs, which it runs.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
 
-# Bytes 4 to 12 of a HEIF file (ISO 14496-12). Phones write this format; Pillow does not read it.
+# Bytes 4 to 11 of a HEIF file (ISO 14496-12). Phones write this format, but Pillow does not read it.
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 
 
 def max_pixels() -> float:
-    """Return the largest number of pixels of an image: $MLICKD_MAX_PIXELS, by default Pillow's limit of 179 million.
+    """Return the maximum number of pixels of an image: $MLICKD_MAX_PIXELS (default: Pillow's limit, 179 million).
 
     Raises:
         InputError: the variable is not a positive integer.
@@ -36,7 +34,7 @@ def max_pixels() -> float:
     if limit is None:
         return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else float("inf")
     if not limit.isdecimal() or int(limit) == 0:
-        raise InputError(f"{LIMIT_VARIABLE} {limit!r}: is not a number of pixels; give one, such as 400000000")
+        raise InputError(f"{LIMIT_VARIABLE} {limit!r}: is not a number of pixels, such as 400000000")
     return int(limit)
 
 
@@ -44,15 +42,15 @@ def max_pixels() -> float:
 def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
     """Open an image file with Pillow if it has a format of photos and a size that is safe to decode.
 
-    The size is read from the header, because a file of a few kilobytes can hold more pixels than fit into memory.
-    Decode the image inside the ``with`` block, so that an error there is reported like an error of opening the file.
+    The size comes from the header, because the pixels of a file of a few kilobytes can fill the memory. Decode the
+    image inside the ``with`` block: an error there becomes an InputError, too.
 
     Raises:
         InputError: the file is missing, damaged, not a photo, or too large.
     """
     limit = max_pixels()
     if LIMIT_VARIABLE in os.environ and Image.MAX_IMAGE_PIXELS is not None:
-        # Pillow refuses images of more than twice its own limit, and checks a TIFF again when it is decoded.
+        # Pillow refuses images with more than twice this number, and checks a TIFF again when it decodes it.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, int(limit) // 2 + 1)
     try:
         with Image.open(file, formats=_known_formats()) as image:
@@ -66,13 +64,13 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image
             f"{file}: has more than {limit / 1e6:.0f} million pixels, which may be meant to fill the memory; "
             f"shrink the image, or raise the limit with {LIMIT_VARIABLE}"
         ) from error
-    except Exception as error:  # decoders fail in many ways on damaged data
+    except Exception as error:  # damaged data raise many types of errors
         raise InputError(f"{file}: cannot be read as an image ({_reason(file, error)}); replace it") from error
 
 
 @cache
 def _known_formats() -> tuple[str, ...]:
-    Image.init()  # finds the formats that this Pillow was built with
+    Image.init()  # fills Image.OPEN with the formats that this build of Pillow reads
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 

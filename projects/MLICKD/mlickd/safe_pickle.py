@@ -1,7 +1,7 @@
-"""Read pickles from any source without running code: arrays, numbers, texts and plain containers.
+"""Read pickles of unknown origin without running code: arrays, numbers, texts and plain containers.
 
-NumPy trusts the description of an array in a pickle, even with PyTorch's restricted unpickler. Bytes could become an
-array of objects, whose elements are memory addresses. Therefore, this module checks each description first.
+Even PyTorch's restricted unpickler passes the description of an array to NumPy, which trusts it. A hostile pickle could
+present bytes as an array of objects, whose elements are memory addresses. This module checks each description first.
 """
 
 from __future__ import annotations
@@ -17,32 +17,30 @@ import numpy as np
 
 from mlickd.errors import InputError
 
-__all__ = ["load_plain_pickle"]
-
-# NumPy's names of types of numbers and texts, like "f4", "<i8" and "U12", and of objects.
+# NumPy's names of types of numbers and texts, such as "f4", "<i8" and "U12", and of objects.
 _TYPE = re.compile(r"([<>|=]?)(b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O[48]?)")
 
 
 def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
     """Read a pickle of NumPy arrays and scalars, numbers, texts and plain containers.
 
-    The pickle cannot import anything: this module replaces a few known names by its functions and refuses all others.
-    NumPy scalars become Python numbers, an OrderedDict becomes a dict, and texts of Python 2 are read as Latin-1, as in
-    Detectron2.
+    The pickle cannot import anything: this module replaces a few names by its own functions and refuses all others.
+    NumPy scalars become Python numbers, an OrderedDict becomes a dict. Like Detectron2, it reads texts of Python 2 as
+    Latin-1.
 
     Raises:
-        InputError: the file is missing, is not a pickle, or contains another name.
+        InputError: the file is missing, is not a pickle, or contains an unknown name.
     """
     try:
         with open(path, "rb") as file:
             return _PlainUnpickler(file, encoding="latin1").load()
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); give the path of a pickle") from error
-    except Exception as error:  # damaged pickles fail in many ways
+    except Exception as error:  # damaged pickles raise many types of errors
         problem = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}: is not a pickle of arrays and plain containers ({problem}); save it again with NumPy arrays, "
-            "because any other pickle could run code"
+            "because other pickles could run code"
         ) from error
 
 
@@ -62,7 +60,7 @@ class _Function:
 
 
 class _Type:
-    """A checked type of array elements. A pickle never gets a NumPy dtype, because NumPy would trust it."""
+    """A checked type of array elements. It replaces NumPy's dtype, whose content a pickle could change."""
 
     __slots__ = ("dtype",)
 
@@ -84,57 +82,57 @@ class _Type:
 
 
 class _Array(np.ndarray):
-    """An array that checks its content before NumPy uses it."""
+    """An array that checks its description and content before NumPy uses them."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, fortran, data = state
         described = type(kind) is _Type and type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)
         if self.size or not described:
-            raise pickle.UnpicklingError(f"an array of shape {shape!r:.60} is described twice, or in an unknown way")
+            raise pickle.UnpicklingError(f"an array of shape {shape!r:.60} has two descriptions, or an unknown one")
         dtype = kind.dtype
         if isinstance(data, str):  # from Python 2
             data = data.encode("latin1")
         length = math.prod(shape) * (1 if dtype.hasobject else dtype.itemsize)
         if type(data) not in ((list,) if dtype.hasobject else (bytes, bytearray)) or len(data) != length:
-            raise pickle.UnpicklingError(f"an array of shape {shape!r:.60} does not have content of this length")
+            raise pickle.UnpicklingError(f"an array of shape {shape!r:.60} has content of another length")
         if dtype.kind == "b":
             data = (np.frombuffer(data, np.uint8) != 0).tobytes()
         elif not dtype.hasobject:
-            data = bytes(memoryview(data))  # a copy, because the pickle still has a reference to data
+            data = bytes(memoryview(data))  # a copy, because NumPy may keep data, and the pickle can change it
         super().__setstate__((1, shape, dtype, bool(fortran), data))
 
 
 def _empty(*arguments: Any) -> _Array:
-    """Replace NumPy's ``_reconstruct``: the state of the array follows."""
+    """Replace NumPy's ``_reconstruct``. The pickle sets the state of the array afterwards."""
     return _Array(0)
 
 
 def _array(shape: Any, kind: Any, data: Any, order: Any = "C") -> _Array:
-    """Replace the constructor of NumPy's arrays, which `write_detectron2_pickle` uses."""
+    """Replace the constructor of NumPy's arrays. Pickles by `write_detectron2_pickle` call it."""
     array = _Array(0)
     array.__setstate__((1, shape, kind if isinstance(kind, _Type) else _Type(kind), order == "F", data))
     return array
 
 
 def _frombuffer(data: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
-    """Replace NumPy's function for protocol 5. Recent versions of NumPy permute the axes afterwards."""
+    """Replace NumPy's function for pickle protocol 5. Recent versions of NumPy also give a permutation of the axes."""
     array = _array(shape, kind, data, order if axes is None else "C")
     return array if axes is None else array.transpose(axes)
 
 
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
-    """Replace the function that Python 3 uses to write bytes for Python 2."""
+    """Replace the function with which Python 3 stores bytes for Python 2."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8"):
         raise pickle.UnpicklingError(f"it encodes as {encoding!r:.60}")
     return text.encode(encoding)
 
 
 def _bytes(data: Any = b"", *encoding: Any) -> bytes:
-    # Python's constructor, given a number n, would allocate n zeros.
+    # Python's constructor allocates n zeros for an integer n.
     return bytes(data) if isinstance(data, bytes | bytearray) and not encoding else _encode(data, *encoding)
 
 
-# A pickle cannot change built-in types.
+# dict and set need no _Function, because a pickle cannot change built-in types.
 _NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): dict,
     ("builtins", "set"): set,
