@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, View, build_test_loader, build_train_loader, dataset_records
 from mlickd.data.build import build_inference_mapper
-from mlickd.data.corruptions import STRENGTHS, Corruption, corruption_names
+from mlickd.data.corruptions import CORRUPTION_REGISTRY, STRENGTHS, Corruption
 from mlickd.data.decoding import read_image
 from mlickd.errors import InputError
 
@@ -74,7 +74,7 @@ def test_amounts_are_the_documented_ones() -> None:
 
 
 def test_names_and_strengths() -> None:
-    assert corruption_names() == NAMES
+    assert list(dict(CORRUPTION_REGISTRY)) == NAMES
     assert Corruption.parse("small_scale:3", 4) == Corruption("small_scale", 3, 4)
     assert str(Corruption("noise", 1)) == "noise:1"
     for text in ("fog:1", "noise", "noise:4", "noise:+1", "noise:1:2"):

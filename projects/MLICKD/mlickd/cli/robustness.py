@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser
-from mlickd.data.corruptions import STRENGTHS, Corruption, corruption_names
+from mlickd.data.corruptions import CORRUPTION_REGISTRY, STRENGTHS, Corruption
 from mlickd.studies.robustness import compare_robustness
 
 EPILOG = """\
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--distilled", help="runs of the distilled student, in the same order", **folders)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the report")
     parser.add_argument(
-        "--corruptions", nargs="*", default=corruption_names(), metavar="NAME",
-        help=f"kinds of damage (default: {' '.join(corruption_names())}); without a name: none",
+        "--corruptions", nargs="*", default=list(dict(CORRUPTION_REGISTRY)), metavar="NAME",
+        help=f"kinds of damage (default: {' '.join(dict(CORRUPTION_REGISTRY))}); without a name: none",
     )  # fmt: skip
     parser.add_argument(
         "--strengths", nargs="+", default=list(STRENGTHS), metavar="N", help="strengths of the damage (default: 1 2 3)"

@@ -105,10 +105,7 @@ def class_names(name: str) -> list[str]:
 
 def available_datasets() -> list[str]:
     """Return the names of the scenes, of the datasets below the root, and of registered datasets with images."""
-    root = dataset_root()
-    names = {*_SCENES, *(name for name, source in _known_sources(root).items() if source.exists())}
-    for folder in root.glob("*"):
-        names.update(f"{folder.name}_{split}" for split in folder_splits(folder))
+    names = {*_SCENES, *(name for name, source in _known_sources(dataset_root()).items() if source.exists())}
     for name, load in DatasetCatalog.data.items():
         if name in _checked and _checked[name].load is load and _checked[name].origin is not None:
             continue  # a part, or a dataset below this root or another root
@@ -121,21 +118,21 @@ def available_datasets() -> list[str]:
 
 
 def _known_sources(root: Path) -> dict[str, DatasetSource]:
-    return {**coco_sources(root), **voc_sources(root), **nus_wide_sources(root)}
+    """Return COCO, VOC and NUS-WIDE, whether or not they exist, and all folder datasets by name."""
+    # Two folders can give the same name, because folders and splits may have underscores. The longest folder wins.
+    folders = sorted(root.glob("*"), key=lambda folder: len(folder.name))
+    found = {
+        f"{folder.name}_{split}": folder_source(folder, split) for folder in folders for split in folder_splits(folder)
+    }
+    return {**found, **coco_sources(root), **voc_sources(root), **nus_wide_sources(root)}
 
 
 def _find_source(name: str, root: Path) -> DatasetSource:
+    if name in _SCENES:
+        return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.FOLDER}_"))
     known = _known_sources(root)
     if name in known:
         return known[name]
-    if name in _SCENES:
-        return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.FOLDER}_"))
-    if os.path.basename(name) == name:
-        # Both the folder and the split may have underscores; the longest folder wins.
-        for cut in [index for index in range(len(name) - 1, 0, -1) if name[index] == "_"]:
-            source = folder_source(root / name[:cut], name[cut + 1 :])
-            if source.exists():
-                return source
     available = available_datasets()
     close = difflib.get_close_matches(name, {*available, *known}, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,4 +1,4 @@
-"""Damage to test images that is common in photos: noise, blur, compression, light, occlusion, too few pixels.
+"""Damage that is common in photos, for test images: noise, blur, compression, brightness, occlusion, low resolution.
 
 The functions damage the input of a model, not the file. A strength then means the same for photos of 300 and of 5,000
 pixels, and all models of one input size see the same bytes. Training images are never damaged.
@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 from mlickd.errors import InputError
 
-__all__ = ["CORRUPTION_REGISTRY", "STRENGTHS", "Corruption", "corruption_names"]
+__all__ = ["CORRUPTION_REGISTRY", "STRENGTHS", "Corruption"]
 
 STRENGTHS = (1, 2, 3)
 
@@ -56,8 +56,8 @@ class Corruption:
         name, _, strength = str(text).partition(":")
         if name not in CORRUPTION_REGISTRY or strength not in map(str, STRENGTHS):
             raise InputError(
-                f"{field} {text!r}: write NAME:STRENGTH, such as noise:2; names are {', '.join(corruption_names())}, "
-                f"strengths {', '.join(map(str, STRENGTHS))}"
+                f"{field} {text!r}: write NAME:STRENGTH, such as noise:2; names are "
+                f"{', '.join(dict(CORRUPTION_REGISTRY))}, strengths {', '.join(map(str, STRENGTHS))}"
             )
         return cls(name, int(strength), seed)
 
@@ -76,11 +76,6 @@ class Corruption:
             return self.apply(view.flip(0), image_id).flip(0)
         damaged = self.damage(np.ascontiguousarray(view.permute(1, 2, 0).numpy()), image_id)
         return torch.from_numpy(damaged).permute(2, 0, 1).contiguous()
-
-
-def corruption_names() -> list[str]:
-    """Return the names of all kinds, in the order of their registration."""
-    return [name for name, _ in CORRUPTION_REGISTRY]
 
 
 @CORRUPTION_REGISTRY.register()

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from mlickd.errors import InputError
 from mlickd.safe_images import max_pixels, open_image_file
 
-__all__ = ["RecordImage", "exif_orientation", "has_alpha", "image_size", "read_image", "upright_rgb"]
+__all__ = ["RecordImage", "exif_orientation", "image_size", "read_image", "upright_rgb"]
 
 # EXIF orientation of a stored image, and the operation that turns the image upright.
 _TURNS = {
@@ -171,16 +171,11 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"32-bit pixels of mode {image.mode}, whose range is unknown; save it with 8 or 16 bits")
-    elif has_alpha(image):
+    elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
     return image if orientation == 1 else image.transpose(_TURNS[orientation])
-
-
-def has_alpha(image: Image.Image) -> bool:
-    """Return whether an opened image has an alpha channel or a transparent color."""
-    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
 def _upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mlickd.errors import InputError
 
-__all__ = ["DatasetPart", "parse_part", "part_name", "whole_name"]
+__all__ = ["DatasetPart", "parse_part", "whole_name"]
 
 _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
 
@@ -22,6 +22,10 @@ class DatasetPart(NamedTuple):
     count: int
     others: bool = False
 
+    def __str__(self) -> str:
+        """Return the name that :func:`parse_part` reads."""
+        return f"{self.whole}@{'not' if self.others else ''}{self.number}of{self.count}"
+
     def indices(self, image_ids: Sequence[object]) -> list[int]:
         """Return the ascending indices of the images in the part.
 
@@ -32,18 +36,11 @@ class DatasetPart(NamedTuple):
             InputError: the dataset has fewer images than parts.
         """
         if len(image_ids) < self.count:
-            raise InputError(
-                f"dataset {part_name(self)!r}: {self.whole} has {len(image_ids)} images, too few for {self.count} parts"
-            )
+            raise InputError(f"dataset '{self}': {self.whole} has only {len(image_ids)} images; give fewer parts")
         hashes = [hashlib.sha256(str(image_id).encode("utf-8", "surrogatepass")).digest() for image_id in image_ids]
         ranked = sorted(range(len(hashes)), key=hashes.__getitem__)
         part = set(ranked[self.number - 1 :: self.count])
         return [index for index in range(len(hashes)) if (index in part) != self.others]
-
-
-def part_name(part: DatasetPart) -> str:
-    """Return the name that :func:`parse_part` reads."""
-    return f"{part.whole}@{'not' if part.others else ''}{part.number}of{part.count}"
 
 
 def parse_part(name: str) -> DatasetPart | None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mlickd.errors import InputError
 
 from .decoding import image_size
-from .sources.dataset_files import IMAGE_SUFFIXES, images_below, read_unique_lines
+from .sources.dataset_files import IMAGE_SUFFIXES, images_below, read_unique_lines, relative_name
 
-__all__ = ["matching_files", "photo_records"]
+__all__ = ["expand_path", "photo_records"]
 
 _REMEDY = "name a folder with photos, a list of them, or a photo"
 
@@ -22,8 +22,8 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     """Return records without labels for photos from several paths, one record per photo.
 
     Args:
-        paths: folders (images in sub-folders are included, hidden ones are not), text files with a file name on each
-            line, images, or patterns of images (see :func:`matching_files`).
+        paths: folders, images, patterns of images (see :func:`expand_path`), or text files with a file name on each
+            line.
         root: folder of the file names in a list, by default the folder of the list.
 
     Returns:
@@ -36,10 +36,7 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     """
     found: dict[str, tuple[Path, str]] = {}
     for path in paths:
-        matches = matching_files(path)
-        images = [name for name in matches or () if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-        places = [os.path.expanduser(path)] if matches is None else images
-        photos = [photo for place in places for photo in _list_photos(Path(place), root)]
+        photos = _list_photos(path, root)
         if not photos:
             raise InputError(f"{path}: no image found; {_REMEDY}")
         for folder, name in photos:
@@ -56,30 +53,30 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     return list(records.values())
 
 
-def matching_files(pattern: str | os.PathLike[str]) -> list[str] | None:
-    """Return the sorted files that match a pattern with ``*``, ``?`` or ``[]``; ``**`` is any number of folders.
+def expand_path(path: str | os.PathLike[str], suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
+    """Return the sorted images in a folder (see :func:`images_below`), the sorted files of a pattern, or the path.
 
-    If the argument is not a pattern, or is an existing path (a name may have a bracket), return None.
+    A pattern has ``*``, ``?`` or ``[]``; ``**`` matches any number of folders. The name of an existing file is never a
+    pattern. ``suffixes`` are the endings of the images in a folder.
     """
-    pattern = os.path.expanduser(pattern)
-    if not glob.has_magic(pattern) or os.path.exists(pattern):
-        return None
-    return sorted(found for found in glob.glob(pattern, recursive=True) if os.path.isfile(found))
+    path = str(Path(os.path.expanduser(path)))
+    if os.path.isdir(path):
+        return sorted(images_below(path, suffixes))
+    if os.path.exists(path) or not glob.has_magic(path):
+        return [path]
+    return sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
 
 
-def _list_photos(path: Path, root: str | os.PathLike[str] | None) -> list[tuple[Path, str]]:
-    """Return (folder, name below the folder) of the photos in a folder or a list, or of a photo, sorted."""
-    if path.is_dir():
-        names = [Path(image).relative_to(path).as_posix() for image in images_below(path)]
-        return [(path, name) for name in sorted(names)]
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return [(path.parent, path.name)]
+def _list_photos(path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> list[tuple[Path, str]]:
+    """Return (folder, name below the folder) of each photo, sorted."""
+    path, photos = Path(os.path.expanduser(path)), [Path(photo) for photo in expand_path(path)]
+    if photos != [path] or path.suffix.lower() in IMAGE_SUFFIXES:
+        photos = [photo for photo in photos if photo.suffix.lower() in IMAGE_SUFFIXES]
+        folders = [path if path.is_dir() else photo.parent for photo in photos]
+        return [(folder, photo.relative_to(folder).as_posix()) for folder, photo in zip(folders, photos, strict=True)]
     folder = path.parent if root is None else Path(root)
 
     def name_below_folder(line: str, where: str) -> str:
-        name = Path(os.path.relpath(folder / line, folder)).as_posix()
-        if name.startswith("../"):
-            raise InputError(f"{where}: {line!r} is not inside {folder}; name the folder that contains all photos")
-        return name
+        return relative_name(Path(os.path.relpath(folder / line, folder)).as_posix(), where)
 
     return [(folder, name) for name in sorted(read_unique_lines(path, _REMEDY, name_below_folder))]

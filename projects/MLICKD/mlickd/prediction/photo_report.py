@@ -15,8 +15,8 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mlickd.data.build import model_class
-from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES, images_below
-from mlickd.data.user_photos import matching_files
+from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES
+from mlickd.data.user_photos import expand_path
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
 from mlickd.runs import run_config
@@ -39,8 +39,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
     """Return the paths of the photos that a command line names, in its order, without repetitions.
 
     Args:
-        names: photos, folders (with sub-folders, without hidden files), patterns with ``*``, ``?`` or ``[]`` (``**``
-            matches any number of folders), or ``-`` for ``listed``. The images of a folder or a pattern are sorted.
+        names: photos, folders or patterns (see :func:`expand_path`), or ``-`` for ``listed``.
         listed: lines with one path each, as ``find`` prints them, or paths separated by NUL (``-print0``).
 
     Raises:
@@ -48,15 +47,10 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
     """
     photos: dict[str, None] = {}
     for name in names:
-        path = Path(name).expanduser()
         if name == STANDARD_INPUT:
             found = [path.strip() for line in listed for path in line.split("\0") if path.strip()]
-        elif (matches := matching_files(name)) is not None:
-            found = matches
-        elif path.is_dir():
-            found = sorted(images_below(path, suffixes=_SUFFIXES))
         else:
-            found = [str(path)]
+            found = expand_path(name, _SUFFIXES)
         if not found:
             where = "standard input" if name == STANDARD_INPUT else name
             raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")

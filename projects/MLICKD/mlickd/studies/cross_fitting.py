@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlickd.data import proposals_path
 from mlickd.data.catalog import dataset_records
-from mlickd.data.parts import DatasetPart, part_name
+from mlickd.data.parts import DatasetPart
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.check_config import config_value
 from mlickd.errors import InputError
@@ -54,7 +54,7 @@ def cross_fitting_jobs(
                 f"{option} {method.file}: cross-fitting needs a teacher and a distillation, and an empty "
                 "DATASETS.PROPOSALS.TRAIN_FILES, because each part would need a file; give DATASETS.PROPOSALS.METHOD"
             )
-    names = [part_name(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
+    names = [str(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
     for name in names:
         dataset_records(name, boxes=False)
     values = {key: config_value(student.cfg, key) for key in options[::2]} | {
@@ -70,7 +70,7 @@ def cross_fitting_jobs(
     shared = {"datasets": [dataset], "after": [proposals], "reads": [proposals_path(dataset, proposal_method)]}
     teachers = []
     for number, name in enumerate(names, start=1):
-        others = part_name(DatasetPart(dataset, number, num_parts, others=True))
+        others = str(DatasetPart(dataset, number, num_parts, others=True))
         data = [*options, "DATASETS.TRAIN", f"('{others}',)", "DATASETS.TEST", f"('{name}',)"]
         command = [str(tools / "train_net.py"), "--config-file", str(teacher_config), *data]
         command += ["OUTPUT_DIR", str(output / "teachers" / name)]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mlickd.errors import InputError
 from mlickd.safe_images import open_image_file
 
-from ..decoding import RecordImage, exif_orientation, has_alpha
+from ..decoding import RecordImage, exif_orientation
 from ..views import View
 
 __all__ = ["CheckedImage", "check_images", "equal_files", "similar_images"]
@@ -68,7 +68,7 @@ def _check(record: dict) -> CheckedImage:
                 "gray": image.mode in ("1", "L", "LA", "La"),
                 "16-bit gray": image.mode.startswith("I"),
                 "CMYK": image.mode == "CMYK",
-                "with alpha": has_alpha(image),
+                "with alpha": image.has_transparency_data,
             }
     except InputError as error:
         return CheckedImage(record, str(error))

@@ -7,7 +7,6 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import combinations_with_replacement
 from typing import Any
@@ -106,14 +105,9 @@ def check_datasets(
     report = CheckReport()
     images: dict[str, list[CheckedImage]] = {}
     for name in dict.fromkeys(names):
-        with _warnings_as_findings(name, report.findings):
-            try:
-                records = dataset_records(name)
-            except UnknownDatasetError:
-                raise
-            except InputError as error:
-                report.findings.append(Finding("error", name, f"cannot be loaded: {error}"))
-                continue
+        records = _load_records(name, report.findings)
+        if records is None:
+            continue
         checked = check_images(records, num_workers, title=name)
         images[name] = [image for image in checked if image.problem is None]
         if problems := [image.problem for image in checked if image.problem is not None]:
@@ -134,19 +128,20 @@ def check_datasets(
     return report
 
 
-@contextmanager
-def _warnings_as_findings(name: str, findings: list[Finding]) -> Iterator[None]:
-    """Append warnings of this package to the findings instead of logging them."""
+def _load_records(name: str, findings: list[Finding]) -> list[dict] | None:
+    """Return the records of a dataset, or None after an error. Append the error and logged warnings to the findings."""
     package, collector = logging.getLogger("mlickd"), logging.Handler(logging.WARNING)
     collector.addFilter(lambda record: not record.name.endswith(".records"))  # these repeat `_label_findings`
     collector.emit = lambda record: findings.append(Finding("warning", name, record.getMessage()))
-    propagate, package.propagate = package.propagate, False
     package.addHandler(collector)
     try:
-        yield
+        return dataset_records(name)
+    except UnknownDatasetError:
+        raise
+    except InputError as error:
+        findings.append(Finding("error", name, f"cannot be loaded: {error}"))
     finally:
         package.removeHandler(collector)
-        package.propagate = propagate
 
 
 def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]:

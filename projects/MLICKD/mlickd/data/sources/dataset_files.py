@@ -49,7 +49,9 @@ def read_lines(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[int,
             yield number, text
 
 
-def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] | None = None) -> list[str]:
+def read_unique_lines(
+    path: Path, remedy: str, clean: Callable[[str, str], str] = lambda text, where: text
+) -> list[str]:
     """Return the lines of a file that are not blank, each as ``clean(line, "FILE: line NUMBER")`` returns it.
 
     Raises:
@@ -58,8 +60,7 @@ def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] 
     numbers: dict[str, int] = {}
     for number, text in read_lines(path, remedy):
         where = f"{path}: line {number}"
-        text = clean(text, where) if clean else text
-        if text in numbers:
+        if (text := clean(text, where)) in numbers:
             raise InputError(f"{where}: {text!r} is also in line {numbers[text]}; remove one")
         numbers[text] = number
     if not numbers:
@@ -68,9 +69,9 @@ def read_unique_lines(path: Path, remedy: str, clean: Callable[[str, str], str] 
 
 
 class ImageFolder:
-    """The images in the folder ``root``, which the file ``listed_by`` lists, with a fast lookup of file names.
+    """A folder of images with a fast check that a file exists. Errors name ``listed_by``, the file with the file names.
 
-    Each subfolder is listed once, because checking 269,648 files one by one takes minutes on a network disk.
+    Each subfolder is read once, because checking 269,648 files one by one takes minutes on a network disk.
     """
 
     def __init__(self, root: str | os.PathLike[str], listed_by: object):
@@ -106,14 +107,12 @@ def relative_name(file_name: str, where: str) -> str:
     """
     name = posixpath.normpath(file_name)
     if name in (".", "..") or name.startswith(("/", "../")):
-        raise InputError(
-            f"{where}: file name {file_name!r} must be relative to the folder of the images, and inside it"
-        )
+        raise InputError(f"{where}: file name {file_name!r} is not inside the folder of the images; correct it")
     return name
 
 
-def images_below(root: str | os.PathLike[str], *, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[str]:
-    """Yield the paths of the images below a folder in any order, except hidden files and folders.
+def images_below(root: str, suffixes: Collection[str]) -> Iterator[str]:
+    """Yield the paths of the images in a folder and its subfolders in any order, except hidden files and folders.
 
     Links to folders are followed. ``suffixes`` are the endings of image files, in lower case and with the dot.
     """

@@ -1,7 +1,7 @@
 """Folder datasets: a folder of images with a list of classes and a table of labels; see datasets/README.md.
 
-The table has all labels in one column, or a column for each class: 1 if it is in the image, 0 if it is not, -1 if that
-is unknown. Training and metrics ignore -1. An empty cell is an error, because programs use it for 0 and for -1.
+The table has all labels in one column, or a column for each class with 1 (in the image), 0 (not in the image) or -1
+(unknown). Training and metrics ignore -1. An empty cell is an error, because programs use it for 0 and for -1.
 
     file_name,labels              file_name,cat,dog
     rex.jpg,dog;cat               rex.jpg,1,1
@@ -42,7 +42,7 @@ def folder_splits(folder: Path) -> list[str]:
 
 
 def folder_source(folder: Path, split: str) -> DatasetSource:
-    """Return the source of a split of a folder dataset, whether or not it exists."""
+    """Return the source of a split of a folder dataset. The split need not exist."""
     if _has_only_boxes(folder):
         boxes = folder / f"instances_{split}.json"
         return DatasetSource((boxes,), partial(load_coco_multilabel, boxes, folder / "images"))
@@ -50,7 +50,8 @@ def folder_source(folder: Path, split: str) -> DatasetSource:
 
 
 def _has_only_boxes(folder: Path) -> bool:
-    return not (folder / "classes.txt").exists() and not any(folder.glob("labels_*.csv"))
+    # `Path.exists` fails in a folder without permissions, such as `lost+found`.
+    return not os.path.exists(folder / "classes.txt") and not any(folder.glob("labels_*.csv"))
 
 
 def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabelDataset:
@@ -83,46 +84,41 @@ def _read_table(path: Path, class_names: Sequence[str]) -> dict[str, tuple[list[
     """Return {file name: (labels, ignored labels)}, sorted class indices, in the order of the table."""
     indices = {name: index for index, name in enumerate(class_names)}
     classes = path.with_name("classes.txt")
-    header: list[str] = []
-    rows: dict[str, tuple[list[int], list[int]]] = {}
     reader = csv.reader(read_text(path, _REMEDY).split("\n"))
     try:
-        for row in reader:
-            where, cells = f"{path}: line {reader.line_num}", [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if not header:
-                header = cells
-                if header != ["file_name", "labels"] and sorted(header) != sorted(["file_name", *class_names]):
-                    raise InputError(
-                        f"{where}: the header is {shorten_list(header)!r}; write 'file_name,labels', or 'file_name' "
-                        f"and each class of {classes} once, with commas between them"
-                    )
-                continue
-            if len(cells) != len(header):
-                raise InputError(
-                    f"{where}: {len(cells)} fields, but the header has {len(header)}; join labels with ';', or give "
-                    "each class its cell"
-                )
-            values = dict(zip(header, cells, strict=True))
-            name = relative_name(values.pop("file_name"), where)
-            if header == ["file_name", "labels"]:
-                values = {label.strip(): "1" for label in cells[1].split(";") if label.strip()}
-            wrong = next((label for label in values if label not in indices or values[label] not in _CELLS), None)
-            if wrong is not None or name in rows:
-                if name in rows:
-                    problem = f"{name!r} is listed twice; remove one"
-                elif wrong in indices:
-                    problem = f"{values[wrong]!r} for class {wrong!r}; write 1 (there), 0 (not there) or -1 (unknown)"
-                else:
-                    problem = f"label {wrong!r} is not in {classes}"
-                raise InputError(f"{where}: {problem}")
-            labels, ignored = (
-                sorted(indices[label] for label, cell in values.items() if _CELLS[cell] == value) for value in (1, -1)
-            )
-            rows[name] = labels, ignored
+        lines = [(f"{path}: line {reader.line_num}", [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: not a CSV row ({error}); save the table as CSV") from error
+    (where, header), *lines = [line for line in lines if any(line[1])] or [(path, [])]
+    if header != ["file_name", "labels"] and sorted(header) != sorted(["file_name", *class_names]):
+        raise InputError(
+            f"{where}: the header is {shorten_list(header)!r}; write 'file_name,labels', or 'file_name' and each class "
+            f"of {classes} once, with commas between them"
+        )
+    rows: dict[str, tuple[list[int], list[int]]] = {}
+    for where, cells in lines:
+        if len(cells) != len(header):
+            raise InputError(
+                f"{where}: {len(cells)} fields, but the header has {len(header)}; join labels with ';', or give each "
+                "class its cell"
+            )
+        values = dict(zip(header, cells, strict=True))
+        name = relative_name(values.pop("file_name"), where)
+        if header == ["file_name", "labels"]:
+            values = {label.strip(): "1" for label in cells[1].split(";") if label.strip()}
+        wrong = next((label for label in values if label not in indices or values[label] not in _CELLS), None)
+        if wrong is not None or name in rows:
+            if name in rows:
+                problem = f"{name!r} is listed twice; remove one"
+            elif wrong in indices:
+                problem = f"{values[wrong]!r} for class {wrong!r}; write 1 (there), 0 (not there) or -1 (unknown)"
+            else:
+                problem = f"label {wrong!r} is not in {classes}"
+            raise InputError(f"{where}: {problem}")
+        labels, ignored = (
+            sorted(indices[label] for label, cell in values.items() if _CELLS[cell] == value) for value in (1, -1)
+        )
+        rows[name] = labels, ignored
     return rows
 
 
@@ -137,7 +133,7 @@ def _match_boxes(
         raise InputError(f"{file.path}: categories that are not in {classes}: {unknown}; rename them")
     by_name = {record["image_id"]: index for index, record in enumerate(records)}
     places = np.array([by_name.get(str(PurePosixPath(image.file_name)), -1) for image in file.images], dtype=np.int64)
-    if records and (places < 0).all():
+    if (places < 0).all():
         raise InputError(f"{file.path}: lists no image of this split; write 'file_name' as in the table of labels")
     for problem, count in (
         ("images that are not in this split", (places < 0).sum()),
