@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlickd.distillation import HintonDistiller, MLDDistiller, SoftLabelDistiller, TeacherKnowledge
-from mlickd.distillation.distillers.binary_logits import binary_divergence
 from mlickd.distillation.distillers.feature_maps import attention_transfer_loss, hint_loss, spatial_attention
+from mlickd.distillation.distillers.image_scores import binary_divergence
 from mlickd.distillation.distillers.label_embeddings import (
     class_activation_embeddings,
     label_embedding_loss,

@@ -1,12 +1,16 @@
 """Distillation from teacher to student: the knowledge, its sources, and the distillers of both stages."""
 
 from .distilled_classifier import KD_STAGES, DistilledClassifier
-from .distillers.base import FEATURE_DISTILLER_REGISTRY, PREDICTION_DISTILLER_REGISTRY, FeatureDistiller
-from .distillers.binary_logits import HintonDistiller, MLDDistiller
+from .distillers.base import (
+    FEATURE_DISTILLER_REGISTRY,
+    PREDICTION_DISTILLER_REGISTRY,
+    FeatureDistiller,
+    PredictionDistiller,
+)
 from .distillers.feature_maps import AttentionTransferDistiller, FitNetsDistiller
+from .distillers.image_scores import HintonDistiller, MLDDistiller, SoftLabelDistiller
 from .distillers.label_embeddings import LabelEmbeddingDistiller
 from .distillers.roi_features import RoIDistiller
-from .distillers.soft_labels import SoftLabelDistiller
 from .hook import DistillationHook, KnowledgeLoader
 from .knowledge import TeacherKnowledge, TeacherOutputs, select_regions
 from .knowledge_request import KnowledgeRequest
@@ -28,6 +32,7 @@ __all__ = [
     "LabelEmbeddingDistiller",
     "LiveTeacher",
     "MLDDistiller",
+    "PredictionDistiller",
     "RoIDistiller",
     "SoftLabelDistiller",
     "TeacherKnowledge",

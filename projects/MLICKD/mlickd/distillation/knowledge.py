@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torchvision.ops import nms, roi_align
 
 from mlickd.modeling.roi_heads import region_scores
 
-__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "TeacherOutputs", "known_image_scores", "select_regions"]
+__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "TeacherOutputs", "select_regions"]
 
 # Choices for the weight s' of a region, see `select_regions`.
 REGION_WEIGHTS = ("teacher", "proposal", "uniform")
@@ -149,25 +149,6 @@ class TeacherOutputs:
             map_sizes=self.map_sizes,
             proposal_weights=self.proposal_weights,
         )
-
-
-def known_image_scores(
-    knowledge: Sequence[TeacherKnowledge], logits: torch.Tensor
-) -> tuple[list[int], torch.Tensor | None]:
-    """Return the teacher's image scores for a batch.
-
-    Args:
-        knowledge: knowledge of N images.
-        logits: (N, C) logits of the student.
-
-    Returns:
-        Indices of the K images with image scores, and the (K, C) scores in the dtype of the logits, None if K is 0. The
-        scores are clamped to [0, 1], because rounding may put sums of products of softmaxes above 1.
-    """
-    known = [i for i, k in enumerate(knowledge) if k.image_scores is not None]
-    if not known:
-        return known, None
-    return known, torch.stack([knowledge[i].image_scores for i in known]).to(logits.dtype).clamp(0, 1)
 
 
 def select_regions(

@@ -1,4 +1,4 @@
-"""The registries of distillers, and the base class of the distillers of features."""
+"""The registries and the base classes of the distillers of features and of image scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.utils.registry import Registry
 from torch import nn
@@ -20,6 +20,7 @@ __all__ = [
     "FEATURE_DISTILLER_REGISTRY",
     "PREDICTION_DISTILLER_REGISTRY",
     "FeatureDistiller",
+    "PredictionDistiller",
     "build_adapter",
     "check_layers",
     "feature_distiller_class",
@@ -30,14 +31,13 @@ FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
 FEATURE_DISTILLER_REGISTRY.__doc__ = """
 Distillers of feature maps, for stage 1, or for stage 2 in addition to the labels. They are built by
 ``obj(cfg, student, teacher_cfg)``, with the student's model and the teacher's configuration. The result is a module
-called as ``distiller(features, image_sizes, knowledge, targets)`` that returns a scalar loss; see
-:class:`FeatureDistiller`.
+called like a :class:`FeatureDistiller`.
 """
 
 PREDICTION_DISTILLER_REGISTRY = Registry("PREDICTION_DISTILLER")
 PREDICTION_DISTILLER_REGISTRY.__doc__ = """
-Distillers of image scores, for stage 2. They are built by ``obj(cfg)``. The result is a module called as
-``distiller(logits, knowledge)`` that returns a scalar loss. The model adds the label loss.
+Distillers of image scores, for stage 2. They are built by ``obj(cfg)``. The result is a module called like a
+:class:`PredictionDistiller`. The model adds the label loss.
 """
 
 
@@ -64,11 +64,7 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
 
 
 def check_layers(names: Iterable[str], shapes: dict[str, ShapeSpec], owner: str) -> None:
-    """Check that the backbone of the owner, ``teacher`` or ``student``, returns feature maps with these names.
-
-    Raises:
-        InputError: the backbone does not return one of the maps.
-    """
+    """Raise InputError if the backbone of the owner, ``teacher`` or ``student``, does not return one of the maps."""
     for name in names:
         if name not in shapes:
             raise InputError(
@@ -98,11 +94,7 @@ class FeatureDistiller(nn.Module, ABC):
         student_shapes: dict[str, ShapeSpec],
         loss_weight: float = 1.0,
     ):
-        """
-        Args:
-            pairs, loss_weight: pairs of names (teacher's map, student's map), and factor on the loss.
-            teacher_shapes, student_shapes: shapes of all maps of the backbones.
-        """
+        """Select the shapes of ``pairs`` from the shapes of all maps of the backbones."""
         super().__init__()
         check_layers([teacher for teacher, _ in pairs], teacher_shapes, "teacher")
         check_layers([student for _, student in pairs], student_shapes, "student")
@@ -136,6 +128,38 @@ class FeatureDistiller(nn.Module, ABC):
             knowledge: knowledge of the same N views, with the features or maps of ``knowledge_kind``.
             targets: (N, C) image labels, 1, 0 or -1 (ignored); None only if ``needs_labels`` is False.
         """
+
+
+class PredictionDistiller(nn.Module, ABC):
+    """Base class of the distillers of image scores: a loss on the images whose image scores the teacher knows."""
+
+    @configurable
+    def __init__(self, *, loss_weight: float = 1.0):
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Return the arguments from ``KD.PREDICTION``."""
+        return {"loss_weight": cfg.KD.PREDICTION.WEIGHT}
+
+    def forward(self, logits: torch.Tensor, knowledge: Sequence[TeacherKnowledge]) -> torch.Tensor:
+        """Return the loss times ``loss_weight``, a scalar: a mean over the views. Views without image scores add 0.
+
+        Args:
+            logits: (N, C) logits of the student.
+            knowledge: knowledge of the same N views.
+        """
+        known = [i for i, k in enumerate(knowledge) if k.image_scores is not None]
+        if not known:
+            return logits.new_zeros(())
+        # Rounding may put sums of products of softmaxes above 1.
+        teacher = torch.stack([knowledge[i].image_scores for i in known]).to(logits.dtype).clamp(0, 1)
+        return self.loss_weight * self.compare(teacher, logits[known]) * (len(known) / len(knowledge))
+
+    @abstractmethod
+    def compare(self, teacher: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of K views, given the teacher's image scores and the student's logits, (K, C) each."""
 
 
 def build_adapter(teacher: ShapeSpec, student: ShapeSpec) -> nn.Module:

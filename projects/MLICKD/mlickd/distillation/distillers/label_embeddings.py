@@ -27,10 +27,10 @@ __all__ = [
 
 
 def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> torch.Tensor:
-    """Return the teacher's embedding of each class in one image: the mean over the regions R', weighted by score.
+    """Return the teacher's embedding of each class in one image: the mean of its R regions, weighted by their scores.
 
     Args:
-        features: (R, D), or (R, D, P, P), averaged over the cells.
+        features: (R, D) vectors, or (R, D, P, P) pooled maps, which are averaged over their cells.
         region_scores: (R, C), nonnegative.
 
     Returns:
@@ -45,7 +45,7 @@ def class_activation_embeddings(feature_map: torch.Tensor, classifier: torch.Ten
     """Return the student's embedding of each class: the mean over its map, weighted by the classifier's softmax.
 
     Args:
-        feature_map: (N, D, H, W) map that is pooled and classified.
+        feature_map: (N, D, H, W) map that the student classifies.
         classifier: (C, D) weights of the linear classifier.
 
     Returns:
@@ -159,8 +159,7 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the weighted sum of both losses; see :class:`FeatureDistiller`. Labels of views without regions do
-        not count."""
+        """See :class:`FeatureDistiller`; both losses ignore the labels of views without regions."""
         (classifier,) = self._classifier
         # Relative distances need full precision, even in mixed precision.
         with torch.autocast(device_type=targets.device.type, enabled=False):

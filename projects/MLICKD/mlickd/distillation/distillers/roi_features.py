@@ -37,7 +37,7 @@ def roi_feature_loss(
     """
     distances = (weights**2) * (teacher - student).flatten(start_dim=1).pow(2).sum(dim=1)
     per_image = [d.mean() for d in distances.split(list(counts)) if len(d) > 0]
-    # Without any region the sum over no distances is 0 and keeps the student in the graph.
+    # Without regions, the sum of the empty distances is 0 and keeps the student in the graph.
     return (sum(per_image) if per_image else distances.sum()) / (2 * len(counts))
 
 

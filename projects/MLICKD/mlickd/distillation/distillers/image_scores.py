@@ -1,0 +1,113 @@
+"""Prediction-level transfer (stage 2 of the paper), Hinton's distillation for multiple labels, and MLD."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import CfgNode, configurable
+from torch.nn import functional as F
+
+from mlickd.modeling.losses import multilabel_binary_cross_entropy_with_logits
+
+from .base import PREDICTION_DISTILLER_REGISTRY, PredictionDistiller
+
+__all__ = ["HintonDistiller", "MLDDistiller", "SoftLabelDistiller", "binary_divergence", "soft_label_l2_loss"]
+
+# A score of 0 or 1 has no finite logit.
+_CLAMP = 1e-6
+
+
+def soft_label_l2_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """Return L_p' of the paper, ``1/(2N) * sum_n || p'^T_n - p'^S_n ||_2^2``, for probabilities (N, C)."""
+    return (teacher - student).pow(2).sum() / (2 * len(student))
+
+
+def binary_divergence(teacher: torch.Tensor, student_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """Return the divergence between the binary predictions of teacher and student for each class.
+
+    Args:
+        teacher: (N, C) probabilities p; clamped to [1e-6, 1 - 1e-6].
+        student_logits: (N, C) logits z.
+        temperature: T.
+
+    Returns:
+        Scalar: the Kullback-Leibler divergence of binary distributions, ``KL([q, 1 - q] || [s, 1 - s])`` with
+        ``q = sigmoid(logit(p) / T)`` and ``s = sigmoid(z / T)``, summed over classes and divided by N.
+    """
+    logits = teacher.float().clamp(_CLAMP, 1 - _CLAMP).logit() / temperature
+    student_logits = student_logits.float() / temperature
+    yes, no = logits.sigmoid(), (-logits).sigmoid()
+    divergence = yes * (F.logsigmoid(logits) - F.logsigmoid(student_logits))
+    divergence = divergence + no * (F.logsigmoid(-logits) - F.logsigmoid(-student_logits))
+    return divergence.sum() / len(teacher)
+
+
+@PREDICTION_DISTILLER_REGISTRY.register()
+class SoftLabelDistiller(PredictionDistiller):
+    """The paper's prediction-level transfer: the student's softened probabilities imitate the teacher's image scores.
+
+    ``l2`` is the paper's equation; the authors' release uses ``bce``, binary cross-entropy with the teacher's score as
+    target. The teacher's temperature is applied when its scores are computed (``TeacherKnowledge.image_scores``).
+    """
+
+    @configurable
+    def __init__(self, *, loss: str = "l2", student_temperature: float = 1.0, loss_weight: float = 1.0):
+        """
+        Args:
+            loss: ``l2`` or ``bce``.
+            student_temperature: divisor of the student's logits.
+            loss_weight: lambda of the paper.
+        """
+        super().__init__(loss_weight=loss_weight)
+        self.loss = loss
+        self.student_temperature = student_temperature
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Return the arguments from ``KD.PREDICTION``."""
+        options = {"loss": cfg.KD.PREDICTION.LOSS, "student_temperature": cfg.KD.PREDICTION.STUDENT_TEMPERATURE}
+        return super().from_config(cfg) | options
+
+    def compare(self, teacher: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Return L_p' or the binary cross-entropy, see :class:`PredictionDistiller`."""
+        softened = logits / self.student_temperature
+        if self.loss == "l2":
+            return soft_label_l2_loss(teacher, softened.sigmoid())
+        return multilabel_binary_cross_entropy_with_logits(softened, teacher)
+
+
+@PREDICTION_DISTILLER_REGISTRY.register()
+class HintonDistiller(PredictionDistiller):
+    """Distillation of Hinton et al. 2015, with a sigmoid for each class, because an image may have several labels.
+
+    The loss is ``T^2`` times the divergence of the softened probabilities, so that its gradient does not shrink as T
+    grows.
+    """
+
+    @configurable
+    def __init__(self, *, temperature: float = 2.0, loss_weight: float = 1.0):
+        """
+        Args:
+            temperature: T for teacher and student.
+            loss_weight: factor on the loss.
+        """
+        super().__init__(loss_weight=loss_weight)
+        self.temperature = temperature
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Return the arguments from ``KD.PREDICTION``."""
+        return super().from_config(cfg) | {"temperature": cfg.KD.PREDICTION.TEMPERATURE}
+
+    def compare(self, teacher: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Return ``T^2`` times :func:`binary_divergence`, see :class:`PredictionDistiller`."""
+        return self.temperature**2 * binary_divergence(teacher, logits, self.temperature)
+
+
+@PREDICTION_DISTILLER_REGISTRY.register()
+class MLDDistiller(HintonDistiller):
+    """Multi-label logits distillation (MLD) of Yang et al. 2023, equation 1: the divergence without temperature."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Return the arguments from ``KD.PREDICTION``, with temperature 1."""
+        return super().from_config(cfg) | {"temperature": 1.0}
