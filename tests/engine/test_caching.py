@@ -11,10 +11,10 @@ from helpers.cached_scenes import CachedScenes
 from mlickd.data.build import needs_proposals
 from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge, check_cache
+from mlickd.distillation.calibration import build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.engine import Trainer, check_inputs
 from mlickd.engine.run_config import load_cache_config
-from mlickd.engine.trainer import build_knowledge_source
 from mlickd.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"

@@ -16,10 +16,9 @@ from helpers.cached_scenes import CachedScenes, samples
 from mlickd.config import default_config
 from mlickd.data import View, dataset_records, proposals_path
 from mlickd.data.records import label_targets
-from mlickd.distillation.calibration import Calibration, fit_platt_scaling
+from mlickd.distillation.calibration import Calibration, build_knowledge_source, fit_platt_scaling
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.engine import check_inputs
-from mlickd.engine.trainer import build_knowledge_source
 
 PARTS = ("tiny_train@1of2", "tiny_train@2of2")
 

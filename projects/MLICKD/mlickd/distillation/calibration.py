@@ -1,7 +1,8 @@
-"""Calibration of a teacher's image scores for each class, on images that the teacher was not trained on (Platt 1999).
+"""Calibration of a teacher's image scores for each class, and the source of knowledge that a distillation uses.
 
 The scores of WSDDN are sums of products of softmaxes. They rank images well, but a score of 0.3 is not a probability of
-30 %. Calibration fits slope and intercept of ``sigmoid(slope * logit(p) + intercept)`` for each class.
+30 %. Calibration fits slope and intercept of ``sigmoid(slope * logit(p) + intercept)`` for each class, on images that
+the teacher was not trained on (Platt 1999).
 """
 
 from __future__ import annotations
@@ -22,18 +23,20 @@ from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
 
+from .cache import CachedKnowledge
 from .hook import KnowledgeSource
 from .knowledge import TeacherKnowledge
+from .teacher import LiveTeacher
 
-__all__ = ["CalibratedKnowledge", "Calibration", "fit_platt_scaling", "load_calibration"]
+__all__ = ["CalibratedKnowledge", "Calibration", "build_knowledge_source", "fit_platt_scaling", "load_calibration"]
 
 logger = logging.getLogger(__name__)
 
 _KEY = "KD.PREDICTION.CALIBRATION"
 _REMEDY = "make it with tools/calibrate_teacher.py"
-# The loss of the teacher clamps its scores in the same way, so that scores beyond these limits are not trained.
+# The teacher's loss clamps scores to the same limits, so scores beyond them are not trained.
 _EPSILON = 1e-4
-# Weight of the squared distance from slope 1 and intercept 0: negligible unless the images do not determine a line.
+# Weight of the squared distance from slope 1 and intercept 0; negligible if the images determine the line.
 _RIDGE = 1e-3
 
 
@@ -68,11 +71,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str) -> Calibration:
-        """Read a file that :meth:`save` wrote.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
+        """Read a file that :meth:`save` wrote; raise InputError if it is missing or damaged."""
         try:
             with PathManager.open(path) as file:
                 content = json.load(file)
@@ -88,12 +87,12 @@ class Calibration:
             raise InputError(f"{_KEY} {path}: is not a calibration; {_REMEDY}") from error
 
 
+@dataclass
 class CalibratedKnowledge:
     """A source of knowledge that calibrates the image scores of another source."""
 
-    def __init__(self, source: KnowledgeSource, calibration: Calibration):
-        self.source = source
-        self.calibration = calibration
+    source: KnowledgeSource
+    calibration: Calibration
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
         """Return the knowledge of each sample."""
@@ -112,7 +111,7 @@ def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
 
         -sum_n [ t log q + (1 - t) log(1 - q) ] + ridge / 2 * [ (a - 1)^2 + b^2 ]
 
-    has one minimum, also if all scores are equal or no target is known.
+    has one minimum, even if all scores are equal or no target is known.
 
     Args:
         scores: (N, C) image scores of images that the teacher was not trained on; clamped to [1e-4, 1 - 1e-4].
@@ -174,3 +173,17 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
             raise InputError(f"{_KEY} {path}: does not match the run in {name}; {_REMEDY} again")
     logger.info("The teacher's image scores are calibrated by %s", path)
     return calibration
+
+
+def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> KnowledgeSource:
+    """Open the cache ``KD.CACHE`` or load the teacher, and calibrate the image scores with :func:`load_calibration`.
+
+    Args:
+        cfg, teachers: configurations of the distillation, and of the teacher for each dataset.
+    """
+    if cfg.KD.CACHE:
+        source: KnowledgeSource = CachedKnowledge(cfg, teachers=teachers)
+    else:
+        source = LiveTeacher(cfg, next(iter(teachers.values())))
+    calibration = load_calibration(cfg, teachers)
+    return source if calibration is None else CalibratedKnowledge(source, calibration)

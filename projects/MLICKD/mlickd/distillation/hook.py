@@ -24,7 +24,7 @@ class KnowledgeLoader:
             source: function that returns the knowledge of each sample in a batch, such as a
                 :class:`~mlickd.distillation.LiveTeacher`.
             read_ahead: whether a thread fetches the next batch and its knowledge while the model uses this batch.
-                Useful for a source that reads from a disk, but not for one that computes on the model's device.
+                Useful if the source reads from a disk, but not if it computes on the model's device.
         """
         self.loader = loader
         self.source = source
@@ -52,8 +52,8 @@ class KnowledgeLoader:
 class DistillationHook(HookBase):
     """Adds a teacher's knowledge to the batches, by wrapping the trainer's data loader before training.
 
-    Detectron2's training loop is not changed. A hook cannot add a loss, but the batch can carry the knowledge from
-    which the model computes its loss. The student does not depend on where the knowledge comes from.
+    Detectron2's training loop stays the same. A hook cannot add a loss, but it can add knowledge to the batch, and the
+    model computes its loss from the knowledge. The student does not depend on the source of the knowledge.
     """
 
     def __init__(self, source: KnowledgeSource, *, read_ahead: bool = False):

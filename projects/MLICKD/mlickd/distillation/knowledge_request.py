@@ -1,4 +1,4 @@
-"""Requests for a teacher's features and maps, which the distillers of a method need in addition to image scores."""
+"""Requests for the features and maps of a teacher that distillers need in addition to image scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .distillers.feature_maps import spatial_attention
 
 __all__ = ["MAP_KINDS", "KnowledgeRequest"]
 
-# Kinds of whole maps: functions from the teacher's feature map to the map that is transferred.
+# Kinds of whole maps: functions that compute the transferred map from a feature map of the teacher.
 MAP_KINDS = {"features": torch.Tensor.float, "attention": spatial_attention}
 
 

@@ -45,19 +45,17 @@ def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
 
 
 def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
-    """Load the teacher's configuration from ``KD.TEACHER.CONFIG_FILE``, or from the config.yaml next to
-    ``KD.TEACHER.WEIGHTS``.
+    """Load the teacher's configuration, ``KD.TEACHER.CONFIG_FILE`` or the config.yaml next to ``KD.TEACHER.WEIGHTS``.
 
     Args:
         cfg: configuration of the distillation.
         dataset: training dataset; None takes the first.
 
     Returns:
-        The frozen configuration. ``MODEL.WEIGHTS`` is the path of the teacher's checkpoint.
+        The frozen configuration, with the path of the teacher's checkpoint in ``MODEL.WEIGHTS``.
 
     Raises:
-        InputError: the teacher is not given, the file is missing or does not configure a teacher, or the teacher and
-            the student have different numbers of classes.
+        InputError: the file is not given or missing, does not configure a teacher, or has another number of classes.
     """
     name = dataset or next(iter(training_datasets(cfg)), "")
     weights, path = (cfg.KD.TEACHER[key].replace(DATASET, name) for key in ("WEIGHTS", "CONFIG_FILE"))
@@ -77,7 +75,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
             f"detector with {cfg.MODEL.NUM_CLASSES} classes, like the student"
         )
     model.WEIGHTS = weights
-    # The checkpoint replaces all initial weights, so none are downloaded.
+    # The checkpoint replaces all initial weights, so do not download them.
     model.BACKBONE.WEIGHTS = ""
     model.TIMM.PRETRAINED = False
     model.DEVICE = cfg.MODEL.DEVICE
@@ -88,11 +86,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
 
 
 def check_teachers(teachers: Mapping[str, CfgNode]) -> None:
-    """Check that each checkpoint fits its configuration in :func:`load_teacher_configs`, without loading parameters.
-
-    Raises:
-        InputError: a checkpoint is missing or damaged, or does not fit.
-    """
+    """Raise InputError if the checkpoint of a configuration is missing or damaged, or does not fit it."""
     for teacher_cfg in {id(teacher_cfg): teacher_cfg for teacher_cfg in teachers.values()}.values():
         check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
 

@@ -11,7 +11,7 @@ from torch import nn
 from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import dataset_records
-from mlickd.distillation.calibration import load_calibration
+from mlickd.distillation.calibration import build_knowledge_source, load_calibration
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
 from mlickd.errors import InputError
@@ -19,7 +19,6 @@ from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_blueprint, read_checkpoint
 
 from .checkpointing import saved_checkpoints
-from .trainer import build_knowledge_source
 
 __all__ = ["check_inputs"]
 
@@ -30,19 +29,18 @@ def check_inputs(
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit.
 
     Args:
-        cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
+        cfg, resume: configuration and result of :func:`mlickd.engine.finalize_config`.
         eval_only: the run only evaluates.
-        resume: the run continues from a checkpoint, see :func:`mlickd.engine.finalize_config`.
 
     Returns:
-        The further arguments of :class:`mlickd.engine.Trainer`: the teacher's configuration for each training dataset,
-        empty without a teacher, and the opened knowledge cache, None without a cache.
+        The teacher's configuration for each training dataset (empty without a teacher), and the opened knowledge cache
+        (None without a cache): the further arguments of :class:`mlickd.engine.Trainer`.
 
     Raises:
         InputError: something is missing, damaged, or does not fit.
     """
     teachers = load_teacher_configs(cfg) if not eval_only and needs_knowledge(cfg) else {}
-    # Before any data is read, so that wrong values are found first.
+    # Before reading data, to find wrong values first.
     model = model_blueprint(cfg, *list(teachers.values())[:1])
     if not eval_only:
         _check_unlabeled(cfg)
@@ -69,7 +67,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
             try:
                 content = read_checkpoint(path, "--resume", mapped=True)
             except InputError:
-                continue  # the run continues from the checkpoint before a damaged one
+                continue  # the run continues from an earlier checkpoint than this damaged one
             check_fits(model, content, "--resume", path)
             return
     elif cfg.MODEL.WEIGHTS:

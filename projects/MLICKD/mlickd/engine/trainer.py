@@ -25,9 +25,8 @@ from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
 from mlickd.data.build import configured_corruption, labeled_share, model_class, needs_knowledge
-from mlickd.distillation import DistillationHook, LiveTeacher
-from mlickd.distillation.cache import CachedKnowledge
-from mlickd.distillation.calibration import CalibratedKnowledge, load_calibration
+from mlickd.distillation import DistillationHook
+from mlickd.distillation.calibration import build_knowledge_source
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
@@ -43,7 +42,7 @@ from .optimizer import build_optimizer
 from .processes import distributed_model
 from .training_loop import TrainingLoop, compile_backbone, mixed_precision
 
-__all__ = ["Trainer", "build_knowledge_source", "load_initial_weights"]
+__all__ = ["Trainer", "load_initial_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +56,7 @@ class Trainer(DefaultTrainer):
         """
         Args:
             cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
-            teachers: the teacher's configuration for each training dataset of a distillation; None loads them.
-            knowledge: source of the teacher's knowledge; None builds it.
+            teachers, knowledge: results of :func:`mlickd.engine.check_inputs`; None loads or builds them.
         """
         # DefaultTrainer.__init__ would build another loop and checkpointer.
         TrainerBase.__init__(self)
@@ -72,7 +70,7 @@ class Trainer(DefaultTrainer):
         if cfg.SOLVER.COMPILE:
             compile_backbone(model)
         optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg, self.teacher_cfg)
+        data_loader = self.build_train_loader(cfg)
         # In stage 1, the layers after the last compared feature map do not get gradients.
         model = distributed_model(model, find_unused_parameters=cfg.KD.STAGE == "feature")
         self._trainer = TrainingLoop(
@@ -90,10 +88,10 @@ class Trainer(DefaultTrainer):
         self.checkpointer = RunCheckpointer(
             model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.KEEP_CHECKPOINTS, trainer=weakref.proxy(self)
         )
-        # After the student is built, because its random initial weights must not depend on the teacher.
+        # After building the student, because its random initial weights must not depend on the teacher.
         self.knowledge = knowledge or (build_knowledge_source(cfg, teachers) if teachers else None)
         if knowledge is not None:
-            # Again, because the cache was opened before the log was set up.
+            # Opening the cache has logged this, but before the log was set up.
             logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -102,12 +100,7 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> nn.Module:
-        """Build the model, without the log of its modules that Detectron2 prints.
-
-        Args:
-            cfg: configuration of the model.
-            teacher_cfg: the teacher's configuration; a distilled model that needs it loads it if it is None.
-        """
+        """Build the model without logging its modules; a distilled model loads ``teacher_cfg`` if it is None."""
         kind = model_class(cfg)
         if kind.student_architecture:
             model = kind(cfg, teacher_cfg).to(cfg.MODEL.DEVICE)
@@ -121,10 +114,9 @@ class Trainer(DefaultTrainer):
     build_optimizer = staticmethod(build_optimizer)
     build_test_loader = staticmethod(build_test_loader)
 
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:
+    def build_train_loader(self, cfg: CfgNode) -> DataLoader:
         """See :func:`mlickd.data.build_train_loader`; a cached teacher does not see the images."""
-        return build_train_loader(cfg, None if cfg.KD.CACHE else teacher_cfg)
+        return build_train_loader(cfg, None if cfg.KD.CACHE else self.teacher_cfg)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, folder: str = "inference") -> DatasetEvaluators:
@@ -180,7 +172,7 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         """Build the hooks of Detectron2 and of this project, in the order in which they act after a step.
 
-        Stage 1 does not change the classifier. Its student is only evaluated if ``TEST.EVAL_PERIOD`` is positive.
+        Stage 1 does not train the classifier, so it evaluates the student only if ``TEST.EVAL_PERIOD`` is positive.
         """
         cfg = self.cfg
         # Before all hooks that evaluate or save.
@@ -192,11 +184,7 @@ class Trainer(DefaultTrainer):
         saving: list[HookBase] = []
         for hook in super().build_hooks():
             if isinstance(hook, PreciseBN):
-                loader_cfg = cfg.clone()
-                loader_cfg.defrost()
-                loader_cfg.DATALOADER.NUM_WORKERS = 0  # like Detectron2
-                loader = self.build_train_loader(loader_cfg, self.teacher_cfg)
-                hooks.append(RepeatablePreciseBN(cfg, self.model, loader, self.knowledge))
+                hooks.append(RepeatablePreciseBN(cfg, self.model, hook._data_loader, self.knowledge))
             elif isinstance(hook, PeriodicCheckpointer):
                 saving.append(hook)
             elif not isinstance(hook, EvalHook):
@@ -207,11 +195,11 @@ class Trainer(DefaultTrainer):
             if self.kind.student_architecture:
                 hooks.append(SaveStudentHook())
             hooks.append(writers.EvaluationWriter(self._curves))
-        # A checkpoint is the last file of its iteration, so that a run which is killed and resumed misses nothing.
+        # The checkpoint is the last file of an iteration. If the run is killed before, it repeats the iteration.
         return [*hooks, *saving, StopHook()]
 
     def _further_evaluations(self) -> list[EvalHook]:
-        """Return the hooks for CorLoc, for images of regions, and for the average over the views of ``TEST.AUG``."""
+        """Return hooks for CorLoc, for images of regions, and for :meth:`test_with_TTA`."""
         cfg, period, hooks = self.cfg, self.cfg.TEST.EVAL_PERIOD, []
         if self.kind.is_detector and cfg.TEST.CORLOC_IMAGES > 0:
             corloc = TrainingCorLoc(cfg)
@@ -249,10 +237,8 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume the run in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS`` or ``MODEL.BACKBONE.WEIGHTS``.
 
-        Remove the figures of an earlier run in the same folder, and of iterations that the run will repeat.
-
-        Args:
-            resume: continue from a checkpoint if the run has one, see :func:`decide_to_resume`.
+        Remove the figures of an earlier run in the same folder, and of iterations that the run will repeat. See
+        :func:`decide_to_resume` for ``resume``.
 
         Raises:
             InputError: the checkpoint does not fit the model, or all checkpoints are damaged.
@@ -273,25 +259,8 @@ class Trainer(DefaultTrainer):
         self.data_loader.batch_sampler.start_iteration = self.start_iter
 
 
-def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> KnowledgeSource:
-    """Open the cache ``KD.CACHE``, or load the teacher; ``KD.PREDICTION.CALIBRATION`` calibrates the image scores.
-
-    Args:
-        cfg: configuration of the distillation.
-        teachers: the teacher's configuration for each training dataset.
-    """
-    if cfg.KD.CACHE:
-        source: KnowledgeSource = CachedKnowledge(cfg, teachers=teachers)
-    else:
-        source = LiveTeacher(cfg, next(iter(teachers.values())))
-    calibration = load_calibration(cfg, teachers)
-    return source if calibration is None else CalibratedKnowledge(source, calibration)
-
-
 def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
-    """Load ``MODEL.WEIGHTS``, a checkpoint of the whole model, or else ``MODEL.BACKBONE.WEIGHTS``, if given.
-
-    In distillation, both are weights of the student.
+    """Load ``MODEL.WEIGHTS`` (the whole model) or else ``MODEL.BACKBONE.WEIGHTS``, in a distillation into the student.
 
     Raises:
         InputError: the checkpoint does not fit.
