@@ -25,10 +25,9 @@ KD_STAGES = ("feature", "prediction")
 class DistilledClassifier(nn.Module):
     """A student and the distillers of one stage.
 
-    The model does not contain the teacher. Each training sample carries a
-    :class:`~mlickd.distillation.TeacherKnowledge` under ``knowledge`` (see
-    :class:`~mlickd.distillation.DistillationHook`). At inference, the model only runs its student, and
-    ``student.state_dict()`` is a checkpoint of the plain classifier.
+    The model does not contain the teacher: :class:`~mlickd.distillation.DistillationHook` adds the teacher's knowledge
+    to each training sample. At inference, the model only runs its student, and ``student.state_dict()`` is a checkpoint
+    of the plain classifier.
 
     - Stage ``feature``: only the backbone of the student (its convolutions with their normalization) and the adapters
       of the distiller get gradients; the head of the student does not. This stage needs no labels.
@@ -97,8 +96,8 @@ class DistilledClassifier(nn.Module):
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: samples for :class:`MultiLabelClassifier`. In training they also have ``knowledge``, and
-                samples of unlabeled datasets have no ``labels``.
+            batched_inputs: samples for :class:`MultiLabelClassifier`. In training, they also have ``knowledge``
+                (:class:`~mlickd.distillation.TeacherKnowledge`), and samples of unlabeled datasets have no ``labels``.
 
         Returns:
             In training the losses of the stage; at inference the outputs of the student.
@@ -111,9 +110,12 @@ class DistilledClassifier(nn.Module):
         if self.stage == "feature":
             return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
-        samples = self._with_targets(batched_inputs)
-        # The losses are means over all images of the batch. Dividing by the expected share of labeled images makes them
-        # means over labeled images, even if a batch is processed in parts.
+        samples = batched_inputs
+        if self.labeled_share < 1:
+            unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
+            samples = [sample if "labels" in sample else {**sample, **unknown} for sample in samples]
+        # The label losses are means over all images of the batch. Dividing by the share of labeled images in the
+        # datasets makes them means over labeled images, even if a batch is processed in parts.
         losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
@@ -121,10 +123,3 @@ class DistilledClassifier(nn.Module):
             targets = image_label_targets(samples, self.student.num_classes, self.student.device)
             losses["loss_feature"] = self.feature_distiller(features, images.image_sizes, knowledge, targets)
         return losses
-
-    def _with_targets(self, batched_inputs: list[dict]) -> list[dict]:
-        """Return the samples, with all classes ignored in samples without labels."""
-        if self.labeled_share == 1:
-            return batched_inputs
-        unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
-        return [sample if "labels" in sample else {**sample, **unknown} for sample in batched_inputs]

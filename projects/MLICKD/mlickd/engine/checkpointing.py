@@ -1,4 +1,4 @@
-"""Checkpoints of a run: complete or absent, checked before a run continues from them, and the decision to resume."""
+"""Checkpoints of a run, which are complete or absent, and the decision to resume from them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FINAL = "model_final"
 DIGESTS = "checkpoints.json"
 # Detectron2's file with the name of the last checkpoint.
 _LAST = "last_checkpoint"
-# This file exists while a new run takes over the folder of an earlier run. If the new run is killed meanwhile, it must
-# not continue from the checkpoints of the earlier run.
+# This file exists while a new run takes over the folder of an earlier run. If the new run is killed in this time, it
+# must not continue from the checkpoints of the earlier run.
 _STARTING = "starting"
 _PERIODIC = re.compile(r"model_\d{7}\.pth")
 
@@ -41,13 +41,9 @@ def checkpoint_name(iteration: int) -> str:
 
 
 def decide_to_resume(folder: str, requested: bool) -> bool:
-    """Return whether a run continues from a checkpoint: the user requests it, and the run has saved a checkpoint.
+    """Return whether the run in ``folder`` continues: ``--resume`` requests it, and the run has saved a checkpoint.
 
     No other function decides this. All processes call it together and get the same answer.
-
-    Args:
-        folder: ``OUTPUT_DIR`` of the run.
-        requested: the command line has ``--resume``.
 
     Raises:
         InputError: some processes see a checkpoint that others do not see.
@@ -62,10 +58,7 @@ def decide_to_resume(folder: str, requested: bool) -> bool:
 
 
 def saved_checkpoints(folder: Path) -> list[str]:
-    """Return the names of the checkpoints of the run in ``folder``, the newest first.
-
-    The first may be missing, and any may be damaged.
-    """
+    """Return the names of a run's checkpoints, the newest first; the first may be missing, and any may be damaged."""
     if (folder / _STARTING).exists():
         return []
     tag = folder / _LAST
@@ -82,13 +75,7 @@ class RunCheckpointer(DetectionCheckpointer):
     """
 
     def __init__(self, model: nn.Module, save_dir: str, *, keep: int = 0, **checkpointables: Any):
-        """
-        Args:
-            model: model, may be in DistributedDataParallel.
-            save_dir: ``OUTPUT_DIR`` of the run, a folder that all processes see.
-            keep: number of the newest checkpoints of ``SOLVER.CHECKPOINT_PERIOD`` to keep; 0 keeps all.
-            checkpointables: see Detectron2.
-        """
+        """See Detectron2. ``keep`` is the number of periodic checkpoints to keep, the newest ones; 0 keeps all."""
         super().__init__(model, save_dir, **checkpointables)
         self.keep = keep
         self.folder = Path(save_dir)
@@ -96,7 +83,7 @@ class RunCheckpointer(DetectionCheckpointer):
         self._digests: dict[str, str] = {}
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write a checkpoint and its digest, then remove the oldest checkpoints if there are more than ``keep``.
+        """Write a checkpoint and its digest, then remove the oldest periodic checkpoints beyond ``keep``.
 
         Raises:
             InputError: the file cannot be written, for example because the disk is full; earlier checkpoints stay.
@@ -108,20 +95,17 @@ class RunCheckpointer(DetectionCheckpointer):
         file_name = f"{name}.pth"
         logger.info("Saving checkpoint to %s", self.folder / file_name)
         if self._digests.pop(file_name, None):
-            # If the run is killed before the new digest is written, the new file must not look damaged.
+            # If the run is killed before it writes the new digest, the new file must not look damaged.
             self._write_digests()
         with whole_file(self.folder / file_name, self._remedy()) as file:
             torch.save(content, file)
         self._digests[file_name] = file.sha256
         self._write_digests()
         self.tag_last_checkpoint(file_name)
-
         periodic = [name for name in self._digests if _PERIODIC.fullmatch(name)]
-        old = periodic[: -self.keep] if self.keep > 0 else []
-        for name in old:
-            (self.folder / name).unlink(missing_ok=True)
-            del self._digests[name]
-        if old:
+        for old in periodic[: -self.keep] if self.keep > 0 else []:
+            (self.folder / old).unlink(missing_ok=True)
+            del self._digests[old]
             self._write_digests()
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -131,9 +115,8 @@ class RunCheckpointer(DetectionCheckpointer):
     def forget_earlier_run(self, weights: str = "") -> None:
         """Forget the checkpoints of an earlier run in the same folder; rename its final model and its student.
 
-        Args:
-            weights: path of the checkpoint that the new run starts from. It keeps its name, because the same command
-                needs it again if the run is killed before its first checkpoint.
+        ``weights``, the checkpoint that the new run starts from, keeps its name: the same command needs it again if the
+        run is killed before its first checkpoint.
         """
         if not comm.is_main_process():
             return
@@ -169,7 +152,7 @@ class RunCheckpointer(DetectionCheckpointer):
             )
         self.load(str(self.folder / name))
         if comm.is_main_process() and self._digests:
-            # The tag first: if the run is killed before the digest of a damaged checkpoint is removed, it must not
+            # The tag first: if the run is killed before it removes the digest of a damaged checkpoint, it must not
             # continue from that checkpoint.
             self.tag_last_checkpoint(name)
             self._write_digests()
@@ -187,7 +170,7 @@ class RunCheckpointer(DetectionCheckpointer):
                 damage.append(f"{name} is damaged")
             else:
                 if damage:
-                    logger.warning("--resume: %s; continuing from %s, the one before", "; ".join(damage), name)
+                    logger.warning("--resume: %s; continuing from the earlier %s", "; ".join(damage), name)
                 names = list(self._digests)
                 for later in names[names.index(name) + 1 :] if name in names else []:
                     del self._digests[later]  # the run writes these checkpoints again

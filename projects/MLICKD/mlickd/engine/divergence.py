@@ -36,20 +36,18 @@ def check_finite(
     """Check that the losses and gradients of a training step are finite.
 
     All processes call this between the last backward pass and the update of the parameters, and stop in the same step.
-    If all values are finite, the check costs one pass over the gradients and one reduction of a number. Only after a
-    failure do the processes exchange the names of the images that cause it.
+    If all values are finite, the check costs one pass over the gradients and one reduction of a number.
 
     Args:
-        model: model in training, may be in DistributedDataParallel.
-        iteration: iteration of the batch.
+        model, iteration: model in training, may be in DistributedDataParallel, and iteration of the batch.
         pieces: pieces of the batch, each a list of samples.
         losses: scalar losses of each piece by name.
         gradients: check gradients as well; False if the scaled gradients of float16 may overflow.
-        output_dir: folder in which to save the images that cause a failure; they are not saved if it is empty.
+        output_dir: folder for the images that cause a failure; empty does not save them.
 
     Raises:
-        InputError: a value is not finite in at least one process; raised in all processes. The message names the
-            images, the file that contains them, and a remedy.
+        InputError: in all processes, if a value of any process is not finite. The message names the images, the file
+            that contains them, and a remedy.
     """
     model = model.module if isinstance(model, DistributedDataParallel) else model
     grads = {name: p.grad for name, p in model.named_parameters() if gradients and p.grad is not None}
@@ -85,7 +83,7 @@ def check_finite(
 
 
 def _find_bad_loss(pieces: list[list[dict]], losses: list[dict[str, torch.Tensor]]) -> tuple[str, list[dict]]:
-    """Return the names and values of the losses that are not finite, and the first piece that has such a loss."""
+    """Return the first piece that has losses which are not finite, after the names and values of these losses."""
     for piece, piece_losses in zip(pieces, losses, strict=True):
         bad = [f"{name} is {loss.item()}" for name, loss in piece_losses.items() if not loss.isfinite()]
         if bad:
@@ -94,7 +92,7 @@ def _find_bad_loss(pieces: list[list[dict]], losses: list[dict[str, torch.Tensor
 
 
 def _find_not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
-    """Return the names of the tensors with a value that is not finite; a finite norm shows quickly that all are."""
+    """Return the names of the tensors with a value that is not finite, with fast norms as a first test."""
     return [
         name
         for name, value in tensors
@@ -103,9 +101,9 @@ def _find_not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
 
 
 def _save(samples: list[dict], output_dir: str, **facts: object) -> str:
-    """Save samples in a file that ``torch.load(path, weights_only=True)`` reads; return a text that names the file.
+    """Save the ``facts``, and the samples as ``images``, in a file that ``torch.load(path, weights_only=True)`` reads.
 
-    The file has the samples under ``images``, with tensors and dicts instead of other classes, and the ``facts``.
+    Return a text that names the file.
     """
     if not output_dir:
         return ""
@@ -121,10 +119,9 @@ def _save(samples: list[dict], output_dir: str, **facts: object) -> str:
 
 def _to_plain_types(value: object) -> object:
     """Return a value with tensors and dicts instead of classes that would need to be unpickled."""
+    value = value.tensor if isinstance(value, Boxes) else value
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
-    if isinstance(value, Boxes):
-        return _to_plain_types(value.tensor)
     if isinstance(value, Instances):
         return {"image_size": tuple(value.image_size), **_to_plain_types(value.get_fields())}
     if is_dataclass(value):

@@ -24,15 +24,15 @@ from mlickd.files import whole_file
 from mlickd.runs import STUDENT_CHECKPOINT
 
 from .checkpointing import FINAL, checkpoint_name
-from .processes import STOP_SIGNALS, max_over_processes
+from .processes import max_over_processes, set_stop_handlers
 from .training_loop import seed_iteration
 
 __all__ = ["EqualStatisticsHook", "RepeatablePreciseBN", "SaveStudentHook", "StopHook"]
 
 logger = logging.getLogger(__name__)
 
-# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. Only a SIGINT more than this
-# number of seconds after the first counts as a second Ctrl-C.
+# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A second Ctrl-C arrives more
+# than this number of seconds after the first.
 _SAME_REQUEST = 1.0
 
 
@@ -47,18 +47,13 @@ class StopHook(HookBase):
         self._handlers_before: dict = {}
 
     def before_train(self) -> None:
-        """Install the handlers; ignored signals, for example under ``nohup``, stay ignored."""
+        """Set the handlers, see :func:`set_stop_handlers`."""
         self._signal, self._first_interrupt, self._process = 0, 0.0, os.getpid()
         if threading.current_thread() is threading.main_thread():
-            kinds = [kind for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
-            self._handlers_before = {kind: signal.signal(kind, self._request) for kind in kinds}
+            self._handlers_before = set_stop_handlers(self._request)
 
     def after_step(self) -> None:
-        """Stop if any process has received a signal.
-
-        Raises:
-            SystemExit: with status 128 + signal.
-        """
+        """Raise SystemExit with status 128 + signal if any process has received a signal."""
         request = max_over_processes(self._signal)
         if not request:
             return
@@ -82,7 +77,7 @@ class StopHook(HookBase):
 
     def _request(self, kind: int, _: object) -> None:
         if os.getpid() != self._process:
-            return  # this is a forked worker that has not installed its handlers yet
+            return  # this is a forked worker that has not set its handlers yet
         if not self._signal:
             self._signal = kind
             if comm.is_main_process():
@@ -101,8 +96,8 @@ class StopHook(HookBase):
 class EqualStatisticsHook(HookBase):
     """Averages the running statistics of batch normalization over all processes after each step.
 
-    Each process normalizes by the statistics of its images. Without this hook, a checkpoint would have the statistics
-    of the first process, and the processes of an evaluation would use different statistics.
+    Each process computes statistics from its images. Without this hook, a checkpoint would contain the statistics of
+    the first process, and the processes of an evaluation would use different statistics.
     """
 
     def after_step(self) -> None:
@@ -113,25 +108,18 @@ class EqualStatisticsHook(HookBase):
 class RepeatablePreciseBN(PreciseBN):
     """Detectron2's ``TEST.PRECISE_BN``, but with the same images in a resumed run as in an uninterrupted run.
 
-    Detectron2's hook continues reading its loader, so its images depend on when the process started. Here they depend
-    only on the iteration. Batches carry knowledge, and all processes get the same statistics.
+    The images of Detectron2's hook depend on the iteration in which the process started. The images of this hook depend
+    only on the current iteration. Batches contain knowledge, and all processes get the same statistics.
     """
 
     def __init__(self, cfg: CfgNode, model: nn.Module, data_loader: DataLoader, source: KnowledgeSource | None = None):
-        """
-        Args:
-            cfg: configuration. The hook reads ``TEST.PRECISE_BN.NUM_ITER`` batches every ``TEST.EVAL_PERIOD``
-                iterations and at the end.
-            model: model in training.
-            data_loader: loader for this hook only, see :func:`mlickd.data.build_train_loader`.
-            source: source of knowledge in a distillation.
-        """
+        """Read from ``data_loader``, which no other hook uses; ``source`` adds the knowledge in a distillation."""
         batches = data_loader if source is None else KnowledgeLoader(data_loader, source)
         super().__init__(cfg.TEST.EVAL_PERIOD, model, batches, cfg.TEST.PRECISE_BN.NUM_ITER)
         self._cfg, self._sampler = cfg, data_loader.batch_sampler
 
     def update_stats(self) -> None:
-        """Compute the statistics of the batches that belong to this iteration."""
+        """Compute the statistics of the next ``TEST.PRECISE_BN.NUM_ITER`` batches."""
         period = self._cfg.TEST.EVAL_PERIOD
         updates_before = self.trainer.iter // period if period > 0 else 0
         self._sampler.start_iteration = updates_before * self._cfg.TEST.PRECISE_BN.NUM_ITER

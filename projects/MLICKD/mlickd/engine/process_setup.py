@@ -25,12 +25,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Set up log, seed and memory of a process, and write ``config.yaml`` and ``classes.txt``.
-
-    Args:
-        cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
-        args: arguments of the command line.
-    """
+    """Set up log, seed and memory of a process, and write ``config.yaml`` and ``classes.txt``."""
     default_setup(cfg, args)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
@@ -51,7 +46,7 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def _shorten_traceback(record: logging.LogRecord) -> bool:
-    """Replace the traceback in a log record by one line if a user or another process caused the error."""
+    """Replace the traceback in a log record with one line if a user or another process caused the error."""
     error = record.exc_info[1] if record.exc_info else None
     reason = one_line(error) if isinstance(error, InputError) else ""
     if error is not None and is_lost_connection(error):

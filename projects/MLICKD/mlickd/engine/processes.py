@@ -41,6 +41,7 @@ __all__ = [
     "max_over_processes",
     "num_processes",
     "select_local_gpu",
+    "set_stop_handlers",
 ]
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -64,17 +65,14 @@ def num_processes(args: argparse.Namespace) -> int:
     """Return the number of processes on all machines.
 
     Raises:
-        InputError: an argument is out of range, or sets processes that torchrun has started already.
+        InputError: an argument is out of range, or torchrun has already started the processes.
     """
     in_torchrun = _in_torchrun()
     left_out = "left out, because torchrun starts the processes"
     for name, is_allowed, expected in (
-        (
-            "num_gpus",
-            args.num_gpus == 1 if in_torchrun else args.num_gpus > 0,
-            left_out if in_torchrun else "1 or more",
-        ),
+        ("num_gpus", args.num_gpus == 1 or not in_torchrun, left_out),
         ("num_machines", args.num_machines == 1 or not in_torchrun, left_out),
+        ("num_gpus", args.num_gpus > 0, "1 or more"),
         ("num_machines", args.num_machines > 0, "1 or more"),
         ("machine_rank", 0 <= args.machine_rank < args.num_machines, "at least 0 and below --num-machines"),
         ("dist_url", args.num_machines == 1 or args.dist_url != "auto", "tcp://HOST:PORT of the first machine"),
@@ -86,11 +84,7 @@ def num_processes(args: argparse.Namespace) -> int:
 
 
 def check_devices(device: str, args: argparse.Namespace) -> None:
-    """Check that this machine has a GPU for each of its processes, if ``MODEL.DEVICE`` is a GPU.
-
-    Raises:
-        InputError: there are fewer GPUs than processes, or the processes would share one GPU.
-    """
+    """Raise InputError if ``MODEL.DEVICE`` is a GPU, and this machine does not have a GPU for each of its processes."""
     if num_processes(args) == 1 or not device.startswith("cuda"):
         return
     local_size = int(os.environ["LOCAL_WORLD_SIZE"]) if _in_torchrun() else args.num_gpus
@@ -107,8 +101,8 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
     Args:
         run: function at the top level of a module, called as ``run(cfg, args, loaded)`` in each process.
         args: arguments of the command line.
-        prepare: function that returns the checked configuration, and ``loaded``, the objects that it has loaded for
-            ``run``. Processes that ``launch`` starts get an empty tuple and load these objects themselves.
+        prepare: function that returns the checked configuration, and ``loaded``, objects for ``run``. A process that
+            ``launch`` starts gets an empty tuple instead and loads these objects itself.
 
     Raises:
         InputError: an argument is wrong, or ``prepare`` or ``run`` raises it.
@@ -160,12 +154,18 @@ def max_over_processes(number: int | torch.Tensor) -> int:
 def distributed_model(model: nn.Module, *, find_unused_parameters: bool) -> nn.Module:
     """Return the model in ``DistributedDataParallel``; in a single process the model itself."""
     device_ids = [comm.get_local_rank()] if next(model.parameters()).is_cuda else None
-    # No synchronization of buffers in forward passes: in an evaluation, some processes have fewer batches than others.
+    # Forward passes must not synchronize buffers: in an evaluation, some processes have fewer batches than others.
     # PyTorch has renamed this option.
     parameters = inspect.signature(DistributedDataParallel).parameters
-    sync_option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
-    options = {"device_ids": device_ids, "find_unused_parameters": find_unused_parameters, sync_option: False}
-    return create_ddp_model(model, **options)
+    option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+    return create_ddp_model(
+        model, device_ids=device_ids, find_unused_parameters=find_unused_parameters, **{option: False}
+    )
+
+
+def set_stop_handlers(handler: signal.Handlers | Callable[[int, Any], None]) -> dict[int, Any]:
+    """Set the handler of SIGINT and SIGTERM, unless they are ignored as under ``nohup``; return the old handlers."""
+    return {kind: signal.signal(kind, handler) for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN}
 
 
 def is_lost_connection(error: BaseException) -> bool:
@@ -193,7 +193,7 @@ def _configure_backend(device: str, *, one_machine: bool) -> None:
 
 
 def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Run processes with Detectron2's ``launch``; raise the error of the first process that fails."""
+    """Run processes with Detectron2's ``launch``, and raise the error of the process that fails first."""
     _configure_backend(cfg.MODEL.DEVICE, one_machine=args.num_machines == 1)
     with tempfile.TemporaryDirectory(prefix="mlickd-") as folder, _forwarded_signals() as signals:
         result_file = Path(folder, "result")
@@ -219,11 +219,9 @@ def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def _run_rank(result_file: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Run one process. If it fails first, write its exit status and error; then the others lose their connections."""
-    # Until training installs its handlers. Python's handlers do not run while PyTorch waits for other processes.
-    for kind in STOP_SIGNALS:
-        if signal.getsignal(kind) != signal.SIG_IGN:
-            signal.signal(kind, signal.SIG_DFL)
+    """Run one process. The process that fails first writes its exit status and its error to ``result_file``."""
+    # Until training sets its handlers. Python's handlers do not run while PyTorch waits for other processes.
+    set_stop_handlers(signal.SIG_DFL)
     if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))
     try:
@@ -231,7 +229,7 @@ def _run_rank(result_file: Path, run: Run, cfg: CfgNode, args: argparse.Namespac
     except SystemExit as stop:  # a signal has stopped training in all processes
         _write_once(result_file, stop.code, "")
     except Exception as error:
-        if is_lost_connection(error):
+        if is_lost_connection(error):  # another process has failed first
             raise
         trace = traceback.format_exc()
         if debugging():
@@ -250,7 +248,7 @@ def _write_once(path: Path, status: int, message: str) -> None:
 
 @contextmanager
 def _forwarded_signals() -> Iterator[list[int]]:
-    """Forward SIGINT and SIGTERM to child processes instead of ending; yield the list of the received signals."""
+    """Forward SIGINT and SIGTERM to child processes instead of ending; yield a list that collects the signals."""
     received: list[int] = []
 
     def forward(kind: int, _: object) -> None:
@@ -260,8 +258,7 @@ def _forwarded_signals() -> Iterator[list[int]]:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, sent)
 
-    kinds = [kind for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN]
-    before = {kind: signal.signal(kind, forward) for kind in kinds}
+    before = set_stop_handlers(forward)
     try:
         yield received
     finally:

@@ -89,9 +89,8 @@ def load_cache_config(
     """Return the finalized configuration of a distillation, and the contents of its knowledge cache.
 
     Args:
-        config_file: configuration file of the distillation.
+        config_file, also_for: configuration files of the distillation, and of other methods that use the same cache.
         options: ``KEY VALUE`` pairs for all files.
-        also_for: configuration files of other methods that use the same cache.
 
     Raises:
         InputError: a configuration is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.
@@ -122,8 +121,7 @@ def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], 
     The file itself names the weights that training started from, and a folder that ends with the stage.
 
     Args:
-        cfg: configuration of the file with its options; changed in place.
-        config_file: path of the file.
+        cfg, config_file: configuration with the options of the command line, changed in place, and path of its file.
         given: keys that the command line sets; they keep their values.
         eval_only: the run only evaluates.
 
@@ -154,12 +152,12 @@ def finalize_config(
 
     - ``MODEL.NUM_CLASSES`` becomes the number of classes of the datasets.
     - ``MODEL.DEVICE`` becomes cpu if CUDA is not available.
-    - The pixel statistics become those of a timm model.
-    - A stage of distillation has its learning rate and number of iterations in ``SOLVER``. ``OUTPUT_DIR`` becomes
-      ``<OUTPUT_DIR>/<stage>``. If ``MODEL.WEIGHTS`` is empty, stage ``prediction`` starts from the student of stage
-      ``feature`` in the same folder, unless the method does not have this stage (``KD.METHOD_STAGES``).
-    - If ``MODEL.WEIGHTS`` is empty, an evaluation uses the checkpoint in ``OUTPUT_DIR``. A distilled model becomes its
-      student. The results go to ``<OUTPUT_DIR>/evaluation``, so that the results of training stay.
+    - ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD`` become the statistics of a timm model.
+    - In a stage of distillation, ``SOLVER`` gets the learning rate and the number of iterations of the stage, and
+      ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``. If ``MODEL.WEIGHTS`` is empty, stage ``prediction`` starts from
+      the student of stage ``feature``, unless the method does not have this stage (``KD.METHOD_STAGES``).
+    - In an evaluation, an empty ``MODEL.WEIGHTS`` becomes the checkpoint in ``OUTPUT_DIR``, a distilled model becomes
+      its student, and ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/evaluation``, so that the results of training stay.
 
     Args:
         cfg: configuration, see :func:`load_config`.

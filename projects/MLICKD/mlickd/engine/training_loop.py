@@ -1,4 +1,4 @@
-"""The training step: gradients of a whole batch, also in parts and in mixed precision."""
+"""The training step: the gradients of a batch, optionally in parts and in mixed precision."""
 
 from __future__ import annotations
 
@@ -26,11 +26,7 @@ _SMALLEST_SCALE = 1e-4
 
 
 def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
-    """Return the lower precision of ``SOLVER.AMP``; None if all computations use float32.
-
-    Raises:
-        InputError: ``MODEL.DEVICE`` does not support this precision.
-    """
+    """Return the precision of ``SOLVER.AMP``, None for float32; raise InputError if ``MODEL.DEVICE`` lacks it."""
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if cfg.SOLVER.AMP.DTYPE == "float16" and torch.device(cfg.MODEL.DEVICE).type == "cpu":
@@ -42,11 +38,10 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
     """Seed all random generators of this process, so that a resumed run draws the numbers of an uninterrupted run.
 
     Args:
-        seed: seed of the run, 0 or more.
-        iteration: iteration, from 0.
+        seed, iteration: seed of the run, and iteration, 0 or more each.
         rank: rank of the process; dropout differs between processes.
     """
-    # The sampler uses numbers below 4 for images, permutations, crops and colors.
+    # The sampler's seeds have a number below 4 in the second place: for images, permutations, crops and colors.
     state = int(np.random.SeedSequence((seed, 4, iteration, rank)).generate_state(1)[0])
     torch.manual_seed(state)
     np.random.seed(state)  # noqa: NPY002, the generator of other libraries
@@ -77,11 +72,10 @@ class TrainingLoop(SimpleTrainer):
             model: model that maps samples to named losses, each a mean over the samples.
             data_loader: iterable over lists of samples.
             optimizer: optimizer of the model's parameters.
-            device: device of the model.
+            device, precision: device of the model, and precision of :func:`mixed_precision`.
             parts: number of pieces of a batch, which run one after the other to save memory; the gradients are equal.
-            precision: see :func:`mixed_precision`.
             seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
-            output_dir: folder in which to save the batch on which training fails; empty does not save it.
+            output_dir: folder for a batch whose losses or gradients are not finite; empty does not save it.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = torch.device(device).type
@@ -93,16 +87,12 @@ class TrainingLoop(SimpleTrainer):
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=precision == torch.float16)
 
     def run_step(self) -> None:
-        """Update the parameters once, from one batch.
-
-        Raises:
-            InputError: a loss or gradient is not finite; the parameters have not changed.
-        """
+        """Update the parameters from one batch; if a loss or gradient is not finite, raise InputError instead."""
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         if self.seed is not None:
-            # After reading the batch, because a loader draws a number when it starts, also in a resumed run.
+            # After reading the batch, because a loader draws a number when a run or a resumed run starts it.
             seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
         bounds = [len(batch) * i // self.parts for i in range(self.parts + 1)]
@@ -147,19 +137,15 @@ def compile_backbone(model: nn.Module, backend: str | Callable = "inductor") -> 
 
     Heads are not compiled, because the number of regions differs from batch to batch.
 
-    Args:
-        model: model on the device that it will run on.
-        backend: see ``torch.compile``.
-
     Raises:
-        InputError: ``torch.compile`` does not work on this machine.
+        InputError: ``torch.compile`` does not work on the model's device.
     """
     target = getattr(model, "student", model)
     try:
         # Compilation is lazy; without this test, it would fail in the first iteration, with pages of text.
         torch.compile(lambda x: x + 1, backend=backend)(torch.zeros(8, device=target.device))
     except Exception as error:  # backends raise many kinds of errors
-        # Some errors wrap the error that names the cause.
+        # Errors of torch.compile may wrap the error that names the cause.
         reason = str(getattr(error, "inner_exception", error)).strip().split("\n")[0]
         raise InputError(
             f"SOLVER.COMPILE: torch.compile does not work here ({reason}); install a C++ compiler or set it to False"

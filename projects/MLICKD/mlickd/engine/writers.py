@@ -1,4 +1,4 @@
-"""Figures and images of training in addition to Detectron2's: lines of the log, ``metrics.json``, TensorBoard."""
+"""Writers of figures and images of a training: log, ``metrics.json`` and TensorBoard."""
 
 from __future__ import annotations
 
@@ -58,10 +58,7 @@ class EvaluationWriter(HookBase):
     """Writes the figures of an evaluation at once, because a kill would lose them before Detectron2 writes them."""
 
     def __init__(self, writers: Sequence[EventWriter]):
-        """
-        Args:
-            writers: writers that Detectron2's hook also uses, and closes.
-        """
+        """Use writers that Detectron2's hook also uses and closes."""
         self._writers = writers
 
     def after_step(self) -> None:
@@ -73,13 +70,9 @@ class EvaluationWriter(HookBase):
 
 
 def remove_repeated_metrics(path: Path, iteration: int) -> None:
-    """Remove the lines of ``metrics.json`` of repeated iterations, and an incomplete last line.
+    """Remove the lines of ``metrics.json`` from ``iteration`` on, which the run repeats, and an incomplete last line.
 
-    The function truncates the file in place, because a writer may have it open.
-
-    Args:
-        path: path of the file, which may be missing.
-        iteration: first iteration that the run repeats.
+    The file may be missing. It is truncated in place, because a writer may have it open.
     """
     if not path.exists():
         return
@@ -100,11 +93,7 @@ class TensorBoardWriter(TensorboardXWriter):
     """Detectron2's writer, which also removes the curves of iterations that a resumed run repeats."""
 
     def __init__(self, folder: str, start: Callable[[], int]):
-        """
-        Args:
-            folder: folder of the run.
-            start: function that returns the first iteration; called before the first figure is written.
-        """
+        """Write to ``folder``, from the iteration that ``start`` returns when the first figure is written."""
         super().__init__(folder)
         self._folder, self._start = folder, start
 
@@ -119,14 +108,10 @@ class TrainingViewsHook(HookBase):
     """Puts the first views of a batch and their labels into the event storage, at the start and periodically.
 
     A batch depends only on seed and iteration, so this hook makes the views again and leaves the loader unchanged.
+    ``TENSORBOARD.IMAGES`` is the number of views.
     """
 
     def __init__(self, cfg: CfgNode, data_loader: DataLoader):
-        """
-        Args:
-            cfg: configuration with ``TENSORBOARD.IMAGES``, the number of views, and ``VIS_PERIOD``, in iterations.
-            data_loader: loader of the training, see :func:`mlickd.data.build_train_loader`.
-        """
         self.cfg, self.data_loader = cfg, data_loader
         self.class_names = class_names(cfg.DATASETS.TRAIN[0])
 
@@ -147,14 +132,9 @@ class TrainingViewsHook(HookBase):
 
 
 def put_regions(cfg: CfgNode, model: nn.Module) -> dict:
-    """Put the teacher's best regions on the first images of each test set into the event storage.
+    """Put the teacher's best regions on ``TENSORBOARD.IMAGES`` images of each test set into the event storage.
 
-    Args:
-        cfg: configuration with ``DATASETS.TEST`` and ``TENSORBOARD.IMAGES``, the number of images of each dataset.
-        model: teacher.
-
-    Returns:
-        An empty dict, because Detectron2's ``EvalHook`` expects figures.
+    Return an empty dict, because Detectron2's ``EvalHook`` expects figures.
     """
     if not comm.is_main_process():
         return {}
