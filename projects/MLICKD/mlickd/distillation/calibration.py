@@ -176,11 +176,7 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
 
 
 def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> KnowledgeSource:
-    """Open the cache ``KD.CACHE`` or load the teacher, and calibrate the image scores with :func:`load_calibration`.
-
-    Args:
-        cfg, teachers: configurations of the distillation, and of the teacher for each dataset.
-    """
+    """Open ``KD.CACHE`` or load the teacher, and calibrate its image scores; see :func:`load_calibration`."""
     if cfg.KD.CACHE:
         source: KnowledgeSource = CachedKnowledge(cfg, teachers=teachers)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from itertools import count
+from itertools import count, dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +171,7 @@ class RunCheckpointer(DetectionCheckpointer):
             else:
                 if damage:
                     logger.warning("--resume: %s; continuing from the earlier %s", "; ".join(damage), name)
-                names = list(self._digests)
-                for later in names[names.index(name) + 1 :] if name in names else []:
+                for later in list(dropwhile(name.__ne__, self._digests))[1:]:
                     del self._digests[later]  # the run writes these checkpoints again
                 return name, ""
         return "", "; ".join(damage)
@@ -197,7 +196,7 @@ class RunCheckpointer(DetectionCheckpointer):
 
     def _remedy(self) -> str:
         complete = [name for name in self._digests if (self.folder / name).exists()]
-        state = f"{complete[-1]} is complete" if complete else "there is no earlier checkpoint"
+        state = f"{complete[-1]} is complete" if complete else "the run has no earlier checkpoint"
         return f"{state}; make room, then give the same command with --resume"
 
     def _load_file(self, filename: str) -> dict[str, Any]:

@@ -57,17 +57,13 @@ class StopHook(HookBase):
         request = max_over_processes(self._signal)
         if not request:
             return
-        finished = self.trainer.iter + 1 >= self.trainer.max_iter
-        name = FINAL if finished else checkpoint_name(self.trainer.iter)
-        self.trainer.checkpointer.save(name, iteration=self.trainer.iter)
+        iteration = self.trainer.iter
+        name = FINAL if iteration + 1 >= self.trainer.max_iter else checkpoint_name(iteration)
+        self.trainer.checkpointer.save(name, iteration=iteration)
         # When a process ends, the launcher ends the others. Wait until the first process has saved.
         comm.synchronize()
-        logger.info(
-            "Stopped by %s after iteration %d: the same command with --resume continues from %s.pth",
-            signal.Signals(request).name,
-            self.trainer.iter,
-            name,
-        )
+        message = "Stopped by %s after iteration %d: the same command with --resume continues from %s.pth"
+        logger.info(message, signal.Signals(request).name, iteration, name)
         raise SystemExit(128 + request)
 
     def after_train(self) -> None:

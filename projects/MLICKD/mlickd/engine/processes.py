@@ -52,7 +52,7 @@ _REMEDY = "give the command again with --resume to go on from the last checkpoin
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--timeout`` to Detectron2's arguments; processes of one machine need no ``--dist-url``."""
+    """Add ``--timeout`` to Detectron2's arguments; processes of one machine do not need ``--dist-url``."""
     minutes = DEFAULT_TIMEOUT.total_seconds() / 60
     parser.set_defaults(dist_url="auto")
     parser.add_argument(

@@ -64,9 +64,7 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
 def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[dict[str, CfgNode], KnowledgeSource | None]]:
     """Load, finalize, check and freeze the configuration of ``tools/train_net.py``, and check its inputs.
 
-    Args:
-        args: arguments of Detectron2's ``default_argument_parser``, with ``kd_stage`` and ``timeout``. ``resume``
-            becomes False if the run has no checkpoint.
+    ``args.resume`` becomes False if the run has no checkpoint.
 
     Returns:
         The configuration, and the further arguments of the trainer from :func:`check_inputs`.
@@ -89,8 +87,8 @@ def load_cache_config(
     """Return the finalized configuration of a distillation, and the contents of its knowledge cache.
 
     Args:
-        config_file, also_for: configuration files of the distillation, and of other methods that use the same cache.
-        options: ``KEY VALUE`` pairs for all files.
+        config_file, options: configuration file of the distillation, and ``KEY VALUE`` pairs for all files.
+        also_for: configuration files of other methods that use the same cache.
 
     Raises:
         InputError: a configuration is wrong, ``KD.CACHE`` is empty, or the methods cannot share a cache.

@@ -77,7 +77,6 @@ class Trainer(DefaultTrainer):
             model,
             data_loader,
             optimizer,
-            device=cfg.MODEL.DEVICE,
             parts=cfg.SOLVER.ACCUMULATE,
             precision=mixed_precision(cfg),
             # A run without a seed draws images and dropout with seed 0.

@@ -61,7 +61,6 @@ class TrainingLoop(SimpleTrainer):
         data_loader: Iterable[list[dict]],
         optimizer: torch.optim.Optimizer,
         *,
-        device: torch.device | str = "cpu",
         parts: int = 1,
         precision: torch.dtype | None = None,
         seed: int | None = None,
@@ -72,13 +71,13 @@ class TrainingLoop(SimpleTrainer):
             model: model that maps samples to named losses, each a mean over the samples.
             data_loader: iterable over lists of samples.
             optimizer: optimizer of the model's parameters.
-            device, precision: device of the model, and precision of :func:`mixed_precision`.
             parts: number of pieces of a batch, which run one after the other to save memory; the gradients are equal.
+            precision: see :func:`mixed_precision`.
             seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
             output_dir: folder for a batch whose losses or gradients are not finite; empty does not save it.
         """
         super().__init__(model, data_loader, optimizer)
-        self.device_type = torch.device(device).type
+        self.device_type = next(model.parameters()).device.type
         self.parts = parts
         self.precision = precision
         self.seed = seed
@@ -122,7 +121,7 @@ class TrainingLoop(SimpleTrainer):
         return {name: loss.detach() for name, loss in losses.items()}
 
     def state_dict(self) -> dict:
-        """Return the state of :class:`SimpleTrainer` and the scale of float16 gradients."""
+        """Return the state of :class:`SimpleTrainer`, and the scale of float16 gradients."""
         return super().state_dict() | {"grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:

@@ -53,8 +53,7 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
         InputError: an entry is not ``teacher:student``, or the number of entries does not fit the distiller.
     """
     pairs = [tuple(entry.split(":")) for entry in cfg.KD.FEATURE.LAYERS]
-    compares_regions = feature_distiller_class(cfg).knowledge_kind == "regions"
-    single = compares_regions and cfg.KD.FEATURE.COMPARE == "box_head"
+    single = cfg.KD.FEATURE.COMPARE == "box_head" and feature_distiller_class(cfg).knowledge_kind == "regions"
     if not pairs or any(len(pair) != 2 for pair in pairs) or (single and len(pairs) > 1):
         raise InputError(
             f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: give each entry as '<teacher layer>:<student layer>', "
