@@ -31,8 +31,8 @@ __all__ = ["EqualStatisticsHook", "RepeatablePreciseBN", "SaveStudentHook", "Sto
 
 logger = logging.getLogger(__name__)
 
-# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A second Ctrl-C arrives more
-# than this number of seconds after the first.
+# One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A SIGINT counts as a second
+# Ctrl-C only if it arrives more than this number of seconds after the first.
 _SAME_REQUEST = 1.0
 
 

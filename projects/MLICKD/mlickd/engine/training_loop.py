@@ -26,7 +26,7 @@ _SMALLEST_SCALE = 1e-4
 
 
 def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
-    """Return the precision of ``SOLVER.AMP``, None for float32; raise InputError if ``MODEL.DEVICE`` lacks it."""
+    """Return the precision of ``SOLVER.AMP``, or None; raise InputError if ``MODEL.DEVICE`` does not support it."""
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if cfg.SOLVER.AMP.DTYPE == "float16" and torch.device(cfg.MODEL.DEVICE).type == "cpu":

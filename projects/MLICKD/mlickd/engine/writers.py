@@ -70,7 +70,7 @@ class EvaluationWriter(HookBase):
 
 
 def remove_repeated_metrics(path: Path, iteration: int) -> None:
-    """Remove the lines of ``metrics.json`` from ``iteration`` on, which the run repeats, and an incomplete last line.
+    """Remove an incomplete last line of ``metrics.json``, and the lines of ``iteration`` and later, which will repeat.
 
     The file may be missing. It is truncated in place, because a writer may have it open.
     """
