@@ -4,10 +4,11 @@ import logging
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data import dataset_records
-from mlickd.evaluation.proposal_recall import curve_counts, evaluate_source, parse_sources, recall_table
+from mlickd.evaluation.proposal_recall import evaluate_source, parse_sources, recall_table
 from mlickd.files import write_json
 from mlickd.visualization.charts import draw_recall_curves
 
@@ -49,7 +50,8 @@ def main() -> None:
     sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
     cv2.setNumThreads(1)
-    counts = curve_counts(arguments.counts)
+    # The curves have further points, evenly on their logarithmic axis.
+    counts = [*arguments.counts, *np.geomspace(1, max(arguments.counts), 40).round().astype(int).tolist()]
     curves = {name: evaluate_source(records, name, source, counts) for name, source in sources.items()}
     recalls = {name: curve.at(arguments.counts) for name, curve in curves.items()}
     first = next(iter(recalls.values()))

@@ -6,8 +6,7 @@ a group, but not one group with another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from .metrics import average_precision, multilabel_metrics
 
 __all__ = [
     "OBJECT_SIZES",
-    "DependencyError",
     "by_class_frequency",
     "by_label_count",
     "by_object_size",
@@ -26,8 +24,8 @@ __all__ = [
     "largest_objects",
 ]
 
-# Least (inclusive) and largest (exclusive) area of the largest box of a class in an image, as a fraction of the image.
-# COCO's limits, which are for the area of segments, are 0.3 and 3 percent of a typical image.
+# Intervals [low, high) of the area of the largest box of a class in an image, as a fraction of the image.
+# COCO's limits apply to the area of segments. They are 0.3 and 3 % of a typical image.
 OBJECT_SIZES = {
     "small (below 1 %)": (0.0, 0.01),
     "medium (1 to 10 %)": (0.01, 0.1),
@@ -40,8 +38,7 @@ def largest_objects(records: Sequence[dict], num_classes: int) -> np.ndarray:
     """Return the size of the largest object of each class in each image, without crowds and difficult objects.
 
     Args:
-        records: Detectron2 dataset dicts with ``height``, ``width`` and ``annotations`` (XYXY boxes). Images that have
-            not been annotated have no ``annotations``.
+        records: Detectron2 dataset dicts with ``height``, ``width`` and optionally ``annotations`` (XYXY boxes).
         num_classes: C.
 
     Returns:
@@ -81,7 +78,7 @@ def by_object_size(
     groups = {}
     for name, (low, high) in OBJECT_SIZES.items():
         other_size = (targets == 1) & ~((largest >= low) & (largest < high))  # includes NaN, an object without a box
-        groups[name] = _mean_average_precision(scores, np.where(other_size, -1, targets), range(scores.shape[1]), ap)
+        groups[name] = _mean_average_precision(scores, np.where(other_size, -1, targets), ap)
     return groups
 
 
@@ -123,34 +120,14 @@ def by_class_frequency(
     thirds = np.array_split(np.argsort(frequencies, kind="stable"), 3)
     names = ("rare", "medium", "frequent")
     groups = zip(names, thirds, strict=True)
-    return {name: _mean_average_precision(scores, targets, sorted(third), ap) for name, third in groups}
+    return {name: _mean_average_precision(scores[:, third], targets[:, third], ap) for name, third in groups}
 
 
-def _mean_average_precision(
-    scores: np.ndarray, targets: np.ndarray, classes: Iterable[int], ap: str
-) -> dict[str, float]:
+def _mean_average_precision(scores: np.ndarray, targets: np.ndarray, ap: str) -> dict[str, float]:
     positives = (targets == 1).sum(axis=0)
-    counted = [index for index in classes if positives[index]]
-    values = [average_precision(scores[:, index], targets[:, index], ap=ap) for index in counted]
-    return {
-        "mAP": float(np.mean(values)) if values else float("nan"),
-        "positives": int(positives[counted].sum()),
-        "classes": len(counted),
-    }
-
-
-class DependencyError(NamedTuple):
-    """The difference between the conditional frequencies of predictions and of labels.
-
-    Attributes:
-        mean_difference: mean absolute difference, a fraction.
-        correlation: Pearson's correlation; NaN if the frequencies of predictions or labels are constant.
-        pairs: number of ordered pairs of classes.
-    """
-
-    mean_difference: float
-    correlation: float
-    pairs: int
+    values = [average_precision(scores[:, i], targets[:, i], ap=ap) for i in np.flatnonzero(positives)]
+    mean = float(np.mean(values)) if values else float("nan")
+    return {"mAP": mean, "positives": int(positives.sum()), "classes": len(values)}
 
 
 def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -171,23 +148,26 @@ def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarr
     return fractions
 
 
-def dependency_error(truth: np.ndarray, *predicted: np.ndarray) -> list[DependencyError]:
+def dependency_error(truth: np.ndarray, *predicted: np.ndarray) -> list[tuple[float, float, int]]:
     """Compare the conditional frequencies of the predictions of one or more models with the labels.
 
-    All models are compared over the same pairs of classes, which must be defined for the labels and every model. A
-    class that a model never predicts has no defined pair.
+    All models are compared on the same pairs of classes: the pairs without a NaN in any matrix.
 
     Args:
-        truth: (C, C), see :func:`conditional_frequencies`.
-        predicted: (C, C) for each model, on the same images.
+        truth: (C, C) of the labels, see :func:`conditional_frequencies`.
+        predicted: (C, C) of the predictions of each model, on the same images.
+
+    Returns:
+        For each model the mean absolute difference (a fraction), Pearson's correlation (NaN if the frequencies of
+        predictions or labels are constant), and the number of ordered pairs of classes.
     """
     defined = np.isfinite(np.stack([truth, *predicted])).all(axis=0)
     if not defined.any():
-        return [DependencyError(float("nan"), float("nan"), 0)] * len(predicted)
+        return [(float("nan"), float("nan"), 0)] * len(predicted)
     errors = []
     expected = truth[defined]
     for found in (frequencies[defined] for frequencies in predicted):
         varies = expected.std() > 0 and found.std() > 0
         correlation = float(np.corrcoef(expected, found)[0, 1]) if varies else float("nan")
-        errors.append(DependencyError(float(np.abs(found - expected).mean()), correlation, int(defined.sum())))
+        errors.append((float(np.abs(found - expected).mean()), correlation, int(defined.sum())))
     return errors

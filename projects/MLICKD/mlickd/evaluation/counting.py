@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 __all__ = ["count_predictions", "mean_over_classes", "precision_recall", "prediction_prefixes", "predictions"]
@@ -29,7 +27,7 @@ def predictions(
         topk: number of classes predicted per image.
 
     Returns:
-        Three (N, C) arrays of fractions in 0..1: classes that tie for the last top-k places share these places.
+        Three (N, C) arrays in 0..1. They have fractions if classes tie for the last top-k places and share them.
     """
     # Compare in the precision of the scores, because 0.7 in single precision is below 0.7 in double precision.
     above_threshold = known & (scores >= np.asarray(threshold, dtype=scores.dtype))
@@ -42,7 +40,8 @@ def count_predictions(
 ) -> np.ndarray:
     """Return (3, 2, C) counts: by rule of :func:`predictions`, the true positives and the predictions of each class."""
     counts = np.zeros((3, 2, scores.shape[1]))
-    for rows in _blocks(len(scores)):
+    for first in range(0, len(scores), _IMAGES_PER_BLOCK):
+        rows = slice(first, first + _IMAGES_PER_BLOCK)
         for rule, predicted in enumerate(predictions(scores[rows], known[rows], threshold, topk)):
             counts[rule] += _column_sums(predicted * positive[rows]), _column_sums(predicted)
     return counts
@@ -79,10 +78,6 @@ def mean_over_classes(counted: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the mean (...) of (..., C) values over the counted classes; NaN if no class counts."""
     number = counted.sum(axis=-1)
     return np.where(counted, values, 0.0).sum(axis=-1) / np.where(number > 0, number, np.nan)
-
-
-def _blocks(rows: int) -> Iterator[slice]:
-    return (slice(first, first + _IMAGES_PER_BLOCK) for first in range(0, rows, _IMAGES_PER_BLOCK))
 
 
 def _column_sums(block: np.ndarray) -> np.ndarray:

@@ -31,9 +31,9 @@ _IOU_THRESHOLD = 0.5
 class WeakDetectionEvaluator(RecordEvaluator):
     """Evaluator of ``instances`` with ``pred_boxes``, ``scores``, ``pred_classes`` on the records with boxes.
 
-    Reports AP50 (pycocotools), VOC_AP (VOC's rule) and CorLoc at IoU 0.5, over the metadata's ``box_classes`` that have
-    an object. Objects with ``iscrowd`` or ``difficult`` count neither as found nor as missed. With ``output_dir`` it
-    writes ``detection_results.json``. On a dataset without boxes it does nothing.
+    Reports AP50 (pycocotools), VOC_AP (VOC's rule) and CorLoc at IoU 0.5, averaged over the classes that have an
+    object. Objects with ``iscrowd`` or ``difficult`` do not count. With ``output_dir`` it writes
+    ``detection_results.json``. On a dataset without boxes it does nothing.
     """
 
     def __init__(self, dataset_name: str, **options):
@@ -70,9 +70,9 @@ class WeakDetectionEvaluator(RecordEvaluator):
             self.add(record["image_id"], (boxes[kept], scores[kept], labels[kept]))
 
     def evaluate(self) -> OrderedDict:
-        """Return ``{"detection": {"AP50", "VOC_AP", "CorLoc": percent}}``.
+        """Return ``{"detection": {"AP50", "VOC_AP", "CorLoc": percent}}``; see :meth:`gather`.
 
-        It is empty without boxes, and on all but the main process. For errors see :meth:`gather`.
+        The result is empty without boxes and outside the main process.
         """
         predictions = self.gather() if self.box_classes else None
         if predictions is None:
@@ -87,7 +87,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
                 "AP50": f"pycocotools, 101 recall points, at most {COCO_MAX_DETECTIONS} detections per class and image",
                 "VOC_AP": f"VOC devkit matching, {AVERAGE_PRECISION_RULES[self.voc_ap]}; equal scores enter together",
                 "CorLoc": "fraction of positive images whose best region of the class hits an object",
-                "classes": "all with boxes and an object that is neither a crowd nor difficult",
+                "classes": "all classes with an object that is neither a crowd nor difficult",
                 "images": len(self.boxed_records),
                 "images_without_annotations": len(self.records) - len(self.boxed_records),
             }
@@ -132,7 +132,9 @@ class WeakDetectionEvaluator(RecordEvaluator):
             f"Detection metrics on {self.dataset_name} (%), IoU {_IOU_THRESHOLD}, "
             f"{len(self.boxed_records)} images, VOC_AP by {self.voc_ap}:\n{table}"
         )
-        self.warn_of_absent_classes([name for name, values in per_class.items() if not values["positive_images"]])
+        absent = [name for name, values in per_class.items() if not values["positive_images"]]
+        if absent:
+            logger.warning(f"left out of the means, because they have no object: {', '.join(absent)}")
         missed = sum(values["positive_images_without_region"] for values in per_class.values())
         if missed:
             logger.warning(
@@ -144,7 +146,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
 class TrainingCorLoc:
     """CorLoc (see :func:`corloc`) of a teacher on a sample of its training images, averaged over the classes.
 
-    CorLoc is defined on training images. Training reads boxes only for this figure.
+    CorLoc is defined on training images. Training reads boxes only for this metric.
     """
 
     def __init__(self, cfg: CfgNode):

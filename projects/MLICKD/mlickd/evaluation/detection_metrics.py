@@ -1,8 +1,8 @@
 """Metrics of weakly supervised detection as pure functions: AP by VOC's rule, CorLoc, and COCO's AP at one IoU.
 
-Boxes are (x0, y0, x1, y1) in continuous coordinates: VOC's inclusive pixel boxes, with x0 and y0 lowered by 1 as in
-Detectron2, have exactly the IoUs of the VOC devkit. Scores are not rounded: WSDDN's scores are so small that many
-are equal after rounding to three decimals.
+Boxes are (x0, y0, x1, y1) in continuous coordinates. VOC's boxes include their last pixels; after Detectron2 lowers x0
+and y0 by 1, they have exactly the IoUs of the VOC devkit. Scores are not rounded, because WSDDN's scores are so small
+that many are equal after rounding to three decimals.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Confidence intervals of the multi-label metrics, by resampling images, and of the mean of several runs.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13 (percentile intervals). A resample of N
-images draws N images with replacement. Here, it is a vector of counts that weights the images, and all values that do
-not depend on the counts are computed once.
+images draws N images with replacement. Here, a resample is a vector of counts: how often each image is drawn. All
+values that do not depend on the counts are computed once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def bootstrap_metrics(
         (B,) float64 fractions by name.
 
     Raises:
-        ValueError: as in :func:`multilabel_metrics`, or there is nothing to resample.
+        ValueError: as in :func:`multilabel_metrics`, or ``resamples`` is below 1, or every image is ignored.
     """
     scores, targets = checked_scores(scores, targets)
     check_protocol(threshold, topk, ap)
@@ -77,7 +77,7 @@ def bootstrap_metrics(
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the ends of the interval that has CONFIDENCE, from (B,) bootstrapped values without the NaN values."""
+    """Return the ends of the confidence interval of (B,) bootstrapped values; NaN values are left out."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         return float("nan"), float("nan")
@@ -96,9 +96,9 @@ def _resample_counts(images: int, resamples: int, seed: int) -> Iterator[np.ndar
 
 
 class _ResampledCurve:
-    """The curve of one class whose items are sorted once and weighted by the counts of each resample.
+    """The curve of one class. Its items are sorted once, and the counts of each resample weight them.
 
-    The sorted items are split into T parts, each of which ends at one of the T distinct scores of the positives.
+    The sorted items are split into T parts. Each part ends at one of the T distinct scores of the positives.
     """
 
     def __init__(self, scores: np.ndarray, known: np.ndarray, positive: np.ndarray):
@@ -116,8 +116,8 @@ class _ResampledCurve:
         """Return the AP (b,) for each column of the counts (N, b); NaN without a positive."""
         if not len(self.positives):
             return np.full(counts.shape[1], np.nan)
-        # A part without a drawn positive is not a point of the curve. It does not change the AP, because its precision
-        # is not above the precision of the previous point, and the sum counts it 0 times.
+        # A part without a drawn positive is not a point of the curve. It does not change the AP: its precision is not
+        # above the precision of the previous point, and its weight in the sum is 0.
         predicted = np.add.reduceat(counts[self.items], self.starts, axis=0).cumsum(axis=0)
         found = np.add.reduceat(counts[self.positives], self.positive_starts, axis=0).cumsum(axis=0)
         return area_under_curve(found, predicted, found[-1], ap)

@@ -1,8 +1,8 @@
 """Multi-label classification metrics as pure functions on arrays.
 
-Common implementations differ in the AP rule, in ties, and in the definitions of CF1 and top-k. This module reports both
-definitions of CF1 and of top-k. Ties do not depend on the order of the data. :func:`multilabel_metrics` returns the
-protocol with the numbers. All values are fractions in 0..1.
+Common implementations differ in the AP rule, in the treatment of ties, and in the definitions of CF1 and top-k. This
+module reports both definitions of CF1 and of top-k, and the order of equal scores does not matter.
+:func:`multilabel_metrics` also returns its protocol. All values are fractions in 0..1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .counting import count_predictions, precision_recall, prediction_prefixes
+from .counting import count_predictions, mean_over_classes, precision_recall, prediction_prefixes
 from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves, ranking_curve
 
 __all__ = [
@@ -59,7 +59,6 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ran
         ValueError: shapes differ, a score is not finite, a target is not -1, 0 or 1, or ``ap`` is unknown.
     """
     scores, targets = _as_floating(scores), np.asarray(targets)
-    check_ap_rule(ap)
     _check_targets(scores, targets, ndim=1)
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite")
@@ -85,8 +84,8 @@ def multilabel_metrics(
     - ``OP``, ``OR``, ``OF1``: from counts summed over all classes. This includes classes without a positive, whose
       predictions are false positives.
 
-    Classes that tie for the last of the k places share these places equally, so k predictions are counted in any order
-    of the classes. Equal scores for all classes give recall k/C and the prevalence as precision, like a random choice.
+    Classes that tie for the last of the k places share these places equally, so the order of the classes does not
+    matter. Equal scores for all classes give recall k/C and the prevalence as precision, like a random choice.
 
     Args:
         scores: (N, C) probabilities; logits are refused.
@@ -117,7 +116,7 @@ def multilabel_metrics(
     positives = np.count_nonzero(positive, axis=0)
     counted_classes = positives > 0
     per_class = [curve.average_precision(ap) for curve in class_curves(scores, known, positive)]
-    metrics: dict = {"mAP": _mean(np.array(per_class)[counted_classes])}
+    metrics: dict = {"mAP": float(mean_over_classes(counted_classes, np.array(per_class)))}
     counts = count_predictions(scores, known, positive, thresholds, topk)
     for prefix, (hits, predicted) in zip(prediction_prefixes(topk), counts, strict=True):
         values = precision_recall(hits, predicted, positives.astype(np.float64))
@@ -140,7 +139,13 @@ def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
     _check_targets(scores, targets, ndim=2)
     if scores.size == 0:
         raise ValueError(f"scores must hold at least one image and one class, got shape {scores.shape}")
-    _check_probabilities(scores)
+    valid = (scores >= 0) & (scores <= 1)  # False for NaN
+    if not valid.all():
+        image, label = np.argwhere(~valid)[0]
+        raise ValueError(
+            f"scores must be probabilities in [0, 1], got {scores[image, label]} at image {image}, class {label}: "
+            "apply the sigmoid to logits, and look for NaN in the model"
+        )
     return scores, targets
 
 
@@ -167,10 +172,6 @@ def protocol_record(threshold: float | np.ndarray, topk: int, ap: str) -> dict:
     }
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
-
-
 def _as_floating(scores: np.ndarray) -> np.ndarray:
     scores = np.asarray(scores)
     return scores if np.issubdtype(scores.dtype, np.floating) else scores.astype(np.float64)
@@ -186,13 +187,3 @@ def _check_targets(scores: np.ndarray, targets: np.ndarray, ndim: int) -> None:
         valid = ((targets == 0) | (targets == 1) | (targets == -1)).all()
     if not valid:
         raise ValueError("targets must be 1 (positive), 0 (negative) or -1 (ignore)")
-
-
-def _check_probabilities(scores: np.ndarray) -> None:
-    valid = (scores >= 0) & (scores <= 1)  # False for NaN
-    if not valid.all():
-        image, label = np.argwhere(~valid)[0]
-        raise ValueError(
-            f"scores must be probabilities in [0, 1], got {scores[image, label]} at image {image}, class "
-            f"{label}: apply the sigmoid to logits, and look for NaN in the model"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -52,19 +52,12 @@ class RecordEvaluator(DatasetEvaluator):
             output_dir: folder of the reports; None writes no reports.
             records: standard dataset dicts; by default the records of ``dataset_name``.
             class_names: names of the C classes; by default the classes of ``dataset_name``.
-
-        Raises:
-            InputError: the dataset is unknown or empty, or an image_id occurs twice.
         """
         self.dataset_name = dataset_name
         self.output_dir = output_dir
         self.records = list(catalog.dataset_records(dataset_name) if records is None else records)
         self.class_names = list(catalog.class_names(dataset_name) if class_names is None else class_names)
         self.image_ids = [str(record["image_id"]) for record in self.records]
-        repeated = [image_id for image_id, count in Counter(self.image_ids).items() if count > 1]
-        if repeated or not self.records:
-            problem = f"image_id '{repeated[0]}' occurs twice" if repeated else "has no images"
-            raise InputError(f"dataset '{dataset_name}': {problem}; list every image once")
         self.reset()
 
     def reset(self) -> None:
@@ -90,8 +83,8 @@ class RecordEvaluator(DatasetEvaluator):
         different = sorted(predictions.keys() ^ set(self.image_ids))
         if different:
             raise InputError(
-                f"dataset '{self.dataset_name}': {len(different)} images (first: '{different[0]}') were scored but are "
-                "not in it, or the other way round; evaluate with the test loader of this dataset"
+                f"dataset '{self.dataset_name}': {len(different)} images (first: '{different[0]}') are only in the "
+                "dataset or only in the predictions; evaluate with the test loader of this dataset"
             )
         return [predictions[image_id] for image_id in self.image_ids]
 
@@ -99,14 +92,6 @@ class RecordEvaluator(DatasetEvaluator):
         """Write metrics, metrics of each class and other details into ``output_dir`` as JSON."""
         report = {"dataset": self.dataset_name, "unit": "percent", "metrics": metrics, "per_class": per_class}
         write_json(os.path.join(self.output_dir, file_name), report | details)
-
-    def warn_of_absent_classes(self, names: list[str]) -> None:
-        """Log a warning if there are classes without a positive."""
-        if names:
-            logger.warning(
-                f"{len(names)} classes of {self.dataset_name} have no positive and are left out of the class means: "
-                f"{', '.join(names)}"
-            )
 
 
 class MultiLabelEvaluator(RecordEvaluator):
@@ -137,7 +122,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             corruption: corruption of the images, which the protocol names.
 
         Raises:
-            InputError: the dataset, a label or the classes of the thresholds are wrong.
+            InputError: the dataset is unknown, a label is not in [0, C), or the thresholds are for other classes.
         """
         super().__init__(dataset_name, **options)
         self.threshold, self.topk, self.ap = threshold, topk, ap
@@ -166,10 +151,7 @@ class MultiLabelEvaluator(RecordEvaluator):
             self.add(record["image_id"], np.clip(scores, 0.0, 1.0))
 
     def evaluate(self) -> OrderedDict:
-        """Return ``{"multilabel": {metric: percent}}`` with the scalars of :func:`multilabel_metrics`.
-
-        It is empty on all but the main process. For errors see :meth:`gather`.
-        """
+        """Return ``{"multilabel": {metric: percent}}``, or nothing outside the main process; see :meth:`gather`."""
         predictions = self.gather()
         if predictions is None:
             return OrderedDict()
@@ -180,18 +162,16 @@ class MultiLabelEvaluator(RecordEvaluator):
         if self.corruption:
             metrics["protocol"]["corruption"] = self.corruption
         results = {key: 100.0 * value for key, value in metrics.items() if isinstance(value, float)}
-        positives = dict(zip(self.class_names, (self.targets == 1).sum(axis=0).tolist(), strict=True))
         if self.output_dir:
             # A report without its scores would be incomplete, so the scores are written first.
             path = os.path.join(self.output_dir, SCORES_FILE)
             write_scores(path, self.image_ids, scores, self.targets, self.class_names)
-            rows = zip(positives.items(), metrics["AP"], strict=True)
-            per_class = {name: {"AP": 100.0 * ap, "positives": count} for (name, count), ap in rows}
+            rows = zip(self.class_names, metrics["AP"], (self.targets == 1).sum(axis=0).tolist(), strict=True)
+            per_class = {name: {"AP": 100.0 * ap, "positives": count} for name, ap, count in rows}
             counts = {key: value for key, value in metrics.items() if isinstance(value, int)}
             details = {"counts": counts, "protocol": metrics["protocol"], **self.provenance}
             self.write_report("multilabel_results.json", results, per_class, **details)
         self._log(metrics, results)
-        self.warn_of_absent_classes([name for name, count in positives.items() if count == 0])
         return OrderedDict(multilabel=results)
 
     def _log(self, metrics: dict, results: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Recall of proposals: the share of objects that the best proposals of an image find at an IoU."""
+"""Recall of proposals: the share of objects that overlap one of the best proposals with at least a given IoU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlickd.data.proposals.image_proposals import complete_parameters, parameter
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 
-__all__ = ["ProposalRecall", "curve_counts", "evaluate_source", "parse_sources", "recall_table"]
+__all__ = ["ProposalRecall", "evaluate_source", "parse_sources", "recall_table"]
 
 # Thresholds of average recall, as in COCO and in Hosang et al. (2016).
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -37,8 +37,8 @@ class ProposalRecall:
         overlaps: (K, M) largest IoU of each of M objects with the best ``counts[k]`` proposals of its image.
         counts: K numbers of proposals, ascending.
         num_images: number of images with an object.
-        mean_proposals: mean number of proposals of an image.
-        seconds: mean processor time to make the proposals of an image; None for a store.
+        mean_proposals: mean number of proposals per image.
+        seconds: mean processor time per image to make the proposals; None for a store.
     """
 
     overlaps: np.ndarray
@@ -48,7 +48,7 @@ class ProposalRecall:
     seconds: float | None = None
 
     def recall(self, *iou_thresholds: float) -> np.ndarray:
-        """Return the (T, K) shares of objects with at least these IoUs. One proposal may find several objects."""
+        """Return the (T, K) shares of objects that have at least each IoU with one of the best proposals."""
         return np.array([(self.overlaps >= threshold).mean(axis=1) for threshold in iou_thresholds])
 
     def table_values(self) -> dict[str, np.ndarray]:
@@ -57,16 +57,15 @@ class ProposalRecall:
         return {"recall@0.5": low, "recall@0.7": high, "AR": self.recall(*IOU_THRESHOLDS).mean(axis=0)}
 
     def at(self, counts: Sequence[int]) -> ProposalRecall:
-        """Return the measurement at some of its counts."""
+        """Return the measurement for a subset of its counts."""
         counts = tuple(sorted(set(counts)))
         return replace(self, counts=counts, overlaps=self.overlaps[[self.counts.index(count) for count in counts]])
 
     def summary(self) -> dict[str, Any]:
         """Return recalls by number of proposals, and the other attributes, ready for JSON."""
-        values = self.table_values()
-        rows = [dict(zip(values, map(float, row), strict=True)) for row in zip(*values.values(), strict=True)]
+        values = {name: column.tolist() for name, column in self.table_values().items()}
         return {
-            "proposals": dict(zip(map(str, self.counts), rows, strict=True)),
+            "proposals": {str(n): {key: values[key][k] for key in values} for k, n in enumerate(self.counts)},
             "objects": self.overlaps.shape[1],
             "images": self.num_images,
             "mean_proposals": self.mean_proposals,
@@ -97,7 +96,7 @@ def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, S
     """Return the stores and methods to compare, by their names in the table.
 
     Args:
-        stores: paths of stores; a store has the name of its folder.
+        stores: folders of stores, which give the names.
         methods: methods, as ``NAME`` or ``NAME:PARAMETER=VALUE,...``.
 
     Raises:
@@ -117,19 +116,13 @@ def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, S
     return dict(sources)
 
 
-def curve_counts(counts: Sequence[int]) -> list[int]:
-    """Return ``counts``, and numbers of proposals that lie evenly on the logarithmic axis of a curve."""
-    return sorted({*counts, *np.round(np.geomspace(1, max(counts), 40)).astype(int).tolist()})
-
-
 def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: Sequence[int]) -> ProposalRecall:
     """Measure the recall of the objects of a dataset, without objects marked ``iscrowd`` or ``difficult``.
 
     Args:
         records: records of the dataset; records without ``annotations`` are left out.
         name: name of the source in the progress bar.
-        source: store or method, see :func:`parse_sources`. The parameter ``max_proposals`` of a method is the largest
-            count by default.
+        source: store or method, see :func:`parse_sources`. The default of ``max_proposals`` is the largest count.
         counts: numbers of proposals, at least 1.
 
     Raises:

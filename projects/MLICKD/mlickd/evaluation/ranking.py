@@ -113,7 +113,7 @@ def area_under_curve(
 def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
     """Return the least and the largest ranking AP that different orders of equal scores give.
 
-    Many implementations return a value in between that depends on the order of the data.
+    Many implementations return a value between these two that depends on the order of the data.
 
     Returns:
         AP with the negatives first among equal scores, and AP with the positives first. NaN without a positive.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class ImageScores:
         image_ids: N unique ids.
         scores: (N, C) float32 probabilities.
         targets: (N, C) int8: 1 positive, 0 negative, -1 ignore.
-        class_names: C names. If a file from another program lacks them, they are ``class 0`` and so on.
+        class_names: C names; ``class 0`` and so on if a file from another program lacks them.
     """
 
     path: str
@@ -43,11 +43,9 @@ class ImageScores:
 
     def data_digest(self) -> str:
         """Return the SHA-256 of image ids, labels and class names; see :mod:`mlickd.data.manifest`."""
-        columns = self.image_ids, label_lists(self.targets == 1), label_lists(self.targets == -1)
-        keys = ("image_id", "labels", "ignored_labels")
-        return labels_digest(
-            [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)], self.class_names
-        )
+        rows = zip(self.image_ids, label_lists(self.targets == 1), label_lists(self.targets == -1), strict=True)
+        records = [{"image_id": i, "labels": labels, "ignored_labels": ignored} for i, labels, ignored in rows]
+        return labels_digest(records, self.class_names)
 
     def align_with(self, other: ImageScores) -> ImageScores | None:
         """Return the scores in the order of the other's images, or None if images, labels or classes differ."""
@@ -63,11 +61,7 @@ class ImageScores:
 def write_scores(
     path: str, image_ids: Sequence[str], scores: np.ndarray, targets: np.ndarray, class_names: Sequence[str]
 ) -> None:
-    """Write ``image_scores.npz`` with the arrays of :class:`ImageScores`.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+    """Write ``image_scores.npz`` with the arrays of :class:`ImageScores`, or raise InputError."""
     texts = {"image_ids": np.array(image_ids, dtype=np.str_), "class_names": np.array(class_names, dtype=np.str_)}
     archive = io.BytesIO()
     np.savez_compressed(archive, scores=scores, targets=targets, **texts)
@@ -86,18 +80,9 @@ def read_scores(path: str) -> ImageScores:
             scores, targets = checked_scores(saved["scores"], saved["targets"])
             named = "class_names" in saved
             names = saved["class_names"].tolist() if named else [f"class {index}" for index in range(scores.shape[1])]
-        if len(set(image_ids)) < len(image_ids) or scores.shape != (len(image_ids), len(names)):
-            raise ValueError(f"scores of shape {scores.shape} need as many image ids, all different, and class names")
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        MemoryError,
-        zipfile.BadZipFile,
-    ) as error:
+        if scores.shape != (len(set(image_ids)), len(names)) or len(image_ids) != len(scores):
+            raise ValueError(f"scores of shape (N, C) = {scores.shape} need N different image ids and C class names")
+    except (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError, BadZipFile) as error:
         raise InputError(f"{path}: is not a readable {SCORES_FILE} ({error}); evaluate the run again") from error
     return ImageScores(path, image_ids, scores, targets, names)
 
@@ -118,8 +103,8 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     found = {file.parent.name: str(file) for file in sorted(Path(path).glob(f"inference/*/{SCORES_FILE}"))}
     if not found:
         raise InputError(
-            f"{path}: neither a file of scores nor the folder of a run with inference/*/{SCORES_FILE}; evaluate the "
-            "run first (tools/train_net.py --eval-only writes the scores into OUTPUT_DIR/evaluation)"
+            f"{path}: is not a file of scores, and has no inference/*/{SCORES_FILE}; evaluate the run first "
+            "(tools/train_net.py --eval-only writes the scores into OUTPUT_DIR/evaluation)"
         )
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):

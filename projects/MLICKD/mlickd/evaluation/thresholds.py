@@ -60,7 +60,7 @@ class ClassThresholds:
         """Check that the thresholds belong to a model.
 
         Args:
-            path: path of the thresholds, which a message names.
+            path: path of the thresholds, for the error message.
             class_names: classes of the model or the dataset.
             checkpoint: path of the model's checkpoint; if it exists, it must have the stored digest.
 
@@ -69,7 +69,7 @@ class ClassThresholds:
         """
         problem = ""
         if self.class_names != list(class_names):
-            problem = f"its {len(self.class_names)} classes must be the {len(class_names)} of the model, in this order"
+            problem = f"its {len(self.class_names)} classes are not the {len(class_names)} classes of the model"
         elif checkpoint and os.path.isfile(checkpoint) and file_digest(checkpoint) != self.checkpoint_sha256:
             problem = f"was not tuned for the checkpoint {checkpoint}"
         if problem:
@@ -79,10 +79,10 @@ class ClassThresholds:
 def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Return the threshold of each class with the best F1, ``2 TP / (predicted + positives)``.
 
-    All thresholds between two neighboring distinct scores give the same predictions, so only their midpoint is tried
-    (below the lowest score, half of this score). If the midpoint rounds to the lower score, the higher score is tried.
-    Among thresholds with the same best F1, the nearest to ``default`` is returned, and the higher of two equally near
-    thresholds. A class without a positive keeps ``default``.
+    All thresholds between two neighboring distinct scores give the same predictions, so only the midpoint is tried
+    (below the lowest score, half of this score), or the higher score if the midpoint rounds to the lower score. Among
+    thresholds with the best F1, the nearest to ``default`` is returned, and the higher of two equally near ones. A
+    class without a positive keeps ``default``.
 
     Args:
         scores: (N, C) probabilities.
@@ -115,11 +115,7 @@ def _best_of_class(scores: np.ndarray, positive: np.ndarray, default: float) -> 
 
 
 def write_thresholds(thresholds: ClassThresholds, path: str) -> None:
-    """Write ``thresholds.json``.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+    """Write ``thresholds.json``, or raise InputError."""
     write_json(path, {"rule": _RULE, **asdict(thresholds)})
 
 
