@@ -98,13 +98,14 @@ def test_chosen_images_and_photos_of_no_dataset(visualize, tmp_path: Path):
     (photos / "sub").mkdir(parents=True)
     for name, record in zip(("my photo.jpg", "sub/b.jpg"), dataset_records("tiny_test"), strict=False):
         (photos / name).write_bytes(Path(record["file_name"]).read_bytes())
-    assert visualize(*distilled, "--photos", photos / "*.jpg", photos / "sub").status == 0
+    assert visualize(*distilled, "--photos", photos / "*.jpg", photos / "sub", "--figures").status == 0
     data = data_of(output)
     assert data["classes"] == class_names("tiny_test") and data["outcomes"] == {}
     assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "b.jpg"]
     assert all(photo["labels"] is None for photo in data["photos"]) and "mAP" not in (output / "index.html").read_text()
     files = {path.name for path in output.rglob("*") if path.is_file()}
-    assert files == {"index.html", "mine.png"}, "plots of other runs are removed"
+    figures = {"0001-my photo.png", "0002-b.png"}
+    assert files == {"index.html", "mine.png", *figures}, "plots of other runs are removed"
 
 
 @pytest.mark.parametrize(

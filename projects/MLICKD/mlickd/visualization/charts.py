@@ -1,6 +1,6 @@
 """Curves of training and of proposal recall, and the common style of all charts.
 
-The functions ``draw_...`` in this and the other chart modules write a PNG. They raise InputError if they cannot.
+The functions ``draw_...`` in all chart modules write a PNG, and raise InputError if the file cannot be written.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
     The curve shows the label loss, which all students have. A stage without it, such as stage 1, shows the total loss.
 
     Args:
-        runs: names of the curves, with the folders of their stages in order. Each stage starts at a vertical line,
-            where the stage before it ends.
+        runs: folders of the stages of each run in order, by the name of its curve. A vertical line marks the start of
+            each later stage.
         path: path of the PNG.
 
     Raises:
@@ -87,7 +87,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
 
 
 def _stage_curves(folders: Sequence[str | Path]) -> list[tuple[tuple[int, str], Points, Points]]:
-    """Return (first iteration, name), losses and mAP of each stage, with iterations that count over all stages."""
+    """Return (first iteration, name), losses and mAP of each stage; iterations are counted over all stages."""
     stages = []
     offset = 0
     for folder in folders:
@@ -97,7 +97,7 @@ def _stage_curves(folders: Sequence[str | Path]) -> list[tuple[tuple[int, str], 
             loss = values.get("loss_label", values.get("total_loss"))
             if loss is not None:
                 losses.append((offset + iteration, loss))
-            # With several test sets, keys begin with their names, and the first set is drawn.
+            # With several test sets, keys start with the name of the set. The first set is drawn.
             mean = next((value for key, value in values.items() if f"/{key}".endswith("/multilabel/mAP")), None)
             if mean is not None:
                 means.append((offset + iteration, mean))

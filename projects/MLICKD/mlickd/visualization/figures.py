@@ -43,11 +43,11 @@ CAPTION_LINES, CAPTION_LETTERS = 3, 30
 def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image.Image:
     """Draw a photo with the teacher's ten best regions, its labels, and the best three classes of each student.
 
-    Right classes are blue, and wrong classes red. Missing parts of the result are left out.
+    Right classes are blue, and wrong classes are red. Missing parts of the result are left out.
 
     Args:
         result: results of one image.
-        class_names: C names of the classes of the regions.
+        class_names: C names.
 
     Raises:
         InputError: the image cannot be read.
@@ -68,7 +68,7 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image
             color, mark = MARKS[shown.correct]
             top = MARGIN + LINE_HEIGHT + 12 + row * ROW_HEIGHT
             draw.text((x, top), mark, color, dejavu_font(FONT_SIZE, True))
-            _draw_score(draw, (x + 34, top), COLUMN_WIDTH - 34, shown.class_name, shown.score, color)
+            _draw_score(draw, x + 34, top, COLUMN_WIDTH - 34, shown.class_name, shown.score, color, color)
     for number, line in enumerate(labels):
         top = MARGIN + students_height + number * LINE_HEIGHT
         draw.text((left, top), line, INK, dejavu_font(FONT_SIZE, number == 0))
@@ -82,9 +82,9 @@ def draw_prediction(
 
     Args:
         photo: path of the photo.
-        rows: classes to show, as name, score and whether it is predicted; classes that are not predicted are gray.
+        rows: name and score of each class to show, and whether it is predicted; other classes are gray.
         regions: regions of a teacher, in pixels of the upright photo; the best regions of the shown classes are drawn.
-        class_names: C names of the classes of the regions.
+        class_names: C names.
 
     Raises:
         InputError: the photo cannot be read.
@@ -96,7 +96,7 @@ def draw_prediction(
     draw = ImageDraw.Draw(figure)
     for row, (name, score, predicted) in enumerate(rows):
         color, ink = (BLUE, INK) if predicted else (GRAY, GRAY)
-        _draw_score(draw, (left, MARGIN + row * ROW_HEIGHT), COLUMN_WIDTH, name, score, color, ink)
+        _draw_score(draw, left, MARGIN + row * ROW_HEIGHT, COLUMN_WIDTH, name, score, color, ink)
     return figure
 
 
@@ -111,8 +111,8 @@ def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Te
     """Return images side by side, each above its caption.
 
     Args:
-        images: (H, W, 3) uint8 RGB arrays, which are scaled to a longer side of 256 pixels.
-        captions: texts of the images, which are cut after three lines.
+        images: (H, W, 3) uint8 RGB arrays; they are scaled to a longer side of 256 pixels.
+        captions: texts of the images; they are cut after three lines.
 
     Returns:
         (3, H', W') uint8 RGB, for ``EventStorage.put_image``.
@@ -147,7 +147,7 @@ def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image
 def _figure_with_photo(
     path: str, regions: Instances | None, class_names: Sequence[str], width: int, height: int
 ) -> tuple[Image.Image, int]:
-    """Return a white figure with a photo, and the left edge of the text next to it, which has this width and height."""
+    """Return a white figure with a photo and room for text of this size next to it, and the left edge of the text."""
     pixels = read_image(path)
     side = round(max(pixels.shape[:2]) * min(PHOTO_SIZE[0] / pixels.shape[1], PHOTO_SIZE[1] / pixels.shape[0]))
     photo = Image.fromarray(draw_regions(pixels, regions, class_names, side=side))
@@ -158,17 +158,10 @@ def _figure_with_photo(
 
 
 def _draw_score(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    width: int,
-    name: str,
-    score: float,
-    color: str,
-    ink: str | None = None,
+    draw: ImageDraw.ImageDraw, left: int, top: int, width: int, name: str, score: float, color: str, ink: str
 ) -> None:
-    """Draw the name and the score of a class, in ``ink`` or in ``color``, above a bar whose length shows the score."""
-    (left, top), bold, ink = place, color != GRAY, ink or color
-    digits = format_score(score)
+    """Draw the name and the score of a class in the color ``ink``, above a bar that shows the score in ``color``."""
+    bold, digits = color != GRAY, format_score(score)
     digits_width = dejavu_font(FONT_SIZE).getlength(digits)
     draw.text((left + width - digits_width, top), digits, ink, dejavu_font(FONT_SIZE))
     draw.text((left, top), _shorten(one_line(name), width - digits_width - 14, bold), ink, dejavu_font(FONT_SIZE, bold))
@@ -178,9 +171,7 @@ def _draw_score(
 
 
 def _shorten(text: str, room: float, bold: bool = False) -> str:
-    """Return a text that is not wider than ``room`` pixels; an ellipsis replaces its end."""
+    """Return a text that is at most ``room`` pixels wide; an ellipsis replaces the rest of a longer text."""
     font = dejavu_font(FONT_SIZE, bold)
-    if font.getlength(text) <= room:
-        return text
     shorter = (text[:length].rstrip() + "…" for length in range(len(text) - 1, -1, -1))
-    return next((text for text in shorter if font.getlength(text) <= room), "")
+    return next((found for found in (text, *shorter) if font.getlength(found) <= room), "")

@@ -1,13 +1,12 @@
-"""The gallery: photos with the results of teacher and students, in one HTML file that loads nothing."""
+"""The gallery: photos with the results of teacher and students, in one self-contained HTML file."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,15 +15,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from mlickd.data.decoding import read_image
-from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
 from .image_results import ImageResult
 from .regions import top_regions
 
-__all__ = ["TEMPLATES", "safe_file_name", "write_gallery"]
+__all__ = ["TEMPLATES", "write_gallery"]
 
-# Templates of the pages, which escape all values and refuse missing values.
+# Templates of the pages. They escape all values, and a missing value is an error.
 TEMPLATES = Environment(
     loader=PackageLoader("mlickd.visualization"),
     autoescape=True,
@@ -34,17 +32,17 @@ TEMPLATES = Environment(
 )
 TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
 
-# Longer side of an image in the page, in pixels. With more images it shrinks, so that a page of 1,000 has about 40 MB.
+# Longer side of an image in the page, in pixels. Images of large pages are smaller: 1,000 images take about 40 MB.
 LARGEST_SIDE = 768
 IMAGES_OF_LARGEST_SIDE = 200
 SMALLEST_SIDE = 400
 QUALITY = 78
-# Number of regions of an image in the page, which has a slider for their scores.
+# Largest number of regions of an image in the page.
 REGIONS = 20
-# The slider starts where this many regions of an image are shown, on average, or at this score if it is lower.
+# The slider of region scores starts where three regions per image are shown on average, but at most at this score.
 FIRST_REGIONS = 3
 FIRST_SCORE = 0.1
-# Coordinates of regions are integers from 0 to this value at the right and bottom edge.
+# Coordinates of regions are integers from 0 (left, top) to this value (right, bottom).
 EDGE = 10_000
 # Filters by number of students, in the order of the buttons.
 OUTCOMES = {
@@ -68,24 +66,22 @@ def write_gallery(
     mean_average_precision: Mapping[str, float] | None = None,
     thresholds: Mapping[str, np.ndarray | float] | None = None,
 ) -> Path:
-    """Write ``index.html``, which contains everything, into a folder.
+    """Write ``index.html``, which contains everything.
 
     Args:
-        results: results of the images, in the order of the page, with distinct ids.
+        results: results of at least one image, in the order of the page, with distinct ids.
         class_names: C names.
-        output_dir: the folder, which is created.
+        output_dir: folder of the page, which is created.
         title: title of the page.
-        mean_average_precision: mAP in percent by the name of the model, for the header.
+        mean_average_precision: mAP in percent by the title of the model, for the header.
         thresholds: thresholds to mark, (C,) or one for all classes, by the title of the student.
 
     Returns:
         Path of ``index.html``.
 
     Raises:
-        InputError: there are no results, an image cannot be read, or the page cannot be written.
+        InputError: an image cannot be read, or the page cannot be written.
     """
-    if not results:
-        raise InputError(f"gallery {output_dir}: there is no image to show; choose at least one")
     side = LARGEST_SIDE * (IMAGES_OF_LARGEST_SIDE / max(len(results), IMAGES_OF_LARGEST_SIDE)) ** 0.5
     side = max(SMALLEST_SIDE, round(side))
     photos, images = [], []
@@ -124,17 +120,8 @@ def write_gallery(
     return index
 
 
-def safe_file_name(number: int, image_id: str) -> str:
-    """Return a file name without suffix that is unique by its number and valid on every file system."""
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", PurePosixPath(image_id).stem).strip("-")
-    return f"{number:04d}-{stem[:60]}".rstrip("-")
-
-
 def _inline_file(name: str) -> dict[str, str]:
-    """Return the ``text`` of a style sheet or script, and its ``source`` for the page's Content-Security-Policy.
-
-    The source contains the digest of the text, so the browser refuses every other text.
-    """
+    """Return the ``text`` of a style sheet or script, and ``source``, its digest for the Content-Security-Policy."""
     text, _, _ = TEMPLATES.loader.get_source(TEMPLATES, name)
     text = text.replace("\r\n", "\n")  # as the browser reads it
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -142,17 +129,12 @@ def _inline_file(name: str) -> dict[str, str]:
 
 
 def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int, int]) -> dict:
-    """Return the data of one image for the script of the page.
-
-    Args:
-        result: results of the image.
-        class_names: C names.
-        size: width and height of the image.
+    """Return the data of one image, with this width and height, for the script of the page.
 
     Returns:
-        ``id``, ``width``, ``height``; ``labels``, indices of classes, or None; ``results``, for each student rows of
-        index, score and :attr:`ClassResult.verdict`; ``maps``, for each student activation maps by the index of the
-        class; ``regions``, rows of index, score and x0, y0, x1, y1 from 0 to ``EDGE``, or None.
+        ``id``, ``width``, ``height``; ``labels``: indices of classes, or None; ``results``: for each student, rows of
+        class index, score and :attr:`ClassResult.verdict`; ``maps``: for each student, activation maps by class index;
+        ``regions``: rows of class index, score and x0, y0, x1, y1 from 0 to ``EDGE``, or None.
     """
     index = {name: number for number, name in enumerate(class_names)}
     regions = None
@@ -180,7 +162,7 @@ def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int
 
 
 def _map_data(cells: np.ndarray) -> dict:
-    """Return an (H, W) map in 256 steps from its lowest to its highest value, row by row."""
+    """Return an (H, W) activation map, quantized to 256 steps from its lowest to its highest value."""
     low, high = float(cells.min()), float(cells.max())
     steps = np.rint((cells - low) * (255.0 / (high - low) if high > low else 0.0)).astype(np.uint8)
     return {
@@ -194,9 +176,9 @@ def _map_data(cells: np.ndarray) -> dict:
 
 
 def _first_region_threshold(photos: Sequence[Mapping]) -> float:
-    """Return the score above which regions are shown at first, from :func:`_photo_data` of the photos.
+    """Return the first value of the slider of region scores, from :func:`_photo_data` of the photos.
 
-    A fixed score would not do: WSDDN's region scores sum to an image score, so they are lower with more proposals.
+    It is not fixed, because WSDDN's region scores sum to an image score: with more proposals, each score is lower.
     """
     scores = sorted((region[1] for photo in photos for region in photo["regions"] or ()), reverse=True)
     return min([FIRST_SCORE, *scores[: FIRST_REGIONS * len(photos)]])

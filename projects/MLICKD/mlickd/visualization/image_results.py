@@ -74,7 +74,7 @@ def class_results(
         scores: (C,) probabilities.
         class_names: C names.
         labels: indices of the true classes.
-        ignored: indices of classes that are ignored, unless they are labels.
+        ignored: indices of the classes that are ignored unless they are labels.
         thresholds: (C,), or one for all; a class is predicted if its score is at least its threshold.
 
     Returns:
@@ -108,7 +108,7 @@ def image_result(
         baseline, distilled: outputs of the students, with ``image_scores``, a (C,) tensor, and optionally
             ``activation_maps`` (C, H, W).
         teacher: output of the teacher, with ``instances`` in original pixels.
-        thresholds: thresholds of ``baseline`` and ``distilled``, by default 0.5; see :func:`class_results`.
+        thresholds: thresholds by role, by default 0.5; see :func:`class_results`.
     """
     labels = record.get("labels")
     ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())

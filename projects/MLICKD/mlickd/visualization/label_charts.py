@@ -50,8 +50,8 @@ def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequen
     """Draw matrices of conditional frequencies on one color scale.
 
     Args:
-        panels: by title, the (C, C) shares of the images with the row's class that also have the column's class. NaN
-            is gray.
+        panels: by title, (C, C) shares of the images with the row's class that also have the column's class; NaN is
+            gray.
         class_names: C names.
         path: path of the PNG.
     """

@@ -16,7 +16,7 @@ from .image_results import format_score, one_line
 __all__ = ["dejavu_font", "draw_regions", "top_regions"]
 
 GREEN, RIM, BACKGROUND = "#14e04a", "#00000099", "#000000cc"
-# Labels are not readable on an image with a shorter longer side, in pixels.
+# Least length of the longer side of a result, in pixels: labels are not readable on smaller images.
 MIN_SIDE = 480
 # Sizes as fractions of the longer side, so that an image looks the same at every size.
 LINE_WIDTH = 1 / 280
@@ -69,10 +69,8 @@ def draw_regions(
         _draw_outline(draw, box, max(1, round(side * (LINE_WIDTH if rank else BEST_LINE_WIDTH))))
     occupied: list[Rectangle] = []
     for rank, (box, category, score) in enumerate(best_first):
-        label, font = (
-            f"{one_line(class_names[category])} {format_score(score)}",
-            dejavu_font(side * FONT_SIZE, not rank),
-        )
+        label = f"{one_line(class_names[category])} {format_score(score)}"
+        font = dejavu_font(side * FONT_SIZE, bold=not rank)
         padding = font.size / 10
         place = _free_place(box, font.getlength(label) + 2 * padding, sum(font.getmetrics()), size, occupied)
         if place:

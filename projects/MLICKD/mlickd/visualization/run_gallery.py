@@ -27,7 +27,7 @@ from mlickd.runs import (
 )
 
 from .figures import draw_result_figure
-from .gallery import safe_file_name, write_gallery
+from .gallery import write_gallery
 from .image_results import STUDENTS, image_result
 from .run_plots import remove_run_plots, write_run_plots
 
@@ -53,15 +53,15 @@ def write_gallery_of_runs(
 ) -> Path:
     """Run models on images of a dataset or on other photos, and write the gallery; for a dataset also the plots.
 
-    The header has the mAP on the whole dataset for each run that was evaluated on it.
+    The header of the gallery shows the mAP of each run that was evaluated on the dataset.
 
     Args:
-        dataset_name: dataset of the images; with ``photos`` it only checks the classes, and may be None.
+        dataset_name: dataset of the images. With ``photos``, only its classes are used, and it may be None.
         output_dir: folder of the gallery.
         teacher, baseline, distilled: ``OUTPUT_DIR`` of the runs; at least one.
         num_images, seed: number of random images of the dataset, and seed of the choice.
-        image_ids: ids of images of the dataset to show instead.
-        photos: photos, folders, patterns or lists of photos, instead of the dataset.
+        image_ids: ids of the images of the dataset to show, instead of random images.
+        photos: photos, folders, patterns or lists of photos to show, instead of images of the dataset.
         threshold: threshold of all classes; None uses :func:`mlickd.runs.run_thresholds` for each run.
         activation_maps: whether to show class activation maps of the students.
         figures: whether to write the result figure of each image into ``figures``.
@@ -70,7 +70,7 @@ def write_gallery_of_runs(
         Path of ``index.html``.
 
     Raises:
-        InputError: a run is missing, has another role or has other classes; a dataset, an image id, an image or the
+        InputError: a run is missing or has another role or other classes; a dataset, an image id, an image or the
             threshold is wrong; or a file cannot be written.
     """
     folders = {"teacher": teacher, "baseline": baseline, "distilled": distilled}
@@ -93,10 +93,10 @@ def write_gallery_of_runs(
         report = multilabel_results_path(folder, dataset_name or "")
         if not photos and report.is_file():
             means[title] = multilabel_results(report)["metrics"]["mAP"]
-    results = []
-    for record in records:
-        found = {role: by_image[record["image_id"]] for role, by_image in outputs.items()}
-        results.append(image_result(record, names, thresholds=thresholds, **found))
+    results = [
+        image_result(record, names, thresholds=thresholds, **{r: outputs[r][record["image_id"]] for r in outputs})
+        for record in records
+    ]
     index = write_gallery(
         results,
         names,
@@ -106,7 +106,7 @@ def write_gallery_of_runs(
         thresholds={STUDENTS[role]: values for role, values in thresholds.items()},
     )
     for number, result in enumerate(results if figures else (), start=1):
-        path = index.parent / "figures" / f"{safe_file_name(number, result.image_id)}.png"
+        path = index.parent / "figures" / f"{number:04d}-{Path(result.file_name).stem[:60]}.png"
         path.parent.mkdir(exist_ok=True)
         draw_result_figure(result, names).save(path)
     remove_run_plots(output_dir)  # an earlier gallery may have shown other runs

@@ -44,10 +44,10 @@ def write_run_plots(
     class_names: Sequence[str],
     thresholds: Mapping[str, np.ndarray | float],
     results: Sequence[ImageResult] = (),
-) -> Path:
+) -> None:
     """Write ``plots/*.png``, and ``plots.html`` with all of them, from the files of the runs.
 
-    A plot whose data are missing is left out; the page and the log name the reason.
+    A plot without data is left out; the page and the log name the reason.
 
     Args:
         output_dir: folder of the gallery.
@@ -56,9 +56,6 @@ def write_run_plots(
         class_names: C names.
         thresholds: thresholds of the students, by role.
         results: results of images, with the teacher's regions.
-
-    Returns:
-        Path of ``plots.html``.
     """
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
     reports = {role: multilabel_results_path(folder, dataset_name) for role, folder in folders.items()}
@@ -78,8 +75,8 @@ def write_run_plots(
         )
         gains = distilled - baseline
         if both[0].get("protocol") != both[1].get("protocol") or not np.isfinite(gains).any():
-            named = f"{reports['baseline']}, {reports['distilled']}"
-            raise InputError(f"{named}: different protocols or no common class; evaluate both in the same way")
+            files = f"{reports['baseline']}, {reports['distilled']}"
+            raise InputError(f"{files}: different protocols or no common class; evaluate both in the same way")
         draw_class_gains({"distilled": gains[None]}, class_names, path)
         means = [report["metrics"]["mAP"] for report in both]
         return [f"mAP {means[0]:.1f} of the baseline, {means[1]:.1f} of the distilled student."]
@@ -103,11 +100,11 @@ def write_run_plots(
             for role, scores in by_role.items()
         }
         draw_label_frequencies({"true labels": truth} | predicted, class_names, path)
+        errors = dependency_error(truth, *predicted.values())
         return [
-            f"{title.capitalize()}: the shares differ from the shares of the true labels by "
-            f"{100 * error.mean_difference:.1f} points on average, correlation {error.correlation:.2f} "
-            f"({error.pairs} ordered pairs of classes)."
-            for title, error in zip(predicted, dependency_error(truth, *predicted.values()), strict=True)
+            f"{title.capitalize()}: the shares differ from the shares of the true labels by {100 * difference:.1f} "
+            f"points on average, correlation {correlation:.2f} ({pairs} ordered pairs of classes)."
+            for title, (difference, correlation, pairs) in zip(predicted, errors, strict=True)
         ]
 
     with_regions = [result.regions for result in results if result.regions is not None]
@@ -116,8 +113,7 @@ def write_run_plots(
         scores = np.concatenate([regions.scores.numpy() for regions in with_regions])
         labels = np.concatenate([regions.pred_classes.numpy() for regions in with_regions])
         draw_region_counts(scores, labels, len(with_regions), class_names, path)
-        shown = f"On the {len(with_regions)} photos of the gallery, after non-maximum suppression"
-        return [f"{shown}; more photos: --num-images."]
+        return [f"On the {len(with_regions)} photos of the gallery (--num-images), after non-maximum suppression."]
 
     plots, missing = [], []
     needs = {
@@ -128,7 +124,7 @@ def write_run_plots(
         regions: with_regions,
     }
     for draw in (draw for draw, data in needs.items() if data):
-        path, title = _plot_path(output_dir, draw.__name__), TITLES[draw.__name__]
+        path, title = Path(output_dir) / "plots" / f"{draw.__name__}.png", TITLES[draw.__name__]
         try:
             notes = draw(path)
         except InputError as error:
@@ -138,35 +134,28 @@ def write_run_plots(
         plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
     page = TEMPLATES.get_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
     write_whole_file(Path(output_dir) / PAGE, page, "give another folder", parents=True)
-    return Path(output_dir) / PAGE
-
-
-def _plot_path(output_dir: str | Path, name: str) -> Path:
-    return Path(output_dir) / "plots" / f"{name}.png"
 
 
 def remove_run_plots(output_dir: str | Path) -> None:
     """Remove the files of :func:`write_run_plots`."""
-    for path in (Path(output_dir) / PAGE, *(_plot_path(output_dir, name) for name in TITLES)):
-        path.unlink(missing_ok=True)
+    for path in (PAGE, *(f"plots/{name}.png" for name in TITLES)):
+        (Path(output_dir) / path).unlink(missing_ok=True)
 
 
 def stage_folders(folder: str | Path) -> list[Path]:
-    """Return the training folders of a student in order: a folder ``prediction`` comes after ``feature``, if any."""
+    """Return the training folders of a student in order; ``feature`` comes before ``prediction`` if it exists."""
     folder = Path(folder)
     feature = folder.parent / "feature"
-    first = [feature] if folder.name == "prediction" and (feature / "metrics.json").is_file() else []
-    return [*first, folder]
+    is_second = folder.name == "prediction" and (feature / "metrics.json").is_file()
+    return [feature, folder] if is_second else [folder]
 
 
 def _scores_of_same_images(reports: Mapping[str, Path]) -> dict[str, ImageScores]:
-    """Return the scores next to each report, in the order of the images of the first."""
-    scores: dict[str, ImageScores] = {}
-    for role, report in reports.items():
-        found = read_scores(str(report.with_name(SCORES_FILE)))
-        first = next(iter(scores.values()), found)
-        aligned = found.align_with(first)
-        if aligned is None:
-            raise InputError(f"{found.path}: other images or labels than {first.path}; evaluate both in the same way")
-        scores[role] = aligned
-    return scores
+    """Return the scores next to each report, with the images in the order of the first file."""
+    by_role = {role: read_scores(str(report.with_name(SCORES_FILE))) for role, report in reports.items()}
+    first = next(iter(by_role.values()))
+    for role, scores in by_role.items():
+        by_role[role] = scores.align_with(first)
+        if by_role[role] is None:
+            raise InputError(f"{scores.path}: other images or labels than {first.path}; evaluate both in the same way")
+    return by_role

@@ -28,8 +28,8 @@ def draw_class_gains(
 ) -> None:
     """Draw a panel for each method, with a bar for each class: its AP minus the AP of the reference, mean over seeds.
 
-    A line on a bar shows the standard deviation over the seeds. All panels have one scale and one order of classes,
-    with the best gain of the first method at the top.
+    A line on a bar shows the standard deviation over the seeds. All panels share the scale and the order of classes:
+    the best gain of the first method is at the top.
 
     Args:
         gains: by method, (S, C) differences of AP in points for S seeds; NaN for a class without a positive.
@@ -40,10 +40,8 @@ def draw_class_gains(
     means = {method: values.mean(axis=0) for method, values in gains.items()}
     first = next(iter(means.values()))
     order = [int(index) for index in np.argsort(first, kind="stable") if np.isfinite(first[index])]
-    rows = -(-len(gains) // 5)
-    columns = -(-len(gains) // rows)
-    size = (2.6 + 2.3 * columns, rows * (1.3 + 0.19 * len(order)))
-    figure, panels = _panels(len(gains), rows, columns, size, sharex=True, sharey=True)
+    sizes = (2.3, 1.3 + 0.19 * len(order)), (2.6, 0.0)
+    figure, panels = _panels(len(gains), 5, *sizes, sharex=True, sharey=True)
     places = np.arange(len(order))
     for axes, (method, values) in zip(panels, gains.items(), strict=True):
         mean = means[method][order]
@@ -66,7 +64,7 @@ def draw_class_gains(
 
 
 def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]], path: str | Path) -> None:
-    """Draw a line for each method, the mean of its seeds at equal recall, in a band from their lowest to their highest.
+    """Draw a line for each method: the mean precision of its seeds at each recall. A band shows minimum and maximum.
 
     Args:
         curves: by method, (T,) precision and (T,) ascending recall of each seed.
@@ -92,12 +90,10 @@ def draw_pairs(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) ->
     A bar shows the mean of the pairs, and a line their standard deviation. A group without a positive has no bar.
 
     Args:
-        sections: groups by section, such as the strengths of one kind of damage.
+        sections: groups by section, for example the strengths of one kind of damage.
         path: path of the PNG.
     """
-    columns = min(len(sections), 4)
-    rows = -(-len(sections) // columns)
-    figure, panels = _panels(len(sections), rows, columns, (4.4 * columns, 0.6 + 3.3 * rows))
+    figure, panels = _panels(len(sections), 4, (4.4, 3.3), (0.0, 0.6))
     for axes, (section, groups) in zip(panels, sections.items(), strict=True):
         for number, (role, (color, _)) in enumerate(zip(ROLES, STYLES, strict=False)):
             summaries = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups.values()]
@@ -115,10 +111,13 @@ def draw_pairs(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) ->
 
 
 def _panels(
-    count: int, rows: int, columns: int, size: tuple[float, float], **options: bool
+    count: int, max_columns: int, size: tuple[float, float], margin: tuple[float, float], **options: bool
 ) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure of this size in inches, and the first ``count`` axes of its grid; the other axes are hidden."""
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    """Return a figure with ``count`` panels of this size and a margin (in inches), and the axes of the panels."""
+    rows = -(-count // max_columns)
+    columns = -(-count // rows)
+    inches = margin[0] + size[0] * columns, margin[1] + size[1] * rows
+    figure = Figure(figsize=inches, dpi=120, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options).flatten()
     for unused in axes[count:]:
         unused.set_visible(False)

@@ -1,6 +1,6 @@
 "use strict";
 
-// The address after "#" is the only state: controls change it, and render() reads it.
+// The address after "#" holds the state: controls change the address, and render() reads it.
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const MARKS = {
@@ -71,7 +71,7 @@ function address(changes) {
   return `#${parts}`;
 }
 
-// Render now, because the event of a changed address may come after the next key.
+// Render at once: the browser may send the event of the changed address only after the next key.
 function go(changes) {
   history.replaceState(null, "", address(changes));
   render();
@@ -101,11 +101,11 @@ const passes = (photo, category) =>
   concerns(photo, category) && (!state.outcomes.length || state.outcomes.includes(outcome(photo, category)));
 
 function renderFilters() {
-  const having = page.photos.filter((photo) => concerns(photo, state.category));
+  const matching = page.photos.filter((photo) => concerns(photo, state.category));
   for (const button of outcomes.querySelectorAll("button")) {
     const key = button.dataset.outcome;
     button.setAttribute("aria-pressed", key ? state.outcomes.includes(key) : !state.outcomes.length);
-    const number = key ? having.filter((photo) => outcome(photo, state.category) === key).length : having.length;
+    const number = key ? matching.filter((photo) => outcome(photo, state.category) === key).length : matching.length;
     button.querySelector("span").textContent = number;
   }
   for (const option of classes.options) {
@@ -136,7 +136,7 @@ function buildFilters() {
 
 // Photos and their overlays.
 
-// Images follow this script in the file, and the browser may still be loading them. An image is complete when another
+// Images follow this script in the file, and the browser may still be loading them. An image is complete if another
 // element follows it.
 function showImage(image, index) {
   const source = document.getElementById(`image-${index}`);
@@ -287,7 +287,7 @@ function buildCards() {
     (entries) => {
       if (!entries.some((entry) => entry.isIntersecting) || placed >= listed.length) return;
       placeCards(CARDS_AT_ONCE);
-      // The observer reports changes only, and the new cards may not have pushed the end of the page out of view.
+      // The observer reports only changes. Watch again, because the end of the page may still be in view.
       watcher.unobserve(more);
       watcher.observe(more);
     },
@@ -398,7 +398,7 @@ function renderLarge() {
 
 // Keys.
 
-function inGallery(key) {
+function focusNextCard(key) {
   const all = [...cards.children];
   const here = all.indexOf(document.activeElement);
   if (here < 0 && key !== "ArrowRight") return false; // up and down scroll the page
@@ -412,7 +412,7 @@ function inGallery(key) {
   return true;
 }
 
-function inLarge(key) {
+function showNextPhoto(key) {
   const button = large.querySelector(`[data-step="${{ ArrowRight: "Next photo", ArrowLeft: "Previous photo" }[key]}"]`);
   if (!button || button.disabled) return false;
   button.click();
@@ -424,7 +424,7 @@ function onKey(event) {
   if (event.key === "Escape" && state.photo !== null) {
     go({ photo: null, map: null });
   } else if (event.key.startsWith("Arrow") && !event.target.matches("input, select")) {
-    if (state.photo === null ? inGallery(event.key) : inLarge(event.key)) event.preventDefault();
+    if (state.photo === null ? focusNextCard(event.key) : showNextPhoto(event.key)) event.preventDefault();
   }
 }
 
