@@ -130,7 +130,7 @@ def test_a_method_can_be_added() -> None:
         ("edge_boxes", {"smoothing": 0}, "smoothing"),
         ("selective_search", {"mode": "slow"}, "slow"),
         ("sliding", {"overlap": 0.95}, "overlap"),
-        ("structured_edge_boxes", {}, "model ''"),
+        ("structured_edge_boxes", {}, "model"),
     ],
 )
 def test_wrong_parameters(method: str, parameters: dict, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: read without running code, complete for the model or refused."""
+"""Checkpoints: reading without running code, and the check that a file has exactly the parameters of a model."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
         path: file that ``torch.load`` reads with ``weights_only``, ``.safetensors``, or a ``.pkl`` of Detectron2 with
             arrays. Detectron2's PathManager resolves the path.
         field: configuration key or option that holds the path; error messages name it.
-        mapped: map the file into memory if its format allows that. Names and shapes are then read without the numbers.
+        mapped: whether to map the file into memory if its format allows that. A check of names and shapes then does not
+            read the numbers.
 
     Raises:
-        InputError: the file is missing or damaged, holds code, or holds anything but named tensors.
+        InputError: the file is missing or damaged, contains code, or contains anything other than named tensors.
     """
     content = read_file(path, field, mapped=mapped)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
@@ -54,9 +55,9 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
         with open(local_path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns about the format of old files
             return torch.load(local_path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a damaged file can raise any error, and the messages of most do not help
+    except Exception as error:  # a damaged file can raise any error, mostly with an unclear message
         helpful = isinstance(error, InputError | OSError)
-        reason = error if helpful else "it is damaged, or holds objects that could run code"
+        reason = error if helpful else "it is damaged, or contains objects that could run code"
         raise InputError(f"{field} {path} is not a readable checkpoint: {reason}; give a complete one") from error
 
 
@@ -69,7 +70,7 @@ def _arrays_to_tensors(content: Any) -> Any:
 
 
 def load_checkpoint(model: nn.Module, path: str, field: str) -> None:
-    """Load all parameters of a model from a checkpoint. For errors see :func:`read_checkpoint`, :func:`check_fits`."""
+    """Load all parameters of a model from a checkpoint. See :func:`read_checkpoint` and :func:`check_fits`."""
     content = read_checkpoint(path, field)
     check_fits(model, content, field, path)
     model.load_state_dict(content)
@@ -81,10 +82,10 @@ def check_checkpoint(model: nn.Module, path: str, field: str) -> None:
 
 
 def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, path: str) -> None:
-    """Check that ``content``, read from ``path``, has every parameter of ``model`` and no other.
+    """Check that ``content``, read from ``path``, has exactly the parameters of ``model``.
 
-    Missing batch counters of batch normalization are added to ``content`` (in place): no layer of this project uses
-    them, and frozen layers of Detectron2 do not have them.
+    Missing batch counters of batch normalization are added to ``content`` in place, because no layer of this project
+    uses them, and frozen layers of Detectron2 do not have them.
 
     Raises:
         InputError: a parameter is missing, unexpected or of another shape; the message lists keys.
@@ -107,7 +108,7 @@ def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, p
 
 
 def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
-    """Build a model on PyTorch's ``meta`` device: with names and shapes of parameters, but without numbers.
+    """Build a model on PyTorch's ``meta`` device. Its parameters have names and shapes, but no values.
 
     Args:
         cfg: complete configuration.

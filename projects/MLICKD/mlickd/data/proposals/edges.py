@@ -1,15 +1,14 @@
-"""Edges of an image, the input of EdgeBoxes. Neither kind of edges was learned from boxes."""
+"""Edges of an image, the input of EdgeBoxes. No edges are learned from boxes."""
 
 from __future__ import annotations
 
 import functools
-import os
 
 import cv2
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.files import file_digest
+from mlickd.files import file_digest, require_file
 
 # Added to the mean gradient of a neighborhood, so that noise in flat regions does not become an edge. The unit is the
 # change per pixel of a channel in [0, 1].
@@ -83,31 +82,25 @@ def structured_edges(image: np.ndarray, model: str) -> tuple[np.ndarray, np.ndar
 
 
 def model_digest(model: str) -> str:
-    """Return the SHA-256 of a model file. A store records it instead of the path.
-
-    Raises:
-        InputError: see `structured_edges`.
-    """
+    """Return the SHA-256 of the model of `structured_edges`, which a store records instead of the path."""
     _load_forest(model)
     return f"sha256:{file_digest(model)}"
 
 
 @functools.lru_cache(maxsize=1)
 def _load_forest(model: str) -> cv2.ximgproc.StructuredEdgeDetection:
-    problem = "no such file"
-    if os.path.isfile(model):
-        try:
-            # OpenCV does not check the file, and a missing field would crash the process.
-            storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
-            options = storage.getNode("options")
-            absent = [key for key in _OPTIONS if not options.getNode(key).isInt() or options.getNode(key).real() < 1]
-            absent += [key for key in _TABLES if not storage.getNode(key).isSeq() or not storage.getNode(key).size()]
-            if not absent:
-                return cv2.ximgproc.createStructuredEdgeDetection(model)
-            problem = f"is not a structured forest (lacks {', '.join(absent)})"
-        except (cv2.error, SystemError) as error:
-            problem = f"is not a structured forest ({getattr(error, 'err', error)})"
-    raise InputError(
-        f"structured_edge_boxes: model {model!r}: {problem}; give the path of a structured forest such as OpenCV's "
-        "model.yml.gz, or use the method edge_boxes, which needs no model"
-    )
+    field = "structured_edge_boxes: model"
+    remedy = "give a structured forest such as OpenCV's model.yml.gz, or use the method edge_boxes without a model"
+    require_file(model, field, remedy)
+    try:
+        # OpenCV does not check the file, and a missing field would crash the process.
+        storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
+        options = storage.getNode("options")
+        absent = [key for key in _OPTIONS if not options.getNode(key).isInt() or options.getNode(key).real() < 1]
+        absent += [key for key in _TABLES if not storage.getNode(key).isSeq() or not storage.getNode(key).size()]
+        if not absent:
+            return cv2.ximgproc.createStructuredEdgeDetection(model)
+        problem = f"lacks {', '.join(absent)}"
+    except (cv2.error, SystemError) as error:
+        problem = getattr(error, "err", error)
+    raise InputError(f"{field} {model}: is not a structured forest ({problem}); {remedy}")

@@ -1,6 +1,7 @@
 """File formats of other projects: readers of proposals, and the export for Detectron2.
 
-For each image, readers yield its name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None.
+For each image, readers yield the name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None. They raise InputError
+if a file is missing, damaged or of another format.
 """
 
 from __future__ import annotations
@@ -29,11 +30,7 @@ Proposals = tuple[str, np.ndarray, np.ndarray | None]
 
 
 def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read a dict of ids, boxes, objectness logits and bbox_mode. The scores are the logits.
-
-    Raises:
-        InputError: the file does not contain such a dict; see also `load_plain_pickle`.
-    """
+    """Read a dict of ids, boxes, objectness logits and bbox_mode. The scores are the logits."""
     content = load_plain_pickle(path)
     with _parsing(path, "dict of ids, boxes (R, 4), objectness_logits (R,) and bbox_mode (XYXY_ABS or XYWH_ABS)"):
         names = {"indexes": "ids", "scores": "objectness_logits"}  # in files of Detectron (1)
@@ -46,10 +43,10 @@ def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 
 
 def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) -> None:
-    """Write a store for Detectron2's `load_proposals_into_dataset`. Any NumPy reads it without this project.
+    """Write a pickle for Detectron2's `load_proposals_into_dataset`, which works with any version of NumPy.
 
-    Detectron2 reverses the order of equal scores. To keep the order, a score that is not below the previous one is
-    lowered to the next smaller float32.
+    Detectron2 reverses the order of equal scores. To keep the order, a score that is not below the previous score
+    becomes the next float32 below the previous score.
 
     Raises:
         InputError: the file cannot be written.
@@ -80,15 +77,12 @@ class _PortablePickler(pickle.Pickler):
 def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:
     """Read lines ``<image path> <C labels, 0 or 1> <x0 y0 x1 y1 score> <x0 y0 x1 y1 score> ...``.
 
-    Blanks separate the fields, so a path must not contain blanks. Coordinates count from 0. The release pads the lines
-    of images that have fewer proposals with zeros. These boxes have no area, and the import drops them.
+    Blanks separate the fields, so a path must not contain blanks. Coordinates count from 0. The release pads short
+    lines with zeros; the import drops these boxes, because they have no area.
 
     Args:
         path: the list, UTF-8.
         num_classes: number C of classes of the dataset.
-
-    Raises:
-        InputError: the file cannot be read, or a line has another format. The message names the line.
     """
     number = 0
     try:
@@ -109,13 +103,10 @@ def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterato
 
 
 def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read a file of a whole split, with cell arrays ``boxes``, ``images`` (names) and optionally ``boxScores``.
+    """Read the file of a split, with cell arrays ``boxes``, ``images`` (names) and optionally ``boxScores``.
 
     Examples are `EdgeBoxesVOC2007trainval.mat` of WSDDN, and `voc_2007_trainval.mat` (Selective Search) of Fast R-CNN,
-    OICR and PCL.
-
-    Raises:
-        InputError: the file is missing or has another format, or it requires h5py, which is not installed.
+    OICR and PCL. Files of version 7.3 require h5py.
     """
     with _parsing(path, ".mat file with cell arrays boxes (of arrays with 4 columns), images and optionally boxScores"):
         content = _load(path, ("boxes", "images", "boxScores"))
@@ -126,16 +117,13 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 
 
 def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read one file per image, from a folder and its sub-folders, with ``boxes`` and optionally ``scores``.
+    """Read one file per image from a folder and its sub-folders, with ``boxes`` and optionally ``scores``.
 
-    Each file has the name of its image, such as `COCO_val2014_000000000042.mat`. MCG learned its scores from boxes.
-
-    Raises:
-        InputError: see `read_voc_mat`; or the folder has no .mat file.
+    Each file is named like its image, such as `COCO_val2014_000000000042.mat`. MCG learned its scores from boxes.
     """
     files = sorted(Path(path).rglob("*.mat"))
     if not files:
-        raise InputError(f"{path}: has no .mat file; give the folder that MCG's files were unpacked to")
+        raise InputError(f"{path}: has no .mat file; give the folder with the unpacked files of MCG")
     for file in files:
         with _parsing(file, ".mat file with an array boxes (4 columns) and optionally scores"):
             content = _load(file, ("boxes", "scores"))
@@ -144,7 +132,7 @@ def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 
 @contextmanager
 def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
-    """Turn any error of a damaged file into an InputError with one message."""
+    """Convert every error of a damaged file to an InputError."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -160,7 +148,7 @@ def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
 
 
 def _load(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
-    """Return the fields that the file has. Cell arrays become lists, others arrays."""
+    """Return the given fields, as far as the file has them. Cell arrays become lists."""
     try:
         content = loadmat(path, variable_names=fields, appendmat=False)
     except NotImplementedError:  # raised by SciPy for version 7.3, which is HDF5

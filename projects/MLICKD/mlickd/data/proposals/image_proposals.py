@@ -22,7 +22,7 @@ from .store import ProposalStore, proposals_path, sort_proposals
 
 logger = logging.getLogger(__name__)
 
-# Parameters that all methods have, see `propose`.
+# Defaults of the parameters that all methods have, see `propose`.
 _COMMON = {"longer_side": 400, "min_side": 0.05, "max_proposals": 500}
 
 
@@ -37,7 +37,7 @@ def propose(
 
     All methods have these parameters:
 
-    - ``longer_side``: length in pixels to which the longer side is scaled first, to limit the time per image;
+    - ``longer_side``: length in pixels of the longer side of the scaled image that the method gets;
     - ``min_side``: boxes with a side below this fraction of the longer side of the image are dropped;
     - ``max_proposals``: number of boxes to keep, best first.
 
@@ -111,14 +111,14 @@ def parameter_value(text: str) -> object:
 
 
 def build_proposer(cfg: CfgNode) -> partial:
-    """Return :func:`propose` with the method and the parameters that the model was trained with.
+    """Return :func:`propose` with the method and the parameters of the training proposals.
 
-    The method and parameters come from the first existing store of DATASETS.TRAIN. If no store exists, the defaults of
-    DATASETS.PROPOSALS.METHOD are used, with a warning.
+    They come from the first existing store of DATASETS.TRAIN. If no store exists, the function warns and uses
+    DATASETS.PROPOSALS.METHOD with default parameters.
 
     Raises:
-        InputError: the proposals were imported; their method needs a model file, and the store records only its digest;
-            or a parameter is no longer known.
+        InputError: the proposals were imported, their method needs a model file (a store contains only its digest), or
+            a parameter is unknown.
     """
     method, parameters = cfg.DATASETS.PROPOSALS.METHOD, {}
     paths = cfg.DATASETS.PROPOSALS.TRAIN_FILES or [proposals_path(name, method) for name in cfg.DATASETS.TRAIN]
@@ -127,13 +127,13 @@ def build_proposer(cfg: CfgNode) -> partial:
         header = ProposalStore.open(found).header
         method, parameters = header["method"], header["parameters"]
     else:
-        text = "%s: not found; proposals of new photos use the defaults of %s, which may differ from those of training"
+        text = "%s: not found; proposals of new photos use the defaults of %s, and training may have used other values"
         logger.warning(text, ", ".join(map(str, paths)), method)
     if method not in PROPOSAL_METHODS or "model" in complete_parameters(method, parameters):
         raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {method}: was imported or needs a model file, so it cannot propose regions of "
-            "new photos; make a store for them with tools/generate_proposals.py or tools/convert_proposals.py, or set "
-            "another METHOD"
+            f"DATASETS.PROPOSALS.METHOD {method}: cannot propose regions of new photos, because the proposals were "
+            "imported or need a model file; make a store of the photos with tools/generate_proposals.py or "
+            "tools/convert_proposals.py, or set another METHOD"
         )
     logger.info("Generating proposals of new photos with %s", method)
     return partial(propose, method=method, parameters=parameters)

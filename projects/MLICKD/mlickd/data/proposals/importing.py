@@ -1,4 +1,4 @@
-"""Import of proposals from other projects: they are matched to the images of a dataset, checked, and stored."""
+"""Import of proposals from other projects: matching to the images of a dataset, checks, and storage."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from mlickd.errors import InputError
 
 from ..decoding import image_size
 from .dataset_proposals import image_list_digest
+from .file_formats import Proposals
 from .store import ProposalStore, write_store
 
 logger = logging.getLogger(__name__)
 
-# Boxes that leave their image by at most this number of pixels are clipped, because other programs round.
+# Boxes may exceed their image by this number of pixels, because other programs round. They are clipped.
 _BORDER_TOLERANCE = 2.0
 
 
 def import_proposals(
-    proposals: Iterable[tuple[str, np.ndarray, np.ndarray | None]],
+    proposals: Iterable[Proposals],
     records: Sequence[Mapping[str, Any]],
     path: str | os.PathLike[str],
     source: str,
@@ -31,61 +32,63 @@ def import_proposals(
     parameters: Mapping[str, Any],
     side: float | None = None,
 ) -> ProposalStore:
-    """Write a store of the proposals of a dataset, and log what is left out.
+    """Write imported proposals of a dataset to a store, and open the store.
 
-    An image is matched by its id. If no id matches, it is matched by its file name, with or without extension, and by
-    all folders that both sides have.
+    An image is matched by its id or, if no id matches, by the longest path ending that both sides have, with or without
+    extension. Images that are not in the dataset and boxes without area are skipped, with a log message.
 
     Args:
-        proposals: for each image its name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,). Without scores, all are 1
-            and the order is kept.
+        proposals: for each image its name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,). None stands for equal
+            scores, which keep the order.
         records: records of the dataset. A missing size is read from the image.
         path: folder of the store.
         source: name of the imported file in error messages.
         method, parameters: see `write_store`.
-        side: None if boxes are in pixels of the image; else they are in pixels of the image warped to a square of this
-            side.
+        side: None if boxes are in pixels of the image. Otherwise, they are in pixels of the image after it is warped to
+            a square of this side.
 
     Raises:
         InputError: an image of the dataset has no proposals, or has them twice; a name matches several images; or a box
             is not finite, is inverted or leaves its image. No store is written in these cases.
     """
+    items = _match_to_records(proposals, records, source, side)
+    write_store(path, items, method, parameters, image_list_digest(records), num_images=len(records))
+    return ProposalStore.open(path)
+
+
+def _match_to_records(
+    proposals: Iterable[Proposals], records: Sequence[Mapping[str, Any]], source: str, side: float | None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the image id, boxes (R, 4) in original pixels, and scores (R,) of each image of the dataset."""
     unknown: list[str] = []
+    done: dict[int, str] = {}
     num_empty = 0
     find = _image_finder(records, source)
-
-    def matched_items() -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield image id, boxes (R, 4) and scores (R,) of each image of the dataset, in original pixels."""
-        nonlocal num_empty
-        done: dict[int, str] = {}
-        for name, boxes, scores in proposals:
-            index = find(name)
-            if index is None:
-                unknown.append(name)
-                continue
-            if index in done:
-                raise InputError(f"{source}: {name} and {done[index]} are the same image; remove one")
-            done[index] = name
-            scores = np.ones(len(boxes)) if scores is None else np.asarray(scores)
-            boxes = _clip_boxes(boxes, scores, records[index], f"{source}: image {name}", side)
-            has_area = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
-            num_empty += int((~has_area).sum())
-            if not has_area.any():
-                raise InputError(f"{source}: image {name}: has no boxes; generate its proposals with another method")
-            yield records[index]["image_id"], boxes[has_area], scores[has_area]
-        missing = [record["image_id"] for index, record in enumerate(records) if index not in done]
-        if missing:
-            raise InputError(
-                f"{source}: has no proposals for {len(missing)} of {len(records)} images of the dataset, such as "
-                f"{missing[0]}, but for {len(unknown)} other images; give the file of this split"
-            )
-
-    write_store(path, matched_items(), method, parameters, image_list_digest(records), num_images=len(records))
+    for name, boxes, scores in proposals:
+        index = find(name)
+        if index is None:
+            unknown.append(name)
+            continue
+        if index in done:
+            raise InputError(f"{source}: {name} and {done[index]} are the same image; remove one")
+        done[index] = name
+        scores = np.ones(len(boxes)) if scores is None else np.asarray(scores)
+        boxes = _clip_boxes(boxes, scores, records[index], f"{source}: image {name}", side)
+        has_area = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
+        num_empty += int((~has_area).sum())
+        if not has_area.any():
+            raise InputError(f"{source}: image {name}: has no boxes; generate its proposals with another method")
+        yield records[index]["image_id"], boxes[has_area], scores[has_area]
+    missing = [record["image_id"] for index, record in enumerate(records) if index not in done]
+    if missing:
+        raise InputError(
+            f"{source}: has no proposals for {len(missing)} of {len(records)} images of the dataset, such as "
+            f"{missing[0]}, but for {len(unknown)} other images; give the file of this split"
+        )
     if unknown:
-        logger.info("left out: %d images that are not in the dataset, such as %s", len(unknown), unknown[0])
+        logger.info("skipped %d images that are not in the dataset, such as %s", len(unknown), unknown[0])
     if num_empty:
-        logger.info("left out: %d boxes without area", num_empty)
-    return ProposalStore.open(path)
+        logger.info("skipped %d boxes without area", num_empty)
 
 
 def _image_finder(records: Sequence[Mapping[str, Any]], source: str) -> Callable[[str], int | None]:
@@ -99,10 +102,9 @@ def _image_finder(records: Sequence[Mapping[str, Any]], source: str) -> Callable
     def find(name: str) -> int | None:
         if name in by_id:
             return by_id[name]
-        # The longest known ending decides.
         found = next((by_ending[ending] for ending in _path_endings(name) if ending in by_ending), set())
         if len(found) > 1:
-            raise InputError(f"{source}: {name} matches {len(found)} images of the dataset; give its folders, too")
+            raise InputError(f"{source}: {name} matches {len(found)} images of the dataset; add folders to the name")
         return next(iter(found), None)
 
     return find
@@ -119,7 +121,7 @@ def _path_endings(name: str) -> list[str]:
 def _clip_boxes(
     boxes: np.ndarray, scores: np.ndarray, record: Mapping[str, Any], where: str, side: float | None
 ) -> np.ndarray:
-    """Check boxes and scores, and return the boxes in original pixels, clipped to the image."""
+    """Check boxes (R, 4) and scores (R,). Return the boxes in original pixels, clipped to the image."""
     height, width = (record["height"], record["width"]) if "height" in record else image_size(record["file_name"])
     limits = np.array([width, height] * 2, dtype=np.float64)
     scale = np.ones(4) if side is None else limits / side
@@ -130,6 +132,6 @@ def _clip_boxes(
         numbers = ", ".join(f"{value:g}" for value in boxes[row])
         raise InputError(
             f"{where}: box {row} [{numbers}] (x0, y0, x1, y1) with score {scores[row]:g} is not finite, is inverted, "
-            f"or leaves the image of {width:g} x {height:g} pixels; give the --format and --dataset of the file"
+            f"or leaves the image of {width:g} x {height:g} pixels; check that --format and --dataset fit the file"
         )
     return np.clip(boxes, 0, limits).astype(np.float32)

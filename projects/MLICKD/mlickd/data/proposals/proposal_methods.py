@@ -13,9 +13,9 @@ from .edges import gradient_edges, structured_edges
 
 PROPOSAL_METHODS = Registry("PROPOSAL_METHODS")
 PROPOSAL_METHODS.__doc__ = """
-Methods that propose regions, by name. A method is a function of an image (H, W, 3), uint8, BGR. Its parameters are
-keyword-only arguments with a default: a number, a string or a bool. It returns boxes (R, 4) as (x0, y0, x1, y1) in
-pixels of the image and scores (R,), in any order. It must be deterministic.
+Methods that propose regions, by name. A method is a deterministic function of an image (H, W, 3), uint8, BGR. Its
+parameters are keyword-only arguments with a default: a number, a string or a bool. A value out of range raises
+InputError. The function returns boxes (R, 4) as (x0, y0, x1, y1) in pixels of the image, and scores (R,), in any order.
 """
 
 
@@ -30,7 +30,9 @@ def edge_boxes(
     beta: float = 0.75,
     min_area: float = 1000.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Propose regions by EdgeBoxes (Zitnick and Dollar, 2014) on gradient edges, without a model file.
+    """Propose at most 2000 regions by EdgeBoxes (Zitnick and Dollar, 2014) on gradient edges, without a model file.
+
+    The score of a box measures the contours that are wholly inside the box, relative to its size.
 
     Args:
         image: (H, W, 3), uint8, BGR.
@@ -38,13 +40,6 @@ def edge_boxes(
         alpha: overlap (IoU) of neighboring boxes of the sliding window.
         beta: overlap (IoU) above which the box with the lower score is suppressed.
         min_area: smallest area of a box, in pixels.
-
-    Returns:
-        At most 2000 boxes (R, 4) and scores (R,), which measure the contours wholly inside each box, relative to its
-        size.
-
-    Raises:
-        InputError: a parameter is out of range.
     """
     _require(min(smoothing, neighborhood, strength) > 0, "edge_boxes: give smoothing, neighborhood and strength > 0")
     return _search_edges(*gradient_edges(image, smoothing, neighborhood, strength), alpha, beta, min_area)
@@ -57,12 +52,8 @@ def structured_edge_boxes(
     """Propose regions by EdgeBoxes on the edges of a structured forest, as published.
 
     Args:
-        image: (H, W, 3), uint8, BGR.
-        model: path of the forest, which no package includes; see `structured_edges`.
-        alpha, beta, min_area: see `edge_boxes`; also for the returned boxes and scores.
-
-    Raises:
-        InputError: a parameter is out of range, or the model is missing or damaged.
+        image, alpha, beta, min_area: see `edge_boxes`.
+        model: path of the forest, see `structured_edges`. No package includes one.
     """
     return _search_edges(*structured_edges(image, model), alpha, beta, min_area)
 
@@ -72,19 +63,13 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
     """Propose a fixed grid of windows of many sizes, regardless of the content: a baseline for other methods.
 
     The window size starts at the image size and decreases by a factor of sqrt(1/2). The windows of one size and shape
-    form a grid that reaches all borders.
+    form a grid that reaches all borders. Larger windows come first. Windows of one size and shape are sorted by their
+    distance from the center. All scores are 1, which keeps this order.
 
     Args:
         image: (H, W, 3); only its size matters.
         overlap: lower bound of the overlap (IoU) of neighbors on the grid.
         smallest: side of the smallest window (square root of its area), as a fraction of the image side.
-
-    Returns:
-        Boxes (R, 4), larger ones first; among equal shapes, those nearer to the center first. Scores (R,) are all 1,
-        which keeps this order.
-
-    Raises:
-        InputError: a parameter is out of range.
     """
     in_range = 0 <= overlap <= 0.9 and 0.05 <= smallest <= 1
     _require(in_range, "sliding: give overlap between 0 and 0.9, and smallest between 0.05 and 1")
@@ -92,7 +77,7 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
     scale = 1.0
     # The tolerance includes the last size if `smallest` is a power of the step.
     while scale >= smallest * (1 - 1e-9):
-        for ratio in (1.0, 0.5, 2.0):  # of width to height, relative to the ratio of the image
+        for ratio in (1.0, 0.5, 2.0):  # width to height, relative to the image
             shape = np.minimum(scale * np.array([ratio**0.5, ratio**-0.5]), 1.0)
             # Two windows with sides L at a distance s have the overlap (L - s) / (L + s).
             counts = np.ceil((1 - shape) / (shape * (1 - overlap) / (1 + overlap)) - 1e-9).astype(int) + 1
@@ -112,20 +97,14 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
 def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Propose the regions of a hierarchical segmentation: Selective Search (Uijlings et al., 2013).
 
-    As in the paper (section 3.4), the rank of a region in the hierarchy is multiplied by a random number in [0, 1), so
-    that larger regions tend to come first. OpenCV does not return the hierarchy, so boxes are ranked by size. Its order
-    is not used, because it depends on random numbers of the C library that other threads draw, too.
+    In the paper (section 3.4), the rank of a region in the hierarchy is multiplied by a random number in [0, 1), so
+    larger regions tend to come first. OpenCV does not return the hierarchy, and its order is not reproducible. This
+    function uses the rank by size instead. All scores are 1, which keeps the order.
 
     Args:
         image: (H, W, 3), uint8, BGR.
-        mode: ``single``, ``fast`` or ``quality``, from the fewest boxes to the most, and from fast to slow.
+        mode: ``single``, ``fast`` or ``quality``; later modes find more boxes and take longer.
         seed: seed of the order, 0 or more.
-
-    Returns:
-        Boxes (R, 4), and scores (R,) that are all 1, which keeps this order.
-
-    Raises:
-        InputError: a parameter is out of range.
     """
     search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     switches = {

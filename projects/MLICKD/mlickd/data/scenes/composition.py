@@ -26,9 +26,9 @@ _THEMES: dict[str, dict[str, float]] = {
 _OBJECT_COUNTS = (0.12, 0.22, 0.26, 0.20, 0.13, 0.07)  # probability of 1, 2, ... objects
 _REPEATED = 0.15  # probability that an object repeats a category of the scene
 _OUT_OF_THEME = 0.15  # probability that the category does not depend on the theme
-_SMALLEST, _LARGEST = 1 / 13, 1 / 1.9  # size relative to the image side; log-uniform, so 40% are below 1/6
+_SMALLEST, _LARGEST = 1 / 13, 1 / 1.9  # range of object sizes relative to the image side; 40% are below 1/6
 _SMALLEST_PIXELS = 8.0
-_MIN_VISIBLE = 0.6  # fraction of the silhouette of an object that occlusion and the image border leave visible
+_MIN_VISIBLE = 0.6  # fraction of the silhouette of an object that stays visible
 _PLACEMENT_TRIALS = 12
 
 
@@ -52,33 +52,38 @@ class Scene:
 def draw_scene(rng: np.random.Generator, side: int) -> Scene:
     """Draw a square scene of 1 to 6 objects. It depends only on ``rng`` and ``side``, 64 to 384 pixels."""
     image = background(rng, side)
+    categories: list[int] = []
+    masks: list[np.ndarray] = []
+    areas: list[int] = []
+
+    def paint_over(sprite: Sprite) -> bool:
+        """Paint a sprite unless it covers too much of an object. Return whether it is painted."""
+        remaining = [mask & ~sprite.mask(side) for mask in masks]
+        if any(np.count_nonzero(mask) < _MIN_VISIBLE * area for mask, area in zip(remaining, areas, strict=True)):
+            return False
+        sprite.paint_on(image)
+        masks[:] = remaining
+        return True
+
     for _ in range(rng.integers(1, 7)):
         _clutter(rng, side, rng.uniform(0.04, 0.22) * side).paint_on(image)
 
     names = _choose_categories(rng)
     sizes = np.exp(rng.uniform(np.log(_SMALLEST), np.log(_LARGEST), size=len(names))) * side
     sizes = np.maximum(sizes, _SMALLEST_PIXELS)
-    categories: list[int] = []
-    masks: list[np.ndarray] = []
-    areas: list[int] = []
-    # Large objects come first, so that small objects lie on top of them and stay visible.
+    # Large objects are painted first, so that they do not cover small objects.
     for i in np.argsort(-sizes, kind="stable"):
         for _ in range(_PLACEMENT_TRIALS):
             sprite = _place(rng, names[i], sizes[i], image)
             mask, area = sprite.mask(side), np.count_nonzero(sprite.alpha >= 0.5)
-            if np.count_nonzero(mask) >= _MIN_VISIBLE * area and _stay_visible(masks, areas, mask):
-                sprite.paint_on(image)
-                masks = [other & ~mask for other in masks] + [mask]
+            if np.count_nonzero(mask) >= _MIN_VISIBLE * area and paint_over(sprite):
+                masks.append(mask)
                 areas.append(area)
                 categories.append(CATEGORY_NAMES.index(names[i]))
                 break
 
     for _ in range(rng.integers(0, 3)):
-        sprite = _clutter(rng, side, rng.uniform(0.04, 0.12) * side)
-        mask = sprite.mask(side)
-        if _stay_visible(masks, areas, mask):
-            sprite.paint_on(image)
-            masks = [other & ~mask for other in masks]
+        paint_over(_clutter(rng, side, rng.uniform(0.04, 0.12) * side))
 
     visible = np.stack(masks)
     boxes = masks_to_boxes(torch.from_numpy(visible)).numpy().astype(np.int64) + (0, 0, 1, 1)
@@ -102,7 +107,7 @@ def _choose_categories(rng: np.random.Generator) -> list[str]:
 
 
 def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
-    """Paint a new object of a category, about ``size`` pixels long, at a random position in the image."""
+    """Paint a new object of a category, about ``size`` pixels long, for a random position in the image."""
     side = len(image)
     margin = 0.4 * size
     center = rng.uniform(margin, side - margin, size=2)
@@ -120,7 +125,7 @@ def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) 
 
 
 def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
-    """Paint a shape that belongs to no category but consists of the same simple parts."""
+    """Paint a shape that does not belong to a category but consists of the same simple parts."""
     kind = rng.integers(4)
     tones = rng.permutation([MAIN, SECOND, DARK, LIGHT]).tolist()
     if kind == 0:  # a pebble
@@ -145,8 +150,3 @@ def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
 
 def _rotation(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def _stay_visible(masks: list[np.ndarray], areas: list[int], cover: np.ndarray) -> bool:
-    """Return whether each object keeps enough of its silhouette when the pixels of ``cover`` are painted over."""
-    return all(np.count_nonzero(mask & ~cover) >= _MIN_VISIBLE * area for mask, area in zip(masks, areas, strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
@@ -26,14 +25,14 @@ FOLDER = "scenes"
 COUNTS = {"train": 1000, "test": 400}
 SIDE = 256
 SEED = 0
-_VERSION = 1  # raise it when the drawing code changes, so that existing folders are drawn again
+_VERSION = 1  # increase it when the drawing code changes, so that existing folders are drawn again
 _JPEG_QUALITY = 90
 
 
 def ensure_scenes(root: str | os.PathLike[str]) -> Path:
-    """Return the folder of the `scenes` dataset below a root. If it is missing or outdated, it is drawn first.
+    """Return the folder of the `scenes` dataset in a root folder. If it is missing or outdated, draw it first.
 
-    The folder appears under its name when it is complete. Several processes may call this function at the same time.
+    The folder gets its name only when it is complete. Several processes may call this function at the same time.
 
     Raises:
         InputError: the folder cannot be written, or contains another dataset.
@@ -65,7 +64,7 @@ def write_scenes(
 ) -> None:
     """Draw scenes into a new folder dataset.
 
-    Each image depends only on the seed, its split and its index. More images do not change the first ones.
+    Each image depends only on the seed, its split and its index, so larger counts do not change the first images.
 
     Args:
         folder: folder to create.
@@ -78,22 +77,20 @@ def write_scenes(
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CATEGORY_NAMES), encoding="utf-8")
     categories = [{"id": index + 1, "name": name} for index, name in enumerate(CATEGORY_NAMES)]
     for split, count in counts.items():
-        rows, images, annotations = [], [], []
+        rows, images, annotations = ["file_name,labels\n"], [], []
         for index in tqdm(range(count), desc=f"scenes_{split}", unit="image", mininterval=1.0):
             scene = draw_scene(np.random.default_rng([seed, zlib.crc32(split.encode()), index]), side)
             name = f"{split}_{index:05d}.jpg"
             encoded = cv2.imencode(".jpg", scene.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
             (folder / "images" / name).write_bytes(encoded.tobytes())
-            rows.append([name, ";".join(CATEGORY_NAMES[label] for label in sorted(set(scene.categories.tolist())))])
+            labels, boxes = scene.categories.tolist(), scene.boxes.tolist()
+            rows.append(f"{name},{';'.join(CATEGORY_NAMES[label] for label in sorted(set(labels)))}\n")
             images.append({"id": index + 1, "file_name": name, "width": side, "height": side})
             areas = scene.masks.sum(axis=(1, 2)).tolist()
-            for label, (x0, y0, x1, y1), area in zip(
-                scene.categories.tolist(), scene.boxes.tolist(), areas, strict=True
-            ):
+            for label, (x0, y0, x1, y1), area in zip(labels, boxes, areas, strict=True):
                 box = {"id": len(annotations) + 1, "image_id": index + 1, "category_id": label + 1}
                 annotations.append({**box, "bbox": [x0, y0, x1 - x0, y1 - y0], "area": area, "iscrowd": 0})
-        with (folder / f"labels_{split}.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([["file_name", "labels"], *rows])
+        (folder / f"labels_{split}.csv").write_text("".join(rows), encoding="utf-8")
         content = {"images": images, "annotations": annotations, "categories": categories}
         (folder / f"instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
     # This file comes last because it marks the folder as complete.

@@ -122,7 +122,7 @@ def _cloud(rng: np.random.Generator) -> list[Part]:
 
 
 def _moon(rng: np.random.Generator) -> list[Part]:
-    # Two arcs share their ends, 60 degrees above and below the open side.
+    # A wide and a narrow arc share their end points, 60 degrees above and below the x axis.
     tip, bite = np.array([0.5, np.sqrt(0.75)]), rng.uniform(0.25, 0.5)
     radius = float(np.hypot(tip[0] - bite, tip[1]))
     turn = float(np.rad2deg(np.arctan2(tip[1], tip[0] - bite)))
@@ -276,7 +276,7 @@ _DRAWINGS = (
     *(_house, _tree, _car, _boat, _sun, _cloud, _moon, _star, _fish, _bird),
     *(_flower, _mushroom, _butterfly, _cup, _clock, _key, _umbrella, _ladder, _chair, _anchor),
 )
-# Functions that return the parts of a new object, by category. The shape varies slightly with the generator.
+# Functions that return the parts of a random object, by category. Objects of a category vary slightly.
 CATEGORIES: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     draw.__name__.removeprefix("_"): draw for draw in _DRAWINGS
 }

@@ -19,12 +19,12 @@ _SUBPIXEL_BITS = 4
 
 @dataclass(frozen=True)
 class Sprite:
-    """A painted shape and its position, which may be partly outside the image.
+    """A painted shape and its position in an image, partly outside if a coordinate is negative or too large.
 
     Attributes:
         color: (h, w, 3) float32 in [0, 255], premultiplied by ``alpha``.
         alpha: (h, w) float32 coverage in [0, 1].
-        x, y: pixel column and row of the upper left corner; may be negative.
+        x, y: column and row of the upper left corner, in pixels.
     """
 
     color: np.ndarray
@@ -38,7 +38,7 @@ class Sprite:
         image[target] = image[target] * (1 - self.alpha[source][..., None]) + self.color[source] + 0.5
 
     def mask(self, side: int) -> np.ndarray:
-        """Return the mask (side, side) bool of the pixels of which the sprite covers at least half."""
+        """Return a mask (side, side) bool, true where the sprite covers at least half of a pixel."""
         mask = np.zeros((side, side), dtype=bool)
         target, source = self._overlap(side)
         mask[target] = self.alpha[source] >= 0.5
@@ -59,7 +59,7 @@ def random_colors(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def random_palette(rng: np.random.Generator, surroundings: np.ndarray) -> np.ndarray:
-    """Return (4, 3) colors for the tones of an object that contrast with the color of its surroundings."""
+    """Return (4, 3) colors, one per tone of an object. They contrast with the color (3,) of its surroundings."""
     main = _contrasting_color(rng, surroundings)
     second = _contrasting_color(rng, main, surroundings)
     dark, light = random_colors(rng, 2)
@@ -70,7 +70,7 @@ def random_palette(rng: np.random.Generator, surroundings: np.ndarray) -> np.nda
 
 
 def _contrasting_color(rng: np.random.Generator, *others: np.ndarray) -> np.ndarray:
-    """Return the random color (3,), among five candidates, with the largest distance from all other colors."""
+    """Return the one of five random colors (3,) with the largest distance from all other colors."""
     candidates = random_colors(rng, 5)
     distance = np.abs(candidates[:, None] - np.stack(others)).sum(axis=2).min(axis=1)
     return candidates[distance.argmax()]
@@ -81,7 +81,7 @@ _SWATCH_SIDE = 512
 
 @lru_cache(maxsize=1)
 def _swatches() -> list[np.ndarray]:
-    """Return (512, 512) uint8 patterns for textures: stripes, checks, grids and noise of several scales."""
+    """Return (512, 512) uint8 textures: stripes, checks, grids, and noise of several scales."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:_SWATCH_SIDE, :_SWATCH_SIDE].astype(np.float32)
     swatches = []
@@ -99,7 +99,7 @@ def _swatches() -> list[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _cloudy_swatches() -> list[np.ndarray]:
-    """Return (512, 512) uint8 patterns for backgrounds, which vary slowly."""
+    """Return (512, 512) uint8 textures for backgrounds, which vary slowly."""
     rng = np.random.default_rng(1)
     return [
         np.clip(127.5 + 80 * _smooth_noise(rng, cell), 0, 255).astype(np.uint8)
@@ -132,14 +132,14 @@ def paint(
     outline: float = 0.0,
     supersample: int = 2,
 ) -> Sprite:
-    """Rasterize the parts of an object, with anti-aliasing, light texture and an optional outline.
+    """Rasterize the parts of an object, with anti-aliasing, faint texture and an optional outline.
 
     Args:
         rng: random generator of the texture.
         parts: parts in painting order.
         palette: (4, 3) color of each tone.
         transform: (2, 3) affine map from unit coordinates to pixels of the image.
-        outline: width in pixels of a dark rim around the silhouette; 0 draws no rim.
+        outline: width in pixels of a dark rim around the silhouette; 0 omits the rim.
         supersample: number of raster points per pixel and axis.
     """
     (a, b), (c, d) = transform[:, :2]
@@ -152,7 +152,7 @@ def paint(
 
     vertices = ((points - (x0, y0)) * supersample - 0.5) * 2**_SUBPIXEL_BITS
     shapes = np.split(np.round(vertices).astype(np.int32), np.cumsum([len(part.points) for part in parts])[:-1])
-    # The fourth channel is coverage. The rim is the same silhouette, but wider and painted first.
+    # The fourth channel is the coverage. The rim is a wider copy of the silhouette and is painted first.
     canvas = np.zeros((height * supersample, width * supersample, 4), dtype=np.uint8)
     tones = [(*color, 255) for color in np.round(255 * palette).tolist()]
     rim_tone = (*(value / 4 for value in tones[DARK][:3]), 255)
@@ -174,7 +174,7 @@ def paint(
 
 
 def background(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Return an image (side, side, 3) uint8 of one textured region, or of two with a wavy border."""
+    """Return an image (side, side, 3) uint8 with one textured region, or two with a wavy border between them."""
     image = _textured_field(rng, side)
     if rng.uniform() < 0.65:
         bends = rng.standard_normal((6, 1))
@@ -196,7 +196,7 @@ def _textured_field(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Return an (S, S, 3) uint8 image with camera effects: slight blur, sensor noise and exposure."""
+    """Add camera effects to an (S, S, 3) uint8 image: slight blur, sensor noise and exposure."""
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.7))
     grain, amount = rng.integers(0, 256, size=image.shape[:2], dtype=np.uint8), rng.uniform(0.01, 0.06)
     image = cv2.addWeighted(image, 1.0, cv2.merge([grain] * 3), amount, -127.5 * amount)

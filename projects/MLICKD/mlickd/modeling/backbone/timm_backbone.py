@@ -20,9 +20,9 @@ FINAL = "final"
 class TimmBackbone(Backbone):
     """Feature maps of a timm model, named by their stage or their stride.
 
-    ``stage<k>`` is the k-th map that timm lists for the model, from 1; ``stride<N>`` is the deepest map of stride N;
-    ``final`` is the map that the classifier of the model pools, in many networks a 1x1 convolution after the last
-    stage. Parameters have timm's names with the prefix ``model.``.
+    ``stage<k>`` is the k-th map, from 1, that timm lists for the model. ``stride<N>`` is the deepest map of stride N.
+    ``final`` is the map that the model's classifier pools. In many networks, a 1x1 convolution after the last stage
+    computes it. Parameters have timm's names with the prefix ``model.``.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TimmBackbone(Backbone):
         infos = self.model.feature_info if hasattr(self.model, "forward_intermediates") else ()
         listed = [(i, info["num_chs"], info["reduction"]) for i, info in enumerate(infos)]
         maps = {f"stage{shape[0] + 1}": shape for shape in listed}
-        # Of the maps with one stride, the last is the deepest and replaces the others.
+        # The last map of a stride is the deepest. It replaces the others.
         maps |= {f"stride{shape[2]}": shape for shape in listed}
         # The final output of a transformer is a list of tokens, not a map.
         if listed and not hasattr(self.model, "num_prefix_tokens"):
@@ -82,7 +82,7 @@ class TimmBackbone(Backbone):
         self._out_feature_strides = {feature: stride for feature, (_, _, stride) in maps.items()}
         if FINAL not in out_features:
             self.model.prune_intermediate_layers(sorted(self._indices.values()), prune_head=True)
-        # timm's frozen layers multiply and add in two passes, which takes a third of the time at inference.
+        # Layers in evaluation mode need one pass. timm's frozen layers need two, which costs a third of inference time.
         self._frozen_norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)] if freeze_norm else []
         for norm in self._frozen_norms:
             norm.requires_grad_(False)
@@ -136,7 +136,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
 def timm_pixel_statistics(name: str) -> tuple[list[float], list[float]]:
     """Return the RGB mean and standard deviation that a timm model expects, in units of 0 to 255.
 
-    For a model without pretrained weights, these are the statistics of ImageNet.
+    A model without pretrained weights gets the statistics of ImageNet.
     """
     import timm
 

@@ -1,4 +1,4 @@
-"""Teacher and student, registered in Detectron2's ``META_ARCH_REGISTRY``, and averages over views of an image."""
+"""Teacher and student, registered in Detectron2's ``META_ARCH_REGISTRY``, and test-time augmentation."""
 
 from .image_model import ImageModel, ImageModelWithTTA, mirrored_view
 from .multilabel_classifier import ClassifierWithActivationMaps, MultiLabelClassifier

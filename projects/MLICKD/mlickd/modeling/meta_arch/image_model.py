@@ -1,4 +1,4 @@
-"""The base class of teacher and student, and the average of either over several views of an image."""
+"""The base class of teacher and student, and test-time augmentation for both."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class ImageModelWithTTA(nn.Module):
     Detectron2's ``GeneralizedRCNNWithTTA`` merges boxes and does not support proposals. Here, every view has the same
     regions, so their scores are averaged region by region, and detections are chosen from the averages. WSDDN (Bilen &
     Vedaldi 2016) and OICR (Tang et al. 2017) do this over five scales and their mirror images. For a classifier,
-    probabilities are averaged. Views run one after the other, so the largest view determines the memory.
+    probabilities are averaged. Views are processed one after another, so the largest view determines the memory.
     """
 
     def __init__(self, model: ImageModel, *, flip: bool = True):

@@ -66,7 +66,7 @@ class WeaklySupervisedDetector(ImageModel):
     def predict_regions(
         self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]
     ) -> tuple[dict[str, torch.Tensor], RegionPredictions]:
-        """Return the outputs that a student can learn from: the backbone's maps by name and the outputs of the heads.
+        """Return the outputs that a student can learn from: the backbone's maps by name, and the heads' outputs.
 
         Args:
             images: (3, H, W) each, 0 to 255.
@@ -78,7 +78,7 @@ class WeaklySupervisedDetector(ImageModel):
     def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
         """Return ``image_scores`` (C,) and ``region_scores`` (R, C) of each sample, to be averaged over views.
 
-        The region scores select the detections. For the samples see :meth:`forward`.
+        :meth:`forward` describes the samples. The region scores determine the detections.
         """
         proposals = [sample["proposals"] for sample in batched_inputs]
         _, predictions = self.predict_regions([sample["image"] for sample in batched_inputs], proposals)

@@ -27,14 +27,14 @@ def oicr_pseudo_labels(
     object that it overlaps most, or the background if the overlap is too small. Its weight is the score of that object,
     so the poor guesses early in training count little.
 
-    A class with an ignored label may be in the image. A region that overlaps the best region of this class enough, and
-    more than any object, therefore gets the weight zero.
+    A class with an ignored label may also be in the image. A region gets the weight zero if it overlaps the best region
+    of this class enough, and more than any object.
 
     Args:
         boxes: (R, 4) XYXY.
         scores: (R, C) scores of the previous stage.
         target: (C,) labels of the image, 1, 0 or -1 (ignored).
-        iou_threshold: least IoU with an object at which a region gets the class of the object.
+        iou_threshold: smallest IoU with an object for which a region gets the class of the object.
 
     Returns:
         (R,) labels, 0 to C - 1 or C for the background, and (R,) weights, all zero if no class is positive.
@@ -68,8 +68,8 @@ def oicr_refinement_loss(logits: torch.Tensor, labels: torch.Tensor, weights: to
 class OICRHeads(WSDDNHeads):
     """WSDDN with K refinements: classifiers of regions that learn from the best regions of the previous stage.
 
-    Image scores come from WSDDN. Detections, and the regions that a student learns from, follow the mean of the refined
-    scores. These favor whole objects, whereas WSDDN favors the most distinctive part of an object.
+    Image scores come from WSDDN. Detections and the regions for a student are chosen by the mean of the refined scores,
+    which favor whole objects. The scores of WSDDN favor the most distinctive part of an object.
     """
 
     # The refined scores of a region do not depend on the other regions.

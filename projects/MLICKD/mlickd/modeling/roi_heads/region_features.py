@@ -15,7 +15,7 @@ __all__ = ["AveragePoolBoxHead", "VGGBoxHead"]
 
 @ROI_BOX_HEAD_REGISTRY.register()
 class VGGBoxHead(nn.Module):
-    """fc6 and fc7 of VGG, each with ReLU and dropout. ImageNet weights need 512 channels, 7x7 and 4096 outputs."""
+    """fc6 and fc7 of VGG, each with ReLU and dropout. ImageNet weights fit 512x7x7 inputs and 4096 outputs."""
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, fc_dim: int = 4096, dropout: float = 0.5):
@@ -49,7 +49,7 @@ class VGGBoxHead(nn.Module):
 
 @ROI_BOX_HEAD_REGISTRY.register()
 class AveragePoolBoxHead(nn.Module):
-    """The mean over a pooled region, as networks such as ResNet and EfficientNet average the whole map."""
+    """The mean over a pooled region, similar to the mean over the whole map in ResNet and EfficientNet."""
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, dropout: float = 0.0):
