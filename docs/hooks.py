@@ -1,4 +1,4 @@
-"""Hooks of MkDocs. Pages are Jinja templates, which show parts of the repository by the functions in this module."""
+"""Hooks of MkDocs. Pages are Jinja templates that call functions of this module to show parts of the repository."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROJECT = ROOT / "projects" / "MLICKD"
 CONFIGURATION = "configuration.md"
 SECTIONS = read_sections((PROJECT / "mlickd" / "config.py").read_text(encoding="utf-8"))
 KEYS = {key for entries in SECTIONS.values() for entry in entries for key in entry.keys}
-# Formulas in the format of pymdownx.arithmatex, generic mode.
+# Formulas as pymdownx.arithmatex writes them in its generic mode.
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 _inclusions: Inclusions

@@ -21,7 +21,7 @@ REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements-detectron2
 
 
 def has_custom_build() -> bool:
-    """Return whether this environment has a Detectron2 other than the wheel. A custom build must stay."""
+    """Return whether this environment has a Detectron2 other than the wheel."""
     if importlib.util.find_spec("detectron2") is None:
         return False
     try:
@@ -47,12 +47,12 @@ def main() -> int:
         epilog="Example: .venv/bin/python tools/install_detectron2.py",
     )
     parser.add_argument(
-        "--own-build",
+        "--custom-build",
         action="store_true",
-        help="install nothing; exit with 0 if Detectron2 is installed and is not the wheel, otherwise with 1",
+        help="install nothing; exit with 0 if Detectron2 is installed from another source than the wheel, else with 1",
     )
     arguments = parser.parse_args()
-    if arguments.own_build:
+    if arguments.custom_build:
         return 0 if has_custom_build() else 1
 
     if importlib.util.find_spec("detectron2") is None:

@@ -1,4 +1,4 @@
-"""The reference of configuration keys, generated from the comments in `mlickd/config.py`."""
+"""Generation of the reference of configuration keys from the comments in `mlickd/config.py`."""
 
 from __future__ import annotations
 

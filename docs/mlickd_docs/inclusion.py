@@ -1,4 +1,4 @@
-"""Inclusion of repository files in pages. Links to included files are replaced by links to the pages that show them."""
+"""Inclusion of repository files in pages. Links to an included file become links to the page that shows it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Inclusions:
         }
         calls = [(page, *call) for page, text in pages.items() for call in _CALL.findall(text)]
         shown = [(page, file, [slug for *_, slug in _headings(self._lines(file, part))]) for page, file, part in calls]
-        # A link without an anchor leads to the page with the most sections of the file; a link with an anchor leads to
-        # the page with the fewest.
+        # Several pages may show sections of a file. A link to the file leads to the page with the most sections. A link
+        # to a section leads to the page with the fewest.
         for page, file, slugs in sorted(shown, key=lambda item: -len(item[2])):
             self._pages.setdefault((file, ""), page)
             self._pages.update({(file, slug): page for slug in slugs})

@@ -91,7 +91,7 @@ def test_dataset(tmp_path: Path, train: Callable, monkeypatch: pytest.MonkeyPatc
 
 
 def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
-    write = runpy.run_path(str(EXAMPLES / "own_proposals.py"))["write_center_boxes"]
+    write = runpy.run_path(str(EXAMPLES / "custom_proposals.py"))["write_center_boxes"]
     for name in ("tiny_train", "tiny_test"):
         write(name)
     cfg = teacher_config()

@@ -49,7 +49,7 @@ def test_a_custom_build_stays(environment: Path):
 def test_a_custom_build_differs_from_the_wheel(environment: Path, present: bool, wheel: bool, status: int):
     if present:
         add_detectron2(environment, wheel=wheel)
-    assert run(environment, "--own-build").returncode == status
+    assert run(environment, "--custom-build").returncode == status
 
 
 def test_failures_are_reported(environment: Path):

@@ -1,1 +1,1 @@
-"""Benchmarks of `tools/benchmark.py`: speed and memory on drawn data. They are not part of the package."""
+"""Benchmarks of `tools/benchmark.py`: speed and memory on drawn images. The package does not contain them."""

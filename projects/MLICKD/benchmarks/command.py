@@ -26,7 +26,7 @@ from .startup import measure_memory, measure_startup
 from .step import measure_step
 
 EXAMPLE = "Example:\n\n  python tools/benchmark.py {} --output output/benchmark\n"
-# Benchmarks by name, in the order of `all`. Their docstrings become the help, and their arguments the options.
+# Benchmarks by name, in the order of `all`. Docstrings become help texts, and arguments become options.
 BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
     "step": measure_step,
     "loader": measure_loader,
@@ -36,7 +36,7 @@ BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
     "startup": measure_startup,
     "memory": measure_memory,
 }
-# Values of the options with --quick.
+# Values of options with --quick.
 _QUICK = {"networks": ["efficientnet-lite0"], "batch_size": 2, "repetitions": 1, "size": 64, "images": 20}
 _QUICK |= {"classes": 10, "workers": 1, "proposals": 5, "batches": 1}
 # Required packages, from the extras `bench` and `export`.
@@ -86,7 +86,7 @@ def _add_option(command: argparse.ArgumentParser, name: str, default: object, te
 
 
 def main(description: str) -> None:
-    """Run one benchmark or all of them. The results are written after each benchmark and printed at the end.
+    """Run one or all benchmarks. Write the results after each benchmark, and print them at the end.
 
     Raises:
         InputError: an option is wrong, or a package is missing.
@@ -96,7 +96,7 @@ def main(description: str) -> None:
     packages = [package for name in names for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
     if packages:
         raise InputError(f"{args.benchmark}: needs {', '.join(packages)}; run `pip install -e .[bench,export]`")
-    logging.getLogger("mlickd").setLevel(logging.ERROR)  # hides the warning that a few images do not show every class
+    logging.getLogger("mlickd").setLevel(logging.ERROR)  # hides warnings about classes without images
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     results = {}

@@ -31,7 +31,7 @@ def measure_loader(
     Args:
         dataset: registered dataset (default: drawn images)
         size: side of the view in pixels
-        images: images that each loader loads in a repetition
+        images: images per loader and repetition
         workers: worker processes of each loader
         repetitions: timed repetitions
     """

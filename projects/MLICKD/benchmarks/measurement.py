@@ -1,4 +1,4 @@
-"""Timing of calls in turn, comparison of the measurements, and output of the results."""
+"""Timing of alternating calls, comparison of the measurements, and output of the results."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Comparison:
     """Measurements of several candidates, taken side by side.
 
     Attributes:
-        title: quantity, and network or data.
+        title: measured quantity, and network or data.
         unit: unit of the values.
-        values: values by the name of the candidate. The i-th values of all candidates are from the same repetition.
-        details: further figures by the name of the candidate.
+        values: values by candidate. The i-th values of all candidates are from the same repetition.
+        details: further figures by candidate.
     """
 
     title: str
@@ -35,9 +35,9 @@ class Comparison:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def ratio(self, name: str) -> float:
-        """Return the median, over the repetitions, of the ratio of a candidate to the first one; NaN if one is 0.
+        """Return the ratio of a candidate to the first candidate; NaN if a value of the first is 0.
 
-        Within a repetition, the state of the machine is the same for both.
+        The ratio is the median over the repetitions, because the state of the machine changes between them.
         """
         first = next(iter(self.values.values()))
         if 0 in first:
@@ -60,7 +60,7 @@ def time_in_turn(
         title: title of the comparison.
         calls: calls by name.
         repetitions: number of timed repetitions.
-        warm_up: number of repetitions before them.
+        warm_up: number of repetitions before the timed ones.
         unit, scale: unit of the values, and the factor from seconds to this unit.
     """
     values = {name: [] for name in calls}
@@ -79,7 +79,7 @@ def time_in_turn(
 
 
 def results_table(results: Mapping[str, Sequence[Comparison]], table_format: str = "simple") -> str:
-    """Return one table of all comparisons, given by the name of their benchmark, in a format of tabulate."""
+    """Return a table, in a format of tabulate, of the comparisons of each benchmark."""
     lines = []
     for benchmark, comparisons in results.items():
         for comparison in comparisons:
@@ -93,7 +93,7 @@ def results_table(results: Mapping[str, Sequence[Comparison]], table_format: str
 
 
 def write_results(results: Mapping[str, Sequence[Comparison]], command: str, folder: Path, name: str) -> None:
-    """Write ``<name>.json`` with all values and ``<name>.md`` with the table; both with the machine and the command."""
+    """Write ``<name>.json`` with all values and ``<name>.md`` with the table. Both name the machine and the command."""
     threads = torch.get_num_threads()
     content = {key: [asdict(comparison) for comparison in comparisons] for key, comparisons in results.items()}
     folder.mkdir(parents=True, exist_ok=True)

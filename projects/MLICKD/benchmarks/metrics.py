@@ -1,4 +1,4 @@
-"""Time of an evaluation of the size of COCO val2014, compared with torchmetrics and scikit-learn."""
+"""Time to evaluate scores of the size of COCO val2014, compared with torchmetrics and scikit-learn."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw_scores(images: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return probabilities (images, classes) float32 and correlated labels (images, classes) int64."""
     generator = np.random.default_rng(0)
     labels = (generator.random((images, classes)) < min(0.5, 2.9 / classes)).astype(np.int64)  # 2.9 labels as in COCO
-    labels[0] = 1  # the libraries differ for classes without positives
+    labels[0] = 1  # every class gets a positive, because the libraries differ for classes without positives
     logits = generator.standard_normal((images, classes)) + 3 * labels - 3
     return (1 / (1 + np.exp(-logits))).astype(np.float32), labels
 

@@ -23,7 +23,7 @@ from mlickd.engine import Trainer, finalize_config, load_config
 from mlickd.engine.process_setup import keep_freed_memory
 
 CONFIGS = Path(__file__).parents[3] / "configs"
-# Configuration files of each network, with a placeholder for `wsd`, `cls` or `kd`, and the batch size of training.
+# Configuration files of each network, with a placeholder for `wsd`, `cls` or `kd`, and batch sizes of training.
 NETWORKS = {"vgg16": "{}_vgg16.yaml", "efficientnet-lite0": "folder/{}.yaml"}
 BATCH_SIZES = {"vgg16": 2, "efficientnet-lite0": 16}
 # Names of the drawn datasets.
@@ -61,7 +61,7 @@ def drawn_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]
 
 
 def write_run(cfg: CfgNode, folder: Path) -> str:
-    """Write the files of a finished run with random weights. Return the path of its checkpoint."""
+    """Write the files of a run with random weights. Return the path of its checkpoint."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
     torch.save({"model": build_model(cfg).state_dict()}, folder / "model_final.pth")
@@ -78,10 +78,10 @@ class TrainingStep:
     def __init__(self, cfg: CfgNode):
         keep_freed_memory()  # as train_net.py does
         self.trainer = Trainer(cfg)
-        batches = list(islice(self.trainer.data_loader, 2))  # so that no step waits for the loader
+        batches = list(islice(self.trainer.data_loader, 2))  # steps do not wait for the loader
         # The samples are copied because the trainer adds knowledge to them.
         copies = ([dict(sample) for sample in batch] for batch in cycle(batches))
-        # The hooks need the trainer in its state at the start of training.
+        # The hooks need the trainer as it is at the start of training.
         self.trainer.iter = 0
         self.trainer._trainer.reset_data_loader(lambda: copies)
         self.trainer.storage = EventStorage(0)

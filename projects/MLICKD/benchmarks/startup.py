@@ -27,9 +27,9 @@ def measure_startup(
     data: str = "",
     options: Sequence[str] = (),
 ) -> list[Comparison]:
-    """Seconds to the first training batch, and memory of the trainer and its loader workers, with the size of COCO.
+    """Seconds to the first training batch, and memory of the trainer and its loader workers, on data of COCO's size.
 
-    Datasets, checks and loaders are the same as when a teacher is trained. No model is built.
+    Datasets, checks and loaders are the same as in the training of a teacher. No model is built.
 
     Args:
         images: images of the training dataset
@@ -70,7 +70,7 @@ def measure_startup(
 
 
 def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) -> list[Comparison]:
-    """Memory of the trainer and its loader workers with 1x, 10x and 100x the dataset.
+    """Memory of the trainer and its loader workers with 1 %, 10 % and 100 % of the images.
 
     Args:
         images: images of the largest dataset
@@ -89,7 +89,7 @@ def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) 
 
 
 def shared_once(processes: Collection[Mapping[str, int]]) -> int:
-    """Return the memory in bytes of a process and its forks. Pages of mapped files count once.
+    """Return the memory in bytes of a process and its forks together. Pages of mapped files count once.
 
     Args:
         processes: sizes of each process, from :func:`benchmarks.startup_process.process_memory`.

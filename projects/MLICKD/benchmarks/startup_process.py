@@ -1,7 +1,7 @@
 """The process that `startup` measures. It starts like training and reads the first batches.
 
 It does not import other benchmark modules, so that it has the same imports as training. The last line of its output is
-JSON: the wall-clock time and the CPU seconds at the end of each phase, and the memory of its processes.
+JSON: the wall-clock time and the CPU seconds at the end of each phase, and the memory of each process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A dataset of the size of COCO without a download: annotations, proposals, and links to a few drawn images."""
+"""A dataset of COCO's size without a download: annotations, proposals, and links to a few random images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mlickd.data import write_store
 from mlickd.errors import InputError
 
 _HEIGHT, _WIDTH = 480, 640
-_OBJECTS = 7.3  # mean number per image, as in COCO train2014
-_DISTINCT = 64  # number of different images and outlines; all others are links and copies
+_OBJECTS = 7.3  # mean number per image in COCO train2014
+_DISTINCT = 64  # number of different images and outlines; further images are links, further outlines are copies
 
 
 def write_synthetic_coco(root: Path, num_images: int, num_proposals: int) -> None:
     """Write ``coco_2014_train_multilabel``, and ``coco_2014_val_multilabel`` with at most 100 images, into a folder.
 
     Paths and the size of the annotation file are the same as in COCO. Existing data of the same size is kept. Data of
-    another size, or of an interrupted call, is replaced.
+    another size or of an interrupted call is replaced.
 
     Args:
         root: folder to use as DETECTRON2_DATASETS.
