@@ -47,9 +47,6 @@ def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) 
 
     Detectron2 reverses the order of equal scores. To keep the order, a score that is not below the previous score
     becomes the next float32 below the previous score.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     content: dict[str, Any] = {"ids": [], "boxes": [], "objectness_logits": [], "bbox_mode": int(BoxMode.XYXY_ABS)}
     for image_id in store:
@@ -61,17 +58,10 @@ def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) 
         content["boxes"].append(boxes)
         content["objectness_logits"].append(scores)
     with whole_file(path, "give another path", parents=True) as file:
-        _PortablePickler(file, protocol=4).dump(content)
-
-
-class _PortablePickler(pickle.Pickler):
-    """A pickler that calls the public constructor of arrays. NumPy's pickles name modules that differ by version."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if type(value) is np.ndarray:
-            # A bytearray makes the loaded array writable.
-            return np.ndarray, (value.shape, value.dtype.str, bytearray(value.tobytes()))
-        return NotImplemented
+        pickler = pickle.Pickler(file, protocol=4)
+        # By default, NumPy's pickles name modules that differ by version. A bytearray makes the loaded array writable.
+        pickler.dispatch_table = {np.ndarray: lambda a: (np.ndarray, (a.shape, a.dtype.str, bytearray(a.tobytes())))}
+        pickler.dump(content)
 
 
 def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:

@@ -58,7 +58,8 @@ def draw_scene(rng: np.random.Generator, side: int) -> Scene:
 
     def paint_over(sprite: Sprite) -> bool:
         """Paint a sprite unless it covers too much of an object. Return whether it is painted."""
-        remaining = [mask & ~sprite.mask(side) for mask in masks]
+        uncovered = ~sprite.mask(side)
+        remaining = [mask & uncovered for mask in masks]
         if any(np.count_nonzero(mask) < _MIN_VISIBLE * area for mask, area in zip(remaining, areas, strict=True)):
             return False
         sprite.paint_on(image)
@@ -109,19 +110,17 @@ def _choose_categories(rng: np.random.Generator) -> list[str]:
 def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
     """Paint a new object of a category, about ``size`` pixels long, for a random position in the image."""
     side = len(image)
-    margin = 0.4 * size
-    center = rng.uniform(margin, side - margin, size=2)
+    center = rng.uniform(0.4 * size, side - 0.4 * size, size=2)
     stretch = np.array([rng.choice([-1, 1]) * np.exp(rng.normal(0, 0.12)), 1.0])
     rotation = _rotation(np.deg2rad(MAX_ROTATION[name]) * rng.uniform(-1, 1))
     shear = np.array([[1.0, rng.normal(0, 0.08)], [0.0, 1.0]])
     linear = rotation @ shear @ np.diag(stretch) * size / 2
-    transform = np.concatenate([linear, center[:, None]], axis=1)
     outline = max(0.7, size * rng.uniform(0.015, 0.035))
     supersample = 3 if size < 50 else 2
     x, y = np.clip(center.astype(int), 0, side - 1)
     surroundings = image[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9].mean(axis=(0, 1)) / 255
     palette = random_palette(rng, surroundings)
-    return paint(rng, CATEGORIES[name](rng), palette, transform, outline=outline, supersample=supersample)
+    return paint(rng, CATEGORIES[name](rng), palette, linear, center, outline=outline, supersample=supersample)
 
 
 def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
@@ -144,8 +143,7 @@ def _clutter(rng: np.random.Generator, side: int, size: float) -> Sprite:
         parts = parts[: rng.integers(1, 4)]
     center = rng.uniform(0, side, size=2)
     linear = _rotation(rng.uniform(0, 2 * np.pi)) @ np.diag([1, rng.uniform(0.4, 1)]) * size / 2
-    transform = np.concatenate([linear, center[:, None]], axis=1)
-    return paint(rng, parts, random_colors(rng, 4), transform)
+    return paint(rng, parts, random_colors(rng, 4), linear, center)
 
 
 def _rotation(angle: float) -> np.ndarray:

@@ -127,7 +127,8 @@ def paint(
     rng: np.random.Generator,
     parts: Sequence[Part],
     palette: np.ndarray,
-    transform: np.ndarray,
+    linear: np.ndarray,
+    center: np.ndarray,
     *,
     outline: float = 0.0,
     supersample: int = 2,
@@ -138,13 +139,13 @@ def paint(
         rng: random generator of the texture.
         parts: parts in painting order.
         palette: (4, 3) color of each tone.
-        transform: (2, 3) affine map from unit coordinates to pixels of the image.
+        linear, center: (2, 2) map and (2,) offset from unit coordinates to pixels of the image.
         outline: width in pixels of a dark rim around the silhouette; 0 omits the rim.
         supersample: number of raster points per pixel and axis.
     """
-    (a, b), (c, d) = transform[:, :2]
+    (a, b), (c, d) = linear
     scale = abs(a * d - b * c) ** 0.5
-    points = np.concatenate([part.points for part in parts]) @ transform[:, :2].T + transform[:, 2]
+    points = np.concatenate([part.points for part in parts]) @ linear.T + center
     reach = outline + 1 + scale * max((part.width or 0.0) for part in parts) / 2
     x0, y0 = np.floor(points.min(axis=0) - reach).astype(int).tolist()
     x1, y1 = np.ceil(points.max(axis=0) + reach).astype(int).tolist()

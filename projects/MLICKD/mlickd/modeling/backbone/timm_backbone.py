@@ -134,10 +134,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
 
 
 def timm_pixel_statistics(name: str) -> tuple[list[float], list[float]]:
-    """Return the RGB mean and standard deviation that a timm model expects, in units of 0 to 255.
-
-    A model without pretrained weights gets the statistics of ImageNet.
-    """
+    """Return the RGB mean and standard deviation that a timm model expects (default: ImageNet's), from 0 to 255."""
     import timm
 
     settings = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()

@@ -103,11 +103,7 @@ class ImageModelWithTTA(nn.Module):
     """
 
     def __init__(self, model: ImageModel, *, flip: bool = True):
-        """
-        Args:
-            model: teacher or plain student, with ``view_scores`` and ``build_output``.
-            flip: whether to add the mirror image of each view.
-        """
+        """Take a teacher or plain student, and whether to add the mirror image of each view."""
         super().__init__()
         self.model = model
         self.flip = flip
