@@ -10,7 +10,7 @@ def main() -> None:
     """Run the benchmarks of the repository, which are not part of the package."""
     parent = command_line.REPOSITORY / "projects" / "MLICKD"
     if not (parent / "benchmarks").is_dir():
-        raise InputError("the benchmarks are in the repository; clone it and run tools/benchmark.py")
+        raise InputError("benchmark: not in the installed package; clone the repository and run tools/benchmark.py")
     sys.path.insert(0, str(parent))
     from benchmarks.command import main as run_benchmarks
 

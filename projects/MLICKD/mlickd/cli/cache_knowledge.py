@@ -1,9 +1,8 @@
-"""Run the teacher once on every training image and store its knowledge, so that distillation runs without it."""
+"""Run the teacher once on every training image and store its outputs. Then distillation does not run the teacher."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
 from mlickd.distillation import KnowledgeRequest
@@ -23,7 +22,7 @@ example:
   torchrun --standalone --nproc_per_node 4 tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml \\
       KD.CACHE output/knowledge
 
-  One cache for several methods that share a teacher and the rule of R':
+  One cache for several methods that have the same teacher and the same KD.REGIONS:
   python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
 
@@ -35,35 +34,28 @@ copy all files into one folder.
 
 def main() -> None:
     """Make or check the cache."""
-    parser = command_parser(__doc__, EPILOG)
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     parser.add_argument("--config-file", default="", metavar="FILE", help="configuration of the distillation")
-    parser.add_argument(
-        "--also-for", action="append", default=[], metavar="FILE",
-        help="also store the knowledge that this method needs; may be repeated",
-    )  # fmt: skip
+    also_help = "also store the knowledge that this method needs; may be repeated"
+    parser.add_argument("--also-for", action="append", default=[], metavar="FILE", help=also_help)
     add_shard_argument(parser, "only do part I of N")
     parser.add_argument(
         "--no-mirrored",
         action="store_true",
-        help="do not run the teacher on mirrored images, which takes half the time and disk space; mirrored views then "
-        "use flipped features (by default, it runs on them if INPUT.RANDOM_FLIP is horizontal)",
+        help="do not run the teacher on mirrored images: half the time and disk space, but mirrored views then use "
+        "flipped features (by default, the teacher runs on mirrored images if INPUT.RANDOM_FLIP is horizontal)",
     )
     parser.add_argument(
         "--no-features", action="store_true", help="store only image scores, which are enough for SoftLabelDistiller"
     )
-    parser.add_argument(
-        "--batch-size",
-        type=positive_int,
-        default=4,
-        metavar="N",
-        help="number of images in a batch of the teacher (default: 4); give the same number to continue",
-    )
-    parser.add_argument("--check", action="store_true", help="only check that the cache is complete, whole and fits")
+    batch_help = "number of images in a batch of the teacher (default: 4); give the same number to continue"
+    parser.add_argument("--batch-size", type=positive_int, default=4, metavar="N", help=batch_help)
+    check_help = "only check that the cache is complete, undamaged and made for this configuration"
+    parser.add_argument("--check", action="store_true", help=check_help)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration options")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.no_features and arguments.also_for:
-        raise InputError("--no-features: stores only image scores, but --also-for needs more; give one of them")
+        raise InputError("--no-features, --also-for: give only one of them")
     cfg, request = load_cache_config(arguments.config_file, arguments.opts, arguments.also_for)
     if arguments.no_features:
         request = KnowledgeRequest()
@@ -73,8 +65,8 @@ def main() -> None:
     select_local_gpu(cfg.MODEL.DEVICE)
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
-    mirrored, batch_size = not arguments.no_mirrored, arguments.batch_size
-    make_cache(cfg, request, part=arguments.shard, mirrored=mirrored, batch_size=batch_size)
+    options = {"mirrored": not arguments.no_mirrored, "batch_size": arguments.batch_size}
+    make_cache(cfg, request, part=arguments.shard, **options)
 
 
 if __name__ == "__main__":  # studies start this file if the package is installed without tools/

@@ -1,4 +1,4 @@
-"""Check a dataset before it is used: images, labels, copies between splits, proposals."""
+"""Check the images, labels and proposals of a dataset, and find copies of images in several splits."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ example:
 Give all splits of a dataset together, to find copies of test images among the training images. A chart of the labels of
 each split is written to output/check/<name>/labels.png.
 
-Exit status: 0 without errors (there may be warnings and notes), 1 with errors, 2 for wrong arguments.
+Exit status: 0 without errors (but perhaps with warnings and notes), 1 with errors, 2 for wrong arguments.
 """
 
 
@@ -23,14 +23,12 @@ def main() -> None:
     """Check the datasets and print the report; exit with status 1 if there is an error."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("names", nargs="+", metavar="NAME", help="splits of one registered or folder dataset")
-    parser.add_argument(
-        "--proposals", nargs="+", metavar="METHOD",
-        help="methods whose proposals must exist (default: check all that exist)",
-    )  # fmt: skip
+    proposals_help = "methods whose proposals must exist (default: check all existing proposals)"
+    parser.add_argument("--proposals", nargs="+", metavar="METHOD", help=proposals_help)
     output = Path("output/check")
-    parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help="charts (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all counts and findings to this file")
-    parser.add_argument("--workers", type=positive_int, metavar="N", help="threads that decode (default: one per core)")
+    parser.add_argument("--workers", type=positive_int, metavar="N", help="decoding threads (default: one per core)")
     args = parser.parse_args()
     report = check_datasets(args.names, args.proposals, args.workers)
     for name, labels in report.labels.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import shlex
@@ -15,56 +16,40 @@ from mlickd.errors import DEBUG, InputError
 
 from . import COMMANDS
 
-__all__ = [
-    "REPOSITORY",
-    "CommandParser",
-    "add_shard_argument",
-    "as_called",
-    "command_parser",
-    "positive_int",
-    "program",
-    "read_seeds",
-    "scripts_folder",
-    "shipped_config",
-    "typed_command",
-]
-
-# `mlickd` replaces the path of the script in sys.argv by this and the name of the command.
+# `mlickd` sets sys.argv[0] to this prefix and the name of the command.
 _PREFIX = "mlickd "
 _SCRIPT = re.compile(r"(?:python )?tools/(\w+)\.py")
-# An installed package lacks configs/ and tools/ of this folder.
+# The folder above `projects`. Its configs/ and tools/ are not part of an installed package.
 REPOSITORY = Path(__file__).parents[4]
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that reports an error in one line. Its help names commands like the user did. Its subparsers do, too."""
+    """A parser whose errors are one line and whose help has the names of commands that the user typed."""
 
     def __init__(self, **settings: object):
         super().__init__(**settings)
-        # Only for the help: `run_tool` removes the option from the command line before it is parsed.
+        # Only for the help, because `run_tool` removes the option from sys.argv.
         self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
 
     def format_help(self) -> str:
-        """Return the help."""
+        """Return the help with the names of commands that the user typed."""
         return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
-        """Raise an InputError with a message of argparse."""
+        """Raise an InputError with the message of argparse."""
         raise InputError(f"{message}; `{self.prog} --help` lists the options")
 
 
 def command_parser(
-    description: str, epilog: str, parents: Sequence[argparse.ArgumentParser] = ()
+    description: str, epilog: str, parents: Sequence[argparse.ArgumentParser] = (), log_level: str = "WARNING"
 ) -> argparse.ArgumentParser:
-    """Return the parser of a command.
+    """Return the parser of a command, and send log messages of ``log_level`` and above to standard error.
 
-    Args:
-        description: purpose of the command.
-        epilog: examples.
-        parents: parsers whose options are added.
+    ``epilog`` contains examples. The options of ``parents`` are added.
     """
+    logging.basicConfig(level=log_level, format="%(message)s")
     return CommandParser(
-        prog=program(),
+        prog=Path(sys.argv[0]).name,  # such as `train_net.py` or `mlickd train`
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,13 +58,8 @@ def command_parser(
     )
 
 
-def program() -> str:
-    """Return the name of the running command, such as `train_net.py` or `mlickd train`."""
-    return Path(sys.argv[0]).name
-
-
 def as_called(text: str) -> str:
-    """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user called `mlickd`."""
+    """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user typed `mlickd`."""
     if not sys.argv[0].startswith(_PREFIX):
         return text
     names = {module: name for name, module in COMMANDS.items()}
@@ -88,7 +68,7 @@ def as_called(text: str) -> str:
 
 def typed_command() -> str:
     """Return the command line of this process, quoted for a shell."""
-    start = program() if sys.argv[0].startswith(_PREFIX) else shlex.join(["python", sys.argv[0]])
+    start = sys.argv[0] if sys.argv[0].startswith(_PREFIX) else shlex.join(["python", sys.argv[0]])
     return " ".join([start, shlex.join(sys.argv[1:])])
 
 
@@ -112,9 +92,9 @@ def add_shard_argument(parser: argparse.ArgumentParser, description: str) -> Non
 
     By default, torchrun's RANK and WORLD_SIZE select the part. Without torchrun, this process does all: (1, 1).
     """
-    rank, count = int(os.environ.get("RANK", 0)), os.environ.get("WORLD_SIZE", 1)
-    help_text = f"{description} (default: torchrun's, else all)"
-    parser.add_argument("--shard", type=_shard, default=f"{rank + 1}/{count}", metavar="I/N", help=help_text)
+    default = f"{int(os.environ.get('RANK', 0)) + 1}/{os.environ.get('WORLD_SIZE', 1)}"
+    text = f"{description} (default: all; with torchrun, the part of the rank)"
+    parser.add_argument("--shard", type=_shard, default=default, metavar="I/N", help=text)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -125,7 +105,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def shipped_config(option: str, name: str) -> Path:
-    """Return ``configs/<name>`` of the repository, the default of an option.
+    """Return ``configs/<name>`` of the repository, the default of ``option``.
 
     Raises:
         InputError: the package is installed without the repository.
@@ -137,6 +117,6 @@ def shipped_config(option: str, name: str) -> Path:
 
 
 def scripts_folder() -> Path:
-    """Return the folder with the scripts of the commands: ``tools/`` of the repository, or else this package."""
+    """Return the folder with the scripts of the commands: ``tools/`` of the repository, or else this folder."""
     tools = REPOSITORY / "tools"
     return tools if (tools / "train_net.py").is_file() else Path(__file__).parent

@@ -1,6 +1,6 @@
-"""Train students with several methods and several seeds on one dataset, and write the table of the paper: mean and
-spread of each method, its paired difference to the baseline with a confidence interval, the gain of each class,
-precision-recall and training curves, as Markdown, JSON and charts."""
+"""Train students with several methods and seeds on one dataset, and write tables like the paper's: mean and spread of
+each method, and its paired difference to the baseline with a confidence interval. Charts show the gain of each class,
+precision and recall, and the training."""
 
 from __future__ import annotations
 
@@ -33,41 +33,40 @@ examples:
     python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
-  A custom method. Its file has the keys that differ from kd.yaml:
+  A custom method. Its file has the keys with other values than in kd.yaml:
     python tools/compare.py --methods baseline,distilled --method-file all_regions=all_regions.yaml
 
-  The commands that would run, and the table of the finished runs:
+  Only the commands that would run, and only the table of the finished runs:
     python tools/compare.py --seeds 1,2,3 --dry-run
     python tools/compare.py --seeds 1,2,3 --table-only
 
 In the folder --configs, wsd.yaml is the teacher, cls.yaml the method `baseline` and kd.yaml the method `distilled`.
-Every other method is a file that overrides kd.yaml: a file in configs/methods, together with the file of the same name
-in methods/ of --configs, or a --method-file. A file may name another teacher, another cache or other training datasets.
+The file of any other method overrides keys of kd.yaml. It is in configs/methods (a file of the same name in methods/ of
+--configs overrides it, too), or a --method-file. It may name another teacher, another cache or other training datasets.
 They must exist, and the labeled photos must be the same.
 
-To continue after an interruption, give the same command again. Finished runs stay unless something that they depend on
-has changed. Failed runs start again. The exit status is 1 if a run has failed, and 2 if the command is wrong.
+To continue after an interruption, give the same command again. It repeats failed runs, and finished runs whose input
+has changed. The exit status is 1 if a run has failed, and 2 if the command is wrong.
 """
 
 
 def main() -> None:
     """Run the missing jobs, and write the report; the exit status is 1 if a run has failed."""
+    # The first call of basicConfig counts, not the call in command_parser.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     parser = command_parser(__doc__, EPILOG)
     teacher = add_training_options(parser, seeds=[1, 2, 3], output=Path("output/comparison"))
     teacher.add_argument("--teacher-per-seed", action="store_true", help="train a teacher for each seed")
     parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all")
-    parser.add_argument(
-        "--method-file", action="append", default=[], metavar="NAME=FILE", help="add a method; may be repeated"
-    )
-    parser.add_argument(
-        "--jobs", type=positive_int, default=1, metavar="N", help="simultaneous runs, which share cores (default: 1)"
-    )
+    file_help = "add a method; may be repeated"
+    parser.add_argument("--method-file", action="append", default=[], metavar="NAME=FILE", help=file_help)
+    jobs_help = "simultaneous runs, which share the cores (default: 1)"
+    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help=jobs_help)
     parser.add_argument("--published", choices=sorted(PUBLISHED), help="add the paper's values for this dataset")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--dry-run", action="store_true", help="print the commands that would run")
-    action.add_argument("--table-only", action="store_true", help="run nothing; write the report of finished runs")
+    action.add_argument("--table-only", action="store_true", help="only write the report of the finished runs")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     names = [name for name in args.methods.split(",") if name]
     comparison = make_comparison(args, names, teacher_per_seed=args.teacher_per_seed)
     if args.dry_run:
@@ -98,10 +97,10 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
 
 
 def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_seed: bool) -> Comparison:
-    """Make a comparison from the options of :func:`add_training_options`.
+    """Return the comparison with the options of :func:`add_training_options`, and methods from ``--method-file``.
 
     Args:
-        args: parsed options. ``method_file``, if it exists, adds methods.
+        args: parsed options.
         names: names of the methods; empty for all.
         teacher_per_seed: train a teacher for each seed.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser
@@ -13,7 +12,7 @@ from mlickd.data.proposals.importing import import_proposals
 
 EPILOG = """\
 formats:
-  detectron2  pickle with ids, boxes and objectness_logits; only arrays and plain containers are allowed
+  detectron2  pickle with ids, boxes and objectness_logits, as arrays and plain containers
   wsddn       EdgeBoxesVOC2007trainval.mat: boxes, boxScores and images
   oicr        voc_2007_trainval.mat of Fast R-CNN, OICR and PCL: boxes and images
   mcg         folder with a .mat of boxes and scores for each image
@@ -36,26 +35,25 @@ _READERS = {
 
 def main() -> None:
     """Import or export proposals."""
-    parser = command_parser(__doc__, EPILOG)
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser("import", help="into a proposal store")
+    importing = commands.add_parser("import", help="from a file of another project to a proposal store")
     importing.add_argument("--format", required=True, choices=[*_READERS, "release"])
-    importing.add_argument("--input", type=Path, required=True, metavar="PATH", help="the file, or the folder of mcg")
+    importing.add_argument("--input", type=Path, required=True, metavar="PATH", help="file; folder for mcg")
     importing.add_argument("--dataset", required=True, metavar="NAME", help="dataset with the images")
-    store = "the store (default: $DETECTRON2_DATASETS/proposals/<dataset>_<format>)"
-    importing.add_argument("--output", type=Path, metavar="FOLDER", help=store)
+    output_help = "proposal store to write (default: $DETECTRON2_DATASETS/proposals/<dataset>_<format>)"
+    importing.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
     importing.add_argument(
         "--side",
         type=float,
         metavar="PIXELS",
-        help="boxes are in pixels of the image warped to a square with this side; 0: in pixels of the original image "
+        help="side of the square to which images were warped before their boxes were computed; 0: not warped "
         f"(default: {file_formats.RELEASE_SIDE} for the format release, 0 for all others)",
     )
-    exporting = commands.add_parser("export", help="a proposal store to a pickle for Detectron2")
+    exporting = commands.add_parser("export", help="from a proposal store to a pickle for Detectron2")
     exporting.add_argument("--input", type=Path, required=True, metavar="FOLDER", help="a proposal store")
     exporting.add_argument("--output", type=Path, required=True, metavar="FILE", help="the pickle")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.command == "export":
         store = ProposalStore.open(arguments.input)
         file_formats.write_detectron2_pickle(store, arguments.output)

@@ -1,7 +1,6 @@
-"""Train K teachers, each on all parts of a dataset except one, and cache their outputs for the held-out parts."""
+"""Train K teachers, each on all parts of a dataset except one, and cache their outputs for the parts left out."""
 
 import argparse
-import logging
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser, scripts_folder
@@ -13,7 +12,8 @@ EPILOG = """\
 example:
   python tools/cross_fit.py --config-file configs/scenes/wsd.yaml --kd-config configs/scenes/kd.yaml \\
       --dataset scenes_train --parts 3 --output output/cross
-  Then, with the configuration that it writes, a student, or its comparison with others:
+
+  A student with the configuration output/cross/kd.yaml, which this command writes, or a comparison with other methods:
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage feature
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage prediction
   python tools/compare.py --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
@@ -23,8 +23,8 @@ To continue after an interruption, give the same command again. Finished runs st
 
 
 def main() -> None:
-    """Train the teachers, and cache their knowledge."""
-    parser = command_parser(__doc__, EPILOG)
+    """Train the teachers, and cache their outputs."""
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     file = {"type": Path, "required": True, "metavar": "FILE"}
     parser.add_argument("--config-file", **file, help="configuration of the teachers")
     parser.add_argument("--kd-config", **file, help="configuration of the distillation")
@@ -33,7 +33,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder of the results")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for both configurations")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     paths = (args.config_file, args.kd_config, args.dataset, args.parts, args.output)
     if failures := run_jobs(cross_fitting_jobs(*paths, args.opts, scripts_folder()), args.output):
         raise ProcessError("\n".join(failures))

@@ -1,6 +1,5 @@
-"""Write the list of images and labels of a dataset with a digest, or compare the dataset with a list."""
+"""Write a manifest, the list of images and labels of a dataset with a digest, or compare a dataset with a manifest."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -14,19 +13,18 @@ example:
   python tools/dataset_manifest.py nus_wide_test_multilabel --check nus_wide_test.manifest
 
 The digest depends on the image ids, the labels and the class names. It does not depend on the folder of the images. If
---check finds a difference, it prints the first one and exits with status 1.
+--check finds a difference, the command prints the first one and exits with status 1.
 """
 
 
 def main() -> None:
-    """Write the manifest of a dataset, or compare the dataset with one."""
-    parser = command_parser(__doc__, EPILOG)
+    """Write or check a manifest."""
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     parser.add_argument("dataset", metavar="NAME", help="dataset")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--output", type=Path, metavar="FILE", help="file to write (default: NAME.manifest)")
     action.add_argument("--check", type=Path, metavar="FILE", help="manifest to compare with")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     expected = read_manifest(args.check) if args.check else None
     lines = manifest_lines(dataset_records(args.dataset), class_names(args.dataset))
     if expected is None:

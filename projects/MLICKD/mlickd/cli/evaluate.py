@@ -1,4 +1,4 @@
-"""Compute the metrics of runs under every convention in use, with confidence intervals."""
+"""Compute the metrics of runs under all common conventions, with confidence intervals."""
 
 from mlickd.cli.command_line import command_parser
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES
@@ -9,8 +9,8 @@ EPILOG = """\
 examples:
   python tools/evaluate.py output/scenes/baseline output/scenes/distilled/prediction --bootstrap 1000
 
-  Scores of any other model, in a file by numpy.savez with the arrays image_ids (N,), scores (N, C) from 0 to 1 and
-  targets (N, C) with 1, 0 or -1 (ignore):
+  Scores of any other model. The file is written by numpy.savez, with the arrays image_ids (N,), scores (N, C) from 0 to
+  1, and targets (N, C) with 1, 0 or -1 (ignore):
   python tools/evaluate.py my_scores.npz --topk 5 --json report.json
 
 The command does not run models. It reads the scores that an evaluation (tools/train_net.py) wrote to
@@ -22,22 +22,16 @@ metrics at these thresholds.
 def main() -> None:
     """Print or write the metrics of all runs."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
-    )
-    parser.add_argument("--dataset", metavar="NAME", help="dataset of the scores, if a run has several")
-    parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="threshold of predictions")
+    runs_help = "folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=runs_help)
+    parser.add_argument("--dataset", metavar="NAME", help="dataset of the scores, if a run has scores on several")
+    parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="of predictions (default: 0.5)")
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="K of the top-k metrics (default: 3)")
-    parser.add_argument(
-        "--bootstrap", type=int, default=0, metavar="B", help="95%% intervals from B resamples of the images"
-    )
+    bootstrap_help = "95%% intervals from B resamples of the images"
+    parser.add_argument("--bootstrap", type=int, default=0, metavar="B", help=bootstrap_help)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples (default: 0)")
-    parser.add_argument(
-        "--ap",
-        default="ranking",
-        metavar="RULE",
-        help=f"rule of average precision for the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}",
-    )
+    ap_help = f"rule of average precision for the intervals of mAP: {', '.join(AVERAGE_PRECISION_RULES)}"
+    parser.add_argument("--ap", default="ranking", metavar="RULE", help=ap_help)
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON; -: print them instead of the tables")
     args = parser.parse_args()
     report = compare_scores(

@@ -1,6 +1,5 @@
-"""Measure how many objects of a dataset region proposals find: recall tables and curves, methods side by side."""
+"""Measure how many objects of a dataset region proposals find, and compare methods by tables and curves of recall."""
 
-import logging
 from pathlib import Path
 
 import cv2
@@ -28,25 +27,20 @@ read the image.
 
 
 def main() -> None:
-    """Measure recall, and print or write it."""
-    parser = command_parser(__doc__, EPILOG)
+    """Measure, print and draw recall."""
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="a dataset with boxes")
     parser.add_argument("--proposals", nargs="+", type=Path, default=[], metavar="FOLDER", help="proposal stores")
-    parser.add_argument(
-        "--methods", nargs="+", default=[], metavar="METHOD", help="methods to run, as NAME or NAME:PARAMETER=VALUE,..."
-    )
-    counts = [10, 100, 500, 2000]
-    parser.add_argument(
-        "--counts", nargs="+", type=positive_int, default=counts, metavar="N", help="(default: 10 100 500 2000)"
-    )
+    methods_help = "methods to run, as NAME or NAME:PARAMETER=VALUE,..."
+    parser.add_argument("--methods", nargs="+", default=[], metavar="METHOD", help=methods_help)
+    counts, counts_help = [10, 100, 500, 2000], "numbers of proposals per image (default: 10 100 500 2000)"
+    parser.add_argument("--counts", nargs="+", type=positive_int, default=counts, metavar="N", help=counts_help)
     parser.add_argument("--every", type=positive_int, default=1, metavar="N", help="take every N-th image (default: 1)")
     parser.add_argument("--num-images", type=positive_int, metavar="N", help="use only the first N of them")
-    parser.add_argument(
-        "--png", type=Path, metavar="FILE", help="draw recall over the number of proposals and over IoU"
-    )
+    png_help = "draw recall over the number of proposals and over IoU"
+    parser.add_argument("--png", type=Path, metavar="FILE", help=png_help)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers as JSON")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
     cv2.setNumThreads(1)

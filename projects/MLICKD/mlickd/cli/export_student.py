@@ -1,6 +1,5 @@
-"""Write the student of a finished run as one ONNX file, for use without this project, and check its scores."""
+"""Write the student of a finished run as one ONNX file, which runs without this project, and check its scores."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from mlickd.export.parity import (
 from mlickd.prediction.photo_report import find_student
 
 EPILOG = f"""\
-example, with a comparison with PyTorch on your own photos:
+example, which also compares the file with PyTorch on your own photos:
   python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
 ONNX Runtime and other programs run the file. It accepts batches of any size, and contains the class names, the
-thresholds (of each class, if tools/tune_thresholds.py has written them) and the way to resize photos.
+thresholds (of each class, if tools/tune_thresholds.py has written them) and the method to resize photos.
 
 The check exits with status 1 if the scores of the same pixels differ by more than {PIXEL_TOLERANCE:g}, if the scores of
 photos that Pillow decodes differ by more than {PILLOW_TOLERANCE:g} on average, or if more than {DECISION_TOLERANCE:.1%}
@@ -38,24 +37,19 @@ def main() -> None:
     run_help = "folder of a finished student (its OUTPUT_DIR), or of one seed of a study"
     parser.add_argument("--run", required=True, metavar="FOLDER", help=run_help)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, ending in .onnx")
-    parser.add_argument(
-        "--no-preprocessing",
-        action="store_true",
-        help="the input is normalized (N, 3, S, S) float32 images instead of (N, S, S, 3) uint8 RGB pixels",
-    )
+    pixels_help = "the input is normalized (N, 3, S, S) float32 images instead of (N, S, S, 3) uint8 RGB pixels"
+    parser.add_argument("--no-preprocessing", action="store_true", help=pixels_help)
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")
     parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders, patterns or lists to check")
-    parser.add_argument(
-        "--num-images", type=positive_int, metavar="N", help="random images of the dataset (default: all)"
-    )
+    number_help = "number of random images of the dataset (default: all)"
+    parser.add_argument("--num-images", type=positive_int, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     args = parser.parse_args()
     if not args.check and (args.dataset or args.photos or args.num_images is not None):
-        parser.error("--dataset, --photos and --num-images choose the photos of --check: give --check, too")
+        parser.error("--dataset, --photos and --num-images require --check")
     if args.photos and (args.dataset or args.num_images is not None):
-        parser.error("--photos replaces --dataset and --num-images: give one or the other")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        parser.error("--photos replaces --dataset and --num-images; give only --photos, or only the others")
     run = find_student(args.run)
     records = []
     if args.check:  # find problems before the file is written

@@ -1,6 +1,5 @@
-"""Generate the region proposals for weakly-supervised detection, once for each dataset."""
+"""Generate region proposals, which weakly-supervised detection scores. A dataset needs them once."""
 
-import logging
 import time
 from pathlib import Path
 
@@ -28,41 +27,26 @@ and use a common folder or copy all files into one. The proposals do not depend 
 
 def main() -> None:
     """Generate proposals, or a part of them."""
-    parser = command_parser(__doc__, EPILOG)
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     methods = ", ".join(sorted(name for name, _ in PROPOSAL_METHODS))
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--dataset", nargs="+", metavar="NAME", help="registered or folder datasets")
     images.add_argument("--images", type=Path, metavar="PATH", help="folder of photos, or text file that lists them")
     parser.add_argument("--image-root", type=Path, metavar="FOLDER", help="root of a list (default: the list's folder)")
     parser.add_argument("--method", default="edge_boxes", help=f"{methods} (default: %(default)s)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help="folder, for one dataset or --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes (default: one per core; under torchrun, the ranks of a machine share its cores)",
-    )
+    output_help = "folder, for one dataset or --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)"
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
+    workers_help = "processes (default: one per core; under torchrun, the ranks of a machine share its cores)"
+    parser.add_argument("--workers", type=int, metavar="N", help=workers_help)
     parser.add_argument("--max-proposals", type=positive_int, metavar="N", help="number per image (default: 500)")
-    parser.add_argument(
-        "--set",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("PARAMETER", "VALUE"),
-        help="another parameter of the method, such as `--set longer_side 500`",
-    )
+    setting = {"nargs": 2, "action": "append", "default": [], "metavar": ("PARAMETER", "VALUE")}
+    parser.add_argument("--set", **setting, help="another parameter of the method, such as `--set longer_side 500`")
     add_shard_argument(parser, "generate only part I of N")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if len(arguments.dataset or [""]) > 1 and arguments.output or arguments.images and not arguments.output:
-        raise InputError("--output: give it with --images or one --dataset, and omit it for several datasets")
+        raise InputError("--output: required for --images, optional for one dataset, not possible for several datasets")
     if arguments.image_root and not arguments.images:
-        raise InputError("--image-root: requires a list of images; give --images LIST")
+        raise InputError("--image-root: requires --images LIST")
     if arguments.workers is not None and arguments.workers < 0:
         raise InputError(f"--workers: {arguments.workers} is below 0; give a number of processes")
     part = arguments.shard
@@ -79,8 +63,8 @@ def main() -> None:
             print(f"{path}: part {part[0]} of {part[1]} is done, others are missing", flush=True)
             continue
         store.check(records)
-        each, seconds = store.num_boxes / max(len(store), 1), time.perf_counter() - start
-        print(f"{path}: {len(store)} images, {each:.1f} proposals per image, {seconds:.1f} s", flush=True)
+        count, seconds = store.num_boxes / max(len(store), 1), time.perf_counter() - start
+        print(f"{path}: {len(store)} images, {count:.1f} proposals per image, {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":  # studies start this file if the package is installed without tools/

@@ -33,7 +33,7 @@ examples:
   With the teacher, which generates proposals, and its regions drawn on the photos:
     python tools/predict.py ~/photos --model output/quickstart/seed1 --teacher --save output/predicted
 
-  With an exported student, for photos that another command lists:
+  With an exported student, and photos that another command lists:
     find ~/photos -newer last.csv -name '*.jpg' | python tools/predict.py - --model student.onnx --csv today.csv
 
 A class is predicted if its score reaches its threshold: --threshold, or the threshold that tools/tune_thresholds.py
@@ -45,38 +45,26 @@ Exit status: 0; 1 if a photo could not be read; 2 if no photo could be read or t
 
 def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument(
-        "photos",
-        nargs="+",
-        metavar="PHOTO",
-        help="photo, folder, pattern in quotes, or `-`: paths on standard input, one per line",
-    )
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="PATH",
-        help="folder of a run (its OUTPUT_DIR) or of one seed of a study, checkpoint, or exported student",
-    )
-    parser.add_argument("--config-file", metavar="FILE", help="config.yaml of a checkpoint, if it is not next to it")
+    photos_help = "photo, folder, pattern in quotes, or `-`: paths on standard input, one per line"
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help=photos_help)
+    model_help = "folder of a run (its OUTPUT_DIR) or of one seed of a study, checkpoint, or exported student"
+    parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
+    config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
+    parser.add_argument("--config-file", metavar="FILE", help=config_help)
     parser.add_argument("--teacher", action="store_true", help="use the teacher of --model instead of the student")
-    parser.add_argument(
-        "--topk", type=positive_int, metavar="K", help="show the K best classes; with --threshold, at most K"
-    )
+    topk_help = "show the K best classes; with --threshold, at most K"
+    parser.add_argument("--topk", type=positive_int, metavar="K", help=topk_help)
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
     batch_help = "photos per batch (default: TEST.IMS_PER_BATCH)"
     parser.add_argument("--batch-size", type=positive_int, metavar="N", help=batch_help)
     parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; `-`: print them instead of the table")
     parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV, with a column for each class; or `-`")
-    parser.add_argument(
-        "--save",
-        type=Path,
-        metavar="FOLDER",
-        help="write copies of the photos, with labels, scores and a teacher's regions, into a new folder",
-    )
+    save_help = "write copies of the photos, with labels, scores and a teacher's regions, into a new folder"
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help=save_help)
     add_shard_argument(parser, "predict part I of N of the photos; the names of --json, --csv and --save get I-of-N")
     args = parser.parse_args()
     if args.json == args.csv == STANDARD_INPUT:
-        raise InputError("--json -, --csv -: only one of them can be printed; give the other a file")
+        raise InputError("--json -, --csv -: print only one of them; name a file for the other")
     number, count = args.shard
     if count > 1:  # processes that share the photos write different files
         for option in ("json", "csv"):
@@ -91,9 +79,7 @@ def main() -> None:
     """Predict photos and report the result."""
     args = _parse_arguments()
     number, count = args.shard
-    # A program may read standard output, so messages go to standard error.
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # it warns about Detectron2's code
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
     for path in filter(None, (args.json, args.csv)):
         if path != STANDARD_INPUT:
             check_writable(path)
@@ -111,7 +97,7 @@ def main() -> None:
     if args.save is not None:
         args.save.mkdir(parents=True, exist_ok=True)
         if any(args.save.iterdir()):
-            raise InputError(f"--save {args.save}: is not empty; name a new folder, so that no photo is replaced")
+            raise InputError(f"--save {args.save}: is not empty; name a new folder")
     predictor = load_model(source, config, args.threshold)
     report = PhotoReport(str(source), predictor, args.topk, args.topk is None or args.threshold is not None)
     for prediction in report.predict(photos, args.batch_size):

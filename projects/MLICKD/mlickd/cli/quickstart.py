@@ -1,8 +1,7 @@
-"""Run the whole method on one dataset: proposals, teacher, its knowledge of the training images, baseline, both
-stages of distillation, evaluation, tables, curves and the gallery."""
+"""Run the whole method on one dataset: proposals, teacher, knowledge cache, baseline, both stages of distillation,
+evaluation, tables, curves and the gallery."""
 
 import itertools
-import logging
 import statistics
 import time
 from pathlib import Path
@@ -35,14 +34,13 @@ examples:
 
 def main() -> None:
     """Train the models of each seed, and write the report; the exit status is 1 if a run has failed."""
-    parser = command_parser(__doc__, EPILOG)
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     add_training_options(parser, seeds=[1], output=Path("output/quickstart"))
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     comparison = make_comparison(args, [BASELINE, DISTILLED], teacher_per_seed=args.teacher is None)
     if failures := run_jobs(comparison.jobs(), args.output):
         raise ProcessError("\n".join(failures))
-    # Reversed: the gallery and the costs use the models of the first seed.
+    # In reverse order, because the models of the first seed must replace the others.
     folders = {"teacher": args.teacher} | {model.method: model.folder for model in reversed(comparison.models)}
     costs = {name: _inference_cost(*load_run(folder), args.test) for name, folder in folders.items()}
     text, _ = write_comparison_report(comparison, costs=costs, command=typed_command())
@@ -51,10 +49,7 @@ def main() -> None:
 
 
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:
-    """Return ``parameters`` in millions, and the median ``milliseconds`` of one image.
-
-    The time is measured from decoded pixels and proposals to scores, on the first images of the dataset.
-    """
+    """Return the ``parameters`` in millions and the median ``milliseconds`` for the scores of a decoded image."""
     warm_up, measured = 3, 20
     mapper = build_test_mapper(cfg, dataset)
     samples = [mapper(record) for record in dataset_records(dataset)[: warm_up + measured]]

@@ -13,7 +13,7 @@ example, with two seeds:
       --baseline output/scenes/seed1/baseline output/scenes/seed2/baseline \\
       --distilled output/scenes/seed1/distilled/prediction output/scenes/seed2/distilled/prediction
 
-  Only some corruptions and strengths:
+  Only a few corruptions and strengths:
   python tools/robustness.py ... --corruptions noise jpeg --strengths 1 3
 
 Runs at the same position form a pair. All evaluations are kept in --output. To continue after an interruption, give the
@@ -29,18 +29,15 @@ def main() -> None:
     parser.add_argument("--baseline", help="runs of the baseline", **folders)
     parser.add_argument("--distilled", help="runs of the distilled student, in the same order", **folders)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the report")
-    parser.add_argument(
-        "--corruptions", nargs="*", default=list(dict(CORRUPTION_REGISTRY)), metavar="NAME",
-        help=f"kinds of damage (default: {' '.join(dict(CORRUPTION_REGISTRY))}); without a name: none",
-    )  # fmt: skip
-    parser.add_argument(
-        "--strengths", nargs="+", default=list(STRENGTHS), metavar="N", help="strengths of the damage (default: 1 2 3)"
-    )
+    names = list(dict(CORRUPTION_REGISTRY))
+    names_help = f"kinds of damage (default: {' '.join(names)}); an empty list: only undamaged images"
+    parser.add_argument("--corruptions", nargs="*", default=names, metavar="NAME", help=names_help)
+    strengths_help = "strengths of the damage (default: 1 2 3)"
+    parser.add_argument("--strengths", nargs="+", default=list(STRENGTHS), metavar="N", help=strengths_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the damage (default: 0)")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("mlickd.studies.robustness").setLevel(logging.INFO)
-    logging.getLogger("mlickd.evaluation").setLevel(logging.ERROR)  # the report names ignored classes
+    logging.getLogger("mlickd.evaluation").setLevel(logging.ERROR)  # the report lists the classes that do not count
     corruptions = [
         Corruption.parse(f"{name}:{strength}", args.seed, "--corruptions, --strengths")
         for name in dict.fromkeys(args.corruptions)

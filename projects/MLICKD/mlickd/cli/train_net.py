@@ -1,4 +1,4 @@
-"""Train or evaluate the teacher, the plain student, or a stage of distillation."""
+"""Train or evaluate the teacher, the baseline, or a stage of distillation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ examples:
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
     python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
 
-  Evaluate the model in the OUTPUT_DIR of a run, here a teacher, also averaged over three sizes and mirror images:
+  Evaluate the model in the OUTPUT_DIR of a teacher, also with outputs averaged over three sizes and mirror images:
     python tools/train_net.py --config-file configs/scenes/wsd.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
@@ -39,7 +39,7 @@ With KD.CACHE FOLDER, both stages read the cache of tools/cache_knowledge.py and
 
 
 def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> dict:
-    """Train or evaluate in one of the processes. ``loaded`` has further arguments of the trainer."""
+    """Train or evaluate in one of the processes, and return the results. ``loaded``: more arguments of the trainer."""
     set_up_process(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)

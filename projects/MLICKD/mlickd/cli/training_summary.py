@@ -1,4 +1,4 @@
-"""The summary that is printed after a training: model, metrics, files, and the next command."""
+"""The summary after a training: model, metrics, files and the next command."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from mlickd.data.build import model_class
 from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
-__all__ = ["next_command", "training_summary"]
-
 _WIDTH = 79
 _LABEL_WIDTH = 11
 _MAX_CLASSES = 3
 
 
 def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, parameters: int, command: str) -> str:
-    """Return the summary of a training whose files are in ``OUTPUT_DIR``.
+    """Return the summary of a finished training.
 
     Args:
         cfg: configuration of the training.
@@ -32,17 +30,14 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
         parameters: number of trained parameters.
         command: next command.
     """
-    kind = model_class(cfg)
-    title = "Teacher" if kind.is_detector else "Baseline"
-    if kind.student_architecture:
+    model, solver = model_class(cfg), cfg.SOLVER
+    title = "Teacher" if model.is_detector else "Baseline"
+    if model.student_architecture:
         title = f"Distilled student, stage {cfg.KD.STAGE}"
-    count = f"{cfg.SOLVER.MAX_ITER} iterations"
-    if first_iteration:
-        count = f"iterations {first_iteration} to {cfg.SOLVER.MAX_ITER}"
-    duration = timedelta(seconds=round(seconds))
-    trained = f"{count} of {cfg.SOLVER.IMS_PER_BATCH} images of {', '.join(cfg.DATASETS.TRAIN)} in {duration}"
-    lines = ["", title, "-" * _WIDTH]
-    lines += _entry("trained", f"{trained}; {parameters / 1e6:.2f} million parameters")
+    count = f"iterations {first_iteration} to {solver.MAX_ITER}" if first_iteration else f"{solver.MAX_ITER} iterations"
+    images = f"{solver.IMS_PER_BATCH} images of {', '.join(cfg.DATASETS.TRAIN)}"
+    trained = f"{count} of {images} in {timedelta(seconds=round(seconds))}; {parameters / 1e6:.2f} million parameters"
+    lines = ["", title, "-" * _WIDTH, *_entry("trained", trained)]
     for name in cfg.DATASETS.TEST:
         lines += _results(cfg, name)
     lines += _files(cfg)
@@ -50,7 +45,7 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
 
 
 def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
-    """Return the command for the next step after a training: the student of a teacher, stage 2, or a prediction.
+    """Return the command after a training: stage 1 for a teacher, stage 2 after stage 1, or else a prediction.
 
     Args:
         cfg: configuration of the training.
@@ -69,7 +64,7 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
             options += ["OUTPUT_DIR", str(teacher.with_name(f"{name}_distilled" if name == teacher.name else name))]
     elif cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
         stage, distillation = "prediction", file
-        # Stage 2 starts from the result of stage 1, not from the initial weights of stage 1.
+        # Stage 2 starts from the result of stage 1, so it must not have the initial weights of stage 1.
         options = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
     else:
         return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
@@ -88,7 +83,7 @@ def _results(cfg: CfgNode, name: str) -> list[str]:
     shown = [f"{metric} {metrics[metric]:.1f}" for metric in TABLE_METRICS if metrics.get(metric) is not None]
     lines = _entry("evaluated", f"on {name}: {report['counts']['images']} images, in percent")
     lines += _entry("", "   ".join(shown))
-    precisions = {label: found["AP"] for label, found in report["per_class"].items() if found["AP"] is not None}
+    precisions = {label: values["AP"] for label, values in report["per_class"].items() if values["AP"] is not None}
     ranked = sorted(precisions, key=precisions.__getitem__, reverse=True)
     if len(ranked) >= 2 * _MAX_CLASSES:
         for title, labels in (("best", ranked[:_MAX_CLASSES]), ("worst", ranked[-_MAX_CLASSES:])):
@@ -106,17 +101,10 @@ def _files(cfg: CfgNode) -> list[str]:
         "log.txt": "the log",
         "metrics.json": "losses and metrics during training",
     }
-    lines = _entry("files", f"in {folder}")
-    lines += [f"{'':<{_LABEL_WIDTH}}  {name:<17}{text}" for name, text in contents.items() if (folder / name).exists()]
-    return lines
+    lines = [f"{'':<{_LABEL_WIDTH}}  {name:<17}{text}" for name, text in contents.items() if (folder / name).exists()]
+    return [*_entry("files", f"in {folder}"), *lines]
 
 
 def _entry(label: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        _WIDTH,
-        initial_indent=f"{label:<{_LABEL_WIDTH}}",
-        subsequent_indent=" " * _LABEL_WIDTH,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    text, indent = f"{label:<{_LABEL_WIDTH}}{text}", " " * _LABEL_WIDTH
+    return textwrap.wrap(text, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

@@ -1,7 +1,5 @@
 """Choose a threshold for each class on held-out images, and write them next to the checkpoint of a run."""
 
-import logging
-
 from tabulate import tabulate
 
 from mlickd.cli.command_line import command_parser
@@ -13,18 +11,17 @@ example:
   python tools/train_net.py --config-file output/holiday/cls/config.yaml --eval-only \\
       TEST.THRESHOLDS output/holiday/cls/thresholds.json
 
-Each class gets the threshold with the best F1. A class without a positive image keeps TEST.THRESHOLD. The dataset and
-DATASETS.TEST of the run must have different images. The second command evaluates with the thresholds.
+The second command evaluates with the thresholds. Each class gets the threshold with the best F1. A class without a
+positive image keeps TEST.THRESHOLD. The dataset and DATASETS.TEST of the run must have different images.
 """
 
 
 def main() -> None:
     """Tune the thresholds, and write them to the run."""
-    parser = command_parser(__doc__, EPILOG)
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     parser.add_argument("--run", required=True, metavar="FOLDER", help="a finished run, its OUTPUT_DIR")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="held-out dataset")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     tuned = tune_thresholds(args.run, args.dataset)
     rows = zip(tuned.class_names, tuned.positives, tuned.thresholds, tuned.f1, strict=True)
     table = [[name, count, f"{t:.3f}", "" if f1 is None else f"{100 * f1:.1f}"] for name, count, t, f1 in rows]

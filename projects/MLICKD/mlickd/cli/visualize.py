@@ -1,6 +1,5 @@
 """Write a gallery of photos with the teacher's regions and the predictions of both students, and plots of the runs."""
 
-import logging
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser, positive_int
@@ -11,41 +10,34 @@ examples:
   python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
       --baseline output/scenes/baseline --distilled output/scenes/distilled/prediction --output output/gallery
 
-  Any photos, whose proposals are generated on the fly:
+  Any photos. Their proposals are generated:
   python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
-Each folder is the OUTPUT_DIR of a finished run; all of them are optional. The output folder gets the gallery,
-index.html, and for a dataset plots.html: training curves, average precision of each class, precision and recall, labels
-that occur together, and the teacher's regions. Each page contains all its images; open it in a browser.
+--teacher, --baseline and --distilled are optional; each is the OUTPUT_DIR of a finished run. The gallery is index.html
+in --output. For a dataset, plots.html shows training curves, average precision of each class, precision and recall,
+labels that occur together, and the teacher's regions. Open the pages in a browser. Each page contains all its images.
 """
 
 
 def main() -> None:
     """Run the models, and write gallery and plots."""
-    parser = command_parser(__doc__, EPILOG)
+    parser = command_parser(__doc__, EPILOG, log_level="INFO")
     parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; --photos uses only its classes")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the gallery")
-    parser.add_argument(
-        "--num-images", type=positive_int, default=24, metavar="N", help="number of random images (default: 24)"
-    )
+    number_help = "number of random images (default: 24)"
+    parser.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
     parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="ids of images to show instead")
-    parser.add_argument(
-        "--photos", nargs="+", default=[], metavar="PATH", help="photos, folders, patterns or lists to show instead"
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)",
-    )
+    photos_help = "photos, folders, patterns or lists to show instead"
+    parser.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
+    threshold_help = "threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"
+    parser.add_argument("--threshold", type=float, metavar="T", help=threshold_help)
     parser.add_argument("--activation-maps", action="store_true", help="show where the students see each class")
     parser.add_argument("--figures", action="store_true", help="also write the paper's result figures, figures/*.png")
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     index = write_gallery_of_runs(
         args.dataset,
         args.output,
