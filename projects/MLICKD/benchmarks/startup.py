@@ -70,7 +70,7 @@ def measure_startup(
 
 
 def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) -> list[Comparison]:
-    """Memory of the trainer and its loader workers with 1 %, 10 % and 100 % of the images.
+    """Memory of the trainer and its loader workers with a hundredth, a tenth and all of the images.
 
     Args:
         images: images of the largest dataset
