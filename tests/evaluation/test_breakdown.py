@@ -1,4 +1,4 @@
-"""Parts of a dataset, by hand and against scikit-learn's average precision; label dependencies against counting."""
+"""Metrics of parts of a dataset, compared with scikit-learn, and label dependencies, compared with counting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_largest_object_of_a_class_counts() -> None:
         largest_objects([{"image_id": "a", "annotations": [box(0, 1, 1)]}], 1)
 
 
-def test_label_counts_by_hand() -> None:
+def test_groups_by_label_count_by_hand() -> None:
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]])
     scores = np.array([[0.9, 0.8, 0.1], [0.6, 0.7, 0.1], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3], [0.9, 0.9, 0.9]])
     one, two, three = breakdown.by_label_count(scores, targets).values()
@@ -46,7 +46,7 @@ def test_label_counts_by_hand() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 30), st.integers(1, 7))
-def test_every_group_against_scikit_learn(seed: int, images: int, classes: int) -> None:
+def test_every_group_agrees_with_scikit_learn(seed: int, images: int, classes: int) -> None:
     generator = np.random.default_rng(seed)
     scores = generator.integers(0, 6, (images, classes)) / 5
     targets = generator.choice([-1, 0, 1], (images, classes), p=[0.1, 0.5, 0.4])
@@ -79,15 +79,13 @@ def test_every_group_against_scikit_learn(seed: int, images: int, classes: int) 
         np.testing.assert_allclose(group["mAP"], mean(lambda n, c, members=members: c in members))
 
 
-# ---------------------------------------------------------------- dependencies between labels
-
 DECISIONS = st.tuples(st.integers(1, 12), st.integers(1, 5)).flatmap(
     lambda shape: st.tuples(arrays(bool, shape), arrays(bool, shape))
 )
 
 
 @given(DECISIONS)
-def test_conditional_frequencies_are_those_of_counting(decisions: tuple[np.ndarray, np.ndarray]) -> None:
+def test_conditional_frequencies_agree_with_counting(decisions: tuple[np.ndarray, np.ndarray]) -> None:
     positive, known = decisions
     fractions = conditional_frequencies(positive, known)
     for row, column in np.ndindex(fractions.shape):
@@ -105,7 +103,7 @@ def test_independent_predictions_have_a_large_dependency_error() -> None:
     frequencies, found = (conditional_frequencies(labels, np.ones_like(truth)) for labels in (truth, independent))
     same, wrong = dependency_error(frequencies, frequencies, found)
     assert same == (0, pytest.approx(1), 30)
-    # The partner of a class is always there and predicted one time in three: 2/3 in 6 pairs, 1/3 in 24.
+    # The partner of a class is always present and predicted one time in three: 2/3 in 6 pairs, 1/3 in 24.
     assert wrong == (pytest.approx((6 * 2 / 3 + 24 / 3) / 30, abs=0.02), pytest.approx(0, abs=0.5), 30)
 
 

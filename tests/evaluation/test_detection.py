@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 from detectron2.data import Metadata, MetadataCatalog
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import Boxes, Instances
 
+from helpers.metric_problems import annotation
 from mlickd.errors import InputError
 from mlickd.evaluation import WeakDetectionEvaluator
 
@@ -19,14 +20,10 @@ CAT, DOG, SKY, BIRD = range(4)
 BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
 
 
-def annotation(label, box, **flags):
-    return {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": label, "iscrowd": 0} | flags
-
-
 RECORDS = [
-    {"image_id": "a", "labels": [CAT, SKY], "annotations": [annotation(CAT, BOX)]},
-    {"image_id": "b", "labels": [CAT, DOG], "annotations": [annotation(CAT, BOX), annotation(DOG, FAR)]},
-    {"image_id": "c", "labels": [CAT], "annotations": [annotation(CAT, BOX, difficult=1)]},
+    {"image_id": "a", "labels": [CAT, SKY], "annotations": [annotation(BOX, CAT)]},
+    {"image_id": "b", "labels": [CAT, DOG], "annotations": [annotation(BOX, CAT), annotation(FAR, DOG)]},
+    {"image_id": "c", "labels": [CAT], "annotations": [annotation(BOX, CAT, difficult=1)]},
     {"image_id": "d", "labels": [DOG]},  # not annotated
 ]
 
@@ -77,14 +74,14 @@ def test_results_by_hand():
     assert detect(evaluator(), [3, 0, 2, 1, 0, 1]).evaluate() == results  # samplers repeat images
 
 
-def test_the_eleven_point_rule_of_2007_and_classes_of_the_annotations(metadata):
+def test_voc_2007_uses_the_eleven_point_rule(metadata):
     del metadata.box_classes
     metadata.year = 2007
     results = detect(evaluator()).evaluate()["detection"]
     assert results["VOC_AP"] == pytest.approx(100 * ((6 * 1 + 5 * 2 / 3) / 11 + 1) / 2)
 
 
-def test_bad_predictions_are_an_error():
+def test_missing_and_nan_predictions_are_refused():
     with pytest.raises(InputError, match="'pets_test': 1 .*'b'"):
         detect(evaluator(), [0, 2, 3]).evaluate()
     with pytest.raises(InputError, match="'a'"):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy import stats
 
+from helpers.metric_problems import score_problems
 from mlickd.evaluation import bootstrap_metrics, multilabel_metrics
 from mlickd.evaluation.intervals import Spread, percentile_interval, spread
 
@@ -32,33 +32,25 @@ def draw(images=200, classes=6, seed=0):
     return 1 / (1 + np.exp(-generator.standard_normal((images, classes)) - 2 * targets + 1)), targets
 
 
-@st.composite
-def problems(draw):
-    """Few images on a coarse grid: resamples lose classes, and all positives, and scores tie."""
-    shape = draw(st.integers(1, 9)), draw(st.integers(1, 3))
-    scores = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 6))) / 6
-    targets = draw(hnp.arrays(np.int8, shape, elements=st.sampled_from((-1, 0, 0, 1, 1))))
-    targets[0, 0] = max(targets[0, 0], 0)  # not all are ignored
-    return scores, targets
-
-
-@given(problems(), st.sampled_from(["ranking", "voc12", "voc07"]), st.booleans(), st.integers(0, 99))
+# Few images: resamples lose classes and all positives, and scores tie.
+@given(score_problems(max_classes=3), st.sampled_from(["ranking", "voc12", "voc07"]), st.booleans(), st.integers(0, 99))
 def test_each_resample_has_the_metrics_of_its_images(problem, ap, per_class, seed):
     scores, targets = problem
+    targets[0, 0] = max(targets[0, 0], 0)  # not all are ignored
     protocol = {"threshold": np.linspace(0.3, 0.6, scores.shape[1]) if per_class else 0.4, "topk": 2, "ap": ap}
     values = bootstrap_metrics(scores, targets, resamples=7, seed=seed, **protocol)
     assert_is_metrics_of_drawn_images(values, scores, targets, seed, **protocol)
 
 
 @pytest.mark.parametrize("ap", ["ranking", "voc12", "voc07"])
-def test_many_images_in_blocks(ap, monkeypatch):
+def test_large_data_is_resampled_in_blocks(ap, monkeypatch):
     monkeypatch.setattr("mlickd.evaluation.intervals._COUNTS_PER_BLOCK", 3 * 200)
     scores, targets = draw()
     values = bootstrap_metrics(scores.astype(np.float32), targets, resamples=5, seed=3, ap=ap)
     assert_is_metrics_of_drawn_images(values, scores.astype(np.float32), targets, 3, ap=ap)
 
 
-def test_the_difference_of_two_models_is_on_the_same_images():
+def test_two_models_are_resampled_on_the_same_images():
     scores, targets = draw(400)
     better = np.clip(scores + 0.05 * (2 * targets - 1), 0, 1)
     one, other = (bootstrap_metrics(s, targets, resamples=300)["mAP"] for s in (scores, better))
@@ -88,7 +80,7 @@ def test_bad_input_is_refused(targets, options, message):
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.integers(0, 99))
-def test_the_interval_of_differences_is_that_of_the_paired_t_test(reference: list[float], seed: int) -> None:
+def test_the_interval_of_differences_agrees_with_the_paired_t_test(reference: list[float], seed: int) -> None:
     others = np.asarray(reference) + np.random.default_rng(seed).normal(1.0, 2.0, len(reference))
     found = spread(others - reference)
     expected = stats.ttest_rel(others, reference).confidence_interval(0.95)

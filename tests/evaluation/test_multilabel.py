@@ -1,4 +1,4 @@
-"""The evaluator of image scores: it keeps one prediction per record, and reports the pure metrics."""
+"""The evaluator of image scores keeps one prediction for each record and reports the metrics in percent."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def in_percent(**options) -> dict[str, float]:
         ({"threshold": 0.3, "topk": 2, "ap": "voc07"}, range(4)),
     ],
 )
-def test_results_are_the_pure_metrics_in_percent(options, images):
+def test_results_are_the_metrics_in_percent(options, images):
     used = score(evaluator(**options), scores=SCORES[::-1])
     used.reset()
     results = score(used, images).evaluate()["multilabel"]
@@ -66,7 +66,7 @@ def test_predictions_of_all_processes_are_gathered(monkeypatch):
     assert other.evaluate() == {}
 
 
-def test_other_images_than_those_of_the_dataset_are_an_error():
+def test_missing_and_unknown_images_are_refused():
     with pytest.raises(InputError, match="'pets_test': 1 .*'7'"):
         score(evaluator(), [0, 1, 2]).evaluate()
     scored = score(evaluator())
@@ -75,7 +75,7 @@ def test_other_images_than_those_of_the_dataset_are_an_error():
         scored.evaluate()
 
 
-def test_scores_that_are_not_probabilities_are_an_error():
+def test_scores_that_are_not_probabilities_are_refused():
     with pytest.raises(InputError, match="'a.jpg'.* 4 classes.*MODEL.NUM_CLASSES"):
         score(evaluator(), [0], SCORES[:, :3])
     scores = SCORES.copy()

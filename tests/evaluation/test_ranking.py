@@ -1,4 +1,4 @@
-"""The influence of the sort order of equal scores on AP, and the micro precision-recall curve."""
+"""Effect of the order of equal scores on AP, and the micro-averaged precision-recall curve."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def extremes(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
 
 
 def precision_at_positives(targets: np.ndarray) -> float:
-    """AP of a sorted list without ties."""
+    """Return the AP of a sorted list without ties."""
     places = np.flatnonzero(targets)
     return float(np.mean((np.arange(len(places)) + 1) / (places + 1)))
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=6))
-def test_extremes_are_those_of_all_orders_of_the_data(items):
+def test_extremes_agree_with_all_orders_of_the_data(items):
     scores, targets = np.array([s / 4 for s, _ in items]), np.array([int(t) for _, t in items])
     if not targets.any():
         assert all(map(math.isnan, extremes(scores, targets)))
@@ -37,13 +37,13 @@ def test_extremes_are_those_of_all_orders_of_the_data(items):
     assert extremes(scores, targets) == pytest.approx((min(found), max(found)))
 
 
-def test_a_constant_score_can_get_anything_from_the_prevalence_to_one():
+def test_the_ap_of_a_constant_score_is_from_prevalence_to_1():
     assert extremes(np.full(20, 0.5), np.array([1] + [0] * 19)) == (1 / 20, 1.0)
     assert extremes(np.full(3, 0.5), np.array([1, -1, 0])) == (1 / 2, 1.0), "ignored items are left out"
 
 
 @pytest.mark.parametrize("levels", [5, 1000])
-def test_micro_precision_and_recall_are_those_of_scikit_learn(levels: int) -> None:
+def test_micro_precision_and_recall_agree_with_scikit_learn(levels: int) -> None:
     generator = np.random.default_rng(levels)
     targets = generator.integers(-1, 2, (40, 6))
     scores = generator.integers(0, levels, (40, 6)) / levels  # with ties

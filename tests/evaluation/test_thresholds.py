@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
+from helpers.metric_problems import score_problems
 from mlickd.errors import InputError
 from mlickd.evaluation import best_f1_thresholds, multilabel_metrics
 from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
@@ -24,17 +24,9 @@ def f1_at(scores: np.ndarray, targets: np.ndarray, threshold: float) -> float:
     return 2 * (predicted & positive).sum() / (predicted.sum() + positive.sum())
 
 
-@st.composite
-def problems(draw):
-    shape = draw(st.integers(1, 9)), draw(st.integers(1, 3))
-    scores = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 6))) / 6
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
-    return scores.astype(dtype), draw(hnp.arrays(np.int8, shape, elements=st.sampled_from((-1, 0, 1))))
-
-
-@given(problems(), st.sampled_from([0.3, 0.5]))
-def test_no_threshold_has_a_better_f1(problem, default):
-    scores, targets = problem
+@given(score_problems(max_classes=3), st.sampled_from([np.float32, np.float64]), st.sampled_from([0.3, 0.5]))
+def test_no_threshold_has_a_better_f1(problem, dtype, default):
+    scores, targets = problem[0].astype(dtype), problem[1]
     thresholds, f1 = best_f1_thresholds(scores, targets, default)
     for column, target, threshold, value in zip(scores.T, targets.T, thresholds, f1, strict=True):
         if not (target == 1).any():
@@ -44,13 +36,13 @@ def test_no_threshold_has_a_better_f1(problem, default):
         tried = {level: f1_at(column, target, level) for level in np.unique(column)}
         assert 0 <= threshold <= 1
         assert value == pytest.approx(max(tried.values())) == f1_at(column, target, threshold)
-        # Midway between two scores, or between the lowest and 0; among equally good ones the nearest to the default.
+        # Midway between two scores, or between the lowest and 0; of equally good thresholds the nearest to the default.
         below = {level: max([0.0, *column[column < level]]) for level in tried}
         best = [(level + below[level]) / 2 for level, f1 in tried.items() if f1 == max(tried.values())]
         assert abs(threshold - default) == pytest.approx(min(abs(other - default) for other in best))
 
 
-def test_the_metrics_with_the_thresholds_have_that_f1():
+def test_metrics_with_the_thresholds_reach_their_f1():
     generator = np.random.default_rng(0)
     targets = (generator.random((300, 5)) < 0.3).astype(np.int8)
     scores = (1 / (1 + np.exp(-generator.standard_normal((300, 5)) - targets + 1))).astype(np.float32)
@@ -64,8 +56,6 @@ def test_the_metrics_with_the_thresholds_have_that_f1():
     thresholds, _ = best_f1_thresholds(scores, targets)
     assert multilabel_metrics(scores, targets, threshold=thresholds)["OF1"] == 1.0
 
-
-# ---------------------------------------------------------------- the file of a run
 
 CLASSES = ["cat", "yeti"]
 TUNED = ClassThresholds(CLASSES, [0.25, 0.5], [0.9, None], [12, 0], 0.5, "pets_val", 40, "a" * 64, "student.pth", "")
