@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,26 +15,22 @@ from mlickd.errors import InputError
 from mlickd.runs import run_config
 
 
-def as_training(file: Path) -> None:
-    load_config(str(file), [])
-
-
-def as_run(file: Path) -> None:
-    run_config(str(file.parent))
-
-
-def as_teacher(file: Path) -> None:
+def read_teacher(file: Path) -> None:
     cfg = default_config()
     cfg.KD.TEACHER.CONFIG_FILE = str(file)
     load_teacher_config(cfg)
 
 
-def as_dict(file: Path) -> None:
-    read_config_file(file, str(file))
+READERS = {
+    "training": lambda file: load_config(str(file), []),
+    "run": lambda file: run_config(str(file.parent)),
+    "teacher": read_teacher,
+    "mapping": lambda file: read_config_file(file, str(file)),
+}
 
 
 def bomb(form: str) -> str:
-    """Thirteen lines that represent 10^12 values."""
+    """Return 13 lines that expand to 10^12 values."""
     lines = ["0: &0 {x: 1}"]
     for level in range(1, 13):
         alias = f"*{level - 1} "
@@ -48,9 +43,9 @@ def bomb(form: str) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("read", [as_training, as_run, as_teacher, as_dict])
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("place", ["config", "base"])
-def test_a_hostile_file_is_refused(read: Callable[[Path], None], place: str, tmp_path: Path) -> None:
+def test_a_hostile_file_is_refused(read: str, place: str, tmp_path: Path) -> None:
     """Detectron2's `merge_from_file` runs the code in this file."""
     mark = tmp_path / "ran"
     code = f"SOLVER:\n  STEPS: !!python/object/apply:os.system ['touch {mark}']\n"
@@ -59,31 +54,27 @@ def test_a_hostile_file_is_refused(read: Callable[[Path], None], place: str, tmp
     for content in (code, bomb("mappings"), bomb("lists"), bomb("merged")):
         (tmp_path / f"{place}.yaml").write_text(content)
         with pytest.raises(InputError, match=rf"config\.yaml.* {place}\.yaml|{place}\.yaml, line") as error:
-            read(file)
+            READERS[read](file)
         assert "\n" not in str(error.value)
     assert not mark.exists()
     yaml.unsafe_load(code)
-    assert mark.exists(), "the file really runs code"
+    assert mark.exists(), "Detectron2 would run the code"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("SOLVER:\n  BASE_LRR: 0.1\n", r"SOLVER.BASE_LRR.* SOLVER.BASE_LR\?"),
-        ("NONSENSE: 1\n", "NONSENSE"),
         ("SOLVER:\n  BASE_LR: fast\n", "SOLVER.BASE_LR fast .*str.*float.*0.001"),
         (f"SEED: {'x' * 5_000}\n", "SEED x{60} "),
-        ("SOLVER:\n  BASE_LR:\n", "SOLVER.BASE_LR "),
         ("SOLVER: 5\n", "SOLVER"),
         ("SOLVER: [1\n", r"config\.yaml, line 2"),
         ("SOLVER: {MAX_ITER: 5}\nSEED: 1\nSOLVER: {STEPS: [1]}\n", r"SOLVER .*config\.yaml, line 3"),
-        ("A: *a\n", r"config\.yaml, line 1"),
         ("- SOLVER\n", "mapping"),
         ("", "mapping"),
         ("A: \x01\n", "mapping"),
         ("_BASE_: config.yaml\n", "_BASE_"),
         ("_BASE_: gone.yaml\n", r"gone\.yaml"),
-        ("_BASE_: 5\n", "mapping"),
         (f"A: {'[' * 5000}", "nested"),
     ],
 )
@@ -101,7 +92,6 @@ def test_a_malformed_file_is_one_line(content: str, message: str, tmp_path: Path
         (["SOLVER.BASE_LR"], "KEY VALUE"),
         (["SOLVER.BASE_LRR", "0.1"], r"SOLVER.BASE_LR\?"),
         (["SOLVER.BASE_LR", "None"], "SOLVER.BASE_LR "),
-        (["SOLVER.BASE_LR", "fast"], "SOLVER.BASE_LR fast .*float"),
         (["SOLVER.BASE_LR.X", "1"], "SOLVER.BASE_LR.X"),
         (["--resume", "1"], "--resume"),
         (["_BASE_", "x.yaml"], "_BASE_"),

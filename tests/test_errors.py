@@ -26,7 +26,7 @@ def no_debugging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable:
-    """Run a tool that ends early; return its status and what it printed to standard error."""
+    """Return a function that runs a failing tool, and returns its status and standard error."""
 
     def run(main: Callable[[], object], **options) -> tuple[int, str]:
         with pytest.raises(SystemExit) as caught:
@@ -61,7 +61,7 @@ def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
 
 
 def test_debug_prints_the_traceback_above_the_line(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option works at any place, and also in the commands that this command starts."""
+    """The option works at any position, and also in commands that this command starts."""
     seen = []
 
     def main() -> None:
@@ -76,7 +76,7 @@ def test_debug_prints_the_traceback_above_the_line(run, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("debugging", ["", "1"])
-def test_ctrl_c_is_one_line_and_its_status(debugging: str, run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_one_line_with_status_130(debugging: str, run, monkeypatch: pytest.MonkeyPatch) -> None:
     def main() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(10)

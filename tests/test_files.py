@@ -35,10 +35,14 @@ def test_a_file_replaces_the_old_one_when_it_is_complete(tmp_path: Path) -> None
         file.write(b"new")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"abc" and names(tmp_path) == ["file"]
+    with whole_file(path, "") as first, whole_file(path, "") as second:
+        first.write(b"first")
+        second.write(b"the second")
+    assert path.read_bytes() == b"first" and names(tmp_path) == ["file"], "the file that is closed last stays"
 
 
 @pytest.mark.parametrize("parts", [1, 20])
-def test_a_full_disk_is_one_line_and_leaves_nothing(parts: int, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_no_file_stays(parts: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
     with largest_file(100_000), pytest.raises(InputError, match=rf"^{path}: .*File too large.*; make room$"):
         with whole_file(path, "make room") as file:
@@ -46,7 +50,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(parts: int, tmp_path: Path) 
     assert names(tmp_path) == []
 
 
-def test_permissions_links_and_long_names_stay(tmp_path: Path) -> None:
+def test_permissions_links_and_long_names_are_kept(tmp_path: Path) -> None:
     target = tmp_path / ("é" * 127)  # two bytes per letter
     target.touch(mode=0o600)
     (tmp_path / "link").symlink_to(target)
@@ -65,15 +69,6 @@ def test_folders_are_created_on_request(tmp_path: Path) -> None:
         write_whole_file(path / "other", "", "remedy", parents=True)
 
 
-def test_two_writers_of_a_file_do_not_mix(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    with whole_file(path, "") as first, whole_file(path, "") as second:
-        first.write(b"first")
-        second.write(b"the second")
-    assert path.read_bytes() == b"first", "the last one that is closed wins"
-    assert names(tmp_path) == ["file"]
-
-
 def test_a_device_is_written_directly() -> None:
     """Commands accept ``--json /dev/stdout``."""
     reading, writing = os.pipe()
@@ -83,7 +78,7 @@ def test_a_device_is_written_directly() -> None:
         assert pipe.read() == "all"
 
 
-def test_the_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     def write_half() -> None:
         with whole_file(tmp_path / "last", "") as file:
             file.write(b"half")
@@ -106,9 +101,9 @@ def test_a_path_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.M
     for path in ("file", "new", "new/and/deeper"):
         check_writable(tmp_path / path)
     check_writable("/dev/null")
-    for path in ("file/new", "."):
-        with pytest.raises(InputError, match=rf"^{tmp_path / path}: "):
-            check_writable(tmp_path / path)
+    for path in (tmp_path / "file/new", tmp_path):
+        with pytest.raises(InputError, match=rf"^{path}: "):
+            check_writable(path)
     monkeypatch.setattr("os.access", lambda path, mode: False)  # a superuser has all permissions
     with pytest.raises(InputError, match="^/dev/null: "):
         check_writable("/dev/null")

@@ -22,7 +22,7 @@ from mlickd.errors import run_tool
 if __name__ == "__main__":
     run_tool(main)
 """
-# The console script that pip installs, which also prints the slow libraries that it imported.
+# The console script that pip installs, which here also prints the slow libraries that it imported.
 INSTALLED = """
 import atexit, sys
 atexit.register(lambda: print({'torch', 'detectron2', 'cv2', 'numpy'} & set(sys.modules)))
@@ -36,7 +36,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=280)
 
 
-def test_the_list_of_commands_imports_nothing_slow() -> None:
+def test_the_list_of_commands_does_not_import_slow_libraries() -> None:
     listed = run("-m", "mlickd").stdout
     assert run("-c", INSTALLED).stdout == f"{listed}set()\n"
     for name in COMMANDS:
@@ -63,7 +63,7 @@ def test_help_of_a_command(name: str, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "tools/" not in text
 
 
-def test_every_tool_is_a_command_and_has_no_other_code() -> None:
+def test_every_tool_only_runs_its_command() -> None:
     scripts = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"install_detectron2"}  # runs before the package
     assert scripts == set(COMMANDS.values()) and len(scripts) == len(COMMANDS)
     for name in scripts:

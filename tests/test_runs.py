@@ -1,4 +1,4 @@
-"""Contents of the folder of a run: class names, thresholds, reports, provenance."""
+"""Files of a run: class names, thresholds, reports, provenance."""
 
 from __future__ import annotations
 
@@ -38,14 +38,13 @@ def test_class_names_come_from_the_run_or_else_from_its_datasets(tiny_scenes: Pa
         runs.run_class_names(cfg, tmp_path / "other")
 
 
-def test_thresholds_are_those_tuned_for_the_checkpoint(tmp_path: Path) -> None:
+def test_thresholds_belong_to_the_checkpoint(tmp_path: Path) -> None:
     run = write_untrained_run(tmp_path / "run")
     cfg, names = runs.run_config(run), [f"class {number}" for number in range(20)]
     values, source = runs.run_thresholds(cfg, run, names)
     assert values.tolist() == [0.4] * 20 and source == "0.4 for all classes"
-    digest = file_digest(run / "model_final.pth")
     tuned = np.linspace(0.1, 0.9, 20).tolist()
-    held_out = ("tiny_val", 8, "0", "model_final.pth", digest)
+    held_out = ("tiny_val", 8, "0", "model_final.pth", file_digest(run / "model_final.pth"))
     write_thresholds(ClassThresholds(names, tuned, [0.5] * 20, [1] * 20, 0.5, *held_out), str(run / "thresholds.json"))
     values, source = runs.run_thresholds(cfg, run, names)
     assert values.tolist() == tuned and "tiny_val" in source
@@ -94,7 +93,7 @@ def test_provenance_has_data_configuration_versions_and_date(tiny_scenes: Path) 
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_of_a_checkout_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         command = ["git", "-C", str(module.parent), *identity, *arguments]

@@ -1,4 +1,4 @@
-"""Pickles of arrays and plain containers are read; all others are refused and run no code."""
+"""Pickles of arrays and plain containers are read; other pickles are refused, and their code does not run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def written(folder: Path, content: object, protocol: int = 4) -> Path:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_arrays_and_plain_containers(protocol: int, tmp_path: Path) -> None:
+def test_arrays_and_plain_containers_are_read(protocol: int, tmp_path: Path) -> None:
     for kind in ("?", "i1", "<u2", ">i4", "<i8", "<f2", ">f4", "<f8", "S3", "<U2", ">U2"):
         array = np.array([[0, 1, 0], [1, 1, 0]]).astype(kind)
         content = [array, np.asfortranarray(array), array[:, ::2], array[:0], array[0, 1]]
@@ -38,8 +38,8 @@ def test_arrays_and_plain_containers(protocol: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
-def test_an_array_of_either_numpy_and_of_python_2(module: str, tmp_path: Path) -> None:
-    # Protocol 2 as Python 2 writes it: the content is a str.
+def test_arrays_of_numpy_1_numpy_2_and_python_2_are_read(module: str, tmp_path: Path) -> None:
+    # Python 2 writes the content as a str in protocol 2.
     start = f"\x80\x02c{module}.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R".encode("latin1")
     dtype = b"cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     data = np.array([1.5, -2], "<f4").tobytes()
@@ -57,7 +57,7 @@ class Hostile:
 
 
 class Built:
-    """An array, or a dtype, of a state of our choice."""
+    """An array or dtype with a forged state."""
 
     def __init__(self, like, state):
         self.like, self.state = like, state
@@ -67,7 +67,7 @@ class Built:
 
 
 ARRAY, OBJECT = np.zeros(1), np.dtype(object)
-# This dtype of objects has no flag for objects.
+# A dtype of objects without the flag for objects.
 SILENT = Built(np.dtype("V8"), (3, "|", None, ("f",), {"f": (OBJECT, 0)}, 8, 1, 0))
 POINTERS = {
     "object buffer": Hostile(np.ndarray, (1,), "O", bytearray(8)),
@@ -88,7 +88,7 @@ POINTERS = {
 
 
 @pytest.mark.parametrize("attack", list(POINTERS))
-def test_no_array_is_made_of_addresses_or_lies(attack: str, tmp_path: Path) -> None:
+def test_arrays_with_forged_addresses_or_sizes_are_refused(attack: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="p.pkl"):
         load_plain_pickle(written(tmp_path, {"boxes": [POINTERS[attack]]}))
 
@@ -115,7 +115,7 @@ def attacks(marker: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("attack", list(attacks(Path("x"))))
-def test_nothing_else_is_read_and_nothing_runs(attack: str, tmp_path: Path) -> None:
+def test_other_pickles_are_refused_and_do_not_run(attack: str, tmp_path: Path) -> None:
     marker, path = tmp_path / "it_ran", tmp_path / "p.pkl"
     path.write_bytes(attacks(marker)[attack])
     with pytest.raises(InputError, match="p.pkl") as error:

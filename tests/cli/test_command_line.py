@@ -1,4 +1,4 @@
-"""Parsers, names of commands and values of options."""
+"""Parsers, command names and option values."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ COMMANDS = "run `mlickd train --resume`, see mlickd check-dataset and tools/inst
         ("mlickd evaluate", COMMANDS, "mlickd evaluate --output 'my results'"),
     ],
 )
-def test_commands_are_named_as_they_were_called(
-    monkeypatch: pytest.MonkeyPatch, program: str, text: str, typed: str
-) -> None:
+def test_messages_name_commands_as_they_were_called(monkeypatch, program: str, text: str, typed: str) -> None:
     monkeypatch.setattr("sys.argv", [program, "--output", "my results"])
     assert as_called(TEXT) == text and typed_command() == typed
     parser = command_parser("Purpose.", TEXT)
@@ -41,7 +39,7 @@ def test_seeds_are_integers() -> None:
             read_seeds(text)
 
 
-def test_shards_come_from_the_option_else_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_come_from_the_option_or_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     def shard(*arguments: str) -> tuple[int, int]:
         parser = command_parser("Purpose.", "")
         command_line.add_shard_argument(parser, "part")

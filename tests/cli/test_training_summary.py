@@ -1,3 +1,5 @@
+"""The summary at the end of a training, and the next command."""
+
 from __future__ import annotations
 
 import json
@@ -65,6 +67,7 @@ def test_a_resumed_stage_1_is_not_evaluated(tmp_path: Path) -> None:
 PREDICT = "python tools/predict.py PHOTOS --model {out}"
 DATA = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
 STAGE = ["python", "tools/train_net.py", "--config-file", "{configs}/kd.yaml", "--kd-stage"]
+DISTILL = [*STAGE, "feature", "--num-gpus", "4"]
 TEACHER = ["KD.TEACHER.WEIGHTS", "{out}/model_final.pth", *DATA]
 
 
@@ -75,25 +78,18 @@ TEACHER = ["KD.TEACHER.WEIGHTS", "{out}/model_final.pth", *DATA]
         ("kd.yaml", "prediction", DATA, PREDICT.split()),
         # Stage 2 starts from stage 1, not from the start of stage 1.
         ("kd.yaml", "feature", ["MODEL.WEIGHTS", "start.pth", *DATA], [*STAGE, "prediction", "--num-gpus", "4", *DATA]),
-        # The student of a teacher has its data and seed. If OUTPUT_DIR is not given, each method has a different one.
-        ("wsd.yaml", "", [*DATA, "SOLVER.MAX_ITER", "9"], [*STAGE, "feature", "--num-gpus", "4", *TEACHER]),
-        (
-            "wsd.yaml",
-            "",
-            [*DATA, "OUTPUT_DIR", "x"],
-            [*STAGE, "feature", "--num-gpus", "4", *TEACHER, "OUTPUT_DIR", "{out}_distilled"],
-        ),
+        # The student has the data and seed of its teacher, and another OUTPUT_DIR.
+        ("wsd.yaml", "", [*DATA, "SOLVER.MAX_ITER", "9"], [*DISTILL, *TEACHER]),
+        ("wsd.yaml", "", [*DATA, "OUTPUT_DIR", "x"], [*DISTILL, *TEACHER, "OUTPUT_DIR", "{out}_distilled"]),
     ],
 )
-def test_the_next_command_is_the_next_step(
-    tmp_path: Path, file: str, stage: str, options: list[str], expected: list[str]
-) -> None:
+def test_the_next_command_is_the_next_step(tmp_path: Path, file: str, stage: str, options: list, expected: list):
     cfg = ended(tmp_path, file, "KD.STAGE", stage)
     found = shlex.split(next_command(cfg, str(CONFIGS / file), options, num_gpus=4))
     assert found == [part.format(out=tmp_path, configs=CONFIGS) for part in expected]
 
 
-def test_the_next_command_of_other_folders(tmp_path: Path) -> None:
+def test_the_next_command_in_other_folders(tmp_path: Path) -> None:
     cfg = ended(tmp_path, "wsd.yaml", "OUTPUT_DIR", "my output/teacher")
     found = next_command(cfg, str(CONFIGS / "wsd.yaml"), ["OUTPUT_DIR", "my output/teacher"])
     assert found.endswith("KD.TEACHER.WEIGHTS 'my output/teacher/model_final.pth' OUTPUT_DIR 'my output/distilled'")

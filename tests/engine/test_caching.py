@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.cached_scenes import CachedScenes
+from helpers.small_models import CONFIGS
 from mlickd.data.build import needs_proposals
 from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge, check_cache
@@ -16,8 +17,6 @@ from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.engine import Trainer, check_inputs
 from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
-
-CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def cache(scenes: CachedScenes) -> Path:
     return scenes.make("cache", mirrored=False)
 
 
-def test_knowledge_comes_from_a_cache_or_from_the_teacher(scenes: CachedScenes, cache: Path) -> None:
+def test_knowledge_comes_from_the_cache_or_the_teacher(scenes: CachedScenes, cache: Path) -> None:
     live, cached = scenes.config("feature"), scenes.config("feature", cache)
     for cfg, kind in ((live, LiveTeacher), (cached, CachedKnowledge)):
         assert isinstance(build_knowledge_source(cfg, load_teacher_configs(cfg)), kind)
@@ -44,7 +43,7 @@ def test_a_run_loads_the_configuration_of_its_teacher_once(scenes: CachedScenes,
     Trainer(cfg, *loaded)
 
 
-def test_a_cache_that_does_not_fit_stops_a_run_before_it_starts(scenes, cache: Path, caplog) -> None:
+def test_a_cache_with_other_settings_is_refused_before_a_run(scenes, cache: Path, caplog) -> None:
     cfg, other = scenes.config("feature", cache), scenes.config("feature", cache, "KD.REGIONS.TOP_K", 3)
     check_inputs(cfg)
     with caplog.at_level(logging.INFO):
@@ -56,7 +55,7 @@ def test_a_cache_that_does_not_fit_stops_a_run_before_it_starts(scenes, cache: P
             check(other)
 
 
-def test_a_shared_cache_holds_the_knowledge_of_all_methods(scenes: CachedScenes, tmp_path: Path) -> None:
+def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, tmp_path: Path) -> None:
     files = []
     for name in ("RoIDistiller", "FitNetsDistiller"):
         files.append(tmp_path / f"{name}.yaml")
@@ -70,12 +69,9 @@ def test_a_shared_cache_holds_the_knowledge_of_all_methods(scenes: CachedScenes,
 
 @pytest.mark.parametrize(
     ("config", "options", "message"),
-    [
-        ("kd", [], "kd.yaml: .*KD.CACHE"),
-        ("cls", ["KD.CACHE", "x"], "cls.yaml: .*distillation"),
-    ],
+    [("kd", [], "kd.yaml: .*KD.CACHE"), ("cls", ["KD.CACHE", "x"], "cls.yaml: .*distillation")],
 )
 def test_a_configuration_without_distillation_or_cache_is_refused(tiny_scenes, config, options, message) -> None:
     data = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
     with pytest.raises(InputError, match=message):
-        load_cache_config(str(CONFIGS / f"{config}.yaml"), [*data, *options])
+        load_cache_config(str(CONFIGS / f"scenes/{config}.yaml"), [*data, *options])

@@ -33,7 +33,7 @@ class Counter:
 
 
 class Run:
-    """A model whose one weight is the iteration, and its checkpoints."""
+    """A model with the iteration as its only weight, and its checkpoints."""
 
     def __init__(self, folder: Path, keep: int = 0):
         self.model, self.counter = nn.Linear(1, 1), Counter()
@@ -52,7 +52,7 @@ class Run:
 
 
 def flip_a_bit(path: Path) -> None:
-    # In the numbers, where torch.load does not notice it.
+    # A bit of a weight, which torch.load does not notice.
     content = bytearray(path.read_bytes())
     place = content.index(torch.tensor(3.0).numpy().tobytes())
     content[place] ^= 1
@@ -81,9 +81,7 @@ def test_detectron2_resumes_from_our_checkpoints_and_vice_versa(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut, os.remove])
-def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
-    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(damage: Callable, tmp_path: Path, caplog) -> None:
     Run(tmp_path).save(1, 3)
     damage(tmp_path / "model_0000003.pth")
     run = Run(tmp_path)
@@ -96,9 +94,7 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
     assert Run(tmp_path).resumed() == 3
 
 
-def test_a_damaged_list_or_no_name_of_the_last_checkpoint_does_no_harm(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_resumes_without_last_checkpoint_or_a_list_of_digests(tmp_path: Path, caplog) -> None:
     Run(tmp_path).save(1, 3)
     (tmp_path / "last_checkpoint").unlink()
     assert decide_to_resume(str(tmp_path), True) and Run(tmp_path).resumed() == 3
@@ -125,7 +121,7 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "was run").exists()
 
 
-def test_only_the_newest_of_this_run_are_kept_and_the_final_one(tmp_path: Path) -> None:
+def test_a_run_keeps_its_newest_checkpoints_and_the_final_one(tmp_path: Path) -> None:
     (tmp_path / "model_0000000.pth").write_bytes(b"of another run")
     run = Run(tmp_path, keep=2)
     run.save(1, 3, 5)
@@ -133,9 +129,8 @@ def test_only_the_newest_of_this_run_are_kept_and_the_final_one(tmp_path: Path) 
     again = Run(tmp_path, keep=2)
     assert again.resumed() == 7
     again.save(9)
-    assert {path.name for path in tmp_path.glob("*.pth")} == {
-        "model_0000000.pth", "model_0000005.pth", "model_0000009.pth", "model_final.pth",
-    }  # fmt: skip
+    kept = {path.name for path in tmp_path.glob("*.pth")}
+    assert kept == {"model_0000000.pth", "model_0000005.pth", "model_0000009.pth", "model_final.pth"}
 
 
 def test_a_new_run_never_continues_from_an_earlier_run(tmp_path: Path) -> None:
@@ -163,9 +158,7 @@ def test_final_models_of_earlier_runs_get_other_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", ["last_checkpoint", "checkpoints.json"])
-def test_a_new_run_that_is_killed_early_does_not_continue_from_an_earlier_run(
-    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_run_that_is_killed_early_does_not_continue_from_an_earlier_run(left: str, tmp_path: Path, monkeypatch):
     Run(tmp_path).save(1)
     remove = Path.unlink
 

@@ -1,4 +1,4 @@
-"""Every shipped configuration loads, builds its model and takes a training step; related configurations fit."""
+"""Every shipped configuration loads, builds its model and takes a training step; related configurations agree."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import torchvision
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from helpers.cached_scenes import write_random_boxes
 from helpers.small_models import CONFIGS
 from helpers.small_trainer import DATA, final_config, finish
-from mlickd.data import dataset_records, proposals_path, write_store
+from mlickd.data import proposals_path
 from mlickd.data.sources.coco import coco_sources
 from mlickd.data.sources.nus_wide import nus_wide_sources
 from mlickd.data.sources.voc import voc_sources
@@ -25,19 +26,19 @@ from mlickd.engine.check_config import config_value
 from mlickd.modeling import load_backbone_weights
 
 FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
-# Files of methods have only the keys in which they differ from a `kd.yaml`.
+# The file of a method has only the keys that differ from `kd.yaml`.
 SHIPPED = [name for name in FILES if "methods/" not in name]
 METHODS = [name for name in FILES if name.startswith("methods/")]
 FOLDERS = ["scenes", "folder", "vgg16"]
-# Methods that compare other feature maps in some folders.
+# Methods that compare different feature maps in different folders.
 MAPS = ["methods/attention_transfer.yaml", "methods/led.yaml"]
 DISTILLATIONS = [name for name in SHIPPED if Path(name).name.startswith("kd")]
 TEACHERS = [name for name in SHIPPED if Path(name).name.startswith(("wsd", "oicr"))]
 PLAIN = [name for name in SHIPPED if name not in DISTILLATIONS]
 COCO = [name for name in SHIPPED if name.startswith("coco/")]
-# NUS-WIDE and VOC 2007 change only data and schedule, which no other test uses.
+# NUS-WIDE and VOC 2007 change only data and schedule.
 NETWORKS = [name for name in SHIPPED if not name.startswith(("nus_wide/", "voc07/"))]
-# Weights that are downloaded or trained first, and sizes that are too heavy for a test.
+# Without weights that are downloaded or trained first, and with sizes for a test.
 SMALL = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.VGG.WIDTH", 0.1, "MODEL.ROI_BOX_HEAD.FC_DIM", 32]
 SMALL += ["MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16]
 SMALL += ["MODEL.RESNETS.WIDTH_PER_GROUP", 4]
@@ -69,14 +70,8 @@ def find_baseline(config: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def proposals(tiny_scenes: Path) -> None:
-    """A few boxes for each image of the tiny dataset."""
     for name in ("tiny_train", "tiny_test"):
-        items = []
-        for record in dataset_records(name):
-            width, height = record["width"], record["height"]
-            boxes = [[0, 0, width, height], [0, 0, width / 2, height / 2], [width / 3, height / 3, width, height]]
-            items.append((record["image_id"], torch.tensor(boxes).numpy(), torch.tensor([0.9, 0.5, 0.2]).numpy()))
-        write_store(proposals_path(name, "edge_boxes"), items, method="edge_boxes", parameters={}, image_digest="test")
+        write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
 
 
 def small_config(config: str, output: Path, stage: str | None = None, *options: object) -> CfgNode:
@@ -95,14 +90,14 @@ def take_a_step(cfg: CfgNode) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def trained_teacher(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The checkpoint of a shipped teacher after a step; each teacher takes it once."""
+    """Return a function that trains a shipped teacher for one step, once, and returns its checkpoint."""
 
     @cache
     def train(config: str) -> Path:
         folder = tmp_path_factory.mktemp("teacher")
         cfg = small_config(config, folder)
         (folder / "config.yaml").write_text(cfg.dump())
-        torch.manual_seed(1)  # not the student's seed, so that their maps differ
+        torch.manual_seed(1)  # the student has another seed, so that their maps differ
         take_a_step(cfg)
         return folder / "model_final.pth"
 
@@ -127,8 +122,8 @@ def test_both_stages_take_a_step(config: str, trained_teacher: Callable[[str], P
     assert (tmp_path / "prediction" / "student.pth").is_file()
 
 
-def lay_over(folder: str, method: str, output: Path) -> str:
-    """Write the configuration of a method in a folder of ``tools/compare.py``."""
+def merge_method(folder: str, method: str, output: Path) -> str:
+    """Write the configuration of a method for the datasets of a folder, as ``tools/compare.py`` does."""
     path = output / "method.yaml"
     files = [CONFIGS / folder / "kd.yaml", CONFIGS / method, CONFIGS / folder / method]
     path.write_text(f"_BASE_: [{', '.join(str(file) for file in files if file.is_file())}]")
@@ -138,10 +133,8 @@ def lay_over(folder: str, method: str, output: Path) -> str:
 @pytest.mark.parametrize(
     ("folder", "method"), [*(("scenes", m) for m in METHODS), *((f, m) for f in FOLDERS[1:] for m in MAPS)]
 )
-def test_methods_take_a_step_of_each_of_their_stages(
-    folder: str, method: str, trained_teacher: Callable[[str], Path], tmp_path: Path
-) -> None:
-    config = lay_over(folder, method, tmp_path)
+def test_methods_take_a_step_in_each_stage(folder: str, method: str, trained_teacher: Callable, tmp_path: Path) -> None:
+    config = merge_method(folder, method, tmp_path)
     knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(f"{folder}/wsd.yaml")))
     for stage in load_config(config, []).KD.METHOD_STAGES:
         losses = take_a_step(small_config(config, tmp_path, stage, *knowledge))
@@ -151,9 +144,9 @@ def test_methods_take_a_step_of_each_of_their_stages(
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("config", METHODS)
-def test_methods_share_data_schedule_and_student(config: str, folder: str, tmp_path: Path) -> None:
+def test_a_method_shares_data_schedule_and_student_with_the_baseline(config: str, folder: str, tmp_path: Path) -> None:
     """All stages together have the iterations of the baseline."""
-    cfg = load_config(lay_over(folder, config, tmp_path), [])
+    cfg = load_config(merge_method(folder, config, tmp_path), [])
     baseline, paper = shipped(f"{folder}/cls.yaml"), shipped(f"{folder}/kd.yaml")
     iterations = [cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.METHOD_STAGES]
     assert sum(iterations) == baseline.SOLVER.MAX_ITER
@@ -164,10 +157,8 @@ def test_methods_share_data_schedule_and_student(config: str, folder: str, tmp_p
 
 @pytest.mark.filterwarnings("ignore:.*to a meta parameter in the current model, which is a no-op")
 @pytest.mark.parametrize("config", NETWORKS)
-def test_networks_of_full_size_take_the_weights_that_they_name(
-    config: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Names and shapes of layers at full size, on the meta device without memory."""
+def test_networks_of_full_size_load_their_pretrained_weights(config: str, monkeypatch, caplog) -> None:
+    """The meta device has the names and shapes of all layers without memory."""
     cfg = shipped(config).clone()
     cfg.defrost()
     cfg.MODEL.DEVICE, cfg.MODEL.NUM_CLASSES = "meta", 3
@@ -195,7 +186,7 @@ def test_networks_of_full_size_take_the_weights_that_they_name(
 
 @pytest.mark.parametrize("base", ["nus_wide/Base-NUS-WIDE", "voc07/Base-VOC07"])
 @pytest.mark.parametrize("config", ["wsd_vgg16.yaml", "cls_vgg16.yaml", "kd_vgg16.yaml", *COCO])
-def test_another_dataset_changes_data_and_schedule_only(config: str, base: str, tmp_path: Path) -> None:
+def test_another_dataset_changes_only_data_and_schedule(config: str, base: str, tmp_path: Path) -> None:
     base = f"{base}-KD.yaml" if config in DISTILLATIONS else f"{base}.yaml"
     (tmp_path / "layers.yaml").write_text(f'_BASE_: ["{CONFIGS / config}", "{CONFIGS / base}"]\n')
     cfg, on_coco = load_config(str(tmp_path / "layers.yaml"), []), shipped(config).clone()
@@ -216,30 +207,27 @@ def test_another_dataset_changes_data_and_schedule_only(config: str, base: str, 
 @pytest.mark.parametrize("config", DISTILLATIONS)
 def test_a_distillation_shares_data_with_its_teacher_and_all_but_iterations_with_its_baseline(config: str) -> None:
     plain, distilled, teacher = (shipped(name) for name in (find_baseline(config), config, find_teacher(config)))
-    assert [distilled.DATASETS[key] for key in ("TRAIN", "TEST")] == [
-        teacher.DATASETS[key] for key in ("TRAIN", "TEST")
-    ]
+    for key in ("TRAIN", "TEST"):
+        assert plain.DATASETS[key] == distilled.DATASETS[key] == teacher.DATASETS[key]
     assert distilled.TEST.AVERAGE_PRECISION == teacher.TEST.AVERAGE_PRECISION
     assert teacher.INPUT.SIZE_TEST > distilled.INPUT.SIZE_TEST
     plain, distilled = plain.clone(), distilled.clone()
     for key in ("VGG", "TIMM", "RESNETS", "CLASSIFIER", "BACKBONE"):
         assert plain.MODEL[key] == distilled.MODEL[key]
     assert plain.INPUT == distilled.INPUT and plain.TEST == distilled.TEST
-    assert plain.DATASETS.TRAIN == distilled.DATASETS.TRAIN and plain.DATASETS.TEST == distilled.DATASETS.TEST
     stages = (distilled.KD.FEATURE, distilled.KD.PREDICTION)
     iterations = [stage.MAX_ITER or distilled.SOLVER.MAX_ITER for stage in stages]
     assert plain.SOLVER.MAX_ITER == sum(iterations)  # both stages together
     scale = 2 * iterations[0] / distilled.SOLVER.MAX_ITER
-    assert plain.SOLVER.STEPS == tuple(scale * step for step in distilled.SOLVER.STEPS) or "Cosine" in (
-        plain.SOLVER.LR_SCHEDULER_NAME
-    )
+    if "Cosine" not in plain.SOLVER.LR_SCHEDULER_NAME:
+        assert plain.SOLVER.STEPS == tuple(scale * step for step in distilled.SOLVER.STEPS)
     for schedule in (plain.SOLVER, distilled.SOLVER):
         schedule.defrost()
         schedule.MAX_ITER, schedule.STEPS = 0, ()
     assert plain.SOLVER == distilled.SOLVER
 
 
-def test_data_sets_are_known_and_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+def test_datasets_are_known_and_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     known = {"scenes_train", "scenes_test"}
     known |= {*coco_sources(tmp_path), *voc_sources(tmp_path), *nus_wide_sources(tmp_path)}
     for config in SHIPPED:

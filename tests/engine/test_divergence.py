@@ -23,7 +23,7 @@ HUGE = 1e30  # finite, but its square is not
 
 
 class Two(nn.Module):
-    """A model with two losses and two parameters; the second parameter is under a square root."""
+    """A model with two losses and two parameters; the second loss has the square root of a parameter."""
 
     def __init__(self):
         super().__init__()
@@ -50,7 +50,7 @@ def make_samples(*values: float) -> list[dict]:
     return [{"image_id": f"img{i}", "value": value} for i, value in enumerate(values)]
 
 
-def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_piece(tmp_path: Path) -> None:
+def test_a_loss_is_named_with_its_iteration_and_the_images_of_its_part(tmp_path: Path) -> None:
     model, bad = Two(), float("nan")
     good = make_samples(1.0, 2.0, 3.0, 4.0)
     with pytest.raises(InputError) as caught:
@@ -82,14 +82,14 @@ def test_large_gradients_whose_norm_overflows_are_finite() -> None:
     assert model.weight.item() == pytest.approx(2 - HUGE * 1e-32)
 
 
-def test_weights_that_were_not_finite_and_many_images_are_named(tmp_path: Path) -> None:
+def test_parameters_that_are_not_finite_are_named(tmp_path: Path) -> None:
     model = Two()
     model.weight.data.fill_(float("nan"))
     with pytest.raises(InputError, match=r"img31 and 68 more.*could not be saved.*\. The parameters weight "):
         run(model, [make_samples(*[1.0] * 100)], output_dir=str(tmp_path / "no such folder"))
 
 
-def test_gradients_that_overflow_in_float16_leave_out_a_step_and_halve_the_scale() -> None:
+def test_an_overflow_in_float16_skips_a_step_and_halves_the_scale() -> None:
     model = Two()
     loop = run(model, [make_samples(1e36)], precision=torch.float16)  # times the scale, it overflows float32
     assert model.weight.item() == 2.0
@@ -144,7 +144,7 @@ def _diverge_in_process(values: list[list[float]], roots: list[str], folder: Pat
 @pytest.mark.parametrize(
     ("values", "roots", "expected"),
     [
-        # The sum of the gradients is not finite in both processes, but only one has the images that cause it.
+        # The summed gradients of both processes are not finite, but only one process has the images that cause it.
         ([[1.0, 2.0], [3.0, float("nan")]], [], [("loss_label is nan", "rank1-img0, rank1-img1", "_rank1")]),
         (
             [[1.0], [3.0]],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,20 +37,10 @@ EVALUATED = ["teacher", "student"]
 
 
 @pytest.fixture(scope="module")
-def datasets(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Make the tiny scenes and seven test scenes the registered datasets."""
-    root = tmp_path_factory.mktemp("datasets")
-    (root / "tiny").symlink_to(tiny_scenes / "tiny")
-    write_scenes(root / "seven", {"train": 1, "test": 7}, side=96, seed=3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(root))
-        yield
-
-
-@pytest.fixture(scope="module")
-def configs(datasets: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CfgNode]:
-    """Return a configuration of each kind of training."""
+def configs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, CfgNode]:
+    """Return a configuration of each kind of training, evaluated on seven test scenes."""
     folder = tmp_path_factory.mktemp("processes")
+    write_scenes(tiny_scenes / "seven", {"train": 1, "test": 7}, side=96, seed=3)
     scenes = CachedScenes.create(folder / "scenes")
     caches = {True: scenes.make("cache"), False: ""}
     write_random_boxes(folder / "seven_test", "seven_test", seed=2)
@@ -99,7 +88,7 @@ def trained(configs: dict[str, CfgNode], tmp_path_factory: pytest.TempPathFactor
 
 
 def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> None:
-    """Assert equality up to rounding, because sums have another order."""
+    """Assert equality up to rounding, because processes sum in another order."""
     assert two.keys() == one.keys() and len(one) > 5
     # Some gradients are zero up to rounding: a softmax over regions does not change with a class's bias.
     rounding = 1e-6 * max(float(value.abs().max()) for value in one.values())
@@ -109,7 +98,7 @@ def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> 
 
 
 @pytest.mark.parametrize("name", ["teacher", "refined teacher", "student", "synchronized normalization", *STAGES])
-def test_gradients_and_weights_equal_those_of_one_process(trained: dict[str, Path], name: str) -> None:
+def test_two_processes_have_the_gradients_and_weights_of_one(trained: dict[str, Path], name: str) -> None:
     one = read_all([name], trained["one"])[name]
     assert any(float(gradient.abs().max()) > 1e-6 for gradient in one["gradients"].values())
     for rank in (0, 1):
@@ -119,14 +108,14 @@ def test_gradients_and_weights_equal_those_of_one_process(trained: dict[str, Pat
             assert_equal(two["weights"], one["weights"])
 
 
-def test_processes_end_with_the_same_bytes(configs: dict[str, CfgNode], trained: dict[str, Path]) -> None:
+def test_both_processes_end_with_identical_weights(configs: dict[str, CfgNode], trained: dict[str, Path]) -> None:
     first, second = (read_all(list(configs), trained["two"], rank) for rank in (0, 1))
     for name, left in first.items():
         for key, value in left["weights"].items():
             assert torch.equal(value, second[name]["weights"][key]), (name, key)
 
 
-def test_batch_normalization_keeps_the_mean_of_the_statistics(trained: dict[str, Path]) -> None:
+def test_batch_normalization_averages_the_statistics_of_processes(trained: dict[str, Path]) -> None:
     """Only the mean of the first layer is equal; later layers see each half normalized separately."""
     one, two = (read_all(["batch normalization"], trained[name])["batch normalization"] for name in ("one", "two"))
     key = "backbone.conv1_1.norm.running_mean"
@@ -135,7 +124,7 @@ def test_batch_normalization_keeps_the_mean_of_the_statistics(trained: dict[str,
 
 
 @pytest.mark.parametrize("name", EVALUATED)
-def test_seven_photos_are_scored_once_each(trained: dict[str, Path], name: str) -> None:
+def test_each_of_seven_images_is_scored_once(trained: dict[str, Path], name: str) -> None:
     one, two = (json.loads((trained[n] / name / "results.json").read_text()) for n in ("one", "two"))
     assert two.keys() == one.keys() == ({"multilabel", "detection"} if name == "teacher" else {"multilabel"})
     for kind, figures in one.items():
@@ -148,8 +137,8 @@ def test_seven_photos_are_scored_once_each(trained: dict[str, Path], name: str) 
     np.testing.assert_allclose(scores["two"][1], scores["one"][1], atol=1e-5)
 
 
-def test_one_process_writes(trained: dict[str, Path]) -> None:
-    """Only the first process writes files, except for the file that the helper writes in each process."""
+def test_only_the_first_process_writes(trained: dict[str, Path]) -> None:
+    """The helper writes one more file in each process."""
     for name in EVALUATED:
         folders = {n: trained[n] / name for n in ("one", "two")}
         files = {

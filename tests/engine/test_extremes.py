@@ -1,4 +1,4 @@
-"""Data that is odd but legal goes through the whole method: teacher, baseline, both stages of distillation."""
+"""Teacher, baseline and both stages of distillation work on unusual but valid data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def write_dataset(folder: Path, sizes: list, labels: list, classes: int, proposa
 
 
 def train(cfg: CfgNode) -> None:
-    """Train and evaluate as the command does; the parameters change and stay finite."""
+    """Train and evaluate like the command, and check that the parameters change and stay finite."""
     Path(cfg.OUTPUT_DIR).mkdir(parents=True)
     (Path(cfg.OUTPUT_DIR) / "config.yaml").write_text(cfg.dump())
     torch.manual_seed(0)
@@ -65,9 +65,7 @@ def train(cfg: CfgNode) -> None:
     ],
     ids=["a row and a column of pixels", "many classes and proposals", "every label", "one of each and no label"],
 )
-def test_the_whole_method_trains_evaluates_and_predicts(
-    sizes: list, labels: list, classes: int, proposals: int, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_whole_method(sizes, labels, classes: int, proposals: int, batch: int, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     write_dataset(tmp_path / "odd", sizes, labels, classes, proposals)
     stores = (str(tmp_path / "odd" / "proposals"),)

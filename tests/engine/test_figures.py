@@ -1,4 +1,4 @@
-"""Figures and images that training writes: metrics, CorLoc, averages over views, TensorBoard, precise statistics."""
+"""Metrics and images that training writes: CorLoc, averages over views, TensorBoard, precise statistics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
@@ -14,8 +13,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from helpers.cached_scenes import write_random_boxes
 from helpers.small_trainer import DATA, final_config, finish, make_trainer
-from mlickd.data import class_names, dataset_records, proposals_path, write_store
+from mlickd.data import class_names, dataset_records, proposals_path
 from mlickd.engine import Trainer
 from mlickd.engine.writers import TensorBoardWriter, remove_repeated_metrics
 from mlickd.evaluation import TrainingCorLoc
@@ -28,14 +28,8 @@ SECOND = '{"iteration": 39, "total_loss": 2.0}\n'
 
 @pytest.fixture(scope="module", autouse=True)
 def proposals(tiny_scenes: Path) -> None:
-    """Write proposals: the true boxes and the whole image."""
     for name in ("tiny_train", "tiny_test"):
-        items = []
-        for record in dataset_records(name):
-            boxes = [a["bbox"] for a in record["annotations"]] + [[0, 0, record["width"], record["height"]]]
-            boxes = np.unique(np.array(boxes, dtype=np.float32), axis=0)
-            items.append((record["image_id"], boxes, np.linspace(1, 0.5, len(boxes), dtype=np.float32)))
-        write_store(proposals_path(name, "edge_boxes"), items, method="edge_boxes", parameters={}, image_digest="test")
+        write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
 
 
 def teacher_run(output: Path, *options: object) -> CfgNode:
@@ -59,7 +53,7 @@ def read_events(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(file), size_guidance={"images": 0}).Reload()
 
 
-def test_figures_and_images_are_written_and_change_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluations_and_images_do_not_change_the_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = ("TEST.EVAL_PERIOD", 2, "TEST.CORLOC_IMAGES", 5, "TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (48, 64))
     with caplog.at_level(logging.INFO, logger="mlickd.engine"):
         weights = train(teacher_run(tmp_path / "with", *options, "TENSORBOARD.IMAGES", 3, "VIS_PERIOD", 3))
@@ -89,7 +83,7 @@ def test_figures_and_images_are_written_and_change_nothing(tmp_path: Path, caplo
 
 
 class Oracle(torch.nn.Module):
-    """A teacher that finds every object; objects of the missed classes are in the wrong place."""
+    """A teacher that finds every object, but objects of the missed classes in the wrong place."""
 
     def __init__(self, teacher: torch.nn.Module, missed: set[int]):
         super().__init__()
@@ -109,15 +103,16 @@ class Oracle(torch.nn.Module):
         return outputs
 
 
-def test_corloc_is_the_share_of_images_whose_best_region_hits(tmp_path: Path) -> None:
-    def ids(corloc: TrainingCorLoc) -> list:
+def test_corloc_is_the_share_of_images_with_a_correct_best_region(tmp_path: Path) -> None:
+    def chosen_ids(images: int, seed: int) -> list:
+        corloc = TrainingCorLoc(teacher_run(tmp_path, "TEST.CORLOC_IMAGES", images, "SEED", seed))
         return [record["image_id"] for record in corloc.samples["tiny_train"]]
 
+    boxed = [record["image_id"] for record in dataset_records("tiny_train") if record["annotations"]]
+    assert chosen_ids(1000, 0) == boxed
+    assert len(set(chosen_ids(5, 1))) == 5 and chosen_ids(5, 1) == chosen_ids(5, 1) != chosen_ids(5, 2)
     cfg = teacher_run(tmp_path, "TEST.CORLOC_IMAGES", 1000)
     corloc, teacher = TrainingCorLoc(cfg), Trainer.build_model(cfg)
-    assert ids(corloc) == [record["image_id"] for record in dataset_records("tiny_train") if record["annotations"]]
-    seeds = [ids(TrainingCorLoc(teacher_run(tmp_path, "TEST.CORLOC_IMAGES", 5, "SEED", seed))) for seed in (1, 1, 2)]
-    assert len(set(seeds[0])) == 5 and seeds[0] == seeds[1] != seeds[2]
     present = {a["category_id"] for record in dataset_records("tiny_train") for a in record["annotations"]}
     assert corloc(Oracle(teacher, set())) == {"CorLoc": {"tiny_train": 100.0}}
     missed = set(sorted(present)[:3])
@@ -139,7 +134,7 @@ def test_a_dataset_without_boxes_has_no_corloc(tmp_path: Path, caplog: pytest.Lo
     assert caplog.text.count("unboxed has no boxes") == 1
 
 
-def test_training_views_show_the_input_of_the_model_with_labels() -> None:
+def test_training_views_show_images_and_labels() -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
     side = figures.TILE
@@ -163,7 +158,7 @@ def test_training_views_show_the_input_of_the_model_with_labels() -> None:
         (FIRST + SECOND + FIRST, 30, FIRST),
     ],
 )
-def test_lines_of_repeated_iterations_are_cut_off(content: str, iteration: int, kept: str, tmp_path: Path) -> None:
+def test_lines_of_repeated_iterations_are_removed(content: str, iteration: int, kept: str, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     remove_repeated_metrics(path, iteration)  # the file may be missing
     path.write_text(content)

@@ -17,7 +17,7 @@ def rates(cfg, model) -> dict[str, tuple[float, float]]:
     return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
 
 
-def test_the_streams_of_the_papers_teacher_learn_at_10x_and_their_biases_at_20x() -> None:
+def test_new_layers_learn_10x_faster_and_their_biases_20x() -> None:
     cfg = teacher_config()
     cfg.merge_from_list(["SOLVER.BASE_LR", 0.5, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.LAST_LAYER_LR_FACTOR", 10.0])
     cfg.merge_from_list(["SOLVER.BIAS_LR_FACTOR", 2.0, "SOLVER.WEIGHT_DECAY_BIAS", 0.0])
@@ -32,7 +32,7 @@ def test_the_streams_of_the_papers_teacher_learn_at_10x_and_their_biases_at_20x(
 
 
 @pytest.mark.parametrize("name", ["SGD", "ADAMW"])
-def test_an_overflow_leaves_no_trace(name: str) -> None:
+def test_a_skipped_step_does_not_change_the_optimizer(name: str) -> None:
     cfg = teacher_config()
     cfg.merge_from_list(["SOLVER.OPTIMIZER", name, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "float16"])
     ends = []

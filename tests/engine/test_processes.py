@@ -9,14 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.processes import (
-    fail_in,
-    in_two_processes,
-    leave_rank,
-    look_for_checkpoint,
-    parse_arguments,
-    send_while_one_waits,
-)
+from helpers.processes import fail_in, in_two_processes, leave_rank, look_for_checkpoint, parse_arguments, send_signal
 from mlickd.engine.processes import check_devices, launch, num_processes
 from mlickd.errors import InputError, ProcessError
 
@@ -47,7 +40,7 @@ def test_arguments_out_of_range_are_refused_first(arguments: tuple, named: str) 
         launch(pytest.fail, parse_arguments(*arguments), pytest.fail)
 
 
-def test_each_process_has_a_gpu_or_none_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_process_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     check_devices("cuda", parse_arguments("--num-gpus", 2))
     check_devices("cpu", parse_arguments("--num-gpus", 3))
@@ -57,7 +50,7 @@ def test_each_process_has_a_gpu_or_none_has(monkeypatch: pytest.MonkeyPatch) -> 
             check_devices(device, parse_arguments("--num-gpus", count))
 
 
-def test_one_process_is_this_one() -> None:
+def test_a_single_process_is_not_launched() -> None:
     found = []
     launch(lambda *given: found.append(given), args := parse_arguments(), lambda args: ("cfg", "opened"))
     assert found == [("cfg", args, "opened")]
@@ -79,9 +72,7 @@ def test_processes_know_their_ranks_and_listen_on_loopback_only(tmp_path: Path) 
         (1, "killed", ProcessError, r"--resume"),
     ],
 )
-def test_the_error_of_the_process_that_fails_is_raised_and_the_other_ends(
-    rank: int, how: str, expected: type[Exception], message: str
-) -> None:
+def test_a_failing_process_ends_the_other(rank: int, how: str, expected: type[Exception], message: str) -> None:
     with pytest.raises(expected, match=message):
         in_two_processes(fail_in, rank, how)
 
@@ -90,7 +81,7 @@ def test_the_error_of_the_process_that_fails_is_raised_and_the_other_ends(
 def test_signals_end_processes_before_training_at_once(kind: signal.Signals, receiver: str) -> None:
     before = signal.getsignal(kind)
     with pytest.raises(SystemExit) as end:
-        in_two_processes(send_while_one_waits, kind, receiver, os.getpid())
+        in_two_processes(send_signal, kind, receiver, os.getpid())
     assert end.value.code == 128 + kind and signal.getsignal(kind) == before
 
 

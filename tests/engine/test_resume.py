@@ -53,9 +53,7 @@ def distilling(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> C
     ],
     ids=["adamw, clipped, in parts", "bfloat16", "dropout and augmentation", "precise statistics"],
 )
-def test_a_run_stopped_at_a_checkpoint_ends_like_the_whole_run(
-    options: tuple, distills: bool, distilling: Callable[..., Trainer], tmp_path: Path
-) -> None:
+def test_a_resumed_run_ends_like_the_whole_run(options: tuple, distills: bool, distilling, tmp_path: Path) -> None:
     make = distilling if distills else make_trainer
     whole = finish(make(tmp_path / "whole", *options))
     stopped = make(tmp_path / "stopped", *options)
@@ -69,7 +67,7 @@ def test_a_run_stopped_at_a_checkpoint_ends_like_the_whole_run(
     assert not all(torch.equal(value, half[name]) for name, value in result.items())
 
 
-def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_a_resumed_finished_run_is_evaluated_again(tiny_scenes: Path, tmp_path: Path) -> None:
     def final_line() -> dict:
         (*_, line) = map(json.loads, (tmp_path / "metrics.json").read_text().splitlines())
         return line
@@ -96,7 +94,7 @@ def test_a_finished_run_is_resumed_to_be_evaluated_once_more(tiny_scenes: Path, 
     assert not (tmp_path / "metrics.json").read_text()
 
 
-def test_figures_of_an_evaluation_are_written_before_the_next_checkpoint(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_metrics_of_an_evaluation_are_written_before_the_checkpoint(tiny_scenes: Path, tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path, "TEST.EVAL_PERIOD", 2, "SOLVER.MAX_ITER", 6)
     seen = {}
     save = trainer.checkpointer.save
@@ -112,7 +110,7 @@ def test_figures_of_an_evaluation_are_written_before_the_next_checkpoint(tiny_sc
 
 
 class Request(HookBase):
-    """Sends a signal to this process within an iteration."""
+    """Sends a signal to this process in an iteration."""
 
     def __init__(self, kind: signal.Signals, iteration: int):
         self.kind, self.iteration = kind, iteration
@@ -131,8 +129,8 @@ class Request(HookBase):
     ],
     ids=["between two checkpoints", "at a checkpoint", "in the last iteration"],
 )
-def test_the_iteration_is_finished_and_the_run_can_be_resumed(
-    kind: signal.Signals, iteration: int, left: str, tiny_scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+def test_a_run_stopped_by_a_signal_can_be_resumed(
+    kind, iteration: int, left: str, tiny_scenes, tmp_path, capfd
 ) -> None:
     options = ("MODEL.CLASSIFIER.DROPOUT", 0.5, "TENSORBOARD.IMAGES", 0)
     whole = finish(make_trainer(tmp_path / "whole", *options))
@@ -144,7 +142,7 @@ def test_the_iteration_is_finished_and_the_run_can_be_resumed(
     assert caught.value.code == 128 + kind and signal.getsignal(kind) == before
     assert f"{kind.name}: training stops after this iteration" in capfd.readouterr().err
     assert (tmp_path / "stopped" / "last_checkpoint").read_text() == left
-    assert not (tmp_path / "stopped" / "results.json").exists(), "a run that is to stop is not evaluated first"
+    assert not (tmp_path / "stopped" / "results.json").exists(), "a stopped run is not evaluated first"
     resumed = make_trainer(tmp_path / "stopped", *options)
     result = finish(resumed, resume=True)
     assert resumed.start_iter == iteration + 1 and (tmp_path / "stopped" / "results.json").exists()

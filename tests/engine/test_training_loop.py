@@ -1,4 +1,4 @@
-"""One update from a batch, whole, in parts, and in mixed precision."""
+"""One training step with a whole batch, in parts, and in mixed precision."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from mlickd.distillation import LiveTeacher
 from mlickd.engine.training_loop import TrainingLoop, compile_backbone, mixed_precision, seed_iteration
 from mlickd.errors import InputError
 
-# Counts the pages that the system hands out while 32 MB are allocated, used and freed ten times, before and after. It
-# runs in a separate process, because the C library keeps the setting.
+# Count the new memory pages while 32 MB are allocated and freed ten times, before and after `keep_freed_memory`.
+# A separate process is needed, because the C library keeps the setting.
 COUNT_PAGES = """
 import resource
 import torch
@@ -56,11 +56,9 @@ def make_model(kind: str, checkpoint: Path, count: int = 5) -> tuple[nn.Module, 
     if kind == "teacher":
         cfg = teacher_config()
         cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.0
-        # Scores of an untrained teacher are so alike that its gradients are almost zero.
+        # The scores of an untrained teacher are almost equal, so its gradients are almost zero.
         cfg.MODEL.WSDDN.INIT_STD = 1.0
-        batch = [
-            sample | {"image": sample["teacher_image"], "proposals": sample["teacher_proposals"]} for sample in batch
-        ]
+        batch = [s | {"image": s["teacher_image"], "proposals": s["teacher_proposals"]} for s in batch]
     else:
         cfg = student_config(checkpoint, kind)
         for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
@@ -79,9 +77,7 @@ def run(loop: SimpleTrainer, steps: int = 1) -> dict[str, float]:
     return {name: value for name, (value, _) in storage.latest().items() if "loss" in name}
 
 
-def step(
-    model: nn.Module, batch: list[dict], kind: type[SimpleTrainer] = TrainingLoop, **options
-) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+def step(model: nn.Module, batch: list[dict], kind: type[SimpleTrainer] = TrainingLoop, **options) -> tuple[dict, dict]:
     """Run a step of a copy of ``model``; return its losses and gradients."""
     model = copy.deepcopy(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -91,7 +87,7 @@ def step(
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("parts", [1, 2, 5])
-def test_parts_have_the_losses_and_gradients_of_detectron2(kind: str, parts: int, checkpoint: Path) -> None:
+def test_parts_have_the_losses_and_gradients_of_the_whole_batch(kind: str, parts: int, checkpoint: Path) -> None:
     model, batch = make_model(kind, checkpoint)
     whole_losses, whole = step(model, batch, SimpleTrainer)
     losses, gradients = step(model, batch, parts=parts)
@@ -135,9 +131,8 @@ def test_a_machine_that_cannot_compile_is_named_in_one_line() -> None:
 def test_the_next_step_reuses_freed_memory() -> None:
     process = subprocess.run([sys.executable, "-c", COUNT_PAGES], capture_output=True, text=True, check=True)
     default, kept = map(int, process.stdout.split())
-    # With fewer than one page for each tensor, pages are too large to count them.
     if default < 20:
-        pytest.skip(f"the system hands out 320 MB in {default} pages")
+        pytest.skip("memory pages are too large to count them")
     assert kept < default / 2
 
 
@@ -203,7 +198,7 @@ def test_the_scale_of_float16_gradients_is_part_of_the_checkpoint() -> None:
     assert not plain.grad_scaler.is_enabled()
 
 
-def test_precision_is_the_one_asked_for() -> None:
+def test_precision_follows_the_configuration() -> None:
     cfg = teacher_config()
     for device, name, enabled, expected in (
         ("cuda:1", "float16", True, torch.float16),

@@ -13,7 +13,7 @@ from mlickd.export.onnx_export import export_student
 
 @dataclass
 class ExportedRun:
-    """A run and its exported file, with the root of the datasets that the student was trained on."""
+    """A run, its exported file, and the root of its datasets."""
 
     root: Path
     run: Path
@@ -22,7 +22,7 @@ class ExportedRun:
 
 @pytest.fixture(scope="session")
 def exported(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
-    """An untrained student of 20 classes and 32 px, and its file; tests must not change them."""
+    """Export an untrained student with 20 classes and 32 px; tests must not change its files."""
     folder = tmp_path_factory.mktemp("exported")
     root = split_tiny_scenes(tiny_scenes, folder / "datasets")
     files = ExportedRun(root, write_untrained_run(folder / "run"), folder / "student.onnx")
@@ -34,6 +34,6 @@ def exported(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Exp
 
 @pytest.fixture
 def data_root(exported: ExportedRun, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of the datasets of the student, which names of datasets refer to."""
+    """Make the datasets of the student the registered datasets, and return their root."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(exported.root))
     return exported.root

@@ -1,4 +1,4 @@
-"""Exported files read by this project, and by the example of the README without it."""
+"""This project and the example in the README read exported files."""
 
 import json
 import re
@@ -34,7 +34,7 @@ METADATA = ExportMetadata(
 )
 
 
-def test_metadata_are_texts():
+def test_metadata_are_stored_as_text():
     properties = METADATA.properties()
     assert json.loads(properties["class_names"]) == ["dog", "große Katze"] and "große" in properties["class_names"]
     assert ExportMetadata.from_properties(properties, "file") == METADATA
@@ -59,7 +59,7 @@ def test_input_without_preprocessing_is_normalized():
     assert images[1, 2, 3, 4] == pytest.approx((views[1, 3, 4, 0] - 100.0) / 40.0)
 
 
-def test_scores_are_those_of_the_student(exported):
+def test_scores_agree_with_the_student(exported):
     generator = np.random.default_rng(1)
     sizes = [(32, 32), (41, 57), (64, 20), (32, 90), (100, 33)]
     photos = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
@@ -97,7 +97,7 @@ def test_other_files_are_refused_in_one_line(exported, tmp_path, kind):
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("size", [(64, 48), (640, 480), (517, 389)], ids=str)
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_pillow_reads_the_pixels_of_an_evaluation_up_to_rounding(tmp_path, size, suffix, orientation):
+def test_pillow_decodes_nearly_the_same_pixels_as_an_evaluation(tmp_path, size, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"photo.{suffix}"
@@ -108,13 +108,13 @@ def test_pillow_reads_the_pixels_of_an_evaluation_up_to_rounding(tmp_path, size,
     read = read_photo(path, 48)
     assert read.shape == (48, 48, 3) and read.dtype == np.uint8
     difference = np.abs(read.astype(int) - ours)
-    # The project decodes turned photos at another size if their sides do not divide.
+    # An evaluation decodes turned photos at another size if their sides are not multiples of 8.
     turned = orientation != 1 and any(side % 8 for side in size)
     assert difference.mean() < (3 if turned else 0.5) and difference.max() <= (20 if turned else 2)
 
 
 @pytest.mark.parametrize(("hidden", "works"), [(["detectron2", "torch", "mlickd"], True), (["onnxruntime"], False)])
-def test_the_example_of_the_readme_needs_no_more_than_it_says(exported, tmp_path, hidden, works):
+def test_the_example_in_the_readme_needs_only_onnx_runtime(exported, tmp_path, hidden, works):
     (example,) = re.findall(r"^```python\n(import json\n.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     (tmp_path / "holiday.onnx").symlink_to(exported.onnx)
     (tmp_path / "photo.jpg").symlink_to(sorted((exported.root / "tiny" / "images").rglob("*.jpg"))[0])

@@ -1,3 +1,5 @@
+"""Exported networks agree with their models, and their metadata have the origin of the model."""
+
 import json
 
 import numpy as np
@@ -35,7 +37,7 @@ BACKBONES = {
         pytest.param("lite", True, "RGB", 0, marks=pytest.mark.slow),
     ],
 )
-def test_scores_are_those_of_the_model(backbone, preprocessing, channel_order, divisor, tmp_path, monkeypatch):
+def test_scores_agree_with_the_model(backbone, preprocessing, channel_order, divisor, tmp_path, monkeypatch):
     base, *options = BACKBONES[backbone]
     cfg = default_config()
     for name in dict.fromkeys(["Base-Classifier", base]):

@@ -1,3 +1,5 @@
+"""The comparison of an exported file with its model."""
+
 import dataclasses
 
 import numpy as np
@@ -13,7 +15,7 @@ from mlickd.export.parity import check_parity, parity_table, records_to_check
 from mlickd.runs import load_run, predict
 
 
-def test_the_file_of_the_model_passes_and_shifted_decisions_do_not(exported, data_root):
+def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_root):
     cfg, model = load_run(exported.run)
     records = dataset_records("tiny_train") + dataset_records("tiny_test")  # 36: more than one round of batches
     file = load_exported(exported.onnx)
@@ -36,7 +38,7 @@ def test_the_file_of_the_model_passes_and_shifted_decisions_do_not(exported, dat
     assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.complaint
 
 
-def test_photos_to_check(exported, data_root, tmp_path):
+def test_the_photos_to_check_come_from_datasets_or_files(exported, data_root, tmp_path):
     assert len(records_to_check(exported.run)) == 12
     assert len(records_to_check(exported.run, "tiny_val", num_images=5)) == 5
     assert len(records_to_check(exported.run, photos=[str(data_root / "tiny" / "images")])) == 36

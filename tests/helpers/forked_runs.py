@@ -17,8 +17,6 @@ from torch.utils._pytree import tree_map
 
 from mlickd import files as whole_files
 
-__all__ = ["WRITING", "content_digest", "count_writing", "die_in_writing", "fork", "wait_for", "wait_or_kill"]
-
 # Functions that write a checkpoint. A process is killed before or during one of them.
 WRITING = ("write", "fsync", "replace")
 

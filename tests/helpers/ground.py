@@ -24,8 +24,6 @@ from mlickd.evaluation.score_files import write_scores
 from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 from mlickd.files import file_digest
 
-__all__ = ["write_ground"]
-
 _XML = """<annotation><size><width>{0[0]}</width><height>{0[1]}</height></size>
 <object><name>cat</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object>
 </annotation>

@@ -1,4 +1,4 @@
-"""Functions that run in the processes of a test. The processes fork from one that has all imports."""
+"""Functions that tests run in two processes, which fork from a process with all imports."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def fail_in(rank: int, how: str) -> None:
 
 
 def leave_rank(folder: Path) -> None:
-    """Write a file named after the rank of this process, with the addresses at which the process listens."""
+    """Write a file with the rank of this process as its name and its listening addresses as content."""
     here = f"here {comm.get_local_rank()} of {comm.get_local_size()}"
     file = folder / f"rank {comm.get_rank()} of {comm.get_world_size()}, {here}"
     file.write_text(" ".join(_listening_addresses()))
@@ -100,7 +100,7 @@ def leave_rank(folder: Path) -> None:
 
 
 def _listening_addresses() -> list[str]:
-    """Return the local addresses of the listening sockets of this process, if the system lists them."""
+    """Return the local addresses where this process listens, if the system lists its sockets."""
     found = []
     for descriptor in Path("/proc/self/fd").glob("*"):
         try:
@@ -112,7 +112,7 @@ def _listening_addresses() -> list[str]:
     return found
 
 
-def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
+def send_signal(kind: int, receiver: str, launcher: int) -> None:
     """Send a signal to the launcher, or to this process, while the other one waits inside of PyTorch."""
     if comm.get_rank() == 1:
         comm.synchronize()
@@ -122,10 +122,7 @@ def send_while_one_waits(kind: int, receiver: str, launcher: int) -> None:
 
 
 def stop_the_second(folder: Path) -> None:
-    """Ask the second process to stop in iteration 2 of a training. Each process writes the iteration where it stops.
-
-    Saving takes the first process long.
-    """
+    """Stop the second process in iteration 2. Each process writes where it stops; the first one saves slowly."""
     checkpointer = RunCheckpointer(torch.nn.Linear(1, 1), str(folder))
     save = checkpointer.save
     checkpointer.save = lambda *args, **kwargs: (time.sleep(2 * (comm.get_rank() == 0)), save(*args, **kwargs))

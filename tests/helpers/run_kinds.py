@@ -13,8 +13,6 @@ from helpers.cached_scenes import CachedScenes, write_random_boxes
 from helpers.small_models import student_config, teacher_config
 from mlickd.data.scenes import write_scenes
 
-__all__ = ["KINDS", "MAX_ITER", "RunKinds", "train_arguments"]
-
 KINDS = ("teacher", "stage 1", "stage 2 live", "stage 2 cached", "student")
 MAX_ITER = 8
 # With crops, mirrored views, dropout, a step of the schedule, and an evaluation during training.

@@ -1,6 +1,6 @@
-"""Bad input ends a command with one line, exit status 2 and no traceback, and leaves nothing half-written.
+"""Bad input ends a command with one line, exit status 2 and no traceback, and changes no file.
 
-There is one case of each kind. Paths are relative to the folder that `helpers.ground` writes.
+Paths are relative to the folder that `helpers.ground` writes.
 """
 
 from __future__ import annotations
@@ -105,12 +105,11 @@ def scores_without_targets() -> None:
     np.savez("u.npz", image_ids=np.array(["a"]), scores=np.zeros((1, 1)), targets=np.full((1, 1), -1))
 
 
-# Command, text that the message must contain, and the change of the folder before.
+# Command, text in the message, and a change to the folder before the command.
 CASES: list[tuple[str, str, Damage | None]] = [
     # Images
     ("predict cut.jpg --model run", "cut.jpg", lambda: (shutil.copy("photo.jpg", "cut.jpg"), cut("cut.jpg")())),
     ("predict large.png --model run", "large.png", lambda: Image.new("1", (20_000, 20_000)).save("large.png")),
-    ("predict new.heic --model run", "new.heic", data("new.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")),
     ("predict 'photos/*.jpg' --model run", "photos/*.jpg", None),
     (CLS, "train_00000.jpg", data(PHOTO, "text")),
     (CLS, "labels_fit.csv lists it", removed(PHOTO)),
@@ -138,9 +137,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{CACHE.format('--check')}-gone", "knowledge-gone/tiny_fit", None),
     (CACHE.format("--check"), "00000-of-00001.safetensors", cut(SHARD)),
     (f"{CACHE.format('--check')} KD.TEACHER.FLIP True", "KD.TEACHER.FLIP", None),
-    (CACHE.format("--shard 3/2"), "3/2", None),
     # Checkpoints
-    (f"{CLS} MODEL.WEIGHTS gone.pth", "MODEL.WEIGHTS gone.pth", None),
     (f"{CLS} MODEL.WEIGHTS teacher/model_final.pth", "MODEL.WEIGHTS teacher/model_final.pth", None),
     (f"{CLS} MODEL.BACKBONE.WEIGHTS b.pth", "b.pth", checkpoint("b.pth", {"a": torch.zeros(1)})),
     (f"{CLS} MODEL.BACKBONE.WEIGHTS b.pkl", "b.pkl", lambda: Path("b.pkl").write_bytes(pickle.dumps(Hostile()))),
@@ -151,10 +148,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     # Configurations
     ("train --config-file gone.yaml", "--config-file gone.yaml", None),
     (CLS, "SOLVER.BASE_LRR", data("cls.yaml", "SOLVER:\n  BASE_LRR: 1.0\n")),
-    (CLS, "gone.yaml", data("cls.yaml", "_BASE_: gone.yaml\n")),
     (PREDICT, "run/config.yaml", data("run/config.yaml", "SEED: !!python/object/apply:os.mkdir [ran]\n")),
-    (f"{CLS} SOLVER.BASE_LR fast", "SOLVER.BASE_LR", None),
-    (f"{CLS} SOLVER.BASE_LR", "SOLVER.BASE_LR", None),
     (f"{CLS} SOLVER.MAX_ITER 0", "SOLVER.MAX_ITER 0", None),
     (f"{CLS} SOLVER.MAX_ITER 2 --resume", "--resume", None),
     (f"{CLS} MODEL.NUM_CLASSES 7", "MODEL.NUM_CLASSES 7", None),
@@ -168,14 +162,12 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("dataset-manifest tiny_fit --check m", "m: ", data("m", '{"manifest": 1}\n')),
     ("predict photo.jpg --model student.onnx", "student.onnx", data("student.onnx", "text")),
     # Command lines
-    ("trian", "train", None),
     ("train --config-file kd.yaml --kd-stage third", "--kd-stage third", None),
     (STAGE2.partition(" KD.METHOD_STAGES")[0], "stage 1", None),
     ("predict photo.jpg --model run --json photo.jpg/a.json", "photo.jpg/a.json", None),
     ("compare --seeds 1,x", "--seeds: 1,x", None),
     (f"{CLS} --num-gpus 3", "SOLVER.IMS_PER_BATCH 4", None),
     # Options of single commands
-    ("benchmark metrics --images 0", "--images", None),
     ("benchmark loader --dataset none", "none", None),
     ("benchmark startup --data .", ".: ", None),
     (CACHE.format("--also-for other.yaml"), "--no-features", None),
@@ -188,14 +180,11 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{CALIBRATE} --run teacher --dataset tiny_val --checkpoint x.pth", "x.pth: no such file", None),
     (f"{CALIBRATE} --config-file kd.yaml KD.CACHE knowledge", "dataset tiny_fit:", None),
     ("check-dataset cats_train", "cats_train", None),
-    (f"{COMPARE} --methods baseline,fitnet", "--methods fitnet", None),
     (f"{COMPARE} --method-file mine", "--method-file mine", None),
     (f"{COMPARE} SOLVER.MAX_ITERS 3", "SOLVER.MAX_ITERS", None),
     ("convert-proposals export --input none --output x", "none", None),
-    ("convert-proposals import --format mcg --input none --dataset nowhere_test", "nowhere_test", None),
     ("cross-fit --config-file wsd.yaml --kd-config kd.yaml --dataset tiny_fit --parts 1 --output x", "@1of1", None),
     ("evaluate nowhere", "nowhere", None),
-    ("evaluate run --dataset other", "--dataset other", None),
     ("evaluate run run", "each run once", None),
     ("evaluate run --threshold 50", "--threshold", None),
     ("evaluate run --bootstrap -1", "--bootstrap -1", None),
@@ -210,7 +199,6 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("export --run nothing --output a.onnx", "nothing", None),
     (f"{EXPORT} a.onnx --dataset tiny_val", "--check", None),
     (f"{EXPORT} a.onnx --check --photos x --num-images 3", "--photos", None),
-    (f"{EXPORT} a.onnx --check --dataset none_test", "none_test", None),
     (f"{EXPORT} a.onnx --check --photos none.jpg", "none.jpg", None),
     ("generate-proposals --dataset nowhere_train", "nowhere_train", None),
     ("generate-proposals --dataset tiny_fit tiny_val --output x", "--output", None),
@@ -218,12 +206,8 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("generate-proposals --dataset tiny_fit --set depth 3", "depth", None),
     ("generate-proposals --dataset tiny_fit --image-root x", "--image-root", None),
     ("generate-proposals --images .", "--output", None),
-    (f"{PREDICT} --threshold 50", "thresholds 50", None),
     (f"{PREDICT} --json - --csv -", "--json -, --csv -", None),
-    (f"{PREDICT} --config-file config.yaml", "config.yaml", None),
-    ("predict photo.jpg --model nowhere", "nowhere: no such file", None),
     ("tune-thresholds --run nowhere --dataset tiny_val", "nowhere", None),
-    ("tune-thresholds --run run --dataset nothing_val", "nothing_val", None),
     ("visualize --baseline run --output x", "--dataset", None),
     ("tune-thresholds --run run --dataset boxed_train", "--dataset boxed_train", None),
 ]
@@ -237,13 +221,7 @@ def ground(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("command", "names", "damage"), CASES)
 def test_bad_input(
-    command: str,
-    names: str,
-    damage: Damage | None,
-    ground: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: str, names: str, damage: Damage | None, ground: Path, tmp_path, monkeypatch, capsys
 ) -> None:
     if "onnx" in command:
         pytest.importorskip("onnxruntime")
@@ -263,11 +241,10 @@ def test_bad_input(
     message = errors.splitlines()[-1]
     assert message.startswith("error: ") and names in message, errors
     assert "Traceback" not in errors and errors.count("error: ") == message.count("error: ")
-    assert listing(folder) == before, "something is left or changed, or code in a file was run"
+    assert listing(folder) == before, "a file was written or changed, or code in a file was run"
 
 
 def listing(folder: Path) -> dict[Path, tuple[int, int] | bool]:
     """Return all paths in a folder, with size and modification time of the files."""
-    return {
-        path: path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*"))
-    }
+    paths = sorted(folder.rglob("*"))
+    return {path: path.is_file() and (path.stat().st_size, path.stat().st_mtime_ns) for path in paths}

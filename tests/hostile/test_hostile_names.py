@@ -1,4 +1,4 @@
-"""Names of classes and photos from foreign data stay text in pages, and never become paths outside the output."""
+"""Hostile names of classes and photos stay text in pages, and figures stay in their folder."""
 
 from html.parser import HTMLParser
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The photos and the models that a command line names."""
+"""Photos and models that the arguments of a command name."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ TEACHER, STUDENT, DISTILLED = "WeaklySupervisedDetector", "MultiLabelClassifier"
         (["empty"], None),
     ],
 )
-def test_photos_are_files_folders_patterns_and_a_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], found: list[str] | None
-) -> None:
+def test_photos_are_files_folders_patterns_or_a_list(tmp_path: Path, monkeypatch, names: list, found: list | None):
     files = "a.jpg", "b.png", "notes.txt", "trip/c.JPG", "trip/.hidden.jpg", "trip/day/d.jpg", "trip/phone.HEIC"
     for name in (*files, "[x].jpg", "empty/notes.txt"):
         path = tmp_path / name
@@ -53,7 +51,7 @@ def write_run(folder: Path, architecture: str, teacher: Path | None = None, conf
     return folder
 
 
-def test_the_student_of_a_folder_is_the_distilled_one(tmp_path: Path) -> None:
+def test_a_folder_with_a_study_has_a_distilled_student(tmp_path: Path) -> None:
     run = write_run(tmp_path / "seed1/distilled/prediction", DISTILLED)
     for folder in (tmp_path / "seed1", run.parent, run):
         assert find_student(folder) == run
@@ -66,14 +64,14 @@ def test_the_student_of_a_folder_is_the_distilled_one(tmp_path: Path) -> None:
         find_student(tmp_path / "empty")
 
 
-def test_the_teacher_of_a_folder(tmp_path: Path) -> None:
+def test_the_teacher_of_a_folder_is_next_to_the_student_or_in_its_configuration(tmp_path: Path) -> None:
     # Next to the student, in the folder of one seed.
     teacher = write_run(tmp_path / "seed1/teacher", TEACHER)
     final, config = teacher / "model_final.pth", teacher / "config.yaml"
     run = write_run(tmp_path / "seed1/distilled/prediction", DISTILLED, final)
     assert find_teacher(tmp_path / "seed1") == find_teacher(teacher) == (teacher, None)
     assert find_teacher(run) == (final, config)
-    # Somewhere else, because seeds share it.
+    # In another folder, because seeds share it.
     write_run(tmp_path / "seed2/distilled/prediction", DISTILLED, final)
     assert find_teacher(tmp_path / "seed2") == (final, config)
     other = tmp_path / "elsewhere.yaml"

@@ -1,4 +1,4 @@
-"""Models and predictions as in the notebook of a user."""
+"""Models and predictions in Python, as a user writes it in a notebook."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mlickd.studies.held_out import tune_thresholds
 
 @pytest.fixture(scope="module")
 def tuned_run(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run with thresholds that were tuned on `tiny_val`, and the scores of that evaluation."""
+    """Write a run with thresholds tuned on `tiny_val`, and the scores of this evaluation."""
     root = split_tiny_scenes(tiny_scenes, tmp_path_factory.mktemp("split"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
@@ -42,11 +42,11 @@ def model(tuned_run: Path) -> Predictor:
 
 @pytest.fixture(scope="module")
 def photos(tuned_run: Path) -> list[str]:
-    """The files of `tiny_val`, in the order of its scores."""
+    """Return the files of `tiny_val` in the order of its scores."""
     return [record["file_name"] for record in dataset_records("tiny_val")]
 
 
-def test_scores_are_those_of_the_evaluation(model, tuned_run: Path, photos: list[str]) -> None:
+def test_scores_agree_with_the_evaluation(model, tuned_run: Path, photos: list[str]) -> None:
     tuned = read_thresholds(str(tuned_run / "thresholds.json")).thresholds
     written = read_scores(str(tuned_run / "evaluation/inference/tiny_val/image_scores.npz"))
     predictions = model.predict(photos, batch_size=3)
@@ -60,7 +60,7 @@ def test_scores_are_those_of_the_evaluation(model, tuned_run: Path, photos: list
         assert found.top(3) == [(name, found.scores[name]) for name in ranked[:3]]
 
 
-def test_paths_images_and_arrays_are_turned_upright_and_give_the_same(model, photos: list[str], tmp_path: Path) -> None:
+def test_paths_images_and_arrays_give_the_same_upright_predictions(model, photos: list[str], tmp_path: Path) -> None:
     # Lossless, and too small for reduced decoding, so all have the same pixels.
     pixels, exif = read_image(photos[0]), Image.Exif()
     exif[0x0112] = 6  # rotate clockwise
@@ -106,10 +106,8 @@ def test_given_thresholds_replace_those_of_the_run(tuned_run: Path, tmp_path: Pa
     assert set(early.thresholds) == {np.float32(0.4)} and "thresholds.json" in early.thresholds_from
 
 
-def test_checkpoints_and_exported_students_predict_as_their_run(
-    model, tuned_run: Path, photos: list[str], tmp_path: Path
-) -> None:
-    # A stage of distillation also saves its distillers.
+def test_checkpoints_and_exported_students_predict_like_their_run(model, tuned_run: Path, photos, tmp_path) -> None:
+    # A checkpoint of a distillation also has distillers.
     content = torch.load(tuned_run / "model_final.pth", weights_only=True)["model"]
     wrapped = {f"student.{key}": value for key, value in content.items()} | {"distillers.0.weight": torch.ones(2)}
     torch.save({"model": wrapped}, tmp_path / "copied.pth")

@@ -1,10 +1,11 @@
-"""Methods and seeds of a comparison: the runs, the runs that are repeated, and the report."""
+"""Comparisons of methods and seeds: runs, repeated runs, and the report."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import statistics
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,12 @@ def run(comparison: Comparison, num_jobs: int = 1) -> list[str]:
 
 
 def report(comparison: Comparison, **options: object) -> tuple[str, list[str], dict]:
-    """The Markdown of the report, its failures and its JSON."""
+    """Write the report, and return its Markdown, its failures and its JSON."""
     text, failures = write_comparison_report(comparison, **options)
     return text, failures, json.loads((comparison.folder / "comparison.json").read_text())
 
 
-def test_finished_runs_stay_for_more_methods_and_seeds(tools: QuickTools, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_methods_and_seeds_keep_finished_runs(tools: QuickTools, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(compare(tools, BOTH, seeds=[1])) == []
     assert tools.calls() == ["baseline 1", "distilled/feature 1", "distilled/prediction 1", "teacher 1"]
     monkeypatch.chdir(tools.folder.parent)
@@ -91,7 +92,7 @@ def test_runs_depend_on_configuration_teacher_and_options(tools: QuickTools) -> 
     assert tools.calls() == ["baseline 1", "distilled/feature 1", "distilled/prediction 1", "teacher 1"]
 
 
-def test_each_seed_can_have_its_teacher(tools: QuickTools) -> None:
+def test_each_seed_can_have_a_separate_teacher(tools: QuickTools) -> None:
     comparison = compare(tools, BOTH, teacher_per_seed=True)
     run(comparison, num_jobs=2)
     assert [call for call in tools.calls() if "teacher" in call] == ["teacher 1", "teacher 2"]
@@ -136,13 +137,10 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     text, _, content = report(comparison, published="coco", costs=costs, command="python tools/compare.py")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     table = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:6]}
-    values = {
-        (method, seed): json.loads(
-            (tools.folder / f"results {method} {seed}/inference/tiny_test/multilabel_results.json").read_text()
-        )["metrics"]
-        for method in SKILLS
-        for seed in (1, 2)
-    }
+    values = {}
+    for method, seed in product(SKILLS, (1, 2)):
+        file = tools.folder / f"results {method} {seed}/inference/tiny_test/multilabel_results.json"
+        values[method, seed] = json.loads(file.read_text())["metrics"]
     baseline = [values["baseline", seed]["top3/OF1"] for seed in (1, 2)]
     assert table["baseline"]["top-3 OF1"] == f"{np.mean(baseline):.1f} ± {statistics.stdev(baseline):.1f}"
     assert table["teacher"]["mAP"] == f"{values['teacher', 1]['mAP']:.1f}" and table["teacher"]["seeds"] == "done: 1"
@@ -150,8 +148,7 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     assert table["distilled"]["ms per image"] == "8.0"
     assert table["distilled"]["published (paper, VGG16, 224 px) mAP"] == "74.6"
     gains = [values["distilled", seed]["mAP"] - values["baseline", seed]["mAP"] for seed in (1, 2)]
-    # t of one degree of freedom at 97.5%.
-    half = 12.7062 * statistics.stdev(gains) / 2**0.5
+    half = 12.7062 * statistics.stdev(gains) / 2**0.5  # 97.5% of the t distribution with one degree of freedom
     found = content["differences"]["distilled"]["mAP"]
     assert (found["mean"], found["high"]) == pytest.approx((np.mean(gains), np.mean(gains) + half), rel=1e-4)
     difference = f"{np.mean(gains):+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
@@ -165,7 +162,7 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
         assert (comparison.folder / chart).stat().st_size > 1000
 
 
-def test_results_of_another_protocol_or_data_are_refused(tools: QuickTools) -> None:
+def test_results_with_another_protocol_or_dataset_are_refused(tools: QuickTools) -> None:
     comparison = compare(tools, BOTH, seeds=[1])
     run(comparison)
     path = comparison.folder / "seed1/distilled/prediction/inference/tiny_test/multilabel_results.json"
@@ -230,7 +227,7 @@ def test_a_method_can_have_separate_parts_teachers_and_cache(tools: QuickTools) 
     assert tools.calls() == ["crossed/feature 1", "crossed/prediction 1"]
 
 
-def test_datasets_have_the_same_labeled_images_or_not(tiny_scenes: Path) -> None:
+def test_datasets_with_the_same_labeled_images_are_recognized(tiny_scenes: Path) -> None:
     parts = [f"tiny_train@{number}of3" for number in (3, 1, 2)]
     assert same_labeled_images(parts, ["tiny_train"])
     assert same_labeled_images(["tiny_train@1of3", "tiny_train@not1of3"], parts)

@@ -1,4 +1,4 @@
-"""The training images of each teacher in cross-fitting, and the images of its knowledge."""
+"""Training images of the teachers in cross-fitting, and images of their knowledge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that run once, and again after changes."""
+"""Jobs of a study run once, and again after changes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_folder_that_the_study_did_not_make_stays(tmp_path: Path) -> None:
     assert str(job.folder) in failure and list(job.folder.iterdir()) == []
 
 
-def test_a_stopped_job_is_resumed_even_if_one_before_it_has_failed_meanwhile(tmp_path: Path) -> None:
+def test_a_stopped_job_is_resumed_after_an_earlier_job_has_failed(tmp_path: Path) -> None:
     before = make_job(tmp_path, "before", resumes=True, prepares=True)
     job = make_job(tmp_path, "job", resumes=True, after=[before])
     for failing in ("job fails", "before fails"):
@@ -110,7 +110,7 @@ def test_a_stopped_job_is_resumed_even_if_one_before_it_has_failed_meanwhile(tmp
     assert [call.split()[1] for call in calls(job)] == ["False", "True"]
 
 
-def test_a_failed_job_stops_those_that_need_it_and_is_tried_again(tmp_path: Path) -> None:
+def test_a_failed_job_stops_dependent_jobs_and_is_tried_again(tmp_path: Path) -> None:
     (tmp_path / "bad fails").touch()
     bad = make_job(tmp_path, "bad", resumes=True)
     behind = make_job(tmp_path, "behind", after=[bad])
@@ -137,7 +137,7 @@ def test_jobs_run_together_and_share_the_threads(tmp_path: Path, monkeypatch: py
     assert times[2] > max(times[:2]) and calls(third) == ["3 False"]
 
 
-def test_preparing_jobs_run_only_for_other_jobs(tmp_path: Path) -> None:
+def test_preparing_jobs_run_only_if_another_job_needs_them(tmp_path: Path) -> None:
     (tmp_path / "nothing.py").write_text("")
     proposals = Job("proposals", tmp_path, [str(tmp_path / "nothing.py")], prepares=True)
     cache = make_job(tmp_path, "cache", prepares=True, after=[proposals])
@@ -165,6 +165,6 @@ def test_a_signal_stops_the_commands(tmp_path: Path, number: int) -> None:
     assert "failure" not in endless.record() and not following.folder.exists()
 
 
-def test_two_studies_do_not_run_in_one_folder(tmp_path: Path) -> None:
+def test_two_studies_cannot_run_in_one_folder(tmp_path: Path) -> None:
     with FileLock(tmp_path / ".lock"), pytest.raises(InputError, match="--output"):
         run(make_job(tmp_path, "job"))

@@ -29,25 +29,19 @@ def test_scikit_learn_agrees(levels):
         assert values[key] == pytest.approx(average_precision_score(targets, scores, average=average))
 
 
-def test_a_constant_score_has_the_worst_ap():
+def test_conventions_by_hand():
     targets = np.eye(20, 1, dtype=int)  # one positive of 20: its AP depends on the order, from 1/20 to 1
     values = all_metrics(np.full((20, 1), 0.5), targets)
     assert (values["mAP/ranking"], values["mAP/ties_worst"], values["mAP/ties_best"]) == (1 / 20, 1 / 20, 1)
-
-
-def test_a_class_without_a_positive_is_left_out():
-    # Class a is ranked perfectly, class b has no positive and counts as 0 in scikit-learn. Its prediction is still
-    # wrong: OP is 1 of 2.
+    # Class a is ranked perfectly. Class b has no positive and counts as 0 in scikit-learn. Its prediction is wrong: OP
+    # is 1 of 2.
     scores, targets = np.array([[0.9, 0.9], [0.1, 0.1]]), np.array([[1, 0], [0, 0]])
     values = all_metrics(scores, targets)
     assert (values["mAP/ranking"], values["mAP/empty_classes_zero"], values["OP"]) == (1.0, 1 / 2, 1 / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert average_precision_score(targets, scores, average="macro") == values["mAP/empty_classes_zero"]
-
-
-def test_images_without_a_label_count_or_not():
-    # The second image has no label, and class a is predicted there: it costs AP, which is 1 without it.
+    # The second image has no label. The prediction of class a there lowers AP, which is 1 without this image.
     values = metrics_by_convention(np.array([[0.6], [0.9]]), np.array([[1], [0]]))
     assert (values["all"]["mAP/ranking"], values["labeled"]["mAP/ranking"]) == (1 / 2, 1.0)
     assert (values["all"]["OP"], values["labeled"]["OP"]) == (1 / 2, 1.0)

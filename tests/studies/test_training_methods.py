@@ -28,7 +28,7 @@ def choose(folder: Path, *names: str, options: tuple[str, ...] = (), **files: st
     return choose_methods(CONFIGS / "scenes", names, paths, **settings)
 
 
-def test_a_method_is_laid_over_the_paper_s(tmp_path: Path) -> None:
+def test_a_method_changes_keys_of_the_paper_s_method(tmp_path: Path) -> None:
     chosen = choose(tmp_path)
     assert [method.name for method in chosen] == ["baseline", "distilled", *METHODS]
     by_name = {method.name: method for method in chosen}
@@ -45,8 +45,8 @@ def test_a_method_is_laid_over_the_paper_s(tmp_path: Path) -> None:
 
 
 def test_methods_that_need_the_same_knowledge_share_a_cache(tmp_path: Path) -> None:
-    early = {f"early{weight}": f"KD: {{TEACHER: {{WEIGHTS: early.pth}}, PREDICTION: {{WEIGHT: {weight}}}}}"
-             for weight in (1.0, 2.0)}  # fmt: skip
+    text = "KD: {{TEACHER: {{WEIGHTS: early.pth}}, PREDICTION: {{WEIGHT: {}}}}}"
+    early = {name: text.format(weight) for name, weight in (("early1", 1.0), ("early2", 2.0))}
     students = ("distilled", "few_regions", "light", *early)
     distilled, few_regions, light, *others = choose(tmp_path, *students, **early)
     assert distilled.cache_key == light.cache_key and others[0].cache_key == others[1].cache_key
@@ -67,12 +67,12 @@ def test_methods_that_need_the_same_knowledge_share_a_cache(tmp_path: Path) -> N
         (["knowledge-2"], "", "--methods knowledge-2"),
     ],
 )
-def test_methods_that_are_wrong_are_named(names: list[str], text: str, message: str, tmp_path: Path) -> None:
+def test_wrong_methods_are_named(names: list[str], text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         choose(tmp_path, *names, mine=text or "KD: {}", **{"knowledge-2": "KD: {}"})
 
 
-def test_a_written_file_has_its_values_and_stays_if_it_is_equal(tmp_path: Path) -> None:
+def test_a_method_file_is_written_only_if_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "out" / "kd.yaml"
     values = {"DATASETS.TRAIN": ("a_train", "b_train"), "KD.REGIONS.TOP_K": 3, "KD.CACHE": "cache"}
     write_method_file(file, [CONFIGS / "scenes/kd.yaml"], values)

@@ -1,4 +1,4 @@
-"""Calls the tools as a user does, in this process."""
+"""A fixture that runs the tools in this process."""
 
 from __future__ import annotations
 

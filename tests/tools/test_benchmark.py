@@ -1,3 +1,5 @@
+"""Benchmarks through their command line."""
+
 from __future__ import annotations
 
 import json
@@ -36,7 +38,7 @@ def test_loader_on_a_dataset(tmp_path: Path, call_tool: Callable, tiny_scenes: P
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_all_in_their_smallest_form(tmp_path: Path, call_tool: Callable) -> None:
+def test_all_benchmarks_run_quickly(tmp_path: Path, call_tool: Callable) -> None:
     pytest.importorskip("torchmetrics")
     pytest.importorskip("onnxruntime")
     result = call_tool("benchmark", "all", "--quick", "--output", tmp_path)
@@ -55,11 +57,11 @@ def test_a_missing_package_is_named_before_any_work(call_tool: Callable, monkeyp
 
 
 @pytest.mark.parametrize("name", [None, "all", *BENCHMARKS])
-def test_help_has_an_example(call_tool: Callable, name: str | None) -> None:
+def test_help_has_examples(call_tool: Callable, name: str | None) -> None:
     result = call_tool("benchmark", *([name] if name else []), "--help")
     assert result.status == 0 and f"python tools/benchmark.py {name or 'all'} --output" in result.out
 
 
-def test_it_needs_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_benchmarks_need_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(command_line, "REPOSITORY", tmp_path)
     call_tool("benchmark", "all").assert_ends_in_one_line("tools/benchmark.py")

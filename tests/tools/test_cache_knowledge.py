@@ -1,4 +1,4 @@
-"""The cache through its command line, and training from it."""
+"""A knowledge cache through its command line, and training from it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def arguments(scenes: CachedScenes, cache: Path, *options: object) -> list[str]:
     return [str(argument) for argument in ("--config-file", path, *options, *more)]
 
 
-def test_training_from_a_cache_needs_neither_teacher_nor_proposals(
-    scenes: CachedScenes, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_needs_only_the_cache(scenes: CachedScenes, tmp_path: Path, call_tool, caplog, monkeypatch) -> None:
     cache = tmp_path / "cache"
     for rank, wrote in ((1, False), (0, True)):  # as torchrun starts two processes
         with monkeypatch.context() as patch, caplog.at_level(logging.INFO):

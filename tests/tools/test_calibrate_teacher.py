@@ -1,4 +1,4 @@
-"""A calibration through its command line, of a live and of a cached teacher, and a student that uses it."""
+"""Calibration of a live and of a cached teacher through the command line, and a student that uses it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PARTS = ("tiny_train@1of2", "tiny_train@2of2")
 
 @pytest.fixture(scope="module")
 def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachedScenes]:
-    """Prepare a teacher whose configuration names the other half of `tiny_train` as training data."""
-    # Tests of another file may have left proposals of the shared dataset.
+    """Write a teacher that was trained on the second half of `tiny_train`."""
+    # Other test files write proposals of the shared dataset, too.
     path = proposals_path("tiny_train", "edge_boxes")
     shutil.rmtree(path, ignore_errors=True)
     scenes = CachedScenes.create(tmp_path_factory.mktemp("scenes"))
@@ -45,13 +45,13 @@ def config_options(scenes: CachedScenes) -> list[object]:
 
 
 def config_of(scenes: CachedScenes, cache: object, *options: object) -> CfgNode:
-    """Return the configuration of stage 2 on the half that the teacher was not trained on."""
+    """Return the configuration of stage 2 on the first half of `tiny_train`."""
     softer = ["KD.PREDICTION.TEACHER_TEMPERATURE", 0.5]
     return scenes.config("prediction", cache, *config_options(scenes), *softer, *options)
 
 
-def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
-    scenes: CachedScenes, tmp_path: Path, call_tool, caplog: pytest.LogCaptureFixture
+def test_live_and_cached_teachers_have_the_same_calibration(
+    scenes: CachedScenes, tmp_path: Path, call_tool, caplog
 ) -> None:
     live, cached = tmp_path / "live.json", tmp_path / "cached.json"
     arguments = ["--run", scenes.folder, "--dataset", PARTS[0], "--temperature", 0.5, "--output", live]
@@ -61,7 +61,7 @@ def test_live_and_cached_scores_give_the_same_calibration_and_a_student_uses_it(
     assert "12 held-out images" in caplog.text
     calibration = Calibration.load(str(live))
 
-    # The expected result: a fit of the scores without calibration.
+    # The expected calibration is a fit to the uncalibrated scores.
     cache = scenes.make(str(tmp_path / "cache"), *config_options(scenes), features=False, mirrored=False)
     cfg = config_of(scenes, cache)
     views = [(index, View(32)) for index in range(12)]

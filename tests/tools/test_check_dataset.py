@@ -1,3 +1,5 @@
+"""Checks of datasets through the command line."""
+
 from __future__ import annotations
 
 import json
@@ -16,7 +18,7 @@ from mlickd.data.proposals.dataset_proposals import image_list_digest
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder dataset `pets` of 4 training and 2 test images, with nothing wrong."""
+    """Write a folder dataset `pets` of 4 training and 2 test images without problems, and return its root."""
     folder = tmp_path / "datasets" / "pets"
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -33,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(root: Path, call_tool: Callable[..., Any]) -> Callable[..., Any]:
-    """The tool, called with these arguments; its result, and the findings by severity."""
+    """Return a function that calls the tool, and returns its result and the findings by severity."""
 
     def call(*arguments: object) -> tuple[Any, dict[str, list[str]]]:
         result = call_tool("check_dataset", *arguments, "--json", "report.json")
@@ -90,7 +92,7 @@ def test_problems_are_listed_by_severity(root: Path, run: Callable[..., Any]) ->
         assert all(any(text in finding for finding in found[severity]) for text in texts), found[severity]
 
 
-def test_class_lists_and_warnings_of_loading(root: Path, run: Callable[..., Any]) -> None:
+def test_different_class_lists_and_warnings_are_found(root: Path, run: Callable[..., Any]) -> None:
     other = root / "cows"
     other.mkdir()
     (other / "images").symlink_to(root / "pets" / "images")
@@ -111,9 +113,7 @@ def test_class_lists_and_warnings_of_loading(root: Path, run: Callable[..., Any]
     assert found["warning"][1].endswith("cow") and found["warning"][2].endswith("dog")
 
 
-def test_a_dataset_that_cannot_be_loaded_is_an_error_and_the_others_are_checked(
-    root: Path, run: Callable[..., Any]
-) -> None:
+def test_other_datasets_are_checked_if_one_cannot_be_loaded(root: Path, run: Callable[..., Any]) -> None:
     (root / "pets" / "labels_test.csv").write_text("file_name,labels\n4.jpg,hen\n")
     result, found = run("pets_train", "pets_test", "--proposals", "selective_search")
     assert result.status == 1 and "pets_train: 4 images" in result.out

@@ -1,4 +1,4 @@
-"""The comparison of methods, and the quickstart."""
+"""Comparisons of methods and the quickstart through their command lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(output: Path, *arguments: str, **options: str) -> subprocess.CompletedPr
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_comparison_that_was_stopped_ends_with_the_whole_table(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_a_stopped_comparison_continues(tiny_scenes: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = subprocess.Popen(
         command(output, "--jobs", "2"), env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -81,8 +81,7 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
     assert result.status == 0
     commands = result.out.splitlines()
     tools = [line.split()[1].rpartition("/")[2] for line in commands]
-    assert tools == [
-        "generate_proposals.py", *["train_net.py"] * 2, "cache_knowledge.py", *["train_net.py"] * 5
-    ]  # fmt: skip
+    train = ["train_net.py"]
+    assert tools == ["generate_proposals.py", *train * 2, "cache_knowledge.py", *train * 5]
     assert all("SOLVER.MAX_ITER 3" in line for line in commands if "train_net" in line)
     assert not (tmp_path / "out" / "logs").exists(), "nothing was run"

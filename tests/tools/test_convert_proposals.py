@@ -1,3 +1,5 @@
+"""Conversion of proposals from and to other formats."""
+
 from __future__ import annotations
 
 import logging
@@ -25,7 +27,7 @@ def store(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def write_foreign(store: ProposalStore, kind: str, path: Path, call_tool) -> None:
-    """Write the proposals in another format, and proposals of an image of another split."""
+    """Write the proposals in another format, with one more image, which belongs to another split."""
     names = [*(Path(image_id).stem for image_id in store), "of_another_split"]
     boxes = [*(store[image_id][0] for image_id in store), np.ones((1, 4)) + (0, 0, 1, 1)]
     scores = [*(store[image_id][1] for image_id in store), np.ones(1)]

@@ -1,4 +1,4 @@
-"""Cross-fitting through its command line, and the student that it is for."""
+"""Cross-fitting through its command line, and the configuration of its student."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ SMALL += ["SOLVER.CHECKPOINT_PERIOD", 1, "DATASETS.PROPOSALS.TOP_K", 10]
 
 
 @pytest.mark.slow
-def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
-    tiny_scenes: Path, tmp_path: Path, call_tool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_teachers_have_not_seen_images_of_their_knowledge(tiny_scenes, tmp_path: Path, call_tool, monkeypatch) -> None:
     shutil.copytree(tiny_scenes / "tiny", tmp_path / "datasets" / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -45,14 +43,10 @@ def test_from_photos_to_the_knowledge_of_teachers_that_have_not_seen_them(
     weights = [torch.load(load_teacher_config(cfg, part).MODEL.WEIGHTS, weights_only=True)["model"] for part in parts]
     assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
-    # A checkpoint from the middle of the training is also a teacher, with the configuration next to it.
+    # An earlier checkpoint is also a teacher, with the configuration next to it.
     early = load_config(method, ["DATASETS.TEST", "('tiny_test',)"], "prediction")
     early.KD.TEACHER.WEIGHTS = early.KD.TEACHER.WEIGHTS.replace("model_final", "model_0000000")
     early.KD.CACHE, early.MODEL.NUM_CLASSES = str(tmp_path / "early"), 20
     make_cache(early, KnowledgeRequest(), mirrored=False)
-    digests = {
-        cache.settings["teacher"]
-        for of in (cfg, early)
-        for cache in CachedKnowledge(of, KnowledgeRequest()).caches.values()
-    }
-    assert len(digests) == 4
+    caches = [cache for used in (cfg, early) for cache in CachedKnowledge(used, KnowledgeRequest()).caches.values()]
+    assert len({cache.settings["teacher"] for cache in caches}) == 4

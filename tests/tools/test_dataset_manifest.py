@@ -1,9 +1,11 @@
+"""Manifests of datasets through the command line."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 
-def test_write_and_check(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
+def test_a_manifest_is_written_and_checked(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     written = call_tool("dataset_manifest", "tiny_test")
     assert written.status == 0 and "tiny_test.manifest: 12 images, sha256 " in written.out

@@ -1,3 +1,5 @@
+"""Evaluation of stored scores through the command line."""
+
 from __future__ import annotations
 
 import json
@@ -17,7 +19,7 @@ IDS = [f"{i}.jpg" for i in range(60)]
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Path]:
-    """Two evaluated runs on the same images, in another order: some without a label, and none with the last class."""
+    """Write two evaluated runs on the same images in different orders; no image has the last class."""
     generator = np.random.default_rng(0)
     targets = (generator.random((60, 4)) < [0.5, 0.3, 0.2, 0.0]).astype(np.int8)
     targets[0, 3] = -1
@@ -37,7 +39,7 @@ def scores_of(folder: Path):
     return read_scores(str(folder / "inference" / "pets_test" / "image_scores.npz"))
 
 
-def test_runs_side_by_side_under_every_convention(call_tool, runs, tmp_path):
+def test_runs_are_compared_under_every_convention(call_tool, runs, tmp_path):
     result = call_tool("evaluate", *runs, "--topk", 2, "--threshold", 0.4, "--json", tmp_path / "report.json")
     assert result.status == 0, result.err
     for group, name in conventions(0.4, 2).values():
@@ -56,7 +58,7 @@ def test_runs_side_by_side_under_every_convention(call_tool, runs, tmp_path):
     assert "bootstrap" not in report
 
 
-def test_intervals_of_runs_and_of_their_difference(call_tool, runs):
+def test_runs_and_their_difference_have_intervals(call_tool, runs):
     arguments = (*runs, "--bootstrap", 200, "--seed", 3, "--ap", "voc12", "--json", "-")
     bootstrap = json.loads(call_tool("evaluate", *arguments).out)["bootstrap"]
     assert {key: bootstrap[key] for key in ("resamples", "seed", "ap")} == {"resamples": 200, "seed": 3, "ap": "voc12"}
@@ -81,7 +83,7 @@ def test_runs_on_other_images_have_no_difference(call_tool, runs, tmp_path):
     assert "not comparable" in result.out and "- baseline" not in result.out
 
 
-def test_thresholds_of_a_run_have_metrics_of_their_own(call_tool, runs):
+def test_thresholds_of_a_run_have_separate_metrics(call_tool, runs):
     scores = scores_of(runs[1])
     thresholds, _ = best_f1_thresholds(scores.scores, scores.targets)
     tuned = ClassThresholds(
@@ -98,7 +100,7 @@ def test_thresholds_of_a_run_have_metrics_of_their_own(call_tool, runs):
     assert "tuned on pets_val (30 images), these very images" in shown
 
 
-def test_scores_of_another_model_in_a_plain_file(call_tool, tmp_path):
+def test_scores_of_another_model_are_read_from_a_file(call_tool, tmp_path):
     arrays = {"image_ids": np.array(IDS[:2]), "scores": np.eye(2), "targets": np.eye(2, dtype=int)}
     np.savez(tmp_path / "mine.npz", **arrays)
     result = call_tool("evaluate", tmp_path / "mine.npz")

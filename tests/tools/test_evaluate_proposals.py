@@ -1,3 +1,5 @@
+"""Recall of proposals through the command line."""
+
 from __future__ import annotations
 
 import json
@@ -10,7 +12,7 @@ from mlickd.data import dataset_records, write_store
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 
 
-def test_stores_and_methods_side_by_side(call_tool, tiny_scenes: Path, tmp_path: Path) -> None:
+def test_stores_and_methods_are_compared(call_tool, tiny_scenes: Path, tmp_path: Path) -> None:
     records = dataset_records("tiny_test")
     boxes = {record["image_id"]: np.array([a["bbox"] for a in record["annotations"]]) for record in records}
     items = [(image_id, things, np.ones(len(things))) for image_id, things in boxes.items()]

@@ -1,3 +1,5 @@
+"""Export of a student through the command line."""
+
 import sys
 
 import pytest
@@ -11,7 +13,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture
 def folder(tiny_scenes, tmp_path, monkeypatch):
-    """The current folder, where `run` is a finished run."""
+    """Write a finished run in the current folder."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(split_tiny_scenes(tiny_scenes, tmp_path / "datasets")))
     write_untrained_run(tmp_path / "run")
     monkeypatch.chdir(tmp_path)

@@ -1,16 +1,14 @@
+"""Generation of proposals through the command line."""
+
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import pytest
-
 from mlickd.data import ProposalStore, proposals_path
 
 
-def test_datasets_to_their_default_places(
-    tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proposals_have_default_paths(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     # Parts of a dataset share the proposals of the whole dataset.
@@ -25,7 +23,7 @@ def test_datasets_to_their_default_places(
         assert max(len(store[image_id][1]) for image_id in store) == 5
 
 
-def test_lists_folders_and_parts(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
+def test_lists_and_folders_are_processed_in_parts(tiny_scenes: Path, call_tool, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("mlickd.data.proposals.dataset_proposals.IMAGES_PER_SHARD", 2)
     images = tiny_scenes / "tiny" / "images"
     names = sorted(path.name for path in images.glob("test_*"))[:5]
@@ -33,13 +31,12 @@ def test_lists_folders_and_parts(tiny_scenes: Path, call_tool, tmp_path: Path, m
     arguments = ["generate_proposals", "--images", tmp_path / "list.txt", "--image-root", images, "--method", "sliding"]
     output = ["--workers", 0, "--output"]
     assert "part 2 of 2" in call_tool(*arguments, *output, tmp_path / "parts", "--shard", "2/2").out
-    monkeypatch.setenv("RANK", "0")  # of torchrun
+    monkeypatch.setenv("RANK", "0")  # torchrun sets it
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "5 images" in call_tool(*arguments, *output, tmp_path / "parts").out
     call_tool(*arguments, *output, tmp_path / "whole", "--shard", "1/1")
     parts, whole = ProposalStore.open(tmp_path / "parts"), ProposalStore.open(tmp_path / "whole")
     assert list(whole) == names and parts.digest() == whole.digest()
-    call_tool(
-        "generate_proposals", "--images", images, "--method", "sliding", *output, tmp_path / "folder", "--shard", "1/1"
-    )
+    arguments = ["generate_proposals", "--images", images, "--method", "sliding"]
+    call_tool(*arguments, *output, tmp_path / "folder", "--shard", "1/1")
     assert len(ProposalStore.open(tmp_path / "folder")) == 36

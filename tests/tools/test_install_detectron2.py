@@ -1,4 +1,4 @@
-"""A Detectron2 in the environment stays unchanged; nothing here installs anything."""
+"""The installation script keeps an existing Detectron2. The tests do not install anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "tools" / "install_detectron2.py"
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """Return a virtual environment without Detectron2 and pip, so that an installation fails."""
+    """Make a virtual environment without Detectron2 and pip, where an installation fails."""
     venv.create(tmp_path, with_pip=False, symlinks=True)
     return tmp_path
 

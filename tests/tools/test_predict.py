@@ -1,4 +1,4 @@
-"""Predicting photos as a user does."""
+"""Predictions of photos through the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlickd.runs import write_class_names
 
 @pytest.fixture(scope="module")
 def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of a seed with an untrained student and teacher, whose dataset is not there."""
+    """Write the folder of a seed with an untrained student and teacher, and hide their datasets."""
     folder = tmp_path_factory.mktemp("runs")
     write_class_names(write_untrained_run(folder / "distilled/prediction"), CATEGORY_NAMES)
     write_untrained_teacher(folder / "teacher")
@@ -33,7 +33,7 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def photos(tiny_scenes: Path, tmp_path: Path) -> Path:
-    """A folder of four photos."""
+    """Write a folder of four photos."""
     folder = tmp_path / "my photos"
     (folder / "trip").mkdir(parents=True)
     for number, path in enumerate(sorted((tiny_scenes / "tiny/images").glob("test_*"))[:4]):
@@ -45,7 +45,7 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_json_csv_and_table_have_the_scores_of_the_model(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_json_csv_and_table_agree_with_the_model(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "out/p.json", "--csv", tmp_path / "out/p.csv"]
     result = call_tool("predict", photos, "--model", runs, *files, "--batch-size", 3)
     assert result.status == 0 and "left out" not in result.err, result.err
@@ -73,11 +73,9 @@ def test_shards_have_each_photo_once(call_tool, runs: Path, photos: Path, tmp_pa
     assert sorted(row["file_name"] for table in tables for row in table) == sorted(map(str, photos.rglob("*.*")))
 
 
-def test_each_process_of_torchrun_takes_its_own_gpu(
-    call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_process_of_torchrun_uses_a_different_gpu(call_tool, runs: Path, photos: Path, monkeypatch) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: not taken)  # the machine of the test has no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not taken)  # the test needs no GPU
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     for name, value in {"RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
         monkeypatch.setenv(name, str(value))
@@ -101,9 +99,7 @@ def test_topk_and_threshold_choose_the_classes_to_show(call_tool, runs: Path, ph
     assert shown("--threshold", 1) == [[]]
 
 
-def test_the_table_fits_the_terminal_if_there_is_one(
-    call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_fits_the_terminal(call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     result = call_tool("predict", photos, "--model", runs, "--threshold", 0)
     assert "…" not in result.out and max(map(len, result.out.splitlines())) > 200
@@ -114,9 +110,7 @@ def test_the_table_fits_the_terminal_if_there_is_one(
     assert any(line.startswith("…") and "long .jpg" in line for line in result.out.splitlines())
 
 
-def test_paths_on_standard_input_and_bad_photos(
-    call_tool, runs: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_from_standard_input_and_bad_photos(call_tool, runs: Path, photos: Path, monkeypatch) -> None:
     (photos / "broken.jpg").write_bytes((photos / "photo 0.jpg").read_bytes()[:100])
     listed = [photos / name for name in ("photo 1.jpg", "gone.jpg", "photo 0.jpg", "broken.jpg")]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n\n".join(map(str, listed))))
@@ -129,7 +123,7 @@ def test_paths_on_standard_input_and_bad_photos(
     few.assert_ends_in_one_line("broken.jpg")
 
 
-def test_the_teacher_makes_its_proposals_and_shows_regions(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_teacher_computes_proposals_and_shows_regions(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     options = ["--topk", 2, "--json", tmp_path / "p.json", "--save", tmp_path / "figures"]
     result = call_tool("predict", photos / "*.jpg", "--model", runs, "--teacher", *options)
     assert result.status == 0, result.err
@@ -140,7 +134,7 @@ def test_the_teacher_makes_its_proposals_and_shows_regions(call_tool, runs: Path
     assert len(list((tmp_path / "figures").iterdir())) == 2
 
 
-def test_figures_have_the_photo_and_never_replace_one(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_figures_show_photos_and_never_replace_files(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copy(photos / "photo 0.jpg", photos / "trip")
     Image.new("RGB", (300, 40), "#ff0000").save(photos / "red.png")
     result = call_tool("predict", photos, "--model", runs, "--topk", 3, "--save", tmp_path / "figures")
@@ -151,7 +145,7 @@ def test_figures_have_the_photo_and_never_replace_one(call_tool, runs: Path, pho
         pixels = np.asarray(figure).astype(int)
     red = (pixels[..., 0] > 240) & (pixels[..., 1:] < 15).all(axis=-1)
     assert 0.1 < red.mean() < 0.9, "the photo, and the classes next to it"
-    assert (pixels[:, -200:].min(axis=-1) < 128).any(), "in letters that can be read"
+    assert (pixels[:, -200:].min(axis=-1) < 128).any(), "as readable text"
     before = {path: path.read_bytes() for path in photos.iterdir() if path.is_file()}
     call_tool("predict", photos, "--model", runs, "--save", photos).assert_ends_in_one_line(f"{photos}: is not empty")
     assert {path: path.read_bytes() for path in photos.iterdir() if path.is_file()} == before

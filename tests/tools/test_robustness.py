@@ -1,4 +1,4 @@
-"""The robustness report as a user makes it, of students with random weights."""
+"""The robustness report of students with random weights."""
 
 from __future__ import annotations
 
@@ -9,44 +9,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from detectron2.modeling import build_model
 from PIL import Image
 
-from mlickd.config import default_config
+from helpers.untrained_run import write_untrained_run
 from mlickd.evaluation.metrics import multilabel_metrics
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "scenes"
+DISTILLED = ["MODEL.META_ARCHITECTURE", "DistilledClassifier", "KD.STAGE", "prediction"]
 
 
-def write_run(folder: Path, config: str, seed: int, *options: object) -> Path:
-    """Write the files of a finished run."""
-    cfg = default_config()
-    cfg.merge_from_file(str(CONFIGS / config))
-    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "INPUT.SIZE_TEST", 32, "MODEL.VGG.WIDTH", 0.125])
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "DATASETS.TRAIN", ("tiny_train",)])
-    cfg.merge_from_list(list(options))
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(cfg.dump())
-    plain = cfg.MODEL.META_ARCHITECTURE == "MultiLabelClassifier"
-    cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
-    torch.manual_seed(seed)
-    torch.save({"model": build_model(cfg).state_dict()}, folder / ("model_final.pth" if plain else "student.pth"))
-    return folder
+def write_run(folder: Path, seed: int, *options: object) -> None:
+    """Write the files of a finished run on `tiny_train`."""
+    write_untrained_run(folder, seed, "Base-Classifier", "DATASETS.TRAIN", ("tiny_train",), *options)
 
 
 @pytest.fixture(scope="module")
 def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for seed in (1, 2):
-        write_run(folder / f"seed{seed}" / "baseline", "cls.yaml", seed)
-        write_run(folder / f"seed{seed}" / "distilled", "kd.yaml", 10 + seed, "KD.STAGE", "prediction")
-    write_run(folder / "feature", "kd.yaml", 1, "KD.STAGE", "feature")
-    write_run(folder / "larger", "cls.yaml", 1, "INPUT.SIZE_TEST", 48)
-    write_run(folder / "classes", "cls.yaml", 1, "MODEL.NUM_CLASSES", 3)
+        write_run(folder / f"seed{seed}" / "baseline", seed)
+        write_run(folder / f"seed{seed}" / "distilled", 10 + seed, *DISTILLED)
+    write_run(folder / "feature", 1, *DISTILLED[:-1], "feature")
+    write_run(folder / "larger", 1, "INPUT.SIZE_TEST", 48)
+    write_run(folder / "classes", 1, "MODEL.NUM_CLASSES", 3)
     parts = ("tiny_train@2of2", "tiny_train@1of2")
-    write_run(folder / "crossed", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts)
-    write_run(folder / "half", "kd.yaml", 1, "KD.STAGE", "prediction", "DATASETS.TRAIN", parts[:1])
+    write_run(folder / "crossed", 1, *DISTILLED, "DATASETS.TRAIN", parts)
+    write_run(folder / "half", 1, *DISTILLED, "DATASETS.TRAIN", parts[:1])
     (folder / "unfinished").mkdir()
     shutil.copy(folder / "seed1" / "baseline" / "config.yaml", folder / "unfinished")
     return folder
@@ -54,12 +41,12 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def robustness(runs: Path, call_tool, monkeypatch: pytest.MonkeyPatch):
-    """The tool on `tiny_test`, in the folder of the runs."""
+    """Return a function that calls the tool on `tiny_test`, in the folder of the runs."""
     monkeypatch.chdir(runs)
     return partial(call_tool, "robustness", "--dataset", "tiny_test")
 
 
-def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
+def test_two_pairs_on_corrupted_images(robustness, tmp_path: Path) -> None:
     pairs = ["--baseline", "seed1/baseline", "seed2/baseline", "--distilled", "seed1/distilled", "seed2/distilled"]
     arguments = [*pairs, "--output", tmp_path, "--corruptions", "noise", "darker", "--strengths", 1, 3, "--seed", 5]
     result = robustness(*arguments)
@@ -91,7 +78,7 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
         with Image.open(tmp_path / name) as image:
             assert image.width > 600 and (np.asarray(image.convert("L")) < 250).mean() > 0.01
 
-    # The same command runs only missing evaluations: one that was stopped, and new ones.
+    # The same command runs only missing evaluations.
     (kept / "baseline0_darker-1" / "multilabel_results.json").unlink()
     times = {path: path.stat().st_mtime_ns for path in kept.glob("*/image_scores.npz")}
     assert robustness(*arguments).out == result.out
@@ -99,10 +86,9 @@ def test_two_pairs_under_damage_and_again(robustness, tmp_path: Path) -> None:
     assert changed == ["baseline0_darker-1"]
 
 
-def test_one_pair_without_damage_of_which_one_learned_from_parts_of_the_images(robustness, tmp_path: Path) -> None:
-    result = robustness(
-        "--baseline", "seed1/baseline", "--distilled", "crossed", "--corruptions", "--output", tmp_path / "new"
-    )
+def test_one_pair_without_corruptions(robustness, tmp_path: Path) -> None:
+    pair = ["--baseline", "seed1/baseline", "--distilled", "crossed"]  # trained on the parts of `tiny_train`
+    result = robustness(*pair, "--corruptions", "--output", tmp_path / "new")
     assert result.status == 0, result.err
     assert "1 pair of runs" in result.out and "±" not in result.out.split("standard deviation")[1]
     assert not (tmp_path / "new" / "robustness.png").exists() and (tmp_path / "new" / "breakdowns.png").exists()

@@ -1,4 +1,4 @@
-"""The whole method through its command lines, as a user types them."""
+"""Training and evaluation through their command lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -131,22 +130,18 @@ def test_torchrun_starts_again_from_the_last_checkpoint(cpu: None, tmp_path: Pat
     assert (tmp_path / "run" / "model_final.pth").is_file()
 
 
-def start(output: Path, *options: object, limit: Callable[[], None] | None = None) -> subprocess.Popen:
-    """Start a small training in a separate session, like a terminal does."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command(output, *options), **pipes, start_new_session=True, preexec_fn=limit)
-
-
 @pytest.mark.parametrize(
     ("kind", "send", "processes"),
     [(signal.SIGINT, os.killpg, 1), (signal.SIGTERM, os.kill, 2)],
     ids=["Ctrl-C to all", "SIGTERM to the command, which has two processes"],
 )
 def test_a_signal_ends_training_with_a_checkpoint(
-    kind: signal.Signals, send: Callable, processes: int, cpu: None, tmp_path: Path
+    kind, send: Callable, processes: int, cpu: None, tmp_path: Path
 ) -> None:
     endless = ("SOLVER.MAX_ITER", 100_000, "SOLVER.CHECKPOINT_PERIOD", 100_000, "DATALOADER.NUM_WORKERS", 2)
-    process = start(tmp_path / "run", "--num-gpus", processes, *endless)
+    line = command(tmp_path / "run", "--num-gpus", processes, *endless)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(line, **pipes, start_new_session=True)  # like a terminal
     metrics = tmp_path / "run" / "metrics.json"
     deadline = time.monotonic() + 200
     while not (metrics.exists() and metrics.read_text()) and process.poll() is None and time.monotonic() < deadline:
@@ -169,21 +164,7 @@ def test_a_signal_ends_training_with_a_checkpoint(
             time.sleep(0.1)
 
 
-def test_a_disk_without_room_for_a_checkpoint_is_one_line(cpu: None, tmp_path: Path) -> None:
-    def small_files() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
-    process = start(tmp_path / "run", "SOLVER.CHECKPOINT_PERIOD", 1, limit=small_files)
-    printed, errors = process.communicate(timeout=250)
-    assert process.returncode == 2, printed + errors
-    assert errors.splitlines()[-1].startswith(f"error: {tmp_path / 'run' / 'model_0000000.pth'}: ")
-    assert "Traceback" not in printed + errors
-    assert not list((tmp_path / "run").glob("*.unfinished")) and not list((tmp_path / "run").glob("*.pth"))
-
-
-def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_checkpoint(
-    tiny_scenes: Path, tmp_path: Path, call_tool: Callable
-) -> None:
+def test_a_diverged_run_keeps_its_last_checkpoint(tiny_scenes: Path, tmp_path: Path, call_tool: Callable) -> None:
     options = ["SOLVER.OPTIMIZER", "SGD", "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.BASE_LR", 1e30]
     result = call_tool("train_net", *arguments("cls", tmp_path, *options, "SOLVER.WARMUP_ITERS", 0))
     result.assert_ends_in_one_line("for images")
@@ -201,18 +182,10 @@ def test_a_run_that_diverges_ends_with_one_line_its_batch_and_its_last_good_chec
     assert not (tmp_path / "results.json").exists()
 
 
-def test_an_image_that_turns_out_broken_in_training_is_named(
-    tiny_scenes: Path, tmp_path: Path, call_tool: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_image_in_training_is_named(tiny_scenes: Path, tmp_path: Path, call_tool, monkeypatch) -> None:
     shutil.copytree(tiny_scenes / "tiny", tmp_path / "tiny")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     for path in (tmp_path / "tiny" / "images").glob("train*"):
         path.write_bytes(path.read_bytes()[:-200])
     result = call_tool("train_net", *arguments("cls", tmp_path / "run", "DATALOADER.NUM_WORKERS", 1))
     result.assert_ends_in_one_line(str(tmp_path / "tiny" / "images" / "train_"))
-
-
-def test_help_shows_stages_and_examples(call_tool: Callable) -> None:
-    result = call_tool("train_net", "--config-file", "configs/wsd_vgg16.yaml", "--help")
-    assert result.status == 0
-    assert "--kd-stage" in result.out and "configs/kd_vgg16.yaml --kd-stage feature" in result.out

@@ -1,4 +1,4 @@
-"""Thresholds of each class for a finished run, and the evaluation that takes them."""
+"""Thresholds of the classes of a finished run, and an evaluation that uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlickd.evaluation.thresholds import read_thresholds
 
 @pytest.fixture
 def root(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Root of `tiny_fit`, `tiny_val` and `tiny_test`, which share no image."""
+    """Write `tiny_fit`, `tiny_val` and `tiny_test`, which have different images, and return their root."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "datasets"))
     return split_tiny_scenes(tiny_scenes, tmp_path / "datasets")
 
@@ -63,7 +63,7 @@ def test_scores_are_computed_again_only_for_another_model(run: Path, tune) -> No
     assert contents[0][0] == contents[1][0] != contents[2][0] == contents[3][0]
 
 
-def test_images_of_the_run_are_refused_or_named(run: Path, root: Path, tune, caplog) -> None:
+def test_images_of_the_run_are_refused_or_warned_about(run: Path, root: Path, tune, caplog) -> None:
     tune("tiny_test").assert_ends_in_one_line("12 of its 12 images are in DATASETS.TEST")
     row = (root / "tiny" / "labels_test.csv").read_text().splitlines()[1]
     with open(root / "tiny" / "labels_val.csv", "a") as file:
@@ -82,13 +82,13 @@ def test_a_missing_dataset_of_the_run_is_named(root: Path, tune, caplog) -> None
     assert "tiny_fit" in caplog.text
 
 
-def test_evaluation_takes_them(run: Path, tune, call_tool, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_evaluation_uses_the_thresholds(run: Path, tune, call_tool, caplog: pytest.LogCaptureFixture) -> None:
     tune("tiny_val")
     options = ["OUTPUT_DIR", str(run), "TEST.THRESHOLDS", str(run / "thresholds.json")]
     both = load_config(str(run / "config.yaml"), [*options, "DATASETS.TEST", "('tiny_test', 'tiny_val')"])
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         finalize_config(both, eval_only=True)
-    assert "tiny_val" in caplog.text, "there the metrics are too good"
+    assert "tiny_val" in caplog.text, "metrics on the tuning images are too good"
     with pytest.raises(InputError, match="TEST.THRESHOLDS"):
         finalize_config(load_config(str(run / "config.yaml"), options))
     result = call_tool("train_net", "--config-file", run / "config.yaml", "--eval-only", *options)

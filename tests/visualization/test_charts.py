@@ -33,12 +33,12 @@ def has_ink(path: Path) -> bool:
     return bool((pixels_of(path).min(axis=2) < 250).mean() > 0.005)
 
 
-def is_blue_and_is_red(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def blue_and_red_pixels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     red, _, blue = pixels_of(path).transpose(2, 0, 1)
     return blue - red > 100, red - blue > 100
 
 
-def test_training_curves(tmp_path: Path):
+def test_training_curves_of_stages_are_joined(tmp_path: Path):
     first = {"iteration": 39, "total_loss": 7.0}
     last = {"iteration": 39, "total_loss": 5.0, "loss_label": 1.0, "tiny_test/multilabel/mAP": 60.0}
     stages = [
@@ -48,7 +48,7 @@ def test_training_curves(tmp_path: Path):
     assert _stage_curves(stages) == [
         ((0, "feature"), [(19, 9.0), (39, 7.0)], []),
         ((40, "prediction"), [(59, 2.0), (79, 1.0)], [(79, 60.0)]),
-    ], "a stage starts where the stage before ends, and has the label loss if there is one"
+    ], "stage 2 starts where stage 1 ends, and shows its label loss"
 
     before = dict(matplotlib.rcParams)
     plain = write_metrics(tmp_path / "baseline", {"iteration": 19, "total_loss": 1.0})
@@ -75,17 +75,17 @@ def test_bars_of_regions_grow_with_their_number(tmp_path: Path):
     assert lengths[1].min() == pytest.approx(3 * lengths[0].min(), rel=0.1)
 
 
-def test_labels_and_frequencies_without_any_pair_are_drawn(tmp_path: Path):
+def test_labels_and_frequencies_are_drawn_without_pairs(tmp_path: Path):
     draw_label_frequencies({"a": np.full((2, 2), np.nan)}, ["x", "$y"], tmp_path / "a.png")
     records = [{"labels": labels, "ignored_labels": []} for labels in ([0, 1], [0], [])]
     draw_labels("name $", LabelStatistics.count(records, ["x", "$y", "z"]), tmp_path / "labels.png")
     assert has_ink(tmp_path / "a.png") and has_ink(tmp_path / "labels.png")
 
 
-def test_gains_are_right_of_zero_and_losses_left_of_it_best_first(tmp_path: Path):
+def test_gains_are_to_the_right_losses_to_the_left_and_the_best_first(tmp_path: Path):
     names, path = ["dog", "$\\frac{$", "nobody"], tmp_path / "gains.png"
     draw_class_gains({"distilled": np.array([[-4.0, 5.0, np.nan], [-2.0, 7.0, np.nan]])}, names, path)
-    is_blue, is_red = is_blue_and_is_red(path)
+    is_blue, is_red = blue_and_red_pixels(path)
     assert is_blue.sum() > 300 and is_red.sum() > 300
     assert np.nonzero(is_blue)[0].max() < np.nonzero(is_red)[0].min()
     assert np.nonzero(is_red)[1].max() <= np.nonzero(is_blue)[1].min() + 2
@@ -107,6 +107,7 @@ def test_many_methods_and_classes_have_room(tmp_path: Path):
 
 def test_curves_of_precision_over_recall_are_drawn(tmp_path: Path):
     recall = np.linspace(0.1, 1, 10)
+    path = tmp_path / "plots" / "curves.png"
     curves = {"with $x": [(1 - recall / 2, recall), (1 - recall / 3, recall)], "baseline": [(1 - recall, recall)]}
-    draw_precision_recall(curves, tmp_path / "plots" / "curves.png")
-    assert is_blue_and_is_red(tmp_path / "plots" / "curves.png")[0].sum() > 200
+    draw_precision_recall(curves, path)
+    assert blue_and_red_pixels(path)[0].sum() > 200

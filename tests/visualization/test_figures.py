@@ -1,4 +1,4 @@
-"""Result figures: colors, marks, bars, and space for the text."""
+"""Result figures: colors, marks, bars and text."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def draw(photo: str, **students: list[bool]) -> Image.Image:
     return draw_result_figure(ImageResult("1", photo, ("cat",), found), ["cat"])
 
 
-def test_right_is_blue_and_wrong_is_red_with_another_mark(photo: str):
+def test_right_is_blue_and_wrong_is_red_with_different_marks(photo: str):
     right, wrong, mixed = (draw(photo, A=[a], B=[b]) for a, b in ((True, True), (False, False), (False, True)))
     assert pixels_of(right, BLUE).sum() > 1000 and not pixels_of(right, RED).any()
     assert pixels_of(wrong, RED).sum() > 1000 and not pixels_of(wrong, BLUE).any()
-    assert (pixels_of(right, BLUE) != pixels_of(wrong, RED)).sum() > 20, "not only the color differs"
+    assert (pixels_of(right, BLUE) != pixels_of(wrong, RED)).sum() > 20, "the marks differ, too"
     half = mixed.width - MARGIN - COLUMN_WIDTH
     assert not pixels_of(mixed, BLUE)[:, :half].any() and not pixels_of(mixed, RED)[:, half:].any()
     one, none = draw(photo, A=[True]), draw(photo)
     assert none.width == one.width == mixed.width - COLUMN_WIDTH - COLUMN_GAP and not pixels_of(none, BLUE).any()
 
 
-def test_bars_are_as_long_as_the_scores(photo: str):
+def test_bars_are_proportional_to_scores(photo: str):
     lengths = []
     for score in (0.0, 0.5, 1.0):
         result = ImageResult("1", photo, ("cat",), {"A": (ClassResult("", score, True),)})

@@ -1,3 +1,5 @@
+"""The page of a gallery: data, header, filters, and hostile names as text."""
+
 from __future__ import annotations
 
 import base64
@@ -46,18 +48,18 @@ def regions() -> Instances:
     return instances
 
 
-def test_the_page_contains_everything_and_shows_hostile_names_as_text(tmp_path: Path, photo: str):
+def test_hostile_names_are_text_and_the_page_needs_no_other_file(tmp_path: Path, photo: str):
     output = tmp_path / "output" / "gallery"
     ids = [f"../../{SCRIPT}.jpg", "/etc/passwd", QUOTE, "..", "", "ünïcode 猫.jpg"]
     students = dict(zip(BOTH, (found(True, False), found(False, True)), strict=True))
     results = [ImageResult(name, photo, (SCRIPT, QUOTE), students, regions()) for name in ids]
     page = write_gallery(results, NAMES, output, title=SCRIPT, mean_average_precision={SCRIPT: 50.0}).read_text("utf-8")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [Path(photo), output / "index.html"]
-    assert page.count("<script>") == 1, "the page's own"
+    assert page.count("<script>") == 1, "only the script of the page"
     assert not re.findall(r"<[^>]*\son\w+=", page) and f"<title>{SCRIPT}" not in page
     text = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
-    assert not set("<>&'") & set(text), "no character that could end the script"
-    assert [of_photo["id"] for of_photo in data_of(page)["photos"]] == ids and data_of(page)["classes"] == NAMES
+    assert not set("<>&'") & set(text), "a character could end the script"
+    assert [entry["id"] for entry in data_of(page)["photos"]] == ids and data_of(page)["classes"] == NAMES
 
     assert re.findall(r'\s(?:src|href)="([^"]*)"', page) == ["data:,"]
     assert not re.search("https?:|@import", page)
@@ -69,7 +71,7 @@ def test_the_page_contains_everything_and_shows_hostile_names_as_text(tmp_path: 
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def test_every_photo_is_in_the_page(tmp_path: Path):
+def test_photos_are_embedded_with_their_aspect_ratio(tmp_path: Path):
     sizes = [(64, 48), (1000, 500), (30, 2000)]
     results = []
     for number, size in enumerate(sizes):
@@ -87,7 +89,7 @@ def test_every_photo_is_in_the_page(tmp_path: Path):
         assert (photo["width"], photo["height"]) == (width, height)
 
 
-def test_data_of_a_photo():
+def test_data_of_a_photo_have_labels_results_regions_and_maps():
     maps = {"cat": np.array([[-1.0, 0.0], [1.0, 3.0]], np.float32), SCRIPT: np.zeros((2, 3), np.float32)}
     shown = (*found(True), ClassResult(QUOTE, 0.30004, True, False), ClassResult("cat", 0.1, False, False))
     result = ImageResult("1", "", (SCRIPT, QUOTE), {"Distilled": shown}, regions(), {"Distilled": maps})
@@ -98,17 +100,17 @@ def test_data_of_a_photo():
         [1, 0.7, 0, 0, EDGE, EDGE],
         [0, 0.001, EDGE // 8, round(EDGE / 6), EDGE * 5 // 8, round(EDGE * 5 / 6)],
     ]
-    (of_student,) = data["maps"]
-    values = of_student[2]
+    (student_maps,) = data["maps"]
+    values = student_maps[2]
     assert (values["width"], values["height"], values["low"], values["high"], values["mean"]) == (2, 2, -1, 3, 0.75)
     steps = np.frombuffer(base64.b64decode(values["cells"]), np.uint8)
     assert np.abs(values["low"] + steps / 255 * 4 - maps["cat"].ravel()).max() < 4 / 255
-    assert base64.b64decode(of_student[0]["cells"]) == bytes(6)
+    assert base64.b64decode(student_maps[0]["cells"]) == bytes(6)
     unknown = _photo_data(ImageResult("1", "", None), NAMES, (64, 48))
     assert unknown["labels"] is None and unknown["regions"] is None and unknown["results"] == []
 
 
-def test_about_three_regions_of_a_photo_are_shown_at_first():
+def test_the_first_threshold_shows_about_three_regions_of_a_photo():
     for scores, photos, expected in (([], 2, 0.1), ([0.9, 0.8], 1, 0.1), ([0.09, 0.05, 0.02, 0.01], 1, 0.02)):
         data = [{"regions": [[0, score, 0, 0, 1, 1] for score in scores]}, *[{"regions": None}] * (photos - 1)]
         assert _first_region_threshold(data) == expected
@@ -118,9 +120,7 @@ def test_about_three_regions_of_a_photo_are_shown_at_first():
     ("titles", "outcomes"),
     [(BOTH, ["fixed", "broken", "both-right", "both-wrong"]), (BOTH[1:], ["right", "wrong"]), ([], [])],
 )
-def test_header_thresholds_and_filters_fit_the_students(
-    tmp_path: Path, photo: str, titles: list[str], outcomes: list[str]
-):
+def test_header_thresholds_and_filters_fit_the_students(tmp_path: Path, photo: str, titles: list, outcomes: list):
     students = dict.fromkeys(titles, found(True))
     thresholds = dict(zip(titles, (0.5, np.array([0.1, 0.2, 0.3])), strict=False))
     options = {"title": "test", "mean_average_precision": dict.fromkeys(titles, 58.64), "thresholds": thresholds}

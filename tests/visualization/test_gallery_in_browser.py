@@ -20,13 +20,13 @@ SHOWN = ".card:visible"
 
 
 def rows(*classes: tuple[str, float, bool | None]) -> tuple[ClassResult, ...]:
-    """Results of class, score and whether it is right; predicted above 0.5."""
+    """Return results of (class, score, whether it is right); scores from 0.5 are predicted."""
     return tuple(ClassResult(name, score, correct, score >= 0.5) for name, score, correct in classes)
 
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos that are fixed, broken, right, wrong, fixed only for the class CAT, and without any label."""
+    """Write photos that are fixed, broken, right, wrong, fixed only for CAT, and without labels."""
     folder = tmp_path_factory.mktemp("gallery")
     Image.new("RGB", (80, 60), (90, 120, 150)).save(folder / "photo.png")
     regions = Instances((60, 80))
@@ -62,7 +62,7 @@ def names_of(page) -> list[str]:
 
 
 def counts(page) -> list[int]:
-    """Numbers on the buttons: all, fixed, broken, both right, both wrong."""
+    """Return the numbers on the buttons: all, fixed, broken, both right, both wrong."""
     return [int(text.split()[-1]) for text in page.locator("#outcomes button").all_inner_texts()]
 
 
@@ -73,10 +73,8 @@ def test_filters_and_regions(browser, gallery: Path):
         chips = page.locator(f"{SHOWN}:nth-child(4) .results").first.locator(".chip")
         texts = [" ".join(text.split()) for text in chips.all_text_contents()]
         assert texts == [f"✗ {COW} (wrong)", f"○ {CAT} (missed)"]
-        assert [chip.evaluate("chip => getComputedStyle(chip).borderStyle") for chip in chips.all()] == [
-            "solid",
-            "dashed",
-        ]
+        borders = [chip.evaluate("chip => getComputedStyle(chip).borderStyle") for chip in chips.all()]
+        assert borders == ["solid", "dashed"]
         assert page.locator(f"{SHOWN}:nth-child(6) .results").first.inner_text().endswith("nothing predicted")
         # Regions depend on slider, checkbox and class.
         first = page.locator(".card").first
@@ -126,7 +124,7 @@ def test_the_large_view_keys_and_activation_maps(browser, gallery: Path):
         page.wait_for_selector(SHOWN)
         assert page.evaluate("document.activeElement.dataset.index") == "1", "the focus is not lost"
     with opened(browser, gallery, "#show=both-right&photo=both+right") as page:
-        assert page.inner_text(".place") == "1 of 2", "only photos that the filters leave"
+        assert page.inner_text(".place") == "1 of 2", "the filters hide the other photos"
         page.get_by_role("button", name="Next photo").click()
         assert page.inner_text("#large-name") == "nothing" and "Labels: none" in page.inner_text(".lists")
         assert page.get_by_role("button", name="Next photo").is_disabled()
@@ -154,7 +152,7 @@ def test_the_large_view_keys_and_activation_maps(browser, gallery: Path):
         assert page.locator("canvas").count() == 0
 
 
-def test_many_unlabeled_photos_are_placed_as_they_come_into_view(browser, tmp_path: Path):
+def test_photos_are_added_as_they_come_into_view(browser, tmp_path: Path):
     Image.new("RGB", (80, 60)).save(tmp_path / "photo.png")
     students = {"Distilled": rows((DOG, 0.9, None), (CAT, 0.2, None))}
     results = [ImageResult(str(number), str(tmp_path / "photo.png"), None, students) for number in range(300)]

@@ -1,7 +1,8 @@
+"""Results of images: verdicts, order, scores and text."""
+
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from detectron2.structures import Instances
 from hypothesis import given
@@ -13,7 +14,7 @@ NAMES = ["cat", "dog", "cow", "car"]
 VERDICTS = ("right", "wrong", "missed", "uncounted", "below")
 
 
-def test_the_best_classes_come_first_and_each_has_its_threshold():
+def test_the_best_classes_come_first_with_their_thresholds():
     found = class_results(np.array([0.1, 0.8, 0.8, 0.9]), NAMES, [1], ignored=[3], thresholds=np.full(4, 0.85))
     assert found == (
         ClassResult("car", 0.9, None, True),
@@ -26,7 +27,7 @@ def test_the_best_classes_come_first_and_each_has_its_threshold():
     st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans(), st.booleans()), min_size=1, max_size=12),
     st.floats(0, 1),
 )
-def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], threshold: float):
+def test_verdicts_agree_with_sets(classes: list[tuple[float, bool, bool]], threshold: float):
     names = [str(index) for index in range(len(classes))]
     scores, positive, ignored = (np.array(column) for column in zip(*classes, strict=True))
     labels = np.flatnonzero(positive).tolist()
@@ -42,7 +43,7 @@ def test_verdicts_are_those_of_sets(classes: list[tuple[float, bool, bool]], thr
     assert [result.score for result in found] == sorted((result.score for result in found), reverse=True)
 
 
-def test_record_and_outputs_are_combined():
+def test_an_image_result_combines_record_and_outputs():
     maps = torch.arange(16.0).reshape(4, 2, 2)
     record = {"image_id": 7, "file_name": "7.jpg", "labels": [1], "ignored_labels": [3]}
     output = {"image_scores": torch.tensor([0.1, 0.4, 0.2, 0.3]), "activation_maps": maps}
@@ -60,10 +61,6 @@ def test_record_and_outputs_are_combined():
     assert {shown.correct for shown in unlabeled.students["Distilled"]} == {None}
 
 
-@pytest.mark.parametrize(("score", "text"), [(0.0, "0.00"), (0.001, "<0.01"), (0.005, "0.01"), (1.0, "1.00")])
-def test_format_score(score: float, text: str):
-    assert format_score(score) == text
-
-
-def test_one_line_has_no_breaks_and_nothing_invisible():
-    assert one_line("a\n b\t\x1bc\u202ed") == "a b  c d"
+def test_scores_and_names_are_formatted():
+    assert [format_score(score) for score in (0.0, 0.001, 0.005, 1.0)] == ["0.00", "<0.01", "0.01", "1.00"]
+    assert one_line("a\n b\t\x1bc\u202ed") == "a b  c d", "without line breaks and invisible characters"

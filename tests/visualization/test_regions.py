@@ -33,7 +33,7 @@ def test_top_regions_are_sorted_and_keep_the_order_of_equal_scores():
 
 
 @pytest.mark.parametrize("scale", [1, 10])
-def test_boxes_are_scaled_with_the_photo_and_leave_its_middle(scale: int):
+def test_boxes_are_scaled_with_the_photo(scale: int):
     height, width = 600 // scale, 800 // scale
     photo = np.full((height, width, 3), 90, np.uint8)
     box = [width / 4, height / 4, width * 3 / 4, height * 3 / 4]
@@ -65,7 +65,7 @@ def test_lines_and_labels_grow_with_the_image(side: int):
 
 
 @pytest.mark.parametrize("size", [(40, 30), (10, 900), (1, 1)])
-def test_any_size_of_photo_and_nothing_else_is_changed(size: tuple[int, int]):
+def test_photos_of_any_size_are_drawn_and_inputs_stay(size: tuple[int, int]):
     height, width = size
     photo, instances = np.zeros((*size, 3), np.uint8), detections([[0, 0, 2 * width, height]], [0.5], size)
     drawn = draw_regions(photo, instances, NAMES)
