@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from helpers.cached_scenes import write_random_boxes
+from mlickd.data import proposals_path
 from mlickd.data.scenes import write_scenes
 
 # The time of an example depends on the machine, so it has no limit. The examples are always the same.
@@ -39,12 +41,19 @@ def restored_log() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Root with a folder dataset `tiny`: 24 train and 12 test scenes of 128 px, 20 classes, with boxes.
+    """Register the datasets `tiny_train` and `tiny_test` with 24 and 12 scenes of 128 px, 20 classes and boxes.
 
-    DETECTRON2_DATASETS is this root, so `tiny_train` and `tiny_test` are registered datasets.
+    The fixture sets DETECTRON2_DATASETS to a folder, and returns this folder.
     """
     root = tmp_path_factory.mktemp("datasets")
     write_scenes(root / "tiny", {"train": 24, "test": 12}, side=128, seed=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
         yield root
+
+
+@pytest.fixture(scope="session")
+def tiny_proposals(tiny_scenes: Path) -> None:
+    """Write random proposals of the tiny datasets to their default paths."""
+    for name in ("tiny_train", "tiny_test"):
+        write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)

@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.untrained_run import write_untrained_run
+from helpers.untrained_run import write_run_thresholds, write_untrained_run
 from mlickd import runs
 from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records
 from mlickd.data.manifest import labels_digest
 from mlickd.errors import InputError
-from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
-from mlickd.files import file_digest
 
 
 def test_class_names_come_from_the_run_or_else_from_its_datasets(tiny_scenes: Path, tmp_path: Path) -> None:
@@ -44,8 +42,7 @@ def test_thresholds_belong_to_the_checkpoint(tmp_path: Path) -> None:
     values, source = runs.run_thresholds(cfg, run, names)
     assert values.tolist() == [0.4] * 20 and source == "0.4 for all classes"
     tuned = np.linspace(0.1, 0.9, 20).tolist()
-    held_out = ("tiny_val", 8, "0", "model_final.pth", file_digest(run / "model_final.pth"))
-    write_thresholds(ClassThresholds(names, tuned, [0.5] * 20, [1] * 20, 0.5, *held_out), str(run / "thresholds.json"))
+    write_run_thresholds(run, names, tuned)
     values, source = runs.run_thresholds(cfg, run, names)
     assert values.tolist() == tuned and "tiny_val" in source
     values, source = runs.run_thresholds(runs.run_config(run, str(run / "model_0000049.pth")), run, names)

@@ -14,10 +14,8 @@ import torchvision
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from helpers.cached_scenes import write_random_boxes
 from helpers.small_models import CONFIGS
 from helpers.small_trainer import DATA, final_config, finish
-from mlickd.data import proposals_path
 from mlickd.data.sources.coco import coco_sources
 from mlickd.data.sources.nus_wide import nus_wide_sources
 from mlickd.data.sources.voc import voc_sources
@@ -25,6 +23,7 @@ from mlickd.engine import Trainer, check_inputs, load_config
 from mlickd.engine.check_config import config_value
 from mlickd.modeling import load_backbone_weights
 
+pytestmark = pytest.mark.usefixtures("tiny_proposals")
 FILES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml") if "Base-" not in path.name)
 # The file of a method has only the keys that differ from `kd.yaml`.
 SHIPPED = [name for name in FILES if "methods/" not in name]
@@ -66,12 +65,6 @@ def find_baseline(config: str) -> str:
     """Return the shipped configuration of the same student without distillation: kd_[<teacher>_to_]<student>."""
     student = re.fullmatch(r"kd(?:_.+_to)?(.*?)(?:_release)?", Path(config).stem)[1]
     return str(Path(config).with_name(f"cls{student}.yaml"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def proposals(tiny_scenes: Path) -> None:
-    for name in ("tiny_train", "tiny_test"):
-        write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
 
 
 def small_config(config: str, output: Path, stage: str | None = None, *options: object) -> CfgNode:

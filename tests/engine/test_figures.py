@@ -13,23 +13,17 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.events import EventStorage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from helpers.cached_scenes import write_random_boxes
 from helpers.small_trainer import DATA, final_config, finish, make_trainer
-from mlickd.data import class_names, dataset_records, proposals_path
+from mlickd.data import class_names, dataset_records
 from mlickd.engine import Trainer
 from mlickd.engine.writers import TensorBoardWriter, remove_repeated_metrics
 from mlickd.evaluation import TrainingCorLoc
 from mlickd.visualization import figures
 from mlickd.visualization.figures import training_view_row
 
+pytestmark = pytest.mark.usefixtures("tiny_proposals")
 FIRST = '{"iteration": 19, "total_loss": 3.0}\n'
 SECOND = '{"iteration": 39, "total_loss": 2.0}\n'
-
-
-@pytest.fixture(scope="module", autouse=True)
-def proposals(tiny_scenes: Path) -> None:
-    for name in ("tiny_train", "tiny_test"):
-        write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
 
 
 def teacher_run(output: Path, *options: object) -> CfgNode:
@@ -42,10 +36,7 @@ def teacher_run(output: Path, *options: object) -> CfgNode:
 
 def train(cfg: CfgNode) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=False)
-    trainer.train()
-    return trainer.model.state_dict()
+    return finish(Trainer(cfg))
 
 
 def read_events(folder: Path) -> EventAccumulator:

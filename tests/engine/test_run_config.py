@@ -13,11 +13,10 @@ from detectron2.config import CfgNode
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from helpers.cached_scenes import write_random_boxes
 from helpers.processes import parse_arguments
 from helpers.small_models import CONFIGS, save_teacher, teacher_config
-from helpers.small_trainer import DATA, final_config
-from mlickd.data import dataset_records, proposals_path
+from helpers.small_trainer import DATA, final_config, finish
+from mlickd.data import dataset_records
 from mlickd.distillation import DistillationHook, DistilledClassifier
 from mlickd.engine import Trainer, check_inputs, finalize_config, load_config
 from mlickd.engine.run_config import load_checked_config, resolve_run_config
@@ -142,9 +141,9 @@ class Forbidden(list):
 
 
 @pytest.mark.parametrize(("config", "stage"), [("wsd", None), ("cls", None), ("kd", "feature"), ("kd", "prediction")])
-def test_training_never_reads_a_box(tiny_scenes, tmp_path: Path, monkeypatch, config: str, stage: str | None) -> None:
-    for name in ("tiny_train", "tiny_test"):
-        write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
+def test_training_never_reads_a_box(
+    tiny_proposals, tmp_path: Path, monkeypatch, config: str, stage: str | None
+) -> None:
     options = ["DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.MAX_ITER", 1]
     options += ["MODEL.WEIGHTS", "", "OUTPUT_DIR", tmp_path / "out", "MODEL.BACKBONE.FREEZE_NORM", False]
     if stage:
@@ -184,8 +183,7 @@ def test_a_user_architecture_trains_and_is_evaluated(tiny_scenes: Path, tmp_path
     options = ["MODEL.META_ARCHITECTURE", "OtherClassifier", "SOLVER.MAX_ITER", 1, "OUTPUT_DIR", tmp_path]
     options += ["DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 4]
     trainer = Trainer(prepare("scenes/cls.yaml", *options))
-    trainer.resume_or_load(resume=False)
-    trainer.train()
+    finish(trainer)
     assert type(trainer.model) is OtherClassifier
     options[1] = "DistilledOtherClassifier"
     options += ["MODEL.WEIGHTS", tmp_path / "model_final.pth"]

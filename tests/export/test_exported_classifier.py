@@ -21,17 +21,9 @@ from mlickd.export import ExportMetadata, load_exported, read_photo
 from mlickd.runs import load_run
 
 README = Path(__file__).parents[2] / "README.md"
-METADATA = ExportMetadata(
-    class_names=("dog", "große Katze"),
-    thresholds=(0.5, 0.25),
-    thresholds_from="TEST.THRESHOLD",
-    input_size=32,
-    preprocessing=True,
-    pixel_mean=(120.0, 110.0, 100.0),
-    pixel_std=(60.0, 50.0, 40.0),
-    channel_order="RGB",
-    provenance={"data": [{"name": "pets_train"}]},
-)
+PIXELS = {"pixel_mean": (120.0, 110.0, 100.0), "pixel_std": (60.0, 50.0, 40.0), "channel_order": "RGB"}
+ORIGIN = {"thresholds_from": "TEST.THRESHOLD", "provenance": {"data": [{"name": "pets_train"}]}}
+METADATA = ExportMetadata(("dog", "große Katze"), (0.5, 0.25), input_size=32, preprocessing=True, **PIXELS, **ORIGIN)
 
 
 def test_metadata_are_stored_as_text():

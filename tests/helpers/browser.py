@@ -1,4 +1,4 @@
-"""A headless Chromium, if one is installed, that fails a test if a page has an error."""
+"""A headless Chromium for tests of pages."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ def chromium() -> Iterator:
 def opened(browser, path: Path, fragment: str = "", **context) -> Iterator:
     """Open a page from disk, and check at the end that it loaded no other file and wrote nothing to its console."""
     complaints: list[str] = []
+
+    def known(url: str) -> bool:
+        return url.startswith("data:") or url.split("#")[0] == path.as_uri()
+
     tab = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
     page = tab.new_page()
     page.on("console", lambda message: complaints.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
     page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: complaints.extend(_unexpected(request.url, path)))
+    page.on("request", lambda request: None if known(request.url) else complaints.append(f"request: {request.url}"))
     page.goto(f"{path.as_uri()}{fragment}")
     try:
         yield page
@@ -50,8 +54,3 @@ def until(page, expression: str, expected: object = True, seconds: float = 30.0)
     while (found := page.evaluate(expression)) != expected:
         assert time.monotonic() < end, f"{expression} is {found!r}, not {expected!r}"
         time.sleep(0.02)
-
-
-def _unexpected(url: str, path: Path) -> list[str]:
-    known = url.startswith("data:") or url.split("#")[0] == path.as_uri()
-    return [] if known else [f"request: {url[:200]}"]

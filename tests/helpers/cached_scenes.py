@@ -17,13 +17,7 @@ from mlickd.distillation.teacher_config import load_teacher_config
 
 @dataclass
 class CachedScenes:
-    """The sources of a cache of `tiny_train`, in one folder.
-
-    Attributes:
-        folder: the folder.
-        teacher: checkpoint of the teacher.
-        proposals: proposals of `tiny_train`.
-    """
+    """A folder with the checkpoint of a teacher and proposals of `tiny_train`, from which caches are made."""
 
     folder: Path
     teacher: Path

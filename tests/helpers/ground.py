@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from detectron2.modeling import build_model
 
 from helpers.cached_scenes import write_random_boxes
-from helpers.small_models import CONFIGS, teacher_config
-from helpers.untrained_run import split_tiny_scenes, write_untrained_run
+from helpers.small_models import CONFIGS, save_teacher, teacher_config
+from helpers.untrained_run import split_tiny_scenes, write_run_thresholds, write_untrained_run
 from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records, proposals_path
 from mlickd.data.records import label_targets
@@ -21,7 +19,6 @@ from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import make_cache
 from mlickd.distillation.calibration import Calibration
 from mlickd.evaluation.score_files import write_scores
-from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 from mlickd.files import file_digest
 
 _XML = """<annotation><size><width>{0[0]}</width><height>{0[1]}</height></size>
@@ -51,9 +48,7 @@ def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Pa
     cfg = teacher_config()
     cfg.merge_from_list([*_SMALL, "MODEL.NUM_CLASSES", 20, "MODEL.WSDDN.INIT_STD", 2.0])
     (root / "teacher").mkdir()
-    torch.manual_seed(0)
-    (root / "teacher/config.yaml").write_text(cfg.dump())
-    torch.save({"model": build_model(cfg).state_dict()}, "teacher/model_final.pth")
+    save_teacher(root / "teacher", cfg)
     for name, base, options in (
         ("wsd", "Base-WSD", ["INPUT.SIZES_TRAIN", (64,), "INPUT.SIZE_TEST", 64, "MODEL.ROI_BOX_HEAD.FC_DIM", 16]),
         ("cls", "Base-Classifier", ["INPUT.SIZES_TRAIN", (32,), "INPUT.SIZE_TEST", 32]),
@@ -100,11 +95,7 @@ def _write_student(root: Path) -> None:
     (run / "inference/tiny_val").mkdir(parents=True)
     ids = [record["image_id"] for record in records]
     write_scores("run/inference/tiny_val/image_scores.npz", ids, scores, targets, names)
-    tuned = ClassThresholds(
-        names, [0.5] * 20, [None] * 20, [0] * 20, 0.5, "tiny_val", len(ids), "", "model_final.pth",
-        file_digest(run / "model_final.pth"),
-    )  # fmt: skip
-    write_thresholds(tuned, "run/thresholds.json")
+    write_run_thresholds(run, names, [0.5] * 20)
 
 
 def _write_knowledge(root: Path) -> None:

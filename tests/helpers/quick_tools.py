@@ -1,7 +1,4 @@
-"""Fast command lines for tests of studies. They write the same files as the real commands.
-
-The real evaluator computes metrics and reports from random scores.
-"""
+"""Fast command lines for tests of studies, which write the files of the real commands with random scores."""
 
 from __future__ import annotations
 
@@ -45,14 +42,9 @@ cache.mkdir(parents=True, exist_ok=True)
 
 
 class QuickTools:
-    """A folder with `train_net.py`, `cache_knowledge.py` and `generate_proposals.py`."""
+    """A folder with `train_net.py`, `cache_knowledge.py` and `generate_proposals.py`, and results on a test dataset."""
 
     def __init__(self, folder: Path, test: str):
-        """
-        Args:
-            folder: folder of the tools.
-            test: dataset whose labels the results have.
-        """
         self.folder, self.test = folder, test
         folder.mkdir()
         for name, text in (("train_net", TRAIN), ("cache_knowledge", CACHE), ("generate_proposals", "")):

@@ -25,13 +25,7 @@ _TRAINING += ["DATASETS.TRAIN", ("tiny_train",), "DATASETS.TEST", ("tiny_test",)
 
 @dataclass
 class RunKinds:
-    """The files that all kinds of runs use.
-
-    Attributes:
-        scenes: an untrained teacher, and proposals for `tiny_train`.
-        cache: knowledge cache of that teacher.
-        test_proposals: proposals for `tiny_test`.
-    """
+    """Files for all kinds of runs: an untrained teacher, its knowledge cache, and proposals for both splits."""
 
     scenes: CachedScenes
     cache: Path

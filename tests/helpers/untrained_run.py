@@ -11,6 +11,8 @@ from detectron2.modeling import build_model
 from helpers.small_models import CONFIGS
 from mlickd.config import default_config
 from mlickd.data.scenes import CATEGORY_NAMES
+from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
+from mlickd.files import file_digest
 from mlickd.runs import run_config, write_class_names
 
 
@@ -42,6 +44,14 @@ def write_untrained_teacher(folder: Path) -> Path:
     write_untrained_run(folder, 0, "Base-WSD", *options, "MODEL.ROI_BOX_HEAD.FC_DIM", 16)
     write_class_names(folder, CATEGORY_NAMES)
     return folder
+
+
+def write_run_thresholds(run: Path, names: list[str], thresholds: list[float]) -> None:
+    """Write thresholds of the classes for the final checkpoint of a run."""
+    count, digest = len(names), file_digest(run / "model_final.pth")
+    source = ("tiny_val", 16, "0", "model_final.pth", digest)
+    tuned = ClassThresholds(names, thresholds, [0.5] * count, [1] * count, 0.5, *source)
+    write_thresholds(tuned, str(run / "thresholds.json"))
 
 
 def save_random_checkpoint(run: Path, seed: int) -> None:

@@ -1,6 +1,6 @@
 """Hostile names of classes and photos stay text in pages, and figures stay in their folder."""
 
-from html.parser import HTMLParser
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +13,11 @@ from mlickd.visualization.gallery import TEMPLATES
 NAMES = ["<script>alert(1)</script>", "\"onload='x'", "$\\frac{$", "../../out", "/etc/passwd", "a&b", "\x1b[31m"]
 
 
-def tags(page: str) -> set[str]:
-    """Return the tags of a page, and its attributes that run scripts."""
-    found = set()
-
-    class Tags(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list) -> None:
-            found.update([tag, *(name for name, _ in attrs if name.startswith("on"))])
-
-    Tags().feed(page)
-    return found
-
-
 def test_pages_show_names_as_text() -> None:
     scores = np.full(len(NAMES), 0.9, dtype=np.float32)
     page = Prediction(NAMES[0], tuple(NAMES), scores, scores)._repr_html_()
-    assert tags(page) == {"table", "caption", "tr", "td", "div"}
+    assert set(re.findall(r"<\s*(\w+)", page)) == {"table", "caption", "tr", "td", "div"}
+    assert not re.search(r"<[^>]*\son\w+=", page), "an attribute that runs a script"
     assert TEMPLATES.autoescape is True
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from detectron2.config import CfgNode
 
 from helpers.cached_scenes import CachedScenes, samples
 from mlickd.config import default_config
-from mlickd.data import View, dataset_records, proposals_path
+from mlickd.data import View, dataset_records
 from mlickd.data.records import label_targets
 from mlickd.distillation.calibration import Calibration, build_knowledge_source, fit_platt_scaling
 from mlickd.distillation.teacher_config import load_teacher_configs
@@ -24,20 +22,15 @@ PARTS = ("tiny_train@1of2", "tiny_train@2of2")
 
 
 @pytest.fixture(scope="module")
-def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CachedScenes]:
+def scenes(tiny_proposals: None, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
     """Write a teacher that was trained on the second half of `tiny_train`."""
-    # Other test files write proposals of the shared dataset, too.
-    path = proposals_path("tiny_train", "edge_boxes")
-    shutil.rmtree(path, ignore_errors=True)
     scenes = CachedScenes.create(tmp_path_factory.mktemp("scenes"))
-    shutil.copytree(scenes.proposals, path)
     file = scenes.folder / "config.yaml"
     cfg = default_config()
     cfg.merge_from_file(str(file))
     cfg.DATASETS.TRAIN = PARTS[1:]
     file.write_text(cfg.dump())
-    yield scenes
-    shutil.rmtree(path)
+    return scenes
 
 
 def config_options(scenes: CachedScenes) -> list[object]:

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.untrained_run import write_untrained_run, write_untrained_teacher
+from helpers.untrained_run import write_run_thresholds, write_untrained_run, write_untrained_teacher
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
-from mlickd.files import file_digest
 
+TUNED = np.linspace(0.1, 0.9, 20).round(2).tolist()
 DISTILLED = "MODEL.META_ARCHITECTURE", "DistilledClassifier"
 
 
@@ -30,11 +29,7 @@ def runs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     report = folder / "baseline" / "inference" / "tiny_test" / "multilabel_results.json"
     report.parent.mkdir(parents=True)
     report.write_text(json.dumps({"metrics": {"mAP": 12.34}, "per_class": {"cat": {"AP": 12.34}}}))
-    digest = file_digest(folder / "baseline" / "model_final.pth")
-    tuned = np.linspace(0.1, 0.9, 20).round(2).tolist()
-    held_out = ("tiny_val", 8, "0", "model_final.pth", digest)
-    thresholds = ClassThresholds(class_names("tiny_test"), tuned, [0.5] * 20, [1] * 20, 0.5, *held_out)
-    write_thresholds(thresholds, str(folder / "baseline" / "thresholds.json"))
+    write_run_thresholds(folder / "baseline", class_names("tiny_test"), TUNED)
     return folder
 
 
@@ -61,7 +56,7 @@ def test_gallery_of_teacher_and_both_students(visualize, tmp_path: Path):
     page = (output / "index.html").read_text()
     assert "Baseline: mAP <b>12.3</b>" in page and "Distilled: mAP" not in page
     data = data_of(output)
-    assert data["thresholds"] == [np.linspace(0.1, 0.9, 20).round(2).tolist(), [0.4] * 20], "tuned, and TEST.THRESHOLD"
+    assert data["thresholds"] == [TUNED, [0.4] * 20], "tuned, and TEST.THRESHOLD"
     assert len(data["photos"]) == 3
     for photo in data["photos"]:
         assert photo["regions"] and all(photo["maps"]) and len(photo["results"]) == 2
