@@ -1,7 +1,5 @@
 """Configuration files and options."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Errors of a command: one line on standard error and an exit status."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

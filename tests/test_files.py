@@ -1,7 +1,5 @@
 """Files are complete or absent, paths are checked, digests agree with hashlib."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

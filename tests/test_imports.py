@@ -1,7 +1,5 @@
 """The map in docs/contributing.md lists every file, and a sub-package imports only from sub-packages above it."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

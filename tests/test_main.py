@@ -1,7 +1,5 @@
 """The command `mlickd`, as a user calls it."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Files of a run: class names, thresholds, reports, provenance."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

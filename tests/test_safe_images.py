@@ -1,7 +1,5 @@
 """Hostile images: too many pixels in a small file, and programs with the name of a photo."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -58,8 +56,11 @@ def test_a_bomb_does_not_take_memory(bomb: Path) -> None:
     in_little_memory(assert_refused, bomb)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "gif", "webp", "bmp"])
-def test_the_limit_can_be_set(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "bmp", "ppm", "tif", "webp", "avif", "jp2"])
+def test_every_format_is_read_up_to_the_limit(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    optional = {"avif": "avif", "jp2": "jpg_2000"}.get(suffix)
+    if optional is not None and optional not in features.get_supported():
+        pytest.skip("this Pillow was built without it")
     path = tmp_path / f"a.{suffix}"
     Image.new("RGB", (12, 10)).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -70,6 +71,8 @@ def test_the_limit_can_be_set(suffix: str, tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(InputError, match="MLICKD_MAX_PIXELS"):
             max_pixels()
     monkeypatch.setenv("MLICKD_MAX_PIXELS", "120")
+    with open_image_file(path) as image:
+        assert image.size == (12, 10)
     with ThreadPoolExecutor(8) as pool:
         assert {pixels.shape for pixels in pool.map(read_image, [path] * 40)} == {(10, 12, 3)}
 
@@ -82,17 +85,6 @@ def test_a_program_with_the_name_of_a_photo_is_not_run(tmp_path: Path, monkeypat
     with Image.open(path) as image:
         assert image.format == "EPS"
     assert_refused(path)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "bmp", "ppm", "tif", "webp", "avif", "jp2"])
-def test_every_format_of_photos_is_opened(suffix: str, tmp_path: Path) -> None:
-    optional = {"avif": "avif", "jp2": "jpg_2000"}.get(suffix)
-    if optional is not None and optional not in features.get_supported():
-        pytest.skip("this Pillow was built without it")
-    Image.new("RGB", (6, 4), "red").save(tmp_path / f"a.{suffix}")
-    with open_image_file(tmp_path / f"a.{suffix}") as image:
-        assert image.size == (6, 4)
-    assert read_image(tmp_path / f"a.{suffix}").shape == (4, 6, 3)
 
 
 @pytest.mark.parametrize(

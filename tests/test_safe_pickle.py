@@ -1,7 +1,5 @@
 """Pickles of arrays and plain containers are read; other pickles are refused, and their code does not run."""
 
-from __future__ import annotations
-
 import collections
 import os
 import pickle

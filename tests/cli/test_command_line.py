@@ -1,7 +1,5 @@
 """Parsers, command names and option values."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from argparse import ArgumentTypeError

@@ -1,7 +1,5 @@
 """The summary at the end of a training, and the next command."""
 
-from __future__ import annotations
-
 import json
 import shlex
 import shutil
@@ -16,8 +14,8 @@ from mlickd.config import default_config
 CONFIGS = Path(__file__).parents[2] / "configs" / "folder"
 
 
-def ended(folder: Path, file: str, *options: object) -> CfgNode:
-    """Return the configuration of a finished training, and write its files."""
+def finish_training(folder: Path, file: str, *options: object) -> CfgNode:
+    """Write files of a finished training, and return its configuration."""
     cfg = default_config()
     cfg.merge_from_file(str(CONFIGS / file))
     cfg.merge_from_list(["DATASETS.TRAIN", ("pets_train",), "DATASETS.TEST", ("pets_test",)])
@@ -27,7 +25,7 @@ def ended(folder: Path, file: str, *options: object) -> CfgNode:
     return cfg
 
 
-def evaluated(folder: Path) -> None:
+def write_report(folder: Path) -> None:
     metrics = {"mAP": 76.04, "CF1": 66.31, "OF1": 67.5, "top3/CF1": 64.6, "top3/OF1": 64.3, "CP": 1.0}
     aps = {"cat": 90.0, "dog": 80.0, "hen": 70.0, "cow": 60.0, "yak": 50.0, "eel": 40.0, "yeti": None}
     per_class = {name: {"AP": ap} for name, ap in aps.items()}
@@ -37,8 +35,8 @@ def evaluated(folder: Path) -> None:
 
 
 def test_the_summary_of_a_baseline(tmp_path: Path) -> None:
-    cfg = ended(tmp_path, "cls.yaml")
-    evaluated(tmp_path)
+    cfg = finish_training(tmp_path, "cls.yaml")
+    write_report(tmp_path)
     text = training_summary(cfg, seconds=312, first_iteration=0, parameters=3_420_000, command="python next.py")
     lines = text.splitlines()
     assert len(lines) <= 24 and all(len(line) <= 79 for line in lines if str(tmp_path) not in line)
@@ -57,7 +55,7 @@ def test_the_summary_of_a_baseline(tmp_path: Path) -> None:
 
 
 def test_a_resumed_stage_1_is_not_evaluated(tmp_path: Path) -> None:
-    cfg = ended(tmp_path, "kd.yaml", "KD.STAGE", "feature")
+    cfg = finish_training(tmp_path, "kd.yaml", "KD.STAGE", "feature")
     (tmp_path / "student.pth").touch()
     text = training_summary(cfg, seconds=7261, first_iteration=150, parameters=1, command="")
     assert "Distilled student, stage feature" in text and "iterations 150 to 400" in text and "2:01:01" in text
@@ -84,13 +82,13 @@ TEACHER = ["KD.TEACHER.WEIGHTS", "{out}/model_final.pth", *DATA]
     ],
 )
 def test_the_next_command_is_the_next_step(tmp_path: Path, file: str, stage: str, options: list, expected: list):
-    cfg = ended(tmp_path, file, "KD.STAGE", stage)
+    cfg = finish_training(tmp_path, file, "KD.STAGE", stage)
     found = shlex.split(next_command(cfg, str(CONFIGS / file), options, num_gpus=4))
     assert found == [part.format(out=tmp_path, configs=CONFIGS) for part in expected]
 
 
 def test_the_next_command_in_other_folders(tmp_path: Path) -> None:
-    cfg = ended(tmp_path, "wsd.yaml", "OUTPUT_DIR", "my output/teacher")
+    cfg = finish_training(tmp_path, "wsd.yaml", "OUTPUT_DIR", "my output/teacher")
     found = next_command(cfg, str(CONFIGS / "wsd.yaml"), ["OUTPUT_DIR", "my output/teacher"])
     assert found.endswith("KD.TEACHER.WEIGHTS 'my output/teacher/model_final.pth' OUTPUT_DIR 'my output/distilled'")
     shutil.copy(CONFIGS / "wsd.yaml", tmp_path / "wsd.yaml")  # a folder without kd.yaml

@@ -1,7 +1,5 @@
 """Configurations of distillations with a live or a cached teacher."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge, check_cache
 from mlickd.distillation.calibration import build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
-from mlickd.engine import Trainer, check_inputs
+from mlickd.engine import check_inputs
 from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
 
@@ -34,13 +32,6 @@ def test_knowledge_comes_from_the_cache_or_the_teacher(scenes: CachedScenes, cac
     for cfg, kind in ((live, LiveTeacher), (cached, CachedKnowledge)):
         assert isinstance(build_knowledge_source(cfg, load_teacher_configs(cfg)), kind)
     assert needs_proposals(live, training=True) and not needs_proposals(cached, training=True)
-
-
-def test_a_run_loads_the_configuration_of_its_teacher_once(scenes: CachedScenes, tmp_path: Path, monkeypatch) -> None:
-    cfg = scenes.config("feature", "", "OUTPUT_DIR", str(tmp_path))
-    loaded = check_inputs(cfg)
-    monkeypatch.setattr("mlickd.distillation.teacher_config.merge_config_file", pytest.fail)
-    Trainer(cfg, *loaded)
 
 
 def test_a_cache_with_other_settings_is_refused_before_a_run(scenes, cache: Path, caplog) -> None:

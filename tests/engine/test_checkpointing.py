@@ -1,7 +1,5 @@
 """Checkpoints of a run: complete or absent, checked, pruned, and in Detectron2's format."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

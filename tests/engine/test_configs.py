@@ -1,7 +1,5 @@
 """Every shipped configuration loads, builds its model and takes a training step; related configurations agree."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Callable

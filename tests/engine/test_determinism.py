@@ -1,7 +1,5 @@
 """The same seed gives the same run with any number of loader workers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

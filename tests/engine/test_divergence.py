@@ -1,7 +1,5 @@
 """A loss or gradient that is not finite stops the run, names the images, and saves the batch."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

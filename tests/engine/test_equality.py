@@ -1,7 +1,5 @@
 """Two processes that share a batch compute the same as one process with the whole batch."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -12,7 +10,7 @@ import torch
 from detectron2.config import CfgNode
 
 from helpers.cached_scenes import CachedScenes, write_random_boxes
-from helpers.processes import in_two_processes, read_all, train_all
+from helpers.processes import in_two_processes, read_training, train_all
 from helpers.small_models import CONFIGS, teacher_config
 from mlickd.config import default_config
 from mlickd.data.scenes import write_scenes
@@ -100,25 +98,24 @@ def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> 
 
 @pytest.mark.parametrize("name", ["teacher", "refined teacher", "student", "synchronized normalization", *STAGES])
 def test_two_processes_have_the_gradients_and_weights_of_one(trained: dict[str, Path], name: str) -> None:
-    one = read_all([name], trained["one"])[name]
+    one = read_training(trained["one"] / name)
     assert any(float(gradient.abs().max()) > 1e-6 for gradient in one["gradients"].values())
     for rank in (0, 1):
-        two = read_all([name], trained["two"], rank)[name]
+        two = read_training(trained["two"] / name, rank)
         assert_equal(two["gradients"], one["gradients"])
         if name != "synchronized normalization":  # its running variances differ slightly
             assert_equal(two["weights"], one["weights"])
 
 
 def test_both_processes_end_with_identical_weights(configs: dict[str, CfgNode], trained: dict[str, Path]) -> None:
-    first, second = (read_all(list(configs), trained["two"], rank) for rank in (0, 1))
-    for name, left in first.items():
-        for key, value in left["weights"].items():
-            assert torch.equal(value, second[name]["weights"][key]), (name, key)
+    for name in configs:
+        first, second = (read_training(trained["two"] / name, rank)["weights"] for rank in (0, 1))
+        assert all(torch.equal(value, second[key]) for key, value in first.items()), name
 
 
 def test_batch_normalization_averages_the_statistics_of_processes(trained: dict[str, Path]) -> None:
     """Only the mean of the first layer is equal; later layers see each half normalized separately."""
-    one, two = (read_all(["batch normalization"], trained[name])["batch normalization"] for name in ("one", "two"))
+    one, two = (read_training(trained[number] / "batch normalization") for number in ("one", "two"))
     key = "backbone.conv1_1.norm.running_mean"
     assert float(one["weights"][key].abs().max()) > 0.01
     torch.testing.assert_close(two["weights"][key], one["weights"][key], rtol=1e-3, atol=1e-3)

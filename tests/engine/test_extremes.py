@@ -1,7 +1,5 @@
 """Teacher, baseline and both stages of distillation work on unusual but valid data."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Metrics and images that training writes: CorLoc, averages over views, TensorBoard, precise statistics."""
 
-from __future__ import annotations
-
 import json
 import logging
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The optimizer: learning rates for each part of the model, and skipped steps."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from detectron2.modeling import build_model

@@ -1,7 +1,5 @@
 """Training in several processes: arguments, and the end of all processes when one fails or a signal arrives."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A run that was killed or stopped continues, and ends like an uninterrupted run."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,7 +1,5 @@
 """Configurations of runs: wrong values are named before a run starts, and missing values are filled in."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

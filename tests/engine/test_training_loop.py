@@ -1,7 +1,5 @@
 """One training step with a whole batch, in parts, and in mixed precision."""
 
-from __future__ import annotations
-
 import copy
 import platform
 import subprocess
@@ -92,11 +90,9 @@ def test_parts_have_the_losses_and_gradients_of_the_whole_batch(kind: str, parts
     whole_losses, whole = step(model, batch, SimpleTrainer)
     losses, gradients = step(model, batch, parts=parts)
     assert losses == pytest.approx(whole_losses, rel=1e-5)
-    assert gradients.keys() == whole.keys()
     largest = max(gradient.abs().max().item() for gradient in whole.values())
     assert largest > 0
-    for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, whole[name], rtol=1e-3, atol=1e-6 * largest)
+    torch.testing.assert_close(gradients, whole, rtol=1e-3, atol=1e-6 * largest)
 
 
 def test_a_compiled_backbone_keeps_keys_and_results(checkpoint: Path) -> None:

@@ -1,7 +1,5 @@
 """Training on images without labels: DATASETS.UNLABELED."""
 
-from __future__ import annotations
-
 import shutil
 from itertools import islice
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Metrics of parts of a dataset, compared with scikit-learn, and label dependencies, compared with counting."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The evaluator of a detector's regions."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Detection metrics against the loop of the VOC devkit and values by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

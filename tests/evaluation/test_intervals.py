@@ -1,7 +1,5 @@
 """Bootstrapped metrics against metrics of the drawn images, and intervals of runs against SciPy's t test."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The evaluator of image scores keeps one prediction for each record and reports the metrics in percent."""
 
-from __future__ import annotations
-
 import json
 import logging
 

@@ -1,7 +1,5 @@
 """Recall of proposals, compared with loops over boxes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Files of scores are read as they were written, or refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Thresholds of the classes have the best F1, and belong to a checkpoint."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A run of a small student, and its exported file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

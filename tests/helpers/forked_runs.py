@@ -1,7 +1,5 @@
 """Training in a forked process, which starts without the time for imports."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pprint
@@ -17,7 +15,7 @@ from torch.utils._pytree import tree_map
 
 from mlickd import files as whole_files
 
-# Functions that write a checkpoint. A process is killed before or during one of them.
+# Calls that write a checkpoint. A process is killed before or during one of them.
 WRITING = ("write", "fsync", "replace")
 
 

@@ -1,7 +1,5 @@
 """A folder in which every command works, with small datasets, proposals, a teacher, a student and a cache."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

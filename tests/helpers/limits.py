@@ -1,7 +1,5 @@
 """Limits on the size of files and on the memory of a process."""
 
-from __future__ import annotations
-
 import multiprocessing
 import resource
 import sys

@@ -1,7 +1,5 @@
 """Inputs and slow reference functions for tests of metrics."""
 
-from __future__ import annotations
-
 import numpy as np
 from detectron2.structures import BoxMode
 from hypothesis import strategies as st

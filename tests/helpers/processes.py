@@ -1,7 +1,5 @@
 """Functions that tests run in two processes, which fork from a process with all imports."""
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import os
@@ -20,6 +18,7 @@ from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 from pytest import MonkeyPatch
 
+from helpers.small_trainer import finish
 from mlickd.config import default_config
 from mlickd.engine import Trainer
 from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
@@ -64,8 +63,7 @@ def train_all(configs: dict[str, CfgNode], output: Path) -> None:
         # Different weights in each process. Training must start from the weights of the first process.
         torch.manual_seed(comm.get_rank())
         trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=False)
-        super(Trainer, trainer).train()
+        finish(trainer)
         model = getattr(trainer.model, "module", trainer.model)
         left = {
             "weights": model.state_dict(),
@@ -74,9 +72,9 @@ def train_all(configs: dict[str, CfgNode], output: Path) -> None:
         torch.save(left, output / name / f"left-{comm.get_rank()}.pth")
 
 
-def read_all(names: list[str], output: Path, rank: int = 0) -> dict[str, dict[str, dict[str, torch.Tensor]]]:
-    """Return the results that a process has written for each training."""
-    return {name: torch.load(output / name / f"left-{rank}.pth", weights_only=True) for name in names}
+def read_training(run: Path, rank: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights and gradients that a process has written after a training."""
+    return torch.load(run / f"left-{rank}.pth", weights_only=True)
 
 
 def fail_in(rank: int, how: str) -> None:

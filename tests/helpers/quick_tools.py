@@ -1,7 +1,5 @@
 """Fast command lines for tests of studies, which write the files of the real commands with random scores."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

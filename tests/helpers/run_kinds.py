@@ -35,14 +35,14 @@ class RunKinds:
     def create(cls, folder: Path) -> RunKinds:
         """Write all files into a folder, with a dataset `tiny`."""
         write_scenes(folder / "datasets" / "tiny", {"train": 24, "test": 12}, side=64, seed=1)
-        kinds = cls.of(folder)
+        kinds = cls.open(folder)
         CachedScenes.create(kinds.scenes.folder)
         kinds.scenes.make("cache", "INPUT.RANDOM_CROP.ENABLED", True)
         write_random_boxes(kinds.test_proposals, "tiny_test", seed=2)
         return kinds
 
     @classmethod
-    def of(cls, folder: Path) -> RunKinds:
+    def open(cls, folder: Path) -> RunKinds:
         """Return the files that `create` wrote, perhaps in another process, and set DETECTRON2_DATASETS."""
         os.environ["DETECTRON2_DATASETS"] = str(folder / "datasets")
         made = folder / "made"

@@ -1,7 +1,5 @@
 """Configurations of a small teacher and student, and samples for both."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """Finalized configurations, and a trainer of a small classifier on `tiny_train`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """A structured forest with one decision, in the format of OpenCV's model.yml.gz."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 

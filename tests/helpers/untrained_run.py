@@ -1,7 +1,5 @@
 """Runs of small models with random weights, and held-out images for them."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The tests change a few bytes of good files; the examples are the same in every r
 the file has is refused before memory is allocated.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import pickle

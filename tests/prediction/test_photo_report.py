@@ -1,7 +1,5 @@
 """Photos and models that the arguments of a command name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

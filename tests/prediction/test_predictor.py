@@ -1,7 +1,5 @@
 """Models and predictions in Python, as a user writes it in a notebook."""
 
-from __future__ import annotations
-
 import doctest
 import re
 import shutil

@@ -223,7 +223,7 @@ def main() -> None:
         folder = Path(name)
         # A forked process lacks PyTorch's threads, so this process does not compute.
         finish(fork(lambda: RunKinds.create(folder), folder / "data.log"), folder / "data.log")
-        kinds = RunKinds.of(folder)
+        kinds = RunKinds.open(folder)
         print(HEADER, flush=True)
         for kind in args.kinds:
             outcome = Killer(kinds, kind, folder / kind, args.seed, args.workers).kill(args.kills)

@@ -1,7 +1,5 @@
 """Comparisons of methods and seeds: runs, repeated runs, and the report."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import statistics

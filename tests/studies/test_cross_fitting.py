@@ -1,7 +1,5 @@
 """Training images of the teachers in cross-fitting, and images of their knowledge."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

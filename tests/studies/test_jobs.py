@@ -1,7 +1,5 @@
 """Jobs of a study run once, and again after changes."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Conventions in which implementations differ, computed by hand; test_metrics.py tests the other conventions."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np
@@ -15,18 +13,14 @@ from mlickd.evaluation import multilabel_metrics
 from mlickd.studies.score_conventions import CLASS_THRESHOLDS, conventions, metrics_by_convention
 
 
-def all_metrics(scores, targets, **options) -> dict[str, float]:
-    return metrics_by_convention(np.asarray(scores, dtype=float), np.asarray(targets), **options)["all"]
-
-
 def test_conventions_by_hand():
     targets = np.eye(20, 1, dtype=int)  # one positive of 20: its AP depends on the order, from 1/20 to 1
-    values = all_metrics(np.full((20, 1), 0.5), targets)
+    values = metrics_by_convention(np.full((20, 1), 0.5), targets)["all"]
     assert (values["mAP/ranking"], values["mAP/ties_worst"], values["mAP/ties_best"]) == (1 / 20, 1 / 20, 1)
     # Class a is ranked perfectly. Class b has no positive and counts as 0 in scikit-learn. Its prediction is wrong: OP
     # is 1 of 2.
     scores, targets = np.array([[0.9, 0.9], [0.1, 0.1]]), np.array([[1, 0], [0, 0]])
-    values = all_metrics(scores, targets)
+    values = metrics_by_convention(scores, targets)["all"]
     assert (values["mAP/ranking"], values["mAP/empty_classes_zero"], values["OP"]) == (1.0, 1 / 2, 1 / 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,5 @@
 """The configurations of methods, and the methods that share a knowledge cache."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

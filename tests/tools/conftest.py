@@ -1,7 +1,5 @@
 """A fixture that runs the tools in this process."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Benchmarks through their command line."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A knowledge cache through its command line, and training from it."""
 
-from __future__ import annotations
-
 import logging
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Calibration of a live and of a cached teacher through the command line, and a student that uses it."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 
@@ -37,7 +35,7 @@ def config_options(scenes: CachedScenes) -> list[object]:
     return ["DATASETS.TRAIN", PARTS[:1], "DATASETS.PROPOSALS.TRAIN_FILES", (str(scenes.proposals),)]
 
 
-def config_of(scenes: CachedScenes, cache: object, *options: object) -> CfgNode:
+def student_config(scenes: CachedScenes, cache: object, *options: object) -> CfgNode:
     """Return the configuration of stage 2 on the first half of `tiny_train`."""
     softer = ["KD.PREDICTION.TEACHER_TEMPERATURE", 0.5]
     return scenes.config("prediction", cache, *config_options(scenes), *softer, *options)
@@ -56,7 +54,7 @@ def test_live_and_cached_teachers_have_the_same_calibration(
 
     # The expected calibration is a fit to the uncalibrated scores.
     cache = scenes.make(str(tmp_path / "cache"), *config_options(scenes), features=False, mirrored=False)
-    cfg = config_of(scenes, cache)
+    cfg = student_config(scenes, cache)
     views = [(index, View(32)) for index in range(12)]
     source = build_knowledge_source(cfg, load_teacher_configs(cfg))
     plain_scores = [knowledge.image_scores for knowledge in source(samples(cfg, views))]
@@ -65,7 +63,7 @@ def test_live_and_cached_teachers_have_the_same_calibration(
     np.testing.assert_allclose(calibration.slopes, slopes, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(calibration.intercepts, intercepts, rtol=0.02, atol=0.02)
 
-    distillation = config_of(scenes, cache, "KD.STAGE", "", "DATASETS.TEST", ())
+    distillation = student_config(scenes, cache, "KD.STAGE", "", "DATASETS.TEST", ())
     (tmp_path / "kd.yaml").write_text(distillation.dump())
     result = call_tool("calibrate_teacher", "--config-file", tmp_path / "kd.yaml", "--output", cached)
     assert result.status == 0, result.err
@@ -74,7 +72,7 @@ def test_live_and_cached_teachers_have_the_same_calibration(
     assert (from_cache.classes, from_cache.held_out) == (calibration.classes, calibration.held_out)
 
     for given in (cache, ""):
-        calibrated = config_of(scenes, given, "KD.PREDICTION.CALIBRATION", str(cached))
+        calibrated = student_config(scenes, given, "KD.PREDICTION.CALIBRATION", str(cached))
         teachers, opened = check_inputs(calibrated)
         source = opened or build_knowledge_source(calibrated, teachers)
         for plain, knowledge in zip(plain_scores, source(samples(calibrated, views)), strict=True):

@@ -1,7 +1,5 @@
 """Comparisons of methods and the quickstart through their command lines."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

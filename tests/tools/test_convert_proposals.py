@@ -1,7 +1,5 @@
 """Conversion of proposals from and to other formats."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Cross-fitting through its command line, and the configuration of its student."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

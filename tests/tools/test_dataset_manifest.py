@@ -1,7 +1,5 @@
 """Manifests of datasets through the command line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

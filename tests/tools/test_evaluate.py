@@ -1,7 +1,5 @@
 """Evaluation of stored scores through the command line."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -35,7 +33,7 @@ def runs(tmp_path: Path) -> list[Path]:
     return folders
 
 
-def scores_of(folder: Path):
+def stored_scores(folder: Path):
     return read_scores(str(folder / "inference" / "pets_test" / "image_scores.npz"))
 
 
@@ -49,7 +47,7 @@ def test_runs_are_compared_under_every_convention(call_tool, runs, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report["runs"]) == ["baseline", "distilled/prediction"]
     for folder, entry in zip(runs, report["runs"].values(), strict=True):
-        scores = scores_of(folder)
+        scores = stored_scores(folder)
         metrics = multilabel_metrics(scores.scores, scores.targets, threshold=0.4, topk=2, ap="voc07")
         for key, value in (("mAP/voc07", metrics["mAP"]), ("CF1", metrics["CF1"]), ("top2/OF1", metrics["top2/OF1"])):
             assert entry["values"]["all"][key] == pytest.approx(100 * value)
@@ -64,7 +62,7 @@ def test_runs_and_their_difference_have_intervals(call_tool, runs):
     assert {key: bootstrap[key] for key in ("resamples", "seed", "ap")} == {"resamples": 200, "seed": 3, "ap": "voc12"}
     values = {}
     for folder, (name, entry) in zip(runs, bootstrap["runs"].items(), strict=True):
-        scores = scores_of(folder)
+        scores = stored_scores(folder)
         values[name] = 100 * multilabel_metrics(scores.scores, scores.targets, ap="voc12")["mAP"]
         assert entry["mAP"]["value"] == pytest.approx(values[name])
         assert entry["mAP"]["low"] < values[name] < entry["mAP"]["high"]
@@ -77,14 +75,14 @@ def test_runs_and_their_difference_have_intervals(call_tool, runs):
 
 
 def test_runs_on_other_images_have_no_difference(call_tool, runs, tmp_path):
-    scores = scores_of(runs[0])
+    scores = stored_scores(runs[0])
     write_scores(str(tmp_path / "part.npz"), scores.image_ids[:40], scores.scores[:40], scores.targets[:40], CLASSES)
     result = call_tool("evaluate", runs[0], tmp_path / "part.npz", "--bootstrap", 20)
     assert "not comparable" in result.out and "- baseline" not in result.out
 
 
 def test_thresholds_of_a_run_have_separate_metrics(call_tool, runs):
-    scores = scores_of(runs[1])
+    scores = stored_scores(runs[1])
     thresholds, _ = best_f1_thresholds(scores.scores, scores.targets)
     tuned = ClassThresholds(
         CLASSES, thresholds.tolist(), [None] * 4, [9] * 4, 0.5, "pets_val", 30, scores.data_digest(), "model.pth", ""

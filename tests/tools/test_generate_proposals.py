@@ -1,7 +1,5 @@
 """Generation of proposals through the command line."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The installation script keeps an existing Detectron2. The tests do not install anything."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import venv

@@ -1,7 +1,5 @@
 """Predictions of photos through the command line."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

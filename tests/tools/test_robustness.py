@@ -1,7 +1,5 @@
 """The robustness report of students with random weights."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from functools import partial

@@ -1,7 +1,5 @@
 """Training and evaluation through their command lines."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """Thresholds of the classes of a finished run, and an evaluation that uses them."""
 
-from __future__ import annotations
-
 import json
 import logging
 from functools import partial

@@ -1,7 +1,5 @@
 """Galleries of untrained runs through the command line."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import partial
@@ -40,7 +38,7 @@ def visualize(runs: Path, call_tool, monkeypatch: pytest.MonkeyPatch) -> partial
     return partial(call_tool, "visualize")
 
 
-def data_of(folder: Path) -> dict:
+def page_data(folder: Path) -> dict:
     """Return the data in the page of a gallery."""
     text = (folder / "index.html").read_text(encoding="utf-8")
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
@@ -55,7 +53,7 @@ def test_gallery_of_teacher_and_both_students(visualize, tmp_path: Path):
     assert str(output / "index.html") in result.out and str(output / "plots.html") in result.out
     page = (output / "index.html").read_text()
     assert "Baseline: mAP <b>12.3</b>" in page and "Distilled: mAP" not in page
-    data = data_of(output)
+    data = page_data(output)
     assert data["thresholds"] == [TUNED, [0.4] * 20], "tuned, and TEST.THRESHOLD"
     assert len(data["photos"]) == 3
     for photo in data["photos"]:
@@ -71,7 +69,7 @@ def test_gallery_of_teacher_and_both_students(visualize, tmp_path: Path):
         assert (tmp_path / "again" / "figures" / path.name).read_bytes() == path.read_bytes()
 
     visualize(*arguments, "--output", tmp_path / "other", "--seed", 1, "--threshold", 0.25)
-    other = data_of(tmp_path / "other")
+    other = page_data(tmp_path / "other")
     assert {photo["id"] for photo in other["photos"]} != {photo["id"] for photo in data["photos"]}
     assert other["thresholds"] == [[0.25] * 20] * 2 and not any(map(any, (p["maps"] for p in other["photos"])))
     assert not (tmp_path / "other" / "figures").exists()
@@ -82,7 +80,7 @@ def test_chosen_images_and_photos_outside_of_datasets(visualize, tmp_path: Path)
     ids = [record["image_id"] for record in dataset_records("tiny_test")][4:6]
     distilled = ["--distilled", "distilled/prediction", "--output", output]
     assert visualize("--dataset", "tiny_test", *distilled, "--images", *ids).status == 0
-    data = data_of(output)
+    data = page_data(output)
     assert [photo["id"] for photo in data["photos"]] == ids and {photo["regions"] for photo in data["photos"]} == {None}
     assert data["students"] == ["Distilled"] and list(data["outcomes"]) == ["right", "wrong"]
     for name in ("mine.png", "curves.png"):
@@ -94,7 +92,7 @@ def test_chosen_images_and_photos_outside_of_datasets(visualize, tmp_path: Path)
     for name, record in zip(("my photo.jpg", "sub/b.jpg"), dataset_records("tiny_test"), strict=False):
         (photos / name).write_bytes(Path(record["file_name"]).read_bytes())
     assert visualize(*distilled, "--photos", photos / "*.jpg", photos / "sub", "--figures").status == 0
-    data = data_of(output)
+    data = page_data(output)
     assert data["classes"] == class_names("tiny_test") and data["outcomes"] == {}
     assert [photo["id"] for photo in data["photos"]] == ["my photo.jpg", "b.jpg"]
     assert all(photo["labels"] is None for photo in data["photos"]) and "mAP" not in (output / "index.html").read_text()

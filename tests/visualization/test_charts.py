@@ -1,7 +1,5 @@
 """Charts: colors, sizes and positions in the PNG files."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -23,18 +21,18 @@ def write_metrics(folder: Path, *lines: dict) -> Path:
     return folder
 
 
-def pixels_of(path: Path) -> np.ndarray:
+def read_pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         assert image.format == "PNG"
         return np.asarray(image.convert("RGB")).astype(int)
 
 
 def has_ink(path: Path) -> bool:
-    return bool((pixels_of(path).min(axis=2) < 250).mean() > 0.005)
+    return bool((read_pixels(path).min(axis=2) < 250).mean() > 0.005)
 
 
 def blue_and_red_pixels(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    red, _, blue = pixels_of(path).transpose(2, 0, 1)
+    red, _, blue = read_pixels(path).transpose(2, 0, 1)
     return blue - red > 100, red - blue > 100
 
 
@@ -55,9 +53,9 @@ def test_training_curves_of_stages_are_joined(tmp_path: Path):
     path = tmp_path / "plots" / "curves.png"
     draw_training_curves({"baseline $x": [plain], "distilled": stages}, path)
     assert has_ink(path) and dict(matplotlib.rcParams) == before
-    wide = pixels_of(path).shape[1]
+    wide = read_pixels(path).shape[1]
     draw_training_curves({"baseline": [plain]}, path)
-    assert pixels_of(path).shape[1] < wide, "no panel for mAP without an evaluation"
+    assert read_pixels(path).shape[1] < wide, "no panel for mAP without an evaluation"
     for run in (tmp_path / "gone", write_metrics(tmp_path / "empty", {"iteration": 1})):
         with pytest.raises(InputError, match=r"metrics.json|curves.png"):
             draw_training_curves({"run": [run]}, path)
@@ -69,7 +67,7 @@ def test_bars_of_regions_grow_with_their_number(tmp_path: Path):
         # The axis ends at the longest bar, which is always the first class with four regions.
         scores, classes = np.full(4 + number, 0.5), np.array([0] * 4 + [1] * number)
         draw_region_counts(scores, classes, 2, ["$x^2$", "dog"], tmp_path / "regions.png")
-        dark = (np.abs(pixels_of(tmp_path / "regions.png") - [0x0B, 0x4D, 0x26]).sum(axis=2) < 12).sum(axis=1)
+        dark = (np.abs(read_pixels(tmp_path / "regions.png") - [0x0B, 0x4D, 0x26]).sum(axis=2) < 12).sum(axis=1)
         lengths.append(np.unique(dark[dark > 60]))
     assert lengths[0].max() == pytest.approx(lengths[1].max(), rel=0.02)
     assert lengths[1].min() == pytest.approx(3 * lengths[0].min(), rel=0.1)
@@ -97,7 +95,7 @@ def test_many_methods_and_classes_have_room(tmp_path: Path):
     sizes = {}
     for count in (1, 7):
         draw_class_gains({f"method {index}": generator.normal(size=(3, 40)) for index in range(count)}, names, path)
-        sizes[count] = pixels_of(path).shape
+        sizes[count] = read_pixels(path).shape
     assert 2 * sizes[1][1] < sizes[7][1] < 4 * sizes[1][1], "panels are side by side"
     assert sizes[7][0] == 2 * sizes[1][0] > 2 * 40 * 20, "and in rows, with a line for each class"
     (tmp_path / "file").touch()

@@ -1,7 +1,5 @@
 """Result figures: colors, marks, bars and text."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ def photo(tmp_path: Path) -> str:
     return str(path)
 
 
-def pixels_of(figure: Image.Image, color: str) -> np.ndarray:
+def find_color(figure: Image.Image, color: str) -> np.ndarray:
     return (np.asarray(figure) == ImageColor.getrgb(color)).all(axis=-1)
 
 
@@ -31,20 +29,20 @@ def draw(photo: str, **students: list[bool]) -> Image.Image:
 
 def test_right_is_blue_and_wrong_is_red_with_different_marks(photo: str):
     right, wrong, mixed = (draw(photo, A=[a], B=[b]) for a, b in ((True, True), (False, False), (False, True)))
-    assert pixels_of(right, BLUE).sum() > 1000 and not pixels_of(right, RED).any()
-    assert pixels_of(wrong, RED).sum() > 1000 and not pixels_of(wrong, BLUE).any()
-    assert (pixels_of(right, BLUE) != pixels_of(wrong, RED)).sum() > 20, "the marks differ, too"
+    assert find_color(right, BLUE).sum() > 1000 and not find_color(right, RED).any()
+    assert find_color(wrong, RED).sum() > 1000 and not find_color(wrong, BLUE).any()
+    assert (find_color(right, BLUE) != find_color(wrong, RED)).sum() > 20, "the marks differ, too"
     half = mixed.width - MARGIN - COLUMN_WIDTH
-    assert not pixels_of(mixed, BLUE)[:, :half].any() and not pixels_of(mixed, RED)[:, half:].any()
+    assert not find_color(mixed, BLUE)[:, :half].any() and not find_color(mixed, RED)[:, half:].any()
     one, none = draw(photo, A=[True]), draw(photo)
-    assert none.width == one.width == mixed.width - COLUMN_WIDTH - COLUMN_GAP and not pixels_of(none, BLUE).any()
+    assert none.width == one.width == mixed.width - COLUMN_WIDTH - COLUMN_GAP and not find_color(none, BLUE).any()
 
 
 def test_bars_are_proportional_to_scores(photo: str):
     lengths = []
     for score in (0.0, 0.5, 1.0):
         result = ImageResult("1", photo, ("cat",), {"A": (ClassResult("", score, True),)})
-        lengths.append(int(pixels_of(draw_result_figure(result, ["cat"]), BLUE).sum(axis=1).max()))
+        lengths.append(int(find_color(draw_result_figure(result, ["cat"]), BLUE).sum(axis=1).max()))
     assert lengths[0] < lengths[1] == pytest.approx(lengths[2] / 2, abs=2)
 
 

@@ -1,7 +1,5 @@
 """The page of a gallery: data, header, filters, and hostile names as text."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html
@@ -26,7 +24,7 @@ NAMES = [SCRIPT, QUOTE, "cat"]
 BOTH = ["Baseline", "Distilled"]
 
 
-def data_of(page: str) -> dict:
+def page_data(page: str) -> dict:
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 
@@ -59,7 +57,7 @@ def test_hostile_names_are_text_and_the_page_needs_no_other_file(tmp_path: Path,
     assert not re.findall(r"<[^>]*\son\w+=", page) and f"<title>{SCRIPT}" not in page
     text = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
     assert not set("<>&'") & set(text), "a character could end the script"
-    assert [entry["id"] for entry in data_of(page)["photos"]] == ids and data_of(page)["classes"] == NAMES
+    assert [entry["id"] for entry in page_data(page)["photos"]] == ids and page_data(page)["classes"] == NAMES
 
     assert re.findall(r'\s(?:src|href)="([^"]*)"', page) == ["data:,"]
     assert not re.search("https?:|@import", page)
@@ -85,7 +83,7 @@ def test_photos_are_embedded_with_their_aspect_ratio(tmp_path: Path):
             assert max(image.size) == min(768, max(width, height))
             assert image.width / image.height == pytest.approx(width / height, rel=0.1)
             assert np.asarray(image.convert("RGB")).mean(axis=(0, 1)) == pytest.approx([200, 100, 50], abs=4)
-        photo = data_of(page)["photos"][number]
+        photo = page_data(page)["photos"][number]
         assert (photo["width"], photo["height"]) == (width, height)
 
 
@@ -125,12 +123,14 @@ def test_header_thresholds_and_filters_fit_the_students(tmp_path: Path, photo: s
     thresholds = dict(zip(titles, (0.5, np.array([0.1, 0.2, 0.3])), strict=False))
     options = {"title": "test", "mean_average_precision": dict.fromkeys(titles, 58.64), "thresholds": thresholds}
     page = write_gallery([ImageResult("1", photo, ("cat",), students)], NAMES, tmp_path, **options).read_text()
-    assert list(data_of(page)["outcomes"]) == outcomes and data_of(page)["students"] == titles
-    assert data_of(page)["thresholds"] == [np.broadcast_to(value, 3).tolist() for value in thresholds.values()]
+    assert list(page_data(page)["outcomes"]) == outcomes and page_data(page)["students"] == titles
+    assert page_data(page)["thresholds"] == [np.broadcast_to(value, 3).tolist() for value in thresholds.values()]
     text = " ".join(re.sub("<[^>]*>", "", page).split())
     assert " ".join(["1 photo", *(f"{title}: mAP 58.6" for title in titles)]) in text
     page = write_gallery([ImageResult("2", photo, None, students)], NAMES, tmp_path, **options).read_text()
-    assert data_of(page)["outcomes"] == {} and data_of(page)["photos"][0]["id"] == "2", "the second replaces the first"
+    assert page_data(page)["outcomes"] == {} and page_data(page)["photos"][0]["id"] == "2", (
+        "the second replaces the first"
+    )
 
 
 def test_bad_input_is_named(tmp_path: Path, photo: str):

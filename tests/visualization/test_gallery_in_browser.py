@@ -1,7 +1,5 @@
 """The gallery as readers use it, in a headless Chromium."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 
@@ -57,7 +55,7 @@ def browser():
         yield running
 
 
-def names_of(page) -> list[str]:
+def shown_names(page) -> list[str]:
     return page.locator(f"{SHOWN} .name bdi").all_inner_texts()
 
 
@@ -68,7 +66,7 @@ def counts(page) -> list[int]:
 
 def test_filters_and_regions(browser, gallery: Path):
     with opened(browser, gallery) as page:
-        assert len(names_of(page)) == 6 and names_of(page)[1] == f"{CAT}.jpg" and counts(page) == [6, 1, 1, 2, 2]
+        assert len(shown_names(page)) == 6 and shown_names(page)[1] == f"{CAT}.jpg" and counts(page) == [6, 1, 1, 2, 2]
         # Right, wrong and missed differ in mark, word and border.
         chips = page.locator(f"{SHOWN}:nth-child(4) .results").first.locator(".chip")
         texts = [" ".join(text.split()) for text in chips.all_text_contents()]
@@ -93,19 +91,19 @@ def test_filters_and_regions(browser, gallery: Path):
         page.get_by_label("Teacher's regions").check()
         # Filters combine, and the address has all of them.
         page.get_by_role("button", name="Fixed").click()
-        assert names_of(page) == ["fixed"] and page.inner_text("#count") == "1 of 6 photos"
+        assert shown_names(page) == ["fixed"] and page.inner_text("#count") == "1 of 6 photos"
         page.select_option("#class", label=f"{CAT} (2)")
-        assert names_of(page) == ["fixed", "cat fixed"] and counts(page)[:2] == [5, 2], "only this class counts"
+        assert shown_names(page) == ["fixed", "cat fixed"] and counts(page)[:2] == [5, 2], "only this class counts"
         assert page.locator(f"{SHOWN} .box").count() == 2
         page.get_by_role("button", name="Broken").click()
         address = page.evaluate("location.hash")
     with opened(browser, gallery, address) as page:
-        assert names_of(page) == ["fixed", f"{CAT}.jpg", "cat fixed"]
+        assert shown_names(page) == ["fixed", f"{CAT}.jpg", "cat fixed"]
         page.get_by_role("button", name="All").click()
         page.select_option("#class", label=f"{COW} (1)")
-        assert names_of(page) == ["both wrong"], "a prediction is enough"
+        assert shown_names(page) == ["both wrong"], "a prediction is enough"
         page.get_by_role("button", name="Both right").click()
-        assert names_of(page) == [] and "None of 6" in page.inner_text("#count")
+        assert shown_names(page) == [] and "None of 6" in page.inner_text("#count")
     for fragment in ("#class=none&show=x,fixed&score=x", "#photo=none&map=9:x", "#%00", "#map=5:dog&photo=fixed"):
         with opened(browser, gallery, fragment) as page:
             assert page.locator(".card").count() >= 1

@@ -1,7 +1,5 @@
 """Results of images: verdicts, order, scores and text."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from detectron2.structures import Instances

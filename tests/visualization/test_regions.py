@@ -1,7 +1,5 @@
 """Regions on photos: boxes, lines and labels."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

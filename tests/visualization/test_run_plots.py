@@ -1,7 +1,5 @@
 """Plots of finished runs, from the files of training and evaluation."""
 
-from __future__ import annotations
-
 import base64
 import re
 import shutil
