@@ -31,12 +31,13 @@ def default_ctrl_c() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def restored_log() -> Iterator[None]:
-    """Restore the log after a command in this process has configured it."""
-    log = logging.getLogger("mlickd")
-    handlers, level, propagate = list(log.handlers), log.level, log.propagate
+    """Restore the logs after a command in this process has configured them."""
+    log, evaluation = logging.getLogger("mlickd"), logging.getLogger("mlickd.evaluation")
+    handlers, levels, propagate = list(log.handlers), (log.level, evaluation.level), log.propagate
     yield
     log.handlers, log.propagate = handlers, propagate
-    log.setLevel(level)
+    log.setLevel(levels[0])
+    evaluation.setLevel(levels[1])
 
 
 @pytest.fixture(scope="session")
