@@ -45,9 +45,9 @@ def load(folder: Path, changed: dict | None = None, **protocol: bool) -> PackedR
     return load_coco_multilabel(write(folder, changed), folder / "photos", **protocol).records
 
 
-def test_records_follow_the_contract(tmp_path):
+def test_records_have_labels_ids_and_boxes(tmp_path):
     dataset = load_coco_multilabel(write(tmp_path), tmp_path / "photos")
-    assert dataset.class_names == ["person", "dog", "bottle"], "in the order of their ids"
+    assert dataset.class_names == ["person", "dog", "bottle"], "sorted by id"
     assert dataset.records.box_classes() == [0, 1, 2] and dataset.image_root == str(tmp_path / "photos")
     assert [record["labels"] for record in dataset.records] == [[0, 2], [1], []]
     assert [record["image_id"] for record in dataset.records] == [100, 101, 102]
@@ -55,7 +55,7 @@ def test_records_follow_the_contract(tmp_path):
     assert [box["iscrowd"] for record in dataset.records for box in record["annotations"]] == [0, 0, 0, 1]
 
 
-def test_files_as_other_programs_write_them(tmp_path):
+def test_files_of_other_programs_are_read(tmp_path):
     expected = load(tmp_path)
     changed = content()
     changed["info"] = {"description": 'a "segmentation": [[1, 2]] in a text', "segmentation": "other"}
@@ -69,7 +69,7 @@ def test_files_as_other_programs_write_them(tmp_path):
     assert load(tmp_path, changed) == expected
 
 
-def test_a_box_without_area_is_left_out_with_a_warning_but_labels(tmp_path, caplog):
+def test_a_box_without_area_gives_a_label_and_a_warning(tmp_path, caplog):
     changed = content()
     changed["annotations"][3]["bbox"] = [0, 5, 30, 0]
     with caplog.at_level(logging.WARNING):
@@ -89,7 +89,7 @@ ANNOTATION = st.fixed_dictionaries(
 
 
 @given(st.lists(ANNOTATION, max_size=8), st.permutations([0, 1, -1]))
-def test_boxes_are_those_of_a_loop(tmp_path_factory, annotations, places):
+def test_boxes_equal_the_result_of_a_plain_loop(tmp_path_factory, annotations, places):
     path = tmp_path_factory.mktemp("coco") / "boxes.json"
     images = [{"id": i, "file_name": f"{i}.jpg", "height": h, "width": w} for i, (h, w) in SIZES.items()]
     categories = [{"id": 9, "name": "cat"}, {"id": 4, "name": "dog"}]
@@ -115,9 +115,7 @@ BAD = {
     "missing image": (lambda c: c["images"][0].update(file_name="9.jpg"), r"photos/9\.jpg"),
     "outside": (lambda c: c["images"][0].update(file_name="../photos/0.jpg"), r"boxes\.json: image 100: "),
     "class twice": (lambda c: c["categories"][0].update(name="dog"), r"boxes\.json: .*'dog'"),
-    "unknown image": (lambda c: c["annotations"][0].update(image_id=7), r"boxes\.json: .*7"),
     "3 numbers": (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"boxes\.json: .*annotations\[0\]\.bbox"),
-    "leaves": (lambda c: c["annotations"][1].update(bbox=[0, 0, 50, 5]), r"boxes\.json: image 100: .*0, 0, 50, 5"),
     "inverted": (lambda c: c["annotations"][0].update(bbox=[9, 9, -5, 4]), r"boxes\.json: image 100: .*9, 9, -5, 4"),
 }
 
@@ -126,23 +124,11 @@ BAD = {
 def test_bad_content_is_named(tmp_path, change, message):
     changed = content()
     change(changed)
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises(InputError, match=message):
         load(tmp_path, changed)
-    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("damaged", [b'{"images": [', b'{"info": ' + 200_000 * b"[", "caf\u00e9".encode("utf-16")])
-def test_a_damaged_or_missing_file_is_named(tmp_path, damaged):
-    path = write(tmp_path)
-    path.write_bytes(damaged)
-    with pytest.raises(InputError, match=r"boxes\.json"):
-        load_coco_multilabel(path, tmp_path / "photos")
-    path.unlink()
-    with pytest.raises(InputError, match=r"boxes\.json"):
-        load_coco_multilabel(path, tmp_path / "photos")
-
-
-def test_coco_by_its_official_layout(tmp_path, monkeypatch, catalogs):
+def test_the_official_layout_of_coco_is_found(tmp_path, monkeypatch, catalogs):
     (tmp_path / "coco" / "annotations").mkdir(parents=True)
     write(tmp_path).rename(tmp_path / "coco" / "annotations" / "instances_val2014.json")
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
@@ -158,8 +144,8 @@ def test_coco_by_its_official_layout(tmp_path, monkeypatch, catalogs):
     assert MetadataCatalog.get(names[1]).image_root == str(tmp_path / "coco" / "val2014")
 
 
-def test_registered_by_name(tmp_path, catalogs):
-    register_coco_multilabel("absent", tmp_path / "absent.json", tmp_path / "absent")  # nothing is read
+def test_a_registered_dataset_is_read_on_first_use(tmp_path, catalogs):
+    register_coco_multilabel("absent", tmp_path / "absent.json", tmp_path / "absent")
     with pytest.raises(InputError, match=r"absent\.json: "):
         dataset_records("absent")
     register_coco_multilabel("mine", write(tmp_path), tmp_path / "photos", crowd_labels=False)

@@ -42,7 +42,7 @@ def pets(tmp_path: Path) -> Path:
     return folder
 
 
-def test_records_follow_the_contract(pets):
+def test_records_have_labels_sizes_and_boxes(pets):
     dataset = load_folder_dataset(pets, "train")
     assert dataset.class_names == ["dog", "cat", "potted plant"]
     assert dataset.records.box_classes() == [1] and dataset.image_root == str(pets / "images")
@@ -64,36 +64,30 @@ def test_records_follow_the_contract(pets):
         "\ufefffile_name,labels\r\na.jpg,cat;dog\r\n\r\nsub/b.png,\r\n",
         "\n\nfile_name , labels\n  a.jpg , dog ; cat;;dog\n,\n./sub//../sub/b.png,",
     ],
-    ids=["bom and windows line ends", "blanks everywhere"],
+    ids=["byte order mark and Windows line ends", "blanks everywhere"],
 )
-def test_tables_as_other_programs_write_them(pets, table):
+def test_tables_of_other_programs_are_read(pets, table):
     expected = load_folder_dataset(pets, "train")
     (pets / "labels_train.csv").write_bytes(table.encode())
     (pets / "classes.txt").write_bytes(("\ufeff" + CLASSES.replace("\n", "\r\n\r\n")).encode())
     assert load_folder_dataset(pets, "train") == expected
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        "file_name,dog,cat,potted plant\na.jpg,1,1,0\nsub/b.png,0,-1,0\n",
-        '\ufeff"file_name","potted plant","cat","dog"\r\n\r\na.jpg,0.0,1.0,1.0\r\nsub/b.png,0.0,-1.0,0.0',
-    ],
-    ids=["in the order of the classes", "another order, as pandas writes it"],
-)
-def test_a_column_for_each_class(pets, table):
+def test_a_table_may_have_a_column_for_each_class(pets):
+    # pandas writes floats; the order of the columns is free.
+    table = '\ufeff"file_name","potted plant","cat","dog"\r\n\r\na.jpg,0.0,1.0,1\r\nsub/b.png,0.0,-1.0,0'
     (pets / "labels_train.csv").write_bytes(table.encode())
     records = load_folder_dataset(pets, "train").records
     assert "ignored_labels" not in records[0] and records[1]["ignored_labels"] == [1]
     assert label_targets(records, 3).tolist() == [[1, 1, 0], [0, -1, 0]]
 
 
-def test_splits_and_folders_with_only_boxes(pets):
+def test_a_folder_may_have_only_boxes(pets):
     (pets / "labels_my_val.csv").write_text(LABELS)
     assert folder_splits(pets) == ["my_val", "train"]
     for path in pets.glob("labels_*"):
         path.unlink()
-    # A list of classes means that there should be tables, too.
+    # A folder with a list of classes needs tables, too.
     assert folder_splits(pets) == [] and not folder_source(pets, "train").exists()
     (pets / "classes.txt").unlink()
     assert folder_splits(pets) == ["train"] and folder_source(pets, "train").exists()
@@ -116,50 +110,36 @@ def changed(change: Callable[[dict], object]) -> Damage:
 
 
 BAD = {
-    "class twice": (lambda p: (p / "classes.txt").write_text("dog\ncat\ndog\n"), "classes.txt: line 3: 'dog'"),
     "nul": (table(LABELS + "a\0.jpg,\n"), "labels_train.csv"),
     "unclosed quote": (table('file_name,labels\n"' + 140_000 * "a"), "labels_train.csv: line 2: "),
     "class without a column": (table("file_name,dog,cat\n"), "labels_train.csv: line 1: the header is 'file_name, dog"),
-    "unknown label": (table(LABELS + "c.jpg,cow\n"), "labels_train.csv: line 4: label 'cow'"),
     "table cut in half": (table(LABELS[: LABELS.index("png")]), "labels_train.csv: line 3: 1 "),
     "empty cell": (table("file_name,dog,cat,potted plant\na.jpg,1,,0\n"), "line 2: '' for class 'cat'"),
     "image twice": (table(LABELS + "./a.jpg,cat\n"), "labels_train.csv: line 4: 'a.jpg'"),
-    "missing image": (table(LABELS + "none/c.jpg,cat\n"), "images/none/c.jpg: "),
-    **{
-        f"outside by {name!r}": (table(f"file_name,labels\n{name},cat\n"), f"line 2: file name {name!r}")
-        for name in ("", "..", "sub/../../x", "/etc/passwd")
-    },
-    "unreadable image": (
-        lambda p: [(p / "instances_train.json").unlink(), (p / "images/a.jpg").write_text("?")],
-        "images/a.jpg: ",
-    ),
-    "json of other images": (
-        changed(lambda c: c.update(images=c["images"][:0], annotations=[])),
-        "instances_train.json: ",
-    ),
+    "no file name": (table("file_name,labels\n,cat\n"), "line 2: file name ''"),
+    "absolute path": (table("file_name,labels\n/etc/passwd,cat\n"), "line 2: file name '/etc/passwd'"),
+    "json of other images": (changed(lambda c: c.update(images=[], annotations=[])), "instances_train.json: "),
     "unknown category": (changed(lambda c: c["categories"][0].update(name="Cat")), "instances_train.json: "),
     "box without area": (
         changed(lambda c: c["annotations"][0].update(bbox=[20, 20, 5, 0])),
-        "instances_train.json: image 1: 'bbox' [20, 20, 5, 0]",
+        r"instances_train.json: image 1: 'bbox' \[20, 20, 5, 0\]",
     ),
 }
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_named_in_one_line(pets, spoil, message):
+def test_bad_input_is_named(pets, spoil, message):
     spoil(pets)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"^{pets}/.*{message}"):
         load_folder_dataset(pets, "train")
-    text = str(caught.value)
-    assert message in text and str(pets) in text and "\n" not in text
 
 
-def test_a_box_may_pass_the_border_by_a_rounding(pets):
+def test_a_box_outside_by_a_rounding_error_is_clipped(pets):
     changed(lambda c: c["annotations"][0].update(bbox=[-0.5, 10, 41, 20.4]))(pets)
     assert load_folder_dataset(pets, "train").records[0]["annotations"][0]["bbox"] == [0.0, 10.0, 40.0, 30.0]
 
 
-def test_images_that_only_one_file_lists_are_reported(pets, caplog):
+def test_images_that_only_one_file_lists_cause_a_warning(pets, caplog):
     changed(lambda c: c["images"][1].update(file_name="other.png"))(pets)
     with caplog.at_level(logging.WARNING):
         records = load_folder_dataset(pets, "train").records

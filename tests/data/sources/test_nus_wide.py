@@ -11,7 +11,7 @@ from mlickd.data.sources.nus_wide import load_nus_wide, nus_wide_sources
 from mlickd.errors import InputError
 
 CONCEPTS = ["airport", "animal", "bear"]
-# Name in the list, and whether it shows each concept.
+# File name in the list, and whether the image shows each concept.
 PARTS = {
     "Train": {"actor\\0001_21.jpg": (0, 1, 1), "actor\\0002_22.jpg": (0, 0, 0), "zebra\\0001_9.jpg": (1, 0, 0)},
     "Test": {"actor\\0003_23.jpg": (0, 0, 0), "bear cub\\0001_8.jpg": (0, 0, 1)},
@@ -40,18 +40,15 @@ def _ids(folder: Path, split: str, **options: bool) -> dict[str, list[int]]:
     return {record["image_id"]: record["labels"] for record in load_nus_wide(folder, split, **options).records}
 
 
-def test_records_follow_the_contract(nus_wide):
+def test_records_have_labels_and_ids(nus_wide):
     assert _ids(nus_wide, "train") == {"actor/0001_21.jpg": [1, 2], "actor/0002_22.jpg": [], "zebra/0001_9.jpg": [0]}
     assert _ids(nus_wide, "test", keep_unlabeled=False) == {"bear cub/0001_8.jpg": [2]}
     dataset = load_nus_wide(nus_wide, "train")
     assert dataset.class_names == CONCEPTS and dataset.records.box_classes() == []
     assert dataset.image_root == str(nus_wide / "Flickr")
-    # No official file gives sizes, and no image is opened.
-    assert dataset.records[0] == {
-        "file_name": str(nus_wide / "Flickr" / "actor" / "0001_21.jpg"),
-        "image_id": "actor/0001_21.jpg",
-        "labels": [1, 2],
-    }
+    # The official files do not give sizes, and images are not opened.
+    file_name = str(nus_wide / "Flickr" / "actor" / "0001_21.jpg")
+    assert dataset.records[0] == {"file_name": file_name, "image_id": "actor/0001_21.jpg", "labels": [1, 2]}
 
 
 def test_another_list_takes_its_labels_from_both_parts(nus_wide):
@@ -63,7 +60,7 @@ def test_another_list_takes_its_labels_from_both_parts(nus_wide):
         load_nus_wide(nus_wide, "mine")
 
 
-def test_files_as_other_programs_write_them(nus_wide):
+def test_files_of_other_programs_are_read(nus_wide):
     expected = load_nus_wide(nus_wide, "train")
     for path in [*nus_wide.glob("ImageList/*"), *nus_wide.glob("ConceptsList/*"), *nus_wide.glob("Groundtruth/*/*")]:
         text = path.read_text().replace("\\", "/").replace("\n", " \r\n\r\n")
@@ -80,7 +77,7 @@ def test_missing_images_are_counted_in_one_warning(nus_wide, caplog):
     assert "2 of 3" in caplog.text and "actor/0001_21.jpg" in caplog.text
 
 
-def test_names(nus_wide):
+def test_each_list_is_a_dataset_with_and_without_unlabeled_images(nus_wide):
     (nus_wide / "lists" / "random_val.txt").write_text("actor/0001_21.jpg\n")
     splits = ("random_val", "train", "test")
     names = {f"nus_wide_{split}_multilabel{ending}" for split in splits for ending in ("", "_labeled")}
@@ -89,25 +86,22 @@ def test_names(nus_wide):
     assert len(sources["nus_wide_train_multilabel_labeled"].load().records) == 2
 
 
-def _write(name: str, text: str | bytes) -> Callable[[Path], object]:
-    return lambda d: (d / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+def _write(name: str, text: str) -> Callable[[Path], object]:
+    return lambda d: (d / name).write_text(text)
 
 
 TRAIN = "ImageList/TrainImagelist.txt"
 BEAR = "Groundtruth/TrainTestLabels/Labels_bear_Train.txt"
 BAD = {
     "empty list": (_write(TRAIN, "\n"), "TrainImagelist.txt: "),
-    "outside": (_write(TRAIN, "a\\..\\..\\1.jpg\n"), "TrainImagelist.txt: line 1: file name 'a/../../1.jpg'"),
-    "labels that are not 0 or 1": (_write(BEAR, "1\n0\n-1\n"), "Labels_bear_Train.txt: "),
+    "path outside": (_write(TRAIN, "a\\..\\..\\1.jpg\n"), "TrainImagelist.txt: line 1: file name 'a/../../1.jpg'"),
+    "label": (_write(BEAR, "1\n0\n-1\n"), "Labels_bear_Train.txt: "),
     "no images": (lambda d: (d / "Flickr").rename(d / "x"), "Flickr, "),
-    "no image is there": (lambda d: [p.unlink() for p in d.glob("Flickr/*/*")], "Flickr"),
 }
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_named_in_one_line(nus_wide, spoil, message):
+def test_bad_input_is_named(nus_wide, spoil, message):
     spoil(nus_wide)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"^{nus_wide}/.*{message}"):
         load_nus_wide(nus_wide, "train")
-    text = str(caught.value)
-    assert message in text and str(nus_wide) in text and "\n" not in text

@@ -22,8 +22,9 @@ def _object(name: str, box: tuple[object, ...], difficult: str = "<difficult>0</
     return f"<object><name>{name}</name><bndbox>{corners}</bndbox>{difficult}{part}</object>"
 
 
-def _annotation(*objects: str, size: str = "<width>40</width><height>30</height>") -> str:
-    return f"<annotation><filename>x</filename><size>{size}</size>{''.join(objects)}</annotation>"
+def _annotation(*objects: str) -> str:
+    size = "<size><width>40</width><height>30</height></size>"
+    return f"<annotation><filename>x</filename>{size}{''.join(objects)}</annotation>"
 
 
 HARD = "<difficult>1</difficult>"
@@ -50,7 +51,7 @@ def devkit(tmp_path: Path) -> Path:
     return folder
 
 
-def test_records_follow_the_contract(devkit):
+def test_records_have_labels_sizes_and_boxes(devkit):
     dataset = load_voc_multilabel(devkit, "trainval")
     assert dataset.class_names == list(VOC_CLASSES) == sorted(VOC_CLASSES) and len(VOC_CLASSES) == 20
     assert dataset.records.box_classes() == [CAT, DOG, PERSON] and dataset.image_root == str(devkit / "JPEGImages")
@@ -65,7 +66,7 @@ def test_records_follow_the_contract(devkit):
     assert third["labels"] == third["annotations"] == []
 
 
-def test_names(devkit, monkeypatch, catalogs):
+def test_names_give_the_protocol_for_difficult_objects(devkit, monkeypatch, catalogs):
     names = voc_sources(devkit.parent)
     assert len(names) == (4 + 3) * 3 and "voc_2012_test_multilabel" not in names
     here = [name for name, source in names.items() if source.exists()]
@@ -78,11 +79,11 @@ def test_names(devkit, monkeypatch, catalogs):
     metadata = MetadataCatalog.get(here[0])
     assert metadata.year == 2007 and metadata.box_classes == [CAT, DOG, PERSON]
     assert [record["labels"] for record in records] == [[CAT], [CAT, DOG], [CAT]]
-    # An object that is not difficult is enough.
+    # One object that is not difficult makes its class a label.
     assert records[0]["ignored_labels"] == [DOG] and "ignored_labels" not in records[1] | records[2]
 
 
-def test_files_as_other_programs_write_them(devkit):
+def test_files_of_other_programs_are_read(devkit):
     expected = load_voc_multilabel(devkit, "trainval")
     lines = "\ufeff000001 \r\n\r\n000012\r\n000003"
     (devkit / "ImageSets" / "Main" / "trainval.txt").write_bytes(lines.encode())
@@ -108,24 +109,19 @@ def _xml(text: str | bytes) -> Callable[[Path], object]:
     return lambda d: (d / "Annotations" / "000001.xml").write_bytes(data)
 
 
-BOMB = "<!DOCTYPE x [<!ENTITY a0 'a'>" + "".join(f"<!ENTITY a{i + 1} '{f'&a{i};' * 10}'>" for i in range(12)) + "]>"
 BAD = {
-    "outside": (_list("../Annotations/000001\n"), "trainval.txt: line 1: file name '../Annotations/000001'"),
-    "no image": (lambda d: (d / "JPEGImages/000012.jpg").unlink(), "JPEGImages/000012.jpg: "),
-    "xml cut in half": (_xml(ANNOTATIONS["000001"][:99] + "\n"), "000001.xml: "),
-    "xml in another encoding": (_xml(_annotation().encode("utf-16")), "000001.xml: "),
-    "entities": (_xml(BOMB + "<annotation>&a12;</annotation>"), "000001.xml: "),
-    "no size": (_xml("<annotation/>"), "000001.xml: "),
-    "no width": (_xml(_annotation(size="<width>0</width><height>9</height>")), "000001.xml: "),
-    "unknown class": (_xml(_annotation(_object("zebra", (1, 1, 2, 2)))), "000001.xml: "),
-    "inverted": (_xml(_annotation(_object("cat", (9, 1, 2, 2)))), "000001.xml: "),
+    "image name": (_list("../Annotations/000001\n"), "trainval.txt: line 1: file name '../Annotations/000001'"),
+    "image": (lambda d: (d / "JPEGImages/000012.jpg").unlink(), "JPEGImages/000012.jpg: "),
+    "xml": (_xml(ANNOTATIONS["000001"][:99] + "\n"), "000001.xml: "),
+    "encoding": (_xml(_annotation().encode("utf-16")), "000001.xml: "),
+    "size": (_xml("<annotation/>"), "000001.xml: "),
+    "class": (_xml(_annotation(_object("zebra", (1, 1, 2, 2)))), "000001.xml: "),
+    "box": (_xml(_annotation(_object("cat", (9, 1, 2, 2)))), "000001.xml: "),
 }
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_named_in_one_line(devkit, spoil, message):
+def test_bad_input_is_named(devkit, spoil, message):
     spoil(devkit)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=f"^{devkit}/.*{message}"):
         load_voc_multilabel(devkit, "trainval")
-    text = str(caught.value)
-    assert message in text and str(devkit) in text and "\n" not in text
