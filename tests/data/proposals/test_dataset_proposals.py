@@ -1,4 +1,4 @@
-"""The content of a store does not depend on workers, parts or interruptions. One message names all bad images."""
+"""The content of a store does not depend on workers, parts or interruptions, and one message names all bad images."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_a_store_has_the_proposals_of_each_image(records: list[dict], tmp_path: 
     np.testing.assert_array_equal(store[records[3]["image_id"]][0], boxes)
     np.testing.assert_array_equal(store[records[3]["image_id"]][1], scores)
     assert (store.header["parameters"]["longer_side"], store.header["parameters"]["max_proposals"]) == (80, 500)
-    sizeless = [{"file_name": record["file_name"], "image_id": record["image_id"]} for record in records[:2]]
-    generate_proposals(sizeless, "edge_boxes", QUICK, tmp_path / "q", workers=0).check(records[:2])
+    without_sizes = [{key: record[key] for key in ("file_name", "image_id")} for record in records[:2]]
+    generate_proposals(without_sizes, "edge_boxes", QUICK, tmp_path / "q", workers=0).check(records[:2])
 
 
 @pytest.mark.parametrize("method", ["edge_boxes", "selective_search"])
@@ -54,7 +54,6 @@ def test_workers_and_parts_do_not_change_the_bytes(method: str, records: list[di
     generate_proposals(records, method, QUICK, tmp_path / "one", workers=0)
     generate_proposals(records, method, QUICK, tmp_path / "many", workers=2)
     assert generate_proposals(records, method, QUICK, tmp_path / "parts", workers=0, part=(2, 2)) is None
-    assert len(content(tmp_path / "parts")) == 1
     assert len(generate_proposals(records, method, QUICK, tmp_path / "parts", workers=0, part=(1, 2))) == len(records)
     assert content(tmp_path / "one") == content(tmp_path / "many") == content(tmp_path / "parts")
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -71,7 +70,7 @@ def test_a_stopped_command_continues(records: list[dict], tmp_path: Path, monkey
     monkeypatch.setattr(dataset_proposals, "propose", stop_at_the_eighth)
     with pytest.raises(KeyboardInterrupt):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers=0)
-    (tmp_path / "p" / "x.unfinished").touch()  # as after a kill
+    (tmp_path / "p" / "x.unfinished").touch()  # a killed process leaves such a file
     first = content(tmp_path / "p")["00000-of-00003.safetensors"]
     with caplog.at_level(logging.INFO):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers=0)
@@ -112,16 +111,12 @@ def test_all_bad_images_are_named(workers: int, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:300])
     (tmp_path / "2.png").write_text("no image")
     Image.new("RGB", (8, 5)).save(tmp_path / "11.png")
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError, match=r"/1\.png.*/2\.png.*/11\.png"):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
-    assert all(f"/{index}.png" in str(error.value) for index in (1, 2, 11)) and "\n" not in str(error.value)
     assert list(content(tmp_path / "p")) == ["00001-of-00003.safetensors"]
-    (tmp_path / "7.png").unlink()
-    with pytest.raises(InputError, match=r"7\.png"):
-        generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
 
 
-def test_ranks_of_a_machine_share_its_cores(records: list[dict], tmp_path: Path, monkeypatch) -> None:
+def test_processes_of_a_machine_share_its_cores(records: list[dict], tmp_path: Path, monkeypatch) -> None:
     counts = []
 
     def loader(*arguments, num_workers: int, **options: object) -> DataLoader:
@@ -146,11 +141,8 @@ def test_digest_depends_on_the_images_but_not_on_their_order(records: list[dict]
     assert digest != image_list_digest([{**records[0], "file_name": str(copy)}, *records[1:]])
 
 
-def test_parts_replace_outdated_shards_and_keep_those_of_others(records: list[dict], tmp_path: Path) -> None:
+def test_a_part_replaces_only_its_outdated_shards(records: list[dict], tmp_path: Path) -> None:
     generate_proposals(records, "edge_boxes", {"longer_side": 60}, tmp_path, workers=0)
     old = content(tmp_path)
     assert generate_proposals(records, "edge_boxes", QUICK, tmp_path, workers=0, part=(1, 2)) is None
-    new = content(tmp_path)
-    assert [name for name in old if new[name] == old[name]] == ["00001-of-00003.safetensors"]
-    assert generate_proposals(records, "edge_boxes", QUICK, tmp_path, workers=0, part=(2, 2)) is not None
-    assert [name for name in new if content(tmp_path)[name] != new[name]] == ["00001-of-00003.safetensors"]
+    assert [name for name, data in content(tmp_path).items() if data == old[name]] == ["00001-of-00003.safetensors"]

@@ -27,7 +27,7 @@ from mlickd.errors import InputError
 
 BOX = np.array([[1.0, 2.0, 11.0, 9.0]])
 BOXES = np.array([[0, 0, 4, 4], [1.5, 2, 9, 8], [3, 3, 5, 7]], dtype=np.float32)
-# Boxes of MATLAB are (y0, x0, y1, x1). Pixels count from 1, and both ends are inside.
+# MATLAB's boxes are (y0, x0, y1, x1). Pixels count from 1, and a box includes its last pixel.
 ONE_PIXEL, WIDE = [1, 1, 1, 1], [3, 11, 4, 20]
 EXPECTED = [[0, 0, 1, 1], [10, 2, 20, 4]]
 HEADER_7_3 = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
@@ -45,7 +45,7 @@ def records(tmp_path: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    "first", ["42", "COCO_val_000042", "val2014/COCO_val_000042.jpg", "C:\\data\\COCO_val_000042.jpg"]
+    "first", ["42", "COCO_val_000042", "val2014/COCO_val_000042.jpg", "C:\\a\\COCO_val_000042.jpg"]
 )
 def test_images_are_found_by_id_or_file_name(first: str, records: list[dict], tmp_path: Path) -> None:
     proposals = [(first, BOX, None), ("house/1.png", BOX, [0.5]), ("old/garden/1", BOX, [2.0]), ("other", BOX, None)]
@@ -55,7 +55,7 @@ def test_images_are_found_by_id_or_file_name(first: str, records: list[dict], tm
     assert [store[image_id][1].item() for image_id in (42, "x", "y")] == [1.0, 0.5, 2.0]
 
 
-def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict], tmp_path: Path) -> None:
+def test_boxes_in_a_square_are_scaled_and_clipped_and_empty_ones_left_out(records: list[dict], tmp_path: Path) -> None:
     boxes = np.array([[0, 0, 672, 672], [336, 168, 672.5, 336], [0, 0, 0, 0]])
     bare = [{"file_name": records[0]["file_name"], "image_id": 42}]
     for dataset in (records[:1], bare):
@@ -76,13 +76,12 @@ def test_boxes_of_a_square_are_stretched_clipped_and_emptied(records: list[dict]
     ],
 )
 def test_a_bad_import_writes_nothing(proposals: list, message: str, records: list[dict], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"^here: .*{message}") as error:
+    with pytest.raises(InputError, match=f"^here: .*{message}"):
         import_proposals(proposals, records, tmp_path / "p", "here", "m", {})
-    assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("p/*"))
 
 
-def test_detectron2_reads_an_export_in_our_order_and_so_do_we(tmp_path: Path) -> None:
+def test_detectron2_and_this_project_read_an_export_in_the_same_order(tmp_path: Path) -> None:
     items = [("a/1.jpg", BOXES, np.array([0.9, 0.5, 0.25])), (17, BOXES[::-1], np.ones(3))]
     write_store(tmp_path / "p", items, "m", {}, "d")
     store = ProposalStore.open(tmp_path / "p")
@@ -101,7 +100,7 @@ def test_detectron2_reads_an_export_in_our_order_and_so_do_we(tmp_path: Path) ->
     assert b"numpy.core" not in content and b"numpy._core" not in content and b"mlickd" not in content
 
 
-def test_keys_of_detectron_and_box_modes(tmp_path: Path) -> None:
+def test_keys_of_detectron_and_other_box_modes_are_read(tmp_path: Path) -> None:
     content = {"indexes": [3], "boxes": [np.array([[1, 2, 3, 4]])], "scores": [[0.5]], "bbox_mode": BoxMode.XYWH_ABS}
     (tmp_path / "p.pkl").write_bytes(pickle.dumps(content))
     ((image_id, boxes, scores),) = read_detectron2_pickle(tmp_path / "p.pkl")
@@ -115,21 +114,11 @@ def cells(values: list) -> np.ndarray:
     return array
 
 
-def assert_read(path: Path, scores: list[float] | None) -> None:
-    (first, boxes, first_scores), (second, empty, _) = read_voc_mat(path)
-    assert (first, second) == ("000005", "2008_000001")
-    np.testing.assert_array_equal(boxes, EXPECTED)
-    assert empty.shape == (0, 4)
-    assert first_scores is None if scores is None else first_scores.tolist() == scores
-
-
-def test_mat_file_of_a_split(tmp_path: Path) -> None:
+def test_a_mat_file_of_any_version_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes = [np.array([ONE_PIXEL, WIDE], dtype=np.uint16), np.zeros((0, 4), dtype=np.uint16)]
-    savemat(tmp_path / "p.mat", {"boxes": cells(boxes), "images": cells(["000005", "2008_000001"])})
-    assert_read(tmp_path / "p.mat", None)
-
-
-def test_mat_file_of_version_7_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    savemat(tmp_path / "5.mat", {"boxes": cells(boxes), "images": cells(["000005", "2008_000001"])})
+    (first, found, scores), (second, empty, _) = read_voc_mat(tmp_path / "5.mat")
+    assert (first, second, found.tolist(), scores, empty.shape) == ("000005", "2008_000001", EXPECTED, None, (0, 4))
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "p.mat", "w", userblock_size=512) as file:
 
@@ -150,7 +139,8 @@ def test_mat_file_of_version_7_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             file.create_dataset(name, data=np.array(cell, dtype=h5py.ref_dtype).reshape(-1, 1), dtype=h5py.ref_dtype)
     with (tmp_path / "p.mat").open("r+b") as file:
         file.write(HEADER_7_3)
-    assert_read(tmp_path / "p.mat", [0.5, 0.25])
+    (_, found, scores), (_, empty, _) = read_voc_mat(tmp_path / "p.mat")
+    assert (found.tolist(), scores.tolist(), empty.shape) == (EXPECTED, [0.5, 0.25], (0, 4))
     (tmp_path / "p.mat").write_bytes(HEADER_7_3 + bytes(400))
     for problem in ("p.mat", "h5py"):
         with pytest.raises(InputError, match=problem):
@@ -158,7 +148,7 @@ def test_mat_file_of_version_7_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setitem(sys.modules, "h5py", None)
 
 
-def test_mcg_folder(tmp_path: Path) -> None:
+def test_a_folder_of_mcg_is_read(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     savemat(tmp_path / "sub" / "a.mat", {"boxes": np.array([ONE_PIXEL, WIDE]), "scores": [[2.5], [1]]})
     ((name, boxes, scores),) = read_mcg_folder(tmp_path)
@@ -169,47 +159,28 @@ def test_mcg_folder(tmp_path: Path) -> None:
             list(read_mcg_folder(folder))
 
 
-GOOD = {"ids": [1], "boxes": [BOXES], "objectness_logits": [[1, 1, 1]]}
-
-
 @pytest.mark.parametrize(
     ("reader", "content"),
     [
-        (read_detectron2_pickle, pickle.dumps([1])),
-        (read_detectron2_pickle, pickle.dumps({"ids": [1], "boxes": [BOXES]})),
-        (read_detectron2_pickle, pickle.dumps({**GOOD, "ids": [1, 2]})),
-        (read_detectron2_pickle, pickle.dumps({**GOOD, "bbox_mode": 4})),
-        (read_detectron2_pickle, pickle.dumps({**GOOD, "boxes": [BOXES.T]})),
-        (read_detectron2_pickle, pickle.dumps({**GOOD, "objectness_logits": [[1, 2]]})),
+        (read_detectron2_pickle, pickle.dumps({"ids": [1], "boxes": [BOXES], "objectness_logits": [[1, 2]]})),
         (read_voc_mat, b"not a MATLAB file" * 20),
-        (read_voc_mat, {"images": cells(["a"])}),
         (read_voc_mat, {"boxes": cells([np.zeros((1, 4))]), "images": cells(["a", "b"])}),
-        (read_voc_mat, {"boxes": cells(["text"]), "images": cells(["a"])}),
     ],
 )
-def test_damaged_files(reader: Callable, content: dict | bytes, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(reader: Callable, content: dict | bytes, tmp_path: Path) -> None:
     path = tmp_path / "proposals.file"
     path.write_bytes(content) if isinstance(content, bytes) else savemat(path, content, appendmat=False)
-    with pytest.raises(InputError, match=str(path)) as error:
+    with pytest.raises(InputError, match=str(path)):
         list(reader(path))
-    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("content", "place"),
-    [
-        (b"a.jpg 0 1 0\na.jpg 0 1 2 1 2 3 4 5\n", "line 2"),
-        (b"a.jpg 0 1 0 1 2 3 4\n", "line 1"),
-        (b"a.jpg 0 1 0 1 2 3 4 x\n", "line 1"),
-        (b"\xff\xfe\x00", ""),
-    ],
-)
-def test_release_list(content: bytes, place: str, tmp_path: Path) -> None:
+def test_the_list_of_the_release_is_read(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbftrain/1.jpg 0 1 1 0 0 672 336 0.75 1.5 2 3 4 1e-3\r\n\n2.jpg 0 0 0\n")
     (name, boxes, scores), (other, none, _) = read_release_list(path, 3)
     assert (name, other, none.shape) == ("train/1.jpg", "2.jpg", (0, 4))
     assert boxes.tolist() == [[0, 0, 672, 336], [1.5, 2, 3, 4]] and scores.tolist() == [0.75, 1e-3]
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=f"list.txt: {place}"):
-        list(read_release_list(path, 3))
+    for content, line in ((b"a.jpg 0 1 0\na.jpg 0 1 2 1 2 3 4 5\n", 2), (b"a.jpg 0 1 0 1 2 3 4\n", 1)):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"list.txt: line {line}"):
+            list(read_release_list(path, 3))
