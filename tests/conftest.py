@@ -14,14 +14,14 @@ from helpers.cached_scenes import write_random_boxes
 from mlickd.data import proposals_path
 from mlickd.data.scenes import write_scenes
 
-# The time of an example depends on the machine, so it has no limit. The examples are always the same.
+# Examples are the same in every run, and have no time limit, because their time depends on the machine.
 settings.register_profile("mlickd", deadline=None, derandomize=True)
 settings.load_profile("mlickd")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def default_ctrl_c() -> Iterator[None]:
-    """Handle Ctrl-C: commands that a shell runs in the background ignore it, and so would the commands of the tests."""
+    """Handle Ctrl-C even if the tests run in the background of a shell, where Ctrl-C is ignored."""
     before = signal.getsignal(signal.SIGINT)
     if before == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

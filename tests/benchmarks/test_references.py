@@ -1,7 +1,9 @@
-"""The references of the benchmarks do the same work as this project."""
+"""The benchmarks compare equal work, time it in turn, and write every value."""
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,7 @@ import torch
 from detectron2.modeling import build_model
 
 from benchmarks.inference import BareClassifier
+from benchmarks.measurement import Comparison, results_table, time_in_turn, write_results
 from benchmarks.metrics import draw_scores, scikit_learn_metrics, torchmetrics_metrics
 from benchmarks.proposals import plain_edge_boxes
 from benchmarks.settings import CONFIGS
@@ -24,6 +27,8 @@ from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.modeling import load_backbone_weights
 
+COMPARISON = Comparison("VGG16", "s", {"plain": [2.0, 4.0, 10.0], "ours": [1.0, 3.0, 5.0]}, {"ours": "3 MB"})
+
 
 @pytest.mark.parametrize("reference", [torchmetrics_metrics, scikit_learn_metrics])
 def test_all_libraries_give_the_same_metrics(reference) -> None:
@@ -35,10 +40,10 @@ def test_all_libraries_give_the_same_metrics(reference) -> None:
         assert np.asarray(value) == pytest.approx(np.asarray(ours[name]), abs=1e-5), name
 
 
-def test_the_plain_loop_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) -> None:
+def test_the_plain_loop_of_edge_boxes_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) -> None:
     records = []
     for record in dataset_records("tiny_train")[:3]:
-        path = tmp_path / f"{record['image_id']}.png"  # decoders of JPEG differ by rounding
+        path = tmp_path / f"{record['image_id']}.png"  # JPEG decoders round differently
         cv2.imwrite(str(path), cv2.imread(record["file_name"]))
         records.append({**record, "file_name": str(path)})
     store = generate_proposals(records, "edge_boxes", None, tmp_path / "store", workers=0)
@@ -46,7 +51,7 @@ def test_the_plain_loop_finds_the_same_boxes(tiny_scenes: Path, tmp_path: Path) 
     for record, (boxes, scores) in zip(records, plain, strict=True):
         ours = {tuple(box) for box in store[record["image_id"]][0].round(2).tolist()}
         found = {tuple(box) for box in boxes.astype(np.float32).round(2).tolist()}
-        # OpenCV finds a few boxes twice; the store has other boxes instead.
+        # OpenCV returns a few boxes twice; the store has other boxes in their places.
         assert len(found & ours) > 0.98 * len(ours) > 100
         assert (np.diff(scores) <= 0).all()
 
@@ -66,7 +71,7 @@ def test_the_bare_network_gives_the_scores_of_the_student(tmp_path: Path) -> Non
         torch.testing.assert_close(bare(images), ours, rtol=1e-4, atol=1e-5)
 
 
-def test_the_synthetic_dataset_is_valid_and_kept(tmp_path: Path) -> None:
+def test_the_synthetic_dataset_is_valid_and_reused(tmp_path: Path) -> None:
     write_synthetic_coco(tmp_path, 70, 5)
     folder = tmp_path / "coco"
     records = load_coco_multilabel(folder / "annotations/instances_train2014.json", folder / "train2014").records
@@ -76,15 +81,49 @@ def test_the_synthetic_dataset_is_valid_and_kept(tmp_path: Path) -> None:
     assert store.num_boxes == 5 * 70
     (folder / "train2014").rename(tmp_path / "moved")
     write_synthetic_coco(tmp_path, 70, 5)
-    assert not (folder / "train2014").exists()  # equal sizes: not written again
+    assert not (folder / "train2014").exists()  # with equal sizes, it is not written again
     write_synthetic_coco(tmp_path, 71, 5)
-    assert len(list((folder / "train2014").iterdir())) == 71
+    assert (folder / "train2014").exists()
     (tmp_path / "synthetic.json").unlink()
     with pytest.raises(InputError, match=str(tmp_path)):
         write_synthetic_coco(tmp_path, 70, 5)
 
 
-def test_mapped_pages_count_once() -> None:
+def test_shared_memory_counts_once() -> None:
     trainer = {"Rss": 100, "Anonymous": 50, "Pss_Anon": 40, "Pss_Shmem": 5}
     worker = {"Rss": 70, "Anonymous": 30, "Pss_Anon": 20, "Pss_Shmem": 0}
     assert shared_once([trainer, worker]) == 65 + 45
+
+
+def test_a_ratio_is_the_median_over_the_repetitions() -> None:
+    assert COMPARISON.ratio("ours") == 0.5  # the median of 0.5, 0.75 and 0.5; the ratio of the medians is 0.75
+    assert COMPARISON.ratio("plain") == 1
+    assert math.isnan(Comparison("", "s", {"plain": [0.0], "ours": [1.0]}).ratio("ours"))
+
+
+def test_calls_take_turns_after_an_untimed_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, made = [0.0], []
+    seconds = {"a": iter([9.0, 1.0, 2.0]), "b": iter([9.0, 3.0, 4.0])}
+    monkeypatch.setattr("benchmarks.measurement.time.perf_counter", lambda: clock[0])
+
+    def call(name: str) -> None:
+        made.append(name)
+        clock[0] += next(seconds[name])
+
+    comparison = time_in_turn("title", {name: lambda name=name: call(name) for name in "ab"}, 2, scale=1000)
+    assert made == ["a", "b"] * 3
+    assert comparison.values == {"a": [1000, 2000], "b": [3000, 4000]}
+
+
+def test_results_are_written_as_a_table_and_with_every_value(tmp_path: Path) -> None:
+    missing = Comparison("m", "MB", {"plain": [0.0], "ours": [1234.5]})
+    results = {"step": [COMPARISON], "memory": [missing]}
+    lines = results_table(results, "pipe").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert cells[1] == ["step", "VGG16: ours", "3.00 s", "1.00 to 5.00", "0.500", "3 MB"]
+    assert cells[3] == ["memory", "m: ours", "1,234 MB", "", "-", ""]
+    write_results(results, "python tools/benchmark.py all", tmp_path / "new", "all")
+    content = json.loads((tmp_path / "new/all.json").read_text())
+    assert content["benchmarks"]["step"][0]["values"]["ours"] == [1.0, 3.0, 5.0] and "cores" in content["machine"]
+    text = (tmp_path / "new/all.md").read_text()
+    assert content["command"] in text and results_table(results, "pipe") in text

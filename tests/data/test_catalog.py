@@ -1,14 +1,25 @@
+"""Datasets and parts of datasets are found by name, with their images, classes and metadata."""
+
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from mlickd.data import catalog, scenes
+from mlickd.config import default_config
+from mlickd.data import catalog, open_proposals, proposals_path, scenes, write_store
+from mlickd.data.checking.split_checks import check_proposals
+from mlickd.data.parts import DatasetPart, parse_part, whole_name
+from mlickd.data.proposals.dataset_proposals import image_list_digest
+from mlickd.data.records import without_boxes
 from mlickd.errors import InputError
 
 
@@ -23,13 +34,13 @@ def make(root: Path, folder: str, split: str, classes: str = "cat,dog", rows: st
 
 @pytest.fixture
 def root(tmp_path, monkeypatch, catalogs):
-    """An empty root."""
+    """An empty root of datasets."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     return tmp_path
 
 
 @pytest.mark.parametrize(("folder", "split"), [("pets", "train"), ("my_pets", "train"), ("pets", "hold_out")])
-def test_a_folder_needs_no_code(root, folder, split):
+def test_a_folder_is_a_dataset_without_registration(root, folder, split):
     make(root, folder, split)
     name = f"{folder}_{split}"
     assert name in catalog.available_datasets() and catalog.class_names(name) == ["cat", "dog"]
@@ -39,7 +50,7 @@ def test_a_folder_needs_no_code(root, folder, split):
     assert metadata.image_root == str(root / folder / "images") and metadata.evaluator_type == "multilabel"
     catalog.dataset_records(name)[0]["labels"] = "spoilt"
     (root / folder / f"labels_{split}.csv").unlink()
-    assert catalog.dataset_records(name)[0]["labels"] == [0], "read once, and a new dict at each call"
+    assert catalog.dataset_records(name)[0]["labels"] == [0], "files are read once, and each call returns new dicts"
 
 
 def test_another_root_is_another_dataset(root, monkeypatch, tmp_path_factory):
@@ -59,27 +70,20 @@ def test_another_root_is_another_dataset(root, monkeypatch, tmp_path_factory):
     assert catalog.dataset_root() == Path("datasets").absolute()
 
 
-@pytest.mark.parametrize("name", ["pets", "", "../x_train", "my_pets_val", "coco_2014_trian"])
-def test_unknown_names_list_the_known_ones(root, name):
+def test_the_message_about_an_unknown_name_lists_names_and_suggests_a_similar_one(root):
     make(root, "my_pets", "train")
-    with pytest.raises(InputError) as caught:
-        catalog.ensure_registered(name)
-    text = str(caught.value)
-    assert repr(name) in text and "\n" not in text
-    assert "my_pets_train, scenes_test, scenes_train" in text and "labels_<split>.csv" in text
-
-
-def test_a_near_name_is_suggested(root):
-    make(root, "pets", "train")
+    for name in ("pets", "", "../x_train", "my_pets_val"):
+        with pytest.raises(InputError, match=f"'{name}'.*my_pets_train, scenes_test, scenes_train"):
+            catalog.ensure_registered(name)
     (root / "coco" / "annotations").mkdir(parents=True)
-    for wrong, right in (("pest_train", "pets_train"), ("coco_2014_trian_multilabel", "coco_2014_train_multilabel")):
-        with pytest.raises(InputError, match=f"'{wrong}'.*'{right}'"):
-            catalog.ensure_registered(wrong)
+    for name, similar in (("my_pest_train", "my_pets_train"), ("coco_2014_trian_multilabel", "coco_2014_train_multi")):
+        with pytest.raises(InputError, match=f"'{name}'.*'{similar}"):
+            catalog.ensure_registered(name)
     with pytest.raises(InputError, match="instances_train2014.json"):
         catalog.ensure_registered("coco_2014_train_multilabel")
 
 
-def test_names_in_the_catalog_are_used_as_they_are(root):
+def test_a_dataset_in_the_catalog_of_detectron2_is_completed_and_not_changed(root):
     image = make(root, "pets", "train")
     box = {"bbox": [1, 2, 3, 4], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 1, "iscrowd": 0, "segmentation": []}
     boxes = [box, {**box, "difficult": 1}]
@@ -104,12 +108,11 @@ def test_names_in_the_catalog_are_used_as_they_are(root):
         ({"labels": [0]}, None, "thing_classes"),
         ({"labels": [1]}, ["a"], "labels"),
         ({"labels": [0], "file_name": "absent.jpg"}, ["a"], "absent.jpg"),
-        ({"annotations": [{"category_id": 0, "bbox": [1, 2, 3], "bbox_mode": 0}]}, ["a"], "bbox"),
         ({"annotations": [{"category_id": 0, "bbox": [1, 2, 3, float("inf")], "bbox_mode": 0}]}, ["a"], "bbox"),
         (None, ["a"], "'mine_train'"),
     ],
 )
-def test_a_bad_registration_is_an_input_error(root, change, classes, message):
+def test_a_bad_registration_is_refused(root, change, classes, message):
     records = [] if change is None else [{"file_name": __file__, "image_id": 5, **change}]
     DatasetCatalog.register("mine_train", lambda: records)
     if classes:
@@ -118,10 +121,90 @@ def test_a_bad_registration_is_an_input_error(root, change, classes, message):
         catalog.ensure_registered("mine_train")
 
 
-def test_built_in_datasets_and_scenes(root, monkeypatch):
+def test_missing_datasets_of_detectron2_are_not_available_and_scenes_are_drawn(root, monkeypatch):
     with pytest.raises(InputError, match="'coco_2014_train'"):
         catalog.ensure_registered("coco_2014_train")
     assert "coco_2014_train" not in catalog.available_datasets()
     monkeypatch.setattr(scenes.dataset, "COUNTS", {"train": 3, "test": 2})
     assert len(catalog.dataset_records("scenes_test")) == 2
     assert json.loads((root / "scenes" / "scenes.json").read_text())["images"] == {"train": 3, "test": 2}
+
+
+def test_a_name_gives_the_images_of_a_part() -> None:
+    ids = [f"{index}.jpg" for index in range(10)]
+    ranked = sorted(ids, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    assert {ids[i] for i in DatasetPart("x", 2, 3).indices(ids)} == {ranked[1], ranked[4], ranked[7]}
+    assert parse_part("pets_train") is None and parse_part("pets@home_train") is None
+    assert parse_part("pets_train@not1of4@2of3") == DatasetPart("pets_train@not1of4", 2, 3)
+    for name in ("pets_train@2of3", "pets_train@not2of3"):
+        assert str(parse_part(name)) == name
+    assert whole_name("pets_train@not1of4@2of3") == whole_name("pets_train") == "pets_train"
+
+
+IMAGE_IDS = st.lists(st.one_of(st.text(), st.integers()), min_size=2, max_size=60, unique_by=str)
+
+
+@given(IMAGE_IDS, st.integers(2, 9), st.randoms())
+def test_parts_are_equal_disjoint_and_complete_in_any_order(ids: list, count: int, random) -> None:
+    count = min(count, len(ids))
+    parts = [[ids[i] for i in DatasetPart("x", number, count).indices(ids)] for number in range(1, count + 1)]
+    assert sorted(map(str, sum(parts, []))) == sorted(map(str, ids))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    shuffled = random.sample(ids, len(ids))
+    for number, part in enumerate(parts, start=1):
+        assert part == [image_id for image_id in ids if image_id in part], "in the order of the dataset"
+        others = [ids[i] for i in DatasetPart("x", number, count, others=True).indices(ids)]
+        assert others == [image_id for image_id in ids if image_id not in part]
+        assert {shuffled[i] for i in DatasetPart("x", number, count).indices(shuffled)} == set(part)
+
+
+def test_a_part_has_the_records_classes_and_metadata_of_the_whole(tiny_scenes: Path) -> None:
+    whole = catalog.dataset_records("tiny_train")
+    part, others = (catalog.dataset_records(f"tiny_train@{name}") for name in ("3of3", "not3of3"))
+    assert len(part) == 8 and others == [record for record in whole if record not in part]
+    assert catalog.dataset_records("tiny_train@3of3", boxes=False) == [without_boxes(record) for record in part]
+    assert DatasetCatalog.get("tiny_train@3of3") == part == [record for record in whole if record in part]
+    metadata, of_whole = MetadataCatalog.get("tiny_train@not3of3"), MetadataCatalog.get("tiny_train")
+    assert metadata.as_dict() == {**of_whole.as_dict(), "name": "tiny_train@not3of3"}
+    assert len(catalog.dataset_records("tiny_train@not3of3@1of4")) == 4
+    assert not any("@" in name for name in catalog.available_datasets())
+
+
+def test_a_part_changes_with_the_whole(tmp_path: Path, tiny_scenes: Path, monkeypatch, catalogs) -> None:
+    def register(ids: range) -> None:
+        if "mine" in DatasetCatalog:
+            DatasetCatalog.remove("mine")
+        records = [{"file_name": __file__, "image_id": i, "labels": [0]} for i in ids]
+        DatasetCatalog.register("mine", lambda: records)
+
+    register(range(4))
+    MetadataCatalog.get("mine").thing_classes = ["a"]
+    parts = [catalog.dataset_records(f"mine@{number}of2") for number in (1, 2)]
+    assert sorted(record["image_id"] for part in parts for record in part) == [0, 1, 2, 3]
+    register(range(10, 13))
+    assert {record["image_id"] for record in catalog.dataset_records("mine@not1of2")} <= {10, 11, 12}
+    catalog.ensure_registered("tiny_train@1of2")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    with pytest.raises(InputError, match="'tiny_train'"):
+        catalog.ensure_registered("tiny_train@1of2")
+
+
+@pytest.mark.parametrize("part", ["4of3", "0of3", "1of1", "not25of25", "1/3"])
+def test_a_wrong_name_is_refused(tiny_scenes: Path, part: str) -> None:
+    with pytest.raises(InputError, match=f"'tiny_train@{part}'"):
+        catalog.dataset_records(f"tiny_train@{part}")
+
+
+def test_a_part_has_the_proposals_of_the_whole(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "tiny").symlink_to(tiny_scenes / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    path, cfg = proposals_path("tiny_train", "edge_boxes"), default_config()
+    with pytest.raises(InputError, match=f"{path}: .* --dataset tiny_train "):
+        open_proposals(cfg, "tiny_train@1of3")
+    whole, part = (catalog.dataset_records(name) for name in ("tiny_train", "tiny_train@1of3"))
+    for records in (whole, part):
+        box = np.array([[0, 0, 50, 50]], dtype=np.float32), np.ones(1, dtype=np.float32)
+        items = [(record["image_id"], *box) for record in records]
+        write_store(path, items, "edge_boxes", {}, image_list_digest(records))
+        open_proposals(cfg, "tiny_train@1of3").check(part)
+        assert len(list(check_proposals("tiny_train@1of3", part))) == (records is part)

@@ -1,4 +1,4 @@
-"""Pixels of all kinds of images: those of Detectron2 where it is right, at full size and at fractions of it."""
+"""Pixels of all kinds of images equal Detectron2's where Detectron2 is right, also at a fraction of the size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS = {
 
 
 def smooth(height: int, width: int) -> Image.Image:
-    """Return an image without edges, in which each value depends on the position."""
+    """Return an image without edges whose values depend on the position."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([255 * x / width, 255 * y / height, 0 * x], axis=2).astype(np.uint8))
 
@@ -44,23 +44,19 @@ def opened(path: Path, image_format: str = "RGB") -> RecordImage:
     return RecordImage({"file_name": str(path)}, image_format)
 
 
-@pytest.mark.parametrize("image_format", ["RGB", "BGR"])
-@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix, modes in KINDS.items() for mode in modes])
-def test_common_images_equal_those_of_detectron2(tmp_path: Path, suffix: str, mode: str, image_format: str) -> None:
+@pytest.mark.parametrize("suffix", KINDS)
+def test_images_equal_those_of_detectron2(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(COLORS).convert(mode).save(path)
-    pixels = read_image(path, image_format)
-    assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, detection_utils.read_image(str(path), image_format))
-
-
-@pytest.mark.parametrize("turn", range(1, 9))
-@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
-def test_turned_images_equal_those_of_detectron2(tmp_path: Path, suffix: str, turn: int) -> None:
-    path = save(tmp_path / f"a.{suffix}", Image.fromarray(COLORS), turn)
-    expected = detection_utils.read_image(str(path), "RGB")
-    np.testing.assert_array_equal(read_image(path), expected)
-    assert image_size(path) == expected.shape[:2]
+    for image_format in ("RGB", "BGR"):
+        for mode in KINDS[suffix]:
+            Image.fromarray(COLORS).convert(mode).save(path)
+            pixels = read_image(path, image_format)
+            assert pixels.dtype == np.uint8
+            np.testing.assert_array_equal(pixels, detection_utils.read_image(str(path), image_format))
+    for turn in range(1, 9) if suffix in ("jpg", "png", "webp") else ():
+        expected = detection_utils.read_image(str(save(path, Image.fromarray(COLORS), turn)), "RGB")
+        np.testing.assert_array_equal(read_image(path), expected)
+        assert image_size(path) == expected.shape[:2]
 
 
 def test_16_bit_images_keep_their_tones(tmp_path: Path) -> None:
@@ -97,7 +93,7 @@ def test_cmyk_becomes_its_printed_color_and_transparent_pixels_become_white(tmp_
 
 @settings(max_examples=20)
 @given(st.integers(33, 130), st.integers(33, 130), st.sampled_from([2, 4, 8]))
-def test_a_reduced_pixel_is_the_mean_of_those_it_stands_for(tmp_path_factory, height, width, reduction) -> None:
+def test_a_reduced_pixel_is_the_mean_of_its_pixels(tmp_path_factory, height, width, reduction) -> None:
     path = save(tmp_path_factory.mktemp("jpeg") / "a.jpg", smooth(height, width))
     file = opened(path)
     pixels, found = file.pixels(reduction)
@@ -111,7 +107,7 @@ def test_a_reduced_pixel_is_the_mean_of_those_it_stands_for(tmp_path_factory, he
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_a_reduced_image_is_upright(tmp_path: Path, turn: int) -> None:
-    # The orientation is found after other segments, and in XMP.
+    # The reader must find the orientation after other segments, and in XMP.
     xmp = f'<rdf:Description tiff:Orientation="{turn}"/>'.encode()
     plain = save(tmp_path / "a.jpg", smooth(64, 96), turn, icc_profile=bytes(range(256)) * 300, comment=b"\xff\xda")
     for path in (plain, save(tmp_path / "b.jpg", smooth(64, 96), xmp=xmp)):
@@ -123,8 +119,8 @@ def test_a_reduced_image_is_upright(tmp_path: Path, turn: int) -> None:
         assert np.abs(whole[2::4, 2::4] - pixels).max() < 12
 
 
-def test_what_can_be_reduced(tmp_path: Path) -> None:
-    # Turning an image whose last pixel is incomplete would shift all others.
+def test_only_rgb_jpegs_with_whole_last_pixels_are_reduced(tmp_path: Path) -> None:
+    # If the last pixel is incomplete, turning the image would shift all other pixels.
     for size, turn, expected in (((60, 90), 3, 2), ((61, 90), 3, 1), ((61, 90), 1, 8)):
         assert opened(save(tmp_path / "a.jpg", smooth(*size), turn)).pixels(8)[1] == expected
     smooth(64, 64).save(tmp_path / "a.png")
@@ -135,23 +131,22 @@ def test_what_can_be_reduced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.9], ids=["empty", "stub", "half", "most"])
-def test_truncated_files_are_named_and_harmless_damage_is_tolerated(tmp_path: Path, suffix: str, keep: float) -> None:
+@pytest.mark.parametrize("keep", [0.02, 0.5, 0.9])
+def test_truncated_files_are_named_and_added_bytes_ignored(tmp_path: Path, suffix: str, keep: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     path = save(tmp_path / f"a.{suffix}", Image.fromarray(noise))
     content, pixels = path.read_bytes(), read_image(path)
     path.write_bytes(content + b"written by some camera")
     np.testing.assert_array_equal(read_image(path), pixels)
-    path.write_bytes(content[: keep if keep > 1 else int(keep * len(content))])
+    path.write_bytes(content[: int(keep * len(content))])
     for reduction in (1, 2, 8):
         with pytest.raises(InputError, match=str(path)):
             opened(path).pixels(reduction)
 
 
 def test_files_that_are_not_images_are_named(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("not an image")
     Image.fromarray(np.ones((8, 8), dtype=np.float32)).save(tmp_path / "depth.tif")
-    for name in ("absent.png", "text.png", "depth.tif", "."):
+    for name in ("absent.png", "depth.tif", "."):
         with pytest.raises(InputError, match=str(tmp_path / name)):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match=r"uint8"):

@@ -1,4 +1,4 @@
-"""Boxes move with the pixels, and the student's pixels do not depend on the teacher."""
+"""Boxes move with the pixels, and the pixels of the student do not depend on the teacher."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from PIL import ExifTags, Image
 from mlickd.data import MultiLabelMapper, ProposalStore, View, write_store
 from mlickd.data.augmentation import ColorShift
 from mlickd.data.mapper import map_at_sizes
-from mlickd.errors import InputError
 
 TURNS = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
 
 def write_image(folder: Path, size: tuple[int, int], box: tuple[int, ...], name: str = "a.png", turn: int = 1) -> dict:
-    """Write a black image with one white box, stored turned, and return its record. ``box`` is in the upright image."""
+    """Write a black image with a white box, turned by EXIF, and return its record. ``box`` is in the upright image."""
     pixels = np.zeros((size[1], size[0], 3), dtype=np.uint8)
     pixels[box[1] : box[3], box[0] : box[2]] = 255
     image, exif = Image.fromarray(pixels), Image.Exif()
@@ -71,7 +70,7 @@ def test_the_view_of_the_student_does_not_depend_on_the_teacher(tmp_path: Path, 
         assert torch.equal(mapper(record, view)["image"], plain["image"])
 
 
-def test_region_i_is_the_same_region_in_both_views_and_the_best_come_first(tmp_path: Path) -> None:
+def test_both_views_have_the_same_regions_best_first(tmp_path: Path) -> None:
     record = write_image(tmp_path, (60, 50), (5, 6, 30, 40))
     boxes = [(0, 0, 30, 30), (2, 2, 6, 40), (10, 10, 50, 40), (1, 1, 20, 20)]
     store = open_store(tmp_path, boxes, [0.9, 0.7, 0.6, 0.3])
@@ -81,7 +80,7 @@ def test_region_i_is_the_same_region_in_both_views_and_the_best_come_first(tmp_p
     assert small.objectness.tolist() == large.objectness.tolist() == pytest.approx([0.9, 0.6])
 
 
-def test_channel_orders_and_colors_of_student_and_teacher(tmp_path: Path) -> None:
+def test_student_and_teacher_have_separate_channel_orders_and_the_same_colors(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (0, 0, 200)).save(tmp_path / "b.png")
     record = {"file_name": str(tmp_path / "b.png"), "image_id": "b", "labels": []}
     mapper = MultiLabelMapper(image_format="RGB", teacher_size=20, teacher_format="BGR")
@@ -90,12 +89,9 @@ def test_channel_orders_and_colors_of_student_and_teacher(tmp_path: Path) -> Non
     for each in (sample, changed):
         assert each["teacher_image"][0].float().mean() == 200 and each["view"] == View(20)
         assert (each["height"], each["width"]) == (20, 20) and "height" not in record
-    (tmp_path / "b.png").write_bytes(b"not an image")
-    with pytest.raises(InputError, match=r"b\.png"):
-        mapper(record, View(20))
 
 
-def test_a_reduced_photo_looks_like_the_whole_one(tmp_path: Path) -> None:
+def test_an_image_decoded_at_a_fraction_looks_like_the_whole_image(tmp_path: Path) -> None:
     y, x = np.mgrid[:400, :600]
     waves = 127 + 100 * np.sin(x / 40 + y / 60)
     Image.fromarray(np.stack([waves, 255 - waves, y / 2], axis=2).astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)

@@ -1,6 +1,11 @@
+"""Records keep their content in packed form, give targets, and are listed in a manifest."""
+
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from detectron2.structures import BoxMode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlickd.data.manifest import first_difference, labels_digest, manifest_lines, read_manifest, write_manifest
 from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets, without_boxes
 from mlickd.errors import InputError
 
@@ -28,7 +34,7 @@ def record(image_id: int | str, labels: list[int], **more: object) -> dict:
 
 
 @given(st.lists(st.tuples(LABELS, LABELS), max_size=6))
-def test_targets_are_positive_negative_or_ignored(rows):
+def test_targets_are_1_0_or_ignored(rows):
     records = [record(i, labels, ignored_labels=ignored) for i, (labels, ignored) in enumerate(rows)]
     targets = label_targets(records, NUM_CLASSES)
     assert targets.shape == (len(rows), NUM_CLASSES) and targets.dtype == np.int8
@@ -43,7 +49,7 @@ def test_a_label_out_of_range_is_refused(field, label):
         label_targets([{**record("a", []), field: [label]}], NUM_CLASSES)
 
 
-def test_packed_records_return_what_was_put_in():
+def test_packed_records_equal_the_records():
     packed = PackedRecords(RECORDS)
     assert packed == list(packed) == RECORDS and len(packed) == 4
     assert [packed[index] for index in range(-4, 4)] == RECORDS * 2
@@ -62,7 +68,7 @@ def test_packed_records_return_what_was_put_in():
     assert packed == RECORDS
 
 
-def test_records_are_checked(caplog):
+def test_missing_or_equal_images_and_unused_classes_are_reported(caplog):
     with pytest.raises(InputError, match=r"labels\.csv"):
         check_records([], ["a"], "labels.csv")
     with pytest.raises(InputError, match=r"labels\.csv: .*'7'"):
@@ -72,3 +78,36 @@ def test_records_are_checked(caplog):
         assert not caplog.records
         check_records([record(1, [1], ignored_labels=[2])], ["cat", "dog", "cow"], "labels.csv")
     assert "cat, cow" in caplog.text and "dog" not in caplog.text
+
+
+LISTED = [
+    {"file_name": "/here/b.jpg", "image_id": 'b "\u732b" \udce9\n.jpg', "labels": [1, 0], "ignored_labels": [2, 1]},
+    {"file_name": "/here/a.jpg", "image_id": 7, "labels": [], "height": 5, "width": 5, "annotations": []},
+]
+CLASSES = ["cat", "dog", "cow"]
+
+
+def test_the_digest_of_a_manifest_covers_only_ids_and_label_names():
+    lines = [CLASSES, ["7", [], []], ['b "\u732b" \udce9\n.jpg', ["cat", "dog"], ["cow"]]]
+    assert manifest_lines(LISTED, CLASSES) == [json.dumps(line) for line in lines]
+    digest = labels_digest(LISTED, CLASSES)
+    moved = [{**record, "file_name": "/there/x.jpg", "labels": record["labels"][::-1]} for record in LISTED[::-1]]
+    assert labels_digest(moved, CLASSES) == digest
+    first, second = LISTED
+    for changed in ([first], [first, second | {"labels": [2]}], [first, second | {"image_id": 8}]):
+        assert labels_digest(changed, CLASSES) != digest
+    assert labels_digest(LISTED, ["dog", "cat", "cow"]) != digest
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path):
+    lines, path = manifest_lines(LISTED, CLASSES), tmp_path / "m"
+    digest = write_manifest(lines, "pets_test", path)
+    assert first_difference(lines, lines) is None and "line 4 " in first_difference(lines, lines[:2])
+    assert read_manifest(path) == lines and digest == labels_digest(LISTED, CLASSES)
+    header, rest = path.read_bytes().split(b"\n", 1)
+    assert json.loads(header)["sha256"] == hashlib.sha256(rest).hexdigest() == digest
+    assert json.loads(header)["num_images"] == 2
+    path.write_bytes(b"\xef\xbb\xbf" + (header + b"\n" + rest).replace(b"\n", b"\r\n"))
+    assert read_manifest(path) == lines
+    with pytest.raises(InputError, match=str(tmp_path / "no" / "m")):
+        write_manifest(lines, "pets_test", tmp_path / "no" / "m")

@@ -12,18 +12,15 @@ import pytest
 from mlickd.data.scenes import dataset, draw_scene, ensure_scenes, write_scenes
 from mlickd.errors import InputError
 
-COUNTS = {"train": 6, "test": 4}
 
-
-def _digests(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """Replace the images of the dataset by a few small ones."""
-    monkeypatch.setattr(dataset, "COUNTS", COUNTS)
+    """Let the dataset have a few small images."""
+    monkeypatch.setattr(dataset, "COUNTS", {"train": 6, "test": 4})
     monkeypatch.setattr(dataset, "SIDE", 64)
 
 
@@ -49,7 +46,7 @@ def test_boxes_are_tight_around_visible_objects():
     assert overlaps >= 5
 
 
-def test_the_drawn_scenes_do_not_change():
+def test_scenes_are_the_same_in_every_version():
     digest = hashlib.sha256()
     for index in range(20):
         scene = draw_scene(np.random.default_rng([1, index]), 128)
@@ -61,29 +58,29 @@ def test_the_drawn_scenes_do_not_change():
 def test_an_image_depends_only_on_seed_split_and_index(tmp_path):
     for name, counts, seed in (("a", {"train": 3, "test": 2}, 3), ("b", {"train": 2}, 3), ("c", {"train": 2}, 4)):
         write_scenes(tmp_path / name, counts, side=64, seed=seed)
-    a, b, c = (_digests(tmp_path / name) for name in "abc")
+    a, b, c = (content(tmp_path / name) for name in "abc")
     assert a["images/train_00001.jpg"] == b["images/train_00001.jpg"] != c["images/train_00001.jpg"]
     assert a["images/train_00001.jpg"] != a["images/test_00001.jpg"]
 
 
-def test_missing_and_outdated_folders_are_drawn_once(tmp_path, small, monkeypatch):
+def test_a_missing_or_outdated_dataset_is_drawn_once(tmp_path, small, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(dataset, "draw_scene", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         ensure_scenes(tmp_path / "new")
     assert not (tmp_path / "new" / "scenes").exists()
-    whole = _digests(ensure_scenes(tmp_path))
+    whole = content(ensure_scenes(tmp_path))
     assert len(list((tmp_path / "scenes" / "images").iterdir())) == 10
     with monkeypatch.context() as patch:
-        patch.setattr(dataset, "write_scenes", None)  # must not be called
+        patch.setattr(dataset, "write_scenes", None)  # a call would fail
         assert ensure_scenes(tmp_path) == tmp_path / "scenes"
     description = tmp_path / "scenes" / "scenes.json"
     description.write_text(json.dumps({**json.loads(description.read_text()), "version": 0}))
     (tmp_path / "scenes" / "classes.txt").unlink()
-    assert _digests(ensure_scenes(tmp_path)) == whole
+    assert content(ensure_scenes(tmp_path)) == whole
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["new", "scenes"]
 
 
-def test_another_dataset_of_this_name_is_not_replaced(tmp_path, small):
+def test_another_dataset_with_this_name_is_not_replaced(tmp_path, small):
     photo = tmp_path / "scenes" / "images" / "beach.jpg"
     photo.parent.mkdir(parents=True)
     photo.write_bytes(b"photo")

@@ -1,14 +1,25 @@
-"""Views: regions move with the pixels that are cropped, scaled and mirrored."""
+"""Regions move with the pixels of a view; random crops, colors and corruptions depend only on their seed."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
-from hypothesis import given
+import pytest
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlickd.data import View
+from mlickd.config import default_config
+from mlickd.data import MultiLabelMapper, View, build_test_loader, build_train_loader, dataset_records
+from mlickd.data.augmentation import ColorJitter, ColorShift, RandomCrop
+from mlickd.data.build import build_inference_mapper
+from mlickd.data.corruptions import CORRUPTION_REGISTRY, STRENGTHS, Corruption
+from mlickd.data.decoding import read_image
 from mlickd.data.views import resize_part
+from mlickd.errors import InputError
 
 fractions = st.tuples(st.floats(0, 0.7), st.floats(0, 0.7), st.floats(0.05, 1), st.floats(0.05, 1))
 
@@ -21,7 +32,7 @@ def test_a_crop_has_at_least_one_pixel_inside_the_image(corner_and_size, height:
 
 
 @given(st.booleans(), st.sampled_from([32, 100]), st.sampled_from([None, 64]))
-def test_regions_of_a_crop_against_plain_arithmetic(mirror: bool, size: int, teacher_size: int | None) -> None:
+def test_regions_of_a_crop_equal_plain_arithmetic(mirror: bool, size: int, teacher_size: int | None) -> None:
     height, width, side = 80, 120, teacher_size or size
     view = View(size, mirror, crop=(0.25, 0.25, 0.75, 0.75))  # pixels 30 to 90 and 20 to 60
     boxes = np.array(
@@ -44,7 +55,7 @@ def test_regions_of_a_crop_against_plain_arithmetic(mirror: bool, size: int, tea
 
 
 @given(fractions, st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
-def test_a_reduced_image_never_has_less_than_the_view(corner_and_size, height: int, width: int, size: int) -> None:
+def test_a_reduced_image_has_the_pixels_of_the_view(corner_and_size, height: int, width: int, size: int) -> None:
     x0, y0, w, h = corner_and_size
     for view in (View(size), View(size, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1)))):
         left, top, right, bottom = view.crop_in_pixels(height, width)
@@ -60,10 +71,10 @@ def test_a_reduced_image_never_has_less_than_the_view(corner_and_size, height: i
     st.integers(20, 700), st.integers(20, 700), st.integers(0, 2**31),
 )  # fmt: skip
 def test_the_same_regions_are_in_view_at_every_size(corner_and_size, height: int, width: int, seed: int) -> None:
-    """Else the student's region i would be another one than the teacher's."""
+    """Region i must be the same region for the student and the teacher."""
     x0, y0, w, h = corner_and_size
     view = View(32, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1)))
-    # Sides in quarters of the crop's: boxes of which exactly three quarters are in view are common.
+    # Sides are quarters of the sides of the crop, so that often exactly three quarters of a box are in view.
     left, top, right, bottom = view.crop_in_pixels(height, width)
     generator = np.random.default_rng(seed)
     low = generator.integers(-4, 4, (200, 2)) / 4 * [right - left, bottom - top] + [left, top]
@@ -77,10 +88,10 @@ edges = st.tuples(st.integers(0, 60), st.sampled_from([0, 0.25, 0.5, 0.875]))
 
 
 @given(edges, edges, edges, edges, st.integers(1, 40), st.integers(0, 1000))
-def test_a_part_is_resized_as_by_pillow(left, top, right, bottom, side: int, seed: int) -> None:
+def test_a_part_is_resized_like_in_pillow(left, top, right, bottom, side: int, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (170, 190, 3), dtype=np.uint8)
     box = (sum(left), sum(top), 190 - sum(right), 170 - sum(bottom))
-    # Pixels outside of the box have no influence, not even at its edge.
+    # Pixels outside the box must not matter, not even at its edge.
     x0, y0, x1, y1 = (left[0], top[0], 190 - right[0], 170 - bottom[0])
     inside = (left[1], top[1], x1 - x0 - right[1], y1 - y0 - bottom[1])
     part = Image.fromarray(image[y0:y1, x0:x1])
@@ -88,3 +99,137 @@ def test_a_part_is_resized_as_by_pillow(left, top, right, bottom, side: int, see
     pixels = resize_part(image, box, side)
     assert pixels.shape == (3, side, side) and pixels.is_contiguous()
     assert np.abs(pixels.permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+
+
+IMAGE = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 20, 30), dtype=np.uint8))
+
+
+def gray(rgb: np.ndarray) -> np.ndarray:
+    return np.tensordot([0.2989, 0.587, 0.114], rgb, axes=1)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.2, 5), st.floats(0.2, 5), st.integers(0, 1000))
+def test_a_random_crop_is_inside_and_has_the_area_and_aspect(area_a, area_b, aspect_a, aspect_b, seed: int) -> None:
+    area, aspect = sorted((area_a, area_b)), sorted((aspect_a, aspect_b))
+    x0, y0, x1, y1 = RandomCrop(tuple(area), tuple(aspect)).draw(np.random.default_rng(seed))
+    assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
+    assert area[0] - 1e-6 <= (x1 - x0) * (y1 - y0) <= area[1] + 1e-6
+    touches_the_border = x1 - x0 > 1 - 1e-6 or y1 - y0 > 1 - 1e-6
+    assert touches_the_border or aspect[0] - 1e-6 <= (x1 - x0) / (y1 - y0) <= aspect[1] + 1e-6
+
+
+def test_random_crops_and_colors_fill_their_range() -> None:
+    generator = np.random.default_rng(0)
+    crops = np.array([RandomCrop((0.2, 0.5)).draw(generator) for _ in range(500)])
+    np.testing.assert_allclose((crops[:, :2] + crops[:, 2:]).mean(axis=0) / 2, 0.5, atol=0.03)
+    assert (crops.min(axis=0)[:2] < 0.03).all() and (crops.max(axis=0)[2:] > 0.97).all()
+    factors = np.array([ColorJitter(0.4, 0.2, 0.0).draw(generator) for _ in range(400)])
+    np.testing.assert_allclose(factors.min(axis=0), [0.6, 0.8, 1.0], atol=0.01)
+    np.testing.assert_allclose(factors.max(axis=0), [1.4, 1.2, 1.0], atol=0.01)
+    assert ColorJitter().draw(generator) == ColorShift()
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.6, 1.0, 1.4])
+def test_each_color_factor_equals_plain_arithmetic(factor: float) -> None:
+    rgb = IMAGE.numpy().astype(float)
+    expected = {
+        "brightness": rgb * factor,
+        "contrast": gray(rgb).mean() + factor * (rgb - gray(rgb).mean()),
+        "saturation": gray(rgb) + factor * (rgb - gray(rgb)),
+    }
+    for name, values in expected.items():
+        changed = ColorShift(**{name: factor}).apply(IMAGE)
+        assert changed.dtype == torch.uint8
+        assert torch.equal(ColorShift(**{name: factor}).apply(IMAGE.flip(0), "BGR").flip(0), changed)
+        assert np.abs(changed.numpy() - values.clip(0, 255)).max() <= (1.5 if factor != 1 else 0.01)
+
+
+NAMES = ["noise", "blur", "jpeg", "darker", "brighter", "occlusion", "small_scale"]
+RANDOM = {"noise", "occlusion"}
+
+
+def damaged(name: str, strength: int, image: np.ndarray) -> np.ndarray:
+    return Corruption(name, strength).damage(image, "a")
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(NAMES), st.sampled_from(STRENGTHS), st.tuples(*2 * [st.integers(1, 40)]), st.integers(0, 2**32))
+def test_random_draws_depend_only_on_seed_image_and_strength(name, strength, shape, seed) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    before, corruption = image.copy(), Corruption(name, strength, seed)
+    found = corruption.damage(image, 12)
+    assert found.shape == image.shape and found.dtype == np.uint8
+    assert np.array_equal(image, before) and not np.shares_memory(image, found)
+    assert np.array_equal(found, corruption.damage(image, "12"))
+    if image.size > 300:
+        for other in (Corruption(name, strength, seed + 1).damage(image, 12), corruption.damage(image, "b")):
+            assert np.array_equal(found, other) == (name not in RANDOM)
+    view = torch.from_numpy(image).permute(2, 0, 1)
+    assert np.array_equal(corruption.apply(view, 12).permute(1, 2, 0).numpy(), found)
+    assert torch.equal(corruption.apply(view.flip(0), 12, "BGR").flip(0), corruption.apply(view, 12))
+
+
+def test_a_larger_strength_changes_more(tiny_scenes: Path) -> None:
+    scene = read_image(dataset_records("tiny_test")[0]["file_name"])
+    for name in NAMES:
+        changes = [np.abs(damaged(name, strength, scene).astype(int) - scene).mean() for strength in STRENGTHS]
+        assert 0.3 < changes[0] < changes[1] < changes[2]
+
+
+def test_each_strength_has_the_documented_amount() -> None:
+    gray = np.full((200, 200, 3), 100, dtype=np.uint8)
+    edge = np.repeat(np.uint8([0, 255]), 100)[None, :, None].repeat(200, 0).repeat(3, 2)
+    stripes = np.tile(np.uint8([0, 255])[None, :, None], (200, 100, 3))
+    for strength, deviation, dark, bright, hidden, blur, factor in zip(
+        STRENGTHS, (20, 40, 60), (60, 40, 20), (130, 170, 250), (0.15, 0.3, 0.5), (1.5, 3, 6), (2, 4, 8), strict=True
+    ):
+        noisy = damaged("noise", strength, gray).astype(float)
+        # Values below 0 become 0, which is rare at 100 unless the deviation is large.
+        assert noisy.std() == pytest.approx(deviation, rel=0.08) and abs(noisy.mean() - 100) < 2.5
+        assert (damaged("darker", strength, gray) == dark).all()
+        assert (damaged("brighter", strength, gray) == bright).all()
+        assert hidden <= (damaged("occlusion", strength, gray) == 127).all(axis=2).mean() < hidden + 0.07
+        # The derivative of a blurred edge is the Gaussian.
+        slope = np.diff(damaged("blur", strength, edge)[100, :, 0].astype(float)) / 255
+        places = np.arange(199) + 0.5
+        spread = np.sqrt((slope * (places - (slope * places).sum()) ** 2).sum())
+        assert spread == pytest.approx(blur, rel=0.1)
+        assert np.ptp(damaged("small_scale", strength, stripes).astype(int)) <= 1
+        wide = np.repeat(stripes, 2 * factor, axis=1)
+        assert damaged("small_scale", strength, wide).std() > 70
+
+
+def test_names_and_strengths() -> None:
+    assert list(dict(CORRUPTION_REGISTRY)) == NAMES
+    assert Corruption.parse("small_scale:3", 4) == Corruption("small_scale", 3, 4)
+    assert str(Corruption("noise", 1)) == "noise:1"
+    for text in ("fog:1", "noise", "noise:4", "noise:+1", "noise:1:2"):
+        with pytest.raises(InputError, match=f"TEST.CORRUPTION '{re.escape(text)}'"):
+            Corruption.parse(text)
+
+
+def config(corruption: str, workers: int = 0):
+    cfg = default_config()
+    cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.DEVICE, cfg.SEED = "MultiLabelClassifier", "cpu", 1
+    cfg.merge_from_list(
+        ["INPUT.SIZES_TRAIN", (48,), "INPUT.SIZE_TEST", 48, "SOLVER.IMS_PER_BATCH", 4, "MODEL.DEVICE", "cpu"]
+    )
+    cfg.merge_from_list(["DATASETS.TRAIN", ("tiny_train",), "TEST.IMS_PER_BATCH", 5, "INPUT.FORMAT", "RGB"])
+    cfg.merge_from_list(["DATALOADER.NUM_WORKERS", workers, "TEST.CORRUPTION", corruption, "TEST.CORRUPTION_SEED", 3])
+    return cfg
+
+
+def test_only_evaluation_uses_corruptions_with_any_number_of_workers(tiny_scenes: Path) -> None:
+    single, shared = (
+        {sample["image_id"]: sample["image"] for batch in build_test_loader(cfg, "tiny_test") for sample in batch}
+        for cfg in (config("noise:2"), config("noise:2", workers=2))
+    )
+    assert len(single) == 12
+    for record in dataset_records("tiny_test"):
+        image_id, clean = record["image_id"], MultiLabelMapper()(record, View(48))["image"]
+        assert torch.equal(single[image_id], shared[image_id])
+        assert torch.equal(single[image_id], Corruption("noise", 2, 3).apply(clean, image_id))
+    of_training = [next(iter(build_train_loader(cfg))) for cfg in (config(""), config("noise:3"))]
+    of_prediction = [[build_inference_mapper(cfg)(record)] for cfg in (config(""), config("noise:3"))]
+    for samples in (of_training, of_prediction):
+        assert all(torch.equal(clean["image"], other["image"]) for clean, other in zip(*samples, strict=True))

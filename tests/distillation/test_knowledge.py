@@ -1,6 +1,8 @@
-"""The selection of regions, and the knowledge of a part of them."""
+"""Regions are selected by rule, a part of them keeps its knowledge, and the loader adds the knowledge to each batch."""
 
 from __future__ import annotations
+
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlickd.distillation import TeacherOutputs, select_regions
+from mlickd.distillation import KnowledgeLoader, TeacherKnowledge, TeacherOutputs, select_regions
 from mlickd.modeling.roi_heads import region_scores
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 40, 40], [5, 5, 30, 30]])
@@ -23,11 +25,7 @@ OBJECTNESS = torch.tensor([0.1, 0.9, 0.3, 0.2])
         ({"weight": "teacher", "normalize_weight": True}, [0, 2, 3], [1.0, 0.5, 0.05]),
         ({"weight": "proposal", "normalize_weight": False}, [1, 2, 3], [0.9, 0.3, 0.2]),
         ({"weight": "proposal", "normalize_weight": False, "top_k": 1}, [1], [0.9]),
-        (
-            {"weight": "proposal", "normalize_weight": False, "nms_thresh": 1.0, "top_k": 0},
-            [1, 2, 3, 0],
-            [0.9, 0.3, 0.2, 0.1],
-        ),
+        ({"weight": "proposal", "nms_thresh": 1.0, "top_k": 0}, [1, 2, 3, 0], [1.0, 0.3 / 0.9, 0.2 / 0.9, 0.1 / 0.9]),
         ({"weight": "uniform", "nms_thresh": 1.0}, [0, 1, 2, 3], [1.0, 1.0, 1.0, 1.0]),
     ],
 )
@@ -38,8 +36,8 @@ def test_regions_are_selected_by_the_configured_rule(options, kept, weights) -> 
 
 
 @given(st.integers(1, 8), st.sampled_from(["teacher", "proposal", "uniform"]), st.booleans(), st.integers(0, 2**31))
-def test_a_part_of_the_regions_is_like_a_selection_from_it(count, weight, normalize, seed) -> None:
-    """Without suppression and limit, R' is every region, also of a part."""
+def test_a_part_of_the_regions_equals_a_selection_from_the_part(count, weight, normalize, seed) -> None:
+    """Without suppression and without a limit, every region of the part is selected."""
     generator = np.random.default_rng(seed)
     class_logits, detection_logits = torch.from_numpy(generator.normal(size=(2, count, 3), scale=2).astype(np.float32))
     boxes, objectness = torch.rand(count, 4), torch.from_numpy(generator.random(count, dtype=np.float32))
@@ -69,3 +67,40 @@ def test_pooled_maps_are_flipped_and_vectors_are_not() -> None:
     mirrored = known.mirror().features
     np.testing.assert_array_equal(mirrored["maps"], maps.numpy()[..., ::-1])
     assert torch.equal(mirrored["vectors"], vectors)
+
+
+def source(batch: list[dict]) -> list[TeacherKnowledge]:
+    return [TeacherKnowledge(torch.tensor([sample["image_id"]])) for sample in batch]
+
+
+@pytest.mark.parametrize("read_ahead", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_each_sample_gets_its_knowledge_in_order(read_ahead: bool, count: int) -> None:
+    batches = [[{"image_id": 2 * i}, {"image_id": 2 * i + 1}] for i in range(count)]
+    found = list(KnowledgeLoader(batches, source, read_ahead=read_ahead))
+    assert [sample["image_id"] for batch in found for sample in batch] == list(range(2 * count))
+    assert all(s["knowledge"].image_scores.item() == s["image_id"] for batch in found for s in batch)
+
+
+def test_only_the_next_batch_is_read_ahead() -> None:
+    read, second = [], threading.Event()
+
+    def batches():
+        for number in range(5):
+            read.append(number)
+            if number == 1:
+                second.set()
+            yield [{"image_id": number}]
+
+    loader = iter(KnowledgeLoader(batches(), source, read_ahead=True))
+    next(loader)
+    assert second.wait(10)
+    loader.close()
+    assert read == [0, 1]
+
+
+def test_an_error_is_raised_at_its_batch() -> None:
+    failing = iter(KnowledgeLoader([[{"image_id": 0}], [{}]], source, read_ahead=True))
+    assert next(failing)[0]["knowledge"].image_scores.item() == 0
+    with pytest.raises(KeyError):
+        next(failing)

@@ -1,4 +1,4 @@
-"""Every example of the documentation runs with the arguments on its page, and trains."""
+"""Every example of the documentation trains with the arguments on its page."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.special import log_expit
 
 from helpers.cached_scenes import CachedScenes
 from helpers.small_models import teacher_config
@@ -28,14 +29,14 @@ SMALL += ["INPUT.SIZES_TRAIN", "(64,)", "INPUT.SIZE_TEST", "64", "MODEL.DEVICE",
 
 
 def page_arguments(example: str) -> list[str]:
-    """Return the arguments of an example on the page."""
+    """Return the arguments that the page gives an example."""
     (line,) = re.findall(rf"^    .*python docs/examples/{example}\.py (.*)$", PAGE.replace("\\\n", " "), re.MULTILINE)
     return shlex.split(line)
 
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict, dict]]:
-    """Return a function that runs a script and returns its globals and the last logged values."""
+    """Return a function that runs an example, or train_net.py, and returns its globals and the last logged values."""
 
     def run(script: str, *arguments: str, stage: str = "") -> tuple[dict, dict]:
         monkeypatch.setattr("sys.argv", ["train_net.py", *arguments, *SMALL, "OUTPUT_DIR", str(tmp_path / "out")])
@@ -59,8 +60,7 @@ def test_distiller(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
 
     rng = np.random.default_rng(0)
     teacher, logits = rng.random((3, 4)), rng.normal(size=(3, 4))
-    student = 1 / (1 + np.exp(-logits))
-    entropy = -(teacher * np.log(student) + (1 - teacher) * np.log(1 - student))
+    entropy = -(teacher * log_expit(logits) + (1 - teacher) * log_expit(-logits))
     knowledge = [TeacherKnowledge(torch.tensor(scores)) for scores in teacher]
     loss = defined["SureTeacherDistiller"](loss_weight=0.5)(torch.tensor(logits), knowledge)
     assert loss.item() == pytest.approx(0.5 * (np.abs(2 * teacher - 1) * entropy).sum() / 3)
@@ -95,11 +95,10 @@ def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
     for name in ("tiny_train", "tiny_test"):
         write(name)
     cfg = teacher_config()
-    cfg.MODEL.NUM_CLASSES = -1
+    cfg.MODEL.NUM_CLASSES, cfg.DATASETS.PROPOSALS.METHOD = -1, "center"
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = ("tiny_train",), ("tiny_test",)
     (tmp_path / "teacher.yaml").write_text(cfg.dump())
-    data = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
-    arguments = ["--config-file", str(tmp_path / "teacher.yaml"), *data, "DATASETS.PROPOSALS.METHOD", "center"]
-    assert train("", *arguments)[1]["total_loss"] > 0
+    assert train("", "--config-file", str(tmp_path / "teacher.yaml"))[1]["total_loss"] > 0
 
 
 def test_every_example_is_on_a_page() -> None:

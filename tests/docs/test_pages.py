@@ -1,4 +1,4 @@
-"""The generated parts of the documentation, and the built site."""
+"""Generated parts of the documentation, the built site, and the notebook."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ from mlickd_docs.inclusion import Inclusions
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 NOTEBOOK = ROOT / "projects" / "MLICKD" / "notebooks" / "walkthrough.ipynb"
-# Files that a browser loads with a page.
+# Elements that make a browser load another file.
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source)[^>]*\ssrc="([^"]+)"|<link[^>]*\srel="(?:stylesheet|icon|preload|preconnect)"[^>]*>"""
 )
 README = """# Project
 
-See [the guide](guides/guide.md), [its second part](guides/guide.md#the-second-part), [below](#a-section),
-[an image](docs/image.png) and [elsewhere](https://example.org).
+[Guide](guides/guide.md), [part 2](guides/guide.md#the-second-part), [below](#a-section), [image](docs/image.png).
 
 ## A section
 
@@ -52,7 +51,7 @@ def leaves(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
     return found
 
 
-def test_the_reference_has_every_key_with_its_default_and_a_comment() -> None:
+def test_the_reference_lists_every_key_with_its_default_and_a_comment() -> None:
     detectron2, ours = leaves(get_cfg()), leaves(default_config())
     expected = {name: value for name, value in ours.items() if name not in detectron2 or detectron2[name] != value}
     entries = [entry for section in hooks.SECTIONS.values() for entry in section]
@@ -63,7 +62,7 @@ def test_the_reference_has_every_key_with_its_default_and_a_comment() -> None:
     assert all(page.count(f"`{key}`{{ #{key.lower()} .key }}") == 1 for key in found)
 
 
-def test_links_lead_to_the_pages_that_show_their_targets(tmp_path: Path) -> None:
+def test_links_between_included_files_become_links_between_pages(tmp_path: Path) -> None:
     (tmp_path / "guides").mkdir()
     (tmp_path / "README.md").write_text(README)
     (tmp_path / "guides" / "guide.md").write_text("# Guide\n\n[Top](../README.md)\n\n## The second part\n\nText.\n")
@@ -74,8 +73,8 @@ def test_links_lead_to_the_pages_that_show_their_targets(tmp_path: Path) -> None
     }
     inclusions = Inclusions(tmp_path, pages)
     index = inclusions.include("index.md", "README.md")
-    assert "[its second part](use/second.md#the-second-part)" in index and "[the guide](use/first.md)" in index
-    assert "[below](index.md#a-section)" in index and "[an image](image.png)" in index
+    for target in ("use/first.md", "use/second.md#the-second-part", "index.md#a-section", "image.png"):
+        assert f"]({target})" in index
     assert "[Top](../index.md)" in inclusions.include("use/first.md", "guides/guide.md")
     section = inclusions.include("index.md", "README.md", "A section", level=3)
     assert section.startswith("### A section") and "#### Within" in section and "\n# no heading" in section
@@ -84,13 +83,12 @@ def test_links_lead_to_the_pages_that_show_their_targets(tmp_path: Path) -> None
         Inclusions(tmp_path, {"index.md": '{{ include("README.md", "No such section") }}'})
 
 
-def test_functions_on_pages_are_shown_without_their_docstrings() -> None:
-    names = [name for page in DOCS.rglob("*.md") for name in re.findall(r'code\("([^"]+)"\)', page.read_text())]
+def test_pages_show_functions_without_docstrings() -> None:
+    names = re.findall(r'code\("([^"]+)"\)', "".join(page.read_text() for page in DOCS.rglob("*.md")))
     assert len(names) > 10
     for name in names:
-        title, *code, fence = hooks.code(name).splitlines()
-        (function,) = ast.parse("\n".join(code)).body
-        assert name.endswith(function.name) and ast.get_docstring(function) is None and fence == "```"
+        (function,) = ast.parse("\n".join(hooks.code(name).splitlines()[1:-1])).body
+        assert name.endswith(function.name) and ast.get_docstring(function) is None
 
 
 def test_the_page_of_commands_shows_every_script() -> None:
@@ -102,7 +100,7 @@ def test_the_page_of_commands_shows_every_script() -> None:
 
 
 @pytest.mark.slow
-def test_the_site_is_complete_and_fetches_nothing(tmp_path: Path) -> None:
+def test_the_site_is_complete_and_loads_only_its_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
@@ -116,10 +114,10 @@ def test_the_site_is_complete_and_fetches_nothing(tmp_path: Path) -> None:
     method = pages["method.html"]
     assert method.count("<math ") > 20 and "arithmatex" not in method and 'href="configuration.html#kd.' in method
     formulas = "".join(re.findall(r"<math.*?</math>", method, re.DOTALL))
-    assert "\\" not in re.sub(r"<[^>]*>", "", formulas), "an unknown command of LaTeX"
+    assert "\\" not in re.sub(r"<[^>]*>", "", formulas), "unknown LaTeX commands"
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
+def test_the_notebook_is_stored_without_outputs() -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.outputs or cell.execution_count for cell in notebook.cells if cell.cell_type == "code")

@@ -1,4 +1,4 @@
-"""Teacher and student: preprocessing, class activation maps, and averages over views."""
+"""Teacher and student: preprocessing, class activation maps, averages over views, and refinements of OICR."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList, Instances
-from scipy.special import softmax
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax, softmax
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import box_iou, nms
 
 from helpers.small_models import CLASSES, make_batch, student_config, teacher_config
 from mlickd.errors import InputError
 from mlickd.modeling import ImageModelWithTTA, MultiLabelClassifier
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps, ImageModel, mirrored_view
+from mlickd.modeling.roi_heads.oicr import oicr_pseudo_labels, oicr_refinement_loss
 
 MEAN, STD = (103.5, 116.2, 123.7), (57.4, 57.1, 58.4)
 
@@ -59,7 +63,7 @@ def run(model: nn.Module, samples: list[dict]) -> list[dict]:
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
-def test_activation_maps_are_the_classifier_at_each_cell(pooling: str, tmp_path) -> None:
+def test_activation_maps_apply_the_classifier_to_each_cell(pooling: str, tmp_path) -> None:
     model, batch = make_classifier(tmp_path, "MODEL.CLASSIFIER.POOLING", pooling), make_batch(3, side=64)
     outputs = run(ClassifierWithActivationMaps(model), batch)
     with torch.no_grad():
@@ -75,7 +79,7 @@ def test_activation_maps_are_the_classifier_at_each_cell(pooling: str, tmp_path)
             torch.testing.assert_close(logits.sigmoid(), plain["image_scores"], rtol=1e-4, atol=1e-6)
 
 
-def test_maps_that_would_not_be_exact_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activation_maps_that_would_not_be_exact_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="MODEL.CLASSIFIER.POOLING fc"):
         ClassifierWithActivationMaps(make_classifier(tmp_path, "MODEL.CLASSIFIER.POOLING", "fc"))(make_batch(1))
     padded = make_classifier(tmp_path)
@@ -119,7 +123,7 @@ def test_the_average_over_one_view_equals_the_plain_teacher(heads: str) -> None:
 
 
 @HEADS
-def test_a_mirrored_image_has_the_mirrored_average(heads: str) -> None:
+def test_a_mirrored_image_has_mirrored_detections(heads: str) -> None:
     teacher, samples = make_teacher(heads), make_samples()
     mirrored = [{**s, "views": [mirrored_view(view) for view in s["views"]]} for s in samples]
     model = ImageModelWithTTA(teacher, flip=True)
@@ -133,22 +137,8 @@ def test_a_mirrored_image_has_the_mirrored_average(heads: str) -> None:
     assert not torch.allclose(one[0]["image_scores"], other[0]["image_scores"])  # a single view differs
 
 
-def non_maximum_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
-    kept: list[int] = []
-    for i in np.argsort(-scores, kind="stable"):
-        for j in kept:
-            low, high = np.maximum(boxes[i, :2], boxes[j, :2]), np.minimum(boxes[i, 2:], boxes[j, 2:])
-            shared = np.prod(np.maximum(high - low, 0))
-            areas = [np.prod(boxes[k, 2:] - boxes[k, :2]) for k in (i, j)]
-            if shared / (sum(areas) - shared) > threshold:
-                break
-        else:
-            kept.append(int(i))
-    return kept
-
-
 @HEADS
-def test_averages_and_detections_against_numpy(heads: str) -> None:
+def test_averages_and_detections_equal_numpy(heads: str) -> None:
     teacher, samples = make_teacher(heads), make_samples()
     refinements = getattr(teacher.roi_heads, "refinement_streams", ())
     outputs = run(ImageModelWithTTA(teacher, flip=True), samples)
@@ -163,11 +153,11 @@ def test_averages_and_detections_against_numpy(heads: str) -> None:
             region_level.append(np.mean(refined, axis=0) if refined else streams)
         np.testing.assert_allclose(output["image_scores"].numpy(), np.mean(image_level, axis=0), rtol=1e-4)
         scores = np.mean(region_level, axis=0)
-        boxes = sample["views"][0]["proposals"].proposal_boxes.tensor.numpy()
+        boxes = sample["views"][0]["proposals"].proposal_boxes.tensor
         expected = [
-            (scores[i, c], c, *(boxes[i] * np.array([120, 90, 120, 90]) / 64))
+            (scores[i, c], c, *(boxes[i].numpy() * np.array([120, 90, 120, 90]) / 64))
             for c in range(CLASSES)
-            for i in non_maximum_suppression(boxes, scores[:, c], 0.4)
+            for i in nms(boxes, torch.from_numpy(scores[:, c]), 0.4)
             if scores[i, c] > 0.00001
         ]
         expected = np.array(sorted(expected, reverse=True))
@@ -177,7 +167,7 @@ def test_averages_and_detections_against_numpy(heads: str) -> None:
         np.testing.assert_allclose(found.pred_boxes.tensor.numpy(), expected[:, 2:], rtol=1e-4, atol=1e-3)
 
 
-def test_probabilities_of_the_student_are_averaged(tmp_path) -> None:
+def test_probabilities_of_a_student_are_averaged(tmp_path) -> None:
     student, samples = make_classifier(tmp_path), make_samples()
     for sample in samples:
         sample["views"] = [{"image": view["image"]} for view in sample["views"]]
@@ -187,3 +177,59 @@ def test_probabilities_of_the_student_are_averaged(tmp_path) -> None:
     expected = torch.stack([torch.stack([o["image_scores"] for o in run(student, view)]) for view in views]).mean(dim=0)
     torch.testing.assert_close(torch.stack([o["image_scores"] for o in averaged]), expected)
     assert expected.std() > 0.01
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 12), st.integers(1, 4), st.sampled_from([0.3, 0.5, 0.9]), st.integers(0, 2**31))
+def test_pseudo_labels_equal_a_loop_over_regions(r: int, c: int, threshold: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    low = generator.uniform(0, 60, (r, 2))
+    boxes = np.hstack([low, low + generator.uniform(5, 60, (r, 2))])
+    scores, target = generator.random((r, c)), generator.choice([1, 0, -1], c, p=[0.5, 0.2, 0.3])
+    arrays = torch.tensor(boxes), torch.tensor(scores), torch.tensor(target)
+    labels, weights = oicr_pseudo_labels(*arrays, threshold)
+    overlaps = box_iou(torch.tensor(boxes), torch.tensor(boxes)).numpy()
+    for region in range(r):
+        best_overlap, expected_label, expected_weight = -1.0, c, 0.0
+        for index in np.flatnonzero(target == 1):
+            top = int(np.argmax(scores[:, index]))
+            iou = overlaps[region, top]
+            if iou > best_overlap:
+                best_overlap, expected_weight = iou, scores[top, index]
+                expected_label = index if iou >= threshold else c
+        for index in np.flatnonzero(target == -1):
+            iou = overlaps[region, np.argmax(scores[:, index])]
+            if iou >= threshold and iou > best_overlap:
+                expected_weight = 0.0
+        assert labels[region] == expected_label
+        assert weights[region] == pytest.approx(expected_weight)
+
+
+def test_the_refinement_loss_equals_the_formula() -> None:
+    generator = np.random.default_rng(0)
+    logits, labels, weights = generator.normal(size=(5, 4)), np.array([0, 3, 1, 3, 2]), generator.random(5)
+    expected = -(weights * log_softmax(logits, axis=1)[np.arange(5), labels]).mean()
+    actual = oicr_refinement_loss(torch.tensor(logits), torch.tensor(labels), torch.tensor(weights))
+    assert actual.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_refinement_learns_only_from_labels_and_the_previous_refinement() -> None:
+    teacher = make_teacher("OICRHeads").train()
+    losses = teacher(make_batch())
+    assert losses.keys() == {"loss_image", "loss_refinement_1", "loss_refinement_2", "loss_refinement_3"}
+    losses["loss_refinement_2"].backward()
+    first, second, third = teacher.roi_heads.refinement_streams
+    assert second.weight.grad.abs().sum() > 0
+    assert first.weight.grad is third.weight.grad is teacher.roi_heads.class_stream.weight.grad is None
+    losses = teacher([{**sample, "labels": []} for sample in make_batch()])
+    assert losses["loss_refinement_1"] == losses["loss_refinement_2"] == 0 and losses["loss_image"] > 0
+
+
+def test_refined_scores_are_float32_in_mixed_precision() -> None:
+    batch, teacher = make_batch(), make_teacher("OICRHeads")
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        _, predictions = teacher.predict_regions([s["image"] for s in batch], [s["proposals"] for s in batch])
+        logits = teacher.roi_heads.refinement_logits(predictions)
+        scores = teacher.roi_heads.detection_scores(predictions)
+    assert predictions.embeddings.dtype == torch.bfloat16
+    assert {x.dtype for x in (*logits, *scores)} == {torch.float32}

@@ -125,9 +125,9 @@ def test_processes_of_a_machine_share_its_cores(records: list[dict], tmp_path: P
 
     monkeypatch.setattr(dataset_proposals, "DataLoader", loader)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8), raising=False)
-    for ranks in (1, 3, 99):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
-        generate_proposals(records, "sliding", QUICK, tmp_path / str(ranks))
+    for processes in (1, 3, 99):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        generate_proposals(records, "sliding", QUICK, tmp_path / str(processes))
     assert counts == [8, 2, 1]
 
 

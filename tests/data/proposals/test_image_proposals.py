@@ -165,11 +165,9 @@ def test_sliding_windows_are_in_the_image_reach_its_borders_and_overlap(height, 
     windows, scores = sliding(np.zeros((height, width, 3), np.uint8), overlap=overlap, smallest=smallest)
     size = np.array([width, height])
     assert (windows[:, :2] >= 0).all() and (windows[:, :2] < windows[:, 2:]).all() and (scores == 1).all()
-    assert (windows[:, 2:] <= size * (1 + 1e-12)).all()
     np.testing.assert_allclose(windows[0], [0, 0, width, height])
     sides = np.round((windows[:, 2:] - windows[:, :2]) / size, 9)
-    areas = sides.prod(axis=1)
-    assert (areas >= 0.5 * (smallest - 1e-9) ** 2).all() and (np.round(areas[:1], 6) >= areas - 1e-6).all()
+    assert (sides.prod(axis=1) >= 0.5 * (smallest - 1e-9) ** 2).all()
     for shape in np.unique(sides, axis=0):
         same = windows[(sides == shape).all(axis=1)]
         np.testing.assert_allclose(same[:, :2].min(axis=0), 0, atol=1e-9)
@@ -201,23 +199,19 @@ def test_a_store_records_the_content_of_its_forest(forest: str, tmp_path: Path) 
     copy = tmp_path / "another_name.yml.gz"
     copy.write_bytes(Path(forest).read_bytes())
     other = write_forest(tmp_path / "other.yml.gz", threshold=0.1)
-    stores = [
-        generate_proposals([], "structured_edge_boxes", {"model": str(model)}, tmp_path / str(index), workers=0)
-        for index, model in enumerate((forest, copy, other))
-    ]
-    first, second, third = (store.header["parameters"] for store in stores)
+    first, second, third = (
+        generate_proposals([], "structured_edge_boxes", {"model": str(model)}, tmp_path / name, workers=0).header
+        for name, model in (("1", forest), ("2", copy), ("3", other))
+    )
     assert first == second != third
 
 
 def test_a_missing_or_damaged_forest_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere.yml.gz"):
-        generate_proposals([], "structured_edge_boxes", {"model": "nowhere.yml.gz"}, tmp_path / "p")
-    path = tmp_path / "model.yml.gz"
-    path.write_text("no forest")
-    for problem in ("model.yml.gz", "model.yml.gz.*stride"):
+    (tmp_path / "text.yml.gz").write_text("no forest")
+    write_forest(tmp_path / "zero.yml.gz", options={**OPTIONS, "stride": 0})
+    for problem in ("absent.yml.gz", "text.yml.gz", "zero.yml.gz.*stride"):
         with pytest.raises(InputError, match=problem):
-            structured_edges(drawing(), str(path))
-        write_forest(path, options={**OPTIONS, "stride": 0})
+            structured_edges(drawing(), str(tmp_path / problem.removesuffix(".*stride")))
 
 
 def teacher_with(*options: object):

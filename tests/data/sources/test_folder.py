@@ -58,17 +58,10 @@ def test_records_have_labels_sizes_and_boxes(pets):
     assert load_folder_dataset(pets, "train").records == [{**first, "labels": [0, 1]}, {**second, "labels": []}]
 
 
-@pytest.mark.parametrize(
-    "table",
-    [
-        "\ufefffile_name,labels\r\na.jpg,cat;dog\r\n\r\nsub/b.png,\r\n",
-        "\n\nfile_name , labels\n  a.jpg , dog ; cat;;dog\n,\n./sub//../sub/b.png,",
-    ],
-    ids=["byte order mark and Windows line ends", "blanks everywhere"],
-)
-def test_tables_of_other_programs_are_read(pets, table):
+def test_tables_of_other_programs_are_read(pets):
     expected = load_folder_dataset(pets, "train")
-    (pets / "labels_train.csv").write_bytes(table.encode())
+    text = "\ufeff\r\n\r\nfile_name , labels\r\n  a.jpg , dog ; cat;;dog\r\n,\r\n./sub//../sub/b.png,"
+    (pets / "labels_train.csv").write_bytes(text.encode())
     (pets / "classes.txt").write_bytes(("\ufeff" + CLASSES.replace("\n", "\r\n\r\n")).encode())
     assert load_folder_dataset(pets, "train") == expected
 

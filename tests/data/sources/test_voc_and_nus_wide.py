@@ -1,3 +1,5 @@
+"""PASCAL VOC and NUS-WIDE are read from their official files."""
+
 from __future__ import annotations
 
 import logging
@@ -9,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from PIL import Image
 
 from mlickd.data import catalog
+from mlickd.data.sources.nus_wide import load_nus_wide, nus_wide_sources
 from mlickd.data.sources.voc import VOC_CLASSES, load_voc_multilabel, voc_sources
 from mlickd.errors import InputError
 
@@ -51,7 +54,7 @@ def devkit(tmp_path: Path) -> Path:
     return folder
 
 
-def test_records_have_labels_sizes_and_boxes(devkit):
+def test_records_of_voc_have_labels_sizes_and_boxes(devkit):
     dataset = load_voc_multilabel(devkit, "trainval")
     assert dataset.class_names == list(VOC_CLASSES) == sorted(VOC_CLASSES) and len(VOC_CLASSES) == 20
     assert dataset.records.box_classes() == [CAT, DOG, PERSON] and dataset.image_root == str(devkit / "JPEGImages")
@@ -66,7 +69,7 @@ def test_records_have_labels_sizes_and_boxes(devkit):
     assert third["labels"] == third["annotations"] == []
 
 
-def test_names_give_the_protocol_for_difficult_objects(devkit, monkeypatch, catalogs):
+def test_names_of_voc_give_the_protocol_for_difficult_objects(devkit, monkeypatch, catalogs):
     names = voc_sources(devkit.parent)
     assert len(names) == (4 + 3) * 3 and "voc_2012_test_multilabel" not in names
     here = [name for name, source in names.items() if source.exists()]
@@ -83,7 +86,7 @@ def test_names_give_the_protocol_for_difficult_objects(devkit, monkeypatch, cata
     assert records[0]["ignored_labels"] == [DOG] and "ignored_labels" not in records[1] | records[2]
 
 
-def test_files_of_other_programs_are_read(devkit):
+def test_files_of_voc_with_other_line_ends_are_read(devkit):
     expected = load_voc_multilabel(devkit, "trainval")
     lines = "\ufeff000001 \r\n\r\n000012\r\n000003"
     (devkit / "ImageSets" / "Main" / "trainval.txt").write_bytes(lines.encode())
@@ -109,7 +112,7 @@ def _xml(text: str | bytes) -> Callable[[Path], object]:
     return lambda d: (d / "Annotations" / "000001.xml").write_bytes(data)
 
 
-BAD = {
+BAD_VOC = {
     "image name": (_list("../Annotations/000001\n"), "trainval.txt: line 1: file name '../Annotations/000001'"),
     "image": (lambda d: (d / "JPEGImages/000012.jpg").unlink(), "JPEGImages/000012.jpg: "),
     "xml": (_xml(ANNOTATIONS["000001"][:99] + "\n"), "000001.xml: "),
@@ -120,8 +123,109 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_named(devkit, spoil, message):
+@pytest.mark.parametrize(("spoil", "message"), BAD_VOC.values(), ids=BAD_VOC)
+def test_bad_input_of_voc_is_named(devkit, spoil, message):
     spoil(devkit)
     with pytest.raises(InputError, match=f"^{devkit}/.*{message}"):
         load_voc_multilabel(devkit, "trainval")
+
+
+CONCEPTS = ["airport", "animal", "bear"]
+# File name in the list, and whether the image shows each concept.
+PARTS = {
+    "Train": {"actor\\0001_21.jpg": (0, 1, 1), "actor\\0002_22.jpg": (0, 0, 0), "zebra\\0001_9.jpg": (1, 0, 0)},
+    "Test": {"actor\\0003_23.jpg": (0, 0, 0), "bear cub\\0001_8.jpg": (0, 0, 1)},
+}
+
+
+@pytest.fixture
+def nus_wide(tmp_path: Path) -> Path:
+    folder = tmp_path / "nus_wide"
+    for part in ("ConceptsList", "ImageList", "Groundtruth/TrainTestLabels", "lists"):
+        (folder / part).mkdir(parents=True)
+    (folder / "ConceptsList" / "Concepts81.txt").write_text("".join(f"{name}\n" for name in CONCEPTS))
+    for part, images in PARTS.items():
+        (folder / "ImageList" / f"{part}Imagelist.txt").write_text("".join(f"{name}\n" for name in images))
+        for index, concept in enumerate(CONCEPTS):
+            column = "".join(f"{labels[index]}\n" for labels in images.values())
+            (folder / "Groundtruth" / "TrainTestLabels" / f"Labels_{concept}_{part}.txt").write_text(column)
+        for name in images:
+            path = folder / "Flickr" / name.replace("\\", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 6)).save(path)
+    return folder
+
+
+def labels_by_id(folder: Path, split: str, **options: bool) -> dict[str, list[int]]:
+    return {record["image_id"]: record["labels"] for record in load_nus_wide(folder, split, **options).records}
+
+
+def test_records_of_nus_wide_have_labels_and_ids(nus_wide):
+    assert labels_by_id(nus_wide, "train") == {
+        "actor/0001_21.jpg": [1, 2],
+        "actor/0002_22.jpg": [],
+        "zebra/0001_9.jpg": [0],
+    }
+    assert labels_by_id(nus_wide, "test", keep_unlabeled=False) == {"bear cub/0001_8.jpg": [2]}
+    dataset = load_nus_wide(nus_wide, "train")
+    assert dataset.class_names == CONCEPTS and dataset.records.box_classes() == []
+    assert dataset.image_root == str(nus_wide / "Flickr")
+    # The official files do not give sizes, and images are not opened.
+    file_name = str(nus_wide / "Flickr" / "actor" / "0001_21.jpg")
+    assert dataset.records[0] == {"file_name": file_name, "image_id": "actor/0001_21.jpg", "labels": [1, 2]}
+
+
+def test_another_list_takes_its_labels_from_both_parts(nus_wide):
+    (nus_wide / "lists" / "mine.txt").write_bytes("\ufeffbear cub/0001_8.jpg\r\n\r\nactor\\0002_22.jpg".encode())
+    assert list(labels_by_id(nus_wide, "mine").items()) == [("bear cub/0001_8.jpg", [2]), ("actor/0002_22.jpg", [])]
+    assert labels_by_id(nus_wide, "mine", keep_unlabeled=False) == {"bear cub/0001_8.jpg": [2]}
+    (nus_wide / "lists" / "mine.txt").write_text("actor/0001_21.jpg\nactor/1_1.jpg\n")
+    with pytest.raises(InputError, match=r"mine\.txt: 'actor/1_1.jpg'"):
+        load_nus_wide(nus_wide, "mine")
+
+
+def test_lists_of_nus_wide_with_other_line_ends_are_read(nus_wide):
+    expected = load_nus_wide(nus_wide, "train")
+    for path in [*nus_wide.glob("ImageList/*"), *nus_wide.glob("ConceptsList/*"), *nus_wide.glob("Groundtruth/*/*")]:
+        text = path.read_text().replace("\\", "/").replace("\n", " \r\n\r\n")
+        path.write_bytes(("\ufeff" + text).encode())
+    assert load_nus_wide(nus_wide, "train") == expected
+
+
+def test_missing_images_are_counted_in_one_warning(nus_wide, caplog):
+    (nus_wide / "Flickr" / "actor" / "0001_21.jpg").unlink()
+    (nus_wide / "Flickr" / "zebra" / "0001_9.jpg").unlink()
+    with caplog.at_level(logging.WARNING):
+        assert list(labels_by_id(nus_wide, "train")) == ["actor/0002_22.jpg"]
+    assert len(caplog.records) == 1
+    assert "2 of 3" in caplog.text and "actor/0001_21.jpg" in caplog.text
+
+
+def test_each_list_of_nus_wide_is_a_dataset_with_and_without_unlabeled_images(nus_wide):
+    (nus_wide / "lists" / "random_val.txt").write_text("actor/0001_21.jpg\n")
+    splits = ("random_val", "train", "test")
+    names = {f"nus_wide_{split}_multilabel{ending}" for split in splits for ending in ("", "_labeled")}
+    sources = nus_wide_sources(nus_wide.parent)
+    assert set(sources) == names and all(source.exists() for source in sources.values())
+    assert len(sources["nus_wide_train_multilabel_labeled"].load().records) == 2
+
+
+def _write(name: str, text: str) -> Callable[[Path], object]:
+    return lambda d: (d / name).write_text(text)
+
+
+TRAIN = "ImageList/TrainImagelist.txt"
+BEAR = "Groundtruth/TrainTestLabels/Labels_bear_Train.txt"
+BAD_NUS_WIDE = {
+    "empty list": (_write(TRAIN, "\n"), "TrainImagelist.txt: "),
+    "path outside": (_write(TRAIN, "a\\..\\..\\1.jpg\n"), "TrainImagelist.txt: line 1: file name 'a/../../1.jpg'"),
+    "label": (_write(BEAR, "1\n0\n-1\n"), "Labels_bear_Train.txt: "),
+    "no images": (lambda d: (d / "Flickr").rename(d / "x"), "Flickr, "),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_NUS_WIDE.values(), ids=BAD_NUS_WIDE)
+def test_bad_input_of_nus_wide_is_named(nus_wide, spoil, message):
+    spoil(nus_wide)
+    with pytest.raises(InputError, match=f"^{nus_wide}/.*{message}"):
+        load_nus_wide(nus_wide, "train")
