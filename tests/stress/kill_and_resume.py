@@ -18,8 +18,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
@@ -49,31 +47,17 @@ iteration:times | kills that came too late | killed runs equal, bit by bit, to t
 |---|---|---|---|---|---|---|---|"""
 
 
-@dataclass
-class Outcome:
-    """Counts of the killed runs of one kind."""
-
-    kind: str
-    runs: int = 0
-    kills: Counter = field(default_factory=Counter)  # by target
-    resumed_at: Counter = field(default_factory=Counter)  # by iteration
-    missed: int = 0  # kills that came after the end of the run
-    failures: list[str] = field(default_factory=list)  # a line for each killed run that differs from the whole run
-
-    def row(self) -> str:
-        """Return the row of the table."""
-        resumed = " ".join(f"{at}:{count}" for at, count in sorted(self.resumed_at.items()))
-        kills = (self.kills.total(), self.kills["write"], self.kills["start"])
-        equal = f"{self.runs - len(self.failures)} of {self.runs}"
-        return f"| {' | '.join(map(str, (self.kind, self.runs, *kills, resumed, self.missed, equal)))} |"
-
-
 class Killer:
     """Kills runs of one kind in a new folder, at random moments that depend on the seed."""
 
     def __init__(self, kinds: RunKinds, kind: str, folder: Path, seed: int):
         self._kinds, self._kind, self._folder = kinds, kind, folder
         self._random = random.Random(f"{seed} {kind}")
+        self._new_targets, self._resumed_targets = cycle(NEW_TARGETS), cycle(RESUMED_TARGETS)
+        # Counts of killed runs, of kills after the end of a run, of kills by target, and of resumptions by iteration.
+        self._runs = self._missed = 0
+        self._kills, self._resumed_at = Counter(), Counter()
+        self.failures: list[str] = []  # a line for each killed run that differs from the whole run
         folder.mkdir()
         output, log, calls = (folder / name for name in ("whole", "whole.log", "calls"))
         start = time.monotonic()
@@ -84,33 +68,37 @@ class Killer:
         self._training = time.monotonic() - start - self._start_up
         self._writing, self._results = calls.read_text().split(), read_results(output)
 
-    def kill(self, kills: int) -> Outcome:
-        """Kill and resume runs until the number of kills is reached."""
-        outcome, targets = Outcome(self._kind), (cycle(NEW_TARGETS), cycle(RESUMED_TARGETS))
+    def kill(self, kills: int) -> str:
+        """Kill and resume runs until the number of kills is reached, and return the row of the table."""
         for number, times in zip(range(2 * kills + 5), cycle(KILLS_OF_RUN)):
-            left = min(times, kills - outcome.kills.total())
+            left = min(times, kills - self._kills.total())
             if not left:
-                return outcome
-            self._kill_run(self._folder / f"killed {number}", left, outcome, *targets)
-        sys.exit(f"{self._kind}: {outcome.missed} runs had ended before they were killed; give a longer run")
+                break
+            self._kill_run(self._folder / f"killed {number}", left)
+        else:
+            sys.exit(f"{self._kind}: {self._missed} runs had ended before they were killed; give a longer run")
+        resumed = " ".join(f"{at}:{count}" for at, count in sorted(self._resumed_at.items()))
+        counts = (self._runs, self._kills.total(), self._kills["write"], self._kills["start"], resumed, self._missed)
+        equal = f"{self._runs - len(self.failures)} of {self._runs}"
+        return f"| {' | '.join(map(str, (self._kind, *counts, equal)))} |"
 
-    def _kill_run(self, output: Path, times: int, outcome: Outcome, new: Iterator[str], resumed: Iterator[str]) -> None:
+    def _kill_run(self, output: Path, times: int) -> None:
         log = Path(f"{output}.log")
         for killed in range(times):
-            target = next(resumed if killed else new)
+            target = next(self._resumed_targets if killed else self._new_targets)
             status = self._train_and_kill(output, log, target, resume=killed > 0)
             if status == 0:
-                outcome.missed += 1
+                self._missed += 1
                 break
             if status != -9:
                 sys.exit(f"{log}: ended with status {status} before it was killed\n{log.read_text()[-3000:]}")
-            outcome.runs += killed == 0
-            outcome.kills[target] += 1
+            self._runs += killed == 0
+            self._kills[target] += 1
         else:
             finish(fork(lambda: self._train(output, resume=True, workers=1), log), log)
-            outcome.resumed_at[int(log.read_text().rpartition(STARTED)[2].split()[0])] += 1
+            self._resumed_at[int(log.read_text().rpartition(STARTED)[2].split()[0])] += 1
         if killed or status:  # at least one kill was in time
-            outcome.failures += differences(self._results, read_results(output), output)
+            self.failures += differences(self._results, read_results(output), output)
 
     def _train_and_kill(self, output: Path, log: Path, target: str, *, resume: bool) -> int:
         """Train, kill the process, and return its exit status."""
@@ -189,9 +177,9 @@ def main() -> None:
         kinds = RunKinds.open(folder)
         print(HEADER, flush=True)
         for kind in KINDS:
-            outcome = Killer(kinds, kind, folder / kind, args.seed).kill(args.kills)
-            print("\n".join([outcome.row(), *outcome.failures]), flush=True)
-            failures += outcome.failures
+            killer = Killer(kinds, kind, folder / kind, args.seed)
+            print("\n".join([killer.kill(args.kills), *killer.failures]), flush=True)
+            failures += killer.failures
     print(f"{time.monotonic() - start:.0f} s, seed {args.seed}")
     sys.exit(1 if failures else 0)
 
