@@ -7,14 +7,11 @@ import shutil
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.small_models import teacher_config
 from mlickd.config import default_config
 from mlickd.data import (
     ImageView,
@@ -22,8 +19,6 @@ from mlickd.data import (
     TrainingSamples,
     View,
     build_train_loader,
-    dataset_records,
-    write_store,
 )
 from mlickd.data.augmentation import ColorJitter, ColorShift, RandomCrop
 from mlickd.data.workers import PackedBatch
@@ -83,23 +78,6 @@ def test_a_broken_image_ends_training_with_its_name(
     with pytest.raises(InputError) as error:
         batches(workers)
     assert str(broken) in user_error_message(error.value)
-
-
-def test_a_detector_trains_on_crops_without_regions(tiny_scenes: Path, tmp_path: Path) -> None:
-    corner = np.array([[0, 0, 20, 20]], dtype=np.float32), np.array([0.5], dtype=np.float32)
-    boxes = [(record["image_id"], *corner) for record in dataset_records("tiny_train", boxes=False)]
-    write_store(tmp_path / "corners", boxes, method="test", parameters={}, image_digest="test")
-    cfg = teacher_config()
-    cfg.DATASETS.TRAIN, cfg.DATASETS.PROPOSALS.TRAIN_FILES = ("tiny_train",), (str(tmp_path / "corners"),)
-    cfg.merge_from_list(["INPUT.RANDOM_CROP.ENABLED", True, "INPUT.RANDOM_CROP.AREA", (0.1, 0.9)])
-    cfg.merge_from_list(["MODEL.NUM_CLASSES", 20, "SOLVER.IMS_PER_BATCH", 6, "DATALOADER.NUM_WORKERS", 0])
-    model = build_model(cfg)
-    views = []
-    for batch in islice(build_train_loader(cfg), 6):
-        assert all(len(sample["proposals"]) == 1 for sample in batch)
-        assert model(batch)["loss_image"].isfinite()
-        views += [sample["view"] for sample in batch]
-    assert {view.crop is None for view in views} == {True, False}
 
 
 @settings(max_examples=50)

@@ -23,12 +23,13 @@ from mlickd.data.records import without_boxes
 from mlickd.errors import InputError
 
 
-def make(root: Path, folder: str, split: str, classes: str = "cat,dog", rows: str = "a.jpg,cat") -> str:
+def make(root: Path, folder: str, split: str, classes: str = "cat,dog", label: str = "cat") -> str:
+    """Write a folder dataset of one image, and return the path of the image."""
     place = root / folder
     (place / "images").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 6)).save(place / "images" / "a.jpg")
     (place / "classes.txt").write_text(classes.replace(",", "\n"))
-    (place / f"labels_{split}.csv").write_text(f"file_name,labels\n{rows}\n")
+    (place / f"labels_{split}.csv").write_text(f"file_name,labels\na.jpg,{label}\n")
     return str(place / "images" / "a.jpg")
 
 
@@ -56,7 +57,7 @@ def test_a_folder_is_a_dataset_without_registration(root, folder, split):
 def test_another_root_is_another_dataset(root, monkeypatch, tmp_path_factory):
     make(root, "pets", "train")
     other = tmp_path_factory.mktemp("other")
-    make(other, "pets", "train", classes="cow,pig,hen", rows="a.jpg,hen")
+    make(other, "pets", "train", classes="cow,pig,hen", label="hen")
     for place, classes, labels in ((root, 2, [0]), (other, 3, [2]), (root, 2, [0])):
         monkeypatch.setenv("DETECTRON2_DATASETS", str(place))
         record = catalog.dataset_records("pets_train")[0]

@@ -27,7 +27,7 @@ KINDS = {
 
 
 def smooth(height: int, width: int) -> Image.Image:
-    """Return an image without edges whose values depend on the position."""
+    """Return an image without edges."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([255 * x / width, 255 * y / height, 0 * x], axis=2).astype(np.uint8))
 

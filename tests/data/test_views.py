@@ -229,7 +229,8 @@ def test_only_evaluation_uses_corruptions_with_any_number_of_workers(tiny_scenes
         image_id, clean = record["image_id"], MultiLabelMapper()(record, View(48))["image"]
         assert torch.equal(single[image_id], shared[image_id])
         assert torch.equal(single[image_id], Corruption("noise", 2, 3).apply(clean, image_id))
-    of_training = [next(iter(build_train_loader(cfg))) for cfg in (config(""), config("noise:3"))]
-    of_prediction = [[build_inference_mapper(cfg)(record)] for cfg in (config(""), config("noise:3"))]
-    for samples in (of_training, of_prediction):
-        assert all(torch.equal(clean["image"], other["image"]) for clean, other in zip(*samples, strict=True))
+    clean, other = (
+        [*next(iter(build_train_loader(cfg))), build_inference_mapper(cfg)(record)]
+        for cfg in (config(""), config("noise:3"))
+    )
+    assert all(torch.equal(one["image"], two["image"]) for one, two in zip(clean, other, strict=True))

@@ -34,6 +34,10 @@ METHODS = {
 }
 
 
+def conv5(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+    return model.backbone(model.preprocess([image]).tensor)["conv5"]
+
+
 def with_knowledge(cfg: CfgNode, **sizes: int) -> list[dict]:
     batch = make_batch(**sizes)
     for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
@@ -67,8 +71,7 @@ def test_a_stage_trains_its_part_of_the_student_in_the_loop_of_detectron2(teache
     assert changed == (backbone if stage == "feature" else set(before))
 
     assert not any(tensor.requires_grad for sample in batch for tensor in tensors_of(sample["knowledge"]))
-    weights = torch.load(teacher, weights_only=True)["model"]
-    frozen = live.teacher.model
+    weights, frozen = torch.load(teacher, weights_only=True)["model"], live.teacher.model
     assert all(torch.equal(value, weights[name]) for name, value in frozen.state_dict().items())
     assert not frozen.training and not any(p.requires_grad for p in frozen.parameters())
 
@@ -96,13 +99,12 @@ def test_feature_loss_follows_from_maps_and_boxes(teacher: Path) -> None:
     with torch.no_grad():
         for sample in batch:
             known = sample["knowledge"]
-            teacher_map = live.backbone(live.preprocess([sample["teacher_image"]]).tensor)["conv5"]
-            student_map = model.student.backbone(model.student.preprocess([sample["image"]]).tensor)["conv5"]
-            psi = torch.nn.functional.interpolate(student_map, size=teacher_map.shape[-2:], mode="bilinear")
+            teacher_map, student_map = conv5(live, sample["teacher_image"]), conv5(model.student, sample["image"])
+            resized = torch.nn.functional.interpolate(student_map, size=teacher_map.shape[-2:], mode="bilinear")
             boxes = known.boxes * 2  # the teacher's view is twice as large as the student's
-            a = roi_pool(teacher_map, [boxes], 7, 1 / 16) * known.weights[:, None, None, None]
-            b = roi_pool(psi, [boxes], 7, 1 / 16) * known.weights[:, None, None, None]
-            expected += (a - b).pow(2).sum() / len(boxes) / (2 * len(batch))
+            difference = roi_pool(teacher_map, [boxes], 7, 1 / 16) - roi_pool(resized, [boxes], 7, 1 / 16)
+            weighted = difference * known.weights[:, None, None, None]
+            expected += weighted.pow(2).sum() / len(boxes) / (2 * len(batch))
         actual = model(batch)["loss_feature"]
     assert actual.item() == pytest.approx(expected.item(), rel=1e-4)
 
@@ -127,7 +129,7 @@ def test_box_head_features_are_compared_like_in_the_release(teacher: Path) -> No
             vectors = []
             for net, head, prefix in heads:
                 proposals = sample[f"{prefix}proposals"]
-                feature_map = net.backbone(net.preprocess([sample[f"{prefix}image"]]).tensor)["conv5"]
+                feature_map = conv5(net, sample[f"{prefix}image"])
                 pooled = roi_pool(feature_map, [proposals.proposal_boxes.tensor], 7, 1 / 16)
                 vectors.append(head(pooled * proposals.objectness[:, None, None, None]))
             expected += (vectors[0] - vectors[1]).pow(2).sum() / len(proposals) / (2 * len(batch))
@@ -147,14 +149,13 @@ def test_losses_of_several_layers_are_added(tmp_path: Path) -> None:
     cfg = teacher_config()
     cfg.MODEL.VGG.OUT_FEATURES = ("conv4", "conv5")
     path = save_teacher(tmp_path, cfg)
-    losses = {}
+    options = ("MODEL.VGG.OUT_FEATURES", ("conv4", "conv5"), "MODEL.CLASSIFIER.IN_FEATURE", "conv5")
+    losses = []
     for layers in (("conv5:conv5",), ("conv4:conv4",), ("conv5:conv5", "conv4:conv4")):
-        student = student_config(path, "feature", "KD.FEATURE.LAYERS", layers)
-        student.merge_from_list(["MODEL.VGG.OUT_FEATURES", ("conv4", "conv5"), "MODEL.CLASSIFIER.IN_FEATURE", "conv5"])
+        student = student_config(path, "feature", "KD.FEATURE.LAYERS", layers, *options)
         torch.manual_seed(5)
-        losses[layers] = build_model(student)(with_knowledge(student))["loss_feature"].item()
-    *single, both = losses.values()
-    assert both == pytest.approx(sum(single), rel=1e-5)
+        losses.append(build_model(student)(with_knowledge(student))["loss_feature"].item())
+    assert losses[2] == pytest.approx(losses[0] + losses[1], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -78,14 +78,9 @@ def test_a_box_without_area_gives_a_label_and_a_warning(tmp_path, caplog):
     assert records[1]["labels"] == [1] and records[1]["annotations"] == []
 
 
-ANNOTATION = st.fixed_dictionaries(
-    {
-        "image_id": st.sampled_from(sorted(SIZES)),
-        "category_id": st.sampled_from([4, 9]),
-        "bbox": st.tuples(st.floats(-1, 5), st.floats(-1, 5), st.floats(0, 6), st.floats(0, 6)),
-        "iscrowd": st.sampled_from([0, 1, None]),
-    }
-)
+BOX = st.tuples(st.floats(-1, 5), st.floats(-1, 5), st.floats(0, 6), st.floats(0, 6))
+FIELDS = {"image_id": sorted(SIZES), "category_id": [4, 9], "iscrowd": [0, 1, None]}
+ANNOTATION = st.fixed_dictionaries({"bbox": BOX, **{name: st.sampled_from(FIELDS[name]) for name in FIELDS}})
 
 
 @given(st.lists(ANNOTATION, max_size=8), st.permutations([0, 1, -1]))
@@ -145,7 +140,7 @@ def test_the_official_layout_of_coco_is_found(tmp_path, monkeypatch, catalogs):
 
 
 def test_a_registered_dataset_is_read_on_first_use(tmp_path, catalogs):
-    register_coco_multilabel("absent", tmp_path / "absent.json", tmp_path / "absent")
+    register_coco_multilabel("absent", tmp_path / "absent.json", tmp_path)
     with pytest.raises(InputError, match=r"absent\.json: "):
         dataset_records("absent")
     register_coco_multilabel("mine", write(tmp_path), tmp_path / "photos", crowd_labels=False)

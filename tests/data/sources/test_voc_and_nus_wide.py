@@ -18,6 +18,10 @@ from mlickd.errors import InputError
 CAT, DOG, PERSON = (VOC_CLASSES.index(name) for name in ("cat", "dog", "person"))
 
 
+def _write(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
 def _object(name: str, box: tuple[object, ...], difficult: str = "<difficult>0</difficult>") -> str:
     x0, y0, x1, y1 = box
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
@@ -86,10 +90,8 @@ def test_names_of_voc_give_the_protocol_for_difficult_objects(devkit, monkeypatc
     assert records[0]["ignored_labels"] == [DOG] and "ignored_labels" not in records[1] | records[2]
 
 
-def test_files_of_voc_with_other_line_ends_are_read(devkit):
+def test_annotations_of_voc_with_a_declaration_are_read(devkit):
     expected = load_voc_multilabel(devkit, "trainval")
-    lines = "\ufeff000001 \r\n\r\n000012\r\n000003"
-    (devkit / "ImageSets" / "Main" / "trainval.txt").write_bytes(lines.encode())
     for path in (devkit / "Annotations").iterdir():
         path.write_bytes(("\ufeff<?xml version='1.0'?>\r\n" + path.read_text()).encode())
     assert load_voc_multilabel(devkit, "trainval") == expected
@@ -103,17 +105,13 @@ def test_boxes_that_leave_the_image_are_clipped_with_a_warning(devkit, caplog):
     assert "000001.xml" in caplog.text and len(caplog.records) == 1
 
 
-def _list(text: str) -> Callable[[Path], object]:
-    return lambda d: (d / "ImageSets" / "Main" / "trainval.txt").write_text(text)
-
-
 def _xml(text: str | bytes) -> Callable[[Path], object]:
     data = text if isinstance(text, bytes) else text.encode()
     return lambda d: (d / "Annotations" / "000001.xml").write_bytes(data)
 
 
 BAD_VOC = {
-    "image name": (_list("../Annotations/000001\n"), "trainval.txt: line 1: file name '../Annotations/000001'"),
+    "image name": (_write("ImageSets/Main/trainval.txt", "../a\n"), "trainval.txt: line 1: file name '../a'"),
     "image": (lambda d: (d / "JPEGImages/000012.jpg").unlink(), "JPEGImages/000012.jpg: "),
     "xml": (_xml(ANNOTATIONS["000001"][:99] + "\n"), "000001.xml: "),
     "encoding": (_xml(_annotation().encode("utf-16")), "000001.xml: "),
@@ -208,10 +206,6 @@ def test_each_list_of_nus_wide_is_a_dataset_with_and_without_unlabeled_images(nu
     sources = nus_wide_sources(nus_wide.parent)
     assert set(sources) == names and all(source.exists() for source in sources.values())
     assert len(sources["nus_wide_train_multilabel_labeled"].load().records) == 2
-
-
-def _write(name: str, text: str) -> Callable[[Path], object]:
-    return lambda d: (d / name).write_text(text)
 
 
 TRAIN = "ImageList/TrainImagelist.txt"
