@@ -21,13 +21,16 @@ from mlickd.data.decoding import read_image
 from mlickd.data.views import resize_part
 from mlickd.errors import InputError
 
-fractions = st.tuples(st.floats(0, 0.7), st.floats(0, 0.7), st.floats(0.05, 1), st.floats(0.05, 1))
+
+def crops(max_corner: float, min_side: float) -> st.SearchStrategy[tuple[float, float, float, float]]:
+    """Return a strategy for crops (x0, y0, x1, y1) in fractions of the image."""
+    low, side = st.floats(0, max_corner), st.floats(min_side, 1)
+    return st.tuples(low, low, side, side).map(lambda c: (c[0], c[1], min(c[0] + c[2], 1), min(c[1] + c[3], 1)))
 
 
-@given(fractions, st.integers(1, 300), st.integers(1, 300))
-def test_a_crop_has_at_least_one_pixel_inside_the_image(corner_and_size, height: int, width: int) -> None:
-    x0, y0, w, h = corner_and_size
-    left, top, right, bottom = View(8, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1))).crop_in_pixels(height, width)
+@given(crops(0.7, 0.05), st.integers(1, 300), st.integers(1, 300))
+def test_a_crop_has_at_least_one_pixel_inside_the_image(crop: tuple, height: int, width: int) -> None:
+    left, top, right, bottom = View(8, crop=crop).crop_in_pixels(height, width)
     assert 0 <= left < right <= width and 0 <= top < bottom <= height
 
 
@@ -54,10 +57,9 @@ def test_regions_of_a_crop_equal_plain_arithmetic(mirror: bool, size: int, teach
     np.testing.assert_allclose(moved, expected, atol=1e-3)
 
 
-@given(fractions, st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
-def test_a_reduced_image_has_the_pixels_of_the_view(corner_and_size, height: int, width: int, size: int) -> None:
-    x0, y0, w, h = corner_and_size
-    for view in (View(size), View(size, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1)))):
+@given(crops(0.7, 0.05), st.integers(1, 900), st.integers(1, 900), st.integers(1, 300))
+def test_a_reduced_image_has_the_pixels_of_the_view(crop: tuple, height: int, width: int, size: int) -> None:
+    for view in (View(size), View(size, crop=crop)):
         left, top, right, bottom = view.crop_in_pixels(height, width)
         shorter = min(right - left, bottom - top)
         reduction = view.reduction(height, width)
@@ -66,14 +68,10 @@ def test_a_reduced_image_has_the_pixels_of_the_view(corner_and_size, height: int
         assert view.reduction(height, width, 2 * size) <= reduction
 
 
-@given(
-    st.tuples(st.floats(0, 0.5), st.floats(0, 0.5), st.floats(0.2, 1), st.floats(0.2, 1)),
-    st.integers(20, 700), st.integers(20, 700), st.integers(0, 2**31),
-)  # fmt: skip
-def test_the_same_regions_are_in_view_at_every_size(corner_and_size, height: int, width: int, seed: int) -> None:
+@given(crops(0.5, 0.2), st.integers(20, 700), st.integers(20, 700), st.integers(0, 2**31))
+def test_the_same_regions_are_in_view_at_every_size(crop: tuple, height: int, width: int, seed: int) -> None:
     """Region i must be the same region for the student and the teacher."""
-    x0, y0, w, h = corner_and_size
-    view = View(32, crop=(x0, y0, min(x0 + w, 1), min(y0 + h, 1)))
+    view = View(32, crop=crop)
     # Sides are quarters of the sides of the crop, so that often exactly three quarters of a box are in view.
     left, top, right, bottom = view.crop_in_pixels(height, width)
     generator = np.random.default_rng(seed)
