@@ -26,7 +26,7 @@ def chromium() -> Iterator:
 
 @contextmanager
 def opened(browser, path: Path, fragment: str = "", **context) -> Iterator:
-    """Open a page from disk, and check at the end that it loaded no other file and wrote nothing to its console."""
+    """Open a page from disk, and check at the end that it loads only this file and writes nothing to its console."""
     complaints: list[str] = []
 
     def known(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Training in a forked process, which starts without the time for imports."""
+"""Train in a forked process, which does not repeat the imports."""
 
 import hashlib
 import os

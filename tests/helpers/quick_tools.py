@@ -63,7 +63,7 @@ class QuickTools:
         return json.loads((folder / "inference" / self.test / "multilabel_results.json").read_text())
 
     def fail(self, method: str, seed: int, fails: bool = True) -> None:
-        """Make a training fail, or no longer fail."""
+        """Let the training of a method and a seed fail, or succeed again."""
         mark = self.folder / f"fail {method} {seed}"
         mark.touch() if fails else mark.unlink()
 
