@@ -114,6 +114,9 @@ def test_all_bad_images_are_named(workers: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"/1\.png.*/2\.png.*/11\.png"):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
     assert list(content(tmp_path / "p")) == ["00001-of-00003.safetensors"]
+    (tmp_path / "7.png").unlink()
+    with pytest.raises(InputError, match=r"7\.png"):
+        generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
 
 
 def test_processes_of_a_machine_share_its_cores(records: list[dict], tmp_path: Path, monkeypatch) -> None:
