@@ -13,7 +13,7 @@ import torch
 from detectron2.modeling import build_model
 
 from benchmarks.inference import BareClassifier
-from benchmarks.measurement import Comparison, results_table, time_in_turn, write_results
+from benchmarks.measurement import BenchmarkResult, results_table, time_in_turn, write_results
 from benchmarks.metrics import draw_scores, scikit_learn_metrics, torchmetrics_metrics
 from benchmarks.proposals import plain_edge_boxes
 from benchmarks.settings import CONFIGS
@@ -27,7 +27,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.modeling import load_backbone_weights
 
-COMPARISON = Comparison("VGG16", "s", {"plain": [2.0, 4.0, 10.0], "ours": [1.0, 3.0, 5.0]}, {"ours": "3 MB"})
+COMPARISON = BenchmarkResult("VGG16", "s", {"plain": [2.0, 4.0, 10.0], "ours": [1.0, 3.0, 5.0]}, {"ours": "3 MB"})
 
 
 @pytest.mark.parametrize("reference", [torchmetrics_metrics, scikit_learn_metrics])
@@ -98,7 +98,7 @@ def test_shared_memory_counts_once() -> None:
 def test_a_ratio_is_the_median_over_the_repetitions() -> None:
     assert COMPARISON.ratio("ours") == 0.5  # the median of 0.5, 0.75 and 0.5; the ratio of the medians is 0.75
     assert COMPARISON.ratio("plain") == 1
-    assert math.isnan(Comparison("", "s", {"plain": [0.0], "ours": [1.0]}).ratio("ours"))
+    assert math.isnan(BenchmarkResult("", "s", {"plain": [0.0], "ours": [1.0]}).ratio("ours"))
 
 
 def test_calls_take_turns_after_an_untimed_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_calls_take_turns_after_an_untimed_call(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_results_are_written_as_a_table_and_with_every_value(tmp_path: Path) -> None:
-    missing = Comparison("m", "MB", {"plain": [0.0], "ours": [1234.5]})
+    missing = BenchmarkResult("m", "MB", {"plain": [0.0], "ours": [1234.5]})
     results = {"step": [COMPARISON], "memory": [missing]}
     lines = results_table(results, "pipe").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]

@@ -9,7 +9,7 @@ from mlickd.data import dataset_records
 from mlickd.engine import load_config
 from mlickd.errors import InputError
 from mlickd.studies.cross_fitting import cross_fitting_jobs
-from mlickd.studies.jobs import Job, commands_to_run
+from mlickd.studies.jobs import Job, jobs_to_run
 
 SCENES = Path(__file__).parents[2] / "configs" / "scenes"
 
@@ -34,7 +34,7 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
         # Replacing `{dataset}` gives the path of this teacher.
         weights = Path(cfg.KD.TEACHER.WEIGHTS.replace("{dataset}", part))
         assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.reads
-    first, *_ = commands_to_run([*teachers, knowledge])
+    first = jobs_to_run([*teachers, knowledge])[0].shell_command
     assert first.endswith("generate_proposals.py --dataset tiny_train --method edge_boxes")
 
 

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 
 from mlickd.errors import InputError
-from mlickd.studies.jobs import Job, commands_to_run, run_jobs
+from mlickd.studies.jobs import Job, jobs_to_run, run_jobs
 
 SCRIPT = """
 import os, pathlib, sys, time
@@ -61,9 +61,9 @@ def test_a_job_runs_again_only_if_something_it_depends_on_changes(tiny_scenes: P
         return float((job.folder / "result").read_text())
 
     first = times(job)
-    assert times(job) == first and seconds[0] == seconds[1] and commands_to_run([job]) == []
+    assert times(job) == first and seconds[0] == seconds[1] and jobs_to_run([job]) == []
     read.write_text("two")
-    assert len(commands_to_run([job])) == 1 and (second := times(job)) > first
+    assert len(jobs_to_run([job])) == 1 and (second := times(job)) > first
     config.write_text("SOLVER: {BASE_LR: 2.0}")
     job = replace(job)  # a study reads its configurations once
     assert (third := times(job)) > second
@@ -142,8 +142,8 @@ def test_preparing_jobs_run_only_if_another_job_needs_them(tmp_path: Path) -> No
     student = make_job(tmp_path, "student", after=[cache])
     assert run(student) == []
     larger = replace(cache, options=["more"])
-    assert commands_to_run([replace(student, after=[larger])]) == [], "a larger cache has the same knowledge"
-    assert len(commands_to_run([replace(student, after=[larger], options=["x"])])) == 3
+    assert jobs_to_run([replace(student, after=[larger])]) == [], "a larger cache has the same knowledge"
+    assert len(jobs_to_run([replace(student, after=[larger], options=["x"])])) == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -76,12 +76,13 @@ def test_two_pairs_on_corrupted_images(robustness, tmp_path: Path) -> None:
         with Image.open(tmp_path / name) as image:
             assert image.width > 600 and (np.asarray(image.convert("L")) < 250).mean() > 0.01
 
-    # The same command runs only missing evaluations.
+    # The same command runs only missing evaluations, such as a stopped one, and evaluations with a damaged report.
     (kept / "baseline0_darker-1" / "multilabel_results.json").unlink()
+    (kept / "distilled1_clean" / "multilabel_results.json").write_text("[" * 100_000)
     times = {path: path.stat().st_mtime_ns for path in kept.glob("*/image_scores.npz")}
     assert robustness(*arguments).out == result.out
     changed = [path.parent.name for path, time in times.items() if path.stat().st_mtime_ns != time]
-    assert changed == ["baseline0_darker-1"]
+    assert sorted(changed) == ["baseline0_darker-1", "distilled1_clean"]
 
 
 def test_one_pair_without_corruptions(robustness, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mlickd.errors import InputError
 
 from .inference import measure_inference
 from .loader import measure_loader
-from .measurement import Comparison, results_table, write_results
+from .measurement import BenchmarkResult, results_table, write_results
 from .metrics import measure_metrics
 from .proposals import measure_proposals
 from .settings import NETWORKS
@@ -27,7 +27,7 @@ from .step import measure_step
 
 EXAMPLE = "Example:\n\n  python tools/benchmark.py {} --output output/benchmark\n"
 # Benchmarks by name, in the order of `all`. Docstrings become help texts, and arguments become options.
-BENCHMARKS: dict[str, Callable[..., list[Comparison]]] = {
+BENCHMARKS: dict[str, Callable[..., list[BenchmarkResult]]] = {
     "step": measure_step,
     "loader": measure_loader,
     "proposals": measure_proposals,

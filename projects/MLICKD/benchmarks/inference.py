@@ -20,13 +20,13 @@ from mlickd.engine.process_setup import keep_freed_memory
 from mlickd.export import load_exported
 from mlickd.export.onnx_export import export_student
 
-from .measurement import Comparison, time_in_turn
+from .measurement import BenchmarkResult, time_in_turn
 from .settings import TEST, drawn_datasets, network_config, write_run
 
 
 def measure_inference(
     networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int = 16, repetitions: int = 5
-) -> list[Comparison]:
+) -> list[BenchmarkResult]:
     """Milliseconds per image: the student, its bare network, the exported student in ONNX Runtime, and the teacher.
 
     A measurement starts with uint8 pixels (and existing proposals) and ends with probabilities. Weights are random.
@@ -73,7 +73,7 @@ def _multiply_adds(model: nn.Module, samples: list[dict]) -> float:
     return float(analysis.total())
 
 
-def _per_image(title: str, calls: Mapping[str, Callable], repetitions: int, count: int) -> Comparison:
+def _per_image(title: str, calls: Mapping[str, Callable], repetitions: int, count: int) -> BenchmarkResult:
     title = f"{title}, batch {count}"
     return time_in_turn(title, calls, repetitions, warm_up=2, unit="ms an image", scale=1000 / count)
 

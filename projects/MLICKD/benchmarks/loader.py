@@ -15,7 +15,7 @@ from detectron2.data import transforms as T
 from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, TrainingBatchSampler, build_train_loader, dataset_records
 
-from .measurement import Comparison
+from .measurement import BenchmarkResult
 from .settings import TRAIN, drawn_datasets
 
 _BATCH = 16
@@ -23,7 +23,7 @@ _BATCH = 16
 
 def measure_loader(
     dataset: str = "", size: int = 224, images: int = 320, workers: int = 2, repetitions: int = 5
-) -> list[Comparison]:
+) -> list[BenchmarkResult]:
     """Images per second of the training loader and of Detectron2's loader, in one process and with workers.
 
     Both resize to the same square and mirror at random. Neither loads boxes or proposals. PyTorch has one thread.
@@ -65,7 +65,7 @@ def measure_loader(
         samples = {name: chain.from_iterable(loader) for name, loader in loaders.items()}
         speeds[f"{workers} workers"] = _images_per_second(samples, images, repetitions, workers)
     torch.set_num_threads(threads)
-    return [Comparison(f"{title}, {key}", "images/s", values) for key, values in speeds.items()]
+    return [BenchmarkResult(f"{title}, {key}", "images/s", values) for key, values in speeds.items()]
 
 
 def _images_per_second(

@@ -19,7 +19,7 @@ from mlickd.runs import machine_line
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BenchmarkResult:
     """Measurements of several candidates, taken side by side.
 
     Attributes:
@@ -53,7 +53,7 @@ def time_in_turn(
     warm_up: int = 1,
     unit: str = "s",
     scale: float = 1.0,
-) -> Comparison:
+) -> BenchmarkResult:
     """Time each call once per repetition, so that a slow phase of the machine affects all calls.
 
     Args:
@@ -75,10 +75,10 @@ def time_in_turn(
             if number >= warm_up:
                 values[name].append(scale * seconds)
     gc.unfreeze()
-    return Comparison(title, unit, values)
+    return BenchmarkResult(title, unit, values)
 
 
-def results_table(results: Mapping[str, Sequence[Comparison]], table_format: str = "simple") -> str:
+def results_table(results: Mapping[str, Sequence[BenchmarkResult]], table_format: str = "simple") -> str:
     """Return a table, in a format of tabulate, of the comparisons of each benchmark."""
     lines = []
     for benchmark, comparisons in results.items():
@@ -92,7 +92,7 @@ def results_table(results: Mapping[str, Sequence[Comparison]], table_format: str
     return tabulate(lines, headers, tablefmt=table_format, disable_numparse=True)
 
 
-def write_results(results: Mapping[str, Sequence[Comparison]], command: str, folder: Path, name: str) -> None:
+def write_results(results: Mapping[str, Sequence[BenchmarkResult]], command: str, folder: Path, name: str) -> None:
     """Write ``<name>.json`` with all values and ``<name>.md`` with the table. Both name the machine and the command."""
     threads = torch.get_num_threads()
     content = {key: [asdict(comparison) for comparison in comparisons] for key, comparisons in results.items()}

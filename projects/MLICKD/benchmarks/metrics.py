@@ -9,10 +9,10 @@ import torch
 
 from mlickd.evaluation.metrics import multilabel_metrics
 
-from .measurement import Comparison, time_in_turn
+from .measurement import BenchmarkResult, time_in_turn
 
 
-def measure_metrics(images: int = 40137, classes: int = 80, repetitions: int = 3) -> list[Comparison]:
+def measure_metrics(images: int = 40137, classes: int = 80, repetitions: int = 3) -> list[BenchmarkResult]:
     """Seconds of a multi-label evaluation, compared with torchmetrics and scikit-learn.
 
     All three compute AP of each class, mAP, CP, CR, the class mean of F1, OP, OR and OF1.

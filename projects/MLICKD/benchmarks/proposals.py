@@ -15,11 +15,11 @@ from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.edges import gradient_edges
 from mlickd.data.proposals.image_proposals import complete_parameters
 
-from .measurement import Comparison, time_in_turn
+from .measurement import BenchmarkResult, time_in_turn
 from .settings import TRAIN, drawn_datasets
 
 
-def measure_proposals(images: int = 60, repetitions: int = 3) -> list[Comparison]:
+def measure_proposals(images: int = 60, repetitions: int = 3) -> list[BenchmarkResult]:
     """EdgeBoxes proposals per second on all cores, compared with a plain loop with OpenCV.
 
     Images and parameters are the same. `generate_proposals` also checks the images and writes the store.
@@ -42,7 +42,7 @@ def measure_proposals(images: int = 60, repetitions: int = 3) -> list[Comparison
         timed = time_in_turn(title, calls, repetitions)
         count = ProposalStore.open(store).num_boxes
     speeds = {name: [count / seconds for seconds in values] for name, values in timed.values.items()}
-    return [Comparison(title, "proposals/s", speeds)]
+    return [BenchmarkResult(title, "proposals/s", speeds)]
 
 
 def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:

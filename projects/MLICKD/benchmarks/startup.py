@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlickd.errors import InputError
 
-from .measurement import Comparison
+from .measurement import BenchmarkResult
 from .settings import CONFIGS
 from .synthetic import write_synthetic_coco
 
@@ -26,7 +26,7 @@ def measure_startup(
     batches: int = 10,
     data: str = "",
     options: Sequence[str] = (),
-) -> list[Comparison]:
+) -> list[BenchmarkResult]:
     """Seconds to the first training batch, and memory of the trainer and its loader workers, on data of COCO's size.
 
     Datasets, checks and loaders are the same as in the training of a teacher. No model is built.
@@ -58,18 +58,18 @@ def measure_startup(
     seconds, details = {"total": [moments[-1][0] - start]}, {"total": f"{moments[-1][1]:.1f} CPU s"}
     for name, before, after in zip(report["moments"], moments, moments[1:], strict=False):
         seconds[name], details[name] = [after[0] - before[0]], f"{after[1] - before[1]:.1f} CPU s"
-    comparisons = [Comparison(title, "s", seconds, details)]
+    comparisons = [BenchmarkResult(title, "s", seconds, details)]
     memory = report["memory"]
     if all(memory.values()):  # Linux only
         megabytes = {"all processes, shared pages once": [shared_once(memory.values()) / 1e6]}
         megabytes |= {name: [sizes["Rss"] / 1e6] for name, sizes in memory.items()}
         megabytes["trainer at its peak"] = [report["peak"] / 1e6]
         details = {name: f"PSS {sizes['Pss'] / 1e6:.0f} MB" for name, sizes in memory.items()}
-        comparisons.append(Comparison(f"{title}, resident memory", "MB", megabytes, details))
+        comparisons.append(BenchmarkResult(f"{title}, resident memory", "MB", megabytes, details))
     return comparisons
 
 
-def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) -> list[Comparison]:
+def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) -> list[BenchmarkResult]:
     """Memory of the trainer and its loader workers with a hundredth, a tenth and all of the images.
 
     Args:
@@ -85,7 +85,7 @@ def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) 
         if not memory:
             raise InputError("memory: only Linux reports the memory of a process; run it there")
         megabytes[f"{count:,} images"] = next(iter(memory[0].values.values()))
-    return [Comparison(f"trainer and {workers} loader workers, {proposals} proposals an image", "MB", megabytes)]
+    return [BenchmarkResult(f"trainer and {workers} loader workers, {proposals} proposals an image", "MB", megabytes)]
 
 
 def shared_once(processes: Collection[Mapping[str, int]]) -> int:

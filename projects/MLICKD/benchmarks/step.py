@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from mlickd.distillation.cache import make_cache
 
-from .measurement import Comparison, time_in_turn
+from .measurement import BenchmarkResult, time_in_turn
 from .settings import BATCH_SIZES, TrainingStep, drawn_datasets, network_config, write_run
 
 
 def measure_step(
     networks: Sequence[str] = ("vgg16", "efficientnet-lite0"), batch_size: int | None = None, repetitions: int = 3
-) -> list[Comparison]:
+) -> list[BenchmarkResult]:
     """Seconds of a training step: the baseline, and both stages with the knowledge cache and with a live teacher.
 
     Args:

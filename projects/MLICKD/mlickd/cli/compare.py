@@ -18,10 +18,11 @@ from mlickd.cli.command_line import (
     shipped_config,
     typed_command,
 )
+from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
-from mlickd.studies.jobs import commands_to_run, run_jobs
+from mlickd.studies.jobs import jobs_to_run, run_jobs
 from mlickd.studies.training_methods import TEACHER, choose_methods, load_method
 
 EPILOG = """\
@@ -70,7 +71,7 @@ def main() -> None:
     names = [name for name in args.methods.split(",") if name]
     comparison = make_comparison(args, names, teacher_per_seed=args.teacher_per_seed)
     if args.dry_run:
-        print("\n".join(commands_to_run(comparison.jobs())))
+        print("\n".join(job.shell_command for job in jobs_to_run(comparison.jobs())))
         return
     if not args.table_only:
         run_jobs(comparison.jobs(), args.output, args.jobs)
@@ -107,6 +108,8 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
     Raises:
         InputError: an option, or a file or dataset that it names, is wrong.
     """
+    for name in (args.train, args.test):
+        class_names(name)  # an unknown dataset stops the command before it writes a file
     configs = args.configs or shipped_config("--configs", "scenes")
     files: dict[str, list[Path]] = {}
     for folder in (shipped_config("--methods", "methods"), configs / "methods"):

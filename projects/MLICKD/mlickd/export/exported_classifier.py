@@ -1,4 +1,4 @@
-"""An exported student: its metadata, and ONNX Runtime to run it. This module imports no PyTorch and no Detectron2."""
+"""An exported student: its metadata, and ONNX Runtime to run it. This module does not import PyTorch or Detectron2."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RESIZE = (
 
 @dataclass(frozen=True)
 class ExportMetadata:
-    """Everything that a program needs to use an exported file.
+    """The metadata in an exported file, with which a program can use the file.
 
     Attributes:
         class_names: C names, in the order of the scores.
@@ -58,11 +58,6 @@ class ExportMetadata:
         """Name of the input of the graph."""
         return "pixels" if self.preprocessing else "images"
 
-    def input_shape(self, count: int) -> tuple[int, ...]:
-        """Return the shape of the input of the graph for ``count`` images."""
-        side = self.input_size
-        return (count, side, side, 3) if self.preprocessing else (count, 3, side, side)
-
     def network_input(self, views: np.ndarray) -> np.ndarray:
         """Return the input of the graph for (N, S, S, 3) uint8 RGB pixels."""
         if self.preprocessing:
@@ -72,17 +67,13 @@ class ExportMetadata:
         return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
 
     def properties(self) -> dict[str, str]:
-        """Return the metadata as texts; all but ``format`` and ``resize`` are JSON."""
+        """Return the metadata as texts by name; all texts except ``format`` and ``resize`` are JSON."""
         fields = {name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
         return {"format": _FORMAT, **fields, "resize": _RESIZE}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], path: str) -> ExportMetadata:
-        """Return the metadata from the texts that :meth:`properties` returned.
-
-        Args:
-            properties: texts by name.
-            path: path of the file, which an error message names.
+        """Return the metadata from the result of :meth:`properties`. Error messages name the ``path`` of the file.
 
         Raises:
             InputError: the texts are damaged, or another version of ``tools/export_student.py`` wrote them.
@@ -111,7 +102,7 @@ class ExportedClassifier:
     Attributes:
         path: path of the file.
         metadata: metadata in the file.
-        run: network, from the result of :meth:`ExportMetadata.network_input` to (N, C) float32 scores.
+        run: function that turns the result of :meth:`ExportMetadata.network_input` into (N, C) float32 scores.
     """
 
     path: str
@@ -129,14 +120,11 @@ class ExportedClassifier:
         return np.array(self.metadata.thresholds, dtype=np.float32)
 
     def scores(self, images: Sequence[np.ndarray], batch_size: int = 16) -> np.ndarray:
-        """Return the scores of images of any size.
+        """Return the (N, C) float32 probabilities of images of any size.
 
         Args:
             images: N arrays (H, W, 3) uint8 RGB, upright; Pillow warps each to the size of the network.
             batch_size: number of images that go through the network at once.
-
-        Returns:
-            (N, C) float32 probabilities.
 
         Raises:
             InputError: an image has another shape or type.
@@ -173,9 +161,8 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 4  # errors are raised, so the log is not needed
     try:
-        # A session of bytes cannot read other files that the content refers to.
-        content = Path(name).read_bytes()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # A session from bytes cannot read other files that the content refers to.
+        session = onnxruntime.InferenceSession(Path(name).read_bytes(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the error classes of ONNX Runtime are not public
         reason = str(error).strip().split("\n")[0]
         raise InputError(
@@ -186,18 +173,11 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
 
 
 def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
-    """Read a photo with Pillow only, like a program without this project, and warp it to a square.
+    """Return a photo as (side, side, 3) uint8 RGB pixels, upright, read with Pillow like in any other program.
 
-    The project itself decodes faster, with simplejpeg and PyTorch (:mod:`mlickd.data.views`); the pixels differ by
-    rounding. Both decode a large JPEG at 1/2, 1/4 or 1/8 of its size. Only the project puts transparent pixels on white
-    and scales 16-bit gray.
-
-    Args:
-        path: path of the file.
-        side: side of the square, in pixels.
-
-    Returns:
-        (side, side, 3) uint8 RGB, upright.
+    :mod:`mlickd.data.views` decodes faster, with simplejpeg and PyTorch, and the pixels differ by rounding. Both decode
+    a large JPEG at 1/2, 1/4 or 1/8 of its size. This function does not put transparent pixels on white or scale 16-bit
+    gray.
 
     Raises:
         InputError: the file is missing, or cannot be read as an image.
@@ -209,14 +189,8 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
 
 
 def import_optional(name: str, purpose: str) -> ModuleType:
-    """Import a package of the extra ``export``; the error message names the purpose.
-
-    Raises:
-        InputError: the package is not installed.
-    """
+    """Import a package of the extra ``export``, or raise an InputError that names what needs the package."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{purpose} needs the package {name}; install it with `pip install 'mlickd[export]'`"
-        ) from error
+        raise InputError(f"{purpose} needs the package {name}; run `pip install 'mlickd[export]'`") from error

@@ -24,14 +24,11 @@ __all__ = ["export_student", "onnx_content", "run_metadata"]
 
 logger = logging.getLogger(__name__)
 
-# The lowest opset that PyTorch's exporter writes without a conversion. ONNX Runtime 1.14 (2023) and newer read it.
-OPSET = 18
-
 
 def export_student(
     run: str | os.PathLike[str], output: str | os.PathLike[str], *, preprocessing: bool = True
 ) -> tuple[CfgNode, MultiLabelClassifier, ExportMetadata]:
-    """Write the student of a finished run as an ONNX file. The file appears only when it is complete.
+    """Write the student of a finished run as an ONNX file, which appears only when it is complete.
 
     Args:
         run: folder of the run, its ``OUTPUT_DIR``.
@@ -59,7 +56,7 @@ def export_student(
 
 
 def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bool = True) -> ExportMetadata:
-    """Return the metadata for the student of a run, whose configuration is from :func:`mlickd.runs.run_config`.
+    """Return the metadata of the student of a run; ``cfg`` is the result of :func:`mlickd.runs.run_config`.
 
     Raises:
         InputError: the class names are unknown, or the tuned thresholds belong to another checkpoint.
@@ -104,11 +101,8 @@ class _BatchClassifier(nn.Module):
         """Return (N, C) float32 probabilities of the input that :class:`ExportMetadata` describes."""
         if self.metadata.preprocessing:
             images = images.permute(0, 3, 1, 2)
-            if self.metadata.channel_order == "BGR":
-                images = images.flip(1)
-            images = self.model.normalize(images)
-        divisor = max(self.model.backbone.size_divisibility, 1)
-        if padding := -self.metadata.input_size % divisor:
+            images = self.model.normalize(images.flip(1) if self.metadata.channel_order == "BGR" else images)
+        if padding := -self.metadata.input_size % max(self.model.backbone.size_divisibility, 1):
             images = F.pad(images, (0, padding, 0, padding))
         return self.model.head(self.model.backbone(images)).sigmoid()
 
@@ -122,9 +116,11 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
     for package in ("onnx", "onnxscript"):
         import_optional(package, "export to ONNX")
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    dtype = torch.uint8 if metadata.preprocessing else torch.float32
+    side = metadata.input_size
     # Two images, because torch.export treats a batch size of 1 as a constant.
-    example = torch.zeros(metadata.input_shape(2), dtype=dtype)
+    example = (
+        torch.zeros(2, side, side, 3, dtype=torch.uint8) if metadata.preprocessing else torch.zeros(2, 3, side, side)
+    )
     batch = torch.export.Dim("batch", min=1, max=65535)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns about its future versions
@@ -135,7 +131,8 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
             if any(node.target == pooling for node in program.graph.nodes):  # VGG's fc6; ONNX lacks this operator
                 program = program.run_decompositions({pooling: _adaptive_max_pool2d})
             names = {"input_names": [metadata.input_name], "output_names": ["scores"]}
-            exported = torch.onnx.export(program, dynamo=True, **names, opset_version=OPSET, verbose=False)
+            # 18 is the lowest opset that this exporter writes without a conversion. ONNX Runtime 1.14 (2023) reads it.
+            exported = torch.onnx.export(program, dynamo=True, **names, opset_version=18, verbose=False)
         except Exception as error:
             reason = str(error.__cause__ or error).strip().split("\n")[0]
             raise InputError(
@@ -144,7 +141,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
             ) from error
     proto = exported.model_proto
     proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and the resizing of photos."
-    # The exporter stores where each node comes from, with paths of this machine.
+    # The exporter stores the origin of each node, with paths of this machine.
     for item in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         del item.metadata_props[:]
     del proto.metadata_props[:]
@@ -156,7 +153,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
 
 
 def _adaptive_max_pool2d(maps: torch.Tensor, output_size: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute PyTorch's operator for (N, C, H, W) maps, bin by bin. Nothing uses the returned indices: they are 0."""
+    """Compute PyTorch's operator for (N, C, H, W) maps, bin by bin. The indices are 0, because nothing uses them."""
     for dim, bins in zip((2, 3), output_size, strict=True):
         length = maps.shape[dim]
         ends = [(i * length // bins, -(-(i + 1) * length // bins)) for i in range(bins)]

@@ -26,30 +26,28 @@ from .exported_classifier import ExportedClassifier, read_photo
 
 __all__ = ["Parity", "check_parity", "parity_table", "records_to_check"]
 
-# The file receives batches of these sizes, in turn.
+# Sizes of the batches for the file, in turn.
 BATCH_SIZES = (1, 2, 5, 16)
-# Largest difference of scores for equal pixels: the same sums in another order.
+# Largest difference of scores for equal pixels, whose sums are computed in another order.
 PIXEL_TOLERANCE = 1e-4
-# Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. Single scores, on the steepest
-# part of the sigmoid, differ by more.
+# Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. Single scores differ more.
 PILLOW_TOLERANCE = 2e-3
 # Share of the decisions by threshold that differ; one decision may always differ.
 DECISION_TOLERANCE = 0.005
 
-_METRICS = ("mAP", "CF1", "OF1")
 _PYTORCH, _SAME_PIXELS = "PyTorch, as in an evaluation", "the file, the same pixels"
 _BY_PILLOW = "the file, photos read by Pillow only"
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The scores of one path from photos to scores, compared with PyTorch.
+    """The scores of one way to read and classify photos, compared with PyTorch.
 
     Attributes:
-        title: name of the path.
+        title: name of the way.
         scores: (N, C) scores.
         largest, mean: absolute difference from PyTorch's scores.
-        decisions: number of the N * C decisions by threshold that differ.
+        decisions: number of different decisions by threshold, among N * C.
         metrics: ``mAP``, ``CF1``, ``OF1`` in percent; empty without labels.
         complaint: reason why the check fails, in one line; empty if it passes.
     """
@@ -70,10 +68,13 @@ def records_to_check(
     num_images: int | None = None,
     seed: int = 0,
 ) -> list[dict]:
-    """Return the records of the photos to check an exported file with.
+    """Return the records of the photos for the check of an exported file.
 
-    These are ``photos`` (images, folders, patterns or lists of images), or the images of a dataset, by default the
-    first of the run's ``DATASETS.TEST``; with ``num_images``, a random choice of this size.
+    Args:
+        run: folder of the run.
+        dataset: dataset with the photos; None is the first of ``DATASETS.TEST`` of the run.
+        photos: photos in place of a dataset: images, folders, patterns or lists of images.
+        num_images, seed: number of random images of the dataset, None is all, and the seed of the choice.
 
     Raises:
         InputError: the dataset or a photo is unknown, or the dataset has other classes than the run.
@@ -91,12 +92,11 @@ def records_to_check(
 def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, records: Sequence[dict]) -> list[Parity]:
     """Compare an exported file with its model in PyTorch.
 
-    PyTorch's scores are the scores of an evaluation. The file receives the photos twice: as the same pixels, and as
-    Pillow reads them (:func:`read_photo`). The constants above are the limits.
+    PyTorch's scores are the scores of an evaluation. The file receives the same pixels, and also the pixels that Pillow
+    reads (:func:`read_photo`).
 
     Args:
-        cfg, model: configuration and student of the run.
-        exported: the file.
+        cfg, model, exported: configuration and student of the run, and the file.
         records: records of photos; if all have ``labels``, the result has metrics.
 
     Returns:
@@ -119,8 +119,7 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
         for title, views in ((_SAME_PIXELS, rgb), (_BY_PILLOW, by_pillow)):
             for batch in np.split(views, np.cumsum(BATCH_SIZES)[:-1]):
                 scores[title] += [*exported.scores_of_views(batch)] if len(batch) else []
-    labeled = all("labels" in record for record in records)
-    targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if labeled else None
+    targets = label_targets(records, cfg.MODEL.NUM_CLASSES) if all("labels" in record for record in records) else None
     expected = np.stack(scores[_PYTORCH])
     return [_compare(title, np.stack(found), expected, targets, exported) for title, found in scores.items()]
 
@@ -131,7 +130,7 @@ def _compare(
     difference, thresholds = np.abs(found.astype(np.float64) - expected), exported.thresholds
     largest, mean = float(difference.max()), float(difference.mean())
     decisions = int(((found >= thresholds) != (expected >= thresholds)).sum())
-    metrics = multilabel_metrics(found, targets, threshold=thresholds) if targets is not None else {}
+    metrics = {} if targets is None else multilabel_metrics(found, targets, threshold=thresholds)
     limits = [
         ("mean difference of scores", mean, PILLOW_TOLERANCE),
         ("number of other decisions", decisions, max(1.0, DECISION_TOLERANCE * found.size)),
@@ -140,7 +139,7 @@ def _compare(
         limits.append(("largest difference of scores", largest, PIXEL_TOLERANCE))
     failed = [f"the {name} is {value:.2g}, above {limit:.2g}" for name, value, limit in limits if not value <= limit]
     complaint = f"{exported.path}, {title}: {failed[0]}" if failed else ""
-    percentages = {name: 100 * metrics[name] for name in _METRICS if name in metrics}
+    percentages = {name: 100 * metrics[name] for name in ("mAP", "CF1", "OF1") if name in metrics}
     return Parity(title, found, largest, mean, decisions, percentages, complaint)
 
 

@@ -28,10 +28,10 @@ __all__ = ["STANDARD_INPUT", "PhotoReport", "find_photos", "find_student", "find
 
 # Stands for a list of paths on standard input, and for standard output.
 STANDARD_INPUT = "-"
-# Image files in a folder. Those that cannot be read are reported, not skipped.
+# Suffixes of photos in a folder. Unreadable photos are reported, not skipped.
 _SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl"}
 _CONFIG = "config.yaml"
-# Folders of the distilled student in the folder of a seed of a study, and in the folder of both stages.
+# Folders of the distilled student, in the folder of a seed of a study and in the folder of both stages.
 _STUDENTS = ("distilled/prediction", "prediction")
 
 
@@ -40,7 +40,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
 
     Args:
         names: photos, folders or patterns (see :func:`expand_path`), or ``-`` for ``listed``.
-        listed: lines with one path each, as ``find`` prints them, or paths separated by NUL (``-print0``).
+        listed: paths, one per line like the output of ``find``, or separated by NUL (``find -print0``).
 
     Raises:
         InputError: a folder, a pattern or the list has no image. A missing photo is reported when it is read.
@@ -59,7 +59,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
 
 
 def find_student(path: str | os.PathLike[str]) -> Path:
-    """Return the argument for :func:`load_model`: the path, or the distilled student in this folder.
+    """Return the path of a model for :func:`load_model`: ``path``, or the distilled student in this folder.
 
     Raises:
         InputError: the folder does not have a run; the message names runs in its sub-folders.
@@ -76,10 +76,9 @@ def find_student(path: str | os.PathLike[str]) -> Path:
 
 
 def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
-    """Return the run if it is a teacher, the run ``teacher`` in this folder, or the teacher of the student.
+    """Return the first two arguments of :func:`load_model` for a teacher.
 
-    Returns:
-        The first two arguments of :func:`load_model`.
+    The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names.
 
     Raises:
         InputError: the student has no teacher, or its teacher is missing.
@@ -103,7 +102,7 @@ class PhotoReport:
     Attributes:
         source: path of the model.
         predictor: the model.
-        top: maximum number of classes to show for each photo; None is all.
+        top: maximum number of classes to show for each photo; None shows all.
         above_threshold: whether to show only classes that reach their thresholds.
         predictions: predictions of the readable photos.
         failures: a line for each unreadable photo.
@@ -167,9 +166,8 @@ class PhotoReport:
             shown = [{"name": name, "score": score} for name, score in self.shown(prediction)]
             photo = {"file": prediction.name, "labels": shown, "scores": prediction.scores}
             if (regions := prediction.regions) is not None:
-                rows = zip(
-                    regions.pred_boxes.tensor.tolist(), regions.pred_classes, regions.scores.tolist(), strict=True
-                )
+                boxes, scores = regions.pred_boxes.tensor.tolist(), regions.scores.tolist()
+                rows = zip(boxes, regions.pred_classes, scores, strict=True)
                 photo["regions"] = [{"box": box, "name": names[label], "score": score} for box, label, score in rows]
             content["photos"].append(photo)
         return f"{strict_json(content)}\n"

@@ -26,7 +26,7 @@ from mlickd.data.decoding import RecordImage, upright_rgb
 from mlickd.data.views import View
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
-from mlickd.export import ExportedClassifier, load_exported
+from mlickd.export import load_exported
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.runs import check_has_learned, load_run, run_class_names, run_config, run_thresholds
 
@@ -41,7 +41,7 @@ class Prediction:
     """The scores of one photo.
 
     Attributes:
-        name: path of the photo as it was given, or "image 1", "image 2", ... for Pillow images and arrays.
+        name: given path of the photo, or "image 1", "image 2", ... for Pillow images and arrays.
         class_names: C names.
         values: (C,) float32 probabilities, in the order of the names.
         thresholds: (C,) float32; a class is predicted if ``value >= threshold``.
@@ -66,7 +66,7 @@ class Prediction:
         return [self.class_names[index] for index in self._ranked() if self.values[index] >= self.thresholds[index]]
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
-        """Return names and scores of the best classes, whether or not they reach their thresholds."""
+        """Return names and scores of the best classes, at any score."""
         return [(self.class_names[index], float(self.values[index])) for index in self._ranked()[:count]]
 
     def _ranked(self) -> list[int]:
@@ -80,7 +80,7 @@ class Prediction:
         return f"<{type(self).__name__} {self.name}: {found}>"
 
     def _repr_html_(self) -> str:
-        """Return a table with bars for a notebook: the labels, or at least the best three classes."""
+        """Return an HTML table for a notebook, with bars of the scores of the labels and at least three classes."""
         rows = []
         for name, score in self.top(max(3, len(self.labels))):
             weight = "bold" if name in self.labels else "normal; color:#6b7280"
@@ -98,8 +98,8 @@ class Predictor:
         class_names: C names, in the order of the scores.
         thresholds: (C,) float32; a class is predicted if ``score >= threshold``.
         thresholds_from: source of the thresholds, in words.
-        read: function from the record of an image to an input of the model.
-        run: function from inputs to the scores (C,) and the regions of each image.
+        read: function that turns the record of an image into an input of the model.
+        run: function that turns inputs into the scores (C,) and the regions of each image.
         batch_size: default number of photos that go through the model at once.
         reading_threads: number of photos that are read at once.
     """
@@ -175,12 +175,8 @@ class Predictor:
 def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
     with inference_context(model), torch.no_grad():
         outputs = [{key: value.to("cpu") for key, value in output.items()} for output in model(inputs)]
-    # Rounding may put the sums of WSDDN outside of [0, 1]. The evaluation clips them, too.
+    # The evaluation also clips WSDDN's sums, which rounding may put outside of [0, 1].
     return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
-
-
-def _run_exported(exported: ExportedClassifier, inputs: list[np.ndarray]) -> list[tuple[np.ndarray, None]]:
-    return [(scores, None) for scores in exported.scores(inputs)]
 
 
 def _read_view(side: int, record: dict) -> np.ndarray:
@@ -195,9 +191,9 @@ def load_model(
     config: str | os.PathLike[str] | None = None,
     thresholds: float | Sequence[float] | str | os.PathLike[str] | None = None,
 ) -> Predictor:
-    """Load a trained model.
+    """Load a trained model, which reads and resizes photos like an evaluation.
 
-    It reads and resizes photos like an evaluation. A teacher generates proposals and also returns ``regions``.
+    A teacher generates proposals and also returns ``regions``.
 
     Examples:
         >>> from mlickd import load_model
@@ -213,9 +209,9 @@ def load_model(
     Args:
         source: folder of a finished run (its ``OUTPUT_DIR``), checkpoint (``.pth``), or exported student (``.onnx``).
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.
-        thresholds: one for all classes, one for each class, or a ``thresholds.json``. By default, a run has the
-            thresholds that ``tools/tune_thresholds.py`` wrote, or else its ``TEST.THRESHOLD``, and an exported student
-            has the thresholds in its file.
+        thresholds: one for all classes, one for each class, or a ``thresholds.json``. Default of a run: the thresholds
+            that ``tools/tune_thresholds.py`` wrote, or else its ``TEST.THRESHOLD``. Default of an exported student: the
+            thresholds in its file.
 
     Raises:
         InputError: the model is missing or damaged, its parts do not fit, or its class names are unknown.
@@ -227,11 +223,14 @@ def load_model(
     if is_exported:
         exported = load_exported(path)
         names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
-        arguments = partial(_read_view, exported.metadata.input_size), partial(_run_exported, exported)
+        read = partial(_read_view, exported.metadata.input_size)
+        arguments = read, lambda views: [(scores, None) for scores in exported.scores(views)]
     else:
-        config_file = Path(config).expanduser() if config is not None else path.parent / "config.yaml"
-        folder = path if path.is_dir() else config_file.parent
-        cfg, model = load_run(path) if path.is_dir() else _load_checkpoint(path, config_file)
+        if path.is_dir():
+            folder, (cfg, model) = path, load_run(path)
+        else:
+            config_file = Path(config).expanduser() if config is not None else path.parent / "config.yaml"
+            folder, (cfg, model) = config_file.parent, _load_checkpoint(path, config_file)
         check_has_learned(cfg, path)
         names = run_class_names(cfg, folder)
         values = run_thresholds(cfg, folder, names) if thresholds is None else ()
@@ -247,10 +246,10 @@ def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]
     content = read_checkpoint(str(path), "checkpoint")
     cfg = run_config(config_file, str(path))
     # The checkpoint of a stage of distillation also has the parameters of the distillers.
-    student = {key.removeprefix("student."): v for key, v in content.items() if key.startswith("student.")}
-    model = build_model(cfg)
-    check_fits(model, student or content, "checkpoint", str(path))
-    model.load_state_dict(student or content)
+    student = {key.removeprefix("student."): value for key, value in content.items() if key.startswith("student.")}
+    parameters, model = student or content, build_model(cfg)
+    check_fits(model, parameters, "checkpoint", str(path))
+    model.load_state_dict(parameters)
     return cfg, model.eval()
 
 

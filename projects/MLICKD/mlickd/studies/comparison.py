@@ -22,7 +22,7 @@ __all__ = ["Comparison", "Model", "same_labeled_images"]
 
 # Keys of TEST that must be equal in all runs.
 _PROTOCOL = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION", "CORRUPTION", "CORRUPTION_SEED")
-# Keys that differ from run to run, and the options of the command that set them.
+# Keys with another value in each run, and the options of the command that set them.
 _OPTIONS = {
     "SEED": "--seeds",
     "OUTPUT_DIR": "--output",
@@ -131,7 +131,7 @@ class Comparison:
     @property
     def train(self) -> str:
         """Name of the training dataset."""
-        return self.teacher_method.train[0]
+        return self.teacher_method.cfg.DATASETS.TRAIN[0]
 
     def jobs(self) -> list[Job]:
         """Return all trainings."""
@@ -146,19 +146,21 @@ class Comparison:
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: give each seed once")
         if self.teacher:
             require_file(str(self.teacher / "model_final.pth"), "--teacher", "name a finished teacher")
-        class_names(self.test)
         expected = {key: self.methods[0].cfg.TEST[key] for key in _PROTOCOL} | {"TOP_K": 3}
         for method in (*self.methods, *(() if self.teacher else (self.teacher_method,))):
             for key, value in expected.items():
                 if method.cfg.TEST[key] != value:
                     raise InputError(f"{method.file}: TEST.{key} is {method.cfg.TEST[key]!r}; all runs need {value!r}")
-            if not same_labeled_images(method.train, [self.train]):
+            train, weights = method.cfg.DATASETS.TRAIN, method.cfg.KD.TEACHER.WEIGHTS
+            if not same_labeled_images(train, [self.train]):
                 raise InputError(
-                    f"{method.file}: DATASETS.TRAIN {method.train} has other images or labels than --train "
-                    f"{self.train}; compare students of the same images"
+                    f"{method.file}: DATASETS.TRAIN {train} has other images or labels than --train {self.train}; "
+                    "compare students of the same images"
                 )
-            for name in method.datasets if method.teacher else ():
-                require_file(method.teacher.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
+            for name in method.datasets:
+                class_names(name)
+                if weights:
+                    require_file(weights.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
 
     def _teacher(self, seed: int) -> Model:
         if self.teacher:
@@ -172,18 +174,19 @@ class Comparison:
         return self.models[-1]
 
     def _student(self, method: Method, seed: int, teacher: Model, group: Sequence[Method]) -> Model:
-        """Return a student; ``teacher`` is used unless the method has a teacher, and ``group`` shares a cache."""
+        """Return a student of ``teacher``, unless the method names another; the methods of ``group`` share a cache."""
         name = f"seed{seed}/{method.name}"
         if not method.stages:
             job = self._training(name, method, seed)
             return Model(method.name, seed, job.folder, self.test, [job])
-        weights = method.teacher or str(teacher.folder / "model_final.pth")
+        settings = method.cfg.KD
+        weights = settings.TEACHER.WEIGHTS or str(teacher.folder / "model_final.pth")
         # The knowledge depends on the checkpoints of the teacher and on the proposals.
         reads = [Path(weights.replace(DATASET, name)) for name in method.datasets]
         reads = list(dict.fromkeys([*reads, *(proposals_path(name, self.proposals) for name in method.datasets)]))
-        after = [] if method.teacher else list(teacher.jobs)
-        knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", method.cache]
-        if not method.cache:
+        after = [] if settings.TEACHER.WEIGHTS else list(teacher.jobs)
+        knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", settings.CACHE]
+        if not settings.CACHE:
             names = [other.name for other in group]
             cache_name = "knowledge" if DISTILLED in names else f"knowledge-{names[0]}"
             if self.teacher_per_seed:
@@ -229,7 +232,7 @@ class Comparison:
         )
 
     def _data(self, method: Method) -> list[str]:
-        data = ["DATASETS.TRAIN", str(tuple(method.train)), "DATASETS.TEST", f"('{self.test}',)"]
+        data = ["DATASETS.TRAIN", str(tuple(method.cfg.DATASETS.TRAIN)), "DATASETS.TEST", f"('{self.test}',)"]
         return [*data, "DATASETS.PROPOSALS.METHOD", self.proposals]
 
     def _command(self, tool: str, *arguments: object) -> list[str]:

@@ -43,7 +43,7 @@ PUBLISHED = {
         "distilled": (60.1, 58.7, 73.7, 53.8, 71.1),
     },
 }
-# By seed, the metrics of TABLE_METRICS in percent, or their differences in points.
+# TABLE_METRICS in percent, or their differences in points, by seed.
 _BySeed = Mapping[int | None, np.ndarray]
 
 
@@ -105,22 +105,20 @@ def write_comparison_report(
 
 
 def _check_reports(done: Sequence[Model]) -> None:
-    """Check that reports are comparable and have all metrics."""
+    """Check that the reports are comparable and have all metrics."""
     for model in done:
-        problems = [
-            f"{key} differs from {done[0].report_path}"
-            for key in ("protocol", "counts", "data")
-            if model.report.get(key) != done[0].report.get(key)
-        ]
-        problems += [f"has no {name}" for name in TABLE_METRICS if model.report["metrics"].get(name) is None]
-        if problems:
+        first = done[0].report
+        wrong = [key for key in ("protocol", "counts", "data") if model.report.get(key) != first.get(key)]
+        wrong += [name for name in TABLE_METRICS if model.report["metrics"].get(name) is None]
+        if wrong:
             raise InputError(
-                f"{model.report_path}: {problems[0]}; evaluate all runs in the same way, with a --test that has labels"
+                f"{model.report_path}: {wrong[0]} is missing or differs from {done[0].report_path}; evaluate all runs "
+                "in the same way, with a --test that has labels"
             )
 
 
 def _gains(values: Mapping[str, _BySeed]) -> dict[str, _BySeed]:
-    """Return the differences to the baseline of the same seed, for all students with such pairs."""
+    """Return the differences between each student and the baseline of the same seed."""
     baseline, gains = values.get(BASELINE, {}), {}
     for name, by_seed in values.items():
         pairs = {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}
@@ -130,7 +128,7 @@ def _gains(values: Mapping[str, _BySeed]) -> dict[str, _BySeed]:
 
 
 def _spreads(by_seed: _BySeed) -> list[Spread]:
-    """Return a summary over the seeds for each metric; ``by_seed`` must have a seed."""
+    """Return a summary over the seeds for each metric; there must be a seed."""
     return [spread(column) for column in np.array(list(by_seed.values())).T]
 
 

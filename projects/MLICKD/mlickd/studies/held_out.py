@@ -24,6 +24,7 @@ from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling
 from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
+from mlickd.engine.check_config import config_value
 from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
@@ -41,7 +42,7 @@ logger = logging.getLogger(__name__)
 def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThresholds:
     """Choose the threshold with the best F1 for each class, and write ``thresholds.json`` into the run's folder.
 
-    The scores are kept in ``<run>/evaluation/inference/<dataset>``; see :func:`compute_scores`.
+    ``<run>/evaluation/inference/<dataset>`` keeps the scores; see :func:`compute_scores`.
 
     Args:
         run: folder of a finished run.
@@ -52,16 +53,10 @@ def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThreshold
     """
     run = Path(run)
     cfg, records = run_config(run), dataset_records(dataset, boxes=False)
-    if shared := _shared_images(records, cfg.DATASETS.TEST, run):
-        raise InputError(
-            f"--dataset {dataset}: {len(shared)} of its {len(records)} images are in DATASETS.TEST of {run}; name a "
-            "dataset without test images"
-        )
-    if shared := _shared_images(records, cfg.DATASETS.TRAIN, run):
-        logger.warning(
-            "%s was trained on %d of the %d images of %s: its scores are higher there, so the thresholds may not suit "
-            "other images", run, len(shared), len(records), dataset,
-        )  # fmt: skip
+    _check_held_out(dataset, records, cfg, "DATASETS.TEST")
+    if shared := _shared_images(records, cfg, "DATASETS.TRAIN"):
+        seen = f"{len(shared)} of the {len(records)} images of {dataset}"
+        logger.warning("%s was trained on %s, so the thresholds may not suit other images", run, seen)
     scores = compute_scores(run, run / "evaluation" / "inference" / dataset, dataset)
     thresholds, f1 = best_f1_thresholds(scores.scores, scores.targets, cfg.TEST.THRESHOLD)
     tuned = ClassThresholds(
@@ -103,7 +98,7 @@ def calibrate_run(
     cfg.DATASETS.TRAIN = (dataset,)
     records = dataset_records(dataset, boxes=False)
     teacher_cfg = load_teacher_config(cfg)
-    _check_not_trained_on(teacher_cfg, dataset, records)
+    _check_held_out(dataset, records, teacher_cfg, "DATASETS.TRAIN")
     proposals = open_proposals(teacher_cfg, dataset)
     proposals.check(records)
     teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest())
@@ -134,7 +129,7 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
     samples, view = [], View(cfg.INPUT.SIZE_TEST)
     for name, teacher_cfg in teachers.items():
         records = dataset_records(name, boxes=False)
-        _check_not_trained_on(teacher_cfg, name, records)
+        _check_held_out(name, records, teacher_cfg, "DATASETS.TRAIN")
         samples += [{"dataset": name, "image_id": record["image_id"], "view": view} for record in records]
     knowledge = CachedKnowledge(cfg, KnowledgeRequest(), teachers)
     scores = [knowledge([sample])[0].image_scores for sample in tqdm(samples, desc="cache", unit="image")]
@@ -144,7 +139,7 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
 def _calibrate(
     cfg: CfgNode, teachers: Mapping[str, CfgNode], scores: Sequence[torch.Tensor | None], temperature: float
 ) -> Calibration:
-    """Fit the calibration to (C,) scores of all images of the datasets, in order; an image without regions has None."""
+    """Fit the calibration to the (C,) scores of all images of the datasets; an image without regions has None."""
     records = {name: dataset_records(name, boxes=False) for name in teachers}
     names = class_names(next(iter(records)))
     targets = label_targets([record for part in records.values() for record in part], len(names))
@@ -164,22 +159,23 @@ def _calibrate(
     return calibration
 
 
-def _check_not_trained_on(teacher_cfg: CfgNode, dataset: str, records: Sequence[dict]) -> None:
-    """Check that a teacher was not trained on the images, because its scores of training images are too good."""
-    weights = teacher_cfg.MODEL.WEIGHTS
-    if seen := _shared_images(records, teacher_cfg.DATASETS.TRAIN, weights):
+def _check_held_out(dataset: str, records: Sequence[dict], cfg: CfgNode, key: str) -> None:
+    """Check that no image is in the training or test datasets of a model, because its results would be too good."""
+    if shared := _shared_images(records, cfg, key):
         raise InputError(
-            f"dataset {dataset}: {weights} was trained on {len(seen)} of its {len(records)} images, such as "
-            f"{seen[0]['image_id']}; take other images, such as NAME@1of4 for a teacher of NAME@not1of4"
+            f"dataset {dataset}: {len(shared)} of its {len(records)} images are in {key} of {cfg.MODEL.WEIGHTS}, such "
+            f"as {shared[0]['image_id']}; name other images, such as NAME@1of4 if {key} has NAME@not1of4"
         )
 
 
-def _shared_images(records: Sequence[dict], datasets: Sequence[str], model: object) -> list[dict]:
-    """Return the records whose image is also in datasets of a model."""
+def _shared_images(records: Sequence[dict], cfg: CfgNode, key: str) -> list[dict]:
+    """Return the records whose image is also in the datasets of a configuration key of a model."""
     files: set[str] = set()
-    for name in datasets:
+    for name in config_value(cfg, key):
         try:
             files.update(record["file_name"] for record in dataset_records(name, boxes=False))
         except UnknownDatasetError:
-            logger.warning("Dataset %s of %s is not on this machine: its images are not compared", name, model)
+            logger.warning(
+                "%s %s of %s is not on this machine: its images are not compared", key, name, cfg.MODEL.WEIGHTS
+            )
     return [record for record in records if record["file_name"] in files]

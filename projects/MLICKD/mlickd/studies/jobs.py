@@ -31,11 +31,11 @@ from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
 from mlickd.runs import data_record, machine_line
 
-__all__ = ["Job", "commands_to_run", "run_jobs"]
+__all__ = ["Job", "jobs_to_run", "run_jobs"]
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a command has to save a checkpoint and end after SIGTERM.
+# Seconds from SIGTERM to SIGKILL, in which a command saves a checkpoint and ends.
 _GRACE = 60.0
 
 
@@ -47,13 +47,13 @@ class Job:
         name: the job's folder, relative to ``root``. The log and the record of the job have the same name.
         root: folder of the study.
         command: arguments of ``python``.
-        result: file in the job's folder that a finished command leaves; empty if the exit status is enough.
+        result: file in the job's folder that a finished command has written; empty if the exit status is enough.
         configs: configuration files that the command reads.
         options: options of the command that the result depends on.
         datasets: names of datasets that the result depends on: their labels, images and classes.
         reads: files and stored proposals whose content the result depends on.
         after: jobs that have to finish before this job.
-        prepares: whether the job only prepares other jobs. It runs only if a job after it has to run.
+        prepares: whether the job only prepares other jobs. It runs only if one of them has to run.
         resumes: whether ``--resume`` continues a stopped run.
     """
 
@@ -104,15 +104,15 @@ class Job:
         write_json(self.log.with_suffix(".json"), record)
 
     def is_done(self) -> bool:
-        """Return whether the command has finished, and nothing that its result depends on has changed since."""
+        """Return whether the command has finished and everything that its result depends on is unchanged."""
         record = self.record()
         if not record.get("finished") or not (self.folder / self.result).exists():
             return False
         return record["digest"] == self.digest() and all(job.prepares or job.is_done() for job in self.after)
 
 
-def _jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
-    """Return the jobs that are not done. Before each job come the jobs of its ``after`` that are not done."""
+def jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
+    """Return all jobs that are not done, each behind the jobs of its ``after`` that are not done."""
     found: dict[Path, Job] = {}
 
     def add(job: Job) -> None:
@@ -124,11 +124,6 @@ def _jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
     for job in jobs:
         add(job)
     return list(found.values())
-
-
-def commands_to_run(jobs: Iterable[Job]) -> list[str]:
-    """Return the shell commands of all jobs that are not done, in order."""
-    return [job.shell_command for job in _jobs_to_run(jobs)]
 
 
 def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
@@ -146,7 +141,7 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
         InputError: another process runs jobs in the folder.
         KeyboardInterrupt: the user or a signal stopped the study. All commands have ended.
     """
-    # Signals that ask for an end interrupt the study. Under nohup, SIGHUP stays ignored.
+    # These signals interrupt the study like Ctrl-C. Under nohup, SIGHUP stays ignored.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
             signal.signal(getattr(signal, name), signal.default_int_handler)
@@ -154,7 +149,7 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
     futures: dict[Path, Future[str]] = {}
 
     def run_in_turn(job: Job) -> str:
-        # Jobs that are not in `futures` were done before. All others of `after` were submitted before this job.
+        # The jobs of `after` were submitted before this job, except for jobs that were done already.
         failed = [before.name for before in job.after if before.folder in futures and futures[before.folder].result()]
         if not failed:
             with slots:
@@ -167,7 +162,7 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
     root.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(root / ".lock", timeout=0):
-            waiting = _jobs_to_run(jobs)
+            waiting = jobs_to_run(jobs)
             with ThreadPoolExecutor(len(waiting) or 1) as pool:
                 try:
                     for job in waiting:
@@ -201,7 +196,7 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     logger.info("%s: started, see %s\n  $ %s", job.name, job.log, shlex.join(["python", *command[1:]]))
     start = time.perf_counter()
     with job.log.open("ab" if resume else "wb") as log:
-        # In a new session, the command receives only our SIGTERM, not also the Ctrl-C of the terminal.
+        # In a new session, the command does not receive the Ctrl-C of the terminal in addition to our SIGTERM.
         process = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
@@ -237,5 +232,5 @@ def _content_digest(path: Path) -> str:
 
 @cache
 def _dataset_digest(name: str, _root: Path) -> list[str]:
-    """Return the digests of labels and images. They are computed once, because many images take a while."""
+    """Return the digests of labels and images, which are cached because many images take a while."""
     return [data_record(name)["sha256"], image_list_digest(dataset_records(name, boxes=False))]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,9 @@ from mlickd.evaluation.breakdown import by_class_frequency, by_label_count, by_o
 from mlickd.evaluation.intervals import spread
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.files import file_digest, require_file, write_json, write_whole_file
-from mlickd.runs import check_has_learned, load_run, provenance, run_class_names, run_config
-from mlickd.visualization.study_charts import ROLES, draw_pairs
+from mlickd.runs import check_has_learned, load_run, multilabel_results, provenance, run_class_names, run_config
+from mlickd.visualization.image_results import STUDENTS
+from mlickd.visualization.study_charts import draw_pairs
 
 from .comparison import same_labeled_images
 
@@ -34,9 +35,7 @@ logger = logging.getLogger(__name__)
 
 # Keys that must be equal in all runs.
 _SHARED = ("MODEL.NUM_CLASSES", "INPUT.SIZE_TEST", "TEST.THRESHOLD", "TEST.TOP_K", "TEST.AVERAGE_PRECISION")
-_COUNTS = ("images", "positives", "classes")
-_SIZE, _LABELS, _FREQUENCY = "object size", "number of labels", "frequency of classes in training"
-# The metrics of both roles in each pair of runs, and these pairs by group.
+# Metrics of each pair of runs, as {"baseline": {name: value}, "distilled": {name: value}}, and these pairs by group.
 Pairs = list[dict[str, dict[str, float]]]
 Groups = dict[str, Pairs]
 
@@ -66,10 +65,9 @@ def compare_robustness(
     names, records = class_names(dataset), dataset_records(dataset)
     targets = label_targets(records, len(names))
 
-    def compute_pairs(corruption: Corruption | None = None) -> list[dict[str, np.ndarray]]:
-        """Return the scores of both runs of each pair."""
+    def pairs_of_scores(corruption: Corruption | None = None) -> list[dict[str, np.ndarray]]:
         pairs: list[dict[str, np.ndarray]] = [{} for _ in baseline]
-        for role, folders in zip(ROLES, (baseline, distilled), strict=True):
+        for role, folders in zip(STUDENTS, (baseline, distilled), strict=True):
             for number, folder in enumerate(folders):
                 name = f"{role}{number}_{corruption or 'clean'}".replace(":", "-")
                 scores = compute_scores(folder, output / "evaluations" / name, dataset, corruption)
@@ -77,15 +75,14 @@ def compare_robustness(
         return pairs
 
     def headline(scores: np.ndarray) -> dict[str, float]:
-        found = multilabel_metrics(scores, targets, **protocol)
-        return {key: found[key] for key in ("mAP", "CF1", "OF1")}
+        metrics = multilabel_metrics(scores, targets, **protocol)
+        return {key: metrics[key] for key in ("mAP", "CF1", "OF1")}
 
-    clean = compute_pairs()
-    conditions: Groups = {"clean": [_by_role(headline, pair) for pair in clean]}
+    clean = pairs_of_scores()
+    conditions: Groups = {"clean": _for_both(headline, clean)}
     charts: dict[str, Groups] = {}
     for corruption in corruptions:
-        damaged = [_by_role(headline, pair) for pair in compute_pairs(corruption)]
-        conditions[str(corruption)] = damaged
+        conditions[str(corruption)] = damaged = _for_both(headline, pairs_of_scores(corruption))
         charts.setdefault(corruption.name, {"clean": conditions["clean"]})[str(corruption)] = damaged
     heading = f"{len(records)} images, {len(baseline)} pair{'s' if len(baseline) > 1 else ''} of runs."
     if corruptions:
@@ -107,15 +104,15 @@ def compare_robustness(
     write_whole_file(output / "robustness.md", report, "give another --output")
     if charts:
         draw_pairs(charts, output / "robustness.png")
-    panels = {name: breakdowns[name] for name in (_SIZE, _LABELS, _FREQUENCY) if name in breakdowns}
-    draw_pairs(panels, output / "breakdowns.png")
+    del breakdowns["class"]  # too many bars
+    draw_pairs(breakdowns, output / "breakdowns.png")
     return report
 
 
 def compute_scores(folder: Path, output: Path, dataset: str, corruption: Corruption | None = None) -> ImageScores:
     """Return the image scores of a run on a dataset.
 
-    They are kept in ``output``, and computed again only after a change of data, checkpoint, configuration or versions.
+    ``output`` keeps them. They are computed again only after a change of data, checkpoint, configuration or versions.
 
     Args:
         folder: folder of the run.
@@ -133,12 +130,10 @@ def compute_scores(folder: Path, output: Path, dataset: str, corruption: Corrupt
     cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES = (dataset,), ()
     cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED = str(corruption or ""), corruption.seed if corruption else 0
     source = provenance(cfg, dataset) | {"checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)}}
-    try:
-        report = json.loads((output / "multilabel_results.json").read_text())
-        is_current = all(report[key] == value for key, value in source.items() if key != "date")
-    except (OSError, ValueError, KeyError, TypeError):
-        is_current = False
-    if not is_current:
+    report: dict = {}
+    with suppress(InputError):  # the first evaluation, or a damaged report
+        report = multilabel_results(output / "multilabel_results.json")
+    if any(report.get(key) != value for key, value in source.items() if key != "date"):
         logger.info("%s: scores on %s%s", folder, dataset, f" with {corruption}" if corruption else "")
         evaluator = MultiLabelEvaluator(
             dataset,
@@ -176,15 +171,18 @@ def _check_runs(baseline: Sequence[Path], distilled: Sequence[Path]) -> CfgNode:
     return first
 
 
-def _by_role(function: Callable[[np.ndarray], dict], pair: Mapping[str, np.ndarray]) -> dict[str, dict]:
-    """Return the metrics of both runs of a pair of scores."""
-    return {role: function(scores) for role, scores in pair.items()}
+def _for_both(function: Callable[[np.ndarray], dict], pairs: Sequence[Mapping[str, np.ndarray]]) -> list[dict]:
+    """Return the results of a function of scores for both runs of each pair."""
+    return [{role: function(scores) for role, scores in pair.items()} for pair in pairs]
 
 
 def _mean(conditions: Sequence[Pairs]) -> Pairs:
     """Return the metrics of each pair, averaged over conditions."""
     return [
-        {role: {key: float(np.mean([pair[role][key] for pair in pairs])) for key in pairs[0][role]} for role in ROLES}
+        {
+            role: {key: float(np.mean([pair[role][key] for pair in pairs])) for key in pairs[0][role]}
+            for role in STUDENTS
+        }
         for pairs in zip(*conditions, strict=True)
     ]
 
@@ -200,8 +198,8 @@ def _break_down(
     """Return the metrics of the groups of each breakdown, and notes about labels and images that are left out."""
 
     def by_group(function: Callable[[np.ndarray], dict[str, dict]]) -> Groups:
-        results = [_by_role(function, pair) for pair in clean]
-        return {g: [{role: found[role][g] for role in ROLES} for found in results] for g in results[0]["baseline"]}
+        results = _for_both(function, clean)
+        return {g: [{role: found[role][g] for role in found} for found in results] for g in results[0]["baseline"]}
 
     def by_class(scores: np.ndarray) -> dict[str, dict[str, float]]:
         precisions = multilabel_metrics(scores, targets, **protocol)["AP"]
@@ -212,16 +210,17 @@ def _break_down(
     positive = targets == 1
     positives, largest = positive.sum(axis=0), largest_objects(records, len(names))
     if np.isfinite(largest).any():
-        sections[_SIZE] = by_group(lambda scores: by_object_size(scores, targets, largest, **ap))
+        sections["object size"] = by_group(lambda scores: by_object_size(scores, targets, largest, **ap))
         left_out.append(f"Object size: {int((positive & np.isnan(largest)).sum())} labels without a box.")
     else:
         left_out.append("Object size: the images do not have boxes.")
-    sections[_LABELS] = by_group(lambda scores: by_label_count(scores, targets, **protocol))
+    sections["number of labels"] = by_group(lambda scores: by_label_count(scores, targets, **protocol))
     left_out.append(f"Number of labels: {int((~positive.any(axis=1)).sum())} images without a label.")
     try:
         trained_on = [record for name in train for record in dataset_records(name, boxes=False)]
         frequencies = (label_targets(trained_on, len(names)) == 1).sum(axis=0)
-        sections[_FREQUENCY] = by_group(lambda scores: by_class_frequency(scores, targets, frequencies, **ap))
+        by_frequency = by_group(lambda scores: by_class_frequency(scores, targets, frequencies, **ap))
+        sections["frequency of classes in training"] = by_frequency
     except UnknownDatasetError:
         left_out.append(f"Frequency of classes: {', '.join(train)} is not on this machine.")
     sections["class"] = by_group(by_class)
@@ -239,11 +238,12 @@ def _as_markdown(heading: str, sections: Mapping[str, Groups], left_out: Sequenc
     for section, groups in sections.items():
         rows = []
         for group, pairs in groups.items():
-            values = {role: [100 * pair[role]["mAP"] for pair in pairs] for role in ROLES}
-            columns = [spread(values[role]).text() for role in ROLES]
-            columns.append(spread(np.subtract(values["distilled"], values["baseline"])).text("+"))
-            counts = {key: pairs[0]["baseline"][key] for key in _COUNTS if key in pairs[0]["baseline"]}
-            row = dict(zip((*ROLES, "difference"), columns, strict=True))
-            rows.append({section: group, **counts, **{k: "" if "nan" in text else text for k, text in row.items()}})
+            values = {role: np.array([100 * pair[role]["mAP"] for pair in pairs]) for role in STUDENTS}
+            texts = {role: spread(values[role]).text() for role in STUDENTS}
+            texts["difference"] = spread(values["distilled"] - values["baseline"]).text("+")
+            counts = {
+                k: pairs[0]["baseline"][k] for k in ("images", "positives", "classes") if k in pairs[0]["baseline"]
+            }
+            rows.append({section: group, **counts, **{key: "" if "nan" in t else t for key, t in texts.items()}})
         parts += [f"## By {section}", tabulate(rows, "keys", tablefmt="github", disable_numparse=True)]
     return "\n\n".join([*parts, "## Left out", "\n".join(f"- {note}" for note in left_out)]) + "\n"

@@ -1,4 +1,4 @@
-"""The scores of several runs under every convention in use, each named in words, with bootstrap intervals.
+"""The metrics of several runs under every convention in use, with bootstrap intervals.
 
 Numbers of two publications are comparable only if their conventions agree. The convention of this project is documented
 in :func:`mlickd.evaluation.metrics.multilabel_metrics`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ __all__ = ["CLASS_THRESHOLDS", "compare_scores", "conventions", "metrics_by_conv
 
 # Prefix of the metrics with a threshold for each class.
 CLASS_THRESHOLDS = "class_thresholds/"
-# Images that count.
+# Titles of the sets of images.
 _IMAGES = {"all": "all images", "labeled": "images with a label"}
 _PRECISIONS = {
     "mAP/ranking": "mAP: ranking AP (not interpolated)",
@@ -55,9 +56,7 @@ without a positive; counts over all classes include them."""
 def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> dict[str, tuple[str, str]]:
     """Return the group and the name of each convention by its key in :func:`metrics_by_convention`, in order.
 
-    Args:
-        threshold, topk: see :func:`multilabel_metrics`.
-        class_thresholds: whether each class also has a separate threshold.
+    With ``class_thresholds``, they include predictions with a threshold for each class.
     """
     rule, top = threshold_rule(threshold), f"the {topk} highest scores of an image"
     rules = [rule, f"{top}, at any value", f"{top} if they have {rule}"]
@@ -77,14 +76,14 @@ def metrics_by_convention(
     topk: int = 3,
     class_thresholds: np.ndarray | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Compute every convention of :func:`conventions`.
+    """Compute the metrics under every convention of :func:`conventions`.
 
     Args:
         scores, targets, threshold, topk: see :func:`multilabel_metrics`.
         class_thresholds: (C,) thresholds, used in addition.
 
     Returns:
-        Fractions by key, for ``all`` images and, if only some images have a label, for ``labeled`` images.
+        Fractions by key for ``all`` images and, if some images do not have a label, for ``labeled`` images.
 
     Raises:
         ValueError: see :func:`multilabel_metrics`.
@@ -94,9 +93,9 @@ def metrics_by_convention(
     if labeled.any() and not labeled[counted].all():
         subsets["labeled"] = (scores[labeled], targets[labeled])
     found = {}
-    protocol = {"threshold": threshold, "topk": topk}
     for subset, arrays in subsets.items():
-        by_rule = {ap: multilabel_metrics(*arrays, **protocol, ap=ap) for ap in AVERAGE_PRECISION_RULES}
+        settings = {"threshold": threshold, "topk": topk}
+        by_rule = {ap: multilabel_metrics(*arrays, **settings, ap=ap) for ap in AVERAGE_PRECISION_RULES}
         ranking = by_rule["ranking"]
         values = {f"mAP/{ap}": metrics["mAP"] for ap, metrics in by_rule.items()}
         values |= {prefix + name: ranking[prefix + name] for prefix in prediction_prefixes(topk) for name in _RATES}
@@ -122,7 +121,7 @@ def compare_scores(
     resamples: int = 0,
     seed: int = 0,
 ) -> dict:
-    """Compute every convention for every run and, on request, bootstrap intervals of metrics and differences.
+    """Compute the metrics of every run under every convention, and bootstrap intervals of metrics and differences.
 
     Args:
         paths: files of scores, or folders of runs, see :func:`mlickd.evaluation.score_files.find_scores`. The
@@ -130,8 +129,8 @@ def compare_scores(
         dataset: dataset of the scores, if a folder has scores of several datasets.
         threshold, topk: see :func:`multilabel_metrics`.
         ap: AP rule of the bootstrapped mAP.
-        resamples: number of resamples of the bootstrap; 0 computes no intervals. Runs on the images and labels of the
-            first run also get intervals of their difference to the first run, on the same resamples.
+        resamples: number of resamples; 0 computes no intervals. A run on the same images and labels as the first run
+            also gets intervals of its difference to the first run, from the same resamples.
         seed: seed of the resamples.
 
     Returns:
@@ -153,7 +152,7 @@ def compare_scores(
     files: dict[str, ImageScores] = {}
     for name, path in zip(names, paths, strict=True):
         scores = read_scores(find_scores(path, dataset))
-        # Bootstrapped values are paired, so runs on the same images need them in the same order.
+        # Differences are taken within a resample, so runs on the same images need them in the same order.
         same_order = scores.align_with(files[names[0]]) if files else scores
         files[name] = same_order or scores
         runs[name] = {**_run(path, scores, threshold, topk), "images_of_first": same_order is not None}
@@ -178,13 +177,12 @@ def _run(path: str, scores: ImageScores, threshold: float, topk: int) -> dict:
     arrays, thresholds = (scores.scores, scores.targets), tuned and np.array(tuned.thresholds)
     values = metrics_by_convention(*arrays, threshold=threshold, topk=topk, class_thresholds=thresholds)
     counts = multilabel_metrics(*arrays)
-    positive = (scores.targets == 1).any(axis=0)
     return {
         "scores": scores.path,
         "data_sha256": scores.data_digest(),
         **{key: counts[key] for key in ("images", "images_ignored", "images_without_positives")},
-        "classes": len(positive),
-        "classes_without_positives": [n for n, found in zip(scores.class_names, positive, strict=True) if not found],
+        "classes": len(scores.class_names),
+        "classes_without_positives": [scores.class_names[i] for i in np.flatnonzero(np.isnan(counts["AP"]))],
         "class_thresholds": tuned and tuned.tuned_on(),
         "values": {images: {key: 100 * v for key, v in metrics.items()} for images, metrics in values.items()},
     }
@@ -224,14 +222,13 @@ def report_as_text(report: Mapping[str, Any]) -> str:
     several = any(images != "all" for _, images in columns)
     headers = ["%", *(f"{name}\n{_IMAGES[images]}" if several else name for name, images in columns)]
     rows: list[list[str]] = []
-    previous = ""
-    for key, (group, convention) in report["conventions"].items():
-        if group != previous:
-            rows.append([group, *[""] * len(columns)])
-        previous = group
-        values = [runs[name]["values"][images].get(key) for name, images in columns]
-        rows.append([f"  {convention}", *("" if value is None else f"{value:.2f}" for value in values)])
-    parts = [_table(rows, headers), "\n".join([_NOTES, *(line for name in runs for line in _notes(name, runs[name]))])]
+    for group, members in groupby(report["conventions"].items(), key=lambda item: item[1][0]):
+        rows.append([group, *[""] * len(columns)])
+        for key, (_, convention) in members:
+            values = [runs[name]["values"][images].get(key) for name, images in columns]
+            rows.append([f"  {convention}", *("" if value is None else f"{value:.2f}" for value in values)])
+    notes = [_NOTES, *(line for name, run in runs.items() for line in _notes(name, run))]
+    parts = [_table(rows, headers), "\n".join(notes)]
     if "bootstrap" in report:
         parts.append(_intervals_as_text(report["bootstrap"]))
     return "\n\n".join(parts)
@@ -265,8 +262,8 @@ def _intervals_as_text(bootstrap: Mapping[str, Any]) -> str:
     undefined = max(value["undefined_resamples"] for run in bootstrap["runs"].values() for value in run.values())
     note = (
         f"Percentiles of {bootstrap['resamples']} resamples of the images, seed {bootstrap['seed']}; mAP by the rule "
-        f"'{bootstrap['ap']}'. Class means of a resample leave out classes without a positive in it. {undefined} "
-        "resamples without any positive are left out."
+        f"'{bootstrap['ap']}'. Class means of a resample leave out classes without a positive in the resample. "
+        f"{undefined} resamples without any positive are left out."
     )
     return f"{_table(rows, headers)}\n\n{note}"
 

@@ -20,7 +20,7 @@ __all__ = ["BASELINE", "DISTILLED", "TEACHER", "Method", "choose_methods", "load
 
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
-# Names of students. The excluded names are other folders of a study.
+# Names of students, without the names of other folders of a study.
 _NAME = re.compile(r"(?!(teacher|logs|methods|proposals|knowledge.*)$)\w[\w.-]*")
 
 
@@ -31,18 +31,13 @@ class Method:
     Attributes:
         name: name of the method, and of the folder of its runs.
         file: configuration file.
-        cfg: configuration with the options of all methods.
-        train: names of the training datasets.
-        teacher: checkpoint of the teacher if the configuration gives one, or empty.
-        cache: folder of the knowledge cache if the configuration gives one, or empty.
+        cfg: configuration with the options of the study. ``KD.TEACHER.WEIGHTS`` and ``KD.CACHE`` are empty unless the
+            file of the method names another teacher or cache.
     """
 
     name: str
     file: Path
     cfg: CfgNode
-    train: tuple[str, ...]
-    teacher: str = ""
-    cache: str = ""
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -52,7 +47,7 @@ class Method:
     @property
     def datasets(self) -> tuple[str, ...]:
         """Names of the labeled and unlabeled training datasets."""
-        return (*self.train, *self.cfg.DATASETS.UNLABELED)
+        return (*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.UNLABELED)
 
     @property
     def iterations(self) -> list[int]:
@@ -62,10 +57,8 @@ class Method:
 
     @property
     def cache_key(self) -> str:
-        """Values that the knowledge of the teacher depends on. Methods with equal keys share a cache."""
-        cfg = self.cfg.clone()
-        cfg.KD.TEACHER.WEIGHTS, cfg.KD.CACHE = self.teacher, self.cache
-        return CfgNode({key: config_value(cfg, key) for key in CACHE_KEYS}).dump()
+        """The values that the teacher's knowledge depends on. Methods with equal values share a cache."""
+        return CfgNode({key: config_value(self.cfg, key) for key in CACHE_KEYS}).dump()
 
 
 def choose_methods(
@@ -79,13 +72,13 @@ def choose_methods(
 ) -> list[Method]:
     """Load the chosen methods.
 
-    ``baseline`` is ``cls.yaml`` and ``distilled`` is ``kd.yaml`` in ``configs``. The files of any other method are laid
-    over ``kd.yaml``; the complete configuration goes to ``<output>/methods/<name>.yaml``.
+    ``baseline`` is ``cls.yaml`` and ``distilled`` is ``kd.yaml`` in ``configs``. The files of any other method override
+    ``kd.yaml``; the complete configuration goes to ``<output>/methods/<name>.yaml``.
 
     Args:
         configs: folder of the configurations.
         names: names of the methods, in the order of the table; empty for all.
-        files: files of the other methods by name. A file has the keys that differ from ``kd.yaml`` and earlier files.
+        files: files of the other methods by name. A file overrides keys of ``kd.yaml`` and of the files before it.
         train: training dataset, unless the configuration of a method names other datasets.
         options: ``KEY VALUE`` pairs for all methods.
         output: folder of the study.
@@ -123,8 +116,8 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
         file: configuration file.
         options: ``KEY VALUE`` pairs.
         train: training dataset.
-        common: configuration of ``distilled``. The method keeps a training dataset, teacher or cache that differs
-            from ``common``. None: it keeps nothing.
+        common: configuration of ``distilled``; the method keeps a training dataset, teacher or cache of its file that
+            differs from it. None: the method keeps none of them.
 
     Raises:
         InputError: the configuration is wrong, or its last stage does not train the classifier.
@@ -136,11 +129,10 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
         check_config(checked)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    settings = {"train": (train,)}
-    for attribute, key in (("train", "DATASETS.TRAIN"), ("teacher", "KD.TEACHER.WEIGHTS"), ("cache", "KD.CACHE")):
-        if common is not None and config_value(cfg, key) != config_value(common, key):
-            settings[attribute] = config_value(cfg, key)
-    method = Method(name, file, cfg, **settings)
+    for key, value in (("DATASETS.TRAIN", (train,)), ("KD.TEACHER.WEIGHTS", ""), ("KD.CACHE", "")):
+        if common is None or config_value(cfg, key) == config_value(common, key):
+            cfg.merge_from_list([key, value])
+    method = Method(name, file, cfg)
     if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
         raise InputError(
             f"{file}: MODEL.META_ARCHITECTURE and KD.METHOD_STAGES do not train a {name}; a teacher is a detector, and "
@@ -150,7 +142,7 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
 
 
 def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, object] | None = None) -> None:
-    """Write a configuration that lays files, and then values by full key, over each other; an equal file stays."""
+    """Write a configuration that merges files in order, and then values by full key."""
     content: dict = {"_BASE_": [str(base) for base in bases]}
     for key, value in (values or {}).items():
         *parts, last = key.split(".")
@@ -159,5 +151,4 @@ def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, ob
             node = node.setdefault(part, {})
         node[last] = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(content, sort_keys=False)
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        write_whole_file(file, text, "make room, or give another --output", parents=True)
+    write_whole_file(file, text, "make room, or give another --output", parents=True)

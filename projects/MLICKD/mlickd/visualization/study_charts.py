@@ -14,9 +14,8 @@ from mlickd.evaluation.intervals import spread
 from .charts import BLUE, INK, RED, STYLES, plain_text, save_figure, style_axes
 from .image_results import STUDENTS
 
-__all__ = ["ROLES", "draw_class_gains", "draw_pairs", "draw_precision_recall"]
+__all__ = ["draw_class_gains", "draw_pairs", "draw_precision_recall"]
 
-ROLES = tuple(STUDENTS)
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
 # Metrics of each pair of runs by role, as fractions.
@@ -95,7 +94,7 @@ def draw_pairs(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) ->
     """
     figure, panels = _panels(len(sections), 4, (4.4, 3.3), (0.0, 0.6))
     for axes, (section, groups) in zip(panels, sections.items(), strict=True):
-        for number, (role, (color, _)) in enumerate(zip(ROLES, STYLES, strict=False)):
+        for number, (role, (color, _)) in enumerate(zip(STUDENTS, STYLES, strict=False)):
             summaries = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups.values()]
             means = [summary.mean for summary in summaries]
             places = np.arange(len(groups)) + 0.38 * (number - 0.5)
