@@ -13,7 +13,7 @@ from PIL import Image
 
 from mlickd.data.catalog import available_datasets, class_names, dataset_records, ensure_registered
 from mlickd.data.records import PackedRecords
-from mlickd.data.sources.coco import COCO_PROTOCOLS, load_coco_multilabel, read_coco, register_coco_multilabel
+from mlickd.data.sources.coco import load_coco_multilabel, read_coco, register_coco_multilabel
 from mlickd.errors import InputError
 
 SIZES = {3: (30, 40), 5: (20, 10), 8: (50, 50)}  # image id to height and width
@@ -131,7 +131,7 @@ def test_the_official_layout_of_coco_is_found(tmp_path, monkeypatch, catalogs):
     with pytest.raises(InputError, match=r"coco/val2014/0\.jpg: .*instances_val2014\.json"):
         ensure_registered("coco_2014_val_multilabel")
     (tmp_path / "photos").rename(tmp_path / "coco" / "val2014")
-    names = [f"coco_2014_val_multilabel{ending}" for ending in COCO_PROTOCOLS]
+    names = [f"coco_2014_val_multilabel{ending}" for ending in ("", "_labeled", "_no_crowd", "_labeled_no_crowd")]
     assert [name for name in available_datasets() if "multilabel" in name] == sorted(names)
     labels = [{record["image_id"]: record["labels"] for record in dataset_records(name)} for name in names]
     assert labels[:2] == [{100: [0, 2], 101: [1], 102: []}, {100: [0, 2], 101: [1]}]

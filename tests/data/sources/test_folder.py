@@ -10,7 +10,7 @@ from detectron2.structures import BoxMode
 from PIL import Image
 
 from mlickd.data.records import label_targets
-from mlickd.data.sources.folder import folder_source, folder_splits, load_folder_dataset
+from mlickd.data.sources.folder import folder_sources, load_folder_dataset
 from mlickd.errors import InputError
 
 CLASSES = "dog\ncat\npotted plant\n"
@@ -77,14 +77,14 @@ def test_a_table_may_have_a_column_for_each_class(pets):
 
 def test_a_folder_may_have_only_boxes(pets):
     (pets / "labels_my_val.csv").write_text(LABELS)
-    assert folder_splits(pets) == ["my_val", "train"]
+    assert list(folder_sources(pets)) == ["my_val", "train"]
     for path in pets.glob("labels_*"):
         path.unlink()
     # A folder with a list of classes needs tables, too.
-    assert folder_splits(pets) == [] and not folder_source(pets, "train").exists()
+    assert not folder_sources(pets)
     (pets / "classes.txt").unlink()
-    assert folder_splits(pets) == ["train"] and folder_source(pets, "train").exists()
-    dataset = folder_source(pets, "train").load()
+    assert list(folder_sources(pets)) == ["train"]
+    dataset = folder_sources(pets)["train"].load()
     assert dataset.class_names == ["potted plant", "unused", "cat"]
     assert [(record["image_id"], record["labels"]) for record in dataset.records] == [(1, [2]), (2, [])]
 

@@ -55,13 +55,13 @@ def labeled_share(cfg: CfgNode) -> float:
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:
-    """Return whether a run is a distillation that learns from a teacher, in addition to labels."""
+    """Return whether a run trains a student with the outputs of a teacher."""
     uses_teacher = cfg.KD.STAGE != "prediction" or cfg.KD.PREDICTION.FEATURE_LOSS or cfg.KD.PREDICTION.WEIGHT > 0
     return uses_teacher and bool(model_class(cfg).student_architecture)
 
 
 def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
-    """Return whether the samples need proposals: for a detector, or for the live teacher of a student in training."""
+    """Return whether samples need proposals: for a detector, or in training for a teacher without a cache."""
     return model_class(cfg).is_detector or (training and not cfg.KD.CACHE and needs_knowledge(cfg))
 
 
@@ -105,11 +105,11 @@ def build_mapper(
     teacher_cfg: CfgNode | None = None,
     corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
-    """Return the mapper of a model, see :class:`MultiLabelMapper`, for the dataset ``name`` or for photos.
+    """Return the :class:`MultiLabelMapper` of a model for the dataset ``name``, by default for photos.
 
-    ``teacher_cfg`` is the configuration of a live teacher, which needs its view and its proposals in each sample.
+    ``teacher_cfg`` is the configuration of a teacher that runs on each batch. Samples then have its view and proposals.
     """
-    # A live teacher needs the number of proposals that it was trained with, because its scores sum over them.
+    # The teacher needs the number of proposals that it was trained with, because its image scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
     return MultiLabelMapper(
         image_format=cfg.INPUT.FORMAT,
@@ -125,7 +125,7 @@ def build_mapper(
 
 
 def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
-    """Return the mapper of a model for the evaluation on a dataset, with the damage of ``TEST.CORRUPTION``."""
+    """Return the mapper of a model for evaluation on a dataset, with the damage of ``TEST.CORRUPTION``."""
     proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
     return build_mapper(cfg, name, proposals, corruption=configured_corruption(cfg))
 
@@ -145,7 +145,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
 
     Args:
         cfg: configuration; ``SOLVER.IMS_PER_BATCH`` counts the images of all processes.
-        teacher_cfg: configuration of a live teacher, see :func:`build_mapper`.
+        teacher_cfg: see :func:`build_mapper`.
     """
     parts = []
     for name in training_datasets(cfg):
@@ -181,14 +181,10 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
 def build_test_loader(
     cfg: CfgNode, name: str, records: Sequence[dict] | None = None, *, multi_scale: bool = False
 ) -> DataLoader:
-    """Return Detectron2's test loader of a dataset.
+    """Return Detectron2's test loader of the dataset ``name``, by default with all of its records.
 
-    Args:
-        cfg: configuration of the model.
-        name: dataset.
-        records: records of the dataset, by default all.
-        multi_scale: give each image at every size of ``TEST.AUG`` (see :func:`map_at_sizes`), not only at
-            ``INPUT.SIZE_TEST``.
+    With ``multi_scale``, each sample has the image at all sizes of ``TEST.AUG`` (see :func:`map_at_sizes`) instead of
+    only ``INPUT.SIZE_TEST``.
     """
     mapper = build_test_mapper(cfg, name)
     if multi_scale:

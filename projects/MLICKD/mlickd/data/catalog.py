@@ -6,6 +6,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from .parts import parse_part
 from .records import PackedRecords, check_records, collector_paused
 from .sources.coco import coco_sources
 from .sources.dataset_files import DatasetSource
-from .sources.folder import folder_source, folder_splits
+from .sources.folder import folder_sources
 from .sources.nus_wide import nus_wide_sources
 from .sources.voc import voc_sources
 
@@ -33,7 +34,7 @@ class UnknownDatasetError(InputError):
 class _Checked(NamedTuple):
     """A registered dataset whose records were read and checked."""
 
-    load: Callable[[], list[dict]]  # in `DatasetCatalog`; if the catalog has another function, this entry is outdated
+    load: Callable[[], list[dict]]  # entry of `DatasetCatalog`; if the catalog has another one, this is outdated
     records: PackedRecords
     origin: object  # the dataset root; for a part, the records of the whole; None if it was registered elsewhere
 
@@ -121,15 +122,13 @@ def _known_sources(root: Path) -> dict[str, DatasetSource]:
     """Return COCO, VOC and NUS-WIDE, whether or not they exist, and all folder datasets by name."""
     # Two folders can give the same name, because folders and splits may have underscores. The longest folder wins.
     folders = sorted(root.glob("*"), key=lambda folder: len(folder.name))
-    found = {
-        f"{folder.name}_{split}": folder_source(folder, split) for folder in folders for split in folder_splits(folder)
-    }
+    found = {f"{place.name}_{split}": source for place in folders for split, source in folder_sources(place).items()}
     return {**found, **coco_sources(root), **voc_sources(root), **nus_wide_sources(root)}
 
 
 def _find_source(name: str, root: Path) -> DatasetSource:
     if name in _SCENES:
-        return folder_source(scenes.ensure_scenes(root), name.removeprefix(f"{scenes.FOLDER}_"))
+        scenes.ensure_scenes(root)
     known = _known_sources(root)
     if name in known:
         return known[name]
@@ -145,11 +144,7 @@ def _find_source(name: str, root: Path) -> DatasetSource:
 
 def _register(name: str, origin: object, records: PackedRecords, metadata: dict[str, Any]) -> None:
     """Add a dataset to both catalogs, or replace the entry with this name."""
-
-    @collector_paused()
-    def load() -> list[dict]:
-        return list(records)
-
+    load = partial(list, records)
     for catalog in (DatasetCatalog, MetadataCatalog):
         if name in catalog:
             catalog.remove(name)
@@ -162,19 +157,15 @@ def _check_registered(name: str, load: Callable[[], list[dict]]) -> None:
     """Check a dataset that was registered elsewhere, and complete its records and metadata."""
     where, metadata = f"dataset {name!r}", MetadataCatalog.get(name)
     try:
-        loaded = load()
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error}); put its files there") from error
-    try:
-        records = [_complete_record(record) for record in loaded]
+        records = [_complete_record(record) for record in load()]
         packed = PackedRecords(records)
         missing = [record["file_name"] for record in records if not os.path.isfile(record["file_name"])]
         check_records(records, metadata.thing_classes, where)
-    except (KeyError, AssertionError, AttributeError, TypeError, ValueError) as error:
+    except (OSError, KeyError, AssertionError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{where}: a record, an annotation or the metadata is wrong ({' '.join(str(error).split())}); records need "
-            "'file_name', 'image_id', and 'labels' or 'annotations', whose 'bbox' is 4 finite numbers; the metadata "
-            "needs 'thing_classes'"
+            f"{where}: a file, a record, an annotation or the metadata is missing or wrong ("
+            f"{' '.join(str(error).split())}); records need 'file_name', 'image_id', and 'labels' or 'annotations', "
+            "whose 'bbox' is 4 finite numbers; the metadata needs 'thing_classes'"
         ) from error
     if missing:
         raise InputError(f"{where}: {missing[0]}: image file not found; put it there")

@@ -31,15 +31,10 @@ generator for all random draws.
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of damage and its strength.
+    """A kind of damage, by its ``name`` in CORRUPTION_REGISTRY, and its ``strength``, an element of STRENGTHS.
 
     The random draws depend only on the seed, the image id, the kind and the strength. They do not depend on the order
     of the images or on the number of loader workers.
-
-    Attributes:
-        name: name in CORRUPTION_REGISTRY.
-        strength: element of STRENGTHS.
-        seed: seed of the random draws.
     """
 
     name: str
@@ -64,17 +59,14 @@ class Corruption:
     def __str__(self) -> str:
         return f"{self.name}:{self.strength}"
 
-    def damage(self, image: np.ndarray, image_id: str | int) -> np.ndarray:
-        """Return a damaged copy of an (H, W, 3) uint8 RGB image."""
-        digest = hashlib.sha256(f"{self.seed}/{image_id}/{self}".encode()).digest()
-        generator = np.random.default_rng(int.from_bytes(digest, "big"))
-        return CORRUPTION_REGISTRY.get(self.name)(image, self.strength, generator)
-
     def apply(self, view: torch.Tensor, image_id: str | int, image_format: str = "RGB") -> torch.Tensor:
         """Return a damaged copy of a (3, H, W) uint8 view; ``RGB`` and ``BGR`` views get the same damage."""
         if image_format == "BGR":
             return self.apply(view.flip(0), image_id).flip(0)
-        damaged = self.damage(np.ascontiguousarray(view.permute(1, 2, 0).numpy()), image_id)
+        digest = hashlib.sha256(f"{self.seed}/{image_id}/{self}".encode()).digest()
+        generator = np.random.default_rng(int.from_bytes(digest, "big"))
+        image = np.ascontiguousarray(view.permute(1, 2, 0).numpy())
+        damaged = CORRUPTION_REGISTRY.get(self.name)(image, self.strength, generator)
         return torch.from_numpy(damaged).permute(2, 0, 1).contiguous()
 
 

@@ -29,8 +29,8 @@ _TURNS = {
 class RecordImage:
     """The image of a record. The size is known before the pixels are decoded.
 
-    libjpeg-turbo decodes a JPEG at 1/2, 1/4 or 1/8 of its size from a part of the cosine coefficients: without
-    aliasing, and faster than the whole image. Pillow decodes all other formats, CMYK, and damaged files.
+    libjpeg-turbo can decode a JPEG at 1/2, 1/4 or 1/8 of its size. It then reads only a part of the cosine
+    coefficients, which is faster and does not alias. Pillow decodes all other formats, CMYK, and damaged files.
 
     The pixels are turned upright by the EXIF orientation. They equal the pixels of
     `detectron2.data.detection_utils.read_image`, except for two kinds of images: 16-bit gray is scaled to 8 bits
@@ -41,16 +41,17 @@ class RecordImage:
         height, width: size of the whole upright image, in pixels.
     """
 
-    def __init__(self, record: dict, image_format: str = "RGB"):
+    def __init__(self, record: dict, image_format: str = "RGB", *, check_size: bool = False):
         """
         Args:
-            record: dict with ``file_name``, a file of which the first frame is read, or with ``pixels``, (H, W, 3)
-                uint8 RGB.
-            image_format: ``RGB`` or ``BGR``, the order of channels that :meth:`pixels` returns.
+            record: dict with ``file_name`` or with ``pixels``, (H, W, 3) uint8 RGB. Only the first frame of a file is
+                read.
+            image_format: order of the channels of :meth:`pixels`, ``RGB`` or ``BGR``.
+            check_size: whether the image must have the ``height`` and ``width`` of the record, if it has them.
 
         Raises:
-            InputError: the file is missing, damaged, not an image, too large, or has pixels of unknown range; or the
-                array has another shape or dtype.
+            InputError: the file is missing, damaged, too large or not an image, its pixels have an unknown range, the
+                array has another shape or dtype, or the size differs from the record.
         """
         self._path = record.get("file_name")
         self._format = image_format
@@ -66,9 +67,15 @@ class RecordImage:
             self._read_jpeg()
         if self._jpeg is None:
             self.height, self.width = self.pixels()[0].shape[:2]
+        height, width = record.get("height", self.height), record.get("width", self.width)
+        if check_size and (height, width) != (self.height, self.width):
+            raise InputError(
+                f"{self._path}: the image has {self.width}x{self.height} pixels, its record {width}x{height}; correct "
+                "the record and its boxes, or put the right image there"
+            )
 
     def _read_jpeg(self) -> None:
-        """Read the file if it is a JPEG; otherwise Pillow must decode the file or report its damage."""
+        """Read the file and its size if it is a JPEG that libjpeg-turbo can decode."""
         try:
             with open(self._path, "rb", buffering=0) as file:
                 data = file.read()
@@ -84,26 +91,32 @@ class RecordImage:
             self.height, self.width = _upright_size(height, width, self._orientation)
 
     def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the pixels, if possible at a fraction of the size.
+        """Return the pixels, if possible with smaller sides.
 
         Args:
-            reduction: 1, 2, 4 or 8, the largest number of pixels per side that may become one pixel.
+            reduction: 1, 2, 4 or 8, the largest factor by which the sides may be reduced.
 
         Returns:
-            (ceil(height / r), ceil(width / r), 3) uint8, contiguous, and r, at most ``reduction``. Repeated calls
-            return the same array.
+            (ceil(height / r), ceil(width / r), 3) uint8, contiguous, and the factor r. Repeated calls return the same
+            array.
 
         Raises:
             InputError: the file is damaged.
         """
         reduction = reduction if self._jpeg else 1
-        # If a side is not a multiple of the reduction, its last reduced pixel is incomplete. A turn could move this
-        # pixel to the start of the side and shift all others.
+        # If a side is not a multiple of the factor, its last reduced pixel is incomplete. Turning the image could move
+        # this pixel to the start of the side, and so shift all others.
         while self._orientation != 1 and reduction > 1 and (self.height % reduction or self.width % reduction):
             reduction //= 2
         if reduction not in self._decoded and self._jpeg:
             try:
-                self._decoded[reduction] = self._decode_jpeg(reduction)
+                stored = _upright_size(self.height, self.width, self._orientation)
+                # The decoder chooses the smallest of its sizes that is at least this large.
+                height, width = (-(-side // reduction) if reduction > 1 else 0 for side in stored)
+                pixels = simplejpeg.decode_jpeg(self._jpeg, self._format, min_height=height, min_width=width)
+                if self._orientation != 1:
+                    pixels = np.array(Image.fromarray(pixels).transpose(_TURNS[self._orientation]))
+                self._decoded[reduction] = pixels
             except ValueError:
                 # Pillow tolerates harmless damage and names other damage.
                 self._jpeg, self._decoded, reduction = None, {}, 1
@@ -112,15 +125,6 @@ class RecordImage:
                 self._keep(np.array(upright_rgb(image)))
         return self._decoded[reduction], reduction
 
-    def _decode_jpeg(self, reduction: int) -> np.ndarray:
-        # The decoder chooses the smallest of its sizes that is at least this large.
-        stored = _upright_size(self.height, self.width, self._orientation)
-        height, width = (-(-side // reduction) if reduction > 1 else 0 for side in stored)
-        pixels = simplejpeg.decode_jpeg(self._jpeg, self._format, min_height=height, min_width=width)
-        if self._orientation != 1:
-            pixels = np.array(Image.fromarray(pixels).transpose(_TURNS[self._orientation]))
-        return pixels
-
     def _keep(self, pixels: np.ndarray) -> None:
         pixels = pixels if self._format == "RGB" else pixels[..., ::-1]
         # PyTorch warns of arrays that are not writable.
@@ -128,7 +132,7 @@ class RecordImage:
 
 
 def _may_have_orientation(data: bytes) -> bool:
-    """Return whether a JPEG has an application segment 1. Pillow needs more time for this than a resize takes."""
+    """Return whether a JPEG has an application segment 1. Pillow takes longer to find out than to resize the image."""
     place = 2
     while (marker := data[place : place + 2])[:1] == b"\xff" and marker not in (b"\xff\xe1", b"\xff\xda"):
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
@@ -179,5 +183,5 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Return (height, width) after the turn of an EXIF orientation. The same turn leads back."""
+    """Return (height, width) of a stored image after turning it upright, or of an upright image before."""
     return (width, height) if orientation >= 5 else (height, width)

@@ -72,7 +72,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[str]:
 
 
 def first_difference(ours: Sequence[str], theirs: Sequence[str]) -> str | None:
-    """Return the first difference between two lists of lines, as a part of a sentence; None if they are equal."""
+    """Return a description of the first difference between two lists of lines; None if they are equal."""
     for number, (here, there) in enumerate(zip_longest(ours, theirs), start=2):
         if here != there:
             return f"line {number} is {here} here and {there} there"

@@ -27,8 +27,8 @@ class MultiLabelMapper:
 
     Args:
         image_format: ``RGB`` or ``BGR``.
-        proposals: proposals of the dataset, or :func:`propose` with a method and its parameters; None for samples
-            without proposals.
+        proposals: proposals of the dataset, or a function that generates them, see
+            :func:`~mlickd.data.proposals.image_proposals.build_proposer`; None for samples without proposals.
         top_k, min_side: see :func:`best_proposals`.
         teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
         teacher_format: image format of the teacher, by default ``image_format``.
@@ -50,9 +50,9 @@ class MultiLabelMapper:
     def __call__(self, record: dict, view: View | None = None, colors: ColorShift | None = None) -> dict:
         """Return the sample of a record.
 
-        A crop may exclude all proposals. In a sample with a teacher's view, the proposals are then empty, because the
-        student's pixels must not depend on the proposals. In other samples, ``image`` and ``view`` then show the whole
-        image, because a detector cannot learn without proposals.
+        If a crop excludes all proposals, a sample with a teacher's view gets empty proposals, because the student's
+        pixels must not depend on proposals. Other samples get the whole image, because a detector cannot learn without
+        proposals.
 
         Args:
             record: dict with ``file_name`` or ``pixels`` (see :class:`RecordImage`), and ``image_id``.
@@ -110,10 +110,10 @@ class MultiLabelMapper:
 
 
 def map_at_sizes(record: dict, mapper: MultiLabelMapper, sizes: Sequence[int]) -> dict:
-    """Return the sample of ``mapper`` with ``views`` instead of ``image``, ``proposals`` and ``view``.
+    """Return the sample of a mapper with ``views`` instead of ``image``, ``proposals`` and ``view``.
 
-    ``views`` is a list with a dict of ``image`` and, if the mapper has proposals, ``proposals`` for a square view of
-    each size in pixels, decoded from the file. All sizes have the same regions in the same order.
+    ``views`` has a dict with ``image`` and, if the mapper has proposals, ``proposals`` for each of ``sizes``, the sides
+    of square views in pixels. All dicts have the same regions in the same order.
     """
     samples = [mapper(record, View(size)) for size in sizes]
     seen = ("image", "proposals")

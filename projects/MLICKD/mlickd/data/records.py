@@ -71,8 +71,7 @@ class PackedRecords(Sequence[dict]):
 
     def select(self, indices: Sequence[int]) -> PackedRecords:
         """Return the records with the given indices, in the given order."""
-        records = self.without_boxes()
-        return PackedRecords([records[index] for index in indices], [self._boxes[index] for index in indices])
+        return PackedRecords([pickle.loads(self._records[i]) for i in indices], [self._boxes[i] for i in indices])
 
     def without_boxes(self) -> list[dict]:
         """Return all records without ``annotations``; this is fast."""
@@ -156,13 +155,10 @@ def label_lists(targets: np.ndarray) -> list[list[int]]:
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:
     """Check a split before training or evaluation, and warn of classes without a positive image.
 
-    Args:
-        records: dicts with `file_name`, `image_id` and `labels`.
-        class_names: names of the C classes.
-        source: file or dataset of the records, named in messages.
+    Messages name ``source``, the file or dataset of the records.
 
     Raises:
-        InputError: the split is empty, an image id occurs twice, or a label is not in [0, C).
+        InputError: the split is empty, an image id occurs twice, or a label is not the index of a class.
     """
     ids = Counter(str(record["image_id"]) for record in records)
     if len(ids) < max(len(records), 1):

@@ -112,17 +112,13 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
 
 
 class TrainingSamples(Dataset):
-    """Samples of one dataset or of several in sequence, indexed by :class:`ImageView`.
+    """Samples of one or several datasets, indexed by :class:`ImageView`; ``parts`` has the records and mapper of each.
 
     The records are stored without boxes as bytes in one array, so that loader workers share them. A worker would copy
     the memory of Python objects on the first access.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):
-        """
-        Args:
-            parts: the records and the mapper of each dataset.
-        """
         self._mappers = [mapper for _, mapper in parts]
         self._ends = np.cumsum([len(records) for records, _ in parts])
         records = (record for records, _ in parts for record in records)

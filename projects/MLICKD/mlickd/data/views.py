@@ -42,12 +42,9 @@ class View:
         return x0, y0, x1, y1
 
     def reduction(self, height: int, width: int, size: int | None = None) -> int:
-        """Return the factor (1, 2, 4 or 8) by which an image may be reduced, per side, before the view is taken.
+        """Return the largest of 1, 2, 4 and 8 by which the sides of an image may be divided before the view is taken.
 
-        It is the largest factor for which the visible part is not smaller than the view.
-
-        Args:
-            height, width, size: see :meth:`transform`.
+        The visible part must not become smaller than the view. For the arguments see :meth:`transform`.
         """
         x0, y0, x1, y1 = self.crop_in_pixels(height, width)
         shorter = min(x1 - x0, y1 - y0)
@@ -61,7 +58,7 @@ class View:
         Args:
             image: (ceil(height / reduction), ceil(width / reduction), 3) uint8, contiguous.
             height, width, size: see :meth:`transform`.
-            reduction: factor, per side, by which ``image`` is reduced.
+            reduction: factor by which the sides of ``image`` are already divided.
 
         Returns:
             (3, side, side) uint8, contiguous.

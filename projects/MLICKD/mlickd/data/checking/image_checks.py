@@ -22,8 +22,8 @@ from ..views import View
 
 __all__ = ["CheckedImage", "check_images", "equal_files", "similar_images"]
 
-# Two images look the same if at most this many of the 64 bits of their hashes differ. Copies in other formats, sizes
-# and qualities differ in 0 to 5 bits, the most similar two of 400 drawn scenes in 13.
+# Two images look the same if at most this number of the 64 bits of their hashes differ. Copies in other formats, sizes
+# and qualities differ in 0 to 5 bits. The two most similar of 400 drawn scenes differ in 13 bits.
 _MAX_BITS = 6
 _HASH_SIDE = 32  # pixels
 _BLOCK = 128  # number of images that are compared with all others at once
@@ -49,7 +49,7 @@ class CheckedImage:
 
 
 def check_images(records: Sequence[dict], num_workers: int | None = None, title: str = "") -> list[CheckedImage]:
-    """Decode the image of every record in threads (by default one per core), and compare it with the record's size."""
+    """Decode the image of each record in threads (by default one per core), and check its size, kind and content."""
     with warnings.catch_warnings(), ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
         warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata
         return list(tqdm(pool.map(_check, records), desc=title, unit="image", total=len(records), mininterval=0.5))
@@ -58,7 +58,7 @@ def check_images(records: Sequence[dict], num_workers: int | None = None, title:
 def _check(record: dict) -> CheckedImage:
     path = record["file_name"]
     try:
-        file = RecordImage({"file_name": path})
+        file = RecordImage(record, check_size=True)
         # Decoding at a reduced size also reads every byte of a JPEG.
         pixels, _ = file.pixels(View(2 * _HASH_SIDE).reduction(file.height, file.width))
         with open_image_file(path) as image:
@@ -72,10 +72,6 @@ def _check(record: dict) -> CheckedImage:
             }
     except InputError as error:
         return CheckedImage(record, str(error))
-    height, width = record.get("height", file.height), record.get("width", file.width)
-    if (file.height, file.width) != (height, width):
-        problem = f"{path}: the image has {file.width}x{file.height} pixels, its record {width}x{height}"
-        return CheckedImage(record, f"{problem}; correct the record and its boxes, or put the right image there")
     small = cv2.resize(pixels, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
     kinds = tuple(kind for kind, true in kinds.items() if true)
@@ -83,7 +79,7 @@ def _check(record: dict) -> CheckedImage:
 
 
 def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
-    """Yield the records of pairs with equal files: each of the others with its first copy in ``images``."""
+    """Yield pairs of records with equal files: the first in ``images`` with this file, and the one in ``others``."""
     first = {image.digest: image.record for image in reversed(images)}
     for other in others:
         match = first.get(other.digest, other.record)
@@ -92,10 +88,9 @@ def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) 
 
 
 def similar_images(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
-    """Yield the records of pairs of images that look the same but are not equal files.
+    """Yield pairs of records whose images look the same but are not equal files.
 
-    Each of the others is paired with the most similar image; if both arguments are the same, with the most similar
-    image before it.
+    Each of ``others`` is compared with the most similar image in ``images``, or before it if both are the same list.
     """
     if not images or not others:
         return

@@ -44,7 +44,6 @@ class LabelStatistics:
     """The labels of one dataset of N images and C classes.
 
     Attributes:
-        class_names: names of the C classes.
         positives: (C,) number of images that have the class.
         per_image: {number of labels: number of images}, ascending.
         together: (C, C) number of images that have both classes; the diagonal is `positives`.
@@ -172,13 +171,13 @@ def check_proposals(
         name: dataset. A part has the stores of the whole dataset.
         records: dicts with ``image_id``, ``height`` and ``width`` of readable images.
         methods: methods whose stores must exist; None checks all existing stores.
-        complete: whether ``records`` are all records of the dataset, and their digest must be the one in the store.
+        complete: whether ``records`` are all records of the dataset. Their digest must then equal the store's digest.
     """
     whole = whole_name(name)
     make = f"make them with `python tools/generate_proposals.py --dataset {whole}`, or import them"
     folders = sorted(path.name for path in proposals_path(whole, "").parent.glob("*"))
     stored = [folder.removeprefix(f"{whole}_") for folder in folders if folder.startswith(f"{whole}_")]
-    # No imported format has an underscore in its name, so that pets_train_small_mcg does not belong to pets_train.
+    # The names of imported formats have no underscores. Therefore pets_train_small_mcg does not belong to pets_train.
     stored = [method for method in stored if method in PROPOSAL_METHODS or "_" not in method]
     if not stored and not methods:
         yield Finding("note", name, f"no proposals for the teacher; {make}")

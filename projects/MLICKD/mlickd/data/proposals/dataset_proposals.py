@@ -22,7 +22,7 @@ from mlickd.errors import InputError, shorten_list
 from mlickd.files import remove_unfinished
 from mlickd.tensor_shards import Shard, ShardLayout
 
-from ..decoding import read_image
+from ..decoding import RecordImage
 from .edges import model_digest
 from .image_proposals import complete_parameters, propose
 from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
@@ -125,15 +125,7 @@ def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
     Raises:
         InputError: the image cannot be read, or does not have the size in its record.
     """
-    path = record["file_name"]
-    image = read_image(path, "BGR")
-    height, width = image.shape[:2]
-    if (record.get("height", height), record.get("width", width)) != (height, width):
-        raise InputError(
-            f"{path}: the image has {width}x{height} pixels, its record {record['width']}x{record['height']}; "
-            "correct the record"
-        )
-    return image
+    return RecordImage(record, "BGR", check_size=True).pixels()[0]
 
 
 def _propose_for_record(

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -24,14 +25,6 @@ from .dataset_files import DatasetSource, ImageFolder, relative_name
 
 logger = logging.getLogger(__name__)
 
-# Arguments of `load_coco_multilabel` by the ending of a dataset's name.
-COCO_PROTOCOLS = {
-    "": {},
-    "_labeled": {"keep_unlabeled": False},
-    "_no_crowd": {"crowd_labels": False},
-    "_labeled_no_crowd": {"keep_unlabeled": False, "crowd_labels": False},
-}
-
 _BORDER_TOLERANCE = 1.0  # pixels, because annotation tools round
 
 _ANNOTATION = np.dtype([("image", int), ("category", int), ("bbox", float, 4), ("iscrowd", bool)])
@@ -40,7 +33,7 @@ _Pixels = Annotated[int, msgspec.Meta(gt=0)]
 
 
 # The decoder skips all other content, such as the outlines of objects, which are most of the file.
-# `gc=False`: these objects cannot be part of a reference cycle, so the garbage collector need not scan them.
+# `gc=False`: the garbage collector need not scan these objects, because they cannot be part of a reference cycle.
 class _Category(msgspec.Struct, gc=False):
     id: int
     name: str
@@ -77,7 +70,6 @@ class CocoFile:
     """The content of a COCO-format file.
 
     Attributes:
-        path: path of the file.
         category_names: names of the categories, in the order of their ids.
         images: images in the order of the file.
         annotations: (M,) array with the fields ``image`` and ``category``, indices in the lists above; ``bbox``
@@ -98,7 +90,7 @@ class CocoFile:
             places: (len(images),) int64, index in ``records`` of each image, or -1 for an image without a record.
             records: dicts with ``height`` and ``width`` in pixels.
             classes: (len(category_names),) int64, class index of each category.
-            allow_empty: leave out boxes without area with a warning, because COCO has a few, instead of refusing them.
+            allow_empty: whether to leave out boxes without area with a warning, because COCO has a few.
 
         Returns:
             The boxes of each record in the order of the file; None for a record without an image in the file.
@@ -170,15 +162,13 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
 
 
 def coco_sources(root: Path) -> dict[str, DatasetSource]:
-    """Return COCO 2014 and 2017 in `root/coco`: `coco_<year>_<split>_multilabel` with the ending of each protocol."""
+    """Return `coco_<year>_<split>_multilabel`, also with `_labeled`, `_no_crowd` or `_labeled_no_crowd` at the end."""
     sources = {}
-    for split in ("train", "val"):
-        for year in (2014, 2017):
-            json_file = root / "coco" / "annotations" / f"instances_{split}{year}.json"
-            images = root / "coco" / f"{split}{year}"
-            for ending, protocol in COCO_PROTOCOLS.items():
-                load = partial(load_coco_multilabel, json_file, images, **protocol)
-                sources[f"coco_{year}_{split}_multilabel{ending}"] = DatasetSource((json_file, images), load)
+    for year, split, labeled, no_crowd in product((2014, 2017), ("train", "val"), ("", "_labeled"), ("", "_no_crowd")):
+        json_file = root / "coco" / "annotations" / f"instances_{split}{year}.json"
+        images = root / "coco" / f"{split}{year}"
+        load = partial(load_coco_multilabel, json_file, images, keep_unlabeled=not labeled, crowd_labels=not no_crowd)
+        sources[f"coco_{year}_{split}_multilabel{labeled}{no_crowd}"] = DatasetSource((json_file, images), load)
     return sources
 
 

@@ -7,7 +7,7 @@ The table has all labels in one column, or a column for each class with 1 (in th
     rex.jpg,dog;cat               rex.jpg,1,1
     garden/0001.png,              garden/0001.png,0,-1
 
-Without `classes.txt` and tables, the labels of an image are the categories of its boxes.
+Without `classes.txt` and tables, the labels of an image are the categories of its boxes in `instances_<split>.json`.
 """
 
 from __future__ import annotations
@@ -35,23 +35,18 @@ _REMEDY = "write it as datasets/README.md shows"
 _CELLS = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}  # pandas may write a decimal point
 
 
-def folder_splits(folder: Path) -> list[str]:
-    """Return the names of the splits of a folder dataset."""
-    pattern = "instances_*.json" if _has_only_boxes(folder) else "labels_*.csv"
-    return sorted(path.stem.split("_", 1)[1] for path in folder.glob(pattern))
-
-
-def folder_source(folder: Path, split: str) -> DatasetSource:
-    """Return the source of a split of a folder dataset. The split need not exist."""
-    if _has_only_boxes(folder):
-        boxes = folder / f"instances_{split}.json"
-        return DatasetSource((boxes,), partial(load_coco_multilabel, boxes, folder / "images"))
-    return DatasetSource((folder / f"labels_{split}.csv",), partial(load_folder_dataset, folder, split))
-
-
-def _has_only_boxes(folder: Path) -> bool:
+def folder_sources(folder: Path) -> dict[str, DatasetSource]:
+    """Return the splits of a folder dataset by name."""
     # `Path.exists` fails in a folder without permissions, such as `lost+found`.
-    return not os.path.exists(folder / "classes.txt") and not any(folder.glob("labels_*.csv"))
+    only_boxes = not os.path.exists(folder / "classes.txt") and not any(folder.glob("labels_*.csv"))
+    sources = {}
+    for path in sorted(folder.glob("instances_*.json" if only_boxes else "labels_*.csv")):
+        split = path.stem.split("_", 1)[1]
+        load = partial(load_folder_dataset, folder, split)
+        if only_boxes:
+            load = partial(load_coco_multilabel, path, folder / "images")
+        sources[split] = DatasetSource((path,), load)
+    return sources
 
 
 def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabelDataset:
@@ -125,12 +120,11 @@ def _read_table(path: Path, class_names: Sequence[str]) -> dict[str, tuple[list[
 def _match_boxes(
     file: CocoFile, records: Sequence[dict], class_names: Sequence[str], classes: Path
 ) -> list[np.ndarray | None]:
-    """Return the boxes of each record from a COCO-format file, whose images are matched by file name."""
+    """Return the boxes of each record. The images of the COCO-format file are matched by file name."""
     known = {name: index for index, name in enumerate(class_names)}
     used = [file.category_names[index] for index in np.unique(file.annotations["category"])]
-    if not known.keys() >= set(used):
-        unknown = shorten_list([name for name in used if name not in known])
-        raise InputError(f"{file.path}: categories that are not in {classes}: {unknown}; rename them")
+    if unknown := [name for name in used if name not in known]:
+        raise InputError(f"{file.path}: categories that are not in {classes}: {shorten_list(unknown)}; rename them")
     by_name = {record["image_id"]: index for index, record in enumerate(records)}
     places = np.array([by_name.get(str(PurePosixPath(image.file_name)), -1) for image in file.images], dtype=np.int64)
     if (places < 0).all():

@@ -41,15 +41,12 @@ def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
 
 
 def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled: bool = True) -> MultiLabelDataset:
-    """Read a split of NUS-WIDE. The image id is the listed file name, with "/".
+    """Read the images of a split of NUS-WIDE that exist. The image id is the listed file name, with "/".
 
     Args:
         folder: folder with the files above.
         split: `train` or `test` for the official lists, else the name of a file in `lists/`.
-        keep_unlabeled: whether images without any of the concepts are kept, as negatives of all of them.
-
-    Returns:
-        Records of the images that exist, without `height` and `width`.
+        keep_unlabeled: whether images without a concept are kept, as negatives of all concepts.
 
     Raises:
         InputError: a file is missing or damaged, an image is listed twice or has no labels, or no image exists.
