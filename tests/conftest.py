@@ -1,7 +1,5 @@
 """Shared fixtures."""
 
-from __future__ import annotations
-
 import logging
 import signal
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Shards are complete or absent, equal for equal content, and refused if they are damaged."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The benchmarks compare equal work, time it in turn, and write every value."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

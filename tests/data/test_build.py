@@ -1,7 +1,5 @@
 """Batches depend only on the seed and the iteration, and a loader returns the same bytes with any number of workers."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 from itertools import islice

@@ -1,7 +1,5 @@
 """Datasets and parts of datasets are found by name, with their images, classes and metadata."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Copies of an image in any format are found, and statistics of labels equal plain counts."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Boxes move with the pixels, and the pixels of the student do not depend on the teacher."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Records keep their content in packed form, give targets, are listed in a manifest, and describe new photos."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

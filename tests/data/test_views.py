@@ -1,7 +1,5 @@
 """Regions move with the pixels of a view; random crops, colors and corruptions depend only on their seed."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The cache gives the same knowledge as the live teacher, and in a crop the knowledge of the regions in view."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Caches are written in whole shards, and continued after a stop."""
 
-from __future__ import annotations
-
 from collections import namedtuple
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Regions are selected by rule, a part of them keeps its knowledge, and the loader adds the knowledge to each batch."""
 
-from __future__ import annotations
-
 import threading
 
 import numpy as np

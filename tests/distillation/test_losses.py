@@ -1,7 +1,5 @@
 """Losses of the distillers against their formulas in NumPy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The student trains with the hook, the teacher and each distiller."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

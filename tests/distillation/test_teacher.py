@@ -1,7 +1,5 @@
 """Configurations of teachers, averages over mirrored views, teachers of several datasets, and calibrated scores."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

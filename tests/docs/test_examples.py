@@ -1,7 +1,5 @@
 """Every example of the documentation trains with the arguments on its page."""
 
-from __future__ import annotations
-
 import json
 import re
 import runpy

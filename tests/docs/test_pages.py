@@ -1,7 +1,5 @@
 """Generated parts of the documentation, the built site, and the notebook."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

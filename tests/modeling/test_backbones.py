@@ -1,7 +1,5 @@
 """VGG and timm backbones, and their initial weights."""
 
-from __future__ import annotations
-
 import pytest
 import safetensors.torch
 import timm

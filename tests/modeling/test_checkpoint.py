@@ -1,7 +1,5 @@
 """A checkpoint must match the whole model, and a model can be checked without its weights."""
 
-from __future__ import annotations
-
 import pickle
 from pathlib import Path
 

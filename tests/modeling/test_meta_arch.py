@@ -1,7 +1,5 @@
 """Teacher and student: preprocessing, class activation maps, averages over views, and refinements of OICR."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

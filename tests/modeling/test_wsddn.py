@@ -1,7 +1,5 @@
 """The heads of WSDDN against NumPy."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -9,8 +9,6 @@ Example with 20 kills of each kind of run:
     PYTHONPATH=projects/MLICKD:tests OMP_NUM_THREADS=1 python tests/stress/kill_and_resume.py --kills 20
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -1,7 +1,5 @@
 """The script with three kills for each kind of run."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

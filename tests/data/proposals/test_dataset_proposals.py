@@ -1,7 +1,5 @@
 """The content of a store does not depend on workers, parts or interruptions, and one message names all bad images."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from pathlib import Path

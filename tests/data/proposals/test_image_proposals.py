@@ -1,7 +1,5 @@
 """Proposals of one image are valid, repeatable and find the objects; a store has the same proposals."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path

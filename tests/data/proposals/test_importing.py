@@ -1,7 +1,5 @@
 """Proposals of other projects are read, matched to the images of a dataset, checked, and exported."""
 
-from __future__ import annotations
-
 import pickle
 import sys
 from collections.abc import Callable

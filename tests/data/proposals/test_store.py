@@ -1,7 +1,5 @@
 """A store returns the written proposals, names a bad box, and refuses shards that do not belong together."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path

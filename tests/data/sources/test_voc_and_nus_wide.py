@@ -1,7 +1,5 @@
 """PASCAL VOC and NUS-WIDE are read from their official files."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from pathlib import Path
