@@ -79,6 +79,10 @@ def test_a_prediction_reads_well() -> None:
     assert "a&lt;b.jpg" in found._repr_html_() and "<i>" not in found._repr_html_()
     nothing = Prediction("a.jpg", ("cat",), np.array([0.25], np.float32), np.full(1, 0.5))
     assert nothing.labels == [] and repr(nothing) == "<Prediction a.jpg: no label; best cat 0.25>"
+    values, thresholds = np.array([0.4, 0.3, 0.2, 0.1, 0.05]), np.array([0.5, 0.5, 0.5, 0.1, 0.5])
+    rare = Prediction("a.jpg", ("cat", "dog", "cow", "ant", "bee"), values, thresholds)
+    assert repr(rare) == "<Prediction a.jpg: ant 0.10>"
+    assert "ant" in rare._repr_html_() and "bee" not in rare._repr_html_(), "a label below the best three is shown"
 
 
 def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tmp_path: Path) -> None:

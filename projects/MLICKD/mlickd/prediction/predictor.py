@@ -63,26 +63,25 @@ class Prediction:
     @cached_property
     def labels(self) -> list[str]:
         """Names of the classes that reach their thresholds, best first."""
-        return [self.class_names[index] for index in self._ranked() if self.values[index] >= self.thresholds[index]]
+        reached = dict(zip(self.class_names, self.values >= self.thresholds, strict=True))
+        return [name for name, _ in self.top(None) if reached[name]]
 
-    def top(self, count: int = 3) -> list[tuple[str, float]]:
-        """Return names and scores of the best classes, at any score."""
-        return [(self.class_names[index], float(self.values[index])) for index in self._ranked()[:count]]
-
-    def _ranked(self) -> list[int]:
-        return np.argsort(-self.values, kind="stable").tolist()
+    def top(self, count: int | None = 3) -> list[tuple[str, float]]:
+        """Return names and scores of the best classes, at any score; ``None`` returns all classes."""
+        ranked = np.argsort(-self.values, kind="stable")[:count]
+        return [(self.class_names[index], float(self.values[index])) for index in ranked]
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{label} {self.scores[label]:.2f}" for label in self.labels)
-        if not found:
-            name, score = self.top(1)[0]
-            found = f"no label; best {name} {score:.2f}"
+        labels = ", ".join(f"{label} {self.scores[label]:.2f}" for label in self.labels)
+        found = labels or "no label; best {} {:.2f}".format(*self.top(1)[0])
         return f"<{type(self).__name__} {self.name}: {found}>"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table for a notebook, with bars of the scores of the labels and at least three classes."""
+        """Return an HTML table with bars for a notebook: the labels and the best three classes."""
         rows = []
-        for name, score in self.top(max(3, len(self.labels))):
+        for rank, (name, score) in enumerate(self.top(None)):
+            if rank >= 3 and name not in self.labels:
+                continue
             weight = "bold" if name in self.labels else "normal; color:#6b7280"
             bar = f"<div style='width:{100 * score:.0f}px;height:8px;background:#1a4fd0'></div>"
             cells = f"<td style='text-align:left;font-weight:{weight}'>{html.escape(name)}</td><td>{score:.2f}</td>"
@@ -256,7 +255,7 @@ def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]
 def _given_thresholds(
     thresholds: float | Sequence[float] | str | os.PathLike[str], names: Sequence[str]
 ) -> tuple[Sequence[float], str]:
-    """Return the thresholds that the user gives, (C,), and a text that names their source."""
+    """Return given thresholds as (C,), and a text that names their source."""
     if isinstance(thresholds, (str, os.PathLike)):
         path = os.fspath(thresholds)
         stored = read_thresholds(path)

@@ -55,7 +55,7 @@ class Model:
     @cached_property
     def failure(self) -> str:
         """Reason why the last attempt failed, or empty."""
-        return next((job.record()["failure"] for job in self.jobs if job.record().get("failure")), "")
+        return next((failure for job in self.jobs if (failure := job.record().get("failure"))), "")
 
     @cached_property
     def status(self) -> str:
@@ -240,7 +240,7 @@ class Comparison:
 
 
 def same_labeled_images(names: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether two lists of datasets have the same images, as many times, with the same names of labels."""
+    """Return whether two lists of datasets have the same images with the same labels, each equally often."""
     return list(names) == list(others) or _labeled_images(names) == _labeled_images(others)
 
 

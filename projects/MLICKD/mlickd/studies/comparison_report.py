@@ -128,12 +128,12 @@ def _gains(values: Mapping[str, _BySeed]) -> dict[str, _BySeed]:
 
 
 def _spreads(by_seed: _BySeed) -> list[Spread]:
-    """Return a summary over the seeds for each metric; there must be a seed."""
+    """Return a summary over the seeds for each of TABLE_METRICS; an empty list without a seed."""
     return [spread(column) for column in np.array(list(by_seed.values())).T]
 
 
 def _as_dict(by_seed: _BySeed) -> dict[str, dict]:
-    return dict(zip(TABLE_METRICS, map(asdict, _spreads(by_seed)), strict=True)) if by_seed else {}
+    return dict(zip(TABLE_METRICS, map(asdict, _spreads(by_seed)), strict=False))
 
 
 def _markdown(rows: Sequence, headers: Sequence[str] | str) -> str:
@@ -151,8 +151,7 @@ def _metric_table(
     for name, by_seed in values.items():
         models = [model for model in comparison.models if model.method == name]
         row = {"": name, **dict.fromkeys(_COLUMNS, "")}
-        if by_seed:
-            row |= dict(zip(_COLUMNS, (found.text() for found in _spreads(by_seed)), strict=True))
+        row |= dict(zip(_COLUMNS, (found.text() for found in _spreads(by_seed)), strict=False))
         seeds: dict[str, list[str]] = {}
         for model in models:
             if model.seed is not None:

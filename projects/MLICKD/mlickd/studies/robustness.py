@@ -161,9 +161,8 @@ def _check_runs(baseline: Sequence[Path], distilled: Sequence[Path]) -> CfgNode:
         check_has_learned(cfg, folder)
         require_file(cfg.MODEL.WEIGHTS, f"{folder}: checkpoint", "name a finished run")
         different = [key for key in _SHARED if config_value(cfg, key) != config_value(first, key)]
-        if not different and not same_labeled_images(cfg.DATASETS.TRAIN, first.DATASETS.TRAIN):
-            different = ["DATASETS.TRAIN"]
-        for key in different:
+        if different or not same_labeled_images(cfg.DATASETS.TRAIN, first.DATASETS.TRAIN):
+            key = different[0] if different else "DATASETS.TRAIN"
             raise InputError(
                 f"{folder}: {key} is {config_value(cfg, key)}, but {config_value(first, key)} in {folders[0]}; compare "
                 "runs with the same value, and with the same labeled training images"
