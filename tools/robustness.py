@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare students on damaged images, by size and class; the same as `mlickd robustness`."""
+"""Compare students on corrupted images, by size and class; the same as `mlickd robustness`."""
 
 from mlickd.cli.robustness import main
 from mlickd.errors import run_tool

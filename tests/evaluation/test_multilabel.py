@@ -65,11 +65,11 @@ def test_predictions_of_all_processes_are_gathered(monkeypatch):
 
 
 def test_missing_and_unknown_images_are_refused():
-    with pytest.raises(InputError, match="'pets_test': 1 .*'7'"):
+    with pytest.raises(InputError, match="'pets_test': .* 1 .*'7'"):
         score(evaluator(), [0, 1, 2]).evaluate()
     scored = score(evaluator())
     scored.process([{"image_id": "z.jpg"}], [{"image_scores": torch.rand(4)}])
-    with pytest.raises(InputError, match="'pets_test': 1 .*'z.jpg'"):
+    with pytest.raises(InputError, match="'pets_test': .* 1 .*'z.jpg'"):
         scored.evaluate()
 
 

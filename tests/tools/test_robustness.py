@@ -51,11 +51,11 @@ def test_two_pairs_on_corrupted_images(robustness, tmp_path: Path) -> None:
     assert result.status == 0, result.err
     content = json.loads((tmp_path / "robustness.json").read_text())
     conditions = content["sections"]["condition"]
-    assert list(conditions) == ["clean", "noise:1", "noise:3", "darker:1", "darker:3", "mean of all damaged"]
+    assert list(conditions) == ["clean", "noise:1", "noise:3", "darker:1", "darker:3", "mean of all corruptions"]
     assert content["corruption_seed"] == 5 and all(len(values) == 2 for values in conditions.values())
     assert conditions["noise:3"] != conditions["clean"]
-    damaged = [conditions[name][0]["distilled"]["mAP"] for name in list(conditions)[1:5]]
-    assert conditions["mean of all damaged"][0]["distilled"]["mAP"] == pytest.approx(np.mean(damaged))
+    corrupted = [conditions[name][0]["distilled"]["mAP"] for name in list(conditions)[1:5]]
+    assert conditions["mean of all corruptions"][0]["distilled"]["mAP"] == pytest.approx(np.mean(corrupted))
     for section in ("object size", "number of labels", "frequency of classes in training"):
         assert len(content["sections"][section]) == 3
     # The report has the metrics of the stored scores.

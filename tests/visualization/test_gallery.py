@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.visualization.gallery import EDGE, _first_region_threshold, _photo_data, write_gallery
+from mlickd.visualization.gallery import COORDINATE_MAX, _initial_region_threshold, _photo_data, write_gallery
 from mlickd.visualization.image_results import ClassResult, ImageResult
 
 SCRIPT = "<script>alert(1)</script>"
@@ -94,9 +94,10 @@ def test_data_of_a_photo_have_labels_results_regions_and_maps():
     data = _photo_data(result, NAMES, (64, 48))
     assert data["labels"] == [0, 1]
     assert data["results"] == [[[0, 0.9, "right"], [1, 0.3, "missed"], [2, 0.1, "below"]]]
+    end = COORDINATE_MAX
     assert data["regions"] == [
-        [1, 0.7, 0, 0, EDGE, EDGE],
-        [0, 0.001, EDGE // 8, round(EDGE / 6), EDGE * 5 // 8, round(EDGE * 5 / 6)],
+        [1, 0.7, 0, 0, end, end],
+        [0, 0.001, end // 8, round(end / 6), end * 5 // 8, round(end * 5 / 6)],
     ]
     (student_maps,) = data["maps"]
     values = student_maps[2]
@@ -111,7 +112,7 @@ def test_data_of_a_photo_have_labels_results_regions_and_maps():
 def test_the_first_threshold_shows_about_three_regions_of_a_photo():
     for scores, photos, expected in (([], 2, 0.1), ([0.9, 0.8], 1, 0.1), ([0.09, 0.05, 0.02, 0.01], 1, 0.02)):
         data = [{"regions": [[0, score, 0, 0, 1, 1] for score in scores]}, *[{"regions": None}] * (photos - 1)]
-        assert _first_region_threshold(data) == expected
+        assert _initial_region_threshold(data) == expected
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def max_pixels() -> float:
 def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
     """Open an image file with Pillow if it has a format of photos and a size that is safe to decode.
 
-    The size comes from the header, because the pixels of a file of a few kilobytes can fill the memory. Decode the
-    image inside the ``with`` block: an error there becomes an InputError, too.
+    The size is checked before decoding, because a file of a few kilobytes can expand to more than the available
+    memory. Decode the image inside the ``with`` block: an error there becomes an InputError, too.
 
     Raises:
         InputError: the file is missing, damaged, not a photo, or too large.
@@ -58,10 +58,10 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image
                 raise Image.DecompressionBombError
             yield image
     except FileNotFoundError:
-        raise InputError(f"{file}: image file not found; put it there") from None
+        raise InputError(f"{file}: image file not found; check the path") from None
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{file}: has more than {limit / 1e6:.0f} million pixels, which may be meant to fill the memory; "
+            f"{file}: has more than {limit / 1e6:.0f} million pixels (a possible decompression bomb); "
             f"shrink the image, or raise the limit with {LIMIT_VARIABLE}"
         ) from error
     except Exception as error:  # damaged data raise many types of errors

@@ -87,7 +87,7 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     )
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training dataset")
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
-    parser.add_argument("--proposals", "--method", default="edge_boxes", metavar="METHOD", help="proposal method")
+    parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="proposal method")
     shown = ",".join(map(str, seeds))
     parser.add_argument("--seeds", type=read_seeds, default=seeds, metavar="1,2,3", help=f"default: {shown}")
     parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help=f"default: {output}")

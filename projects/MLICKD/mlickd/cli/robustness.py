@@ -1,4 +1,4 @@
-"""Compare the baseline and the distilled student on damaged images, and by object size, labels and class frequency."""
+"""Compare baseline and distilled students on corrupted images, and by object size, labels and class frequency."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ same command again.
 
 
 def main() -> None:
-    """Evaluate the runs on damaged images, and write the report."""
+    """Evaluate the runs on corrupted images, and write the report."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset to evaluate on")
     folders = {"nargs": "+", "type": Path, "required": True, "metavar": "FOLDER"}
@@ -30,11 +30,11 @@ def main() -> None:
     parser.add_argument("--distilled", help="runs of the distilled student, in the same order", **folders)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the report")
     names = list(dict(CORRUPTION_REGISTRY))
-    names_help = f"kinds of damage (default: {' '.join(names)}); an empty list: only undamaged images"
+    names_help = f"corruptions (default: {' '.join(names)}); an empty list: only clean images"
     parser.add_argument("--corruptions", nargs="*", default=names, metavar="NAME", help=names_help)
-    strengths_help = "strengths of the damage (default: 1 2 3)"
+    strengths_help = "strengths of the corruptions (default: 1 2 3)"
     parser.add_argument("--strengths", nargs="+", default=list(STRENGTHS), metavar="N", help=strengths_help)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the damage (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the corruptions (default: 0)")
     args = parser.parse_args()
     logging.getLogger("mlickd.studies.robustness").setLevel(logging.INFO)
     logging.getLogger("mlickd.evaluation").setLevel(logging.ERROR)  # the report lists the classes that do not count

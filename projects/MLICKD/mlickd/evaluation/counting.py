@@ -31,7 +31,7 @@ def predictions(
     """
     # Compare in the precision of the scores, because 0.7 in single precision is below 0.7 in double precision.
     above_threshold = known & (scores >= np.asarray(threshold, dtype=scores.dtype))
-    in_topk = _topk_shares(scores, known, topk)
+    in_topk = _topk_fractions(scores, known, topk)
     return above_threshold, in_topk, in_topk * above_threshold
 
 
@@ -85,8 +85,9 @@ def _column_sums(block: np.ndarray) -> np.ndarray:
     return np.ones(len(block)) @ block.astype(np.float64, copy=False)
 
 
-def _topk_shares(scores: np.ndarray, known: np.ndarray, topk: int) -> np.ndarray:
-    """Return the (N, C) shares of the classes in the top-k places of an image. A row sums to min(k, known classes)."""
+def _topk_fractions(scores: np.ndarray, known: np.ndarray, topk: int) -> np.ndarray:
+    """Return an (N, C) array: 1 for a class in the top k of an image, 0 for other classes, and a fraction for a class
+    that ties for the last places. A row sums to min(k, known classes)."""
     topk = min(topk, scores.shape[1])
     ranked = np.where(known, scores, -1.0)
     last = np.partition(ranked, -topk, axis=1)[:, -topk, None]

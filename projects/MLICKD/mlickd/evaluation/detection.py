@@ -53,7 +53,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
             logger.info(f"{dataset_name} has no boxes: detection is not evaluated")
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep the ``instances`` of B images, with boxes in pixels of the original images.
+        """Keep the ``instances`` of a batch, with boxes in pixels of the original images.
 
         Raises:
             InputError: a box or a score is not finite.

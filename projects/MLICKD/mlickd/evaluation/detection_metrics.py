@@ -1,8 +1,8 @@
 """Metrics of weakly supervised detection as pure functions: AP by VOC's rule, CorLoc, and COCO's AP at one IoU.
 
-Boxes are (x0, y0, x1, y1) in continuous coordinates. VOC's boxes include their last pixels; after Detectron2 lowers x0
-and y0 by 1, they have exactly the IoUs of the VOC devkit. Scores are not rounded, because WSDDN's scores are so small
-that many are equal after rounding to three decimals.
+Boxes are (x0, y0, x1, y1) in continuous coordinates. VOC's boxes include their last pixel. The loader subtracts 1
+from x0 and y0, so IoUs equal those of the devkit. Scores are not rounded, because WSDDN's scores are so small that many
+are equal after rounding to three decimals.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def voc_detection_average_precision(
         detections: boxes (D, 4) and scores (D,) by image.
         ground_truth: boxes (G, 4) and booleans (G,), True for ignored objects, by image; may lack images without
             objects.
-        iou_threshold: least IoU of a correct detection.
+        iou_threshold: minimum IoU of a correct detection.
         ap: "voc12", "voc07" or "ranking", see :func:`mlickd.evaluation.average_precision`.
 
     Returns:
@@ -55,13 +55,14 @@ def voc_detection_average_precision(
     for image_id, (boxes, image_scores) in detections.items():
         order = np.argsort(-image_scores, kind="stable")
         object_boxes, ignored = ground_truth.get(image_id, (np.zeros((0, 4)), np.zeros(0, dtype=bool)))
-        overlap, nearest = _nearest_object(boxes[order], object_boxes)
+        overlap, best_object = _best_overlap(boxes[order], object_boxes)
         hit = overlap >= iou_threshold
-        first = np.zeros(len(order), dtype=bool)  # best detection of each object
-        first[np.unique(np.where(hit, nearest, -1), return_index=True)[1]] = True
-        counts = ~(hit & np.append(ignored, False).astype(bool)[nearest])
-        scores.append(image_scores[order][counts])
-        correct.append((hit & first)[counts])
+        first = np.zeros(len(order), dtype=bool)  # True for the highest-scoring hit of each object
+        # Misses, which have the index -1 here, are removed by `hit &` below.
+        first[np.unique(np.where(hit, best_object, -1), return_index=True)[1]] = True
+        is_counted = ~(hit & np.append(ignored, False).astype(bool)[best_object])
+        scores.append(image_scores[order][is_counted])
+        correct.append((hit & first)[is_counted])
     scores, correct = np.concatenate(scores), np.concatenate(correct)
     order = np.argsort(-scores, kind="stable")
     return float(area_under_curve(*threshold_counts(scores[order], correct[order]), positives, ap))
@@ -71,8 +72,8 @@ def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: 
     """Compute the correct localization of one class (Deselaers et al., 2012): the fraction of positive images whose
     best-scoring region of the class overlaps an object of the class.
 
-    An image is positive if it has an object that is not ignored; without a region it counts as missed. If several
-    regions have the best score, the image counts with the fraction of these regions that are correct.
+    An image is positive if it has an object that is not ignored. A positive image without regions counts as missed. If
+    several regions have the best score, the image counts with the fraction of these regions that are correct.
 
     Args:
         detections, ground_truth, iou_threshold: see :func:`voc_detection_average_precision`.
@@ -85,7 +86,7 @@ def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: 
         boxes, scores = detections.get(image_id, (np.zeros((0, 4)), np.zeros(0)))
         best = boxes[scores == scores.max()] if len(scores) else boxes
         if not np.all(ignored):
-            hits = _nearest_object(best, object_boxes)[0] >= iou_threshold
+            hits = _best_overlap(best, object_boxes)[0] >= iou_threshold
             located.append(float(hits.mean()) if len(best) else 0.0)
     return float(np.mean(located)) if located else float("nan")
 
@@ -94,13 +95,13 @@ def coco_average_precision(
     records: Sequence[dict], detections: Mapping[int, Detections], *, iou_threshold: float = 0.5
 ) -> dict[int, float]:
     """Compute the detection AP of each class with pycocotools at one IoU: 101 recall points, at most 100 detections per
-    class and image. Equal scores count in the order of ``records``.
+    class and image. Ties are ranked in the order of ``records``.
 
     Args:
-        records: dicts with ``image_id`` and ``annotations``. Crowds are matched by COCO's rule; a ``difficult`` object
-            is ignored, with the ordinary IoU.
+        records: dicts with ``image_id`` and ``annotations``. Difficult objects are ignored like crowds, but
+            matched with the ordinary IoU and at most once.
         detections: detections by class and ``image_id`` of the records.
-        iou_threshold: least IoU of a correct detection.
+        iou_threshold: minimum IoU of a correct detection.
 
     Returns:
         AP in 0..1 by class; NaN for a class without an object that counts.
@@ -133,7 +134,7 @@ def coco_average_precision(
 
 
 class _IgnoreDifficult(COCOeval):
-    """COCOeval that also ignores difficult objects, without matching them like crowds."""
+    """COCOeval that ignores difficult objects like crowds, but matches them with the ordinary IoU and at most once."""
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -158,10 +159,10 @@ def _coco_dataset(images: int, classes: Sequence[int], annotations: list[dict]) 
     return dataset
 
 
-def _nearest_object(boxes: np.ndarray, object_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_overlap(boxes: np.ndarray, object_boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest IoU (D,) of each of (D, 4) boxes with (G, 4) objects, and the object's index (D,)."""
     if len(boxes) == 0 or len(object_boxes) == 0:
         return np.zeros(len(boxes)), np.zeros(len(boxes), dtype=np.int64)
     iou = box_iou(*(torch.as_tensor(np.asarray(b), dtype=torch.float64) for b in (boxes, object_boxes)))
-    overlap, nearest = iou.max(dim=1)
-    return overlap.numpy(), nearest.numpy()
+    overlap, best_object = iou.max(dim=1)
+    return overlap.numpy(), best_object.numpy()

@@ -91,7 +91,7 @@ def multilabel_metrics(
         scores: (N, C) probabilities; logits are refused.
         targets: (N, C) 1 positive, 0 negative, -1 ignore. An ignored entry does not count and does not take a top-k
             place.
-        threshold: least score of a prediction, one for all classes or (C,).
+        threshold: minimum score of a prediction, one for all classes or (C,).
         topk: number of classes predicted per image; all classes if there are fewer.
         ap: AP rule, see :func:`average_precision`.
 

@@ -48,7 +48,7 @@ class RecordEvaluator(DatasetEvaluator):
     ):
         """
         Args:
-            dataset_name: registered dataset, which the reports name.
+            dataset_name: registered dataset, recorded in the reports.
             output_dir: folder of the reports; None writes no reports.
             records: standard dataset dicts; by default the records of ``dataset_name``.
             class_names: names of the C classes; by default the classes of ``dataset_name``.
@@ -83,8 +83,8 @@ class RecordEvaluator(DatasetEvaluator):
         different = sorted(predictions.keys() ^ set(self.image_ids))
         if different:
             raise InputError(
-                f"dataset '{self.dataset_name}': {len(different)} images (first: '{different[0]}') are only in the "
-                "dataset or only in the predictions; evaluate with the test loader of this dataset"
+                f"dataset '{self.dataset_name}': the dataset and the predictions differ in {len(different)} images "
+                f"(first: '{different[0]}'); evaluate with the test loader of this dataset"
             )
         return [predictions[image_id] for image_id in self.image_ids]
 
@@ -118,8 +118,8 @@ class MultiLabelEvaluator(RecordEvaluator):
             dataset_name, options: see :class:`RecordEvaluator`.
             threshold, topk, ap: see :func:`multilabel_metrics`.
             class_thresholds: thresholds of the classes, which replace ``threshold``.
-            provenance: further entries of ``multilabel_results.json``, ready for JSON.
-            corruption: corruption of the images, which the protocol names.
+            provenance: further entries of ``multilabel_results.json``; must be JSON-serializable.
+            corruption: corruption of the images, recorded in the protocol.
 
         Raises:
             InputError: the dataset is unknown, a label is not in [0, C), or the thresholds are for other classes.
@@ -134,7 +134,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         self.targets = label_targets(self.records, len(self.class_names))
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep the ``image_scores`` of B images, (C,) tensors.
+        """Keep the ``image_scores`` of a batch, a (C,) tensor for each image.
 
         Raises:
             InputError: the scores are not C probabilities.
@@ -146,12 +146,12 @@ class MultiLabelEvaluator(RecordEvaluator):
                 raise InputError(
                     f"dataset '{self.dataset_name}', image '{record['image_id']}': image_scores must be probabilities "
                     f"of {len(self.class_names)} classes, got shape {scores.shape} and values from {scores.min()} to "
-                    f"{scores.max()}; set MODEL.NUM_CLASSES to their number, and look for NaN in the weights"
+                    f"{scores.max()}; check MODEL.NUM_CLASSES, and whether the weights contain NaN"
                 )
             self.add(record["image_id"], np.clip(scores, 0.0, 1.0))
 
     def evaluate(self) -> OrderedDict:
-        """Return ``{"multilabel": {metric: percent}}``, or nothing outside the main process; see :meth:`gather`."""
+        """Return ``{"multilabel": {metric: percent}}``; empty outside the main process. See :meth:`gather`."""
         predictions = self.gather()
         if predictions is None:
             return OrderedDict()
@@ -186,6 +186,6 @@ class MultiLabelEvaluator(RecordEvaluator):
             f"Protocol: {f'images corrupted by {self.corruption}; ' if self.corruption else ''}"
             f"{self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
             f"{metrics['images']} images ({metrics['images_without_positives']} of them without a positive, "
-            f"{metrics['images_ignored']} others left out because no target is known); "
-            f"{metrics['classes']} of {len(self.class_names)} classes have a positive and enter class means"
+            f"{metrics['images_ignored']} others skipped because all labels are ignored); "
+            f"class means use the {metrics['classes']} of {len(self.class_names)} classes with a positive image"
         )

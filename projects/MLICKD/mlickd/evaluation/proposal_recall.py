@@ -1,4 +1,4 @@
-"""Recall of proposals: the share of objects that overlap one of the best proposals with at least a given IoU."""
+"""Recall of proposals: the fraction of objects that overlap one of the best proposals with at least a given IoU."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ProposalRecall:
     seconds: float | None = None
 
     def recall(self, *iou_thresholds: float) -> np.ndarray:
-        """Return the (T, K) shares of objects that have at least each IoU with one of the best proposals."""
+        """Return the (T, K) fractions of objects that have at least each IoU with one of the best proposals."""
         return np.array([(self.overlaps >= threshold).mean(axis=1) for threshold in iou_thresholds])
 
     def table_values(self) -> dict[str, np.ndarray]:

@@ -111,7 +111,7 @@ def area_under_curve(
 
 
 def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
-    """Return the least and the largest ranking AP that different orders of equal scores give.
+    """Return the smallest and the largest ranking AP that different orders of equal scores give.
 
     Many implementations return a value between these two that depends on the order of the data.
 

@@ -32,7 +32,7 @@ BATCH_SIZES = (1, 2, 5, 16)
 PIXEL_TOLERANCE = 1e-4
 # Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. Single scores differ more.
 PILLOW_TOLERANCE = 2e-3
-# Share of the decisions by threshold that differ; one decision may always differ.
+# Fraction of the decisions by threshold that may differ; one decision may always differ.
 DECISION_TOLERANCE = 0.005
 
 _PYTORCH, _SAME_PIXELS = "PyTorch, as in an evaluation", "the file, the same pixels"
@@ -74,7 +74,8 @@ def records_to_check(
         run: folder of the run.
         dataset: dataset with the photos; None is the first of ``DATASETS.TEST`` of the run.
         photos: photos in place of a dataset: images, folders, patterns or lists of images.
-        num_images, seed: number of random images of the dataset, None is all, and the seed of the choice.
+        num_images: number of random images of the dataset; None is all.
+        seed: seed of the random choice.
 
     Raises:
         InputError: the dataset or a photo is unknown, or the dataset has other classes than the run.
@@ -96,7 +97,9 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
     reads (:func:`read_photo`).
 
     Args:
-        cfg, model, exported: configuration and student of the run, and the file.
+        cfg: configuration of the run.
+        model: student of the run.
+        exported: the exported file.
         records: records of photos; if all have ``labels``, the result has metrics.
 
     Returns:

@@ -52,7 +52,7 @@ def cross_fitting_jobs(
         if method.cfg.DATASETS.PROPOSALS.TRAIN_FILES or not (method is teacher or student.stages):
             raise InputError(
                 f"{option} {method.file}: cross-fitting needs a teacher and a distillation, and an empty "
-                "DATASETS.PROPOSALS.TRAIN_FILES, because each part would need a file; give DATASETS.PROPOSALS.METHOD"
+                "DATASETS.PROPOSALS.TRAIN_FILES, because each part would need a file; set DATASETS.PROPOSALS.METHOD"
             )
     names = [str(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
     for name in names:

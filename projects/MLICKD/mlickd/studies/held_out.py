@@ -84,7 +84,8 @@ def calibrate_run(
         run: folder of the teacher's run.
         dataset: name of a dataset with labels and proposals.
         checkpoint: file name of the checkpoint in ``run``.
-        temperature, flip: ``KD.PREDICTION.TEACHER_TEMPERATURE`` and ``KD.TEACHER.FLIP`` of the distillation.
+        temperature: ``KD.PREDICTION.TEACHER_TEMPERATURE`` of the distillation.
+        flip: ``KD.TEACHER.FLIP`` of the distillation.
 
     Raises:
         InputError: the teacher or the data are missing or do not match, or the teacher was trained on an image.
@@ -117,7 +118,8 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
     """Calibrate the scores in a cross-fitted cache. Each score is from a teacher that was not trained on the image.
 
     Args:
-        config_file, options: configuration of the distillation; ``KD.CACHE`` has the knowledge of ``DATASETS.TRAIN``.
+        config_file: configuration of the distillation; ``KD.CACHE`` has the knowledge of ``DATASETS.TRAIN``.
+        options: keys and values that override it.
 
     Raises:
         InputError: the cache does not match the configuration, or a teacher was trained on its images.

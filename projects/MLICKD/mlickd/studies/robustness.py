@@ -1,4 +1,4 @@
-"""Pairs of baseline and distilled student on damaged images, and by object size, label count and class frequency."""
+"""Compare baseline and distilled students on corrupted images, and by object size, label count and class frequency."""
 
 from __future__ import annotations
 
@@ -35,23 +35,25 @@ logger = logging.getLogger(__name__)
 
 # Keys that must be equal in all runs.
 _SHARED = ("MODEL.NUM_CLASSES", "INPUT.SIZE_TEST", "TEST.THRESHOLD", "TEST.TOP_K", "TEST.AVERAGE_PRECISION")
-# Metrics of each pair of runs, as {"baseline": {name: value}, "distilled": {name: value}}, and these pairs by group.
-Pairs = list[dict[str, dict[str, float]]]
-Groups = dict[str, Pairs]
+# One item per pair of runs: {"baseline": {metric: value}, "distilled": {metric: value}}.
+MetricPairs = list[dict[str, dict[str, float]]]
+# By group, such as an object size or a corruption.
+MetricPairsByGroup = dict[str, MetricPairs]
 
 
 def compare_robustness(
     baseline: Sequence[Path], distilled: Sequence[Path], dataset: str, corruptions: Sequence[Corruption], output: Path
 ) -> str:
-    """Evaluate pairs of runs on clean and on damaged images, and write the report.
+    """Evaluate pairs of runs on clean and on corrupted images, and write the report.
 
     ``output`` receives ``robustness.md``, ``robustness.json`` (fractions), ``robustness.png``, ``breakdowns.png`` and
     the folder ``evaluations``, from which the same command continues after an interruption.
 
     Args:
-        baseline, distilled: folders of the runs, in pairs by position.
+        baseline: folders of the baseline runs.
+        distilled: folders of the distilled runs; the i-th baseline is paired with the i-th distilled run.
         dataset: name of the dataset.
-        corruptions: kinds of damage.
+        corruptions: corruptions of the images, with their strengths; they have the same seed.
         output: folder of the report.
 
     Returns:
@@ -79,15 +81,15 @@ def compare_robustness(
         return {key: metrics[key] for key in ("mAP", "CF1", "OF1")}
 
     clean = pairs_of_scores()
-    conditions: Groups = {"clean": _for_both(headline, clean)}
-    charts: dict[str, Groups] = {}
+    conditions: MetricPairsByGroup = {"clean": _for_both(headline, clean)}
+    charts: dict[str, MetricPairsByGroup] = {}
     for corruption in corruptions:
-        conditions[str(corruption)] = damaged = _for_both(headline, pairs_of_scores(corruption))
-        charts.setdefault(corruption.name, {"clean": conditions["clean"]})[str(corruption)] = damaged
+        conditions[str(corruption)] = corrupted = _for_both(headline, pairs_of_scores(corruption))
+        charts.setdefault(corruption.name, {"clean": conditions["clean"]})[str(corruption)] = corrupted
     heading = f"{len(records)} images, {len(baseline)} pair{'s' if len(baseline) > 1 else ''} of runs."
     if corruptions:
-        heading += f" Damage is applied to the view of the model, with seed {corruptions[0].seed}."
-        conditions["mean of all damaged"] = _mean([conditions[str(corruption)] for corruption in corruptions])
+        heading += f" Corruptions are applied to the view of the model, with seed {corruptions[0].seed}."
+        conditions["mean of all corruptions"] = _mean([conditions[str(corruption)] for corruption in corruptions])
     breakdowns, left_out = _break_down(clean, records, targets, names, cfg.DATASETS.TRAIN, protocol)
     sections = {"condition": conditions, **breakdowns}
     report = _as_markdown(f"# Robustness on {dataset}\n\n{heading}", sections, left_out)
@@ -112,13 +114,13 @@ def compare_robustness(
 def compute_scores(folder: Path, output: Path, dataset: str, corruption: Corruption | None = None) -> ImageScores:
     """Return the image scores of a run on a dataset.
 
-    ``output`` keeps them. They are computed again only after a change of data, checkpoint, configuration or versions.
+    Scores are cached in ``output`` and recomputed only if data, checkpoint, configuration or versions change.
 
     Args:
         folder: folder of the run.
         output: folder of the scores.
         dataset: name of the dataset.
-        corruption: damage of the images.
+        corruption: corruption of the images.
 
     Raises:
         InputError: the run is not finished, it has other classes than the dataset, or an image cannot be read.
@@ -171,11 +173,11 @@ def _check_runs(baseline: Sequence[Path], distilled: Sequence[Path]) -> CfgNode:
 
 
 def _for_both(function: Callable[[np.ndarray], dict], pairs: Sequence[Mapping[str, np.ndarray]]) -> list[dict]:
-    """Return the results of a function of scores for both runs of each pair."""
+    """Apply ``function`` to the scores of both runs of each pair."""
     return [{role: function(scores) for role, scores in pair.items()} for pair in pairs]
 
 
-def _mean(conditions: Sequence[Pairs]) -> Pairs:
+def _mean(conditions: Sequence[MetricPairs]) -> MetricPairs:
     """Return the metrics of each pair, averaged over conditions."""
     return [
         {
@@ -193,16 +195,16 @@ def _break_down(
     names: Sequence[str],
     train: Sequence[str],
     protocol: dict,
-) -> tuple[dict[str, Groups], list[str]]:
+) -> tuple[dict[str, MetricPairsByGroup], list[str]]:
     """Return the metrics of the groups of each breakdown, and notes about labels and images that are left out."""
 
-    def by_group(function: Callable[[np.ndarray], dict[str, dict]]) -> Groups:
+    def by_group(function: Callable[[np.ndarray], dict[str, dict]]) -> MetricPairsByGroup:
         results = _for_both(function, clean)
         return {g: [{role: found[role][g] for role in found} for found in results] for g in results[0]["baseline"]}
 
     def by_class(scores: np.ndarray) -> dict[str, dict[str, float]]:
         precisions = multilabel_metrics(scores, targets, **protocol)["AP"]
-        return {names[i]: {"mAP": precisions[i], "positives": int(positives[i])} for i in np.flatnonzero(positives)}
+        return {names[i]: {"AP": precisions[i], "positives": int(positives[i])} for i in np.flatnonzero(positives)}
 
     ap = {"ap": protocol["ap"]}
     sections, left_out = {}, []
@@ -228,16 +230,17 @@ def _break_down(
     return sections, left_out
 
 
-def _as_markdown(heading: str, sections: Mapping[str, Groups], left_out: Sequence[str]) -> str:
+def _as_markdown(heading: str, sections: Mapping[str, MetricPairsByGroup], left_out: Sequence[str]) -> str:
     parts = [
         heading,
         "mAP in percent (AP in the table of classes): mean over the pairs ± standard deviation. Differences are taken "
-        "within pairs. AP depends on the number of positives: compare the columns, not groups with each other.",
+        "within pairs. AP depends on the number of positives: compare values within a row, not between rows.",
     ]
     for section, groups in sections.items():
+        metric = "AP" if section == "class" else "mAP"
         rows = []
         for group, pairs in groups.items():
-            values = {role: np.array([100 * pair[role]["mAP"] for pair in pairs]) for role in STUDENTS}
+            values = {role: np.array([100 * pair[role][metric] for pair in pairs]) for role in STUDENTS}
             texts = {role: spread(values[role]).text() for role in STUDENTS}
             texts["difference"] = spread(values["distilled"] - values["baseline"]).text("+")
             counts = {

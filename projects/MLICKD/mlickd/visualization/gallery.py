@@ -34,16 +34,16 @@ TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan"
 
 # Longer side of an image in the page, in pixels. Images of large pages are smaller: 1,000 images take about 40 MB.
 LARGEST_SIDE = 768
-IMAGES_OF_LARGEST_SIDE = 200
+MAX_IMAGES_AT_FULL_SIZE = 200
 SMALLEST_SIDE = 400
-QUALITY = 78
-# Largest number of regions of an image in the page.
-REGIONS = 20
-# The slider of region scores starts where three regions per image are shown on average, but at most at this score.
-FIRST_REGIONS = 3
-FIRST_SCORE = 0.1
+WEBP_QUALITY = 78
+# Maximum number of regions per image in the page.
+MAX_REGIONS = 20
+# Initial threshold of region scores: shows this number of regions per image on average, but is not above the maximum.
+INITIAL_REGIONS_PER_IMAGE = 3
+MAX_INITIAL_THRESHOLD = 0.1
 # Coordinates of regions are integers from 0 (left, top) to this value (right, bottom).
-EDGE = 10_000
+COORDINATE_MAX = 10_000
 # Filters by number of students, in the order of the buttons.
 OUTCOMES = {
     0: {},
@@ -74,7 +74,7 @@ def write_gallery(
         output_dir: folder of the page, which is created.
         title: title of the page.
         mean_average_precision: mAP in percent by the title of the model, for the header.
-        thresholds: thresholds to mark, (C,) or one for all classes, by the title of the student.
+        thresholds: for each student title, a threshold or (C,) thresholds to mark.
 
     Returns:
         Path of ``index.html``.
@@ -82,7 +82,7 @@ def write_gallery(
     Raises:
         InputError: an image cannot be read, or the page cannot be written.
     """
-    side = LARGEST_SIDE * (IMAGES_OF_LARGEST_SIDE / max(len(results), IMAGES_OF_LARGEST_SIDE)) ** 0.5
+    side = LARGEST_SIDE * (MAX_IMAGES_AT_FULL_SIZE / max(len(results), MAX_IMAGES_AT_FULL_SIZE)) ** 0.5
     side = max(SMALLEST_SIDE, round(side))
     photos, images = [], []
     for result in tqdm(results, desc="gallery", unit="photo"):
@@ -90,7 +90,7 @@ def write_gallery(
         photos.append(_photo_data(result, class_names, image.size))
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
-        image.save(stream, "WEBP", quality=QUALITY)
+        image.save(stream, "WEBP", quality=WEBP_QUALITY)
         images.append(base64.b64encode(stream.getvalue()).decode())
     students, thresholds = list(results[0].students), thresholds or {}
     data = {
@@ -101,8 +101,8 @@ def write_gallery(
             for student in students
         ],
         "outcomes": {} if all(result.labels is None for result in results) else OUTCOMES[len(students)],
-        "edge": EDGE,
-        "firstThreshold": _first_region_threshold(photos),
+        "edge": COORDINATE_MAX,
+        "firstThreshold": _initial_region_threshold(photos),
         "photos": photos,
     }
     page = TEMPLATES.get_template("gallery.html").render(
@@ -129,19 +129,19 @@ def _inline_file(name: str) -> dict[str, str]:
 
 
 def _photo_data(result: ImageResult, class_names: Sequence[str], size: tuple[int, int]) -> dict:
-    """Return the data of one image, with this width and height, for the script of the page.
+    """Return the data of one image for the script of the page; ``size`` is (width, height).
 
     Returns:
         ``id``, ``width``, ``height``; ``labels``: indices of classes, or None; ``results``: for each student, rows of
         class index, score and :attr:`ClassResult.verdict`; ``maps``: for each student, activation maps by class index;
-        ``regions``: rows of class index, score and x0, y0, x1, y1 from 0 to ``EDGE``, or None.
+        ``regions``: rows of class index, score and x0, y0, x1, y1 from 0 to ``COORDINATE_MAX``, or None.
     """
     index = {name: number for number, name in enumerate(class_names)}
     regions = None
     if result.regions is not None:
-        best = top_regions(result.regions, REGIONS)
+        best = top_regions(result.regions, MAX_REGIONS)
         boxes = best.pred_boxes.tensor.detach().cpu().numpy().astype(np.float64)
-        corners = np.clip(np.rint(boxes * EDGE / np.array([*size, *size])), 0, EDGE).astype(int)
+        corners = np.clip(np.rint(boxes * COORDINATE_MAX / np.array([*size, *size])), 0, COORDINATE_MAX).astype(int)
         rows = zip(best.pred_classes.tolist(), best.scores.tolist(), corners.tolist(), strict=True)
         regions = [[category, round(score, 4), *corner] for category, score, corner in rows]
     return {
@@ -175,10 +175,14 @@ def _map_data(cells: np.ndarray) -> dict:
     }
 
 
-def _first_region_threshold(photos: Sequence[Mapping]) -> float:
-    """Return the first value of the slider of region scores, from :func:`_photo_data` of the photos.
+def _initial_region_threshold(photos: Sequence[Mapping]) -> float:
+    """Return the initial threshold of region scores: 3 regions per image are shown on average, and it is at most 0.1.
 
-    It is not fixed, because WSDDN's region scores sum to an image score: with more proposals, each score is lower.
+    It depends on the scores, because WSDDN's region scores sum to an image score: with more proposals, each score is
+    lower.
+
+    Args:
+        photos: results of :func:`_photo_data`.
     """
     scores = sorted((region[1] for photo in photos for region in photo["regions"] or ()), reverse=True)
-    return min([FIRST_SCORE, *scores[: FIRST_REGIONS * len(photos)]])
+    return min([MAX_INITIAL_THRESHOLD, *scores[: INITIAL_REGIONS_PER_IMAGE * len(photos)]])

@@ -38,9 +38,9 @@ def draw_labels(name: str, labels: LabelStatistics, path: str | Path) -> None:
     for axes in (class_axes, count_axes):
         axes.tick_params(labelsize=7)
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = labels.together / labels.positives[:, None]
-    np.fill_diagonal(shares, np.nan)
-    panels = {"share of the row's images with the column's class": shares}
+        fractions = labels.together / labels.positives[:, None]
+    np.fill_diagonal(fractions, np.nan)
+    panels = {"fraction of the row's images with the column's class": fractions}
     _draw_matrices(right, [right.subplots()], panels, labels.class_names)
     figure.suptitle(f"{plain_text(name)}: {sum(labels.per_image.values())} images", x=0.01, ha="left")
     save_figure(figure, path)
@@ -50,7 +50,7 @@ def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequen
     """Draw matrices of conditional frequencies on one color scale.
 
     Args:
-        panels: by title, (C, C) shares of the images with the row's class that also have the column's class; NaN is
+        panels: by title, (C, C) fractions of the images with the row's class that also have the column's class; NaN is
             gray.
         class_names: C names.
         path: path of the PNG.
@@ -60,7 +60,7 @@ def draw_label_frequencies(panels: Mapping[str, np.ndarray], class_names: Sequen
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     _draw_matrices(figure, all_axes, panels, class_names)
     all_axes[0].set_ylabel("of the images with this class ...", fontsize=9)
-    figure.supxlabel("... the share that also has this class; gray: no such image", fontsize=9)
+    figure.supxlabel("... the fraction that also has this class; gray: no such image", fontsize=9)
     save_figure(figure, path)
 
 

@@ -16,7 +16,7 @@ from .image_results import format_score, one_line
 __all__ = ["dejavu_font", "draw_regions", "top_regions"]
 
 GREEN, RIM, BACKGROUND = "#14e04a", "#00000099", "#000000cc"
-# Least length of the longer side of a result, in pixels: labels are not readable on smaller images.
+# Minimum length of the longer side of a result, in pixels: labels are not readable on smaller images.
 MIN_SIDE = 480
 # Sizes as fractions of the longer side, so that an image looks the same at every size.
 LINE_WIDTH = 1 / 280

@@ -59,7 +59,8 @@ def write_gallery_of_runs(
         dataset_name: dataset of the images. With ``photos``, only its classes are used, and it may be None.
         output_dir: folder of the gallery.
         teacher, baseline, distilled: ``OUTPUT_DIR`` of the runs; at least one.
-        num_images, seed: number of random images of the dataset, and seed of the choice.
+        num_images: number of random images of the dataset.
+        seed: seed of the random choice.
         image_ids: ids of the images of the dataset to show, instead of random images.
         photos: photos, folders, patterns or lists of photos to show, instead of images of the dataset.
         threshold: threshold of all classes; None uses :func:`mlickd.runs.run_thresholds` for each run.

@@ -102,8 +102,9 @@ def write_run_plots(
         draw_label_frequencies({"true labels": truth} | predicted, class_names, path)
         errors = dependency_error(truth, *predicted.values())
         return [
-            f"{title.capitalize()}: the shares differ from the shares of the true labels by {100 * difference:.1f} "
-            f"points on average, correlation {correlation:.2f} ({pairs} ordered pairs of classes)."
+            f"{title.capitalize()}: the fractions differ from the fractions of the true labels by "
+            f"{100 * difference:.1f} points on average, "
+            f"correlation {correlation:.2f} ({pairs} ordered pairs of classes)."
             for title, (difference, correlation, pairs) in zip(predicted, errors, strict=True)
         ]
 

@@ -19,7 +19,7 @@ __all__ = ["draw_class_gains", "draw_pairs", "draw_precision_recall"]
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
 # Metrics of each pair of runs by role, as fractions.
-Pairs = Sequence[Mapping[str, Mapping[str, float]]]
+MetricPairs = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 def draw_class_gains(
@@ -83,13 +83,13 @@ def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.nda
     save_figure(figure, path)
 
 
-def draw_pairs(sections: Mapping[str, Mapping[str, Pairs]], path: str | Path) -> None:
+def draw_pairs(sections: Mapping[str, Mapping[str, MetricPairs]], path: str | Path) -> None:
     """Draw a panel for each section, with bars of the mAP of both students in each group.
 
     A bar shows the mean of the pairs, and a line their standard deviation. A group without a positive has no bar.
 
     Args:
-        sections: groups by section, for example the strengths of one kind of damage.
+        sections: groups by section, for example the strengths of one corruption.
         path: path of the PNG.
     """
     figure, panels = _panels(len(sections), 4, (4.4, 3.3), (0.0, 0.6))

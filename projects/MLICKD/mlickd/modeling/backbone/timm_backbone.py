@@ -40,11 +40,11 @@ class TimmBackbone(Backbone):
             out_features: names of the feature maps to return.
             output_stride: stride of the deepest map; below 32, timm dilates the last stages if the model supports that.
             pretrained: whether timm downloads the initial weights.
-            freeze_norm: whether batch normalization keeps its statistics and its affine parameters.
+            freeze_norm: whether batch normalization is frozen: statistics and affine parameters do not change.
 
         Raises:
-            InputError: timm does not have the model, the model does not have a feature map, or its weights cannot be
-                downloaded.
+            InputError: timm does not have the model, the model does not have a requested feature map, or its weights
+                cannot be downloaded.
         """
         import timm  # here, because the import takes a third of a second
 
@@ -60,7 +60,7 @@ class TimmBackbone(Backbone):
         except OSError as error:
             raise InputError(
                 f"MODEL.TIMM.PRETRAINED: the weights of {name} cannot be downloaded ({str(error).splitlines()[0]}); "
-                "download them elsewhere, and give the file as MODEL.BACKBONE.WEIGHTS"
+                "download them elsewhere, and set MODEL.BACKBONE.WEIGHTS to the file"
             ) from error
         infos = self.model.feature_info if hasattr(self.model, "forward_intermediates") else ()
         listed = [(i, info["num_chs"], info["reduction"]) for i, info in enumerate(infos)]
@@ -82,7 +82,8 @@ class TimmBackbone(Backbone):
         self._out_feature_strides = {feature: stride for feature, (_, _, stride) in maps.items()}
         if FINAL not in out_features:
             self.model.prune_intermediate_layers(sorted(self._indices.values()), prune_head=True)
-        # Layers in evaluation mode need one pass. timm's frozen layers need two, which costs a third of inference time.
+        # Use evaluation mode instead of timm's frozen layers, which read the data twice and cost a third of the
+        # inference time.
         self._frozen_norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm)] if freeze_norm else []
         for norm in self._frozen_norms:
             norm.requires_grad_(False)

@@ -43,7 +43,7 @@ class VGG(Backbone):
             depth: 11, 13, 16 or 19.
             out_features: names of the stages to return, ``conv1`` to ``conv5``.
             norm: normalization after each convolution, as in :func:`detectron2.layers.get_norm`.
-            width: factor on the number of channels.
+            width: multiplier of the number of channels.
             freeze_at: number of stages, from the first, that keep their parameters and statistics.
 
         Raises:

@@ -103,7 +103,11 @@ class ImageModelWithTTA(nn.Module):
     """
 
     def __init__(self, model: ImageModel, *, flip: bool = True):
-        """Take a teacher or plain student, and whether to add the mirror image of each view."""
+        """
+        Args:
+            model: a teacher, or a student without distillation.
+            flip: whether to add the mirror image of each view.
+        """
         super().__init__()
         self.model = model
         self.flip = flip

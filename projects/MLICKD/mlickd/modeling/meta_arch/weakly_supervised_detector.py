@@ -28,7 +28,11 @@ class WeaklySupervisedDetector(ImageModel):
 
     @configurable
     def __init__(self, *, roi_heads: nn.Module, **image_model):
-        """Take RoI heads such as :class:`mlickd.modeling.WSDDNHeads`, and the arguments of :class:`ImageModel`."""
+        """
+        Args:
+            roi_heads: RoI heads such as :class:`mlickd.modeling.WSDDNHeads`.
+            **image_model: arguments of :class:`ImageModel`.
+        """
         super().__init__(**image_model)
         self.roi_heads = roi_heads
 
@@ -78,12 +82,14 @@ class WeaklySupervisedDetector(ImageModel):
     def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
         """Return ``image_scores`` (C,) and ``region_scores`` (R, C) of each sample, to be averaged over views.
 
-        :meth:`forward` describes the samples. The region scores determine the detections.
+        For the samples, see :meth:`forward`. The region scores determine the detections.
         """
         proposals = [sample["proposals"] for sample in batched_inputs]
         _, predictions = self.predict_regions([sample["image"] for sample in batched_inputs], proposals)
         scores = zip(predictions.image_scores(), self.roi_heads.detection_scores(predictions), strict=True)
-        return [{"image_scores": image_scores, "region_scores": regions} for image_scores, regions in scores]
+        return [
+            {"image_scores": image_scores, "region_scores": region_scores} for image_scores, region_scores in scores
+        ]
 
     def build_output(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict:
         """Return the output of :meth:`forward` at inference for one sample, given its :meth:`view_scores`."""

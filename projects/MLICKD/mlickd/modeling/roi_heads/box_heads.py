@@ -53,7 +53,11 @@ class AveragePoolBoxHead(nn.Module):
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, dropout: float = 0.0):
-        """Take the shape of a pooled region, and the probability of dropout after the mean."""
+        """
+        Args:
+            input_shape: channels, height and width of a pooled region.
+            dropout: probability of dropout after the mean.
+        """
         super().__init__()
         self.dropout = dropout
         self.output_shape = ShapeSpec(channels=input_shape.channels)
