@@ -16,7 +16,8 @@ from mlickd.data import View
 from mlickd.data.catalog import class_names
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher, TeacherKnowledge
 from mlickd.distillation.cache import CachedKnowledge
-from mlickd.distillation.calibration import CalibratedKnowledge, Calibration, fit_platt_scaling, load_calibration
+from mlickd.distillation.calibration import Calibration, fit_platt_scaling, load_calibration
+from mlickd.distillation.knowledge_source import CalibratedKnowledge
 from mlickd.distillation.teacher import average_streams
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_config, load_teacher_configs
 from mlickd.engine import check_inputs

@@ -10,7 +10,7 @@ from helpers.small_models import CONFIGS
 from mlickd.data.build import needs_proposals
 from mlickd.distillation import KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge, check_cache
-from mlickd.distillation.calibration import build_knowledge_source
+from mlickd.distillation.knowledge_source import build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.engine import check_inputs
 from mlickd.engine.run_config import load_cache_config

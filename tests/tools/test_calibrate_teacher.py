@@ -12,7 +12,8 @@ from helpers.cached_scenes import CachedScenes, samples
 from mlickd.config import default_config
 from mlickd.data import View, dataset_records
 from mlickd.data.records import label_targets
-from mlickd.distillation.calibration import Calibration, build_knowledge_source, fit_platt_scaling
+from mlickd.distillation.calibration import Calibration, fit_platt_scaling
+from mlickd.distillation.knowledge_source import build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.engine import check_inputs
 

@@ -1,4 +1,4 @@
-"""Calibration of a teacher's image scores for each class, and the source of knowledge that a distillation uses.
+"""Calibration of a teacher's image scores for each class.
 
 The scores of WSDDN are sums of products of softmaxes. They rank images well, but a score of 0.3 is not a probability of
 30 %. Calibration fits slope and intercept of ``sigmoid(slope * logit(p) + intercept)`` for each class, on images that
@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -23,12 +23,7 @@ from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
 
-from .cache import CachedKnowledge
-from .hook import KnowledgeSource
-from .knowledge import TeacherKnowledge
-from .teacher import LiveTeacher
-
-__all__ = ["CalibratedKnowledge", "Calibration", "build_knowledge_source", "fit_platt_scaling", "load_calibration"]
+__all__ = ["Calibration", "fit_platt_scaling", "load_calibration"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +41,8 @@ class Calibration:
 
     Attributes:
         classes: names of the classes, in the order of the teacher's outputs.
-        slopes, intercepts: slope and intercept of each class.
+        slopes: slope of each class.
+        intercepts: intercept of each class.
         temperature: ``KD.PREDICTION.TEACHER_TEMPERATURE`` of the scores, which is applied before the calibration.
         held_out: for each dataset that the calibration was fitted on, its name ``dataset``, the digest ``images`` of
             its list of images, and the digest ``teacher`` of the checkpoint that scored them.
@@ -85,21 +81,6 @@ class Calibration:
             raise InputError(f"{_KEY} {path}: no such file; {_REMEDY}") from None
         except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"{_KEY} {path}: is not a calibration; {_REMEDY}") from error
-
-
-@dataclass
-class CalibratedKnowledge:
-    """A source of knowledge that calibrates the image scores of another source."""
-
-    source: KnowledgeSource
-    calibration: Calibration
-
-    def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
-        """Return the knowledge of each sample."""
-        return [
-            replace(k, image_scores=None if k.image_scores is None else self.calibration.apply(k.image_scores))
-            for k in self.source(batched_inputs)
-        ]
 
 
 def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +134,8 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
     """Load ``KD.PREDICTION.CALIBRATION`` of a distillation, and check that it fits; None if the key is empty.
 
     Args:
-        cfg, teachers: configurations of the distillation, and of the teacher for each dataset.
+        cfg: configuration of the distillation.
+        teachers: configuration of the teacher for each dataset.
 
     Raises:
         InputError: the file cannot be read, or its classes, teachers or settings differ from the run.
@@ -173,13 +155,3 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
             raise InputError(f"{_KEY} {path}: does not match the run in {name}; {_REMEDY} again")
     logger.info("The teacher's image scores are calibrated by %s", path)
     return calibration
-
-
-def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> KnowledgeSource:
-    """Open ``KD.CACHE`` or load the teacher, and calibrate its image scores; see :func:`load_calibration`."""
-    if cfg.KD.CACHE:
-        source: KnowledgeSource = CachedKnowledge(cfg, teachers=teachers)
-    else:
-        source = LiveTeacher(cfg, next(iter(teachers.values())))
-    calibration = load_calibration(cfg, teachers)
-    return source if calibration is None else CalibratedKnowledge(source, calibration)

@@ -11,8 +11,9 @@ from torch import nn
 from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import dataset_records
-from mlickd.distillation.calibration import build_knowledge_source, load_calibration
+from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.hook import KnowledgeSource
+from mlickd.distillation.knowledge_source import build_knowledge_source
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
 from mlickd.errors import InputError
 from mlickd.modeling.backbone import check_backbone_weights
@@ -29,8 +30,9 @@ def check_inputs(
     """Check that the model can be built, and that data, proposals, checkpoints and teacher fit.
 
     Args:
-        cfg, resume: configuration and result of :func:`mlickd.engine.finalize_config`.
+        cfg: configuration, changed by :func:`mlickd.engine.finalize_config`.
         eval_only: the run only evaluates.
+        resume: result of :func:`mlickd.engine.finalize_config`.
 
     Returns:
         The teacher's configuration for each training dataset (empty without a teacher), and the opened knowledge cache

@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader
 from mlickd.data import build_test_loader, build_train_loader
 from mlickd.data.build import configured_corruption, labeled_share, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook
-from mlickd.distillation.calibration import build_knowledge_source
 from mlickd.distillation.hook import KnowledgeSource
+from mlickd.distillation.knowledge_source import build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
 from mlickd.evaluation.thresholds import read_thresholds
@@ -56,7 +56,9 @@ class Trainer(DefaultTrainer):
         """
         Args:
             cfg: finalized configuration, see :func:`mlickd.engine.finalize_config`.
-            teachers, knowledge: results of :func:`mlickd.engine.check_inputs`; None loads or builds them.
+            teachers: configuration of the teacher for each dataset, from :func:`mlickd.engine.check_inputs`; None loads
+                them.
+            knowledge: opened cache from :func:`mlickd.engine.check_inputs`; None builds a source of knowledge.
         """
         # DefaultTrainer.__init__ would build another loop and checkpointer.
         TrainerBase.__init__(self)
