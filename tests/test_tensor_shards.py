@@ -73,5 +73,5 @@ def test_a_folder_has_all_shards_of_one_layout(tmp_path: Path):
     with pytest.raises(InputError, match=paths[1].name):
         find_shards(tmp_path, "make it")
     written(tmp_path, 2)
-    with pytest.raises(InputError, match="2 and of 3"):
+    with pytest.raises(InputError, match="2 files, 3 files"):
         find_shards(tmp_path, "make it")

@@ -58,14 +58,14 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.DATASETS.PROPOSALS = CfgNode()
     # Proposal method. It selects the store of each dataset, see `tools/generate_proposals.py`.
     cfg.DATASETS.PROPOSALS.METHOD = "edge_boxes"
-    # Folders of proposals that replace METHOD, one for each dataset of DATASETS.TRAIN, UNLABELED and TEST.
+    # Proposal folders to use instead of METHOD's, one for each dataset of DATASETS.TRAIN, UNLABELED and TEST.
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
     cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()
-    # Largest number of proposals of an image, the best by score. The paper has about 500 per image. In distillation,
+    # Maximum number of proposals of an image, the best by score. The paper has about 500 per image. In distillation,
     # TOP_K and MIN_SIDE of the teacher's configuration apply.
     cfg.DATASETS.PROPOSALS.TOP_K = 500
-    # Least length of the shorter side of a proposal, in pixels of the original image.
+    # Minimum length of the shorter side of a proposal, in pixels of the original image.
     cfg.DATASETS.PROPOSALS.MIN_SIDE = 0.0
 
 
@@ -90,9 +90,9 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.VGG.DEPTH = 16
     # Feature maps to return, from conv1 (stride 1) to conv5 (stride 16, before the last pool).
     cfg.MODEL.VGG.OUT_FEATURES = ("conv5",)
-    # Normalization after each convolution, a name for Detectron2's get_norm. Empty: none, as in the original network.
+    # Normalization after each convolution, passed to Detectron2's get_norm. Empty: none, as in the original network.
     cfg.MODEL.VGG.NORM = ""
-    # Factor on the number of channels. Values below 1 are for small networks that are trained from scratch.
+    # Multiplier of the number of channels. Values below 1 are for small networks that are trained from scratch.
     cfg.MODEL.VGG.WIDTH = 1.0
 
     cfg.MODEL.TIMM = CfgNode()
@@ -103,7 +103,7 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.OUT_FEATURES = ("final",)
     # Stride of the deepest map: 32, or 16 or 8 if the model can dilate its last stages.
     cfg.MODEL.TIMM.OUTPUT_STRIDE = 32
-    # Replace MODEL.PIXEL_MEAN, MODEL.PIXEL_STD and INPUT.FORMAT by the model's pixel statistics in timm.
+    # Take MODEL.PIXEL_MEAN and MODEL.PIXEL_STD from timm, and set INPUT.FORMAT to RGB.
     cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS = True
     # Start from weights that timm downloads for NAME.
     cfg.MODEL.TIMM.PRETRAINED = False
@@ -111,7 +111,7 @@ def _add_model_config(cfg: CfgNode) -> None:
     # The weakly supervised detection heads of the teacher (WSDDN). RoI pooling and the box head are configured by
     # Detectron2's MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD.
     cfg.MODEL.WSDDN = CfgNode()
-    # Factor on the pooled RoI features of a proposal with score s: `score` (s, as in the paper), `affine` (1 +
+    # Multiplier of the pooled RoI features of a proposal with score s: `score` (s, as in the paper), `affine` (1 +
     # SCORE_SLOPE * s) or `none` (1).
     cfg.MODEL.WSDDN.SCORE_WEIGHTING = "score"
     cfg.MODEL.WSDDN.SCORE_SLOPE = 1.0
@@ -121,7 +121,7 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.OICR = CfgNode()
     # Number of refinements.
     cfg.MODEL.OICR.NUM_REFINEMENTS = 3
-    # Least IoU with the best region of a class for a region to count as that class.
+    # Minimum IoU with the best region of a class for a region to count as that class.
     cfg.MODEL.OICR.IOU_THRESH = 0.5
     # Probability of dropout after fc6 and fc7 of VGGBoxHead.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
@@ -140,16 +140,17 @@ def _add_model_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Factors on BASE_LR for the backbone and for the layers that always start at random (both streams of WSDDN, the
-    # linear classifier, adapters). The learning rate of a bias is also multiplied by BIAS_LR_FACTOR. The paper's
-    # teacher uses 20 for its last layers and 2 for biases.
+    # Multipliers of BASE_LR for the backbone, and for the layers that always start at random: both streams of WSDDN,
+    # OICR's refinement streams, the linear classifier, adapters. The learning rate of a bias is also multiplied by
+    # BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases, so biases of the last layers
+    # learn at 20x.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of parts of a batch of IMS_PER_BATCH images, which are computed one after the other to save memory. The
     # gradients equal the gradients of the whole batch. Exception: batch normalization that is not frozen sees one part
     # at a time.
     cfg.SOLVER.ACCUMULATE = 1
-    # Number type of convolutions and linear layers with SOLVER.AMP.ENABLED: `float16` (CUDA) or `bfloat16` (CUDA, or a
+    # dtype of convolutions and linear layers with SOLVER.AMP.ENABLED: `float16` (CUDA) or `bfloat16` (CUDA, or a
     # CPU, where it is faster only with special instructions). Evaluation uses float32. So does a live teacher, because
     # its knowledge must equal the cache.
     cfg.SOLVER.AMP.DTYPE = "float16"
@@ -174,22 +175,22 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
-    # Checkpoint of the teacher: the final or, for an early-stopped teacher, a periodic checkpoint. `{dataset}` is
+    # Checkpoint of the teacher: model_final.pth, or a periodic checkpoint to use an earlier state. `{dataset}` is
     # replaced by the name of each training dataset, for a separate teacher of each dataset (cross-fitting, see
     # `tools/cross_fit.py`). This requires KD.CACHE.
     cfg.KD.TEACHER.WEIGHTS = ""
     # Configuration of the teacher; may contain `{dataset}`, too. Empty: the config.yaml next to WEIGHTS.
     cfg.KD.TEACHER.CONFIG_FILE = ""
-    # Average the probabilities of both streams over the teacher's view and its mirror image. The regions of OICRHeads
-    # and all features still come from the view only.
+    # Average the softmax outputs of both streams of WSDDN over the teacher's view and its mirror image. The regions of
+    # OICRHeads and all features still come from the view only.
     cfg.KD.TEACHER.FLIP = False
 
     # The regions that are transferred (R'_n for image n), and their weights s'.
     cfg.KD.REGIONS = CfgNode()
     # Weight s' of a region: `teacher` (its largest class score), `proposal` (its objectness) or `uniform` (1).
     cfg.KD.REGIONS.WEIGHT = "teacher"
-    # Divide the weights of an image by the largest weight, so that the loss does not depend on the number of proposals
-    # that share the teacher's score.
+    # Divide the weights of an image by the largest weight. WSDDN's scores get smaller with more proposals. Dividing by
+    # the maximum removes this effect from the loss.
     cfg.KD.REGIONS.NORMALIZE_WEIGHT = True
     # IoU threshold of non-maximum suppression by weight, before the best regions are selected. 1.0: no suppression.
     cfg.KD.REGIONS.NMS_THRESH = 0.5
@@ -198,9 +199,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Distillation of features: stage 1, or a part of stage 2 (KD.PREDICTION.FEATURE_LOSS).
     cfg.KD.FEATURE = CfgNode()
-    # `RoIDistiller` (the paper), `FitNetsDistiller` (whole maps), `AttentionTransferDistiller` (the positions of large
-    # values in maps), or, only with KD.PREDICTION.FEATURE_LOSS, `LabelEmbeddingDistiller` (distances between the labels
-    # of a batch).
+    # `RoIDistiller` (the paper), `FitNetsDistiller` (whole maps), `AttentionTransferDistiller` (spatial attention
+    # maps), or, only with KD.PREDICTION.FEATURE_LOSS, `LabelEmbeddingDistiller` (distances between label embeddings in
+    # a batch).
     cfg.KD.FEATURE.DISTILLER = "RoIDistiller"
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)
@@ -209,13 +210,13 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.FEATURE.COMPARE = "pooled"
     # Resize the student's map bilinearly to the size of the teacher's map before RoI pooling (Psi of the paper).
     cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
-    # Factor on the loss.
+    # Weight of the loss.
     cfg.KD.FEATURE.WEIGHT = 1.0
-    # LabelEmbeddingDistiller: factors on the loss between images of one label, and between labels of one image.
+    # LabelEmbeddingDistiller: weights of the loss between images of one label, and between labels of one image.
     cfg.KD.FEATURE.CLASS_AWARE_WEIGHT = 1.0
     cfg.KD.FEATURE.INSTANCE_AWARE_WEIGHT = 1.0
-    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: the values of SOLVER. SOLVER.STEPS
-    # are scaled with the iterations.
+    # Learning rate, iterations and warm-up iterations of this stage. Use 0, 0 and -1 to keep the values of SOLVER. In
+    # both stages, SOLVER.STEPS are scaled with the number of iterations.
     cfg.KD.FEATURE.BASE_LR = 0.0
     cfg.KD.FEATURE.MAX_ITER = 0
     cfg.KD.FEATURE.WARMUP_ITERS = -1
@@ -238,9 +239,10 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.CALIBRATION = ""
     # HintonDistiller: divisor of the logits of teacher and student.
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
-    # Lambda, the factor on the soft loss. The factor on the label loss is 1.
+    # Lambda, the weight of the soft loss. The weight of the label loss is 1.
     cfg.KD.PREDICTION.WEIGHT = 1.0
-    # Learning rate, iterations and warm-up iterations of this stage. 0, 0 and -1: the values of SOLVER.
+    # Learning rate, iterations and warm-up iterations of this stage. Use 0, 0 and -1 to keep the values of SOLVER. In
+    # both stages, SOLVER.STEPS are scaled with the number of iterations.
     cfg.KD.PREDICTION.BASE_LR = 0.0
     cfg.KD.PREDICTION.MAX_ITER = 0
     cfg.KD.PREDICTION.WARMUP_ITERS = -1
@@ -249,7 +251,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 def _add_test_config(cfg: CfgNode) -> None:
     # Number of images in a test batch.
     cfg.TEST.IMS_PER_BATCH = 16
-    # Least probability of a predicted label.
+    # Minimum probability of a predicted label.
     cfg.TEST.THRESHOLD = 0.5
     # With --eval-only, a `thresholds.json` from `tools/tune_thresholds.py` with a threshold for each class. Empty:
     # THRESHOLD for all classes.
@@ -262,8 +264,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     # squares with these sides in pixels (empty: INPUT.SIZE_TEST), and with TEST.AUG.FLIP also their mirror images.
     # TEST.AUG.MAX_SIZE of Detectron2 is not used.
     cfg.TEST.AUG.MIN_SIZES = ()
-    # Number of training images with boxes, drawn by SEED, on which the CorLoc of a teacher is measured at each
-    # evaluation. The boxes have no other use. 0: do not measure it.
+    # Number of training images with boxes, chosen with SEED, on which the CorLoc of a teacher is measured at each
+    # evaluation. Training boxes are not used for anything else. 0: do not measure it.
     cfg.TEST.CORLOC_IMAGES = 0
     # Corruption of all test images: `NAME:STRENGTH`, such as `noise:2`, see `mlickd.data.corruptions`. Empty: none.
     # `tools/robustness.py` evaluates all corruptions.
@@ -274,6 +276,6 @@ def _add_test_config(cfg: CfgNode) -> None:
 
 def _add_tensorboard_config(cfg: CfgNode) -> None:
     cfg.TENSORBOARD = CfgNode()
-    # Number of images in TensorBoard: training views with their labels, at the start and every VIS_PERIOD iterations
-    # (0: only at the start), and the regions of a teacher on images of each test dataset, at each evaluation. 0: none.
+    # Number of images logged to TensorBoard; 0 logs none. Training views are logged at the start and, if VIS_PERIOD
+    # > 0, every VIS_PERIOD iterations. A teacher's regions on test images are logged at each evaluation.
     cfg.TENSORBOARD.IMAGES = 4

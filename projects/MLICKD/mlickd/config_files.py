@@ -23,7 +23,7 @@ _WRONG_TYPE = re.compile(
     r"Type mismatch \(<class '(?P<expected>\w+)'> vs. <class '(?P<found>\w+)'>\) "
     r"with values \((?P<default>.*) vs. (?P<value>.*)\) for config key: (?P<key>\S+)"
 )
-# Largest number of aliases in a file. Nested aliases can represent billions of values in a few lines.
+# Maximum number of aliases in a file. Nested aliases can represent billions of values in a few lines.
 _MAX_ALIASES = 20
 
 

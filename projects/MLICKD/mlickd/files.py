@@ -1,4 +1,4 @@
-"""Files that are complete or absent, digests, and checks of a user's paths."""
+"""Files that are written atomically, digests, and checks of a user's paths."""
 
 from __future__ import annotations
 

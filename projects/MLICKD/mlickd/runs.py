@@ -104,7 +104,8 @@ def predict(
     """Return the outputs of a model for images.
 
     Args:
-        cfg, model: configuration and model from :func:`load_run`.
+        cfg: configuration from :func:`load_run`.
+        model: model from :func:`load_run`.
         records: records with ``file_name``, ``image_id``, ``height`` and ``width``.
         dataset_name: dataset with the proposals for a teacher. If it is None or has no proposals, they are generated.
 

@@ -1,9 +1,9 @@
-"""Tensors of many images in a folder of safetensors files, each of which is complete or absent.
+"""Tensors of many images in a folder of safetensors files, which are written atomically.
 
-A shard holds the concatenated tensors of a range of images, with offsets, and never a tensor for each image. Its
-metadata are one JSON value in the header of the file. A shard gets its name when it is complete. Therefore, a stopped
-command continues with the first missing shard, and shards from several machines are merged by copying them into one
-folder. The format cannot contain code.
+A shard holds the concatenated tensors of a range of images, with offsets, instead of one tensor per image. Its metadata
+is one JSON value in the header of the file. A shard gets its name when it is complete. Therefore, a stopped command
+continues with the first missing shard, and shards from several machines are merged by copying them into one folder. The
+format cannot contain code.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mlickd.errors import InputError, one_line
-from mlickd.files import whole_file
+from mlickd.files import write_whole_file
 
 __all__ = ["Shard", "ShardLayout", "find_shards", "read_rows", "write_shard"]
 
-# The only key, because safetensors writes several keys in random order.
+# All metadata is under one key, because safetensors does not keep the order of several keys.
 _METADATA_KEY = "mlickd"
-# Bytes of one write. Linux caches each write as one piece, and a reader of a few rows would map a whole piece.
-_PIECE = 1 << 16
 _NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)
 
 
@@ -51,7 +49,7 @@ class ShardLayout:
         return max(1, -(-self.num_images // self.images_per_shard))
 
     def images(self, index: int) -> range:
-        """Return the positions in the list of the images of a shard."""
+        """Return the positions, in the list, of the images that a shard contains."""
         start = index * self.images_per_shard
         return range(start, min(start + self.images_per_shard, self.num_images))
 
@@ -60,7 +58,7 @@ class ShardLayout:
         return Path(folder) / f"{index:05d}-of-{len(self):05d}.safetensors"
 
     def indices(self, part: tuple[int, int] = (1, 1)) -> range:
-        """Return the indices of the shards of part ``(i, n)``, the i-th of n equal parts, i from 1."""
+        """Return the indices of the shards of part ``(i, n)``: every n-th shard, starting with the i-th (from 1)."""
         number, count = part
         return range(number - 1, len(self), count)
 
@@ -92,7 +90,7 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
     counts = sorted({int(match[2]) for match in matches})
     problem = "has no shard"
     if len(counts) > 1:
-        problem = f"has shards of {' and of '.join(map(str, counts))} files, keep one of these sets"
+        problem = f"has shards of different sets ({', '.join(f'{count} files' for count in counts)}); keep one set"
     elif counts:
         missing = sorted(set(range(counts[0])) - {int(match[1]) for match in matches})
         if not missing:
@@ -105,7 +103,7 @@ def find_shards(folder: str | os.PathLike[str], remedy: str) -> list[Path]:
 def write_shard(
     path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any], remedy: str
 ) -> None:
-    """Write a shard with :func:`whole_file`. Equal content gives equal bytes.
+    """Write a shard atomically. Equal content gives equal bytes.
 
     Args:
         path: path from :meth:`ShardLayout.path`; folders are created.
@@ -115,17 +113,14 @@ def write_shard(
     """
     contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     text = json.dumps({**metadata, "sha256": _tensors_digest(contiguous)}, sort_keys=True, allow_nan=False)
-    content = memoryview(save(contiguous, {_METADATA_KEY: text}))
-    with whole_file(path, remedy, parents=True) as file:
-        for start in range(0, len(content), _PIECE):
-            file.write(content[start : start + _PIECE])
+    write_whole_file(path, save(contiguous, {_METADATA_KEY: text}), remedy, parents=True)
 
 
 class Shard:
     """A file of tensors, which is opened for each read.
 
-    A file that stays open keeps small objects in memory. In a loader they end up between images, and the memory of the
-    images cannot be used again. Opening a file takes 50 microseconds.
+    Open files keep small allocations alive. They fragment the memory of a loader, which then cannot reuse the memory of
+    images. Opening a file takes 50 microseconds.
 
     Args:
         path: path of the file.
@@ -138,16 +133,16 @@ class Shard:
     def __init__(self, path: str | os.PathLike[str], remedy: str):
         self.path = Path(path)
         self._remedy = remedy
-        self._version = self._find_version()
+        self._identity = self._file_identity()
 
     @contextmanager
     def open(self) -> Iterator[safe_open]:
-        """Open the file, for :func:`read_rows` and the methods of safetensors, which return NumPy arrays.
+        """Yield the open safetensors file, which returns NumPy arrays; see :func:`read_rows`.
 
         Raises:
             InputError: the file or a tensor is missing or damaged, or the file was replaced while it was in use.
         """
-        if self._find_version() != self._version:
+        if self._file_identity() != self._identity:
             raise InputError(f"{self.path}: was replaced while in use; start again")
         try:
             with safe_open(self.path, framework="numpy") as file:
@@ -178,7 +173,7 @@ class Shard:
         if digest != self.read_metadata()["sha256"]:
             raise InputError(f"{self.path}: is damaged, the SHA-256 of its tensors is wrong; {self._remedy}")
 
-    def _find_version(self) -> tuple[int, int, int]:
+    def _file_identity(self) -> tuple[int, int, int]:
         try:
             status = self.path.stat()
         except OSError as error:
@@ -189,7 +184,7 @@ class Shard:
 def read_rows(file: safe_open, name: str, rows: slice | int) -> np.ndarray:
     """Return rows of a tensor of an open shard; only these rows are read."""
     tensor = file.get_slice(name)
-    if tensor.get_shape()[0] == 0:  # safetensors slices neither such a tensor nor an empty range at the end
+    if tensor.get_shape()[0] == 0:  # safetensors cannot slice an empty tensor, or an empty range at the end
         return file.get_tensor(name)[rows]
     return tensor[:0] if isinstance(rows, slice) and rows.start == rows.stop else tensor[rows]
 

@@ -17,7 +17,7 @@ from mlickd.errors import InputError, shorten_list
 
 from . import scenes
 from .parts import parse_part
-from .records import PackedRecords, check_records, collector_paused
+from .records import PackedRecords, check_records, gc_paused
 from .sources.coco import coco_sources
 from .sources.dataset_files import DatasetSource
 from .sources.folder import folder_sources
@@ -47,7 +47,7 @@ def dataset_root() -> Path:
     return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser().absolute()
 
 
-@collector_paused()
+@gc_paused()
 def ensure_registered(name: str) -> None:
     """Register a dataset in `DatasetCatalog` and `MetadataCatalog`, unless it is registered, and check its records.
 
@@ -86,7 +86,7 @@ def ensure_registered(name: str) -> None:
         _register(name, root, dataset.records, {**metadata, **source.metadata})
 
 
-@collector_paused()
+@gc_paused()
 def dataset_records(name: str, *, boxes: bool = True) -> list[dict]:
     """Return the checked records of a dataset: new dicts at every call, read from disk once.
 

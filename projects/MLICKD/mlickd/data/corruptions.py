@@ -1,7 +1,7 @@
-"""Damage that is common in photos, for test images: noise, blur, compression, brightness, occlusion, low resolution.
+"""Corruptions of test images, as in photos: noise, blur, compression, brightness, occlusion, low resolution.
 
-The functions damage the input of a model, not the file. A strength then means the same for photos of 300 and of 5,000
-pixels, and all models of one input size see the same bytes. Training images are never damaged.
+The functions corrupt the input of a model, not the file. A strength then means the same for photos of 300 and of 5,000
+pixels, and all models of one input size see the same bytes. Training images are never corrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STRENGTHS = (1, 2, 3)
 
 CORRUPTION_REGISTRY = Registry("CORRUPTION")
 CORRUPTION_REGISTRY.__doc__ = """
-Kinds of damage: functions ``(image, strength, generator)`` that return a new image of the same shape. ``image`` is
+Corruptions: functions ``(image, strength, generator)`` that return a new image of the same shape. ``image`` is
 (H, W, 3) uint8 RGB with at least one pixel, ``strength`` is an element of STRENGTHS, and ``generator`` is a NumPy
 generator for all random draws.
 """
@@ -31,9 +31,9 @@ generator for all random draws.
 
 @dataclass(frozen=True)
 class Corruption:
-    """A kind of damage, by its ``name`` in CORRUPTION_REGISTRY, and its ``strength``, an element of STRENGTHS.
+    """A corruption, by its ``name`` in CORRUPTION_REGISTRY, and its ``strength``, an element of STRENGTHS.
 
-    The random draws depend only on the seed, the image id, the kind and the strength. They do not depend on the order
+    The random draws depend only on the seed, the image id, the name and the strength. They do not depend on the order
     of the images or on the number of loader workers.
     """
 
@@ -60,14 +60,14 @@ class Corruption:
         return f"{self.name}:{self.strength}"
 
     def apply(self, view: torch.Tensor, image_id: str | int, image_format: str = "RGB") -> torch.Tensor:
-        """Return a damaged copy of a (3, H, W) uint8 view; ``RGB`` and ``BGR`` views get the same damage."""
+        """Return a corrupted copy of a (3, H, W) uint8 view; ``RGB`` and ``BGR`` views get the same corruption."""
         if image_format == "BGR":
             return self.apply(view.flip(0), image_id).flip(0)
         digest = hashlib.sha256(f"{self.seed}/{image_id}/{self}".encode()).digest()
         generator = np.random.default_rng(int.from_bytes(digest, "big"))
         image = np.ascontiguousarray(view.permute(1, 2, 0).numpy())
-        damaged = CORRUPTION_REGISTRY.get(self.name)(image, self.strength, generator)
-        return torch.from_numpy(damaged).permute(2, 0, 1).contiguous()
+        corrupted = CORRUPTION_REGISTRY.get(self.name)(image, self.strength, generator)
+        return torch.from_numpy(corrupted).permute(2, 0, 1).contiguous()
 
 
 @CORRUPTION_REGISTRY.register()
@@ -107,10 +107,10 @@ def brighter(image: np.ndarray, strength: int, generator: np.random.Generator) -
 @CORRUPTION_REGISTRY.register()
 def occlusion(image: np.ndarray, strength: int, generator: np.random.Generator) -> np.ndarray:
     """Hide 15, 30 or 50 percent of the image behind gray rectangles, each with 2 to 6 percent of its area."""
-    share = (0.15, 0.3, 0.5)[strength - 1]
+    fraction = (0.15, 0.3, 0.5)[strength - 1]
     height, width = image.shape[:2]
     hidden = np.zeros((height, width), dtype=bool)
-    while hidden.mean() < share:
+    while hidden.mean() < fraction:
         area, aspect = generator.uniform(0.02, 0.06), generator.uniform(-np.log(2), np.log(2))
         sides = np.sqrt(area) * np.exp([aspect / 2, -aspect / 2])
         rows, columns = np.clip(np.round(sides * (height, width)), 1, (height, width)).astype(int)

@@ -1,4 +1,4 @@
-"""Records with image-level labels: storage, targets, and the checks of every dataset."""
+"""Records with image-level labels: storage, targets, and checks that every dataset must pass."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOX = np.dtype(
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Pause Python's garbage collector, which would repeatedly scan the million objects of a large dataset."""
     enabled = gc.isenabled()
     gc.disable()
@@ -52,7 +52,8 @@ class PackedRecords(Sequence[dict]):
         """
         Args:
             records: N Detectron2 dataset dicts.
-            boxes: for each record an array of `BOX`, or None without annotations; by default from ``annotations``.
+            boxes: one array of dtype `BOX` per record, or None if the record has no annotations. By default, made from
+                ``annotations``.
         """
         if boxes is None:
             boxes = [_pack_boxes(record["annotations"]) if "annotations" in record else None for record in records]
@@ -119,7 +120,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
 
     Args:
         records: N dicts with `labels` and optionally `ignored_labels`, lists of class indices. A class in both lists is
-            positive. A record without `labels` raises a KeyError; it is not a negative of every class.
+            positive. A record without `labels` raises a KeyError instead of counting as negative for all classes.
         num_classes: number C of classes.
 
     Returns:
@@ -163,9 +164,9 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     ids = Counter(str(record["image_id"]) for record in records)
     if len(ids) < max(len(records), 1):
         problem = f"{ids.most_common(1)[0][0]!r} is the image id of several images" if ids else "the split is empty"
-        raise InputError(f"{source}: {problem}; list at least one image, and each image with its unique id")
+        raise InputError(f"{source}: {problem}; a split needs at least one image, and image ids must be unique")
     positives = (label_targets(records, len(class_names)) == 1).sum(axis=0)
     missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
     if missing:
         names = shorten_list(missing)
-        logger.warning("%s: classes without a labeled image cannot be learned or measured here: %s", source, names)
+        logger.warning("%s: classes without a positive image: they cannot be learned or evaluated: %s", source, names)

@@ -36,7 +36,7 @@ class DistilledClassifier(nn.Module):
 
     Attributes:
         is_detector, student_architecture: see :class:`~mlickd.modeling.meta_arch.ImageModel`.
-        labeled_share: share of the training images that have labels, above 0. The trainer sets it, so that the label
+        labeled_share: fraction of the training images that have labels, above 0. The trainer sets it, so that the label
             loss is a mean over the labeled images.
     """
 
@@ -57,7 +57,7 @@ class DistilledClassifier(nn.Module):
             student: the classifier.
             stage: ``feature`` or ``prediction``.
             feature_distiller: distiller of features; optional in stage ``prediction``.
-            prediction_distiller: distiller of image scores in stage ``prediction``; None trains without image scores.
+            prediction_distiller: distiller of image scores in stage ``prediction``; None: no prediction distillation.
         """
         super().__init__()
         self.student = student
@@ -83,7 +83,7 @@ class DistilledClassifier(nn.Module):
         feature_class = feature_distiller_class(cfg)
         if cfg.KD.STAGE == "feature" and feature_class.needs_labels:
             raise InputError(
-                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; give KD.METHOD_STAGES "
+                f"KD.FEATURE.DISTILLER {cfg.KD.FEATURE.DISTILLER} needs labels; set KD.METHOD_STAGES "
                 "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
@@ -94,7 +94,8 @@ class DistilledClassifier(nn.Module):
         return {"student": student, "stage": cfg.KD.STAGE, **distillers}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """
+        """Compute the losses of the stage, or the student's outputs.
+
         Args:
             batched_inputs: samples for :class:`MultiLabelClassifier`. In training, they also have ``knowledge``
                 (:class:`~mlickd.distillation.TeacherKnowledge`), and samples of unlabeled datasets have no ``labels``.
@@ -112,9 +113,9 @@ class DistilledClassifier(nn.Module):
         logits = self.student.head(features)
         samples = batched_inputs
         if self.labeled_share < 1:
-            unknown = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
-            samples = [sample if "labels" in sample else {**sample, **unknown} for sample in samples]
-        # The label losses are means over all images of the batch. Dividing by the share of labeled images in the
+            all_ignored = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
+            samples = [sample if "labels" in sample else {**sample, **all_ignored} for sample in samples]
+        # The label losses are means over all images of the batch. Dividing by the fraction of labeled images in the
         # datasets makes them means over labeled images, even if a batch is processed in parts.
         losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:

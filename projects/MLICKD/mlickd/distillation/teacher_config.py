@@ -61,9 +61,9 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
     weights, path = (cfg.KD.TEACHER[key].replace(DATASET, name) for key in ("WEIGHTS", "CONFIG_FILE"))
     if not path:
         if not weights:
-            raise InputError("KD.TEACHER.WEIGHTS is empty; give the checkpoint of a trained teacher")
+            raise InputError("KD.TEACHER.WEIGHTS is empty; set it to the checkpoint of a trained teacher")
         path = os.path.join(os.path.dirname(weights), "config.yaml")
-    require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or give its configuration")
+    require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or set the key to its configuration")
     teacher_cfg = default_config()
     merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is not a configuration of this project")
     model = teacher_cfg.MODEL
@@ -71,7 +71,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
         model.NUM_CLASSES = cfg.MODEL.NUM_CLASSES
     if not model_class(teacher_cfg).is_detector or cfg.MODEL.NUM_CLASSES not in (model.NUM_CLASSES, -1):
         raise InputError(
-            f"KD.TEACHER.CONFIG_FILE {path}: is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; give a "
+            f"KD.TEACHER.CONFIG_FILE {path}: is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; use a "
             f"detector with {cfg.MODEL.NUM_CLASSES} classes, like the student"
         )
     model.WEIGHTS = weights

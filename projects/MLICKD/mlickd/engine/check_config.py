@@ -54,17 +54,17 @@ def _are_integers(values: Sequence[object], minimum: int) -> bool:
 _Rule = tuple[Callable[..., bool], str]
 _POSITIVE: _Rule = (lambda value: _is_finite(value) and value > 0, "positive and finite")
 _NOT_NEGATIVE: _Rule = (lambda value: _is_finite(value) and value >= 0, "0 or more, and finite")
-_SHARE: _Rule = (lambda value: 0 <= value <= 1, "from 0 to 1")
-_POSITIVE_SHARE: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
+_FRACTION: _Rule = (lambda value: 0 <= value <= 1, "from 0 to 1")
+_POSITIVE_FRACTION: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
 _RULES: dict[str, _Rule] = {
     "DATALOADER.NUM_WORKERS": _NOT_NEGATIVE,
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
-    "INPUT.COLOR_JITTER.BRIGHTNESS": _SHARE,
-    "INPUT.COLOR_JITTER.CONTRAST": _SHARE,
-    "INPUT.COLOR_JITTER.SATURATION": _SHARE,
+    "INPUT.COLOR_JITTER.BRIGHTNESS": _FRACTION,
+    "INPUT.COLOR_JITTER.CONTRAST": _FRACTION,
+    "INPUT.COLOR_JITTER.SATURATION": _FRACTION,
     "INPUT.RANDOM_CROP.AREA": (
         lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] <= 1,
-        "the smallest and the largest share, above 0 and at most 1",
+        "the smallest and the largest fraction, above 0 and at most 1",
     ),
     "INPUT.RANDOM_CROP.ASPECT": (
         lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf,
@@ -79,10 +79,10 @@ _RULES: dict[str, _Rule] = {
     "KD.PREDICTION.STUDENT_TEMPERATURE": _POSITIVE,
     "KD.PREDICTION.TEACHER_TEMPERATURE": _POSITIVE,
     "KD.PREDICTION.TEMPERATURE": _POSITIVE,
-    "KD.REGIONS.NMS_THRESH": _POSITIVE_SHARE,
+    "KD.REGIONS.NMS_THRESH": _POSITIVE_FRACTION,
     "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
     "MODEL.DEVICE": (lambda device: re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device), "cpu, cuda or cuda:N"),
-    "MODEL.OICR.IOU_THRESH": _POSITIVE_SHARE,
+    "MODEL.OICR.IOU_THRESH": _POSITIVE_FRACTION,
     "MODEL.PIXEL_MEAN": (lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
     "MODEL.PIXEL_STD": (
         lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
@@ -141,7 +141,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
         rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)
     elif not cfg.KD.CACHE:
-        expected = "one teacher, or give a KD.CACHE that tools/cache_knowledge.py made with all of them"
+        expected = "one teacher, or set KD.CACHE to a cache that tools/cache_knowledge.py made with all of them"
         rules["KD.TEACHER.WEIGHTS"] = (lambda _: not has_teacher_per_dataset(cfg), expected)
     for key, (is_allowed, expected) in rules.items():
         if not is_allowed(config_value(cfg, key)):

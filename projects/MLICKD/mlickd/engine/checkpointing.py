@@ -1,4 +1,4 @@
-"""Checkpoints of a run, which are complete or absent, and the decision to resume from them."""
+"""Checkpoints of a run, written atomically, and the decision to resume from them."""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ def check_finite(
     If all values are finite, the check costs one pass over the gradients and one reduction of a number.
 
     Args:
-        model, iteration: model in training, may be in DistributedDataParallel, and iteration of the batch.
+        model: model in training, may be in DistributedDataParallel.
+        iteration: iteration of the batch.
         pieces: pieces of the batch, each a list of samples.
         losses: scalar losses of each piece by name.
         gradients: check gradients as well; False if the scaled gradients of float16 may overflow.
@@ -59,13 +60,13 @@ def check_finite(
     cause, samples = _find_bad_loss(pieces, losses)
     is_loss = bool(cause)
     if not is_loss and (names := _find_not_finite(grads.items())):
-        cause = f"the gradients of {shorten_list(names, _MAX_NAMES)} are not finite (the losses are)"
+        cause = f"the gradients of {shorten_list(names, _MAX_NAMES)} are not finite (the losses are finite)"
         samples = sum(pieces, [])
     all_causes = comm.all_gather((cause, is_loss))
     if not any(any_cause for any_cause, _ in all_causes):
         return  # all gradients are finite, only a norm overflows
-    # Processes average their gradients: after a bad loss, the gradients are bad in all processes. Then only the process
-    # with the bad loss has the images that cause the failure.
+    # Gradients are averaged, so one bad loss makes all gradients non-finite. Then only processes with a bad loss report
+    # images.
     message = ""
     if cause and is_loss == any(any_is_loss for _, any_is_loss in all_causes):
         ids = shorten_list([sample["image_id"] for sample in samples], _MAX_IDS)
@@ -83,7 +84,7 @@ def check_finite(
 
 
 def _find_bad_loss(pieces: list[list[dict]], losses: list[dict[str, torch.Tensor]]) -> tuple[str, list[dict]]:
-    """Return the first piece that has losses which are not finite, after the names and values of these losses."""
+    """Return a description of the first non-finite losses, and their piece; ``("", [])`` if all are finite."""
     for piece, piece_losses in zip(pieces, losses, strict=True):
         bad = [f"{name} is {loss.item()}" for name, loss in piece_losses.items() if not loss.isfinite()]
         if bad:
@@ -101,10 +102,7 @@ def _find_not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
 
 
 def _save(samples: list[dict], output_dir: str, **facts: object) -> str:
-    """Save the ``facts``, and the samples as ``images``, in a file that ``torch.load(path, weights_only=True)`` reads.
-
-    Return a text that names the file.
-    """
+    """Save the samples and ``facts``; return a suffix for the error message."""
     if not output_dir:
         return ""
     rank = comm.get_rank()
@@ -118,7 +116,7 @@ def _save(samples: list[dict], output_dir: str, **facts: object) -> str:
 
 
 def _to_plain_types(value: object) -> object:
-    """Return a value with tensors and dicts instead of classes that would need to be unpickled."""
+    """Convert a value to types that ``torch.load(weights_only=True)`` accepts."""
     value = value.tensor if isinstance(value, Boxes) else value
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()

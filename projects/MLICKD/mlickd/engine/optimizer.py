@@ -9,23 +9,24 @@ from torch import nn
 
 __all__ = ["build_optimizer"]
 
-LAST_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "linear", "adapter")
+# Layers without pretrained weights, by module name.
+NEW_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "linear", "adapter")
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build SGD or AdamW for the parameters that require gradients, with Detectron2's parameter groups and clipping.
 
     The learning rate of a parameter is ``SOLVER.BASE_LR``, times ``BACKBONE_LR_FACTOR`` in the backbone, times
-    ``LAST_LAYER_LR_FACTOR`` in the last layers, times ``BIAS_LR_FACTOR`` for a bias. With factors of 10 and 2, the
-    streams of the paper's teacher learn at 10x, and their biases at 20x.
+    ``LAST_LAYER_LR_FACTOR`` in the layers without pretrained weights, times ``BIAS_LR_FACTOR`` for a bias. With factors
+    of 10 and 2, as in the authors' release, the streams of the teacher learn at 10x, and their biases at 20x.
     """
 
     def learning_rate_factor(name: str) -> float:
         parts = name.split(".")
         factor = cfg.SOLVER.BACKBONE_LR_FACTOR if "backbone" in parts else 1.0
-        if any(layer in parts for layer in LAST_LAYERS):
+        if any(layer in parts for layer in NEW_LAYERS):
             factor *= cfg.SOLVER.LAST_LAYER_LR_FACTOR
-        # Detectron2's default, None, means the factor of the weights.
+        # None, Detectron2's default, gives a bias the learning rate of the weights.
         if parts[-1] == "bias" and cfg.SOLVER.BIAS_LR_FACTOR is not None:
             factor *= cfg.SOLVER.BIAS_LR_FACTOR
         return factor
@@ -44,7 +45,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     # A fused update is 3 to 7 times as fast on a CPU, because it reads the parameters once.
     if cfg.SOLVER.OPTIMIZER == "ADAMW":
         return maybe_add_gradient_clipping(cfg, torch.optim.AdamW)(parameters, **arguments, fused=True)
-    # After an overflow in float16, torch's fused SGD uses a momentum buffer without initial values; AdamW does not.
-    overflows = cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16"
-    arguments |= {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV, "fused": not overflows}
+    # After an overflow in float16, fused SGD reads an uninitialized momentum buffer; fused AdamW does not.
+    may_overflow = cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "float16"
+    arguments |= {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV, "fused": not may_overflow}
     return maybe_add_gradient_clipping(cfg, torch.optim.SGD)(parameters, **arguments)

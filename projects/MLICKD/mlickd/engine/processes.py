@@ -91,7 +91,7 @@ def check_devices(device: str, args: argparse.Namespace) -> None:
     if ":" in device or local_size > torch.cuda.device_count():
         raise InputError(
             f"MODEL.DEVICE {device}: {local_size} processes of this machine need a GPU each, and it has "
-            f"{torch.cuda.device_count()}; give MODEL.DEVICE cuda and at most as many processes, or MODEL.DEVICE cpu"
+            f"{torch.cuda.device_count()}; set MODEL.DEVICE cuda and at most as many processes, or MODEL.DEVICE cpu"
         )
 
 

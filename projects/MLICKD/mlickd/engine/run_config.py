@@ -84,10 +84,11 @@ def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[dict[s
 def load_cache_config(
     config_file: str, options: list[str], also_for: Sequence[str] = ()
 ) -> tuple[CfgNode, KnowledgeRequest]:
-    """Return the finalized configuration of a distillation, and the contents of its knowledge cache.
+    """Return the finalized configuration of a distillation, and the request for the contents of its knowledge cache.
 
     Args:
-        config_file, options: configuration file of the distillation, and ``KEY VALUE`` pairs for all files.
+        config_file: configuration file of the distillation.
+        options: ``KEY VALUE`` pairs for all files.
         also_for: configuration files of other methods that use the same cache.
 
     Raises:
@@ -114,12 +115,14 @@ def load_cache_config(
 
 
 def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
-    """If ``config_file`` is the ``config.yaml`` of a run, use the folder of the run, and evaluate its checkpoint.
+    """If ``config_file`` is the ``config.yaml`` of a run, set the folder of the run and its checkpoint.
 
-    The file itself names the weights that training started from, and a folder that ends with the stage.
+    ``OUTPUT_DIR`` becomes the folder of the run and, in an evaluation, ``MODEL.WEIGHTS`` its checkpoint. The values in
+    the file do not fit: ``MODEL.WEIGHTS`` is where training started, and ``OUTPUT_DIR`` already ends with the stage.
 
     Args:
-        cfg, config_file: configuration with the options of the command line, changed in place, and path of its file.
+        cfg: configuration with the options of the command line, changed in place.
+        config_file: path of its file.
         given: keys that the command line sets; they keep their values.
         eval_only: the run only evaluates.
 
@@ -155,7 +158,7 @@ def finalize_config(
       ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``. If ``MODEL.WEIGHTS`` is empty, stage ``prediction`` starts from
       the student of stage ``feature``, unless the method does not have this stage (``KD.METHOD_STAGES``).
     - In an evaluation, an empty ``MODEL.WEIGHTS`` becomes the checkpoint in ``OUTPUT_DIR``, a distilled model becomes
-      its student, and ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/evaluation``, so that the results of training stay.
+      its student, and ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/evaluation``, so that training results are not overwritten.
 
     Args:
         cfg: configuration, see :func:`load_config`.
@@ -178,7 +181,10 @@ def finalize_config(
         cfg.MODEL.DEVICE = "cpu"
     processor = torch.backends.cpu.get_cpu_capability()
     if mixed_precision(cfg) and cfg.MODEL.DEVICE == "cpu" and processor in ("DEFAULT", "AVX2"):
-        logger.warning("SOLVER.AMP: this CPU (%s) does not support bfloat16, which is many times slower", processor)
+        logger.warning(
+            "SOLVER.AMP: this CPU (%s) has no native bfloat16; emulating it is many times slower than float32",
+            processor,
+        )
     _fill_in_classes(cfg, ("TEST",) if eval_only else ("TRAIN", "TEST"))
     if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" and cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS:
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = timm_pixel_statistics(cfg.MODEL.TIMM.NAME)
@@ -199,8 +205,8 @@ def finalize_config(
     elif cfg.KD.STAGE != stages[0] and not cfg.MODEL.WEIGHTS and not resume:
         cfg.MODEL.WEIGHTS = os.path.join(os.path.dirname(cfg.OUTPUT_DIR), KD_STAGES[0], STUDENT_CHECKPOINT)
         remedy = (
-            f"run `--kd-stage {KD_STAGES[0]}` first, give a checkpoint of the student, or leave out stage 1 with "
-            "KD.METHOD_STAGES \"('prediction',)\""
+            f"run `--kd-stage {KD_STAGES[0]}` first, set MODEL.WEIGHTS to a checkpoint of the student, or skip stage 1 "
+            "with KD.METHOD_STAGES \"('prediction',)\""
         )
     if cfg.MODEL.WEIGHTS:
         if not resume:  # a resumed run does not read them
@@ -211,17 +217,17 @@ def finalize_config(
         thresholds.check(source, class_names(cfg.DATASETS.TEST[0]), cfg.MODEL.WEIGHTS)
         for name in cfg.DATASETS.TEST:
             if data_record(name)["sha256"] == thresholds.data_sha256:
-                logger.warning("%s were tuned on the images of %s: the metrics there are too good", source, name)
+                logger.warning("%s were tuned on the images of %s: metrics on it are optimistic", source, name)
     return resume
 
 
-def _fill_in_classes(cfg: CfgNode, parts: Sequence[str]) -> None:
-    """Set the number of classes, and check that all datasets of these parts of ``DATASETS`` have the same classes."""
-    for part in parts:
-        if not cfg.DATASETS[part]:
-            example = f"DATASETS.{part} \"('scenes_{part.lower()}',)\""
-            raise InputError(f"DATASETS.{part} is empty; name a dataset, for instance {example}")
-    reference, *others = [name for part in parts for name in cfg.DATASETS[part]]
+def _fill_in_classes(cfg: CfgNode, splits: Sequence[str]) -> None:
+    """Set the number of classes, and check that all datasets of these splits have the same classes."""
+    for split in splits:
+        if not cfg.DATASETS[split]:
+            example = f"DATASETS.{split} \"('scenes_{split.lower()}',)\""
+            raise InputError(f"DATASETS.{split} is empty; name a dataset, for instance {example}")
+    reference, *others = [name for split in splits for name in cfg.DATASETS[split]]
     names = class_names(reference)
     for other in others:
         if class_names(other) != names:

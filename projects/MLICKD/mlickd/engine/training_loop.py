@@ -38,7 +38,8 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
     """Seed all random generators of this process, so that a resumed run draws the numbers of an uninterrupted run.
 
     Args:
-        seed, iteration: seed of the run, and iteration, 0 or more each.
+        seed: seed of the run, 0 or more.
+        iteration: iteration, 0 or more.
         rank: rank of the process; dropout differs between processes.
     """
     # The sampler's seeds have a number below 4 in the second place: for images, permutations, crops and colors.
@@ -112,11 +113,11 @@ class TrainingLoop(SimpleTrainer):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _backward(self, piece: list[dict], share: float) -> dict[str, torch.Tensor]:
-        """Add the gradients of a piece, and return its losses, both multiplied by its share of the batch."""
+    def _backward(self, piece: list[dict], fraction: float) -> dict[str, torch.Tensor]:
+        """Add the gradients of a piece, and return its losses, both multiplied by its fraction of the batch."""
         with torch.autocast(self.device_type, dtype=self.precision, enabled=self.precision is not None):
             losses = self.model(piece)
-        losses = {name: share * loss for name, loss in losses.items()}
+        losses = {name: fraction * loss for name, loss in losses.items()}
         self.grad_scaler.scale(sum(losses.values())).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 

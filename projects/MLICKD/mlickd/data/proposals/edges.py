@@ -1,4 +1,4 @@
-"""Edges of an image, the input of EdgeBoxes. No edges are learned from boxes."""
+"""Edges of an image, the input of EdgeBoxes. Neither method uses box annotations of the dataset."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def gradient_edges(
 
     The color gradient of the Lab image (Di Zenzo, 1986) points in the direction of the largest joint change of all
     channels. It is divided by its mean over a neighborhood, which suppresses texture and amplifies contours of low
-    contrast. It is then thinned to its maxima across the edge (Canny, 1986).
+    contrast. It is then thinned by non-maximum suppression along the gradient (Canny, 1986).
 
     Args:
         image: (H, W, 3), uint8, BGR.
         smoothing: standard deviation, in pixels, of the Gaussian blur that removes fine texture.
         neighborhood: side, in pixels, of the square neighborhood of the mean.
-        strength: output strength of a strong edge (the 99th percentile of the image).
+        strength: value to which the 99th percentile of the gradient is scaled.
 
     Returns:
         Strengths (H, W) in [0, 1] and directions (H, W) of the edge normals in [0, pi), float32.
@@ -41,9 +41,9 @@ def gradient_edges(
     dx = cv2.Sobel(lab, cv2.CV_32F, 1, 0, scale=0.25)
     dy = cv2.Sobel(lab, cv2.CV_32F, 0, 1, scale=0.25)
     xx, yy, xy = (cv2.transform(product, np.ones((1, 3))) for product in (dx * dx, dy * dy, dx * dy))
-    difference, anisotropy = xx - yy, 2 * xy
-    gradient = cv2.sqrt((xx + yy + cv2.magnitude(difference, anisotropy)) / 2)
-    orientation = cv2.phase(difference, anisotropy) / 2
+    difference, double_xy = xx - yy, 2 * xy
+    gradient = cv2.sqrt((xx + yy + cv2.magnitude(difference, double_xy)) / 2)
+    orientation = cv2.phase(difference, double_xy) / 2
     window = (neighborhood, neighborhood)
     gradient /= cv2.blur(cv2.blur(gradient, window), window) + _FAINT_GRADIENT
     strong = float(np.quantile(gradient, 0.99))

@@ -13,9 +13,10 @@ from .painting import Sprite, background, paint, photograph, random_colors, rand
 
 CATEGORY_NAMES = tuple(CATEGORIES)
 
-# Frequency of each theme, and of each category in a theme. Categories of a theme occur together.
-_SHARES = {"village": 0.24, "garden": 0.20, "harbor": 0.18, "night": 0.14, "kitchen": 0.13, "rain": 0.11}
-_THEMES: dict[str, dict[str, float]] = {
+# Probability of each theme.
+_THEME_PROBABILITIES = {"village": 0.24, "garden": 0.20, "harbor": 0.18, "night": 0.14, "kitchen": 0.13, "rain": 0.11}
+# Weights of the categories in each theme. Categories of a theme occur together.
+_CATEGORY_WEIGHTS: dict[str, dict[str, float]] = {
     "village": {"house": 3, "tree": 2.5, "car": 2, "sun": 1, "cloud": 1, "bird": 1, "ladder": 1.4, "chair": 0.6},
     "garden": {"flower": 3, "butterfly": 2.4, "mushroom": 1.8, "tree": 1.5, "bird": 1, "ladder": 0.8, "sun": 0.8},
     "harbor": {"boat": 3, "fish": 2.5, "anchor": 2.2, "bird": 1.2, "cloud": 1, "sun": 1},
@@ -28,7 +29,7 @@ _REPEATED = 0.15  # probability that an object repeats a category of the scene
 _OUT_OF_THEME = 0.15  # probability that the category does not depend on the theme
 _SMALLEST, _LARGEST = 1 / 13, 1 / 1.9  # range of object sizes relative to the image side; 40% are below 1/6
 _SMALLEST_PIXELS = 8.0
-_MIN_VISIBLE = 0.6  # fraction of the silhouette of an object that stays visible
+_MIN_VISIBLE = 0.6  # minimum fraction of an object's silhouette that stays visible
 _PLACEMENT_TRIALS = 12
 
 
@@ -50,7 +51,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, side: int) -> Scene:
-    """Draw a square scene of 1 to 6 objects. It depends only on ``rng`` and ``side``, 64 to 384 pixels."""
+    """Draw a square scene of 1 to 6 objects. ``side`` is 64 to 384 pixels. Equal arguments give the same scene."""
     image = background(rng, side)
     categories: list[int] = []
     masks: list[np.ndarray] = []
@@ -75,7 +76,7 @@ def draw_scene(rng: np.random.Generator, side: int) -> Scene:
     # Large objects are painted first, so that they do not cover small objects.
     for i in np.argsort(-sizes, kind="stable"):
         for _ in range(_PLACEMENT_TRIALS):
-            sprite = _place(rng, names[i], sizes[i], image)
+            sprite = _draw_object(rng, names[i], sizes[i], image)
             mask, area = sprite.mask(side), np.count_nonzero(sprite.alpha >= 0.5)
             if np.count_nonzero(mask) >= _MIN_VISIBLE * area and paint_over(sprite):
                 masks.append(mask)
@@ -92,8 +93,8 @@ def draw_scene(rng: np.random.Generator, side: int) -> Scene:
 
 
 def _choose_categories(rng: np.random.Generator) -> list[str]:
-    shares = np.array(list(_SHARES.values()))
-    theme = list(_THEMES.values())[rng.choice(len(shares), p=shares / shares.sum())]
+    probabilities = np.array(list(_THEME_PROBABILITIES.values()))
+    theme = list(_CATEGORY_WEIGHTS.values())[rng.choice(len(probabilities), p=probabilities / probabilities.sum())]
     in_theme = np.array([theme.get(name, 0.0) for name in CATEGORY_NAMES])
     weights = (1 - _OUT_OF_THEME) * in_theme / in_theme.sum() + _OUT_OF_THEME / len(CATEGORY_NAMES)
     chosen: list[int] = []
@@ -107,8 +108,8 @@ def _choose_categories(rng: np.random.Generator) -> list[str]:
     return [CATEGORY_NAMES[index] for index in chosen]
 
 
-def _place(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
-    """Paint a new object of a category, about ``size`` pixels long, for a random position in the image."""
+def _draw_object(rng: np.random.Generator, name: str, size: float, image: np.ndarray) -> Sprite:
+    """Return a sprite of a new object, about ``size`` pixels long, at a random position. ``image`` is not changed."""
     side = len(image)
     center = rng.uniform(0.4 * size, side - 0.4 * size, size=2)
     stretch = np.array([rng.choice([-1, 1]) * np.exp(rng.normal(0, 0.12)), 1.0])

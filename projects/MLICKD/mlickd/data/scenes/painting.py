@@ -139,7 +139,8 @@ def paint(
         rng: random generator of the texture.
         parts: parts in painting order.
         palette: (4, 3) color of each tone.
-        linear, center: (2, 2) map and (2,) offset from unit coordinates to pixels of the image.
+        linear: (2, 2) linear map from unit coordinates to pixels of the image.
+        center: (2,) position of the object's origin in the image, in pixels.
         outline: width in pixels of a dark rim around the silhouette; 0 omits the rim.
         supersample: number of raster points per pixel and axis.
     """

@@ -1,7 +1,7 @@
 """PASCAL VOC 2007 and 2012 from the official devkit; datasets/README.md shows the files.
 
-The labels of an image are the classes of the objects in its XML file, which also has the size and the boxes. The tables
-of the classes (`ImageSets/Main/cat_train.txt`: 1, -1, and 0 if every object is difficult) are not read.
+The labels of an image are the classes of the objects in its XML file, which also has the size and the boxes. The
+per-class files (`ImageSets/Main/cat_train.txt`) are not used.
 """
 
 from __future__ import annotations
@@ -30,27 +30,33 @@ _REMEDY = "see datasets/README.md for where VOC goes"
 
 
 def voc_sources(root: Path) -> dict[str, DatasetSource]:
-    """Return `voc_<year>_<split>_multilabel`, also with `_difficult_positive` and `_difficult_negative` at the end."""
+    """Return the sources by dataset name.
+
+    Names are `voc_<year>_<split>_multilabel`, and its variants with the suffix `_difficult_positive` or
+    `_difficult_negative`, see :func:`load_voc_multilabel`.
+    """
     sources = {}
     for year, splits in _SPLITS.items():
         folder = root / f"VOC{year}"
         for split in splits:
             files = tuple(folder / part for part in (f"ImageSets/Main/{split}.txt", "Annotations", "JPEGImages"))
-            for difficult in ("ignored", "positive", "negative"):
-                ending = "" if difficult == "ignored" else f"_difficult_{difficult}"
-                load = partial(load_voc_multilabel, folder, split, difficult=difficult)
-                sources[f"voc_{year}_{split}_multilabel{ending}"] = DatasetSource(files, load, {"year": year})
+            for difficult_labels in ("ignored", "positive", "negative"):
+                suffix = "" if difficult_labels == "ignored" else f"_difficult_{difficult_labels}"
+                load = partial(load_voc_multilabel, folder, split, difficult_labels=difficult_labels)
+                sources[f"voc_{year}_{split}_multilabel{suffix}"] = DatasetSource(files, load, {"year": year})
     return sources
 
 
-def load_voc_multilabel(folder: str | os.PathLike[str], split: str, *, difficult: str = "ignored") -> MultiLabelDataset:
+def load_voc_multilabel(
+    folder: str | os.PathLike[str], split: str, *, difficult_labels: str = "ignored"
+) -> MultiLabelDataset:
     """Read a split of a VOC devkit. The image id is the name of the image in the devkit.
 
     Args:
         folder: `VOC2007` or `VOC2012`.
         split: name of a file in `ImageSets/Main`.
-        difficult: label of a class if all of its objects in an image are marked difficult: `ignored` (by training and
-            metrics, as in VOC's evaluation), `positive` or `negative`.
+        difficult_labels: label of a class if all of its objects in an image are marked difficult: `ignored` (by
+            training and metrics, as in VOC's evaluation), `positive` or `negative`.
 
     Raises:
         InputError: a file is missing or damaged, or an image is listed twice.
@@ -63,17 +69,17 @@ def load_voc_multilabel(folder: str | os.PathLike[str], split: str, *, difficult
     for image_id in image_ids:
         annotation_file = folder / "Annotations" / f"{image_id}.xml"
         height, width, objects = _read_annotation(annotation_file)
-        clear = {label for *_, label, _, is_difficult in objects if not is_difficult}
-        unclear = {label for *_, label, _, _ in objects} - clear
+        certain = {label for *_, label, _, is_difficult in objects if not is_difficult}
+        only_difficult = {label for *_, label, _, _ in objects} - certain
         record = {
             "file_name": images.require(f"{image_id}.jpg"),
             "height": height,
             "width": width,
             "image_id": image_id,
-            "labels": sorted(clear | unclear if difficult == "positive" else clear),
+            "labels": sorted(certain | only_difficult if difficult_labels == "positive" else certain),
         }
-        if unclear and difficult == "ignored":
-            record["ignored_labels"] = sorted(unclear)
+        if only_difficult and difficult_labels == "ignored":
+            record["ignored_labels"] = sorted(only_difficult)
         inside = [
             (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)), *rest)
             for x0, y0, x1, y1, *rest in objects
@@ -83,7 +89,7 @@ def load_voc_multilabel(folder: str | os.PathLike[str], split: str, *, difficult
         records.append(record)
         boxes.append(np.array([box for box in inside if box[0] < box[2] and box[1] < box[3]], dtype=BOX))
     if clipped:
-        text = "%s: images with a box that leaves the image, now clipped: %d, such as in %s"
+        text = "%s: clipped boxes that extend beyond the image, in %d images, for example %s"
         logger.warning(text, image_set, len(clipped), clipped[0])
     return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), images.root)
 
@@ -100,11 +106,11 @@ def _read_annotation(path: Path) -> tuple[int, int, list[tuple]]:
         for item in tree.iterfind("object"):
             x0, y0, x1, y1 = (float(item.findtext(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax"))
             label = VOC_CLASSES.index(item.findtext("name", "").strip())
-            difficult = item.findtext("difficult", "0").strip() == "1"
+            is_difficult = item.findtext("difficult", "0").strip() == "1"
             # Pixels are counted from 1, and the last pixel belongs to the box.
-            objects.append((x0 - 1, y0 - 1, x1, y1, label, 0, int(difficult)))
+            objects.append((x0 - 1, y0 - 1, x1, y1, label, 0, int(is_difficult)))
         if min(height, width) < 1 or not all(x0 < x1 and y0 < y1 for x0, y0, x1, y1, *_ in objects):
-            raise ValueError("a size or a box without area")
+            raise ValueError("the image size or a box is empty")
     except (ElementTree.ParseError, ValueError, TypeError) as error:
         raise InputError(f"{path}: is not an annotation of VOC ({error}); unpack the devkit again") from error
     return height, width, objects

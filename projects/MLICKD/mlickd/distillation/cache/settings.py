@@ -30,8 +30,10 @@ def cache_settings(
     """Return the settings that determine the teacher's outputs for a dataset, as JSON values by name.
 
     Args:
-        cfg, teacher_cfg: configurations of the distillation and of the teacher.
-        dataset, records: name and records of the dataset.
+        cfg: configuration of the distillation.
+        teacher_cfg: configuration of the teacher.
+        dataset: name of the dataset.
+        records: records of the dataset.
         request: features and maps in the cache, in addition to the logits of all regions.
 
     Raises:

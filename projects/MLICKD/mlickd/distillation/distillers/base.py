@@ -56,8 +56,8 @@ def parse_layer_pairs(cfg: CfgNode) -> list[tuple[str, str]]:
     single = cfg.KD.FEATURE.COMPARE == "box_head" and feature_distiller_class(cfg).knowledge_kind == "regions"
     if not pairs or any(len(pair) != 2 for pair in pairs) or (single and len(pairs) > 1):
         raise InputError(
-            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: give each entry as '<teacher layer>:<student layer>', "
-            "and only one entry with KD.FEATURE.COMPARE box_head"
+            f"KD.FEATURE.LAYERS {list(cfg.KD.FEATURE.LAYERS)}: write each entry as '<teacher layer>:<student layer>', "
+            "and set only one entry with KD.FEATURE.COMPARE box_head"
         )
     return pairs
 

@@ -69,9 +69,9 @@ class _MapDistiller(FeatureDistiller):
     compares_channels: ClassVar[bool]
 
     @configurable
-    def __init__(self, **layers):
+    def __init__(self, **base_arguments):
         """See :class:`FeatureDistiller` for the arguments."""
-        super().__init__(**layers)
+        super().__init__(**base_arguments)
         # Named as in RoIDistiller, so that the learning rate of randomly initialized layers applies to them.
         self.layers = nn.ModuleList(
             nn.ModuleDict({"adapter": build_adapter(*shapes) if self.compares_channels else nn.Identity()})

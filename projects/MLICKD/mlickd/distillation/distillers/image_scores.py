@@ -88,7 +88,7 @@ class HintonDistiller(PredictionDistiller):
         """
         Args:
             temperature: T for teacher and student.
-            loss_weight: factor on the loss.
+            loss_weight: weight of the loss.
         """
         super().__init__(loss_weight=loss_weight)
         self.temperature = temperature

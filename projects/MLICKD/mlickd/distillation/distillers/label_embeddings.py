@@ -42,7 +42,9 @@ def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> to
 
 
 def class_activation_embeddings(feature_map: torch.Tensor, classifier: torch.Tensor) -> torch.Tensor:
-    """Return the student's embedding of each class: the mean over its map, weighted by the classifier's softmax.
+    """Return the student's embedding of each class: the weighted mean of the map's cells.
+
+    For each class, the weights are a softmax of its scores over the cells.
 
     Args:
         feature_map: (N, D, H, W) map that the student classifies.
@@ -83,8 +85,8 @@ def label_embedding_loss(
         positive: (N, C) bool.
 
     Returns:
-        The class-aware loss: for each class with two or more images, the :func:`structure_loss` of these images.
-        The instance-aware loss: for each image with two or more labels, the :func:`structure_loss` of these labels.
+        The class-aware loss: the :func:`structure_loss` of the positive images of each class with two or more.
+        The instance-aware loss: the :func:`structure_loss` of the positive labels of each image with two or more.
         Both are summed and divided by N.
     """
     class_aware, instance_aware = student.new_zeros(()), student.new_zeros(())
@@ -117,19 +119,20 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         classified_layer: str,
         class_aware_weight: float = 1.0,
         instance_aware_weight: float = 1.0,
-        **layers,
+        **base_arguments,
     ):
         """
         Args:
             classifier: linear classifier of the student.
             classified_layer: name of the student's map that the classifier takes.
-            class_aware_weight, instance_aware_weight: factors on the two losses.
-            layers: see :class:`FeatureDistiller`; only one pair.
+            class_aware_weight: weight of the class-aware loss.
+            instance_aware_weight: weight of the instance-aware loss.
+            base_arguments: arguments of :class:`FeatureDistiller`, with exactly one pair.
         """
-        super().__init__(**layers)
+        super().__init__(**base_arguments)
         if len(self.pairs) != 1 or self.pairs[0][1] != classified_layer:
             raise InputError(
-                f"KD.FEATURE.LAYERS {[':'.join(pair) for pair in self.pairs]}: give label embeddings one pair, "
+                f"KD.FEATURE.LAYERS {[':'.join(pair) for pair in self.pairs]}: use exactly one pair, "
                 f"with the map that the student classifies: '<teacher layer>:{classified_layer}'"
             )
         ((self.teacher_layer, self.student_layer),) = self.pairs
@@ -142,8 +145,8 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         """Return the arguments from ``KD``, the student and the teacher's configuration."""
         if student.head.fully_connected is not None:
             raise InputError(
-                "MODEL.CLASSIFIER.POOLING fc: label embeddings need a classifier on the map itself; give average or "
-                "max, or another KD.FEATURE.DISTILLER"
+                "MODEL.CLASSIFIER.POOLING fc: label embeddings need a classifier on the map itself; set it to "
+                "average or max, or choose another KD.FEATURE.DISTILLER"
             )
         return super().from_config(cfg, student, teacher_cfg) | {
             "classifier": student.head.linear,

@@ -95,16 +95,16 @@ class RoIDistiller(FeatureDistiller):
 
     @configurable
     def __init__(
-        self, *, pooler_args: dict, resize_to_teacher: bool = True, box_head: nn.Module | None = None, **layers
+        self, *, pooler_args: dict, resize_to_teacher: bool = True, box_head: nn.Module | None = None, **base_arguments
     ):
         """
         Args:
             pooler_args: ``output_size``, ``sampling_ratio`` and ``pooler_type`` of the teacher's RoI pooling.
             resize_to_teacher: whether to apply Psi.
             box_head: fc6 and fc7 of the student, to compare features after them; None compares pooled features.
-            layers: see :class:`FeatureDistiller`; the losses of the pairs are added.
+            base_arguments: arguments of :class:`FeatureDistiller`; the losses of the pairs are added.
         """
-        super().__init__(**layers)
+        super().__init__(**base_arguments)
         self.layers = nn.ModuleList(_LayerPair(*shapes, pooler_args, resize_to_teacher) for shapes in self.shapes)
         # In a tuple, so that it is not a submodule: it belongs to the student and is not trained in stage 1.
         self._box_head = (box_head,)
