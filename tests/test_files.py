@@ -1,4 +1,4 @@
-"""Files are complete or absent, paths are checked, digests agree with hashlib."""
+"""Files are written atomically, paths are checked, digests agree with hashlib."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Shards are complete or absent, equal for equal content, and refused if they are damaged."""
+"""Shards are written atomically, equal for equal content, and refused if they are damaged."""
 
 import pickle
 from pathlib import Path

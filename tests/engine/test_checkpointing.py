@@ -1,4 +1,4 @@
-"""Checkpoints of a run: complete or absent, checked, pruned, and in Detectron2's format."""
+"""Checkpoints of a run: written atomically, checked, pruned, and in Detectron2's format."""
 
 import json
 import logging
