@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Show scores of runs under every convention in use; the same as `mlickd evaluate`."""
+"""Show scores of runs under each common convention; the same as `mlickd evaluate`."""
 
 from mlickd.cli.evaluate import main
 from mlickd.errors import run_tool

@@ -95,7 +95,7 @@ def test_thresholds_of_a_run_have_separate_metrics(call_tool, runs):
     assert "class_thresholds/CF1" not in values[0]
     shown = call_tool("evaluate", *runs).out
     assert "the threshold of its class" in shown
-    assert "tuned on pets_val (30 images), these very images" in shown
+    assert "tuned on pets_val (30 images), the same images as here" in shown
 
 
 def test_scores_of_another_model_are_read_from_a_file(call_tool, tmp_path):

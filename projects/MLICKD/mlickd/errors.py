@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 from typing import NoReturn
 
-# Option of all commands that prints tracebacks, and the environment variable that passes it on to child processes.
+# All commands have this option, which prints tracebacks. The environment variable passes it on to child processes.
 DEBUG = "--debug"
 _DEBUG_VARIABLE = "MLICKD_DEBUG"
 
@@ -43,31 +43,31 @@ def debugging() -> bool:
 
 def one_line(error: InputError) -> str:
     """Return the message of an error as one line that is safe to print."""
-    # A data loader raises the error of a worker again with the traceback in its message.
+    # A data loader re-raises the error of a worker with a traceback in front of the message.
     return _printable(" ".join(str(error).rsplit("InputError: ", maxsplit=1)[-1].split()))
 
 
 def user_error_message(error: BaseException) -> str | None:
-    """Return one line for an `InputError`, or for a file that the system cannot open; None for any other error."""
+    """Return a one-line message for an `InputError` or a file that the system cannot open; None for other errors."""
     if isinstance(error, InputError):
         return one_line(error)
     if not isinstance(error, OSError) or error.errno not in (_USER_ERRNOS if error.filename else _FULL_DISK):
         return None
     name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    return _printable(f"{name}{error.strerror}; give another path, or make room or change the permissions there")
+    return _printable(f"{name}{error.strerror}; give another path, make room on the disk, or change the permissions")
 
 
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
     """Run the `main` function of a command-line tool and turn errors into messages and exit statuses.
 
-    A user error (:func:`user_error_message`) ends the process with status 2 and one line ``error: ...`` on standard
-    error, a `ProcessError` with status 1, and Ctrl-C with status 130 and the line ``stopped``. Any other exception is a
-    bug and keeps its traceback. The option ``--debug`` prints the traceback above these lines. It may be anywhere in
-    ``sys.argv``, and is removed there.
+    A user error (:func:`user_error_message`) prints one line ``error: ...`` to standard error and exits with status 2.
+    A `ProcessError` also prints its message and exits with status 1. Ctrl-C prints ``stopped`` and exits with status
+    130. Any other exception is a bug and keeps its traceback. The option ``--debug`` prints the traceback above these
+    lines. It may be anywhere in ``sys.argv``; this function removes it.
 
     Args:
         main: main function of the tool.
-        spell: function that replaces the names of commands in a message by the names that the user typed.
+        spell: function that replaces the names of commands in a message with the names that the user typed.
     """
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
@@ -96,7 +96,7 @@ def _exit(status: int, message: str) -> NoReturn:
 
 
 def _printable(text: str) -> str:
-    """Escape characters that are not printable: a file name may contain terminal control codes or invalid Unicode."""
+    """Escape unprintable characters, because a file name may contain terminal control codes or invalid Unicode."""
     letters = text.expandtabs()
     return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in letters)
 

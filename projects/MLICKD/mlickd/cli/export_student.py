@@ -22,22 +22,22 @@ example, which also compares the file with PyTorch on your own photos:
   python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
-ONNX Runtime and other programs run the file. It accepts batches of any size, and contains the class names, the
-thresholds (of each class, if tools/tune_thresholds.py has written them) and the method to resize photos.
+ONNX Runtime and other programs run the file. It accepts batches of any size. It contains the class names, the
+thresholds (one per class if tools/tune_thresholds.py has written them) and the way to resize photos.
 
-The check exits with status 1 if the scores of the same pixels differ by more than {PIXEL_TOLERANCE:g}, if the scores of
-photos that Pillow decodes differ by more than {PILLOW_TOLERANCE:g} on average, or if more than {DECISION_TOLERANCE:.1%}
-of the decisions differ.
+The check compares the scores of the file and of PyTorch. It exits with status 1 if scores of the same pixels differ by
+more than {PIXEL_TOLERANCE:g}, if scores of photos that Pillow decodes differ by more than {PILLOW_TOLERANCE:g} on
+average, or if more than {DECISION_TOLERANCE:.1%} of the decisions differ.
 """
 
 
 def main() -> None:
-    """Write the file, and check it."""
+    """Write the ONNX file and, with ``--check``, compare it with PyTorch."""
     parser = command_parser(__doc__, EPILOG)
-    run_help = "folder of a finished student (its OUTPUT_DIR), or of one seed of a study"
+    run_help = "OUTPUT_DIR of a finished student, or folder of one seed of a study"
     parser.add_argument("--run", required=True, metavar="FOLDER", help=run_help)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, ending in .onnx")
-    pixels_help = "the input is normalized (N, 3, S, S) float32 images instead of (N, S, S, 3) uint8 RGB pixels"
+    pixels_help = "take normalized (N, 3, S, S) float32 images as input instead of (N, S, S, 3) uint8 RGB pixels"
     parser.add_argument("--no-preprocessing", action="store_true", help=pixels_help)
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")

@@ -1,4 +1,4 @@
-"""Generate region proposals, which weakly-supervised detection scores. A dataset needs them once."""
+"""Generate the region proposals that the teacher scores. Run this once for each dataset."""
 
 import time
 from pathlib import Path
@@ -17,11 +17,11 @@ example:
   DETECTRON2_DATASETS=~/datasets python tools/generate_proposals.py --dataset animals_train animals_test \\
       --method edge_boxes
 
-  Any photos, from a folder or from a text file with one file name per line:
+  Your own photos, from a folder or from a text file with one file name per line:
   python tools/generate_proposals.py --images ~/photos --output photo_proposals
 
-To continue after an interruption, give the same command again. To use three machines, give --shard 1/3, 2/3 and 3/3,
-and use a common folder or copy all files into one. The proposals do not depend on processes, interruptions or machines.
+To continue after an interruption, repeat the command. To use three machines, give --shard 1/3, 2/3 and 3/3. Write to a
+shared folder, or copy all files into one folder. Machines, processes and interruptions do not change the proposals.
 """
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     images.add_argument("--images", type=Path, metavar="PATH", help="folder of photos, or text file that lists them")
     parser.add_argument("--image-root", type=Path, metavar="FOLDER", help="root of a list (default: the list's folder)")
     parser.add_argument("--method", default="edge_boxes", help=f"{methods} (default: %(default)s)")
-    output_help = "folder, for one dataset or --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)"
+    output_help = "folder for one dataset or for --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)"
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
     workers_help = "processes (default: one per core; under torchrun, the ranks of a machine share its cores)"
     parser.add_argument("--workers", type=int, metavar="N", help=workers_help)
@@ -60,7 +60,7 @@ def main() -> None:
         path = arguments.output or proposals_path(name, arguments.method)
         store = generate_proposals(records, arguments.method, parameters, path, arguments.workers, part)
         if store is None:
-            print(f"{path}: part {part[0]} of {part[1]} is done, others are missing", flush=True)
+            print(f"{path}: part {part[0]} of {part[1]} is done, other parts are missing", flush=True)
             continue
         store.check(records)
         count, seconds = store.num_boxes / max(len(store), 1), time.perf_counter() - start

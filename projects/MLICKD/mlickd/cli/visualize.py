@@ -10,7 +10,7 @@ examples:
   python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
       --baseline output/scenes/baseline --distilled output/scenes/distilled/prediction --output output/gallery
 
-  Any photos. Their proposals are generated:
+  Your own photos. The command generates their proposals:
   python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
 --teacher, --baseline and --distilled are optional; each is the OUTPUT_DIR of a finished run. The gallery is index.html
@@ -20,9 +20,9 @@ labels that occur together, and the teacher's regions. Open the pages in a brows
 
 
 def main() -> None:
-    """Run the models, and write gallery and plots."""
+    """Run the models, and write the gallery and the plots."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    parser.add_argument("--dataset", metavar="NAME", help="dataset of the photos; --photos uses only its classes")
+    parser.add_argument("--dataset", metavar="NAME", help="dataset of the images; --photos uses only its classes")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
@@ -30,13 +30,13 @@ def main() -> None:
     number_help = "number of random images (default: 24)"
     parser.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
-    parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="ids of images to show instead")
-    photos_help = "photos, folders, patterns or lists to show instead"
+    parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="ids of images to show (default: random)")
+    photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
     parser.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
-    threshold_help = "threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"
+    threshold_help = "one for all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"
     parser.add_argument("--threshold", type=float, metavar="T", help=threshold_help)
-    parser.add_argument("--activation-maps", action="store_true", help="show where the students see each class")
-    parser.add_argument("--figures", action="store_true", help="also write the paper's result figures, figures/*.png")
+    parser.add_argument("--activation-maps", action="store_true", help="show the students' class activation maps")
+    parser.add_argument("--figures", action="store_true", help="also write result figures as in the paper to figures/")
     args = parser.parse_args()
     index = write_gallery_of_runs(
         args.dataset,

@@ -32,7 +32,7 @@ class RecordImage:
     libjpeg-turbo can decode a JPEG at 1/2, 1/4 or 1/8 of its size. It then reads only a part of the cosine
     coefficients, which is faster and does not alias. Pillow decodes all other formats, CMYK, and damaged files.
 
-    The pixels are turned upright by the EXIF orientation. They equal the pixels of
+    The EXIF orientation turns the pixels upright. They equal the pixels of
     `detectron2.data.detection_utils.read_image`, except for two kinds of images: 16-bit gray is scaled to 8 bits
     (Detectron2 makes all values above 255 white), and transparent pixels are blended with white (Detectron2 shows
     their hidden color).
@@ -47,11 +47,11 @@ class RecordImage:
             record: dict with ``file_name`` or with ``pixels``, (H, W, 3) uint8 RGB. Only the first frame of a file is
                 read.
             image_format: order of the channels of :meth:`pixels`, ``RGB`` or ``BGR``.
-            check_size: whether the image must have the ``height`` and ``width`` of the record, if it has them.
+            check_size: whether the image must have the ``height`` and ``width`` of the record, if the record has them.
 
         Raises:
-            InputError: the file is missing, damaged, too large or not an image, its pixels have an unknown range, the
-                array has another shape or dtype, or the size differs from the record.
+            InputError: the file is missing, damaged, too large or not an image; its pixels have an unknown range;
+                ``pixels`` has another shape or dtype; or the size differs from the record.
         """
         self._path = record.get("file_name")
         self._format = image_format
@@ -61,7 +61,7 @@ class RecordImage:
         if "pixels" in record:
             pixels = record["pixels"]
             if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-                raise InputError(f"array of {pixels.dtype} and shape {pixels.shape}: give (H, W, 3) of uint8 in RGB")
+                raise InputError(f"{pixels.dtype} array of shape {pixels.shape}: give uint8 RGB of shape (H, W, 3)")
             self._keep(pixels)
         else:
             self._read_jpeg()
@@ -70,8 +70,8 @@ class RecordImage:
         height, width = record.get("height", self.height), record.get("width", self.width)
         if check_size and (height, width) != (self.height, self.width):
             raise InputError(
-                f"{self._path}: the image has {self.width}x{self.height} pixels, its record {width}x{height}; correct "
-                "the record and its boxes, or put the right image there"
+                f"{self._path}: the image has {self.width}x{self.height} pixels, but its record says {width}x{height}; "
+                "correct the record and its boxes, or replace the image"
             )
 
     def _read_jpeg(self) -> None:
@@ -85,13 +85,13 @@ class RecordImage:
                     self._orientation = exif_orientation(image)
         except (OSError, ValueError, InputError):
             return
-        # Some programs store CMYK inverted; Pillow corrects that.
+        # Leave CMYK to Pillow, which corrects the inverted colors that some programs store.
         if color_space in ("YCbCr", "RGB", "Gray") and height * width <= max_pixels():
             self._jpeg = data
             self.height, self.width = _upright_size(height, width, self._orientation)
 
     def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the pixels, if possible with smaller sides.
+        """Return the pixels, with reduced sides if the file allows it.
 
         Args:
             reduction: 1, 2, 4 or 8, the largest factor by which the sides may be reduced.
@@ -118,7 +118,7 @@ class RecordImage:
                     pixels = np.array(Image.fromarray(pixels).transpose(_TURNS[self._orientation]))
                 self._decoded[reduction] = pixels
             except ValueError:
-                # Pillow tolerates harmless damage and names other damage.
+                # Pillow ignores harmless damage, and its error names any other damage.
                 self._jpeg, self._decoded, reduction = None, {}, 1
         if reduction not in self._decoded:
             with open_image_file(self._path) as image:
@@ -127,12 +127,12 @@ class RecordImage:
 
     def _keep(self, pixels: np.ndarray) -> None:
         pixels = pixels if self._format == "RGB" else pixels[..., ::-1]
-        # PyTorch warns of arrays that are not writable.
+        # PyTorch warns about arrays that are not writable.
         self._decoded[1] = np.require(pixels, requirements=["C", "W"])
 
 
 def _may_have_orientation(data: bytes) -> bool:
-    """Return whether a JPEG has an application segment 1. Pillow takes longer to find out than to resize the image."""
+    """Return whether a JPEG has an APP1 (EXIF) segment. Pillow takes longer to find out than to resize the image."""
     place = 2
     while (marker := data[place : place + 2])[:1] == b"\xff" and marker not in (b"\xff\xe1", b"\xff\xda"):
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
@@ -145,7 +145,7 @@ def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.nd
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (height, width) of the upright image in a file, from the header of the file.
+    """Return (height, width) of the upright image in a file, read from the header.
 
     Raises:
         InputError: the file is missing or is not an image.
@@ -171,10 +171,10 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     orientation = exif_orientation(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow keeps the upper 8 bits of 16-bit color, too.
+        # Keep the upper 8 bits, as Pillow does for 16-bit color.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise ValueError(f"32-bit pixels of mode {image.mode}, whose range is unknown; save it with 8 or 16 bits")
+        raise ValueError(f"the range of 32-bit pixels (mode {image.mode}) is unknown; save the image with 8 or 16 bits")
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -183,5 +183,5 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Return (height, width) of a stored image after turning it upright, or of an upright image before."""
+    """Return (height, width) after a stored image is turned upright, or before an upright image was turned."""
     return (width, height) if orientation >= 5 else (height, width)

@@ -1,4 +1,4 @@
-"""Mappers from a record to the input of a model: the student's view, the teacher's view, and the proposals."""
+"""Turn records into model inputs: the student's view, the teacher's view, and the proposals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["MultiLabelMapper", "best_proposals", "map_at_sizes"]
 
 @dataclass(kw_only=True)
 class MultiLabelMapper:
-    """Makes a sample from a record: decodes the image and makes the views. Samples never have the boxes of the record.
+    """Turns a record into a sample: decodes the image and cuts out the views. Samples never have the record's boxes.
 
     The teacher's view shows the same part of the image as the student's view, at another size. The proposals are
     transformed with each view, so that region i is the same region in both.
@@ -32,7 +32,7 @@ class MultiLabelMapper:
         top_k, min_side: see :func:`best_proposals`.
         teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
         teacher_format: image format of the teacher, by default ``image_format``.
-        dataset: name of the dataset, a part of each sample because image ids are unique only within a dataset.
+        dataset: name of the dataset. Samples contain it, because image ids are unique only within a dataset.
         corruption: damage to the student's view; proposals come from the undamaged image.
         view: default view of the student.
     """
@@ -61,8 +61,8 @@ class MultiLabelMapper:
 
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view``, ``dataset``, and the
-            ``height`` and ``width`` of the image; with proposals also ``proposals`` (Instances with ``proposal_boxes``
-            and ``objectness``), with a teacher's view ``teacher_image`` and ``teacher_proposals``.
+            ``height`` and ``width`` of the image. If there are proposals, also ``proposals`` (Instances with
+            ``proposal_boxes`` and ``objectness``); for a teacher, also ``teacher_image`` and ``teacher_proposals``.
 
         Raises:
             InputError: the image cannot be read.
@@ -71,7 +71,7 @@ class MultiLabelMapper:
         image = RecordImage(record, self.image_format)
         shape = image.height, image.width
         sample = {key: value for key, value in record.items() if key not in ("annotations", "pixels")}
-        # Detections are scaled back to the size of the image, which some datasets do not give.
+        # Detections are scaled back to the size of the image, which the records of some datasets lack.
         sample.setdefault("height", image.height)
         sample.setdefault("width", image.width)
         boxes, scores = self._proposals(record, image)
@@ -112,8 +112,8 @@ class MultiLabelMapper:
 def map_at_sizes(record: dict, mapper: MultiLabelMapper, sizes: Sequence[int]) -> dict:
     """Return the sample of a mapper with ``views`` instead of ``image``, ``proposals`` and ``view``.
 
-    ``views`` has a dict with ``image`` and, if the mapper has proposals, ``proposals`` for each of ``sizes``, the sides
-    of square views in pixels. All dicts have the same regions in the same order.
+    ``views`` has a dict for each of ``sizes``, the sides of square views in pixels. A dict has ``image`` and, if the
+    mapper has proposals, ``proposals``. All dicts have the same regions in the same order.
     """
     samples = [mapper(record, View(size)) for size in sizes]
     seen = ("image", "proposals")

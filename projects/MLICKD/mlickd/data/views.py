@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 __all__ = ["View", "resize_part"]
 
-# The teacher's scores do not hold for a region if less than this fraction of it is in view.
+# If less than this fraction of a region is in view, the region is left out: the teacher's scores do not hold for it.
 _MIN_VISIBLE = 0.75
 
 
@@ -21,7 +21,7 @@ _MIN_VISIBLE = 0.75
 class View:
     """A part of an image, warped to a square, and possibly mirrored.
 
-    A view does not depend on the size of the image, so that it can be drawn before the image is read.
+    A view does not depend on the size of the image, so it can be chosen before the image is read.
 
     Attributes:
         size: side of the square, in pixels.
@@ -34,7 +34,7 @@ class View:
     crop: tuple[float, float, float, float] | None = None
 
     def crop_in_pixels(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Return x0, y0, x1, y1 of the visible part of an image in whole pixels; each side has at least one."""
+        """Return x0, y0, x1, y1 of the visible part in whole pixels of an image; each side is at least one pixel."""
         if self.crop is None:
             return 0, 0, width, height
         x0, x1 = _whole_pixels(self.crop[0], self.crop[2], width)
@@ -42,9 +42,9 @@ class View:
         return x0, y0, x1, y1
 
     def reduction(self, height: int, width: int, size: int | None = None) -> int:
-        """Return the largest of 1, 2, 4 and 8 by which the sides of an image may be divided before the view is taken.
+        """Return the factor (1, 2, 4 or 8) by which the sides of an image may be divided before the view is cut out.
 
-        The visible part must not become smaller than the view. For the arguments see :meth:`transform`.
+        It is the largest one that keeps the visible part at least as large as the view. Arguments: :meth:`transform`.
         """
         x0, y0, x1, y1 = self.crop_in_pixels(height, width)
         shorter = min(x1 - x0, y1 - y0)
@@ -53,7 +53,7 @@ class View:
     def pixels(
         self, image: np.ndarray, height: int, width: int, size: int | None = None, reduction: int = 1
     ) -> torch.Tensor:
-        """Return the view of an image, antialiased.
+        """Return the pixels of the view of an image, resized with antialiasing.
 
         Args:
             image: (ceil(height / reduction), ceil(width / reduction), 3) uint8, contiguous.
@@ -132,7 +132,7 @@ def resize_part(image: np.ndarray, box: tuple[float, float, float, float], side:
         inside = x0 - left, y0 - top, x1 - left, y1 - top
         square = Image.fromarray(part).resize((side, side), Image.Resampling.BILINEAR, box=inside)
         return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
-    # Scale factors instead of a size, because the box may end within the last pixel. PyTorch rounds the size down.
+    # Give scale factors, not a size, because the box may end within a pixel. 1e-9: PyTorch rounds the size down.
     factors = tuple(side / length * (1 + 1e-9) for length in (y1 - y0, x1 - x0))
     pixels = torch.from_numpy(part).permute(2, 0, 1)[None]
     return F.interpolate(pixels, scale_factor=factors, mode="bilinear", antialias=True)[0].contiguous()

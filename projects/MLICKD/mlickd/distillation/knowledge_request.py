@@ -1,4 +1,4 @@
-"""Requests for the features and maps of a teacher that distillers need in addition to image scores."""
+"""Requests for a teacher's features and maps, which some distillers need in addition to its image scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .distillers.feature_maps import spatial_attention
 
 __all__ = ["MAP_KINDS", "KnowledgeRequest"]
 
-# Kinds of whole maps: functions that compute the transferred map from a feature map of the teacher.
+# Kinds of whole maps. The function of a kind computes the map to transfer from a feature map of the teacher.
 MAP_KINDS = {"features": torch.Tensor.float, "attention": spatial_attention}
 
 
@@ -21,8 +21,8 @@ class KnowledgeRequest:
     """The features and maps that a teacher returns in addition to its image scores.
 
     Attributes:
-        region_layers: layers of the teacher from which the selected regions get features; empty: no regions.
-        maps: whole maps, as pairs (key of ``MAP_KINDS``, layer of the teacher).
+        region_layers: layers of the teacher that give the features of selected regions; empty for no region features.
+        maps: whole maps, as pairs of a kind (a key of ``MAP_KINDS``) and a layer of the teacher.
     """
 
     region_layers: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Checks of configuration values that no class checks when a model is built."""
+"""Check the configuration values that the classes of a model do not check themselves."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ _RULES: dict[str, _Rule] = {
     "INPUT.COLOR_JITTER.SATURATION": _FRACTION,
     "INPUT.RANDOM_CROP.AREA": (
         lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] <= 1,
-        "the smallest and the largest fraction, above 0 and at most 1",
+        "(smallest fraction, largest fraction), both above 0 and at most 1",
     ),
     "INPUT.RANDOM_CROP.ASPECT": (
         lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf,
-        "the smallest and the largest, both above 0",
+        "(smallest ratio, largest ratio), both above 0 and finite",
     ),
-    "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "positive integers, one or more"),
+    "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "one or more positive integers"),
     "INPUT.SIZE_TEST": _POSITIVE,
     "KD.METHOD_STAGES": (
         lambda stages: tuple(stages) in (KD_STAGES, *((stage,) for stage in KD_STAGES)),
@@ -95,8 +95,8 @@ _RULES: dict[str, _Rule] = {
     "SOLVER.GAMMA": _POSITIVE,
     "SOLVER.KEEP_CHECKPOINTS": _NOT_NEGATIVE,
     "SOLVER.MAX_ITER": _POSITIVE,
-    "SOLVER.MOMENTUM": (lambda value: 0 <= value < 1, "from 0 to below 1"),
-    "SOLVER.STEPS": (lambda steps: _are_integers(steps, 0), "iterations, 0 or more each"),
+    "SOLVER.MOMENTUM": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    "SOLVER.STEPS": (lambda steps: _are_integers(steps, 0), "iterations that are 0 or more"),
     "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
     "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
     "SOLVER.WEIGHT_DECAY": _NOT_NEGATIVE,
@@ -108,7 +108,7 @@ _RULES: dict[str, _Rule] = {
 
 
 def check_config(cfg: CfgNode, processes: int = 1) -> None:
-    """Check values of a configuration, before any data is read.
+    """Check the values of a configuration before any data is read.
 
     Args:
         cfg: configuration.
@@ -128,7 +128,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     )
     rules = _RULES | {
         "SEED": (lambda value: value + processes <= 2**32, f"at most {2**32 - processes}"),
-        "SOLVER.ACCUMULATE": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images of a process"),
+        "SOLVER.ACCUMULATE": (lambda value: 1 <= value <= parts, f"from 1 to {parts}, the images per process"),
         "SOLVER.IMS_PER_BATCH": (
             lambda value: value > 0 and value % processes == 0,
             f"a positive multiple of the number of processes, {processes}",
@@ -141,7 +141,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
         rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)
     elif not cfg.KD.CACHE:
-        expected = "one teacher, or set KD.CACHE to a cache that tools/cache_knowledge.py made with all of them"
+        expected = "one checkpoint, or set KD.CACHE to a cache that tools/cache_knowledge.py made with all teachers"
         rules["KD.TEACHER.WEIGHTS"] = (lambda _: not has_teacher_per_dataset(cfg), expected)
     for key, (is_allowed, expected) in rules.items():
         if not is_allowed(config_value(cfg, key)):

@@ -1,4 +1,4 @@
-"""Checkpoints of a run, written atomically, and the decision to resume from them."""
+"""Write the checkpoints of a run atomically, and decide whether to resume from them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ FINAL = "model_final"
 DIGESTS = "checkpoints.json"
 # Detectron2's file with the name of the last checkpoint.
 _LAST = "last_checkpoint"
-# This file exists while a new run takes over the folder of an earlier run. If the new run is killed in this time, it
-# must not continue from the checkpoints of the earlier run.
+# This file exists while a new run takes over the folder of an earlier run. If the new run is killed before it removes
+# the file, it must not continue from the checkpoints of the earlier run.
 _STARTING = "starting"
 _PERIODIC = re.compile(r"model_\d{7}\.pth")
 
@@ -41,7 +41,7 @@ def checkpoint_name(iteration: int) -> str:
 
 
 def decide_to_resume(folder: str, requested: bool) -> bool:
-    """Return whether the run in ``folder`` continues: ``--resume`` requests it, and the run has saved a checkpoint.
+    """Return whether to resume the run in ``folder``: ``requested`` is True, and the run has saved a checkpoint.
 
     No other function decides this. All processes call it together and get the same answer.
 
@@ -58,12 +58,12 @@ def decide_to_resume(folder: str, requested: bool) -> bool:
 
 
 def saved_checkpoints(folder: Path) -> list[str]:
-    """Return the names of a run's checkpoints, the newest first; the first may be missing, and any may be damaged."""
+    """Return the names of a run's checkpoints, newest first; the first file may be missing, any may be damaged."""
     if (folder / _STARTING).exists():
         return []
     tag = folder / _LAST
     last = [Path(tag.read_text(errors="replace").strip()).name] if tag.exists() else []
-    # Digests are written before the tag: if a run is killed in between, they list one more checkpoint.
+    # Digests are written before the tag. A run that is killed in between leaves the digest of an untagged checkpoint.
     others = [name for name in reversed(_read_digests(folder)) if name not in last and (folder / name).exists()]
     return [*last, *others]
 
@@ -75,11 +75,11 @@ class RunCheckpointer(DetectionCheckpointer):
     """
 
     def __init__(self, model: nn.Module, save_dir: str, *, keep: int = 0, **checkpointables: Any):
-        """See Detectron2. ``keep`` is the number of periodic checkpoints to keep, the newest ones; 0 keeps all."""
+        """See Detectron2. The run keeps only the newest ``keep`` periodic checkpoints; 0 keeps all."""
         super().__init__(model, save_dir, **checkpointables)
         self.keep = keep
         self.folder = Path(save_dir)
-        # SHA-256 of the checkpoints of this run by file name, the oldest first.
+        # SHA-256 of each checkpoint of this run by file name, oldest first.
         self._digests: dict[str, str] = {}
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -109,7 +109,7 @@ class RunCheckpointer(DetectionCheckpointer):
             self._write_digests()
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Write the name of the last checkpoint like Detectron2, but not incompletely."""
+        """Write the name of the last checkpoint as Detectron2 does, but never only a part of the file."""
         write_whole_file(self.folder / _LAST, last_filename_basename, self._remedy())
 
     def forget_earlier_run(self, weights: str = "") -> None:
@@ -152,14 +152,14 @@ class RunCheckpointer(DetectionCheckpointer):
             )
         self.load(str(self.folder / name))
         if comm.is_main_process() and self._digests:
-            # The tag first: if the run is killed before it removes the digest of a damaged checkpoint, it must not
-            # continue from that checkpoint.
+            # Write the tag first. If the run is killed before it removes the digest of a damaged checkpoint, the tag
+            # keeps it from continuing from that checkpoint.
             self.tag_last_checkpoint(name)
             self._write_digests()
         return name
 
     def _find_undamaged(self) -> tuple[str, str]:
-        """Return the newest undamaged file, or an empty string, and a description of the damage of newer files."""
+        """Return the newest undamaged file and an empty text, or an empty text and a description of the damage."""
         self._digests = _read_digests(self.folder)
         damage: list[str] = []
         for name in saved_checkpoints(self.folder):
@@ -211,7 +211,7 @@ class RunCheckpointer(DetectionCheckpointer):
 def _read_digests(folder: Path) -> dict[str, str]:
     path = folder / DIGESTS
     try:
-        # A path instead of a name must not lead out of the folder.
+        # Skip names that are paths, because they could lead out of the folder.
         return {name: value for name, value in json.loads(path.read_text()).items() if Path(name).name == name}
     except FileNotFoundError:
         return {}

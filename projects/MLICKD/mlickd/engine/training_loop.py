@@ -1,4 +1,4 @@
-"""The training step: the gradients of a batch, optionally in parts and in mixed precision."""
+"""The training step, which can split a batch into parts and use mixed precision."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .divergence import check_finite
 
 __all__ = ["TrainingLoop", "compile_backbone", "mixed_precision", "seed_iteration"]
 
-# If float16 gradients overflow, their scale is halved. Below this scale, another cause is more likely.
+# The scale of float16 gradients is halved when they overflow. Below this scale, another cause is more likely.
 _SMALLEST_SCALE = 1e-4
 
 
 def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
-    """Return the precision of ``SOLVER.AMP``, or None; raise InputError if ``MODEL.DEVICE`` does not support it."""
+    """Return the dtype of ``SOLVER.AMP``, or None if it is off; raise InputError if ``MODEL.DEVICE`` lacks it."""
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if cfg.SOLVER.AMP.DTYPE == "float16" and torch.device(cfg.MODEL.DEVICE).type == "cpu":
@@ -39,10 +39,10 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
 
     Args:
         seed: seed of the run, 0 or more.
-        iteration: iteration, 0 or more.
+        iteration: index of the iteration, 0 or more.
         rank: rank of the process; dropout differs between processes.
     """
-    # The sampler's seeds have a number below 4 in the second place: for images, permutations, crops and colors.
+    # 4 separates this seed from the sampler's seeds, which have 0 to 3 in the second place.
     state = int(np.random.SeedSequence((seed, 4, iteration, rank)).generate_state(1)[0])
     torch.manual_seed(state)
     np.random.seed(state)  # noqa: NPY002, the generator of other libraries
@@ -50,7 +50,7 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
 
 
 class TrainingLoop(SimpleTrainer):
-    """Detectron2's :class:`SimpleTrainer` with batches in parts, and with mixed precision on any device.
+    """A :class:`SimpleTrainer` of Detectron2 that can split batches into parts and use mixed precision on any device.
 
     Parameters, gradients and the optimizer's state are always float32. Convolutions and linear layers of the forward
     pass use the lower precision; RoI pooling, softmaxes and losses use float32.
@@ -72,7 +72,7 @@ class TrainingLoop(SimpleTrainer):
             model: model that maps samples to named losses, each a mean over the samples.
             data_loader: iterable over lists of samples.
             optimizer: optimizer of the model's parameters.
-            parts: number of pieces of a batch, which run one after the other to save memory; the gradients are equal.
+            parts: number of parts of a batch. They run one after another to save memory; the gradients stay the same.
             precision: see :func:`mixed_precision`.
             seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
             output_dir: folder for a batch whose losses or gradients are not finite; empty does not save it.
@@ -92,14 +92,14 @@ class TrainingLoop(SimpleTrainer):
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
         if self.seed is not None:
-            # After reading the batch, because a loader draws a number when a run or a resumed run starts it.
+            # Seed after reading the batch, because a loader draws a random number when a run starts or resumes.
             seed_iteration(self.seed, self.iter, comm.get_rank())
         self.optimizer.zero_grad()
         bounds = [len(batch) * i // self.parts for i in range(self.parts + 1)]
         pieces = [batch[first:end] for first, end in zip(bounds, bounds[1:], strict=False) if first < end]
         losses: list[dict[str, torch.Tensor]] = []
         for i, piece in enumerate(pieces):
-            # Processes add up their gradients only with the last piece of a batch.
+            # Processes exchange gradients only for the last piece of a batch.
             is_distributed = isinstance(self.model, DistributedDataParallel)
             with self.model.no_sync() if is_distributed and i < len(pieces) - 1 else nullcontext():
                 losses.append(self._backward(piece, len(piece) / len(batch)))
@@ -108,13 +108,13 @@ class TrainingLoop(SimpleTrainer):
         check_finite(self.model, self.iter, pieces, losses, gradients=not may_overflow, output_dir=self.output_dir)
         self.after_backward()
         self._write_metrics({name: sum(piece[name] for piece in losses) for name in losses[0]}, data_time)
-        # step() clips gradients, which must not be scaled then.
+        # Unscale the gradients first, because step() clips them.
         self.grad_scaler.unscale_(self.optimizer)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
     def _backward(self, piece: list[dict], fraction: float) -> dict[str, torch.Tensor]:
-        """Add the gradients of a piece, and return its losses, both multiplied by its fraction of the batch."""
+        """Multiply the losses of a piece by its fraction of the batch, backpropagate them, and return them."""
         with torch.autocast(self.device_type, dtype=self.precision, enabled=self.precision is not None):
             losses = self.model(piece)
         losses = {name: fraction * loss for name, loss in losses.items()}

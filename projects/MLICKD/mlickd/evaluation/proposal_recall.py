@@ -34,7 +34,7 @@ class ProposalRecall:
     """Measurement of one set of proposals.
 
     Attributes:
-        overlaps: (K, M) largest IoU of each of M objects with the best ``counts[k]`` proposals of its image.
+        overlaps: (K, M); [k, m] is the largest IoU of object m with the best ``counts[k]`` proposals of its image.
         counts: K numbers of proposals, ascending.
         num_images: number of images with an object.
         mean_proposals: mean number of proposals per image.
@@ -48,7 +48,7 @@ class ProposalRecall:
     seconds: float | None = None
 
     def recall(self, *iou_thresholds: float) -> np.ndarray:
-        """Return the (T, K) fractions of objects that have at least each IoU with one of the best proposals."""
+        """Return (T, K) recalls: the fraction of objects with an IoU of at least each of T thresholds, for K counts."""
         return np.array([(self.overlaps >= threshold).mean(axis=1) for threshold in iou_thresholds])
 
     def table_values(self) -> dict[str, np.ndarray]:
@@ -74,7 +74,7 @@ class ProposalRecall:
 
 
 def best_overlaps(boxes: np.ndarray, objects: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Return the largest IoU of each object of an image with its first proposals.
+    """Return the largest IoU of each object in an image with the first ``counts[k]`` proposals of the image.
 
     Args:
         boxes: (R, 4) proposals, best first, (x0, y0, x1, y1).
@@ -96,7 +96,7 @@ def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, S
     """Return the stores and methods to compare, by their names in the table.
 
     Args:
-        stores: folders of stores, which give the names.
+        stores: folders of stores; the name of a folder is the name of its source.
         methods: methods, as ``NAME`` or ``NAME:PARAMETER=VALUE,...``.
 
     Raises:
@@ -117,12 +117,12 @@ def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, S
 
 
 def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: Sequence[int]) -> ProposalRecall:
-    """Measure the recall of the objects of a dataset, without objects marked ``iscrowd`` or ``difficult``.
+    """Measure the recall of proposals on a dataset; objects marked ``iscrowd`` or ``difficult`` do not count.
 
     Args:
         records: records of the dataset; records without ``annotations`` are left out.
         name: name of the source in the progress bar.
-        source: store or method, see :func:`parse_sources`. The default of ``max_proposals`` is the largest count.
+        source: store or method, see :func:`parse_sources`. A method makes ``max(counts)`` proposals by default.
         counts: numbers of proposals, at least 1.
 
     Raises:

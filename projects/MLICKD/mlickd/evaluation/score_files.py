@@ -48,7 +48,7 @@ class ImageScores:
         return labels_digest(records, self.class_names)
 
     def align_with(self, other: ImageScores) -> ImageScores | None:
-        """Return the scores in the order of the other's images, or None if images, labels or classes differ."""
+        """Return these scores in the image order of ``other``, or None if images, labels or classes differ."""
         places = {image_id: place for place, image_id in enumerate(self.image_ids)}
         if places.keys() != set(other.image_ids) or self.class_names != other.class_names:
             return None
@@ -91,7 +91,7 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     """Return the path of the scores of a run.
 
     Args:
-        path: scores file, or folder of a run (its ``OUTPUT_DIR``), which has a scores file for each dataset of
+        path: score file, or folder of a run (its ``OUTPUT_DIR``). The folder has a score file for each dataset in
             ``DATASETS.TEST``.
         dataset: name of the dataset; required if the folder has scores of several datasets.
 
@@ -103,7 +103,7 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     found = {file.parent.name: str(file) for file in sorted(Path(path).glob(f"inference/*/{SCORES_FILE}"))}
     if not found:
         raise InputError(
-            f"{path}: is not a file of scores, and has no inference/*/{SCORES_FILE}; evaluate the run first "
+            f"{path}: is neither a score file nor a folder with inference/*/{SCORES_FILE}; evaluate the run first "
             "(tools/train_net.py --eval-only writes the scores into OUTPUT_DIR/evaluation)"
         )
     name = dataset or next(iter(found))

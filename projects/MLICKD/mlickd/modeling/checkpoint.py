@@ -1,4 +1,4 @@
-"""Checkpoints: reading without running code, and the check that a file has exactly the parameters of a model."""
+"""Read checkpoints without running code, and check that they have exactly the parameters of a model."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
     """Read the parameters from a checkpoint: its entry ``model`` if it has one, or the whole file.
 
     Args:
-        path: file that ``torch.load`` reads with ``weights_only``, ``.safetensors``, or a ``.pkl`` of Detectron2 with
-            arrays. Detectron2's PathManager resolves the path.
+        path: a file that ``torch.load`` reads with ``weights_only``, a ``.safetensors`` file, or Detectron2's ``.pkl``
+            file of arrays. Detectron2's PathManager resolves the path.
         field: configuration key or option that holds the path; error messages name it.
         mapped: whether to map the file into memory if its format allows that. A check of names and shapes then does not
-            read the numbers.
+            read the values.
 
     Raises:
         InputError: the file is missing or damaged, contains code, or contains anything other than named tensors.
@@ -84,8 +84,8 @@ def check_checkpoint(model: nn.Module, path: str, field: str) -> None:
 def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, path: str) -> None:
     """Check that ``content``, read from ``path``, has exactly the parameters of ``model``.
 
-    Missing batch counters of batch normalization are added to ``content`` in place, because no layer of this project
-    uses them, and frozen layers of Detectron2 do not have them.
+    Missing ``num_batches_tracked`` counters of batch normalization are added to ``content`` in place: no layer of this
+    project uses them, and frozen layers of Detectron2 do not have them.
 
     Raises:
         InputError: a parameter is missing, unexpected or of another shape; the message lists keys.
@@ -103,7 +103,7 @@ def check_fits(model: nn.Module, content: dict[str, torch.Tensor], field: str, p
     if problems:
         raise InputError(
             f"{field} {path} does not fit {type(model).__name__}: {'; '.join(problems)}; give weights of this "
-            "network, or set the configuration to the network of the weights"
+            "network, or configure the network that the weights belong to"
         )
 
 

@@ -1,4 +1,4 @@
-"""Calibrations of teachers and thresholds of classes, fitted on held-out images."""
+"""Calibrate teachers and choose class thresholds on held-out images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThresholds:
     """Choose the threshold with the best F1 for each class, and write ``thresholds.json`` into the run's folder.
 
-    ``<run>/evaluation/inference/<dataset>`` keeps the scores; see :func:`compute_scores`.
+    The scores are saved in ``<run>/evaluation/inference/<dataset>``; see :func:`compute_scores`.
 
     Args:
         run: folder of a finished run.
@@ -88,7 +88,7 @@ def calibrate_run(
         flip: ``KD.TEACHER.FLIP`` of the distillation.
 
     Raises:
-        InputError: the teacher or the data are missing or do not match, or the teacher was trained on an image.
+        InputError: the teacher or the data are missing or do not match, or the teacher has seen one of the images.
     """
     if temperature <= 0:
         raise InputError(f"--temperature {temperature:g}: give a positive number, for instance 1")
@@ -115,7 +115,7 @@ def calibrate_run(
 
 
 def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
-    """Calibrate the scores in a cross-fitted cache. Each score is from a teacher that was not trained on the image.
+    """Calibrate the scores in a cross-fitted cache, each from a teacher that was not trained on the image.
 
     Args:
         config_file: configuration of the distillation; ``KD.CACHE`` has the knowledge of ``DATASETS.TRAIN``.
@@ -141,7 +141,7 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
 def _calibrate(
     cfg: CfgNode, teachers: Mapping[str, CfgNode], scores: Sequence[torch.Tensor | None], temperature: float
 ) -> Calibration:
-    """Fit the calibration to the (C,) scores of all images of the datasets; an image without regions has None."""
+    """Fit the calibration to the (C,) scores of each image in the datasets; images without regions have None."""
     records = {name: dataset_records(name, boxes=False) for name in teachers}
     names = class_names(next(iter(records)))
     targets = label_targets([record for part in records.values() for record in part], len(names))
@@ -154,30 +154,30 @@ def _calibrate(
     lines = tuple(slopes.tolist()), tuple(intercepts.tolist())
     calibration = Calibration(tuple(names), *lines, float(temperature), held_out, cfg.KD.TEACHER.FLIP)
     if wrong := [name for name, slope in zip(names, slopes, strict=True) if slope <= 0]:
-        logger.warning("For these classes, a higher score of the teacher is not more probable: %s", ", ".join(wrong))
+        logger.warning("For these classes, higher teacher scores do not mean higher probability: %s", ", ".join(wrong))
     labels = torch.from_numpy(targets)
     before, after = (image_level_binary_cross_entropy(p, labels) for p in (known, calibration.apply(known)))
-    logger.info("%d held-out images: cross-entropy of the scores %.3f, calibrated %.3f", len(known), before, after)
+    logger.info("%d held-out images: cross-entropy %.3f before calibration, %.3f after it", len(known), before, after)
     return calibration
 
 
 def _check_held_out(dataset: str, records: Sequence[dict], cfg: CfgNode, key: str) -> None:
-    """Check that no image is in the training or test datasets of a model, because its results would be too good."""
+    """Check that no image is in the datasets of ``key``, because the results on a shared image would be too good."""
     if shared := _shared_images(records, cfg, key):
         raise InputError(
-            f"dataset {dataset}: {len(shared)} of its {len(records)} images are in {key} of {cfg.MODEL.WEIGHTS}, such "
-            f"as {shared[0]['image_id']}; name other images, such as NAME@1of4 if {key} has NAME@not1of4"
+            f"dataset {dataset}: {len(shared)} of its {len(records)} images are in {key} of {cfg.MODEL.WEIGHTS} "
+            f"(one is {shared[0]['image_id']}); name other images, such as NAME@1of4 if {key} has NAME@not1of4"
         )
 
 
 def _shared_images(records: Sequence[dict], cfg: CfgNode, key: str) -> list[dict]:
-    """Return the records whose image is also in the datasets of a configuration key of a model."""
+    """Return the records whose image is also in one of the datasets that ``cfg`` lists under ``key``."""
     files: set[str] = set()
     for name in config_value(cfg, key):
         try:
             files.update(record["file_name"] for record in dataset_records(name, boxes=False))
         except UnknownDatasetError:
             logger.warning(
-                "%s %s of %s is not on this machine: its images are not compared", key, name, cfg.MODEL.WEIGHTS
+                "%s, in %s of %s, is not on this machine; its images are not compared", name, key, cfg.MODEL.WEIGHTS
             )
     return [record for record in records if record["file_name"] in files]

@@ -1,7 +1,7 @@
-"""The metrics of several runs under every convention in use, with bootstrap intervals.
+"""Compute the metrics of several runs under each common convention, with bootstrap intervals.
 
-Numbers of two publications are comparable only if their conventions agree. The convention of this project is documented
-in :func:`mlickd.evaluation.metrics.multilabel_metrics`.
+Results of two publications are comparable only if their conventions agree.
+:func:`mlickd.evaluation.metrics.multilabel_metrics` documents the convention of this project.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 
 __all__ = ["CLASS_THRESHOLDS", "compare_scores", "conventions", "metrics_by_convention", "report_as_text"]
 
-# Prefix of the metrics with a threshold for each class.
+# Key prefix of the metrics that use a separate threshold for each class.
 CLASS_THRESHOLDS = "class_thresholds/"
-# Titles of the sets of images.
+# Column titles of the subsets of images.
 _IMAGES = {"all": "all images", "labeled": "images with a label"}
 _PRECISIONS = {
     "mAP/ranking": "mAP: ranking AP (not interpolated)",
@@ -44,19 +44,19 @@ _RATES = {
     "OF1": "OF1: harmonic mean of OP and OR",
 }
 _OTHERS = {
-    "mAP/ties_worst": "mAP: ranking AP, a sort that puts negatives first among equals",
-    "mAP/ties_best": "mAP: ranking AP, a sort that puts positives first among equals",
+    "mAP/ties_worst": "mAP: ranking AP, negatives first among equal scores",
+    "mAP/ties_best": "mAP: ranking AP, positives first among equal scores",
     "mAP/empty_classes_zero": "mAP: ranking AP, classes without a positive counted as 0",
 }
 _NOTES = """\
-Equal scores enter an AP curve together, and share the last of the top-k places equally. Class means leave out classes
-without a positive; counts over all classes include them."""
+Equal scores enter an AP curve together. If they tie for the last top-k places, they share these places equally. Class
+means exclude classes without a positive; metrics of all classes together include them."""
 
 
 def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> dict[str, tuple[str, str]]:
-    """Return the group and the name of each convention by its key in :func:`metrics_by_convention`, in order.
+    """Map each key of :func:`metrics_by_convention` to the group and the name of its convention, in display order.
 
-    With ``class_thresholds``, they include predictions with a threshold for each class.
+    With ``class_thresholds``, the conventions include predictions with a separate threshold for each class.
     """
     rule, top = threshold_rule(threshold), f"the {topk} highest scores of an image"
     rules = [rule, f"{top}, at any value", f"{top} if they have {rule}"]
@@ -64,7 +64,7 @@ def conventions(threshold: float, topk: int, class_thresholds: bool = False) -> 
     groups += [(prefix, f"Predicted: {r}", _RATES) for prefix, r in zip(prediction_prefixes(topk), rules, strict=True)]
     if class_thresholds:
         groups.append((CLASS_THRESHOLDS, f"Predicted: score >= the threshold of its class ({THRESHOLDS_FILE})", _RATES))
-    groups.append(("", "For comparison only: possible values of other implementations", _OTHERS))
+    groups.append(("", "For comparison only: values that other implementations may report", _OTHERS))
     return {prefix + key: (group, name) for prefix, group, names in groups for key, name in names.items()}
 
 
@@ -80,10 +80,10 @@ def metrics_by_convention(
 
     Args:
         scores, targets, threshold, topk: see :func:`multilabel_metrics`.
-        class_thresholds: (C,) thresholds, used in addition.
+        class_thresholds: (C,) thresholds of additional metrics; None for no additional metrics.
 
     Returns:
-        Fractions by key for ``all`` images and, if some images do not have a label, for ``labeled`` images.
+        Metrics by key, as fractions: for ``all`` images and, if some images have no label, for ``labeled`` images.
 
     Raises:
         ValueError: see :func:`multilabel_metrics`.
@@ -124,13 +124,13 @@ def compare_scores(
     """Compute the metrics of every run under every convention, and bootstrap intervals of metrics and differences.
 
     Args:
-        paths: files of scores, or folders of runs, see :func:`mlickd.evaluation.score_files.find_scores`. The
-            ``thresholds.json`` of a folder adds the metrics with a threshold for each class.
+        paths: score files or run folders, see :func:`mlickd.evaluation.score_files.find_scores`. A
+            ``thresholds.json`` in a folder adds the metrics with a separate threshold for each class.
         dataset: dataset of the scores, if a folder has scores of several datasets.
         threshold, topk: see :func:`multilabel_metrics`.
         ap: AP rule of the bootstrapped mAP.
-        resamples: number of resamples; 0 computes no intervals. A run on the same images and labels as the first run
-            also gets intervals of its difference to the first run, from the same resamples.
+        resamples: number of resamples; 0 computes no intervals. If a run has the images and labels of the first run,
+            the report also has intervals of its difference from the first run, from the same resamples.
         seed: seed of the resamples.
 
     Returns:
@@ -143,7 +143,7 @@ def compare_scores(
     try:
         check_protocol(threshold, topk, ap)
         if resamples < 0 or len(set(absolute)) < len(absolute):
-            raise ValueError(f"--bootstrap {resamples} must be 0 or more, and each run once: {' '.join(paths)}")
+            raise ValueError(f"--bootstrap {resamples} must be 0 or more, and each run given once: {' '.join(paths)}")
     except ValueError as error:
         raise InputError(f"--threshold {threshold:g}, --topk {topk}, --ap {ap}: {error}") from None
     common = os.path.commonpath(absolute)
@@ -152,7 +152,7 @@ def compare_scores(
     files: dict[str, ImageScores] = {}
     for name, path in zip(names, paths, strict=True):
         scores = read_scores(find_scores(path, dataset))
-        # Differences are taken within a resample, so runs on the same images need them in the same order.
+        # Differences are computed within a resample, so runs on the same images must list them in the same order.
         same_order = scores.align_with(files[names[0]]) if files else scores
         files[name] = same_order or scores
         runs[name] = {**_run(path, scores, threshold, topk), "images_of_first": same_order is not None}
@@ -189,7 +189,7 @@ def _run(path: str, scores: ImageScores, threshold: float, topk: int) -> dict:
 
 
 def _bootstrap(files: Mapping[str, ImageScores], paired: Sequence[str], drawn: dict, protocol: dict) -> dict:
-    """Return the intervals of every run, and of the difference of the ``paired`` runs to the first run."""
+    """Return the intervals of every run, and of the difference of each ``paired`` run from the first run."""
     first = next(iter(files))
     resampled, runs = {}, {}
     for name, scores in files.items():
@@ -242,8 +242,8 @@ def _notes(name: str, run: Mapping[str, Any]) -> list[str]:
     if run["classes_without_positives"]:
         lines.append(f"  classes without a positive: {', '.join(run['classes_without_positives'])}")
     if tuned := run["class_thresholds"]:
-        same = ", these very images: the metrics here are too good" if tuned["sha256"] == run["data_sha256"] else ""
-        lines.append(f"  thresholds of each class: tuned on {tuned['name']} ({tuned['images']} images){same}")
+        same = ", the same images as here, so metrics are too high" if tuned["sha256"] == run["data_sha256"] else ""
+        lines.append(f"  class thresholds: tuned on {tuned['name']} ({tuned['images']} images){same}")
     lines.append(f"  images, labels and classes: sha256 {run['data_sha256']}")
     if not run["images_of_first"]:
         lines.append("  not comparable with the first run: the images, labels or classes differ")
@@ -262,7 +262,7 @@ def _intervals_as_text(bootstrap: Mapping[str, Any]) -> str:
     undefined = max(value["undefined_resamples"] for run in bootstrap["runs"].values() for value in run.values())
     note = (
         f"Percentiles of {bootstrap['resamples']} resamples of the images, seed {bootstrap['seed']}; mAP by the rule "
-        f"'{bootstrap['ap']}'. Class means of a resample leave out classes without a positive in the resample. "
+        f"'{bootstrap['ap']}'. Class means of a resample exclude classes without a positive in it. "
         f"{undefined} resamples without any positive are left out."
     )
     return f"{_table(rows, headers)}\n\n{note}"

@@ -32,7 +32,7 @@ class ClassResult:
 
     @property
     def verdict(self) -> str:
-        """``right``, ``wrong`` or ``uncounted`` (ignored) for a predicted class; ``missed`` or ``below`` for others."""
+        """``right``, ``wrong`` or ``uncounted`` (ignored) for a predicted class; ``missed`` or ``below`` if not."""
         if self.predicted:
             return {True: "right", False: "wrong", None: "uncounted"}[self.correct]
         return "missed" if self.correct else "below"
@@ -46,10 +46,10 @@ class ImageResult:
         image_id: image id of the record, as text.
         file_name: path of the image.
         labels: names of the true classes; None if they are unknown.
-        students: classes from :func:`class_results` by the title of each student.
+        students: results of :func:`class_results` by title of the student.
         regions: the teacher's detections, with ``pred_boxes`` in original pixels, ``scores`` and ``pred_classes``; None
             without a teacher.
-        activations: (H, W) class activation maps by the title of the student and the name of the class.
+        activations: (H, W) class activation maps by title of the student, then by name of the class.
     """
 
     image_id: str
@@ -68,17 +68,17 @@ def class_results(
     ignored: Collection[int] = (),
     thresholds: np.ndarray | float = 0.5,
 ) -> tuple[ClassResult, ...]:
-    """Return the classes of an image to show: the best three, all predicted classes, and missed labels.
+    """Return the classes to show for an image: the three with the highest scores, all predicted ones, missed labels.
 
     Args:
         scores: (C,) probabilities.
         class_names: C names.
         labels: indices of the true classes.
         ignored: indices of the classes that are ignored unless they are labels.
-        thresholds: (C,), or one for all; a class is predicted if its score is at least its threshold.
+        thresholds: one threshold, or (C,) thresholds; a class is predicted if its score is at least its threshold.
 
     Returns:
-        Classes, best first; equal scores in the order of the classes.
+        Results, highest score first; classes with equal scores keep their order in ``class_names``.
     """
     scores = np.asarray(scores, dtype=np.float64)
     predicted = scores >= np.asarray(thresholds, dtype=np.float64)
@@ -108,7 +108,7 @@ def image_result(
         baseline, distilled: outputs of the students, with ``image_scores``, a (C,) tensor, and optionally
             ``activation_maps`` (C, H, W).
         teacher: output of the teacher, with ``instances`` in original pixels.
-        thresholds: thresholds by role, by default 0.5; see :func:`class_results`.
+        thresholds: thresholds by role (``baseline``, ``distilled``), by default 0.5; see :func:`class_results`.
     """
     labels = record.get("labels")
     ignored = range(len(class_names)) if labels is None else record.get("ignored_labels", ())
@@ -137,5 +137,5 @@ def format_score(score: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text without line breaks and without characters that do not print."""
+    """Return the text on one line, with a space in place of each unprintable character."""
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))

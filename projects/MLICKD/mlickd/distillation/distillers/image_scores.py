@@ -12,7 +12,7 @@ from .base import PREDICTION_DISTILLER_REGISTRY, PredictionDistiller
 
 __all__ = ["HintonDistiller", "MLDDistiller", "SoftLabelDistiller", "binary_divergence", "soft_label_l2_loss"]
 
-# A score of 0 or 1 has no finite logit.
+# Distance of clamped scores from 0 and 1, which have no finite logit.
 _CLAMP = 1e-6
 
 
@@ -105,7 +105,7 @@ class HintonDistiller(PredictionDistiller):
 
 @PREDICTION_DISTILLER_REGISTRY.register()
 class MLDDistiller(HintonDistiller):
-    """Multi-label logits distillation (MLD) of Yang et al. 2023, equation 1: the divergence without temperature."""
+    """Multi-label logits distillation (MLD) of Yang et al. 2023, equation 1: :func:`binary_divergence` with T = 1."""
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:

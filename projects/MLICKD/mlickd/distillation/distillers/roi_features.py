@@ -42,7 +42,7 @@ def roi_feature_loss(
 
 
 class _LayerPair(nn.Module):
-    """Pools the regions from one map of the student, in the shape of the teacher's features."""
+    """Pools the regions from a map of the student into features with the shape of the teacher's features."""
 
     def __init__(self, teacher: ShapeSpec, student: ShapeSpec, pooler_args: dict, resize_to_teacher: bool):
         super().__init__()
@@ -68,11 +68,11 @@ class _LayerPair(nn.Module):
         Returns:
             (M, channels of the teacher, P, P) features of the regions of all images, in order.
         """
-        # Poolers round boxes to the dtype of the map.
+        # Pool in float32, because poolers round boxes to the dtype of the map.
         feature_map = self.adapter(feature_map).float()
         if self.resize_to_teacher:
             feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
-        # The pooler divides boxes by its stride, so scale them to cells of the map, times the stride.
+        # The pooler divides boxes by its stride, so scale the boxes to cells of the map and multiply by the stride.
         map_height, map_width = feature_map.shape[-2:]
         scaled = [
             Boxes(b * b.new_tensor([map_width / width, map_height / height] * 2) * self.stride)
@@ -86,8 +86,8 @@ class RoIDistiller(FeatureDistiller):
     """The paper's feature-level transfer: the student's RoI features imitate the teacher's RoI features.
 
     The student's map is resized to the size of the teacher's map (Psi). RoI pooling gives the features of the same
-    regions in both maps, and s' weights their distances. If the widths differ, a 1x1 convolution adapts the student's
-    map. This convolution is trained together with the student. The authors' release compares features after fc6 and
+    regions in both maps, and s' weights their distances. If the maps differ in channels, a 1x1 convolution adapts
+    the student's map. It is trained together with the student. The authors' release compares features after fc6 and
     fc7 of each network instead (``KD.FEATURE.COMPARE: box_head``).
     """
 
@@ -106,7 +106,7 @@ class RoIDistiller(FeatureDistiller):
         """
         super().__init__(**base_arguments)
         self.layers = nn.ModuleList(_LayerPair(*shapes, pooler_args, resize_to_teacher) for shapes in self.shapes)
-        # In a tuple, so that it is not a submodule: it belongs to the student and is not trained in stage 1.
+        # The tuple hides the box head from PyTorch: it belongs to the student and is not trained in stage 1.
         self._box_head = (box_head,)
 
     @classmethod
@@ -119,7 +119,7 @@ class RoIDistiller(FeatureDistiller):
             found = teacher.NAME, teacher.POOLER_RESOLUTION, teacher.FC_DIM
             if box_head is None or found != ("VGGBoxHead", 7, fc_dim):
                 raise InputError(
-                    "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher "
+                    "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher needs "
                     f"MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 and FC_DIM {fc_dim} (it has {found}); "
                     "change them, or compare pooled features"
                 )

@@ -19,8 +19,8 @@ class ImageModel(nn.Module):
 
     Attributes:
         is_detector: whether the model takes proposals and returns ``instances`` as well as ``image_scores``.
-        student_architecture: name in ``META_ARCH_REGISTRY`` of the student that a distillation trains; empty for other
-            models.
+        student_architecture: for a model that distills, the name of its student in ``META_ARCH_REGISTRY``; empty for
+            other models.
     """
 
     is_detector: ClassVar[bool] = False
@@ -39,7 +39,7 @@ class ImageModel(nn.Module):
         Args:
             backbone: module from Detectron2's ``BACKBONE_REGISTRY``.
             num_classes: C.
-            pixel_mean, pixel_std: one value per channel, in units of 0 to 255.
+            pixel_mean, pixel_std: one value per channel, for pixels from 0 to 255.
             backbone_frozen: whether the backbone gets no gradients and stays in evaluation mode.
         """
         super().__init__()
@@ -75,9 +75,9 @@ class ImageModel(nn.Module):
         return self
 
     def preprocess(self, images: Sequence[torch.Tensor]) -> ImageList:
-        """Normalize (3, H, W) images of 0 to 255 and stack them into one batch.
+        """Normalize (3, H, W) images with pixels from 0 to 255, and stack them into one batch.
 
-        Images are padded with zeros, which is the mean color, to the largest size and to a multiple of the backbone's
+        Zeros, the mean color, pad the images to the largest size, rounded up to a multiple of the backbone's
         ``size_divisibility``.
         """
         if len({image.shape for image in images}) > 1:
@@ -89,7 +89,7 @@ class ImageModel(nn.Module):
         return ImageList(batch.tensor[0], [(height, width)] * len(images))
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Convert images (..., 3, H, W) of 0 to 255 to the float32 input of the backbone, on the model's device."""
+        """Convert (..., 3, H, W) pixels from 0 to 255 into the float32 input of the backbone, on the model's device."""
         return (pixels.to(self.device) - self.pixel_mean).float().div_(self.pixel_std)
 
 
