@@ -1,4 +1,4 @@
-"""Decode images. All code that reads pixels calls this module, so that all code sees the same pixels."""
+"""Decode images for training, evaluation and prediction, so that all of them see the same pixels."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ Each ``VIEW``, ``whole`` (the whole image at the teacher's size) and optionally 
                                                                 of a region or of a class in an image, respectively
     VIEW.selected_offsets                      int64 (N + 1,)   start of R' of each image; S regions in total
     VIEW.selected                              int32 (S,)       index of the region in its image
-    VIEW.weights, VIEW.proposal_weights        float32 (S,)     s', and factors before the box head
+    VIEW.weights, VIEW.proposal_weights        float32 (S,)     s', and multipliers before the box head
     VIEW.features.LAYER                        float16 (S, ...) pooled maps, or vectors after the box head
     VIEW.maps.KIND.LAYER                       float16 (N, ...) whole maps (D, H, W)
 
