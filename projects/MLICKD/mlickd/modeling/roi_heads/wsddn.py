@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,11 +13,16 @@ from detectron2.modeling import ROI_HEADS_REGISTRY, build_box_head
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
+from torch.nn import functional as F
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import image_level_binary_cross_entropy
+from mlickd.modeling.losses import (
+    build_label_loss,
+    image_level_binary_cross_entropy,
+    multilabel_binary_cross_entropy_with_logits,
+)
 
-__all__ = ["RegionPredictions", "WSDDNHeads", "region_scores"]
+__all__ = ["RegionPredictions", "WSDDNHeads", "mix_with_context", "region_scores"]
 
 
 def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
@@ -37,6 +43,24 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
     return classes * regions
 
 
+def mix_with_context(
+    mil_scores: torch.Tensor, context_map: torch.Tensor, weight: float, temperature: float = 1.0
+) -> torch.Tensor:
+    """Mix the image scores of the two streams with those of the context classifier, which sees the whole view.
+
+    Args:
+        mil_scores: (..., C), the sums of the region scores.
+        context_map: (..., C, H, W) logits of the context classifier at each cell; the logit of a view is their mean.
+        weight: w, the share of the context.
+        temperature: divisor of the logit of the context.
+
+    Returns:
+        (..., C) probabilities, ``(1 - w) * mil_scores + w * sigmoid(context)``.
+    """
+    context = context_map.float().mean(dim=(-2, -1)) / temperature
+    return (1 - weight) * mil_scores + weight * context.sigmoid()
+
+
 @dataclass
 class RegionPredictions:
     """The outputs of the heads for all M regions of a batch of N images.
@@ -47,6 +71,8 @@ class RegionPredictions:
         class_logits: (M, C) outputs of the class stream.
         detection_logits: (M, C) outputs of the detection stream.
         counts: number of regions of each image, in order.
+        context_maps: (N, C, H, W) logits of the context classifier at each cell; None without a context classifier.
+        context_weight: see :func:`mix_with_context`.
     """
 
     pooled: torch.Tensor
@@ -54,15 +80,24 @@ class RegionPredictions:
     class_logits: torch.Tensor
     detection_logits: torch.Tensor
     counts: list[int]
+    context_maps: torch.Tensor | None = None
+    context_weight: float = 0.0
 
     def scores(self, temperature: float = 1.0) -> list[torch.Tensor]:
         """Return the region scores of each image, (R, C); see :func:`region_scores`."""
         streams = zip(self.class_logits.split(self.counts), self.detection_logits.split(self.counts), strict=True)
         return [region_scores(*logits, temperature) for logits in streams]
 
-    def image_scores(self, temperature: float = 1.0) -> torch.Tensor:
-        """Return the image scores (N, C) in [0, 1], which are the sums of the region scores."""
+    def mil_scores(self, temperature: float = 1.0) -> torch.Tensor:
+        """Return the image scores (N, C) of the two streams, in [0, 1]: the sums of the region scores."""
         return torch.stack([scores.sum(dim=0) for scores in self.scores(temperature)])
+
+    def image_scores(self) -> torch.Tensor:
+        """Return the image scores (N, C) in [0, 1]: those of the streams, mixed with the context if there is one."""
+        scores = self.mil_scores()
+        if self.context_maps is None:
+            return scores
+        return mix_with_context(scores, self.context_maps, self.context_weight)
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -71,6 +106,10 @@ class WSDDNHeads(nn.Module):
 
     The teacher of the paper pools the last feature map in every proposal, multiplies the result by the proposal's
     score, and passes it through fc6 and fc7 to two linear layers with C outputs.
+
+    The context classifier, an option of this project, is a linear classifier of the mean of the feature map with a
+    separate label loss. It sees the whole view, so it learns from the surroundings of objects. Regions and their scores
+    come from the two streams only.
 
     Attributes:
         scores_from_streams: whether ``detection_scores`` returns :func:`region_scores`, which depend on all regions of
@@ -90,6 +129,11 @@ class WSDDNHeads(nn.Module):
         score_weighting: str = "score",
         score_slope: float = 1.0,
         init_std: float = 0.01,
+        context_weight: float = 0.0,
+        context_channels: int = 0,
+        context_loss: Callable[
+            [torch.Tensor, torch.Tensor], torch.Tensor
+        ] = multilabel_binary_cross_entropy_with_logits,
         test_score_thresh: float = 0.0,
         test_nms_thresh: float = 0.4,
         test_topk_per_image: int = 100,
@@ -103,7 +147,10 @@ class WSDDNHeads(nn.Module):
             score_weighting: factor on the pooled features of a proposal with score s: ``score`` (s), ``affine``
                 (``1 + score_slope * s``) or ``none`` (1).
             score_slope: slope for ``affine``.
-            init_std: standard deviation of the initial weights of the streams.
+            init_std: standard deviation of the initial weights of the streams and the context classifier.
+            context_weight: w of :func:`mix_with_context`; 0 builds no context classifier.
+            context_channels: D, the number of channels of ``in_feature``; needed for a context classifier.
+            context_loss: label loss of the context classifier, a function of logits and targets.
             test_score_thresh, test_nms_thresh, test_topk_per_image: limits on the detections at inference.
         """
         super().__init__()
@@ -114,9 +161,13 @@ class WSDDNHeads(nn.Module):
         self.box_head = box_head
         self.class_stream = nn.Linear(box_head.output_shape.channels, num_classes)
         self.detection_stream = nn.Linear(box_head.output_shape.channels, num_classes)
-        for stream in (self.class_stream, self.detection_stream):
-            nn.init.normal_(stream.weight, std=init_std)
-            nn.init.zeros_(stream.bias)
+        self.context_weight = context_weight
+        self.context_loss = context_loss
+        self.context_classifier = nn.Linear(context_channels, num_classes) if context_weight > 0 else None
+        for layer in (self.class_stream, self.detection_stream, self.context_classifier):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=init_std)
+                nn.init.zeros_(layer.bias)
         self.score_weighting = score_weighting
         self.score_slope = score_slope
         self.test_score_thresh = test_score_thresh
@@ -148,6 +199,9 @@ class WSDDNHeads(nn.Module):
             "score_weighting": cfg.MODEL.WSDDN.SCORE_WEIGHTING,
             "score_slope": cfg.MODEL.WSDDN.SCORE_SLOPE,
             "init_std": cfg.MODEL.WSDDN.INIT_STD,
+            "context_weight": cfg.MODEL.WSDDN.CONTEXT,
+            "context_channels": shape.channels,
+            "context_loss": build_label_loss(cfg),
             "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
             "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
@@ -160,7 +214,8 @@ class WSDDNHeads(nn.Module):
         """
         # In mixed precision, poolers would round boxes to the type of the map, and a softmax over many regions would
         # lose precision.
-        pooled = self.pooler([features[self.in_feature].float()], [p.proposal_boxes for p in proposals])
+        feature_map = features[self.in_feature].float()
+        pooled = self.pooler([feature_map], [p.proposal_boxes for p in proposals])
         embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
         return RegionPredictions(
             pooled=pooled,
@@ -168,7 +223,15 @@ class WSDDNHeads(nn.Module):
             class_logits=self.class_stream(embeddings).float(),
             detection_logits=self.detection_stream(embeddings).float(),
             counts=[len(p) for p in proposals],
+            context_maps=self._context_maps(feature_map),
+            context_weight=self.context_weight,
         )
+
+    def _context_maps(self, feature_map: torch.Tensor) -> torch.Tensor | None:
+        if self.context_classifier is None:
+            return None
+        weight, bias = self.context_classifier.weight, self.context_classifier.bias
+        return F.conv2d(feature_map, weight[:, :, None, None], bias).float()
 
     def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
         """Return the factors (M,) on the pooled features of the proposals; see ``score_weighting``."""
@@ -209,7 +272,10 @@ class WSDDNHeads(nn.Module):
         self, predictions: RegionPredictions, proposals: list[Instances], targets: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """Return the training losses by name for image labels ``targets`` (N, C)."""
-        return {"loss_image": image_level_binary_cross_entropy(predictions.image_scores(), targets)}
+        losses = {"loss_image": image_level_binary_cross_entropy(predictions.mil_scores(), targets)}
+        if predictions.context_maps is not None:
+            losses["loss_context"] = self.context_loss(predictions.context_maps.mean(dim=(2, 3)), targets)
+        return losses
 
     def detection_scores(self, predictions: RegionPredictions) -> list[torch.Tensor]:
         """Return the scores (R, C) of each image, which select its detections and the regions for a student."""
