@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torchvision.ops import nms, roi_align
 
-from mlickd.modeling.roi_heads import region_scores
+from mlickd.modeling.roi_heads import mix_with_context, region_scores
 
 __all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "TeacherOutputs", "select_regions"]
 
@@ -23,7 +23,7 @@ class TeacherKnowledge:
 
     Attributes:
         image_scores: (C,) float32, the teacher's softened image scores p'^T, probabilities. None if the view contains
-            no region: the teacher then knows only the maps.
+            no region and the teacher has no context classifier: the teacher then knows only the maps.
         boxes: (R, 4) float32, the selected regions R'_n, XYXY in pixels of the *student's* view.
         weights: (R,) float32, s' of each region.
         features: features of the regions by the teacher's layer: (R, D, P, P) pooled maps, or (R, D) vectors after
@@ -68,6 +68,8 @@ class TeacherOutputs:
         class_logits, detection_logits: (R, C) float32, logits of both streams.
         selected: (K,) int64, indices of the selected regions; None if no regions are transferred.
         weights, features, map_sizes, proposal_weights, maps: see :class:`TeacherKnowledge`, for the K regions.
+        context_map, context_weight: (C, H, W) logits of the context classifier at each cell of the view, and its share
+            in the image scores, see :func:`mlickd.modeling.roi_heads.mix_with_context`; None without context.
     """
 
     class_logits: torch.Tensor
@@ -78,6 +80,8 @@ class TeacherOutputs:
     map_sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
     proposal_weights: torch.Tensor | None = None
     maps: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
+    context_map: torch.Tensor | None = None
+    context_weight: float = 0.0
 
     def keep_regions(
         self, in_view: torch.Tensor, *, weights_from_scores: bool, normalize_weight: bool
@@ -111,7 +115,7 @@ class TeacherOutputs:
     def mirror(self) -> TeacherOutputs:
         """Return an approximation of the outputs for the mirrored view: maps are flipped, vectors are not changed."""
         features = {layer: f.flip(-1) if f.dim() == 4 else f for layer, f in self.features.items()}
-        return replace(self, features=features, maps={key: whole.flip(-1) for key, whole in self.maps.items()})
+        return replace(self, features=features)._change_maps(lambda whole: whole.flip(-1))
 
     def crop_maps(self, crop: tuple[float, float, float, float]) -> TeacherOutputs:
         """Return the outputs with a crop of each map, enlarged to the size of the map by bilinear sampling.
@@ -119,13 +123,19 @@ class TeacherOutputs:
         Args:
             crop: x0, y0, x1, y1 as fractions of the map.
         """
-        maps = {}
-        for key, whole in self.maps.items():
+
+        def enlarge(whole: torch.Tensor) -> torch.Tensor:
             height, width = whole.shape[-2:]
             box = torch.tensor([crop], dtype=torch.float32) * torch.tensor([width, height] * 2)
             cropped = roi_align(whole[None].float(), [box], (height, width), sampling_ratio=1, aligned=True)
-            maps[key] = cropped[0].to(whole.dtype)
-        return replace(self, maps=maps)
+            return cropped[0].to(whole.dtype)
+
+        return self._change_maps(enlarge)
+
+    def _change_maps(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TeacherOutputs:
+        context_map = None if self.context_map is None else function(self.context_map)
+        maps = {key: function(whole) for key, whole in self.maps.items()}
+        return replace(self, maps=maps, context_map=context_map)
 
     def to_knowledge(self, boxes: torch.Tensor, temperature: float) -> TeacherKnowledge:
         """Return the knowledge for a student.
@@ -138,6 +148,10 @@ class TeacherOutputs:
         if len(boxes) > 0:
             scores = region_scores(self.class_logits, self.detection_logits, temperature)
             knowledge.image_scores = scores.sum(dim=0)
+        if self.context_map is not None:
+            # A view without regions has only a context.
+            mil_scores, weight = (0.0, 1.0) if len(boxes) == 0 else (knowledge.image_scores, self.context_weight)
+            knowledge.image_scores = mix_with_context(mil_scores, self.context_map, weight, temperature)
         if self.selected is None:
             return knowledge
         return replace(

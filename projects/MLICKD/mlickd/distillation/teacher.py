@@ -70,9 +70,15 @@ class FrozenTeacher:
             pairs = zip(images, proposals, strict=True)
             mirrored = [mirrored_view({"image": image, "proposals": regions}) for image, regions in pairs]
             images, regions = ([view[key] for view in mirrored] for key in ("image", "proposals"))
-            predictions = average_streams([predictions, self.model.predict_regions(images, regions)[1]])
+            flipped = self.model.predict_regions(images, regions)[1]
+            if flipped.context_maps is not None:
+                flipped.context_maps = flipped.context_maps.flip(-1)
+            predictions = average_streams([predictions, flipped])
         streams = (predictions.class_logits, predictions.detection_logits)
         outputs = [TeacherOutputs(*both) for both in zip(*(s.split(predictions.counts) for s in streams), strict=True)]
+        if predictions.context_maps is not None:
+            for output, context_map in zip(outputs, predictions.context_maps, strict=True):
+                output.context_map, output.context_weight = context_map, predictions.context_weight
         if self.request.region_layers:
             self._add_regions(outputs, proposals, maps, predictions)
         for kind, layer in self.request.maps:
@@ -145,7 +151,8 @@ def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictio
 
     The result has logits, so everything that uses the logits of one view still applies, such as temperatures and the
     regions of a crop. The score of a region is the product of the two means. (Evaluation takes the mean of the
-    products, see :class:`mlickd.modeling.ImageModelWithTTA`.)
+    products, see :class:`mlickd.modeling.ImageModelWithTTA`.) The maps of the context classifier are averaged as
+    logits; they must cover the image in the same direction.
 
     Args:
         predictions: predictions of the same images and regions in each view.
@@ -159,4 +166,7 @@ def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictio
     ]
     # The softmaxes of the logarithms of the means are the means, which sum to 1 over the classes or the regions.
     means = [torch.stack(values).logsumexp(dim=0) - log(len(predictions)) for values in (classes, regions)]
-    return replace(predictions[0], class_logits=means[0], detection_logits=means[1])
+    averaged = replace(predictions[0], class_logits=means[0], detection_logits=means[1])
+    if averaged.context_maps is not None:
+        averaged.context_maps = torch.stack([p.context_maps for p in predictions]).mean(dim=0)
+    return averaged

@@ -92,7 +92,7 @@ _RULES: dict[str, _Rule] = {
         lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
         "3 positive numbers",
     ),
-    "MODEL.WSDDN.CONTEXT": _SHARE,
+    "MODEL.WSDDN.CONTEXT": _FRACTION,
     "SOLVER.BASE_LR": _POSITIVE,
     "SOLVER.CHECKPOINT_PERIOD": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,

@@ -157,6 +157,8 @@ def _view_rows(outputs: TeacherOutputs, image_id: object) -> dict[str, np.ndarra
     """Return the rows of one view of an image, which must be finite in 16 bits."""
     half = {f"features.{layer}": features for layer, features in outputs.features.items()}
     half |= {f"maps.{kind}.{layer}": whole[None] for (kind, layer), whole in outputs.maps.items()}
+    if outputs.context_map is not None:
+        half["context_map"] = outputs.context_map[None]
     for name, axis in (("class_logits", 1), ("detection_logits", 0)):
         half[name] = getattr(outputs, name)
         if len(half[name]) > 0:

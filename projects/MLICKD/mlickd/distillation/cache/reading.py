@@ -115,6 +115,7 @@ class DatasetCache:
             if index == 0:  # all shards have the same settings
                 self.settings = expected = found
         self.request = request
+        self.context_weight = teacher_cfg.MODEL.WSDDN.CONTEXT
         self._positions = {image_id: position for position, image_id in enumerate(ids)}
 
     def __len__(self) -> int:
@@ -155,6 +156,8 @@ class DatasetCache:
             for layer in self.request.region_layers:
                 outputs.features[layer] = read(f"features.{layer}", rows)
                 outputs.map_sizes[layer] = tuple(read_rows(file, f"map_sizes.{layer}", image).tolist())
+        if self.context_weight > 0:
+            outputs.context_map, outputs.context_weight = read("context_map", image), self.context_weight
         for kind, layer in self.request.maps:
             outputs.maps[kind, layer] = read(f"maps.{kind}.{layer}", image)
         return outputs

@@ -2,6 +2,14 @@
 
 from .box_heads import AveragePoolBoxHead, VGGBoxHead
 from .oicr import OICRHeads
-from .wsddn import RegionPredictions, WSDDNHeads, region_scores
+from .wsddn import RegionPredictions, WSDDNHeads, mix_with_context, region_scores
 
-__all__ = ["AveragePoolBoxHead", "OICRHeads", "RegionPredictions", "VGGBoxHead", "WSDDNHeads", "region_scores"]
+__all__ = [
+    "AveragePoolBoxHead",
+    "OICRHeads",
+    "RegionPredictions",
+    "VGGBoxHead",
+    "WSDDNHeads",
+    "mix_with_context",
+    "region_scores",
+]

@@ -44,7 +44,7 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
 
 
 def mix_with_context(
-    mil_scores: torch.Tensor, context_map: torch.Tensor, weight: float, temperature: float = 1.0
+    mil_scores: torch.Tensor | float, context_map: torch.Tensor, weight: float, temperature: float = 1.0
 ) -> torch.Tensor:
     """Mix the image scores of the two streams with those of the context classifier, which sees the whole view.
 
