@@ -191,6 +191,33 @@ def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, shared: Path) -> No
         np.testing.assert_allclose(part.maps[key].float().numpy(), expected, rtol=5e-3, atol=5e-3)
 
 
+@pytest.mark.parametrize(("weight", "flip"), [(0.25, []), (1.0, FLIP)])
+def test_the_context_is_that_of_the_live_teacher_and_of_the_cells_in_a_crop(
+    scenes: CachedScenes, tmp_path: Path, weight: float, flip: list
+) -> None:
+    teacher = save_teacher(tmp_path, scenes_teacher_config("MODEL.WSDDN.CONTEXT", weight))
+    options = ["KD.TEACHER.WEIGHTS", str(teacher), *flip]
+    live_cfg = scenes.config("prediction", "", *options)
+    cached_cfg = scenes.config("prediction", scenes.make(str(tmp_path / "cache"), *options), *options)
+    live, cached = LiveTeacher(live_cfg), CachedKnowledge(cached_cfg)
+    views = [(index, View(32, mirror)) for index in range(3) for mirror in (False, True)]
+    for ours, theirs in zip(cached(samples(cached_cfg, views)), live(samples(live_cfg, views)), strict=True):
+        torch.testing.assert_close(ours.image_scores, theirs.image_scores, rtol=5e-3, atol=1e-3)
+
+    for mirror, columns in ((False, slice(0, 2)), (True, slice(2, 4))):
+        batch = samples(cached_cfg, [(0, View(32, mirror, (0.0, 0.25, 0.5, 0.75)))])
+        (knowledge,) = cached(batch)
+        _, _, whole = cached.caches["tiny_train"].read(batch[0]["image_id"], mirror=mirror)
+        assert whole.context_map.shape[-2:] == (4, 4)
+        logits = whole.context_map.float()[:, 1:3, columns].mean(dim=(1, 2))
+        if weight == 1:
+            torch.testing.assert_close(knowledge.image_scores, logits.sigmoid(), rtol=1e-4, atol=1e-6)
+    # A view without regions has only a context.
+    (empty,) = cached(samples(cached_cfg, [(4, View(32, crop=(0.0, 0.0, 0.02, 0.02)))]))
+    _, _, whole = cached.caches["tiny_train"].read(samples(cached_cfg, [(4, View(32))])[0]["image_id"], mirror=False)
+    torch.testing.assert_close(empty.image_scores, whole.context_map[:, 0, 0].float().sigmoid(), rtol=1e-4, atol=1e-6)
+
+
 def test_a_crop_of_refined_scores_keeps_the_weights_of_its_regions(scenes: CachedScenes, tmp_path: Path) -> None:
     """OICR scores each region independently of the other regions in view."""
     teacher = save_teacher(tmp_path, scenes_teacher_config("MODEL.ROI_HEADS.NAME", "OICRHeads"))

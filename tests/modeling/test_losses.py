@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlickd.modeling.losses import (
+    asymmetric_loss_with_logits,
     image_label_targets,
     image_level_binary_cross_entropy,
     multilabel_binary_cross_entropy_with_logits,
@@ -27,6 +28,20 @@ def test_both_losses_are_summed_over_classes_and_averaged_over_images(n: int, c:
     assert from_logits.item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
     # In float32, the logarithm of a probability near 1 has few digits.
     assert from_scores.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 5), st.integers(1, 6), st.floats(0, 3), st.floats(0, 5), st.floats(0, 0.2), st.integers(0, 2**31))
+def test_asymmetric_loss(n: int, c: int, positive: float, negative: float, clip: float, seed: int) -> None:
+    """Equations 6 and 7 of Ridnik et al. 2021."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(n, c)) * 2
+    targets = generator.integers(-1, 2, size=(n, c)).astype(np.float64)
+    p = 1 / (1 + np.exp(-logits))
+    shifted = np.maximum(p - clip, 0)
+    losses = np.where(targets == 1, (1 - p) ** positive * np.log(p), shifted**negative * np.log(1 - shifted))
+    actual = asymmetric_loss_with_logits(torch.tensor(logits), torch.tensor(targets), positive, negative, clip)
+    assert actual.item() == pytest.approx(-losses[targets >= 0].sum() / n, rel=1e-4, abs=1e-6)
 
 
 def test_scores_of_zero_and_one_are_clamped() -> None:

@@ -15,7 +15,7 @@ from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, region_scores
 CHANNELS, STRIDE, CLASSES = 4, 8, 3
 
 
-def make_heads(score_weighting: str = "score", dropout: float = 0.5) -> WSDDNHeads:
+def make_heads(score_weighting: str = "score", dropout: float = 0.5, context_weight: float = 0.0) -> WSDDNHeads:
     torch.manual_seed(0)
     return WSDDNHeads(
         in_feature="conv5",
@@ -25,6 +25,8 @@ def make_heads(score_weighting: str = "score", dropout: float = 0.5) -> WSDDNHea
         score_weighting=score_weighting,
         score_slope=3.0,
         init_std=0.5,
+        context_weight=context_weight,
+        context_channels=CHANNELS,
     )
 
 
@@ -91,3 +93,24 @@ def test_neither_the_batch_nor_the_order_of_proposals_matters() -> None:
         shuffled = proposals[n][torch.randperm(len(proposals[n]))]
         apart = heads.predict_regions({"conv5": maps[n : n + 1]}, [shuffled]).image_scores()[0]
         torch.testing.assert_close(together[n], apart)
+
+
+def test_context_is_mixed_into_image_scores_and_has_its_own_loss() -> None:
+    plain, heads = (make_heads(dropout=0.0, context_weight=weight).train() for weight in (0.0, 0.25))
+    assert {name for name, _ in heads.named_parameters()} - {name for name, _ in plain.named_parameters()} == {
+        "context_classifier.weight",
+        "context_classifier.bias",
+    }
+    plain.load_state_dict(heads.state_dict(), strict=False)
+    maps, proposals = torch.randn(2, CHANNELS, 8, 8), [make_proposals(5, 1), make_proposals(3, 2)]
+    targets = torch.tensor([[1.0, 0, -1], [0, 1, 1]])
+    batch = (ImageList(maps, [(64, 64)] * 2), {"conv5": maps}, proposals, targets)
+    (_, mil_scores, mil_losses), (_, image_scores, losses) = plain(*batch), heads(*batch)
+    classifier = heads.context_classifier
+    logits = maps.mean(dim=(2, 3)).numpy() @ classifier.weight.detach().numpy().T + classifier.bias.detach().numpy()
+    p, y = 1 / (1 + np.exp(-logits)), targets.numpy()
+    expected = 0.75 * mil_scores.detach().numpy() + 0.25 * p
+    np.testing.assert_allclose(image_scores.detach().numpy(), expected, rtol=1e-4)
+    assert losses["loss_image"] == mil_losses["loss_image"]
+    loss = -np.where(y == 1, np.log(p), np.log(1 - p))[y >= 0].sum() / 2
+    assert losses["loss_context"].item() == pytest.approx(loss, rel=1e-4)

@@ -115,26 +115,29 @@ class TeacherOutputs:
     def mirror(self) -> TeacherOutputs:
         """Return an approximation of the outputs for the mirrored view: maps are flipped, vectors are not changed."""
         features = {layer: f.flip(-1) if f.dim() == 4 else f for layer, f in self.features.items()}
-        return replace(self, features=features)._change_maps(lambda whole: whole.flip(-1))
+        maps = {key: whole.flip(-1) for key, whole in self.maps.items()}
+        context_map = None if self.context_map is None else self.context_map.flip(-1)
+        return replace(self, features=features, maps=maps, context_map=context_map)
 
     def crop_maps(self, crop: tuple[float, float, float, float]) -> TeacherOutputs:
         """Return the outputs with a crop of each map, enlarged to the size of the map by bilinear sampling.
 
+        The map of the context classifier becomes one cell, the mean of the cells in the crop.
+
         Args:
             crop: x0, y0, x1, y1 as fractions of the map.
         """
-
-        def enlarge(whole: torch.Tensor) -> torch.Tensor:
+        maps = {}
+        for key, whole in self.maps.items():
             height, width = whole.shape[-2:]
             box = torch.tensor([crop], dtype=torch.float32) * torch.tensor([width, height] * 2)
             cropped = roi_align(whole[None].float(), [box], (height, width), sampling_ratio=1, aligned=True)
-            return cropped[0].to(whole.dtype)
-
-        return self._change_maps(enlarge)
-
-    def _change_maps(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TeacherOutputs:
-        context_map = None if self.context_map is None else function(self.context_map)
-        maps = {key: function(whole) for key, whole in self.maps.items()}
+            maps[key] = cropped[0].to(whole.dtype)
+        context_map = self.context_map
+        if context_map is not None:
+            height, width = context_map.shape[-2:]
+            rows, columns = _shares(height, crop[1], crop[3]), _shares(width, crop[0], crop[2])
+            context_map = torch.einsum("chw,h,w->c", context_map.float(), rows, columns)[:, None, None]
         return replace(self, maps=maps, context_map=context_map)
 
     def to_knowledge(self, boxes: torch.Tensor, temperature: float) -> TeacherKnowledge:
@@ -205,3 +208,10 @@ def select_regions(
 
 def _normalize(weights: torch.Tensor) -> torch.Tensor:
     return weights / weights.max().clamp(min=torch.finfo(weights.dtype).tiny) if len(weights) > 0 else weights
+
+
+def _shares(cells: int, low: float, high: float) -> torch.Tensor:
+    """Return the share of each of ``cells`` cells in the interval from ``low`` to ``high``, fractions of all cells."""
+    edges = torch.arange(cells + 1) / cells
+    overlap = edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)
+    return overlap.clamp(min=0) / overlap.clamp(min=0).sum()

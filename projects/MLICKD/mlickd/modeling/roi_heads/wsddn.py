@@ -163,11 +163,14 @@ class WSDDNHeads(nn.Module):
         self.detection_stream = nn.Linear(box_head.output_shape.channels, num_classes)
         self.context_weight = context_weight
         self.context_loss = context_loss
-        self.context_classifier = nn.Linear(context_channels, num_classes) if context_weight > 0 else None
-        for layer in (self.class_stream, self.detection_stream, self.context_classifier):
-            if layer is not None:
-                nn.init.normal_(layer.weight, std=init_std)
-                nn.init.zeros_(layer.bias)
+        last_layers = [self.class_stream, self.detection_stream]
+        self.context_classifier = None
+        if context_weight > 0:
+            self.context_classifier = nn.Linear(context_channels, num_classes)
+            last_layers.append(self.context_classifier)
+        for layer in last_layers:
+            nn.init.normal_(layer.weight, std=init_std)
+            nn.init.zeros_(layer.bias)
         self.score_weighting = score_weighting
         self.score_slope = score_slope
         self.test_score_thresh = test_score_thresh
