@@ -105,6 +105,21 @@ def test_batches_depend_only_on_seed_and_iteration(num_images: int, start: int, 
     assert sorted(map(str, shares)) == sorted(map(str, whole.batch(start)))
 
 
+@settings(max_examples=50)
+@given(st.integers(1, 9), st.integers(1, 30), st.integers(0, 1000))
+def test_a_share_of_each_batch_is_unlabeled(labeled: int, unlabeled: int, seed: int) -> None:
+    options = {"seed": seed, "unlabeled": (unlabeled, 4)}
+    sampler = TrainingBatchSampler(labeled + unlabeled, 6, (64,), **options)
+    batches = [[item.index for item in batch] for batch in islice(sampler, 2 * unlabeled + 2)]
+    assert all(sum(index >= labeled for index in batch) == 4 for batch in batches)
+    for images in (range(labeled), range(labeled, labeled + unlabeled)):
+        indices = [index for batch in batches for index in batch if index in images]
+        for epoch in range(len(indices) // len(images)):
+            assert sorted(indices[epoch * len(images) : (epoch + 1) * len(images)]) == list(images)
+    ranks = [TrainingBatchSampler(labeled + unlabeled, 6, (64,), rank=r, world_size=2, **options) for r in range(2)]
+    assert sorted(item.index for rank in ranks for item in rank.batch(3)) == sorted(batches[3])
+
+
 def test_a_batch_has_one_size_and_all_sizes_and_mirrors_occur() -> None:
     sampler = TrainingBatchSampler(50, 8, (480, 576, 672, 736, 832), seed=0)
     batches = list(islice(sampler, 60))

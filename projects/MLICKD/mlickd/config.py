@@ -49,11 +49,13 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR_JITTER.CONTRAST = 0.0
     cfg.INPUT.COLOR_JITTER.SATURATION = 0.0
 
-    # Datasets of unlabeled images for distillation. Their labels are never read. One sampler draws the images of TRAIN
-    # and UNLABELED, so the number of unlabeled images in a batch varies. Unlabeled images enter all losses except the
-    # label loss. The label loss is the sum over the labeled images of a batch, divided by the average number of labeled
-    # images in a batch.
+    # Datasets of unlabeled images for distillation. Their labels are never read. Unlabeled images enter all losses
+    # except the label loss. The label loss is the sum over the labeled images of a batch, divided by the average number
+    # of labeled images in a batch.
     cfg.DATASETS.UNLABELED = ()
+    # Share of the images of each batch that is drawn from UNLABELED. 0: the images of TRAIN and UNLABELED are drawn
+    # alike, so the number of unlabeled images in a batch varies.
+    cfg.DATASETS.UNLABELED_SHARE = 0.0
 
     cfg.DATASETS.PROPOSALS = CfgNode()
     # Proposal method. It selects the store of each dataset, see `tools/generate_proposals.py`.
@@ -153,10 +155,10 @@ def _add_model_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Multipliers of BASE_LR for the backbone, and for the layers that always start at random: both streams and the context
-    # classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate of a bias
-    # is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases, so biases
-    # of the last layers learn at 20x.
+    # Multipliers of BASE_LR for the backbone, and for the layers that always start at random: both streams and the
+    # context classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate of
+    # a bias is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases, so
+    # biases of the last layers learn at 20x.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of parts of a batch of IMS_PER_BATCH images, which are computed one after the other to save memory. The

@@ -47,11 +47,19 @@ def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
 
 
 def labeled_share(cfg: CfgNode) -> float:
-    """Return the fraction of the training images that are in ``DATASETS.TRAIN``; above 0."""
+    """Return the expected share of a batch that is in ``DATASETS.TRAIN``; above 0."""
     if not cfg.DATASETS.UNLABELED:
         return 1.0
+    if count := _unlabeled_per_batch(cfg):
+        return 1 - count / cfg.SOLVER.IMS_PER_BATCH
     counts = [len(dataset_records(name, boxes=False)) for name in training_datasets(cfg)]
     return sum(counts[: len(cfg.DATASETS.TRAIN)]) / sum(counts)
+
+
+def _unlabeled_per_batch(cfg: CfgNode) -> int:
+    """Return the fixed number of unlabeled images in a batch; 0 if it is left to chance."""
+    count = round(cfg.DATASETS.UNLABELED_SHARE * cfg.SOLVER.IMS_PER_BATCH)
+    return min(count, cfg.SOLVER.IMS_PER_BATCH - 1) if cfg.DATASETS.UNLABELED else 0
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:
@@ -162,6 +170,10 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         cfg.SOLVER.IMS_PER_BATCH,
         cfg.INPUT.SIZES_TRAIN,
         seed=max(cfg.SEED, 0),
+        unlabeled=(
+            sum(len(dataset_records(name, boxes=False)) for name in cfg.DATASETS.UNLABELED),
+            _unlabeled_per_batch(cfg),
+        ),
         mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
         crop=RandomCrop(crop.AREA, crop.ASPECT) if crop.ENABLED else None,
         color_jitter=ColorJitter(*strengths) if any(strengths) else None,

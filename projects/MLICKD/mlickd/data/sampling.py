@@ -44,6 +44,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         sizes: Sequence[int],
         *,
         seed: int,
+        unlabeled: tuple[int, int] = (0, 0),
         mirror: bool = True,
         crop: RandomCrop | None = None,
         color_jitter: ColorJitter | None = None,
@@ -56,6 +57,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
             batch_size: number of images in a batch over all processes; a multiple of ``world_size``.
             sizes: sides of the square views in pixels; the sampler draws one for each batch.
             seed: seed of all random draws.
+            unlabeled: M and K: the last M images are unlabeled, and K images of each batch come from them, in separate
+                epochs. With K = 0, all images are drawn alike.
             mirror: whether half of the images are mirrored.
             crop: distribution of crops; None for whole images.
             color_jitter: distribution of color changes; None for original colors.
@@ -64,8 +67,13 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         """
         if batch_size % world_size:
             raise ValueError(f"batch of {batch_size} images does not divide over {world_size} processes")
-        self.num_images = num_images
         self.batch_size = batch_size
+        last, count = unlabeled if unlabeled[1] else (0, 0)
+        # Positions in a batch and the images that are drawn for them.
+        self._pools = [
+            (range(batch_size - count), range(num_images - last)),
+            (range(batch_size - count, batch_size), range(num_images - last, num_images)),
+        ]
         self.sizes = tuple(sizes)
         self.seed = seed
         self.mirror = mirror
@@ -74,6 +82,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         self.rank = rank
         self.world_size = world_size
         self.start_iteration = 0
+        self._permutations: dict[int, tuple[int, np.ndarray]] = {}
 
     def batch(self, iteration: int) -> list[ImageView]:
         """Return the images of this process in the batch of one iteration."""
@@ -83,13 +92,11 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         # Each augmentation has a separate generator, so that enabling one does not change the others.
         crops = self._draws(self.crop, (self.seed, 2, iteration))
         colors = self._draws(self.color_jitter, (self.seed, 3, iteration))
-        first = iteration * self.batch_size
+        indices = [index for pool, _ in enumerate(self._pools) for index in self._indices(pool, iteration)]
         views = []
         for position in range(self.rank, self.batch_size, self.world_size):
-            epoch, place = divmod(first + position, self.num_images)
-            index = int(self._permutation(epoch)[place])
             view = View(size, bool(self.mirror and mirrored[position]), crops[position])
-            views.append(ImageView(index, view, colors[position]))
+            views.append(ImageView(indices[position], view, colors[position]))
         return views
 
     def __iter__(self) -> Iterator[list[ImageView]]:
@@ -104,11 +111,17 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         generator = np.random.default_rng(seed)
         return [augmentation.draw(generator) for _ in range(self.batch_size)]
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        cached = getattr(self, "_cached", None)
-        if cached is None or cached[0] != epoch:
-            self._cached = epoch, np.random.default_rng((self.seed, 1, epoch)).permutation(self.num_images)
-        return self._cached[1]
+    def _indices(self, pool: int, iteration: int) -> list[int]:
+        """Return the images of one pool in a batch."""
+        positions, images = self._pools[pool]
+        indices = []
+        for number in range(iteration * len(positions), (iteration + 1) * len(positions)):
+            epoch, place = divmod(number, len(images))
+            if (cached := self._permutations.get(pool)) is None or cached[0] != epoch:
+                order = np.random.default_rng((self.seed, 1, epoch, pool)[: 4 if pool else 3]).permutation(len(images))
+                self._permutations[pool] = epoch, order
+            indices.append(images[int(self._permutations[pool][1][place])])
+        return indices
 
 
 class TrainingSamples(Dataset):

@@ -60,6 +60,7 @@ _POSITIVE_FRACTION: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 
 _RULES: dict[str, _Rule] = {
     "DATALOADER.NUM_WORKERS": _NOT_NEGATIVE,
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
+    "DATASETS.UNLABELED_SHARE": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     "INPUT.COLOR_JITTER.BRIGHTNESS": _FRACTION,
     "INPUT.COLOR_JITTER.CONTRAST": _FRACTION,
     "INPUT.COLOR_JITTER.SATURATION": _FRACTION,
