@@ -1,7 +1,5 @@
 """The command line `tools/benchmark.py`, or `mlickd benchmark`."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import logging

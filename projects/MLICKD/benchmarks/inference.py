@@ -1,7 +1,5 @@
 """Time per image of the student, its bare network, the exported student, and the teacher."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Speed of the training loader, compared with the loader of Detectron2 on the same images."""
 
-from __future__ import annotations
-
 import gc
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Timing of alternating calls, comparison of the measurements, and output of the results."""
 
-from __future__ import annotations
-
 import gc
 import math
 import statistics

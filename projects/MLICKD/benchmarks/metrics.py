@@ -1,7 +1,5 @@
 """Time to evaluate scores of the size of COCO val2014, compared with torchmetrics and scikit-learn."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Speed of `generate_proposals` on all cores, compared with a plain loop over the images."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 

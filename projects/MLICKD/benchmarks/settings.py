@@ -1,7 +1,5 @@
 """Networks of the shipped configurations with random weights, and drawn images as their inputs."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator

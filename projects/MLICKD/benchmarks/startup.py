@@ -1,7 +1,5 @@
 """Time from the start of the command to the first batch, and memory of the trainer and the loader workers."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

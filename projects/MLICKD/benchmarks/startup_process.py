@@ -4,8 +4,6 @@ It does not import other benchmark modules, so that it has the same imports as t
 JSON: the wall-clock time and the CPU seconds at the end of each phase, and the memory of each process.
 """
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import os

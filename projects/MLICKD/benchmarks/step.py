@@ -1,7 +1,5 @@
 """Time of a training step with and without distillation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from mlickd.distillation.cache import make_cache

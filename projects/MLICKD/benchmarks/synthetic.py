@@ -1,7 +1,5 @@
 """A dataset of COCO's size without a download: annotations, proposals, and links to a few random images."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

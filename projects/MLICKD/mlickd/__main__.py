@@ -1,7 +1,5 @@
 """The program `mlickd`, which runs a command or lists all commands."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import sys

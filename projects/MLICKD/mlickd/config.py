@@ -1,7 +1,5 @@
 """Every configuration key that this project adds to Detectron2's defaults."""
 
-from __future__ import annotations
-
 from detectron2.config import CfgNode, get_cfg
 
 __all__ = ["add_mlickd_config", "default_config"]
@@ -156,9 +154,9 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Multipliers of BASE_LR for the backbone, and for the layers that always start at random: both streams and the
-    # context classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate of
-    # a bias is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases, so
-    # biases of the last layers learn at 20x.
+    # context classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate
+    # of a bias is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases,
+    # so biases of the last layers learn at 20x.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of parts of a batch of IMS_PER_BATCH images, which are computed one after the other to save memory. The

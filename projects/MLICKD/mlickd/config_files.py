@@ -1,7 +1,5 @@
 """Configuration files and options, read without running code and with messages that name the key."""
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

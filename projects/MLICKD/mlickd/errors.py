@@ -1,7 +1,5 @@
 """Errors that a user can act on, and their messages on the command line."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

@@ -1,7 +1,5 @@
 """Files that are written atomically, digests, and checks of a user's paths."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Contents of the ``OUTPUT_DIR`` of a run: configuration, model, class names, thresholds, reports, provenance."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

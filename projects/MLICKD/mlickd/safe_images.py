@@ -3,8 +3,6 @@
 This module does not import Detectron2, because exported students also run without it.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator

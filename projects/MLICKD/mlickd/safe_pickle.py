@@ -4,8 +4,6 @@ Even PyTorch's restricted unpickler passes the description of an array to NumPy,
 present bytes as an array of objects, whose elements are memory addresses. This module checks each description first.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import pickle

@@ -6,8 +6,6 @@ continues with the first missing shard, and shards from several machines are mer
 format cannot contain code.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

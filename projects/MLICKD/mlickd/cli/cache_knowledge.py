@@ -1,7 +1,5 @@
 """Run the teacher once on every training image and store its outputs. Then distillation does not run the teacher."""
 
-from __future__ import annotations
-
 import argparse
 
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int

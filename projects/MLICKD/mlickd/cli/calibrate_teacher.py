@@ -1,7 +1,5 @@
 """Calibrate the image scores of a teacher, class by class, on images that it was not trained on."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Shared parts of the command lines: parsers, names of commands, values of options, files of the repository."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -2,8 +2,6 @@
 each method, and its paired difference to the baseline with a confidence interval. Charts show the gain of each class,
 precision and recall, and the training."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Import region proposals from the files of other projects, and export them for Detectron2."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser

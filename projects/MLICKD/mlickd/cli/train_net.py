@@ -1,7 +1,5 @@
 """Train or evaluate the teacher, the baseline, or a stage of distillation."""
 
-from __future__ import annotations
-
 import argparse
 import time
 

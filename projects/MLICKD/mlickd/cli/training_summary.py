@@ -1,7 +1,5 @@
 """The summary after a training: model, metrics, files and the next command."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import textwrap

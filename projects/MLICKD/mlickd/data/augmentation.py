@@ -1,7 +1,5 @@
 """Random crops and color changes of training images."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

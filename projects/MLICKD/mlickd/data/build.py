@@ -1,7 +1,5 @@
 """Mappers and data loaders from a configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

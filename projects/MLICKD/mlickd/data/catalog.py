@@ -1,7 +1,5 @@
 """Datasets by name, registered in Detectron2's catalogs on first use."""
 
-from __future__ import annotations
-
 import difflib
 import math
 import os

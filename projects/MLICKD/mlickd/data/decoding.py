@@ -1,7 +1,5 @@
 """Decode images for training, evaluation and prediction, so that all of them see the same pixels."""
 
-from __future__ import annotations
-
 import io
 import os
 

@@ -10,8 +10,6 @@ The line of an image has its id, its labels, and its ignored labels. The digest 
 `tail -n +2 FILE | sha256sum` prints it. It does not depend on the folder of the images or on their pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

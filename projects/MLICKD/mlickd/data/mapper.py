@@ -1,7 +1,5 @@
 """Turn records into model inputs: the student's view, the teacher's view, and the proposals."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 

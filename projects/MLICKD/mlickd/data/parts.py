@@ -1,7 +1,5 @@
 """Parts of a dataset by name: `pets_train@2of3` is the second of three parts, `pets_train@not2of3` the other two."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Training batches as a function of the seed and the iteration."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Records of photos that do not belong to a dataset: in a folder, in a list in a text file, or with a pattern."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections import Counter

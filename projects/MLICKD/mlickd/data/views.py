@@ -1,7 +1,5 @@
 """Views of an image: the visible part, the size, and mirroring."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Workers of a data loader: they ignore requests to stop, and send each batch as one tensor."""
 
-from __future__ import annotations
-
 import io
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """The hook that adds the teacher's knowledge to each batch on its way to the student."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 

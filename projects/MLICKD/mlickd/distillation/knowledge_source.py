@@ -1,7 +1,5 @@
 """The source of knowledge of a distillation: a live teacher or the cache, with calibrated image scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """A frozen teacher, and a source of knowledge that runs it on each batch."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The configuration of the teacher for each training dataset."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 

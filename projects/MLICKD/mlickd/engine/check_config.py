@@ -1,7 +1,5 @@
 """Check the configuration values that the classes of a model do not check themselves."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Write the checkpoints of a run atomically, and decide whether to resume from them."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re

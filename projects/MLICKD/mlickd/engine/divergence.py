@@ -1,7 +1,5 @@
 """A check of losses and gradients that stops a diverging run before it changes the parameters."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass

@@ -1,7 +1,5 @@
 """Hooks of the trainer: stops by signals, statistics of batch normalization, and the checkpoint of the student."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """Checks of data, model and checkpoints before a run writes anything."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

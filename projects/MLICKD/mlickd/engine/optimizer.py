@@ -1,7 +1,5 @@
 """The optimizer, with a learning rate for each part of the model."""
 
-from __future__ import annotations
-
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping

@@ -1,7 +1,5 @@
 """The setup of a training process: log, seed, memory, and the first files of its run."""
 
-from __future__ import annotations
-
 import argparse
 import ctypes
 import logging

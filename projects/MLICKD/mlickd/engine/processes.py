@@ -1,7 +1,5 @@
 """Training in several processes, which Detectron2's ``launch`` or ``torchrun`` starts."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import json

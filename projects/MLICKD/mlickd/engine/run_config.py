@@ -1,7 +1,5 @@
 """Configurations of runs: loaded, checked, and filled in from datasets, models and existing files."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -1,7 +1,5 @@
 """Detectron2's trainer with this project's data, optimizer and evaluation, for teachers and students."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

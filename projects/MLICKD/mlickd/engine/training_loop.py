@@ -1,7 +1,5 @@
 """The training step, which can split a batch into parts and use mixed precision."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable, Iterable

@@ -4,8 +4,6 @@ AP depends on the number of positives, and class means on the classes with a pos
 a group, but not one group with another.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

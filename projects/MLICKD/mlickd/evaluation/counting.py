@@ -1,7 +1,5 @@
 """Predictions by threshold and by top-k, and their precision, recall and F1."""
 
-from __future__ import annotations
-
 import numpy as np
 
 __all__ = ["count_predictions", "mean_over_classes", "precision_recall", "prediction_prefixes", "predictions"]

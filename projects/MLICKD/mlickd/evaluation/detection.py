@@ -1,7 +1,5 @@
 """Evaluators of the regions of a weakly supervised detector, on the classes that have boxes."""
 
-from __future__ import annotations
-
 import logging
 from collections import OrderedDict, defaultdict
 

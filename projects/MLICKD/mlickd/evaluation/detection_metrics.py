@@ -5,8 +5,6 @@ from x0 and y0, so IoUs equal those of the devkit. Scores are not rounded, becau
 are equal after rounding to three decimals.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 from collections.abc import Hashable, Mapping, Sequence

@@ -5,8 +5,6 @@ images draws N images with replacement. Here, a resample is a vector of counts: 
 values that do not depend on the counts are computed once.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ module reports both definitions of CF1 and of top-k, and the order of equal scor
 :func:`multilabel_metrics` also returns its protocol. All values are fractions in 0..1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

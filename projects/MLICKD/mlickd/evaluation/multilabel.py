@@ -1,7 +1,5 @@
 """The evaluator of image scores of teachers and students, and the base class of evaluators."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Average precision of a ranking by each of the common rules. The sort order of ties does not matter."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Thresholds of the classes, chosen on held-out scores and stored next to the checkpoint that they belong to."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Write the student of a finished run as an ONNX file."""
 
-from __future__ import annotations
-
 import logging
 import os
 import warnings

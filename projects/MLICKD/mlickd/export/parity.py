@@ -1,7 +1,5 @@
 """Comparison of an exported file with PyTorch, on photos."""
 
-from __future__ import annotations
-
 import os
 import random
 from collections.abc import Sequence

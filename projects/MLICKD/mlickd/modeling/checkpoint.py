@@ -1,7 +1,5 @@
 """Read checkpoints without running code, and check that they have exactly the parameters of a model."""
 
-from __future__ import annotations
-
 import warnings
 import zipfile
 from typing import Any

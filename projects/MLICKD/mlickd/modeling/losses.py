@@ -1,7 +1,5 @@
 """Multi-label losses: scalars, summed over the classes and averaged over the images, as in the paper."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

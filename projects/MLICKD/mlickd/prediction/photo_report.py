@@ -1,7 +1,5 @@
 """The photos and the model of a command line, and the report of the predictions as a table, JSON or CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 import os

@@ -1,7 +1,5 @@
 """Predictions of a trained model for photos: files, Pillow images or arrays."""
 
-from __future__ import annotations
-
 import html
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Students of several methods and seeds on one dataset: the jobs that train them, and their results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The report of a comparison: tables like in the paper, charts, and JSON with the origin of every value."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Cross-fitting: the knowledge of each part of a dataset comes from a teacher that was trained on the other parts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

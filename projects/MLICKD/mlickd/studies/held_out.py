@@ -1,7 +1,5 @@
 """Calibrate teachers and choose class thresholds on held-out images."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Mapping, Sequence

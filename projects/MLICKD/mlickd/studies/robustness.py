@@ -1,7 +1,5 @@
 """Compare baseline and distilled students on corrupted images, and by object size, label count and class frequency."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress

@@ -4,8 +4,6 @@ Results of two publications are comparable only if their conventions agree.
 :func:`mlickd.evaluation.metrics.multilabel_metrics` documents the convention of this project.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby

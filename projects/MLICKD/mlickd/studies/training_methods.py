@@ -1,7 +1,5 @@
 """The methods that train teachers and students, each with its configuration."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 The functions ``draw_...`` in all chart modules write a PNG, and raise InputError if the file cannot be written.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Figures with Pillow: the paper's result figure, predictions next to a photo, and rows of images for TensorBoard."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from itertools import count

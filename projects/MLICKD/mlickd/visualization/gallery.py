@@ -1,7 +1,5 @@
 """The gallery: photos with the results of teacher and students, in one self-contained HTML file."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

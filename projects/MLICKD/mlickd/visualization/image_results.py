@@ -1,7 +1,5 @@
 """The results of one image: its labels, the scores of the students, and the teacher's regions."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Charts of classes: labels in a dataset, labels that occur together, and regions that a teacher finds."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

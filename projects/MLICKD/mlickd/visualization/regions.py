@@ -1,7 +1,5 @@
 """An image with the teacher's best regions."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import cache

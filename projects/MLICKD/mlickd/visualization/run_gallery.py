@@ -1,7 +1,5 @@
 """The gallery of finished runs: teacher, baseline and distilled student."""
 
-from __future__ import annotations
-
 import logging
 import random
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The plots of finished runs: teacher, baseline and distilled student on one dataset."""
 
-from __future__ import annotations
-
 import base64
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Charts of several runs: gains of classes, precision over recall, and mAP of pairs of students by group."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Decode every image of a dataset, and find copies by a perceptual hash."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import warnings

@@ -1,7 +1,5 @@
 """Generation of the proposals of a whole dataset, in parallel. A stopped command continues with the next shard."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Edges of an image, the input of EdgeBoxes. Neither method uses box annotations of the dataset."""
 
-from __future__ import annotations
-
 import functools
 
 import cv2

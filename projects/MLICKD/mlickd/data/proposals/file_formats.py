@@ -4,8 +4,6 @@ For each image, readers yield the name, boxes (R, 4) as (x0, y0, x1, y1), and sc
 if a file is missing, damaged or of another format.
 """
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections.abc import Iterator

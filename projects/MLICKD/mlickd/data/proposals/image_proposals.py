@@ -1,7 +1,5 @@
 """Region proposals for one image: parameters, scaling, and the selection of the best boxes."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import logging

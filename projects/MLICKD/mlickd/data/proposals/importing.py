@@ -1,7 +1,5 @@
 """Import of proposals from other projects: matching to the images of a dataset, checks, and storage."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Methods that propose class-agnostic regions. They are not learned, so boxes do not supervise them."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 from detectron2.structures import BoxMode

@@ -1,7 +1,5 @@
 """Composition of a scene: themes, layout, occlusion, and the true boxes of visible objects."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The `scenes` dataset on disk: a folder dataset that is drawn from a seed on first use."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

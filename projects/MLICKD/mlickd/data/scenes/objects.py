@@ -4,8 +4,6 @@ An object is a list of `Part`, painted in order. Coordinates (x right, y down) a
 has an index into a random palette instead of a color, so that only shapes distinguish the categories.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 Colors are RGB in [0, 1]; images are (S, S, 3) uint8 RGB. All random numbers come from the given generator.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

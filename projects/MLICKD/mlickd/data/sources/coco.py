@@ -1,7 +1,5 @@
 """COCO-format datasets as multi-label datasets: the labels of an image are the categories of its boxes."""
 
-from __future__ import annotations
-
 import codecs
 import logging
 import os

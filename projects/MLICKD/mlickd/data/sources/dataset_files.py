@@ -1,7 +1,5 @@
 """Read dataset files: text written by any program, and folders of images."""
 
-from __future__ import annotations
-
 import os
 import posixpath
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -10,8 +10,6 @@ The table has all labels in one column, or a column for each class with 1 (in th
 Without `classes.txt` and tables, the labels of an image are the categories of its boxes in `instances_<split>.json`.
 """
 
-from __future__ import annotations
-
 import csv
 import logging
 import os

@@ -5,8 +5,6 @@ that counts them. The records do not have sizes, because the official files do n
 takes long. The mapper and the proposal methods decode the image anyway.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from functools import partial

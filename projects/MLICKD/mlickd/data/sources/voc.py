@@ -4,8 +4,6 @@ The labels of an image are the classes of the objects in its XML file, which als
 per-class files (`ImageSets/Main/cat_train.txt`) are not used.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from functools import partial

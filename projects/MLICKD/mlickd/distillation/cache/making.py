@@ -1,7 +1,5 @@
 """Run the teacher once on every training image and write its outputs."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections.abc import Mapping, Sequence

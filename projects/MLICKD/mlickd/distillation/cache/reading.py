@@ -1,7 +1,5 @@
 """A source of knowledge that reads the teacher's outputs from the cache."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path

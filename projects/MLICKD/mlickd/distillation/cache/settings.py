@@ -1,7 +1,5 @@
 """The settings that determine the content of a knowledge cache, and the check that they match."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

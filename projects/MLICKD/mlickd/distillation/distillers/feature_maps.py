@@ -1,7 +1,5 @@
 """Distillers that compare whole feature maps: FitNets and attention transfer."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar

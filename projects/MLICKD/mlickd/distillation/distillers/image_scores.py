@@ -1,7 +1,5 @@
 """Prediction-level transfer (stage 2 of the paper), Hinton's distillation for multiple labels, and MLD."""
 
-from __future__ import annotations
-
 import torch
 from detectron2.config import CfgNode, configurable
 from torch.nn import functional as F

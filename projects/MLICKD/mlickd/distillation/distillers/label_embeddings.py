@@ -1,7 +1,5 @@
 """Label-wise embedding distillation (LED) of Yang et al. 2023, "Multi-Label Knowledge Distillation"."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Feature-level transfer (stage 1 of the paper): the student's RoI features imitate the teacher's RoI features."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """VGG (Simonyan & Zisserman 2015) as a Detectron2 backbone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import fvcore.nn.weight_init as weight_init

@@ -1,7 +1,5 @@
 """Initial weights of a backbone: read, renamed, checked and loaded."""
 
-from __future__ import annotations
-
 import importlib
 import logging
 import re

@@ -1,7 +1,5 @@
 """The student: a plain multi-label classifier."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

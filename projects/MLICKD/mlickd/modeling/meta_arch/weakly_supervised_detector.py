@@ -1,7 +1,5 @@
 """The teacher: a detector trained from image labels only."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Box heads, which map a pooled region to one vector. Its length is ``output_shape.channels``."""
 
-from __future__ import annotations
-
 import fvcore.nn.weight_init as weight_init
 import torch
 from detectron2.config import CfgNode, configurable

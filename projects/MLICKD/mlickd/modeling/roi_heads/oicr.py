@@ -1,7 +1,5 @@
 """The online instance classifier refinement of OICR (Tang et al. 2017) on top of WSDDN."""
 
-from __future__ import annotations
-
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec

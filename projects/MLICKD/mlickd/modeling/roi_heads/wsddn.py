@@ -1,7 +1,5 @@
 """The multiple-instance heads of WSDDN (Bilen & Vedaldi 2016): image labels supervise regions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
