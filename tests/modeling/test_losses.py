@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from mlickd.modeling.losses import (
     asymmetric_loss_with_logits,
-    image_label_targets,
     image_level_binary_cross_entropy,
     multilabel_binary_cross_entropy_with_logits,
 )
@@ -48,9 +47,3 @@ def test_scores_of_zero_and_one_are_clamped() -> None:
     scores = torch.tensor([[0.0, 1.0, 1.0 + 1e-6]])
     loss = image_level_binary_cross_entropy(scores, torch.tensor([[1.0, 0.0, 1.0]]))
     assert loss.item() == pytest.approx(-2 * np.log(1e-4) - np.log(1 - 1e-4), rel=1e-3)
-
-
-def test_targets_come_from_labels_and_ignored_labels() -> None:
-    samples = [{"labels": [0, 2]}, {"labels": [], "ignored_labels": [1]}]
-    targets = image_label_targets(samples, 3, torch.device("cpu"))
-    assert targets.tolist() == [[1, 0, 1], [0, -1, 0]]
