@@ -51,8 +51,8 @@ def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny_proposals(tiny_scenes: Path) -> None:
-    """Write random proposals of the tiny datasets to their default paths."""
+    """Write random proposals of the tiny datasets to their default paths, over proposals from other modules."""
     for name in ("tiny_train", "tiny_test"):
         write_random_boxes(proposals_path(name, "edge_boxes"), name, seed=1)
