@@ -39,8 +39,11 @@ def test_asymmetric_loss(n: int, c: int, positive: float, negative: float, clip:
     p = 1 / (1 + np.exp(-logits))
     shifted = np.maximum(p - clip, 0)
     losses = np.where(targets == 1, (1 - p) ** positive * np.log(p), shifted**negative * np.log(1 - shifted))
-    actual = asymmetric_loss_with_logits(torch.tensor(logits), torch.tensor(targets), positive, negative, clip)
+    inputs = torch.tensor(logits, requires_grad=True)
+    actual = asymmetric_loss_with_logits(inputs, torch.tensor(targets), positive, negative, clip)
     assert actual.item() == pytest.approx(-losses[targets >= 0].sum() / n, rel=1e-4, abs=1e-6)
+    actual.backward()
+    assert inputs.grad.isfinite().all()
 
 
 def test_scores_of_zero_and_one_are_clamped() -> None:

@@ -145,7 +145,11 @@ class Shard:
         try:
             with safe_open(self.path, framework="numpy") as file:
                 yield file
-        except (OSError, LookupError, TypeError, ValueError, SafetensorError) as error:
+        except OSError as error:  # safetensors calls a file missing if too many files are open
+            raise InputError(
+                f"{self.path}: cannot be read ({one_line(error)}); check the disk and `ulimit -n`"
+            ) from error
+        except (LookupError, RecursionError, TypeError, ValueError, SafetensorError) as error:
             raise InputError(f"{self.path}: is damaged ({one_line(error)}); {self._remedy}") from error
 
     def read_metadata(self) -> dict[str, Any]:

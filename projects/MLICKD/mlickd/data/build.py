@@ -55,9 +55,11 @@ def labeled_share(cfg: CfgNode) -> float:
 
 
 def _unlabeled_per_batch(cfg: CfgNode) -> int:
-    """Return the fixed number of unlabeled images in a batch; 0 if it is left to chance."""
-    count = round(cfg.DATASETS.UNLABELED_SHARE * cfg.SOLVER.IMS_PER_BATCH)
-    return min(count, cfg.SOLVER.IMS_PER_BATCH - 1) if cfg.DATASETS.UNLABELED else 0
+    """Return the fixed number of unlabeled images in a batch; 0 if it varies."""
+    if not cfg.DATASETS.UNLABELED or cfg.DATASETS.UNLABELED_SHARE == 0:
+        return 0
+    batch = cfg.SOLVER.IMS_PER_BATCH
+    return min(max(1, round(cfg.DATASETS.UNLABELED_SHARE * batch)), batch - 1)
 
 
 def needs_knowledge(cfg: CfgNode) -> bool:

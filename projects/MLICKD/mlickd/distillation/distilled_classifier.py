@@ -36,7 +36,7 @@ class DistilledClassifier(nn.Module):
 
     Attributes:
         is_detector, student_architecture: see :class:`~mlickd.modeling.meta_arch.ImageModel`.
-        labeled_share: fraction of the training images that have labels, above 0. The trainer sets it, so that the label
+        labeled_share: expected fraction of labeled images in a batch, above 0. The trainer sets it, so that the label
             loss is a mean over the labeled images.
     """
 
@@ -115,8 +115,8 @@ class DistilledClassifier(nn.Module):
         if self.labeled_share < 1:
             all_ignored = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
             samples = [sample if "labels" in sample else {**sample, **all_ignored} for sample in samples]
-        # The label losses are means over all images of the batch. Dividing by the fraction of labeled images in the
-        # datasets makes them means over labeled images, even if a batch is processed in parts.
+        # The label losses are means over all images of the batch. Dividing by the expected fraction of labeled
+        # images makes them means over labeled images, even if a batch is processed in parts.
         losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)

@@ -5,7 +5,6 @@ from functools import partial
 
 import torch
 from detectron2.config import CfgNode
-from timm.loss import AsymmetricLossMultiLabel
 from torch.nn import functional as F
 
 from mlickd.data.records import label_targets
@@ -55,8 +54,12 @@ def asymmetric_loss_with_logits(
         gamma_pos, gamma_neg: focusing exponents of positive and negative labels.
         clip: margin that is subtracted from the probabilities of negative labels.
     """
-    loss = AsymmetricLossMultiLabel(gamma_neg, gamma_pos, clip, reduction="none")(logits, targets.clamp(min=0))
-    return (loss * (targets >= 0)).sum() / len(logits)
+    probabilities = logits.float().sigmoid()
+    shifted = (probabilities - clip).clamp(min=0)
+    # The clamps keep logarithms, and gradients of exponents below 1, finite.
+    positive = (1 - probabilities).clamp(min=1e-8).pow(gamma_pos) * probabilities.clamp(min=1e-8).log()
+    negative = shifted.clamp(min=1e-8).pow(gamma_neg) * (1 - shifted).clamp(min=1e-8).log()
+    return -torch.where(targets == 1, positive, negative)[targets >= 0].sum() / len(logits)
 
 
 def build_label_loss(cfg: CfgNode) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

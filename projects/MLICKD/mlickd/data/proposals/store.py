@@ -44,8 +44,8 @@ def proposals_path(name: str, method: str) -> Path:
 class ProposalStore:
     """Read-only proposals by image id.
 
-    Opening a store reads only the headers of its shards. Each process opens a shard when one of its images is first
-    requested, so a store can be pickled for the workers of a data loader.
+    Opening a store reads only the headers and offsets of its shards. A shard is opened for each read, so a store can be
+    pickled for the workers of a data loader.
 
     Attributes:
         path: folder, absolute.
@@ -221,6 +221,8 @@ def write_store(
         count += sum(1 for _ in iterator)  # runs a generator to its end, with its last checks
         if count != num_images:
             raise InputError(f"{path}: num_images is {num_images}, but items has {count} images; correct num_images")
+        for target in paths:  # a stopped command leaves missing shards, never new next to old ones
+            target.unlink(missing_ok=True)
         for source, target in zip(unfinished, paths, strict=True):
             source.replace(target)
         layout.remove_other_shards(path)

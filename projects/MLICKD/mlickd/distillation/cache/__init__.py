@@ -18,6 +18,7 @@ Each ``VIEW``, ``whole`` (the whole image at the teacher's size) and optionally 
     VIEW.weights, VIEW.proposal_weights        float32 (S,)     s', and multipliers before the box head
     VIEW.features.LAYER                        float16 (S, ...) pooled maps, or vectors after the box head
     VIEW.maps.KIND.LAYER                       float16 (N, ...) whole maps (D, H, W)
+    VIEW.context_map                           float16 (N, ...) context logits (C, H, W), with MODEL.WSDDN.CONTEXT
 
 A softmax does not depend on the shift of its logits, and float16 is most precise near 0, where the large probabilities
 are.
