@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -87,10 +88,11 @@ def test_a_prediction_reads_well() -> None:
 
 def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(Path(photos[0]).read_bytes()[:-900])
-    damaged = Image.open(tmp_path / "bad.jpg")
-    mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1], 7, damaged]
+    damaged, other = Image.open(tmp_path / "bad.jpg"), Image.new("RGB", (4, 4))
+    other.convert = Mock(side_effect=RuntimeError("as from Pillow's decoder of AVIF"))
+    mixed = [tmp_path / "none.jpg", photos[0], tmp_path / "bad.jpg", np.zeros((4, 4)), photos[1], 7, damaged, other]
     found = list(model.predict_each(mixed, batch_size=2))
-    names = {0: "none.jpg", 2: "bad.jpg", 3: "image 4", 5: "image 6", 6: "image 7"}
+    names = {0: "none.jpg", 2: "bad.jpg", 3: "image 4", 5: "image 6", 6: "image 7", 7: "image 8"}
     for number, one in enumerate(found):
         assert type(one) is (InputError if number in names else Prediction)
         assert names.get(number, "") in str(one)

@@ -18,7 +18,7 @@ from mlickd.safe_images import open_image_file
 
 __all__ = ["ExportMetadata", "ExportedClassifier", "import_optional", "load_exported", "read_photo"]
 
-_FORMAT = "mlickd classifier 1"
+_FORMAT = "mlickd classifier 2"
 _RESIZE = (
     "the whole photo, upright according to its EXIF orientation, warped to input_size x input_size pixels; Pillow: "
     "box = (image.draft('RGB', (input_size, input_size)) or (None, None))[1], then "
@@ -142,7 +142,10 @@ class ExportedClassifier:
 
     def scores_of_views(self, views: np.ndarray) -> np.ndarray:
         """Return the (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB images; S is ``metadata.input_size``."""
-        return self.run(self.metadata.network_input(views)).clip(0, 1)
+        scores = self.run(self.metadata.network_input(views))
+        if not np.isfinite(scores).all():
+            raise InputError(f"{self.path}: its scores are not finite; export it again")
+        return scores.clip(0, 1)
 
 
 def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> ExportedClassifier:
@@ -169,6 +172,10 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
             f"{name}: ONNX Runtime cannot run this file ({reason}); write it with tools/export_student.py"
         ) from error
     metadata = ExportMetadata.from_properties(session.get_modelmeta().custom_metadata_map, name)
+    side, tensors = metadata.input_size, (*session.get_inputs(), *session.get_outputs())
+    shapes = [[side, side, 3] if metadata.preprocessing else [3, side, side], [len(metadata.class_names)]]
+    if [value.shape[1:] for value in tensors] != shapes:
+        raise InputError(f"{name}: its network does not match its metadata; export it again")
     return ExportedClassifier(name, metadata, lambda images: session.run(["scores"], {metadata.input_name: images})[0])
 
 

@@ -161,7 +161,7 @@ class Predictor:
         if not is_path:
             try:
                 record["pixels"] = np.asarray(upright_rgb(photo) if isinstance(photo, Image.Image) else photo)
-            except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all of these on damaged images
+            except Exception as error:  # decoders raise many types of errors on damaged images
                 return InputError(f"{name}: {error}")
         try:
             return name, self.read(record)

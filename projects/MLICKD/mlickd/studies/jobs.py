@@ -152,8 +152,12 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
         # The jobs of `after` were submitted before this job, except for jobs that were done already.
         failed = [before.name for before in job.after if before.folder in futures and futures[before.folder].result()]
         if not failed:
-            with slots:
-                return _run(job, num_jobs, stopping)
+            try:
+                with slots:
+                    return _run(job, num_jobs, stopping)
+            except BaseException:
+                stopping.set()  # the error must not wait for the jobs before this one
+                raise
         failure = f"{job.name} was not run, because {failed[0]} failed"
         # The digest stays in the record, so that a stopped run can still be resumed.
         job.write_record({**job.record(), "failure": failure})

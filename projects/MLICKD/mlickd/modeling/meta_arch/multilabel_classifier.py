@@ -113,7 +113,7 @@ class MultiLabelClassifier(ImageModel):
         self,
         *,
         head: ClassifierHead,
-        label_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = multilabel_binary_cross_entropy_with_logits,
+        label_loss: Callable = multilabel_binary_cross_entropy_with_logits,
         **image_model,
     ):
         """

@@ -129,9 +129,7 @@ class WSDDNHeads(nn.Module):
         init_std: float = 0.01,
         context_weight: float = 0.0,
         context_channels: int = 0,
-        context_loss: Callable[
-            [torch.Tensor, torch.Tensor], torch.Tensor
-        ] = multilabel_binary_cross_entropy_with_logits,
+        context_loss: Callable = multilabel_binary_cross_entropy_with_logits,
         test_score_thresh: float = 0.0,
         test_nms_thresh: float = 0.4,
         test_topk_per_image: int = 100,
