@@ -8,6 +8,8 @@ import torch
 from detectron2.modeling import build_model
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
+from scipy.special import softmax
 
 from helpers.cached_scenes import CachedScenes, samples, scenes_teacher_config, write_random_boxes
 from helpers.small_models import save_teacher, tensors_of
@@ -106,11 +108,6 @@ def test_the_size_of_a_turned_image_is_that_of_its_file() -> None:
     assert _load_views(lambda record, view: record, [View(32)], record) == [{"image_id": "turned"}]
 
 
-def softmax(logits: np.ndarray, axis: int) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=axis, keepdims=True))
-    return exponentials / exponentials.sum(axis=axis, keepdims=True)
-
-
 corners = st.tuples(st.floats(0, 0.6), st.floats(0, 0.6), st.floats(0.3, 1), st.floats(0.3, 1))
 
 
@@ -168,12 +165,6 @@ def test_a_crop_is_scored_by_the_regions_in_it(cached: CachedKnowledge, outputs:
     np.testing.assert_allclose(knowledge.boxes, moved.clip(0, 32), atol=1e-3)
 
 
-def interpolate(values: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
-    """Linear along one axis, constant beyond its ends."""
-    along = np.arange(values.shape[axis])
-    return np.apply_along_axis(lambda line: np.interp(places, along, line), axis, values)
-
-
 def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, shared: Path) -> None:
     """Against a bilinear sample at the center of each cell of the crop, mirrored or not."""
     cfg = scenes.config("feature", shared, *FITNETS)
@@ -187,7 +178,8 @@ def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, shared: Path) -> No
         columns = (x0 + (np.arange(width) + 0.5) / width * (x1 - x0)) * width - 0.5
         rows = (top + (np.arange(height) + 0.5) / height * (bottom - top)) * height - 0.5
         values = whole.maps[key].float().numpy()
-        expected = interpolate(interpolate(values, rows, axis=1), columns, axis=2)
+        places = np.meshgrid(rows, columns, indexing="ij")
+        expected = np.stack([map_coordinates(channel, places, order=1, mode="nearest") for channel in values])
         np.testing.assert_allclose(part.maps[key].float().numpy(), expected, rtol=5e-3, atol=5e-3)
 
 
@@ -204,18 +196,16 @@ def test_the_context_is_that_of_the_live_teacher_and_of_the_cells_in_a_crop(
     for ours, theirs in zip(cached(samples(cached_cfg, views)), live(samples(live_cfg, views)), strict=True):
         torch.testing.assert_close(ours.image_scores, theirs.image_scores, rtol=5e-3, atol=1e-3)
 
-    for mirror, columns in ((False, slice(0, 2)), (True, slice(2, 4))):
-        batch = samples(cached_cfg, [(0, View(32, mirror, (0.0, 0.25, 0.5, 0.75)))])
+    corner, nothing = (0.0, 0.25, 0.5, 0.75), (0.0, 0.0, 0.02, 0.02)  # without regions, a view has only a context
+    cases = [(View(32, False, corner), slice(0, 2)), (View(32, True, corner), slice(2, 4))] * (weight == 1)
+    for view, columns in [*cases, (View(32, crop=nothing), slice(0, 1))]:
+        batch = samples(cached_cfg, [(4, view)])
         (knowledge,) = cached(batch)
-        _, _, whole = cached.caches["tiny_train"].read(batch[0]["image_id"], mirror=mirror)
+        _, _, whole = cached.caches["tiny_train"].read(batch[0]["image_id"], mirror=view.mirror)
         assert whole.context_map.shape[-2:] == (4, 4)
-        logits = whole.context_map.float()[:, 1:3, columns].mean(dim=(1, 2))
-        if weight == 1:
-            torch.testing.assert_close(knowledge.image_scores, logits.sigmoid(), rtol=1e-4, atol=1e-6)
-    # A view without regions has only a context.
-    (empty,) = cached(samples(cached_cfg, [(4, View(32, crop=(0.0, 0.0, 0.02, 0.02)))]))
-    _, _, whole = cached.caches["tiny_train"].read(samples(cached_cfg, [(4, View(32))])[0]["image_id"], mirror=False)
-    torch.testing.assert_close(empty.image_scores, whole.context_map[:, 0, 0].float().sigmoid(), rtol=1e-4, atol=1e-6)
+        rows = slice(1, 3) if view.crop == corner else slice(0, 1)
+        cells = whole.context_map.float()[:, rows, columns]
+        torch.testing.assert_close(knowledge.image_scores, cells.mean(dim=(1, 2)).sigmoid(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_crop_of_refined_scores_keeps_the_weights_of_its_regions(scenes: CachedScenes, tmp_path: Path) -> None:
