@@ -116,7 +116,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         for number in range(iteration * len(positions), (iteration + 1) * len(positions)):
             epoch, place = divmod(number, len(images))
             if (cached := self._permutations.get(pool)) is None or cached[0] != epoch:
-                order = np.random.default_rng((self.seed, 1, epoch, pool)[: 4 if pool else 3]).permutation(len(images))
+                order = np.random.default_rng((self.seed, 1, epoch, pool)).permutation(len(images))
                 self._permutations[pool] = epoch, order
             indices.append(images[int(self._permutations[pool][1][place])])
         return indices
