@@ -73,7 +73,7 @@ def _multiply_adds(model: nn.Module, samples: list[dict]) -> float:
 
 def _per_image(title: str, calls: Mapping[str, Callable], repetitions: int, count: int) -> BenchmarkResult:
     title = f"{title}, batch {count}"
-    return time_in_turn(title, calls, repetitions, warm_up=2, unit="ms an image", scale=1000 / count)
+    return time_in_turn(title, calls, repetitions, warm_up=2, unit="ms per image", scale=1000 / count)
 
 
 class BareClassifier(nn.Module):

@@ -18,7 +18,7 @@ from mlickd.runs import machine_line
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Measurements of several candidates, taken side by side.
+    """Measurements of several candidates, taken in turn.
 
     Attributes:
         title: measured quantity, and network or data.

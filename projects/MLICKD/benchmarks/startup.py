@@ -83,7 +83,7 @@ def measure_memory(images: int = 82783, proposals: int = 500, workers: int = 2) 
         if not memory:
             raise InputError("memory: only Linux reports the memory of a process; run it there")
         megabytes[f"{count:,} images"] = next(iter(memory[0].values.values()))
-    return [BenchmarkResult(f"trainer and {workers} loader workers, {proposals} proposals an image", "MB", megabytes)]
+    return [BenchmarkResult(f"trainer and {workers} loader workers, {proposals} proposals per image", "MB", megabytes)]
 
 
 def shared_once(processes: Collection[Mapping[str, int]]) -> int:

@@ -1,7 +1,7 @@
 """The command lines: `mlickd NAME`, `python -m mlickd NAME` and `python tools/MODULE.py` run the same `main`.
 
-`main` raises InputError if an option is wrong, or a file or dataset that it names. This file does not import slow
-modules, so that `mlickd` lists the commands at once.
+`main` raises InputError if an option, or a file or dataset that an option names, is wrong. This file does not import
+slow modules, so that `mlickd` lists the commands at once.
 """
 
 __all__ = ["COMMANDS", "GROUPS"]
@@ -21,7 +21,7 @@ GROUPS = {
     "Training": {
         "train": "train or evaluate a teacher, a baseline or a distillation",
         "cache-knowledge": "store the teacher's outputs for all training images",
-        "cross-fit": "cache outputs of teachers for images they did not learn",
+        "cross-fit": "cache the outputs of teachers for held-out images",
         "calibrate-teacher": "turn the scores of a teacher into probabilities",
         "tune-thresholds": "choose a threshold for each class on held-out images",
     },
@@ -30,8 +30,8 @@ GROUPS = {
         "export": "write a student as an ONNX file, and check it on photos",
     },
     "Results": {
-        "evaluate": "show scores of runs under every convention in use",
-        "compare": "train several methods with several seeds, and tabulate",
+        "evaluate": "compute metrics of runs under all common conventions",
+        "compare": "train methods with several seeds, and write tables",
         "robustness": "compare students on damaged images, by size and class",
         "visualize": "write a gallery of regions and predictions, and plots",
         "benchmark": "measure speed and memory on this machine",

@@ -36,7 +36,7 @@ def main() -> None:
     for_run = {"checkpoint": args.checkpoint, "temperature": args.temperature, "flip": args.flip or None}
     for_run = {name: value for name, value in for_run.items() if value is not None}
     if args.config_file and (args.dataset or for_run):
-        raise InputError("--dataset, --checkpoint, --temperature, --flip: require --run; a cache defines them")
+        raise InputError("--dataset, --checkpoint, --temperature, --flip: require --run; the cache defines them")
     if args.config_file:
         calibration = calibrate_cache(args.config_file, args.opts)
     elif args.dataset is None or args.opts:

@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[4]
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose errors are one line and whose help has the names of commands that the user typed."""
+    """A parser with one-line errors, and with help that shows commands in the form that the user typed."""
 
     def __init__(self, **settings: object):
         super().__init__(**settings)
@@ -30,7 +30,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
 
     def format_help(self) -> str:
-        """Return the help with the names of commands that the user typed."""
+        """Return the help; see :func:`as_called`."""
         return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Measure how many objects of a dataset region proposals find, and compare methods by tables and curves of recall."""
+"""Measure the fraction of a dataset's objects that region proposals find, and compare methods by tables and curves."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def main() -> None:
     sources = parse_sources(arguments.proposals, arguments.methods)
     records = dataset_records(arguments.dataset)[:: arguments.every][: arguments.num_images]
     cv2.setNumThreads(1)
-    # The curves have further points, evenly on their logarithmic axis.
+    # The curves have further points, evenly spaced on their logarithmic axis.
     counts = [*arguments.counts, *np.geomspace(1, max(arguments.counts), 40).round().astype(int).tolist()]
     curves = {name: evaluate_source(records, name, source, counts) for name, source in sources.items()}
     recalls = {name: curve.at(arguments.counts) for name, curve in curves.items()}

@@ -61,7 +61,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV, with a column for each class; or `-`")
     save_help = "write copies of the photos, with labels, scores and a teacher's regions, into a new folder"
     parser.add_argument("--save", type=Path, metavar="FOLDER", help=save_help)
-    add_shard_argument(parser, "predict part I of N of the photos; the names of --json, --csv and --save get I-of-N")
+    add_shard_argument(parser, "predict part I of N of the photos; add I-of-N to the names of --json, --csv, --save")
     args = parser.parse_args()
     if args.json == args.csv == STANDARD_INPUT:
         raise InputError("--json -, --csv -: print only one of them; name a file for the other")

@@ -1,4 +1,4 @@
-"""The summary after a training: model, metrics, files and the next command."""
+"""The summary after a training run: model, metrics, files and the next command."""
 
 import os
 import shlex
@@ -43,7 +43,7 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
 
 
 def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
-    """Return the command after a training: stage 1 for a teacher, stage 2 after stage 1, or else a prediction.
+    """Return the next command: stage 1 after a teacher, stage 2 after stage 1, or else a prediction.
 
     Args:
         cfg: configuration of the training.

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="ids of images to show (default: random)")
     photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
     parser.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
-    threshold_help = "one for all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"
+    threshold_help = "threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"
     parser.add_argument("--threshold", type=float, metavar="T", help=threshold_help)
     parser.add_argument("--activation-maps", action="store_true", help="show the students' class activation maps")
     parser.add_argument("--figures", action="store_true", help="also write result figures as in the paper to figures/")

@@ -152,7 +152,7 @@ class TeacherOutputs:
             scores = region_scores(self.class_logits, self.detection_logits, temperature)
             knowledge.image_scores = scores.sum(dim=0)
         if self.context_map is not None:
-            # A view without regions has only a context.
+            # Without regions, only the context classifier scores the view.
             mil_scores, weight = (0.0, 1.0) if len(boxes) == 0 else (knowledge.image_scores, self.context_weight)
             knowledge.image_scores = mix_with_context(mil_scores, self.context_map, weight, temperature)
         if self.selected is None:
@@ -211,7 +211,7 @@ def _normalize(weights: torch.Tensor) -> torch.Tensor:
 
 
 def _shares(cells: int, low: float, high: float) -> torch.Tensor:
-    """Return the share of each of ``cells`` cells in the interval from ``low`` to ``high``, fractions of all cells."""
+    """Return the weights of ``cells`` equal parts of [0, 1], proportional to their overlap with ``low`` to ``high``."""
     edges = torch.arange(cells + 1) / cells
     overlap = edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)
     return overlap.clamp(min=0) / overlap.clamp(min=0).sum()

@@ -12,7 +12,7 @@ from .distillers.feature_maps import spatial_attention
 
 __all__ = ["MAP_KINDS", "KnowledgeRequest"]
 
-# Kinds of whole maps. The function of a kind computes the map to transfer from a feature map of the teacher.
+# Kinds of whole maps, with the function that computes the transferred map from the teacher's feature map.
 MAP_KINDS = {"features": torch.Tensor.float, "attention": spatial_attention}
 
 

@@ -56,7 +56,7 @@ class FrozenTeacher:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]) -> list[TeacherOutputs]:
-        """Return the outputs for each view, on the teacher's device, without history for autograd.
+        """Return the outputs for each view, on the teacher's device, without gradients.
 
         Args:
             images: the teacher's views, (3, H, W) each, 0 to 255.
@@ -145,12 +145,12 @@ class LiveTeacher:
 
 
 def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictions:
-    """Return logits of both streams whose softmaxes are the means of the softmaxes over several views.
+    """Return, for both streams, logits whose softmax is the mean of the softmaxes of several views.
 
     The result has logits, so everything that uses the logits of one view still applies, such as temperatures and the
     regions of a crop. The score of a region is the product of the two means. (Evaluation takes the mean of the
     products, see :class:`mlickd.modeling.ImageModelWithTTA`.) The maps of the context classifier are averaged as
-    logits; they must cover the image in the same direction.
+    logits; maps of mirrored views must be flipped back before the call.
 
     Args:
         predictions: predictions of the same images and regions in each view.

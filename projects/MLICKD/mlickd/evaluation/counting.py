@@ -36,7 +36,7 @@ def predictions(
 def count_predictions(
     scores: np.ndarray, known: np.ndarray, positive: np.ndarray, threshold: float | np.ndarray, topk: int
 ) -> np.ndarray:
-    """Return (3, 2, C) counts: by rule of :func:`predictions`, the true positives and the predictions of each class."""
+    """Return (3, 2, C) counts: true positives and predictions of each class, for each rule of :func:`predictions`."""
     counts = np.zeros((3, 2, scores.shape[1]))
     for first in range(0, len(scores), _IMAGES_PER_BLOCK):
         rows = slice(first, first + _IMAGES_PER_BLOCK)

@@ -132,7 +132,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
         )
         absent = [name for name, values in per_class.items() if not values["positive_images"]]
         if absent:
-            logger.warning(f"left out of the means, because they have no object: {', '.join(absent)}")
+            logger.warning(f"classes without an object, which the means leave out: {', '.join(absent)}")
         missed = sum(values["positive_images_without_region"] for values in per_class.values())
         if missed:
             logger.warning(

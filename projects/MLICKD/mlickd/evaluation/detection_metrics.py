@@ -1,7 +1,7 @@
 """Metrics of weakly supervised detection as pure functions: AP by VOC's rule, CorLoc, and COCO's AP at one IoU.
 
 Boxes are (x0, y0, x1, y1) in continuous coordinates. VOC's boxes include their last pixel. The loader subtracts 1
-from x0 and y0, so IoUs equal those of the devkit. Scores are not rounded, because WSDDN's scores are so small that many
+from x0 and y0, so IoUs equal the devkit's. Scores are not rounded, because WSDDN's scores are so small that many
 are equal after rounding to three decimals.
 """
 

@@ -19,7 +19,7 @@ __all__ = ["CONFIDENCE", "Spread", "bootstrap_metrics", "percentile_interval", "
 
 CONFIDENCE = 0.95
 
-# Counts that are processed together, so that they fit into the cache of a processor.
+# Number of counts that are processed together, so that they fit into the cache of a processor.
 _COUNTS_PER_BLOCK = 1 << 22
 
 

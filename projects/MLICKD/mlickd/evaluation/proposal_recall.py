@@ -165,5 +165,5 @@ def recall_table(recalls: dict[str, ProposalRecall]) -> str:
         cells = [" / ".join(f"{value:.3f}".lstrip("0") for value in row) for row in recall.table_values().values()]
         seconds = "" if recall.seconds is None else f"{recall.seconds:.2f}"
         rows.append([name, *cells, f"{recall.mean_proposals:.0f}", seconds])
-    headers = [f"best {counts}", "recall at IoU 0.5", "at IoU 0.7", "average recall", "proposals", "CPU s an image"]
+    headers = [f"best {counts}", "recall at IoU 0.5", "at IoU 0.7", "average recall", "proposals", "CPU s per image"]
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

@@ -65,7 +65,7 @@ def write_scores(
     texts = {"image_ids": np.array(image_ids, dtype=np.str_), "class_names": np.array(class_names, dtype=np.str_)}
     archive = io.BytesIO()
     np.savez_compressed(archive, scores=scores, targets=targets, **texts)
-    write_whole_file(path, archive.getvalue(), "make room, then evaluate again", parents=True)
+    write_whole_file(path, archive.getvalue(), "free disk space, then evaluate again", parents=True)
 
 
 def read_scores(path: str) -> ImageScores:
@@ -108,5 +108,5 @@ def find_scores(path: str, dataset: str | None = None) -> str:
         )
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):
-        raise InputError(f"{path}: --dataset {dataset}: choose one of {', '.join(found)}")
+        raise InputError(f"{path}: has scores of {', '.join(found)}; choose one of them with --dataset")
     return found[name]

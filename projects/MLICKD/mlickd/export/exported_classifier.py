@@ -29,7 +29,7 @@ _RESIZE = (
 
 @dataclass(frozen=True)
 class ExportMetadata:
-    """The metadata in an exported file, with which a program can use the file.
+    """The metadata in an exported file. A program needs nothing else to use the file.
 
     Attributes:
         class_names: C names, in the order of the scores.
@@ -67,7 +67,7 @@ class ExportMetadata:
         return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
 
     def properties(self) -> dict[str, str]:
-        """Return the metadata as texts by name; all texts except ``format`` and ``resize`` are JSON."""
+        """Return the metadata as strings by name; all strings except ``format`` and ``resize`` are JSON."""
         fields = {name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
         return {"format": _FORMAT, **fields, "resize": _RESIZE}
 
@@ -76,7 +76,7 @@ class ExportMetadata:
         """Return the metadata from the result of :meth:`properties`. Error messages name the ``path`` of the file.
 
         Raises:
-            InputError: the texts are damaged, or another version of ``tools/export_student.py`` wrote them.
+            InputError: the strings are damaged, or another version of ``tools/export_student.py`` wrote them.
         """
         try:
             values = {name: json.loads(properties[name]) for name in cls.__dataclass_fields__}
@@ -91,7 +91,7 @@ class ExportMetadata:
         except (KeyError, ValueError, TypeError, RecursionError):
             valid = False
         if not valid:
-            raise InputError(f"{path}: its metadata are damaged or of another version; export it again")
+            raise InputError(f"{path}: its metadata is damaged or has another version; export it again")
         return metadata
 
 
@@ -180,7 +180,7 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
 
 
 def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
-    """Return a photo as (side, side, 3) uint8 RGB pixels, upright, read with Pillow like in any other program.
+    """Return a photo as (side, side, 3) uint8 RGB pixels, upright, read with Pillow only.
 
     :mod:`mlickd.data.views` decodes faster, with simplejpeg and PyTorch, and the pixels differ by rounding. Both decode
     a large JPEG at 1/2, 1/4 or 1/8 of its size. This function does not put transparent pixels on white or scale 16-bit
@@ -196,7 +196,7 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
 
 
 def import_optional(name: str, purpose: str) -> ModuleType:
-    """Import a package of the extra ``export``, or raise an InputError that names what needs the package."""
+    """Import a package of the extra ``export``, or raise an InputError that names the purpose."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -26,7 +26,7 @@ __all__ = ["Parity", "check_parity", "parity_table", "records_to_check"]
 
 # Sizes of the batches for the file, in turn.
 BATCH_SIZES = (1, 2, 5, 16)
-# Largest difference of scores for equal pixels, whose sums are computed in another order.
+# Maximum difference of scores for equal pixels. ONNX Runtime computes sums in another order than PyTorch.
 PIXEL_TOLERANCE = 1e-4
 # Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. Single scores differ more.
 PILLOW_TOLERANCE = 2e-3
@@ -42,7 +42,7 @@ class Parity:
     """The scores of one way to read and classify photos, compared with PyTorch.
 
     Attributes:
-        title: name of the way.
+        title: description of the way, for the table.
         scores: (N, C) scores.
         largest, mean: absolute difference from PyTorch's scores.
         decisions: number of different decisions by threshold, among N * C.
@@ -134,7 +134,7 @@ def _compare(
     metrics = {} if targets is None else multilabel_metrics(found, targets, threshold=thresholds)
     limits = [
         ("mean difference of scores", mean, PILLOW_TOLERANCE),
-        ("number of other decisions", decisions, max(1.0, DECISION_TOLERANCE * found.size)),
+        ("number of different decisions", decisions, max(1.0, DECISION_TOLERANCE * found.size)),
     ]
     if title == _SAME_PIXELS:
         limits.append(("largest difference of scores", largest, PIXEL_TOLERANCE))
@@ -146,7 +146,7 @@ def _compare(
 
 def parity_table(rows: Sequence[Parity]) -> str:
     """Return a table for a terminal; decisions and metrics use the thresholds in the file."""
-    headers = ["scores of", "largest difference", "mean difference", "other decisions", *rows[0].metrics]
+    headers = ["scores of", "largest difference", "mean difference", "different decisions", *rows[0].metrics]
     cells = []
     for row in rows:
         metrics = [f"{value:.2f}" for value in row.metrics.values()]

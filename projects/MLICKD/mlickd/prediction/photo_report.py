@@ -143,10 +143,10 @@ class PhotoReport:
             if not shown:
                 ((name, score),) = prediction.top(1)
                 shown = f"none (best: {one_line(name)} {format_score(score)})"
-            name, room = one_line(prediction.name), max(12, width // 2)
-            rows.append([name if len(name) <= room else f"…{name[1 - room :]}", shown])
-        room = max(20, width - max(len(name) for name, _ in rows) - 2)
-        rows = [[name, text if len(text) <= room else f"{text[: room - 1]}…"] for name, text in rows]
+            name, limit = one_line(prediction.name), max(12, width // 2)
+            rows.append([name if len(name) <= limit else f"…{name[1 - limit :]}", shown])
+        limit = max(20, width - max(len(name) for name, _ in rows) - 2)
+        rows = [[name, text if len(text) <= limit else f"{text[: limit - 1]}…"] for name, text in rows]
         return tabulate(rows, headers=["photo", "labels"], tablefmt="simple", disable_numparse=True)
 
     def as_json(self) -> str:

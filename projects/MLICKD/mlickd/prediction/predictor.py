@@ -211,7 +211,7 @@ def load_model(
             thresholds in its file.
 
     Raises:
-        InputError: the model is missing or damaged, its parts do not fit, or its class names are unknown.
+        InputError: the model is missing or damaged, its files do not fit each other, or its class names are unknown.
     """
     path = Path(source).expanduser()
     is_exported = path.suffix.lower() == ".onnx"

@@ -131,7 +131,7 @@ def draw_recall_curves(recalls: Mapping[str, ProposalRecall], count: int, path: 
 def style_axes(axes: Axes, title: str = "", grid: str = "both", **properties: Any) -> None:
     """Set title and properties, draw a light grid behind the data, and remove the frame.
 
-    Grid ``x``, for horizontal bars, removes the y ticks.
+    ``grid="x"``, for horizontal bars, also removes the y ticks.
     """
     axes.set_title(title, loc="left", fontsize=11)
     axes.set(**properties)
@@ -149,7 +149,7 @@ def plain_text(text: str) -> str:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG; a missing folder is made."""
+    """Write a figure as PNG; a missing folder is created."""
     content = io.BytesIO()
     figure.savefig(content, format="png", facecolor="white")
     write_whole_file(path, content.getvalue(), "give another path", parents=True)

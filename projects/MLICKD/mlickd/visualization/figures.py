@@ -145,7 +145,7 @@ def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image
 def _figure_with_photo(
     path: str, regions: Instances | None, class_names: Sequence[str], width: int, height: int
 ) -> tuple[Image.Image, int]:
-    """Return a white figure with a photo and room for text of this size next to it, and the left edge of the text."""
+    """Return a white figure with a photo and an empty area of this size for text, and the left edge of the area."""
     pixels = read_image(path)
     side = round(max(pixels.shape[:2]) * min(PHOTO_SIZE[0] / pixels.shape[1], PHOTO_SIZE[1] / pixels.shape[0]))
     photo = Image.fromarray(draw_regions(pixels, regions, class_names, side=side))
@@ -168,8 +168,8 @@ def _draw_score(
         draw.rectangle((left, top + 36, left + length, top + 43), color)
 
 
-def _shorten(text: str, room: float, bold: bool = False) -> str:
-    """Return a text that is at most ``room`` pixels wide; an ellipsis replaces the rest of a longer text."""
+def _shorten(text: str, max_width: float, bold: bool = False) -> str:
+    """Return a text that is at most ``max_width`` pixels wide; an ellipsis replaces the rest of a longer text."""
     font = dejavu_font(FONT_SIZE, bold)
     shorter = (text[:length].rstrip() + "…" for length in range(len(text) - 1, -1, -1))
-    return next((found for found in (text, *shorter) if font.getlength(found) <= room), "")
+    return next((found for found in (text, *shorter) if font.getlength(found) <= max_width), "")

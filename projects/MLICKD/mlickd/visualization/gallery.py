@@ -174,10 +174,9 @@ def _map_data(cells: np.ndarray) -> dict:
 
 
 def _initial_region_threshold(photos: Sequence[Mapping]) -> float:
-    """Return the initial threshold of region scores: 3 regions per image are shown on average, and it is at most 0.1.
+    """Return the initial threshold of region scores: at most 0.1, and low enough for 3 regions per image on average.
 
-    It depends on the scores, because WSDDN's region scores sum to an image score: with more proposals, each score is
-    lower.
+    WSDDN's region scores sum to an image score, so with more proposals, the scores and the threshold are lower.
 
     Args:
         photos: results of :func:`_photo_data`.

@@ -99,7 +99,7 @@ def _free_place(
 ) -> Rectangle | None:
     """Return the first free place for a label inside the image: above its box, or in a corner of the box."""
     x0, y0, x1, y1 = box
-    right, bottom = (max(length - room, 0) for length, room in zip(image_size, (width, height), strict=True))
+    right, bottom = (max(length - size, 0) for length, size in zip(image_size, (width, height), strict=True))
     for x, y in [(x0, y0 - height), (x0, y0), (x1 - width, y0), (x0, y1), (x0, y1 - height), (x1 - width, y1 - height)]:
         x = min(max(x, 0), right)
         others = [o for o in occupied if x < o[2] and o[0] < x + width and y < o[3] and o[1] < y + height]

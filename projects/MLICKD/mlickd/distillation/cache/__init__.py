@@ -11,8 +11,8 @@ with N images and M regions::
 
 Each ``VIEW``, ``whole`` (the whole image at the teacher's size) and optionally ``mirrored``, has the tensors::
 
-    VIEW.class_logits, VIEW.detection_logits   float16 (M, C)   logits of all regions, shifted so that the largest is 0,
-                                                                of a region or of a class in an image, respectively
+    VIEW.class_logits                          float16 (M, C)   logits; the largest of each region is shifted to 0
+    VIEW.detection_logits                      float16 (M, C)   logits; the largest of each class and image is 0
     VIEW.selected_offsets                      int64 (N + 1,)   start of R' of each image; S regions in total
     VIEW.selected                              int32 (S,)       index of the region in its image
     VIEW.weights, VIEW.proposal_weights        float32 (S,)     s', and multipliers before the box head

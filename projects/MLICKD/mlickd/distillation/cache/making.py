@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 IMAGES_PER_SHARD = 64
 VIEWS = ("whole", "mirrored")
-_REMEDY = "make room, then give the same command again to continue; or choose another KD.CACHE, or --no-mirrored"
+_REMEDY = "free disk space, then give the same command again to continue; or choose another KD.CACHE, or --no-mirrored"
 
 
 def make_cache(
@@ -48,7 +48,7 @@ def make_cache(
 ) -> None:
     """Write the shards of ``DATASETS.TRAIN`` and ``DATASETS.UNLABELED`` that ``KD.CACHE`` does not have yet.
 
-    The content depends neither on the parts nor on interruptions.
+    Parts and interruptions do not change the content.
 
     Args:
         cfg: completed configuration of the distillation.
@@ -59,8 +59,8 @@ def make_cache(
         batch_size: number of images in a batch of the teacher.
 
     Raises:
-        InputError: images, proposals or teacher are missing or damaged, the disk is full, or the folder has another
-            cache.
+        InputError: images, proposals or teacher are missing or damaged, the disk is full, or the folder contains
+            another cache.
     """
     request = request or KnowledgeRequest.for_method(cfg)
     kept = {"mirrored": mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal", "batch_size": batch_size}
@@ -81,7 +81,7 @@ def _write_dataset(
     folder = Path(cfg.KD.CACHE) / name
     for path in folder.glob("*.safetensors"):
         found = Shard(path, _REMEDY).read_metadata().get("settings", {})
-        # A cache with more content also differs.
+        # A cache with additional settings also differs.
         expected = dict.fromkeys(found, "missing") | settings
         check_settings(found, expected, path, "change the command, remove this folder, or choose another KD.CACHE")
     records = sorted(dataset_records(name, boxes=False), key=lambda record: str(record["image_id"]))

@@ -65,8 +65,8 @@ class CachedKnowledge:
         first = next(iter(self.caches.values()))
         common = {key: value for key, value in first.settings.items() if key.startswith("teacher.")}
         for cache in self.caches.values():
-            check_settings(cache.settings, common, cache.folder, f"train this teacher like the one of {first.folder}")
-        logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
+            check_settings(cache.settings, common, cache.folder, f"train it like the teacher of {first.folder}")
+        logger.info("Teacher: knowledge from the cache %s", cfg.KD.CACHE)
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
         """Return the knowledge of each sample, in main memory."""
@@ -108,7 +108,7 @@ class DatasetCache:
             metadata = shard.read_metadata()
             found = metadata.get("settings", {})
             shard_ids = ids[index * IMAGES_PER_SHARD : (index + 1) * IMAGES_PER_SHARD]
-            remedy = f"change the run back, or {_REMEDY}"
+            remedy = f"use the settings of the cache, or {_REMEDY}"
             check_settings(found | {"ids": metadata.get("ids")}, expected | {"ids": shard_ids}, shard.path, remedy)
             if index == 0:  # all shards have the same settings
                 self.settings = expected = found

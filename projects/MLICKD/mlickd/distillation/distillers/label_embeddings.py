@@ -83,8 +83,8 @@ def label_embedding_loss(
         positive: (N, C) bool.
 
     Returns:
-        The class-aware loss: the :func:`structure_loss` of the positive images of each class with two or more.
-        The instance-aware loss: the :func:`structure_loss` of the positive labels of each image with two or more.
+        The class-aware loss: the :func:`structure_loss` of a class's positive images, for classes with at least two.
+        The instance-aware loss: the :func:`structure_loss` of an image's positive labels, for images with at least two.
         Both are summed and divided by N.
     """
     class_aware, instance_aware = student.new_zeros(()), student.new_zeros(())

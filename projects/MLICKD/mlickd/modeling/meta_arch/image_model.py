@@ -77,13 +77,13 @@ class ImageModel(nn.Module):
     def preprocess(self, images: Sequence[torch.Tensor]) -> ImageList:
         """Normalize (3, H, W) images with pixels from 0 to 255, and stack them into one batch.
 
-        Zeros, the mean color, pad the images to the largest size, rounded up to a multiple of the backbone's
+        Images are padded with zeros (the mean color) to the largest size, rounded up to a multiple of the backbone's
         ``size_divisibility``.
         """
         if len({image.shape for image in images}) > 1:
             normalized = [self.normalize(image) for image in images]
             return ImageList.from_tensors(normalized, self.backbone.size_divisibility)
-        # Images of one size travel to the device as bytes and are normalized together, which is faster.
+        # Images of one size are copied to the device as bytes and normalized together, which is faster.
         batch = ImageList.from_tensors([self.normalize(torch.stack(list(images)))], self.backbone.size_divisibility)
         height, width = images[0].shape[-2:]
         return ImageList(batch.tensor[0], [(height, width)] * len(images))

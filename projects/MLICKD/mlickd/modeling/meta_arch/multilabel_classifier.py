@@ -175,7 +175,7 @@ class ClassifierWithActivationMaps(nn.Module):
         """Return ``image_scores`` (C,) and ``activation_maps`` (C, H, W) of the whole ``image`` of each sample.
 
         Raises:
-            InputError: the pooling is ``fc``, or the images need padding, which the maps would cover.
+            InputError: the pooling is ``fc``, or the images need padding, which would be part of the maps.
         """
         images = self.model.preprocess([sample["image"] for sample in batched_inputs])
         if any(size != images.tensor.shape[-2:] for size in images.image_sizes):

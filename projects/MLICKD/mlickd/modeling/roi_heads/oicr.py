@@ -32,7 +32,7 @@ def oicr_pseudo_labels(
         boxes: (R, 4) XYXY.
         scores: (R, C) scores of the previous stage.
         target: (C,) labels of the image, 1, 0 or -1 (ignored).
-        iou_threshold: smallest IoU with an object for which a region gets the class of the object.
+        iou_threshold: minimum IoU at which a region gets the class of an object.
 
     Returns:
         (R,) labels, 0 to C - 1 or C for the background, and (R,) weights, all zero if no class is positive.

@@ -44,7 +44,7 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
 def mix_with_context(
     mil_scores: torch.Tensor | float, context_map: torch.Tensor, weight: float, temperature: float = 1.0
 ) -> torch.Tensor:
-    """Mix the image scores of the two streams with those of the context classifier, which sees the whole view.
+    """Mix the image scores of the two streams with the context classifier's scores, which depend on the whole view.
 
     Args:
         mil_scores: (..., C), the sums of the region scores.
@@ -91,7 +91,7 @@ class RegionPredictions:
         return torch.stack([scores.sum(dim=0) for scores in self.scores(temperature)])
 
     def image_scores(self) -> torch.Tensor:
-        """Return the image scores (N, C) in [0, 1]: those of the streams, mixed with the context if there is one."""
+        """Return the image scores (N, C) in [0, 1]: :meth:`mil_scores`, mixed with the context if the model has one."""
         scores = self.mil_scores()
         if self.context_maps is None:
             return scores

@@ -195,7 +195,7 @@ function placeNames(frame) {
     label.hidden = false;
     label.style.transform = "none";
     const [from, edge] = [label.getBoundingClientRect(), frame.getBoundingClientRect()];
-    // Above the box if there is room, else inside; never beyond the right edge of the photo.
+    // Place the name above the box if it fits into the photo, else inside the box. It must not cross the right edge of the photo.
     const up = from.top - from.height >= edge.top ? -from.height : 0;
     const left = Math.min(0, edge.right - from.right);
     label.style.transform = `translate(${left}px, ${up}px)`;
@@ -324,7 +324,7 @@ function listOf(photo, student) {
   return element("section", { className: "list" }, element("h3", { textContent: page.students[student] }), element("ul", {}, ...rows));
 }
 
-// Orange for values above 0, blue for values below; the larger, the less transparent.
+// Orange for values above 0, blue for values below 0. Larger values are less transparent.
 function drawMap(map) {
   const steps = Uint8Array.from(atob(map.cells), (character) => character.charCodeAt(0));
   const canvas = element("canvas", { width: map.width, height: map.height, className: "map" });
