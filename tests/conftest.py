@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from helpers.cached_scenes import write_random_boxes
+from helpers.cached_scenes import CachedScenes, write_random_boxes
 from mlickd.data import proposals_path
 from mlickd.data.scenes import write_scenes
 
@@ -49,6 +49,11 @@ def tiny_scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root))
         yield root
+
+
+@pytest.fixture(scope="session")
+def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
+    return CachedScenes.create(tmp_path_factory.mktemp("scenes"))
 
 
 @pytest.fixture(scope="module")

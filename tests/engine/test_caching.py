@@ -7,31 +7,16 @@ import pytest
 
 from helpers.cached_scenes import CachedScenes
 from helpers.small_models import CONFIGS
-from mlickd.data.build import needs_proposals
-from mlickd.distillation import KnowledgeRequest, LiveTeacher
-from mlickd.distillation.cache import CachedKnowledge, check_cache
-from mlickd.distillation.knowledge_source import build_knowledge_source
-from mlickd.distillation.teacher_config import load_teacher_configs
+from mlickd.distillation import KnowledgeRequest
+from mlickd.distillation.cache import check_cache
 from mlickd.engine import check_inputs
 from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
-    return CachedScenes.create(tmp_path_factory.mktemp("caching"))
-
-
-@pytest.fixture(scope="module")
 def cache(scenes: CachedScenes) -> Path:
     return scenes.make("cache", mirrored=False)
-
-
-def test_knowledge_comes_from_the_cache_or_the_teacher(scenes: CachedScenes, cache: Path) -> None:
-    live, cached = scenes.config("feature"), scenes.config("feature", cache)
-    for cfg, kind in ((live, LiveTeacher), (cached, CachedKnowledge)):
-        assert isinstance(build_knowledge_source(cfg, load_teacher_configs(cfg)), kind)
-    assert needs_proposals(live, training=True) and not needs_proposals(cached, training=True)
 
 
 def test_a_cache_with_other_settings_is_refused_before_a_run(scenes, cache: Path, caplog) -> None:

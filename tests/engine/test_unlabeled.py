@@ -22,11 +22,6 @@ from mlickd.errors import InputError
 LABELED, UNLABELED = "tiny_train@1of4", "tiny_train@not1of4"
 
 
-@pytest.fixture(scope="module")
-def scenes(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> CachedScenes:
-    return CachedScenes.create(tmp_path_factory.mktemp("scenes"))
-
-
 def unlabeled_options(scenes: CachedScenes) -> list[object]:
     store = (str(scenes.proposals),)
     options = ["DATASETS.TRAIN", (LABELED,), "DATASETS.UNLABELED", (UNLABELED,)]
@@ -35,7 +30,7 @@ def unlabeled_options(scenes: CachedScenes) -> list[object]:
 
 @pytest.fixture(scope="module")
 def cache(scenes: CachedScenes) -> Path:
-    return scenes.make("cache", *unlabeled_options(scenes))
+    return scenes.make("unlabeled", *unlabeled_options(scenes))
 
 
 def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path) -> None:

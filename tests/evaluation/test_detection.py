@@ -79,9 +79,7 @@ def test_voc_2007_uses_the_eleven_point_rule(metadata):
     assert results["VOC_AP"] == pytest.approx(100 * ((6 * 1 + 5 * 2 / 3) / 11 + 1) / 2)
 
 
-def test_missing_and_nan_predictions_are_refused():
-    with pytest.raises(InputError, match="'pets_test': .* 1 .*'b'"):
-        detect(evaluator(), [0, 2, 3]).evaluate()
+def test_nan_predictions_are_refused():
     with pytest.raises(InputError, match="'a'"):
         evaluator().process([RECORDS[0]], [instances((CAT, BOX, float("nan")))])
 

@@ -74,9 +74,6 @@ def test_bad_input_is_refused(targets, options, message):
         bootstrap_metrics(np.array([[0.5, 0.5]]), np.array(targets), **options)
 
 
-# ---------------------------------------------------------------- several runs
-
-
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=12), st.integers(0, 99))
 def test_the_interval_of_differences_agrees_with_the_paired_t_test(reference: list[float], seed: int) -> None:
     others = np.asarray(reference) + np.random.default_rng(seed).normal(1.0, 2.0, len(reference))

@@ -30,11 +30,6 @@ def test_extremes_agree_with_all_orders_of_the_data(items):
     assert extremes(scores, targets) == pytest.approx((min(found), max(found)))
 
 
-def test_the_ap_of_a_constant_score_is_from_prevalence_to_1():
-    assert extremes(np.full(20, 0.5), np.array([1] + [0] * 19)) == (1 / 20, 1.0)
-    assert extremes(np.full(3, 0.5), np.array([1, -1, 0])) == (1 / 2, 1.0), "ignored items are left out"
-
-
 @pytest.mark.parametrize("levels", [5, 1000])
 def test_micro_precision_and_recall_agree_with_scikit_learn(levels: int) -> None:
     generator = np.random.default_rng(levels)

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +40,6 @@ def test_damaged_metadata_are_one_line(name: str, value: str | None):
     properties = {key: text for key, text in properties.items() if text is not None}
     with pytest.raises(InputError, match="^pets.onnx: [^\n]*$"):
         ExportMetadata.from_properties(properties, "pets.onnx")
-
-
-def test_input_without_preprocessing_is_normalized():
-    views = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    images = replace(METADATA, preprocessing=False, channel_order="BGR").network_input(views)
-    assert images.shape == (2, 3, 32, 32) and images.dtype == np.float32
-    assert images[1, 0, 3, 4] == pytest.approx((views[1, 3, 4, 2] - 120.0) / 60.0)
-    assert images[1, 2, 3, 4] == pytest.approx((views[1, 3, 4, 0] - 100.0) / 40.0)
 
 
 def test_scores_agree_with_the_student(exported):

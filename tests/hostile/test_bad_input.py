@@ -149,6 +149,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{CLS} TEST.THRESHOLD 7.0", "TEST.THRESHOLD", None),
     # Files of runs
     (PREDICT, "thresholds.json", entry("run/thresholds.json", "thresholds", 0, value=7)),
+    (PREDICT, "thresholds.json", entry("run/thresholds.json", "thresholds", value=[0.5])),
     (PREDICT, "thresholds.json", entry("run/thresholds.json", "checkpoint_sha256", value="0")),
     (f"{STAGE2} KD.PREDICTION.CALIBRATION calibration.json", "calibration.json", cut("calibration.json")),
     ("evaluate run", "image_scores.npz", cut("run/inference/tiny_val/image_scores.npz")),
@@ -171,6 +172,8 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{CALIBRATE} --run teacher --dataset tiny_val", "no proposals for dataset tiny_val", removed(VAL_STORE)),
     (f"{CALIBRATE} --config-file kd.yaml KD.CACHE knowledge", "dataset tiny_fit:", None),
     ("check-dataset cats_train", "cats_train", None),
+    ("compare --train gone_train --test tiny_val --output x", "'gone_train'", None),
+    ("compare --train tiny_fit --test gone_val --output x", "'gone_val'", None),
     (f"{COMPARE} --method-file mine", "--method-file mine", None),
     (f"{COMPARE} SOLVER.MAX_ITERS 3", "SOLVER.MAX_ITERS", None),
     ("convert-proposals export --input none --output x", "none", None),

@@ -41,7 +41,6 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_parts": 1}, "tiny_train@1of1"),
         ({"dataset": "tiny_trian"}, "tiny_trian"),
         ({"teacher_config": SCENES / "cls.yaml"}, "cls.yaml: MODEL.META_ARCHITECTURE"),
         ({"kd_config": SCENES / "wsd.yaml"}, "wsd.yaml: MODEL.META_ARCHITECTURE"),

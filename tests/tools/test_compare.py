@@ -83,13 +83,3 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
     assert tools == ["generate_proposals.py", *train * 2, "cache_knowledge.py", *train * 5]
     assert all("SOLVER.MAX_ITER 3" in line for line in commands if "train_net" in line)
     assert not (tmp_path / "out" / "logs").exists(), "nothing was run"
-
-
-@pytest.mark.parametrize("option", ["--train", "--test"])
-def test_an_unknown_dataset_stops_the_command_before_it_writes(
-    call_tool: Callable, tiny_scenes: Path, tmp_path: Path, option: str
-) -> None:
-    names = {"--train": "tiny_train", "--test": "tiny_test", option: "nothing_here"}
-    arguments = [argument for pair in names.items() for argument in pair]
-    call_tool("compare", *arguments, "--output", tmp_path / "out").assert_ends_in_one_line("nothing_here")
-    assert not (tmp_path / "out").exists()

@@ -119,7 +119,6 @@ def test_a_method_can_be_added() -> None:
 @pytest.mark.parametrize(
     ("method", "parameters", "name"),
     [
-        ("edgeboxes", {}, "edgeboxes"),
         ("edge_boxes", {"mode": "fast"}, "mode"),
         ("edge_boxes", {"max_proposals": 0}, "max_proposals"),
         ("edge_boxes", {"min_side": "small"}, "min_side"),

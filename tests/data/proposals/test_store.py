@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mlickd.data.proposals import store as store_module
-from mlickd.data.proposals.store import ProposalStore, proposals_path, sort_proposals, write_store
+from mlickd.data.proposals.store import ProposalStore, sort_proposals, write_store
 from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, write_shard
 
@@ -156,8 +156,3 @@ def test_check_names_the_image(tmp_path: Path) -> None:
     for name, problem in (("b", "no boxes"), ("c", "score nan"), ("d", "no proposals")):
         with pytest.raises(InputError, match=f"{problem} for image {name}|image {name}.*{problem}"):
             ProposalStore.open(tmp_path).check([{"image_id": name}])
-
-
-def test_default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert proposals_path("animals_train@1of2", "edge_boxes") == tmp_path / "proposals" / "animals_train_edge_boxes"

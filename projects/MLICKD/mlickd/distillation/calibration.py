@@ -84,7 +84,7 @@ class Calibration:
 
 
 def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fit slope and intercept of each class by maximum likelihood, with Platt's targets and a slight ridge.
+    """Fit slope and intercept of each class by maximum likelihood, with Platt's targets and a small ridge penalty.
 
     For a class with N+ positives and N- negatives the targets t are (N+ + 1) / (N+ + 2) and 1 / (N- + 2) instead of 1
     and 0 (Platt 1999, section 2.2). The line is then also finite for classes without positives and for separable ones.

@@ -91,7 +91,7 @@ class Trainer(DefaultTrainer):
         self.knowledge = knowledge or (build_knowledge_source(cfg, teachers) if teachers else None)
         if knowledge is not None:
             # Opening the cache has logged this, but before the log was set up.
-            logger.info("Teacher: its knowledge in %s", cfg.KD.CACHE)
+            logger.info("Teacher: knowledge from the cache %s", cfg.KD.CACHE)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg

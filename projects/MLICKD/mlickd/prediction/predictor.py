@@ -216,7 +216,7 @@ def load_model(
     path = Path(source).expanduser()
     is_exported = path.suffix.lower() == ".onnx"
     if config is not None and (path.is_dir() or is_exported):
-        raise InputError(f"config {config}: {path} already has a configuration; leave it out, or name a checkpoint")
+        raise InputError(f"config {config}: {path} already has a configuration; leave out config, or name a checkpoint")
     if is_exported:
         exported = load_exported(path)
         names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
