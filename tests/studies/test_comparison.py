@@ -40,8 +40,9 @@ def compare(tools: QuickTools, methods: tuple[str, ...] = (), files: dict | None
     settings = {"seeds": [1, 2], "options": [], "folder": tools.folder.parent / "out", **others}
     configs = settings.pop("configs", tools.folder.parent / "configs")
     files = {"light": [tools.folder.parent / "light.yaml"]} if files is None else files
-    shared = {"train": "tiny_train", "options": settings["options"]}
-    chosen = choose_methods(configs, methods, files, output=settings["folder"], **shared)
+    shared = {"train": settings.pop("train", "tiny_train"), "options": settings["options"]}
+    unlabeled = settings.pop("unlabeled", ())
+    chosen = choose_methods(configs, methods, files, output=settings["folder"], unlabeled=unlabeled, **shared)
     teacher = load_method("teacher", configs.resolve() / "wsd.yaml", **shared)
     return Comparison(teacher, chosen, "tiny_test", tools=tools.folder, **settings)
 
@@ -97,6 +98,26 @@ def test_each_seed_can_have_a_separate_teacher(tools: QuickTools) -> None:
     second = next(job for job in comparison.jobs() if job.name == "seed2/distilled/feature")
     assert str(comparison.folder / "seed2" / "teacher" / "model_final.pth") in second.command
     assert str(comparison.folder / "seed2" / "knowledge") in second.command
+
+
+def test_each_seed_can_have_separate_labels_and_students_learn_from_the_other_images(tools: QuickTools) -> None:
+    (tools.folder.parent / "light.yaml").write_text("DATASETS: {UNLABELED: ['tiny_test']}")
+    data = {"train": "tiny_train@{seed}of2", "unlabeled": ["tiny_train@not{seed}of2"], "teacher_per_seed": True}
+    jobs = {job.name: job for job in jobs_to_run(compare(tools, seeds=[1, 2, 3], **data).jobs())}
+    for seed, part, unlabeled in ((1, 1, "not1"), (2, 2, "not2"), (3, 1, "not1")):
+        student, cache = jobs[f"seed{seed}/distilled/feature"], jobs[f"seed{seed}/knowledge"]
+        for job in (student, cache):
+            assert f"('tiny_train@{part}of2',)" in job.command and f"('tiny_train@{unlabeled}of2',)" in job.command
+        assert student.datasets == [f"tiny_train@{part}of2", f"tiny_train@{unlabeled}of2", "tiny_test"]
+        assert jobs[f"seed{seed}/light/feature"].command.count("('tiny_test',)") == 2, "to learn and to test"
+        for name in ("teacher", "baseline"):
+            command = jobs[f"seed{seed}/{name}"].command
+            assert f"('tiny_train@{part}of2',)" in command and "DATASETS.UNLABELED" not in command
+    assert jobs["proposals"].command[-2:] == ["tiny_test", "tiny_train"]
+    with pytest.raises(InputError, match="tiny_train@{seed}of2.*--teacher-per-seed"):
+        compare(tools, **{**data, "teacher_per_seed": False})
+    with pytest.raises(InputError, match="tiny_train@1of2 .*DATASETS.TRAIN"):
+        compare(tools, **{**data, "unlabeled": ["tiny_train@1of2"]})
 
 
 def test_failures_are_in_the_report_and_tried_again(tools: QuickTools) -> None:

@@ -17,6 +17,7 @@ from mlickd.cli.command_line import (
     typed_command,
 )
 from mlickd.data.catalog import class_names
+from mlickd.data.parts import part_for_seed
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
@@ -32,6 +33,11 @@ examples:
     python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
+  Few labels and many photos. Each seed has its own part of the labels, and a separate teacher:
+    python tools/compare.py --configs configs/folder --train 'animals_train@{seed}of8' --test animals_test \
+        --unlabeled 'animals_train@not{seed}of8,animals_extra' --methods baseline,distilled --seeds 1,2,3 \
+        --teacher-per-seed --output output/few_labels
+
   A custom method. Its file has the keys with other values than in kd.yaml:
     python tools/compare.py --methods baseline,distilled --method-file all_regions=all_regions.yaml
 
@@ -42,7 +48,8 @@ examples:
 In the folder --configs, wsd.yaml is the teacher, cls.yaml the method `baseline` and kd.yaml the method `distilled`.
 The file of any other method overrides keys of kd.yaml. It is in configs/methods (a file of the same name in methods/ of
 --configs overrides it, too), or a --method-file. It may name another teacher, another cache or other training datasets.
-They must exist, and the labeled photos must be the same.
+They must exist, and the labeled photos must be the same. Distilled students also learn from the photos of --unlabeled,
+unless their file names other training datasets.
 
 To continue after an interruption, give the same command again. It repeats failed runs, and finished runs whose input
 has changed. The exit status is 1 if a run has failed, and 2 if the command is wrong.
@@ -83,7 +90,9 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     parser.add_argument(
         "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
     )
-    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="training dataset")
+    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled training dataset")
+    unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"
+    parser.add_argument("--unlabeled", default="", metavar="NAME,NAME", help=unlabeled_help)
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
     parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="proposal method")
     shown = ",".join(map(str, seeds))
@@ -106,8 +115,10 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
     Raises:
         InputError: an option, or a file or dataset that it names, is wrong.
     """
-    for name in (args.train, args.test):
-        class_names(name)  # an unknown dataset stops the command before it writes a file
+    unlabeled = [name for name in args.unlabeled.split(",") if name]
+    for name in (args.train, args.test, *unlabeled):
+        for seed in args.seeds:
+            class_names(part_for_seed(name, seed))  # an unknown dataset stops the command before it writes a file
     configs = args.configs or shipped_config("--configs", "scenes")
     files: dict[str, list[Path]] = {}
     for folder in (shipped_config("--methods", "methods"), configs / "methods"):
@@ -121,7 +132,15 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
         names = [*names, name] if names else ()
     return Comparison(
         teacher_method=load_method(TEACHER, configs.resolve() / "wsd.yaml", args.opts, args.train),
-        methods=choose_methods(configs, names, files, train=args.train, options=args.opts, output=args.output),
+        methods=choose_methods(
+            configs,
+            names,
+            files,
+            train=args.train,
+            unlabeled=unlabeled,
+            options=args.opts,
+            output=args.output,
+        ),
         test=args.test,
         folder=args.output,
         seeds=args.seeds,

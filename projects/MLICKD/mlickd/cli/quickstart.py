@@ -29,6 +29,10 @@ examples:
   Your own photos, a folder dataset in $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
     python tools/quickstart.py --configs configs/folder --train animals_train --test animals_test \\
         --seeds 1,2,3 --output output/animals
+
+  Few labels and many photos: teacher and baseline learn from the labeled photos only, the student from all:
+    python tools/quickstart.py --configs configs/folder --train holiday_labeled --unlabeled holiday_more \
+        --test holiday_test --output output/holiday
 """
 
 

@@ -1,4 +1,7 @@
-"""Parts of a dataset by name: `pets_train@2of3` is the second of three parts, `pets_train@not2of3` the other two."""
+"""Parts of a dataset by name: `pets_train@2of3` is the second of three parts, `pets_train@not2of3` the other two.
+
+In a study of several seeds, `pets_train@{seed}of3` is another part for each seed.
+"""
 
 import hashlib
 import re
@@ -7,9 +10,10 @@ from typing import NamedTuple
 
 from mlickd.errors import InputError
 
-__all__ = ["DatasetPart", "parse_part", "whole_name"]
+__all__ = ["DatasetPart", "parse_part", "part_for_seed", "whole_name"]
 
 _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
+_SEED = re.compile(r"\{seed\}of([1-9]\d{0,8})", re.ASCII)
 
 
 class DatasetPart(NamedTuple):
@@ -54,6 +58,11 @@ def parse_part(name: str) -> DatasetPart | None:
     if part.count < 2 or not 1 <= part.number <= part.count:
         raise InputError(f"dataset {name!r}: no such part; give NAME@KofN with N of at least 2 and K from 1 to N")
     return part
+
+
+def part_for_seed(name: str, seed: int) -> str:
+    """Replace `{seed}` in a name by the number of a part. With three parts, the seeds 1, 2, 3, 4 get 1, 2, 3, 1."""
+    return _SEED.sub(lambda match: f"{(seed - 1) % int(match[1]) + 1}of{match[1]}", name)
 
 
 def whole_name(name: str) -> str:

@@ -19,7 +19,7 @@ from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_bluep
 
 from .checkpointing import saved_checkpoints
 
-__all__ = ["check_inputs"]
+__all__ = ["check_inputs", "check_unlabeled"]
 
 
 def check_inputs(
@@ -43,7 +43,7 @@ def check_inputs(
     # Before reading data, to find wrong values first.
     model = model_blueprint(cfg, *list(teachers.values())[:1])
     if not eval_only:
-        _check_unlabeled(cfg)
+        check_unlabeled(cfg)
     trained_on = () if eval_only else training_datasets(cfg)
     for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
         records = dataset_records(name, boxes=False)
@@ -76,12 +76,12 @@ def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
         check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
 
 
-def _check_unlabeled(cfg: CfgNode) -> None:
-    """Check that no image is both labeled and unlabeled."""
-    labeled = {
-        record["file_name"]: name for name in cfg.DATASETS.TRAIN for record in dataset_records(name, boxes=False)
-    }
-    for name in cfg.DATASETS.UNLABELED:
+def check_unlabeled(cfg: CfgNode) -> None:
+    """Raise InputError if an image is both labeled and unlabeled."""
+    datasets = cfg.DATASETS
+    labels = datasets.TRAIN if datasets.UNLABELED else ()
+    labeled = {record["file_name"]: name for name in labels for record in dataset_records(name, boxes=False)}
+    for name in datasets.UNLABELED:
         for record in dataset_records(name, boxes=False):
             if record["file_name"] in labeled:
                 raise InputError(

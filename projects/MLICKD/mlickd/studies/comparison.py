@@ -9,6 +9,7 @@ from mlickd.data import proposals_path
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.parts import whole_name
 from mlickd.distillation.teacher_config import DATASET
+from mlickd.engine.input_checks import check_unlabeled
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
@@ -27,6 +28,7 @@ _OPTIONS = {
     "KD.TEACHER.WEIGHTS": "--teacher",
     "KD.CACHE": "--output",
     "DATASETS.TRAIN": "--train",
+    "DATASETS.UNLABELED": "--unlabeled",
     "DATASETS.TEST": "--test",
     "DATASETS.PROPOSALS.METHOD": "--proposals",
 }
@@ -85,7 +87,8 @@ class Comparison:
 
     Attributes:
         teacher_method: training of the teacher; not used if ``teacher`` is given.
-        methods: methods of the students.
+        methods: methods of the students. Their datasets may have another part for each seed, such as
+            ``pets_train@{seed}of8``, if each seed has a separate teacher.
         test: name of the test dataset.
         folder: folder of all results; a student goes to ``seed<k>/<method>``.
         seeds: seeds of the students. A teacher that all students share has the first seed.
@@ -114,17 +117,19 @@ class Comparison:
         self.folder, self.tools = self.folder.resolve(), self.tools.resolve()
         self.teacher = self.teacher and self.teacher.resolve()
         self._check()
-        names = [self.test, *(whole_name(name) for method in self.methods for name in method.datasets)]
+        by_seed = {seed: [method.for_seed(seed) for method in self.methods] for seed in self.seeds}
+        names = [name for methods in by_seed.values() for method in methods for name in method.datasets]
+        names = [self.test, *map(whole_name, names)]
         command = self._command("generate_proposals.py", "--method", self.proposals, "--dataset", *dict.fromkeys(names))
         self._proposals = Job("proposals", self.folder, command, prepares=True)
-        sharing: dict[str, list[Method]] = {}
-        for method in self.methods:
-            sharing.setdefault(method.cache_key, []).append(method)
         self.models, teacher = [], None
-        for seed in self.seeds:
+        for seed, methods in by_seed.items():
             if teacher is None or self.teacher_per_seed:
                 teacher = self._teacher(seed)
-            self.models += [self._student(method, seed, teacher, sharing[method.cache_key]) for method in self.methods]
+            sharing: dict[str, list[Method]] = {}
+            for method in methods:
+                sharing.setdefault(method.cache_key, []).append(method)
+            self.models += [self._student(method, seed, teacher, sharing[method.cache_key]) for method in methods]
 
     @property
     def train(self) -> str:
@@ -149,25 +154,36 @@ class Comparison:
             for key, value in expected.items():
                 if method.cfg.TEST[key] != value:
                     raise InputError(f"{method.file}: TEST.{key} is {method.cfg.TEST[key]!r}; all runs need {value!r}")
-            train, weights = method.cfg.DATASETS.TRAIN, method.cfg.KD.TEACHER.WEIGHTS
-            if not same_labeled_images(train, [self.train]):
+            for seed in self.seeds:
+                self._check_data(method.for_seed(seed), self.teacher_method.for_seed(seed).cfg.DATASETS.TRAIN)
+            if method.for_seed(0).datasets != method.datasets and not self.teacher_per_seed:
                 raise InputError(
-                    f"{method.file}: DATASETS.TRAIN {train} has other images or labels than --train {self.train}; "
-                    "compare students of the same images"
+                    f"{', '.join(method.datasets)}: parts for each seed need a teacher for each seed; give "
+                    "--teacher-per-seed, and no --teacher"
                 )
-            for name in method.datasets:
-                class_names(name)
-                if weights:
-                    require_file(weights.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
+
+    def _check_data(self, method: Method, expected: Sequence[str]) -> None:
+        """Check that the datasets of a method exist and have the labeled images of the datasets ``expected``."""
+        train, weights = method.cfg.DATASETS.TRAIN, method.cfg.KD.TEACHER.WEIGHTS
+        if not same_labeled_images(train, expected):
+            raise InputError(
+                f"{method.file}: DATASETS.TRAIN {train} has other images or labels than --train {self.train}; "
+                "compare students of the same images"
+            )
+        for name in method.datasets:
+            class_names(name)
+            if weights:
+                require_file(weights.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
+        check_unlabeled(method.cfg)
 
     def _teacher(self, seed: int) -> Model:
         if self.teacher:
             teacher = Model(TEACHER, None, self.teacher, self.test)
             self.models += [teacher] if teacher.report_path.is_file() else []
             return teacher
-        name = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER
-        reads = [proposals_path(self.train, self.proposals)]
-        job = self._training(name, self.teacher_method, seed, reads=reads, after=[self._proposals])
+        name, method = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER, self.teacher_method.for_seed(seed)
+        reads = [proposals_path(dataset, self.proposals) for dataset in method.datasets]
+        job = self._training(name, method, seed, reads=reads, after=[self._proposals])
         self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
         return self.models[-1]
 
@@ -231,6 +247,8 @@ class Comparison:
 
     def _data(self, method: Method) -> list[str]:
         data = ["DATASETS.TRAIN", str(tuple(method.cfg.DATASETS.TRAIN)), "DATASETS.TEST", f"('{self.test}',)"]
+        if unlabeled := tuple(method.cfg.DATASETS.UNLABELED):
+            data += ["DATASETS.UNLABELED", str(unlabeled)]
         return [*data, "DATASETS.PROPOSALS.METHOD", self.proposals]
 
     def _command(self, tool: str, *arguments: object) -> list[str]:

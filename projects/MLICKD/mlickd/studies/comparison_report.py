@@ -85,7 +85,7 @@ def write_comparison_report(
     if students := [model for model in done if model.method != TEACHER]:
         _draw(folder, students)
     content = {
-        "data": {"train": comparison.train, "test": comparison.test},
+        "data": {"train": comparison.train, "unlabeled": _unlabeled(comparison), "test": comparison.test},
         "unit": "percent",
         "confidence": CONFIDENCE,
         "protocol": done and done[0].report["protocol"],
@@ -167,6 +167,10 @@ def _metric_table(
     return _markdown(rows, "keys")
 
 
+def _unlabeled(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(name for method in comparison.methods for name in method.cfg.DATASETS.UNLABELED))
+
+
 def _notes(comparison: Comparison, done: Sequence[Model], published: str | None) -> list[str]:
     notes = [
         f"Trained on {comparison.train}, tested on {comparison.test}. Values are in percent: mean ± standard deviation "
@@ -175,6 +179,8 @@ def _notes(comparison: Comparison, done: Sequence[Model], published: str | None)
         "corrected for the number of comparisons). Runs that failed or were not run are left out. Seconds are means of "
         "the runs that were not interrupted."
     ]
+    if names := _unlabeled(comparison):
+        notes.append(f"Distilled students also learned from {', '.join(names)}, without labels.")
     if not comparison.teacher_per_seed:
         notes.append(f"All students have one teacher: {comparison.teacher or f'seed {comparison.seeds[0]}'}.")
     if done:

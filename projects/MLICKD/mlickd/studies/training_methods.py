@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from detectron2.config import CfgNode
 
-from mlickd.data.build import model_class
+from mlickd.data.build import model_class, training_datasets
+from mlickd.data.parts import part_for_seed
 from mlickd.engine.check_config import check_config, config_value
 from mlickd.engine.run_config import CACHE_KEYS, load_config
 from mlickd.errors import InputError
@@ -45,7 +46,7 @@ class Method:
     @property
     def datasets(self) -> tuple[str, ...]:
         """Names of the labeled and unlabeled training datasets."""
-        return (*self.cfg.DATASETS.TRAIN, *self.cfg.DATASETS.UNLABELED)
+        return training_datasets(self.cfg)
 
     @property
     def iterations(self) -> list[int]:
@@ -58,6 +59,13 @@ class Method:
         """The values that the teacher's knowledge depends on. Methods with equal values share a cache."""
         return CfgNode({key: config_value(self.cfg, key) for key in CACHE_KEYS}).dump()
 
+    def for_seed(self, seed: int) -> "Method":
+        """Return the method with the datasets of a seed, see :func:`mlickd.data.parts.part_for_seed`."""
+        cfg = self.cfg.clone()
+        for key in ("TRAIN", "UNLABELED"):
+            cfg.DATASETS[key] = tuple(part_for_seed(name, seed) for name in cfg.DATASETS[key])
+        return replace(self, cfg=cfg)
+
 
 def choose_methods(
     configs: Path,
@@ -65,6 +73,7 @@ def choose_methods(
     files: Mapping[str, Sequence[Path]],
     *,
     train: str,
+    unlabeled: Sequence[str] = (),
     options: Sequence[str],
     output: Path,
 ) -> list[Method]:
@@ -78,6 +87,7 @@ def choose_methods(
         names: names of the methods, in the order of the table; empty for all.
         files: files of the other methods by name. A file overrides keys of ``kd.yaml`` and of the files before it.
         train: training dataset, unless the configuration of a method names other datasets.
+        unlabeled: datasets from which distilled students learn without labels, with the same exception.
         options: ``KEY VALUE`` pairs for all methods.
         output: folder of the study.
 
@@ -97,16 +107,23 @@ def choose_methods(
     methods = []
     for name in names or available:
         if name in known:
-            methods.append(load_method(name, known[name], options, train))
+            methods.append(load_method(name, known[name], options, train, unlabeled))
             continue
         file = output / "methods" / f"{name}.yaml"
         # Links are not resolved, because _BASE_ is relative to the folder of the link.
         write_method_file(file, [known[DISTILLED], *(path.parent.resolve() / path.name for path in files[name])])
-        methods.append(load_method(name, file, options, train, common))
+        methods.append(load_method(name, file, options, train, unlabeled, common))
     return methods
 
 
-def load_method(name: str, file: Path, options: Sequence[str], train: str, common: CfgNode | None = None) -> Method:
+def load_method(
+    name: str,
+    file: Path,
+    options: Sequence[str],
+    train: str,
+    unlabeled: Sequence[str] = (),
+    common: CfgNode | None = None,
+) -> Method:
     """Load the configuration of a method.
 
     Args:
@@ -114,6 +131,8 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
         file: configuration file.
         options: ``KEY VALUE`` pairs.
         train: training dataset.
+        unlabeled: datasets without labels for a student that distills. Files that name such datasets, or other training
+            datasets, keep theirs.
         common: configuration of ``distilled``; the method keeps a training dataset, teacher or cache of its file that
             differs from it. None: the method keeps none of them.
 
@@ -130,6 +149,9 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
     for key, value in (("DATASETS.TRAIN", (train,)), ("KD.TEACHER.WEIGHTS", ""), ("KD.CACHE", "")):
         if common is None or config_value(cfg, key) == config_value(common, key):
             cfg.merge_from_list([key, value])
+    datasets = cfg.DATASETS
+    if model_class(cfg).student_architecture and tuple(datasets.TRAIN) == (train,) and not datasets.UNLABELED:
+        datasets.UNLABELED = tuple(unlabeled)
     method = Method(name, file, cfg)
     if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
         raise InputError(
