@@ -14,7 +14,7 @@ from helpers.cached_scenes import CachedScenes
 from helpers.small_models import make_batch, save_teacher, student_config
 from helpers.small_trainer import finish
 from mlickd.data import build_train_loader, dataset_records
-from mlickd.data.build import labeled_share, training_datasets
+from mlickd.data.build import labeled_fraction, training_datasets
 from mlickd.distillation import LiveTeacher
 from mlickd.engine import Trainer, check_inputs
 from mlickd.errors import InputError
@@ -35,7 +35,7 @@ def cache(scenes: CachedScenes) -> Path:
 
 def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path) -> None:
     cfg = scenes.config("prediction", cache, *unlabeled_options(scenes), "DATALOADER.NUM_WORKERS", 1)
-    assert training_datasets(cfg) == (LABELED, UNLABELED) and labeled_share(cfg) == 0.25
+    assert training_datasets(cfg) == (LABELED, UNLABELED) and labeled_fraction(cfg) == 0.25
     epoch = [sample for batch in islice(build_train_loader(cfg), 6) for sample in batch]
     seen = {}
     for name in (LABELED, UNLABELED):
@@ -52,7 +52,7 @@ def half_labeled(tmp_path: Path) -> tuple[nn.Module, list[dict]]:
     options = ["KD.PREDICTION.WEIGHT", 2.0, "KD.PREDICTION.FEATURE_LOSS", True]
     cfg = student_config(save_teacher(tmp_path), "prediction", *options)
     model = build_model(cfg)
-    model.labeled_share = 0.5
+    model.labeled_fraction = 0.5
     batch = make_batch(4)
     for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
         sample["knowledge"] = knowledge
@@ -88,7 +88,7 @@ def test_a_sample_without_labels_only_trains_on_knowledge(half_labeled: tuple[nn
     assert losses["loss_label"].item() == 0 and losses["loss_soft_label"].item() > 0
     sum(losses.values()).backward()
     assert model.student.head.linear.weight.grad.abs().sum() > 0
-    model.labeled_share = 1.0
+    model.labeled_fraction = 1.0
     for classifier in (model, model.student):
         with pytest.raises(KeyError, match="labels"):
             classifier(batch)

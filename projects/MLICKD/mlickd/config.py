@@ -51,8 +51,8 @@ def _add_data_config(cfg: CfgNode) -> None:
     # except the label loss. The label loss is the sum over the labeled images of a batch, divided by the average number
     # of labeled images in a batch.
     cfg.DATASETS.UNLABELED = ()
-    # Share of the images of each batch that is drawn from UNLABELED. 0: the images of TRAIN and UNLABELED are drawn
-    # alike, so the number of unlabeled images in a batch varies.
+    # Fraction of each batch that is drawn from UNLABELED. 0: TRAIN and UNLABELED form one pool of images, so the number
+    # of unlabeled images in a batch varies.
     cfg.DATASETS.UNLABELED_SHARE = 0.0
 
     cfg.DATASETS.PROPOSALS = CfgNode()
@@ -117,24 +117,25 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.WSDDN.SCORE_SLOPE = 1.0
     # Standard deviation of the initial weights of both streams, of the context classifier and of OICR's refinements.
     cfg.MODEL.WSDDN.INIT_STD = 0.01
-    # Share w of the context in the teacher's image scores. Above 0, a linear classifier of the mean of the feature map
-    # is trained in addition to both streams. It sees the whole view. The image scores are (1 - w) times the scores of
-    # the streams plus w times its probabilities. Regions and stage 1 use only the streams. 0: WSDDN, as in the paper.
+    # Weight w of the context in the teacher's image scores. If w > 0, a linear classifier is trained in addition to
+    # both streams. Its input is the mean of the feature map of the whole view. The image scores are (1 - w) times the
+    # scores of the streams plus w times its probabilities. Regions and stage 1 use only the streams. 0: as published.
     cfg.MODEL.WSDDN.CONTEXT = 0.0
     # Refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The defaults are from Tang et al. 2017.
     cfg.MODEL.OICR = CfgNode()
     # Number of refinements.
     cfg.MODEL.OICR.NUM_REFINEMENTS = 3
-    # Minimum IoU with the best region of a class for a region to count as that class.
+    # A region is labeled with a class if its IoU with the best region of the class is at least this value.
     cfg.MODEL.OICR.IOU_THRESH = 0.5
     # Probability of dropout after fc6 and fc7 of VGGBoxHead.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
 
     # Label loss of the teacher's context and of both students: `bce` (binary cross-entropy, as in the paper) or `asl`
-    # (asymmetric loss, Ridnik et al. 2021, for labels that few images have). WSDDN's streams always use `bce`.
+    # (asymmetric loss, Ridnik et al. 2021, for rare labels). WSDDN's streams always use `bce`.
     cfg.MODEL.LABEL_LOSS = CfgNode()
     cfg.MODEL.LABEL_LOSS.NAME = "bce"
-    # Asymmetric loss: exponents of positive and negative labels, and the margin of probabilities of negative labels.
+    # Asymmetric loss: exponents for positive and negative labels, and the margin that is subtracted from the
+    # probabilities of negative labels.
     cfg.MODEL.LABEL_LOSS.GAMMA_POS = 0.0
     cfg.MODEL.LABEL_LOSS.GAMMA_NEG = 4.0
     cfg.MODEL.LABEL_LOSS.CLIP = 0.05
@@ -153,22 +154,21 @@ def _add_model_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # Optimizer: `SGD` or `ADAMW`.
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Multipliers of BASE_LR for the backbone, and for the layers that always start at random: both streams and the
+    # Multipliers of BASE_LR for the backbone, and for the layers that are never pretrained: both streams and the
     # context classifier of the teacher, OICR's refinement streams, the linear classifier, adapters. The learning rate
     # of a bias is also multiplied by BIAS_LR_FACTOR. The authors' release uses 10 for the last layers and 2 for biases,
     # so biases of the last layers learn at 20x.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
-    # Number of parts of a batch of IMS_PER_BATCH images, which are computed one after the other to save memory. The
-    # gradients equal the gradients of the whole batch. Exception: batch normalization that is not frozen sees one part
-    # at a time.
+    # Number of parts into which a batch is split. They are computed one after the other to save memory. The gradients
+    # equal the gradients of the whole batch. Exception: batch normalization that is not frozen sees one part at a time.
     cfg.SOLVER.ACCUMULATE = 1
     # dtype of convolutions and linear layers with SOLVER.AMP.ENABLED: `float16` (CUDA) or `bfloat16` (CUDA, or a
     # CPU, where it is faster only with special instructions). Evaluation uses float32. So does a live teacher, because
     # its knowledge must equal the cache.
     cfg.SOLVER.AMP.DTYPE = "float16"
     # Number of periodic checkpoints to keep, not counting model_final.pth. With 2 or more, --resume works even if the
-    # last checkpoint is damaged. 0: keep all.
+    # last checkpoint is corrupt. 0: keep all.
     cfg.SOLVER.KEEP_CHECKPOINTS = 0
     # Compile the backbone with torch.compile. This requires a C++ compiler, and the first iterations take long.
     cfg.SOLVER.COMPILE = False

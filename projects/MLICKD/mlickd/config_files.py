@@ -106,7 +106,7 @@ def _merge(cfg: CfgNode, merge: Callable[[], None], named: str) -> None:
     empty = {key for key, value in _items(cfg) if value is None}
     try:
         merge()
-        # For yacs, a missing value has every type.
+        # yacs accepts a missing value for a key of any type.
         for key, value in _items(cfg):
             if value is None and key not in empty:
                 raise ValueError(f"{key} has no value")

@@ -52,7 +52,7 @@ def user_error_message(error: BaseException) -> str | None:
     if not isinstance(error, OSError) or error.errno not in (_USER_ERRNOS if error.filename else _FULL_DISK):
         return None
     name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    return _printable(f"{name}{error.strerror}; give another path, make room on the disk, or change the permissions")
+    return _printable(f"{name}{error.strerror}; give another path, free disk space, or change the permissions")
 
 
 def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:

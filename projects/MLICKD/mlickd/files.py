@@ -132,10 +132,10 @@ def remove_unfinished(folder: Path) -> list[str]:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Check before the work starts that its result can be written.
+    """Check that a file can be written, before the work that produces it starts.
 
     Raises:
-        InputError: the path is a folder, or the user must not write there.
+        InputError: the path is a folder, or is not writable.
     """
     target = Path(os.path.realpath(Path(path).expanduser()))
     folder = next(parent for parent in target.parents if parent.exists())

@@ -1,4 +1,4 @@
-"""Open image files of unknown origin safely: only formats of photos, and not too many pixels.
+"""Open image files of unknown origin safely: only photo formats, and not too many pixels.
 
 This module does not import Detectron2, because exported students also run without it.
 """
@@ -15,7 +15,7 @@ from mlickd.errors import InputError
 
 LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
 
-# Formats of photos. Pillow also opens EPS files, but these are programs, which it runs.
+# Photo formats. Pillow also opens EPS files, but these are programs, which it runs.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
 
 # Bytes 4 to 11 of a HEIF file (ISO 14496-12). Phones write this format, but Pillow does not read it.
@@ -38,13 +38,13 @@ def max_pixels() -> float:
 
 @contextmanager
 def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
-    """Open an image file with Pillow if it has a format of photos and a size that is safe to decode.
+    """Open an image file with Pillow if it has a photo format and a size that is safe to decode.
 
     The size is checked before decoding, because a file of a few kilobytes can expand to more than the available
     memory. Decode the image inside the ``with`` block: an error there becomes an InputError, too.
 
     Raises:
-        InputError: the file is missing, damaged, not a photo, or too large.
+        InputError: the file is missing, corrupt, not a photo, or too large.
     """
     limit = max_pixels()
     if LIMIT_VARIABLE in os.environ and Image.MAX_IMAGE_PIXELS is not None:
@@ -62,7 +62,7 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image
             f"{file}: has more than {limit / 1e6:.0f} million pixels (a possible decompression bomb); "
             f"shrink the image, or raise the limit with {LIMIT_VARIABLE}"
         ) from error
-    except Exception as error:  # damaged data raise many types of errors
+    except Exception as error:  # corrupt data raises many types of errors
         raise InputError(f"{file}: cannot be read as an image ({_reason(file, error)}); replace it") from error
 
 
@@ -79,4 +79,4 @@ def _reason(file: str | os.PathLike[str] | io.BytesIO, error: Exception) -> str:
         start = content.read(12)
     if not start:
         return "the file is empty"
-    return "HEIC; convert it to JPEG" if start[4:] in _HEIF else "not in a format of photos"
+    return "HEIC; convert it to JPEG" if start[4:] in _HEIF else "not in a photo format"

@@ -1,4 +1,4 @@
-"""Read pickles of unknown origin without running code: arrays, numbers, texts and plain containers.
+"""Read pickles of unknown origin without running code: arrays, numbers, strings and plain containers.
 
 Even PyTorch's restricted unpickler passes the description of an array to NumPy, which trusts it. A hostile pickle could
 present bytes as an array of objects, whose elements are memory addresses. This module checks each description first.
@@ -15,15 +15,15 @@ import numpy as np
 
 from mlickd.errors import InputError
 
-# NumPy's names of types of numbers and texts, such as "f4", "<i8" and "U12", and of objects.
+# NumPy's names of types of numbers and strings, such as "f4", "<i8" and "U12", and of objects.
 _TYPE = re.compile(r"([<>|=]?)(b1|[iu][1248]|f[248]|[SU][1-9][0-9]{0,5}|O[48]?)")
 
 
 def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
-    """Read a pickle of NumPy arrays and scalars, numbers, texts and plain containers.
+    """Read a pickle of NumPy arrays and scalars, numbers, strings and plain containers.
 
-    The pickle cannot import anything: this module replaces a few names by its own functions and refuses all others.
-    NumPy scalars become Python numbers, an OrderedDict becomes a dict. Like Detectron2, it reads texts of Python 2 as
+    The pickle cannot import anything: this module replaces a few names with safe functions and refuses all others.
+    NumPy scalars become Python numbers, an OrderedDict becomes a dict. Like Detectron2, it reads strings of Python 2 as
     Latin-1.
 
     Raises:
@@ -34,7 +34,7 @@ def load_plain_pickle(path: str | os.PathLike[str]) -> Any:
             return _PlainUnpickler(file, encoding="latin1").load()
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); give the path of a pickle") from error
-    except Exception as error:  # damaged pickles raise many types of errors
+    except Exception as error:  # corrupt pickles raise many types of errors
         problem = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}: is not a pickle of arrays and plain containers ({problem}); save it again with NumPy arrays, "
@@ -65,7 +65,7 @@ class _Type:
     def __init__(self, name: Any, *options: Any):
         match = _TYPE.fullmatch(name)
         if match is None:
-            raise pickle.UnpicklingError(f"arrays of type {name!r:.60} are not read")
+            raise pickle.UnpicklingError(f"arrays of type {name!r:.60} are not supported")
         order, kind = match.groups()
         self.dtype = np.dtype(object) if kind.startswith("O") else np.dtype(order.replace("|", "") + kind)
 
@@ -73,7 +73,7 @@ class _Type:
         # (version, byte order, subarray, names, fields, item size, alignment, flags)
         _, order, *structure = state[:5]
         if structure != [None, None, None]:
-            raise pickle.UnpicklingError("arrays of arrays or of named fields are not read")
+            raise pickle.UnpicklingError("arrays of arrays or of named fields are not supported")
         order = order.decode() if isinstance(order, bytes) else order
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)

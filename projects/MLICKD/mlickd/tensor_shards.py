@@ -1,9 +1,9 @@
 """Tensors of many images in a folder of safetensors files, which are written atomically.
 
 A shard holds the concatenated tensors of a range of images, with offsets, instead of one tensor per image. Its metadata
-is one JSON value in the header of the file. A shard gets its name when it is complete. Therefore, a stopped command
-continues with the first missing shard, and shards from several machines are merged by copying them into one folder. The
-format cannot contain code.
+is one JSON value in the header of the file. A shard gets its final name when it is complete. Therefore, a stopped
+command continues with the first missing shard, and shards from several machines are merged by copying them into one
+folder. The format cannot contain code.
 """
 
 import hashlib
@@ -117,12 +117,12 @@ def write_shard(
 class Shard:
     """A file of tensors, which is opened for each read.
 
-    Open files keep small allocations alive. They fragment the memory of a loader, which then cannot reuse the memory of
+    Open files keep small allocations alive, which fragment the memory of a loader. It then cannot reuse the memory of
     images. Opening a file takes 50 microseconds.
 
     Args:
         path: path of the file.
-        remedy: advice for the error message about a damaged file.
+        remedy: advice for the error message about a corrupt file.
 
     Raises:
         InputError: the file is missing.
@@ -138,25 +138,25 @@ class Shard:
         """Yield the open safetensors file, which returns NumPy arrays; see :func:`read_rows`.
 
         Raises:
-            InputError: the file or a tensor is missing or damaged, or the file was replaced while it was in use.
+            InputError: the file or a tensor is missing or corrupt, or the file was replaced while it was in use.
         """
         if self._file_identity() != self._identity:
             raise InputError(f"{self.path}: was replaced while in use; start again")
         try:
             with safe_open(self.path, framework="numpy") as file:
                 yield file
-        except OSError as error:  # safetensors calls a file missing if too many files are open
+        except OSError as error:  # safetensors reports a missing file if too many files are open
             raise InputError(
                 f"{self.path}: cannot be read ({one_line(error)}); check the disk and `ulimit -n`"
             ) from error
         except (LookupError, RecursionError, TypeError, ValueError, SafetensorError) as error:
-            raise InputError(f"{self.path}: is damaged ({one_line(error)}); {self._remedy}") from error
+            raise InputError(f"{self.path}: is corrupt ({one_line(error)}); {self._remedy}") from error
 
     def read_metadata(self) -> dict[str, Any]:
         """Return the metadata from :func:`write_shard`, including ``sha256`` of the tensors.
 
         Raises:
-            InputError: the file is damaged, or another program wrote it.
+            InputError: the file is corrupt, or another program wrote it.
         """
         with self.open() as file:
             metadata = json.loads((file.metadata() or {})[_METADATA_KEY])
@@ -168,12 +168,12 @@ class Shard:
         """Read all tensors and compare them with the digest of the metadata.
 
         Raises:
-            InputError: they differ, so the file is damaged.
+            InputError: the digests differ, so the file is corrupt.
         """
         with self.open() as file:
             digest = _tensors_digest({name: file.get_tensor(name) for name in file.keys()})
         if digest != self.read_metadata()["sha256"]:
-            raise InputError(f"{self.path}: is damaged, the SHA-256 of its tensors is wrong; {self._remedy}")
+            raise InputError(f"{self.path}: is corrupt, the SHA-256 of its tensors is wrong; {self._remedy}")
 
     def _file_identity(self) -> tuple[int, int, int]:
         try:

@@ -11,7 +11,7 @@ __all__ = ["ColorJitter", "ColorShift", "RandomCrop"]
 
 
 class RandomCrop(NamedTuple):
-    """A distribution of crops in fractions of an image, so that a crop is drawn before the image is read.
+    """A distribution of crops in fractions of an image, so that a crop can be drawn before the image is read.
 
     Attributes:
         area: smallest and largest fraction of the image's area.

@@ -44,8 +44,8 @@ def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
     return (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)
 
 
-def labeled_share(cfg: CfgNode) -> float:
-    """Return the expected share of a batch that is in ``DATASETS.TRAIN``; above 0."""
+def labeled_fraction(cfg: CfgNode) -> float:
+    """Return the expected fraction of a batch that comes from ``DATASETS.TRAIN``; above 0."""
     if not cfg.DATASETS.UNLABELED:
         return 1.0
     if count := _unlabeled_per_batch(cfg):
@@ -74,10 +74,10 @@ def needs_proposals(cfg: CfgNode, *, training: bool) -> bool:
 
 
 def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
-    """Return the proposals of a dataset from the path in the configuration, by default the path of its method.
+    """Open the proposals of a dataset, see :func:`configured_proposals`.
 
     Raises:
-        InputError: the proposals are missing or damaged.
+        InputError: the proposals are missing or corrupt.
     """
     path = configured_proposals(cfg, name)
     if not path.exists():
@@ -89,7 +89,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
 
 
 def configured_proposals(cfg: CfgNode, name: str) -> Path:
-    """Return the path of the proposals that :func:`open_proposals` opens."""
+    """Return the path of the proposals of a dataset: a path in the configuration, or the store of the method."""
     for split in ("TRAIN", "UNLABELED", "TEST"):
         names, files = list(cfg.DATASETS[split]), cfg.DATASETS.PROPOSALS[f"{split}_FILES"]
         if files and len(files) != len(names):
@@ -113,9 +113,9 @@ def build_mapper(
     teacher_cfg: CfgNode | None = None,
     corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
-    """Return the :class:`MultiLabelMapper` of a model for the dataset ``name``, by default for photos.
+    """Return the :class:`MultiLabelMapper` of a model for the dataset ``name``, or for photos if it is None.
 
-    ``teacher_cfg`` is the configuration of a teacher that runs on each batch. Samples then have its view and proposals.
+    If ``teacher_cfg``, the configuration of a live teacher, is given, samples also have its view and its proposals.
     """
     # The teacher needs the number of proposals that it was trained with, because its image scores sum over them.
     selection = (teacher_cfg or cfg).DATASETS.PROPOSALS
@@ -133,13 +133,13 @@ def build_mapper(
 
 
 def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
-    """Return the mapper of a model for evaluation on a dataset, with the damage of ``TEST.CORRUPTION``."""
+    """Return the mapper of a model for evaluation on a dataset, with the corruption ``TEST.CORRUPTION``."""
     proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
     return build_mapper(cfg, name, proposals, corruption=configured_corruption(cfg))
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
-    """Return the mapper for prediction on a dataset or on photos, without damage; it generates missing proposals."""
+    """Return the mapper for prediction: without corruption, and with generated proposals if none are stored."""
     if not needs_proposals(cfg, training=False):
         return build_mapper(cfg, name)
     stored = name is not None and configured_proposals(cfg, name).exists()

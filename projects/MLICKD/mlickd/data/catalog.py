@@ -32,7 +32,7 @@ class UnknownDatasetError(InputError):
 class _Checked(NamedTuple):
     """A registered dataset whose records were read and checked."""
 
-    load: Callable[[], list[dict]]  # entry of `DatasetCatalog`; if the catalog has another one, this is outdated
+    load: Callable[[], list[dict]]  # entry of `DatasetCatalog`; outdated if the catalog has another entry
     records: PackedRecords
     origin: object  # the dataset root; for a part, the records of the whole; None if it was registered elsewhere
 

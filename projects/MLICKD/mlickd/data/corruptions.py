@@ -1,4 +1,4 @@
-"""Corruptions of test images, as in photos: noise, blur, compression, brightness, occlusion, low resolution.
+"""Corruptions of test images that occur in photos: noise, blur, compression, brightness, occlusion, low resolution.
 
 The functions corrupt the input of a model, not the file. A strength then means the same for photos of 300 and of 5,000
 pixels, and all models of one input size see the same bytes. Training images are never corrupted.

@@ -27,8 +27,8 @@ _TURNS = {
 class RecordImage:
     """The image of a record. The size is known before the pixels are decoded.
 
-    libjpeg-turbo can decode a JPEG at 1/2, 1/4 or 1/8 of its size. It then reads only a part of the cosine
-    coefficients, which is faster and does not alias. Pillow decodes all other formats, CMYK, and damaged files.
+    libjpeg-turbo can decode a JPEG at 1/2, 1/4 or 1/8 of its size. It then reads only a part of the DCT
+    coefficients, which is faster and does not alias. Pillow decodes all other formats, CMYK, and corrupt files.
 
     The EXIF orientation turns the pixels upright. They equal the pixels of
     `detectron2.data.detection_utils.read_image`, except for two kinds of images: 16-bit gray is scaled to 8 bits
@@ -48,7 +48,7 @@ class RecordImage:
             check_size: whether the image must have the ``height`` and ``width`` of the record, if the record has them.
 
         Raises:
-            InputError: the file is missing, damaged, too large or not an image; its pixels have an unknown range;
+            InputError: the file is missing, corrupt, too large or not an image; its pixels have an unknown range;
                 ``pixels`` has another shape or dtype; or the size differs from the record.
         """
         self._path = record.get("file_name")
@@ -99,7 +99,7 @@ class RecordImage:
             array.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is corrupt.
         """
         reduction = reduction if self._jpeg else 1
         # If a side is not a multiple of the factor, its last reduced pixel is incomplete. Turning the image could move
@@ -116,7 +116,7 @@ class RecordImage:
                     pixels = np.array(Image.fromarray(pixels).transpose(_TURNS[self._orientation]))
                 self._decoded[reduction] = pixels
             except ValueError:
-                # Pillow ignores harmless damage, and its error names any other damage.
+                # Pillow ignores harmless errors in a file, and its message describes other errors.
                 self._jpeg, self._decoded, reduction = None, {}, 1
         if reduction not in self._decoded:
             with open_image_file(self._path) as image:
@@ -130,7 +130,7 @@ class RecordImage:
 
 
 def _may_have_orientation(data: bytes) -> bool:
-    """Return whether a JPEG has an APP1 (EXIF) segment. Pillow takes longer to find out than to resize the image."""
+    """Return whether a JPEG has an APP1 (EXIF) segment, much faster than Pillow does."""
     place = 2
     while (marker := data[place : place + 2])[:1] == b"\xff" and marker not in (b"\xff\xe1", b"\xff\xda"):
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
@@ -153,7 +153,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if it is missing or damaged."""
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if it is missing or corrupt."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # like Detectron2

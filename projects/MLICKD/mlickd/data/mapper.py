@@ -31,7 +31,7 @@ class MultiLabelMapper:
         teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
         teacher_format: image format of the teacher, by default ``image_format``.
         dataset: name of the dataset. Samples contain it, because image ids are unique only within a dataset.
-        corruption: damage to the student's view; proposals come from the undamaged image.
+        corruption: corruption of the student's view; proposals come from the original image.
         view: default view of the student.
     """
 

@@ -31,8 +31,8 @@ class DatasetPart(NamedTuple):
     def indices(self, image_ids: Sequence[object]) -> list[int]:
         """Return the ascending indices of the images in the part.
 
-        Images are sorted by a hash of their ids and dealt like cards: the parts depend only on the ids, and their sizes
-        differ by at most one.
+        Images are sorted by a hash of their ids and assigned to the parts in turn. The parts depend only on the ids,
+        and their sizes differ by at most one.
 
         Raises:
             InputError: the dataset has fewer images than parts.

@@ -44,7 +44,7 @@ def gc_paused() -> Iterator[None]:
 class PackedRecords(Sequence[dict]):
     """Immutable records, stored as bytes; each access returns a new dict.
 
-    As dicts, the 82,783 records of COCO take some hundred megabytes, and a forked process copies each record that it
+    As dicts, the 82,783 records of COCO take several hundred megabytes, and a forked process copies each record that it
     accesses. Bytes are much smaller. Boxes are stored separately, because training never reads them.
     """
 
@@ -169,4 +169,4 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
     if missing:
         names = shorten_list(missing)
-        logger.warning("%s: classes without a positive image: they cannot be learned or evaluated: %s", source, names)
+        logger.warning("%s: classes without a positive image, which cannot be learned or evaluated: %s", source, names)

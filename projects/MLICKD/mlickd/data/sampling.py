@@ -55,8 +55,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
             batch_size: number of images in a batch over all processes; a multiple of ``world_size``.
             sizes: sides of the square views in pixels; the sampler draws one for each batch.
             seed: seed of all random draws.
-            unlabeled: M and K: the last M images are unlabeled, and K images of each batch come from them, in separate
-                epochs. With K = 0, all images are drawn alike.
+            unlabeled: (M, K): the last M images are unlabeled, and each batch has K of them, which have separate
+                epochs. With K = 0, labeled and unlabeled images form one pool.
             mirror: whether half of the images are mirrored.
             crop: distribution of crops; None for whole images.
             color_jitter: distribution of color changes; None for original colors.
@@ -64,7 +64,7 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
                 image of a batch.
         """
         if batch_size % world_size:
-            raise ValueError(f"batch of {batch_size} images does not divide over {world_size} processes")
+            raise ValueError(f"batch of {batch_size} images is not divisible by {world_size} processes")
         self.batch_size = batch_size
         last, count = unlabeled if unlabeled[1] else (0, 0)
         # Positions in a batch and the images that are drawn for them.

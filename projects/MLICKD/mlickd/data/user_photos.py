@@ -1,4 +1,4 @@
-"""Records of photos that do not belong to a dataset: in a folder, in a list in a text file, or with a pattern."""
+"""Records of photos that do not belong to a dataset: folders, glob patterns, and text files with paths."""
 
 import glob
 import os
@@ -20,7 +20,7 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     """Return records without labels for photos from several paths, one record per photo.
 
     Args:
-        paths: folders, images, patterns of images (see :func:`expand_path`), or text files with a file name on each
+        paths: folders, images, glob patterns (see :func:`expand_path`), or text files with a file name on each
             line.
         root: folder of the file names in a list, by default the folder of the list.
 
@@ -52,10 +52,10 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
 
 
 def expand_path(path: str | os.PathLike[str], suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
-    """Return the sorted images in a folder (see :func:`images_below`), the sorted files of a pattern, or the path.
+    """Return the sorted images in a folder (see :func:`images_below`) or the sorted matches of a pattern, or the path.
 
-    A pattern has ``*``, ``?`` or ``[]``; ``**`` matches any number of folders. The name of an existing file is never a
-    pattern. ``suffixes`` are the endings of the images in a folder.
+    A glob pattern has ``*``, ``?`` or ``[]``; ``**`` matches any number of folders. The name of an existing file is
+    never a pattern. ``suffixes`` are the endings of the images in a folder.
     """
     path = str(Path(os.path.expanduser(path)))
     if os.path.isdir(path):

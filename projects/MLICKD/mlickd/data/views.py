@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 __all__ = ["View", "resize_part"]
 
-# If less than this fraction of a region is in view, the region is left out: the teacher's scores do not hold for it.
+# If less than this fraction of a region is in view, the region is left out, because its scores are not valid there.
 _MIN_VISIBLE = 0.75
 
 

@@ -36,7 +36,7 @@ class DistilledClassifier(nn.Module):
 
     Attributes:
         is_detector, student_architecture: see :class:`~mlickd.modeling.meta_arch.ImageModel`.
-        labeled_share: expected fraction of labeled images in a batch, above 0. The trainer sets it, so that the label
+        labeled_fraction: expected fraction of labeled images in a batch, above 0. The trainer sets it so that the label
             loss is a mean over the labeled images.
     """
 
@@ -64,7 +64,7 @@ class DistilledClassifier(nn.Module):
         self.stage = stage
         self.feature_distiller = feature_distiller
         self.prediction_distiller = prediction_distiller
-        self.labeled_share = 1.0
+        self.labeled_fraction = 1.0
         if stage == "feature":
             self.student.head.requires_grad_(False)
 
@@ -112,12 +112,12 @@ class DistilledClassifier(nn.Module):
             return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
         logits = self.student.head(features)
         samples = batched_inputs
-        if self.labeled_share < 1:
+        if self.labeled_fraction < 1:
             all_ignored = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
             samples = [sample if "labels" in sample else {**sample, **all_ignored} for sample in samples]
         # The label losses are means over all images of the batch. Dividing by the expected fraction of labeled
         # images makes them means over labeled images, even if a batch is processed in parts.
-        losses = {name: loss / self.labeled_share for name, loss in self.student.label_losses(logits, samples).items()}
+        losses = {key: loss / self.labeled_fraction for key, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
         if self.feature_distiller is not None:

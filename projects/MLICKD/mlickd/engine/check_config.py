@@ -116,7 +116,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
 
     Args:
         cfg: configuration.
-        processes: number of processes that share a batch.
+        processes: number of processes among which each batch is divided.
 
     Raises:
         InputError: a value is not allowed; the message names the key and the allowed values.

@@ -25,7 +25,7 @@ __all__ = ["check_inputs", "check_unlabeled"]
 def check_inputs(
     cfg: CfgNode, *, eval_only: bool = False, resume: bool = False
 ) -> tuple[dict[str, CfgNode], KnowledgeSource | None]:
-    """Check that the model can be built, and that data, proposals, checkpoints and teacher fit.
+    """Check that the model can be built, and that data, proposals, checkpoints and teacher fit it.
 
     Args:
         cfg: configuration, changed by :func:`mlickd.engine.finalize_config`.
@@ -34,13 +34,13 @@ def check_inputs(
 
     Returns:
         The teacher's configuration for each training dataset (empty without a teacher), and the opened knowledge cache
-        (None without a cache): the further arguments of :class:`mlickd.engine.Trainer`.
+        (None without a cache): the other arguments of :class:`mlickd.engine.Trainer`.
 
     Raises:
-        InputError: something is missing, damaged, or does not fit.
+        InputError: something is missing, corrupt, or does not fit.
     """
     teachers = load_teacher_configs(cfg) if not eval_only and needs_knowledge(cfg) else {}
-    # Before reading data, to find wrong values first.
+    # Build the model before data is read, so that wrong values are found first.
     model = model_blueprint(cfg, *list(teachers.values())[:1])
     if not eval_only:
         check_unlabeled(cfg)
@@ -67,7 +67,7 @@ def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
             try:
                 content = read_checkpoint(path, "--resume", mapped=True)
             except InputError:
-                continue  # the run continues from an earlier checkpoint than this damaged one
+                continue  # it is corrupt; the run continues from an earlier checkpoint
             check_fits(model, content, "--resume", path)
             return
     elif cfg.MODEL.WEIGHTS:

@@ -46,7 +46,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Run = Callable[[CfgNode, argparse.Namespace, Any], object]
 
-_REMEDY = "give the command again with --resume to go on from the last checkpoint"
+_REMEDY = "repeat the command with --resume to continue from the last checkpoint"
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +88,8 @@ def check_devices(device: str, args: argparse.Namespace) -> None:
     local_size = int(os.environ["LOCAL_WORLD_SIZE"]) if _in_torchrun() else args.num_gpus
     if ":" in device or local_size > torch.cuda.device_count():
         raise InputError(
-            f"MODEL.DEVICE {device}: {local_size} processes of this machine need a GPU each, and it has "
-            f"{torch.cuda.device_count()}; set MODEL.DEVICE cuda and at most as many processes, or MODEL.DEVICE cpu"
+            f"MODEL.DEVICE {device}: {local_size} processes need a GPU each, but this machine has "
+            f"{torch.cuda.device_count()}; set MODEL.DEVICE to cuda and start fewer processes, or set it to cpu"
         )
 
 
@@ -99,8 +99,8 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
     Args:
         run: function at the top level of a module, called as ``run(cfg, args, loaded)`` in each process.
         args: arguments of the command line.
-        prepare: function that returns the checked configuration, and ``loaded``, objects for ``run``. A process that
-            ``launch`` starts gets an empty tuple instead and loads these objects itself.
+        prepare: function that returns the checked configuration, and ``loaded``, a tuple of objects for ``run``. If
+            ``launch`` starts processes, they get an empty tuple and load these objects themselves.
 
     Raises:
         InputError: an argument is wrong, or ``prepare`` or ``run`` raises it.
@@ -218,7 +218,7 @@ def _start_processes(run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
 
 def _run_rank(result_file: Path, run: Run, cfg: CfgNode, args: argparse.Namespace) -> None:
     """Run one process. The process that fails first writes its exit status and its error to ``result_file``."""
-    # Until training sets its handlers. Python's handlers do not run while PyTorch waits for other processes.
+    # Training sets its handlers later. Until then, Python's handlers would not run while PyTorch waits for processes.
     set_stop_handlers(signal.SIG_DFL)
     if cfg.MODEL.DEVICE == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // args.num_gpus))

@@ -65,7 +65,7 @@ def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[dict[s
     ``args.resume`` becomes False if the run has no checkpoint.
 
     Returns:
-        The configuration, and the further arguments of the trainer from :func:`check_inputs`.
+        The configuration, and the other arguments of the trainer from :func:`check_inputs`.
 
     Raises:
         InputError: the configuration or the data is wrong.

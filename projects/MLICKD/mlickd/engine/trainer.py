@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
-from mlickd.data.build import configured_corruption, labeled_share, model_class, needs_knowledge
+from mlickd.data.build import configured_corruption, labeled_fraction, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.knowledge_source import build_knowledge_source
@@ -87,7 +87,7 @@ class Trainer(DefaultTrainer):
         self.checkpointer = RunCheckpointer(
             model, cfg.OUTPUT_DIR, keep=cfg.SOLVER.KEEP_CHECKPOINTS, trainer=weakref.proxy(self)
         )
-        # After building the student, because its random initial weights must not depend on the teacher.
+        # Load the teacher after the student is built, because the student's random weights must not depend on it.
         self.knowledge = knowledge or (build_knowledge_source(cfg, teachers) if teachers else None)
         if knowledge is not None:
             # Opening the cache has logged this, but before the log was set up.
@@ -103,7 +103,7 @@ class Trainer(DefaultTrainer):
         kind = model_class(cfg)
         if kind.student_architecture:
             model = kind(cfg, teacher_cfg).to(cfg.MODEL.DEVICE)
-            model.labeled_share = labeled_share(cfg)
+            model.labeled_fraction = labeled_fraction(cfg)
         else:
             model = build_model(cfg)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -174,7 +174,7 @@ class Trainer(DefaultTrainer):
         Stage 1 does not train the classifier, so it evaluates the student only if ``TEST.EVAL_PERIOD`` is positive.
         """
         cfg = self.cfg
-        # Before all hooks that evaluate or save.
+        # This hook acts before all hooks that evaluate or save.
         hooks: list[HookBase] = [EqualStatisticsHook()]
         if self.knowledge is not None:
             hooks.append(DistillationHook(self.knowledge, read_ahead=bool(cfg.KD.CACHE)))
@@ -194,7 +194,7 @@ class Trainer(DefaultTrainer):
             if self.kind.student_architecture:
                 hooks.append(SaveStudentHook())
             hooks.append(writers.EvaluationWriter(self._curves))
-        # The checkpoint is the last file of an iteration. If the run is killed before, it repeats the iteration.
+        # The checkpoint is the last file of an iteration. If the run is killed earlier, it repeats the iteration.
         return [*hooks, *saving, StopHook()]
 
     def _further_evaluations(self) -> list[EvalHook]:
@@ -236,11 +236,11 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Resume the run in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS`` or ``MODEL.BACKBONE.WEIGHTS``.
 
-        Remove the figures of an earlier run in the same folder, and of iterations that the run will repeat. See
+        Remove the metrics of an earlier run in the same folder, and of iterations that the run will repeat. See
         :func:`decide_to_resume` for ``resume``.
 
         Raises:
-            InputError: the checkpoint does not fit the model, or all checkpoints are damaged.
+            InputError: the checkpoint does not fit the model, or all checkpoints are corrupt.
         """
         if decide_to_resume(self.cfg.OUTPUT_DIR, requested=resume):
             name = self.checkpointer.resume()
@@ -259,7 +259,7 @@ class Trainer(DefaultTrainer):
 
 
 def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
-    """Load ``MODEL.WEIGHTS`` (the whole model) or else ``MODEL.BACKBONE.WEIGHTS``, in a distillation into the student.
+    """Load ``MODEL.WEIGHTS`` (the whole model) or else ``MODEL.BACKBONE.WEIGHTS``; in a distillation, for the student.
 
     Raises:
         InputError: the checkpoint does not fit.

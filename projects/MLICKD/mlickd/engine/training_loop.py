@@ -19,12 +19,12 @@ from .divergence import check_finite
 
 __all__ = ["TrainingLoop", "compile_backbone", "mixed_precision", "seed_iteration"]
 
-# The scale of float16 gradients is halved when they overflow. Below this scale, another cause is more likely.
+# The scale of float16 gradients is halved when they overflow. Below this scale, overflow is not a likely cause of NaN.
 _SMALLEST_SCALE = 1e-4
 
 
 def mixed_precision(cfg: CfgNode) -> torch.dtype | None:
-    """Return the dtype of ``SOLVER.AMP``, or None if it is off; raise InputError if ``MODEL.DEVICE`` lacks it."""
+    """Return the dtype of ``SOLVER.AMP``, or None if it is off; raise InputError if the device does not support it."""
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if cfg.SOLVER.AMP.DTYPE == "float16" and torch.device(cfg.MODEL.DEVICE).type == "cpu":

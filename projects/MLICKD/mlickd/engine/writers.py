@@ -1,4 +1,4 @@
-"""Writers of figures and images of a training: log, ``metrics.json`` and TensorBoard."""
+"""Writers of metrics and images of a training: log, ``metrics.json`` and TensorBoard."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ class EvaluationPrinter(EventWriter):
         if not new:
             return
         self._last_iteration = max(iteration for _, iteration in new.values())
-        figures = "  ".join(f"{name}: {value:.2f}" for name, (value, _) in new.items())
-        logger.info(" iter: %d  %s", self._last_iteration, figures)
+        values = "  ".join(f"{name}: {value:.2f}" for name, (value, _) in new.items())
+        logger.info(" iter: %d  %s", self._last_iteration, values)
 
 
 class EvaluationWriter(HookBase):
-    """Writes the figures of an evaluation at once, because a kill would lose them before Detectron2 writes them."""
+    """Writes the metrics of an evaluation at once. Detectron2 writes them later, so a killed run would lose them."""
 
     def __init__(self, writers: Sequence[EventWriter]):
         """Use writers that Detectron2's hook also uses and closes."""
         self._writers = writers
 
     def after_step(self) -> None:
-        """Write new figures."""
+        """Write new metrics."""
         period = self.trainer.cfg.TEST.EVAL_PERIOD
         if period > 0 and (self.trainer.iter + 1) % period == 0:
             for writer in self._writers:
@@ -70,7 +70,7 @@ class EvaluationWriter(HookBase):
 
 
 def remove_repeated_metrics(path: Path, iteration: int) -> None:
-    """Remove an incomplete last line of ``metrics.json``, and the lines of ``iteration`` and later, which will repeat.
+    """Remove from ``metrics.json`` an incomplete last line, and the lines that a run from ``iteration`` writes again.
 
     The file may be missing. It is truncated in place, because a writer may have it open.
     """
@@ -93,7 +93,7 @@ class TensorBoardWriter(TensorboardXWriter):
     """Detectron2's writer, which also removes the curves of iterations that a resumed run repeats."""
 
     def __init__(self, folder: str, start: Callable[[], int]):
-        """Write to ``folder``, from the iteration that ``start`` returns when the first figure is written."""
+        """Write to ``folder``, from the iteration that ``start`` returns when the first value is written."""
         super().__init__(folder)
         self._folder, self._start = folder, start
 
@@ -134,7 +134,7 @@ class TrainingViewsHook(HookBase):
 def put_regions(cfg: CfgNode, model: nn.Module) -> dict:
     """Put the teacher's best regions on ``TENSORBOARD.IMAGES`` images of each test set into the event storage.
 
-    Return an empty dict, because Detectron2's ``EvalHook`` expects figures.
+    Return an empty dict, because Detectron2's ``EvalHook`` expects metrics.
     """
     if not comm.is_main_process():
         return {}

@@ -49,7 +49,7 @@ class CheckedImage:
 def check_images(records: Sequence[dict], num_workers: int | None = None, title: str = "") -> list[CheckedImage]:
     """Decode the image of each record in threads (by default one per core), and check its size, kind and content."""
     with warnings.catch_warnings(), ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata
+        warnings.simplefilter("ignore")  # Pillow warns about large images and unusual metadata
         return list(tqdm(pool.map(_check, records), desc=title, unit="image", total=len(records), mininterval=0.5))
 
 
@@ -77,7 +77,7 @@ def _check(record: dict) -> CheckedImage:
 
 
 def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
-    """Yield pairs of records with equal files: the first in ``images`` with this file, and the one in ``others``."""
+    """Yield pairs of records with equal files: the first match in ``images``, and the record in ``others``."""
     first = {image.digest: image.record for image in reversed(images)}
     for other in others:
         match = first.get(other.digest, other.record)
@@ -88,7 +88,7 @@ def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) 
 def similar_images(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
     """Yield pairs of records whose images look the same but are not equal files.
 
-    Each of ``others`` is compared with the most similar image in ``images``, or before it if both are the same list.
+    Each of ``others`` is compared with the most similar image in ``images``; in a single list, with an earlier image.
     """
     if not images or not others:
         return

@@ -31,7 +31,7 @@ _SEVERITIES = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem or a note in one line, with all files, images or classes concerned."""
+    """A problem or a note in one line, with all files, images or classes that have it."""
 
     severity: str
     dataset: str
@@ -95,7 +95,7 @@ def check_datasets(
 
     Args:
         names: registered datasets or folder datasets.
-        methods: methods of proposals that must exist; None checks the existing proposals.
+        methods: methods whose proposals must exist; None checks the existing proposals.
         num_workers: number of threads that decode images; None for one per core.
 
     Raises:
@@ -159,7 +159,7 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
             if found:
                 yield Finding("warning", name, f"{message}: {len(found)}", found)
         if 0 in labels.per_image:
-            yield Finding("note", name, f"images without a label, negatives of every class: {labels.per_image[0]}")
+            yield Finding("note", name, f"images without a label (negatives of every class): {labels.per_image[0]}")
 
 
 def check_proposals(

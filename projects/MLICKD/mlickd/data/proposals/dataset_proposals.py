@@ -54,8 +54,8 @@ def generate_proposals(
         The store, or None if shards of other parts are missing or outdated.
 
     Raises:
-        InputError: the method or a parameter is unknown, or images are missing, unreadable or not of the size in their
-            record. All images are tried first, and the message names every image that failed.
+        InputError: the method or a parameter is unknown, or an image is missing, is unreadable or does not have the
+            size in its record. All images are tried first, and the message names every image that failed.
     """
     path = Path(path)
     complete = complete_parameters(method, parameters)
@@ -81,7 +81,7 @@ def generate_proposals(
         num_workers=min(workers, len(remaining)),
         collate_fn=partial(_propose_for_record, method=method, parameters=complete),
         worker_init_fn=_use_one_thread,
-        generator=torch.Generator(),  # keeps the state of the global generator
+        generator=torch.Generator(),  # does not change the global generator
     )
     results = iter(tqdm(loader, desc=path.name, unit="image", mininterval=1.0, disable=not missing))
     problems: list[str] = []

@@ -1,4 +1,4 @@
-"""Edges of an image, the input of EdgeBoxes. Neither method uses box annotations of the dataset."""
+"""Edges of an image, the input of EdgeBoxes. Box annotations of the dataset are not used."""
 
 import functools
 

@@ -1,7 +1,7 @@
 """File formats of other projects: readers of proposals, and the export for Detectron2.
 
 For each image, readers yield the name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None. They raise InputError
-if a file is missing, damaged or of another format.
+if a file is missing, corrupt or of another format.
 """
 
 import os
@@ -65,7 +65,7 @@ def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) 
 def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:
     """Read lines ``<image path> <C labels, 0 or 1> <x0 y0 x1 y1 score> <x0 y0 x1 y1 score> ...``.
 
-    Blanks separate the fields, so a path must not contain blanks. Coordinates count from 0. The release pads short
+    Spaces separate the fields, so a path must not contain spaces. Coordinates start at 0. The release pads short
     lines with zeros; the import drops these boxes, because they have no area.
 
     Args:
@@ -85,7 +85,7 @@ def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterato
                     yield fields[0], rows[:, :4], rows[:, 4]
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: line {number}: is not a path without blanks, {num_classes} labels of 0 or 1, and 5 numbers for "
+            f"{path}: line {number}: is not a path without spaces, {num_classes} labels of 0 or 1, and 5 numbers for "
             f"each proposal ({error}); give such a list, and the --dataset with its classes"
         ) from error
 
@@ -107,7 +107,7 @@ def read_voc_mat(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
     """Read one file per image from a folder and its sub-folders, with ``boxes`` and optionally ``scores``.
 
-    Each file is named like its image, such as `COCO_val2014_000000000042.mat`. MCG learned its scores from boxes.
+    Each file is named like its image, such as `COCO_val2014_000000000042.mat`. MCG's scores were learned from boxes.
     """
     files = sorted(Path(path).rglob("*.mat"))
     if not files:
@@ -120,7 +120,7 @@ def read_mcg_folder(path: str | os.PathLike[str]) -> Iterator[Proposals]:
 
 @contextmanager
 def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
-    """Convert every error of a damaged file to an InputError."""
+    """Convert every error of a corrupt file to an InputError."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -136,7 +136,7 @@ def _parsing(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
 
 
 def _load(path: str | os.PathLike[str], fields: tuple[str, ...]) -> dict[str, Any]:
-    """Return the given fields, as far as the file has them. Cell arrays become lists."""
+    """Return those of the given fields that the file has. Cell arrays become lists."""
     try:
         content = loadmat(path, variable_names=fields, appendmat=False)
     except NotImplementedError:  # raised by SciPy for version 7.3, which is HDF5

@@ -32,8 +32,8 @@ def import_proposals(
 ) -> ProposalStore:
     """Write imported proposals of a dataset to a store, and open the store.
 
-    An image is matched by its id or, if no id matches, by the longest path ending that both sides have, with or without
-    extension. Images that are not in the dataset and boxes without area are skipped, with a log message.
+    An image is matched by its id or, if no id matches, by the longest path suffix that both names have, with or without
+    file extension. Images that are not in the dataset and boxes without area are skipped, with a log message.
 
     Args:
         proposals: for each image its name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,). None stands for equal
@@ -47,7 +47,7 @@ def import_proposals(
 
     Raises:
         InputError: an image of the dataset has no proposals, or has them twice; a name matches several images; or a box
-            is not finite, is inverted or leaves its image. No store is written in these cases.
+            is not finite, is inverted or extends beyond its image. No store is written in these cases.
     """
     items = _match_to_records(proposals, records, source, side)
     write_store(path, items, method, parameters, image_list_digest(records), num_images=len(records))
@@ -130,6 +130,6 @@ def _clip_boxes(
         numbers = ", ".join(f"{value:g}" for value in boxes[row])
         raise InputError(
             f"{where}: box {row} [{numbers}] (x0, y0, x1, y1) with score {scores[row]:g} is not finite, is inverted, "
-            f"or leaves the image of {width:g} x {height:g} pixels; check that --format and --dataset fit the file"
+            f"or extends beyond the image ({width:g} x {height:g} pixels); check that --format and --dataset fit"
         )
     return np.clip(boxes, 0, limits).astype(np.float32)

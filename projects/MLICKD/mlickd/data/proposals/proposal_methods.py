@@ -1,4 +1,4 @@
-"""Methods that propose class-agnostic regions. They are not learned, so boxes do not supervise them."""
+"""Methods that propose class-agnostic regions. They do not learn from boxes of the dataset."""
 
 import cv2
 import numpy as np

@@ -6,7 +6,7 @@ A shard contains the tensors of up to 256 images::
     scores   float32 (M,)     best first within an image
     offsets  int64 (N + 1,)   index of the first box of each image, and M
 
-The metadata of a shard consist of its image ids and the header. The header is the same in all shards: method,
+The metadata of a shard consists of its image ids and the header. The header is the same in all shards: method,
 parameters, library versions, digest of the list of images, and total number of images. Equal content gives equal bytes.
 """
 
@@ -58,7 +58,7 @@ class ProposalStore:
         """Open a store.
 
         Raises:
-            InputError: the folder is missing, a shard is missing or damaged, or the shards do not belong together.
+            InputError: the folder is missing, a shard is missing or corrupt, or the shards do not belong together.
         """
         store = cls.__new__(cls)
         store.path = Path(path).absolute()
@@ -112,8 +112,8 @@ class ProposalStore:
             records: dicts with ``image_id`` and optionally ``height`` and ``width``.
 
         Raises:
-            InputError: an image is missing or has no boxes; a box is not finite, has no area or leaves the image; or a
-                score is not finite. The message names the store, the image and the box.
+            InputError: an image is missing or has no boxes; a box is not finite, has no area or is not inside the
+                image; or a score is not finite. The message names the store, the image and the box.
         """
         # Images without a record keep NaN and are not checked. Every finite box fits an image of unknown size.
         sizes = np.full((len(self), 2), np.nan, dtype=np.float32)
@@ -221,7 +221,7 @@ def write_store(
         count += sum(1 for _ in iterator)  # runs a generator to its end, with its last checks
         if count != num_images:
             raise InputError(f"{path}: num_images is {num_images}, but items has {count} images; correct num_images")
-        for target in paths:  # a stopped command leaves missing shards, never new next to old ones
+        for target in paths:  # a stopped command leaves missing shards, but never a mix of old and new shards
             target.unlink(missing_ok=True)
         for source, target in zip(unfinished, paths, strict=True):
             source.replace(target)
@@ -240,7 +240,7 @@ def write_proposal_shard(path: Path, items: Sequence[Proposals], header: Mapping
         "offsets": np.cumsum([0, *(len(scores) for _, scores in proposals)], dtype=np.int64),
     }
     ids = [str(image_id) for image_id, _, _ in items]
-    write_shard(path, tensors, {**header, "ids": ids}, "make room, or give another folder")
+    write_shard(path, tensors, {**header, "ids": ids}, "free disk space, or give another folder")
 
 
 def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, num_images: int) -> dict[str, Any]:

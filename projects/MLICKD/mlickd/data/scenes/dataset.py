@@ -45,7 +45,7 @@ def ensure_scenes(root: str | os.PathLike[str]) -> Path:
                 if (found := _read_description(folder)) != expected:
                     if folder.exists() and found is None:
                         raise InputError(f"{folder}: is not a folder of drawn scenes; rename or remove it")
-                    logger.info("Drawing the scenes dataset in %s (once; takes some seconds).", folder)
+                    logger.info("Drawing the scenes dataset in %s (once; takes a few seconds).", folder)
                     shutil.rmtree(unfinished, ignore_errors=True)
                     write_scenes(unfinished, COUNTS, SIDE, SEED)
                     shutil.rmtree(folder, ignore_errors=True)

@@ -30,7 +30,7 @@ _ANNOTATION = np.dtype([("image", int), ("category", int), ("bbox", float, 4), (
 _Pixels = Annotated[int, msgspec.Meta(gt=0)]
 
 
-# The decoder skips all other content, such as the outlines of objects, which are most of the file.
+# The decoder skips all other content, such as the segmentations of objects, which are most of the file.
 # `gc=False`: the garbage collector need not scan these objects, because they cannot be part of a reference cycle.
 class _Category(msgspec.Struct, gc=False):
     id: int
@@ -46,7 +46,7 @@ class CocoImage(msgspec.Struct, gc=False):
     width: _Pixels | None = None
 
     def size(self, path: str) -> tuple[int, int]:
-        """Return (height, width) in pixels, by default from the header of the image file ``path``."""
+        """Return (height, width) in pixels. If the file lacks them, read them from the header of the image ``path``."""
         return (self.height, self.width) if self.height and self.width else image_size(path)
 
 
@@ -88,13 +88,13 @@ class CocoFile:
             places: (len(images),) int64, index in ``records`` of each image, or -1 for an image without a record.
             records: dicts with ``height`` and ``width`` in pixels.
             classes: (len(category_names),) int64, class index of each category.
-            allow_empty: whether to leave out boxes without area with a warning, because COCO has a few.
+            allow_empty: skip boxes without area with a warning instead of an error, because COCO has a few.
 
         Returns:
             The boxes of each record in the order of the file; None for a record without an image in the file.
 
         Raises:
-            InputError: a box is not finite, has a negative size or no area, or leaves the image.
+            InputError: a box is not finite, has a negative size or no area, or is not inside the image.
         """
         owners = places[self.annotations["image"]]
         order = np.argsort(owners, kind="stable")[np.count_nonzero(owners < 0) :]
@@ -131,7 +131,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     """Read a COCO-format file.
 
     Raises:
-        InputError: the file is missing or not in COCO format, has an id twice, or refers to an unknown id.
+        InputError: the file is missing or not in COCO format, contains an id twice, or refers to an unknown id.
     """
     path = os.fspath(path)
     try:

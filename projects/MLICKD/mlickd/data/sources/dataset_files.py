@@ -1,4 +1,4 @@
-"""Read dataset files: text written by any program, and folders of images."""
+"""Read the files of a dataset: text in UTF-8, and folders of images."""
 
 import os
 import posixpath
@@ -50,7 +50,7 @@ def read_lines(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[int,
 def read_unique_lines(
     path: Path, remedy: str, clean: Callable[[str, str], str] = lambda text, where: text
 ) -> list[str]:
-    """Return the lines of a file that are not blank, each as ``clean(line, "FILE: line NUMBER")`` returns it.
+    """Return the lines of a file that are not blank, after ``clean(line, "FILE: line NUMBER")``.
 
     Raises:
         InputError: the file cannot be read or is empty, or a line occurs twice.
@@ -98,14 +98,14 @@ class ImageFolder:
 
 
 def relative_name(file_name: str, where: str) -> str:
-    """Return the shortest form of a file name that is relative to the folder of the images.
+    """Normalize a file name that is relative to the image folder.
 
     Raises:
         InputError: the name is empty, absolute, or leaves the folder by ".."; the message starts with ``where``.
     """
     name = posixpath.normpath(file_name)
     if name in (".", "..") or name.startswith(("/", "../")):
-        raise InputError(f"{where}: file name {file_name!r} is not inside the folder of the images; correct it")
+        raise InputError(f"{where}: file name {file_name!r} is not inside the image folder; correct it")
     return name
 
 

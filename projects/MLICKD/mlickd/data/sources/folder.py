@@ -104,7 +104,7 @@ def _read_table(path: Path, class_names: Sequence[str]) -> dict[str, tuple[list[
             if name in rows:
                 problem = f"{name!r} is listed twice; remove one"
             elif wrong in indices:
-                problem = f"{values[wrong]!r} for class {wrong!r}; write 1 (there), 0 (not there) or -1 (unknown)"
+                problem = f"{values[wrong]!r} for class {wrong!r}; write 1 (present), 0 (absent) or -1 (unknown)"
             else:
                 problem = f"label {wrong!r} is not in {classes}"
             raise InputError(f"{where}: {problem}")

@@ -2,7 +2,7 @@
 
 Images vanish from Flickr, and copies of the dataset have different images. Missing images are left out, with a warning
 that counts them. The records do not have sizes, because the official files do not give them and reading all headers
-takes long. The mapper and the proposal methods decode the image anyway.
+takes a long time. The mapper and the proposal methods decode the image anyway.
 """
 
 import logging
@@ -25,7 +25,7 @@ _REMEDY = "download it again, and put it where datasets/README.md says"
 
 
 def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
-    """Return `nus_wide_<split>_multilabel` for train, test and each list; `_labeled` keeps images with a concept."""
+    """Return `nus_wide_<split>_multilabel` for train, test and each list, also with the suffix `_labeled`."""
     folder = root / "nus_wide"
     lists = {path.stem: path for path in folder.glob("lists/*.txt")}
     lists.update({split: _official_list(folder, split) for split in _PARTS})
@@ -42,12 +42,12 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
     """Read the images of a split of NUS-WIDE that exist. The image id is the listed file name, with "/".
 
     Args:
-        folder: folder with the files above.
+        folder: folder with the files that datasets/README.md shows.
         split: `train` or `test` for the official lists, else the name of a file in `lists/`.
         keep_unlabeled: whether images without a concept are kept, as negatives of all concepts.
 
     Raises:
-        InputError: a file is missing or damaged, an image is listed twice or has no labels, or no image exists.
+        InputError: a file is missing or corrupt, an image is listed twice or has no labels, or no image exists.
     """
     folder = Path(folder)
     concepts = read_unique_lines(folder / "ConceptsList" / "Concepts81.txt", _REMEDY)

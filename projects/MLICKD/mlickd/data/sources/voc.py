@@ -24,7 +24,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 _SPLITS = {2007: ("train", "val", "trainval", "test"), 2012: ("train", "val", "trainval")}
-_REMEDY = "see datasets/README.md for where VOC goes"
+_REMEDY = "put VOC where datasets/README.md says"
 
 
 def voc_sources(root: Path) -> dict[str, DatasetSource]:
@@ -57,7 +57,7 @@ def load_voc_multilabel(
             training and metrics, as in VOC's evaluation), `positive` or `negative`.
 
     Raises:
-        InputError: a file is missing or damaged, or an image is listed twice.
+        InputError: a file is missing or corrupt, or an image is listed twice.
     """
     folder = Path(folder)
     image_set = folder / "ImageSets" / "Main" / f"{split}.txt"
