@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
 
 from mlickd.cli import command_line
-from mlickd.cli.command_line import as_called, command_parser, read_seeds, typed_command
+from mlickd.cli.command_line import as_called, command_parser, typed_command
 from mlickd.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -28,13 +27,6 @@ def test_messages_name_commands_as_they_were_called(monkeypatch, program: str, t
     assert as_called(TEXT) == text and typed_command() == typed
     parser = command_parser("Purpose.", TEXT)
     assert parser.prog == program.rpartition("/")[2] and text in parser.format_help()
-
-
-def test_seeds_are_integers() -> None:
-    assert read_seeds("3,1,2") == [3, 1, 2]
-    for text in ("", "1,,2", "1.5"):
-        with pytest.raises(ArgumentTypeError):
-            read_seeds(text)
 
 
 def test_shards_come_from_the_option_or_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from helpers.metric_problems import annotation as box
 from helpers.metric_problems import slow_iou
 from mlickd.data import ProposalStore, write_store
-from mlickd.errors import InputError
 from mlickd.evaluation.proposal_recall import ProposalRecall, best_overlaps, evaluate_source, recall_table
 
 corners = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 15), st.integers(1, 15))
@@ -51,8 +50,3 @@ def test_crowds_and_difficult_objects_are_left_out(tmp_path: Path):
     np.testing.assert_allclose(recall.table_values()["AR"], [0, 0.5 * 3 / 10])
     assert recall.summary()["proposals"]["2"] == {"recall@0.5": 0.5, "recall@0.7": 0.0, "AR": pytest.approx(0.15)}
     assert "| ours" in recall_table({"ours": recall}) and ".000 / .500" in recall_table({"ours": recall})
-
-
-def test_a_dataset_without_objects_is_refused():
-    with pytest.raises(InputError, match="--dataset"):
-        evaluate_source([{"image_id": "a"}], "sliding", ("sliding", {}), (1,))

@@ -184,6 +184,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("evaluate u.npz --bootstrap 9", "u.npz", scores_without_targets),
     ("evaluate-proposals --dataset tiny_val", "--methods", None),
     ("evaluate-proposals --dataset tiny_val --methods edges", "edges", None),
+    ("evaluate-proposals --dataset tiny_val --methods sliding", "--dataset: ", None),
     ("evaluate-proposals --dataset tiny_val --methods sliding:overlap", "overlap", None),
     ("evaluate-proposals --dataset tiny_val --methods sliding sliding", "sliding, sliding", None),
     (f"evaluate-proposals --dataset boxed_train --proposals {VAL_STORE}", "no proposals for image", None),

@@ -121,7 +121,7 @@ class RunCheckpointer(DetectionCheckpointer):
         self._remove_unfinished()
         bookkeeping = [self.folder / name for name in (_LAST, DIGESTS, _STARTING)]
         if any(path.exists() for path in bookkeeping):
-            write_whole_file(self.folder / _STARTING, "", "make room, then give the same command again")
+            write_whole_file(self.folder / _STARTING, "", "free disk space, then give the same command again")
         for name in (f"{FINAL}.pth", STUDENT_CHECKPOINT):
             path = self.folder / name
             if path.exists() and not (weights and path.resolve() == Path(weights).resolve()):
@@ -195,7 +195,7 @@ class RunCheckpointer(DetectionCheckpointer):
     def _remedy(self) -> str:
         complete = [name for name in self._digests if (self.folder / name).exists()]
         state = f"{complete[-1]} is complete" if complete else "the run has no earlier checkpoint"
-        return f"{state}; make room, then give the same command with --resume"
+        return f"{state}; free disk space, then give the same command with --resume"
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """Read a checkpoint without unpickling objects, and check that it belongs to a run of this model."""

@@ -149,6 +149,6 @@ class SaveStudentHook(HookBase):
             return
         path = Path(self.trainer.cfg.OUTPUT_DIR) / STUDENT_CHECKPOINT
         model = self.trainer.model
-        with whole_file(path, "make room, then give the same command with --resume") as file:
+        with whole_file(path, "free disk space, then give the same command with --resume") as file:
             torch.save({"model": getattr(model, "module", model).student.state_dict()}, file)
         logger.info("Student for evaluation and prediction: %s", path)
