@@ -48,7 +48,7 @@ def main() -> None:
     )
     batch_help = "number of images in a batch of the teacher (default: 4); give the same number to continue"
     parser.add_argument("--batch-size", type=positive_int, default=4, metavar="N", help=batch_help)
-    check_help = "only check that the cache is complete, undamaged and made for this configuration"
+    check_help = "only check that the cache is complete, intact and made for this configuration"
     parser.add_argument("--check", action="store_true", help=check_help)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration options")
     arguments = parser.parse_args()

@@ -67,7 +67,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str) -> Calibration:
-        """Read a file that :meth:`save` wrote; raise InputError if it is missing or damaged."""
+        """Read a file that :meth:`save` wrote; raise InputError if it is missing or corrupt."""
         try:
             with PathManager.open(path) as file:
                 content = json.load(file)

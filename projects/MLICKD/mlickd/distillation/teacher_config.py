@@ -84,7 +84,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
 
 
 def check_teachers(teachers: Mapping[str, CfgNode]) -> None:
-    """Raise InputError if the checkpoint of a configuration is missing or damaged, or does not fit it."""
+    """Raise InputError if the checkpoint of a configuration is missing or corrupt, or does not fit it."""
     for teacher_cfg in {id(teacher_cfg): teacher_cfg for teacher_cfg in teachers.values()}.values():
         check_checkpoint(model_blueprint(teacher_cfg), teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS")
 

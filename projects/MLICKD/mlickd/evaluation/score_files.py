@@ -72,7 +72,7 @@ def read_scores(path: str) -> ImageScores:
     """Read ``image_scores.npz``.
 
     Raises:
-        InputError: the file is missing or damaged, or its arrays do not fit each other.
+        InputError: the file is missing or corrupt, or its arrays do not fit each other.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:

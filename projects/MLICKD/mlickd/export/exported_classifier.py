@@ -76,7 +76,7 @@ class ExportMetadata:
         """Return the metadata from the result of :meth:`properties`. Error messages name the ``path`` of the file.
 
         Raises:
-            InputError: the strings are damaged, or another version of ``tools/export_student.py`` wrote them.
+            InputError: the strings are corrupt, or another version of ``tools/export_student.py`` wrote them.
         """
         try:
             values = {name: json.loads(properties[name]) for name in cls.__dataclass_fields__}
@@ -91,7 +91,7 @@ class ExportMetadata:
         except (KeyError, ValueError, TypeError, RecursionError):
             valid = False
         if not valid:
-            raise InputError(f"{path}: its metadata is damaged or has another version; export it again")
+            raise InputError(f"{path}: its metadata is corrupt or has another version; export it again")
         return metadata
 
 
@@ -156,7 +156,7 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
         num_threads: number of threads of ONNX Runtime; 0 uses all cores.
 
     Raises:
-        InputError: the file is missing or damaged, or is not an exported student; ONNX Runtime is not installed.
+        InputError: the file is missing or corrupt, or is not an exported student; ONNX Runtime is not installed.
     """
     name = os.fspath(path)
     onnxruntime = import_optional("onnxruntime", "an .onnx file")

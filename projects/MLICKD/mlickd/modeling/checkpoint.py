@@ -30,7 +30,7 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
             read the values.
 
     Raises:
-        InputError: the file is missing or damaged, contains code, or contains anything other than named tensors.
+        InputError: the file is missing or corrupt, contains code, or contains anything other than named tensors.
     """
     content = read_file(path, field, mapped=mapped)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
@@ -53,9 +53,9 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
         with open(local_path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns about the format of old files
             return torch.load(local_path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a damaged file can raise any error, mostly with an unclear message
+    except Exception as error:  # a corrupt file can raise any error, mostly with an unclear message
         helpful = isinstance(error, InputError | OSError)
-        reason = error if helpful else "it is damaged, or contains objects that could run code"
+        reason = error if helpful else "it is corrupt, or contains objects that could run code"
         raise InputError(f"{field} {path} is not a readable checkpoint: {reason}; give a complete one") from error
 
 

@@ -161,7 +161,7 @@ class Predictor:
         if not is_path:
             try:
                 record["pixels"] = np.asarray(upright_rgb(photo) if isinstance(photo, Image.Image) else photo)
-            except Exception as error:  # decoders raise many types of errors on damaged images
+            except Exception as error:  # decoders raise many types of errors on corrupt images
                 return InputError(f"{name}: {error}")
         try:
             return name, self.read(record)
@@ -211,7 +211,7 @@ def load_model(
             thresholds in its file.
 
     Raises:
-        InputError: the model is missing or damaged, its files do not fit each other, or its class names are unknown.
+        InputError: the model is missing or corrupt, its files do not fit each other, or its class names are unknown.
     """
     path = Path(source).expanduser()
     is_exported = path.suffix.lower() == ".onnx"

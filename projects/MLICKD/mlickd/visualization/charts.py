@@ -51,7 +51,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
         path: path of the PNG.
 
     Raises:
-        InputError: a ``metrics.json`` is missing or damaged, or no run has a loss.
+        InputError: a ``metrics.json`` is missing or corrupt, or no run has a loss.
     """
     curves = {name: _stage_curves(folders) for name, folders in runs.items()}
     stages = [stage for run in curves.values() for stage in run]

@@ -59,7 +59,7 @@ def make_cache(
         batch_size: number of images in a batch of the teacher.
 
     Raises:
-        InputError: images, proposals or teacher are missing or damaged, the disk is full, or the folder contains
+        InputError: images, proposals or teacher are missing or corrupt, the disk is full, or the folder contains
             another cache.
     """
     request = request or KnowledgeRequest.for_method(cfg)

@@ -51,7 +51,7 @@ class CachedKnowledge:
             teachers: the teacher's configuration for each dataset, see :func:`load_teacher_configs`; None loads them.
 
         Raises:
-            InputError: a cache is missing, incomplete or damaged, or its settings differ from the settings of the run;
+            InputError: a cache is missing, incomplete or corrupt, or its settings differ from the settings of the run;
                 or the teachers of two datasets have different configurations.
         """
         request = request or KnowledgeRequest.for_stage(cfg)
@@ -130,7 +130,7 @@ class DatasetCache:
             (R, 4) float32 boxes in pixels of the image, its height and width, and the teacher's outputs.
 
         Raises:
-            InputError: the shard of the image is damaged.
+            InputError: the shard of the image is corrupt.
         """
         index, image = divmod(self._positions[str(image_id)], IMAGES_PER_SHARD)
         stored = mirror and self.settings["mirrored"]
@@ -165,7 +165,7 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
     """Open the caches as training does, and read all of their tensors.
 
     Raises:
-        InputError: a cache is incomplete or damaged, or does not fit the run.
+        InputError: a cache is incomplete or corrupt, or does not fit the run.
     """
     for name, cache in CachedKnowledge(cfg, request).caches.items():
         for shard in tqdm(cache.shards, desc=name, unit="shard"):
