@@ -68,7 +68,7 @@ class TeacherOutputs:
         class_logits, detection_logits: (R, C) float32, logits of both streams.
         selected: (K,) int64, indices of the selected regions; None if no regions are transferred.
         weights, features, map_sizes, proposal_weights, maps: see :class:`TeacherKnowledge`, for the K regions.
-        context_map, context_weight: (C, H, W) logits of the context classifier at each cell of the view, and its share
+        context_map, context_weight: (C, H, W) logits of the context classifier at each cell of the view, and its weight
             in the image scores, see :func:`mlickd.modeling.roi_heads.mix_with_context`; None without context.
     """
 
@@ -136,7 +136,7 @@ class TeacherOutputs:
         context_map = self.context_map
         if context_map is not None:
             height, width = context_map.shape[-2:]
-            rows, columns = _shares(height, crop[1], crop[3]), _shares(width, crop[0], crop[2])
+            rows, columns = _overlap_weights(height, crop[1], crop[3]), _overlap_weights(width, crop[0], crop[2])
             context_map = torch.einsum("chw,h,w->c", context_map.float(), rows, columns)[:, None, None]
         return replace(self, maps=maps, context_map=context_map)
 
@@ -210,7 +210,7 @@ def _normalize(weights: torch.Tensor) -> torch.Tensor:
     return weights / weights.max().clamp(min=torch.finfo(weights.dtype).tiny) if len(weights) > 0 else weights
 
 
-def _shares(cells: int, low: float, high: float) -> torch.Tensor:
+def _overlap_weights(cells: int, low: float, high: float) -> torch.Tensor:
     """Return the weights of ``cells`` equal parts of [0, 1], proportional to their overlap with ``low`` to ``high``."""
     edges = torch.arange(cells + 1) / cells
     overlap = edges[1:].clamp(max=high) - edges[:-1].clamp(min=low)

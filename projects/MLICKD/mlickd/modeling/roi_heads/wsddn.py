@@ -49,7 +49,7 @@ def mix_with_context(
     Args:
         mil_scores: (..., C), the sums of the region scores.
         context_map: (..., C, H, W) logits of the context classifier at each cell; the logit of a view is their mean.
-        weight: w, the share of the context.
+        weight: w, the weight of the context score.
         temperature: divisor of the logit of the context.
 
     Returns:
