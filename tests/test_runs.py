@@ -50,6 +50,16 @@ def test_thresholds_belong_to_the_checkpoint(tmp_path: Path) -> None:
         runs.run_thresholds(cfg, run, names)
 
 
+def test_a_study_stands_for_its_chosen_student(tmp_path: Path) -> None:
+    run, report = write_untrained_run(tmp_path / "study/seed1/baseline"), tmp_path / "study/comparison.json"
+    report.write_text('{"chosen": "seed1/baseline"}')
+    assert runs.run_config(tmp_path / "study").MODEL.WEIGHTS == str(run / "model_final.pth")
+    for content in ('{"chosen": null}', "no JSON"):
+        report.write_text(content)
+        with pytest.raises(InputError, match=f"{tmp_path / 'study'}: .*seed1/baseline"):
+            runs.run_config(tmp_path / "study")
+
+
 def test_incomplete_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="config.yaml: no such file"):
         runs.run_config(tmp_path)

@@ -48,19 +48,20 @@ class QuickTools:
         for name, text in (("train_net", TRAIN), ("cache_knowledge", CACHE), ("generate_proposals", "")):
             (folder / f"{name}.py").write_text(text)
 
-    def add_results(self, method: str, seed: int, skill: float) -> dict:
+    def add_results(self, method: str, seed: int, skill: float, test: str = "") -> dict:
         """Prepare the results of a method and a seed, better with more skill, and return the report."""
-        records = dataset_records(self.test)
-        targets = label_targets(records, len(class_names(self.test)))
+        test = test or self.test
+        records = dataset_records(test)
+        targets = label_targets(records, len(class_names(test)))
         noise = np.random.default_rng([seed, len(method)]).random(targets.shape)
         scores = torch.tensor(skill * (targets == 1) + (1 - skill) * noise, dtype=torch.float32)
         folder = self.folder / f"results {method} {seed}"
-        source = {"data": data_record(self.test)}
-        evaluator = MultiLabelEvaluator(self.test, provenance=source, output_dir=str(folder / "inference" / self.test))
+        source = {"data": data_record(test)}
+        evaluator = MultiLabelEvaluator(test, provenance=source, output_dir=str(folder / "inference" / test))
         evaluator.process(records, [{"image_scores": vector} for vector in scores])
         results = evaluator.evaluate()
         (folder / "results.json").write_text(json.dumps(results))
-        return json.loads((folder / "inference" / self.test / "multilabel_results.json").read_text())
+        return json.loads((folder / "inference" / test / "multilabel_results.json").read_text())
 
     def fail(self, method: str, seed: int, fails: bool = True) -> None:
         """Let the training of a method and a seed fail, or succeed again."""

@@ -11,7 +11,11 @@ import pytest
 import torch
 
 from helpers.quick_tools import QuickTools
+from mlickd.cli.compare import run_comparison
+from mlickd.data import dataset_records
 from mlickd.errors import InputError
+from mlickd.evaluation.score_files import read_scores
+from mlickd.runs import find_run
 from mlickd.studies.comparison import Comparison, same_labeled_images
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.jobs import jobs_to_run, run_jobs
@@ -120,6 +124,71 @@ def test_each_seed_can_have_separate_labels_and_students_learn_from_the_other_im
         compare(tools, **{**data, "unlabeled": ["tiny_train@1of2"]})
 
 
+@pytest.fixture
+def held_out(tools: QuickTools) -> dict[str, str]:
+    """Settings for a quarter of held-out images, on which the baseline is best, unlike on the test images."""
+    for method, skill in {"teacher": 0.3, "baseline": 0.4, "distilled": 0.2}.items():
+        for seed in (1, 2):
+            tools.add_results(method, seed, skill, "tiny_train@1of4")
+    return {"train": "tiny_train@not1of4", "held_out": "tiny_train@1of4"}
+
+
+def test_the_student_is_chosen_on_held_out_images(
+    tools: QuickTools, held_out: dict, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools.fail("baseline", 2)
+    failures = run_comparison(compare(tools, BOTH, **held_out))
+    calls = (tools.folder / "calls").read_text().splitlines()
+    assert sorted(calls[:3]) == ["baseline 1", "baseline 2", "teacher 1"] and calls.count("baseline 2") == 1
+    assert len(failures) == 1 and "distilled/prediction 2" in calls, "the other runs continue"
+    printed = capsys.readouterr().out
+    assert "teacher" in printed and "distilled" not in printed and "6 photos are too few" in printed
+    _, _, content = report(compare(tools, BOTH, **held_out))
+    assert content["chosen"] == "seed1/distilled/prediction", "the only method with all seeds"
+    tools.fail("baseline", 2, fails=False)
+    monkeypatch.setattr("mlickd.studies.student_choice._FEW_PHOTOS", 6)
+    run_comparison(compare(tools, BOTH, **held_out))
+    assert "Warning: the teacher is worse" in capsys.readouterr().out
+    comparison = compare(tools, BOTH, **held_out)
+    text, _, content = report(comparison)
+    assert content["chosen"] == "seed1/baseline" and "`seed1/baseline`" in text
+    assert find_run(comparison.folder) == comparison.folder / "seed1/baseline"
+    assert content["differences"]["distilled"]["mAP"]["mean"] > 0, "the test images do not choose"
+    for name, folder in {"teacher": "teacher", "distilled": "seed{}/distilled/prediction"}.items():
+        expected = resampled_difference(comparison.folder, folder, "tiny_train@1of4")
+        assert content["held_out"]["differences"][name] == pytest.approx(expected)
+    write_comparison_report(compare(tools, BOTH, train=held_out["train"]))
+    with pytest.raises(InputError, match=f"{comparison.folder}: "):
+        find_run(comparison.folder)
+    (tools.folder.parent / "light.yaml").write_text("DATASETS: {TRAIN: ['tiny_train@1of2', 'tiny_train@2of2']}")
+    with pytest.raises(InputError, match="light.yaml: DATASETS.TRAIN .*--held-out 0"):
+        compare(tools, **held_out)
+
+
+def resampled_difference(root: Path, folder: str, dataset: str) -> dict:
+    """Return the mean difference of mAP to the baseline over two seeds, with the interval from 1000 resamples."""
+
+    def precisions(run: Path, drawn: np.ndarray) -> np.ndarray:
+        """Return the mAP for each row of counts, from the precision at each positive of each class."""
+        file = read_scores(str(run / "inference" / dataset / "image_scores.npz"))
+        values = []
+        for scores, positive in zip(file.scores.T, file.targets.T == 1, strict=True):
+            weights, above = drawn * positive, scores[:, None] >= scores
+            with np.errstate(invalid="ignore"):
+                precision = weights @ above / (drawn @ above)
+                values.append(np.nansum(weights * precision, axis=1) / weights.sum(axis=1))
+        return 100 * np.nanmean(values, axis=0)
+
+    count, generator = len(dataset_records(dataset)), np.random.default_rng(0)
+    drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(1000)]
+    pairs = [(root / folder.format(seed), root / f"seed{seed}/baseline") for seed in (1, 2)]
+    # The first row counts each image once.
+    rows = np.array([np.ones(count), *drawn])
+    mean, *resampled = np.mean([precisions(one, rows) - precisions(two, rows) for one, two in pairs], axis=0)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return {"mean": mean, "count": 2, "deviation": None, "low": low, "high": high}
+
+
 def test_failures_are_in_the_report_and_tried_again(tools: QuickTools) -> None:
     tools.fail("teacher", 1)
     comparison = compare(tools, BOTH, seeds=[1])
@@ -172,6 +241,8 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     assert (found["mean"], found["high"]) == pytest.approx((np.mean(gains), np.mean(gains) + half), rel=1e-4)
     difference = f"{np.mean(gains):+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]"
     assert [row[1] for row in rows if row[0] == "distilled"][1] == difference
+    expected = resampled_difference(comparison.folder, "seed{}/distilled/prediction", "tiny_test")
+    assert content["differences_over_images"]["distilled"]["mAP"] == pytest.approx(expected)
     assert list(content["differences"]) == ["distilled", "light"]
     assert len(content["runs"]) == 7 and content["runs"][0]["method"] == "teacher"
     for entry in content["runs"]:

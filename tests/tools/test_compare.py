@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlickd.runs import run_config
+
 ROOT = Path(__file__).parents[2]
 TINY = ["SOLVER.MAX_ITER", "4", "KD.FEATURE.MAX_ITER", "2", "KD.PREDICTION.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4"]
 TINY += ["SOLVER.WARMUP_ITERS", "1", "SOLVER.CHECKPOINT_PERIOD", "1", "DATALOADER.NUM_WORKERS", "0"]
@@ -49,7 +51,8 @@ def test_a_stopped_comparison_continues(tiny_scenes: Path, tmp_path: Path) -> No
     assert whole.returncode == 0, whole.stderr
     rows = {line.split("|")[1].strip(): line for line in whole.stdout.splitlines() if line.startswith("| ")}
     assert "±" in rows["baseline"] and "failed" not in rows["baseline"]
-    assert rows["distilled"].count("[") == 5, "the last row has the differences, with intervals"
+    assert rows["distilled"].count("[") == 1, "the last row has the difference on held-out images"
+    assert "Use `seed1/" in whole.stdout
     content = json.loads((output / "comparison.json").read_text())
     assert [run["status"] for run in content["runs"]] == ["done"] * 5
     jobs = [job for run in content["runs"] for job in run["jobs"].values()]
@@ -64,13 +67,21 @@ def test_a_stopped_comparison_continues(tiny_scenes: Path, tmp_path: Path) -> No
 @pytest.mark.timeout(900)
 def test_quickstart_writes_table_curves_and_gallery(tiny_scenes: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    result = run(output, tool="quickstart")
+    # Each seed has half of the labels. Half of these images are held out.
+    data = ["--train", "tiny_train@{seed}of2", "--unlabeled", "tiny_train@not{seed}of2", "--held-out", "2"]
+    result = run(output, *data, tool="quickstart")
     assert result.returncode == 0, result.stderr
     assert "difference to baseline" in result.stdout and "±" in result.stdout
     for name in ("comparison.md", "curves.png", "classes.png", "gallery/index.html", "gallery/plots.html"):
         assert (output / name).stat().st_size > 100
     content = json.loads((output / "comparison.json").read_text())
     assert len(content["runs"]) == 6 and content["costs"]["teacher"]["milliseconds"] > 0
+    assert result.stdout.index("| teacher") < result.stdout.index("difference to baseline, in points")
+    assert content["held_out"]["images"] == {f"tiny_train@{seed}of2@1of2": 6 for seed in (1, 2)}
+    assert content["held_out"]["differences"].keys() == {"teacher", "distilled"}
+    assert run_config(output).MODEL.WEIGHTS.startswith(str(output / content["chosen"]))
+    student = run_config(output / "seed2/distilled/prediction").DATASETS
+    assert student.TRAIN == ("tiny_train@2of2@not1of2",) and student.UNLABELED == ("tiny_train@not2of2",)
 
 
 def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:

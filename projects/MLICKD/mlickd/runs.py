@@ -36,6 +36,7 @@ from mlickd.modeling import load_checkpoint
 
 # Checkpoint of the student after a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
+STUDY_FILE = "comparison.json"  # in the folder of a study; `chosen` is the path of a student in this folder
 _CLASSES_FILE = "classes.txt"
 
 
@@ -51,17 +52,31 @@ def load_run(folder: str | os.PathLike[str]) -> tuple[CfgNode, nn.Module]:
     return cfg, model.eval()
 
 
+def find_run(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder of a run: ``folder``, or the chosen student if ``folder`` is a study.
+
+    Raises:
+        InputError: the study has not chosen a student.
+    """
+    folder = Path(folder)
+    if (folder / "config.yaml").is_file() or not (folder / STUDY_FILE).is_file():
+        return folder
+    with suppress(ValueError, KeyError, TypeError):
+        return folder / json.loads(_read(folder / STUDY_FILE, "name a run"))["chosen"]
+    raise InputError(f"{folder}: this study has not chosen a student; name one of its runs, such as seed1/baseline")
+
+
 def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> CfgNode:
     """Return the configuration of a run for inference. A distilled student becomes a plain classifier.
 
     Args:
-        run: ``OUTPUT_DIR`` of the run, or its ``config.yaml``.
+        run: ``OUTPUT_DIR`` of the run, or its ``config.yaml``, or a study (see :func:`find_run`).
         checkpoint: checkpoint for ``MODEL.WEIGHTS`` (default: the final checkpoint of the run).
 
     Raises:
         InputError: the configuration is missing or incomplete.
     """
-    config_file = os.path.join(run, "config.yaml") if os.path.isdir(run) else os.fspath(run)
+    config_file = os.path.join(find_run(run), "config.yaml") if os.path.isdir(run) else os.fspath(run)
     if not os.path.isfile(config_file):
         raise InputError(f"{config_file}: no such file; name the OUTPUT_DIR of a finished run")
     cfg = default_config()

@@ -17,12 +17,13 @@ from mlickd.cli.command_line import (
     typed_command,
 )
 from mlickd.data.catalog import class_names
-from mlickd.data.parts import part_for_seed
+from mlickd.data.parts import DatasetPart, part_for_seed
 from mlickd.errors import InputError
 from mlickd.studies.comparison import Comparison
 from mlickd.studies.comparison_report import PUBLISHED, write_comparison_report
 from mlickd.studies.jobs import jobs_to_run, run_jobs
-from mlickd.studies.training_methods import TEACHER, choose_methods, load_method
+from mlickd.studies.student_choice import compare_on_held_out_photos
+from mlickd.studies.training_methods import BASELINE, TEACHER, choose_methods, load_method
 
 EPILOG = """\
 examples:
@@ -33,10 +34,8 @@ examples:
     python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
-  Few labels and many photos. Each seed has its own part of the labels, and a separate teacher:
-    python tools/compare.py --configs configs/folder --train 'animals_train@{seed}of8' --test animals_test \
-        --unlabeled 'animals_train@not{seed}of8,animals_extra' --methods baseline,distilled --seeds 1,2,3 \
-        --teacher-per-seed --output output/few_labels
+  Few labels and many photos, with another part of the labels for each seed:
+    python tools/compare.py --train 'scenes_train@{seed}of8' --unlabeled 'scenes_train@not{seed}of8' --teacher-per-seed
 
   A custom method. Its file has the keys with other values than in kd.yaml:
     python tools/compare.py --methods baseline,distilled --method-file all_regions=all_regions.yaml
@@ -50,6 +49,9 @@ The file of any other method overrides keys of kd.yaml. It is in configs/methods
 --configs overrides it, too), or a --method-file. It may name another teacher, another cache or other training datasets.
 They must exist, and the labeled photos must be the same. Distilled students also learn from the photos of --unlabeled,
 unless their file names other training datasets.
+
+Teachers and baselines train first, and the command prints their results on the held-out images. At the end, it chooses
+the method with the best mAP there. `mlickd predict`, `export` and `visualize` take its student for the folder --output.
 
 To continue after an interruption, give the same command again. It repeats failed runs, and finished runs whose input
 has changed. The exit status is 1 if a run has failed, and 2 if the command is wrong.
@@ -79,7 +81,7 @@ def main() -> None:
         print("\n".join(job.shell_command for job in jobs_to_run(comparison.jobs())))
         return
     if not args.table_only:
-        run_jobs(comparison.jobs(), args.output, args.jobs)
+        run_comparison(comparison, args.jobs)
     text, failures = write_comparison_report(comparison, published=args.published, command=typed_command())
     print(f"\n{text}")
     sys.exit(1 if failures else 0)
@@ -93,6 +95,8 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled training dataset")
     unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"
     parser.add_argument("--unlabeled", default="", metavar="NAME,NAME", help=unlabeled_help)
+    held_out_help = "hold out one of N parts of the training images, and choose a student there (default: 5; 0: none)"
+    parser.add_argument("--held-out", type=int, default=5, metavar="N", help=held_out_help)
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
     parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="proposal method")
     shown = ",".join(map(str, seeds))
@@ -115,8 +119,11 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
     Raises:
         InputError: an option, or a file or dataset that it names, is wrong.
     """
-    unlabeled = [name for name in args.unlabeled.split(",") if name]
-    for name in (args.train, args.test, *unlabeled):
+    train, held_out, unlabeled = args.train, "", [name for name in args.unlabeled.split(",") if name]
+    if args.held_out:
+        part = DatasetPart(train, 1, args.held_out)
+        train, held_out = str(part._replace(others=True)), str(part)
+    for name in (train, args.test, *unlabeled):
         for seed in args.seeds:
             class_names(part_for_seed(name, seed))  # an unknown dataset stops the command before it writes a file
     configs = args.configs or shipped_config("--configs", "scenes")
@@ -130,18 +137,12 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
             raise InputError(f"--method-file {pair}: give a new name and a file, as in mine=mine.yaml")
         files[name] = [Path(file)]
         names = [*names, name] if names else ()
+    shared = {"train": train, "options": args.opts}
     return Comparison(
-        teacher_method=load_method(TEACHER, configs.resolve() / "wsd.yaml", args.opts, args.train),
-        methods=choose_methods(
-            configs,
-            names,
-            files,
-            train=args.train,
-            unlabeled=unlabeled,
-            options=args.opts,
-            output=args.output,
-        ),
+        teacher_method=load_method(TEACHER, configs.resolve() / "wsd.yaml", **shared),
+        methods=choose_methods(configs, names, files, unlabeled=unlabeled, output=args.output, **shared),
         test=args.test,
+        held_out=held_out,
         folder=args.output,
         seeds=args.seeds,
         proposals=args.proposals,
@@ -150,3 +151,15 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
         teacher=args.teacher,
         teacher_per_seed=teacher_per_seed,
     )
+
+
+def run_comparison(comparison: Comparison, num_jobs: int = 1) -> list[str]:
+    """Run all jobs, teachers and baselines first if photos are held out; return a line for each failure."""
+    if not comparison.held_out:
+        return run_jobs(comparison.jobs(), comparison.folder, num_jobs)
+    first = [job for model in comparison.models if model.method in (TEACHER, BASELINE) for job in model.jobs]
+
+    def show() -> None:
+        print(f"\n{compare_on_held_out_photos(comparison)[0]}\n", flush=True)
+
+    return run_jobs(comparison.jobs(), comparison.folder, num_jobs, first, show)

@@ -16,7 +16,7 @@ example:
   A student with the configuration output/cross/kd.yaml, which this command writes, or a comparison with other methods:
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage feature
   python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage prediction
-  python tools/compare.py --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
+  python tools/compare.py --held-out 0 --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
 
 To continue after an interruption, give the same command again. Finished runs stay.
 """

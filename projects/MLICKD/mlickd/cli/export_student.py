@@ -34,7 +34,7 @@ average, or if more than {DECISION_TOLERANCE:.1%} of the decisions differ.
 def main() -> None:
     """Write the ONNX file and, with ``--check``, compare it with PyTorch."""
     parser = command_parser(__doc__, EPILOG)
-    run_help = "OUTPUT_DIR of a finished student, or folder of one seed of a study"
+    run_help = "OUTPUT_DIR of a finished student, or folder of a study or of one of its seeds"
     parser.add_argument("--run", required=True, metavar="FOLDER", help=run_help)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, ending in .onnx")
     pixels_help = "take normalized (N, 3, S, S) float32 images as input instead of (N, S, S, 3) uint8 RGB pixels"

@@ -24,8 +24,8 @@ from mlickd.visualization.figures import draw_prediction, save_figure_of_photo
 
 EPILOG = """\
 examples:
-  Photos, folders and patterns, with the distilled student of one seed of a study:
-    python tools/predict.py ~/photos 'more/**/*.jpg' --model output/quickstart/seed1
+  Photos, folders and patterns, with the student that a study has chosen:
+    python tools/predict.py ~/photos 'more/**/*.jpg' --model output/quickstart
 
   The three best classes of each photo, at any score, as JSON:
     python tools/predict.py photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
@@ -47,7 +47,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
     photos_help = "photo, folder, pattern in quotes, or `-`: paths on standard input, one per line"
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help=photos_help)
-    model_help = "folder of a run (its OUTPUT_DIR) or of one seed of a study, checkpoint, or exported student"
+    model_help = "folder of a run (its OUTPUT_DIR), a study, or a seed of a study; checkpoint; or exported student"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
     parser.add_argument("--config-file", metavar="FILE", help=config_help)

@@ -11,13 +11,12 @@ from detectron2.config import CfgNode
 from torch import nn
 
 from mlickd.cli.command_line import command_parser, typed_command
-from mlickd.cli.compare import add_training_options, make_comparison
+from mlickd.cli.compare import add_training_options, make_comparison, run_comparison
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import dataset_records
 from mlickd.errors import ProcessError
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
-from mlickd.studies.jobs import run_jobs
 from mlickd.studies.training_methods import BASELINE, DISTILLED
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
@@ -42,7 +41,7 @@ def main() -> None:
     add_training_options(parser, seeds=[1], output=Path("output/quickstart"))
     args = parser.parse_args()
     comparison = make_comparison(args, [BASELINE, DISTILLED], teacher_per_seed=args.teacher is None)
-    if failures := run_jobs(comparison.jobs(), args.output):
+    if failures := run_comparison(comparison):
         raise ProcessError("\n".join(failures))
     # In reverse order, because the models of the first seed must replace the others.
     folders = {"teacher": args.teacher} | {model.method: model.folder for model in reversed(comparison.models)}

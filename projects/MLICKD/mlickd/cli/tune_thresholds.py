@@ -3,6 +3,7 @@
 from tabulate import tabulate
 
 from mlickd.cli.command_line import command_parser
+from mlickd.runs import find_run
 from mlickd.studies.held_out import tune_thresholds
 
 EPILOG = """\
@@ -26,4 +27,4 @@ def main() -> None:
     rows = zip(tuned.class_names, tuned.positives, tuned.thresholds, tuned.f1, strict=True)
     table = [[name, count, f"{t:.3f}", "" if f1 is None else f"{100 * f1:.1f}"] for name, count, t, f1 in rows]
     print(tabulate(table, headers=["class", "positives", "threshold", "F1, %"], disable_numparse=True))
-    print(f"\nthresholds.json in {args.run}: tuned on {tuned.dataset} ({tuned.images} images)")
+    print(f"\nthresholds.json in {find_run(args.run)}: tuned on {tuned.dataset} ({tuned.images} images)")

@@ -1,7 +1,4 @@
-"""Parts of a dataset by name: `pets_train@2of3` is the second of three parts, `pets_train@not2of3` the other two.
-
-In a study of several seeds, `pets_train@{seed}of3` is another part for each seed.
-"""
+"""Parts of a dataset by name: `pets_train@2of3` is the second of three parts, `pets_train@not2of3` the other two."""
 
 import hashlib
 import re

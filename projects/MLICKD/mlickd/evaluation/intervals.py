@@ -128,8 +128,8 @@ class Spread:
     Attributes:
         mean: arithmetic mean.
         count: number of values, n.
-        deviation: standard deviation of the sample (divisor n - 1); None for a single value.
-        low, high: ends of the confidence interval of the mean; None for a single value.
+        deviation: standard deviation of the sample (divisor n - 1); None for a single value or if it is not used.
+        low, high: ends of the confidence interval of the mean; None for a single value without an interval.
     """
 
     mean: float

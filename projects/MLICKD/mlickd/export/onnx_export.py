@@ -44,6 +44,7 @@ def export_student(
         raise InputError(f"--output {output}: give a name that ends in .onnx")
     check_writable(output)
     cfg, model = load_run(run)
+    run = os.path.dirname(cfg.MODEL.WEIGHTS)  # a study stands for its chosen student
     if not isinstance(model, MultiLabelClassifier):
         raise InputError(f"{run}: is a {type(model).__name__}, which needs proposals; name the run of a student")
     check_has_learned(cfg, run)

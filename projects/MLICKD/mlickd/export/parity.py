@@ -18,7 +18,7 @@ from mlickd.data.records import label_targets
 from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
-from mlickd.runs import run_class_names, run_config
+from mlickd.runs import find_run, run_class_names, run_config
 
 from .exported_classifier import ExportedClassifier, read_photo
 
@@ -80,6 +80,7 @@ def records_to_check(
     """
     if photos:
         return photo_records(photos)
+    run = find_run(run)
     cfg = run_config(run)
     dataset = dataset or cfg.DATASETS.TEST[0]
     if class_names(dataset) != run_class_names(cfg, run):

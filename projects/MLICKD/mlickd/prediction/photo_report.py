@@ -17,7 +17,7 @@ from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES
 from mlickd.data.user_photos import expand_path
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
-from mlickd.runs import run_config
+from mlickd.runs import find_run, run_config
 from mlickd.visualization.image_results import format_score, one_line
 
 from .predictor import Prediction, Predictor
@@ -57,7 +57,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
 
 
 def find_student(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a model for :func:`load_model`: ``path``, or the distilled student in this folder.
+    """Return the path of a model for :func:`load_model`: ``path``, or the distilled or chosen student in this folder.
 
     Raises:
         InputError: the folder does not have a run; the message names runs in its sub-folders.
@@ -65,6 +65,7 @@ def find_student(path: str | os.PathLike[str]) -> Path:
     path = Path(path).expanduser()
     if not path.is_dir():
         return path
+    path = find_run(path)
     for folder in (path, *(path / name for name in _STUDENTS)):
         if (folder / _CONFIG).is_file():
             return folder

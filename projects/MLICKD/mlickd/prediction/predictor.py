@@ -26,7 +26,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.export import load_exported
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
-from mlickd.runs import check_has_learned, load_run, run_class_names, run_config, run_thresholds
+from mlickd.runs import check_has_learned, find_run, load_run, run_class_names, run_config, run_thresholds
 
 __all__ = ["Photo", "Prediction", "Predictor", "load_model"]
 
@@ -204,7 +204,8 @@ def load_model(
         [['cup', 'ball'], []]
 
     Args:
-        source: folder of a finished run (its ``OUTPUT_DIR``), checkpoint (``.pth``), or exported student (``.onnx``).
+        source: folder of a finished run (its ``OUTPUT_DIR``), folder of a study, which has chosen a student, checkpoint
+            (``.pth``), or exported student (``.onnx``).
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.
         thresholds: one for all classes, one for each class, or a ``thresholds.json``. Default of a run: the thresholds
             that ``tools/tune_thresholds.py`` wrote, or else its ``TEST.THRESHOLD``. Default of an exported student: the
@@ -224,7 +225,8 @@ def load_model(
         arguments = read, lambda views: [(scores, None) for scores in exported.scores(views)]
     else:
         if path.is_dir():
-            folder, (cfg, model) = path, load_run(path)
+            folder = find_run(path)
+            cfg, model = load_run(folder)
         else:
             config_file = Path(config).expanduser() if config is not None else path.parent / "config.yaml"
             folder, (cfg, model) = config_file.parent, _load_checkpoint(path, config_file)

@@ -5,19 +5,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from mlickd.data import proposals_path
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.parts import whole_name
+from mlickd.data.parts import part_for_seed, whole_name
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.input_checks import check_unlabeled
 from mlickd.errors import InputError
+from mlickd.evaluation.intervals import Spread, bootstrap_metrics, percentile_interval
+from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import require_file
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
 from .jobs import Job
 from .training_methods import DISTILLED, TEACHER, Method
 
-__all__ = ["Comparison", "Model", "same_labeled_images"]
+__all__ = ["Comparison", "Model", "difference_over_images", "same_labeled_images"]
 
 # Keys of TEST that must be equal in all runs.
 _PROTOCOL = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION", "CORRUPTION", "CORRUPTION_SEED")
@@ -74,6 +78,12 @@ class Model:
         """Path of :attr:`report`."""
         return multilabel_results_path(self.folder, self.test)
 
+    @cached_property
+    def resampled(self) -> np.ndarray:
+        """mAP on resampled images of the test dataset, (B,) in percent."""
+        scores = read_scores(str(self.report_path.with_name(SCORES_FILE)))
+        return 100 * bootstrap_metrics(scores.scores, scores.targets, ap=self.report["protocol"]["ap"])["mAP"]
+
     @property
     def seconds(self) -> float | None:
         """Duration of the training; None if it is unknown because the training was interrupted."""
@@ -87,9 +97,9 @@ class Comparison:
 
     Attributes:
         teacher_method: training of the teacher; not used if ``teacher`` is given.
-        methods: methods of the students. Their datasets may have another part for each seed, such as
-            ``pets_train@{seed}of8``, if each seed has a separate teacher.
+        methods: methods of the students. With a teacher for each seed, names of datasets may contain ``{seed}``.
         test: name of the test dataset.
+        held_out: name of a dataset from which no model learns, to choose a student; may be empty.
         folder: folder of all results; a student goes to ``seed<k>/<method>``.
         seeds: seeds of the students. A teacher that all students share has the first seed.
         proposals: name of the proposal method.
@@ -105,6 +115,7 @@ class Comparison:
     test: str
     folder: Path
     seeds: Sequence[int]
+    held_out: str = ""
     proposals: str = "edge_boxes"
     options: Sequence[str] = ()
     tools: Path = Path("tools")
@@ -167,8 +178,8 @@ class Comparison:
         train, weights = method.cfg.DATASETS.TRAIN, method.cfg.KD.TEACHER.WEIGHTS
         if not same_labeled_images(train, expected):
             raise InputError(
-                f"{method.file}: DATASETS.TRAIN {train} has other images or labels than --train {self.train}; "
-                "compare students of the same images"
+                f"{method.file}: DATASETS.TRAIN {train} has other images or labels than {', '.join(expected)}; compare "
+                f"students of the same images{', or give --held-out 0' if self.held_out else ''}"
             )
         for name in method.datasets:
             class_names(name)
@@ -207,7 +218,7 @@ class Comparison:
                 cache_name = f"seed{seed}/{cache_name}"
             knowledge[-1] = str(self.folder / cache_name)
             also = [argument for other in group[1:] for argument in ("--also-for", other.file)]
-            options = [*self.options, *self._data(method)]
+            options = [*self.options, *self._data(method, seed)]
             command = ["cache_knowledge.py", "--config-file", group[0].file, "--batch-size", 16, *also, *options]
             cache = Job(
                 cache_name,
@@ -231,7 +242,7 @@ class Comparison:
         self, name: str, method: Method, seed: int, stage: str = "", knowledge: Sequence[str] = (), **needs: Sequence
     ) -> Job:
         command = ["train_net.py", "--config-file", method.file, *(["--kd-stage", stage] if stage else [])]
-        options = [*self.options, *self._data(method), "SEED", str(seed)]
+        options = [*self.options, *self._data(method, seed), "SEED", str(seed)]
         return Job(
             f"{name}/{stage}" if stage else name,
             self.folder,
@@ -240,19 +251,29 @@ class Comparison:
             result=STUDENT_CHECKPOINT if stage == "feature" else "results.json",
             configs=[method.file],
             options=[stage, *options],
-            datasets=[*method.datasets, self.test],
+            datasets=[*method.datasets, *self._tests(seed)],
             resumes=True,
             **needs,
         )
 
-    def _data(self, method: Method) -> list[str]:
-        data = ["DATASETS.TRAIN", str(tuple(method.cfg.DATASETS.TRAIN)), "DATASETS.TEST", f"('{self.test}',)"]
+    def _tests(self, seed: int) -> tuple[str, ...]:
+        return (self.test, part_for_seed(self.held_out, seed)) if self.held_out else (self.test,)
+
+    def _data(self, method: Method, seed: int) -> list[str]:
+        data = ["DATASETS.TRAIN", str(tuple(method.cfg.DATASETS.TRAIN)), "DATASETS.TEST", str(self._tests(seed))]
         if unlabeled := tuple(method.cfg.DATASETS.UNLABELED):
             data += ["DATASETS.UNLABELED", str(unlabeled)]
         return [*data, "DATASETS.PROPOSALS.METHOD", self.proposals]
 
     def _command(self, tool: str, *arguments: object) -> list[str]:
         return [str(self.tools / tool), *map(str, arguments)]
+
+
+def difference_over_images(pairs: Sequence[tuple[Model, Model]]) -> Spread:
+    """Return the mean difference of mAP over pairs of models, in points, with its interval over resampled images."""
+    mean = np.mean([one.report["metrics"]["mAP"] - other.report["metrics"]["mAP"] for one, other in pairs])
+    resampled = np.mean([one.resampled - other.resampled for one, other in pairs], axis=0)
+    return Spread(float(mean), len(pairs), None, *percentile_interval(resampled))
 
 
 def same_labeled_images(names: Sequence[str], others: Sequence[str]) -> bool:

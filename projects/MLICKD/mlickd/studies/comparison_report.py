@@ -13,10 +13,12 @@ from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.evaluation.ranking import micro_precision_recall
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import write_json, write_whole_file
+from mlickd.runs import STUDY_FILE
 from mlickd.visualization import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
-from .comparison import Comparison, Model
+from .comparison import Comparison, Model, difference_over_images
+from .student_choice import compare_on_held_out_photos
 from .training_methods import BASELINE, TEACHER
 
 __all__ = ["PUBLISHED", "write_comparison_report"]
@@ -75,30 +77,49 @@ def write_comparison_report(
     gains = _gains(values)
     failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
     parts = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
+    runs = {(model.method, model.seed): model for model in done}
+    over_images = {
+        name: difference_over_images([(runs[name, seed], runs[BASELINE, seed]) for seed in gain])
+        for name, gain in gains.items()
+    }
     if gains:
-        rows = [[name, *(found.interval_text() for found in _spreads(gain)), len(gain)] for name, gain in gains.items()]
-        parts.append(_markdown(rows, [f"difference to {BASELINE}, in points", *_COLUMNS, "pairs"]))
+        cells = {name: [*_spreads(gain), over_images[name]] for name, gain in gains.items()}
+        rows = [[name, *map(Spread.interval_text, found), len(gains[name])] for name, found in cells.items()]
+        parts.append(_markdown(rows, [f"difference to {BASELINE}, in points", *_COLUMNS, "mAP, over photos", "pairs"]))
     if failures:
         parts.append("Failed:\n\n" + "\n".join(f"- {failure}" for failure in failures))
-    text = "\n\n".join([*parts, *_notes(comparison, done, published)]) + "\n"
+    parts += _notes(comparison, done, published)
+    held_out: dict = {"chosen": None}
+    if comparison.held_out:
+        section, held_out = compare_on_held_out_photos(comparison)
+        parts += ["## Held-out photos", section]
+    if held_out["chosen"]:
+        parts.append(
+            f"Use `{held_out['chosen']}`: its method has the best mAP on the held-out photos. `mlickd predict`, "
+            "`export` and `visualize` take it when they get the folder of this report."
+        )
+    text = "\n\n".join(parts) + "\n"
     write_whole_file(folder / "comparison.md", text, "give another --output", parents=True)
     if students := [model for model in done if model.method != TEACHER]:
         _draw(folder, students)
     content = {
-        "data": {"train": comparison.train, "unlabeled": _unlabeled(comparison), "test": comparison.test},
+        "data": {"train": comparison.train, "test": comparison.test},
         "unit": "percent",
         "confidence": CONFIDENCE,
         "protocol": done and done[0].report["protocol"],
         "iterations": {method.name: method.iterations for method in comparison.methods},
         "summary": {name: _as_dict(by_seed) for name, by_seed in values.items()},
         "differences": {name: _as_dict(by_seed) for name, by_seed in gains.items()},
+        "differences_over_images": {name: {"mAP": asdict(found)} for name, found in over_images.items()},
+        "chosen": held_out.pop("chosen"),
+        "held_out": held_out,
         "published": published and {"source": _PUBLISHED_SOURCE, "data": published, "values": PUBLISHED[published]},
         "costs": costs,
         "runs": [_run(model) for model in models],
         "failures": failures,
         "command": command,
     }
-    write_json(folder / "comparison.json", content)
+    write_json(folder / STUDY_FILE, content)
     return text, failures
 
 
@@ -167,19 +188,16 @@ def _metric_table(
     return _markdown(rows, "keys")
 
 
-def _unlabeled(comparison: Comparison) -> list[str]:
-    return list(dict.fromkeys(name for method in comparison.methods for name in method.cfg.DATASETS.UNLABELED))
-
-
 def _notes(comparison: Comparison, done: Sequence[Model], published: str | None) -> list[str]:
     notes = [
         f"Trained on {comparison.train}, tested on {comparison.test}. Values are in percent: mean ± standard deviation "
         f"of the sample over the seeds. Differences are taken between runs of equal seed, with the "
         f"{100 * CONFIDENCE:g}% confidence interval of their mean (Student's t with n - 1 degrees of freedom; not "
-        "corrected for the number of comparisons). Runs that failed or were not run are left out. Seconds are means of "
-        "the runs that were not interrupted."
+        "corrected for the number of comparisons). 'mAP, over photos' has the interval of the same mean over resampled "
+        "test photos, the same for all runs (bootstrap). A difference is clear only if both intervals are. Runs that "
+        "failed or were not run are left out. Seconds are means of the runs that were not interrupted."
     ]
-    if names := _unlabeled(comparison):
+    if names := dict.fromkeys(name for method in comparison.methods for name in method.cfg.DATASETS.UNLABELED):
         notes.append(f"Distilled students also learned from {', '.join(names)}, without labels.")
     if not comparison.teacher_per_seed:
         notes.append(f"All students have one teacher: {comparison.teacher or f'seed {comparison.seeds[0]}'}.")

@@ -28,7 +28,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
 from mlickd.files import file_digest
 from mlickd.modeling.losses import image_level_binary_cross_entropy
-from mlickd.runs import run_config
+from mlickd.runs import find_run, run_config
 
 from .robustness import compute_scores
 
@@ -49,7 +49,7 @@ def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThreshold
     Raises:
         InputError: the run is not finished, or the dataset has other classes or shares images with ``DATASETS.TEST``.
     """
-    run = Path(run)
+    run = find_run(run)
     cfg, records = run_config(run), dataset_records(dataset, boxes=False)
     _check_held_out(dataset, records, cfg, "DATASETS.TEST")
     if shared := _shared_images(records, cfg, "DATASETS.TRAIN"):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,13 +126,20 @@ def jobs_to_run(jobs: Iterable[Job]) -> list[Job]:
     return list(found.values())
 
 
-def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
+def run_jobs(
+    jobs: Iterable[Job],
+    root: Path,
+    num_jobs: int = 1,
+    first: Sequence[Job] = (),
+    after_first: Callable[[], None] = lambda: None,
+) -> list[str]:
     """Run all jobs that are not done. A failure stops only the jobs that need the failed job.
 
     Args:
         jobs: jobs of a study.
         root: folder of the study.
         num_jobs: number of commands that run at the same time. They share the cores.
+        first, after_first: jobs that run before all others, and a function to call when they have ended.
 
     Returns:
         A line for each failure.
@@ -166,10 +173,15 @@ def run_jobs(jobs: Iterable[Job], root: Path, num_jobs: int = 1) -> list[str]:
     root.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(root / ".lock", timeout=0):
-            waiting = jobs_to_run(jobs)
+            count, waiting = len(jobs_to_run(first)), jobs_to_run([*first, *jobs])
             with ThreadPoolExecutor(len(waiting) or 1) as pool:
                 try:
-                    for job in waiting:
+                    for job in waiting[:count]:
+                        futures[job.folder] = pool.submit(run_in_turn, job)
+                    for future in futures.values():
+                        future.result()
+                    after_first()
+                    for job in waiting[count:]:
                         futures[job.folder] = pool.submit(run_in_turn, job)
                     return [failure for future in futures.values() if (failure := future.result())]
                 except BaseException:

@@ -87,7 +87,8 @@ def choose_methods(
         names: names of the methods, in the order of the table; empty for all.
         files: files of the other methods by name. A file overrides keys of ``kd.yaml`` and of the files before it.
         train: training dataset, unless the configuration of a method names other datasets.
-        unlabeled: datasets from which distilled students learn without labels, with the same exception.
+        unlabeled: datasets from which students with a teacher learn without labels, unless the configuration of a
+            method names such datasets or other training datasets.
         options: ``KEY VALUE`` pairs for all methods.
         output: folder of the study.
 
@@ -107,23 +108,20 @@ def choose_methods(
     methods = []
     for name in names or available:
         if name in known:
-            methods.append(load_method(name, known[name], options, train, unlabeled))
+            methods.append(load_method(name, known[name], options, train))
             continue
         file = output / "methods" / f"{name}.yaml"
         # Links are not resolved, because _BASE_ is relative to the folder of the link.
         write_method_file(file, [known[DISTILLED], *(path.parent.resolve() / path.name for path in files[name])])
-        methods.append(load_method(name, file, options, train, unlabeled, common))
+        methods.append(load_method(name, file, options, train, common))
+    for method in methods:
+        datasets = method.cfg.DATASETS
+        if method.stages and tuple(datasets.TRAIN) == (train,) and not datasets.UNLABELED:
+            datasets.UNLABELED = tuple(unlabeled)
     return methods
 
 
-def load_method(
-    name: str,
-    file: Path,
-    options: Sequence[str],
-    train: str,
-    unlabeled: Sequence[str] = (),
-    common: CfgNode | None = None,
-) -> Method:
+def load_method(name: str, file: Path, options: Sequence[str], train: str, common: CfgNode | None = None) -> Method:
     """Load the configuration of a method.
 
     Args:
@@ -131,8 +129,6 @@ def load_method(
         file: configuration file.
         options: ``KEY VALUE`` pairs.
         train: training dataset.
-        unlabeled: datasets without labels for a student that distills. Files that name such datasets, or other training
-            datasets, keep theirs.
         common: configuration of ``distilled``; the method keeps a training dataset, teacher or cache of its file that
             differs from it. None: the method keeps none of them.
 
@@ -149,9 +145,6 @@ def load_method(
     for key, value in (("DATASETS.TRAIN", (train,)), ("KD.TEACHER.WEIGHTS", ""), ("KD.CACHE", "")):
         if common is None or config_value(cfg, key) == config_value(common, key):
             cfg.merge_from_list([key, value])
-    datasets = cfg.DATASETS
-    if model_class(cfg).student_architecture and tuple(datasets.TRAIN) == (train,) and not datasets.UNLABELED:
-        datasets.UNLABELED = tuple(unlabeled)
     method = Method(name, file, cfg)
     if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):
         raise InputError(

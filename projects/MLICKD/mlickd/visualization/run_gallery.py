@@ -15,6 +15,7 @@ from mlickd.files import check_writable
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps
 from mlickd.runs import (
     check_has_learned,
+    find_run,
     load_run,
     multilabel_results,
     multilabel_results_path,
@@ -73,7 +74,7 @@ def write_gallery_of_runs(
             threshold is wrong; or a file cannot be written.
     """
     folders = {"teacher": teacher, "baseline": baseline, "distilled": distilled}
-    folders = {role: Path(folder) for role, folder in folders.items() if folder is not None}
+    folders = {role: find_run(folder) for role, folder in folders.items() if folder is not None}
     if not folders or (dataset_name is None and not photos):
         raise InputError(
             "nothing to show; give at least one of --teacher, --baseline and --distilled, and --dataset or --photos"

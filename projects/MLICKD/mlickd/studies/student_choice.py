@@ -1,0 +1,76 @@
+"""Results on held-out photos: whether the teacher is ahead of the baseline, and which student is best."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+from tabulate import tabulate
+
+from mlickd.data.parts import part_for_seed
+from mlickd.evaluation.intervals import CONFIDENCE, Spread, spread
+
+from .comparison import Comparison, Model, difference_over_images
+from .training_methods import BASELINE, TEACHER
+
+__all__ = ["compare_on_held_out_photos"]
+
+# With fewer photos, the teacher is not judged.
+_FEW_PHOTOS = 100
+
+
+def compare_on_held_out_photos(comparison: Comparison) -> tuple[str, dict]:
+    """Compare the finished models of a comparison on its held-out photos, and choose a student.
+
+    Returns:
+        A text in Markdown, and the values for JSON. ``chosen`` is the folder of a student, relative to the folder of
+        the comparison: of the methods that have finished with all seeds, the one with the best mean mAP, and its first
+        seed. It is None if no method has finished.
+
+    Raises:
+        InputError: a report or its scores are damaged.
+    """
+    methods: dict[str, dict[int, Model]] = {}
+    for model in comparison.models:
+        if model.jobs:  # a given teacher may have learned from these photos
+            model = replace(model, test=part_for_seed(comparison.held_out, model.seed))
+            if model.status == "done":
+                methods.setdefault(model.method, {})[model.seed] = model
+    baselines, images, results, differences = methods.get(BASELINE, {}), {}, {}, {}
+    for name, by_seed in methods.items():
+        images |= {model.test: model.report["counts"]["images"] for model in by_seed.values()}
+        results[name] = spread([model.report["metrics"]["mAP"] for model in by_seed.values()])
+        if name == TEACHER and not comparison.teacher_per_seed:
+            by_seed = dict.fromkeys(baselines, *by_seed.values())
+        pairs = [(by_seed[seed], baseline) for seed, baseline in baselines.items() if seed in by_seed]
+        if pairs and name != BASELINE:
+            differences[name] = difference_over_images(pairs)
+    texts = {name: difference.interval_text() for name, difference in differences.items()}
+    rows = [[name, result.text(), texts.get(name, ""), result.count] for name, result in results.items()]
+    table = tabulate(rows, ["", "mAP", f"difference to {BASELINE}", "seeds"], tablefmt="github", disable_numparse=True)
+    finished = [name for name in methods if name != TEACHER and len(methods[name]) == len(comparison.seeds)]
+    best = max(finished, key=lambda name: results[name].mean, default=None)
+    content = {
+        "images": images,
+        "summary": {name: asdict(result) for name, result in results.items()},
+        "differences": {name: asdict(difference) for name, difference in differences.items()},
+        "chosen": best and str(methods[best][comparison.seeds[0]].folder.relative_to(comparison.folder)),
+    }
+    return f"{table}\n\n{_remarks(comparison, images, differences.get(TEACHER))}", content
+
+
+def _remarks(comparison: Comparison, images: Mapping[str, int], teacher: Spread | None) -> str:
+    """Return remarks on the numbers of held-out photos by dataset, and on the difference of teacher and baseline."""
+    count = sum(images.values())
+    remarks = (
+        f"Results on {count} held-out photos, from which no model learned: {', '.join(images) or comparison.held_out}. "
+        "Values are in percent, differences in points, with the "
+        f"{100 * CONFIDENCE:g}% interval of their mean over resampled photos (bootstrap)."
+    )
+    if comparison.teacher:
+        remarks += " The given teacher may have learned from these photos, so it is left out."
+    if count < _FEW_PHOTOS:
+        return f"{remarks}\n\n{count} photos are too few to tell."
+    if not teacher or teacher.low > 0:
+        return remarks
+    fault = "worse than" if teacher.mean < 0 else "not clearly ahead of"
+    advice = "; distillation will probably not help" if teacher.mean < 0 else ""
+    return f"{remarks}\n\nWarning: the teacher is {fault} the baseline{advice}."
