@@ -60,6 +60,7 @@ def make_model(kind: str, checkpoint: Path, count: int = 5) -> tuple[nn.Module, 
     else:
         cfg = student_config(checkpoint, kind)
         for sample, knowledge in zip(batch, LiveTeacher(cfg)(batch), strict=True):
+            knowledge.features = {layer: f.half() for layer, f in knowledge.features.items()}  # as from the cache
             sample["knowledge"] = knowledge
     torch.manual_seed(0)
     return build_model(cfg), batch

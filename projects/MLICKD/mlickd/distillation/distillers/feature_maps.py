@@ -86,7 +86,7 @@ class _MapDistiller(FeatureDistiller):
         """See :class:`FeatureDistiller`; uses only ``features`` and ``knowledge``."""
         losses = []
         for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
-            teacher = torch.stack([k.maps[self.knowledge_kind, teacher_layer] for k in knowledge]).float()
+            teacher = torch.stack([k.maps[self.knowledge_kind, teacher_layer].float() for k in knowledge])
             losses.append(self.compare(teacher, layer["adapter"](features[student_layer]).float()))
         return self.loss_weight * sum(losses)
 

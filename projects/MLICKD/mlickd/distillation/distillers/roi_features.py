@@ -146,7 +146,7 @@ class RoIDistiller(FeatureDistiller):
             if box_head is not None:
                 proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
                 student = box_head(student * proposal_weights[:, None, None, None]).float()
-            # Features from the cache are float16.
-            teacher = torch.cat([k.features[teacher_layer] for k in knowledge]).float()
+            # Features from the cache are float16. Autocast to bfloat16 cannot concatenate them.
+            teacher = torch.cat([k.features[teacher_layer].float() for k in knowledge])
             total = total + roi_feature_loss(teacher, student, weights, counts)
         return self.loss_weight * total
