@@ -18,6 +18,7 @@ from mlickd.data import dataset_records, proposals_path
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.scenes import write_scenes
 from mlickd.engine import Trainer, finalize_config, load_config
+from mlickd.engine.hooks import StopHook
 from mlickd.engine.process_setup import keep_freed_memory
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -76,6 +77,10 @@ class TrainingStep:
     def __init__(self, cfg: CfgNode):
         keep_freed_memory()  # as train_net.py does
         self.trainer = Trainer(cfg)
+        # A step does not stop for a signal, so Ctrl-C must end the process.
+        self.trainer._hooks = [hook for hook in self.trainer._hooks if not isinstance(hook, StopHook)]
+        for writer in self.trainer._curves:  # a step does not write
+            writer.close()
         batches = list(islice(self.trainer.data_loader, 2))  # steps do not wait for the loader
         # The samples are copied because the trainer adds knowledge to them.
         copies = ([dict(sample) for sample in batch] for batch in cycle(batches))
