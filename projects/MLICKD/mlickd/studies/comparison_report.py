@@ -1,5 +1,6 @@
 """The report of a comparison: tables like in the paper, charts, and JSON with the origin of every value."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -115,7 +116,7 @@ def write_comparison_report(
         "held_out": held_out,
         "published": published and {"source": _PUBLISHED_SOURCE, "data": published, "values": PUBLISHED[published]},
         "costs": costs,
-        "runs": [_run(model) for model in models],
+        "runs": [_run(model, folder) for model in models],
         "failures": failures,
         "command": command,
     }
@@ -213,18 +214,18 @@ def _notes(comparison: Comparison, done: Sequence[Model], published: str | None)
     return notes
 
 
-def _run(model: Model) -> dict:
+def _run(model: Model, root: Path) -> dict:
     report = model.report or {}
     return {
         "method": model.method,
         "seed": model.seed,
         "status": model.status,
-        "folder": str(model.folder),
+        "folder": os.path.relpath(model.folder, root),
         "seconds": model.seconds,
         "metrics": report.get("metrics"),
         "per_class": {name: values["AP"] for name, values in report.get("per_class", {}).items()},
         "versions": report.get("versions"),
-        "jobs": {job.name: {**job.record(), "command": job.shell_command} for job in model.jobs},
+        "jobs": {job.name: job.record() for job in model.jobs},
     }
 
 
