@@ -1,5 +1,6 @@
 """The teacher: a detector trained from image labels only."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -25,20 +26,25 @@ class WeaklySupervisedDetector(ImageModel):
     is_detector: ClassVar[bool] = True
 
     @configurable
-    def __init__(self, *, roi_heads: nn.Module, **image_model):
+    def __init__(self, *, roi_heads: nn.Module, feature_memory: int = 0, **image_model):
         """
         Args:
             roi_heads: RoI heads such as :class:`mlickd.modeling.WSDDNHeads`.
+            feature_memory: MiB for the maps that a frozen backbone computes in training.
             **image_model: arguments of :class:`ImageModel`.
         """
         super().__init__(**image_model)
         self.roi_heads = roi_heads
+        self._free_memory = feature_memory << 20 if self.backbone_frozen else 0
+        self._remembers = self._free_memory > 0
+        self._maps: dict[bytes, torch.Tensor] = {}
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        """Return the arguments of :class:`ImageModel`, and the heads from ``MODEL.ROI_HEADS``."""
+        """Return the arguments of :class:`ImageModel`, and from ``MODEL.{ROI_HEADS,BACKBONE.FEATURE_MEMORY}``."""
         shared = super().from_config(cfg)
-        return {**shared, "roi_heads": build_roi_heads(cfg, shared["backbone"].output_shape())}
+        roi_heads = build_roi_heads(cfg, shared["backbone"].output_shape())
+        return {**shared, "roi_heads": roi_heads, "feature_memory": cfg.MODEL.BACKBONE.FEATURE_MEMORY}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """Compute the losses in training, and the scores and detections at inference.
@@ -52,8 +58,12 @@ class WeaklySupervisedDetector(ImageModel):
             In training the losses by name. At inference, for each sample, ``image_scores`` (C,) in [0, 1] and
             ``instances`` with ``pred_boxes``, ``scores`` and ``pred_classes``.
         """
-        images = self.preprocess([sample["image"] for sample in batched_inputs])
-        features = self.backbone(images.tensor)
+        pixels = [sample["image"] for sample in batched_inputs]
+        images = self.preprocess(pixels)
+        if self.training and self._remembers:
+            features = self._remembered_features(images.tensor, pixels)
+        else:
+            features = self.backbone(images.tensor)
         proposals = [sample["proposals"].to(self.device) for sample in batched_inputs]
         if self.training:
             targets = image_label_targets(batched_inputs, self.num_classes, self.device)
@@ -64,6 +74,24 @@ class WeaklySupervisedDetector(ImageModel):
             {"image_scores": scores, "instances": _to_original_pixels(instances, sample)}
             for scores, instances, sample in zip(image_scores, detections, batched_inputs, strict=True)
         ]
+
+    def _remembered_features(self, images: torch.Tensor, pixels: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the map of the heads for normalized ``images`` (N, 3, H, W), and remember it by the pixels.
+
+        Each image is computed separately. Its map does not depend on the other images of the batch, so a resumed run,
+        which remembers nothing, computes the maps of the uninterrupted run.
+        """
+        name, rows = self.roi_heads.in_feature, []
+        for image, content in zip(images.split(1), pixels, strict=True):
+            key = hashlib.blake2b(content.cpu().numpy().tobytes(), digest_size=16).digest()
+            feature_map = self._maps.get(key)
+            if feature_map is None:
+                feature_map = self.backbone(image)[name]
+                if self._free_memory >= feature_map.nbytes:
+                    self._free_memory -= feature_map.nbytes
+                    self._maps[key] = feature_map
+            rows.append(feature_map)
+        return {name: torch.cat(rows)}
 
     def predict_regions(
         self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]
