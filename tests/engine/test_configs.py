@@ -103,7 +103,9 @@ def test_teacher_and_plain_student_take_a_step(config: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("config", [name for name in DISTILLATIONS if name in NETWORKS])
 def test_both_stages_take_a_step(config: str, trained_teacher: Callable[[str], Path], tmp_path: Path) -> None:
+    # The students of configs/folder have only stage 2, but its kd.yaml also serves methods with both stages.
     knowledge = ("KD.TEACHER.WEIGHTS", str(trained_teacher(find_teacher(config))))
+    knowledge += ("KD.METHOD_STAGES", "('feature', 'prediction')")
     feature = take_a_step(small_config(config, tmp_path, "feature", *knowledge))
     assert feature["total_loss"] > 0 and "loss_label" not in feature
     cfg = small_config(config, tmp_path, "prediction", *knowledge)
