@@ -46,6 +46,19 @@ def test_only_labeled_samples_have_labels(scenes: CachedScenes, cache: Path) -> 
     assert seen == {name: sorted(record["image_id"] for record in dataset_records(name)) for name in seen}
 
 
+def test_the_share_of_unlabeled_images_is_kept_and_changes_nothing_without_them(scenes: CachedScenes, cache: Path):
+    def first_batches(*options: object) -> list[list[dict]]:
+        return list(islice(build_train_loader(scenes.config("prediction", cache, *options)), 6))
+
+    share = ("DATASETS.UNLABELED_SHARE", 0.5)
+    assert labeled_fraction(scenes.config("prediction", cache, *unlabeled_options(scenes), *share)) == 0.5
+    for batch in first_batches(*unlabeled_options(scenes), *share):
+        assert sum("labels" in sample for sample in batch) == len(batch) / 2
+    assert labeled_fraction(scenes.config("prediction", cache, *share)) == 1
+    with_share, without = ([[s["image_id"] for s in batch] for batch in first_batches(*o)] for o in (share, ()))
+    assert with_share == without
+
+
 @pytest.fixture
 def half_labeled(tmp_path: Path) -> tuple[nn.Module, list[dict]]:
     """Return a student in stage 2 for a half-labeled dataset, and a batch of four images, three with labels."""
