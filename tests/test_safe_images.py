@@ -1,12 +1,14 @@
 """Hostile images: too many pixels in a small file, and programs with the name of a photo."""
 
+import io
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image, ImageFile, features
+from PIL import EpsImagePlugin, ExifTags, Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from helpers.limits import in_little_memory, needs_limit
 from mlickd.data.decoding import image_size, read_image
@@ -26,11 +28,12 @@ def assert_refused(path: Path, reason: str = "") -> None:
             read(path)
 
 
+def chunk(kind: bytes, data: bytes, damage: int = 0) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) ^ damage)
+
+
 def write_png(path: Path, width: int, height: int, rows: int) -> Path:
     """Write a white PNG of one bit per pixel that ends after some rows."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     pixels = zlib.compress((b"\0" + b"\xff" * -(-width // 8)) * rows)
@@ -94,3 +97,70 @@ def test_the_reason_of_a_refusal_is_named(content: bytes, named: str, tmp_path: 
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.jpg: .*{named}"):
         read_image(tmp_path / "a.jpg")
+
+
+BIG = zlib.compress(bytes(2_000_000))
+# Parts that follow the header of a PNG or JPEG file.
+PARTS = {
+    "zTXt": chunk(b"zTXt", b"XMP\0\0" + BIG),
+    "iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BIG),
+    "iCCP": chunk(b"iCCP", b"sRGB\0\0" + BIG),
+    "tEXt: Too much": 6 * chunk(b"tEXt", b"a\0" + bytes(30_000)),
+    **{f"{kind}: wrong": chunk(kind.encode(), b"a\0\0b", damage=1) for kind in ("tEXt", "iCCP", "gAMA", "abCd")},
+    "Photoshop": b"\xff\xed\0\x16Photoshop 3.0\0008BIM\3\xed",
+    "ICC_PROFILE": b"\xff\xe2\0\x0eICC_PROFILE\0",
+    "JFIF": b"\xff\xe0\0\6JFIF",
+    "Adobe": b"\xff\xee\0\7Adobe",
+}
+
+
+def encoded(image_format: str, mode: str = "RGB") -> bytes:
+    """Return a file of 30x20 pixels that are upright as 20x30."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = 6, "maker"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(file, image_format, exif=exif)
+    return file.getvalue()
+
+
+def assert_left_out(path: Path, content: bytes, expected: np.ndarray, reason: str, caplog) -> None:
+    caplog.clear()
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == expected.shape[:2] and read_photo(path, 32).shape == (32, 32, 3)
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert str(path) in message and reason in message
+
+
+@pytest.mark.parametrize("reason", PARTS)
+def test_metadata_that_cannot_be_read_is_left_out(reason: str, tmp_path: Path, caplog, monkeypatch) -> None:
+    """All pixels are read upright, and one note names the file."""
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 100_000)
+    image_format, start = ("PNG", 33) if reason[4:5] in ("", ":") and reason != "JFIF" else ("JPEG", 2)
+    (tmp_path / "good").write_bytes(content := encoded(image_format, "L" if image_format == "PNG" else "CMYK"))
+    pixels, end = read_image(tmp_path / "good"), content.rfind(b"IEND") - 4
+    assert pixels.shape == (30, 20, 3)
+    damaged = content[:start] + PARTS[reason] + content[start:]
+    assert_left_out(tmp_path / "a", damaged, pixels, reason, caplog)
+    if reason in ("zTXt", "iCCP"):
+        assert_left_out(tmp_path / "b", content[:end] + PARTS[reason] + content[end:], pixels, reason, caplog)
+        assert_left_out(tmp_path / "c", content[:end] + PARTS[reason][:-30], pixels, reason, caplog)
+    (tmp_path / "a").write_bytes(damaged[: -len(content) // 2])
+    with pytest.raises(InputError, match="a: "):
+        read_image(tmp_path / "a")
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_damaged_exif_is_left_out(image_format: str, tmp_path: Path, caplog) -> None:
+    if image_format == "AVIF" and "avif" not in features.get_supported():
+        pytest.skip("this Pillow was built without it")
+    content = encoded(image_format)
+    for header in (b"MM\0*", b"II*\0"):
+        content = content.replace(header, b"XXXX")
+    if image_format == "PNG":  # with a right checksum
+        start = content.index(b"eXIf")
+        content = content[: start - 4] + chunk(b"eXIf", b"XXXX") + content[content.index(b"IDAT") - 4 :]
+    with Image.open(io.BytesIO(encoded(image_format))) as image:
+        # Only AVIF has a second field for the orientation.
+        pixels = np.asarray(ImageOps.exif_transpose(image) if image_format == "AVIF" else image)
+    assert_left_out(tmp_path / "a", content, pixels, "E", caplog)

@@ -81,6 +81,9 @@ def test_label_statistics_are_plain_counts(rows):
     expected = [[sum({i, j} <= labels for labels, _ in rows) for j in range(3)] for i in range(3)]
     np.testing.assert_array_equal(found.together, expected)
     np.testing.assert_array_equal(found.positives, np.diagonal(expected))
+    unknown = [ignored - labels for labels, ignored in rows]
+    np.testing.assert_array_equal(found.unknown, [sum(i in classes for classes in unknown) for i in range(3)])
+    assert found.negative == sum(not labels | ignored for labels, ignored in rows)
     sizes = [len(labels) for labels, _ in rows]
     assert found.per_image == {size: sizes.count(size) for size in sorted(set(sizes))}
 

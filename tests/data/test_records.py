@@ -14,8 +14,11 @@ from PIL import Image
 
 from mlickd.data.manifest import first_difference, labels_digest, manifest_lines, read_manifest, write_manifest
 from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets, without_boxes
+from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES
 from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
+from mlickd.prediction.photo_report import find_photos
+from mlickd.safe_images import _FORMATS
 
 NUM_CLASSES = 5
 LABELS = st.lists(st.integers(0, NUM_CLASSES - 1), max_size=4)
@@ -141,6 +144,20 @@ def test_photos_of_a_folder_and_a_single_photo_are_found(photos: Path, tmp_path:
     (photos / "linked").symlink_to(tmp_path / "disk")
     (photos / "sub" / "circle").symlink_to(photos)
     assert ids(photos) == [*PHOTOS[:2], "linked/e.jpg", PHOTOS[2]]
+
+
+def test_every_suffix_of_a_photo_counts_and_other_files_are_counted(photos: Path, caplog) -> None:
+    readable = {suffix for suffix, name in Image.registered_extensions().items() if name in _FORMATS}
+    assert readable - {".pfm"} <= IMAGE_SUFFIXES, "32-bit pixels have no known range"
+    for name in ("e.jfif", "f.JPE"):
+        Image.new("RGB", (8, 8)).save(photos / "sub" / name, "JPEG")
+    caplog.clear()
+    expected = [*PHOTOS, "sub/e.jfif", "sub/f.JPE"]
+    assert sorted(ids(photos)) == sorted(Path(path).relative_to(photos).as_posix() for path in find_photos([photos]))
+    assert sorted(ids(photos)) == sorted(expected) and ids(photos / "sub/f.JPE") == ["f.JPE"]
+    for message in [record.getMessage() for record in caplog.records]:
+        assert str(photos) in message and "4 of 9" in message and ".txt 1" in message
+    assert len(caplog.records) == 3
 
 
 def test_photos_of_a_list_are_found(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,14 @@ def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_ro
     assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.complaint
 
 
+def test_photos_without_a_positive_pass(exported, data_root):
+    cfg, model = load_run(exported.run)
+    records = [{**record, "labels": [], "ignored_labels": [3]} for record in dataset_records("tiny_test")]
+    rows = check_parity(cfg, model, load_exported(exported.onnx), records)
+    assert not any(row.complaint for row in rows)
+    assert "undefined" in parity_table(rows) and "nan" not in parity_table(rows), "there is no mAP"
+
+
 def test_the_photos_to_check_come_from_datasets_or_files(exported, data_root, tmp_path):
     assert len(records_to_check(exported.run)) == 12
     assert len(records_to_check(exported.run, "tiny_val", num_images=5)) == 5

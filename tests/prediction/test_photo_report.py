@@ -20,6 +20,7 @@ TEACHER, STUDENT, DISTILLED = "WeaklySupervisedDetector", "MultiLabelClassifier"
         (["[x].jpg"], ["[x].jpg"]),
         (["gone.jpg"], ["gone.jpg"]),
         (["-", "a.jpg"], ["trip/c.JPG", "a.jpg", "with space.jpg"]),
+        (["trip/*", "b*"], ["trip/c.JPG", "trip/phone.HEIC", "b.png"]),
         (["*.gif"], None),
         (["empty"], None),
     ],

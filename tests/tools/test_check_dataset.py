@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.proposals.dataset_proposals import image_list_digest
@@ -109,6 +109,36 @@ def test_different_class_lists_and_warnings_are_found(root: Path, run: Callable[
     assert [text.split(":")[0] for text in found["warning"]] == ["pets_train", "cows_test", "cows_test"]
     assert "instances_train.json" in found["warning"][0]
     assert found["warning"][1].endswith("cow") and found["warning"][2].endswith("dog")
+
+
+def test_unknown_labels_are_not_negatives(root: Path, run: Callable[..., Any]) -> None:
+    table = "file_name,cat,dog\n0.jpg,-1,-1\n1.jpg,-1,0\n2.jpg,0,0\n3.jpg,1,-1\n"
+    (root / "pets" / "labels_train.csv").write_text(table)
+    result, found = run("pets_train")
+    assert result.status == 0 and "cat 2, dog 2" in " ".join(result.out.split()), result.err
+    assert json.loads(Path("report.json").read_text())["datasets"]["pets_train"]["unknown"] == {"cat": 2, "dog": 2}
+    negative, unknown = (text for text in found["note"] if "images without a label" in text)
+    assert ": 1: " in negative and ": 2: " in unknown and "unknown" in unknown
+
+
+def test_metadata_that_cannot_be_read_is_a_note(root: Path, run: Callable[..., Any]) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "maker of cameras"
+    for name in ("0.jpg", "1.jpg"):
+        path = root / "pets" / "images" / name
+        with Image.open(path) as image:
+            image.save(path, exif=exif.tobytes()[:-20])
+    result, found = run("pets_train")
+    assert result.status == 0 and "site-packages" not in result.err and "0.jpg: " not in result.err, result.err
+    (note,) = (text for text in found["note"] if "metadata" in text)
+    assert "0.jpg" in note and "1.jpg" in note and "EXIF" in note and "site-packages" not in note
+
+
+def test_the_report_is_printed_although_the_chart_cannot_be_written(root: Path, run: Callable[..., Any]) -> None:
+    Path("output").write_text("a file")
+    result, _ = run("pets_train")
+    assert "pets_train: 4 images" in result.out and json.loads(Path("report.json").read_text())["ok"]
+    result.assert_ends_in_one_line("output")
 
 
 def test_other_datasets_are_checked_if_one_cannot_be_loaded(root: Path, run: Callable[..., Any]) -> None:

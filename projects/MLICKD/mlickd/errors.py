@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Collection
 from itertools import islice
 from typing import NoReturn
@@ -70,7 +69,6 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
         os.environ[_DEBUG_VARIABLE] = "1"
-    silence_known_warnings()
     try:
         main()
     except (InputError, OSError) as error:
@@ -103,8 +101,3 @@ def shorten_list(names: Collection[object], limit: int = 6) -> str:
     """Return the first ``limit`` names, separated by commas, and the number of the others."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(str, islice(names, limit))) + more
-
-
-def silence_known_warnings() -> None:
-    """Silence Pillow's warning about images above half of its size limit, which does not help users."""
-    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit of \d+ pixels")

@@ -1,19 +1,40 @@
 """Open image files of unknown origin safely: only photo formats, and not too many pixels.
 
-This module does not import Detectron2, because exported students also run without it.
+Metadata that Pillow cannot read does not make a photo unreadable: it is left out, with a note. This module does not
+import Detectron2, because exported students also run without it.
 """
 
 import io
+import logging
 import os
+import struct
+import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, one_line, shorten_list
 
 LIMIT_VARIABLE = "MLICKD_MAX_PIXELS"
+
+# EXIF orientation of a stored image, and the operation that turns the image upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Notes on the metadata of the images that this thread reads; None if nobody collects them.
+_notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+_log_once = cache(logging.getLogger(__name__).warning)
 
 # Photo formats. Pillow also opens EPS files, but these are programs, which it runs.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000")
@@ -41,7 +62,8 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image
     """Open an image file with Pillow if it has a photo format and a size that is safe to decode.
 
     The size is checked before decoding, because a file of a few kilobytes can expand to more than the available
-    memory. Decode the image inside the ``with`` block: an error there becomes an InputError, too.
+    memory. Decode the image inside the ``with`` block: an error there becomes an InputError, too. Metadata that cannot
+    be read is left out. A note is logged once, or goes to :func:`collect_notes`.
 
     Raises:
         InputError: the file is missing, corrupt, not a photo, or too large.
@@ -50,20 +72,134 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image
     if LIMIT_VARIABLE in os.environ and Image.MAX_IMAGE_PIXELS is not None:
         # Pillow refuses images with more than twice this number, and checks a TIFF again when it decodes it.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, int(limit) // 2 + 1)
+    name, outer = file.name if isinstance(file, io.BytesIO) else file, _notes.get()
     try:
-        with Image.open(file, formats=_known_formats()) as image:
-            if image.width * image.height > limit:
-                raise Image.DecompressionBombError
+        with collect_notes() as notes, _open(file, limit) as image:
             yield image
     except FileNotFoundError:
-        raise InputError(f"{file}: image file not found; check the path") from None
+        raise InputError(f"{name}: image file not found; check the path") from None
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{file}: has more than {limit / 1e6:.0f} million pixels (a possible decompression bomb); "
+            f"{name}: has more than {limit / 1e6:.0f} million pixels (a possible decompression bomb); "
             f"shrink the image, or raise the limit with {LIMIT_VARIABLE}"
         ) from error
     except Exception as error:  # corrupt data raises many types of errors
-        raise InputError(f"{file}: cannot be read as an image ({_reason(file, error)}); replace it") from error
+        raise InputError(f"{name}: cannot be read as an image ({_reason(file, error)}); replace it") from error
+    if notes:
+        reasons = shorten_list(dict.fromkeys(notes), 3)
+        note = one_line(InputError(f"{name}: metadata that cannot be read is left out ({reasons})"))
+        _log_once(note) if outer is None else outer.append(note)
+
+
+@contextmanager
+def collect_notes() -> Iterator[list[str]]:
+    """Yield a list that receives, in place of the log, the notes on metadata of images that this thread reads."""
+    token = _notes.set([])
+    try:
+        yield _notes.get()
+    finally:
+        _notes.reset(token)
+
+
+def note_pillow_warnings() -> None:
+    """Turn Pillow's warnings about metadata into notes that name the image, and hide its others about images."""
+    warnings.filterwarnings("always", module=r"PIL\.")  # by default, only the first of several images has a warning
+    show = warnings.showwarning
+
+    def note_or_show(message: Warning | str, category: type, filename: str, *others: object) -> None:
+        notes = _notes.get()
+        if notes is None or os.path.basename(os.path.dirname(filename)) != "PIL":
+            show(message, category, filename, *others)
+        elif filename.endswith("Plugin.py"):
+            notes.append(" ".join(str(message).split()))
+
+    warnings.showwarning = note_or_show
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if it is missing or corrupt."""
+    try:
+        exif = image.getexif()
+        value, damaged = exif.get(ExifTags.Base.Orientation), not exif and len(image.info.get("exif", "")) > 20
+    except Exception:  # like Detectron2
+        value, damaged = 1, True
+    if damaged and (notes := _notes.get()) is not None:
+        notes.append("corrupt EXIF data")
+    return value if value in TURNS else 1
+
+
+def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float) -> Image.Image:
+    """Open an image with at most ``limit`` pixels, without its metadata if Pillow cannot open it otherwise."""
+    image, parts = None, []
+    try:
+        image = Image.open(file, formats=_known_formats())
+        if image.width * image.height > limit:
+            raise Image.DecompressionBombError
+        if image.format == "PNG":
+            image.load()  # text may follow the pixels
+        return image
+    except Exception as error:
+        if not isinstance(error, (FileNotFoundError, Image.DecompressionBombError)):
+            parts = _parts(file)
+        if image is not None:
+            image.close()
+        if not any(reason for _, reason in parts):
+            raise
+    _notes.get().extend(reason for _, reason in parts if reason)
+    return _open(io.BytesIO(b"".join(part for part, reason in parts if not reason)), limit)
+
+
+def _parts(file: str | os.PathLike[str] | io.BytesIO) -> list[tuple[bytes, str]]:
+    """Return the parts of an image file, each with a reason to leave it out, which is empty for most parts."""
+    with io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else open(file, "rb") as content:
+        start = content.read(12)
+        for magic, split in ((b"\x89PNG", _png_parts), (b"\xff\xd8", _jpeg_parts), (b"ftypavif", _avif_parts)):
+            if start.startswith(magic) or start[4:] == magic:
+                return list(split(start + content.read()))
+    return []
+
+
+def _png_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield the chunks of a PNG file. Optional chunks that cannot be read have a reason to leave them out."""
+    stream, place, kind = PngImagePlugin.PngStream(io.BytesIO(data)), 8, b""
+    yield data[:place], ""
+    while kind != b"IEND" and place + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        part, reason = data[place : place + 12 + length], ""
+        optional = kind[:1].islower()  # PNG specification, 5.4
+        try:
+            if zlib.crc32(part[4:-4]).to_bytes(4, "big") != part[-4:]:
+                raise ValueError("wrong checksum")
+            stream.fp.seek(place + 8)
+            if optional or kind == b"IHDR":
+                stream.call(kind, place + 8, length)  # limits the size of compressed text
+        except (AttributeError, EOFError):  # a kind that Pillow does not know, or a frame
+            pass
+        except Exception as error:
+            reason = f"{str(kind)[2:-1]}: {error}" if optional else ""
+        yield part, reason
+        place += len(part)
+    yield data[place:], "" if kind == b"IEND" else "cut chunk"
+
+
+def _jpeg_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield the segments of a JPEG file. All metadata is left out, except for EXIF, XMP and the color space."""
+    place = 2
+    yield data[:place], ""
+    while data[place : place + 1] == b"\xff" and (marker := data[place + 1 : place + 2]) not in b"\xda":  # the pixels
+        part = data[place : place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")]
+        metadata = marker == b"\xfe" or b"\xe0" <= marker <= b"\xef"
+        needed = marker == b"\xe1" or marker in (b"\xe0", b"\xee") and len(part) >= 16  # whole JFIF and Adobe segments
+        yield part, f"segment {str(part[4:16])[2:-1]}" if metadata and not needed else ""
+        place += len(part)
+    yield data[place:], ""
+
+
+def _avif_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield an AVIF file whose index calls EXIF data an unknown item, which is not read."""
+    index, start, pixels = data.partition(b"mdat")
+    yield index.replace(b"Exif", b"skip") + start + pixels, ""
+    yield b"", "Exif" if b"Exif" in index else ""
 
 
 @cache

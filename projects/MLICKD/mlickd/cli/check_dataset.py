@@ -31,9 +31,9 @@ def main() -> None:
     parser.add_argument("--workers", type=positive_int, metavar="N", help="decoding threads (default: one per core)")
     args = parser.parse_args()
     report = check_datasets(args.names, args.proposals, args.workers)
-    for name, labels in report.labels.items():
-        draw_labels(name, labels, args.output / name / "labels.png")
+    print(report_text(report), flush=True)
     if args.json:
         write_json(args.json, report.as_json())
-    print(report_text(report))
+    for name, labels in report.labels.items():
+        draw_labels(name, labels, args.output / name / "labels.png")
     sys.exit(0 if report.ok else 1)

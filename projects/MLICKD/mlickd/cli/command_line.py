@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlickd.errors import DEBUG, InputError
+from mlickd.safe_images import note_pillow_warnings
 
 from . import COMMANDS
 
@@ -46,6 +47,7 @@ def command_parser(
     ``epilog`` contains examples. The options of ``parents`` are added.
     """
     logging.basicConfig(level=log_level, format="%(message)s")
+    note_pillow_warnings()
     return CommandParser(
         prog=Path(sys.argv[0]).name,  # such as `train_net.py` or `mlickd train`
         description=description,

@@ -5,23 +5,12 @@ import os
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image
+from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.safe_images import max_pixels, open_image_file
+from mlickd.safe_images import TURNS, exif_orientation, max_pixels, open_image_file
 
-__all__ = ["RecordImage", "exif_orientation", "image_size", "read_image", "upright_rgb"]
-
-# EXIF orientation of a stored image, and the operation that turns the image upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+__all__ = ["RecordImage", "image_size", "read_image", "upright_rgb"]
 
 
 class RecordImage:
@@ -79,7 +68,9 @@ class RecordImage:
                 data = file.read()
             height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
             if _may_have_orientation(data):
-                with open_image_file(io.BytesIO(data)) as image:
+                stream = io.BytesIO(data)
+                stream.name = self._path  # for messages
+                with open_image_file(stream) as image:
                     self._orientation = exif_orientation(image)
         except (OSError, ValueError, InputError):
             return
@@ -113,7 +104,7 @@ class RecordImage:
                 height, width = (-(-side // reduction) if reduction > 1 else 0 for side in stored)
                 pixels = simplejpeg.decode_jpeg(self._jpeg, self._format, min_height=height, min_width=width)
                 if self._orientation != 1:
-                    pixels = np.array(Image.fromarray(pixels).transpose(_TURNS[self._orientation]))
+                    pixels = np.array(Image.fromarray(pixels).transpose(TURNS[self._orientation]))
                 self._decoded[reduction] = pixels
             except ValueError:
                 # Pillow ignores harmless errors in a file, and its message describes other errors.
@@ -152,15 +143,6 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return _upright_size(image.height, image.width, exif_orientation(image))
 
 
-def exif_orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an opened image, 1 to 8; 1 (upright) if it is missing or corrupt."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # like Detectron2
-        return 1
-    return value if value in _TURNS else 1
-
-
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Return an opened image in 8-bit RGB, turned upright by its EXIF orientation.
 
@@ -177,7 +159,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
-    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+    return image if orientation == 1 else image.transpose(TURNS[orientation])
 
 
 def _upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:

@@ -1,17 +1,20 @@
 """Records of photos that do not belong to a dataset: folders, glob patterns, and text files with paths."""
 
 import glob
+import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, shorten_list
 
 from .decoding import image_size
-from .sources.dataset_files import IMAGE_SUFFIXES, images_below, read_unique_lines, relative_name
+from .sources.dataset_files import IMAGE_SUFFIXES, files_below, read_unique_lines, relative_name
 
 __all__ = ["expand_path", "photo_records"]
+
+logger = logging.getLogger(__name__)
 
 _REMEDY = "name a folder with photos, a list of them, or a photo"
 
@@ -51,25 +54,28 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
     return list(records.values())
 
 
-def expand_path(path: str | os.PathLike[str], suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
-    """Return the sorted images in a folder (see :func:`images_below`) or the sorted matches of a pattern, or the path.
+def expand_path(path: str | os.PathLike[str]) -> list[str]:
+    """Return the sorted photos in a folder (see :func:`files_below`) or among the matches of a pattern, or the path.
 
     A glob pattern has ``*``, ``?`` or ``[]``; ``**`` matches any number of folders. The name of an existing file is
-    never a pattern. ``suffixes`` are the endings of the images in a folder.
+    never a pattern. Other files in the folder or among the matches are counted in a log message.
     """
     path = str(Path(os.path.expanduser(path)))
-    if os.path.isdir(path):
-        return sorted(images_below(path, suffixes))
-    if os.path.exists(path) or not glob.has_magic(path):
+    is_folder = os.path.isdir(path)
+    if not is_folder and (os.path.exists(path) or not glob.has_magic(path)):
         return [path]
-    return sorted(filter(os.path.isfile, glob.glob(path, recursive=True)))
+    files = list(files_below(path) if is_folder else filter(os.path.isfile, glob.glob(path, recursive=True)))
+    photos = sorted(file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
+    if others := Counter(Path(file).suffix or "no suffix" for file in {*files}.difference(photos)):
+        kinds = shorten_list([f"{suffix} {count}" for suffix, count in others.most_common()])
+        logger.warning("%s: %d of %d files are not photos: %s; passed over", path, others.total(), len(files), kinds)
+    return photos
 
 
 def _list_photos(path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> list[tuple[Path, str]]:
     """Return (folder, name below the folder) of each photo, sorted."""
     path, photos = Path(os.path.expanduser(path)), [Path(photo) for photo in expand_path(path)]
     if photos != [path] or path.suffix.lower() in IMAGE_SUFFIXES:
-        photos = [photo for photo in photos if photo.suffix.lower() in IMAGE_SUFFIXES]
         folders = [path if path.is_dir() else photo.parent for photo in photos]
         return [(folder, photo.relative_to(folder).as_posix()) for folder, photo in zip(folders, photos, strict=True)]
     folder = path.parent if root is None else Path(root)

@@ -10,8 +10,9 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from mlickd.data.catalog import class_names
-from mlickd.errors import InputError, one_line, silence_known_warnings
+from mlickd.errors import InputError, one_line
 from mlickd.runs import write_class_names
+from mlickd.safe_images import note_pillow_warnings
 
 from .processes import is_lost_connection
 
@@ -35,7 +36,7 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     logging.getLogger("detectron2.engine.train_loop").addFilter(_shorten_traceback)
-    silence_known_warnings()
+    note_pillow_warnings()
     names = class_names(cfg.DATASETS.TEST[0])
     logger.info("Classes: %s", ", ".join(names))
     if comm.is_main_process():

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.safe_images import open_image_file
+from mlickd.safe_images import TURNS, exif_orientation, open_image_file
 
 __all__ = ["ExportMetadata", "ExportedClassifier", "import_optional", "load_exported", "read_photo"]
 
@@ -192,7 +192,8 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     with open_image_file(path) as image:
         box = (image.draft("RGB", (side, side)) or (None, None))[1]
         pixels = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR, box=box)
-        return np.array(ImageOps.exif_transpose(pixels))
+        orientation = exif_orientation(image)
+        return np.array(pixels.transpose(TURNS[orientation]) if orientation in TURNS else pixels)
 
 
 def import_optional(name: str, purpose: str) -> ModuleType:

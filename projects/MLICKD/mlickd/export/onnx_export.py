@@ -112,8 +112,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
     Raises:
         InputError: a package of the extra ``export`` is missing, or the student cannot be exported.
     """
-    for package in ("onnx", "onnxscript"):
-        import_optional(package, "export to ONNX")
+    onnx, _ = (import_optional(package, "export to ONNX") for package in ("onnx", "onnxscript"))
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     side = metadata.input_size
     # Two images, because torch.export treats a batch size of 1 as a constant.
@@ -139,6 +138,8 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
                 "with another backbone"
             ) from error
     proto = exported.model_proto
+    # The exporter always writes its newest version. Version 8 of the format (opset 18) runs since ONNX Runtime 1.14.
+    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and the resizing of photos."
     # The exporter stores the origin of each node, with paths of this machine.
     for item in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):

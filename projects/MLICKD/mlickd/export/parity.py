@@ -150,7 +150,7 @@ def parity_table(rows: Sequence[Parity]) -> str:
     headers = ["scores of", "largest difference", "mean difference", "different decisions", *rows[0].metrics]
     cells = []
     for row in rows:
-        metrics = [f"{value:.2f}" for value in row.metrics.values()]
+        metrics = [f"{value:.2f}" if value == value else "undefined" for value in row.metrics.values()]  # no positive
         decisions = f"{row.decisions} of {row.scores.size}"
         cells.append([row.title, f"{row.largest:.1e}", f"{row.mean:.1e}", decisions, *metrics])
     return tabulate(cells, headers=headers, disable_numparse=True)

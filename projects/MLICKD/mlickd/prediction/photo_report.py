@@ -13,7 +13,6 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from mlickd.data.build import model_class
-from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES
 from mlickd.data.user_photos import expand_path
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
@@ -26,8 +25,6 @@ __all__ = ["STANDARD_INPUT", "PhotoReport", "find_photos", "find_student", "find
 
 # Stands for a list of paths on standard input, and for standard output.
 STANDARD_INPUT = "-"
-# Suffixes of photos in a folder. Unreadable photos are reported, not skipped.
-_SUFFIXES = IMAGE_SUFFIXES | {".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl"}
 _CONFIG = "config.yaml"
 # Folders of the distilled student, in the folder of a seed of a study and in the folder of both stages.
 _STUDENTS = ("distilled/prediction", "prediction")
@@ -48,7 +45,7 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
         if name == STANDARD_INPUT:
             found = [path.strip() for line in listed for path in line.split("\0") if path.strip()]
         else:
-            found = expand_path(name, _SUFFIXES)
+            found = expand_path(name)
         if not found:
             where = "standard input" if name == STANDARD_INPUT else name
             raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")

@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mlickd.errors import InputError
-from mlickd.safe_images import open_image_file
+from mlickd.safe_images import collect_notes, exif_orientation, note_pillow_warnings, open_image_file
 
-from ..decoding import RecordImage, exif_orientation
+from ..decoding import RecordImage
 from ..views import View
 
 __all__ = ["CheckedImage", "check_images", "equal_files", "similar_images"]
@@ -34,6 +34,7 @@ class CheckedImage:
     Attributes:
         record: record of the image.
         problem: the reason why the image cannot be used, in one line; None if it can be used.
+        notes: lines about metadata that cannot be read.
         kinds: kinds of a usable image, such as ``JPEG``, ``gray``, ``turned by EXIF``.
         digest: SHA-256 of the file of a usable image.
         hash: (8,) uint8, the 64 bits of OpenCV's perceptual hash (Zauner, 2010) of a usable image.
@@ -41,6 +42,7 @@ class CheckedImage:
 
     record: dict
     problem: str | None = None
+    notes: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     digest: bytes = b""
     hash: np.ndarray | None = None
@@ -49,31 +51,32 @@ class CheckedImage:
 def check_images(records: Sequence[dict], num_workers: int | None = None, title: str = "") -> list[CheckedImage]:
     """Decode the image of each record in threads (by default one per core), and check its size, kind and content."""
     with warnings.catch_warnings(), ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
-        warnings.simplefilter("ignore")  # Pillow warns about large images and unusual metadata
+        note_pillow_warnings()
         return list(tqdm(pool.map(_check, records), desc=title, unit="image", total=len(records), mininterval=0.5))
 
 
 def _check(record: dict) -> CheckedImage:
     path = record["file_name"]
     try:
-        file = RecordImage(record, check_size=True)
-        # Decoding at a reduced size also reads every byte of a JPEG.
-        pixels, _ = file.pixels(View(2 * _HASH_SIDE).reduction(file.height, file.width))
-        with open_image_file(path) as image:
-            kinds = {
-                image.format or "unknown": True,
-                "turned by EXIF": exif_orientation(image) != 1,
-                "gray": image.mode in ("1", "L", "LA", "La"),
-                "16-bit gray": image.mode.startswith("I"),
-                "CMYK": image.mode == "CMYK",
-                "with alpha": image.has_transparency_data,
-            }
+        with collect_notes() as notes:
+            file = RecordImage(record, check_size=True)
+            # Decoding at a reduced size also reads every byte of a JPEG.
+            pixels, _ = file.pixels(View(2 * _HASH_SIDE).reduction(file.height, file.width))
+            with open_image_file(path) as image:
+                kinds = {
+                    image.format or "unknown": True,
+                    "turned by EXIF": exif_orientation(image) != 1,
+                    "gray": image.mode in ("1", "L", "LA", "La"),
+                    "16-bit gray": image.mode.startswith("I"),
+                    "CMYK": image.mode == "CMYK",
+                    "with alpha": image.has_transparency_data,
+                }
     except InputError as error:
         return CheckedImage(record, str(error))
     small = cv2.resize(pixels, (_HASH_SIDE, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
     kinds = tuple(kind for kind, true in kinds.items() if true)
-    return CheckedImage(record, None, kinds, digest, cv2.img_hash.pHash(small)[0])
+    return CheckedImage(record, None, tuple(dict.fromkeys(notes)), kinds, digest, cv2.img_hash.pHash(small)[0])
 
 
 def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:

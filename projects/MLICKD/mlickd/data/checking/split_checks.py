@@ -47,21 +47,27 @@ class LabelStatistics:
         positives: (C,) number of images that have the class.
         per_image: {number of labels: number of images}, ascending.
         together: (C, C) number of images that have both classes; the diagonal is `positives`.
+        unknown: (C,) number of images without a known label of the class.
+        negative: number of images whose label is 0 for every class.
     """
 
     class_names: list[str]
     positives: np.ndarray
     per_image: dict[int, int]
     together: np.ndarray
+    unknown: np.ndarray
+    negative: int
 
     @classmethod
     def count(cls, records: Sequence[dict], class_names: Sequence[str]) -> LabelStatistics:
-        """Return the statistics of the positive labels of records."""
-        positive = label_targets(records, len(class_names)) == 1
+        """Return the statistics of the labels of records."""
+        targets = label_targets(records, len(class_names))
+        positive, unknown = targets == 1, (targets == -1).sum(axis=0)
         # Products of floats are fast, and exact below 2**24.
         together = (positive.T.astype(np.float32) @ positive.astype(np.float32)).astype(np.int64)
         per_image = Counter(positive.sum(axis=1).tolist())
-        return cls(list(class_names), together.diagonal().copy(), dict(sorted(per_image.items())), together)
+        per_image, negative = dict(sorted(per_image.items())), int((targets == 0).all(axis=1).sum())
+        return cls(list(class_names), together.diagonal().copy(), per_image, together, unknown, negative)
 
 
 @dataclass
@@ -111,6 +117,8 @@ def check_datasets(
         images[name] = [image for image in checked if image.problem is None]
         if problems := [image.problem for image in checked if image.problem is not None]:
             report.findings.append(Finding("error", name, f"images that cannot be used: {len(problems)}", problems))
+        if notes := [note for image in images[name] for note in image.notes]:
+            report.findings.append(Finding("note", name, f"images with metadata that is left out: {len(notes)}", notes))
         readable = [image.record for image in images[name]]
         report.findings += check_proposals(name, readable, methods, complete=not problems)
         labels = report.labels[name] = LabelStatistics.count(records, class_names(name))
@@ -119,6 +127,7 @@ def check_datasets(
             "num_boxes": sum(len(record.get("annotations", ())) for record in records),
             "image_kinds": dict(Counter(kind for image in images[name] for kind in image.kinds)),
             "classes": dict(zip(labels.class_names, labels.positives.tolist(), strict=True)),
+            "unknown": dict(zip(labels.class_names, labels.unknown.tolist(), strict=True)),
             "images_by_number_of_labels": {str(count): number for count, number in labels.per_image.items()},
             "together": labels.together.tolist(),
         }
@@ -151,15 +160,18 @@ def _label_findings(statistics: dict[str, LabelStatistics]) -> Iterator[Finding]
             differing = sorted(set(labels.class_names) ^ set(reference.class_names))
             message = f"the classes or their order differ from {first}; use one list for all splits"
             yield Finding("error", name, message, differing)
-        for count, message in (
-            (0, "classes without an image, which cannot be learned or measured"),
-            (sum(labels.per_image.values()), "classes in every image, which cannot be learned"),
+        known = sum(labels.per_image.values()) - labels.unknown
+        for chosen, message in (
+            (labels.positives == 0, "classes without an image, which cannot be learned or measured"),
+            ((labels.positives == known) & (known > 0), "classes in every image, which cannot be learned"),
         ):
-            found = [labels.class_names[index] for index in np.flatnonzero(labels.positives == count)]
+            found = [labels.class_names[index] for index in np.flatnonzero(chosen)]
             if found:
                 yield Finding("warning", name, f"{message}: {len(found)}", found)
-        if 0 in labels.per_image:
-            yield Finding("note", name, f"images without a label (negatives of every class): {labels.per_image[0]}")
+        if labels.negative:
+            yield Finding("note", name, f"images without a label (negatives of every class): {labels.negative}")
+        if unknown := labels.per_image.get(0, 0) - labels.negative:
+            yield Finding("note", name, f"images without a label of which some or all classes are unknown: {unknown}")
 
 
 def check_proposals(
@@ -219,6 +231,8 @@ def report_text(report: CheckReport) -> str:
         lines.append(f"{name}: {head}, {counts['num_boxes']} boxes")
         lines.append(_hanging("  images   ", kinds or "none"))
         lines.append(_hanging("  classes  ", shorten_list([f"{label} {count}" for label, count in classes], 10)))
+        if unknown := [f"{label} {count}" for label, count in counts["unknown"].items() if count]:
+            lines.append(_hanging("  unknown  ", shorten_list(unknown, 10)))
     for finding in report.findings:
         examples = f": {shorten_list(finding.examples, 3)}" if finding.examples else ""
         lines.append(_hanging(f"{finding.severity:<9}", f"{finding.dataset}: {finding.message}{examples}"))

@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,11 @@ from mlickd.errors import InputError
 
 from ..records import MultiLabelDataset
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+# Photos in a folder, for all commands. A photo that Pillow cannot read, such as HEIC, is reported and not passed over.
+IMAGE_SUFFIXES = frozenset(
+    ".apng .avif .avifs .bmp .dib .gif .heic .heif .hif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .jxl .mpo "
+    ".pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,10 @@ def relative_name(file_name: str, where: str) -> str:
     return name
 
 
-def images_below(root: str, suffixes: Collection[str]) -> Iterator[str]:
-    """Yield the paths of the images in a folder and its subfolders in any order, except hidden files and folders.
+def files_below(root: str) -> Iterator[str]:
+    """Yield the paths of the files in a folder and its subfolders in any order, except hidden files and folders.
 
-    Links to folders are followed. ``suffixes`` are the endings of image files, in lower case and with the dot.
+    Links to folders are followed.
     """
     visited = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
@@ -124,5 +128,5 @@ def images_below(root: str, suffixes: Collection[str]) -> Iterator[str]:
             if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in visited
         ]
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
+            if not name.startswith("."):
                 yield os.path.join(folder, name)
