@@ -100,7 +100,6 @@ def test_the_reason_of_a_refusal_is_named(content: bytes, named: str, tmp_path: 
 
 
 BIG = zlib.compress(bytes(2_000_000))
-# Parts that follow the header of a PNG or JPEG file.
 PARTS = {
     "zTXt": chunk(b"zTXt", b"XMP\0\0" + BIG),
     "iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BIG),
@@ -134,7 +133,6 @@ def assert_left_out(path: Path, content: bytes, expected: np.ndarray, reason: st
 
 @pytest.mark.parametrize("reason", PARTS)
 def test_metadata_that_cannot_be_read_is_left_out(reason: str, tmp_path: Path, caplog, monkeypatch) -> None:
-    """All pixels are read upright, and one note names the file."""
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_MEMORY", 100_000)
     image_format, start = ("PNG", 33) if reason[4:5] in ("", ":") and reason != "JFIF" else ("JPEG", 2)
     (tmp_path / "good").write_bytes(content := encoded(image_format, "L" if image_format == "PNG" else "CMYK"))

@@ -45,6 +45,8 @@ def test_runs_are_compared_under_every_convention(call_tool, runs, tmp_path):
     for text in ("distilled/prediction", "images with a label", "classes without a positive: yeti", "60 images"):
         assert text in result.out
     report = json.loads((tmp_path / "report.json").read_text())
+    failed = call_tool("evaluate", *runs, "--json", tmp_path / "report.json" / "in a file")
+    assert failed.status == 2 and "60 images" in failed.out
     assert list(report["runs"]) == ["baseline", "distilled/prediction"]
     for folder, entry in zip(runs, report["runs"].values(), strict=True):
         scores = stored_scores(folder)

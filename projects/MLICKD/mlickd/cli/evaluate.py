@@ -46,6 +46,6 @@ def main() -> None:
     if args.json == "-":
         print(strict_json(report))
         return
+    print(report_as_text(report), flush=True)
     if args.json:
         write_json(args.json, report)
-    print(report_as_text(report))
