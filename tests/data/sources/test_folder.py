@@ -106,7 +106,10 @@ BAD = {
     "class without a column": (table("file_name,dog,cat\n"), "labels_train.csv: line 1: the header is 'file_name, dog"),
     "table cut in half": (table(LABELS[: LABELS.index("png")]), "labels_train.csv: line 3: 1 "),
     "empty cell": (table("file_name,dog,cat,potted plant\na.jpg,1,,0\n"), "line 2: '' for class 'cat'"),
-    "image twice": (table(LABELS + "./a.jpg,cat\n"), "labels_train.csv: line 4: 'a.jpg'"),
+    "image twice": (
+        table("file_name,dog,cat,potted plant\na.jpg,1,0,0\n./a.jpg,0,0,0\n"),
+        "labels_train.csv: line 3: 'a.jpg'",
+    ),
     "no file name": (table("file_name,labels\n,cat\n"), "line 2: file name ''"),
     "absolute path": (table("file_name,labels\n/etc/passwd,cat\n"), "line 2: file name '/etc/passwd'"),
     "json of other images": (changed(lambda c: c.update(images=[], annotations=[])), "instances_train.json: "),

@@ -22,6 +22,7 @@ from .sources.folder import folder_sources
 from .sources.nus_wide import nus_wide_sources
 from .sources.voc import voc_sources
 
+_OTHER = {"VOC2007", "VOC2012", "coco", "nus_wide", "proposals"}  # not folder datasets, and slow to search
 _SCENES = [f"{scenes.FOLDER}_{split}" for split in scenes.COUNTS]
 
 
@@ -51,7 +52,7 @@ def ensure_registered(name: str) -> None:
 
     Known datasets are COCO, VOC and NUS-WIDE below `dataset_root()`, `scenes_train` and `scenes_test` (drawn on first
     use), the folder datasets `<folder>_<split>`, and parts of all datasets (`@KofN` or `@notKofN` at the end of the
-    name). The metadata has `thing_classes`, `box_classes`, `image_root` and `evaluator_type`.
+    name). The metadata has `thing_classes`, `box_classes`, `image_root`, `form`, `evaluator_type`.
 
     Raises:
         InputError: the dataset does not exist, or its files or records are wrong.
@@ -79,6 +80,7 @@ def ensure_registered(name: str) -> None:
             "thing_classes": dataset.class_names,
             "box_classes": dataset.records.box_classes(),
             "image_root": dataset.image_root,
+            "form": dataset.form,
             "evaluator_type": "multilabel",
         }
         _register(name, root, dataset.records, {**metadata, **source.metadata})
@@ -119,7 +121,7 @@ def available_datasets() -> list[str]:
 def _known_sources(root: Path) -> dict[str, DatasetSource]:
     """Return COCO, VOC and NUS-WIDE, whether or not they exist, and all folder datasets by name."""
     # Two folders can give the same name, because folders and splits may have underscores. The longest folder wins.
-    folders = sorted(root.glob("*"), key=lambda folder: len(folder.name))
+    folders = sorted(set(root.glob("*")) - {root / name for name in _OTHER}, key=lambda folder: len(folder.name))
     found = {f"{place.name}_{split}": source for place in folders for split, source in folder_sources(place).items()}
     return {**found, **coco_sources(root), **voc_sources(root), **nus_wide_sources(root)}
 

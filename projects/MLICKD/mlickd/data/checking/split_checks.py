@@ -12,6 +12,7 @@ from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
+from detectron2.data import MetadataCatalog
 
 from mlickd.errors import InputError, shorten_list
 
@@ -123,6 +124,7 @@ def check_datasets(
         report.findings += check_proposals(name, readable, methods, complete=not problems)
         labels = report.labels[name] = LabelStatistics.count(records, class_names(name))
         report.datasets[name] = {
+            "form": MetadataCatalog.get(name).get("form") or "registered in Detectron2's catalog",
             "num_images": len(records),
             "num_boxes": sum(len(record.get("annotations", ())) for record in records),
             "image_kinds": dict(Counter(kind for image in images[name] for kind in image.kinds)),
@@ -229,6 +231,7 @@ def report_text(report: CheckReport) -> str:
         head = f"{counts['num_images']} images, {len(classes)} classes, {labels:.2f} labels per image"
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts["image_kinds"].items())
         lines.append(f"{name}: {head}, {counts['num_boxes']} boxes")
+        lines.append(_hanging("  form     ", counts["form"]))
         lines.append(_hanging("  images   ", kinds or "none"))
         lines.append(_hanging("  classes  ", shorten_list([f"{label} {count}" for label, count in classes], 10)))
         if unknown := [f"{label} {count}" for label, count in counts["unknown"].items() if count]:

@@ -19,7 +19,7 @@ from mlickd.errors import InputError
 
 from ..decoding import image_size
 from ..records import BOX, MultiLabelDataset, PackedRecords, label_lists
-from .dataset_files import DatasetSource, ImageFolder, relative_name
+from .dataset_files import DatasetSource, ImageFolder
 
 logger = logging.getLogger(__name__)
 
@@ -27,34 +27,38 @@ _BORDER_TOLERANCE = 1.0  # pixels, because annotation tools round
 
 _ANNOTATION = np.dtype([("image", int), ("category", int), ("bbox", float, 4), ("iscrowd", bool)])
 
-_Pixels = Annotated[int, msgspec.Meta(gt=0)]
+_Pixels = Annotated[float, msgspec.Meta(gt=0)]  # some tools write whole numbers as 640.0
 
 
 # The decoder skips all other content, such as the segmentations of objects, which are most of the file.
 # `gc=False`: the garbage collector need not scan these objects, because they cannot be part of a reference cycle.
 class _Category(msgspec.Struct, gc=False):
-    id: int
+    id: int | float | str
     name: str
 
 
 class CocoImage(msgspec.Struct, gc=False):
     """An image in the file."""
 
-    id: int | str
+    id: int | float | str
     file_name: str
     height: _Pixels | None = None
     width: _Pixels | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.id, float):
+            self.id = int(self.id)
+
     def size(self, path: str) -> tuple[int, int]:
         """Return (height, width) in pixels. If the file lacks them, read them from the header of the image ``path``."""
-        return (self.height, self.width) if self.height and self.width else image_size(path)
+        return (int(self.height), int(self.width)) if self.height and self.width else image_size(path)
 
 
 class _Annotation(msgspec.Struct, gc=False):
-    image_id: int | str
-    category_id: int
+    image_id: int | float | str
+    category_id: int | float | str
     bbox: tuple[float, float, float, float]
-    iscrowd: int | bool | None = 0
+    iscrowd: int | float | bool | None = 0
 
 
 class _Content(msgspec.Struct):
@@ -141,7 +145,8 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
         raise InputError(
             f"{path}: cannot be read as a COCO-format file ({reason}); see https://cocodataset.org/#format-data"
         ) from error
-    ordered = sorted(content.categories, key=lambda category: category.id)
+    # Text is sorted by length first, like numbers.
+    ordered = sorted(content.categories, key=lambda item: (len(item.id) if isinstance(item.id, str) else 0, item.id))
     names = [category.name for category in ordered]
     images = {image.id: index for index, image in enumerate(content.images)}
     categories = {category.id: index for index, category in enumerate(ordered)}
@@ -155,7 +160,9 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
     try:
         annotations = [(images[a.image_id], categories[a.category_id], a.bbox, a.iscrowd) for a in content.annotations]
     except KeyError as error:
-        raise InputError(f"{path}: an annotation has the unknown image_id or category_id {error}; correct it") from None
+        known = str(error.args[0]) in map(str, (*images, *categories))
+        remedy = "write all ids as numbers, or all as text" if known else "correct it"
+        raise InputError(f"{path}: an annotation has the unknown image_id or category_id {error}; {remedy}") from None
     return CocoFile(path, names, content.images, np.array(annotations, dtype=_ANNOTATION))
 
 
@@ -200,14 +207,14 @@ def load_coco_multilabel(
     places = np.full(len(file.images), -1)
     records = []
     for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):
-        path = folder.require(relative_name(image.file_name, f"{json_file}: image {image.id}"))
+        path = os.path.join(folder.root, folder.require(image.file_name, f"{json_file}: image {image.id}"))
         if labels or keep_unlabeled:
             places[index] = len(records)
             height, width = image.size(path)
             record = {"file_name": path, "height": height, "width": width, "image_id": image.id, "labels": labels}
             records.append(record)
     boxes = file.record_boxes(places, records, np.arange(len(file.category_names)), allow_empty=True)
-    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, folder.root)
+    return MultiLabelDataset(PackedRecords(records, boxes), file.category_names, folder.root, "COCO-format JSON")
 
 
 def register_coco_multilabel(

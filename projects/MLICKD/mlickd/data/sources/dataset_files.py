@@ -1,15 +1,24 @@
 """Read the files of a dataset: text in UTF-8, and folders of images."""
 
+import logging
 import os
 import posixpath
+import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, shorten_list
 
 from ..records import MultiLabelDataset
+
+logger = logging.getLogger(__name__)
 
 # Photos in a folder, for all commands. A photo that Pillow cannot read, such as HEIC, is reported and not passed over.
 IMAGE_SUFFIXES = frozenset(
@@ -70,8 +79,15 @@ def read_unique_lines(
     return list(numbers)
 
 
+def parse_xml(text: str) -> ElementTree.Element:
+    """Return the root element of XML text, or raise a ParseError (syntax) or ValueError (DOCTYPE)."""
+    if "<!DOCTYPE" in text:
+        raise ValueError("a document type declaration")  # its entities can grow without bound
+    return ElementTree.fromstring(text)
+
+
 class ImageFolder:
-    """A folder of images with a fast check that a file exists. Errors name ``listed_by``, the file with the file names.
+    """A folder of images that finds the files that a list of file names means.
 
     Each subfolder is read once, because checking 269,648 files one by one takes minutes on a network disk.
     """
@@ -80,6 +96,8 @@ class ImageFolder:
         self.root = os.fspath(root)
         self.listed_by = listed_by
         self._names: dict[str, set[str]] = {}
+        self._listed: dict[str, str] = {}
+        self._renamed = False
 
     def __contains__(self, file_name: str) -> bool:
         """Return whether ``file_name``, relative to the root and with "/", is a file or a link to a file."""
@@ -90,15 +108,80 @@ class ImageFolder:
                     self._names[folder] = {entry.name for entry in entries if entry.is_file()}
             except (OSError, ValueError):
                 self._names[folder] = set()
-        # Some file systems ignore letter case or Unicode normalization.
-        return name in self._names[folder] or os.path.isfile(os.path.join(self.root, file_name))
+        return name in self._names[folder]
 
-    def require(self, file_name: str) -> str:
-        """Return the path of a file in the folder, or raise an InputError if the file does not exist."""
-        path = os.path.join(self.root, file_name)
-        if file_name not in self:
-            raise InputError(f"{path}: image file not found, but {self.listed_by} lists it; correct one of them")
-        return path
+    @cached_property
+    def _similar_names(self) -> dict[str, list[str]]:
+        """Images by their base name without letter case and Unicode form, and by base name without suffix and "/"."""
+        found = defaultdict(list)
+        for path in images_below(self.root):
+            name = Path(os.path.relpath(path, self.root)).as_posix()
+            base = _fold(posixpath.basename(name))
+            found[base].append(name)
+            found[os.path.splitext(base)[0] + "/"].append(name)
+        return found
+
+    def find(self, file_name: str) -> list[str]:
+        """Return the images that a file name of an annotation tool can mean, relative to the root.
+
+        If the file does not exist, the name may be a URL, have backslashes, another letter case or Unicode form, no
+        suffix, more or fewer leading folders, or Label Studio's 8 digits before the base name.
+        """
+        name = posixpath.normpath(file_name)
+        if not name.startswith(("/", "../")) and name in self:
+            return [name]
+        *folders, base = _fold(_slashed_path(file_name)).strip("/").split("/")
+        if ".." in folders:
+            return []
+        uploaded = re.sub("^[0-9a-f]{8}-", "", base)
+        for key in (base, base + "/", uploaded, uploaded + "/"):
+            fits = defaultdict(list)
+            for name in self._similar_names.get(key, ()):
+                parents = _fold(name).split("/")[:-1]
+                shared = min(len(parents), len(folders))
+                if parents[len(parents) - shared :] == folders[len(folders) - shared :]:
+                    fits[shared].append(name)
+            if fits:
+                return fits[max(fits)]
+        return []
+
+    def require(self, file_name: str, where: object = None) -> str:
+        """Return the only image that a file name can mean, relative to the root.
+
+        The first name that differs from its file is a warning. Messages start with ``where``, by default the list.
+
+        Raises:
+            InputError: the name means no image or several, or another name meant the same image.
+        """
+        found, where = self.find(file_name), f"{where or self.listed_by}: file name {file_name!r}"
+        if len(found) != 1:
+            base = os.path.splitext(_fold(posixpath.basename(_slashed_path(file_name))))[0]
+            similar = shorten_list(found or self._similar_names.get(base + "/", ["another name, or put it there"]), 3)
+            problem = "can be several images" if found else "image file not found"
+            raise InputError(f"{where}: {os.path.join(self.root, file_name)}: {problem}; write {similar}")
+        name = posixpath.normpath(file_name)
+        if name != found[0] and not self._renamed:
+            self._renamed = True
+            logger.warning("%s is the image %s; further names may differ from the files in this way", where, found[0])
+        if (first := self._listed.setdefault(found[0], name)) != name:
+            raise InputError(f"{where}: {first!r} is the same image, {found[0]}; write one of them")
+        return found[0]
+
+
+def normalize_unicode(text: str) -> str:
+    """Return the text with composed letters, because macOS and other systems write them differently."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _fold(name: str) -> str:
+    return normalize_unicode(name).casefold()
+
+
+def _slashed_path(name: str) -> str:
+    """Return the normalized path, with "/", of a file name or URL; "?d=" names a file that Label Studio serves."""
+    if "://" in name or name.startswith("/data/local-files/"):
+        name = unquote(name.partition("?d=")[2].split("&")[0] or re.sub(r"^\w+://[^/]*|[?#].*", "", name))
+    return posixpath.normpath(name.replace("\\", "/"))
 
 
 def relative_name(file_name: str, where: str) -> str:
@@ -130,3 +213,8 @@ def files_below(root: str) -> Iterator[str]:
         for name in names:
             if not name.startswith("."):
                 yield os.path.join(folder, name)
+
+
+def images_below(root: str | os.PathLike[str]) -> list[str]:
+    """Return the sorted paths of the images among :func:`files_below`."""
+    return sorted(path for path in files_below(os.fspath(root)) if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES)

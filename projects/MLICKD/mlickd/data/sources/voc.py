@@ -15,7 +15,7 @@ import numpy as np
 from mlickd.errors import InputError
 
 from ..records import BOX, MultiLabelDataset, PackedRecords
-from .dataset_files import DatasetSource, ImageFolder, read_text, read_unique_lines, relative_name
+from .dataset_files import DatasetSource, ImageFolder, parse_xml, read_text, read_unique_lines, relative_name
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def load_voc_multilabel(
         certain = {label for *_, label, _, is_difficult in objects if not is_difficult}
         only_difficult = {label for *_, label, _, _ in objects} - certain
         record = {
-            "file_name": images.require(f"{image_id}.jpg"),
+            "file_name": os.path.join(images.root, images.require(f"{image_id}.jpg")),
             "height": height,
             "width": width,
             "image_id": image_id,
@@ -89,7 +89,7 @@ def load_voc_multilabel(
     if clipped:
         text = "%s: clipped boxes that extend beyond the image, in %d images, for example %s"
         logger.warning(text, image_set, len(clipped), clipped[0])
-    return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), images.root)
+    return MultiLabelDataset(PackedRecords(records, boxes), list(VOC_CLASSES), images.root, "devkit of PASCAL VOC")
 
 
 def _read_annotation(path: Path) -> tuple[int, int, list[tuple]]:
@@ -97,9 +97,7 @@ def _read_annotation(path: Path) -> tuple[int, int, list[tuple]]:
     text = read_text(path, _REMEDY)
     objects = []
     try:
-        if "<!DOCTYPE" in text:
-            raise ValueError("a document type declaration")  # its entities can grow without bound
-        tree = ElementTree.fromstring(text)
+        tree = parse_xml(text)
         height, width = (int(tree.findtext(f"size/{side}")) for side in ("height", "width"))
         for item in tree.iterfind("object"):
             x0, y0, x1, y1 = (float(item.findtext(f"bndbox/{edge}")) for edge in ("xmin", "ymin", "xmax", "ymax"))

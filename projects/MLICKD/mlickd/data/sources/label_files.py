@@ -1,0 +1,226 @@
+"""Readers of the label files of annotation tools: tables, Label Studio, CVAT, and a folder for each class.
+
+A reader takes the path and the class names (None if there is no `classes.txt`). datasets/README.md shows the forms.
+"""
+
+import ast
+import csv
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import msgspec
+
+from mlickd.errors import InputError, shorten_list
+
+from .dataset_files import IMAGE_SUFFIXES, images_below, normalize_unicode, parse_xml, read_text, read_unique_lines
+
+REMEDY = "write it as datasets/README.md shows"
+
+# Headers of columns without letter case, spaces, "_" and "-".
+_FILE = set("filename file filepath image imagename imagepath imageid imageurl img path photo url".split())
+_LABELS = set("label labels tag tags class classes category categories choice choices".split())
+_OTHER = set("id index annotationid annotator createdat updatedat leadtime".split()) | {""}
+
+_CELLS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": -1, "-1.0": -1}  # pandas may write "1.0"
+
+LabelSource = tuple[str, Path, Path, Callable]  # split, label file (or folder of classes), folder of images, reader
+LabelRow = tuple[str, str, list[str], list[str]]  # place in the file, file name, labels, unknown labels
+
+
+class LabelFile(NamedTuple):
+    """The form of a label file in words, its rows, the classes it declares, and whether the rows of an image add up."""
+
+    form: str
+    rows: list[LabelRow]
+    declared: Sequence[str] = ()
+    additive: bool = False
+
+    def class_names(self) -> list[str]:
+        """Return the declared classes, by default the sorted labels."""
+        return list(self.declared) or sorted({label for row in self.rows for label in row[2]})
+
+
+def read_table(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+    """Read a table of labels, also from Roboflow (`_classes.csv`) or Label Studio."""
+    lines = read_text(path, REMEDY).split("\n")
+    first = next((line for line in lines if line.strip(" \r,;\t")), "")
+    delimiter = next((mark for mark in "\t;" if mark in first and "," not in first), ",")
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        rows = [(f"{path}: line {reader.line_num}", [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num}: not a CSV row ({error}); save the table as CSV") from error
+    return _read_rows(path, [row for row in rows if any(row[1])] or [(str(path), [])], class_names)
+
+
+def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Sequence[str] | None) -> LabelFile:
+    """Return the content of (place, cells) rows. The first row is the header."""
+    (where, header), *rows = rows
+    while header and not header[-1]:
+        header = header[:-1]  # spreadsheet programs add empty columns
+    names = [normalize_unicode(cell) for cell in header]
+    keys = [re.sub(r"unnamed: *\d+|[\s_-]", "", cell.lower()) for cell in header]  # pandas calls an index "Unnamed: 0"
+    label_studio, roboflow = "annotationid" in keys or path.suffix == ".json", path.name == "_classes.csv"
+    if roboflow:
+        class_names = names[1:]
+    elif class_names is None and not label_studio:
+        class_names = read_unique_lines(path.with_name("classes.txt"), REMEDY)
+    known = {normalize_unicode(name) for name in class_names or ()}
+    by_class = roboflow or (keys != ["filename", "labels"] and any(name in known for name in names))
+
+    def meaning(name: str, key: str) -> str:
+        if by_class and name in known:
+            return name
+        if not by_class and (key in _LABELS or (label_studio and key not in _FILE | _OTHER)):
+            return "labels"
+        return "file_name" if key in _FILE else "" if key in _OTHER else "?"
+
+    columns = [meaning(*column) for column in zip(names, keys, strict=True)]
+    required = ["file_name", *(map(normalize_unicode, class_names) if by_class else ["labels"])]
+    wrong = [name for i, name in enumerate(names) if columns[i] and columns[i] in ("?", *columns[:i])]
+    if wrong or (missing := [name for name in required if name not in columns]):
+        raise InputError(
+            f"{where}: the header is {shorten_list(header)!r}, column {(wrong or missing)[0]!r} is "
+            f"{'wrong' if wrong else 'missing'}; write 'file_name,labels', or 'file_name' and each class of classes.txt"
+        )
+    result = []
+    for where, cells in rows:
+        row, extra = dict(zip(columns, cells, strict=False)), [cell for cell in cells[len(header) :] if cell]
+        # The first column may be the index that pandas writes without a name.
+        unnamed = [c for i, c in enumerate(cells[: len(header)]) if not keys[i] and c and (i or not c.isdigit())]
+        if len(cells) < len(header) or unnamed or (extra and columns[-1] != "labels"):
+            raise InputError(
+                f"{where}: {len(cells)} fields, but the header has {len(header)}{f', {unnamed}' if unnamed else ''}; "
+                "join labels with ';', or give each class its cell"
+            )
+        if by_class:
+            values = {name: row[name].lower() for name in required[1:]}
+            if bad := [name for name in names if values.get(name, "0") not in _CELLS]:
+                problem = f"{row[bad[0]]!r} for class {bad[0]!r}; write 1 (present), 0 (absent) or -1 (unknown)"
+                raise InputError(f"{where}: {problem}")
+            marked = [[name for name in values if _CELLS[values[name]] == value] for value in (1, -1)]
+        else:
+            marked = [label for text in (row["labels"], *extra) for label in _split_labels(text, known)], []
+        result.append((where, row["file_name"], *marked))
+    if roboflow:
+        return LabelFile("multi-label export of Roboflow", result, class_names)
+    if label_studio:
+        return LabelFile("table or JSON-MIN of Label Studio", result)
+    return LabelFile(f"table with {'a column for each class' if by_class else 'labels'}", result, (), not by_class)
+
+
+def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ") -> list[str]:
+    """Return the labels in a cell: a list in JSON or Python, or known labels with ";" or another separator."""
+    text = normalize_unicode(text)
+    if text in known or not text:
+        return [text] if text else []
+    for parse in (json.loads, ast.literal_eval) if text[0] in "[{" else ():
+        try:
+            value = parse(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        value = value.get("choices") if isinstance(value, dict) else value
+        if isinstance(value, list):
+            return [normalize_unicode(str(label)) for label in value]
+    if not known or not separators:
+        return [text]
+    parts = [part.strip() for part in text.split(separators[0]) if part.strip()]
+    labels = [label for part in parts for label in _split_labels(part, known, separators[1:])]
+    # The message about a misspelled label shows the whole label, also if it has a space.
+    enough = {";": lambda _: True, " ": all}.get(separators[0], any)
+    return labels if enough(label in known for label in labels) else [text]
+
+
+def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+    """Read the JSON or JSON-MIN of Label Studio. Labels are the choices, and the labels of regions."""
+    where, rows = str(path), []
+    try:
+        tasks = msgspec.json.decode(read_text(path, REMEDY), type=list[dict])
+        if not any("annotations" in task for task in tasks):
+            header = list(dict.fromkeys(key for task in tasks for key in task))
+            cells = [[task.get(key, "") for key in header] for task in tasks]
+            texts = [[cell if isinstance(cell, str) else json.dumps(cell) for cell in row] for row in cells]
+            places = [f"{path}: item {index}" for index in range(1, len(tasks) + 1)]
+            return _read_rows(path, [(where, header), *zip(places, texts, strict=True)], class_names)
+        for index, task in enumerate(tasks, start=1):
+            where = f"{path}: task {task.get('id', index)}"
+            names = [text for text in task["data"].values() if isinstance(text, str)]
+            image = next((n for n in names if os.path.splitext(n.split("?")[0])[1].lower() in IMAGE_SUFFIXES), names[0])
+            for annotation in task["annotations"]:
+                marks = [mark for mark in annotation["result"] if mark["type"].endswith(("choices", "labels"))]
+                labels = [normalize_unicode(label) for mark in marks for label in mark["value"][mark["type"]]]
+                if not annotation.get("was_cancelled"):
+                    rows.append((where, image, labels, []))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        problem = f"is not JSON of Label Studio with choices ({str(error).replace('`', '')})"
+        raise InputError(f"{where}: {problem}; export it again, or name COCO JSON instances_<split>.json") from error
+    return LabelFile("JSON of Label Studio", rows)
+
+
+def read_cvat(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+    """Read the XML that CVAT exports as "CVAT for images". Labels are the tags, and the labels of shapes."""
+    text = read_text(path, REMEDY)
+    try:
+        root = parse_xml(text)
+        if root.tag != "annotations" or root.find("track") is not None:
+            raise ValueError("not the elements 'annotations' and 'image'")
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InputError(f"{path}: is not XML of CVAT ({error}); export it as 'CVAT for images 1.1'") from error
+    rows = []
+    for image in root.iterfind("image"):
+        labels = [normalize_unicode(label) for shape in image if (label := shape.get("label"))]
+        rows.append((f"{path}: image {image.get('id')}", image.get("name", ""), labels, []))
+    declared = dict.fromkeys(name.text.strip() for name in root.iterfind("meta//label/name") if name.text)
+    return LabelFile("XML of CVAT for images", rows, list(declared))
+
+
+def read_class_folders(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+    """Read a folder with a folder of photos for each class. Equal files in several folders are one photo."""
+    photos = [Path(photo) for photo in images_below(path)]
+    sizes = Counter(photo.stat().st_size for photo in photos)
+    first: dict[object, str] = {}
+    rows = []
+    for photo in photos:
+        name = photo.relative_to(path)
+        # Only files of one size can be equal.
+        content = hashlib.sha256(photo.read_bytes()).digest() if sizes[photo.stat().st_size] > 1 else name
+        labels = [normalize_unicode(label) for label in name.parts[:-1][:1]]
+        rows.append((str(photo), first.setdefault(content, name.as_posix()), labels, []))
+    return LabelFile("folder for each class", rows, additive=True)
+
+
+_READERS = {
+    "labels_*.csv": read_table,
+    "labels_*.json": read_label_studio,
+    "labels_*.xml": read_cvat,
+    "*/_classes.csv": read_table,
+    "annotations.xml": read_cvat,
+    "project-*-at-*.csv": read_table,
+    "project-*-at-*.json": read_label_studio,
+}
+
+
+def find_labels(folder: Path) -> Iterator[LabelSource]:
+    """Yield the label files of a folder dataset, or class folders. A source without the name of a split is "all"."""
+    found = [(path, reader) for pattern, reader in _READERS.items() for path in sorted(folder.glob(pattern))]
+    images = folder / "images" if (folder / "images").is_dir() else folder
+    for path, reader in found:
+        split = path.stem.removeprefix("labels_") if path.stem.startswith("labels_") else "all"
+        below = path.parent != folder
+        yield path.parent.name if below else split, path, path.parent if below else images, reader
+    if not found and not any(folder.glob("instances_*.json")):
+        # `<split>/<class>/<photo>`, or `<class>/<photo>` with several classes
+        splits = [place for place in sorted(folder.glob("[!.]*")) if place.name != "images" and _classes(place)]
+        for place in splits or [folder] * (len(_classes(folder)) > 1):
+            yield "all" if place == folder else place.name, place, place, read_class_folders
+
+
+def _classes(folder: Path) -> set[Path]:
+    return {file.parent for file in folder.glob("[!.]*/[!.]*.*") if file.suffix.lower() in IMAGE_SUFFIXES}
