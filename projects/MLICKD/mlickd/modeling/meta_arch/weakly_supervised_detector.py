@@ -60,7 +60,8 @@ class WeaklySupervisedDetector(ImageModel):
         """
         pixels = [sample["image"] for sample in batched_inputs]
         images = self.preprocess(pixels)
-        if self.training and self._remembers:
+        is_padded = any(size != images.tensor.shape[-2:] for size in images.image_sizes)
+        if self.training and self._remembers and not is_padded:
             features = self._remembered_features(images.tensor, pixels)
         else:
             features = self.backbone(images.tensor)
