@@ -79,8 +79,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     cfg.MODEL.BACKBONE.WEIGHTS = ""
     # Do not train the backbone. (FREEZE_AT freezes the first stages of VGG and ResNet.)
     cfg.MODEL.BACKBONE.FROZEN = False
-    # Memory in MiB, per process and on MODEL.DEVICE, for the feature maps of training images, for a teacher with a FROZEN
-    # backbone. The map of each view is then computed only once, as long as it fits. Of no use with random crops or
+    # Memory in MiB, per process and on MODEL.DEVICE, for the feature maps of training images. With it, a teacher with a
+    # FROZEN backbone computes the map of each view only once, as long as it fits. It is of no use with random crops or
     # colors, which make new views. 0: none.
     cfg.MODEL.BACKBONE.FEATURE_MEMORY = 0
     # Number of stages of VGG or ResNet, from the first, that are not trained. The paper trains all convolutions, so 0
