@@ -217,4 +217,9 @@ def files_below(root: str) -> Iterator[str]:
 
 def images_below(root: str | os.PathLike[str]) -> list[str]:
     """Return the sorted paths of the images among :func:`files_below`."""
-    return sorted(path for path in files_below(os.fspath(root)) if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES)
+    return sorted(filter(is_image, files_below(os.fspath(root))))
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file name or URL has the suffix of an image."""
+    return os.path.splitext(_slashed_path(name))[1].lower() in IMAGE_SUFFIXES

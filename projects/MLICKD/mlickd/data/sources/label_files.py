@@ -7,7 +7,6 @@ import ast
 import csv
 import hashlib
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,7 +18,7 @@ import msgspec
 
 from mlickd.errors import InputError, shorten_list
 
-from .dataset_files import IMAGE_SUFFIXES, images_below, normalize_unicode, parse_xml, read_text, read_unique_lines
+from .dataset_files import images_below, is_image, normalize_unicode, parse_xml, read_text, read_unique_lines
 
 REMEDY = "write it as datasets/README.md shows"
 
@@ -152,7 +151,7 @@ def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFil
         for index, task in enumerate(tasks, start=1):
             where = f"{path}: task {task.get('id', index)}"
             names = [text for text in task["data"].values() if isinstance(text, str)]
-            image = next((n for n in names if os.path.splitext(n.split("?")[0])[1].lower() in IMAGE_SUFFIXES), names[0])
+            image = next((n for n in names if is_image(n)), names[0])
             for annotation in task["annotations"]:
                 marks = [mark for mark in annotation["result"] if mark["type"].endswith(("choices", "labels"))]
                 labels = [normalize_unicode(label) for mark in marks for label in mark["value"][mark["type"]]]
@@ -200,6 +199,7 @@ _READERS = {
     "labels_*.csv": read_table,
     "labels_*.json": read_label_studio,
     "labels_*.xml": read_cvat,
+    "_classes.csv": read_table,
     "*/_classes.csv": read_table,
     "annotations.xml": read_cvat,
     "project-*-at-*.csv": read_table,
@@ -216,11 +216,16 @@ def find_labels(folder: Path) -> Iterator[LabelSource]:
         below = path.parent != folder
         yield path.parent.name if below else split, path, path.parent if below else images, reader
     if not found and not any(folder.glob("instances_*.json")):
-        # `<split>/<class>/<photo>`, or `<class>/<photo>` with several classes
-        splits = [place for place in sorted(folder.glob("[!.]*")) if place.name != "images" and _classes(place)]
-        for place in splits or [folder] * (len(_classes(folder)) > 1):
+        # `<split>/<class>/<photo>`, or `<class>/<photo>` with several classes, which may have subfolders
+        direct = _folders_of_photos(folder)
+        splits = [
+            place
+            for place in sorted(folder.glob("[!.]*"))
+            if _folders_of_photos(place) and (place not in direct or place.name.startswith(("train", "val", "test")))
+        ]
+        for place in splits or [folder] * (len(direct) > 1):
             yield "all" if place == folder else place.name, place, place, read_class_folders
 
 
-def _classes(folder: Path) -> set[Path]:
-    return {file.parent for file in folder.glob("[!.]*/[!.]*.*") if file.suffix.lower() in IMAGE_SUFFIXES}
+def _folders_of_photos(folder: Path) -> set[Path]:
+    return {file.parent for file in folder.glob("[!.]*/[!.]*.*") if is_image(file.name)}
