@@ -94,7 +94,7 @@ def test_cmyk_becomes_its_printed_color_and_transparent_pixels_become_white(tmp_
 def test_a_reduced_pixel_is_the_mean_of_its_pixels(tmp_path_factory, height, width, reduction) -> None:
     path = save(tmp_path_factory.mktemp("jpeg") / "a.jpg", smooth(height, width))
     file = opened(path)
-    pixels, found = file.pixels(reduction)
+    pixels, found = file.decode(reduction)
     assert found == reduction and pixels.shape == (-(-height // reduction), -(-width // reduction), 3)
     rows, columns = height // reduction, width // reduction
     whole = read_image(path)[: rows * reduction, : columns * reduction].astype(float)
@@ -110,7 +110,7 @@ def test_a_reduced_image_is_upright(tmp_path: Path, turn: int) -> None:
     plain = save(tmp_path / "a.jpg", smooth(64, 96), turn, icc_profile=bytes(range(256)) * 300, comment=b"\xff\xda")
     for path in (plain, save(tmp_path / "b.jpg", smooth(64, 96), xmp=xmp)):
         file = opened(path)
-        pixels, reduction = file.pixels(4)
+        pixels, reduction = file.decode(4)
         assert reduction == 4 and pixels.shape == (file.height // 4, file.width // 4, 3)
         whole = read_image(path).astype(int)
         assert whole.shape[:2] == (file.height, file.width) == ((96, 64) if turn >= 5 else (64, 96))
@@ -120,11 +120,11 @@ def test_a_reduced_image_is_upright(tmp_path: Path, turn: int) -> None:
 def test_only_rgb_jpegs_with_whole_last_pixels_are_reduced(tmp_path: Path) -> None:
     # If the last pixel is incomplete, turning the image would shift all other pixels.
     for size, turn, expected in (((60, 90), 3, 2), ((61, 90), 3, 1), ((61, 90), 1, 8)):
-        assert opened(save(tmp_path / "a.jpg", smooth(*size), turn)).pixels(8)[1] == expected
+        assert opened(save(tmp_path / "a.jpg", smooth(*size), turn)).decode(8)[1] == expected
     smooth(64, 64).save(tmp_path / "a.png")
     smooth(64, 64).convert("CMYK").save(tmp_path / "inks.jpg")
     for file in (opened(tmp_path / "a.png"), opened(tmp_path / "inks.jpg"), RecordImage({"pixels": COLORS})):
-        pixels, reduction = file.pixels(4)
+        pixels, reduction = file.decode(4)
         assert pixels.shape == (file.height, file.width, 3) and reduction == 1
 
 
@@ -139,7 +139,7 @@ def test_truncated_files_are_named_and_added_bytes_ignored(tmp_path: Path, suffi
     path.write_bytes(content[: int(keep * len(content))])
     for reduction in (1, 2, 8):
         with pytest.raises(InputError, match=str(path)):
-            opened(path).pixels(reduction)
+            opened(path).decode(reduction)
 
 
 def test_files_that_are_not_images_are_named(tmp_path: Path) -> None:

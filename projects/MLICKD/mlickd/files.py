@@ -82,7 +82,7 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
             yield raw
         return
     target = Path(os.path.realpath(path))
-    # The name is unique among all machines. It is short enough for the file system whenever the target's name is.
+    # The name is unique among all machines. It has at most 228 bytes; file systems usually allow 255.
     unfinished = target.with_name(f"{target.name[:50]}.{secrets.token_hex(8)}{_UNFINISHED}")
     try:
         with unfinished.open("xb") as raw:
@@ -111,7 +111,7 @@ def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy:
 
 
 def write_json(path: str | os.PathLike[str], content: dict) -> None:
-    """Write a file with :func:`strict_json`, and create missing folders."""
+    """Write ``content`` as JSON (see :func:`strict_json`), and create missing folders."""
     write_whole_file(path, f"{strict_json(content)}\n", "give another path", parents=True)
 
 

@@ -25,8 +25,8 @@ example:
       --no-mirrored KD.CACHE output/knowledge
 
 Give the same KEY VALUE pairs as for training: a cache stores its settings, and training refuses other settings. To
-continue after an interruption, give the same command again. To use three machines, give --shard 1/3, 2/3 and 3/3, and
-copy all files into one folder.
+continue after an interruption, give the same command again. With three machines, give --shard 1/3 on the first, 2/3 on
+the second and 3/3 on the third, and copy all files into one folder.
 """
 
 

@@ -1,4 +1,4 @@
-"""Write a manifest, the list of images and labels of a dataset with a digest, or compare a dataset with a manifest."""
+"""Write the manifest of a dataset (its images and labels, with a digest), or compare a dataset with a manifest."""
 
 import sys
 from pathlib import Path

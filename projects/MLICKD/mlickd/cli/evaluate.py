@@ -25,7 +25,8 @@ def main() -> None:
     runs_help = "folder of an evaluated run (its OUTPUT_DIR), or a file of scores"
     parser.add_argument("runs", nargs="+", metavar="RUN", help=runs_help)
     parser.add_argument("--dataset", metavar="NAME", help="dataset of the scores, if a run has scores on several")
-    parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help="for predictions (default: 0.5)")
+    threshold_help = "predict a class at this score or above (default: 0.5)"
+    parser.add_argument("--threshold", type=float, default=0.5, metavar="T", help=threshold_help)
     parser.add_argument("--topk", type=int, default=3, metavar="K", help="K of the top-k metrics (default: 3)")
     bootstrap_help = "95%% intervals from B resamples of the images"
     parser.add_argument("--bootstrap", type=int, default=0, metavar="B", help=bootstrap_help)

@@ -20,8 +20,9 @@ example:
   Your own photos, from a folder or from a text file with one file name per line:
   python tools/generate_proposals.py --images ~/photos --output photo_proposals
 
-To continue after an interruption, repeat the command. To use three machines, give --shard 1/3, 2/3 and 3/3. Write to a
-shared folder, or copy all files into one folder. Machines, processes and interruptions do not change the proposals.
+To continue after an interruption, repeat the command. With three machines, give --shard 1/3 on the first, 2/3 on the
+second and 3/3 on the third. Write to a shared folder, or copy all files into one folder. Machines, processes and
+interruptions do not change the proposals.
 """
 
 
@@ -32,7 +33,8 @@ def main() -> None:
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument("--dataset", nargs="+", metavar="NAME", help="registered or folder datasets")
     images.add_argument("--images", type=Path, metavar="PATH", help="folder of photos, or text file that lists them")
-    parser.add_argument("--image-root", type=Path, metavar="FOLDER", help="root of a list (default: the list's folder)")
+    root_help = "folder of the files that the list names (default: folder of the list)"
+    parser.add_argument("--image-root", type=Path, metavar="FOLDER", help=root_help)
     parser.add_argument("--method", default="edge_boxes", help=f"{methods} (default: %(default)s)")
     output_help = "folder for one dataset or for --images (default: $DETECTRON2_DATASETS/proposals/<dataset>_<method>)"
     parser.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)

@@ -39,7 +39,7 @@ examples:
 A class is predicted if its score reaches its threshold: --threshold, or the threshold that tools/tune_thresholds.py
 wrote into the run, or else TEST.THRESHOLD of the run. Unreadable photos are skipped and listed at the end.
 
-Exit status: 0; 1 if a photo could not be read; 2 if no photo could be read or the command is wrong.
+Exit status: 0 if all photos were read, 1 if some were not, 2 if none were or the command is wrong.
 """
 
 
@@ -47,12 +47,12 @@ def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
     photos_help = "photo, folder, pattern in quotes, or `-`: paths on standard input, one per line"
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help=photos_help)
-    model_help = "folder of a run (its OUTPUT_DIR), a study, or a seed of a study; checkpoint; or exported student"
+    model_help = "checkpoint, exported student, or folder of a run (its OUTPUT_DIR), a study or one seed of a study"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
     parser.add_argument("--config-file", metavar="FILE", help=config_help)
     parser.add_argument("--teacher", action="store_true", help="use the teacher of --model instead of the student")
-    topk_help = "show the K best classes; with --threshold, at most K"
+    topk_help = "show the K best classes; with --threshold, only those that reach it"
     parser.add_argument("--topk", type=positive_int, metavar="K", help=topk_help)
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
     batch_help = "photos per batch (default: TEST.IMS_PER_BATCH)"

@@ -1,4 +1,4 @@
-"""Corruptions of test images that occur in photos: noise, blur, compression, brightness, occlusion, low resolution.
+"""Corruptions that occur in real photos, applied to test images.
 
 The functions corrupt the input of a model, not the file. A strength then means the same for photos of 300 and of 5,000
 pixels, and all models of one input size see the same bytes. Training images are never corrupted.
@@ -31,7 +31,7 @@ generator for all random draws.
 
 @dataclass(frozen=True)
 class Corruption:
-    """A corruption, by its ``name`` in CORRUPTION_REGISTRY, and its ``strength``, an element of STRENGTHS.
+    """A corruption: a ``name`` in CORRUPTION_REGISTRY and a ``strength`` in STRENGTHS.
 
     The random draws depend only on the seed, the image id, the name and the strength. They do not depend on the order
     of the images or on the number of loader workers.

@@ -33,7 +33,7 @@ class RecordImage:
         Args:
             record: dict with ``file_name`` or with ``pixels``, (H, W, 3) uint8 RGB. Only the first frame of a file is
                 read.
-            image_format: order of the channels of :meth:`pixels`, ``RGB`` or ``BGR``.
+            image_format: order of the channels of :meth:`decode`, ``RGB`` or ``BGR``.
             check_size: whether the image must have the ``height`` and ``width`` of the record, if the record has them.
 
         Raises:
@@ -53,7 +53,7 @@ class RecordImage:
         else:
             self._read_jpeg()
         if self._jpeg is None:
-            self.height, self.width = self.pixels()[0].shape[:2]
+            self.height, self.width = self.decode()[0].shape[:2]
         height, width = record.get("height", self.height), record.get("width", self.width)
         if check_size and (height, width) != (self.height, self.width):
             raise InputError(
@@ -79,8 +79,8 @@ class RecordImage:
             self._jpeg = data
             self.height, self.width = _upright_size(height, width, self._orientation)
 
-    def pixels(self, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the pixels, with reduced sides if the file allows it.
+    def decode(self, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """Decode the pixels, with reduced sides if the file allows it.
 
         Args:
             reduction: 1, 2, 4 or 8, the largest factor by which the sides may be reduced.
@@ -130,7 +130,7 @@ def _may_have_orientation(data: bytes) -> bool:
 
 def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:
     """Return the (H, W, 3) uint8 pixels of an image file; see :class:`RecordImage`."""
-    return RecordImage({"file_name": path}, image_format).pixels()[0]
+    return RecordImage({"file_name": path}, image_format).decode()[0]
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:

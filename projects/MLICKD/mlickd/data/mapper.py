@@ -93,7 +93,7 @@ class MultiLabelMapper:
 
     def _pixels(self, image: RecordImage, view: View, side: int) -> torch.Tensor:
         # Each view is decoded separately, so that its pixels do not depend on the other view.
-        pixels, reduction = image.pixels(view.reduction(image.height, image.width, side))
+        pixels, reduction = image.decode(view.reduction(image.height, image.width, side))
         return view.pixels(pixels, image.height, image.width, side, reduction)
 
     def _proposals(self, record: dict, image: RecordImage) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
@@ -102,7 +102,7 @@ class MultiLabelMapper:
         if isinstance(self.proposals, ProposalStore):
             boxes, scores = self.proposals[record["image_id"]]
         else:
-            boxes, scores = self.proposals(image.pixels()[0], image_format=self.image_format)
+            boxes, scores = self.proposals(image.decode()[0], image_format=self.image_format)
         boxes, scores = best_proposals(boxes, scores, self.top_k, self.min_side)
         return boxes.copy(), scores.copy()
 

@@ -29,8 +29,8 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
 
     Returns:
         Dicts with ``file_name``, ``image_id``, ``height`` and ``width``, sorted by id within each path. The id is the
-        file name below the folder, with "/". If two photos have the same name, their ids start with the names of their
-        folders.
+        file name below the folder, with "/" between folders. If two photos have the same name, their ids start with
+        the names of their folders.
 
     Raises:
         InputError: a path is missing or does not have images, an image cannot be read, or two ids are equal.

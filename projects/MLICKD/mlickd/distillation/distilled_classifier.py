@@ -116,7 +116,7 @@ class DistilledClassifier(nn.Module):
             all_ignored = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
             samples = [sample if "labels" in sample else {**sample, **all_ignored} for sample in samples]
         # The label losses are means over all images of the batch. Dividing by the expected fraction of labeled
-        # images makes them means over labeled images, even if a batch is processed in parts.
+        # images makes them, on average, means over labeled images, also if a batch is processed in parts.
         losses = {key: loss / self.labeled_fraction for key, loss in self.student.label_losses(logits, samples).items()}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)

@@ -97,8 +97,8 @@ def load_cache_config(
         cfg = load_config(file, options)
         if not model_class(cfg).student_architecture or not cfg.KD.CACHE:
             raise InputError(
-                f"--config-file {file}: a knowledge cache needs a distillation, such as configs/kd_vgg16.yaml, and its "
-                "folder, such as KD.CACHE output/knowledge"
+                f"--config-file {file}: give the configuration of a distillation, such as configs/kd_vgg16.yaml, and "
+                "set KD.CACHE to a folder, such as output/knowledge"
             )
         # finalize_config needs a stage and a test dataset, but caching does not depend on them.
         cfg.KD.STAGE = cfg.KD.METHOD_STAGES[0]
@@ -115,8 +115,9 @@ def load_cache_config(
 def resolve_run_config(cfg: CfgNode, config_file: str, *, given: Sequence[str], eval_only: bool) -> None:
     """If ``config_file`` is the ``config.yaml`` of a run, set the folder of the run and its checkpoint.
 
-    ``OUTPUT_DIR`` becomes the folder of the run and, in an evaluation, ``MODEL.WEIGHTS`` its checkpoint. The values in
-    the file do not fit: ``MODEL.WEIGHTS`` is where training started, and ``OUTPUT_DIR`` already ends with the stage.
+    ``OUTPUT_DIR`` becomes the folder of the run and, in an evaluation, ``MODEL.WEIGHTS`` its checkpoint. The file's own
+    values cannot be used: its ``MODEL.WEIGHTS`` is the checkpoint that training started from, and its ``OUTPUT_DIR``
+    already ends with the stage.
 
     Args:
         cfg: configuration with the options of the command line, changed in place.
@@ -151,7 +152,8 @@ def finalize_config(
 
     - ``MODEL.NUM_CLASSES`` becomes the number of classes of the datasets.
     - ``MODEL.DEVICE`` becomes cpu if CUDA is not available.
-    - ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD`` become the statistics of a timm model.
+    - With a timm backbone, ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD`` become the values that its model expects
+      (``MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS``).
     - In a stage of distillation, ``SOLVER`` gets the learning rate and the number of iterations of the stage, and
       ``OUTPUT_DIR`` becomes ``<OUTPUT_DIR>/<stage>``. If ``MODEL.WEIGHTS`` is empty, stage ``prediction`` starts from
       the student of stage ``feature``, unless the method does not have this stage (``KD.METHOD_STAGES``).

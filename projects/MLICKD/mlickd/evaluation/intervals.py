@@ -35,9 +35,9 @@ def bootstrap_metrics(
 ) -> dict[str, np.ndarray]:
     """Compute the scalars of :func:`multilabel_metrics` on resampled images.
 
-    A class without positives in a resample is left out of its class means, and a resample without any positive has NaN
-    values. Images whose targets are all -1 are not drawn. The resamples depend only on ``seed`` and the number of
-    images, so the values of two models on the same images in the same order are paired.
+    A class without positives in a resample is left out of the class means of this resample, and a resample without any
+    positive has NaN values. Images whose targets are all -1 are not drawn. The resamples depend only on ``seed`` and
+    the number of images, so the values of two models on the same images in the same order are paired.
 
     Args:
         scores, targets, threshold, topk, ap: see :func:`multilabel_metrics`.
@@ -58,7 +58,7 @@ def bootstrap_metrics(
     scores, targets = scores[counted], targets[counted]
     known, positive = targets != -1, targets == 1
     curves = [_ResampledCurve(*columns) for columns in zip(scores.T, known.T, positive.T, strict=True)]
-    # Matrix products with the counts sum hits, predictions and positives over the drawn images.
+    # Multiplying by the counts sums the hits, predictions and positives of the drawn images.
     predicted = [np.asarray(rule, dtype=np.float64) for rule in predictions(scores, known, threshold, int(topk))]
     summands = [array for rule in predicted for array in (rule * positive, rule)] + [positive.astype(np.float64)]
 
@@ -94,21 +94,22 @@ def _resample_counts(images: int, resamples: int, seed: int) -> Iterator[np.ndar
 
 
 class _ResampledCurve:
-    """The curve of one class. Its items are sorted once, and the counts of each resample weight them.
+    """The curve of one class. The images of the class are sorted once, and the counts of each resample weight them.
 
-    The sorted items are split into T parts. Each part ends at one of the T distinct scores of the positives.
+    They are sorted by descending score and split into T parts. Part t ends with the last image whose score equals the
+    t-th distinct score of a positive. Images below the last positive do not change the AP.
     """
 
     def __init__(self, scores: np.ndarray, known: np.ndarray, positive: np.ndarray):
-        """Sort the items of one class, from three (N,) arrays."""
-        items = np.flatnonzero(known)
-        items = items[np.argsort(-scores[items], kind="stable")]
-        self.positives = items[positive[items]]
+        """Sort the images of one class, from three (N,) arrays."""
+        images = np.flatnonzero(known)
+        images = images[np.argsort(-scores[images], kind="stable")]
+        self.positives = images[positive[images]]
         descending = -scores[self.positives]
         _, self.positive_starts = np.unique(descending, return_index=True)
-        ends = np.searchsorted(-scores[items], descending[self.positive_starts], side="right")
+        ends = np.searchsorted(-scores[images], descending[self.positive_starts], side="right")
         self.starts = np.append(0, ends)[:-1].astype(np.intp)
-        self.items = items[: ends[-1] if len(ends) else 0]
+        self.images = images[: ends[-1] if len(ends) else 0]
 
     def average_precision(self, counts: np.ndarray, ap: str) -> np.ndarray:
         """Return the AP (b,) for each column of the counts (N, b); NaN without a positive."""
@@ -116,7 +117,7 @@ class _ResampledCurve:
             return np.full(counts.shape[1], np.nan)
         # A part without a drawn positive is not a point of the curve. It does not change the AP: its precision is not
         # above the precision of the previous point, and its weight in the sum is 0.
-        predicted = np.add.reduceat(counts[self.items], self.starts, axis=0).cumsum(axis=0)
+        predicted = np.add.reduceat(counts[self.images], self.starts, axis=0).cumsum(axis=0)
         found = np.add.reduceat(counts[self.positives], self.positive_starts, axis=0).cumsum(axis=0)
         return area_under_curve(found, predicted, found[-1], ap)
 
@@ -129,7 +130,7 @@ class Spread:
         mean: arithmetic mean.
         count: number of values, n.
         deviation: standard deviation of the sample (divisor n - 1); None for a single value or if it is not used.
-        low, high: ends of the confidence interval of the mean; None for a single value without an interval.
+        low, high: ends of the confidence interval of the mean; None if there is no interval.
     """
 
     mean: float

@@ -182,9 +182,9 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
 def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     """Return a photo as (side, side, 3) uint8 RGB pixels, upright, read with Pillow only.
 
-    :mod:`mlickd.data.views` decodes faster, with simplejpeg and PyTorch, and the pixels differ by rounding. Both decode
-    a large JPEG at 1/2, 1/4 or 1/8 of its size. This function does not put transparent pixels on white or scale 16-bit
-    gray.
+    An evaluation decodes with simplejpeg (:mod:`mlickd.data.decoding`) and resizes with PyTorch, which is faster; the
+    pixels differ by rounding. Both decode a large JPEG at 1/2, 1/4 or 1/8 of its size. This function does not put
+    transparent pixels on white or scale 16-bit gray.
 
     Raises:
         InputError: the file is missing, or cannot be read as an image.

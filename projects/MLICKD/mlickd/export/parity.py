@@ -24,13 +24,13 @@ from .exported_classifier import ExportedClassifier, read_photo
 
 __all__ = ["Parity", "check_parity", "parity_table", "records_to_check"]
 
-# Sizes of the batches for the file, in turn.
+# The exported file runs on batches of these sizes, one after another.
 BATCH_SIZES = (1, 2, 5, 16)
 # Maximum difference of scores for equal pixels. ONNX Runtime computes sums in another order than PyTorch.
 PIXEL_TOLERANCE = 1e-4
 # Mean difference of scores for photos read by Pillow, whose pixels differ by rounding. Single scores differ more.
 PILLOW_TOLERANCE = 2e-3
-# Fraction of the decisions by threshold that may differ; one decision may always differ.
+# Fraction of threshold decisions that may differ; one decision may always differ.
 DECISION_TOLERANCE = 0.005
 
 _PYTORCH, _SAME_PIXELS = "PyTorch, as in an evaluation", "the file, the same pixels"
@@ -39,13 +39,13 @@ _BY_PILLOW = "the file, photos read by Pillow only"
 
 @dataclass(frozen=True)
 class Parity:
-    """The scores of one way to read and classify photos, compared with PyTorch.
+    """Scores of photos that are read and classified in one way, compared with PyTorch's scores.
 
     Attributes:
         title: description of the way, for the table.
         scores: (N, C) scores.
         largest, mean: absolute difference from PyTorch's scores.
-        decisions: number of different decisions by threshold, among N * C.
+        decisions: number of threshold decisions, among N * C, that differ from PyTorch's decisions.
         metrics: ``mAP``, ``CF1``, ``OF1`` in percent; empty without labels.
         complaint: reason why the check fails, in one line; empty if it passes.
     """

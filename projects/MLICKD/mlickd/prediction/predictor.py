@@ -179,7 +179,7 @@ def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, I
 def _read_view(side: int, record: dict) -> np.ndarray:
     """Return the (side, side, 3) uint8 RGB input of an exported student, with the same pixels as in its run."""
     file, view = RecordImage(record), View(side)
-    pixels, reduction = file.pixels(view.reduction(file.height, file.width))
+    pixels, reduction = file.decode(view.reduction(file.height, file.width))
     return view.pixels(pixels, file.height, file.width, reduction=reduction).permute(1, 2, 0).contiguous().numpy()
 
 

@@ -77,7 +77,7 @@ def write_comparison_report(
         values[model.method][model.seed] = np.array([model.report["metrics"][metric] for metric in TABLE_METRICS])
     gains = _gains(values)
     failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
-    parts = [_metric_table(comparison, values, costs or {}, PUBLISHED.get(published))]
+    parts = [_method_table(comparison, values, costs or {}, PUBLISHED.get(published))]
     runs = {(model.method, model.seed): model for model in done}
     over_images = {
         name: difference_over_images([(runs[name, seed], runs[BASELINE, seed]) for seed in gain])
@@ -160,7 +160,7 @@ def _markdown(rows: Sequence, headers: Sequence[str] | str) -> str:
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
-def _metric_table(
+def _method_table(
     comparison: Comparison,
     values: Mapping[str, _BySeed],
     costs: Mapping[str, Mapping[str, float]],

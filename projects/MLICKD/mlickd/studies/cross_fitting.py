@@ -25,7 +25,7 @@ def cross_fitting_jobs(
     options: Sequence[str],
     tools: Path,
 ) -> list[Job]:
-    """Return the jobs that train a teacher for each part on all other parts, and cache its knowledge of the part.
+    """For each part, return the jobs that train a teacher on the other parts and cache its outputs for this part.
 
     The configuration of a student that learns from this knowledge is written to ``kd.yaml``.
 
@@ -41,16 +41,19 @@ def cross_fitting_jobs(
     Raises:
         InputError: a configuration, the dataset or the number of parts is wrong.
     """
-    # Absolute paths do not depend on the working folder. Links are kept, because _BASE_ is relative to their folder.
+    # Absolute paths do not depend on the working folder. Only the folder of a configuration is resolved: if the file is
+    # a link, _BASE_ is relative to the folder of the link.
     output, tools = output.resolve(), tools.resolve()
     teacher_config, kd_config = (file.parent.resolve() / file.name for file in (teacher_config, kd_config))
     teacher = load_method(TEACHER, teacher_config, options, dataset)
     student = load_method(DISTILLED, kd_config, options, dataset)
+    if not student.stages:
+        raise InputError(f"--kd-config {kd_config}: is not a distillation; give one, such as configs/scenes/kd.yaml")
     for option, method in (("--config-file", teacher), ("--kd-config", student)):
-        if method.cfg.DATASETS.PROPOSALS.TRAIN_FILES or not (method is teacher or student.stages):
+        if method.cfg.DATASETS.PROPOSALS.TRAIN_FILES:
             raise InputError(
-                f"{option} {method.file}: cross-fitting needs a teacher and a distillation, and an empty "
-                "DATASETS.PROPOSALS.TRAIN_FILES, because each part would need a file; set DATASETS.PROPOSALS.METHOD"
+                f"{option} {method.file}: DATASETS.PROPOSALS.TRAIN_FILES must be empty, because each part would "
+                "need a file; set DATASETS.PROPOSALS.METHOD"
             )
     names = [str(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
     for name in names:

@@ -16,7 +16,7 @@ __all__ = ["draw_class_gains", "draw_pairs", "draw_precision_recall"]
 
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
-# Metrics of each pair of runs by role, as fractions.
+# For each pair of runs, the metrics (as fractions) of the baseline and the distilled student.
 MetricPairs = Sequence[Mapping[str, Mapping[str, float]]]
 
 

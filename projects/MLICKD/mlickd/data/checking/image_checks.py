@@ -61,7 +61,7 @@ def _check(record: dict) -> CheckedImage:
         with collect_notes() as notes:
             file = RecordImage(record, check_size=True)
             # Decoding at a reduced size also reads every byte of a JPEG.
-            pixels, _ = file.pixels(View(2 * _HASH_SIDE).reduction(file.height, file.width))
+            pixels, _ = file.decode(View(2 * _HASH_SIDE).reduction(file.height, file.width))
             with open_image_file(path) as image:
                 kinds = {
                     image.format or "unknown": True,

@@ -123,7 +123,7 @@ def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
     Raises:
         InputError: the image cannot be read, or does not have the size in its record.
     """
-    return RecordImage(record, "BGR", check_size=True).pixels()[0]
+    return RecordImage(record, "BGR", check_size=True).decode()[0]
 
 
 def _propose_for_record(

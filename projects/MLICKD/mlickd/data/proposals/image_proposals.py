@@ -35,7 +35,7 @@ def propose(
 
     All methods have these parameters:
 
-    - ``longer_side``: length in pixels of the longer side of the scaled image that the method gets;
+    - ``longer_side``: the image is scaled so that its longer side has this many pixels;
     - ``min_side``: boxes with a side below this fraction of the longer side of the image are dropped;
     - ``max_proposals``: number of boxes to keep, best first.
 
@@ -115,8 +115,8 @@ def build_proposer(cfg: CfgNode) -> partial:
     DATASETS.PROPOSALS.METHOD with default parameters.
 
     Raises:
-        InputError: the proposals were imported, their method needs a model file (a store contains only its digest), or
-            a parameter is unknown.
+        InputError: the proposals were imported, their method needs a model file (a store contains only the digest of
+            this file), or a parameter is unknown.
     """
     method, parameters = cfg.DATASETS.PROPOSALS.METHOD, {}
     paths = cfg.DATASETS.PROPOSALS.TRAIN_FILES or [proposals_path(name, method) for name in cfg.DATASETS.TRAIN]

@@ -1,7 +1,7 @@
 """NUS-WIDE with 81 concepts from the official lists and labels; datasets/README.md shows the files.
 
-Images vanish from Flickr, and copies of the dataset have different images. Missing images are left out, with a warning
-that counts them. The records do not have sizes, because the official files do not give them and reading all headers
+Flickr has lost some images, so copies of the dataset differ. Missing images are left out, with a warning that counts
+them. The records do not have sizes, because the official files do not give them and reading all headers
 takes a long time. The mapper and the proposal methods decode the image anyway.
 """
 
@@ -39,7 +39,7 @@ def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
 
 
 def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled: bool = True) -> MultiLabelDataset:
-    """Read the images of a split of NUS-WIDE that exist. The image id is the listed file name, with "/".
+    """Read the images of a split of NUS-WIDE that exist. The image id is the listed name, with "/" between folders.
 
     Args:
         folder: folder with the files that datasets/README.md shows.
@@ -59,7 +59,7 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
         official = _read_official(folder, "train", concepts) | _read_official(folder, "test", concepts)
         names = read_unique_lines(image_list, _REMEDY, _clean_name)
         if unknown := [name for name in names if name not in official]:
-            raise InputError(f"{image_list}: {unknown[0]!r} is not in the official lists, which have the labels")
+            raise InputError(f"{image_list}: {unknown[0]!r} has no labels, because it is not in the official lists")
         labels = {name: official[name] for name in names}
     images = ImageFolder(folder / "Flickr", image_list)
     kept = {name: indices for name, indices in labels.items() if indices or keep_unlabeled}
@@ -68,7 +68,7 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
         text = f"{len(missing)} of {len(kept)} images are not in {images.root}, such as {missing[0]}"
         if len(missing) == len(kept):
             raise InputError(f"{image_list}: {text}; put the images there")
-        logger.warning("%s: %s; left out. tools/dataset_manifest.py lists the other images.", image_list, text)
+        logger.warning("%s: %s; left out. tools/dataset_manifest.py lists the images found.", image_list, text)
     paths = {name: os.path.join(images.root, name) for name in kept if name in images}
     records = [{"file_name": path, "image_id": name, "labels": kept[name]} for name, path in paths.items()]
     return MultiLabelDataset(PackedRecords(records), concepts, images.root, "lists of NUS-WIDE")

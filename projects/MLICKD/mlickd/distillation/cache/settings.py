@@ -17,8 +17,8 @@ from mlickd.files import file_digest, require_file
 
 __all__ = ["cache_settings", "check_settings"]
 
-# Keys of the teacher's configuration that determine its outputs, except MODEL.DEVICE and MODEL.WEIGHTS.
 _INPUT_KEYS = ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE")
+# Prefixes of the keys that determine the teacher's outputs. MODEL.DEVICE and MODEL.WEIGHTS are excluded below.
 _OUTPUT_KEYS = ("MODEL.", "KD.TEACHER.FLIP", *_INPUT_KEYS)
 
 

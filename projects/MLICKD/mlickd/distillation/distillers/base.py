@@ -1,4 +1,4 @@
-"""The registries and the base classes of the distillers of features and of image scores."""
+"""Registries and base classes of the distillers of features and of image scores."""
 
 from __future__ import annotations
 

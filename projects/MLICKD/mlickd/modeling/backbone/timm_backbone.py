@@ -20,7 +20,7 @@ FINAL = "final"
 class TimmBackbone(Backbone):
     """Feature maps of a timm model, named by their stage or their stride.
 
-    ``stage<k>`` is the k-th map, from 1, that timm lists for the model. ``stride<N>`` is the deepest map of stride N.
+    ``stage<k>`` is the k-th map that timm lists (k starts at 1). ``stride<N>`` is the deepest map of stride N.
     ``final`` is the map that the model's classifier pools. In many networks, a 1x1 convolution after the last stage
     computes it. Parameters have timm's names with the prefix ``model.``.
     """
