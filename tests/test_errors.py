@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -52,7 +53,10 @@ def test_errors_have_a_status_and_a_line_that_is_safe_to_print(error: Exception,
     assert found[0] == status and found[1].startswith(f"error: {line}") and "\x1b" not in found[1]
 
 
-@pytest.mark.parametrize("bug", [KeyError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), OSError("odd")])
+@pytest.mark.parametrize(
+    "bug",
+    [KeyError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), OSError("odd"), BrokenPipeError("of a worker")],
+)
 def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
     with pytest.raises(type(bug)):
         run_tool(Mock(side_effect=bug))
@@ -100,6 +104,27 @@ def test_ctrl_c_in_a_terminal_ends_all_processes(tmp_path, capfd) -> None:
         while time.monotonic() < deadline:
             os.killpg(process, 0)
             time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("stream", "unbuffered"), [("stdout", ""), ("stdout", "1"), ("stderr", "")])
+def test_an_output_whose_reader_has_ended_is_not_an_error(stream: str, unbuffered: str) -> None:
+    code = f"import sys; from mlickd.errors import run_tool; run_tool(lambda: print('x', file=sys.{stream}))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: writer}
+    result = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, **outputs)
+    os.close(writer)
+    assert (result.returncode, result.stdout or b"", result.stderr or b"") == (141, b"", b"")
+
+
+def test_no_letter_is_an_error_and_a_log_gets_a_line_every_ten_percent(monkeypatch, capfd) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    code = "from mlickd.errors import run_tool; from mlickd.progress import progress\n"
+    code += "run_tool(lambda: print('\u4e2d', *progress(range(9), 'a', 'image'), *progress(range(20), 'b', 'image')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    output = capfd.readouterr()
+    assert output.out.split() == ["\\u4e2d", *map(str, range(9)), *map(str, range(20))]
+    assert output.err.splitlines() == [f"b: {percent}% of 20 images" for percent in range(10, 101, 10)]
 
 
 def test_long_lists_are_shortened() -> None:

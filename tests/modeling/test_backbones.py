@@ -1,5 +1,7 @@
 """VGG and timm backbones, and their initial weights."""
 
+from pathlib import Path
+
 import pytest
 import safetensors.torch
 import timm
@@ -45,9 +47,9 @@ def test_vgg_equals_torchvision(depth: int, norm: str, tmp_path, monkeypatch) ->
         state |= {f"classifier.{index}.weight": torch.randn(shape), f"classifier.{index}.bias": torch.randn(shape[0])}
     source = save(state, tmp_path / "vgg.pth")
     if norm:  # replace the download
-        enum = type(torchvision.models.VGG11_BN_Weights.IMAGENET1K_V1)
-        monkeypatch.setattr(enum, "get_state_dict", lambda self, *args, **options: state)
-        source = "torchvision://VGG11_BN_Weights.IMAGENET1K_V1"
+        monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, path, **_: Path(saved).rename(path))
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+        saved, source = source, "torchvision://VGG11_BN_Weights.IMAGENET1K_V1"
     box_head = VGGBoxHead(ShapeSpec(channels=512, height=1, width=1), fc_dim=16)
     model = make_model(VGG(depth, ("conv3", "conv5"), norm=norm), box_head=box_head)
     load_backbone_weights(model, source)
@@ -140,6 +142,23 @@ def test_weights_of_torchvision_are_checked_without_a_download(monkeypatch: pyte
     for name in ("VGG99_Weights.IMAGENET1K_V1", "ResNet50_QuantizedWeights.DEFAULT"):
         with pytest.raises(InputError, match=name):
             check_backbone_weights(plain, f"torchvision://{name}")
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><title>Sign in</title>", b"PK\3\4 cut"])
+def test_damaged_downloads_are_named(content: bytes, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    hub = tmp_path / "models--timm--mobilenetv3_small_050.lamb_in1k"
+    file, blob = tmp_path / "checkpoints" / "vgg16-397923af.pth", hub / "blobs" / "0123"
+    for path, text in {file: content, blob: content, hub / "refs" / "main": b"45", hub / "snapshots/45/x": b""}.items():
+        path.parent.mkdir(parents=True)
+        path.write_bytes(text)
+    (hub / "snapshots/45/model.safetensors").symlink_to(blob)
+    with pytest.raises(InputError, match=f"MODEL.BACKBONE.WEIGHTS torchvision://VGG16.* {file} .*delete"):
+        check_backbone_weights(make_model(VGG(16, width=0.1)), "torchvision://VGG16_Weights.IMAGENET1K_V1")
+    with pytest.raises(InputError, match=f"MODEL.TIMM.PRETRAINED.* {blob} .*delete"):
+        TimmBackbone("mobilenetv3_small_050", pretrained=True)
 
 
 def test_weights_that_timm_cannot_download_are_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

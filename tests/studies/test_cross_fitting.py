@@ -1,6 +1,7 @@
 """Training images of the teachers in cross-fitting, and images of their knowledge."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,19 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
         weights = Path(cfg.KD.TEACHER.WEIGHTS.replace("{dataset}", part))
         assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.reads
     first = jobs_to_run([*teachers, knowledge])[0].shell_command
-    assert first.endswith("generate_proposals.py --dataset tiny_train --method edge_boxes")
+    assert first.endswith("generate_proposals.py --method edge_boxes --dataset tiny_train")
+
+
+def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: not Path(path).is_relative_to(tiny_scenes))
+    *teachers, _ = jobs(tmp_path)
+    (proposals,) = jobs_to_run(teachers)[0].after or jobs_to_run(teachers)[:1]
+    given = dict(zip(teachers[0].command[3::2], teachers[0].command[4::2], strict=True))
+    for split in ("TRAIN", "TEST"):
+        assert ast.literal_eval(given[f"DATASETS.PROPOSALS.{split}_FILES"]) == (proposals.command[-1],)
+    cfg = load_config(str(tmp_path / "out" / "kd.yaml"), [])
+    assert cfg.DATASETS.PROPOSALS.TRAIN_FILES == (proposals.command[-1],) * 3
+    assert Path(proposals.command[-1]) == proposals.folder and proposals.folder.is_relative_to(tmp_path)
 
 
 @pytest.mark.parametrize(

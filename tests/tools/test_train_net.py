@@ -86,8 +86,10 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
 
 def command(output: Path, *options: object, torchrun: Sequence[object] = ()) -> list[str]:
     """Return the command line of a small training."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", *torchrun] if torchrun else [sys.executable]
-    return [*map(str, [*start, CONFIGS.parent / "tools" / "train_net.py", *arguments("cls", output, *options)])]
+    start = [sys.executable, CONFIGS.parent / "tools" / "train_net.py"]
+    if torchrun:  # as in the help of `mlickd train`
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", *torchrun, "-m", "mlickd", "train"]
+    return [*map(str, [*start, *arguments("cls", output, *options)])]
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def time_in_turn(
     values = {name: [] for name in calls}
     gc.collect()
     gc.freeze()  # the collections below skip existing objects
-    for number in tqdm(range(warm_up + repetitions), desc=title, unit="repetition", leave=False):
+    for number in tqdm(range(warm_up + repetitions), desc=title, unit="repetition", leave=False, disable=None):
         for name, call in calls.items():
             gc.collect()  # keeps the garbage of one call out of the time of the next
             start = time.perf_counter()

@@ -4,12 +4,18 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 import yaml
 from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
+
+# Shipped configurations: setup.py copies them into the installed package.
+_INSTALLED = Path(__file__).with_name("configs")
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[3] / "configs"
 
 # TypeError and AttributeError: the file is not a mapping of keys to values. RecursionError: _BASE_ leads back to the
 # file. MemoryError: Python's parser finds a value that is nested too deep.
@@ -23,6 +29,16 @@ _WRONG_TYPE = re.compile(
 )
 # Maximum number of aliases in a file. Nested aliases can represent billions of values in a few lines.
 _MAX_ALIASES = 20
+
+
+def find_config(path: str | os.PathLike[str], *, in_any_folder: bool = False) -> str:
+    """Return the path of a configuration, or of a folder with some; a missing ``configs/...`` is a shipped one.
+
+    With ``in_any_folder``, so is a missing ``FOLDER/configs/...``, such as the ``_BASE_`` of a file in another folder.
+    """
+    folder, found, name = os.path.normpath(path).replace(os.sep, "/").rpartition("configs/")
+    is_shipped = found and (not folder or in_any_folder and folder.endswith("/")) and not PathManager.exists(str(path))
+    return str(CONFIGS / name) if is_shipped and (CONFIGS / name).exists() else os.fspath(path)
 
 
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:
@@ -63,7 +79,7 @@ def read_config_file(path: str | os.PathLike[str], named: str) -> dict[str, Any]
     Arguments and errors are as in :func:`merge_config_file`, but keys and types are not checked.
     """
     try:
-        content = _CheckedFiles.load_yaml_with_base(os.fspath(path), allow_unsafe=False)
+        content = _CheckedFiles.load_yaml_with_base(find_config(path), allow_unsafe=False)
         CfgNode(content)  # raises if the content is not a configuration
         return content
     except _ERRORS as error:
@@ -75,9 +91,10 @@ class _CheckedFiles(CfgNode):
 
     @classmethod
     def _open_cfg(cls, filename: str) -> TextIO:
-        with super()._open_cfg(filename) as file:
+        filename = find_config(filename, in_any_folder=True)
+        with PathManager.open(filename, encoding="utf-8") as file:
             yaml.load(file, Loader=_Loader)
-        return super()._open_cfg(filename)
+        return PathManager.open(filename, encoding="utf-8")
 
 
 class _Loader(yaml.SafeLoader):

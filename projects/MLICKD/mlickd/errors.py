@@ -2,12 +2,15 @@
 
 import errno
 import os
+import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Collection
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 # All commands have this option, which prints tracebacks. The environment variable passes it on to child processes.
 DEBUG = "--debug"
@@ -59,8 +62,9 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
 
     A user error (:func:`user_error_message`) prints one line ``error: ...`` to standard error and exits with status 2.
     A `ProcessError` also prints its message and exits with status 1. Ctrl-C prints ``stopped`` and exits with status
-    130. Any other exception is a bug and keeps its traceback. The option ``--debug`` prints the traceback above these
-    lines. It may be anywhere in ``sys.argv``; this function removes it.
+    130. If the reader of the output has ended (``| head``), the status is 141. Any other exception is a bug and keeps
+    its traceback. The option ``--debug`` prints the traceback above these lines. It may be anywhere in ``sys.argv``;
+    this function removes it. Letters that the output cannot encode are printed as escapes.
 
     Args:
         main: main function of the tool.
@@ -69,19 +73,55 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
         os.environ[_DEBUG_VARIABLE] = "1"
+    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")  # letters in charts that the font lacks
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        escape_unencodable(stream)
+    with _ended_readers():
+        try:
+            main()
+        except (InputError, OSError) as error:
+            message = user_error_message(error)
+            if message is None:
+                raise
+            _exit(2, f"error: {spell(message)}")
+        except ProcessError as error:
+            # Only the first line names commands. The other lines are a traceback, whose paths must not change.
+            first, *others = _printable(str(error)).split("\n")
+            _exit(1, "\n".join([f"error: {spell(first)}", *others]))
+        except KeyboardInterrupt:
+            _exit(128 + signal.SIGINT, "stopped")
+
+
+def escape_unencodable(stream: TextIO, encoding: str | None = None) -> None:
+    """Make a stream write letters outside of its encoding as escapes, after a change to ``encoding`` if it is given."""
+    if hasattr(stream, "reconfigure"):  # a notebook's stream encodes all letters
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+@contextmanager
+def _ended_readers() -> Iterator[None]:
+    """Turn the error of an output whose reader has ended into exit status 141, the shell's status of SIGPIPE."""
     try:
-        main()
-    except (InputError, OSError) as error:
-        message = user_error_message(error)
-        if message is None:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, because Python reports an error of its last flush
+    except BrokenPipeError:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+        if not closed:  # the error comes from another pipe
             raise
-        _exit(2, f"error: {spell(message)}")
-    except ProcessError as error:
-        # Only the first line names commands. The other lines are a traceback, whose paths must not change.
-        first, *others = _printable(str(error)).split("\n")
-        _exit(1, "\n".join([f"error: {spell(first)}", *others]))
-    except KeyboardInterrupt:
-        _exit(128 + signal.SIGINT, "stopped")
+        for stream in closed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(141)
+
+
+def _has_no_reader(stream: TextIO | None) -> bool:
+    with suppress(OSError, AttributeError):  # closed, not a file, or Windows, which does not have `poll`
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
 
 
 def _exit(status: int, message: str) -> NoReturn:

@@ -146,3 +146,13 @@ def test_a_registered_dataset_is_read_on_first_use(tmp_path, catalogs):
     assert class_names("mine") == metadata.thing_classes == ["person", "dog", "bottle"]
     assert metadata.box_classes == [0, 1, 2] and metadata.evaluator_type == "multilabel"
     assert [record["labels"] for record in dataset_records("mine")] == [[0, 2], [], []]
+
+
+def test_a_dataset_may_be_registered_again(tmp_path, catalogs):
+    paths = write(tmp_path), tmp_path / "photos"
+    for _ in range(2):
+        register_coco_multilabel("again", *paths, crowd_labels=False)
+        assert class_names("again") == ["person", "dog", "bottle"] and len(dataset_records("again")) == 3
+    for name, protocol in (("again", {}), ("again", {"crowd_labels": True}), ("coco_2017_val", {})):
+        with pytest.raises(InputError, match=name):
+            register_coco_multilabel(name, *paths, **protocol)

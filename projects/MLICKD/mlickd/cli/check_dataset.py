@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, positive_int
+from mlickd.cli.command_line import as_called, command_parser, positive_int
 from mlickd.data.checking.split_checks import check_datasets, report_text
 from mlickd.files import write_json
 from mlickd.visualization.label_charts import draw_labels
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--workers", type=positive_int, metavar="N", help="decoding threads (default: one per core)")
     args = parser.parse_args()
     report = check_datasets(args.names, args.proposals, args.workers)
-    print(report_text(report), flush=True)
+    print(as_called(report_text(report)), flush=True)
     if args.json:
         write_json(args.json, report.as_json())
     for name, labels in report.labels.items():

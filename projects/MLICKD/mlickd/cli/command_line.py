@@ -18,7 +18,7 @@ from . import COMMANDS
 # `mlickd` sets sys.argv[0] to this prefix and the name of the command.
 _PREFIX = "mlickd "
 _SCRIPT = re.compile(r"(?:python )?tools/(\w+)\.py")
-# The folder above `projects`. Its configs/ and tools/ are not part of an installed package.
+# The folder above `projects`. Its tools/ are not part of an installed package.
 REPOSITORY = Path(__file__).parents[4]
 
 
@@ -59,10 +59,11 @@ def command_parser(
 
 
 def as_called(text: str) -> str:
-    """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user typed `mlickd`."""
+    """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user typed `mlickd`; torchrun gets its `-m`."""
     if not sys.argv[0].startswith(_PREFIX):
         return text
     names = {module: name for name, module in COMMANDS.items()}
+    text = re.sub(r"(torchrun [^\n]*)(tools/\w+\.py)", r"\1-m \2", text)
     return _SCRIPT.sub(lambda script: _PREFIX + names[script[1]] if script[1] in names else script[0], text)
 
 
@@ -102,18 +103,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
         raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N, such as 1/3")
     return int(numbers[1]), int(numbers[2])
-
-
-def shipped_config(option: str, name: str) -> Path:
-    """Return ``configs/<name>`` of the repository, the default of ``option``.
-
-    Raises:
-        InputError: the package is installed without the repository.
-    """
-    path = REPOSITORY / "configs" / name
-    if not path.exists():
-        raise InputError(f"{option} is missing: configs/{name} is in the repository; clone it and give its path")
-    return path
 
 
 def scripts_folder() -> Path:

@@ -8,14 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlickd.cli.command_line import (
-    command_parser,
-    positive_int,
-    read_seeds,
-    scripts_folder,
-    shipped_config,
-    typed_command,
-)
+from mlickd.cli.command_line import command_parser, positive_int, read_seeds, scripts_folder, typed_command
+from mlickd.config_files import CONFIGS, find_config
 from mlickd.data.catalog import class_names
 from mlickd.data.parts import DatasetPart, part_for_seed
 from mlickd.errors import InputError
@@ -89,9 +83,8 @@ def main() -> None:
 
 def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], output: Path) -> argparse._ActionsContainer:
     """Add the options of :func:`make_comparison` with the given defaults, and return the group of ``--teacher``."""
-    parser.add_argument(
-        "--configs", type=Path, metavar="FOLDER", help="with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
-    )
+    configs_help = "with wsd.yaml, cls.yaml and kd.yaml (default: %(default)s)"
+    parser.add_argument("--configs", default="configs/scenes", metavar="FOLDER", help=configs_help)
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled training dataset")
     unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"
     parser.add_argument("--unlabeled", default="", metavar="NAME,NAME", help=unlabeled_help)
@@ -126,16 +119,16 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
     for name in (train, args.test, *unlabeled):
         for seed in args.seeds:
             class_names(part_for_seed(name, seed))  # an unknown dataset stops the command before it writes a file
-    configs = args.configs or shipped_config("--configs", "scenes")
+    configs = Path(find_config(args.configs))
     files: dict[str, list[Path]] = {}
-    for folder in (shipped_config("--methods", "methods"), configs / "methods"):
+    for folder in (CONFIGS / "methods", configs / "methods"):
         for path in sorted(folder.glob("*.yaml")):
             files.setdefault(path.stem, []).append(path)
     for pair in getattr(args, "method_file", ()):
         name, _, file = pair.partition("=")
         if not (name and file) or name in files:
             raise InputError(f"--method-file {pair}: give a new name and a file, as in mine=mine.yaml")
-        files[name] = [Path(file)]
+        files[name] = [Path(find_config(file))]
         names = [*names, name] if names else ()
     shared = {"train": train, "options": args.opts}
     return Comparison(

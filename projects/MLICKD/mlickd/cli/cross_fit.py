@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser, scripts_folder
+from mlickd.config_files import find_config
 from mlickd.errors import ProcessError
 from mlickd.studies.cross_fitting import cross_fitting_jobs
 from mlickd.studies.jobs import run_jobs
@@ -25,7 +26,7 @@ To continue after an interruption, give the same command again. Finished runs st
 def main() -> None:
     """Train the teachers, and cache their outputs."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    file = {"type": Path, "required": True, "metavar": "FILE"}
+    file = {"type": lambda path: Path(find_config(path)), "required": True, "metavar": "FILE"}
     parser.add_argument("--config-file", **file, help="configuration of the teachers")
     parser.add_argument("--kd-config", **file, help="configuration of the distillation")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="training dataset, which is split into parts")

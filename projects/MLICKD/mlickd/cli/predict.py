@@ -84,9 +84,8 @@ def main() -> None:
         if path != STANDARD_INPUT:
             check_writable(path)
     # A path may have bytes that are not valid UTF-8.
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=errors)
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")
     photos = find_photos(args.photos, sys.stdin)[number - 1 :: count]
     if not photos:
         sys.stderr.write(f"--shard {number}/{count}: this part has no photos\n")

@@ -14,7 +14,8 @@ example, with two seeds:
       --distilled output/scenes/seed1/distilled/prediction output/scenes/seed2/distilled/prediction
 
   Only a few corruptions and strengths:
-  python tools/robustness.py ... --corruptions noise jpeg --strengths 1 3
+  python tools/robustness.py --dataset scenes_test --output output/noise --baseline output/scenes/baseline \\
+      --distilled output/scenes/distilled/prediction --corruptions noise jpeg --strengths 1 3
 
 Runs at the same position form a pair. All evaluations are kept in --output. To continue after an interruption, give the
 same command again.

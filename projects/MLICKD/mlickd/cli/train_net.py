@@ -28,8 +28,10 @@ examples:
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
   Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md). Two processes share each batch,
-  on two GPUs or on the CPU (or use torchrun --standalone --nproc_per_node 2 tools/train_net.py ...):
+  on two GPUs or on the CPU. The command starts them, or torchrun does:
     python tools/train_net.py --config-file configs/folder/cls.yaml --num-gpus 2 \\
+        DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
+    torchrun --standalone --nproc_per_node 2 tools/train_net.py --config-file configs/folder/cls.yaml \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
 
 With KD.CACHE FOLDER, both stages read the cache of tools/cache_knowledge.py and do not run the teacher.

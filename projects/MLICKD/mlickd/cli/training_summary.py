@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from mlickd.config_files import find_config
 from mlickd.data.build import model_class
 from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
@@ -52,7 +53,7 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
     pairs = list(zip(options[::2], options[1::2], strict=False))
     file = Path(config_file)
     distillation = file.with_name(file.name.replace("wsd", "kd"))
-    if model_class(cfg).is_detector and distillation != file and distillation.is_file():
+    if model_class(cfg).is_detector and distillation != file and Path(find_config(distillation)).is_file():
         stage = "feature"
         options = ["KD.TEACHER.WEIGHTS", os.path.join(cfg.OUTPUT_DIR, "model_final.pth")]
         options += [item for pair in pairs if pair[0] == "SEED" or pair[0].startswith("DATASETS.") for item in pair]

@@ -9,7 +9,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 
 from mlickd.config import default_config
-from mlickd.config_files import merge_config_file
+from mlickd.config_files import find_config, merge_config_file
 from mlickd.data.build import model_class, training_datasets
 from mlickd.errors import InputError
 from mlickd.files import require_file
@@ -61,6 +61,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
         if not weights:
             raise InputError("KD.TEACHER.WEIGHTS is empty; set it to the checkpoint of a trained teacher")
         path = os.path.join(os.path.dirname(weights), "config.yaml")
+    path = find_config(path)
     require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or set the key to its configuration")
     teacher_cfg = default_config()
     merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is not a configuration of this project")

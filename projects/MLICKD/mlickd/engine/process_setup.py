@@ -3,14 +3,18 @@
 import argparse
 import ctypes
 import logging
+import re
+import sys
 from contextlib import suppress
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
+from mlickd.config_files import find_config
 from mlickd.data.catalog import class_names
-from mlickd.errors import InputError, one_line
+from mlickd.errors import InputError, escape_unencodable, one_line
 from mlickd.runs import write_class_names
 from mlickd.safe_images import note_pillow_warnings
 
@@ -26,7 +30,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Set up log, seed and memory of a process, and write ``config.yaml`` and ``classes.txt``."""
-    default_setup(cfg, args)
+    _prepare_log(cfg.OUTPUT_DIR)
+    default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)}))
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
     # Messages of this project go to the same places as Detectron2's.
@@ -43,6 +48,25 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
         write_class_names(cfg.OUTPUT_DIR, names)
     if cfg.MODEL.WEIGHTS and not args.resume:
         logger.info("Starting from MODEL.WEIGHTS %s", cfg.MODEL.WEIGHTS)
+
+
+def _prepare_log(folder: str) -> None:
+    """Open Detectron2's log: without colors outside of a terminal, and without errors of letters and closed pipes."""
+    rank, logs = comm.get_rank(), [logging.getLogger(name) for name in ("fvcore", "detectron2")]
+    before = {handler for log in logs for handler in log.handlers}
+    # `default_setup` finds the log by exactly these arguments.
+    setup_logger(folder, distributed_rank=rank, name="fvcore")
+    setup_logger(folder, distributed_rank=rank)
+    for handler in {handler for log in logs for handler in log.handlers} - before:
+        escape_unencodable(handler.stream, None if handler.stream is sys.stdout else "utf-8")
+        if not handler.stream.isatty():
+            handler.addFilter(_remove_colors)
+        handler.handleError = lambda record: None  # training goes on if the reader of standard output has ended
+
+
+def _remove_colors(record: logging.LogRecord) -> bool:
+    record.msg, record.args = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage()), ()
+    return True
 
 
 def _shorten_traceback(record: logging.LogRecord) -> bool:

@@ -12,7 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from mlickd.config import default_config
-from mlickd.config_files import merge_config_file, merge_options
+from mlickd.config_files import find_config, merge_config_file, merge_options
 from mlickd.data.build import model_class
 from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
@@ -50,7 +50,7 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
     Raises:
         InputError: the file is missing or malformed, or a key or a value is wrong.
     """
-    require_file(config_file, "--config-file", "give one, such as configs/scenes/cls.yaml")
+    require_file(find_config(config_file), "--config-file", "give one, such as configs/scenes/cls.yaml")
     cfg = default_config()
     merge_config_file(cfg, config_file, f"--config-file {config_file}")
     merge_options(cfg, options)

@@ -13,12 +13,12 @@ import torch
 from detectron2.structures import BoxMode
 from tabulate import tabulate
 from torchvision.ops import box_iou
-from tqdm import tqdm
 
 from mlickd.data.proposals.dataset_proposals import read_bgr
 from mlickd.data.proposals.image_proposals import complete_parameters, parameter_value, propose
 from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
+from mlickd.progress import progress
 
 __all__ = ["ProposalRecall", "evaluate_source", "parse_sources", "recall_table"]
 
@@ -133,7 +133,7 @@ def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: 
     records = [record for record in records if record.get("annotations")]
     if isinstance(source, ProposalStore):
         source.check(records)
-    for record in tqdm(records, desc=name, unit="image", mininterval=1.0):
+    for record in progress(records, name, "image"):
         objects = [
             BoxMode.convert(list(item["bbox"]), item["bbox_mode"], BoxMode.XYXY_ABS)
             for item in record["annotations"]

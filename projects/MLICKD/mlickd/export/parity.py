@@ -10,7 +10,6 @@ import torch
 from detectron2.config import CfgNode
 from tabulate import tabulate
 from torch import nn
-from tqdm import tqdm
 
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.catalog import class_names, dataset_records
@@ -18,6 +17,7 @@ from mlickd.data.records import label_targets
 from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
+from mlickd.progress import progress
 from mlickd.runs import find_run, run_class_names, run_config
 
 from .exported_classifier import ExportedClassifier, read_photo
@@ -110,7 +110,7 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
     scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _BY_PILLOW: []}
     mapper = build_inference_mapper(cfg)
     chunk_size = sum(BATCH_SIZES)
-    for start in tqdm(range(0, len(records), chunk_size), desc="check", disable=None, leave=False):
+    for start in progress(range(0, len(records), chunk_size), "check", "batch"):
         chunk = records[start : start + chunk_size]
         samples = [mapper(record) for record in chunk]
         with torch.inference_mode():

@@ -1,5 +1,6 @@
 """Read checkpoints without running code, and check that they have exactly the parameters of a model."""
 
+import os
 import warnings
 import zipfile
 from typing import Any
@@ -15,8 +16,6 @@ from torch import nn
 from mlickd.errors import InputError, shorten_list
 from mlickd.files import require_file
 from mlickd.safe_pickle import load_plain_pickle
-
-__all__ = ["check_checkpoint", "check_fits", "load_checkpoint", "model_blueprint", "read_checkpoint", "read_file"]
 
 
 def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str, torch.Tensor]:
@@ -38,6 +37,15 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise InputError(f"{field} {path} has no named parameters; give a checkpoint that train_net.py wrote")
     return content
+
+
+def read_download(path: str, field: str, *, mapped: bool = False) -> dict[str, torch.Tensor]:
+    """Return :func:`read_checkpoint` of a downloaded file. The error says to delete a damaged file."""
+    try:
+        return read_checkpoint(path, field, mapped=mapped)
+    except InputError as error:
+        file = os.path.realpath(path)  # a new download does not replace a damaged file behind a link
+        raise InputError(f"{field}: the downloaded file {file} is damaged; delete it and repeat the command") from error
 
 
 def read_file(path: str, field: str, *, mapped: bool = False) -> object:

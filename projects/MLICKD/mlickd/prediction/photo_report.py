@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tabulate import tabulate
-from tqdm import tqdm
 
 from mlickd.data.build import model_class
 from mlickd.data.user_photos import expand_path
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
+from mlickd.progress import progress
 from mlickd.runs import find_run, run_config
 from mlickd.visualization.image_results import format_score, one_line
 
@@ -118,7 +118,7 @@ class PhotoReport:
             InputError: none of the photos can be read.
         """
         predictions = self.predictor.predict_each(photos, batch_size)
-        for found in tqdm(predictions, total=len(photos), unit="photo", disable=None):
+        for found in progress(predictions, "predict", "photo", len(photos)):
             if isinstance(found, InputError):
                 self.failures.append(str(found))
                 continue

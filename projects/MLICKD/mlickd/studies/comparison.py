@@ -18,7 +18,7 @@ from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import require_file
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
-from .jobs import Job
+from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method
 
 __all__ = ["Comparison", "Model", "difference_over_images", "same_labeled_images"]
@@ -131,8 +131,8 @@ class Comparison:
         by_seed = {seed: [method.for_seed(seed) for method in self.methods] for seed in self.seeds}
         names = [name for methods in by_seed.values() for method in methods for name in method.datasets]
         names = [self.test, *map(whole_name, names)]
-        command = self._command("generate_proposals.py", "--method", self.proposals, "--dataset", *dict.fromkeys(names))
-        self._proposals = Job("proposals", self.folder, command, prepares=True)
+        arguments = (self.folder, names, self.proposals, self.tools, self._given_proposals())
+        self._proposals, self._proposal_jobs = proposal_jobs(*arguments)
         self.models, teacher = [], None
         for seed, methods in by_seed.items():
             if teacher is None or self.teacher_per_seed:
@@ -193,8 +193,8 @@ class Comparison:
             self.models += [teacher] if teacher.report_path.is_file() else []
             return teacher
         name, method = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER, self.teacher_method.for_seed(seed)
-        reads = [proposals_path(dataset, self.proposals) for dataset in method.datasets]
-        job = self._training(name, method, seed, reads=reads, after=[self._proposals])
+        reads = [self._proposals[whole_name(dataset)] for dataset in method.datasets]
+        job = self._training(name, method, seed, reads=reads, after=self._proposal_jobs)
         self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
         return self.models[-1]
 
@@ -208,7 +208,7 @@ class Comparison:
         weights = settings.TEACHER.WEIGHTS or str(teacher.folder / "model_final.pth")
         # The knowledge depends on the checkpoints of the teacher and on the proposals.
         reads = [Path(weights.replace(DATASET, name)) for name in method.datasets]
-        reads = list(dict.fromkeys([*reads, *(proposals_path(name, self.proposals) for name in method.datasets)]))
+        reads = list(dict.fromkeys([*reads, *(self._proposals[whole_name(name)] for name in method.datasets)]))
         after = [] if settings.TEACHER.WEIGHTS else list(teacher.jobs)
         knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", settings.CACHE]
         if not settings.CACHE:
@@ -228,7 +228,7 @@ class Comparison:
                 options=options,
                 datasets=method.datasets,
                 reads=reads,
-                after=[self._proposals, *after],
+                after=[*self._proposal_jobs, *after],
                 prepares=True,
             )
             after.append(cache)
@@ -260,10 +260,23 @@ class Comparison:
         return (self.test, part_for_seed(self.held_out, seed)) if self.held_out else (self.test,)
 
     def _data(self, method: Method, seed: int) -> list[str]:
-        data = ["DATASETS.TRAIN", str(tuple(method.cfg.DATASETS.TRAIN)), "DATASETS.TEST", str(self._tests(seed))]
-        if unlabeled := tuple(method.cfg.DATASETS.UNLABELED):
-            data += ["DATASETS.UNLABELED", str(unlabeled)]
+        data, datasets = [], method.cfg.DATASETS
+        for split, names in (("TRAIN", datasets.TRAIN), ("UNLABELED", datasets.UNLABELED), ("TEST", self._tests(seed))):
+            data += [f"DATASETS.{split}", str(tuple(names))] if names else []
+            files = [self._proposals[whole_name(name)] for name in names]
+            if files != [proposals_path(name, self.proposals) for name in names]:
+                data += [f"DATASETS.PROPOSALS.{split}_FILES", str(tuple(map(str, files)))]
         return [*data, "DATASETS.PROPOSALS.METHOD", self.proposals]
+
+    def _given_proposals(self) -> dict[str, Path]:
+        """Return the proposals that the methods name, by whole dataset."""
+        given = {}
+        for cfg in (self.teacher_method.cfg, *(method.cfg for method in self.methods)):
+            names = {"TRAIN": cfg.DATASETS.TRAIN, "UNLABELED": cfg.DATASETS.UNLABELED, "TEST": (self.test,)}
+            for split in names:
+                for name, file in zip(names[split], cfg.DATASETS.PROPOSALS[f"{split}_FILES"], strict=False):
+                    given[whole_name(part_for_seed(name, 1))] = Path(file).resolve()
+        return given
 
     def _command(self, tool: str, *arguments: object) -> list[str]:
         return [str(self.tools / tool), *map(str, arguments)]

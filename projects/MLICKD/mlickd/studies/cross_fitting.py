@@ -10,7 +10,7 @@ from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.check_config import config_value
 from mlickd.errors import InputError
 
-from .jobs import Job
+from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, load_method, write_method_file
 
 __all__ = ["cross_fitting_jobs"]
@@ -63,21 +63,24 @@ def cross_fitting_jobs(
         "KD.TEACHER.WEIGHTS": str(output / "teachers" / DATASET / "model_final.pth"),
         "KD.CACHE": str(output / "knowledge"),
     }
-    write_method_file(output / "kd.yaml", [kd_config], values)
-
     proposal_method = teacher.cfg.DATASETS.PROPOSALS.METHOD
-    command = [str(tools / "generate_proposals.py"), "--dataset", dataset, "--method", proposal_method]
-    proposals = Job("proposals", output, command, prepares=True)
-    shared = {"datasets": [dataset], "after": [proposals], "reads": [proposals_path(dataset, proposal_method)]}
+    paths, proposals = proposal_jobs(output, [dataset], proposal_method, tools, {})
+    files = [] if paths[dataset] == proposals_path(dataset, proposal_method) else [str(paths[dataset])]
+    if files:
+        values["DATASETS.PROPOSALS.TRAIN_FILES"] = files * num_parts
+    write_method_file(output / "kd.yaml", [kd_config], values)
+    shared = {"datasets": [dataset], "after": proposals, "reads": [*paths.values()]}
     teachers = []
     for number, name in enumerate(names, start=1):
         others = str(DatasetPart(dataset, number, num_parts, others=True))
         data = [*options, "DATASETS.TRAIN", f"('{others}',)", "DATASETS.TEST", f"('{name}',)"]
+        for split in ("TRAIN", "TEST") if files else ():
+            data += [f"DATASETS.PROPOSALS.{split}_FILES", str(tuple(files))]
         command = [str(tools / "train_net.py"), "--config-file", str(teacher_config), *data]
         command += ["OUTPUT_DIR", str(output / "teachers" / name)]
         run = {"result": "results.json", "configs": [teacher_config], "options": data, "resumes": True}
         teachers.append(Job(f"teachers/{name}", output, command, **run, **shared))
     command = [str(tools / "cache_knowledge.py"), "--config-file", str(output / "kd.yaml"), "--batch-size", "16"]
     shared["reads"] = [*shared["reads"], *(job.folder / "model_final.pth" for job in teachers)]
-    shared["after"] = [proposals, *teachers]
+    shared["after"] = [*proposals, *teachers]
     return [*teachers, Job("knowledge", output, command, configs=[output / "kd.yaml"], **shared)]

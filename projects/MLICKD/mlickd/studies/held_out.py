@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from tqdm import tqdm
 
 from mlickd.config import default_config
 from mlickd.data import View, open_proposals
@@ -28,6 +27,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
 from mlickd.files import file_digest
 from mlickd.modeling.losses import image_level_binary_cross_entropy
+from mlickd.progress import progress
 from mlickd.runs import find_run, run_config
 
 from .robustness import compute_scores
@@ -105,7 +105,7 @@ def calibrate_run(
     settings = {"batch_size": teacher_cfg.TEST.IMS_PER_BATCH, "num_workers": teacher_cfg.DATALOADER.NUM_WORKERS}
     loader = build_detection_test_loader(dataset=records, mapper=mapper, **settings)
     scores: list[torch.Tensor | None] = []
-    for batch in tqdm(loader, desc=dataset, unit="batch"):
+    for batch in progress(loader, dataset, "batch"):
         known = teacher([sample["image"] for sample in batch], [sample["proposals"] for sample in batch])
         for sample, regions in zip(batch, known, strict=True):
             scores.append(regions.to_knowledge(sample["proposals"].proposal_boxes.tensor, temperature).image_scores)
@@ -132,7 +132,7 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
         _check_held_out(name, records, teacher_cfg, "DATASETS.TRAIN")
         samples += [{"dataset": name, "image_id": record["image_id"], "view": view} for record in records]
     knowledge = CachedKnowledge(cfg, KnowledgeRequest(), teachers)
-    scores = [knowledge([sample])[0].image_scores for sample in tqdm(samples, desc="cache", unit="image")]
+    scores = [knowledge([sample])[0].image_scores for sample in progress(samples, "cache", "image")]
     return _calibrate(cfg, teachers, scores, cfg.KD.PREDICTION.TEACHER_TEMPERATURE)
 
 

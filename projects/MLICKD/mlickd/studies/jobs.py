@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from filelock import FileLock, Timeout
 from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_records, dataset_root
 from mlickd.data.proposals.dataset_proposals import image_list_digest
-from mlickd.data.proposals.store import ProposalStore
+from mlickd.data.proposals.store import ProposalStore, proposals_path
 from mlickd.errors import InputError
-from mlickd.files import file_digest, write_json
+from mlickd.files import check_writable, file_digest, write_json
 from mlickd.runs import data_record, machine_line
 
-__all__ = ["Job", "jobs_to_run", "run_jobs"]
+__all__ = ["Job", "jobs_to_run", "proposal_jobs", "run_jobs"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,28 @@ class Job:
         if not record.get("finished") or not (self.folder / self.result).exists():
             return False
         return record["digest"] == self.digest() and all(job.prepares or job.is_done() for job in self.after)
+
+
+def proposal_jobs(
+    root: Path, names: Iterable[str], method: str, tools: Path, given: Mapping[str, Path]
+) -> tuple[dict[str, Path], list[Job]]:
+    """Return the proposals of each whole dataset, and the jobs that make them with ``tools``.
+
+    Missing proposals of a read-only folder go to ``root``, the folder of the study. ``given`` proposals are taken.
+    """
+    paths, jobs, usual = dict(given), [], []
+    command = [str(tools / "generate_proposals.py"), "--method", method, "--dataset"]
+    for name in dict.fromkeys(name for name in names if name not in given):
+        paths[name] = proposals_path(name, method)
+        try:
+            if not paths[name].exists():
+                check_writable(paths[name])
+            usual.append(name)
+        except InputError:
+            paths[name] = root / f"proposals-{name}-{method}"
+            arguments = [*command, name, "--output", str(paths[name])]
+            jobs.append(Job(paths[name].name, root, arguments, datasets=[name], prepares=True))
+    return paths, [*jobs, Job("proposals", root, [*command, *usual], prepares=True)] if usual else jobs
 
 
 def jobs_to_run(jobs: Iterable[Job]) -> list[Job]:

@@ -10,10 +10,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
-from tqdm import tqdm
 
 from mlickd.data.decoding import read_image
 from mlickd.files import write_whole_file
+from mlickd.progress import progress
 
 from .image_results import ImageResult
 from .regions import top_regions
@@ -83,7 +83,7 @@ def write_gallery(
     side = LARGEST_SIDE * (MAX_IMAGES_AT_FULL_SIZE / max(len(results), MAX_IMAGES_AT_FULL_SIZE)) ** 0.5
     side = max(SMALLEST_SIDE, round(side))
     photos, images = [], []
-    for result in tqdm(results, desc="gallery", unit="photo"):
+    for result in progress(results, "gallery", "photo"):
         image = Image.fromarray(read_image(result.file_name))
         photos.append(_photo_data(result, class_names, image.size))
         image.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mlickd.errors import InputError
+from mlickd.progress import progress
 from mlickd.safe_images import collect_notes, exif_orientation, note_pillow_warnings, open_image_file
 
 from ..decoding import RecordImage
@@ -52,7 +52,7 @@ def check_images(records: Sequence[dict], num_workers: int | None = None, title:
     """Decode the image of each record in threads (by default one per core), and check its size, kind and content."""
     with warnings.catch_warnings(), ThreadPoolExecutor(num_workers or os.cpu_count() or 1) as pool:
         note_pillow_warnings()
-        return list(tqdm(pool.map(_check, records), desc=title, unit="image", total=len(records), mininterval=0.5))
+        return list(progress(pool.map(_check, records), title, "image", len(records)))
 
 
 def _check(record: dict) -> CheckedImage:

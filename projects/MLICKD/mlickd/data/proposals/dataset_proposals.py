@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from mlickd.errors import InputError, shorten_list
 from mlickd.files import remove_unfinished
+from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout
 
 from ..decoding import RecordImage
@@ -83,7 +83,7 @@ def generate_proposals(
         worker_init_fn=_use_one_thread,
         generator=torch.Generator(),  # does not change the global generator
     )
-    results = iter(tqdm(loader, desc=path.name, unit="image", mininterval=1.0, disable=not missing))
+    results = progress(loader, path.name, "image", len(remaining))
     problems: list[str] = []
     for number in missing:
         items = list(islice(results, len(layout.images(number))))

@@ -220,13 +220,23 @@ def load_coco_multilabel(
 def register_coco_multilabel(
     name: str, json_file: str | os.PathLike[str], image_root: str | os.PathLike[str], **protocol: bool
 ) -> None:
-    """Register a dataset with the arguments of :func:`load_coco_multilabel`. The files are read on first use."""
+    """Register a dataset with the arguments of :func:`load_coco_multilabel`. The files are read on first use.
+
+    The same registration may be repeated, as in a notebook. Another dataset of the same name raises an InputError.
+    """
+    paths = {"json_file": os.path.abspath(json_file), "image_root": os.path.abspath(image_root)}
+    new = {**paths, "protocol": protocol}
+    if name in DatasetCatalog:
+        found = MetadataCatalog.get(name)
+        if any(found.get(key) != value for key, value in new.items()):
+            raise InputError(f"dataset {name!r}: another dataset is registered under this name; give another name")
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
     def load() -> list[dict]:
-        dataset = load_coco_multilabel(json_file, image_root, **protocol)
+        dataset = load_coco_multilabel(**paths, **protocol)
         MetadataCatalog.get(name).set(thing_classes=dataset.class_names, box_classes=dataset.records.box_classes())
         return list(dataset.records)
 
     DatasetCatalog.register(name, load)
-    paths = {"json_file": os.fspath(json_file), "image_root": os.fspath(image_root)}
-    MetadataCatalog.get(name).set(**paths, evaluator_type="multilabel")
+    MetadataCatalog.get(name).set(**new, evaluator_type="multilabel")

@@ -13,7 +13,6 @@ from detectron2.config import CfgNode
 from detectron2.data import MapDataset
 from detectron2.data.build import trivial_batch_collator
 from torch.utils.data import BatchSampler, DataLoader
-from tqdm import tqdm
 
 from mlickd.data.build import build_mapper, open_proposals
 from mlickd.data.catalog import dataset_records
@@ -25,6 +24,7 @@ from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
 from mlickd.errors import InputError
+from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout, write_shard
 
 from .settings import cache_settings, check_settings
@@ -108,13 +108,11 @@ def _write_dataset(
         collate_fn=trivial_batch_collator,
         worker_init_fn=ignore_signals_in_worker,
     )
-    batches = iter(loader)
-    progress = tqdm(total=sum(map(len, all_batches)), desc=name, unit="image", mininterval=1.0)
+    batches = progress(loader, name, "batch", len(all_batches))
     for left, index in zip(reversed(range(len(shards))), shards, strict=True):
         images = []
         for samples in islice(batches, len(shards[index])):
             images += _image_rows(teacher, teacher_cfg, samples, store)
-            progress.update(len(samples))
         path = layout.path(folder, index)
         for unfinished in folder.glob(f"{path.name}.*.unfinished"):  # left by a killed process
             unfinished.unlink(missing_ok=True)
@@ -123,7 +121,6 @@ def _write_dataset(
         needed, free = left * path.stat().st_size, shutil.disk_usage(folder).free
         if needed > free:  # the other shards have about the same size
             raise InputError(f"{folder}: needs {needed >> 20} MiB more, but has {free >> 20} MiB; {_REMEDY}")
-    progress.close()
 
 
 def _load_views(mapper: MultiLabelMapper, views: Sequence[View], record: dict) -> list[dict]:

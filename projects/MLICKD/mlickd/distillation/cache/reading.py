@@ -16,6 +16,7 @@ from mlickd.data.views import View
 from mlickd.distillation.knowledge import TeacherKnowledge, TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher_config import load_teacher_configs
+from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, find_shards, read_rows
 
 from .making import IMAGES_PER_SHARD, VIEWS
@@ -168,7 +169,7 @@ def check_cache(cfg: CfgNode, request: KnowledgeRequest) -> None:
         InputError: a cache is incomplete or corrupt, or does not fit the run.
     """
     for name, cache in CachedKnowledge(cfg, request).caches.items():
-        for shard in tqdm(cache.shards, desc=name, unit="shard"):
+        for shard in progress(cache.shards, name, "shard"):
             shard.check_digest()
         size = tqdm.format_sizeof(sum(shard.path.stat().st_size for shard in cache.shards), "B")
         logger.info("%s: %d images in %d shards, %s", name, len(cache), len(cache.shards), size)

@@ -11,6 +11,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlickd.errors import InputError
+from mlickd.modeling.checkpoint import read_download
 
 __all__ = ["TimmBackbone", "build_timm_backbone", "timm_pixel_statistics"]
 
@@ -52,15 +53,17 @@ class TimmBackbone(Backbone):
         dilation = {} if output_stride == 32 else {"output_stride": output_stride}
         try:
             self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **dilation)
-        except (RuntimeError, TypeError, ValueError, AssertionError, NotImplementedError) as error:
+        except Exception as error:  # damaged weights can raise any error
+            if pretrained and (file := _downloaded_file(name)):
+                read_download(file, f"MODEL.TIMM.PRETRAINED of {name}")
+            if isinstance(error, OSError):
+                raise InputError(
+                    f"MODEL.TIMM.PRETRAINED: no weights of {name} can be downloaded ({str(error).splitlines()[0]}); "
+                    "download them elsewhere, and set MODEL.BACKBONE.WEIGHTS to the file"
+                ) from error
             raise InputError(
                 f"MODEL.TIMM.NAME {name!r} cannot be built with MODEL.TIMM.OUTPUT_STRIDE {output_stride} ({error!r}); "
                 "choose a name that `timm.list_models()` lists, or another stride"
-            ) from error
-        except OSError as error:
-            raise InputError(
-                f"MODEL.TIMM.PRETRAINED: the weights of {name} cannot be downloaded ({str(error).splitlines()[0]}); "
-                "download them elsewhere, and set MODEL.BACKBONE.WEIGHTS to the file"
             ) from error
         infos = self.model.feature_info if hasattr(self.model, "forward_intermediates") else ()
         listed = [(i, info["num_chs"], info["reduction"]) for i, info in enumerate(infos)]
@@ -132,6 +135,17 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         pretrained=cfg.MODEL.TIMM.PRETRAINED,
         freeze_norm=cfg.MODEL.BACKBONE.FREEZE_NORM,
     )
+
+
+def _downloaded_file(name: str) -> str | None:
+    """Return the file with the weights of a model in the cache of Hugging Face, if it exists."""
+    import huggingface_hub
+    import timm
+
+    settings = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
+    names = (settings.hf_hub_filename or "model.safetensors", "pytorch_model.bin") if settings.hf_hub_id else ()
+    files = [huggingface_hub.try_to_load_from_cache(settings.hf_hub_id, file) for file in names]
+    return next((file for file in files if isinstance(file, str)), None)
 
 
 def timm_pixel_statistics(name: str) -> tuple[list[float], list[float]]:

@@ -3,6 +3,8 @@
 import importlib
 import logging
 import re
+import sys
+from pathlib import Path
 
 import torch
 import torchvision
@@ -10,7 +12,7 @@ from detectron2.modeling.backbone.resnet import BottleneckBlock
 from torch import nn
 
 from mlickd.errors import InputError
-from mlickd.modeling.checkpoint import check_fits, read_checkpoint
+from mlickd.modeling.checkpoint import check_fits, read_checkpoint, read_download
 from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .vgg import VGG
@@ -93,15 +95,20 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
             f"{_KEY} {source}: torchvision has no such weights ({error}); give a name such as "
             "torchvision://VGG16_Weights.IMAGENET1K_V1"
         ) from error
-    if not download:
-        with torch.device("meta"):
-            return network().state_dict()
-    try:
-        return dict(weights.get_state_dict(progress=True))
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere and give the file"
-        ) from error
+    # The place where torch.hub keeps the file. Its own function would unpickle any objects.
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
+    if not path.exists():
+        if not download:
+            with torch.device("meta"):
+                return network().state_dict()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(weights.url, str(path), progress=sys.stderr.isatty())
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere and give the file"
+            ) from error
+    return read_download(str(path), f"{_KEY} {source}", mapped=not download)
 
 
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
