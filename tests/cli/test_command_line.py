@@ -72,7 +72,8 @@ def test_an_installed_package_has_scripts_and_configurations(tmp_path: Path, mon
     assert command_line.scripts_folder() == ROOT / "tools"
     monkeypatch.setattr(command_line, "REPOSITORY", tmp_path)
     script = package / command_line.scripts_folder().name / "train_net.py"
-    (tmp_path / "mine.yaml").write_text("_BASE_: configs/folder/cls.yaml\nDATASETS: {TRAIN: [none_train]}\n")
+    data = "DATASETS: {TRAIN: [none_train], TEST: [none_train]}"
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: configs/folder/cls.yaml\n{data}\n")
     command = [sys.executable, str(script), "--config-file", "mine.yaml"]
     environment = os.environ | {"PYTHONPATH": str(package.parent), "DETECTRON2_DATASETS": str(tmp_path)}
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)

@@ -13,8 +13,6 @@ import torch
 
 from helpers.quick_tools import QuickTools
 from mlickd.cli.compare import run_comparison
-from mlickd.config import default_config
-from mlickd.config_files import merge_options
 from mlickd.data import dataset_records
 from mlickd.data.catalog import dataset_root
 from mlickd.errors import InputError
@@ -99,25 +97,17 @@ def test_runs_depend_on_configuration_teacher_and_options(tools: QuickTools) -> 
     assert tools.calls() == ["baseline 1", "distilled/feature 1", "distilled/prediction 1", "teacher 1"]
 
 
-def test_a_read_only_folder_gets_no_proposals(tools: QuickTools, monkeypatch) -> None:
-    def commands(*options: str) -> list[list[str]]:
-        comparison = compare(tools, BOTH, seeds=[1], held_out="tiny_train@1of4", options=options)
-        return [list(job.command) for job in jobs_to_run(comparison.jobs())]
-
-    usual = commands()
-    assert usual[0][-2:] == ["tiny_test", "tiny_train"] and "DATASETS.PROPOSALS.TRAIN_FILES" not in sum(usual, [])
-    root = dataset_root()
+def test_a_read_only_folder_gets_no_proposals_and_given_ones_are_taken(tools: QuickTools, monkeypatch) -> None:
+    root, made, given = dataset_root(), str(tools.folder.parent / "out" / "proposals-tiny_test-edge_boxes"), "/given"
     monkeypatch.setattr(os, "access", lambda path, _: not Path(path).is_relative_to(root))
-    given = str(tools.folder / "given")
-    made, teacher, *others = commands("DATASETS.PROPOSALS.TRAIN_FILES", f"('{given}',)")
-    folder = tools.folder.parent / "out" / "proposals-tiny_test-edge_boxes"
-    assert made[-3:] == ["tiny_test", "--output", str(folder)]
-    for command in (teacher, *others):
-        pairs = zip(command, command[1:], strict=False)
-        cfg = default_config()
-        merge_options(cfg, [word for pair in pairs for word in pair if pair[0].startswith("DATASETS.")])
-        assert cfg.DATASETS.PROPOSALS.TRAIN_FILES == (given,)
-        assert cfg.DATASETS.PROPOSALS.TEST_FILES == (str(folder), given), "test and held-out photos"
+    options = ["DATASETS.PROPOSALS.TRAIN_FILES", f"('{given}',)"]
+    comparison = compare(tools, BOTH, seeds=[1], held_out="tiny_train@1of4", options=options)
+    proposals, *jobs = jobs_to_run(comparison.jobs())
+    assert proposals.command[-3:] == ["tiny_test", "--output", made]
+    for job in jobs:
+        values = dict(zip(job.command, job.command[1:], strict=False))
+        assert values["DATASETS.PROPOSALS.TRAIN_FILES"] == str((given,))
+        assert values["DATASETS.PROPOSALS.TEST_FILES"] == str((made, given)), "test and held-out photos"
 
 
 def test_each_seed_can_have_a_separate_teacher(tools: QuickTools) -> None:

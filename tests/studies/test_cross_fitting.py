@@ -41,14 +41,13 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
 
 def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, _: not Path(path).is_relative_to(tiny_scenes))
-    *teachers, _ = jobs(tmp_path)
-    (proposals,) = jobs_to_run(teachers)[0].after or jobs_to_run(teachers)[:1]
-    given = dict(zip(teachers[0].command[3::2], teachers[0].command[4::2], strict=True))
-    for split in ("TRAIN", "TEST"):
-        assert ast.literal_eval(given[f"DATASETS.PROPOSALS.{split}_FILES"]) == (proposals.command[-1],)
-    cfg = load_config(str(tmp_path / "out" / "kd.yaml"), [])
-    assert cfg.DATASETS.PROPOSALS.TRAIN_FILES == (proposals.command[-1],) * 3
-    assert Path(proposals.command[-1]) == proposals.folder and proposals.folder.is_relative_to(tmp_path)
+    proposals, *teachers, _ = jobs_to_run(jobs(tmp_path))
+    files = (str(tmp_path / "out" / "proposals-tiny_train-edge_boxes"),)
+    assert proposals.command[-2:] == ["--output", *files]
+    for teacher in teachers:
+        given = dict(zip(teacher.command[3::2], teacher.command[4::2], strict=True))
+        assert given["DATASETS.PROPOSALS.TRAIN_FILES"] == given["DATASETS.PROPOSALS.TEST_FILES"] == str(files)
+    assert load_config(str(tmp_path / "out" / "kd.yaml"), []).DATASETS.PROPOSALS.TRAIN_FILES == 3 * files
 
 
 @pytest.mark.parametrize(

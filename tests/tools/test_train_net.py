@@ -54,8 +54,9 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     assert made.status == 0, made.err
     teacher = train("wsd", "teacher")
     weights = tmp_path / "teacher" / "model_final.pth"
-    assert f"--kd-stage feature KD.TEACHER.WEIGHTS {weights} " in teacher
+    assert f"--kd-stage prediction KD.TEACHER.WEIGHTS {weights} " in teacher, "the only stage of configs/folder/kd.yaml"
     knowledge = ("KD.TEACHER.WEIGHTS", weights, "KD.FEATURE.WEIGHT", 0.001)
+    knowledge += ("KD.METHOD_STAGES", "('feature', 'prediction')")
     train("kd", "distilled", "--kd-stage", "feature", *knowledge)
     assert not (tmp_path / "distilled" / "feature" / "results.json").exists(), "its classifier has not learned yet"
     trained = train("kd", "distilled", "--kd-stage", "prediction", *knowledge)

@@ -4,6 +4,7 @@ import os
 import shlex
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from detectron2.config import CfgNode
 
 from mlickd.config_files import find_config
 from mlickd.data.build import model_class
+from mlickd.engine.run_config import load_config
+from mlickd.errors import InputError
 from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
@@ -44,7 +47,7 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
 
 
 def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
-    """Return the next command: stage 1 after a teacher, stage 2 after stage 1, or else a prediction.
+    """Return the next command: the first stage after a teacher, stage 2 after stage 1, or else a prediction.
 
     Args:
         cfg: configuration of the training.
@@ -55,6 +58,8 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
     distillation = file.with_name(file.name.replace("wsd", "kd"))
     if model_class(cfg).is_detector and distillation != file and Path(find_config(distillation)).is_file():
         stage = "feature"
+        with suppress(InputError):  # the next command will name the problem
+            stage = load_config(str(distillation), []).KD.METHOD_STAGES[0]
         options = ["KD.TEACHER.WEIGHTS", os.path.join(cfg.OUTPUT_DIR, "model_final.pth")]
         options += [item for pair in pairs if pair[0] == "SEED" or pair[0].startswith("DATASETS.") for item in pair]
         if any(key == "OUTPUT_DIR" for key, _ in pairs):
