@@ -65,7 +65,7 @@ def test_a_resumed_stage_1_is_not_evaluated(tmp_path: Path) -> None:
 PREDICT = "python tools/predict.py PHOTOS --model {out}"
 DATA = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
 STAGE = ["python", "tools/train_net.py", "--config-file", "{configs}/kd.yaml", "--kd-stage"]
-DISTILL = [*STAGE, "feature", "--num-gpus", "4"]
+DISTILL = [*STAGE, "prediction", "--num-gpus", "4"]  # the only stage of configs/folder/kd.yaml
 TEACHER = ["KD.TEACHER.WEIGHTS", "{out}/model_final.pth", *DATA]
 
 

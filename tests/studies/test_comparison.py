@@ -98,10 +98,10 @@ def test_runs_depend_on_configuration_teacher_and_options(tools: QuickTools) -> 
 
 
 def test_a_read_only_folder_gets_no_proposals_and_given_ones_are_taken(tools: QuickTools, monkeypatch) -> None:
-    root, made, given = dataset_root(), str(tools.folder.parent / "out" / "proposals-tiny_test-edge_boxes"), "/given"
+    root, made, given = dataset_root(), str(tools.folder.parent / "out" / "proposals-tiny_test-grid"), "/given"
     monkeypatch.setattr(os, "access", lambda path, _: not Path(path).is_relative_to(root))
     options = ["DATASETS.PROPOSALS.TRAIN_FILES", f"('{given}',)"]
-    comparison = compare(tools, BOTH, seeds=[1], held_out="tiny_train@1of4", options=options)
+    comparison = compare(tools, BOTH, seeds=[1], held_out="tiny_train@1of4", proposals="grid", options=options)
     proposals, *jobs = jobs_to_run(comparison.jobs())
     assert proposals.command[-3:] == ["tiny_test", "--output", made]
     for job in jobs:

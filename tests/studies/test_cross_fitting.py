@@ -41,8 +41,8 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
 
 def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, _: not Path(path).is_relative_to(tiny_scenes))
-    proposals, *teachers, _ = jobs_to_run(jobs(tmp_path))
-    files = (str(tmp_path / "out" / "proposals-tiny_train-edge_boxes"),)
+    proposals, *teachers, _ = jobs_to_run(jobs(tmp_path, "DATASETS.PROPOSALS.METHOD", "grid"))
+    files = (str(tmp_path / "out" / "proposals-tiny_train-grid"),)
     assert proposals.command[-2:] == ["--output", *files]
     for teacher in teachers:
         given = dict(zip(teacher.command[3::2], teacher.command[4::2], strict=True))
