@@ -54,7 +54,7 @@ def test_a_study_stands_for_its_chosen_student(tmp_path: Path) -> None:
     run, report = write_untrained_run(tmp_path / "study/seed1/baseline"), tmp_path / "study/comparison.json"
     report.write_text('{"chosen": "seed1/baseline"}')
     assert runs.run_config(tmp_path / "study").MODEL.WEIGHTS == str(run / "model_final.pth")
-    for content in ('{"chosen": null}', "no JSON"):
+    for content in ('{"chosen": null}', '{"chosen": "../x"}', "no JSON", "[" * 100_000):
         report.write_text(content)
         with pytest.raises(InputError, match=f"{tmp_path / 'study'}: .*seed1/baseline"):
             runs.run_config(tmp_path / "study")

@@ -70,6 +70,9 @@ def test_the_teacher_of_a_folder_is_next_to_the_student_or_in_its_configuration(
     run = write_run(tmp_path / "seed1/distilled/prediction", DISTILLED, final)
     assert find_teacher(tmp_path / "seed1") == find_teacher(teacher) == (teacher, None)
     assert find_teacher(run) == (final, config)
+    write_run(tmp_path / "seed1/baseline", STUDENT)
+    (tmp_path / "comparison.json").write_text('{"chosen": "seed1/baseline"}')
+    assert find_teacher(tmp_path) == (teacher, None)
     # In another folder, because seeds share it.
     write_run(tmp_path / "seed2/distilled/prediction", DISTILLED, final)
     assert find_teacher(tmp_path / "seed2") == (final, config)

@@ -149,8 +149,10 @@ def held_out(tools: QuickTools) -> dict[str, str]:
 
 
 def test_the_student_is_chosen_on_held_out_images(
-    tools: QuickTools, held_out: dict, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tools: QuickTools, tiny_scenes: Path, held_out: dict, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    text, _, content = report(compare(tools, BOTH, **held_out))
+    assert "0 photos" not in text and content["chosen"] is None
     tools.fail("baseline", 2)
     failures = run_comparison(compare(tools, BOTH, **held_out))
     calls = (tools.folder / "calls").read_text().splitlines()
@@ -161,7 +163,7 @@ def test_the_student_is_chosen_on_held_out_images(
     _, _, content = report(compare(tools, BOTH, **held_out))
     assert content["chosen"] == "seed1/distilled/prediction", "the only method with all seeds"
     tools.fail("baseline", 2, fails=False)
-    monkeypatch.setattr("mlickd.studies.student_choice._FEW_PHOTOS", 6)
+    monkeypatch.setattr("mlickd.studies.student_choice.FEW_PHOTOS", 6)
     run_comparison(compare(tools, BOTH, **held_out))
     assert "Warning: the teacher is worse" in capsys.readouterr().out
     comparison = compare(tools, BOTH, **held_out)
@@ -178,6 +180,14 @@ def test_the_student_is_chosen_on_held_out_images(
     (tools.folder.parent / "light.yaml").write_text("DATASETS: {TRAIN: ['tiny_train@1of2', 'tiny_train@2of2']}")
     with pytest.raises(InputError, match="light.yaml: DATASETS.TRAIN .*--held-out 0"):
         compare(tools, **held_out)
+    with pytest.raises(InputError, match="--unlabeled tiny_train@1of8: .*--held-out 0"):
+        compare(tools, BOTH, unlabeled=["tiny_train@1of8"], **held_out)
+    first, *rows = (tiny_scenes / "tiny" / "labels_train.csv").read_text().splitlines()
+    blank = tiny_scenes / "tiny" / "labels_blank.csv"
+    blank.write_text("\n".join([first, *(f"{row.partition(',')[0]}," for row in rows)]))
+    with pytest.raises(InputError, match="tiny_blank: .*--held-out 0"):
+        compare(tools, BOTH, train="tiny_train", held_out="tiny_blank")
+    blank.unlink()
 
 
 def resampled_difference(root: Path, folder: str, dataset: str) -> dict:

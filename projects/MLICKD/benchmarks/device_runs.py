@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.engine.hooks import PeriodicCheckpointer
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlickd.distillation.cache import make_cache
@@ -121,8 +122,8 @@ class DeviceRuns:
         torch.manual_seed(0)
         trainer = Trainer(self.config(run, precision))
         trainer.max_iter = iterations
-        # Do not write the student, which has half a gigabyte.
-        trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, SaveStudentHook)]
+        # Do not write checkpoints, which have up to a gigabyte.
+        trainer._hooks = [h for h in trainer._hooks if not isinstance(h, (SaveStudentHook, PeriodicCheckpointer))]
         if self.device != "cpu":
             torch.cuda.reset_peak_memory_stats(self.device)
         trainer.train()

@@ -56,13 +56,15 @@ def find_run(folder: str | os.PathLike[str]) -> Path:
     """Return the folder of a run: ``folder``, or the chosen student if ``folder`` is a study.
 
     Raises:
-        InputError: the study has not chosen a student.
+        InputError: the study has not chosen a student in its folder.
     """
     folder = Path(folder)
     if (folder / "config.yaml").is_file() or not (folder / STUDY_FILE).is_file():
         return folder
-    with suppress(ValueError, KeyError, TypeError):
-        return folder / json.loads(_read(folder / STUDY_FILE, "name a run"))["chosen"]
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        chosen = folder / json.loads(_read(folder / STUDY_FILE, "name a run"))["chosen"]
+        if Path(os.path.abspath(chosen)).is_relative_to(os.path.abspath(folder)):
+            return chosen
     raise InputError(f"{folder}: this study has not chosen a student; name one of its runs, such as seed1/baseline")
 
 

@@ -113,12 +113,14 @@ def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_
         InputError: an option, or a file or dataset that it names, is wrong.
     """
     train, held_out, unlabeled = args.train, "", [name for name in args.unlabeled.split(",") if name]
+    if args.held_out < 0 or args.held_out == 1:
+        raise InputError(f"--held-out {args.held_out}: give 0, or a number of parts of at least 2")
     if args.held_out:
         part = DatasetPart(train, 1, args.held_out)
         train, held_out = str(part._replace(others=True)), str(part)
-    for name in (train, args.test, *unlabeled):
-        for seed in args.seeds:
-            class_names(part_for_seed(name, seed))  # an unknown dataset stops the command before it writes a file
+    names_for_seeds = [part_for_seed(name, seed) for name in (train, *unlabeled) for seed in args.seeds]
+    for name in (args.test, *names_for_seeds):
+        class_names(name)  # an unknown dataset stops the command before it writes a file
     configs = Path(find_config(args.configs))
     files: dict[str, list[Path]] = {}
     for folder in (CONFIGS / "methods", configs / "methods"):

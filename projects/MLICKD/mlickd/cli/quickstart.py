@@ -1,5 +1,5 @@
-"""Run the whole method on one dataset: proposals, teacher, knowledge cache, baseline, both stages of distillation,
-evaluation, tables, curves and the gallery."""
+"""Run the whole method on one dataset: proposals, teacher, knowledge cache, baseline, the distillation, evaluation,
+tables, curves and the gallery."""
 
 import itertools
 import statistics
@@ -30,7 +30,7 @@ examples:
         --seeds 1,2,3 --output output/animals
 
   Few labels and many photos: teacher and baseline learn from the labeled photos only, the student from all:
-    python tools/quickstart.py --configs configs/folder --train holiday_labeled --unlabeled holiday_more \
+    python tools/quickstart.py --configs configs/folder --train holiday_labeled --unlabeled holiday_more \\
         --test holiday_test --output output/holiday
 """
 

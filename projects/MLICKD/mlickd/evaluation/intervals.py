@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.special import stdtrit
 
 from .counting import mean_over_classes, precision_recall, prediction_prefixes, predictions
@@ -20,7 +21,7 @@ __all__ = ["CONFIDENCE", "Spread", "bootstrap_metrics", "percentile_interval", "
 CONFIDENCE = 0.95
 
 # Number of counts that are processed together, so that they fit into the cache of a processor.
-_COUNTS_PER_BLOCK = 1 << 22
+_COUNTS_PER_BLOCK = 1 << 20
 
 
 def bootstrap_metrics(
@@ -32,6 +33,7 @@ def bootstrap_metrics(
     threshold: float | np.ndarray = 0.5,
     topk: int = 3,
     ap: str = "ranking",
+    only_map: bool = False,
 ) -> dict[str, np.ndarray]:
     """Compute the scalars of :func:`multilabel_metrics` on resampled images.
 
@@ -43,6 +45,7 @@ def bootstrap_metrics(
         scores, targets, threshold, topk, ap: see :func:`multilabel_metrics`.
         resamples: B, at least 1.
         seed: seed of the random numbers.
+        only_map: compute only ``mAP``, which takes less time.
 
     Returns:
         (B,) float64 fractions by name.
@@ -59,7 +62,8 @@ def bootstrap_metrics(
     known, positive = targets != -1, targets == 1
     curves = [_ResampledCurve(*columns) for columns in zip(scores.T, known.T, positive.T, strict=True)]
     # Multiplying by the counts sums the hits, predictions and positives of the drawn images.
-    predicted = [np.asarray(rule, dtype=np.float64) for rule in predictions(scores, known, threshold, int(topk))]
+    rules = () if only_map else predictions(scores, known, threshold, int(topk))
+    predicted = [np.asarray(rule, dtype=np.float64) for rule in rules]
     summands = [array for rule in predicted for array in (rule * positive, rule)] + [positive.astype(np.float64)]
 
     blocks = []
@@ -67,7 +71,7 @@ def bootstrap_metrics(
         *sums, positives = (counts.T.astype(np.float64) @ array for array in summands)
         per_class = np.stack([curve.average_precision(counts, ap) for curve in curves], axis=1)
         values = {"mAP": mean_over_classes(positives > 0, per_class)}
-        for prefix, hits, chosen in zip(prediction_prefixes(int(topk)), sums[::2], sums[1::2], strict=True):
+        for prefix, hits, chosen in zip(prediction_prefixes(int(topk)), sums[::2], sums[1::2], strict=not only_map):
             rates = precision_recall(hits, chosen, positives)
             values.update({prefix + name: value for name, value in rates.items()})
         blocks.append(values)
@@ -104,21 +108,24 @@ class _ResampledCurve:
         """Sort the images of one class, from three (N,) arrays."""
         images = np.flatnonzero(known)
         images = images[np.argsort(-scores[images], kind="stable")]
-        self.positives = images[positive[images]]
-        descending = -scores[self.positives]
-        _, self.positive_starts = np.unique(descending, return_index=True)
-        ends = np.searchsorted(-scores[images], descending[self.positive_starts], side="right")
-        self.starts = np.append(0, ends)[:-1].astype(np.intp)
-        self.images = images[: ends[-1] if len(ends) else 0]
+        positives = images[positive[images]]
+        descending = -scores[positives]
+        _, starts = np.unique(descending, return_index=True)
+        ends = np.searchsorted(-scores[images], descending[starts], side="right")
+        shape = len(starts), len(scores)
+        # Multiplying by the counts counts the drawn images of each part, and the positives among them.
+        parts = (images, np.append(0, ends)), (positives, np.append(starts, len(positives)))
+        self.images, self.positives = (
+            csr_array((np.ones(b[-1], np.int32), chosen[: b[-1]], b), shape=shape) for chosen, b in parts
+        )
 
     def average_precision(self, counts: np.ndarray, ap: str) -> np.ndarray:
         """Return the AP (b,) for each column of the counts (N, b); NaN without a positive."""
-        if not len(self.positives):
+        if not self.positives.nnz:
             return np.full(counts.shape[1], np.nan)
         # A part without a drawn positive is not a point of the curve. It does not change the AP: its precision is not
         # above the precision of the previous point, and its weight in the sum is 0.
-        predicted = np.add.reduceat(counts[self.images], self.starts, axis=0).cumsum(axis=0)
-        found = np.add.reduceat(counts[self.positives], self.positive_starts, axis=0).cumsum(axis=0)
+        predicted, found = ((parts @ counts).cumsum(axis=0) for parts in (self.images, self.positives))
         return area_under_curve(found, predicted, found[-1], ap)
 
 

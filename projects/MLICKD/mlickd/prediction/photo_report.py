@@ -74,7 +74,8 @@ def find_student(path: str | os.PathLike[str]) -> Path:
 def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     """Return the first two arguments of :func:`load_model` for a teacher.
 
-    The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names.
+    The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names,
+    which is next to the student if this does not name a teacher.
 
     Raises:
         InputError: the student has no teacher, or its teacher is missing.
@@ -84,6 +85,8 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     cfg = run_config(run)
     if model_class(cfg).is_detector:
         return run, None
+    if not cfg.KD.TEACHER.WEIGHTS and (run.parent / "teacher" / _CONFIG).is_file():
+        return run.parent / "teacher", None
     weights = Path(cfg.KD.TEACHER.WEIGHTS)
     config = Path(cfg.KD.TEACHER.CONFIG_FILE or weights.parent / _CONFIG)
     if not weights.is_file() or not config.is_file():

@@ -82,7 +82,8 @@ class Model:
     def resampled(self) -> np.ndarray:
         """mAP on resampled images of the test dataset, (B,) in percent."""
         scores = read_scores(str(self.report_path.with_name(SCORES_FILE)))
-        return 100 * bootstrap_metrics(scores.scores, scores.targets, ap=self.report["protocol"]["ap"])["mAP"]
+        ap = self.report["protocol"]["ap"]
+        return 100 * bootstrap_metrics(scores.scores, scores.targets, ap=ap, only_map=True)["mAP"]
 
     @property
     def seconds(self) -> float | None:
@@ -166,15 +167,14 @@ class Comparison:
                 if method.cfg.TEST[key] != value:
                     raise InputError(f"{method.file}: TEST.{key} is {method.cfg.TEST[key]!r}; all runs need {value!r}")
             for seed in self.seeds:
-                self._check_data(method.for_seed(seed), self.teacher_method.for_seed(seed).cfg.DATASETS.TRAIN)
+                self._check_data(method.for_seed(seed), seed)
             if method.for_seed(0).datasets != method.datasets and not self.teacher_per_seed:
-                raise InputError(
-                    f"{', '.join(method.datasets)}: parts for each seed need a teacher for each seed; give "
-                    "--teacher-per-seed, and no --teacher"
-                )
+                advice = "leave out --teacher" if self.teacher else "give --teacher-per-seed"
+                raise InputError(f"{', '.join(method.datasets)}: needs a teacher for each seed; {advice}")
 
-    def _check_data(self, method: Method, expected: Sequence[str]) -> None:
-        """Check that the datasets of a method exist and have the labeled images of the datasets ``expected``."""
+    def _check_data(self, method: Method, seed: int) -> None:
+        """Check that the datasets of a method exist, have the teacher's labeled images, and no held-out images."""
+        expected = self.teacher_method.for_seed(seed).cfg.DATASETS.TRAIN
         train, weights = method.cfg.DATASETS.TRAIN, method.cfg.KD.TEACHER.WEIGHTS
         if not same_labeled_images(train, expected):
             raise InputError(
@@ -186,6 +186,15 @@ class Comparison:
             if weights:
                 require_file(weights.replace(DATASET, name), "KD.TEACHER.WEIGHTS", "train the teacher first")
         check_unlabeled(method.cfg)
+        if not self.held_out:
+            return
+        held_out = part_for_seed(self.held_out, seed)
+        labels = {record["file_name"]: record["labels"] for record in dataset_records(held_out, boxes=False)}
+        if not any(labels.values()):
+            raise InputError(f"{held_out}: no label to choose a student; give --held-out 0")
+        for name in method.cfg.DATASETS.UNLABELED:
+            if any(record["file_name"] in labels for record in dataset_records(name, boxes=False)):
+                raise InputError(f"--unlabeled {name}: has held-out images; leave them out, or give --held-out 0")
 
     def _teacher(self, seed: int) -> Model:
         if self.teacher:

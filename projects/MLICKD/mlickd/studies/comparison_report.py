@@ -19,7 +19,7 @@ from mlickd.visualization import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
 from .comparison import Comparison, Model, difference_over_images
-from .student_choice import compare_on_held_out_photos
+from .student_choice import FEW_PHOTOS, compare_on_held_out_photos
 from .training_methods import BASELINE, TEACHER
 
 __all__ = ["PUBLISHED", "write_comparison_report"]
@@ -95,8 +95,9 @@ def write_comparison_report(
         section, held_out = compare_on_held_out_photos(comparison)
         parts += ["## Held-out photos", section]
     if held_out["chosen"]:
+        doubt = ", but with so few, the choice is uncertain" if sum(held_out["images"].values()) < FEW_PHOTOS else ""
         parts.append(
-            f"Use `{held_out['chosen']}`: its method has the best mAP on the held-out photos. `mlickd predict`, "
+            f"Use `{held_out['chosen']}`: its method has the best mAP on the held-out photos{doubt}. `mlickd predict`, "
             "`export` and `visualize` take it when they get the folder of this report."
         )
     text = "\n\n".join(parts) + "\n"

@@ -11,10 +11,10 @@ from mlickd.evaluation.intervals import CONFIDENCE, Spread, spread
 from .comparison import Comparison, Model, difference_over_images
 from .training_methods import BASELINE, TEACHER
 
-__all__ = ["compare_on_held_out_photos"]
+__all__ = ["FEW_PHOTOS", "compare_on_held_out_photos"]
 
-# With fewer photos, the teacher is not judged.
-_FEW_PHOTOS = 100
+# With fewer photos, the teacher is not judged, and the choice is uncertain.
+FEW_PHOTOS = 100
 
 
 def compare_on_held_out_photos(comparison: Comparison) -> tuple[str, dict]:
@@ -59,15 +59,17 @@ def compare_on_held_out_photos(comparison: Comparison) -> tuple[str, dict]:
 
 def _remarks(comparison: Comparison, images: Mapping[str, int], teacher: Spread | None) -> str:
     """Return remarks on the numbers of held-out photos by dataset, and on the difference of teacher and baseline."""
+    if not images:
+        return "No model has results on the held-out photos."
     count = sum(images.values())
     remarks = (
-        f"Results on {count} held-out photos, from which no model learned: {', '.join(images) or comparison.held_out}. "
+        f"Results on {count} held-out photos, from which no model learned: {', '.join(images)}. "
         "Values are in percent, differences in points, with the "
         f"{100 * CONFIDENCE:g}% interval of their mean over resampled photos (bootstrap)."
     )
     if comparison.teacher:
         remarks += " The given teacher may have learned from these photos, so it is left out."
-    if count < _FEW_PHOTOS:
+    if count < FEW_PHOTOS:
         return f"{remarks}\n\n{count} photos are too few to tell."
     if not teacher or teacher.low > 0:
         return remarks

@@ -18,8 +18,9 @@ from mlickd.files import file_digest, require_file
 __all__ = ["cache_settings", "check_settings"]
 
 _INPUT_KEYS = ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE")
-# Prefixes of the keys that determine the teacher's outputs. MODEL.DEVICE and MODEL.WEIGHTS are excluded below.
+# Prefixes of the keys that determine the teacher's outputs, and keys that do not.
 _OUTPUT_KEYS = ("MODEL.", "KD.TEACHER.FLIP", *_INPUT_KEYS)
+_OTHER_KEYS = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.FEATURE_MEMORY")
 
 
 def cache_settings(
@@ -49,7 +50,7 @@ def cache_settings(
     if configured_proposals(cfg, dataset).exists():
         settings["proposals"] = open_proposals(cfg, dataset).digest()
     for key, value in _flatten(teacher_cfg):
-        if key.startswith(_OUTPUT_KEYS) and key not in ("MODEL.DEVICE", "MODEL.WEIGHTS"):
+        if key.startswith(_OUTPUT_KEYS) and key not in _OTHER_KEYS:
             settings[f"teacher.{key}"] = value
     settings |= {f"features.{layer}": cfg.KD.FEATURE.COMPARE for layer in request.region_layers}
     settings |= {f"maps.{kind}.{layer}": True for kind, layer in request.maps}
