@@ -99,6 +99,11 @@ def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
     assert train("", "--config-file", str(tmp_path / "teacher.yaml"))[1]["total_loss"] > 0
 
 
+def test_a_worker_can_import_a_script_that_trains() -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "datasets/README.md").read_text(), re.M | re.S)
+    exec(script, {"__name__": "__mp_main__"})
+
+
 def test_every_example_is_on_a_page() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in EXAMPLES.parent.glob("*.md"))
     shown = re.findall(r'--8<-- "docs/examples/(.+)"', pages)

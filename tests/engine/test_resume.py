@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from helpers.cached_scenes import CachedScenes
 from helpers.forked_runs import fork, wait_or_kill
 from helpers.processes import in_two_processes, stop_the_second
 from helpers.small_trainer import finish, make_trainer
-from mlickd.engine import Trainer
-from mlickd.engine.checkpointing import decide_to_resume
+from mlickd.data.mapper import MultiLabelMapper
+from mlickd.engine import Trainer, hooks
+from mlickd.engine.checkpointing import decide_to_resume, saved_checkpoints
 from mlickd.engine.hooks import StopHook
 from mlickd.errors import InputError
 
@@ -173,10 +175,35 @@ def test_only_a_second_ctrl_c_ends_the_process_at_once(ignored: tuple, sent: lis
     assert (tmp_path / "continues").exists() and not (tmp_path / "late").exists()
 
 
+# In training, before the first iteration, and in the evaluation.
+@pytest.mark.parametrize(("workers", "images", "left"), [(1, 12, "model_0000002"), (0, 0, ""), (0, 16, "model_final")])
+def test_a_signal_ends_a_run_whose_loader_is_stuck(workers: int, images: int, left, tiny_scenes, tmp_path) -> None:
+    def work() -> None:
+        run, load, calls = os.getpid(), MultiLabelMapper.__call__, count()
+
+        def load_or_hang(*arguments: object) -> dict:
+            if next(calls) == images:
+                while workers and not (tmp_path / "stopped" / "model_0000001.pth").exists():
+                    time.sleep(0.02)
+                time.sleep(workers)  # until the run waits for this image
+                os.kill(run, signal.SIGTERM)
+                time.sleep(1000)
+            return load(*arguments)
+
+        hooks._PATIENCE, MultiLabelMapper.__call__ = 0.3, load_or_hang
+        finish(make_trainer(tmp_path / "stopped", "DATALOADER.NUM_WORKERS", workers, "TENSORBOARD.IMAGES", 0))
+
+    assert wait_or_kill(fork(work, tmp_path / "log"), 60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+    assert saved_checkpoints(tmp_path / "stopped")[:1] == [f"{left}.pth"][: bool(left)]
+    whole = finish(make_trainer(tmp_path / "whole"))
+    result = finish(make_trainer(tmp_path / "stopped"), resume=True)
+    assert all(torch.equal(value, whole[name]) for name, value in result.items())
+
+
 def test_all_processes_stop_after_the_same_iteration(tmp_path: Path) -> None:
     """Only the second process gets a signal. It waits until the first has saved; nothing is pickled."""
     with pytest.raises(SystemExit) as end:
         in_two_processes(stop_the_second, tmp_path)
     assert end.value.code == 128 + signal.SIGTERM
-    expected = [f"process {rank} after 2, saved" for rank in (0, 1)]
+    expected = [f"process {rank} {when}, saved" for rank in (0, 1) for when in ("stopped after 2", "stuck after 1")]
     assert sorted(path.name for path in tmp_path.glob("process*")) == expected

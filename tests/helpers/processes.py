@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
-from pytest import MonkeyPatch
 
 from helpers.small_trainer import finish
 from mlickd.config import default_config
-from mlickd.engine import Trainer
+from mlickd.engine import Trainer, hooks
 from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
 from mlickd.engine.hooks import StopHook
 from mlickd.engine.processes import add_process_arguments, launch
@@ -41,7 +41,7 @@ def in_two_processes(main: Callable[..., object], *arguments: object) -> None:
     args.environment, args.main, args.arguments = dict(os.environ), main, arguments
     cfg = default_config()
     cfg.MODEL.DEVICE = "cpu"
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         start = partial(torch.multiprocessing.start_processes, start_method="forkserver")
         patch.setattr(torch.multiprocessing, "start_processes", start)
         launch(_call_main, args, lambda _: (cfg, ()))
@@ -120,23 +120,30 @@ def send_signal(kind: int, receiver: str, launcher: int) -> None:
 
 
 def stop_the_second(folder: Path) -> None:
-    """Stop the second process in iteration 2. Each process writes where it stops; the first one saves slowly."""
-    checkpointer = RunCheckpointer(torch.nn.Linear(1, 1), str(folder))
-    save = checkpointer.save
-    checkpointer.save = lambda *args, **kwargs: (time.sleep(2 * (comm.get_rank() == 0)), save(*args, **kwargs))
-    hook = StopHook()
-    hook.trainer = SimpleNamespace(iter=0, max_iter=10, checkpointer=checkpointer)
-    hook.before_train()
-    with forbidden_gathers():
-        for hook.trainer.iter in range(10):
-            if comm.get_rank() == 1 and hook.trainer.iter == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
-            try:
+    """Stop the second process in iteration 2, twice. Each process writes where it stops; the first one saves slowly.
+
+    The second time, the second process does not get a batch in this iteration.
+    """
+    hooks._PATIENCE = 0.2
+    for name, seconds in (("stopped", 0), ("stuck", 1000)):
+        (folder / name).mkdir(exist_ok=True)
+        checkpointer = RunCheckpointer(torch.nn.Linear(1, 1), str(folder / name))
+        save, pause = checkpointer.save, 2 * (comm.get_rank() == 0)
+        checkpointer.save = lambda *args, s=save, t=pause, **rest: (time.sleep(t), s(*args, **rest))
+        hook = StopHook()
+        hook.trainer = SimpleNamespace(iter=0, start_iter=0, max_iter=10, checkpointer=checkpointer)
+        hook.before_train()
+        with forbidden_gathers(), pytest.raises(SystemExit) as end:
+            for hook.trainer.iter in range(10):
+                is_last = comm.get_rank() == 1 and hook.trainer.iter == 2
+                if is_last:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                hook.read_batch(time.sleep(is_last * seconds) for _ in range(1))
                 hook.after_step()
-            except SystemExit:
-                saved = ", saved" if (folder / "last_checkpoint").exists() else ""
-                (folder / f"process {comm.get_rank()} after {hook.trainer.iter}{saved}").touch()
-                raise
+        hook.after_train()
+        saved = ", saved" if (folder / name / "last_checkpoint").exists() else ""
+        (folder / f"process {comm.get_rank()} {name} after {hook.trainer.iter}{saved}").touch()
+    raise end.value
 
 
 @contextmanager
@@ -146,7 +153,7 @@ def forbidden_gathers() -> Iterator[None]:
     def refuse(*_: object) -> None:
         raise AssertionError("processes gather pickled objects")
 
-    with MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comm, "all_gather", refuse)
         yield
 

@@ -1,5 +1,7 @@
 """VGG and timm backbones, and their initial weights."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ from torch import nn
 
 from helpers.small_models import teacher_config
 from mlickd.errors import InputError
+from mlickd.files import check_writable
 from mlickd.modeling import VGG, TimmBackbone, VGGBoxHead, load_backbone_weights
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
+from mlickd.prediction import load_model
 
 
 def make_model(backbone: nn.Module, **heads: nn.Module) -> nn.Module:
@@ -61,6 +65,21 @@ def test_vgg_equals_torchvision(depth: int, norm: str, tmp_path, monkeypatch) ->
     torch.testing.assert_close(outputs["conv5"], run(reference[:-1], x))  # without pool5
     for name, shape in model.backbone.output_shape().items():
         assert outputs[name].shape == (1, shape.channels, 64 // shape.stride, 64 // shape.stride)
+
+
+def test_a_user_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # KeyError, as for a user id without an entry
+    monkeypatch.chdir(tmp_path)
+    check_writable("~/photo.png")
+    with pytest.raises(InputError, match="~/model.onnx"):
+        load_model("~/model.onnx")
+    model = make_model(nn.Linear(1, 1))
+    content = model.backbone.state_dict()
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, path, **_: torch.save(content, path))
+    load_backbone_weights(model, "torchvision://ResNet18_Weights.IMAGENET1K_V1")
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(("depth", "channels"), [(18, 64), (50, 256)])

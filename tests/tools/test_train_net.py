@@ -17,7 +17,9 @@ import pytest
 import torch
 from detectron2.utils.logger import setup_logger
 
+from helpers.forked_runs import fork, wait_or_kill
 from helpers.small_models import CONFIGS
+from mlickd.engine.processes import lock_output_dir
 from mlickd.files import file_digest
 
 DATA = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
@@ -163,6 +165,22 @@ def test_a_signal_ends_training_with_a_checkpoint(
         for _ in range(100):
             os.killpg(process.pid, 0)
             time.sleep(0.1)
+
+
+def test_two_runs_do_not_share_a_folder(tiny_scenes: Path, tmp_path: Path, call_tool: Callable) -> None:
+    def lock() -> None:
+        lock_output_dir(str(tmp_path / "run"))
+        os.fork()  # a worker, which outlives the run
+        time.sleep(60)
+
+    process = fork(lock, tmp_path / "log")
+    while not (tmp_path / "run" / ".lock").exists():
+        time.sleep(0.02)
+    call_tool("train_net", *arguments("cls", tmp_path / "run")).assert_ends_in_one_line("OUTPUT_DIR")
+    assert os.listdir(tmp_path / "run") == [".lock"]
+    assert wait_or_kill(process, 0) == -signal.SIGKILL
+    assert call_tool("train_net", *arguments("cls", tmp_path / "run", "--resume")).status == 0
+    assert wait_or_kill(fork(lambda: lock_output_dir(str(tmp_path / "run")), tmp_path / "log")) == 0, "a run unlocks it"
 
 
 def test_a_diverged_run_keeps_its_last_checkpoint(tiny_scenes: Path, tmp_path: Path, call_tool: Callable) -> None:

@@ -48,9 +48,12 @@ def one_line(error: InputError) -> str:
 
 
 def user_error_message(error: BaseException) -> str | None:
-    """Return a one-line message for an `InputError` or a file that the system cannot open; None for other errors."""
+    """Return a one-line message for an `InputError` and for errors of files, memory and processes; None for others."""
     if isinstance(error, InputError):
         return one_line(error)
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        remedy = "Set DATALOADER.NUM_WORKERS 0, or give its workers more memory and /dev/shm (Docker: --shm-size 2g)"
+        return _printable(f"{' '.join(str(error).split())} {remedy}")
     if not isinstance(error, OSError) or error.errno not in (_USER_ERRNOS if error.filename else _FULL_DISK):
         return None
     name = f"{os.fsdecode(error.filename)}: " if error.filename else ""
@@ -79,7 +82,7 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     with _ended_readers():
         try:
             main()
-        except (InputError, OSError) as error:
+        except (InputError, OSError, RuntimeError) as error:
             message = user_error_message(error)
             if message is None:
                 raise

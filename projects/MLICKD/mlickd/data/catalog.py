@@ -43,7 +43,7 @@ _checked: dict[str, _Checked] = {}
 
 def dataset_root() -> Path:
     """Return the folder of all datasets: $DETECTRON2_DATASETS, by default `datasets`."""
-    return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser().absolute()
+    return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS") or "datasets")).absolute()
 
 
 @gc_paused()

@@ -1,4 +1,4 @@
-"""Workers of a data loader: they ignore requests to stop, and send each batch as one tensor."""
+"""Workers of a data loader: they ignore requests to stop, end with the run, and send each batch as one tensor."""
 
 import io
 import multiprocessing
@@ -6,10 +6,15 @@ import os
 import pickle
 import signal
 import threading
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
+
+from mlickd.errors import InputError
 
 __all__ = ["PackedBatch", "ignore_signals_in_worker"]
 
@@ -20,20 +25,23 @@ def ignore_signals_in_worker(_worker: int) -> None:
     """Ignore Ctrl-C and SIGTERM, except SIGTERM from the process that started this worker.
 
     A terminal sends Ctrl-C, and a scheduler SIGTERM, to all processes of a run. The run handles them, and needs its
-    workers until it stops. It ends its workers with SIGTERM at the end of a loader.
+    workers until it stops. It ends its workers with SIGTERM at the end of a loader. If it is killed, they end, too.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not `os.getppid()`: with the start method `forkserver`, it returns the server.
+    run = multiprocessing.parent_process()
+    ends = [run.join]
     if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM ends a worker
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        parent = multiprocessing.parent_process().pid
-        threading.Thread(target=_exit_on_signal_from, args=(parent,), daemon=True).start()
+        ends.append(partial(_wait_for_signal_from, run.pid))
+    for wait in ends:
+        threading.Thread(target=lambda wait=wait: (wait(), os._exit(0)), daemon=True).start()
 
 
-def _exit_on_signal_from(process: int) -> None:
+def _wait_for_signal_from(process: int) -> None:
     # `sigwaitinfo` is the only call that returns the sender of a signal.
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != process:
         pass
-    os._exit(0)
 
 
 class PackedBatch(list):
@@ -45,17 +53,33 @@ class PackedBatch(list):
     The received tensors are parts of this tensor. Copy a part to keep it without the others.
     """
 
+    def __init__(self, samples: Iterable[Any]):
+        super().__init__(samples)
+        # PyTorch pickles a batch in a thread. If this failed there, the run would wait for the batch forever.
+        self._packed = self._pack() if get_worker_info() is not None else None
+
     def __reduce__(self) -> tuple:
+        return _unpack, self._packed or self._pack()
+
+    def _pack(self) -> tuple[bytes, torch.Tensor, list[slice]]:
         file, buffers = io.BytesIO(), []
         _TensorPickler(file, protocol=5, buffer_callback=buffers.append).dump(list(self))
         arrays = [np.asarray(buffer.raw()) for buffer in buffers]
         starts = np.cumsum([0] + [-(-array.size // _ALIGNMENT) * _ALIGNMENT for array in arrays])
-        # PyTorch would copy a tensor in private memory to shared memory.
-        packed = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage._new_shared(int(starts[-1])))
+        try:
+            # PyTorch would copy a tensor in private memory to shared memory.
+            storage = torch.UntypedStorage._new_shared(int(starts[-1]))
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"DATALOADER.NUM_WORKERS: a worker cannot get {starts[-1] / 2**20:.1f} MiB of shared memory "
+                f"({str(error).rpartition(': ')[2]}); enlarge /dev/shm (for Docker with --shm-size 2g), or set "
+                "DATALOADER.NUM_WORKERS 0"
+            ) from error
+        packed = torch.empty(0, dtype=torch.uint8).set_(storage)
         places = [slice(start, start + array.size) for start, array in zip(starts.tolist(), arrays, strict=False)]
         for place, array in zip(places, arrays, strict=True):
             packed.numpy()[place] = array
-        return _unpack, (file.getvalue(), packed, places)
+        return file.getvalue(), packed, places
 
 
 class _TensorPickler(pickle.Pickler):

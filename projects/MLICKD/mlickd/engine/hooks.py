@@ -1,11 +1,14 @@
 """Hooks of the trainer: stops by signals, statistics of batch normalization, and the checkpoint of the student."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -16,13 +19,14 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from mlickd.distillation.hook import KnowledgeLoader, KnowledgeSource
 from mlickd.files import whole_file
 from mlickd.runs import STUDENT_CHECKPOINT
 
 from .checkpointing import FINAL, checkpoint_name
-from .processes import max_over_processes, set_stop_handlers
+from .processes import LOCKS, max_over_processes, set_stop_handlers
 from .training_loop import seed_iteration
 
 __all__ = ["EqualStatisticsHook", "RepeatablePreciseBN", "SaveStudentHook", "StopHook"]
@@ -32,6 +36,8 @@ logger = logging.getLogger(__name__)
 # One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A SIGINT counts as a second
 # Ctrl-C only if it arrives more than this number of seconds after the first.
 _SAME_REQUEST = 1.0
+# After a signal, a run ends if it waits for one batch for this to twice this number of seconds.
+_PATIENCE = 3.0
 
 
 class StopHook(HookBase):
@@ -39,6 +45,7 @@ class StopHook(HookBase):
 
     All processes stop after the same iteration. A second SIGINT ends a process at once. A second SIGTERM does not,
     because schedulers send SIGTERM to all processes, and launchers may send it again.
+    If a batch does not arrive, training stops after the iteration before; in an evaluation, without a checkpoint.
     """
 
     def __init__(self):
@@ -47,14 +54,37 @@ class StopHook(HookBase):
     def before_train(self) -> None:
         """Set the handlers, see :func:`set_stop_handlers`."""
         self._signal, self._first_interrupt, self._process = 0, 0.0, os.getpid()
+        self._looks, self._wait, self._is_stuck = False, None, False
         if threading.current_thread() is threading.main_thread():
             self._handlers_before = set_stop_handlers(self._request)
+            self._ended = threading.Event()
+            self._looking = threading.Thread(target=self._look_regularly, daemon=True)
+            self._looking.start()
 
     def after_step(self) -> None:
         """Raise SystemExit with status 128 + signal if any process has received a signal."""
-        request = max_over_processes(self._signal)
-        if not request:
-            return
+        if request := max_over_processes(self._signal):
+            self._stop(request)
+
+    def read_batch(self, batches: Iterator[list[dict]]) -> list[dict]:
+        """Return the next batch; stop all processes after the iteration before if one of them does not get a batch."""
+        try:
+            batch = self._next_batch(batches)
+        except SystemExit:
+            if not self._is_stuck:
+                raise
+            batch = []
+        if request := max_over_processes(self._signal if self._is_stuck else 0):
+            if self.trainer.iter == self.trainer.start_iter:
+                raise SystemExit(128 + request)  # there is no iteration to save
+            self.trainer.iter -= 1
+            self._stop(request)
+        return batch
+
+    def _next_batch(self, batches: Iterator[list[dict]]) -> list[dict]:
+        return next(batches)
+
+    def _stop(self, request: int) -> None:
         iteration = self.trainer.iter
         name = FINAL if iteration + 1 >= self.trainer.max_iter else checkpoint_name(iteration)
         self.trainer.checkpointer.save(name, iteration=iteration)
@@ -65,13 +95,21 @@ class StopHook(HookBase):
         raise SystemExit(128 + request)
 
     def after_train(self) -> None:
-        """Restore the handlers."""
+        """Restore the handlers, and allow other processes to train in the folder."""
+        LOCKS.close()
+        if self._handlers_before:
+            self._ended.set()
+            self._looking.join()
         for kind, handler in self._handlers_before.items():
             signal.signal(kind, handler)
 
-    def _request(self, kind: int, _: object) -> None:
+    def _request(self, kind: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # this is a forked worker that has not set its handlers yet
+        if self._looks:
+            self._looks = False
+            self._end_if_stuck(frame)
+            return
         if not self._signal:
             self._signal = kind
             if comm.is_main_process():
@@ -85,6 +123,28 @@ class StopHook(HookBase):
         if now - self._first_interrupt > _SAME_REQUEST:
             signal.signal(kind, signal.SIG_DFL)
             os.kill(os.getpid(), kind)
+
+    def _look_regularly(self) -> None:
+        while not self._ended.wait(_PATIENCE):
+            if self._signal and hasattr(signal, "pthread_kill"):  # not on Windows
+                self._looks = True
+                signal.pthread_kill(threading.main_thread().ident, self._signal)
+
+    def _end_if_stuck(self, frame: FrameType | None) -> None:
+        """Raise SystemExit if the main thread waits for the same batch as at the last call. ``frame``: its frame."""
+        waits = (StopHook._next_batch.__code__, _BaseDataLoaderIter.__next__.__code__)  # in training; in an evaluation
+        while frame is not None and frame.f_code not in waits:
+            frame = frame.f_back
+        if frame is None or frame is not self._wait:
+            self._wait = frame
+            return
+        os.write(2, b"No batch arrives: training ends without it\n")
+        self._is_stuck = True
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error for a killed worker
+        for process in multiprocessing.active_children():
+            if process.daemon:
+                process.kill()
+        raise SystemExit(128 + self._signal)
 
 
 class EqualStatisticsHook(HookBase):

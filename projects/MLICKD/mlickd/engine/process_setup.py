@@ -14,11 +14,11 @@ from detectron2.utils.logger import setup_logger
 
 from mlickd.config_files import find_config
 from mlickd.data.catalog import class_names
-from mlickd.errors import InputError, escape_unencodable, one_line
+from mlickd.errors import escape_unencodable, user_error_message
 from mlickd.runs import write_class_names
 from mlickd.safe_images import note_pillow_warnings
 
-from .processes import is_lost_connection
+from .processes import is_lost_connection, lock_output_dir
 
 __all__ = ["keep_freed_memory", "set_up_process"]
 
@@ -30,6 +30,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Set up log, seed and memory of a process, and write ``config.yaml`` and ``classes.txt``."""
+    if not args.eval_only:
+        lock_output_dir(cfg.OUTPUT_DIR)
     _prepare_log(cfg.OUTPUT_DIR)
     default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)}))
     if cfg.MODEL.DEVICE == "cpu":
@@ -72,7 +74,7 @@ def _remove_colors(record: logging.LogRecord) -> bool:
 def _shorten_traceback(record: logging.LogRecord) -> bool:
     """Replace the traceback in a log record with one line if a user or another process caused the error."""
     error = record.exc_info[1] if record.exc_info else None
-    reason = one_line(error) if isinstance(error, InputError) else ""
+    reason = error and user_error_message(error)
     if error is not None and is_lost_connection(error):
         reason = "another process has ended"
     if reason:

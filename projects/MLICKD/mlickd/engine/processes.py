@@ -11,7 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,14 @@ from torch.nn.parallel import DistributedDataParallel
 from mlickd.errors import InputError, ProcessError, debugging, user_error_message
 
 __all__ = [
+    "LOCKS",
     "STOP_SIGNALS",
     "add_process_arguments",
     "check_devices",
     "distributed_model",
     "is_lost_connection",
     "launch",
+    "lock_output_dir",
     "max_over_processes",
     "num_processes",
     "select_local_gpu",
@@ -45,6 +47,8 @@ __all__ = [
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Run = Callable[[CfgNode, argparse.Namespace, Any], object]
+
+LOCKS = ExitStack()  # files that lock_output_dir has locked
 
 _REMEDY = "repeat the command with --resume to continue from the last checkpoint"
 
@@ -159,6 +163,27 @@ def distributed_model(model: nn.Module, *, find_unused_parameters: bool) -> nn.M
     return create_ddp_model(
         model, device_ids=device_ids, find_unused_parameters=find_unused_parameters, **{option: False}
     )
+
+
+def lock_output_dir(folder: str) -> None:
+    """Keep other processes from training in a folder until ``LOCKS.close()`` or the end of this process.
+
+    Raises:
+        InputError: another process trains in it.
+    """
+    if not comm.is_main_process():
+        return
+    os.makedirs(folder, exist_ok=True)
+    file = LOCKS.enter_context(open(os.path.join(folder, ".lock"), "w"))
+    try:
+        import fcntl  # not on Windows
+
+        # Unlike a lock of `flock`, this lock ends with the run, even if the run is killed and leaves forked workers.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise InputError(f"OUTPUT_DIR {folder}: another process trains in it; give another OUTPUT_DIR") from error
+    except (ImportError, OSError):  # no locks on this file system
+        pass
 
 
 def set_stop_handlers(handler: signal.Handlers | Callable[[int, Any], None]) -> dict[int, Any]:

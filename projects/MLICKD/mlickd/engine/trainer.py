@@ -37,7 +37,7 @@ from . import writers
 from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
 from .hooks import EqualStatisticsHook, RepeatablePreciseBN, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
-from .processes import distributed_model
+from .processes import distributed_model, lock_output_dir
 from .training_loop import TrainingLoop, compile_backbone, mixed_precision
 
 __all__ = ["Trainer", "load_initial_weights"]
@@ -61,6 +61,7 @@ class Trainer(DefaultTrainer):
         # DefaultTrainer.__init__ would build another loop and checkpointer.
         TrainerBase.__init__(self)
         PathManager.mkdirs(cfg.OUTPUT_DIR)
+        lock_output_dir(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.kind = model_class(cfg)
         if teachers is None:
@@ -195,7 +196,9 @@ class Trainer(DefaultTrainer):
                 hooks.append(SaveStudentHook())
             hooks.append(writers.EvaluationWriter(self._curves))
         # The checkpoint is the last file of an iteration. If the run is killed earlier, it repeats the iteration.
-        return [*hooks, *saving, StopHook()]
+        stop = StopHook()
+        self._trainer.read_batch = stop.read_batch
+        return [*hooks, *saving, stop]
 
     def _further_evaluations(self) -> list[EvalHook]:
         """Return hooks for CorLoc, for images of regions, and for :meth:`test_with_TTA`."""

@@ -81,13 +81,14 @@ class TrainingLoop(SimpleTrainer):
         self.precision = precision
         self.seed = seed
         self.output_dir = output_dir
+        self.read_batch = next  # StopHook has another function
         # Small gradients vanish in float16; bfloat16 has the range of float32.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=precision == torch.float16)
 
     def run_step(self) -> None:
         """Update the parameters from one batch; if a loss or gradient is not finite, raise InputError instead."""
         start = time.perf_counter()
-        batch = next(self._data_loader_iter)
+        batch = self.read_batch(self._data_loader_iter)
         data_time = time.perf_counter() - start
         if self.seed is not None:
             # Seed after reading the batch, because a loader draws a random number when a run starts or resumes.

@@ -59,7 +59,7 @@ def find_student(path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: the folder does not have a run; the message names runs in its sub-folders.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_dir():
         return path
     path = find_run(path)
@@ -80,7 +80,7 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     Raises:
         InputError: the student has no teacher, or its teacher is missing.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
     cfg = run_config(run)
     if model_class(cfg).is_detector:
@@ -189,4 +189,4 @@ def write_text(path: str, text: str) -> None:
     else:
         # File names may have bytes that are not UTF-8.
         content = text.encode(errors="backslashreplace")
-        write_whole_file(Path(path).expanduser(), content, "give another path", parents=True)
+        write_whole_file(Path(os.path.expanduser(path)), content, "give another path", parents=True)

@@ -214,7 +214,7 @@ def load_model(
     Raises:
         InputError: the model is missing or corrupt, its files do not fit each other, or its class names are unknown.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     is_exported = path.suffix.lower() == ".onnx"
     if config is not None and (path.is_dir() or is_exported):
         raise InputError(f"config {config}: {path} already has a configuration; leave out config, or name a checkpoint")
@@ -228,7 +228,7 @@ def load_model(
             folder = find_run(path)
             cfg, model = load_run(folder)
         else:
-            config_file = Path(config).expanduser() if config is not None else path.parent / "config.yaml"
+            config_file = Path(os.path.expanduser(config)) if config is not None else path.parent / "config.yaml"
             folder, (cfg, model) = config_file.parent, _load_checkpoint(path, config_file)
         check_has_learned(cfg, path)
         names = run_class_names(cfg, folder)

@@ -17,6 +17,7 @@ from mlickd.data.build import build_mapper
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.data.records import label_targets
+from mlickd.data.workers import PackedBatch, ignore_signals_in_worker
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling
@@ -103,7 +104,8 @@ def calibrate_run(
     teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest())
     mapper = partial(build_mapper(teacher_cfg, dataset, proposals), view=View(teacher_cfg.INPUT.SIZE_TEST))
     settings = {"batch_size": teacher_cfg.TEST.IMS_PER_BATCH, "num_workers": teacher_cfg.DATALOADER.NUM_WORKERS}
-    loader = build_detection_test_loader(dataset=records, mapper=mapper, **settings)
+    loader = build_detection_test_loader(dataset=records, mapper=mapper, collate_fn=PackedBatch, **settings)
+    loader.worker_init_fn = ignore_signals_in_worker
     scores: list[torch.Tensor | None] = []
     for batch in progress(loader, dataset, "batch"):
         known = teacher([sample["image"] for sample in batch], [sample["proposals"] for sample in batch])

@@ -21,6 +21,7 @@ from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout
 
 from ..decoding import RecordImage
+from ..workers import ignore_signals_in_worker
 from .edges import model_digest
 from .image_proposals import complete_parameters, propose
 from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
@@ -80,7 +81,7 @@ def generate_proposals(
         batch_size=None,
         num_workers=min(workers, len(remaining)),
         collate_fn=partial(_propose_for_record, method=method, parameters=complete),
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_set_up_worker,
         generator=torch.Generator(),  # does not change the global generator
     )
     results = progress(loader, path.name, "image", len(remaining))
@@ -158,5 +159,6 @@ def _shards_to_make(
     return shards
 
 
-def _use_one_thread(worker_id: int) -> None:
+def _set_up_worker(worker_id: int) -> None:
+    ignore_signals_in_worker(worker_id)
     cv2.setNumThreads(0)

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MapDataset
-from detectron2.data.build import trivial_batch_collator
 from torch.utils.data import BatchSampler, DataLoader
 
 from mlickd.data.build import build_mapper, open_proposals
 from mlickd.data.catalog import dataset_records
 from mlickd.data.mapper import MultiLabelMapper, best_proposals
 from mlickd.data.views import View
-from mlickd.data.workers import ignore_signals_in_worker
+from mlickd.data.workers import PackedBatch, ignore_signals_in_worker
 from mlickd.distillation.knowledge import TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher
@@ -105,7 +104,7 @@ def _write_dataset(
         MapDataset(records, partial(_load_views, build_mapper(teacher_cfg, name, store), views)),
         batch_sampler=all_batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=trivial_batch_collator,
+        collate_fn=PackedBatch,
         worker_init_fn=ignore_signals_in_worker,
     )
     batches = progress(loader, name, "batch", len(all_batches))

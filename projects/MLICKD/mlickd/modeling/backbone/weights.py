@@ -2,8 +2,10 @@
 
 import importlib
 import logging
+import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -97,18 +99,22 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
         ) from error
     # The place where torch.hub keeps the file. Its own function would unpickle any objects.
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
-    if not path.exists():
-        if not download:
-            with torch.device("meta"):
-                return network().state_dict()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(weights.url, str(path), progress=sys.stderr.isatty())
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere and give the file"
-            ) from error
-    return read_download(str(path), f"{_KEY} {source}", mapped=not download)
+    with tempfile.TemporaryDirectory() as temporary:
+        if not path.exists():
+            if not download:
+                with torch.device("meta"):
+                    return network().state_dict()
+            existing = next(parent for parent in path.parents if parent.exists())
+            if path.parts[0] == "~" or not os.access(existing, os.W_OK):  # no home folder, or a read-only one
+                path = Path(temporary, path.name)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.hub.download_url_to_file(weights.url, str(path), progress=sys.stderr.isatty())
+            except (OSError, RuntimeError) as error:
+                raise InputError(
+                    f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere, give the file"
+                ) from error
+        return read_download(str(path), f"{_KEY} {source}", mapped=not download)
 
 
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
