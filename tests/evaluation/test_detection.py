@@ -44,6 +44,7 @@ OUTPUTS = [
 
 @pytest.fixture(autouse=True)
 def metadata() -> Iterator[Metadata]:
+    MetadataCatalog.pop("pets_test", None)  # other tests may have registered it
     yield MetadataCatalog.get("pets_test").set(box_classes=[CAT, DOG, BIRD])
     MetadataCatalog.remove("pets_test")
 

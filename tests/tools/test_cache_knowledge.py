@@ -32,7 +32,7 @@ def test_training_needs_only_the_cache(scenes: CachedScenes, tmp_path: Path, cal
             patch.setenv("RANK", str(rank))
             patch.setenv("WORLD_SIZE", "2")
             made = call_tool("cache_knowledge", *arguments(scenes, cache))
-        assert made.status == 0 and ("24/24" in made.err) == wrote, made.err
+        assert made.status == 0 and bool(list(cache.rglob("*.safetensors"))) == wrote, made.err
     assert f"{cache}/tiny_train" in caplog.text
     assert call_tool("cache_knowledge", *arguments(scenes, cache, "--check")).status == 0
 

@@ -15,5 +15,6 @@ def progress(items: Iterable, name: str, unit: str, total: int | None = None) ->
     total = len(items) if total is None else total
     for count, item in enumerate(bar, 1):
         if bar.disable and total >= 10 and 10 * count // total > 10 * (count - 1) // total:
-            sys.stderr.write(f"{name}: {10 * (10 * count // total)}% of {total} {unit}s\n")
+            plural = f"{unit}es" if unit.endswith("ch") else f"{unit}s"
+            sys.stderr.write(f"{name}: {10 * (10 * count // total)}% of {total} {plural}\n")
         yield item

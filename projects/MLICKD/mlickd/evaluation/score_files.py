@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from .metrics import checked_scores
 __all__ = ["SCORES_FILE", "ImageScores", "find_scores", "read_scores", "write_scores"]
 
 SCORES_FILE = "image_scores.npz"
+# Errors of numpy.load for corrupt files, and errors of arrays that do not fit each other.
+_UNREADABLE = (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError, BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read_scores(path: str) -> ImageScores:
             names = saved["class_names"].tolist() if named else [f"class {index}" for index in range(scores.shape[1])]
         if scores.shape != (len(set(image_ids)), len(names)) or len(image_ids) != len(scores):
             raise ValueError(f"scores of shape (N, C) = {scores.shape} need N different image ids and C class names")
-    except (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: is not a readable {SCORES_FILE} ({error}); evaluate the run again") from error
     return ImageScores(path, image_ids, scores, targets, names)
 
