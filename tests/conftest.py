@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 from helpers.cached_scenes import CachedScenes, write_random_boxes
@@ -15,6 +16,8 @@ from mlickd.data.scenes import write_scenes
 # Examples are the same in every run, and have no time limit, because their time depends on the machine.
 settings.register_profile("mlickd", deadline=None, derandomize=True)
 settings.load_profile("mlickd")
+# Some tests fork. A fork of a process that has used several threads of OpenMP hangs in its next parallel region.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

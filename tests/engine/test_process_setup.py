@@ -15,7 +15,8 @@ def test_no_letter_color_or_closed_output_disturbs_the_log(tmp_path: Path, monke
     monkeypatch.setattr(process_setup, "class_names", lambda name: ["\u4e2d"])
     cfg = default_config()
     cfg.OUTPUT_DIR, cfg.DATASETS.TEST = str(tmp_path), ("mine_test",)
-    process_setup.set_up_process(cfg, argparse.Namespace(config_file="configs/folder/cls.yaml", resume=False))
+    options = {"config_file": "configs/folder/cls.yaml", "resume": False, "eval_only": False}
+    process_setup.set_up_process(cfg, argparse.Namespace(**options))
     printed = output.detach().getvalue().decode("cp1252")
     logging.getLogger("mlickd").info("after the output was closed")
     log = (tmp_path / "log.txt").read_text(encoding="utf-8")

@@ -20,6 +20,10 @@ __all__ = ["PackedBatch", "ignore_signals_in_worker"]
 
 _ALIGNMENT = 64  # bytes; a multiple of the size of every number
 
+# A worker that is not forked loads NumPy before it can block SIGTERM.
+# The signal would then end it in a thread of OpenBLAS.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def ignore_signals_in_worker(_worker: int) -> None:
     """Ignore Ctrl-C and SIGTERM, except SIGTERM from the process that started this worker.

@@ -50,11 +50,12 @@ class StopHook(HookBase):
 
     def __init__(self):
         self._handlers_before: dict = {}
+        self._signal, self._first_interrupt = 0, 0.0
+        self._looks, self._wait, self._is_stuck = False, None, False
 
     def before_train(self) -> None:
         """Set the handlers, see :func:`set_stop_handlers`."""
-        self._signal, self._first_interrupt, self._process = 0, 0.0, os.getpid()
-        self._looks, self._wait, self._is_stuck = False, None, False
+        self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             self._handlers_before = set_stop_handlers(self._request)
             self._ended = threading.Event()
