@@ -26,10 +26,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
-from tabulate import tabulate
 
 from mlickd.cli import COMMANDS, GROUPS
-from mlickd.evaluation.intervals import Spread
 from mlickd_docs.configuration import read_sections, render_sections
 from mlickd_docs.inclusion import Inclusions
 
@@ -67,7 +65,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         "configuration_keys": lambda: render_sections(SECTIONS),
         "include": partial(_inclusions.include, page.file.src_uri),
         "notebook": notebook,
-        "results": results,
     }
     try:
         return environment.from_string(markdown).render()
@@ -145,20 +142,3 @@ def notebook(file: str) -> str:
     cells = json.loads((ROOT / file).read_text(encoding="utf-8"))["cells"]
     texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)
-
-
-def results(name: str) -> str:
-    """Return the table of a published comparison, ``projects/MLICKD/results/<name>.json``, and its command."""
-    content = json.loads((PROJECT / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    metrics, rows = ("mAP", "CF1", "OF1"), []
-    for method, summary in content["summary"].items():
-        row = {"": method} | {metric: Spread(**summary[metric]).text() for metric in metrics}
-        if difference := content["differences"].get(method):
-            row |= {f"{metric} - baseline": Spread(**difference[metric]).interval_text() for metric in metrics}
-            row["mAP, over photos"] = Spread(**content["differences_over_images"][method]["mAP"]).interval_text()
-        seconds = [run["seconds"] for run in content["runs"] if run["method"] == method and run["seconds"]]
-        row["minutes"] = f"{sum(seconds) / len(seconds) / 60:.0f}" if seconds else ""
-        rows.append(row)
-    titles = max(rows, key=len)
-    table = tabulate([{title: row.get(title, "") for title in titles} for row in rows], "keys", tablefmt="github")
-    return f"{table}\n\n```bash\n{content['command']}\n```"

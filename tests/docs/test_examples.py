@@ -101,7 +101,9 @@ def test_proposals(tiny_scenes: Path, tmp_path: Path, train: Callable) -> None:
 
 def test_a_worker_can_import_a_script_that_trains() -> None:
     (script,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "datasets/README.md").read_text(), re.M | re.S)
-    exec(script, {"__name__": "__mp_main__"})
+    namespace: dict = {"__name__": "__mp_main__"}
+    exec(script, namespace)
+    assert "Trainer" in namespace and "trainer" not in namespace
 
 
 def test_every_example_is_on_a_page() -> None:

@@ -161,9 +161,10 @@ def lying_files() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", ["shard", "scores.npz", "bomb", "proposals.pkl"])
 def test_a_lying_header_takes_no_memory(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(lying_files()[name])
-    in_little_memory(refuse, name, tmp_path / name)
+    assert name in in_little_memory(refuse, name, tmp_path / name)
 
 
-def refuse(name: str, path: Path) -> None:
-    with pytest.raises(InputError, match=name):
+def refuse(name: str, path: Path) -> str:
+    with pytest.raises(InputError) as error:
         READERS["scores.npz" if name == "bomb" else name](path)
+    return str(error.value)

@@ -77,7 +77,7 @@ class StopHook(HookBase):
             batch = []
         if request := max_over_processes(self._signal if self._is_stuck else 0):
             if self.trainer.iter == self.trainer.start_iter:
-                raise SystemExit(128 + request)  # there is no iteration to save
+                raise SystemExit(128 + request)  # no iteration has ended, so a checkpoint is not needed
             self.trainer.iter -= 1
             self._stop(request)
         return batch

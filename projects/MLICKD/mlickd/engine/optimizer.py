@@ -20,6 +20,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """
 
     def learning_rate_factor(name: str) -> float:
+        """Return the factor on ``SOLVER.BASE_LR`` for a parameter, given its name in the model."""
         parts = name.split(".")
         factor = cfg.SOLVER.BACKBONE_LR_FACTOR if "backbone" in parts else 1.0
         if any(layer in parts for layer in NEW_LAYERS):

@@ -137,7 +137,7 @@ class Spread:
         mean: arithmetic mean.
         count: number of values, n.
         deviation: standard deviation of the sample (divisor n - 1); None for a single value or if it is not used.
-        low, high: ends of the confidence interval of the mean; None if there is no interval.
+        low, high: ends of the confidence interval of the mean; None without an interval.
     """
 
     mean: float

@@ -178,6 +178,7 @@ def run_jobs(
     futures: dict[Path, Future[str]] = {}
 
     def run_in_turn(job: Job) -> str:
+        """Run a job after the jobs that it needs; return the reason of a failure, or an empty text."""
         # The jobs of `after` were submitted before this job, except for jobs that were done already.
         failed = [before.name for before in job.after if before.folder in futures and futures[before.folder].result()]
         if not failed:

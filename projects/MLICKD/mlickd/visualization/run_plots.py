@@ -61,10 +61,12 @@ def write_run_plots(
     # Each function draws the plot that has its name, and returns notes about the plot.
 
     def curves(path: Path) -> list[str]:
+        """Draw the training curves of the students."""
         draw_training_curves({role: stage_folders(folder) for role, folder in students.items()}, path)
         return []
 
     def classes(path: Path) -> list[str]:
+        """Draw the gain in AP of each class, in points, from the baseline to the distilled student."""
         both = [multilabel_results(reports[role]) for role in STUDENTS]
         # AP in percent; NaN for a class without a positive image.
         baseline, distilled = (
@@ -80,6 +82,7 @@ def write_run_plots(
         return [f"mAP {means[0]:.1f} of the baseline, {means[1]:.1f} of the distilled student."]
 
     def precision_recall(path: Path) -> list[str]:
+        """Draw precision over recall of all models, over all images and classes."""
         # The students come first, so that they have the colors of the training curves.
         by_role = _scores_of_same_images({role: reports[role] for role in (*STUDENTS, "teacher") if role in reports})
         if not any((scores.targets == 1).any() for scores in by_role.values()):
@@ -89,6 +92,7 @@ def write_run_plots(
         return ["Over all images and classes (micro average): each decision has the same weight."]
 
     def co_occurrence(path: Path) -> list[str]:
+        """Draw how often labels occur together, in the true labels and in the predictions of each student."""
         by_role = _scores_of_same_images({role: reports[role] for role in students})
         targets = next(iter(by_role.values())).targets
         known = targets != -1
@@ -109,6 +113,7 @@ def write_run_plots(
     with_regions = [result.regions for result in results if result.regions is not None]
 
     def regions(path: Path) -> list[str]:
+        """Draw the number of the teacher's regions of each class above a score."""
         scores = np.concatenate([regions.scores.numpy() for regions in with_regions])
         labels = np.concatenate([regions.pred_classes.numpy() for regions in with_regions])
         draw_region_counts(scores, labels, len(with_regions), class_names, path)

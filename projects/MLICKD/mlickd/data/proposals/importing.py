@@ -98,6 +98,7 @@ def _image_finder(records: Sequence[Mapping[str, Any]], source: str) -> Callable
             by_ending.setdefault(ending, set()).add(index)
 
     def find(name: str) -> int | None:
+        """Return the index of the record with this id, or with the longest common ending of the path."""
         if name in by_id:
             return by_id[name]
         found = next((by_ending[ending] for ending in _path_endings(name) if ending in by_ending), set())

@@ -1,6 +1,6 @@
 """Readers of the label files of annotation tools: tables, Label Studio, CVAT, and a folder for each class.
 
-A reader takes the path and the class names (None if there is no `classes.txt`). datasets/README.md shows the forms.
+A reader takes the path and the class names (None without a `classes.txt`). datasets/README.md shows the forms.
 """
 
 import ast
@@ -182,14 +182,14 @@ def read_cvat(path: Path, class_names: Sequence[str] | None) -> LabelFile:
 
 def read_class_folders(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     """Read a folder with a folder of photos for each class. Equal files in several folders are one photo."""
-    photos = [Path(photo) for photo in images_below(path)]
-    sizes = Counter(photo.stat().st_size for photo in photos)
+    photos = {Path(photo): Path(photo).stat().st_size for photo in images_below(path)}
+    copies = Counter(photos.values())
     first: dict[object, str] = {}
     rows = []
-    for photo in photos:
+    for photo, size in photos.items():
         name = photo.relative_to(path)
         # Only files of one size can be equal.
-        content = hashlib.sha256(photo.read_bytes()).digest() if sizes[photo.stat().st_size] > 1 else name
+        content = hashlib.sha256(photo.read_bytes()).digest() if copies[size] > 1 else name
         labels = [normalize_unicode(label) for label in name.parts[:-1][:1]]
         rows.append((str(photo), first.setdefault(content, name.as_posix()), labels, []))
     return LabelFile("folder for each class", rows, additive=True)

@@ -17,9 +17,15 @@ from mlickd.files import file_digest, require_file
 
 __all__ = ["cache_settings", "check_settings"]
 
-_INPUT_KEYS = ("INPUT.SIZE_TEST", "INPUT.FORMAT", "DATASETS.PROPOSALS.TOP_K", "DATASETS.PROPOSALS.MIN_SIDE")
 # Prefixes of the keys that determine the teacher's outputs, and keys that do not.
-_OUTPUT_KEYS = ("MODEL.", "KD.TEACHER.FLIP", *_INPUT_KEYS)
+_OUTPUT_KEYS = (
+    "MODEL.",
+    "KD.TEACHER.FLIP",
+    "INPUT.SIZE_TEST",
+    "INPUT.FORMAT",
+    "DATASETS.PROPOSALS.TOP_K",
+    "DATASETS.PROPOSALS.MIN_SIDE",
+)
 _OTHER_KEYS = ("MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.BACKBONE.FEATURE_MEMORY")
 
 
