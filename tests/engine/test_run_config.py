@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from detectron2.config import CfgNode
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -65,6 +66,29 @@ def test_stages_have_separate_rates_and_lengths(tiny_scenes: Path) -> None:
     options += ["KD.METHOD_STAGES", "('prediction',)"]
     prediction = final_config("scenes/kd.yaml", *DATA, *options, stage="prediction").SOLVER
     assert (prediction.BASE_LR, prediction.MAX_ITER, prediction.WARMUP_ITERS) == (0.25, 9, 3)
+
+
+def test_the_number_of_iterations_follows_the_number_of_images(tiny_scenes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "kd.yaml"
+
+    def iterations(reference: int, *options: object, stage: str = "prediction") -> tuple[int, tuple[int, ...]]:
+        values = {"REFERENCE_IMAGES": reference, "MAX_ITER": 10, "STEPS": [4, 8]}
+        stages = {"FEATURE": {"MAX_ITER": 3}, "PREDICTION": {"MAX_ITER": 0}}
+        path.write_text(yaml.safe_dump({"_BASE_": str(CONFIGS / "scenes/kd.yaml"), "SOLVER": values, "KD": stages}))
+        options = (*DATA, "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.WARMUP_ITERS", 0, *options)
+        cfg = load_config(str(path), list(options), stage)
+        finalize_config(cfg)
+        assert cfg.SOLVER.REFERENCE_IMAGES == 0, "training from the run's configuration must not multiply again"
+        return cfg.SOLVER.MAX_ITER, tuple(cfg.SOLVER.STEPS)
+
+    images = len(dataset_records("tiny_train", boxes=False))
+    options = ("KD.METHOD_STAGES", ("prediction",))
+    assert iterations(0, *options) == iterations(images, *options) == (10, (4, 8))
+    assert iterations(images // 2, *options) == (20, (8, 16))
+    assert iterations(100 * images, *options) == (5, (2, 4)), "at least a half"
+    assert iterations(images // 2, *options, "DATASETS.UNLABELED", ("tiny_train",))[0] == 40
+    assert iterations(images // 2, stage="feature")[0] == 6
+    assert iterations(images // 2, *options, "SOLVER.MAX_ITER", 7)[0] == 7
 
 
 EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.FEATURE_LOSS", True]

@@ -133,6 +133,12 @@ def test_each_seed_can_have_separate_labels_and_students_learn_from_the_other_im
             command = jobs[f"seed{seed}/{name}"].command
             assert f"('tiny_train@{part}of2',)" in command and "DATASETS.UNLABELED" not in command
     assert jobs["proposals"].command[-2:] == ["tiny_test", "tiny_train"]
+    options = ["SOLVER.REFERENCE_IMAGES", str(len(dataset_records("tiny_train", boxes=False)) // 2)]
+    half, whole = (
+        compare(tools, BOTH, options=options, **{**data, "unlabeled": unlabeled}).iterations
+        for unlabeled in ([], data["unlabeled"])
+    )
+    assert whole == {name: [2 * number for number in numbers] for name, numbers in half.items()}, "also the baseline"
     with pytest.raises(InputError, match="tiny_train@{seed}of2.*--teacher-per-seed"):
         compare(tools, **{**data, "teacher_per_seed": False})
     with pytest.raises(InputError, match="tiny_train@1of2 .*DATASETS.TRAIN"):

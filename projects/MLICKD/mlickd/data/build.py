@@ -44,6 +44,11 @@ def training_datasets(cfg: CfgNode) -> tuple[str, ...]:
     return (*cfg.DATASETS.TRAIN, *cfg.DATASETS.UNLABELED)
 
 
+def count_training_images(cfg: CfgNode) -> int:
+    """Return the number of labeled and unlabeled training images."""
+    return sum(len(dataset_records(name, boxes=False)) for name in training_datasets(cfg))
+
+
 def labeled_fraction(cfg: CfgNode) -> float:
     """Return the expected fraction of a batch that comes from ``DATASETS.TRAIN``; above 0."""
     if not cfg.DATASETS.UNLABELED:

@@ -101,6 +101,7 @@ _RULES: dict[str, _Rule] = {
     "SOLVER.KEEP_CHECKPOINTS": _NOT_NEGATIVE,
     "SOLVER.MAX_ITER": _POSITIVE,
     "SOLVER.MOMENTUM": (lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    "SOLVER.REFERENCE_IMAGES": _NOT_NEGATIVE,
     "SOLVER.STEPS": (lambda steps: _are_integers(steps, 0), "iterations that are 0 or more"),
     "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
     "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,

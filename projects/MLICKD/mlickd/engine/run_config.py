@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 from collections.abc import Sequence
 from functools import reduce
@@ -13,7 +14,7 @@ from detectron2.utils import comm
 
 from mlickd.config import default_config
 from mlickd.config_files import find_config, merge_config_file, merge_options
-from mlickd.data.build import model_class
+from mlickd.data.build import count_training_images, model_class
 from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
 from mlickd.distillation.hook import KnowledgeSource
@@ -36,6 +37,7 @@ __all__ = [
     "load_checked_config",
     "load_config",
     "resolve_run_config",
+    "scale_schedule",
 ]
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ def load_config(config_file: str, options: list[str], kd_stage: str | None = Non
     cfg = default_config()
     merge_config_file(cfg, config_file, f"--config-file {config_file}")
     merge_options(cfg, options)
+    if any(key.endswith("MAX_ITER") for key in options[::2]):
+        cfg.SOLVER.REFERENCE_IMAGES = 0
     if kd_stage is not None:
         cfg.KD.STAGE = kd_stage
     return cfg
@@ -151,6 +155,7 @@ def finalize_config(
     """Check a configuration and fill in the values that follow from datasets, model and existing files (in place).
 
     - ``MODEL.NUM_CLASSES`` becomes the number of classes of the datasets.
+    - In a training, the numbers of iterations become those for the number of images (:func:`scale_schedule`).
     - ``MODEL.DEVICE`` becomes cpu if CUDA is not available.
     - With a timm backbone, ``MODEL.PIXEL_MEAN`` and ``MODEL.PIXEL_STD`` become the values that its model expects
       (``MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS``).
@@ -186,6 +191,8 @@ def finalize_config(
             processor,
         )
     _fill_in_classes(cfg, ("TEST",) if eval_only else ("TRAIN", "TEST"))
+    if not eval_only:
+        scale_schedule(cfg)
     if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" and cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS:
         cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = timm_pixel_statistics(cfg.MODEL.TIMM.NAME)
         cfg.INPUT.FORMAT = "RGB"
@@ -219,6 +226,29 @@ def finalize_config(
             if data_record(name)["sha256"] == thresholds.data_sha256:
                 logger.warning("%s were tuned on the images of %s: metrics on it are optimistic", source, name)
     return resume
+
+
+def scale_schedule(cfg: CfgNode, images: int = 0) -> list[str]:
+    """Multiply the numbers of iterations by ``images / SOLVER.REFERENCE_IMAGES``, but at least by 1/2 (in place).
+
+    Args:
+        cfg: configuration; ``SOLVER.REFERENCE_IMAGES`` becomes 0.
+        images: number of images; 0 for the images of the training datasets.
+
+    Returns:
+        The changed keys and values as options; empty without ``SOLVER.REFERENCE_IMAGES``.
+    """
+    if not cfg.SOLVER.REFERENCE_IMAGES:
+        return []
+    factor = max(0.5, (images or count_training_images(cfg)) / cfg.SOLVER.REFERENCE_IMAGES)
+    keys = ["SOLVER.MAX_ITER", "KD.FEATURE.MAX_ITER", "KD.PREDICTION.MAX_ITER"]
+    options = {key: math.ceil(value * factor) for key in keys if (value := config_value(cfg, key))}
+    if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        options["SOLVER.STEPS"] = tuple(math.ceil(step * factor) for step in cfg.SOLVER.STEPS)
+    options["SOLVER.REFERENCE_IMAGES"] = 0
+    pairs = [item for pair in options.items() for item in pair]
+    cfg.merge_from_list(pairs)
+    return [str(item) for item in pairs[:-2]]
 
 
 def _fill_in_classes(cfg: CfgNode, splits: Sequence[str]) -> None:

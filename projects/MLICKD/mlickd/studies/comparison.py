@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mlickd.data import proposals_path
+from mlickd.data.build import count_training_images
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.parts import part_for_seed, whole_name
 from mlickd.distillation.teacher_config import DATASET
@@ -109,6 +110,7 @@ class Comparison:
         teacher: folder of a finished teacher; None trains one.
         teacher_per_seed: train a teacher for each seed.
         models: the teachers and students.
+        iterations: iterations of each run of the first seed, by method.
     """
 
     teacher_method: Method
@@ -123,13 +125,15 @@ class Comparison:
     teacher: Path | None = None
     teacher_per_seed: bool = False
     models: list[Model] = field(init=False)
+    iterations: dict[str, list[int]] = field(init=False)
 
     def __post_init__(self):
         # Absolute paths do not depend on the working folder.
         self.folder, self.tools = self.folder.resolve(), self.tools.resolve()
         self.teacher = self.teacher and self.teacher.resolve()
         self._check()
-        by_seed = {seed: [method.for_seed(seed) for method in self.methods] for seed in self.seeds}
+        by_seed = {seed: self._methods(seed) for seed in self.seeds}
+        self.iterations = {method.name: method.iterations for method in by_seed[self.seeds[0]]}
         names = [name for methods in by_seed.values() for method in methods for name in method.datasets]
         names = [self.test, *map(whole_name, names)]
         arguments = (self.folder, names, self.proposals, self.tools, self._given_proposals())
@@ -196,12 +200,19 @@ class Comparison:
             if any(record["file_name"] in labels for record in dataset_records(name, boxes=False)):
                 raise InputError(f"--unlabeled {name}: has held-out images; leave them out, or give --held-out 0")
 
+    def _methods(self, seed: int) -> list[Method]:
+        """Return the methods of a seed. All have the number of epochs of the method with the most images."""
+        methods = [method.for_seed(seed) for method in self.methods]
+        images = max(count_training_images(method.cfg) for method in methods)
+        return [method.for_images(images) for method in methods]
+
     def _teacher(self, seed: int) -> Model:
         if self.teacher:
             teacher = Model(TEACHER, None, self.teacher, self.test)
             self.models += [teacher] if teacher.report_path.is_file() else []
             return teacher
         name, method = f"seed{seed}/{TEACHER}" if self.teacher_per_seed else TEACHER, self.teacher_method.for_seed(seed)
+        method = method.for_images(count_training_images(method.cfg))
         reads = [self._proposals[whole_name(dataset)] for dataset in method.datasets]
         job = self._training(name, method, seed, reads=reads, after=self._proposal_jobs)
         self.models.append(Model(TEACHER, seed, job.folder, self.test, [job]))
@@ -251,7 +262,7 @@ class Comparison:
         self, name: str, method: Method, seed: int, stage: str = "", knowledge: Sequence[str] = (), **needs: Sequence
     ) -> Job:
         command = ["train_net.py", "--config-file", method.file, *(["--kd-stage", stage] if stage else [])]
-        options = [*self.options, *self._data(method, seed), "SEED", str(seed)]
+        options = [*self.options, *method.schedule, *self._data(method, seed), "SEED", str(seed)]
         return Job(
             f"{name}/{stage}" if stage else name,
             self.folder,

@@ -75,7 +75,7 @@ def write_comparison_report(
     values: dict[str, dict[int | None, np.ndarray]] = {model.method: {} for model in models}
     for model in done:
         values[model.method][model.seed] = np.array([model.report["metrics"][metric] for metric in TABLE_METRICS])
-    gains = _gains(values)
+    gains = _gains(values, (BASELINE,) if comparison.teacher_per_seed else (BASELINE, TEACHER))
     failures = [f"{model.method} (seed {model.seed}): {model.failure}" for model in models if model.status == "failed"]
     parts = [_method_table(comparison, values, costs or {}, PUBLISHED.get(published))]
     runs = {(model.method, model.seed): model for model in done}
@@ -109,7 +109,7 @@ def write_comparison_report(
         "unit": "percent",
         "confidence": CONFIDENCE,
         "protocol": done and done[0].report["protocol"],
-        "iterations": {method.name: method.iterations for method in comparison.methods},
+        "iterations": comparison.iterations,
         "summary": {name: _as_dict(by_seed) for name, by_seed in values.items()},
         "differences": {name: _as_dict(by_seed) for name, by_seed in gains.items()},
         "differences_over_images": {name: {"mAP": asdict(found)} for name, found in over_images.items()},
@@ -138,12 +138,12 @@ def _check_reports(done: Sequence[Model]) -> None:
             )
 
 
-def _gains(values: Mapping[str, _BySeed]) -> dict[str, _BySeed]:
-    """Return the differences between each student and the baseline of the same seed."""
+def _gains(values: Mapping[str, _BySeed], without: Sequence[str] = (BASELINE, TEACHER)) -> dict[str, _BySeed]:
+    """Return the differences to the baseline of the same seed. The seed of a shared teacher has another meaning."""
     baseline, gains = values.get(BASELINE, {}), {}
     for name, by_seed in values.items():
         pairs = {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}
-        if pairs and name not in (BASELINE, TEACHER):  # the seed of a teacher has another meaning
+        if pairs and name not in without:
             gains[name] = pairs
     return gains
 
@@ -167,7 +167,6 @@ def _method_table(
     costs: Mapping[str, Mapping[str, float]],
     published: Mapping[str, Sequence[float]] | None,
 ) -> str:
-    iterations = {method.name: " + ".join(map(str, method.iterations)) for method in comparison.methods}
     rows = []
     for name, by_seed in values.items():
         models = [model for model in comparison.models if model.method == name]
@@ -179,7 +178,7 @@ def _method_table(
                 seeds.setdefault(model.status, []).append(str(model.seed))
         seconds = [model.seconds for model in models if model.status == "done" and model.seconds]
         row["seeds"] = "; ".join(f"{status}: {', '.join(numbers)}" for status, numbers in seeds.items())
-        row["iterations"] = iterations.get(name, "")
+        row["iterations"] = " + ".join(map(str, comparison.iterations.get(name, ())))
         row["training, s"] = f"{np.mean(seconds):.0f}" if seconds else ""
         if costs:
             row["million parameters"] = f"{costs[name]['parameters']:.2f}"

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from mlickd.data.build import model_class, training_datasets
 from mlickd.data.parts import part_for_seed
 from mlickd.engine.check_config import check_config, config_value
-from mlickd.engine.run_config import CACHE_KEYS, load_config
+from mlickd.engine.run_config import CACHE_KEYS, load_config, scale_schedule
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
@@ -32,11 +32,13 @@ class Method:
         file: configuration file.
         cfg: configuration with the options of the study. ``KD.TEACHER.WEIGHTS`` and ``KD.CACHE`` are empty unless the
             file of the method names another teacher or cache.
+        schedule: options that replace the numbers of iterations of ``file``.
     """
 
     name: str
     file: Path
     cfg: CfgNode
+    schedule: Sequence[str] = ()
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -65,6 +67,11 @@ class Method:
         for key in ("TRAIN", "UNLABELED"):
             cfg.DATASETS[key] = tuple(part_for_seed(name, seed) for name in cfg.DATASETS[key])
         return replace(self, cfg=cfg)
+
+    def for_images(self, images: int) -> "Method":
+        """Return the method with the schedule for a number of images, see :func:`scale_schedule`."""
+        cfg = self.cfg.clone()
+        return replace(self, schedule=scale_schedule(cfg, images), cfg=cfg)
 
 
 def choose_methods(
