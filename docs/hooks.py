@@ -26,8 +26,10 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils import get_relative_url
+from tabulate import tabulate
 
 from mlickd.cli import COMMANDS, GROUPS
+from mlickd.evaluation.intervals import Spread
 from mlickd_docs.configuration import read_sections, render_sections
 from mlickd_docs.inclusion import Inclusions
 
@@ -65,6 +67,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         "configuration_keys": lambda: render_sections(SECTIONS),
         "include": partial(_inclusions.include, page.file.src_uri),
         "notebook": notebook,
+        "results": results,
     }
     try:
         return environment.from_string(markdown).render()
@@ -142,3 +145,32 @@ def notebook(file: str) -> str:
     cells = json.loads((ROOT / file).read_text(encoding="utf-8"))["cells"]
     texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)
+
+
+def results(title: str, **studies: str) -> str:
+    """Return one table for published comparisons, and their commands.
+
+    Args:
+        title: what differs between the comparisons.
+        studies: text for each file ``projects/MLICKD/results/<name>.json``, by name.
+    """
+    rows, commands = [], []
+    for name, text in studies.items():
+        content = json.loads((PROJECT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        commands.append(content["command"])
+        for method, summary in content["summary"].items():
+            row = {title: text, "": method} | {key: Spread(**summary[key]).text() for key in ("mAP", "CF1", "OF1")}
+            if gain := content["differences"].get(method):
+                over_photos = Spread(**content["differences_over_images"][method]["mAP"])
+                row["mAP - baseline"] = Spread(**gain["mAP"]).interval_text()
+                row["over photos"] = f"[{over_photos.low:+.1f}, {over_photos.high:+.1f}]"
+                row |= {f"{key} - baseline": Spread(**gain[key]).interval_text() for key in ("CF1", "OF1")}
+            seconds = [run["seconds"] for run in content["runs"] if run["method"] == method and run["seconds"]]
+            row["minutes"] = f"{sum(seconds) / len(seconds) / 60:.0f}" if seconds else ""
+            rows.append(row)
+            text = ""
+    titles = max(rows, key=len)
+    table = tabulate(
+        [{key: row.get(key, "") for key in titles} for row in rows], "keys", "github", disable_numparse=True
+    )
+    return "\n\n".join([table, *(f"```bash\n{command}\n```" for command in commands)])

@@ -62,10 +62,11 @@ class Method:
         return CfgNode({key: config_value(self.cfg, key) for key in CACHE_KEYS}).dump()
 
     def for_seed(self, seed: int) -> "Method":
-        """Return the method with the datasets of a seed, see :func:`mlickd.data.parts.part_for_seed`."""
+        """Return the method with the datasets (:func:`mlickd.data.parts.part_for_seed`) and the teacher of a seed."""
         cfg = self.cfg.clone()
         for key in ("TRAIN", "UNLABELED"):
             cfg.DATASETS[key] = tuple(part_for_seed(name, seed) for name in cfg.DATASETS[key])
+        cfg.KD.TEACHER.WEIGHTS = cfg.KD.TEACHER.WEIGHTS.replace("{seed}", str(seed))
         return replace(self, cfg=cfg)
 
     def for_images(self, images: int) -> "Method":

@@ -1,0 +1,66 @@
+"""Make weaker teachers from a study with a teacher for each seed, and the methods that distill them.
+
+They tell which part of a teacher with a context classifier a student gains from:
+
+- mil_only: the same checkpoint with MODEL.WSDDN.CONTEXT 0. Its image scores are the scores of WSDDN's streams.
+- context_only: the same checkpoint with MODEL.WSDDN.CONTEXT 1.
+- two_contexts: as context_only, with the mean of two context classifiers; the second is trained with another seed.
+- baseline_teacher: the baseline itself, at the student's image size.
+
+Example, from the root of the repository, for a finished study in output/study; the second command prints the table:
+
+  python projects/MLICKD/benchmarks/control_teachers.py output/study output/controls
+  python tools/compare.py ...the options of the study... --methods baseline,distilled,mil_only,context_only \\
+      --method-file mil_only=output/controls/mil_only.yaml --method-file context_only=output/controls/context_only.yaml
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+
+CONTROLS = ("mil_only", "context_only", "two_contexts", "baseline_teacher")
+TRAIN = Path(__file__).resolve().parents[3] / "tools" / "train_net.py"
+LAYER = "roi_heads.context_classifier."
+OTHER_SEED = 1000  # is added to the seed of the teacher
+
+
+def main() -> None:
+    """Read the study, train the second context classifiers, and write teachers and methods."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="folder of the study, with seed<k>/teacher and seed<k>/baseline")
+    parser.add_argument("output", type=Path, help="folder for seed<k>/<control> and <control>.yaml")
+    args = parser.parse_args()
+    for folder in sorted(args.study.glob("seed*/teacher")):
+        seed = folder.parent.name.removeprefix("seed")
+        teacher, config = torch.load(folder / "model_final.pth", weights_only=False)["model"], folder / "config.yaml"
+        second = args.output / f"seed{seed}" / "second"
+        command = [sys.executable, TRAIN, "--config-file", config, "OUTPUT_DIR", second, "SEED", int(seed) + OTHER_SEED]
+        if not (second / "results.json").is_file():
+            subprocess.run(list(map(str, command)), check=True)
+        other = torch.load(second / "model_final.pth", weights_only=False)["model"]
+        mean = {key: (teacher[key] + other[key]) / 2 for key in teacher if key.startswith(LAYER)}
+        baseline = torch.load(folder.with_name("baseline") / "model_final.pth", weights_only=False)["model"]
+        classifier = {LAYER + key.rpartition(".")[2]: value for key, value in baseline.items() if "head.linear" in key}
+        trunk = {key: value for key, value in baseline.items() if key.startswith("backbone.")}
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+        size = yaml.safe_load((folder.with_name("baseline") / "config.yaml").read_text(encoding="utf-8"))["INPUT"]
+        for name, weights in zip(CONTROLS, ({}, {}, mean, trunk | classifier), strict=True):
+            values["MODEL"]["WSDDN"]["CONTEXT"] = 0.0 if name == "mil_only" else 1.0
+            if name == "baseline_teacher":
+                values["INPUT"] |= {key: size[key] for key in ("SIZES_TRAIN", "SIZE_TEST")}
+            state = {key: value for key, value in (teacher | weights).items() if name != "mil_only" or LAYER not in key}
+            place = args.output / f"seed{seed}" / name
+            place.mkdir(parents=True, exist_ok=True)
+            torch.save({"model": state}, place / "model_final.pth")
+            (place / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    for name in CONTROLS:
+        weights = f"{args.output}/seed{{seed}}/{name}/model_final.pth"
+        (args.output / f"{name}.yaml").write_text(f"KD: {{TEACHER: {{WEIGHTS: '{weights}'}}}}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
