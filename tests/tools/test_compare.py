@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlickd.runs import run_config
+from mlickd.data import dataset_records
+from mlickd.runs import load_run, predict, run_config
 
 ROOT = Path(__file__).parents[2]
 TINY = ["SOLVER.MAX_ITER", "4", "KD.FEATURE.MAX_ITER", "2", "KD.PREDICTION.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4"]
@@ -94,3 +95,36 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
     assert tools == ["generate_proposals.py", *train * 2, "cache_knowledge.py", *train * 5]
     assert all("SOLVER.MAX_ITER 3" in line for line in commands if "train_net" in line)
     assert not (tmp_path / "out" / "logs").exists(), "nothing was run"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_control_teachers_of_a_study_teach_the_same_student(tiny_scenes: Path, tmp_path: Path) -> None:
+    output, controls = tmp_path / "out", tmp_path / "controls"
+    data = ["--configs", "configs/folder", "--teacher-per-seed", "--held-out", "0", "--seeds", "1", "--jobs", "2"]
+    assert run(output, *data).returncode == 0
+    script = ROOT / "projects" / "MLICKD" / "benchmarks" / "control_teachers.py"
+    made = subprocess.run([sys.executable, script, output, controls], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    names = sorted(path.stem for path in controls.glob("*.yaml"))
+    files = [word for name in names for word in ("--method-file", f"{name}={controls}/{name}.yaml")]
+    compared = run(output, *data, *files)
+    assert compared.returncode == 0, compared.stderr
+    summary = json.loads((output / "comparison.json").read_text())["summary"]
+    assert summary.keys() == {"teacher", "baseline", "distilled", *names} and len(names) == 4
+
+    # A network's image scores are p = (1 - w) p_MIL + w p_context, here with w = 0.5, 0 and 1.
+    def scores(teacher: Path) -> torch.Tensor:
+        cfg, model = load_run(teacher)
+        predicted = predict(cfg, model, dataset_records("tiny_test")[:3], "tiny_test").values()
+        return torch.stack([output["image_scores"] for output in predicted])
+
+    mixed, mil, context = (
+        scores(folder)
+        for folder in (output / "seed1/teacher", *(controls / "seed1" / name for name in ("mil_only", "context_only")))
+    )
+    torch.testing.assert_close(mixed, (mil + context) / 2)
+    baseline = load_run(output / "seed1/baseline")
+    records = dataset_records("tiny_test", boxes=False)[:3]
+    of_baseline = torch.stack([output["image_scores"] for output in predict(*baseline, records).values()])
+    torch.testing.assert_close(scores(controls / "seed1/baseline_teacher"), of_baseline, atol=1e-4, rtol=1e-3)
