@@ -184,6 +184,21 @@ def test_ids_of_photos_with_equal_names_start_with_their_folders(tmp_path: Path)
         photo_records([tmp_path / "a", tmp_path / "b", tmp_path / "c/a"])
 
 
+def test_unreadable_photos_of_a_folder_are_left_out(photos: Path) -> None:
+    (photos / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Image.effect_noise((80, 80), 50).save(photos / "cut.jpg")
+    (photos / "cut.jpg").write_bytes((photos / "cut.jpg").read_bytes()[:-200])
+    for path in (photos, photos / "*.*"):
+        failures: list[str] = []
+        assert ids(path, failures=failures) == PHOTOS[: 3 if path == photos else 2]
+        assert ["cut.jpg" in failures[0], "phone.heic" in failures[1], len(failures)] == [True, True, 2]
+    for paths, options in (([photos], {}), ([photos / "phone.heic", photos], {"failures": []})):
+        with pytest.raises(InputError, match="cut.jpg|phone.heic"):
+            ids(*paths, **options)
+    with pytest.raises(InputError, match="phone.heic"):
+        ids(photos / "*.he*", failures=[])
+
+
 def test_a_path_without_photos_is_named(photos: Path, tmp_path: Path) -> None:
     for line in ("none.jpg", "../photos.jpg"):
         (photos / "list.txt").write_text(line)

@@ -41,6 +41,9 @@ def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, t
     files[1].write_text(scenes.config("", "x", "KD.REGIONS.TOP_K", 3).dump())
     with pytest.raises(InputError, match=f"--also-for {files[1]}: KD.REGIONS"):
         load_cache_config(str(files[0]), [], [str(files[1])])
+    files[1].write_text("KD: 1")
+    with pytest.raises(InputError, match=f"--also-for {files[1]}"):
+        load_cache_config(str(files[0]), [], [str(files[1])])
 
 
 @pytest.mark.parametrize(

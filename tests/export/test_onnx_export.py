@@ -67,7 +67,7 @@ def test_the_file_is_plain_onnx_without_paths_of_this_machine(exported):
     content = exported.onnx.read_bytes()
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
-    # ONNX Runtime reads opset 18 since 1.14, and versions of the format above 8 only later.
+    # ONNX Runtime 1.15 reads opset 18, and versions of the format above 8 only later.
     assert [(item.domain, item.version) for item in model.opset_import] == [("", 18)] and model.ir_version == 8
     assert not model.functions and all(node.domain == "" for node in model.graph.node)
     for secret in (b"site-packages", b"mlickd/export", bytes(exported.run.parent)):

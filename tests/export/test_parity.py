@@ -49,7 +49,6 @@ def test_photos_without_a_positive_pass(exported, data_root):
 def test_the_photos_to_check_come_from_datasets_or_files(exported, data_root, tmp_path):
     assert len(records_to_check(exported.run)) == 12
     assert len(records_to_check(exported.run, "tiny_val", num_images=5)) == 5
-    assert len(records_to_check(exported.run, photos=[str(data_root / "tiny" / "images")])) == 36
     run = write_untrained_run(tmp_path / "run")
     (run / "classes.txt").write_text("\n".join(f"class {number}" for number in range(20)))
     with pytest.raises(InputError, match="--dataset tiny_test"):

@@ -48,6 +48,11 @@ def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp
         given = dict(zip(teacher.command[3::2], teacher.command[4::2], strict=True))
         assert given["DATASETS.PROPOSALS.TRAIN_FILES"] == given["DATASETS.PROPOSALS.TEST_FILES"] == str(files)
     assert load_config(str(tmp_path / "out" / "kd.yaml"), []).DATASETS.PROPOSALS.TRAIN_FILES == 3 * files
+    # Given proposals are taken.
+    files = (str(tmp_path / "given"),)
+    teacher, *_ = jobs_to_run(jobs(tmp_path, "DATASETS.PROPOSALS.TRAIN_FILES", str(files)))
+    assert teacher.command[-5] == teacher.command[-3] == str(files)
+    assert load_config(str(tmp_path / "out" / "kd.yaml"), []).DATASETS.PROPOSALS.TRAIN_FILES == 3 * files
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,7 @@ def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp
         ({"teacher_config": SCENES / "cls.yaml"}, "cls.yaml: MODEL.META_ARCHITECTURE"),
         ({"kd_config": SCENES / "wsd.yaml"}, "wsd.yaml: MODEL.META_ARCHITECTURE"),
         ({"kd_config": SCENES / "cls.yaml"}, "--kd-config .*cls.yaml"),
-        ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x',)"]}, "DATASETS.PROPOSALS.TRAIN_FILES"),
+        ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x', 'y')"]}, "DATASETS.PROPOSALS.TRAIN_FILES"),
     ],
 )
 def test_bad_input_stops_before_the_first_job(tiny_scenes: Path, tmp_path: Path, changes, message) -> None:

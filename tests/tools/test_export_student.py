@@ -28,12 +28,14 @@ def test_a_file_is_written_and_checked(folder, call_tool, monkeypatch):
 
     other = load_exported("out/student.onnx")
     write_untrained_run(folder / "other", seed=1)
-    Image.new("RGB", (50, 40), "green").save("photo.png")
+    (folder / "photos").mkdir()
+    Image.new("RGB", (50, 40), "green").save("photos/photo.png")
+    (folder / "photos/phone.heic").touch()
     monkeypatch.setattr("mlickd.cli.export_student.load_exported", lambda path: other)
-    options = ["--no-preprocessing", "--check", "--photos", "photo.png"]
+    options = ["--no-preprocessing", "--check", "--photos", "photos"]
     result = call_tool("export_student", "--run", "other", "--output", "other.onnx", *options)
     assert result.status == 1
-    assert result.err.splitlines()[-1].startswith("error: ") and "mAP" not in result.out
+    assert "\nerror: " in result.err and "1 of 2 photos" in result.err and "mAP" not in result.out
     assert not load_exported("other.onnx").metadata.preprocessing
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

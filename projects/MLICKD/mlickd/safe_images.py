@@ -153,8 +153,9 @@ def _parts(file: str | os.PathLike[str] | io.BytesIO) -> list[tuple[bytes, str]]
     """Return the parts of an image file, each with a reason to leave it out, which is empty for most parts."""
     with io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else open(file, "rb") as content:
         start = content.read(12)
-        for magic, split in ((b"\x89PNG", _png_parts), (b"\xff\xd8", _jpeg_parts), (b"ftypavif", _avif_parts)):
-            if start.startswith(magic) or start[4:] == magic:
+        formats = {b"\x89PNG": _png_parts, b"WEBP": _webp_parts, b"ftypavif": _avif_parts, b"\xff\xd8": _jpeg_parts}
+        for magic, split in formats.items():
+            if magic in start:
                 return list(split(start + content.read()))
     return []
 
@@ -200,6 +201,15 @@ def _avif_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
     index, start, pixels = data.partition(b"mdat")
     yield index.replace(b"Exif", b"skip") + start + pixels, ""
     yield b"", "Exif" if b"Exif" in index else ""
+
+
+def _webp_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield the whole chunks of a WebP file, with their length in its header, and then the cut chunk at its end."""
+    start, end = 12, 12
+    while end <= len(data):
+        start, end = end, end + 8 + (int.from_bytes(data[end + 4 : end + 8], "little") + 1) // 2 * 2
+    yield b"RIFF" + (start - 8).to_bytes(4, "little") + data[8:start], ""
+    yield data[start:], f"cut {str(data[start : start + 4])[2:-1]}" if data[start:] else ""
 
 
 @cache

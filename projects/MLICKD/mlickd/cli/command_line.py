@@ -58,6 +58,15 @@ def command_parser(
     )
 
 
+def report_unreadable(failures: Sequence[str], count: int) -> None:
+    """Print the photos that could not be read, of ``count`` photos. If there are any, exit with status 1."""
+    for failure in failures:
+        sys.stderr.write(f"left out: {failure}\n")
+    if failures:
+        sys.stderr.write(f"{len(failures)} of {count} photos could not be read\n")
+        sys.exit(1)
+
+
 def as_called(text: str) -> str:
     """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user typed `mlickd`; torchrun gets its `-m`."""
     if not sys.argv[0].startswith(_PREFIX):

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, positive_int
+from mlickd.cli.command_line import command_parser, positive_int, report_unreadable
+from mlickd.data.user_photos import photo_records
 from mlickd.export import load_exported
 from mlickd.export.exported_classifier import import_optional
 from mlickd.export.onnx_export import export_student
@@ -27,7 +28,7 @@ thresholds (one per class if tools/tune_thresholds.py has written them) and the 
 
 The check compares the scores of the file and of PyTorch. It exits with status 1 if scores of the same pixels differ by
 more than {PIXEL_TOLERANCE:g}, if scores of photos that Pillow decodes differ by more than {PILLOW_TOLERANCE:g} on
-average, or if more than {DECISION_TOLERANCE:.1%} of the decisions differ.
+average, if more than {DECISION_TOLERANCE:.1%} of the decisions differ, or if a photo cannot be read.
 """
 
 
@@ -51,10 +52,11 @@ def main() -> None:
     if args.photos and (args.dataset or args.num_images is not None):
         parser.error("--photos replaces --dataset and --num-images; give only --photos, or only the others")
     run = find_student(args.run)
-    records = []
+    records, failures = [], []
     if args.check:  # find problems before the file is written
         import_optional("onnxruntime", "--check")
-        records = records_to_check(run, args.dataset, args.photos or (), args.num_images, args.seed)
+        dataset = run, args.dataset, args.num_images, args.seed
+        records = photo_records(args.photos, failures=failures) if args.photos else records_to_check(*dataset)
     cfg, model, metadata = export_student(run, args.output, preprocessing=not args.no_preprocessing)
     size = f"{args.output.stat().st_size / 1e6:.1f} MB"
     print(f"{args.output}: {size}, {len(metadata.class_names)} classes, thresholds: {metadata.thresholds_from}")
@@ -65,4 +67,5 @@ def main() -> None:
     complaints = [row.complaint for row in rows if row.complaint]
     for complaint in complaints:
         print(f"error: {complaint}", file=sys.stderr)
+    report_unreadable(failures, len(records) + len(failures))
     sys.exit(1 if complaints else 0)

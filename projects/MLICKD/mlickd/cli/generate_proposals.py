@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
+from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
 from mlickd.data import dataset_records, proposals_path
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals.dataset_proposals import generate_proposals
@@ -55,9 +55,11 @@ def main() -> None:
     parameters = {name: parameter_value(text) for name, text in arguments.set}
     if arguments.max_proposals is not None:
         parameters["max_proposals"] = arguments.max_proposals
+    failures: list[str] = []
     # Parts of a dataset share the proposals of the whole dataset.
     for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:
-        records = photo_records([arguments.images], arguments.image_root) if name is None else dataset_records(name)
+        images = [arguments.images], arguments.image_root, failures
+        records = photo_records(*images) if name is None else dataset_records(name)
         start = time.perf_counter()
         path = arguments.output or proposals_path(name, arguments.method)
         store = generate_proposals(records, arguments.method, parameters, path, arguments.workers, part)
@@ -67,6 +69,7 @@ def main() -> None:
         store.check(records)
         count, seconds = store.num_boxes / max(len(store), 1), time.perf_counter() - start
         print(f"{path}: {len(store)} images, {count:.1f} proposals per image, {seconds:.1f} s", flush=True)
+    report_unreadable(failures, len(records) + len(failures))
 
 
 if __name__ == "__main__":  # studies start this file if the package is installed without tools/

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
+from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
 from mlickd.engine.processes import select_local_gpu
 from mlickd.errors import InputError
 from mlickd.files import check_writable
@@ -110,8 +110,4 @@ def main() -> None:
     for path, content in ((args.json, report.as_json), (args.csv, report.as_csv)):
         if path is not None:
             write_text(path, content())
-    for failure in report.failures:
-        sys.stderr.write(f"left out: {failure}\n")
-    if report.failures:
-        sys.stderr.write(f"{len(report.failures)} of {len(photos)} photos could not be read\n")
-        sys.exit(1)
+    report_unreadable(report.failures, len(photos))

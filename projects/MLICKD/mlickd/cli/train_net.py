@@ -66,7 +66,7 @@ def main() -> None:
     """Train or evaluate, in one or several processes."""
     parser = command_parser(__doc__, EPILOG, parents=[default_argument_parser()])
     stage_help = "stage of distillation: feature or prediction; sets KD.STAGE"
-    parser.add_argument("--kd-stage", metavar="STAGE", help=stage_help)
+    parser.add_argument("--kd-stage", default="", metavar="STAGE", help=stage_help)
     add_process_arguments(parser)
     launch(run, parser.parse_args(), load_checked_config)
 

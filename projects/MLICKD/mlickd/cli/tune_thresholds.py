@@ -13,7 +13,8 @@ example:
       TEST.THRESHOLDS output/holiday/cls/thresholds.json
 
 The second command evaluates with the thresholds. Each class gets the threshold with the best F1. A class without a
-positive image keeps TEST.THRESHOLD. The dataset and DATASETS.TEST of the run must have different images.
+positive image keeps TEST.THRESHOLD. The dataset must not share images with the first dataset of DATASETS.TEST of the
+run. In a study, the held-out part of the training images is suitable, such as holiday_train@1of5.
 """
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, positive_int
+from mlickd.cli.command_line import command_parser, positive_int, report_unreadable
+from mlickd.data.user_photos import photo_records
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 EPILOG = """\
@@ -23,36 +24,29 @@ pages in a browser. Each page contains all its images.
 def main() -> None:
     """Run the models, and write the gallery and the plots."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    parser.add_argument("--dataset", metavar="NAME", help="dataset of the images; --photos uses only its classes")
+    dataset_help = "dataset of the images; --photos uses only its classes"
+    parser.add_argument("--dataset", dest="dataset_name", metavar="NAME", help=dataset_help)
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder for the gallery")
+    output = {"dest": "output_dir", "type": Path, "required": True, "metavar": "FOLDER"}
+    parser.add_argument("--output", **output, help="folder for the gallery")
     number_help = "number of random images (default: 24)"
     parser.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
-    parser.add_argument("--images", nargs="+", default=[], metavar="ID", help="ids of images to show (default: random)")
+    ids = {"dest": "image_ids", "nargs": "+", "default": [], "metavar": "ID"}
+    parser.add_argument("--images", **ids, help="ids of images to show (default: random)")
     photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
     parser.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
     threshold_help = "threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"
     parser.add_argument("--threshold", type=float, metavar="T", help=threshold_help)
     parser.add_argument("--activation-maps", action="store_true", help="show the students' class activation maps")
     parser.add_argument("--figures", action="store_true", help="also write result figures as in the paper to figures/")
-    args = parser.parse_args()
-    index = write_gallery_of_runs(
-        args.dataset,
-        args.output,
-        teacher=args.teacher,
-        baseline=args.baseline,
-        distilled=args.distilled,
-        num_images=args.num_images,
-        seed=args.seed,
-        image_ids=args.images,
-        photos=args.photos,
-        threshold=args.threshold,
-        activation_maps=args.activation_maps,
-        figures=args.figures,
-    )
+    options, failures = vars(parser.parse_args()), []
+    del options["debug"]
+    photos = options["photos"] = photo_records(options["photos"], failures=failures) if options["photos"] else []
+    index = write_gallery_of_runs(**options)
     print(f"Gallery: {index}")
-    if not args.photos:
+    if not photos:
         print(f"Plots: {index.with_name('plots.html')}")
+    report_unreadable(failures, len(photos) + len(failures))

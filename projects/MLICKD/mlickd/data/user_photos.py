@@ -5,11 +5,12 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlickd.errors import InputError, shorten_list
 
-from .decoding import image_size
+from .decoding import RecordImage
 from .sources.dataset_files import IMAGE_SUFFIXES, files_below, read_unique_lines, relative_name
 
 __all__ = ["expand_path", "photo_records"]
@@ -19,13 +20,19 @@ logger = logging.getLogger(__name__)
 _REMEDY = "name a folder with photos, a list of them, or a photo"
 
 
-def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] | None = None) -> list[dict]:
+def photo_records(
+    paths: Sequence[str | os.PathLike[str]],
+    root: str | os.PathLike[str] | None = None,
+    failures: list[str] | None = None,
+) -> list[dict]:
     """Return records without labels for photos from several paths, one record per photo.
 
     Args:
         paths: folders, images, glob patterns (see :func:`expand_path`), or text files with a file name on each
             line.
         root: folder of the file names in a list, by default the folder of the list.
+        failures: list to which this function appends an error for each unreadable photo that it leaves out; None, or a
+            photo in ``paths``, raises the error.
 
     Returns:
         Dicts with ``file_name``, ``image_id``, ``height`` and ``width``, sorted by id within each path. The id is the
@@ -42,16 +49,30 @@ def photo_records(paths: Sequence[str | os.PathLike[str]], root: str | os.PathLi
             raise InputError(f"{path}: no image found; {_REMEDY}")
         for folder, name in photos:
             found.setdefault(os.path.realpath(folder / name), (folder, name))
+    with ThreadPoolExecutor() as pool:
+        sizes = [pool.submit(_read_size, folder / name) for folder, name in found.values()]
     counts = Counter(name for _, name in found.values())
     records: dict[str, dict] = {}
-    for folder, name in found.values():
+    for (folder, name), size in zip(found.values(), sizes, strict=True):
         file = folder / name
         image_id = name if counts[name] == 1 else f"{folder.absolute().name}/{name}"
         if image_id in records:
             raise InputError(f"{records[image_id]['file_name']} and {file} have the same name; rename one of them")
-        height, width = image_size(file)
+        try:
+            height, width = size.result()
+        except InputError as error:
+            if failures is None or file in map(Path, paths) or len(failures) == len(found) - 1:
+                raise
+            failures.append(str(error))
+            continue
         records[image_id] = {"file_name": str(file), "image_id": image_id, "height": height, "width": width}
     return list(records.values())
+
+
+def _read_size(file: Path) -> tuple[int, int]:
+    image = RecordImage({"file_name": str(file)})
+    image.decode(8)  # the header of a cut file is whole
+    return image.height, image.width
 
 
 def expand_path(path: str | os.PathLike[str]) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from mlickd.errors import InputError
+from mlickd.safe_images import note_pillow_warnings
 
 __all__ = ["PackedBatch", "ignore_signals_in_worker"]
 
@@ -31,6 +32,7 @@ def ignore_signals_in_worker(_worker: int) -> None:
     A terminal sends Ctrl-C, and a scheduler SIGTERM, to all processes of a run. The run handles them, and needs its
     workers until it stops. It ends its workers with SIGTERM at the end of a loader. If it is killed, they end, too.
     """
+    note_pillow_warnings()  # a worker that is not forked does not inherit this
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Not `os.getppid()`: with the start method `forkserver`, it returns the server.
     run = multiprocessing.parent_process()

@@ -46,20 +46,19 @@ logger = logging.getLogger(__name__)
 CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP")
 
 
-def load_config(config_file: str, options: list[str], kd_stage: str | None = None) -> CfgNode:
+def load_config(config_file: str, options: list[str], kd_stage: str = "", option: str = "--config-file") -> CfgNode:
     """Return the configuration of a file with the given options and stage, before :func:`finalize_config`.
 
     Raises:
         InputError: the file is missing or malformed, or a key or a value is wrong.
     """
-    require_file(find_config(config_file), "--config-file", "give one, such as configs/scenes/cls.yaml")
+    require_file(find_config(config_file), option, "give one, such as configs/scenes/cls.yaml")
     cfg = default_config()
-    merge_config_file(cfg, config_file, f"--config-file {config_file}")
+    merge_config_file(cfg, config_file, f"{option} {config_file}")
     merge_options(cfg, options)
     if any(key.endswith("MAX_ITER") for key in options[::2]):
         cfg.SOLVER.REFERENCE_IMAGES = 0
-    if kd_stage is not None:
-        cfg.KD.STAGE = kd_stage
+    cfg.KD.STAGE = kd_stage or cfg.KD.STAGE
     return cfg
 
 
@@ -98,10 +97,11 @@ def load_cache_config(
     """
     methods: list[CfgNode] = []
     for file in (config_file, *also_for):
-        cfg = load_config(file, options)
+        option = "--also-for" if methods else "--config-file"
+        cfg = load_config(file, options, option=option)
         if not model_class(cfg).student_architecture or not cfg.KD.CACHE:
             raise InputError(
-                f"--config-file {file}: give the configuration of a distillation, such as configs/kd_vgg16.yaml, and "
+                f"{option} {file}: give the configuration of a distillation, such as configs/kd_vgg16.yaml, and "
                 "set KD.CACHE to a folder, such as output/knowledge"
             )
         # finalize_config needs a stage and a test dataset, but caching does not depend on them.

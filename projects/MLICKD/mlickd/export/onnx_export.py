@@ -129,7 +129,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
             if any(node.target == pooling for node in program.graph.nodes):  # VGG's fc6; ONNX lacks this operator
                 program = program.run_decompositions({pooling: _adaptive_max_pool2d})
             names = {"input_names": [metadata.input_name], "output_names": ["scores"]}
-            # 18 is the lowest opset that this exporter writes without a conversion. ONNX Runtime 1.14 (2023) reads it.
+            # 18 is the lowest opset that this exporter writes without a conversion. ONNX Runtime 1.15 (2023) reads it.
             exported = torch.onnx.export(program, dynamo=True, **names, opset_version=18, verbose=False)
         except Exception as error:
             reason = str(error.__cause__ or error).strip().split("\n")[0]
@@ -138,7 +138,7 @@ def onnx_content(model: MultiLabelClassifier, metadata: ExportMetadata) -> bytes
                 "with another backbone"
             ) from error
     proto = exported.model_proto
-    # The exporter always writes its newest version. Version 8 of the format (opset 18) runs since ONNX Runtime 1.14.
+    # The exporter always writes its newest version. Version 8 of the format (opset 18) runs since ONNX Runtime 1.15.
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     proto.doc_string = "Multi-label classifier; see the metadata for classes, thresholds and the resizing of photos."
     # The exporter stores the origin of each node, with paths of this machine.

@@ -14,7 +14,6 @@ from torch import nn
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.records import label_targets
-from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.progress import progress
@@ -62,24 +61,20 @@ class Parity:
 def records_to_check(
     run: str | os.PathLike[str],
     dataset: str | None = None,
-    photos: Sequence[str] = (),
     num_images: int | None = None,
     seed: int = 0,
 ) -> list[dict]:
-    """Return the records of the photos for the check of an exported file.
+    """Return the records of a dataset for the check of an exported file.
 
     Args:
         run: folder of the run.
         dataset: dataset with the photos; None is the first of ``DATASETS.TEST`` of the run.
-        photos: photos in place of a dataset: images, folders, patterns or lists of images.
         num_images: number of random images of the dataset; None is all.
         seed: seed of the random choice.
 
     Raises:
-        InputError: the dataset or a photo is unknown, or the dataset has other classes than the run.
+        InputError: the dataset is unknown, or has other classes than the run.
     """
-    if photos:
-        return photo_records(photos)
     run = find_run(run)
     cfg = run_config(run)
     dataset = dataset or cfg.DATASETS.TEST[0]

@@ -16,7 +16,7 @@ from mlickd.data.user_photos import expand_path
 from mlickd.errors import InputError
 from mlickd.files import strict_json, write_whole_file
 from mlickd.progress import progress
-from mlickd.runs import find_run, run_config
+from mlickd.runs import STUDY_FILE, find_run, run_config
 from mlickd.visualization.image_results import format_score, one_line
 
 from .predictor import Prediction, Predictor
@@ -75,7 +75,7 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     """Return the first two arguments of :func:`load_model` for a teacher.
 
     The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names,
-    which is next to the student if this does not name a teacher.
+    which is in the folder of the seed or of the study if the student does not name a teacher.
 
     Raises:
         InputError: the student has no teacher, or its teacher is missing.
@@ -85,8 +85,9 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     cfg = run_config(run)
     if model_class(cfg).is_detector:
         return run, None
-    if not cfg.KD.TEACHER.WEIGHTS and (run.parent / "teacher" / _CONFIG).is_file():
-        return run.parent / "teacher", None
+    for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the study
+        if (folder / "teacher" / _CONFIG).is_file() and (folder == run.parent or (folder / STUDY_FILE).is_file()):
+            return folder / "teacher", None
     weights = Path(cfg.KD.TEACHER.WEIGHTS)
     config = Path(cfg.KD.TEACHER.CONFIG_FILE or weights.parent / _CONFIG)
     if not weights.is_file() or not config.is_file():

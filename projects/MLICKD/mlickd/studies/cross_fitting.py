@@ -49,12 +49,9 @@ def cross_fitting_jobs(
     student = load_method(DISTILLED, kd_config, options, dataset)
     if not student.stages:
         raise InputError(f"--kd-config {kd_config}: is not a distillation; give one, such as configs/scenes/kd.yaml")
-    for option, method in (("--config-file", teacher), ("--kd-config", student)):
-        if method.cfg.DATASETS.PROPOSALS.TRAIN_FILES:
-            raise InputError(
-                f"{option} {method.file}: DATASETS.PROPOSALS.TRAIN_FILES must be empty, because each part would "
-                "need a file; set DATASETS.PROPOSALS.METHOD"
-            )
+    given = {file for method in (teacher, student) for file in method.cfg.DATASETS.PROPOSALS.TRAIN_FILES}
+    if len(given) > 1:
+        raise InputError(f"DATASETS.PROPOSALS.TRAIN_FILES {', '.join(given)}: give one file, with all of {dataset}")
     names = [str(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
     for name in names:
         dataset_records(name, boxes=False)
@@ -64,8 +61,9 @@ def cross_fitting_jobs(
         "KD.CACHE": str(output / "knowledge"),
     }
     proposal_method = teacher.cfg.DATASETS.PROPOSALS.METHOD
-    paths, proposals = proposal_jobs(output, [dataset], proposal_method, tools, {})
-    files = [] if paths[dataset] == proposals_path(dataset, proposal_method) else [str(paths[dataset])]
+    files = {dataset: Path(given.pop()).resolve()} if given else {}
+    paths, proposals = proposal_jobs(output, [dataset], proposal_method, tools, files)
+    files = [str(paths[dataset])] if files or paths[dataset] != proposals_path(dataset, proposal_method) else []
     if files:
         values["DATASETS.PROPOSALS.TRAIN_FILES"] = files * num_parts
     write_method_file(output / "kd.yaml", [kd_config], values)

@@ -45,10 +45,10 @@ def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThreshold
 
     Args:
         run: folder of a finished run.
-        dataset: name of a dataset that does not share images with ``DATASETS.TEST`` of the run.
+        dataset: name of a dataset that does not share images with the first dataset of ``DATASETS.TEST`` of the run.
 
     Raises:
-        InputError: the run is not finished, or the dataset has other classes or shares images with ``DATASETS.TEST``.
+        InputError: the run is not finished, or the dataset has other classes or shares images with the test dataset.
     """
     run = find_run(run)
     cfg, records = run_config(run), dataset_records(dataset, boxes=False)
@@ -173,7 +173,8 @@ def _check_held_out(dataset: str, records: Sequence[dict], cfg: CfgNode, key: st
 def _shared_images(records: Sequence[dict], cfg: CfgNode, key: str) -> list[dict]:
     """Return the records whose image is also in one of the datasets that ``cfg`` lists under ``key``."""
     files: set[str] = set()
-    for name in config_value(cfg, key):
+    # The second test dataset is the held-out part of a study.
+    for name in config_value(cfg, key)[: 1 if key == "DATASETS.TEST" else None]:
         try:
             files.update(record["file_name"] for record in dataset_records(name, boxes=False))
         except UnknownDatasetError:

@@ -9,7 +9,6 @@ import numpy as np
 
 from mlickd.data.build import model_class
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
 from mlickd.files import check_writable
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps
@@ -45,7 +44,7 @@ def write_gallery_of_runs(
     num_images: int = 24,
     seed: int = 0,
     image_ids: Sequence[str] = (),
-    photos: Sequence[str | Path] = (),
+    photos: Sequence[dict] = (),
     threshold: float | None = None,
     activation_maps: bool = False,
     figures: bool = False,
@@ -61,7 +60,7 @@ def write_gallery_of_runs(
         num_images: number of random images of the dataset.
         seed: seed of the random choice.
         image_ids: ids of the images of the dataset to show, instead of random images.
-        photos: photos, folders, patterns or lists of photos to show, instead of images of the dataset.
+        photos: records of photos to show, instead of images of the dataset.
         threshold: threshold of all classes; None uses :func:`mlickd.runs.run_thresholds` for each run.
         activation_maps: whether to show class activation maps of the students.
         figures: whether to write the result figure of each image into ``figures``.
@@ -79,7 +78,7 @@ def write_gallery_of_runs(
         raise InputError(
             "nothing to show; give at least one of --teacher, --baseline and --distilled, and --dataset or --photos"
         )
-    records = photo_records(photos) if photos else _choose_records(dataset_name, num_images, seed, image_ids)
+    records = photos or _choose_records(dataset_name, num_images, seed, image_ids)
     names, thresholds = _check_runs(folders, dataset_name, threshold)
     check_writable(Path(output_dir) / "index.html")
     outputs, means = {}, {}
