@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +84,32 @@ def test_quickstart_writes_table_curves_and_gallery(tiny_scenes: Path, tmp_path:
     assert run_config(output).MODEL.WEIGHTS.startswith(str(output / content["chosen"]))
     student = run_config(output / "seed2/distilled/prediction").DATASETS
     assert student.TRAIN == ("tiny_train@2of2@not1of2",) and student.UNLABELED == ("tiny_train@not2of2",)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_quickstart_goes_from_photos_to_a_student(tiny_scenes: Path, tmp_path: Path) -> None:
+    photos, table = tiny_scenes / "tiny/images", "file_name,house,tree\n"
+    for name, labels in (row.split(",") for row in (photos.parent / "labels_train.csv").read_text().split()[1:]):
+        table += f"{name},{int('house' in labels)},{int('tree' in labels)}\n"
+    (tmp_path / "mine.csv").write_text(table)
+    tools = [sys.executable, str(ROOT / "tools/quickstart.py")], [sys.executable, str(ROOT / "tools/predict.py")]
+    data = ["--photos", str(photos), "--labels", "mine.csv", "--configs", "configs/scenes", "--output", "out"]
+    result = subprocess.run([*tools[0], *data, *TINY], cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr
+    assert f"DETECTRON2_DATASETS={tmp_path / 'out/data'}" in result.stderr
+    end = result.stdout.partition(str(tmp_path / "out/data/photos/labels_test.csv"))[2]
+    assert all(re.search(rf"{name} \d+\.\d \[\d+\.\d, \d+\.\d\]", end) for name in ("mAP", "CF1", "OF1"))
+    assert end.count(f"{photos}/test_") == 10, "unlabeled photos"
+    arguments = end.rpartition("tools/predict.py")[2].replace("FOLDER", str(photos)).split()
+    predicted = subprocess.run([*tools[1], *arguments], capture_output=True, text=True)
+    assert predicted.returncode == 0 and predicted.stdout.count("train_") == 24
+    assert run_config(tmp_path / "out").DATASETS.TEST == ("photos_test", "photos_train@1of5")
+
+
+def test_photos_need_labels_and_no_dataset(call_tool: Callable) -> None:
+    for others in ([], ["--labels", "mine.csv", "--train", "tiny_train"]):
+        call_tool("quickstart", "--photos", "photos", *others).assert_ends_in_one_line("--labels")
 
 
 def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def main() -> None:
 
 def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], output: Path) -> argparse._ActionsContainer:
     """Add the options of :func:`make_comparison` with the given defaults, and return the group of ``--teacher``."""
-    configs_help = "with wsd.yaml, cls.yaml and kd.yaml (default: %(default)s)"
+    configs_help = "with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
     parser.add_argument("--configs", default="configs/scenes", metavar="FOLDER", help=configs_help)
     parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled training dataset")
     unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"

@@ -2,6 +2,9 @@
 tables, curves and the gallery."""
 
 import itertools
+import logging
+import os
+import shlex
 import statistics
 import time
 from pathlib import Path
@@ -10,13 +13,15 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from mlickd.cli.command_line import command_parser, typed_command
+from mlickd.cli.command_line import as_called, command_parser, typed_command
 from mlickd.cli.compare import add_training_options, make_comparison, run_comparison
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import dataset_records
-from mlickd.errors import ProcessError
+from mlickd.data.splitting import split_photos
+from mlickd.errors import InputError, ProcessError
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
+from mlickd.studies.student_choice import describe_student
 from mlickd.studies.training_methods import BASELINE, DISTILLED
 from mlickd.visualization.run_gallery import write_gallery_of_runs
 
@@ -25,7 +30,10 @@ examples:
   The procedural dataset, which needs no download:
     python tools/quickstart.py
 
-  Your own photos, a folder dataset in $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
+  Your own photos, from a folder and a file with labels of some of them:
+    python tools/quickstart.py --photos ~/holiday --labels holiday.csv --output output/holiday
+
+  A folder dataset in $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
     python tools/quickstart.py --configs configs/folder --train animals_train --test animals_test \\
         --seeds 1,2,3 --output output/animals
 
@@ -39,7 +47,21 @@ def main() -> None:
     """Train the models of each seed, and write the report; the exit status is 1 if a run has failed."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
     add_training_options(parser, seeds=[1], output=Path("output/quickstart"))
+    photos_help = "photos, instead of --train and --test; --unlabeled is a folder, and --configs is configs/folder"
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help=photos_help)
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of some or all of --photos")
+    parser.set_defaults(configs="", train="", test="")
     args = parser.parse_args()
+    if args.photos or args.labels:
+        if not (args.photos and args.labels) or args.train or args.test:
+            raise InputError("--photos FOLDER, --labels FILE: give both, without --train and --test")
+        parts = args.held_out if args.held_out > 1 else 5
+        others = split_photos(args.photos, args.labels, args.unlabeled, args.output, parts)
+        args.train, args.test, args.unlabeled = "photos_train", "photos_test", "photos_unlabeled" if others else ""
+        os.environ["DETECTRON2_DATASETS"] = str(args.output.resolve() / "data")
+        logging.info("  $ export DETECTRON2_DATASETS=%s", shlex.quote(os.environ["DETECTRON2_DATASETS"]))
+    args.configs = args.configs or f"configs/{'folder' if args.photos else 'scenes'}"
+    args.train, args.test = args.train or "scenes_train", args.test or "scenes_test"
     comparison = make_comparison(args, [BASELINE, DISTILLED], teacher_per_seed=args.teacher is None)
     if failures := run_comparison(comparison):
         raise ProcessError("\n".join(failures))
@@ -49,6 +71,8 @@ def main() -> None:
     text, _ = write_comparison_report(comparison, costs=costs, command=typed_command())
     write_gallery_of_runs(args.test, args.output / "gallery", **folders)
     print(f"\n{text}\nIn {args.output}: comparison.md, curves.png, classes.png, gallery/index.html, gallery/plots.html")
+    if args.photos:
+        print(as_called(f"\n{describe_student(comparison, args.unlabeled)}"))
 
 
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:

@@ -166,8 +166,8 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     if len(ids) < max(len(records), 1):
         problem = f"{ids.most_common(1)[0][0]!r} is the image id of several images" if ids else "the split is empty"
         raise InputError(f"{source}: {problem}; a split needs at least one image, and image ids must be unique")
-    positives = (label_targets(records, len(class_names)) == 1).sum(axis=0)
-    missing = [name for name, count in zip(class_names, positives, strict=True) if not count]
-    if missing:
+    targets = label_targets(records, len(class_names))
+    missing = [name for name, found in zip(class_names, (targets == 1).any(axis=0), strict=True) if not found]
+    if missing and (targets != -1).any():  # unlabeled images are neither learned nor evaluated
         names = shorten_list(missing)
         logger.warning("%s: classes without a positive image, which cannot be learned or evaluated: %s", source, names)

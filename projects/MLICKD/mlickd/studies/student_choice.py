@@ -1,17 +1,25 @@
 """Results on held-out photos: whether the teacher is ahead of the baseline, and which student is best."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 
+import numpy as np
+from scipy.special import entr
 from tabulate import tabulate
 
+from mlickd.data.catalog import dataset_records, dataset_root
 from mlickd.data.parts import part_for_seed
-from mlickd.evaluation.intervals import CONFIDENCE, Spread, spread
+from mlickd.evaluation.intervals import CONFIDENCE, Spread, bootstrap_metrics, percentile_interval, spread
+from mlickd.evaluation.score_files import SCORES_FILE, read_scores
+from mlickd.prediction import load_model
+from mlickd.prediction.photo_report import PhotoReport, find_student
 
 from .comparison import Comparison, Model, difference_over_images
 from .training_methods import BASELINE, TEACHER
 
-__all__ = ["FEW_PHOTOS", "compare_on_held_out_photos"]
+__all__ = ["FEW_PHOTOS", "compare_on_held_out_photos", "describe_student"]
 
 # With fewer photos, the teacher is not judged, and the choice is uncertain.
 FEW_PHOTOS = 100
@@ -76,3 +84,36 @@ def _remarks(comparison: Comparison, images: Mapping[str, int], teacher: Spread 
     fault = "worse than" if teacher.mean < 0 else "not clearly ahead of"
     advice = "; distillation will probably not help" if teacher.mean < 0 else ""
     return f"{remarks}\n\nWarning: the teacher is {fault} the baseline{advice}."
+
+
+def describe_student(comparison: Comparison, unlabeled: str) -> str:
+    """Describe the chosen student, by default the distilled one: its results on test photos, and photos to label next.
+
+    These are the photos of the dataset ``unlabeled``, or else the test photos, that the student is least sure of.
+    """
+    folder = comparison.folder if comparison.held_out else comparison.folder / f"seed{comparison.seeds[0]}"
+    run = find_student(folder)
+    student = next(model for model in comparison.models if model.folder == run)
+    report, results = PhotoReport(str(run), load_model(run)), []
+    scores = read_scores(str(student.report_path.with_name(SCORES_FILE)))
+    rules = {"threshold": report.predictor.thresholds, "ap": student.report["protocol"]["ap"]}
+    resampled = bootstrap_metrics(scores.scores, scores.targets, **rules)
+    for name in ("mAP", "CF1", "OF1"):
+        low, high = percentile_interval(100 * resampled[name])
+        results.append(f"{name} {student.report['metrics'][name]:.1f} [{low:.1f}, {high:.1f}]")
+    files = [Path(record["file_name"]) for record in dataset_records(unlabeled or comparison.test, boxes=False)]
+    # The user knows the folders, and not the links to them.
+    predictions = list(report.predict([str(file.parent.resolve() / file.name) for file in files]))
+    values = np.stack([prediction.values for prediction in predictions])
+    order = np.argsort(-(entr(values) + entr(1 - values)).mean(axis=1), kind="stable")[:10]
+    few = " They are too few to tell." if len(scores.scores) < FEW_PHOTOS else ""
+    texts = [
+        f"{len(scores.scores)} photos were held out for the test: {dataset_root() / 'photos/labels_test.csv'}.{few} "
+        f"Results of {run} there, in percent with the {100 * CONFIDENCE:g}% interval over resampled photos: "
+        f"{', '.join(results)}.",
+        f"The {'unlabeled photos to label next' if unlabeled else 'test photos'}, of which it is least sure (mean "
+        "entropy of its scores over the classes), with its predictions:",
+        "\n".join(f"    {predictions[i].name}: {', '.join(predictions[i].labels) or 'no label'}" for i in order),
+        f"To predict photos:\n\n    python tools/predict.py FOLDER --model {shlex.quote(str(folder))}",
+    ]
+    return "\n\n".join(texts)

@@ -18,7 +18,7 @@ from ..decoding import image_size
 from ..records import MultiLabelDataset, PackedRecords
 from .coco import CocoFile, load_coco_multilabel, read_coco
 from .dataset_files import DatasetSource, ImageFolder, normalize_unicode, read_unique_lines
-from .label_files import REMEDY, LabelFile, find_labels, read_table
+from .label_files import REMEDY, LabelFile, find_labels, read_cvat, read_label_studio, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,19 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
     return MultiLabelDataset(
         PackedRecords(records, boxes), class_names, images.root, f"{contents[split].form}, {table}"
     )
+
+
+def read_photo_labels(file: Path, photos: Path) -> tuple[list[str], dict[str, tuple[set[int], set[int]]]]:
+    """Return the class names and {file name below ``photos``: (labels, unknown labels)} from a label file of any name.
+
+    The classes are the lines of a `classes.txt` next to the file, by default the classes of the file.
+    """
+    reader = {".json": read_label_studio, ".xml": read_cvat}.get(file.suffix.lower(), read_table)
+    classes = file.with_name("classes.txt")
+    given = read_unique_lines(classes, REMEDY) if classes.exists() else []
+    content = reader(file, given)
+    class_names = [normalize_unicode(name) for name in given or content.class_names()]
+    return class_names, _image_labels(content, ImageFolder(photos, file), class_names, classes if given else file)
 
 
 def _image_labels(

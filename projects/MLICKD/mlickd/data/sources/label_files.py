@@ -1,6 +1,7 @@
 """Readers of the label files of annotation tools: tables, Label Studio, CVAT, and a folder for each class.
 
-A reader takes the path and the class names (None without a `classes.txt`). datasets/README.md shows the forms.
+A reader takes the path and the class names. A table reads `classes.txt` if they are None, and has them itself if they
+are empty. datasets/README.md shows the forms.
 """
 
 import ast
@@ -71,6 +72,8 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
         class_names = names[1:]
     elif class_names is None and not label_studio:
         class_names = read_unique_lines(path.with_name("classes.txt"), REMEDY)
+    elif not class_names and not label_studio and not _LABELS.intersection(keys):
+        class_names = [name for name, key in zip(names, keys, strict=True) if key not in _FILE | _OTHER]
     known = {normalize_unicode(name) for name in class_names or ()}
     by_class = roboflow or (keys != ["filename", "labels"] and any(name in known for name in names))
 
@@ -89,6 +92,11 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
             f"{where}: the header is {shorten_list(header)!r}, column {(wrong or missing)[0]!r} is "
             f"{'wrong' if wrong else 'missing'}; write 'file_name,labels', or 'file_name' and each class of classes.txt"
         )
+    if not known and not label_studio:
+        # Labels are joined by the first of these marks that occurs.
+        texts = [text for _, row in rows for cell in row[columns.index("labels") :] for text in _split_labels(cell, ())]
+        mark = next((mark for mark in ";|,\t" if any(mark in text for text in texts)), "\n")
+        known = {label.strip() for text in texts for label in text.split(mark)}
     result = []
     for where, cells in rows:
         row, extra = dict(zip(columns, cells, strict=False)), [cell for cell in cells[len(header) :] if cell]
@@ -112,7 +120,8 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
         return LabelFile("multi-label export of Roboflow", result, class_names)
     if label_studio:
         return LabelFile("table or JSON-MIN of Label Studio", result)
-    return LabelFile(f"table with {'a column for each class' if by_class else 'labels'}", result, (), not by_class)
+    form = f"table with {'a column for each class' if by_class else 'labels'}"
+    return LabelFile(form, result, class_names or (), additive=not by_class)
 
 
 def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ") -> list[str]:

@@ -1,0 +1,81 @@
+"""Photos and a file of labels become a folder dataset with stratified splits, which keep look-alikes together."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mlickd.data.catalog import dataset_records
+from mlickd.data.splitting import split_photos, stratified_part
+from mlickd.errors import InputError
+
+LABELED = {f"{i}.png": "cat|dog" if i % 3 else "potted plant" for i in range(17)} | {"17.png": ""}
+LABELED |= {f"small/{i}.jpg": LABELED[f"{i}.png"] for i in range(6)}
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalogs: None) -> Path:
+    """Photos 0 to 20, half of the size in `small`; 21 and a copy of 0 in `more`; results in `out`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "photos/out/data"))
+    for folder in ("photos/small", "photos/out", "more"):
+        Path(folder).mkdir(parents=True)
+    for i, name in [*((i, f"photos/{i}.png") for i in range(21)), (0, "more/0.png"), (21, "more/21.png")]:
+        pixels = np.random.default_rng(i).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels).resize((192, 144), Image.Resampling.BICUBIC)
+        image.save(name)
+        image.resize((96, 72)).save(f"photos/small/{i}.jpg")
+    shutil.copy("photos/20.png", "photos/out/result.png")
+    Path("photos/broken.png").write_text("no photo")
+    return Path("photos")
+
+
+def write_table(rows: dict[str, str]) -> Path:
+    Path("mine.csv").write_text("file_name,labels\n" + "".join(f"{name},{rows[name]}\n" for name in rows))
+    return Path("mine.csv")
+
+
+def test_photos_become_a_dataset(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    count = split_photos(photos, write_table(LABELED), "more", photos / "out", 4)
+    assert "broken.png" in caplog.text
+    splits = {name: dataset_records(f"photos_{name}") for name in ("train", "test", "unlabeled")}
+    train, test, others = ({record["image_id"] for record in records} for records in splits.values())
+    assert train | test == {f"photos/{name}" for name in LABELED} and not train & test and 5 <= len(test) <= 7
+    assert all((f"photos/{i}.png" in test) == (f"photos/small/{i}.jpg" in test) for i in range(6)), "look-alikes"
+    expected = {*(f"photos/{i}.png" for i in range(18, 21)), *(f"photos/small/{i}.jpg" for i in range(18, 22))}
+    expected |= {f"photos/small/{i}.jpg" for i in range(6, 18) if f"photos/{i}.png" in train} | {"unlabeled/21.png"}
+    assert others == expected and count == len(others)
+    assert all(record["ignored_labels"] == [0, 1, 2] for record in splits["unlabeled"]), "never negatives"
+    (negative,) = (record for name in ("train", "test") for record in splits[name] if record["labels"] == [])
+    assert negative["image_id"] == "photos/17.png" and "ignored_labels" not in negative
+    tables = {path: path.read_text() for path in photos.rglob("labels_*")}
+    table = write_table(dict(reversed(LABELED.items())))
+    split_photos(photos.absolute(), table.absolute(), "more", (photos / "out").absolute(), 4)
+    assert {path: path.read_text() for path in photos.rglob("labels_*")} == tables
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (dict(list(LABELED.items())[:9]), "mine.csv"),
+        (LABELED | {"broken.png": "bird"}, "mine.csv.*bird"),
+        (dict.fromkeys(LABELED, ""), "mine.csv"),
+        (LABELED | {"absent.png": "cat"}, "mine.csv: line 26.*absent.png"),
+    ],
+)
+def test_too_few_photos_give_one_line(photos: Path, rows: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        split_photos(photos, write_table(rows), "", Path("out"), 5)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 4), st.integers(2, 6))
+def test_parts_are_stratified_and_groups_stay_together(classes: list[int], size: int, num_parts: int) -> None:
+    positive, groups = np.array(classes)[:, None] == range(3), np.arange(len(classes)) // size
+    part = stratified_part(positive, groups, num_parts)
+    assert all(len(set(part[groups == group])) == 1 for group in groups)
+    if size == 1:
+        assert np.all(abs(positive[part].sum(axis=0) - positive.sum(axis=0) / num_parts) < 0.51)
