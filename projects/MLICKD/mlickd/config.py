@@ -165,8 +165,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of training images, labeled and unlabeled, that MAX_ITER and STEPS, and MAX_ITER of both stages, suit. With
-    # other numbers of images, training multiplies them, so that the number of epochs stays the same, but at least by
-    # 1/2. If an option sets a MAX_ITER, nothing is multiplied. 0: never multiply.
+    # more images, training multiplies them, so that the number of epochs stays the same. If MAX_ITER is more than 200
+    # epochs, training reduces them to 200 epochs. If an option sets a MAX_ITER, training keeps them. 0: keep them.
     cfg.SOLVER.REFERENCE_IMAGES = 0
     # Number of parts into which a batch is split. They are computed one after the other to save memory. The gradients
     # equal the gradients of the whole batch. Exception: batch normalization that is not frozen sees one part at a time.

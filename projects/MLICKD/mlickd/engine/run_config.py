@@ -42,6 +42,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# With SOLVER.REFERENCE_IMAGES, few images are not repeated more often.
+_MOST_EPOCHS = 200
+
 # Methods that share a knowledge cache must have equal values of these keys.
 CACHE_KEYS = ("KD.TEACHER", "KD.REGIONS", "KD.FEATURE.COMPARE", "KD.CACHE", "DATASETS", "INPUT.RANDOM_FLIP")
 
@@ -229,26 +232,29 @@ def finalize_config(
 
 
 def scale_schedule(cfg: CfgNode, images: int = 0) -> list[str]:
-    """Multiply the numbers of iterations by ``images / SOLVER.REFERENCE_IMAGES``, but at least by 1/2 (in place).
+    """Adapt the numbers of iterations to the number of images, as ``SOLVER.REFERENCE_IMAGES`` says (in place).
 
     Args:
         cfg: configuration; ``SOLVER.REFERENCE_IMAGES`` becomes 0.
         images: number of images; 0 for the images of the training datasets.
 
     Returns:
-        The changed keys and values as options; empty without ``SOLVER.REFERENCE_IMAGES``.
+        The changed keys and values as options.
     """
-    if not cfg.SOLVER.REFERENCE_IMAGES:
+    solver = cfg.SOLVER
+    if not solver.REFERENCE_IMAGES:
         return []
-    factor = max(0.5, (images or count_training_images(cfg)) / cfg.SOLVER.REFERENCE_IMAGES)
+    images = images or count_training_images(cfg)
+    factor = max(1.0, images / solver.REFERENCE_IMAGES)
+    factor = min(factor, _MOST_EPOCHS * images / (solver.IMS_PER_BATCH * solver.MAX_ITER))
+    solver.REFERENCE_IMAGES = 0
     keys = ["SOLVER.MAX_ITER", "KD.FEATURE.MAX_ITER", "KD.PREDICTION.MAX_ITER"]
     options = {key: math.ceil(value * factor) for key in keys if (value := config_value(cfg, key))}
-    if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
-        options["SOLVER.STEPS"] = tuple(math.ceil(step * factor) for step in cfg.SOLVER.STEPS)
-    options["SOLVER.REFERENCE_IMAGES"] = 0
-    pairs = [item for pair in options.items() for item in pair]
+    if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        options["SOLVER.STEPS"] = tuple(math.ceil(step * factor) for step in solver.STEPS)
+    pairs = [item for pair in options.items() for item in pair] if factor != 1 else []
     cfg.merge_from_list(pairs)
-    return [str(item) for item in pairs[:-2]]
+    return [str(item) for item in pairs]
 
 
 def _fill_in_classes(cfg: CfgNode, splits: Sequence[str]) -> None:
