@@ -47,7 +47,8 @@ def test_large_data_is_resampled_in_blocks(ap, monkeypatch):
     values = bootstrap_metrics(scores.astype(np.float32), targets, resamples=5, seed=3, ap=ap)
     assert_is_metrics_of_drawn_images(values, scores.astype(np.float32), targets, 3, ap=ap)
     only = bootstrap_metrics(scores.astype(np.float32), targets, resamples=5, seed=3, ap=ap, only_map=True)
-    assert only.keys() == {"mAP"} and np.array_equal(only["mAP"], values["mAP"])
+    assert only.keys() == {"mAP", "AP"} and np.array_equal(only["mAP"], values["mAP"])
+    np.testing.assert_allclose(np.nanmean(only["AP"], axis=1), only["mAP"])
 
 
 def test_two_models_are_resampled_on_the_same_images():

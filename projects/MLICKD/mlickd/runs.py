@@ -184,7 +184,7 @@ def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence
         if tuned.checkpoint == os.path.basename(cfg.MODEL.WEIGHTS):
             tuned.check(str(path), names, cfg.MODEL.WEIGHTS)
             return np.array(tuned.thresholds), f"tuned for each class on {tuned.dataset} ({tuned.images} images)"
-        source += f" ({path} is for {tuned.checkpoint})"
+        source += f" ({THRESHOLDS_FILE} is for {tuned.checkpoint})"
     return np.full(len(names), cfg.TEST.THRESHOLD), source
 
 

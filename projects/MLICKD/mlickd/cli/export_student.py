@@ -1,4 +1,4 @@
-"""Write the student of a finished run as one ONNX file, which runs without this project, and check its scores."""
+"""Write the student of a finished run as an ONNX file, which runs without this project, or for the Hugging Face Hub."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,8 @@ from mlickd.cli.command_line import command_parser, positive_int, report_unreada
 from mlickd.data.user_photos import photo_records
 from mlickd.export import load_exported
 from mlickd.export.exported_classifier import import_optional
+from mlickd.export.hub_export import write_hub_folder
+from mlickd.export.hub_folder import push_to_hub
 from mlickd.export.onnx_export import export_student
 from mlickd.export.parity import (
     DECISION_TOLERANCE,
@@ -23,7 +25,10 @@ example, which also compares the file with PyTorch on your own photos:
   python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
-ONNX Runtime and other programs run the file. It accepts batches of any size. It contains the class names, the
+example, which writes a folder with a model card, and uploads it (log in with `hf auth login`):
+  python tools/export_student.py --run output/holiday --hub holiday --license cc-by-4.0 --push anna/holiday
+
+ONNX Runtime and other programs run the ONNX file. It accepts batches of any size. It contains the class names, the
 thresholds (one per class if tools/tune_thresholds.py has written them) and the way to resize photos.
 
 The check compares the scores of the file and of PyTorch. It exits with status 1 if scores of the same pixels differ by
@@ -37,7 +42,11 @@ def main() -> None:
     parser = command_parser(__doc__, EPILOG)
     run_help = "OUTPUT_DIR of a finished student, or folder of a study or of one of its seeds"
     parser.add_argument("--run", required=True, metavar="FOLDER", help=run_help)
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, ending in .onnx")
+    targets = parser.add_mutually_exclusive_group(required=True)
+    targets.add_argument("--output", type=Path, metavar="FILE", help="file to write, ending in .onnx")
+    targets.add_argument("--hub", type=Path, metavar="FOLDER", help="folder to write for the Hub, with a model card")
+    parser.add_argument("--push", metavar="USER/NAME", help="upload the folder; a new model on the Hub is public")
+    parser.add_argument("--license", metavar="ID", help="license of the model (default: not stated in its card)")
     pixels_help = "take normalized (N, 3, S, S) float32 images as input instead of (N, S, S, 3) uint8 RGB pixels"
     parser.add_argument("--no-preprocessing", action="store_true", help=pixels_help)
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
@@ -49,9 +58,15 @@ def main() -> None:
     args = parser.parse_args()
     if not args.check and (args.dataset or args.photos or args.num_images is not None):
         parser.error("--dataset, --photos and --num-images require --check")
+    if args.hub and (args.check or args.no_preprocessing) or not args.hub and (args.push or args.license):
+        parser.error("--check and --no-preprocessing require --output; --push and --license require --hub")
     if args.photos and (args.dataset or args.num_images is not None):
         parser.error("--photos replaces --dataset and --num-images; give only --photos, or only the others")
     run = find_student(args.run)
+    if args.hub:
+        write_hub_folder(run, args.hub, args.push, args.license)
+        print(push_to_hub(args.hub, args.push) if args.push else f"{args.hub / 'README.md'}: read this model card")
+        return
     records, failures = [], []
     if args.check:  # find problems before the file is written
         import_optional("onnxruntime", "--check")

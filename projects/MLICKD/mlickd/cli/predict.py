@@ -47,7 +47,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
     photos_help = "photo, folder, pattern in quotes, or `-`: paths on standard input, one per line"
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help=photos_help)
-    model_help = "checkpoint, exported student, or folder of a run (its OUTPUT_DIR), a study or one seed of a study"
+    model_help = "run (its OUTPUT_DIR), study or one seed of it, checkpoint, exported student, or USER/NAME on the Hub"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
     parser.add_argument("--config-file", metavar="FILE", help=config_help)

@@ -45,10 +45,10 @@ def bootstrap_metrics(
         scores, targets, threshold, topk, ap: see :func:`multilabel_metrics`.
         resamples: B, at least 1.
         seed: seed of the random numbers.
-        only_map: compute only ``mAP``, which takes less time.
+        only_map: compute only ``mAP``, which takes less time, and return the ``AP`` of each class.
 
     Returns:
-        (B,) float64 fractions by name.
+        (B,) float64 fractions by name; (B, C) for ``AP``.
 
     Raises:
         ValueError: as in :func:`multilabel_metrics`, or ``resamples`` is below 1, or every image is ignored.
@@ -70,7 +70,7 @@ def bootstrap_metrics(
     for counts in _resample_counts(len(scores), resamples, seed):
         *sums, positives = (counts.T.astype(np.float64) @ array for array in summands)
         per_class = np.stack([curve.average_precision(counts, ap) for curve in curves], axis=1)
-        values = {"mAP": mean_over_classes(positives > 0, per_class)}
+        values = {"mAP": mean_over_classes(positives > 0, per_class), **({"AP": per_class} if only_map else {})}
         for prefix, hits, chosen in zip(prediction_prefixes(int(topk)), sums[::2], sums[1::2], strict=not only_map):
             rates = precision_recall(hits, chosen, positives)
             values.update({prefix + name: value for name, value in rates.items()})

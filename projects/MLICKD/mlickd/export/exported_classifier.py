@@ -84,6 +84,8 @@ class ExportMetadata:
             thresholds = np.array(metadata.thresholds, dtype=np.float64)
             valid = (
                 properties["format"] == _FORMAT
+                and metadata.input_size > 0
+                and len(metadata.pixel_mean) == len(metadata.pixel_std) == 3
                 and all(isinstance(name, str) for name in metadata.class_names)
                 and thresholds.shape == (len({*metadata.class_names}),)
                 and ((thresholds >= 0) & (thresholds <= 1)).all()

@@ -18,7 +18,7 @@ from mlickd.runs import check_has_learned, code_versions, data_record, load_run,
 
 from .exported_classifier import ExportMetadata, import_optional
 
-__all__ = ["export_student", "onnx_content", "run_metadata"]
+__all__ = ["export_student", "load_student", "onnx_content", "run_metadata"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +43,20 @@ def export_student(
     if not os.fspath(output).lower().endswith(".onnx"):
         raise InputError(f"--output {output}: give a name that ends in .onnx")
     check_writable(output)
+    cfg, model, run = load_student(run)
+    metadata = run_metadata(cfg, run, preprocessing=preprocessing)
+    write_whole_file(output, onnx_content(model, metadata), "give another --output", parents=True)
+    return cfg, model, metadata
+
+
+def load_student(run: str | os.PathLike[str]) -> tuple[CfgNode, MultiLabelClassifier, str]:
+    """Return the configuration of a finished student, the student on the CPU, and its folder, or raise InputError."""
     cfg, model = load_run(run)
     run = os.path.dirname(cfg.MODEL.WEIGHTS)  # a study stands for its chosen student
     if not isinstance(model, MultiLabelClassifier):
         raise InputError(f"{run}: is a {type(model).__name__}, which needs proposals; name the run of a student")
     check_has_learned(cfg, run)
-    model = model.cpu()
-    metadata = run_metadata(cfg, run, preprocessing=preprocessing)
-    write_whole_file(output, onnx_content(model, metadata), "give another --output", parents=True)
-    return cfg, model, metadata
+    return cfg, model.cpu(), run
 
 
 def run_metadata(cfg: CfgNode, run: str | os.PathLike[str], *, preprocessing: bool = True) -> ExportMetadata:

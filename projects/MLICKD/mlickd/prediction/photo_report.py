@@ -14,6 +14,7 @@ from tabulate import tabulate
 from mlickd.data.build import model_class
 from mlickd.data.user_photos import expand_path
 from mlickd.errors import InputError
+from mlickd.export import hub_folder
 from mlickd.files import strict_json, write_whole_file
 from mlickd.progress import progress
 from mlickd.runs import STUDY_FILE, find_run, run_config
@@ -64,7 +65,7 @@ def find_student(path: str | os.PathLike[str]) -> Path:
         return path
     path = find_run(path)
     for folder in (path, *(path / name for name in _STUDENTS)):
-        if (folder / _CONFIG).is_file():
+        if (folder / _CONFIG).is_file() or (folder / hub_folder.CONFIG).is_file():
             return folder
     runs = sorted(config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
     examples = [f", such as {run}" for run in runs if run.name != "feature"]  # stage 1 does not train the classifier

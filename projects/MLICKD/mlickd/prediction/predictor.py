@@ -25,6 +25,7 @@ from mlickd.data.views import View
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.export import load_exported
+from mlickd.export.hub_folder import find_hub_folder, load_hub_folder
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.runs import check_has_learned, find_run, load_run, run_class_names, run_config, run_thresholds
 
@@ -205,7 +206,8 @@ def load_model(
 
     Args:
         source: folder of a finished run (its ``OUTPUT_DIR``), folder of a study, which has chosen a student, checkpoint
-            (``.pth``), or exported student (``.onnx``).
+            (``.pth``), exported student (``.onnx``), or student in the form of the Hugging Face Hub: its folder, or its
+            name ``user/name`` on the Hub, which is downloaded.
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.
         thresholds: one for all classes, one for each class, or a ``thresholds.json``. Default of a run: the thresholds
             that ``tools/tune_thresholds.py`` wrote, or else its ``TEST.THRESHOLD``. Default of an exported student: the
@@ -215,11 +217,12 @@ def load_model(
         InputError: the model is missing or corrupt, its files do not fit each other, or its class names are unknown.
     """
     path = Path(os.path.expanduser(source))
-    is_exported = path.suffix.lower() == ".onnx"
+    hub_folder = find_hub_folder(source)
+    is_exported = hub_folder is not None or path.suffix.lower() == ".onnx"
     if config is not None and (path.is_dir() or is_exported):
         raise InputError(f"config {config}: {path} already has a configuration; leave out config, or name a checkpoint")
     if is_exported:
-        exported = load_exported(path)
+        exported = load_hub_folder(hub_folder) if hub_folder else load_exported(path)
         names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
         read = partial(_read_view, exported.metadata.input_size)
         arguments = read, lambda views: [(scores, None) for scores in exported.scores(views)]

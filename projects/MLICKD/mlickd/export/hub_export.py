@@ -1,0 +1,116 @@
+"""Write the student of a finished run, with its model card, as a folder in the form of the Hugging Face Hub."""
+
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import safetensors.torch
+import timm
+import torch
+from detectron2.config import CfgNode
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from torch import nn
+
+from mlickd.data.catalog import dataset_records
+from mlickd.distillation.teacher_config import load_teacher_config
+from mlickd.errors import InputError
+from mlickd.evaluation.intervals import bootstrap_metrics, percentile_interval
+from mlickd.evaluation.score_files import SCORES_FILE, read_scores
+from mlickd.files import strict_json, write_whole_file
+from mlickd.modeling import MultiLabelClassifier
+from mlickd.modeling.backbone.timm_backbone import FINAL, TimmBackbone
+from mlickd.runs import multilabel_results, multilabel_results_path
+
+from .hub_folder import CARD, CONFIG, ONNX, TIMM
+from .onnx_export import load_student, onnx_content, run_metadata
+
+__all__ = ["write_hub_folder"]
+
+
+def write_hub_folder(
+    run: str | os.PathLike[str], folder: Path, name: str | None = None, license_id: str | None = None
+) -> None:
+    """Write a student as a folder for :func:`load_hub_folder`, without paths of this machine or names of datasets.
+
+    The model card shows ``name`` (``user/name`` on the Hub) and the license. Files of an earlier export are replaced.
+
+    Raises:
+        InputError: the run is not a finished student, the folder has other files or cannot be written, or a student
+            that timm cannot load needs a package of the extra ``export``.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
+        raise InputError(f"--hub {folder}: has other files; name a new folder")
+    cfg, model, run = load_student(run)
+    teacher = None
+    with suppress(InputError):  # the student has no teacher, or the teacher is not here
+        teacher = load_teacher_config(cfg)
+    network, config = _as_timm_model(cfg, model)
+    metadata = run_metadata(cfg, run, preprocessing=network is None)
+    for record in metadata.provenance["data"]:
+        dataset = record.pop("name")
+        if "images" in record:
+            images = dataset_records(dataset, boxes=False)
+            record["unknown_labels"] = sum(len(image.get("ignored_labels", ())) for image in images)
+    # The source of tuned thresholds names a dataset before the number of its images.
+    metadata = replace(metadata, thresholds_from=re.sub(r" on .* \(", " for the best F1 (", metadata.thresholds_from))
+    values = {"format": metadata.properties()["format"], **asdict(metadata), "test": _test_results(cfg, run)}
+    config = json.loads(strict_json({**config, "label_names": metadata.class_names, "mlickd": values}))
+    test, name = values["test"], name or folder.resolve().name
+    result = {"task_type": "image-classification", "dataset_type": "private", "dataset_name": "test photos"}
+    results = [EvalResult(**result, metric_type="mAP", metric_value=round(test["metrics"]["mAP"], 2))] if test else None
+    data = ModelCardData(license=license_id, model_name=name.split("/")[-1], eval_results=results)
+    details = {"cfg": cfg, "teacher": teacher, "timm": network, "license_id": license_id, **config["mlickd"]}
+    card = ModelCard.from_template(data, Path(__file__).with_name("model_card.md"), name=name, **details)
+    weights = network and safetensors.torch.save(network.state_dict(), {"format": "pt"})
+    files = {TIMM: weights} if network else {ONNX: onnx_content(model, metadata)}
+    for file in {TIMM, ONNX} - files.keys():  # of an earlier export
+        (folder / file).unlink(missing_ok=True)
+    for file, content in {**files, CONFIG: f"{strict_json(config)}\n", CARD: f"{card}\n"}.items():
+        write_whole_file(folder / file, content, "give another --hub", parents=True)
+
+
+def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module | None, dict]:
+    """Return the student as a model of timm, and the part of ``config.json`` that timm reads.
+
+    The model is None if timm's model has other outputs, for instance because it has a layer after the pooling.
+    """
+    backbone, head, side, classes = model.backbone, model.head, cfg.INPUT.SIZE_TEST, cfg.MODEL.NUM_CLASSES
+    if not isinstance(backbone, TimmBackbone) or head.in_feature != FINAL or cfg.INPUT.FORMAT != "RGB":
+        return None, {}
+    images, stride = torch.rand(2, 3, side, side), cfg.MODEL.TIMM.OUTPUT_STRIDE
+    arguments = {"output_stride": stride} if stride != 32 else {}
+    arguments["global_pool"] = {"average": "avg"}.get(head.pooling, head.pooling)
+    try:
+        network = timm.create_model(cfg.MODEL.TIMM.NAME, num_classes=classes, **arguments).eval()
+        network.load_state_dict({**network.state_dict(), **backbone.model.state_dict()})
+        network.get_classifier().load_state_dict(head.linear.state_dict())
+        with torch.no_grad():
+            torch.testing.assert_close(network(images), head(backbone(images)), rtol=1e-3, atol=1e-3)
+    except Exception:  # timm's classifiers differ in many ways
+        return None, {}
+    mean, std = ([value / 255 for value in values] for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD))
+    reading = {"input_size": [3, side, side], "crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"}
+    layers = {key: network.pretrained_cfg.get(key) for key in ("first_conv", "classifier", "fixed_input_size")}
+    settings = {**reading, **layers, "mean": mean, "std": std, "num_classes": classes, "pool_size": None}
+    config = {"architecture": network.pretrained_cfg["architecture"], "num_classes": classes, "model_args": arguments}
+    return network, {**config, "pretrained_cfg": settings}
+
+
+def _test_results(cfg: CfgNode, run: str) -> dict | None:
+    """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
+    path = next((path for name in cfg.DATASETS.TEST if (path := multilabel_results_path(run, name)).is_file()), None)
+    if path is None or cfg.TEST.AUG.ENABLED or cfg.TEST.CORRUPTION:  # the scores of other views of the photos
+        return None
+    report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")
+    report = {key: report[key] for key in ("metrics", "per_class", "counts", "protocol")}
+    if report["metrics"]["mAP"] is None:  # no test photo has a label
+        return None
+    report["protocol"].pop("thresholds_tuned_on", None)  # has the name of a dataset
+    resampled = bootstrap_metrics(found.scores, found.targets, ap=cfg.TEST.AVERAGE_PRECISION, only_map=True)
+    for row, values in zip(report["per_class"].values(), resampled["AP"].T, strict=True):
+        row["interval"] = [100 * end for end in percentile_interval(values)]
+    report["mAP_interval"] = [100 * end for end in percentile_interval(resampled["mAP"])]
+    return {**report, "unknown_labels": int((found.targets == -1).sum()), "sha256": found.data_digest()}

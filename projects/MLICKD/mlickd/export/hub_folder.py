@@ -1,0 +1,104 @@
+"""A student in a folder in the form of the Hugging Face Hub: find or download, load, upload.
+
+The folder contains ``config.json``, the model card ``README.md``, and the network: ``model.safetensors``, which timm
+also loads from this folder, or ``model.onnx``. Nothing is unpickled. This module does not import Detectron2.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mlickd.errors import InputError
+
+from .exported_classifier import ExportedClassifier, ExportMetadata, load_exported
+
+__all__ = ["HUB_FILES", "find_hub_folder", "load_hub_folder", "push_to_hub"]
+
+CONFIG, CARD, TIMM, ONNX = HUB_FILES = ["config.json", "README.md", "model.safetensors", "model.onnx"]
+_REPOSITORY = re.compile(r"(?!.*\.(onnx|pkl|pth|safetensors|yaml)$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+def find_hub_folder(source: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of a student in the form of the Hub, or None if ``source`` is another path.
+
+    The model ``user/name`` on the Hub is downloaded into the Hub's cache, unless this is a path here.
+
+    Raises:
+        InputError: the Hub does not have the model, or cannot be reached.
+    """
+    path = Path(os.path.expanduser(source))
+    if path.exists() or not _REPOSITORY.fullmatch(path.as_posix()):
+        return path if (path / CONFIG).is_file() else None
+    from huggingface_hub import snapshot_download  # here, because most models are local
+
+    with _hub_errors(f"{path}: no such folder, and on the Hub"):
+        return Path(snapshot_download(path.as_posix(), allow_patterns=[CONFIG, TIMM, ONNX]))
+
+
+def load_hub_folder(folder: Path) -> ExportedClassifier:
+    """Load a student that ``tools/export_student.py --hub`` wrote.
+
+    Raises:
+        InputError: a file is missing or corrupt, or the files do not fit each other.
+    """
+    if not (folder / TIMM).is_file():
+        return load_exported(folder / ONNX)
+    import timm
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        texts = {name: value if name == "format" else json.dumps(value) for name, value in config["mlickd"].items()}
+        metadata = ExportMetadata.from_properties(texts, CONFIG)
+        name, arguments = config["architecture"], config["model_args"]
+        if not timm.is_model(name) or arguments.keys() - {"global_pool", "output_stride"}:  # others may load files
+            raise ValueError(f"unknown network {name} {arguments}")
+        network = timm.create_model(name, num_classes=len(metadata.class_names), **arguments).eval()
+        network.load_state_dict(load_file(folder / TIMM))
+    except Exception as error:  # timm and damaged files can raise any error
+        reason = f"{CONFIG} or {TIMM} is damaged, or they do not fit each other ({error!r:.200})"
+        raise InputError(f"{folder}: {reason}; export the student again") from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = network.to(device, memory_format=torch.channels_last)  # as in TimmBackbone
+
+    @torch.inference_mode()
+    def scores(images: np.ndarray) -> np.ndarray:
+        inputs = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+        return network(inputs).sigmoid().cpu().numpy()
+
+    return ExportedClassifier(f"{folder}", metadata, scores)
+
+
+def push_to_hub(folder: str | os.PathLike[str], name: str) -> str:
+    """Upload a folder as the model ``user/name``, which is created if it is missing, and return its address.
+
+    Raises:
+        InputError: the name is wrong, the user is not logged in, or the Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with _hub_errors(f"--push {name}"):
+        address = HfApi().create_repo(name, exist_ok=True)
+        # Files of an earlier upload are deleted if this folder does not have them.
+        HfApi().upload_folder(repo_id=name, folder_path=folder, allow_patterns=HUB_FILES, delete_patterns=HUB_FILES)
+    return f"{address}"
+
+
+@contextmanager
+def _hub_errors(subject: str) -> Iterator[None]:
+    """Turn an error of the Hub or of the network into an InputError that begins with ``subject``."""
+    try:
+        yield
+    except Exception as error:  # the classes of network errors depend on the version of huggingface_hub
+        problem = f"{str(error).strip().splitlines()[0]}; check the connection and the name"
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
+            problem = (
+                "it does not exist, or you are not logged in or have no right to it; check the name, or `hf auth login`"
+            )
+        raise InputError(f"{subject}: {problem}") from error

@@ -1,0 +1,169 @@
+"""Students in the form of the Hugging Face Hub: written, loaded, uploaded to a stand-in of the Hub, and downloaded."""
+
+import base64
+import json
+import pickle
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import timm
+import torch
+from detectron2.modeling import build_model
+from huggingface_hub import ModelCard, constants
+from PIL import Image
+
+from helpers.untrained_run import split_tiny_scenes, write_run_thresholds, write_untrained_run
+from mlickd.data import dataset_records
+from mlickd.data.scenes import CATEGORY_NAMES
+from mlickd.errors import InputError
+from mlickd.export.hub_export import write_hub_folder
+from mlickd.prediction import load_model
+from mlickd.runs import run_config
+from mlickd.studies.robustness import compute_scores
+
+TIMM = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "test_efficientnet"]
+COMMIT = "1" * 40
+
+
+class Hub(BaseHTTPRequestHandler):
+    models: dict[str, dict[str, bytes]] = {}  # files by the name of the model
+
+    def answer(self, content, status=200, **headers):
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": len(content)}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else content)
+
+    def do_GET(self):
+        parts = self.path.partition("?")[0].removeprefix("/api/models").strip("/").split("/")
+        name, kind = "/".join(parts[:2]), parts[2:3]
+        if (files := self.models.get(name)) is None:
+            self.answer({}, 404, X_Error_Code="RepoNotFound")
+        elif kind == ["resolve"]:
+            self.answer(files[parts[-1]], ETag=parts[-1], X_Repo_Commit=COMMIT)
+        elif kind == ["tree"]:
+            self.answer([{"type": "file", "path": path, "oid": path, "size": len(files[path])} for path in files])
+        else:
+            self.answer({"id": name, "sha": COMMIT})
+
+    do_HEAD = do_GET
+
+    def do_POST(self):
+        body, name = self.rfile.read(int(self.headers["Content-Length"])), "/".join(self.path.split("/")[3:5])
+        if self.headers["Authorization"] != "Bearer hf_test":
+            self.answer({"error": "Invalid username or password."}, 401)
+        elif "/preupload/" in self.path:
+            mode = {"uploadMode": "regular", "shouldIgnore": False}
+            self.answer({"files": [{**file, **mode} for file in json.loads(body)["files"]]})
+        else:
+            changes = map(json.loads, body.splitlines() if "/commit/" in self.path else ())
+            for value in [change["value"] for change in changes if change["key"] != "header"]:
+                self.models[name][value["path"]] = base64.b64decode(value.get("content", ""))  # empty: deleted
+            address = f"{constants.ENDPOINT}/anna/pets"
+            self.answer({"url": address, "commitUrl": f"{address}/commit/{COMMIT}", "commitOid": COMMIT})
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_scenes, tmp_path_factory):
+    """Write evaluated students on timm, with tuned thresholds, and on VGG, and the folder of the first for the Hub."""
+    root = tmp_path_factory.mktemp("hub")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(split_tiny_scenes(tiny_scenes, root / "datasets")))
+        write_untrained_run(root / "vgg")
+        cfg = run_config(write_untrained_run(root / "timm", 0, "Base-Classifier", *TIMM))
+        model = build_model(cfg).train()
+        for _ in range(20):  # so that the scores differ between photos
+            model.backbone(torch.randn(8, 3, 32, 32))
+        torch.nn.init.normal_(model.head.linear.weight, std=0.5)
+        torch.save({"model": model.state_dict()}, cfg.MODEL.WEIGHTS)
+        write_run_thresholds(root / "timm", CATEGORY_NAMES, np.linspace(0.1, 0.9, 20).tolist())
+        compute_scores(root / "timm", root / "timm" / "inference" / "tiny_test", "tiny_test")
+        write_hub_folder(root / "timm", root / "timm_hub", "anna/pets", "cc-by-4.0")
+        yield root
+
+
+def photo_files():
+    return [record["file_name"] for record in dataset_records("tiny_test")]
+
+
+def scores(model):
+    return np.stack([found.values for found in load_model(model).predict(photo_files())])
+
+
+def test_scores_agree_with_the_run_and_with_timm(runs):
+    folder, expected = runs / "timm_hub", scores(runs / "timm")
+    assert np.ptp(expected, axis=0).max() > 0.01, "the photos have to differ"
+    np.testing.assert_allclose(scores(folder), expected, atol=1e-5)
+    assert load_model(folder).thresholds.tolist() == load_model(runs / "timm").thresholds.tolist()
+    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    photo = Image.open(photo_files()[0]).resize((32, 32))  # larger photos are decoded and resized with other rounding
+    with torch.no_grad():
+        found = network(transform(photo)[None]).sigmoid()[0]
+    np.testing.assert_allclose(found, load_model(folder).predict(photo).values, atol=1e-4)
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.license, card.data.library_name, len(card.data.eval_results)) == ("cc-by-4.0", "timm", 1)
+    for text in ("12 test photos", "8 photos with labels", "16 images", *(f"| {name} |" for name in CATEGORY_NAMES)):
+        assert text in card.text
+
+
+def test_another_network_is_written_as_onnx_and_nothing_private(runs, tmp_path):
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(runs / "timm_hub", tmp_path / "vgg")
+    write_hub_folder(runs / "vgg", folder)
+    assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.onnx"}
+    np.testing.assert_allclose(scores(folder), scores(runs / "vgg"), atol=1e-4)
+    for file in [*folder.iterdir(), *(runs / "timm_hub").iterdir()]:
+        private = [text for text in (bytes(runs), bytes(tmp_path), b"tiny_") if text in file.read_bytes()]
+        assert not private, f"{file} has a path or the name of a dataset"
+    with pytest.raises(InputError, match=f"--hub {tmp_path}"):
+        write_hub_folder(runs / "vgg", tmp_path)
+
+
+def test_a_pushed_student_is_downloaded_once(runs, tmp_path, monkeypatch, call_tool):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    arguments = ("export_student", "--run", runs / "timm", "--hub", "pets", "--push", "anna/pets")
+    Hub.models["anna/pets"] = {"model.onnx": b"an earlier student", "notes.txt": b"kept"}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        settings = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_CACHE": str(tmp_path)}
+        for setting, value in settings.items():
+            monkeypatch.setattr(constants, setting, value)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert call_tool(*arguments).status == 0
+        left = {name for name, content in Hub.models["anna/pets"].items() if content}
+        assert left == {"README.md", "config.json", "model.safetensors", "notes.txt"}
+        result = call_tool("predict", photo_files()[0], "--model", "anna/pets", "--json", "-")
+        found = list(json.loads(result.out)["photos"][0]["scores"].values())
+        np.testing.assert_allclose(found, scores(runs / "timm")[0], atol=1e-5)
+        with pytest.raises(InputError, match="^anna/none: .*hf auth login"):
+            load_model("anna/none")
+        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        call_tool(*arguments).assert_ends_in_one_line("hf auth login")
+        server.shutdown()
+    np.testing.assert_allclose(scores("anna/pets")[0], found, atol=1e-5)  # from the cache
+    with pytest.raises(InputError, match="^anna/other: [^\n]*$"):
+        load_model("anna/other")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("config.json", b'"test_efficientnet"', b'"hf-hub:eve/network"'),
+        ("config.json", b'"global_pool": "avg"', b'"checkpoint_path": "network.pth"'),
+        ("config.json", b"{", b"[" * 100_000),
+        ("model.safetensors", None, pickle.dumps({"weight": 1})),
+    ],
+)
+def test_a_wrong_folder_is_one_line_and_runs_nothing(runs, tmp_path, file, old, new):
+    path = shutil.copytree(runs / "timm_hub", tmp_path / "pets") / file
+    path.write_bytes(path.read_bytes().replace(old, new) if old else new)
+    with pytest.raises(InputError, match=f"^{path.parent}[^\n]*$"):
+        load_model(path.parent)
