@@ -1,6 +1,5 @@
 """Photos and models that the arguments of a command name."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -76,7 +75,6 @@ def test_the_teacher_of_a_folder_is_next_to_the_student_or_in_its_configuration(
     assert find_teacher(tmp_path) == (teacher, None)
     shared = write_run(tmp_path / "teacher", TEACHER)
     assert find_teacher(write_run(tmp_path / "seed3/baseline", STUDENT)) == (shared, None)
-    shutil.rmtree(shared)
     # In another folder, because seeds share it.
     write_run(tmp_path / "seed2/distilled/prediction", DISTILLED, final)
     assert find_teacher(tmp_path / "seed2") == (final, config)

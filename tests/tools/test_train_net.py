@@ -118,6 +118,19 @@ def test_torchrun_and_two_machines_train_as_two_processes_do(cpu: None, tmp_path
 
 
 @pytest.mark.slow
+def test_every_start_method_of_workers_trains_the_same_network(cpu: None, tmp_path: Path) -> None:
+    code = "import multiprocessing, sys\nfrom mlickd.__main__ import main\nif __name__ == '__main__':\n"
+    code += "    multiprocessing.set_start_method(sys.argv.pop(1))\n    main()\n"
+    (tmp_path / "start.py").write_text(code)
+    options = ["SEED", 1, "DATALOADER.NUM_WORKERS", 2]
+    for method in ("fork", "forkserver", "spawn"):
+        line = [sys.executable, tmp_path / "start.py", method, "train", *command(tmp_path / method, *options)[2:]]
+        subprocess.run(line, check=True, capture_output=True, timeout=240)  # also waits for the workers
+    networks = [torch.load(path, weights_only=True)["model"] for path in tmp_path.glob("*/model_final.pth")]
+    assert all(torch.equal(state[key], networks[2][key]) for state in networks[:2] for key in state)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the processes of torchrun")
 def test_torchrun_starts_again_from_the_last_checkpoint(cpu: None, tmp_path: Path) -> None:
     options = ["--resume", "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.MAX_ITER", 60]

@@ -26,7 +26,8 @@ def root(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def run(root: Path, tmp_path: Path) -> Path:
-    return write_untrained_run(tmp_path / "run")
+    # In a study, the second test dataset is the held-out part of the training images.
+    return write_untrained_run(tmp_path / "run", 0, "Base-Classifier", "DATASETS.TEST", ("tiny_test", "tiny_val"))
 
 
 @pytest.fixture
@@ -71,12 +72,6 @@ def test_images_of_the_run_are_refused_or_warned_about(run: Path, root: Path, tu
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         assert tune("tiny_train").status == 0
     assert "8 of the 24 images of tiny_train" in caplog.text
-
-
-def test_the_held_out_part_of_a_study_is_accepted(root: Path, tmp_path: Path, call_tool) -> None:
-    write_untrained_run(tmp_path / "run", 0, "Base-Classifier", "DATASETS.TEST", ("tiny_test", "tiny_val"))
-    result = call_tool("tune_thresholds", "--run", tmp_path / "run", "--dataset", "tiny_val")
-    assert result.status == 0, result.err
 
 
 def test_a_missing_dataset_of_the_run_is_named(root: Path, tune, caplog) -> None:

@@ -60,8 +60,7 @@ def command_parser(
 
 def report_unreadable(failures: Sequence[str], count: int) -> None:
     """Print the photos that could not be read, of ``count`` photos. If there are any, exit with status 1."""
-    for failure in failures:
-        sys.stderr.write(f"left out: {failure}\n")
+    sys.stderr.writelines(f"left out: {failure}\n" for failure in failures)
     if failures:
         sys.stderr.write(f"{len(failures)} of {count} photos could not be read\n")
         sys.exit(1)

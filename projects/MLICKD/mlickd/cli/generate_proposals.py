@@ -58,8 +58,7 @@ def main() -> None:
     failures: list[str] = []
     # Parts of a dataset share the proposals of the whole dataset.
     for name in dict.fromkeys(map(whole_name, arguments.dataset)) if arguments.dataset else [None]:
-        images = [arguments.images], arguments.image_root, failures
-        records = photo_records(*images) if name is None else dataset_records(name)
+        records = dataset_records(name) if name else photo_records([arguments.images], arguments.image_root, failures)
         start = time.perf_counter()
         path = arguments.output or proposals_path(name, arguments.method)
         store = generate_proposals(records, arguments.method, parameters, path, arguments.workers, part)

@@ -29,13 +29,11 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
-    output = {"dest": "output_dir", "type": Path, "required": True, "metavar": "FOLDER"}
-    parser.add_argument("--output", **output, help="folder for the gallery")
+    parser.add_argument("--output", dest="output_dir", type=Path, required=True, metavar="FOLDER", help="for the pages")
     number_help = "number of random images (default: 24)"
     parser.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
-    ids = {"dest": "image_ids", "nargs": "+", "default": [], "metavar": "ID"}
-    parser.add_argument("--images", **ids, help="ids of images to show (default: random)")
+    parser.add_argument("--images", dest="image_ids", nargs="+", default=[], metavar="ID", help="ids (default: random)")
     photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
     parser.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
     threshold_help = "threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"

@@ -59,10 +59,7 @@ class Parity:
 
 
 def records_to_check(
-    run: str | os.PathLike[str],
-    dataset: str | None = None,
-    num_images: int | None = None,
-    seed: int = 0,
+    run: str | os.PathLike[str], dataset: str | None = None, num_images: int | None = None, seed: int = 0
 ) -> list[dict]:
     """Return the records of a dataset for the check of an exported file.
 

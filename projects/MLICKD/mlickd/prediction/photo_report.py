@@ -42,11 +42,9 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
         InputError: a folder, a pattern or the list has no image. A missing photo is reported when it is read.
     """
     photos: dict[str, None] = {}
+    paths = (path.strip() for line in listed for path in line.split("\0"))
     for name in names:
-        if name == STANDARD_INPUT:
-            found = [path.strip() for line in listed for path in line.split("\0") if path.strip()]
-        else:
-            found = expand_path(name)
+        found = list(filter(None, paths)) if name == STANDARD_INPUT else expand_path(name)
         if not found:
             where = "standard input" if name == STANDARD_INPUT else name
             raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")

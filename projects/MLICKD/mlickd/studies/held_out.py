@@ -173,8 +173,7 @@ def _check_held_out(dataset: str, records: Sequence[dict], cfg: CfgNode, key: st
 def _shared_images(records: Sequence[dict], cfg: CfgNode, key: str) -> list[dict]:
     """Return the records whose image is also in one of the datasets that ``cfg`` lists under ``key``."""
     files: set[str] = set()
-    # The second test dataset is the held-out part of a study.
-    for name in config_value(cfg, key)[: 1 if key == "DATASETS.TEST" else None]:
+    for name in config_value(cfg, key)[: 1 if key == "DATASETS.TEST" else None]:  # a study also holds out the second
         try:
             files.update(record["file_name"] for record in dataset_records(name, boxes=False))
         except UnknownDatasetError:
