@@ -48,6 +48,7 @@ def test_methods_that_need_the_same_knowledge_share_a_cache(tmp_path: Path) -> N
     students = ("distilled", "few_regions", "light", *early)
     distilled, few_regions, light, *others = choose(tmp_path, *students, **early)
     assert distilled.cache_key == light.cache_key and others[0].cache_key == others[1].cache_key
+    assert choose(tmp_path, "baseline")[0].cache_key == "", "it has no cache, even if these keys are equal"
     assert len({distilled.cache_key, few_regions.cache_key, others[0].cache_key}) == 3
     weights = [method.cfg.KD.TEACHER.WEIGHTS for method in (distilled, *others)]
     assert weights == ["", "early.pth", "early.pth"]

@@ -58,8 +58,8 @@ class Method:
 
     @property
     def cache_key(self) -> str:
-        """The values that the teacher's knowledge depends on. Methods with equal values share a cache."""
-        return CfgNode({key: config_value(self.cfg, key) for key in CACHE_KEYS}).dump()
+        """The values that the teacher's knowledge depends on; methods with equal values share a cache. Empty: none."""
+        return CfgNode({key: config_value(self.cfg, key) for key in CACHE_KEYS}).dump() if self.stages else ""
 
     def for_seed(self, seed: int) -> "Method":
         """Return the method with the datasets (:func:`mlickd.data.parts.part_for_seed`) and the teacher of a seed."""
