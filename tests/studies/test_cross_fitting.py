@@ -48,7 +48,6 @@ def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp
         given = dict(zip(teacher.command[3::2], teacher.command[4::2], strict=True))
         assert given["DATASETS.PROPOSALS.TRAIN_FILES"] == given["DATASETS.PROPOSALS.TEST_FILES"] == str(files)
     assert load_config(str(tmp_path / "out" / "kd.yaml"), []).DATASETS.PROPOSALS.TRAIN_FILES == 3 * files
-    # Given proposals are taken.
     files = (str(tmp_path / "given"),)
     teacher, *_ = jobs_to_run(jobs(tmp_path, "DATASETS.PROPOSALS.TRAIN_FILES", str(files)))
     assert teacher.command[-5] == teacher.command[-3] == str(files)

@@ -122,9 +122,9 @@ def test_every_start_method_of_workers_trains_the_same_network(cpu: None, tmp_pa
     code = "import multiprocessing, sys\nfrom mlickd.__main__ import main\nif __name__ == '__main__':\n"
     code += "    multiprocessing.set_start_method(sys.argv.pop(1))\n    main()\n"
     (tmp_path / "start.py").write_text(code)
-    options = ["SEED", 1, "DATALOADER.NUM_WORKERS", 2]
     for method in ("fork", "forkserver", "spawn"):
-        line = [sys.executable, tmp_path / "start.py", method, "train", *command(tmp_path / method, *options)[2:]]
+        line = command(tmp_path / method, "SEED", 1, "DATALOADER.NUM_WORKERS", 2)
+        line[1:2] = [str(tmp_path / "start.py"), method, "train"]
         subprocess.run(line, check=True, capture_output=True, timeout=240)  # also waits for the workers
     networks = [torch.load(path, weights_only=True)["model"] for path in tmp_path.glob("*/model_final.pth")]
     assert all(torch.equal(state[key], networks[2][key]) for state in networks[:2] for key in state)

@@ -26,7 +26,6 @@ def root(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def run(root: Path, tmp_path: Path) -> Path:
-    # In a study, the second test dataset is the held-out part of the training images.
     return write_untrained_run(tmp_path / "run", 0, "Base-Classifier", "DATASETS.TEST", ("tiny_test", "tiny_val"))
 
 
