@@ -54,17 +54,16 @@ class Hub(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self):
-        body, name = self.rfile.read(int(self.headers["Content-Length"])), "/".join(self.path.split("/")[3:5])
+        body, address = self.rfile.read(int(self.headers["Content-Length"])), f"{constants.ENDPOINT}/anna/pets"
         if self.headers["Authorization"] != "Bearer hf_test":
             self.answer({"error": "Invalid username or password."}, 401)
         elif "/preupload/" in self.path:
             mode = {"uploadMode": "regular", "shouldIgnore": False}
             self.answer({"files": [{**file, **mode} for file in json.loads(body)["files"]]})
         else:
-            changes = map(json.loads, body.splitlines() if "/commit/" in self.path else ())
-            for value in [change["value"] for change in changes if change["key"] != "header"]:
-                self.models[name][value["path"]] = base64.b64decode(value.get("content", ""))  # empty: deleted
-            address = f"{constants.ENDPOINT}/anna/pets"
+            for change in map(json.loads, body.splitlines() if "/commit/" in self.path else ()):
+                if path := change["value"].get("path"):  # a deleted file becomes empty
+                    self.models["anna/pets"][path] = base64.b64decode(change["value"].get("content", ""))
             self.answer({"url": address, "commitUrl": f"{address}/commit/{COMMIT}", "commitOid": COMMIT})
 
 
@@ -87,12 +86,9 @@ def runs(tiny_scenes, tmp_path_factory):
         yield root
 
 
-def photo_files():
-    return [record["file_name"] for record in dataset_records("tiny_test")]
-
-
 def scores(model):
-    return np.stack([found.values for found in load_model(model).predict(photo_files())])
+    photos = [record["file_name"] for record in dataset_records("tiny_test")]
+    return np.stack([found.values for found in load_model(model).predict(photos)])
 
 
 def test_scores_agree_with_the_run_and_with_timm(runs):
@@ -102,9 +98,9 @@ def test_scores_agree_with_the_run_and_with_timm(runs):
     assert load_model(folder).thresholds.tolist() == load_model(runs / "timm").thresholds.tolist()
     network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
-    photo = Image.open(photo_files()[0]).resize((32, 32))  # larger photos are decoded and resized with other rounding
-    with torch.no_grad():
-        found = network(transform(photo)[None]).sigmoid()[0]
+    # Larger photos are decoded and resized with other rounding.
+    photo = Image.open(dataset_records("tiny_test")[0]["file_name"]).resize((32, 32))
+    found = network(transform(photo)[None]).sigmoid()[0].detach()
     np.testing.assert_allclose(found, load_model(folder).predict(photo).values, atol=1e-4)
     card = ModelCard.load(folder / "README.md")
     assert (card.data.license, card.data.library_name, len(card.data.eval_results)) == ("cc-by-4.0", "timm", 1)
@@ -128,6 +124,7 @@ def test_another_network_is_written_as_onnx_and_nothing_private(runs, tmp_path):
 def test_a_pushed_student_is_downloaded_once(runs, tmp_path, monkeypatch, call_tool):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_TOKEN", "hf_test")
+    photo = dataset_records("tiny_test")[0]["file_name"]
     arguments = ("export_student", "--run", runs / "timm", "--hub", "pets", "--push", "anna/pets")
     Hub.models["anna/pets"] = {"model.onnx": b"an earlier student", "notes.txt": b"kept"}
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
@@ -138,9 +135,9 @@ def test_a_pushed_student_is_downloaded_once(runs, tmp_path, monkeypatch, call_t
             monkeypatch.setattr(constants, setting, value)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert call_tool(*arguments).status == 0
-        left = {name for name, content in Hub.models["anna/pets"].items() if content}
-        assert left == {"README.md", "config.json", "model.safetensors", "notes.txt"}
-        result = call_tool("predict", photo_files()[0], "--model", "anna/pets", "--json", "-")
+        files = {name for name, content in Hub.models["anna/pets"].items() if content}
+        assert files == {"README.md", "config.json", "model.safetensors", "notes.txt"}
+        result = call_tool("predict", photo, "--model", "anna/pets", "--json", "-")
         found = list(json.loads(result.out)["photos"][0]["scores"].values())
         np.testing.assert_allclose(found, scores(runs / "timm")[0], atol=1e-5)
         with pytest.raises(InputError, match="^anna/none: .*hf auth login"):
