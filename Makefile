@@ -1,7 +1,7 @@
 # `make quickstart` and `make test` create $(VENV) if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= bench,dev,docs,export,matlab,weights
+EXTRAS ?= bench,demo,dev,docs,export,matlab,weights
 OUTPUT ?= output/quickstart
 # Use more on a machine with more cores. 0 runs the tests in one process.
 TEST_PROCESSES ?= 2

@@ -74,6 +74,15 @@ def test_paths_images_and_arrays_give_the_same_upright_predictions(model, photos
     assert model.predict([]) == []
 
 
+def test_activation_maps_average_to_the_logits(model, tuned_run: Path, photos: list[str]) -> None:
+    logits = np.log(model.predict(photos[0]).values / (1 - model.predict(photos[0]).values))
+    bias = torch.load(tuned_run / "model_final.pth")["model"]["head.linear.bias"].numpy()
+    means = [cells.mean() for cells in model.activation_maps(photos[0]).values()]
+    np.testing.assert_allclose(means + bias, logits, atol=1e-4)
+    with pytest.raises(InputError, match=r"no\.jpg"):
+        model.activation_maps("no.jpg")
+
+
 def test_a_prediction_reads_well() -> None:
     found = Prediction("a<b.jpg", ("cat", "<i>dog</i>"), np.array([0.25, 0.75], np.float32), np.full(2, 0.5))
     assert repr(found) == "<Prediction a<b.jpg: <i>dog</i> 0.75>"

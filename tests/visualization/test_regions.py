@@ -7,7 +7,7 @@ from detectron2.structures import Boxes, Instances
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlickd.visualization.regions import _free_place, draw_regions, top_regions
+from mlickd.visualization.regions import _free_place, draw_activation_map, draw_regions, top_regions
 
 NAMES = ["cat", "a class $\\frac{$"]
 
@@ -23,6 +23,13 @@ def detections(boxes: list, scores: list[float], size: tuple[int, int]) -> Insta
 def is_green(image: np.ndarray) -> np.ndarray:
     red, green, blue = (image[..., channel].astype(int) for channel in range(3))
     return (green > 150) & (red < 80) & (blue < 120)
+
+
+def test_an_activation_map_is_orange_above_0_and_blue_below():
+    drawn = draw_activation_map(np.full((40, 80, 3), 100, np.uint8), np.array([[2.0, 0.0, -2.0]])).astype(int)
+    assert drawn.shape == (40, 80, 3) and (drawn[20, 2, 0] > 180) and (drawn[20, 77, 2] > 180)
+    assert abs(drawn[20, 40] - 100).max() < 15
+    assert (draw_activation_map(np.full((4, 4, 3), 9, np.uint8), np.zeros((2, 2))) == 9).all()
 
 
 def test_top_regions_are_sorted_and_keep_the_order_of_equal_scores():

@@ -27,6 +27,7 @@ GROUPS = {
     },
     "Use": {
         "predict": "predict the labels of any photos",
+        "demo": "show and correct the labels of photos in a browser",
         "export": "write a student as an ONNX file, and check it on photos",
     },
     "Results": {

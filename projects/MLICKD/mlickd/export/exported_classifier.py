@@ -198,9 +198,9 @@ def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
         return np.array(pixels.transpose(TURNS[orientation]) if orientation in TURNS else pixels)
 
 
-def import_optional(name: str, purpose: str) -> ModuleType:
-    """Import a package of the extra ``export``, or raise an InputError that names the purpose."""
+def import_optional(name: str, purpose: str, extra: str = "export") -> ModuleType:
+    """Import a package of an extra of this package, or raise an InputError that names the purpose."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise InputError(f"{purpose} needs the package {name}; run `pip install 'mlickd[export]'`") from error
+        raise InputError(f"{purpose} needs the package {name}; run `pip install 'mlickd[{extra}]'`") from error

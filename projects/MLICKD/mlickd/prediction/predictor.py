@@ -27,10 +27,13 @@ from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.export import load_exported
 from mlickd.export.hub_folder import find_hub_folder, load_hub_folder
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
+from mlickd.modeling.meta_arch.multilabel_classifier import ClassifierWithActivationMaps
 from mlickd.runs import check_has_learned, find_run, load_run, run_class_names, run_config, run_thresholds
 
 __all__ = ["Photo", "Prediction", "Predictor", "load_model"]
 
+# Styles of the bars of scores, and of the marks at the thresholds.
+_TRACK, _MARK = "position:relative;width:14em;max-width:45vw;background:#8884", "width:3px;background:currentColor"
 # A path, a Pillow image, or an array (H, W, 3) uint8 RGB.
 Photo = str | os.PathLike | Image.Image | np.ndarray
 
@@ -76,15 +79,16 @@ class Prediction:
         return f"<{type(self).__name__} {self.name}: {found}>"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table with bars for a notebook: the labels and the best three classes."""
-        rows = []
+        """Return an HTML table of the labels and the best three classes, with bars and marks at the thresholds."""
+        rows, thresholds = [], dict(zip(self.class_names, self.thresholds, strict=True))
         for rank, (name, score) in enumerate(self.top(None)):
             if rank >= 3 and name not in self.labels:
                 continue
             weight = "bold" if name in self.labels else "normal; color:#6b7280"
-            bar = f"<div style='width:{100 * score:.0f}px;height:8px;background:#1a4fd0'></div>"
+            bar = f"<div style='width:{score:.0%};height:8px;background:#1a4fd0'></div>"
+            mark = f"<div style='position:absolute;top:-3px;left:{thresholds[name]:.0%};height:14px;{_MARK}'></div>"
             cells = f"<td style='text-align:left;font-weight:{weight}'>{html.escape(name)}</td><td>{score:.2f}</td>"
-            rows.append(f"<tr>{cells}<td>{bar}</td></tr>")
+            rows.append(f"<tr>{cells}<td><div style='{_TRACK}'>{bar}{mark}</div></td></tr>")
         return f"<table><caption>{html.escape(self.name)}</caption>{''.join(rows)}</table>"
 
 
@@ -100,6 +104,7 @@ class Predictor:
         run: function that turns inputs into the scores (C,) and the regions of each image.
         batch_size: default number of photos that go through the model at once.
         reading_threads: number of photos that are read at once.
+        classifier: the student; None for a teacher and an exported student.
     """
 
     class_names: tuple[str, ...]
@@ -109,6 +114,7 @@ class Predictor:
     run: Callable[[list[Any]], list[tuple[np.ndarray, Instances | None]]]
     batch_size: int = 16
     reading_threads: int = 4
+    classifier: nn.Module | None = None
 
     def predict(self, images: Photo | Iterable[Photo], batch_size: int | None = None) -> Prediction | list[Prediction]:
         """Predict one photo, or several.
@@ -153,6 +159,21 @@ class Predictor:
                     else:
                         values, regions = next(outputs)
                         yield Prediction(read[0], self.class_names, values, self.thresholds, regions)
+
+    def activation_maps(self, image: Photo) -> dict[str, np.ndarray]:
+        """Return the class activation map (H, W) of each class, in units of the logits. It covers the whole photo.
+
+        Raises:
+            InputError: the photo cannot be read, or the model has no maps (teacher, exported student, pooling ``fc``).
+        """
+        if self.classifier is None:
+            raise InputError("activation maps need the checkpoint of a student, not a teacher or an exported file")
+        read = self._read(image, 1)
+        if isinstance(read, InputError):
+            raise read
+        with inference_context(self.classifier), torch.no_grad():
+            (output,) = ClassifierWithActivationMaps(self.classifier)([read[1]])
+        return dict(zip(self.class_names, output["activation_maps"].cpu().numpy(), strict=True))
 
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
         """Return the name of a photo and the input of the model, or the error of a photo that cannot be read."""
@@ -237,8 +258,8 @@ def load_model(
         names = run_class_names(cfg, folder)
         values = run_thresholds(cfg, folder, names) if thresholds is None else ()
         # A teacher reads with one thread, because some proposal methods draw from the process's random generator.
-        reading_threads = 1 if model_class(cfg).is_detector else 4
-        arguments = build_inference_mapper(cfg), partial(_run_model, model), cfg.TEST.IMS_PER_BATCH, reading_threads
+        options = cfg.TEST.IMS_PER_BATCH, *((1, None) if model_class(cfg).is_detector else (4, model))
+        arguments = build_inference_mapper(cfg), partial(_run_model, model), *options
     if thresholds is not None:
         values = _given_thresholds(thresholds, names)
     return Predictor(tuple(names), np.asarray(values[0], dtype=np.float32), values[1], *arguments)

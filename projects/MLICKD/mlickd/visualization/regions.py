@@ -1,4 +1,4 @@
-"""An image with the teacher's best regions."""
+"""An image with the teacher's best regions, or with a class activation map."""
 
 import os
 from collections.abc import Sequence
@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .image_results import format_score, one_line
 
-__all__ = ["dejavu_font", "draw_regions", "top_regions"]
+__all__ = ["dejavu_font", "draw_activation_map", "draw_regions", "top_regions"]
 
 GREEN, RIM, BACKGROUND = "#14e04a", "#00000099", "#000000cc"
+MAP_COLORS, MAP_OPACITY = np.array([[255, 120, 0], [0, 90, 255]]), 0.7
 # Minimum length of the longer side of a result, in pixels: labels are not readable on smaller images.
 MIN_SIDE = 480
 # Sizes as fractions of the longer side, so that an image looks the same at every size.
@@ -76,6 +77,14 @@ def draw_regions(
             draw.rectangle(place, BACKGROUND)
             draw.text((place[0] + padding, place[1]), label, GREEN, font)
     return np.asarray(photo)
+
+
+def draw_activation_map(image: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Blend an image (H, W, 3) uint8 RGB with a class activation map (h, w): orange above 0, blue below 0."""
+    smooth = Image.fromarray(cells.astype(np.float32)).resize(image.shape[1::-1], Image.Resampling.BICUBIC)
+    values = np.asarray(smooth)[..., None] / max(float(np.abs(cells).max()), 1e-12)
+    weights = np.clip(np.abs(values), 0, 1) * MAP_OPACITY
+    return np.rint(image * (1 - weights) + np.where(values > 0, *MAP_COLORS) * weights).astype(np.uint8)
 
 
 @cache

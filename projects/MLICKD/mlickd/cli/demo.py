@@ -1,0 +1,51 @@
+"""Show the labels of photos in a page on this machine, correct them by clicking, and download the corrected table."""
+
+import logging
+import os
+import signal
+import tempfile
+
+from mlickd.cli.command_line import command_parser, positive_int
+from mlickd.errors import InputError
+from mlickd.export.exported_classifier import import_optional
+from mlickd.prediction import load_model
+from mlickd.prediction.photo_report import find_student, find_teacher
+
+EPILOG = """\
+example, with the student that a study has chosen, and the regions of its teacher:
+  python tools/demo.py --model output/quickstart --teacher output/quickstart/seed1/teacher
+
+Open the printed address in a browser. Photos stay on this machine, in a temporary folder until Ctrl-C ends the demo.
+The downloaded table has the columns `file_name` and `labels`, and is ready for tools/quickstart.py --labels.
+"""
+
+
+def main() -> None:
+    """Serve the page until Ctrl-C."""
+    parser = command_parser(__doc__, EPILOG)
+    parser.add_argument("--model", required=True, metavar="PATH", help="run, study, checkpoint, or exported student")
+    parser.add_argument("--teacher", metavar="FOLDER", help="run of a teacher, whose regions the page shows")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: only for this machine)")
+    parser.add_argument("--port", type=positive_int, metavar="N", help="port (default: the first free one from 7860)")
+    args = parser.parse_args()
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
+    # Gradio reads these when it is imported. All its requests stay on this machine, so they must not go to a proxy.
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", NO_PROXY="*", no_proxy="*")
+    import_optional("gradio", "the demo", "demo")
+    from mlickd.prediction.photo_page import CSS, THEME, build_page
+
+    predictor = load_model(find_student(args.model))
+    teacher = load_model(*find_teacher(args.teacher)) if args.teacher else None
+    if teacher and {*teacher.class_names} != {*predictor.class_names}:
+        raise InputError(f"--teacher {args.teacher}: has other classes than --model {args.model}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the photos are deleted
+    with tempfile.TemporaryDirectory(prefix="mlickd-demo-") as os.environ["GRADIO_TEMP_DIR"]:
+        page = build_page(predictor, teacher, args.model)
+        look = {"css": CSS, "theme": THEME, "footer_links": [], "quiet": True, "prevent_thread_lock": True}
+        off = dict.fromkeys(("share", "ssr_mode", "mcp_server", "run_history", "enable_monitoring"), False)
+        try:
+            _, address, _ = page.launch(server_name=args.host, server_port=args.port, **look, **off)
+        except OSError as error:
+            raise InputError(f"--host {args.host} --port {args.port or ''}: {error}") from error
+        print(f"{address} (Ctrl-C ends the demo)", flush=True)
+        page.block_thread()
