@@ -29,17 +29,17 @@ def main() -> None:
     parser.add_argument("--port", type=positive_int, metavar="N", help="port (default: the first free one from 7860)")
     args = parser.parse_args()
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the photos are deleted
     # Gradio reads these when it is imported. All its requests stay on this machine, so they must not go to a proxy.
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", NO_PROXY="*", no_proxy="*")
-    import_optional("gradio", "the demo", "demo")
-    from mlickd.prediction.photo_page import CSS, THEME, build_page
-
-    predictor = load_model(find_student(args.model))
-    teacher = load_model(*find_teacher(args.teacher)) if args.teacher else None
-    if teacher and {*teacher.class_names} != {*predictor.class_names}:
-        raise InputError(f"--teacher {args.teacher}: has other classes than --model {args.model}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the photos are deleted
     with tempfile.TemporaryDirectory(prefix="mlickd-demo-") as os.environ["GRADIO_TEMP_DIR"]:
+        import_optional("gradio", "the demo", "demo")
+        from mlickd.prediction.photo_page import CSS, THEME, build_page
+
+        predictor = load_model(find_student(args.model))
+        teacher = load_model(*find_teacher(args.teacher)) if args.teacher else None
+        if teacher and {*teacher.class_names} != {*predictor.class_names}:
+            raise InputError(f"--teacher {args.teacher}: has other classes than --model {args.model}")
         page = build_page(predictor, teacher, args.model)
         look = {"css": CSS, "theme": THEME, "footer_links": [], "quiet": True, "prevent_thread_lock": True}
         off = dict.fromkeys(("share", "ssr_mode", "mcp_server", "run_history", "enable_monitoring"), False)

@@ -32,7 +32,6 @@ from mlickd.runs import check_has_learned, find_run, load_run, run_class_names, 
 
 __all__ = ["Photo", "Prediction", "Predictor", "load_model"]
 
-# Styles of the bars of scores, and of the marks at the thresholds.
 _TRACK, _MARK = "position:relative;width:14em;max-width:45vw;background:#8884", "width:3px;background:currentColor"
 # A path, a Pillow image, or an array (H, W, 3) uint8 RGB.
 Photo = str | os.PathLike | Image.Image | np.ndarray
