@@ -30,8 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the photos are deleted
-    # Gradio reads these when it is imported. All its requests stay on this machine, so they must not go to a proxy.
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", NO_PROXY="*", no_proxy="*")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
     with tempfile.TemporaryDirectory(prefix="mlickd-demo-") as os.environ["GRADIO_TEMP_DIR"]:
         import_optional("gradio", "the demo", "demo")
         from mlickd.prediction.photo_page import CSS, THEME, build_page
@@ -40,6 +39,7 @@ def main() -> None:
         teacher = load_model(*find_teacher(args.teacher)) if args.teacher else None
         if teacher and {*teacher.class_names} != {*predictor.class_names}:
             raise InputError(f"--teacher {args.teacher}: has other classes than --model {args.model}")
+        os.environ.update(NO_PROXY="*", no_proxy="*")  # Gradio's requests stay on this machine; a proxy would fail
         page = build_page(predictor, teacher, args.model)
         look = {"css": CSS, "theme": THEME, "footer_links": [], "quiet": True, "prevent_thread_lock": True}
         off = dict.fromkeys(("share", "ssr_mode", "mcp_server", "run_history", "enable_monitoring"), False)
