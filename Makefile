@@ -66,13 +66,13 @@ clean:  ## Remove caches and build leftovers; results and the environment stay
 	find projects tools tests datasets -name __pycache__ -type d -exec rm -rf {} +
 
 # An environment with a custom build of Detectron2 keeps it, and the versions that it was built for.
-$(INSTALLED): pyproject.toml constraints.txt requirements-detectron2.txt tools/install_detectron2.py
+$(INSTALLED): pyproject.toml constraints.txt projects/MLICKD/mlickd/cli/install_detectron2.py
 	@python=$(BIN)/python; [ -x "$$python" ] || python=$(PYTHON); \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	    echo "error: $$python is not Python 3.10 or newer; name one: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@constraints="--constraint constraints.txt"; \
-	if $(BIN)/python tools/install_detectron2.py --custom-build; then \
+	if $(BIN)/python -c 'import detectron2' 2>/dev/null && ! $(BIN)/python -m pip show -q sal-detectron2 2>/dev/null; then \
 	    constraints=; echo "$(VENV) has a custom Detectron2: versions that satisfy pyproject.toml stay"; fi; \
 	$(BIN)/python -m pip install --no-warn-conflicts $$constraints --editable ".[$(EXTRAS)]"
 	$(BIN)/python tools/install_detectron2.py

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import detectron2
 import pytest
+import torch
 
 import mlickd
 from mlickd.__main__ import main
@@ -14,11 +16,10 @@ from mlickd.cli import COMMANDS
 ROOT = Path(__file__).parents[1]
 # All code of a script in tools/.
 SCRIPT = """
-from mlickd.cli.{name} import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)
 """
 # The console script that pip installs, which here also prints the slow libraries that it imported.
 INSTALLED = """
@@ -27,6 +28,16 @@ atexit.register(lambda: print({'torch', 'detectron2', 'cv2', 'numpy'} & set(sys.
 sys.argv[0] = '/bin/mlickd'
 from mlickd.__main__ import main
 main()
+"""
+# An environment without Detectron2.
+MISSING = """
+import sys
+class Missing:
+    def find_spec(name, *_):
+        if name == 'detectron2':
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Missing)
+sys.argv = ['mlickd', 'train']
 """
 
 
@@ -51,13 +62,12 @@ def test_importing_the_package_registers_its_models() -> None:
 
 
 def test_every_tool_only_runs_its_command() -> None:
-    # The others are not in the package.
-    scripts = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"install_detectron2", "gpu_check"}
+    scripts = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"gpu_check"}  # which is not in the package
     assert scripts == set(COMMANDS.values()) and len(scripts) == len(COMMANDS)
-    for name in scripts:
+    for name in scripts - {"install_detectron2"}:
         docstring, *code = ast.parse((ROOT / f"tools/{name}.py").read_text()).body
         assert isinstance(docstring.value, ast.Constant), name
-        assert ast.dump(ast.Module(code, [])) == ast.dump(ast.parse(SCRIPT.format(name=name))), name
+        assert ast.dump(ast.Module(code, [])) == ast.dump(ast.parse(SCRIPT)), name
 
 
 def test_the_version_of_the_package(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,3 +93,20 @@ def test_errors_are_one_line(arguments: list, names: str, monkeypatch, capsys: p
     *above, last = capsys.readouterr().err.splitlines()
     assert end.value.code == 2 and last.startswith("error: ") and names in last
     assert ("Traceback (most recent call last):" in above) == ("--debug" in arguments)
+
+
+def test_environment_shows_versions_and_folders(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["mlickd", "env"])
+    monkeypatch.setenv("DETECTRON2_DATASETS", "/nowhere")
+    main()
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert torch.__version__ in rows["PyTorch"] and "opencv" in rows["OpenCV"]
+    assert str(Path(detectron2.__file__).parent) in rows["Detectron2"] and str(ROOT) in rows["mlickd"]
+    assert "/nowhere" in rows["data"]
+
+
+@pytest.mark.parametrize("script", ["import mlickd.__main__ as m; m.main()", "import runpy; runpy.run_path(FILE)"])
+def test_a_missing_detectron2_is_one_line(script: str) -> None:
+    file = str(ROOT / "tools" / "evaluate.py")
+    done = run("-c", MISSING + script.replace("FILE", f"{file!r}, run_name='__main__'"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "`mlickd install-detectron2`" in done.stderr

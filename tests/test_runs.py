@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.untrained_run import write_run_thresholds, write_untrained_run
-from mlickd import runs
+from mlickd import environment, runs
 from mlickd.config import default_config
 from mlickd.data import class_names, dataset_records
 from mlickd.data.manifest import labels_digest
@@ -94,7 +94,7 @@ def test_provenance_has_data_configuration_versions_and_date(tiny_scenes: Path) 
     assert found["versions"].keys() == {"mlickd", "commit", "torch", "detectron2"}
     assert found["versions"]["torch"] == torch.__version__
     assert 0 <= (datetime.now(timezone.utc) - datetime.fromisoformat(found["date"])).total_seconds() < 60
-    assert f"PyTorch {torch.__version__}" in runs.machine_line()
+    assert f"PyTorch {torch.__version__}" in environment.machine_line()
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
@@ -107,14 +107,14 @@ def test_the_commit_of_a_checkout_is_recorded(tmp_path: Path, monkeypatch: pytes
     module = tmp_path / "checkout" / "package" / "runs.py"
     module.parent.mkdir(parents=True)
     module.write_text("")
-    assert runs._commit(module) is None, "no checkout"
+    assert environment.find_commit(module) is None, "no checkout"
     git("init", "-q")
-    assert runs._commit(module) is None, "a checkout that does not track the package"
+    assert environment.find_commit(module) is None, "a checkout that does not track the package"
     git("add", ".")
     git("commit", "-qm", "first")
     commit = git("rev-parse", "HEAD")
-    assert runs._commit(module) == commit
+    assert environment.find_commit(module) == commit
     module.write_text("changed = True")
-    assert runs._commit(module) == f"{commit}-dirty"
+    assert environment.find_commit(module) == f"{commit}-dirty"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert runs._commit(module) is None, "no git"
+    assert environment.find_commit(module) is None, "no git"

@@ -11,7 +11,7 @@ import pytest
 from PIL import EpsImagePlugin, ExifTags, Image, ImageFile, ImageOps, PngImagePlugin, features
 
 from helpers.limits import in_little_memory, needs_limit
-from mlickd.data.decoding import image_size, read_image
+from mlickd.decoding import image_size, read_image
 from mlickd.errors import InputError
 from mlickd.export import read_photo
 from mlickd.safe_images import max_pixels, open_image_file

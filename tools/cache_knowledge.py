@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Store the teacher's outputs for all training images; the same as `mlickd cache-knowledge`."""
 
-from mlickd.cli.cache_knowledge import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Train several methods with several seeds, and tabulate; the same as `mlickd compare`."""
 
-from mlickd.cli.compare import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Import proposals of other projects, or export them; the same as `mlickd convert-proposals`."""
 
-from mlickd.cli.convert_proposals import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Show and correct the labels of photos in a browser; the same as `mlickd demo`."""
 
-from mlickd.cli.demo import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Generate the regions that the teacher scores; the same as `mlickd generate-proposals`."""
 
-from mlickd.cli.generate_proposals import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Predict the labels of any photos; the same as `mlickd predict`."""
 
-from mlickd.cli.predict import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Run the whole method, from proposals to the gallery; the same as `mlickd quickstart`."""
 
-from mlickd.cli.quickstart import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Compare students on corrupted images, by size and class; the same as `mlickd robustness`."""
 
-from mlickd.cli.robustness import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

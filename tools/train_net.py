@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Train or evaluate a teacher, a baseline or a distillation; the same as `mlickd train`."""
 
-from mlickd.cli.train_net import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Write a gallery of regions and predictions, and plots; the same as `mlickd visualize`."""
 
-from mlickd.cli.visualize import main
-from mlickd.errors import run_tool
+from mlickd.__main__ import run_script
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_script(__file__)

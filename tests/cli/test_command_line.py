@@ -13,9 +13,9 @@ from mlickd.config_files import find_config
 from mlickd.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-TEXT = "run `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/install_detectron2.py\n"
+TEXT = "run `python tools/train_net.py --resume`, see tools/check_dataset.py and tools/gpu_check.py\n"
 TEXT += "  torchrun --nproc_per_node 2 tools/train_net.py X"
-COMMANDS = "run `mlickd train --resume`, see mlickd check-dataset and tools/install_detectron2.py\n"
+COMMANDS = "run `mlickd train --resume`, see mlickd check-dataset and tools/gpu_check.py\n"
 COMMANDS += "  torchrun --nproc_per_node 2 -m mlickd train X"
 
 

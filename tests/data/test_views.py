@@ -15,8 +15,8 @@ from mlickd.data import MultiLabelMapper, View, build_test_loader, build_train_l
 from mlickd.data.augmentation import ColorJitter, ColorShift, RandomCrop
 from mlickd.data.build import build_inference_mapper
 from mlickd.data.corruptions import CORRUPTION_REGISTRY, STRENGTHS, Corruption
-from mlickd.data.decoding import read_image
 from mlickd.data.views import resize_part
+from mlickd.decoding import read_image
 from mlickd.errors import InputError
 
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [page for glob in ("*.md", "*/README.md", "projects/*/*.md", "docs/*.md") for page in sorted(ROOT.glob(glob))]
 COMMAND = re.compile(r" {2,8}(?:\w+=\S+ )*(?:(?:srun|torchrun|find) .*)?(?:mlickd|python tools/|tools/)\b")
 TOOL = re.compile(r"tools/(\w+)\.py|mlickd")
-OTHERS = re.compile("gpu_check|install_detectron2")  # not commands of the package
+OTHERS = re.compile("gpu_check|install[_-]detectron2")  # not a command of the package; its parser is argparse's
 # Parts of commands that do not run here, and the reasons.
 LEFT_OUT = {
     "srun": "needs a cluster",
@@ -66,7 +66,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp
     """Go to an empty folder, and return each command with the text that it comes from, pages before help texts."""
     monkeypatch.chdir(tmp_path)
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    for name in COMMANDS:
+    for name in [name for name in COMMANDS if not OTHERS.search(name)]:
         monkeypatch.setattr("sys.argv", ["mlickd", name, "--help"])
         with pytest.raises(SystemExit):
             main()
@@ -118,7 +118,7 @@ def test_commands_are_accepted(commands: list[tuple[str, str]], monkeypatch: pyt
         else:
             merge_options(default_config(), options)
         assert Path(find_config(args.get("configs", "."))).is_dir(), line
-    assert len({text for _, text in commands if text.startswith("usage: ")}) == len(COMMANDS), "each has an example"
+    assert len({text for _, text in commands if text.startswith("usage: ")}) == len(COMMANDS) - 1, "each has an example"
 
 
 def call(module: str, arguments: list[str], log: str = "log") -> SimpleNamespace:

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode, get_cfg
 from nbclient import NotebookClient
 
 import hooks
+import mlickd
 from mlickd.cli import COMMANDS
 from mlickd.config import default_config
 from mlickd_docs.configuration import render_sections
@@ -132,6 +133,12 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert sum("image/png" in str(output) for output in outputs) >= 3
 
 
-def test_the_citation_names_the_version() -> None:
-    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+def test_the_citation_has_the_required_fields_and_the_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == mlickd.__version__
+    # https://github.com/citation-file-format/citation-file-format/blob/1.2.0/schema-guide.md
+    assert citation["cff-version"] == "1.2.0" and citation["message"] and citation["title"] and citation["authors"]
+    paper = citation["preferred-citation"]
+    assert paper["type"] == "conference-paper" and paper["title"] and paper["conference"]["name"]
+    for author in (*citation["authors"], *paper["authors"]):
+        assert author.keys() in ({"name"}, {"family-names", "given-names"})

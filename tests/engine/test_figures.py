@@ -129,7 +129,8 @@ def test_training_views_show_images_and_labels() -> None:
     side = figures.TILE
     shown = {}
     for image_format, image in (("RGB", pixels), ("BGR", pixels.flip(0))):
-        row = training_view_row([{"image": image, "labels": [1]}], class_names("tiny_train"), image_format)
+        sample = {"image": image, "labels": [1]}
+        row = torch.from_numpy(training_view_row([sample], class_names("tiny_train"), image_format))
         shown[image_format] = row[:, :side, :side]
         assert row.dtype == torch.uint8 and (row[:, side:] < 128).any(), "the label is written"
     assert torch.equal(shown["RGB"], shown["BGR"])

@@ -110,3 +110,19 @@ def test_the_example_in_the_readme_needs_only_onnx_runtime(exported, tmp_path, h
         chosen = np.flatnonzero(scores >= classifier.thresholds)
         assert 0 < len(chosen) < 20
         assert done.stdout.splitlines() == [f"{classifier.class_names[i]} {scores[i]:.3f}" for i in chosen]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from mlickd import load_model; print(load_model('student.onnx').predict('photo.jpg').scores)",
+        "import mlickd.__main__ as m; sys.argv[1:] = ['predict', 'photo.jpg', '--model', 'student.onnx']; m.main()",
+    ],
+)
+def test_predictions_of_an_exported_student_import_no_slow_libraries(exported, tmp_path, code):
+    (tmp_path / "student.onnx").symlink_to(exported.onnx)
+    (tmp_path / "photo.jpg").symlink_to(sorted((exported.root / "tiny" / "images").rglob("*.jpg"))[0])
+    slow = "{'torch', 'detectron2', 'matplotlib', 'timm', 'torchvision', 'cv2', 'scipy', 'yaml'}"
+    code = f"import sys; {code}; print({slow} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.endswith("\nset()\n"), done.stderr

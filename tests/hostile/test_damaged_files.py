@@ -23,11 +23,11 @@ from helpers.limits import in_little_memory, needs_limit
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data import ProposalStore, write_store
-from mlickd.data.decoding import image_size, read_image
 from mlickd.data.manifest import manifest_lines, read_manifest, write_manifest
 from mlickd.data.proposals.file_formats import read_detectron2_pickle
 from mlickd.data.sources.coco import read_coco
 from mlickd.data.sources.folder import load_folder_dataset
+from mlickd.decoding import image_size, read_image
 from mlickd.distillation.calibration import Calibration
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores, write_scores

@@ -6,7 +6,8 @@ import pytest
 
 from mlickd.config import default_config
 from mlickd.errors import InputError
-from mlickd.prediction.photo_report import find_photos, find_student, find_teacher
+from mlickd.prediction.photo_report import find_photos
+from mlickd.prediction.trained_models import find_student, find_teacher
 
 TEACHER, STUDENT, DISTILLED = "WeaklySupervisedDetector", "MultiLabelClassifier", "DistilledClassifier"
 

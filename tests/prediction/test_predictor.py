@@ -15,7 +15,7 @@ from PIL import Image
 import mlickd
 from helpers.untrained_run import split_tiny_scenes, write_untrained_run
 from mlickd.data import dataset_records
-from mlickd.data.decoding import read_image
+from mlickd.decoding import read_image
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
 from mlickd.evaluation.thresholds import read_thresholds

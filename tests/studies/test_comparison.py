@@ -14,7 +14,7 @@ import torch
 from helpers.quick_tools import QuickTools
 from mlickd.cli.compare import run_comparison
 from mlickd.data import dataset_records
-from mlickd.data.catalog import dataset_root
+from mlickd.environment import dataset_root
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
 from mlickd.runs import find_run

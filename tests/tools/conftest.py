@@ -1,13 +1,11 @@
 """A fixture that runs the tools in this process."""
 
-import importlib.util
+import runpy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from mlickd.errors import run_tool
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -32,15 +30,12 @@ def call_tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     """`call_tool(name, *arguments)` runs `tools/<name>.py` with these arguments."""
 
     def call(name: str, *arguments: object) -> Result:
-        script = TOOLS / f"{name}.py"
-        specification = importlib.util.spec_from_file_location(name, script)
-        tool = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(tool)
-        monkeypatch.setattr("sys.argv", [str(script), *map(str, arguments)])
+        script = str(TOOLS / f"{name}.py")
+        monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
         capsys.readouterr()  # drop earlier output
         status = 0
         try:
-            run_tool(tool.main)
+            runpy.run_path(script, run_name="__main__")
         except SystemExit as end:
             status = end.code or 0
         return Result(status, *capsys.readouterr())

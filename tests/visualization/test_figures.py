@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from mlickd.visualization.charts import BLUE, RED
 from mlickd.visualization.figures import COLUMN_GAP, COLUMN_WIDTH, MARGIN, draw_result_figure
-from mlickd.visualization.image_results import ClassResult, ImageResult
+from mlickd.visualization.image_results import BLUE, RED, ClassResult, ImageResult
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import torch
 from tabulate import tabulate
 
 from mlickd.cli.command_line import command_parser, positive_int, typed_command
+from mlickd.environment import machine_line
 from mlickd.errors import InputError
 from mlickd.files import write_json
-from mlickd.runs import machine_line
 
 from .device_runs import RUNS, TOLERANCES, DeviceRuns, matmul_peak
 

@@ -12,8 +12,8 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
+from mlickd.environment import machine_line
 from mlickd.files import write_json
-from mlickd.runs import machine_line
 
 
 @dataclass(frozen=True)

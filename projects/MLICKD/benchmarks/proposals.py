@@ -8,10 +8,10 @@ import numpy as np
 from detectron2.structures import BoxMode
 
 from mlickd.data import ProposalStore, dataset_records
-from mlickd.data.decoding import read_image
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.edges import gradient_edges
 from mlickd.data.proposals.image_proposals import complete_parameters
+from mlickd.decoding import read_image
 
 from .measurement import BenchmarkResult, time_in_turn
 from .settings import TRAIN, drawn_datasets

@@ -3,6 +3,8 @@
 import difflib
 import importlib
 import sys
+from functools import partial
+from pathlib import Path
 
 from mlickd import __version__
 from mlickd.cli import COMMANDS, GROUPS
@@ -19,22 +21,26 @@ def _run() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         print(_command_list())
-    elif name == "--version":
+    elif name in ("-V", "--version"):
         print(f"mlickd {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"mlickd {name}", *arguments]
-        try:
-            importlib.import_module("mlickd.registration")
-            command = importlib.import_module(f"mlickd.cli.{COMMANDS[name]}")
-        except ModuleNotFoundError as error:
-            if error.name != "detectron2":
-                raise
-            raise InputError(str(error)) from error
-        command.main()
+        _run_command(COMMANDS[name])
     else:
         similar = difflib.get_close_matches(name, COMMANDS, 1)
         remedy = f"did you mean {similar[0]}?" if similar else "`mlickd` lists the commands"
         raise InputError(f"{name}: unknown command; {remedy}")
+
+
+def run_script(file: str) -> None:
+    """Run the command of a script in `tools/`."""
+    run_tool(partial(_run_command, Path(file).stem))
+
+
+def _run_command(module: str) -> None:
+    if module not in ("predict", "install_detectron2", "env"):  # `predict` imports it for most models
+        importlib.import_module("mlickd.registration")
+    importlib.import_module(f"mlickd.cli.{module}").main()
 
 
 def _command_list() -> str:

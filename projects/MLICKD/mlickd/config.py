@@ -1,5 +1,7 @@
 """Every configuration key that this project adds to Detectron2's defaults."""
 
+import importlib
+
 from detectron2.config import CfgNode, get_cfg
 
 __all__ = ["add_mlickd_config", "default_config"]
@@ -11,8 +13,9 @@ def add_mlickd_config(cfg: CfgNode) -> None:
     These keys of Detectron2 keep their meaning: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
     ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``, ``TEST``, ``DATALOADER``, ``SEED``, ``OUTPUT_DIR``,
-    ``VIS_PERIOD``.
+    ``VIS_PERIOD``. Models, backbones, heads and distillers of this project are registered.
     """
+    importlib.import_module("mlickd.registration")
     _add_data_config(cfg)
     _add_model_config(cfg)
     _add_solver_config(cfg)

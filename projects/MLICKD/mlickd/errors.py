@@ -48,9 +48,11 @@ def one_line(error: InputError) -> str:
 
 
 def user_error_message(error: BaseException) -> str | None:
-    """Return a one-line message for an `InputError` and for errors of files, memory and processes; None for others."""
+    """Return a one-line message for a user error: input, files, memory, processes, no Detectron2; None for others."""
     if isinstance(error, InputError):
         return one_line(error)
+    if isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
+        return str(error)  # the message of mlickd.registration
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         remedy = "Set DATALOADER.NUM_WORKERS 0, or give its workers more memory and /dev/shm (Docker: --shm-size 2g)"
         return _printable(f"{' '.join(str(error).split())} {remedy}")
@@ -82,7 +84,7 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
     with _ended_readers():
         try:
             main()
-        except (InputError, OSError, RuntimeError) as error:
+        except (InputError, OSError, RuntimeError, ModuleNotFoundError) as error:
             message = user_error_message(error)
             if message is None:
                 raise

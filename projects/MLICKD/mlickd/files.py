@@ -1,17 +1,28 @@
-"""Files that are written atomically, digests, and checks of a user's paths."""
+"""Files that are written atomically, digests, checks of a user's paths, and photos in folders."""
 
+import glob
 import hashlib
 import json
+import logging
 import os
 import secrets
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from mlickd.errors import InputError
+from mlickd.errors import InputError, shorten_list
+
+logger = logging.getLogger(__name__)
+
+# Photos in a folder, for all commands. A photo that Pillow cannot read, such as HEIC, is reported and not passed over.
+IMAGE_SUFFIXES = frozenset(
+    ".apng .avif .avifs .bmp .dib .gif .heic .heif .hif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .jxl .mpo "
+    ".pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
 
 # Suffix of an incomplete file.
 _UNFINISHED = ".unfinished"
@@ -179,3 +190,40 @@ def _digest(path: str, size: int, modified: int) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def expand_path(path: str | os.PathLike[str]) -> list[str]:
+    """Return the sorted photos in a folder (see :func:`files_below`) or among the matches of a pattern, or the path.
+
+    A glob pattern has ``*``, ``?`` or ``[]``; ``**`` matches any number of folders. The name of an existing file is
+    never a pattern. Other files in the folder or among the matches are counted in a log message.
+    """
+    path = str(Path(os.path.expanduser(path)))
+    is_folder = os.path.isdir(path)
+    if not is_folder and (os.path.exists(path) or not glob.has_magic(path)):
+        return [path]
+    files = list(files_below(path) if is_folder else filter(os.path.isfile, glob.glob(path, recursive=True)))
+    photos = sorted(file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
+    if others := Counter(Path(file).suffix or "no suffix" for file in {*files}.difference(photos)):
+        kinds = shorten_list([f"{suffix} {count}" for suffix, count in others.most_common()])
+        logger.warning("%s: %d of %d files are not photos: %s; passed over", path, others.total(), len(files), kinds)
+    return photos
+
+
+def files_below(root: str) -> Iterator[str]:
+    """Yield the paths of the files in a folder and its subfolders in any order, except hidden files and folders.
+
+    Links to folders are followed.
+    """
+    visited = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        visited.add(os.path.realpath(folder))
+        subfolders[:] = [
+            name
+            for name in subfolders
+            # A link to a visited folder may form a cycle.
+            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in visited
+        ]
+        for name in names:
+            if not name.startswith("."):
+                yield os.path.join(folder, name)

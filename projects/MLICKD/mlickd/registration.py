@@ -10,8 +10,6 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "detectron2":
         raise
-    raise ModuleNotFoundError(
-        "MLICKD needs Detectron2: run `python tools/install_detectron2.py` with this Python", name="detectron2"
-    ) from error
+    raise ModuleNotFoundError("MLICKD needs Detectron2: run `mlickd install-detectron2`", name="detectron2") from error
 
 from . import distillation, modeling  # noqa: F401

@@ -3,9 +3,6 @@
 import hashlib
 import json
 import os
-import platform
-import re
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -29,6 +26,7 @@ from mlickd.data.build import build_inference_mapper, model_class
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.manifest import labels_digest
 from mlickd.data.sources.dataset_files import read_lines
+from mlickd.environment import find_commit
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 from mlickd.files import write_whole_file
@@ -264,29 +262,4 @@ def code_versions() -> dict[str, str | None]:
     The commit ends with ``-dirty`` if files have changed since then. It is None if git does not track the package.
     """
     versions = {"mlickd": __version__, "torch": torch.__version__, "detectron2": detectron2.__version__}
-    return versions | {"commit": _commit(Path(__file__))}
-
-
-def _commit(file: Path) -> str | None:
-    git = ("git", "-C", str(file.parent))
-    try:
-        # An installed package may be in a folder of an unrelated checkout, which does not track the package.
-        subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True)
-        describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(describe, capture_output=True, check=True, text=True).stdout.strip() or None
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def machine_line() -> str:
-    """Return processor, usable cores, memory, operating system and versions on one line."""
-    text = ""
-    with suppress(OSError):  # only Linux has this file
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    processor = found[1].strip() if found else platform.processor() or platform.machine()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = [processor, f"{cores} cores"]
-    if hasattr(os, "sysconf"):  # not on Windows
-        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
-    return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"])
+    return versions | {"commit": find_commit()}

@@ -37,6 +37,10 @@ GROUPS = {
         "visualize": "write a gallery of regions and predictions, and plots",
         "benchmark": "measure speed and memory on this machine",
     },
+    "Setup": {
+        "install-detectron2": "install Detectron2, which most commands need",
+        "env": "show versions, devices and folders, for bug reports",
+    },
 }
 
 # Modules of the commands. A module has the function `main`, and is named like the script in `tools/`.

@@ -9,7 +9,7 @@ from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.errors import InputError
 from mlickd.export.exported_classifier import import_optional
 from mlickd.prediction import load_model
-from mlickd.prediction.photo_report import find_student, find_teacher
+from mlickd.prediction.trained_models import find_student, find_teacher
 
 EPILOG = """\
 example, with the student that a study has chosen, and the regions of its teacher:

@@ -18,7 +18,7 @@ from mlickd.export.parity import (
     parity_table,
     records_to_check,
 )
-from mlickd.prediction.photo_report import find_student
+from mlickd.prediction.trained_models import find_student
 
 EPILOG = f"""\
 example, which also compares the file with PyTorch on your own photos:

@@ -1,26 +1,17 @@
 """Predict the labels of any photos, with a trained student or its teacher."""
 
 import argparse
+import importlib
 import logging
 import sys
 from pathlib import Path
 
-import torch
-
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
-from mlickd.engine.processes import select_local_gpu
 from mlickd.errors import InputError
+from mlickd.export.hub_folder import find_hub_folder
 from mlickd.files import check_writable
-from mlickd.prediction import load_model
-from mlickd.prediction.photo_report import (
-    STANDARD_INPUT,
-    PhotoReport,
-    find_photos,
-    find_student,
-    find_teacher,
-    write_text,
-)
-from mlickd.visualization.figures import draw_prediction, save_figure_of_photo
+from mlickd.prediction.photo_report import STANDARD_INPUT, PhotoReport, find_photos, write_text
+from mlickd.prediction.predictor import load_model
 
 EPILOG = """\
 examples:
@@ -90,13 +81,20 @@ def main() -> None:
     if not photos:
         sys.stderr.write(f"--shard {number}/{count}: this part has no photos\n")
         return
-    if torch.cuda.is_available():
+    source, config = args.model, args.config_file
+    if args.teacher or not (source.lower().endswith(".onnx") or find_hub_folder(source)):
+        importlib.import_module("mlickd.registration")  # here, because exported students run without Detectron2
+        from mlickd.engine.processes import select_local_gpu
+        from mlickd.prediction.trained_models import find_student, find_teacher
+
         select_local_gpu("cuda")
-    source, config = find_teacher(args.model) if args.teacher else (find_student(args.model), args.config_file)
+        source, config = find_teacher(source) if args.teacher else (find_student(source), config)
     if args.save is not None:
         args.save.mkdir(parents=True, exist_ok=True)
         if any(args.save.iterdir()):
             raise InputError(f"--save {args.save}: is not empty; name a new folder")
+        from mlickd.visualization.figures import draw_prediction, save_figure_of_photo  # the font is Matplotlib's
+
     predictor = load_model(source, config, args.threshold)
     report = PhotoReport(str(source), predictor, args.topk, args.topk is None or args.threshold is not None)
     for prediction in report.predict(photos, args.batch_size):

@@ -1,5 +1,6 @@
 """Datasets, proposals, views of images, and the loaders of training and evaluation."""
 
+from .. import registration  # noqa: F401
 from .build import build_test_loader, build_train_loader, open_proposals
 from .catalog import class_names, dataset_records
 from .mapper import MultiLabelMapper

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
+from mlickd.environment import dataset_root
 from mlickd.errors import InputError, shorten_list
 
 from . import scenes
@@ -39,11 +40,6 @@ class _Checked(NamedTuple):
 
 
 _checked: dict[str, _Checked] = {}
-
-
-def dataset_root() -> Path:
-    """Return the folder of all datasets: $DETECTRON2_DATASETS, by default `datasets`."""
-    return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS") or "datasets")).absolute()
 
 
 @gc_paused()

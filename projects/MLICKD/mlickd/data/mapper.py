@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
+from mlickd.decoding import RecordImage
+
 from .augmentation import ColorShift
 from .corruptions import Corruption
-from .decoding import RecordImage
 from .proposals.store import ProposalStore
 from .views import View
 

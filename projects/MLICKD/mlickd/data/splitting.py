@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from mlickd.errors import InputError, shorten_list
-from mlickd.files import write_whole_file
+from mlickd.files import expand_path, write_whole_file
 
 from .checking.image_checks import check_images, look_alike_groups, similar_images
 from .records import label_targets
 from .sources.folder import read_photo_labels
-from .user_photos import expand_path
 
 logger = logging.getLogger(__name__)
 

@@ -1,21 +1,18 @@
 """Records of photos that do not belong to a dataset: folders, glob patterns, and text files with paths."""
 
-import glob
-import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mlickd.errors import InputError, shorten_list
+from mlickd.decoding import RecordImage
+from mlickd.errors import InputError
+from mlickd.files import IMAGE_SUFFIXES, expand_path
 
-from .decoding import RecordImage
-from .sources.dataset_files import IMAGE_SUFFIXES, files_below, read_unique_lines, relative_name
+from .sources.dataset_files import read_unique_lines, relative_name
 
-__all__ = ["expand_path", "photo_records"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["photo_records"]
 
 _REMEDY = "name a folder with photos, a list of them, or a photo"
 
@@ -73,24 +70,6 @@ def _read_size(file: Path) -> tuple[int, int]:
     image = RecordImage({"file_name": str(file)})
     image.decode(8)  # the header of a cut file is whole
     return image.height, image.width
-
-
-def expand_path(path: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted photos in a folder (see :func:`files_below`) or among the matches of a pattern, or the path.
-
-    A glob pattern has ``*``, ``?`` or ``[]``; ``**`` matches any number of folders. The name of an existing file is
-    never a pattern. Other files in the folder or among the matches are counted in a log message.
-    """
-    path = str(Path(os.path.expanduser(path)))
-    is_folder = os.path.isdir(path)
-    if not is_folder and (os.path.exists(path) or not glob.has_magic(path)):
-        return [path]
-    files = list(files_below(path) if is_folder else filter(os.path.isfile, glob.glob(path, recursive=True)))
-    photos = sorted(file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
-    if others := Counter(Path(file).suffix or "no suffix" for file in {*files}.difference(photos)):
-        kinds = shorten_list([f"{suffix} {count}" for suffix, count in others.most_common()])
-        logger.warning("%s: %d of %d files are not photos: %s; passed over", path, others.total(), len(files), kinds)
-    return photos
 
 
 def _list_photos(path: str | os.PathLike[str], root: str | os.PathLike[str] | None) -> list[tuple[Path, str]]:

@@ -9,6 +9,8 @@ from detectron2.data import transforms as T
 from PIL import Image
 from torch.nn import functional as F
 
+from mlickd.decoding import max_reduction
+
 __all__ = ["View", "resize_part"]
 
 # If less than this fraction of a region is in view, the region is left out, because its scores are not valid there.
@@ -45,8 +47,7 @@ class View:
         It is the largest one that keeps the visible part at least as large as the view. Arguments: :meth:`transform`.
         """
         x0, y0, x1, y1 = self.crop_in_pixels(height, width)
-        shorter = min(x1 - x0, y1 - y0)
-        return max((factor for factor in (2, 4, 8) if shorter >= factor * (size or self.size)), default=1)
+        return max_reduction(y1 - y0, x1 - x0, size or self.size)
 
     def pixels(
         self, image: np.ndarray, height: int, width: int, size: int | None = None, reduction: int = 1

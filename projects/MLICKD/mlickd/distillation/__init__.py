@@ -1,5 +1,6 @@
 """Distillation from teacher to student: the knowledge, its sources, and the distillers of both stages."""
 
+from .. import registration  # noqa: F401
 from .distilled_classifier import KD_STAGES, DistilledClassifier
 from .distillers.base import (
     FEATURE_DISTILLER_REGISTRY,

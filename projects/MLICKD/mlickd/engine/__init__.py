@@ -1,5 +1,6 @@
 """Training and evaluation from a configuration."""
 
+from .. import registration  # noqa: F401
 from .input_checks import check_inputs
 from .optimizer import build_optimizer
 from .run_config import finalize_config, load_config

@@ -139,7 +139,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
 
 def select_local_gpu(device: str) -> None:
     """Make the GPU of this process the current one if torchrun has started several processes on this machine."""
-    if device == "cuda" and _in_torchrun():
+    if device == "cuda" and _in_torchrun() and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 

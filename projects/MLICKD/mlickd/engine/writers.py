@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import class_names, dataset_records
-from mlickd.data.decoding import read_image
+from mlickd.decoding import read_image
 from mlickd.visualization.figures import image_row, training_view_row
 from mlickd.visualization.regions import draw_regions
 

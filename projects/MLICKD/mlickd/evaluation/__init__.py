@@ -1,5 +1,6 @@
 """Metrics as pure functions, and the Detectron2 evaluators that compute them."""
 
+from .. import registration  # noqa: F401
 from .detection import TrainingCorLoc, WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .intervals import bootstrap_metrics

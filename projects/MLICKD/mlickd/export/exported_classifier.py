@@ -184,7 +184,7 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
 def read_photo(path: str | os.PathLike[str], side: int) -> np.ndarray:
     """Return a photo as (side, side, 3) uint8 RGB pixels, upright, read with Pillow only.
 
-    An evaluation decodes with simplejpeg (:mod:`mlickd.data.decoding`) and resizes with PyTorch, which is faster; the
+    An evaluation decodes with simplejpeg (:mod:`mlickd.decoding`) and resizes with PyTorch, which is faster; the
     pixels differ by rounding. Both decode a large JPEG at 1/2, 1/4 or 1/8 of its size. This function does not put
     transparent pixels on white or scale 16-bit gray.
 
@@ -203,4 +203,5 @@ def import_optional(name: str, purpose: str, extra: str = "export") -> ModuleTyp
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise InputError(f"{purpose} needs the package {name}; run `pip install 'mlickd[{extra}]'`") from error
+        package = name if name == "onnxruntime" else f"'mlickd[{extra}]'"
+        raise InputError(f"{purpose} needs the package {name}; run `pip install {package}`") from error

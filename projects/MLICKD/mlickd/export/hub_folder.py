@@ -64,7 +64,7 @@ def load_hub_folder(folder: Path) -> ExportedClassifier:
     except Exception as error:  # timm and damaged files can raise any error
         reason = f"{CONFIG} or {TIMM} is damaged, or they do not fit each other ({error!r:.200})"
         raise InputError(f"{folder}: {reason}; export the student again") from error
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"  # torchrun sets it
     network = network.to(device, memory_format=torch.channels_last)  # as in TimmBackbone
 
     @torch.inference_mode()

@@ -13,8 +13,8 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
-from mlickd.data.decoding import RecordImage, read_image
 from mlickd.data.views import View
+from mlickd.decoding import RecordImage, read_image
 from mlickd.errors import InputError
 from mlickd.visualization.regions import draw_activation_map, draw_regions
 

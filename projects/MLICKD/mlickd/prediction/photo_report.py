@@ -1,4 +1,4 @@
-"""The photos and the model of a command line, and the report of the predictions as a table, JSON or CSV."""
+"""The photos of a command line, and the report of the predictions as a table, JSON or CSV."""
 
 import csv
 import io
@@ -11,24 +11,17 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from mlickd.data.build import model_class
-from mlickd.data.user_photos import expand_path
 from mlickd.errors import InputError
-from mlickd.export import hub_folder
-from mlickd.files import strict_json, write_whole_file
+from mlickd.files import expand_path, strict_json, write_whole_file
 from mlickd.progress import progress
-from mlickd.runs import STUDY_FILE, find_run, run_config
 from mlickd.visualization.image_results import format_score, one_line
 
 from .predictor import Prediction, Predictor
 
-__all__ = ["STANDARD_INPUT", "PhotoReport", "find_photos", "find_student", "find_teacher", "write_text"]
+__all__ = ["STANDARD_INPUT", "PhotoReport", "find_photos", "write_text"]
 
 # Stands for a list of paths on standard input, and for standard output.
 STANDARD_INPUT = "-"
-_CONFIG = "config.yaml"
-# Folders of the distilled student, in the folder of a seed of a study and in the folder of both stages.
-_STUDENTS = ("distilled/prediction", "prediction")
 
 
 def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
@@ -50,48 +43,6 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
             raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")
         photos.update(dict.fromkeys(found))
     return list(photos)
-
-
-def find_student(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a model for :func:`load_model`: ``path``, or the distilled or chosen student in this folder.
-
-    Raises:
-        InputError: the folder does not have a run; the message names runs in its sub-folders.
-    """
-    path = Path(os.path.expanduser(path))
-    if not path.is_dir():
-        return path
-    path = find_run(path)
-    for folder in (path, *(path / name for name in _STUDENTS)):
-        if (folder / _CONFIG).is_file() or (folder / hub_folder.CONFIG).is_file():
-            return folder
-    runs = sorted(config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
-    examples = [f", such as {run}" for run in runs if run.name != "feature"]  # stage 1 does not train the classifier
-    raise InputError(f"{path / _CONFIG}: no such file; name a finished run{''.join(examples[:1])}")
-
-
-def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
-    """Return the first two arguments of :func:`load_model` for a teacher.
-
-    The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names,
-    which is in the folder of the seed or of the study if the student does not name a teacher.
-
-    Raises:
-        InputError: the student has no teacher, or its teacher is missing.
-    """
-    path = Path(os.path.expanduser(path))
-    run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
-    cfg = run_config(run)
-    if model_class(cfg).is_detector:
-        return run, None
-    for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the study
-        if (folder / "teacher" / _CONFIG).is_file() and (folder == run.parent or (folder / STUDY_FILE).is_file()):
-            return folder / "teacher", None
-    weights = Path(cfg.KD.TEACHER.WEIGHTS)
-    config = Path(cfg.KD.TEACHER.CONFIG_FILE or weights.parent / _CONFIG)
-    if not weights.is_file() or not config.is_file():
-        raise InputError(f"--teacher: {run}: no such teacher: {weights}, {config}; name the folder of a teacher")
-    return weights, config
 
 
 @dataclass

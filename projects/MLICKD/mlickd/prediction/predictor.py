@@ -1,6 +1,12 @@
-"""Predictions of a trained model for photos: files, Pillow images or arrays."""
+"""Predictions of a trained model for photos: files, Pillow images or arrays.
+
+This module does not import Detectron2 or PyTorch, because exported students also run without them.
+"""
+
+from __future__ import annotations
 
 import html
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,27 +14,19 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from detectron2.config import CfgNode
-from detectron2.evaluation.evaluator import inference_context
-from detectron2.modeling import build_model
-from detectron2.structures import Instances
 from PIL import Image
-from torch import nn
 
-from mlickd.data.build import build_inference_mapper, model_class
-from mlickd.data.decoding import RecordImage, upright_rgb
-from mlickd.data.views import View
+from mlickd.decoding import RecordImage, max_reduction, upright_rgb
 from mlickd.errors import InputError
-from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.export import load_exported
 from mlickd.export.hub_folder import find_hub_folder, load_hub_folder
-from mlickd.modeling.checkpoint import check_fits, read_checkpoint
-from mlickd.modeling.meta_arch.multilabel_classifier import ClassifierWithActivationMaps
-from mlickd.runs import check_has_learned, find_run, load_run, run_class_names, run_config, run_thresholds
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
+    from torch import nn
 
 __all__ = ["Photo", "Prediction", "Predictor", "load_model"]
 
@@ -170,9 +168,9 @@ class Predictor:
         read = self._read(image, 1)
         if isinstance(read, InputError):
             raise read
-        with inference_context(self.classifier), torch.no_grad():
-            (output,) = ClassifierWithActivationMaps(self.classifier)([read[1]])
-        return dict(zip(self.class_names, output["activation_maps"].cpu().numpy(), strict=True))
+        from .trained_models import compute_activation_maps
+
+        return dict(zip(self.class_names, compute_activation_maps(self.classifier, read[1]), strict=True))
 
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
         """Return the name of a photo and the input of the model, or the error of a photo that cannot be read."""
@@ -190,18 +188,12 @@ class Predictor:
             return error if is_path else InputError(f"{name}: {error}")
 
 
-def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
-    with inference_context(model), torch.no_grad():
-        outputs = [{key: value.to("cpu") for key, value in output.items()} for output in model(inputs)]
-    # The evaluation also clips WSDDN's sums, which rounding may put outside of [0, 1].
-    return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
-
-
-def _read_view(side: int, record: dict) -> np.ndarray:
-    """Return the (side, side, 3) uint8 RGB input of an exported student, with the same pixels as in its run."""
-    file, view = RecordImage(record), View(side)
-    pixels, reduction = file.decode(view.reduction(file.height, file.width))
-    return view.pixels(pixels, file.height, file.width, reduction=reduction).permute(1, 2, 0).contiguous().numpy()
+def _read_square(side: int, record: dict) -> np.ndarray:
+    """Return the (side, side, 3) uint8 RGB input of an exported student."""
+    file = RecordImage(record)
+    pixels, reduction = file.decode(max_reduction(file.height, file.width, side))
+    box = (0, 0, file.width / reduction, file.height / reduction)
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box))
 
 
 def load_model(
@@ -211,7 +203,8 @@ def load_model(
 ) -> Predictor:
     """Load a trained model, which reads and resizes photos like an evaluation.
 
-    A teacher generates proposals and also returns ``regions``.
+    A teacher generates proposals and also returns ``regions``. An exported student gets pixels that differ by rounding,
+    because Pillow resizes them; it needs neither Detectron2 nor PyTorch.
 
     Examples:
         >>> from mlickd import load_model
@@ -244,35 +237,16 @@ def load_model(
     if is_exported:
         exported = load_hub_folder(hub_folder) if hub_folder else load_exported(path)
         names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
-        read = partial(_read_view, exported.metadata.input_size)
+        read = partial(_read_square, exported.metadata.input_size)
         arguments = read, lambda views: [(scores, None) for scores in exported.scores(views)]
     else:
-        if path.is_dir():
-            folder = find_run(path)
-            cfg, model = load_run(folder)
-        else:
-            config_file = Path(os.path.expanduser(config)) if config is not None else path.parent / "config.yaml"
-            folder, (cfg, model) = config_file.parent, _load_checkpoint(path, config_file)
-        check_has_learned(cfg, path)
-        names = run_class_names(cfg, folder)
-        values = run_thresholds(cfg, folder, names) if thresholds is None else ()
-        # A teacher reads with one thread, because some proposal methods draw from the process's random generator.
-        options = cfg.TEST.IMS_PER_BATCH, *((1, None) if model_class(cfg).is_detector else (4, model))
-        arguments = build_inference_mapper(cfg), partial(_run_model, model), *options
+        importlib.import_module("mlickd.registration")
+        from .trained_models import load_trained_model
+
+        names, values, arguments = load_trained_model(path, config, with_thresholds=thresholds is None)
     if thresholds is not None:
         values = _given_thresholds(thresholds, names)
     return Predictor(tuple(names), np.asarray(values[0], dtype=np.float32), values[1], *arguments)
-
-
-def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]:
-    content = read_checkpoint(str(path), "checkpoint")
-    cfg = run_config(config_file, str(path))
-    # The checkpoint of a stage of distillation also has the parameters of the distillers.
-    student = {key.removeprefix("student."): value for key, value in content.items() if key.startswith("student.")}
-    parameters, model = student or content, build_model(cfg)
-    check_fits(model, parameters, "checkpoint", str(path))
-    model.load_state_dict(parameters)
-    return cfg, model.eval()
 
 
 def _given_thresholds(
@@ -280,6 +254,8 @@ def _given_thresholds(
 ) -> tuple[Sequence[float], str]:
     """Return given thresholds as (C,), and a text that names their source."""
     if isinstance(thresholds, (str, os.PathLike)):
+        from mlickd.evaluation.thresholds import read_thresholds  # here, because the package imports Detectron2
+
         path = os.fspath(thresholds)
         stored = read_thresholds(path)
         stored.check(path, names)

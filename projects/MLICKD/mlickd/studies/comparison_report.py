@@ -15,7 +15,7 @@ from mlickd.evaluation.ranking import micro_precision_recall
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import write_json, write_whole_file
 from mlickd.runs import STUDY_FILE
-from mlickd.visualization import draw_training_curves
+from mlickd.visualization.charts import draw_training_curves
 from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
 
 from .comparison import Comparison, Model, difference_over_images

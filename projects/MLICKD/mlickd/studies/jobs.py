@@ -24,12 +24,13 @@ import torch
 from filelock import FileLock, Timeout
 
 from mlickd.config_files import read_config_file
-from mlickd.data.catalog import dataset_records, dataset_root
+from mlickd.data.catalog import dataset_records
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.data.proposals.store import ProposalStore, proposals_path
+from mlickd.environment import dataset_root, machine_line
 from mlickd.errors import InputError
 from mlickd.files import check_writable, file_digest, write_json
-from mlickd.runs import data_record, machine_line
+from mlickd.runs import data_record
 
 __all__ = ["Job", "jobs_to_run", "proposal_jobs", "run_jobs"]
 

@@ -9,12 +9,14 @@ import numpy as np
 from scipy.special import entr
 from tabulate import tabulate
 
-from mlickd.data.catalog import dataset_records, dataset_root
+from mlickd.data.catalog import dataset_records
 from mlickd.data.parts import part_for_seed
+from mlickd.environment import dataset_root
 from mlickd.evaluation.intervals import CONFIDENCE, Spread, bootstrap_metrics, percentile_interval, spread
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.prediction import load_model
-from mlickd.prediction.photo_report import PhotoReport, find_student
+from mlickd.prediction.photo_report import PhotoReport
+from mlickd.prediction.trained_models import find_student
 
 from .comparison import Comparison, Model, difference_over_images
 from .training_methods import BASELINE, TEACHER

@@ -1,20 +1,23 @@
 """Figures with Pillow: the paper's result figure, predictions next to a photo, and rows of images for TensorBoard."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from detectron2.structures import Instances
 from PIL import Image, ImageDraw, ImageOps
 
-from mlickd.data.decoding import read_image
+from mlickd.decoding import read_image
 
-from .charts import BLUE, INK, RED
-from .image_results import ImageResult, format_score, one_line
+from .image_results import BLUE, INK, RED, ImageResult, format_score, one_line
 from .regions import dejavu_font, draw_regions
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
 
 __all__ = ["draw_prediction", "draw_result_figure", "image_row", "save_figure_of_photo", "training_view_row"]
 
@@ -105,7 +108,7 @@ def save_figure_of_photo(figure: Image.Image, folder: Path, photo: str) -> None:
     figure.save(next(path for path in paths if not path.exists()), quality=90)
 
 
-def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Tensor:
+def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarray:
     """Return images side by side, each above its caption.
 
     Args:
@@ -122,10 +125,10 @@ def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> torch.Te
         lines = textwrap.wrap(one_line(caption), CAPTION_LETTERS)[:CAPTION_LINES]
         ImageDraw.Draw(tile).text((0, TILE + 4), "\n".join(lines), "black", dejavu_font(TILE_FONT_SIZE))
         tiles.append(np.pad(tile, ((0, 0), (0, TILE_GAP), (0, 0)), constant_values=255))
-    return torch.from_numpy(np.concatenate(tiles, axis=1)).permute(2, 0, 1)
+    return np.concatenate(tiles, axis=1).transpose(2, 0, 1)
 
 
-def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image_format: str) -> torch.Tensor:
+def training_view_row(samples: Sequence[dict], class_names: Sequence[str], image_format: str) -> np.ndarray:
     """Return training images as the model receives them, with their labels as captions; see :func:`image_row`.
 
     Args:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from mlickd.data.decoding import read_image
+from mlickd.decoding import read_image
 from mlickd.files import write_whole_file
 from mlickd.progress import progress
 

@@ -1,12 +1,19 @@
 """The results of one image: its labels, the scores of the students, and the teacher's regions."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from detectron2.structures import Instances
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
 
 __all__ = ["STUDENTS", "ClassResult", "ImageResult", "class_results", "format_score", "image_result", "one_line"]
+
+BLUE, RED, INK = "#1a4fd0", "#c8201e", "#16181d"
 
 # Titles of the students by role, in the order of figures and gallery.
 STUDENTS = {"baseline": "Baseline", "distilled": "Distilled"}

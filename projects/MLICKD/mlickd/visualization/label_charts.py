@@ -9,7 +9,8 @@ from matplotlib.figure import Figure, SubFigure
 
 from mlickd.data.checking.split_checks import LabelStatistics
 
-from .charts import BLUE, plain_text, save_figure, style_axes
+from .charts import plain_text, save_figure, style_axes
+from .image_results import BLUE
 
 __all__ = ["draw_label_frequencies", "draw_labels", "draw_region_counts"]
 

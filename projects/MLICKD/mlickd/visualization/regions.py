@@ -1,15 +1,20 @@
 """An image with the teacher's best regions, or with a class activation map."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-from detectron2.structures import Boxes, Instances
 from PIL import Image, ImageDraw, ImageFont
 
 from .image_results import format_score, one_line
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
 
 __all__ = ["dejavu_font", "draw_activation_map", "draw_regions", "top_regions"]
 
@@ -59,7 +64,7 @@ def draw_regions(
     if instances is None:
         return np.asarray(photo)
     regions = top_regions(instances.to("cpu"), top_k)
-    boxes = Boxes(regions.pred_boxes.tensor.detach().clone().float())
+    boxes = regions.pred_boxes.clone()
     boxes.scale(size[0] / width, size[1] / height)
     boxes.clip((size[1], size[0]))
     best_first = list(zip(boxes.tensor.tolist(), regions.pred_classes.tolist(), regions.scores.tolist(), strict=True))

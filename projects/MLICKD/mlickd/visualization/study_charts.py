@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from mlickd.evaluation.intervals import spread
 
-from .charts import BLUE, INK, RED, STYLES, plain_text, save_figure, style_axes
-from .image_results import STUDENTS
+from .charts import STYLES, plain_text, save_figure, style_axes
+from .image_results import BLUE, INK, RED, STUDENTS
 
 __all__ = ["draw_class_gains", "draw_pairs", "draw_precision_recall"]
 

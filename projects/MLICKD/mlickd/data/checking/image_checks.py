@@ -13,11 +13,11 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
+from mlickd.decoding import RecordImage
 from mlickd.errors import InputError
 from mlickd.progress import progress
 from mlickd.safe_images import collect_notes, exif_orientation, note_pillow_warnings, open_image_file
 
-from ..decoding import RecordImage
 from ..views import View
 
 __all__ = ["CheckedImage", "check_images", "equal_files", "look_alike_groups", "similar_images"]

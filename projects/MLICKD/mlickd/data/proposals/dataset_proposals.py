@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from mlickd.decoding import RecordImage
 from mlickd.errors import InputError, shorten_list
 from mlickd.files import remove_unfinished
 from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout
 
-from ..decoding import RecordImage
 from ..workers import ignore_signals_in_worker
 from .edges import model_digest
 from .image_proposals import complete_parameters, propose

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mlickd.decoding import image_size
 from mlickd.errors import InputError
 
-from ..decoding import image_size
 from .dataset_proposals import image_list_digest
 from .file_formats import Proposals
 from .store import ProposalStore, write_store

@@ -23,10 +23,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mlickd.environment import dataset_root
 from mlickd.errors import InputError
 from mlickd.tensor_shards import Shard, ShardLayout, find_shards, read_rows, write_shard
 
-from ..catalog import dataset_root
 from ..parts import whole_name
 
 IMAGES_PER_SHARD = 256

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from mlickd.decoding import image_size
 from mlickd.errors import InputError
 
-from ..decoding import image_size
 from ..records import BOX, MultiLabelDataset, PackedRecords, label_lists
 from .dataset_files import DatasetSource, ImageFolder
 

@@ -15,16 +15,11 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from mlickd.errors import InputError, shorten_list
+from mlickd.files import IMAGE_SUFFIXES, files_below
 
 from ..records import MultiLabelDataset
 
 logger = logging.getLogger(__name__)
-
-# Photos in a folder, for all commands. A photo that Pillow cannot read, such as HEIC, is reported and not passed over.
-IMAGE_SUFFIXES = frozenset(
-    ".apng .avif .avifs .bmp .dib .gif .heic .heif .hif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx .jxl .mpo "
-    ".pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
 
 
 @dataclass(frozen=True)
@@ -194,25 +189,6 @@ def relative_name(file_name: str, where: str) -> str:
     if name in (".", "..") or name.startswith(("/", "../")):
         raise InputError(f"{where}: file name {file_name!r} is not inside the image folder; correct it")
     return name
-
-
-def files_below(root: str) -> Iterator[str]:
-    """Yield the paths of the files in a folder and its subfolders in any order, except hidden files and folders.
-
-    Links to folders are followed.
-    """
-    visited = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        visited.add(os.path.realpath(folder))
-        subfolders[:] = [
-            name
-            for name in subfolders
-            # A link to a visited folder may form a cycle.
-            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in visited
-        ]
-        for name in names:
-            if not name.startswith("."):
-                yield os.path.join(folder, name)
 
 
 def images_below(root: str | os.PathLike[str]) -> list[str]:

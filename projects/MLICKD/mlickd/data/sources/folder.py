@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mlickd.decoding import image_size
 from mlickd.errors import InputError, shorten_list
 
-from ..decoding import image_size
 from ..records import MultiLabelDataset, PackedRecords
 from .coco import CocoFile, load_coco_multilabel, read_coco
 from .dataset_files import DatasetSource, ImageFolder, normalize_unicode, read_unique_lines

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from mlickd.data.decoding import RecordImage, image_size, read_image
+from mlickd.decoding import RecordImage, image_size, read_image
 from mlickd.errors import InputError
 
 COLORS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)

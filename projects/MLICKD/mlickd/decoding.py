@@ -10,7 +10,7 @@ from PIL import Image
 from mlickd.errors import InputError
 from mlickd.safe_images import TURNS, exif_orientation, max_pixels, open_image_file
 
-__all__ = ["RecordImage", "image_size", "read_image", "upright_rgb"]
+__all__ = ["RecordImage", "image_size", "max_reduction", "read_image", "upright_rgb"]
 
 
 class RecordImage:
@@ -126,6 +126,11 @@ def _may_have_orientation(data: bytes) -> bool:
     while (marker := data[place : place + 2])[:1] == b"\xff" and marker not in (b"\xff\xe1", b"\xff\xda"):
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return marker != b"\xff\xda"  # the start of the pixels
+
+
+def max_reduction(height: int, width: int, side: int) -> int:
+    """Return the largest factor (1, 2, 4 or 8) that keeps a part of an image at least as large as a square."""
+    return max((factor for factor in (2, 4, 8) if min(height, width) >= factor * side), default=1)
 
 
 def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.ndarray:

@@ -1,0 +1,45 @@
+"""Show versions, devices and folders, for bug reports."""
+
+import multiprocessing
+import os
+import platform
+import sys
+from importlib.metadata import distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+from tabulate import tabulate
+
+from mlickd import __version__
+from mlickd.cli.command_line import command_parser
+from mlickd.environment import dataset_root, find_commit
+
+EPILOG = "example:\n  python tools/env.py"
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "Pillow", "onnxruntime")
+
+
+def main() -> None:
+    """Print a line for each version, device and folder."""
+    command_parser(__doc__, EPILOG).parse_args()
+    installed = {distribution.name: distribution.version for distribution in distributions()}
+    folder = Path(__file__).parents[1]
+    rows = {
+        "mlickd": f"{__version__}, commit {find_commit() or 'unknown'}, in {folder}",
+        "Python": f"{platform.python_version()} on {platform.platform()}, {sys.executable}",
+        **{name: installed.get(name, installed.get(name.lower(), "missing")) for name in _PACKAGES},
+        # Several OpenCV packages overwrite each other's files.
+        "OpenCV": ", ".join(f"{name} {found}" for name, found in installed.items() if name.startswith("opencv")),
+        "Detectron2": "missing; run `mlickd install-detectron2`",
+        "threads": f"{os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}",
+        "start method": multiprocessing.get_start_method(),
+        "data root": f"{dataset_root()}{'' if dataset_root().is_dir() else ' (missing)'}",
+    }
+    if found := find_spec("detectron2"):
+        wheel = installed.get("sal-detectron2")
+        rows["Detectron2"] = f"{f'wheel {wheel}' if wheel else 'another build'}, in {Path(found.origin).parent}"
+    print(tabulate(rows.items(), tablefmt="plain", disable_numparse=True))
+    import torch  # after the table, because the import fails in a damaged environment
+
+    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    rows = {"PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads", "devices": ", ".join(names) or "CPU"}
+    print(tabulate((rows | {"cache": torch.hub.get_dir()}).items(), tablefmt="plain", disable_numparse=True))

@@ -1,0 +1,41 @@
+"""The machine, the commit and the folders of this process. The import of this module does not import PyTorch."""
+
+import os
+import platform
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+
+def dataset_root() -> Path:
+    """Return the folder of all datasets: $DETECTRON2_DATASETS, by default `datasets`."""
+    return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS") or "datasets")).absolute()
+
+
+def find_commit(file: Path = Path(__file__)) -> str | None:
+    """Return the commit of the git checkout that tracks a file; None without one. Changed files add ``-dirty``."""
+    git = ("git", "-C", str(file.parent))
+    try:
+        # An installed package may be in a folder of an unrelated checkout, which does not track the package.
+        subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=True)
+        describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, capture_output=True, check=True, text=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def machine_line() -> str:
+    """Return processor, usable cores, memory, operating system and versions on one line."""
+    import torch
+
+    text = ""
+    with suppress(OSError):  # only Linux has this file
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    processor = found[1].strip() if found else platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [processor, f"{cores} cores"]
+    if hasattr(os, "sysconf"):  # not on Windows
+        parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
+    return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"])

@@ -1,0 +1,110 @@
+"""The models of finished runs and checkpoints, for predictions."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.evaluation.evaluator import inference_context
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from torch import nn
+
+from mlickd.data.build import build_inference_mapper, model_class
+from mlickd.errors import InputError
+from mlickd.export import hub_folder
+from mlickd.modeling.checkpoint import check_fits, read_checkpoint
+from mlickd.modeling.meta_arch.multilabel_classifier import ClassifierWithActivationMaps
+from mlickd.runs import STUDY_FILE, check_has_learned, find_run, load_run, run_class_names, run_config, run_thresholds
+
+_CONFIG = "config.yaml"
+# Folders of the distilled student, in the folder of a seed of a study and in the folder of both stages.
+_STUDENTS = ("distilled/prediction", "prediction")
+
+
+def find_student(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a model for :func:`load_model`: ``path``, or the distilled or chosen student in this folder.
+
+    Raises:
+        InputError: the folder does not have a run; the message names runs in its sub-folders.
+    """
+    path = Path(os.path.expanduser(path))
+    if not path.is_dir():
+        return path
+    path = find_run(path)
+    for folder in (path, *(path / name for name in _STUDENTS)):
+        if (folder / _CONFIG).is_file() or (folder / hub_folder.CONFIG).is_file():
+            return folder
+    runs = sorted(config.parent for depth in range(1, 4) for config in path.glob("*/" * depth + _CONFIG))
+    examples = [f", such as {run}" for run in runs if run.name != "feature"]  # stage 1 does not train the classifier
+    raise InputError(f"{path / _CONFIG}: no such file; name a finished run{''.join(examples[:1])}")
+
+
+def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
+    """Return the first two arguments of :func:`load_model` for a teacher.
+
+    The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names,
+    which is in the folder of the seed or of the study if the student does not name a teacher.
+
+    Raises:
+        InputError: the student has no teacher, or its teacher is missing.
+    """
+    path = Path(os.path.expanduser(path))
+    run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
+    cfg = run_config(run)
+    if model_class(cfg).is_detector:
+        return run, None
+    for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the study
+        if (folder / "teacher" / _CONFIG).is_file() and (folder == run.parent or (folder / STUDY_FILE).is_file()):
+            return folder / "teacher", None
+    weights = Path(cfg.KD.TEACHER.WEIGHTS)
+    config = Path(cfg.KD.TEACHER.CONFIG_FILE or weights.parent / _CONFIG)
+    if not weights.is_file() or not config.is_file():
+        raise InputError(f"--teacher: {run}: no such teacher: {weights}, {config}; name the folder of a teacher")
+    return weights, config
+
+
+def load_trained_model(
+    path: Path, config: str | os.PathLike[str] | None, *, with_thresholds: bool
+) -> tuple[list[str], tuple, tuple]:
+    """Return class names, thresholds with their source, and the other arguments of a Predictor; see `load_model`."""
+    if path.is_dir():
+        folder = find_run(path)
+        cfg, model = load_run(folder)
+    else:
+        config_file = Path(os.path.expanduser(config)) if config is not None else path.parent / "config.yaml"
+        folder, (cfg, model) = config_file.parent, _load_checkpoint(path, config_file)
+    check_has_learned(cfg, path)
+    names = run_class_names(cfg, folder)
+    values = run_thresholds(cfg, folder, names) if with_thresholds else ()
+    # A teacher reads with one thread, because some proposal methods draw from the process's random generator.
+    options = cfg.TEST.IMS_PER_BATCH, *((1, None) if model_class(cfg).is_detector else (4, model))
+    arguments = build_inference_mapper(cfg), partial(_run_model, model), *options
+    return names, values, arguments
+
+
+def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]:
+    content = read_checkpoint(str(path), "checkpoint")
+    cfg = run_config(config_file, str(path))
+    # The checkpoint of a stage of distillation also has the parameters of the distillers.
+    student = {key.removeprefix("student."): value for key, value in content.items() if key.startswith("student.")}
+    parameters, model = student or content, build_model(cfg)
+    check_fits(model, parameters, "checkpoint", str(path))
+    model.load_state_dict(parameters)
+    return cfg, model.eval()
+
+
+def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
+    with inference_context(model), torch.no_grad():
+        outputs = [{key: value.to("cpu") for key, value in output.items()} for output in model(inputs)]
+    # The evaluation also clips WSDDN's sums, which rounding may put outside of [0, 1].
+    return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
+
+
+def compute_activation_maps(classifier: nn.Module, sample: dict) -> np.ndarray:
+    """Return the class activation maps (C, H, W) of a student for an input."""
+    with inference_context(classifier), torch.no_grad():
+        (output,) = ClassifierWithActivationMaps(classifier)([sample])
+    return output["activation_maps"].cpu().numpy()
