@@ -47,7 +47,7 @@ STAND_INS = {
     r"(srun .*)?torchrun (?!.* -m ).*?(?=tools/)": "python ",
     r"torchrun .*? -m (?=mlickd)|--(num-gpus|num-machines|machine-rank|dist-url|jobs) \S+| \.\.\.": "",
     r"--seeds \S+": "--seeds 1",
-    r"--photos photos --labels labels": "--photos holiday --labels holiday",
+    r"--photos \S+ --labels \S+": "--photos album --labels album.csv",
 }
 SMALL = """MODEL.BACKBONE.WEIGHTS '' MODEL.BACKBONE.FROZEN False MODEL.BACKBONE.FREEZE_NORM False MODEL.VGG.DEPTH 11
 MODEL.VGG.WIDTH 0.05 MODEL.TIMM.NAME resnet10t MODEL.TIMM.OUTPUT_STRIDE 32 MODEL.RESNETS.RES2_OUT_CHANNELS 16
@@ -151,8 +151,8 @@ def write_world(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("photos", "new", "more"):
         shutil.copytree(data / "images", name, ignore=lambda _, names: sorted(names)[2:])
     shutil.copy(next(Path("photos").iterdir()), "photo.jpg")
-    shutil.copytree(data / "images", "holiday")
-    shutil.copy(data / "labels_train.csv", "holiday.csv")
+    shutil.copytree(data / "images", "album")
+    shutil.copy(data / "labels_train.csv", "album.csv")
     for name in ("wsd", "cls", "kd"):
         data = "DATASETS: {TRAIN: [pets_train], TEST: [pets_test]}"
         Path(f"{name}.yaml").write_text(f"_BASE_: configs/folder/{name}.yaml\n{data}\n")
