@@ -1,7 +1,5 @@
 """Every configuration key that this project adds to Detectron2's defaults."""
 
-import importlib
-
 from detectron2.config import CfgNode, get_cfg
 
 __all__ = ["add_mlickd_config", "default_config"]
@@ -15,7 +13,8 @@ def add_mlickd_config(cfg: CfgNode) -> None:
     ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``, ``TEST``, ``DATALOADER``, ``SEED``, ``OUTPUT_DIR``,
     ``VIS_PERIOD``. Models, backbones, heads and distillers of this project are registered.
     """
-    importlib.import_module("mlickd.registration")
+    from mlickd import registration  # noqa: F401
+
     _add_data_config(cfg)
     _add_model_config(cfg)
     _add_solver_config(cfg)

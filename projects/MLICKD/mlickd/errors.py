@@ -49,10 +49,8 @@ def one_line(error: InputError) -> str:
 
 def user_error_message(error: BaseException) -> str | None:
     """Return a one-line message for a user error: input, files, memory, processes, no Detectron2; None for others."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError) or isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
         return one_line(error)
-    if isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
-        return str(error)  # the message of mlickd.registration
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
         remedy = "Set DATALOADER.NUM_WORKERS 0, or give its workers more memory and /dev/shm (Docker: --shm-size 2g)"
         return _printable(f"{' '.join(str(error).split())} {remedy}")

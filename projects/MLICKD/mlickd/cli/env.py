@@ -22,9 +22,8 @@ def main() -> None:
     """Print a line for each version, device and folder."""
     command_parser(__doc__, EPILOG).parse_args()
     installed = {distribution.name: distribution.version for distribution in distributions()}
-    folder = Path(__file__).parents[1]
     rows = {
-        "mlickd": f"{__version__}, commit {find_commit() or 'unknown'}, in {folder}",
+        "mlickd": f"{__version__}, commit {find_commit() or 'unknown'}, in {Path(__file__).parents[1]}",
         "Python": f"{platform.python_version()} on {platform.platform()}, {sys.executable}",
         **{name: installed.get(name, installed.get(name.lower(), "missing")) for name in _PACKAGES},
         # Several OpenCV packages overwrite each other's files.

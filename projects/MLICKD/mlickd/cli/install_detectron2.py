@@ -33,8 +33,7 @@ def install_wheel() -> None:
 
 def main() -> None:
     """Install Detectron2, import it and print its version; exit with status 2 if that fails."""
-    text = "Install Detectron2 into this environment, unless it is installed there."
-    parser = argparse.ArgumentParser(description=text)
+    parser = argparse.ArgumentParser(description="Install Detectron2 into this environment, if it is missing there.")
     parser.parse_args()
     try:
         if importlib.util.find_spec("detectron2") is None:

@@ -1,7 +1,6 @@
 """Predict the labels of any photos, with a trained student or its teacher."""
 
 import argparse
-import importlib
 import logging
 import sys
 from pathlib import Path
@@ -83,8 +82,7 @@ def main() -> None:
         return
     source, config = args.model, args.config_file
     if args.teacher or not (source.lower().endswith(".onnx") or find_hub_folder(source)):
-        importlib.import_module("mlickd.registration")  # here, because exported students run without Detectron2
-        from mlickd.engine.processes import select_local_gpu
+        from mlickd.engine.processes import select_local_gpu  # here, because exported students run without Detectron2
         from mlickd.prediction.trained_models import find_student, find_teacher
 
         select_local_gpu("cuda")

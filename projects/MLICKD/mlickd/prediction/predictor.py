@@ -6,7 +6,6 @@ This module does not import Detectron2 or PyTorch, because exported students als
 from __future__ import annotations
 
 import html
-import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -240,7 +239,8 @@ def load_model(
         read = partial(_read_square, exported.metadata.input_size)
         arguments = read, lambda views: [(scores, None) for scores in exported.scores(views)]
     else:
-        importlib.import_module("mlickd.registration")
+        from mlickd import registration  # noqa: F401, first: it imports Detectron2 with care
+
         from .trained_models import load_trained_model
 
         names, values, arguments = load_trained_model(path, config, with_thresholds=thresholds is None)

@@ -66,9 +66,7 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     return weights, config
 
 
-def load_trained_model(
-    path: Path, config: str | os.PathLike[str] | None, *, with_thresholds: bool
-) -> tuple[list[str], tuple, tuple]:
+def load_trained_model(path: Path, config: str | os.PathLike[str] | None, *, with_thresholds: bool) -> tuple:
     """Return class names, thresholds with their source, and the other arguments of a Predictor; see `load_model`."""
     if path.is_dir():
         folder = find_run(path)
