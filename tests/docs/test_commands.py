@@ -89,8 +89,6 @@ def expand(line: str, text: str = "") -> tuple[str, list[str]]:
     module = TOOL.fullmatch(name)[1] or COMMANDS[arguments.pop(0)]
     if module == "compare" and "--methods" not in arguments:
         arguments[:0] = ["--methods", "baseline,distilled"]
-    if module == "robustness":
-        arguments += ["--corruptions", "noise", "--strengths", "1"]
     if module in ("train_net", "cache_knowledge", "cross_fit", "quickstart", "compare"):
         arguments += shlex.split(SMALL)
         if re.search("configs/(voc07/)?[a-z]+_vgg16|voc07_", line):

@@ -101,7 +101,6 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["DATASETS.TEST", "()"], None, "DATASETS.TEST is empty"),
         ("cls", ["MODEL.BACKBONE.WEIGHTS", "nowhere.pth"], None, "MODEL.BACKBONE.WEIGHTS nowhere.pth"),
         ("cls", ["TEST.THRESHOLDS", "thresholds.json"], None, "TEST.THRESHOLDS thresholds.json"),
-        ("cls", ["TEST.CORRUPTION", "noise:1"], None, "TEST.CORRUPTION noise:1"),
         ("cls", [], "feature", "--kd-stage feature"),
         ("kd", [], None, "--kd-stage .missing.*feature or prediction"),
         ("kd", ["KD.METHOD_STAGES", "('prediction',)"], "feature", "--kd-stage feature.*KD.METHOD_STAGES"),

@@ -92,7 +92,7 @@ def test_thresholds_of_other_classes_are_refused_at_once():
 
 def test_reports_hold_everything(tmp_path, caplog):
     folder, source = tmp_path / "new" / "place", {"data": {"sha256": "abc"}, "versions": {"mlickd": "1"}}
-    options = {"class_thresholds": TUNED, "corruption": "noise:2", "provenance": source, "output_dir": str(folder)}
+    options = {"class_thresholds": TUNED, "provenance": source, "output_dir": str(folder)}
     with caplog.at_level(logging.INFO, logger="mlickd.evaluation"):
         results = score(evaluator(**options)).evaluate()["multilabel"]
     assert results == pytest.approx(in_percent(threshold=TUNED.thresholds))
@@ -103,9 +103,9 @@ def test_reports_hold_everything(tmp_path, caplog):
     assert report["counts"]["classes_without_positives"] == 1
     assert (report["dataset"], report["unit"]) == ("pets_test", "percent")
     protocol = report["protocol"]
-    assert protocol["threshold"] == TUNED.thresholds and protocol["corruption"] == "noise:2"
+    assert protocol["threshold"] == TUNED.thresholds
     assert protocol["thresholds_tuned_on"] == {"name": "pets_val", "images": 9, "sha256": "abc"}
-    for text in ("ranking AP", protocol["threshold_rule"], "top-3", "CF1_class_mean", "noise:2"):
+    for text in ("ranking AP", protocol["threshold_rule"], "top-3", "CF1_class_mean"):
         assert text in caplog.text
 
     saved = read_scores(str(folder / "image_scores.npz"))

@@ -290,11 +290,6 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Number of training images with boxes, chosen with SEED, on which the CorLoc of a teacher is measured at each
     # evaluation. Training boxes are not used for anything else. 0: do not measure it.
     cfg.TEST.CORLOC_IMAGES = 0
-    # Corruption of all test images: `NAME:STRENGTH`, such as `noise:2`, see `mlickd.data.corruptions`. Empty: none.
-    # `tools/robustness.py` evaluates all corruptions.
-    cfg.TEST.CORRUPTION = ""
-    # Seed of random corruptions. It differs from SEED, so that models with different seeds see the same corruptions.
-    cfg.TEST.CORRUPTION_SEED = 0
 
 
 def _add_tensorboard_config(cfg: CfgNode) -> None:

@@ -33,7 +33,6 @@ GROUPS = {
     "Results": {
         "evaluate": "compute metrics of runs under all common conventions",
         "compare": "train methods with several seeds, and write tables",
-        "robustness": "compare students on corrupted images, by size and class",
         "visualize": "write a gallery of regions and predictions, and plots",
         "benchmark": "measure speed and memory on this machine",
     },

@@ -15,7 +15,6 @@ from mlickd.errors import InputError
 
 from .augmentation import ColorJitter, RandomCrop
 from .catalog import dataset_records
-from .corruptions import Corruption
 from .mapper import MultiLabelMapper, map_at_sizes
 from .parts import whole_name
 from .proposals.image_proposals import build_proposer
@@ -107,17 +106,11 @@ def configured_proposals(cfg: CfgNode, name: str) -> Path:
     return proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)
 
 
-def configured_corruption(cfg: CfgNode) -> Corruption | None:
-    """Return the corruption named by ``TEST.CORRUPTION``, or None."""
-    return Corruption.parse(cfg.TEST.CORRUPTION, cfg.TEST.CORRUPTION_SEED) if cfg.TEST.CORRUPTION else None
-
-
 def build_mapper(
     cfg: CfgNode,
     name: str | None = None,
     proposals: ProposalStore | Callable | None = None,
     teacher_cfg: CfgNode | None = None,
-    corruption: Corruption | None = None,
 ) -> MultiLabelMapper:
     """Return the :class:`MultiLabelMapper` of a model for the dataset ``name``, or for photos if it is None.
 
@@ -133,19 +126,18 @@ def build_mapper(
         teacher_size=teacher_cfg.INPUT.SIZE_TEST if teacher_cfg else None,
         teacher_format=teacher_cfg.INPUT.FORMAT if teacher_cfg else None,
         dataset=name,
-        corruption=corruption,
         view=View(cfg.INPUT.SIZE_TEST),
     )
 
 
 def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
-    """Return the mapper of a model for evaluation on a dataset, with the corruption ``TEST.CORRUPTION``."""
+    """Return the mapper of a model for evaluation on a dataset."""
     proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
-    return build_mapper(cfg, name, proposals, corruption=configured_corruption(cfg))
+    return build_mapper(cfg, name, proposals)
 
 
 def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
-    """Return the mapper for prediction: without corruption, and with generated proposals if none are stored."""
+    """Return the mapper for prediction, which generates proposals if none are stored."""
     if not needs_proposals(cfg, training=False):
         return build_mapper(cfg, name)
     stored = name is not None and configured_proposals(cfg, name).exists()

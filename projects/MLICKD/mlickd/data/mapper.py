@@ -10,7 +10,6 @@ from detectron2.structures import Boxes, Instances
 from mlickd.decoding import RecordImage
 
 from .augmentation import ColorShift
-from .corruptions import Corruption
 from .proposals.store import ProposalStore
 from .views import View
 
@@ -32,7 +31,6 @@ class MultiLabelMapper:
         teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
         teacher_format: image format of the teacher, by default ``image_format``.
         dataset: name of the dataset. Samples contain it, because image ids are unique only within a dataset.
-        corruption: corruption of the student's view; proposals come from the original image.
         view: default view of the student.
     """
 
@@ -43,7 +41,6 @@ class MultiLabelMapper:
     teacher_size: int | None = None
     teacher_format: str | None = None
     dataset: str | None = None
-    corruption: Corruption | None = None
     view: View | None = None
 
     def __call__(self, record: dict, view: View | None = None, colors: ColorShift | None = None) -> dict:
@@ -84,8 +81,6 @@ class MultiLabelMapper:
             sample["teacher_image"] = pixels if same_format else pixels.flip(0)
         if colors is not None:
             sample["image"] = colors.apply(sample["image"], self.image_format)
-        if self.corruption is not None:
-            sample["image"] = self.corruption.apply(sample["image"], record["image_id"], self.image_format)
         if boxes is not None:
             sample["proposals"] = _instances(boxes, scores, view, shape, view.size)
             if self.teacher_size is not None:

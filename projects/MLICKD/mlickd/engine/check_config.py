@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY
 from detectron2.utils.registry import Registry
 
-from mlickd.data.build import configured_corruption, model_class
+from mlickd.data.build import model_class
 from mlickd.distillation import FEATURE_DISTILLER_REGISTRY, KD_STAGES, PREDICTION_DISTILLER_REGISTRY
 from mlickd.distillation.distillers.base import feature_distiller_class
 from mlickd.distillation.knowledge import REGION_WEIGHTS
@@ -156,7 +156,6 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
     except ValueError as error:
         raise InputError(f"TEST.THRESHOLD, TEST.TOP_K or TEST.AVERAGE_PRECISION: {error}") from error
-    configured_corruption(cfg)
 
 
 def config_value(cfg: CfgNode, key: str) -> object:

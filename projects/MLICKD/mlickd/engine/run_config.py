@@ -181,9 +181,8 @@ def finalize_config(
         InputError: a value, dataset, class count, stage, checkpoint or file of thresholds is wrong.
     """
     check_config(cfg, comm.get_world_size() if processes is None else processes)
-    if not eval_only and (cfg.TEST.THRESHOLDS or cfg.TEST.CORRUPTION):
-        key = "THRESHOLDS" if cfg.TEST.THRESHOLDS else "CORRUPTION"
-        raise InputError(f"TEST.{key} {cfg.TEST[key]}: training does not use it; leave it empty, or give --eval-only")
+    if not eval_only and (thresholds := cfg.TEST.THRESHOLDS):
+        raise InputError(f"TEST.THRESHOLDS {thresholds}: training does not use it; leave it empty, or give --eval-only")
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("MODEL.DEVICE %s: CUDA is not available, using the CPU", cfg.MODEL.DEVICE)
         cfg.MODEL.DEVICE = "cpu"

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mlickd.data import build_test_loader, build_train_loader
-from mlickd.data.build import configured_corruption, labeled_fraction, model_class, needs_knowledge
+from mlickd.data.build import labeled_fraction, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.distillation.knowledge_source import build_knowledge_source
@@ -133,7 +133,6 @@ class Trainer(DefaultTrainer):
                 ap=cfg.TEST.AVERAGE_PRECISION,
                 class_thresholds=read_thresholds(cfg.TEST.THRESHOLDS) if cfg.TEST.THRESHOLDS else None,
                 provenance=provenance(cfg, dataset_name) if comm.is_main_process() else None,
-                corruption=str(configured_corruption(cfg) or ""),
                 output_dir=output_dir,
             )
         ]

@@ -108,7 +108,6 @@ class MultiLabelEvaluator(RecordEvaluator):
         ap: str = "ranking",
         class_thresholds: ClassThresholds | None = None,
         provenance: dict | None = None,
-        corruption: str = "",
         **options,
     ):
         """
@@ -117,7 +116,6 @@ class MultiLabelEvaluator(RecordEvaluator):
             threshold, topk, ap: see :func:`multilabel_metrics`.
             class_thresholds: thresholds of the classes, which replace ``threshold``.
             provenance: further entries of ``multilabel_results.json``; must be JSON-serializable.
-            corruption: corruption of the images, recorded in the protocol.
 
         Raises:
             InputError: the dataset is unknown, a label is not in [0, C), or the thresholds are for other classes.
@@ -128,7 +126,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         if class_thresholds is not None:
             class_thresholds.check(f"thresholds of each class for '{dataset_name}'", self.class_names)
             self.threshold = class_thresholds.thresholds
-        self.provenance, self.corruption = provenance or {}, corruption
+        self.provenance = provenance or {}
         self.targets = label_targets(self.records, len(self.class_names))
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
@@ -157,8 +155,6 @@ class MultiLabelEvaluator(RecordEvaluator):
         metrics = multilabel_metrics(scores, self.targets, threshold=self.threshold, topk=self.topk, ap=self.ap)
         if self.class_thresholds is not None:
             metrics["protocol"]["thresholds_tuned_on"] = self.class_thresholds.tuned_on()
-        if self.corruption:
-            metrics["protocol"]["corruption"] = self.corruption
         results = {key: 100.0 * value for key, value in metrics.items() if isinstance(value, float)}
         if self.output_dir:
             # A report without its scores would be incomplete, so the scores are written first.
@@ -181,8 +177,7 @@ class MultiLabelEvaluator(RecordEvaluator):
         table = tabulate(rows, headers=["predicted", *columns], tablefmt="pipe", floatfmt=".2f")
         logger.info(f"Multi-label metrics on {self.dataset_name} (%): mAP {results['mAP']:.2f}\n{table}")
         logger.info(
-            f"Protocol: {f'images corrupted by {self.corruption}; ' if self.corruption else ''}"
-            f"{self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
+            f"Protocol: {self.ap} AP ({protocol['ap_rule']}); {protocol['ties']}; "
             f"{metrics['images']} images ({metrics['images_without_positives']} of them without a positive, "
             f"{metrics['images_ignored']} others skipped because all labels are ignored); "
             f"class means use the {metrics['classes']} of {len(self.class_names)} classes with a positive image"

@@ -102,7 +102,7 @@ def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module
 def _test_results(cfg: CfgNode, run: str) -> dict | None:
     """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
     path = next((path for name in cfg.DATASETS.TEST if (path := multilabel_results_path(run, name)).is_file()), None)
-    if path is None or cfg.TEST.AUG.ENABLED or cfg.TEST.CORRUPTION:  # the scores of other views of the photos
+    if path is None or cfg.TEST.AUG.ENABLED:  # the scores of other views of the photos
         return None
     report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")
     report = {key: report[key] for key in ("metrics", "per_class", "counts", "protocol")}

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
+from detectron2.evaluation import inference_on_dataset
 
 from mlickd.config import default_config
 from mlickd.data import View, open_proposals
-from mlickd.data.build import build_mapper
+from mlickd.data.build import build_mapper, build_test_loader
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.data.records import label_targets
@@ -25,15 +27,15 @@ from mlickd.distillation.teacher_config import load_teacher_config, load_teacher
 from mlickd.engine.check_config import config_value
 from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
+from mlickd.evaluation import MultiLabelEvaluator
+from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
 from mlickd.files import file_digest
 from mlickd.modeling.losses import image_level_binary_cross_entropy
 from mlickd.progress import progress
-from mlickd.runs import find_run, run_config
+from mlickd.runs import find_run, load_run, multilabel_results, provenance, run_class_names, run_config
 
-from .robustness import compute_scores
-
-__all__ = ["calibrate_cache", "calibrate_run", "tune_thresholds"]
+__all__ = ["calibrate_cache", "calibrate_run", "compute_scores", "tune_thresholds"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,42 @@ def tune_thresholds(run: str | os.PathLike[str], dataset: str) -> ClassThreshold
     )
     write_thresholds(tuned, str(run / THRESHOLDS_FILE))
     return tuned
+
+
+def compute_scores(folder: Path, output: Path, dataset: str) -> ImageScores:
+    """Return the image scores of a run on a dataset.
+
+    Scores are cached in ``output`` and recomputed only if data, checkpoint, configuration or versions change.
+
+    Args:
+        folder: folder of the run.
+        output: folder of the scores.
+        dataset: name of the dataset.
+
+    Raises:
+        InputError: the run is not finished, it has other classes than the dataset, or an image cannot be read.
+    """
+    cfg = run_config(folder).clone()
+    if run_class_names(cfg, folder) != class_names(dataset):
+        raise InputError(f"--dataset {dataset}: has other classes than {folder}; give a dataset with these classes")
+    cfg.defrost()
+    cfg.DATASETS.TEST, cfg.DATASETS.PROPOSALS.TEST_FILES = (dataset,), ()
+    source = provenance(cfg, dataset) | {"checkpoint": {"sha256": file_digest(cfg.MODEL.WEIGHTS)}}
+    report: dict = {}
+    with suppress(InputError):  # the first evaluation, or a damaged report
+        report = multilabel_results(output / "multilabel_results.json")
+    if any(report.get(key) != value for key, value in source.items() if key != "date"):
+        logger.info("%s: scores on %s", folder, dataset)
+        evaluator = MultiLabelEvaluator(
+            dataset,
+            threshold=cfg.TEST.THRESHOLD,
+            topk=cfg.TEST.TOP_K,
+            ap=cfg.TEST.AVERAGE_PRECISION,
+            provenance=source,
+            output_dir=str(output),
+        )
+        inference_on_dataset(load_run(folder)[1], build_test_loader(cfg, dataset), evaluator)
+    return read_scores(str(output / SCORES_FILE))
 
 
 def calibrate_run(

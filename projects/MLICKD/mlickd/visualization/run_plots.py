@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mlickd.errors import InputError
-from mlickd.evaluation.breakdown import conditional_frequencies, dependency_error
+from mlickd.evaluation.label_dependencies import conditional_frequencies, dependency_error
 from mlickd.evaluation.ranking import micro_precision_recall
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.files import write_whole_file

@@ -1,23 +1,18 @@
-"""Charts of several runs: gains of classes, precision over recall, and mAP of pairs of students by group."""
+"""Charts of several runs: gains of classes, and precision over recall."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlickd.evaluation.intervals import spread
-
 from .charts import STYLES, plain_text, save_figure, style_axes
-from .image_results import BLUE, INK, RED, STUDENTS
+from .image_results import BLUE, INK, RED
 
-__all__ = ["draw_class_gains", "draw_pairs", "draw_precision_recall"]
+__all__ = ["draw_class_gains", "draw_precision_recall"]
 
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
-# For each pair of runs, the metrics (as fractions) of the baseline and the distilled student.
-MetricPairs = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 def draw_class_gains(
@@ -37,10 +32,15 @@ def draw_class_gains(
     means = {method: values.mean(axis=0) for method, values in gains.items()}
     first = next(iter(means.values()))
     order = [int(index) for index in np.argsort(first, kind="stable") if np.isfinite(first[index])]
-    sizes = (2.3, 1.3 + 0.19 * len(order)), (2.6, 0.0)
-    figure, panels = _panels(len(gains), 5, *sizes, sharex=True, sharey=True)
+    rows = -(-len(gains) // 5)
+    columns = -(-len(gains) // rows)
+    inches = 2.6 + 2.3 * columns, (1.3 + 0.19 * len(order)) * rows
+    figure = Figure(figsize=inches, dpi=120, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    for unused in panels[len(gains) :]:
+        unused.set_visible(False)
     places = np.arange(len(order))
-    for axes, (method, values) in zip(panels, gains.items(), strict=True):
+    for axes, (method, values) in zip(panels, gains.items(), strict=False):
         mean = means[method][order]
         bars = axes.barh(places, mean, height=0.75, color=[BLUE if value >= 0 else RED for value in mean])
         if len(gains) == 1 and len(values) == 1:
@@ -79,43 +79,3 @@ def draw_precision_recall(curves: Mapping[str, Sequence[tuple[np.ndarray, np.nda
     label = "recall of all labels of all images (micro average)"
     style_axes(axes, xlim=(0, 1), ylim=(0, 1.02), xlabel=label, ylabel="precision")
     save_figure(figure, path)
-
-
-def draw_pairs(sections: Mapping[str, Mapping[str, MetricPairs]], path: str | Path) -> None:
-    """Draw a panel for each section, with bars of the mAP of both students in each group.
-
-    A bar shows the mean of the pairs, and a line their standard deviation. A group without a positive has no bar.
-
-    Args:
-        sections: groups by section, for example the strengths of one corruption.
-        path: path of the PNG.
-    """
-    figure, panels = _panels(len(sections), 4, (4.4, 3.3), (0.0, 0.6))
-    for axes, (section, groups) in zip(panels, sections.items(), strict=True):
-        for number, (role, (color, _)) in enumerate(zip(STUDENTS, STYLES, strict=False)):
-            summaries = [spread([100 * pair[role]["mAP"] for pair in pairs]) for pairs in groups.values()]
-            means = [summary.mean for summary in summaries]
-            places = np.arange(len(groups)) + 0.38 * (number - 0.5)
-            label = role if axes is panels[0] else None
-            errors = [summary.deviation or 0.0 for summary in summaries]
-            bars = axes.bar(places, means, 0.36, yerr=errors, color=color, capsize=3, label=label)
-            axes.bar_label(bars, labels=["" if np.isnan(m) else f"{m:.1f}" for m in means], padding=2, fontsize=8)
-        texts = [plain_text(group).replace(" (", "\n(") for group in groups]
-        axes.set_xticks(range(len(groups)), texts, fontsize=9)
-        style_axes(axes, f"by {plain_text(section)}", "y", ylabel="mAP (%)", ymargin=0.12)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    save_figure(figure, path)
-
-
-def _panels(
-    count: int, max_columns: int, size: tuple[float, float], margin: tuple[float, float], **options: bool
-) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure with ``count`` panels of this size and a margin (in inches), and the axes of the panels."""
-    rows = -(-count // max_columns)
-    columns = -(-count // rows)
-    inches = margin[0] + size[0] * columns, margin[1] + size[1] * rows
-    figure = Figure(figsize=inches, dpi=120, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, **options).flatten()
-    for unused in axes[count:]:
-        unused.set_visible(False)
-    return figure, axes[:count]
