@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, region_scores
+from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, normalize_features, region_scores
 
 CHANNELS, STRIDE, CLASSES = 4, 8, 3
 
@@ -111,3 +111,26 @@ def test_context_is_mixed_into_image_scores_and_has_its_own_loss() -> None:
     assert losses["loss_image"] == mil_losses["loss_image"]
     loss = -np.where(y == 1, np.log(p), np.log(1 - p))[y >= 0].sum() / 2
     assert losses["loss_context"].item() == pytest.approx(loss, rel=1e-4)
+
+
+def test_features_of_regions_and_the_mean_of_the_map_are_normalized() -> None:
+    maps, proposals = torch.randn(2, CHANNELS, 8, 8), [make_proposals(5, 1), make_proposals(3, 2)]
+    heads = make_heads(dropout=0.0, context_weight=0.25)
+    heads.feature_norm = 20.0
+    predictions = heads.predict_regions({"conv5": maps}, proposals)
+    regions = heads.box_head(predictions.pooled * heads.proposal_weights(proposals)[:, None, None, None])
+
+    def root(x: torch.Tensor) -> np.ndarray:
+        return np.sign(x.detach().numpy()) * np.sqrt(np.abs(x.detach().numpy()))
+
+    for layer, x, logits in (
+        (heads.class_stream, root(regions), predictions.class_logits),
+        (heads.detection_stream, root(regions), predictions.detection_logits),
+        (heads.context_classifier, root(maps).mean(axis=(2, 3)), predictions.context_maps.mean(dim=(2, 3))),
+    ):
+        x = 20 * x / np.linalg.norm(x, axis=1, keepdims=True)
+        expected = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        np.testing.assert_allclose(logits.detach().numpy(), expected, rtol=1e-3, atol=1e-3)
+    zeros = torch.zeros(2, 3, requires_grad=True)
+    normalize_features(zeros, 20.0).sum().backward()
+    assert torch.isfinite(zeros.grad).all(), "a backbone that learns may have regions without activation"

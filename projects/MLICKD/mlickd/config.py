@@ -127,6 +127,10 @@ def _add_model_config(cfg: CfgNode) -> None:
     # both streams. Its input is the mean of the feature map of the whole view. The image scores are (1 - w) times the
     # scores of the streams plus w times its probabilities. Regions and stage 1 use only the streams. 0: as published.
     cfg.MODEL.WSDDN.CONTEXT = 0.0
+    # If above 0, the features of each region, and the mean of the feature map for the context, are normalized: the
+    # square root of each value, with its sign, scaled to this L2 norm. This helps a teacher with a frozen backbone and
+    # few images. 0: as published.
+    cfg.MODEL.WSDDN.FEATURE_NORM = 0.0
     # Refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The defaults are from Tang et al. 2017.
     cfg.MODEL.OICR = CfgNode()
     # Number of refinements.

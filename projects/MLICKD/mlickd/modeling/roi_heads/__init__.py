@@ -2,7 +2,7 @@
 
 from .box_heads import AveragePoolBoxHead, VGGBoxHead
 from .oicr import OICRHeads
-from .wsddn import RegionPredictions, WSDDNHeads, mix_with_context, region_scores
+from .wsddn import RegionPredictions, WSDDNHeads, mix_with_context, normalize_features, region_scores
 
 __all__ = [
     "AveragePoolBoxHead",
@@ -11,5 +11,6 @@ __all__ = [
     "VGGBoxHead",
     "WSDDNHeads",
     "mix_with_context",
+    "normalize_features",
     "region_scores",
 ]

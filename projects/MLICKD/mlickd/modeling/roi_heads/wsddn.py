@@ -20,7 +20,7 @@ from mlickd.modeling.losses import (
     multilabel_binary_cross_entropy_with_logits,
 )
 
-__all__ = ["RegionPredictions", "WSDDNHeads", "mix_with_context", "region_scores"]
+__all__ = ["RegionPredictions", "WSDDNHeads", "mix_with_context", "normalize_features", "region_scores"]
 
 
 def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
@@ -39,6 +39,22 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
     classes = (class_logits / temperature).softmax(dim=1)
     regions = (detection_logits / temperature).softmax(dim=0)
     return classes * regions
+
+
+def normalize_features(features: torch.Tensor, norm: float) -> torch.Tensor:
+    """Return ``sign(x) * sqrt(|x|)``, scaled so that the mean of these vectors over H and W has a given L2 norm.
+
+    Perronnin, Sanchez and Mensink, "Improving the Fisher Kernel for Large-Scale Image Classification" (ECCV 2010).
+
+    Args:
+        features: (N, D, H, W) maps, or (N, D) features of regions.
+        norm: norm of the mean; 0 returns the features unchanged.
+    """
+    if not norm:
+        return features
+    roots = features.sign() * (features.abs() + 1e-6).sqrt()  # the sum keeps the gradient finite
+    means = roots.flatten(2).mean(dim=2) if features.dim() > 2 else roots
+    return roots * (norm / means.norm(dim=1).clamp(min=1e-6)).view(-1, *[1] * (features.dim() - 1))
 
 
 def mix_with_context(
@@ -130,6 +146,7 @@ class WSDDNHeads(nn.Module):
         context_weight: float = 0.0,
         context_channels: int = 0,
         context_loss: Callable = multilabel_binary_cross_entropy_with_logits,
+        feature_norm: float = 0.0,
         test_score_thresh: float = 0.0,
         test_nms_thresh: float = 0.4,
         test_topk_per_image: int = 100,
@@ -147,6 +164,7 @@ class WSDDNHeads(nn.Module):
             context_weight: w of :func:`mix_with_context`; 0 builds no context classifier.
             context_channels: D, the number of channels of ``in_feature``; needed for a context classifier.
             context_loss: label loss of the context classifier, a function of logits and targets.
+            feature_norm: norm of the inputs of all linear layers, see :func:`normalize_features`.
             test_score_thresh, test_nms_thresh, test_topk_per_image: limits on the detections at inference.
         """
         super().__init__()
@@ -159,6 +177,7 @@ class WSDDNHeads(nn.Module):
         self.detection_stream = nn.Linear(box_head.output_shape.channels, num_classes)
         self.context_weight = context_weight
         self.context_loss = context_loss
+        self.feature_norm = feature_norm
         last_layers = [self.class_stream, self.detection_stream]
         self.context_classifier = None
         if context_weight > 0:
@@ -201,6 +220,7 @@ class WSDDNHeads(nn.Module):
             "context_weight": cfg.MODEL.WSDDN.CONTEXT,
             "context_channels": shape.channels,
             "context_loss": build_label_loss(cfg),
+            "feature_norm": cfg.MODEL.WSDDN.FEATURE_NORM,
             "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
             "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
             "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
@@ -216,6 +236,7 @@ class WSDDNHeads(nn.Module):
         feature_map = features[self.in_feature].float()
         pooled = self.pooler([feature_map], [p.proposal_boxes for p in proposals])
         embeddings = self.box_head(pooled * self.proposal_weights(proposals)[:, None, None, None])
+        embeddings = normalize_features(embeddings, self.feature_norm)
         return RegionPredictions(
             pooled=pooled,
             embeddings=embeddings,
@@ -230,7 +251,7 @@ class WSDDNHeads(nn.Module):
         if self.context_classifier is None:
             return None
         weight, bias = self.context_classifier.weight, self.context_classifier.bias
-        return F.conv2d(feature_map, weight[:, :, None, None], bias).float()
+        return F.conv2d(normalize_features(feature_map, self.feature_norm), weight[:, :, None, None], bias).float()
 
     def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
         """Return the factors (M,) on the pooled features of the proposals; see ``score_weighting``."""
