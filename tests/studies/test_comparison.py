@@ -135,6 +135,9 @@ def test_each_seed_can_have_separate_labels_and_students_learn_from_the_other_im
     assert jobs["proposals"].command[-2:] == ["tiny_test", "tiny_train"]
     options = ["SOLVER.REFERENCE_IMAGES", str(len(dataset_records("tiny_train", boxes=False)) // 2)]
     options += ["SOLVER.IMS_PER_BATCH", "1"]  # so that no training has too many epochs
+    unchanged = compare(tools, BOTH, options=["SOLVER.REFERENCE_IMAGES", "24", *options[2:]], **data)
+    for job in (job for job in unchanged.jobs() if "train_net" in job.command[0]):
+        assert "SOLVER.MAX_ITER" in job.command, "a run with fewer images must not adapt the number again"
     half, whole = (
         compare(tools, BOTH, options=options, **{**data, "unlabeled": unlabeled}).iterations
         for unlabeled in ([], data["unlabeled"])

@@ -34,16 +34,19 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="folder of the study, with seed<k>/teacher and seed<k>/baseline")
     parser.add_argument("output", type=Path, help="folder for seed<k>/<control> and <control>.yaml")
     args = parser.parse_args()
-    for folder in sorted(args.study.glob("seed*/teacher")):
+    folders = sorted(args.study.glob("seed*/teacher"))
+    if not folders:
+        sys.exit(f"{args.study}: has no seed<k>/teacher; run compare with --teacher-per-seed")
+    for folder in folders:
         seed = folder.parent.name.removeprefix("seed")
-        teacher, config = torch.load(folder / "model_final.pth", weights_only=False)["model"], folder / "config.yaml"
+        teacher, config = torch.load(folder / "model_final.pth", weights_only=True)["model"], folder / "config.yaml"
         second = args.output / f"seed{seed}" / "second"
         command = [sys.executable, TRAIN, "--config-file", config, "OUTPUT_DIR", second, "SEED", int(seed) + OTHER_SEED]
         if not (second / "results.json").is_file():
             subprocess.run(list(map(str, command)), check=True)
-        other = torch.load(second / "model_final.pth", weights_only=False)["model"]
+        other = torch.load(second / "model_final.pth", weights_only=True)["model"]
         mean = {key: (teacher[key] + other[key]) / 2 for key in teacher if key.startswith(LAYER)}
-        baseline = torch.load(folder.with_name("baseline") / "model_final.pth", weights_only=False)["model"]
+        baseline = torch.load(folder.with_name("baseline") / "model_final.pth", weights_only=True)["model"]
         classifier = {LAYER + key.rpartition(".")[2]: value for key, value in baseline.items() if "head.linear" in key}
         trunk = {key: value for key, value in baseline.items() if key.startswith("backbone.")}
         values = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -51,6 +54,7 @@ def main() -> None:
         for name, weights in zip(CONTROLS, ({}, {}, mean, trunk | classifier), strict=True):
             values["MODEL"]["WSDDN"]["CONTEXT"] = 0.0 if name == "mil_only" else 1.0
             if name == "baseline_teacher":
+                values["MODEL"]["WSDDN"]["FEATURE_NORM"] = 0.0  # as in the classifier
                 values["INPUT"] |= {key: size[key] for key in ("SIZES_TRAIN", "SIZE_TEST")}
             state = {key: value for key, value in (teacher | weights).items() if name != "mil_only" or LAYER not in key}
             place = args.output / f"seed{seed}" / name

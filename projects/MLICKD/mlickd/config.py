@@ -127,9 +127,9 @@ def _add_model_config(cfg: CfgNode) -> None:
     # both streams. Its input is the mean of the feature map of the whole view. The image scores are (1 - w) times the
     # scores of the streams plus w times its probabilities. Regions and stage 1 use only the streams. 0: as published.
     cfg.MODEL.WSDDN.CONTEXT = 0.0
-    # If above 0, the features of each region, and the mean of the feature map for the context, are normalized: the
-    # square root of each value, with its sign, scaled to this L2 norm. This helps a teacher with a frozen backbone and
-    # few images. 0: as published.
+    # If above 0, the features of each region are normalized: the square root of each value, with its sign, scaled to
+    # this L2 norm. For the context, the square roots of the map are scaled so that their mean has this norm. This helps
+    # a teacher with a frozen backbone and few images. Use it with SCORE_WEIGHTING `none`. 0: as published.
     cfg.MODEL.WSDDN.FEATURE_NORM = 0.0
     # Refinements with MODEL.ROI_HEADS.NAME `OICRHeads`. The defaults are from Tang et al. 2017.
     cfg.MODEL.OICR = CfgNode()

@@ -23,13 +23,19 @@ The downloaded table has the columns `file_name` and `labels`, and is ready for 
 def main() -> None:
     """Serve the page until Ctrl-C."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument("--model", required=True, metavar="PATH", help="run, study, checkpoint, or exported student")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="PATH",
+        help="run, study, checkpoint, exported student, or USER/NAME on the Hub",
+    )
     parser.add_argument("--teacher", metavar="FOLDER", help="run of a teacher, whose regions the page shows")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: only for this machine)")
     parser.add_argument("--port", type=positive_int, metavar="N", help="port (default: the first free one from 7860)")
     args = parser.parse_args()
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the photos are deleted
+    for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:
+        signal.signal(getattr(signal, name), signal.default_int_handler)  # so that the photos are deleted
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
     with tempfile.TemporaryDirectory(prefix="mlickd-demo-") as os.environ["GRADIO_TEMP_DIR"]:
         import_optional("gradio", "the demo", "demo")

@@ -60,6 +60,8 @@ def main() -> None:
         parser.error("--dataset, --photos and --num-images require --check")
     if args.hub and (args.check or args.no_preprocessing) or not args.hub and (args.push or args.license):
         parser.error("--check and --no-preprocessing require --output; --push and --license require --hub")
+    if args.push and args.push.count("/") != 1:
+        parser.error(f"--push {args.push}: give USER/NAME")
     if args.photos and (args.dataset or args.num_images is not None):
         parser.error("--photos replaces --dataset and --num-images; give only --photos, or only the others")
     run = find_student(args.run)

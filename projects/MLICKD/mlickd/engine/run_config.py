@@ -238,7 +238,7 @@ def scale_schedule(cfg: CfgNode, images: int = 0) -> list[str]:
         images: number of images; 0 for the images of the training datasets.
 
     Returns:
-        The changed keys and values as options.
+        All numbers of iterations as options, also unchanged numbers: a run with other images must not adapt them again.
     """
     solver = cfg.SOLVER
     if not solver.REFERENCE_IMAGES:
@@ -251,7 +251,7 @@ def scale_schedule(cfg: CfgNode, images: int = 0) -> list[str]:
     options = {key: math.ceil(value * factor) for key in keys if (value := config_value(cfg, key))}
     if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
         options["SOLVER.STEPS"] = tuple(math.ceil(step * factor) for step in solver.STEPS)
-    pairs = [item for pair in options.items() for item in pair] if factor != 1 else []
+    pairs = [item for pair in options.items() for item in pair]
     cfg.merge_from_list(pairs)
     return [str(item) for item in pairs]
 

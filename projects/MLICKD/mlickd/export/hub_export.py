@@ -43,6 +43,10 @@ def write_hub_folder(
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
         raise InputError(f"--hub {folder}: has other files; name a new folder")
+    if (folder / CONFIG).is_file() and '"mlickd"' not in (folder / CONFIG).read_text(
+        encoding="utf-8", errors="replace"
+    ):
+        raise InputError(f"--hub {folder}: {CONFIG} is of another program; name a new folder")
     cfg, model, run = load_student(run)
     teacher = None
     with suppress(InputError):  # the student has no teacher, or the teacher is not here

@@ -96,7 +96,7 @@ def _hub_errors(subject: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the classes of network errors depend on the version of huggingface_hub
-        problem = f"{str(error).strip().splitlines()[0]}; check the connection and the name"
+        problem = f"{(str(error).strip() or repr(error)).splitlines()[0]}; check the connection and the name"
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
             problem = (
                 "it does not exist, or you are not logged in or have no right to it; check the name, or `hf auth login`"

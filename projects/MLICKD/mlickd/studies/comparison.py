@@ -201,7 +201,7 @@ class Comparison:
                 raise InputError(f"--unlabeled {name}: has held-out images; leave them out, or give --held-out 0")
 
     def _methods(self, seed: int) -> list[Method]:
-        """Return the methods of a seed. All have the number of epochs of the method with the most images."""
+        """Return the methods of a seed. All have the number of iterations for the method with the most images."""
         methods = [method.for_seed(seed) for method in self.methods]
         images = max(count_training_images(method.cfg) for method in methods)
         return [method.for_images(images) for method in methods]

@@ -98,7 +98,7 @@ def describe_student(comparison: Comparison, unlabeled: str) -> str:
     student = next(model for model in comparison.models if model.folder == run)
     report, results = PhotoReport(str(run), load_model(run)), []
     scores = read_scores(str(student.report_path.with_name(SCORES_FILE)))
-    rules = {"threshold": report.predictor.thresholds, "ap": student.report["protocol"]["ap"]}
+    rules = {"threshold": comparison.methods[0].cfg.TEST.THRESHOLD, "ap": student.report["protocol"]["ap"]}
     resampled = bootstrap_metrics(scores.scores, scores.targets, **rules)
     for name in ("mAP", "CF1", "OF1"):
         low, high = percentile_interval(100 * resampled[name])
