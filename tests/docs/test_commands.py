@@ -123,7 +123,6 @@ def call(module: str, arguments: list[str], log: str = "log") -> SimpleNamespace
     """Run a command in a fork, with the file `stdin` as its standard input, and return its status like a `Popen`."""
 
     def work() -> None:
-        cv2.setNumThreads(0)  # the threads of OpenCV are not in the fork
         sys.argv, sys.stdin = [f"tools/{module}.py", *arguments], open("stdin")
         start = lambda command, stdout, **_: call(Path(command[1]).stem, command[2:], stdout.name)  # noqa: E731
         jobs.subprocess = SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT)
@@ -182,6 +181,7 @@ def run(module: str, arguments: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_commands_run(commands: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.setNumThreads(0)  # ends the threads of OpenCV: a fork does not have them, and would wait for them for ever
     write_world(monkeypatch)
     left_out = [line for part in LEFT_OUT for line, _ in commands if re.search(part, line)]
     done: list[tuple[str, list[str]]] = []
