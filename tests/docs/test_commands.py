@@ -57,8 +57,7 @@ KD.FEATURE.MAX_ITER 1 KD.PREDICTION.MAX_ITER 1 INPUT.SIZES_TRAIN (64,) DATASETS.
 DATALOADER.NUM_WORKERS 0"""
 # Folders under output/ that are copies of a study, or of its parts.
 COPIES = [(name, "") for name in ("holiday", "animals", "comparison", "scenes", "holiday_comparison")]
-COPIES += [(name, "seed1") for name in ("scenes", "scenes/seed2", "comparison/seed2", "comparison/seed3")]
-COPIES += [("teacher", "seed1/teacher"), ("holiday/cls", "seed1/baseline")]
+COPIES += [("scenes", "seed1"), ("teacher", "seed1/teacher"), ("holiday/cls", "seed1/baseline")]
 
 
 @pytest.fixture
