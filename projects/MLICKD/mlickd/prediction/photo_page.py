@@ -50,6 +50,10 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
         views.insert(1, MAP)
 
     def add(files: list[tuple[str, str]], photos: list[_Photo], progress=gr.Progress()):  # noqa: B008
+        """Predict new photos and append them; return the values of the page, with the first new photo selected.
+
+        ``files`` are (name of the photo, path of its copy). Raises gr.Error if there is no photo to show.
+        """
         known, first = {photo.prediction.name for photo in photos}, len(photos)
         new = {name: path for name, path in files if name not in known}
         left_out = [f"{name}: a photo with this name is already here" for name, _ in files if name in known]
@@ -76,6 +80,7 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
         return photo.labels, gr.Dropdown(ranked, value=ranked[0]), photo.prediction._repr_html_()
 
     def draw(photos: list[_Photo], index: int, view: str, name: str) -> gr.Image:
+        """Return a photo as it is, with the activation map of a class, or with the teacher's regions of this class."""
         photo = photos[int(index)]
         shown = photo.preview
         if view == MAP:
