@@ -15,7 +15,9 @@ from mlickd.modeling.roi_heads import VGGBoxHead, WSDDNHeads, normalize_features
 CHANNELS, STRIDE, CLASSES = 4, 8, 3
 
 
-def make_heads(score_weighting: str = "score", dropout: float = 0.5, context_weight: float = 0.0) -> WSDDNHeads:
+def make_heads(
+    score_weighting: str = "score", dropout: float = 0.5, context_weight: float = 0.0, feature_norm: float = 0.0
+) -> WSDDNHeads:
     torch.manual_seed(0)
     return WSDDNHeads(
         in_feature="conv5",
@@ -27,6 +29,7 @@ def make_heads(score_weighting: str = "score", dropout: float = 0.5, context_wei
         init_std=0.5,
         context_weight=context_weight,
         context_channels=CHANNELS,
+        feature_norm=feature_norm,
     )
 
 
@@ -113,23 +116,33 @@ def test_context_is_mixed_into_image_scores_and_has_its_own_loss() -> None:
     assert losses["loss_context"].item() == pytest.approx(loss, rel=1e-4)
 
 
-def test_features_of_regions_and_the_mean_of_the_map_are_normalized() -> None:
+def test_features_of_regions_and_the_mean_of_the_map_are_normalized_and_the_context_is_centered() -> None:
     maps, proposals = torch.randn(2, CHANNELS, 8, 8), [make_proposals(5, 1), make_proposals(3, 2)]
-    heads = make_heads(dropout=0.0, context_weight=0.25)
-    heads.feature_norm = 20.0
-    predictions = heads.predict_regions({"conv5": maps}, proposals)
+    heads = make_heads(dropout=0.0, context_weight=0.25, feature_norm=20.0).train()
+    others = torch.randn(6, CHANNELS, 8, 8)
+    for batch in (others[:2], others[2:4], others[4:]):
+        heads.predict_regions({"conv5": batch}, proposals)
+    predictions = heads.eval().predict_regions({"conv5": maps}, proposals)
     regions = heads.box_head(predictions.pooled * heads.proposal_weights(proposals)[:, None, None, None])
 
     def root(x: torch.Tensor) -> np.ndarray:
         return np.sign(x.detach().numpy()) * np.sqrt(np.abs(x.detach().numpy()))
 
-    for layer, x, logits in (
-        (heads.class_stream, root(regions), predictions.class_logits),
-        (heads.detection_stream, root(regions), predictions.detection_logits),
-        (heads.context_classifier, root(maps).mean(axis=(2, 3)), predictions.context_maps.mean(dim=(2, 3))),
+    def normalize(x: np.ndarray) -> np.ndarray:
+        return 20 * x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    context_mean = normalize(root(others).mean(axis=(2, 3))).mean(axis=0)
+    for layer, x, mean, logits in (
+        (heads.class_stream, root(regions), 0, predictions.class_logits),
+        (heads.detection_stream, root(regions), 0, predictions.detection_logits),
+        (
+            heads.context_classifier,
+            root(maps).mean(axis=(2, 3)),
+            context_mean,
+            predictions.context_maps.mean(dim=(2, 3)),
+        ),
     ):
-        x = 20 * x / np.linalg.norm(x, axis=1, keepdims=True)
-        expected = x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        expected = (normalize(x) - mean) @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
         np.testing.assert_allclose(logits.detach().numpy(), expected, rtol=1e-3, atol=1e-3)
     zeros = torch.zeros(2, 3, requires_grad=True)
     normalize_features(zeros, 20.0).sum().backward()

@@ -24,7 +24,7 @@ import yaml
 
 CONTROLS = ("mil_only", "context_only", "two_contexts", "baseline_teacher")
 TRAIN = Path(__file__).resolve().parents[3] / "tools" / "train_net.py"
-LAYER = "roi_heads.context_classifier."
+CONTEXT = "roi_heads.context_"  # the classifier, and the mean of its features
 OTHER_SEED = 1000  # is added to the seed of the teacher
 
 
@@ -45,18 +45,20 @@ def main() -> None:
         if not (second / "results.json").is_file():
             subprocess.run(list(map(str, command)), check=True)
         other = torch.load(second / "model_final.pth", weights_only=True)["model"]
-        mean = {key: (teacher[key] + other[key]) / 2 for key in teacher if key.startswith(LAYER)}
+        mean = {key: (teacher[key] + other[key]) / 2 for key in teacher if key.startswith(CONTEXT)}
         baseline = torch.load(folder.with_name("baseline") / "model_final.pth", weights_only=True)["model"]
-        classifier = {LAYER + key.rpartition(".")[2]: value for key, value in baseline.items() if "head.linear" in key}
+        linear = {key.rpartition(".")[2]: value for key, value in baseline.items() if "head.linear" in key}
+        classifier = {f"{CONTEXT}classifier.{key}": value for key, value in linear.items()}
         trunk = {key: value for key, value in baseline.items() if key.startswith("backbone.")}
         values = yaml.safe_load(config.read_text(encoding="utf-8"))
         size = yaml.safe_load((folder.with_name("baseline") / "config.yaml").read_text(encoding="utf-8"))["INPUT"]
-        for name, weights in zip(CONTROLS, ({}, {}, mean, trunk | classifier), strict=True):
+        streams = {key: value for key, value in teacher.items() if not key.startswith(CONTEXT)}
+        states = (streams, teacher, teacher | mean, streams | trunk | classifier)
+        for name, state in zip(CONTROLS, states, strict=True):
             values["MODEL"]["WSDDN"]["CONTEXT"] = 0.0 if name == "mil_only" else 1.0
             if name == "baseline_teacher":
                 values["MODEL"]["WSDDN"]["FEATURE_NORM"] = 0.0  # as in the classifier
                 values["INPUT"] |= {key: size[key] for key in ("SIZES_TRAIN", "SIZE_TEST")}
-            state = {key: value for key, value in (teacher | weights).items() if name != "mil_only" or LAYER not in key}
             place = args.output / f"seed{seed}" / name
             place.mkdir(parents=True, exist_ok=True)
             torch.save({"model": state}, place / "model_final.pth")

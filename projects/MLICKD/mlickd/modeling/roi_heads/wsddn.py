@@ -123,7 +123,8 @@ class WSDDNHeads(nn.Module):
 
     The context classifier, an option of this project, is a linear classifier of the mean of the feature map with a
     separate label loss. It sees the whole view, so it learns from the surroundings of objects. Regions and their scores
-    come from the two streams only.
+    come from the two streams only. Normalized features have a large common mean, which slows gradient descent down. The
+    context classifier therefore subtracts the running mean of its training features.
 
     Attributes:
         scores_from_streams: whether ``detection_scores`` returns :func:`region_scores`, which depend on all regions of
@@ -164,7 +165,8 @@ class WSDDNHeads(nn.Module):
             context_weight: w of :func:`mix_with_context`; 0 builds no context classifier.
             context_channels: D, the number of channels of ``in_feature``; needed for a context classifier.
             context_loss: label loss of the context classifier, a function of logits and targets.
-            feature_norm: norm of the inputs of all linear layers, see :func:`normalize_features`.
+            feature_norm: norm of the inputs of all linear layers, see :func:`normalize_features`; 0 neither normalizes
+                nor centers features.
             test_score_thresh, test_nms_thresh, test_topk_per_image: limits on the detections at inference.
         """
         super().__init__()
@@ -183,6 +185,9 @@ class WSDDNHeads(nn.Module):
         if context_weight > 0:
             self.context_classifier = nn.Linear(context_channels, num_classes)
             last_layers.append(self.context_classifier)
+            if feature_norm:
+                self.register_buffer("context_mean", torch.zeros(context_channels))
+                self.register_buffer("context_batches", torch.tensor(0))
         for layer in last_layers:
             nn.init.normal_(layer.weight, std=init_std)
             nn.init.zeros_(layer.bias)
@@ -251,7 +256,13 @@ class WSDDNHeads(nn.Module):
         if self.context_classifier is None:
             return None
         weight, bias = self.context_classifier.weight, self.context_classifier.bias
-        return F.conv2d(normalize_features(feature_map, self.feature_norm), weight[:, :, None, None], bias).float()
+        features = normalize_features(feature_map, self.feature_norm)
+        if self.feature_norm:
+            if self.training:
+                self.context_batches += 1
+                self.context_mean.lerp_(features.detach().mean(dim=(0, 2, 3)), 1 / self.context_batches.item())
+            bias = bias - weight @ self.context_mean
+        return F.conv2d(features, weight[:, :, None, None], bias).float()
 
     def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
         """Return the factors (M,) on the pooled features of the proposals; see ``score_weighting``."""
