@@ -154,23 +154,21 @@ def results(title: str, **studies: str) -> str:
         title: what differs between the comparisons.
         studies: text for each file ``projects/MLICKD/results/<name>.json``, by name.
     """
-    rows, commands = [], []
+    rows, commands, keys = [], [], ("mAP", "CF1", "OF1")
     for name, text in studies.items():
         content = json.loads((PROJECT / "results" / f"{name}.json").read_text(encoding="utf-8"))
         commands.append(content["command"])
+        differences = []
         for method, summary in content["summary"].items():
-            row = {title: text, "": method} | {key: Spread(**summary[key]).text() for key in ("mAP", "CF1", "OF1")}
-            if gain := content["differences"].get(method):
-                over_photos = Spread(**content["differences_over_images"][method]["mAP"])
-                row["mAP - baseline"] = Spread(**gain["mAP"]).interval_text()
-                row["over photos"] = f"[{over_photos.low:+.1f}, {over_photos.high:+.1f}]"
-                row |= {f"{key} - baseline": Spread(**gain[key]).interval_text() for key in ("CF1", "OF1")}
             seconds = [run["seconds"] for run in content["runs"] if run["method"] == method and run["seconds"]]
-            row["minutes"] = f"{sum(seconds) / len(seconds) / 60:.0f}" if seconds else ""
-            rows.append(row)
+            minutes = {"minutes": f"{sum(seconds) / len(seconds) / 60:.0f}" if seconds else ""}
+            rows.append({title: text, "": method} | {key: Spread(**summary[key]).text() for key in keys} | minutes)
             text = ""
-    titles = max(rows, key=len)
-    table = tabulate(
-        [{key: row.get(key, "") for key in titles} for row in rows], "keys", "github", disable_numparse=True
-    )
+            if gain := content["differences"].get(method):
+                row = {title: "", "": f"{method} - baseline"} | {key: Spread(**gain[key]).interval_text() for key in keys}
+                over_photos = Spread(**content["differences_over_images"][method]["mAP"])
+                row["mAP"] += f"; photos [{over_photos.low:+.1f}, {over_photos.high:+.1f}]"
+                differences.append(row)
+        rows += differences
+    table = tabulate(rows, "keys", "github", disable_numparse=True)
     return "\n\n".join([table, *(f"```bash\n{command}\n```" for command in commands)])
