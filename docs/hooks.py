@@ -165,10 +165,10 @@ def results(title: str, **studies: str) -> str:
             rows.append({title: text, "": method} | {key: Spread(**summary[key]).text() for key in keys} | minutes)
             text = ""
             if gain := content["differences"].get(method):
-                row = {title: "", "": f"{method} - baseline"} | {key: Spread(**gain[key]).interval_text() for key in keys}
+                row = {key: Spread(**gain[key]).interval_text() for key in keys}
                 over_photos = Spread(**content["differences_over_images"][method]["mAP"])
                 row["mAP"] += f"; photos [{over_photos.low:+.1f}, {over_photos.high:+.1f}]"
-                differences.append(row)
+                differences.append({title: "", "": f"{method} - baseline"} | row)
         rows += differences
     table = tabulate(rows, "keys", "github", disable_numparse=True)
     return "\n\n".join([table, *(f"```bash\n{command}\n```" for command in commands)])
