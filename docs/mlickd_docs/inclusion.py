@@ -34,6 +34,8 @@ class Inclusions:
             ("projects/MLICKD/mlickd/config.py", ""): "configuration.md",
             ("projects/MLICKD/notebooks/walkthrough.ipynb", ""): "notebook.md",
         }
+        published = (root / "projects/MLICKD/results").glob("*.json")
+        self._pages.update({(f"projects/MLICKD/results/{file.name}", ""): "when.md" for file in published})
         calls = [(page, *call) for page, text in pages.items() for call in _CALL.findall(text)]
         shown = [(page, file, [slug for *_, slug in _headings(self._lines(file, part))]) for page, file, part in calls]
         # Several pages may show sections of a file. A link to the file leads to the page with the most sections. A link

@@ -19,6 +19,7 @@ from mlickd.cli import COMMANDS
 from mlickd.config import default_config
 from mlickd_docs.configuration import render_sections
 from mlickd_docs.inclusion import Inclusions
+from mlickd_docs.readme_rows import fill_rows
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -80,6 +81,12 @@ def test_links_between_included_files_become_links_between_pages(tmp_path: Path)
     assert "The last" not in section
     with pytest.raises(LookupError, match="No such section"):
         Inclusions(tmp_path, {"index.md": '{{ include("README.md", "No such section") }}'})
+
+
+def test_the_readme_shows_the_published_results() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "results/animals_1of8.json" in readme
+    assert readme == fill_rows(readme), "run docs/mlickd_docs/readme_rows.py"
 
 
 def test_pages_show_functions_without_docstrings() -> None:

@@ -1,4 +1,4 @@
-"""This project and the example in the README read exported files."""
+"""This project and the example in the documentation read exported files."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported, read_photo
 from mlickd.runs import load_run
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "using.md"
 PIXELS = {"pixel_mean": (120.0, 110.0, 100.0), "pixel_std": (60.0, 50.0, 40.0), "channel_order": "RGB"}
 ORIGIN = {"thresholds_from": "TEST.THRESHOLD", "provenance": {"data": [{"name": "pets_train"}]}}
 METADATA = ExportMetadata(("dog", "große Katze"), (0.5, 0.25), input_size=32, preprocessing=True, **PIXELS, **ORIGIN)
@@ -97,8 +97,8 @@ def test_pillow_decodes_nearly_the_same_pixels_as_an_evaluation(tmp_path, size, 
 
 
 @pytest.mark.parametrize(("hidden", "works"), [(["detectron2", "torch", "mlickd"], True), (["onnxruntime"], False)])
-def test_the_example_in_the_readme_needs_only_onnx_runtime(exported, tmp_path, hidden, works):
-    (example,) = re.findall(r"^```python\n(import json\n.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def test_the_example_of_the_documentation_needs_only_onnx_runtime(exported, tmp_path, hidden, works):
+    (example,) = re.findall(r"^```python\n(import json\n.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     (tmp_path / "holiday.onnx").symlink_to(exported.onnx)
     (tmp_path / "photo.jpg").symlink_to(sorted((exported.root / "tiny" / "images").rglob("*.jpg"))[0])
     code = f"import sys\nsys.modules.update(dict.fromkeys({hidden!r}))\n{example}"

@@ -160,6 +160,7 @@ def test_the_examples_of_the_documentation_run(tuned_run: Path, photos, tmp_path
     folder = tmp_path / "output/quickstart/seed1/distilled"
     folder.mkdir(parents=True)
     (folder / "prediction").symlink_to(tuned_run)
+    (tmp_path / "output/holiday").symlink_to(tuned_run)
     shutil.copy(photos[0], tmp_path / "photo.jpg")
     shutil.copy(photos[1], tmp_path / "another.jpg")
     monkeypatch.chdir(tmp_path)
