@@ -18,10 +18,12 @@ from .inference import measure_inference
 from .loader import measure_loader
 from .measurement import BenchmarkResult, results_table, write_results
 from .metrics import measure_metrics
+from .prediction import measure_prediction
 from .proposals import measure_proposals
 from .settings import NETWORKS
 from .startup import measure_memory, measure_startup
 from .step import measure_step
+from .training import measure_training
 
 EXAMPLE = "Example:\n\n  python tools/benchmark.py {} --output output/benchmark\n"
 # Benchmarks by name, in the order of `all`. Docstrings become help texts, and arguments become options.
@@ -31,14 +33,17 @@ BENCHMARKS: dict[str, Callable[..., list[BenchmarkResult]]] = {
     "proposals": measure_proposals,
     "metrics": measure_metrics,
     "inference": measure_inference,
+    "prediction": measure_prediction,
+    "training": measure_training,
     "startup": measure_startup,
     "memory": measure_memory,
 }
 # Values of options with --quick.
 _QUICK = {"networks": ["efficientnet-lite0"], "batch_size": 2, "repetitions": 1, "size": 64, "images": 20}
-_QUICK |= {"classes": 10, "workers": 1, "proposals": 5, "batches": 1}
+_QUICK |= {"classes": 10, "workers": 1, "proposals": 5, "batches": 1, "iterations": 2}
 # Required packages, from the extras `bench` and `export`.
 _PACKAGES = {"metrics": ("torchmetrics", "sklearn"), "inference": ("onnx", "onnxruntime", "onnxscript")}
+_PACKAGES["prediction"] = _PACKAGES["inference"]
 
 
 def parse_arguments(description: str) -> argparse.Namespace:

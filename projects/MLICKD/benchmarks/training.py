@@ -1,0 +1,60 @@
+"""Duration of the baseline's training, compared with a plain script with timm, torchvision and PyTorch."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+from mlickd.data import class_names, dataset_records
+from mlickd.data.records import label_targets
+from mlickd.errors import InputError
+
+from .measurement import BenchmarkResult, time_in_turn
+from .settings import CONFIGS, TEST, TRAIN, drawn_datasets
+
+_ROOT = CONFIGS.parent
+
+
+def measure_training(
+    dataset: str = "", iterations: int = 200, workers: int = 2, repetitions: int = 3
+) -> list[BenchmarkResult]:
+    """Seconds of the command that trains the baseline of configs/folder, and of a plain script with the same schedule.
+
+    Both start from random weights, read the same photos, save the network and predict the test photos. The start of
+    Python is included.
+
+    Args:
+        dataset: folder dataset with the splits train and test (default: drawn images)
+        iterations: iterations of 16 photos
+        workers: worker processes of the loader
+        repetitions: timed repetitions
+    """
+    with nullcontext() if dataset else drawn_datasets(64, proposals=False), tempfile.TemporaryDirectory() as output:
+        names = [f"{dataset}_{split}" for split in ("train", "test")] if dataset else [TRAIN, TEST]
+        rows = json.dumps([_rows(name) for name in names])
+        plain = ["-m", "benchmarks.plain_training", iterations, workers, f"{output}/plain.pth"]
+        options = ["DATASETS.TRAIN", f"('{names[0]}',)", "DATASETS.TEST", f"('{names[1]}',)"]
+        options += ["SOLVER.MAX_ITER", iterations, "MODEL.BACKBONE.WEIGHTS", "", "MODEL.DEVICE", "cpu"]
+        options += ["DATALOADER.NUM_WORKERS", workers, "OUTPUT_DIR", f"{output}/run"]
+        command = [_ROOT / "tools" / "train_net.py", "--config-file", CONFIGS / "folder" / "cls.yaml", *options]
+        calls = {"plain script": partial(_run, plain, rows), "train_net.py": partial(_run, command)}
+        return [time_in_turn(f"{dataset or 'drawn images'}, {iterations} iterations", calls, repetitions, warm_up=0)]
+
+
+def _rows(dataset: str) -> list[tuple[str, list[float]]]:
+    records = dataset_records(dataset, boxes=False)
+    targets = label_targets(records, len(class_names(dataset))).tolist()
+    return [(record["file_name"], row) for record, row in zip(records, targets, strict=True)]
+
+
+def _run(command: list, text: str = "") -> None:
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    arguments = [sys.executable, *map(str, command)]
+    process = subprocess.run(arguments, input=text, env=environment, capture_output=True, encoding="utf-8", check=False)
+    if process.returncode:
+        raise InputError(f"training: {command[0]} failed: {process.stderr.strip().splitlines()[-1]}")
