@@ -49,13 +49,14 @@ def test_training_curves_of_stages_are_joined(tmp_path: Path):
     ], "stage 2 starts where stage 1 ends, and shows its label loss"
 
     before = dict(matplotlib.rcParams)
-    plain = write_metrics(tmp_path / "baseline", {"iteration": 19, "total_loss": 1.0})
+    evaluated = [{"iteration": i, "total_loss": 1.0, "tiny_test/multilabel/mAP": 50.0 + i} for i in (9, 19)]
+    plain = write_metrics(tmp_path / "baseline", *evaluated)
     path = tmp_path / "plots" / "curves.png"
     draw_training_curves({"baseline $x": [plain], "distilled": stages}, path)
     assert has_ink(path) and dict(matplotlib.rcParams) == before
     wide = read_pixels(path).shape[1]
-    draw_training_curves({"baseline": [plain]}, path)
-    assert read_pixels(path).shape[1] < wide, "no panel for mAP without an evaluation"
+    draw_training_curves({"distilled": stages}, path)
+    assert read_pixels(path).shape[1] < wide, "no panel for mAP with a single evaluation"
     for run in (tmp_path / "gone", write_metrics(tmp_path / "empty", {"iteration": 1})):
         with pytest.raises(InputError, match=r"metrics.json|curves.png"):
             draw_training_curves({"run": [run]}, path)

@@ -37,7 +37,7 @@ Points = list[tuple[int, float]]
 
 
 def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | Path) -> None:
-    """Draw the loss over iterations and, for evaluated runs, the mAP on the test set.
+    """Draw the loss over iterations, and the mAP on the test set if a run was evaluated more than once.
 
     The curve shows the label loss, which all students have. A stage without it, such as stage 1, shows the total loss.
 
@@ -53,7 +53,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
     stages = [stage for run in curves.values() for stage in run]
     if not any(losses for _, losses, _ in stages):
         raise InputError(f"training curves {path}: no run has logged total_loss; train for longer than 20 iterations")
-    evaluated = any(means for _, _, means in stages)
+    evaluated = any(len(means) > 1 for _, _, means in stages)
     figure = Figure(figsize=(12 if evaluated else 6.5, 4.6), dpi=120, layout="constrained")
     panels = figure.subplots(1, 2 if evaluated else 1, squeeze=False)[0]
     panels[0].set_yscale("log")
@@ -72,7 +72,7 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
                 at_top = {"xycoords": ("data", "axes fraction"), "verticalalignment": "top"}
                 panels[0].annotate(f" stage {plain_text(stage)}", (start, 1), color=color, fontsize=9, **at_top)
                 marked.add((start, stage))
-        if last := [means[-1] for _, _, means in run if means][-1:]:
+        if evaluated and (last := [means[-1] for _, _, means in run if means][-1:]):
             panels[1].annotate(f"{last[0][1]:.1f}", last[0], (-8, 5), textcoords="offset points", color=color)
     for axes, title in zip(panels, ("label loss (stage 1: total loss)", "mAP on the test set (%)"), strict=False):
         style_axes(axes, title, xlabel="iteration", xlim=(0, None))
