@@ -83,10 +83,11 @@ def test_links_between_included_files_become_links_between_pages(tmp_path: Path)
         Inclusions(tmp_path, {"index.md": '{{ include("README.md", "No such section") }}'})
 
 
-def test_the_readme_shows_the_published_results() -> None:
+def test_the_readme_shows_the_published_results_and_the_version() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "results/animals_1of8.json" in readme
     assert readme == fill_rows(readme), "run docs/mlickd_docs/readme_rows.py"
+    assert f"mlickd-{mlickd.__version__}-py3" in readme
 
 
 def test_pages_show_functions_without_docstrings() -> None:
