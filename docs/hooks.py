@@ -61,6 +61,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Fill in the template of a page."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
     environment.globals = {
+        "benchmark": benchmark,
         "code": code,
         "command": command,
         "commands": commands,
@@ -145,6 +146,16 @@ def notebook(file: str) -> str:
     cells = json.loads((ROOT / file).read_text(encoding="utf-8"))["cells"]
     texts = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
     return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts)
+
+
+def benchmark(pattern: str) -> str:
+    """Return the rows of ``projects/MLICKD/results/benchmark.md`` whose candidate contains a regular expression."""
+    lines = (PROJECT / "results" / "benchmark.md").read_text(encoding="utf-8").splitlines()
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    table = [row[1:5] for row in rows if re.search(pattern, row[1])]
+    if not table:
+        raise LookupError(f"benchmark: no row contains {pattern!r}")
+    return tabulate(table, header[1:5], "github", disable_numparse=True)
 
 
 def results(title: str, **studies: str) -> str:
