@@ -40,11 +40,10 @@ LEFT_OUT = {
     " anna/": "needs the Hugging Face Hub; test_hub.py replaces it",
     "benchmark": "measures for minutes; test_benchmark.py runs it",
 }
-# Replacements of data that must be downloaded, a checkpoint of a long training, and several processes and seeds.
+# Replacements of data that must be downloaded, and of several processes and seeds.
 STAND_INS = {
     r"(coco_2014_train|voc_2007_trainval)_multilabel": "animals_train",
     r"(coco_2014_val|voc_2007_test|nus_wide_test)_multilabel": "animals_test",
-    r"model_0000\d+\.pth": "model_final.pth",
     r"(srun .*)?torchrun (?!.* -m ).*?(?=tools/)": "python ",
     r"torchrun .*? -m (?=mlickd)|--(num-gpus|num-machines|machine-rank|dist-url|jobs) \S+| \.\.\.": "",
     r"--seeds \S+": "--seeds 1",
