@@ -45,7 +45,7 @@ STAND_INS = {
     r"(coco_2014_train|voc_2007_trainval)_multilabel": "animals_train",
     r"(coco_2014_val|voc_2007_test|nus_wide_test)_multilabel": "animals_test",
     r"(srun .*)?torchrun (?!.* -m ).*?(?=tools/)": "python ",
-    r"torchrun .*? -m (?=mlickd)|--(num-gpus|num-machines|machine-rank|dist-url|jobs) \S+| \.\.\.": "",
+    r"(srun .*)?torchrun .*? -m (?=mlickd)|--(num-gpus|num-machines|machine-rank|dist-url|jobs) \S+| \.\.\.": "",
     r"--seeds \S+": "--seeds 1",
     r"--photos \S+ --labels \S+": "--photos album --labels album.csv",
 }
