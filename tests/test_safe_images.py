@@ -158,6 +158,27 @@ def test_a_cut_chunk_of_webp_is_left_out(tmp_path: Path, caplog) -> None:
     assert_refused(tmp_path / "a")
 
 
+@pytest.mark.parametrize("damage", [b"\5", b"\x60", b"\xff"])
+def test_a_damaged_comment_of_gif_is_left_out(damage: bytes, tmp_path: Path, caplog) -> None:
+    with Image.open(io.BytesIO(encoded("PNG"))) as image:
+        image.convert("P").save(tmp_path / "a", "GIF", comment=b"c" * 40)
+    content, pixels = (tmp_path / "a").read_bytes(), read_image(tmp_path / "a")
+    start, end = content.partition(b"!\xfe\x28")[::2]
+    assert_left_out(tmp_path / "a", start + b"!\xfe" + damage + end, pixels, "comment", caplog)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_field_of_tiff_outside_of_the_file_is_left_out(compression: str, tmp_path: Path, caplog) -> None:
+    with Image.open(io.BytesIO(encoded("PNG"))) as image:
+        image.save(tmp_path / "a", "TIFF", description="d" * 50, compression=compression)
+    content, pixels = bytearray((tmp_path / "a").read_bytes()), read_image(tmp_path / "a")
+    place = content.index(struct.pack("<HHI", 270, 2, 51)) + 8
+    content[place : place + 4] = struct.pack("<I", 10**6)
+    assert_left_out(tmp_path / "a", content, pixels, "tag 270", caplog)
+    (tmp_path / "a").write_bytes(content[:100])
+    assert_refused(tmp_path / "a")
+
+
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_damaged_exif_is_left_out(image_format: str, tmp_path: Path, caplog) -> None:
     if image_format == "AVIF" and "avif" not in features.get_supported():

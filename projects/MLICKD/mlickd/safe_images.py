@@ -7,6 +7,7 @@ import Detectron2, because exported students also run without it.
 import io
 import logging
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -154,6 +155,7 @@ def _parts(file: str | os.PathLike[str] | io.BytesIO) -> list[tuple[bytes, str]]
     with io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else open(file, "rb") as content:
         start = content.read(12)
         formats = {b"\x89PNG": _png_parts, b"WEBP": _webp_parts, b"ftypavif": _avif_parts, b"\xff\xd8": _jpeg_parts}
+        formats |= {b"GIF8": _gif_parts, b"II*\0": _tiff_parts, b"MM\0*": _tiff_parts}
         for magic, split in formats.items():
             if magic in start:
                 return list(split(start + content.read()))
@@ -210,6 +212,30 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
         start, end = end, end + 8 + (int.from_bytes(data[end + 4 : end + 8], "little") + 1) // 2 * 2
     yield b"RIFF" + (start - 8).to_bytes(4, "little") + data[8:start], ""
     yield data[start:], f"cut {str(data[start : start + 4])[2:-1]}" if data[start:] else ""
+
+
+def _gif_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield a GIF file without the comment in front of its first image, which is at the top left."""
+    palette = 6 << data[10] % 8 if data[10] & 128 else 0
+    comment = re.compile(rb"[^,]*?(!\xfe.*?)(?=!\xf9\x04|,\0{4})", re.DOTALL).match(data, 13 + palette)
+    start, end = comment.span(1) if comment else (len(data), len(data))
+    yield data[:start] + data[end:], ""
+    yield data[start:end], "comment" if comment else ""
+
+
+def _tiff_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield a TIFF file in which fields of the first directory are empty if their values are outside of the file."""
+    order, fixed, tags = "<" if data[:1] == b"I" else ">", bytearray(data), []
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, number, values = struct.unpack_from(f"{order}HHII", data, place)
+        size = number * (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8)[kind % 13]  # TIFF 6.0, section 2
+        if size > 4 and values + size > len(data):
+            fixed[place + 4 : place + 8] = bytes(4)
+            tags.append(f"tag {tag}")
+    yield bytes(fixed), ""
+    yield b"", ", ".join(tags)
 
 
 @cache
