@@ -64,6 +64,16 @@ def test_errors_of_argparse_are_input_errors(monkeypatch: pytest.MonkeyPatch) ->
             parser.parse_args(arguments)
 
 
+def test_the_home_folder_is_expanded_in_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    parser = command_parser("Purpose.", "")
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("others", nargs="*")
+    args = parser.parse_args(["--photos=~/a", "mine=~/b.yaml", "~/c", "~none", "a=b~"])
+    assert args.photos == Path("/home/anna/a")
+    assert args.others == ["mine=/home/anna/b.yaml", "/home/anna/c", "~none", "a=b~"]
+
+
 def test_an_installed_package_has_scripts_and_configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Build the package as a wheel contains it, and call it from another folder."""
     build = ["setup.py", "-q", "egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", tmp_path / "lib"]

@@ -148,7 +148,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: the path is a folder, or is not writable.
     """
-    target = Path(os.path.realpath(Path(os.path.expanduser(path))))
+    target = Path(os.path.realpath(path))
     folder = next(parent for parent in target.parents if parent.exists())
     changed = folder if target.is_file() or not target.exists() else target  # a device is written directly
     if target.is_dir() or not folder.is_dir() or not os.access(changed, os.W_OK):

@@ -7,11 +7,11 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from mlickd.errors import DEBUG, InputError
-from mlickd.safe_images import note_pillow_warnings
 
 from . import COMMANDS
 
@@ -34,6 +34,11 @@ class CommandParser(argparse.ArgumentParser):
         """Return the help; see :func:`as_called`."""
         return as_called(super().format_help())
 
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> tuple:
+        """Parse the arguments. A shell leaves the `~` in `--photos=~/holiday`, so this method expands it."""
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args(["=".join(map(os.path.expanduser, arg.split("="))) for arg in args], namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise an InputError with the message of argparse."""
         raise InputError(f"{message}; `{self.prog} --help` lists the options")
@@ -47,7 +52,10 @@ def command_parser(
     ``epilog`` contains examples. The options of ``parents`` are added.
     """
     logging.basicConfig(level=log_level, format="%(message)s")
-    note_pillow_warnings()
+    with suppress(ImportError):  # `mlickd env` also runs if Pillow is damaged
+        from mlickd.safe_images import note_pillow_warnings
+
+        note_pillow_warnings()
     return CommandParser(
         prog=Path(sys.argv[0]).name,  # such as `train_net.py` or `mlickd train`
         description=description,

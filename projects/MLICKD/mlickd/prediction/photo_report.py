@@ -2,12 +2,10 @@
 
 import csv
 import io
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tabulate import tabulate
 
@@ -140,4 +138,4 @@ def write_text(path: str, text: str) -> None:
     else:
         # File names may have bytes that are not UTF-8.
         content = text.encode(errors="backslashreplace")
-        write_whole_file(Path(os.path.expanduser(path)), content, "give another path", parents=True)
+        write_whole_file(path, content, "give another path", parents=True)
