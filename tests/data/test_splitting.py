@@ -1,5 +1,6 @@
 """Photos and a file of labels become a folder dataset with stratified splits, which keep look-alikes together."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -40,22 +41,43 @@ def write_table(rows: dict[str, str]) -> Path:
 
 
 def test_photos_become_a_dataset(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
-    count = split_photos(photos, write_table(LABELED), "more", photos / "out", 4)
-    assert "broken.png" in caplog.text
-    splits = {name: dataset_records(f"photos_{name}") for name in ("train", "test", "unlabeled")}
-    train, test, others = ({record["image_id"] for record in records} for records in splits.values())
-    assert train | test == {f"photos/{name}" for name in LABELED} and not train & test and 5 <= len(test) <= 7
-    assert all((f"photos/{i}.png" in test) == (f"photos/small/{i}.jpg" in test) for i in range(6)), "look-alikes"
+    count, problems = split_photos(photos, write_table(LABELED), "more", photos / "out", 4)
+    assert "broken.png" in caplog.text and len(problems) == 1 and "broken.png" in problems[0]
+    splits = {name: dataset_records(f"photos_{name}") for name in ("train", "held_out", "test", "unlabeled")}
+    train, held_out, test, others = ({record["image_id"] for record in records} for records in splits.values())
+    assert sorted([*train, *held_out, *test]) == sorted(f"photos/{name}" for name in LABELED)
+    assert 5 <= len(test) <= 7 and 3 <= len(held_out) <= 6
+    for part in (train, held_out, test):
+        assert all((f"photos/{i}.png" in part) == (f"photos/small/{i}.jpg" in part) for i in range(6)), "look-alikes"
     expected = {*(f"photos/{i}.png" for i in range(18, 21)), *(f"photos/small/{i}.jpg" for i in range(18, 22))}
     expected |= {f"photos/small/{i}.jpg" for i in range(6, 18) if f"photos/{i}.png" in train} | {"unlabeled/21.png"}
     assert others == expected and count == len(others)
     assert all(record["ignored_labels"] == [0, 1, 2] for record in splits["unlabeled"]), "never negatives"
-    (negative,) = (record for name in ("train", "test") for record in splits[name] if record["labels"] == [])
+    (negative,) = (
+        record for name in ("train", "held_out", "test") for record in splits[name] if record["labels"] == []
+    )
     assert negative["image_id"] == "photos/17.png" and "ignored_labels" not in negative
     tables = {path: path.read_text() for path in photos.rglob("labels_*")}
     table = write_table(dict(reversed(LABELED.items())))
     split_photos(photos.absolute(), table.absolute(), "more", (photos / "out").absolute(), 4)
     assert {path: path.read_text() for path in photos.rglob("labels_*")} == tables
+    split_photos(photos, table, "", photos / "out", 0)
+    assert not list(photos.rglob("labels_held_out.csv")), "of an earlier call"
+
+
+def test_labels_may_be_coco_json_and_look_alikes_are_not_enough(photos: Path) -> None:
+    for i in range(1, 12):
+        shutil.copy(photos / "0.png", photos / f"copy{i}.png")
+    names = [*LABELED, *(f"copy{i}.png" for i in range(1, 12))]
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    categories = [{"id": 0, "name": "pets"}, {"id": 1, "name": "dog"}]
+    boxes = [{"image_id": number, "category_id": 1, "bbox": [0, 0, 5, 5]} for number in range(6, 35)]
+    Path("pets.json").write_text(json.dumps({"images": images, "categories": categories, "annotations": boxes}))
+    split_photos(photos, Path("pets.json"), "", Path("photos/out"), 5)
+    records = [record for split in ("train", "held_out", "test") for record in dataset_records(f"photos_{split}")]
+    assert sum(record["labels"] == [0] for record in records) == 29 and len(records) == len(names)
+    with pytest.raises(InputError, match=r"mine.csv: only 1 photos"):
+        split_photos(photos, write_table(dict.fromkeys(names[-11:], "dog")), "", Path("out"), 5)
 
 
 @pytest.mark.parametrize(

@@ -93,18 +93,32 @@ def test_quickstart_goes_from_photos_to_a_student(tiny_scenes: Path, tmp_path: P
     for name, labels in (row.split(",") for row in (photos.parent / "labels_train.csv").read_text().split()[1:]):
         table += f"{name},{int('house' in labels)},{int('tree' in labels)}\n"
     (tmp_path / "mine.csv").write_text(table)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/broken.jpg").write_bytes(b"broken")
     tools = [sys.executable, str(ROOT / "tools/quickstart.py")], [sys.executable, str(ROOT / "tools/predict.py")]
-    data = ["--photos", str(photos), "--labels", "mine.csv", "--configs", "configs/scenes", "--output", "out"]
+    data = [
+        "--photos",
+        str(photos),
+        "--labels",
+        "mine.csv",
+        "--unlabeled",
+        "more",
+        "--configs",
+        "configs/scenes",
+        "--output",
+        "out",
+    ]
     result = subprocess.run([*tools[0], *data, *TINY], cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert result.returncode == 0, result.stderr
     assert f"DETECTRON2_DATASETS={tmp_path / 'out/data'}" in result.stderr
+    assert "more/broken.jpg" in result.stdout.splitlines()[-1]
     end = result.stdout.partition(str(tmp_path / "out/data/photos/labels_test.csv"))[2]
     assert all(re.search(rf"{name} \d+\.\d \[\d+\.\d, \d+\.\d\]", end) for name in ("mAP", "CF1", "OF1"))
     assert end.count(f"{photos}/test_") == 10, "unlabeled photos"
     arguments = end.rpartition("tools/predict.py")[2].replace("FOLDER", str(photos)).split()
     predicted = subprocess.run([*tools[1], *arguments], capture_output=True, text=True)
     assert predicted.returncode == 0 and predicted.stdout.count("train_") == 24
-    assert run_config(tmp_path / "out").DATASETS.TEST == ("photos_test", "photos_train@1of5")
+    assert run_config(tmp_path / "out").DATASETS.TEST == ("photos_test", "photos_held_out")
 
 
 def test_photos_need_labels_and_no_dataset(call_tool: Callable) -> None:

@@ -101,21 +101,24 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     return teacher
 
 
-def make_comparison(args: argparse.Namespace, names: Sequence[str], teacher_per_seed: bool) -> Comparison:
+def make_comparison(
+    args: argparse.Namespace, names: Sequence[str], teacher_per_seed: bool, held_out: str = ""
+) -> Comparison:
     """Return the comparison with the options of :func:`add_training_options`, and methods from ``--method-file``.
 
     Args:
         args: parsed options.
         names: names of the methods; empty for all.
         teacher_per_seed: train a teacher for each seed.
+        held_out: name of a dataset to choose a student; by default one of ``--held-out`` parts of ``--train``.
 
     Raises:
         InputError: an option, or a file or dataset that it names, is wrong.
     """
-    train, held_out, unlabeled = args.train, "", [name for name in args.unlabeled.split(",") if name]
+    train, unlabeled = args.train, [name for name in args.unlabeled.split(",") if name]
     if args.held_out < 0 or args.held_out == 1:
         raise InputError(f"--held-out {args.held_out}: give 0, or a number of parts of at least 2")
-    if args.held_out:
+    if args.held_out and not held_out:
         part = DatasetPart(train, 1, args.held_out)
         train, held_out = str(part._replace(others=True)), str(part)
     names_for_seeds = [part_for_seed(name, seed) for name in (train, *unlabeled) for seed in args.seeds]

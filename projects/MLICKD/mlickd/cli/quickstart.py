@@ -40,6 +40,9 @@ examples:
   Few labels and many photos: teacher and baseline learn from the labeled photos only, the student from all:
     python tools/quickstart.py --configs configs/folder --train holiday_labeled --unlabeled holiday_more \\
         --test holiday_test --output output/holiday
+
+Exit status: 0 if all models were trained, 1 if a run has failed, 2 if the command is wrong. Photos of --photos that
+cannot be read do not change the status; they are left out and listed at the end.
 """
 
 
@@ -51,18 +54,19 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help=photos_help)
     parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of some or all of --photos")
     parser.set_defaults(configs="", train="", test="")
-    args = parser.parse_args()
+    args, held_out, problems = parser.parse_args(), "", []
     if args.photos or args.labels:
         if not (args.photos and args.labels) or args.train or args.test:
             raise InputError("--photos FOLDER, --labels FILE: give both, without --train and --test")
-        parts = args.held_out if args.held_out > 1 else 5
-        others = split_photos(args.photos, args.labels, args.unlabeled, args.output, parts)
+        parts = args.held_out if args.held_out > 1 else 0
+        others, problems = split_photos(args.photos, args.labels, args.unlabeled, args.output, parts)
         args.train, args.test, args.unlabeled = "photos_train", "photos_test", "photos_unlabeled" if others else ""
+        held_out = "photos_held_out" if parts else ""
         os.environ["DETECTRON2_DATASETS"] = str(args.output.resolve() / "data")
         logging.info("  $ export DETECTRON2_DATASETS=%s", shlex.quote(os.environ["DETECTRON2_DATASETS"]))
     args.configs = args.configs or f"configs/{'folder' if args.photos else 'scenes'}"
     args.train, args.test = args.train or "scenes_train", args.test or "scenes_test"
-    comparison = make_comparison(args, [BASELINE, DISTILLED], teacher_per_seed=args.teacher is None)
+    comparison = make_comparison(args, [BASELINE, DISTILLED], args.teacher is None, held_out)
     if failures := run_comparison(comparison):
         raise ProcessError("\n".join(failures))
     # In reverse order, because the models of the first seed must replace the others.
@@ -73,6 +77,8 @@ def main() -> None:
     print(f"\n{text}\nIn {args.output}: comparison.md, curves.png, classes.png, gallery/index.html, gallery/plots.html")
     if args.photos:
         print(as_called(f"\n{describe_student(comparison, args.unlabeled)}"))
+    if problems:
+        print("\n".join([f"\nPhotos that cannot be read and were left out: {len(problems)}", *problems]))
 
 
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:

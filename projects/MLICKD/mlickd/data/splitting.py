@@ -1,4 +1,4 @@
-"""Make a folder dataset from photos and a file of labels: training, test and unlabeled photos."""
+"""Make a folder dataset from photos and a file of labels: training, held-out, test and unlabeled photos."""
 
 import csv
 import hashlib
@@ -18,12 +18,16 @@ from .sources.folder import read_photo_labels
 logger = logging.getLogger(__name__)
 
 
-def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, num_parts: int) -> int:
-    """Write the folder dataset `data/photos` in ``output``, and return the number of its unlabeled photos.
+def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_out: int) -> tuple[int, list[str]]:
+    """Write the folder dataset `data/photos` in ``output``.
 
-    The split `test` is one of ``num_parts`` parts of the photos in the file ``labels``, and `train` has the others.
-    `unlabeled` has the other photos of both folders, without copies and look-alikes of test photos. The splits depend
-    only on the photos and their labels. Photos are linked, not copied. Unreadable photos are left out with a warning.
+    The split `test` is one of ``held_out`` parts (0: of five) of the photos in the file ``labels``. Of the others,
+    `held_out` is one part (0: none), and `train` is the rest. `unlabeled` has the other photos of both folders, without
+    copies, and without look-alikes of test and held-out photos. The splits depend only on the photos and their labels.
+    Photos are linked, not copied. Unreadable photos are left out with a warning.
+
+    Returns:
+        The number of unlabeled photos, and a line for each unreadable photo.
 
     Raises:
         InputError: a folder or the file is wrong, or there are too few photos.
@@ -53,30 +57,41 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, num_p
     if len(labeled) < 10:
         raise InputError(f"{labels}: has labels of {len(labeled)} readable photos; label at least 10")
     positive = label_targets([image.record for image in labeled], len(classes)) == 1
-    in_test = stratified_part(positive, look_alike_groups(labeled), num_parts)
-    absent = [classes[label] for label in np.flatnonzero(~positive[~in_test].any(axis=0))]
-    if absent or not positive[in_test].any():
-        problem = f"has no photo to learn {shorten_list(absent)}" if absent else "has no label for a test"
-        raise InputError(f"{labels}: {problem}; label more photos, or list the other classes in classes.txt next to it")
-    train, test = ([labeled[index] for index in np.flatnonzero(part)] for part in (~in_test, in_test))
+    groups, names = look_alike_groups(labeled), ["train", "test", "held_out"] if held_out else ["train", "test"]
+    part = np.zeros(len(labeled), dtype=int)  # index of the split
+    for index in range(1, len(names)):
+        rest = np.flatnonzero(part == 0)
+        part[rest[stratified_part(positive[rest], groups[rest], held_out or 5)]] = index
+    if absent := [classes[label] for label in np.flatnonzero(~positive[part == 0].any(axis=0))]:
+        remedy = "label more photos, or list the other classes in classes.txt next to it"
+        raise InputError(f"{labels}: has no photo to learn {shorten_list(absent)}; {remedy}")
+    if not all(positive[part == index].any() for index in range(len(names))):
+        count = len(np.unique(groups[positive.any(axis=1)]))  # look-alikes stay together
+        problem = f"only {count} photos that look different have a label, too few for {', '.join(names)}"
+        raise InputError(f"{labels}: {problem}; label more photos{', or give --held-out 0' if held_out else ''}")
+    splits = {name: [labeled[i] for i in np.flatnonzero(part == index)] for index, name in enumerate(names)}
+    tested = [image for name in names[1:] for image in splits[name]]
     known = {image.digest for image in labeled}
     others = list({image.digest: image for image in images if image.digest not in known}.values())
-    similar = {record["image_id"] for _, record in similar_images(test, others)}
-    others = [image for image in others if image.record["image_id"] not in similar]
+    similar = {record["image_id"] for _, record in similar_images(tested, others)}
+    splits["unlabeled"] = [image for image in others if image.record["image_id"] not in similar]
     folder, remedy = output / "data" / "photos", "make room, or give another --output"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for place, root in roots.items():
         (folder / "images" / place).unlink(missing_ok=True)
         (folder / "images" / place).symlink_to(root.resolve())
     write_whole_file(folder / "classes.txt", "".join(f"{name}\n" for name in classes), remedy)
-    for split, part in (("train", train), ("test", test), ("unlabeled", others)):
-        targets, table = label_targets([image.record for image in part], len(classes)).tolist(), io.StringIO()
-        rows = ([image.record["image_id"], *row] for image, row in zip(part, targets, strict=True))
+    (folder / "labels_held_out.csv").unlink(missing_ok=True)  # of an earlier call
+    for split, images_of_split in splits.items():
+        records = [image.record for image in images_of_split]
+        targets, table = label_targets(records, len(classes)).tolist(), io.StringIO()
+        rows = ([record["image_id"], *row] for record, row in zip(records, targets, strict=True))
         csv.writer(table, lineterminator="\n").writerows([["file_name", *classes], *rows])
         write_whole_file(folder / f"labels_{split}.csv", table.getvalue(), remedy)
-    counts = f"{len(labeled)} labeled photos, {len(test)} of them for the test; {len(others)} unlabeled photos"
-    logger.info("%s: %s; copies left out: %d", labels, counts, len(images) - len(labeled) - len(others))
-    return len(others)
+    counts = ", ".join(f"{split} {len(images_of_split)}" for split, images_of_split in splits.items())
+    left_out = len(images) - sum(map(len, splits.values()))
+    logger.info("%s: %s; unlabeled copies and look-alikes of test photos left out: %d", labels, counts, left_out)
+    return len(splits["unlabeled"]), problems
 
 
 def stratified_part(positive: np.ndarray, groups: np.ndarray, num_parts: int) -> np.ndarray:
@@ -87,12 +102,13 @@ def stratified_part(positive: np.ndarray, groups: np.ndarray, num_parts: int) ->
 
     Args:
         positive: (N, C) bool, whether an image has a class.
-        groups: (N,) index of each image's group.
+        groups: (N,) number of each image's group.
         num_parts: number of parts, at least 2.
 
     Returns:
         (N,) bool, whether an image is in the part.
     """
+    groups = np.unique(groups, return_inverse=True)[1]
     values = np.column_stack([positive, np.ones(len(positive))])  # the last column counts images
     counts = np.zeros((groups.max() + 1, values.shape[1]))
     np.add.at(counts, groups, values)

@@ -135,7 +135,7 @@ class Comparison:
         by_seed = {seed: self._methods(seed) for seed in self.seeds}
         self.iterations = {method.name: method.iterations for method in by_seed[self.seeds[0]]}
         names = [name for methods in by_seed.values() for method in methods for name in method.datasets]
-        names = [self.test, *map(whole_name, names)]
+        names = [whole_name(name) for name in (*self._tests(self.seeds[0]), *names)]
         arguments = (self.folder, names, self.proposals, self.tools, self._given_proposals())
         self._proposals, self._proposal_jobs = proposal_jobs(*arguments)
         self.models, teacher = [], None
