@@ -75,10 +75,10 @@ def main() -> None:
     text, _ = write_comparison_report(comparison, costs=costs, command=typed_command())
     write_gallery_of_runs(args.test, args.output / "gallery", **folders)
     print(f"\n{text}\nIn {args.output}: comparison.md, curves.png, classes.png, gallery/index.html, gallery/plots.html")
-    if args.photos:
-        print(as_called(f"\n{describe_student(comparison, args.unlabeled)}"))
     if problems:
         print("\n".join([f"\nPhotos that cannot be read and were left out: {len(problems)}", *problems]))
+    if args.photos:
+        print(as_called(f"\n{describe_student(comparison, args.unlabeled)}"))
 
 
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:
