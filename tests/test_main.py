@@ -1,6 +1,7 @@
 """The command `mlickd`, as a user calls it."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,15 @@ def test_environment_shows_versions_and_folders(monkeypatch, capsys: pytest.Capt
     assert torch.__version__ in rows["PyTorch"] and "opencv" in rows["OpenCV"]
     assert str(Path(detectron2.__file__).parent) in rows["Detectron2"] and str(ROOT) in rows["mlickd"]
     assert "/nowhere" in rows["data"]
+
+
+def test_a_damaged_environment_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "PIL").mkdir()
+    (tmp_path / "PIL/__init__.py").write_text("raise ImportError('no libjpeg')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    done = run("-m", "mlickd", "env")
+    assert done.returncode == 0, done.stderr
+    assert "broken        PIL: ImportError('no libjpeg')" in done.stdout and torch.__version__ in done.stdout
 
 
 @pytest.mark.parametrize("script", ["import mlickd.__main__ as m; m.main()", "import runpy; runpy.run_path(FILE)"])

@@ -1,14 +1,13 @@
-"""Show versions, devices and folders, for bug reports."""
+"""Show versions, devices and folders, for bug reports, also in a damaged environment."""
 
 import multiprocessing
 import os
 import platform
 import sys
+from importlib import import_module
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
-
-from tabulate import tabulate
 
 from mlickd import __version__
 from mlickd.cli.command_line import command_parser
@@ -19,9 +18,9 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "Pillow", "onnxruntime")
 
 
 def main() -> None:
-    """Print a line for each version, device and folder."""
+    """Print a line for each version, device and folder, and for each package that cannot be imported."""
     command_parser(__doc__, EPILOG).parse_args()
-    installed = {distribution.name: distribution.version for distribution in distributions()}
+    installed = {str(distribution.name): distribution.version for distribution in distributions()}
     rows = {
         "mlickd": f"{__version__}, commit {find_commit() or 'unknown'}, in {Path(__file__).parents[1]}",
         "Python": f"{platform.python_version()} on {platform.platform()}, {sys.executable}",
@@ -36,9 +35,19 @@ def main() -> None:
     if found := find_spec("detectron2"):
         wheel = installed.get("sal-detectron2")
         rows["Detectron2"] = f"{f'wheel {wheel}' if wheel else 'another build'}, in {Path(found.origin).parent}"
-    print(tabulate(rows.items(), tablefmt="plain", disable_numparse=True))
-    import torch  # after the table, because the import fails in a damaged environment
+    _print(rows)  # before the imports, which can crash
+    for name in ("numpy", "PIL", "cv2", "torch", "torchvision", "timm", "onnxruntime", "detectron2.layers"):
+        try:
+            import_module(name)
+        except Exception as error:
+            if not isinstance(error, ModuleNotFoundError) or find_spec(name.partition(".")[0]):
+                _print({"broken": f"{name}: {error!r:.300}"})
+    if torch := sys.modules.get("torch"):
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        _print({"PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads"})
+        _print({"devices": ", ".join(names) or "CPU", "cache": torch.hub.get_dir()})
 
-    names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    rows = {"PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads", "devices": ", ".join(names) or "CPU"}
-    print(tabulate((rows | {"cache": torch.hub.get_dir()}).items(), tablefmt="plain", disable_numparse=True))
+
+def _print(rows: dict[str, str]) -> None:
+    for name, text in rows.items():
+        print(f"{name:<13} {text}", flush=True)
