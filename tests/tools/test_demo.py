@@ -54,13 +54,16 @@ def opened_demo(folder: Path, *options: object) -> Iterator:
             process.kill()
 
 
-def wait_for_labels(page, labels: dict[str, list[str]], path: Path) -> None:
-    """Wait until the captions and the downloaded table have these labels."""
-    until(page, CAPTIONS, [", ".join(names) or "no label" for names in labels.values()])
+def wait_for_labels(page, labels: dict[str, list[str]], checked: set[str], path: Path) -> None:
+    """Wait until the captions have these labels, and the downloaded table has those of the checked photos."""
+    texts = {name: ", ".join(found) or "no label" for name, found in labels.items()}
+    until(page, CAPTIONS, [f"✓ {text}" if name in checked else text for name, text in texts.items()])
     with page.expect_download() as found:
         page.get_by_role("button", name="Download").click()
     found.value.save_as(path)
-    assert {name: names for _, name, names, _ in read_table(path, CATEGORY_NAMES).rows} == labels
+    assert {name: names for _, name, names, _ in read_table(path, CATEGORY_NAMES).rows} == {
+        name: labels[name] for name in checked
+    }
 
 
 def test_photos_are_shown_corrected_and_downloaded(tiny_scenes: Path, tmp_path: Path) -> None:
@@ -75,7 +78,9 @@ def test_photos_are_shown_corrected_and_downloaded(tiny_scenes: Path, tmp_path: 
     with opened_demo(tmp_path, "--model", tmp_path, "--teacher", tmp_path) as page:
         page.set_input_files("input[type=file]", [tmp_path / "broken.jpg", *photos])
         page.get_by_text("Left out: broken.jpg").wait_for(timeout=60000)
-        wait_for_labels(page, labels, tmp_path / "labels.csv")
+        wait_for_labels(page, labels, set(), tmp_path / "labels.csv")
+        page.get_by_role("button", name="All labels are right").click()
+        wait_for_labels(page, labels, {photos[0].name}, tmp_path / "labels.csv")
         page.locator(".thumbnail-item").nth(1).click()
         page.locator("#photo").get_by_text(second).wait_for()
         for view in "Activation map", "Regions":
@@ -86,7 +91,7 @@ def test_photos_are_shown_corrected_and_downloaded(tiny_scenes: Path, tmp_path: 
         for name in labels[second][0], missing:
             page.get_by_label(name, exact=True).click()
         labels[second] = sorted([*labels[second][1:], missing], key=CATEGORY_NAMES.index)
-        wait_for_labels(page, labels, tmp_path / "labels.csv")
+        wait_for_labels(page, labels, {photos[0].name, second}, tmp_path / "labels.csv")
 
 
 @pytest.mark.slow

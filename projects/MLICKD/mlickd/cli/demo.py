@@ -16,7 +16,8 @@ example, with the student that a study has chosen, and the regions of its teache
   python tools/demo.py --model output/quickstart --teacher output/quickstart/seed1/teacher
 
 Open the printed address in a browser. Photos stay on this machine, in a temporary folder until Ctrl-C ends the demo.
-The downloaded table has the columns `file_name` and `labels`, and is ready for tools/quickstart.py --labels.
+The downloaded table has the photos whose labels you have corrected or confirmed, with the columns `file_name` and
+`labels`. It is ready for tools/quickstart.py --labels.
 """
 
 
@@ -30,7 +31,9 @@ def main() -> None:
         help="run, study, checkpoint, exported student, or USER/NAME on the Hub",
     )
     parser.add_argument("--teacher", metavar="FOLDER", help="run of a teacher, whose regions the page shows")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: only for this machine)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: only this machine; see SECURITY.md)"
+    )
     parser.add_argument("--port", type=positive_int, metavar="N", help="port (default: the first free one from 7860)")
     args = parser.parse_args()
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code

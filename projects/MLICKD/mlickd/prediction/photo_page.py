@@ -38,6 +38,7 @@ class _Photo:
     preview: str  # path of a JPEG for the browser
     prediction: Prediction  # has the file name on the machine of the user
     labels: list[str]  # after corrections, in the order of the classes
+    checked: bool = False  # whether the user has corrected or confirmed the labels
     regions: Instances | None = None  # of the teacher; None until they are shown
 
 
@@ -92,16 +93,18 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
         return gr.Image(shown, label=photo.prediction.name)
 
     def correct(photos: list[_Photo], index: int, labels: list[str]):
-        photos[int(index)].labels = [name for name in names if name in labels]
+        photo = photos[int(index)]
+        photo.labels, photo.checked = [name for name in names if name in labels], True
         return results(photos)
 
     def results(photos: list[_Photo]) -> tuple[list[tuple[str, str]], str]:
-        """Return all photos with their labels as captions, and the path of the table."""
+        """Return all photos with their labels as captions, and the path of the table of the checked photos."""
         path = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])) / "labels.csv"
         with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            rows = [["file_name", "labels"], *([photo.prediction.name, ";".join(photo.labels)] for photo in photos)]
-            csv.writer(file, lineterminator="\n").writerows(rows)
-        return [(photo.preview, ", ".join(photo.labels) or "no label") for photo in photos], str(path)
+            rows = [[photo.prediction.name, ";".join(photo.labels)] for photo in photos if photo.checked]
+            csv.writer(file, lineterminator="\n").writerows([["file_name", "labels"], *rows])
+        texts = [f"{'✓ ' if photo.checked else ''}{', '.join(photo.labels) or 'no label'}" for photo in photos]
+        return [(photo.preview, text) for photo, text in zip(photos, texts, strict=True)], str(path)
 
     with gr.Blocks(title="MLICKD demo", analytics_enabled=False) as page:
         photos, index = gr.State([]), gr.Number(0, visible=False)
@@ -115,7 +118,7 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
                 summary = gr.HTML()
                 with gr.Column(visible=False) as overview:
                     grid = gr.Gallery(columns=3, height="50vh", allow_preview=False, show_label=False, buttons=[])
-                    table = gr.DownloadButton("Download the labels (CSV)", variant="primary")
+                    table = gr.DownloadButton("Download the labels of checked photos (CSV)", variant="primary")
             with gr.Column(visible=False) as details:
                 image = gr.Image(interactive=False, format="jpeg", buttons=["fullscreen"], elem_id="photo")
                 with gr.Row(visible=len(views) > 1):
@@ -123,6 +126,7 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
                     name = gr.Dropdown([], label="of the class", interactive=True, min_width=120)
                 bars = gr.HTML(elem_id="bars")
                 labels = gr.CheckboxGroup(names, label="Labels: click to correct them", interactive=True)
+                confirm = gr.Button("All labels are right ✓")
         show_photo = {"fn": show, "inputs": [photos, index], "outputs": [labels, name, bars]}
         draw_photo = {"fn": draw, "inputs": [photos, index, view, name], "outputs": image}
         added = drop.upload(add, [drop, photos], [drop, photos, index, summary, overview, details, grid, table])
@@ -131,7 +135,8 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
             event.success(**show_photo, show_progress="hidden").success(**draw_photo)
         gr.on([view.input, name.input], **draw_photo)
         # Each click is sent with the number of its photo, also during the work for the last click.
-        labels.input(correct, [photos, index, labels], [grid, table], trigger_mode="multiple", show_progress="hidden")
+        corrected = {"fn": correct, "inputs": [photos, index, labels], "outputs": [grid, table]}
+        gr.on([labels.input, confirm.click], **corrected, trigger_mode="multiple", show_progress="hidden")
     return page
 
 
