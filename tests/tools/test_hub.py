@@ -1,8 +1,11 @@
 """Students in the form of the Hugging Face Hub: written, loaded, uploaded to a stand-in of the Hub, and downloaded."""
 
 import base64
+import hashlib
 import json
 import pickle
+import re
+import shlex
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +21,7 @@ from PIL import Image
 from helpers.untrained_run import split_tiny_scenes, write_run_thresholds, write_untrained_run
 from mlickd.data import dataset_records
 from mlickd.data.scenes import CATEGORY_NAMES
+from mlickd.engine import load_config
 from mlickd.errors import InputError
 from mlickd.export.hub_export import write_hub_folder
 from mlickd.prediction import load_model
@@ -25,7 +29,10 @@ from mlickd.runs import run_config
 from mlickd.studies.held_out import compute_scores
 
 TIMM = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "test_efficientnet"]
-COMMIT = "1" * 40
+
+
+def digest(content):
+    return hashlib.sha1(repr(content).encode()).hexdigest()
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -45,11 +52,12 @@ class Hub(BaseHTTPRequestHandler):
         if (files := self.models.get(name)) is None:
             self.answer({}, 404, X_Error_Code="RepoNotFound")
         elif kind == ["resolve"]:
-            self.answer(files[parts[-1]], ETag=parts[-1], X_Repo_Commit=COMMIT)
+            self.answer(files[parts[-1]], ETag=digest(files[parts[-1]]), X_Repo_Commit=digest(files))
         elif kind == ["tree"]:
             self.answer([{"type": "file", "path": path, "oid": path, "size": len(files[path])} for path in files])
         else:
-            self.answer({"id": name, "sha": COMMIT})
+            siblings = [{"rfilename": path} for path, content in files.items() if content]
+            self.answer({"id": name, "sha": digest(files), "siblings": siblings})
 
     do_HEAD = do_GET
 
@@ -64,7 +72,8 @@ class Hub(BaseHTTPRequestHandler):
             for change in map(json.loads, body.splitlines() if "/commit/" in self.path else ()):
                 if path := change["value"].get("path"):  # a deleted file becomes empty
                     self.models["anna/pets"][path] = base64.b64decode(change["value"].get("content", ""))
-            self.answer({"url": address, "commitUrl": f"{address}/commit/{COMMIT}", "commitOid": COMMIT})
+            commit = digest(self.models["anna/pets"])
+            self.answer({"url": address, "commitUrl": f"{address}/commit/{commit}", "commitOid": commit})
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +112,9 @@ def test_scores_agree_with_the_run_and_with_timm(runs):
     found = network(transform(photo)[None]).sigmoid()[0].detach()
     np.testing.assert_allclose(found, load_model(folder).predict(photo).values, atol=1e-4)
     card = ModelCard.load(folder / "README.md")
+    command = shlex.split(re.search("`(mlickd train .*)`", card.text)[1])
+    assert command[2:4] == ["--config-file", "configs/folder/cls.yaml"] and "test_efficientnet" in command
+    assert load_config(command[3], command[4:]).MODEL.TIMM.NAME == "test_efficientnet"
     assert (card.data.license, card.data.library_name, len(card.data.eval_results)) == ("cc-by-4.0", "timm", 1)
     for text in ("12 test photos", "8 photos with labels", "16 images", *(f"| {name} |" for name in CATEGORY_NAMES)):
         assert text in card.text
@@ -126,7 +138,7 @@ def test_a_pushed_student_is_downloaded_once(runs, tmp_path, monkeypatch, call_t
     monkeypatch.setenv("HF_TOKEN", "hf_test")
     photo = dataset_records("tiny_test")[0]["file_name"]
     arguments = ("export_student", "--run", runs / "timm", "--hub", "pets", "--push", "anna/pets")
-    Hub.models["anna/pets"] = {"model.onnx": b"an earlier student", "notes.txt": b"kept"}
+    Hub.models["anna/pets"] = {"config.json": b'{"mlickd": {}}', "model.onnx": b"a student", "notes.txt": b"kept"}
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         address = f"http://127.0.0.1:{server.server_port}"
         template = address + "/{repo_id}/resolve/{revision}/{filename}"
@@ -142,8 +154,16 @@ def test_a_pushed_student_is_downloaded_once(runs, tmp_path, monkeypatch, call_t
         np.testing.assert_allclose(found, scores(runs / "timm")[0], atol=1e-5)
         with pytest.raises(InputError, match="^anna/none: .*hf auth login"):
             load_model("anna/none")
+        Hub.models["pets/none"] = Hub.models["anna/pets"]
+        result = call_tool("predict", photo, "--model", "pets/none")  # the folder `pets` exists here
+        result.assert_ends_in_one_line("pets/none: is not in the folder pets")
+        call_tool("predict", photo, "--model", "./anna/pets").assert_ends_in_one_line("anna")
         monkeypatch.setenv("HF_TOKEN", "hf_wrong")
         call_tool(*arguments).assert_ends_in_one_line("hf auth login")
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        Hub.models["anna/pets"] = {"config.json": b"{}", "model.safetensors": b"another model"}
+        call_tool(*arguments).assert_ends_in_one_line("--push anna/pets")
+        assert Hub.models["anna/pets"]["model.safetensors"] == b"another model"
         server.shutdown()
     np.testing.assert_allclose(scores("anna/pets")[0], found, atol=1e-5)  # from the cache
     with pytest.raises(InputError, match="^anna/other: [^\n]*$"):

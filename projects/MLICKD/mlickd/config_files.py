@@ -120,11 +120,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def _merge(cfg: CfgNode, merge: Callable[[], None], named: str) -> None:
-    empty = {key for key, value in _items(cfg) if value is None}
+    empty = {key for key, value in config_items(cfg) if value is None}
     try:
         merge()
         # yacs accepts a missing value for a key of any type.
-        for key, value in _items(cfg):
+        for key, value in config_items(cfg):
             if value is None and key not in empty:
                 raise ValueError(f"{key} has no value")
     except _ERRORS as error:
@@ -146,7 +146,7 @@ def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
         return "is not a mapping of keys to values in UTF-8, such as `SOLVER:` with `  BASE_LR: 0.01` below; correct it"
     message = " ".join(str(error.args[0] if error.args else error).split())
     if unknown := _UNKNOWN_KEY.match(message):
-        near = difflib.get_close_matches(unknown["key"], [key for key, _ in _items(cfg or CfgNode())], 1)
+        near = difflib.get_close_matches(unknown["key"], [key for key, _ in config_items(cfg or CfgNode())], 1)
         return message + (f"; did you mean {near[0]}?" if near else "; docs/configuration.md lists all keys")
     if wrong := _WRONG_TYPE.match(message):
         key, value, found, expected, default = wrong.group("key", "value", "found", "expected", "default")
@@ -154,10 +154,10 @@ def _explain(error: Exception, cfg: CfgNode | None = None) -> str:
     return f"{message}; correct it"
 
 
-def _items(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def config_items(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield all keys of a configuration, such as ``SOLVER.BASE_LR``, with their values."""
     for name, value in node.items():
         if isinstance(value, CfgNode):
-            yield from _items(value, f"{prefix}{name}.")
+            yield from config_items(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
 from mlickd.errors import InputError
-from mlickd.export.hub_folder import find_hub_folder
+from mlickd.export.hub_folder import is_hub_student
 from mlickd.files import check_writable
 from mlickd.prediction.photo_report import STANDARD_INPUT, PhotoReport, find_photos, write_text
 from mlickd.prediction.predictor import load_model
@@ -81,7 +81,7 @@ def main() -> None:
         sys.stderr.write(f"--shard {number}/{count}: this part has no photos\n")
         return
     source, config = args.model, args.config_file
-    if args.teacher or not (source.lower().endswith(".onnx") or find_hub_folder(source)):
+    if args.teacher or not (source.lower().endswith(".onnx") or is_hub_student(source)):
         from mlickd.engine.processes import select_local_gpu  # here, because exported students run without Detectron2
         from mlickd.prediction.trained_models import find_student, find_teacher
 

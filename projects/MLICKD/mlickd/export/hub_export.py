@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,10 +11,13 @@ from pathlib import Path
 import safetensors.torch
 import timm
 import torch
+import yaml
 from detectron2.config import CfgNode
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from torch import nn
 
+from mlickd.config import default_config
+from mlickd.config_files import config_items, find_config, merge_config_file, read_config_file
 from mlickd.data.catalog import dataset_records
 from mlickd.distillation.teacher_config import load_teacher_config
 from mlickd.errors import InputError
@@ -24,10 +28,16 @@ from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.backbone.timm_backbone import FINAL, TimmBackbone
 from mlickd.runs import multilabel_results, multilabel_results_path
 
-from .hub_folder import CARD, CONFIG, ONNX, TIMM
+from .hub_folder import CARD, CONFIG, ONNX, TIMM, has_student_config
 from .onnx_export import load_student, onnx_content, run_metadata
 
 __all__ = ["write_hub_folder"]
+
+# Names of datasets and files, and keys that are set for a run.
+_PRIVATE = re.compile(
+    r"VERSION|OUTPUT_DIR|.*_FILES?|DATASETS\.(TRAIN|TEST|UNLABELED)|MODEL\.(DEVICE|NUM_CLASSES|WEIGHTS)|TEST\.THRESHOLDS|"
+    r"KD\.(STAGE|CACHE|TEACHER\.WEIGHTS|PREDICTION\.CALIBRATION)"
+)
 
 
 def write_hub_folder(
@@ -41,12 +51,8 @@ def write_hub_folder(
         InputError: the run is not a finished student, the folder has other files or cannot be written, or a student
             that timm cannot load needs a package of the extra ``export``.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
-        raise InputError(f"--hub {folder}: has other files; name a new folder")
-    if (folder / CONFIG).is_file() and '"mlickd"' not in (folder / CONFIG).read_text(
-        encoding="utf-8", errors="replace"
-    ):
-        raise InputError(f"--hub {folder}: {CONFIG} is of another program; name a new folder")
+    if folder.is_dir() and any(folder.iterdir()) and not has_student_config(folder):
+        raise InputError(f"--hub {folder}: has files of another program; name a new folder")
     cfg, model, run = load_student(run)
     teacher = None
     with suppress(InputError):  # the student has no teacher, or the teacher is not here
@@ -67,6 +73,7 @@ def write_hub_folder(
     results = [EvalResult(**result, metric_type="mAP", metric_value=round(test["metrics"]["mAP"], 2))] if test else None
     data = ModelCardData(license=license_id, model_name=name.split("/")[-1], eval_results=results)
     details = {"cfg": cfg, "teacher": teacher, "timm": network, "license_id": license_id, **config["mlickd"]}
+    details["command"] = _training_command(cfg, run)
     card = ModelCard.from_template(data, Path(__file__).with_name("model_card.md"), name=name, **details)
     weights = network and safetensors.torch.save(network.state_dict(), {"format": "pt"})
     files = {TIMM: weights} if network else {ONNX: onnx_content(model, metadata)}
@@ -103,10 +110,27 @@ def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module
     return network, {**config, "pretrained_cfg": settings}
 
 
+def _training_command(cfg: CfgNode, run: str) -> str:
+    """Return the command that trains such a student, with the keys that differ from the shipped configuration."""
+    shipped = default_config()
+    file, options = "configs/folder/cls.yaml", []
+    if cfg.KD.STAGE:
+        file, options = "configs/folder/kd.yaml", ["--kd-stage", cfg.KD.STAGE, "KD.TEACHER.WEIGHTS", "TEACHER.pth"]
+    for split in ("TRAIN", "UNLABELED", "TEST"):
+        options += [f"DATASETS.{split}", f'["NAME_{split.lower()}"]'] if cfg.DATASETS[split] else []
+    merge_config_file(shipped, find_config(file), file)
+    usual = dict(config_items(CfgNode(yaml.safe_load(shipped.dump()))))  # in the types of YAML, like the run's file
+    for key, value in config_items(CfgNode(read_config_file(f"{run}/config.yaml", run))):
+        if value != usual[key] and not _PRIVATE.fullmatch(key) and "/" not in f"{value}":  # paths are private
+            options += [key, json.dumps(value) if isinstance(value, list) else f"{value}"]
+    return shlex.join(["mlickd", "train", "--config-file", file, *options])
+
+
 def _test_results(cfg: CfgNode, run: str) -> dict | None:
     """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
-    path = next((path for name in cfg.DATASETS.TEST if (path := multilabel_results_path(run, name)).is_file()), None)
-    if path is None or cfg.TEST.AUG.ENABLED:  # the scores of other views of the photos
+    # The student may be chosen on the other test datasets.
+    path = next((multilabel_results_path(run, name) for name in cfg.DATASETS.TEST[:1]), Path())
+    if not path.is_file() or cfg.TEST.AUG.ENABLED:  # the scores of other views of the photos
         return None
     report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")
     report = {key: report[key] for key in ("metrics", "per_class", "counts", "protocol")}

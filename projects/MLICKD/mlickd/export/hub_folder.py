@@ -7,6 +7,7 @@ also loads from this folder, or ``model.onnx``. Nothing is unpickled. This modul
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,27 +18,45 @@ from mlickd.errors import InputError
 
 from .exported_classifier import ExportedClassifier, ExportMetadata, load_exported
 
-__all__ = ["HUB_FILES", "find_hub_folder", "load_hub_folder", "push_to_hub"]
+__all__ = ["HUB_FILES", "find_hub_folder", "has_student_config", "is_hub_student", "load_hub_folder", "push_to_hub"]
 
 CONFIG, CARD, TIMM, ONNX = HUB_FILES = ["config.json", "README.md", "model.safetensors", "model.onnx"]
-_REPOSITORY = re.compile(r"(?!.*\.(onnx|pkl|pth|safetensors|yaml)$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_REPOSITORY = re.compile(r"(?!.*\.(bin|json|onnx|pkl|pt|pth|safetensors|yaml|yml)$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def find_hub_folder(source: str | os.PathLike[str]) -> Path | None:
     """Return the folder of a student in the form of the Hub, or None if ``source`` is another path.
 
-    The model ``user/name`` on the Hub is downloaded into the Hub's cache, unless this is a path here.
+    The model ``user/name`` on the Hub is downloaded into the Hub's cache.
 
     Raises:
-        InputError: the Hub does not have the model, or cannot be reached.
+        InputError: there is no such path, and the Hub does not have the model or cannot be reached.
     """
     path = Path(os.path.expanduser(source))
-    if path.exists() or not _REPOSITORY.fullmatch(path.as_posix()):
-        return path if (path / CONFIG).is_file() else None
+    if not is_hub_student(source):
+        return None
+    if path.exists():
+        return path
     from huggingface_hub import snapshot_download  # here, because most models are local
 
-    with _hub_errors(f"{path}: no such folder, and on the Hub"):
+    with _hub_errors(f"{path}: no such path, and on the Hub"):
         return Path(snapshot_download(path.as_posix(), allow_patterns=[CONFIG, TIMM, ONNX]))
+
+
+def is_hub_student(source: str | os.PathLike[str]) -> bool:
+    """Return whether ``source`` is a folder in the form of the Hub, or a name ``user/name`` on the Hub.
+
+    Existing paths are not names, nor ``./folder/run`` or ``folder/model.pth``.
+
+    Raises:
+        InputError: the folder ``user`` exists, but not ``user/name``.
+    """
+    path = Path(os.path.expanduser(source))
+    if path.exists() or not _REPOSITORY.fullmatch(os.fspath(source).replace(os.sep, "/")):
+        return (path / CONFIG).is_file()
+    if path.parent.exists():
+        raise InputError(f"{path}: is not in the folder {path.parent}, so it is not searched on the Hub; correct it")
+    return True
 
 
 def load_hub_folder(folder: Path) -> ExportedClassifier:
@@ -79,15 +98,30 @@ def push_to_hub(folder: str | os.PathLike[str], name: str) -> str:
     """Upload a folder as the model ``user/name``, which is created if it is missing, and return its address.
 
     Raises:
-        InputError: the name is wrong, the user is not logged in, or the Hub cannot be reached.
+        InputError: the name is wrong, the model is of another program, the user is not logged in, or the Hub cannot be
+            reached.
     """
     from huggingface_hub import HfApi
 
+    api = HfApi()
+    with _hub_errors(f"--push {name}"), tempfile.TemporaryDirectory() as temporary:
+        address = api.create_repo(name, exist_ok=True)
+        found = {*api.list_repo_files(name)} - {".gitattributes"}  # the Hub adds it
+        if CONFIG in found:
+            api.hf_hub_download(name, CONFIG, local_dir=temporary)  # in the Hub's cache, the model would be incomplete
+        is_ours = not found or has_student_config(Path(temporary))
+    if not is_ours:
+        raise InputError(f"--push {name}: exists, and its files are of another program; give a new name")
     with _hub_errors(f"--push {name}"):
-        address = HfApi().create_repo(name, exist_ok=True)
         # Files of an earlier upload are deleted if this folder does not have them.
-        HfApi().upload_folder(repo_id=name, folder_path=folder, allow_patterns=HUB_FILES, delete_patterns=HUB_FILES)
+        api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=HUB_FILES, delete_patterns=HUB_FILES)
     return f"{address}"
+
+
+def has_student_config(folder: Path) -> bool:
+    """Return whether a folder has a ``config.json`` that MLICKD wrote."""
+    file = folder / CONFIG
+    return file.is_file() and '"mlickd"' in file.read_text(encoding="utf-8", errors="replace")
 
 
 @contextmanager

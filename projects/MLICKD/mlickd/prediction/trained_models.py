@@ -24,16 +24,15 @@ _CONFIG = "config.yaml"
 _STUDENTS = ("distilled/prediction", "prediction")
 
 
-def find_student(path: str | os.PathLike[str]) -> Path:
-    """Return the path of a model for :func:`load_model`: ``path``, or the distilled or chosen student in this folder.
+def find_student(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return the model for :func:`load_model`: ``path``, or the distilled or chosen student in this folder.
 
     Raises:
         InputError: the folder does not have a run; the message names runs in its sub-folders.
     """
-    path = Path(os.path.expanduser(path))
-    if not path.is_dir():
-        return path
-    path = find_run(path)
+    if not os.path.isdir(os.path.expanduser(path)):
+        return path  # unchanged, because ./a/b is not the model a/b on the Hub
+    path = find_run(Path(os.path.expanduser(path)))
     for folder in (path, *(path / name for name in _STUDENTS)):
         if (folder / _CONFIG).is_file() or (folder / hub_folder.CONFIG).is_file():
             return folder
