@@ -5,7 +5,7 @@ EXTRAS ?= bench,demo,dev,docs,export,matlab,weights
 OUTPUT ?= output/quickstart
 # Use more on a machine with more cores. 0 runs the tests in one process.
 TEST_PROCESSES ?= 2
-# Environment of the oldest versions, without exports, which need a newer PyTorch.
+# Environment of the oldest versions, without exports, which need a newer PyTorch, and without the demo; their tests are skipped.
 VENV_MIN ?= .venv-min
 EXTRAS_MIN ?= bench,dev,docs,matlab,weights
 PYTEST_ARGS ?=

@@ -8,9 +8,7 @@ __all__ = ["COMMANDS", "GROUPS"]
 
 # Summaries of the commands by group, in the order of the list.
 GROUPS = {
-    "Start": {
-        "quickstart": "run the whole method, from proposals to the gallery",
-    },
+    "Start": {"quickstart": "run the whole method, from proposals to the gallery"},
     "Data": {
         "check-dataset": "check images, labels and proposals, and find copies",
         "dataset-manifest": "list the images and labels of a dataset, with a digest",

@@ -24,12 +24,8 @@ The downloaded table has the photos whose labels you have corrected or confirmed
 def main() -> None:
     """Serve the page until Ctrl-C."""
     parser = command_parser(__doc__, EPILOG)
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="PATH",
-        help="run, study, checkpoint, exported student, or USER/NAME on the Hub",
-    )
+    model_help = "run, study, checkpoint, exported student, or USER/NAME on the Hub"
+    parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     parser.add_argument("--teacher", metavar="FOLDER", help="run of a teacher, whose regions the page shows")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: only this machine; see SECURITY.md)"

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -20,6 +21,11 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "Pillow", "onnxruntime")
 def main() -> None:
     """Print a line for each version, device and folder, and for each package that cannot be imported."""
     command_parser(__doc__, EPILOG).parse_args()
+    for name, text in _rows():
+        print(f"{name:<13} {text}", flush=True)  # at once, because an import can crash
+
+
+def _rows() -> Iterator[tuple[str, str]]:
     installed = {str(distribution.name): distribution.version for distribution in distributions()}
     rows = {
         "mlickd": f"{__version__}, commit {find_commit() or 'unknown'}, in {Path(__file__).parents[1]}",
@@ -35,19 +41,14 @@ def main() -> None:
     if found := find_spec("detectron2"):
         wheel = installed.get("sal-detectron2")
         rows["Detectron2"] = f"{f'wheel {wheel}' if wheel else 'another build'}, in {Path(found.origin).parent}"
-    _print(rows)  # before the imports, which can crash
+    yield from rows.items()
     for name in ("numpy", "PIL", "cv2", "torch", "torchvision", "timm", "onnxruntime", "detectron2.layers"):
         try:
             import_module(name)
         except Exception as error:
             if not isinstance(error, ModuleNotFoundError) or find_spec(name.partition(".")[0]):
-                _print({"broken": f"{name}: {error!r:.300}"})
+                yield "broken", f"{name}: {error!r:.300}"
     if torch := sys.modules.get("torch"):
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        _print({"PyTorch": f"{torch.__version__}, {torch.get_num_threads()} threads"})
-        _print({"devices": ", ".join(names) or "CPU", "cache": torch.hub.get_dir()})
-
-
-def _print(rows: dict[str, str]) -> None:
-    for name, text in rows.items():
-        print(f"{name:<13} {text}", flush=True)
+        yield "PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads"
+        yield from {"devices": ", ".join(names) or "CPU", "cache": torch.hub.get_dir()}.items()

@@ -70,10 +70,9 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
         problem = f"only {count} photos that look different have a label, too few for {', '.join(names)}"
         raise InputError(f"{labels}: {problem}; label more photos{', or give --held-out 0' if held_out else ''}")
     splits = {name: [labeled[i] for i in np.flatnonzero(part == index)] for index, name in enumerate(names)}
-    tested = [image for name in names[1:] for image in splits[name]]
     known = {image.digest for image in labeled}
     others = list({image.digest: image for image in images if image.digest not in known}.values())
-    similar = {record["image_id"] for _, record in similar_images(tested, others)}
+    similar = {record["image_id"] for _, record in similar_images([labeled[i] for i in np.flatnonzero(part)], others)}
     splits["unlabeled"] = [image for image in others if image.record["image_id"] not in similar]
     folder, remedy = output / "data" / "photos", "make room, or give another --output"
     (folder / "images").mkdir(parents=True, exist_ok=True)

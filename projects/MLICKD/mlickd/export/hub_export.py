@@ -33,11 +33,9 @@ from .onnx_export import load_student, onnx_content, run_metadata
 
 __all__ = ["write_hub_folder"]
 
-# Names of datasets and files, and keys that are set for a run.
-_PRIVATE = re.compile(
-    r"VERSION|OUTPUT_DIR|.*_FILES?|DATASETS\.(TRAIN|TEST|UNLABELED)|MODEL\.(DEVICE|NUM_CLASSES|WEIGHTS)|TEST\.THRESHOLDS|"
-    r"KD\.(STAGE|CACHE|TEACHER\.WEIGHTS|PREDICTION\.CALIBRATION)"
-)
+# Keys with names of datasets and files, or with values of a run.
+_PRIVATE = r".*(_FILES?|CACHE|CALIBRATION|NUM_CLASSES|STAGE|THRESHOLDS)|DATASETS\.(TRAIN|TEST|UNLABELED)|OUTPUT_DIR|"
+_PRIVATE += r"MODEL\.(DEVICE|WEIGHTS)|KD\.TEACHER\.WEIGHTS|VERSION"
 
 
 def write_hub_folder(
@@ -73,8 +71,8 @@ def write_hub_folder(
     results = [EvalResult(**result, metric_type="mAP", metric_value=round(test["metrics"]["mAP"], 2))] if test else None
     data = ModelCardData(license=license_id, model_name=name.split("/")[-1], eval_results=results)
     details = {"cfg": cfg, "teacher": teacher, "timm": network, "license_id": license_id, **config["mlickd"]}
-    details["command"] = _training_command(cfg, run)
-    card = ModelCard.from_template(data, Path(__file__).with_name("model_card.md"), name=name, **details)
+    details |= {"name": name, "command": _training_command(cfg, run)}
+    card = ModelCard.from_template(data, Path(__file__).with_name("model_card.md"), **details)
     weights = network and safetensors.torch.save(network.state_dict(), {"format": "pt"})
     files = {TIMM: weights} if network else {ONNX: onnx_content(model, metadata)}
     for file in {TIMM, ONNX} - files.keys():  # of an earlier export
@@ -112,8 +110,7 @@ def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module
 
 def _training_command(cfg: CfgNode, run: str) -> str:
     """Return the command that trains such a student, with the keys that differ from the shipped configuration."""
-    shipped = default_config()
-    file, options = "configs/folder/cls.yaml", []
+    file, options, shipped = "configs/folder/cls.yaml", [], default_config()
     if cfg.KD.STAGE:
         file, options = "configs/folder/kd.yaml", ["--kd-stage", cfg.KD.STAGE, "KD.TEACHER.WEIGHTS", "TEACHER.pth"]
     for split in ("TRAIN", "UNLABELED", "TEST"):
@@ -121,15 +118,14 @@ def _training_command(cfg: CfgNode, run: str) -> str:
     merge_config_file(shipped, find_config(file), file)
     usual = dict(config_items(CfgNode(yaml.safe_load(shipped.dump()))))  # in the types of YAML, like the run's file
     for key, value in config_items(CfgNode(read_config_file(f"{run}/config.yaml", run))):
-        if value != usual[key] and not _PRIVATE.fullmatch(key) and "/" not in f"{value}":  # paths are private
+        if value != usual[key] and not re.fullmatch(_PRIVATE, key) and "/" not in f"{value}":  # paths are private
             options += [key, json.dumps(value) if isinstance(value, list) else f"{value}"]
     return shlex.join(["mlickd", "train", "--config-file", file, *options])
 
 
 def _test_results(cfg: CfgNode, run: str) -> dict | None:
     """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
-    # The student may be chosen on the other test datasets.
-    path = next((multilabel_results_path(run, name) for name in cfg.DATASETS.TEST[:1]), Path())
+    path = multilabel_results_path(run, cfg.DATASETS.TEST[0])  # the student may be chosen on the others
     if not path.is_file() or cfg.TEST.AUG.ENABLED:  # the scores of other views of the photos
         return None
     report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")

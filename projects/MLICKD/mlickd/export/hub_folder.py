@@ -44,9 +44,7 @@ def find_hub_folder(source: str | os.PathLike[str]) -> Path | None:
 
 
 def is_hub_student(source: str | os.PathLike[str]) -> bool:
-    """Return whether ``source`` is a folder in the form of the Hub, or a name ``user/name`` on the Hub.
-
-    Existing paths are not names, nor ``./folder/run`` or ``folder/model.pth``.
+    """Return whether this is a folder in the form of the Hub, or ``user/name`` on the Hub, unlike ``./folder/name``.
 
     Raises:
         InputError: the folder ``user`` exists, but not ``user/name``.
@@ -98,8 +96,7 @@ def push_to_hub(folder: str | os.PathLike[str], name: str) -> str:
     """Upload a folder as the model ``user/name``, which is created if it is missing, and return its address.
 
     Raises:
-        InputError: the name is wrong, the model is of another program, the user is not logged in, or the Hub cannot be
-            reached.
+        InputError: the model is of another program, the user is not logged in, or the Hub cannot be reached.
     """
     from huggingface_hub import HfApi
 
@@ -109,10 +106,8 @@ def push_to_hub(folder: str | os.PathLike[str], name: str) -> str:
         found = {*api.list_repo_files(name)} - {".gitattributes"}  # the Hub adds it
         if CONFIG in found:
             api.hf_hub_download(name, CONFIG, local_dir=temporary)  # in the Hub's cache, the model would be incomplete
-        is_ours = not found or has_student_config(Path(temporary))
-    if not is_ours:
-        raise InputError(f"--push {name}: exists, and its files are of another program; give a new name")
-    with _hub_errors(f"--push {name}"):
+        if found and not has_student_config(Path(temporary)):
+            raise InputError(f"--push {name}: exists, and its files are of another program; give a new name")
         # Files of an earlier upload are deleted if this folder does not have them.
         api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=HUB_FILES, delete_patterns=HUB_FILES)
     return f"{address}"
@@ -129,6 +124,8 @@ def _hub_errors(subject: str) -> Iterator[None]:
     """Turn an error of the Hub or of the network into an InputError that begins with ``subject``."""
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:  # the classes of network errors depend on the version of huggingface_hub
         problem = f"{(str(error).strip() or repr(error)).splitlines()[0]}; check the connection and the name"
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):

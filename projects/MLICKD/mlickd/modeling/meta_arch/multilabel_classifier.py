@@ -10,11 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.errors import InputError
-from mlickd.modeling.losses import (
-    build_label_loss,
-    image_label_targets,
-    multilabel_binary_cross_entropy_with_logits,
-)
+from mlickd.modeling.losses import build_label_loss, image_label_targets, multilabel_binary_cross_entropy_with_logits
 from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .image_model import ImageModel
