@@ -27,7 +27,9 @@ from mlickd.errors import run_tool
 from mlickd.studies import jobs
 
 ROOT = Path(__file__).parents[2]
-PAGES = [page for glob in ("*.md", "*/README.md", "projects/*/*.md", "docs/*.md") for page in sorted(ROOT.glob(glob))]
+GLOBS = ("*.md", "*/README.md", "projects/*/*.md", "projects/*/*/*.md", "docs/*.md")
+PAGES = [page for glob in GLOBS for page in sorted(ROOT.glob(glob))]
+FENCED = re.compile(r"^```.*\n((?:.*\n)*?)```$", re.MULTILINE)
 COMMAND = re.compile(r" {2,8}(?:\w+=\S+ )*(?:(?:srun|torchrun|find) .*)?(?:mlickd|python tools/|tools/)\b")
 TOOL = re.compile(r"tools/(\w+)\.py|mlickd")
 OTHERS = re.compile("gpu_check|install[_-]detectron2")  # not a command of the package; its parser is argparse's
@@ -48,6 +50,8 @@ STAND_INS = {
     r"(srun .*)?torchrun .*? -m (?=mlickd)|--(num-gpus|num-machines|machine-rank|dist-url|jobs) \S+| \.\.\.": "",
     r"--seeds \S+": "--seeds 1",
     r"--photos \S+ --labels \S+": "--photos album --labels album.csv",
+    r"\$SLURM_ARRAY_TASK_ID": "1",
+    "/shared/output": "shared",
 }
 SMALL = """MODEL.BACKBONE.WEIGHTS '' MODEL.BACKBONE.FROZEN False MODEL.BACKBONE.FREEZE_NORM False MODEL.VGG.DEPTH 11
 MODEL.VGG.WIDTH 0.05 MODEL.TIMM.NAME resnet10t MODEL.TIMM.OUTPUT_STRIDE 32 MODEL.RESNETS.RES2_OUT_CHANNELS 16
@@ -60,11 +64,16 @@ COPIES = [(name, "") for name in ("holiday", "animals", "comparison", "scenes", 
 COPIES += [("scenes", "seed1"), ("teacher", "seed1/teacher"), ("holiday/cls", "seed1/baseline")]
 
 
+def read_page(page: Path) -> str:
+    """Return the text of a page with its code indented, also the code in fences."""
+    return FENCED.sub(lambda code: textwrap.indent(code[1], "    "), page.read_text(encoding="utf-8"))
+
+
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> list[tuple[str, str]]:
     """Go to an empty folder, and return each command with the text that it comes from, pages before help texts."""
     monkeypatch.chdir(tmp_path)
-    texts = [page.read_text(encoding="utf-8") for page in PAGES]
+    texts = [read_page(page) for page in PAGES]
     for name in [name for name in COMMANDS if not OTHERS.search(name)]:
         monkeypatch.setattr("sys.argv", ["mlickd", name, "--help"])
         with pytest.raises(SystemExit):
@@ -154,7 +163,7 @@ def write_world(monkeypatch: pytest.MonkeyPatch) -> None:
         Path(f"{name}.yaml").write_text(f"_BASE_: configs/folder/{name}.yaml\n{data}\n")
     Path("fitnets.yaml").write_text('_BASE_: ["configs/scenes/kd.yaml", "configs/methods/fitnets.yaml"]\n')
     for page in PAGES:
-        text = page.read_text(encoding="utf-8").replace("model_0000149", "model_final")
+        text = read_page(page).replace("model_0000149", "model_final")
         for name, content in re.findall(r"^ +(?:#|cat >) (\w+\.yaml).*\n((?: +[A-Z_]+:.*\n)+)", text, re.MULTILINE):
             Path(name).write_text(textwrap.dedent(content))
     shutil.copy("early.yaml", "averaged.yaml")
