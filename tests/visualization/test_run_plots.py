@@ -85,6 +85,16 @@ def test_a_plot_without_data_is_left_out_with_the_reason(folders: dict[str, Path
     assert caplog.text.count("Not drawn") == 2
 
 
+def test_a_run_that_was_not_evaluated_is_named_once(folders: dict[str, Path], tmp_path: Path, caplog):
+    shutil.move(folders["baseline"] / "inference", tmp_path / "inference")
+    _, names = write(tmp_path / "out", folders)
+    assert names == {"curves", "precision_recall", "co_occurrence"}, "of the other runs"
+    (record,) = caplog.records
+    assert f"{folders['baseline']}/config.yaml --eval-only DATASETS.TEST \"('tiny_test',)\"" in record.getMessage()
+    shutil.move(tmp_path / "inference", folders["baseline"] / "evaluation/inference")
+    assert "classes" in write(tmp_path / "evaluated", folders)[1]
+
+
 @pytest.mark.parametrize(
     ("change", "roles", "reason"),
     [

@@ -17,7 +17,6 @@ from mlickd.runs import (
     find_run,
     load_run,
     multilabel_results,
-    multilabel_results_path,
     predict,
     run_class_names,
     run_config,
@@ -27,7 +26,7 @@ from mlickd.runs import (
 from .figures import draw_result_figure
 from .gallery import write_gallery
 from .image_results import STUDENTS, image_result
-from .run_plots import remove_run_plots, write_run_plots
+from .run_plots import evaluation_report, remove_run_plots, write_run_plots
 
 __all__ = ["write_gallery_of_runs"]
 
@@ -89,8 +88,7 @@ def write_gallery_of_runs(
         if activation_maps and role in STUDENTS:
             model = ClassifierWithActivationMaps(model)
         outputs[role] = predict(cfg, model, records, None if photos else dataset_name)
-        report = multilabel_results_path(folder, dataset_name or "")
-        if not photos and report.is_file():
+        if not photos and (report := evaluation_report(folder, dataset_name)):
             means[title] = multilabel_results(report)["metrics"]["mAP"]
     results = [
         image_result(record, names, thresholds=thresholds, **{r: outputs[r][record["image_id"]] for r in outputs})

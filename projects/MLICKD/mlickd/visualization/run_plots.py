@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .image_results import STUDENTS, ImageResult
 from .label_charts import draw_label_frequencies, draw_region_counts
 from .study_charts import draw_class_gains, draw_precision_recall
 
-__all__ = ["remove_run_plots", "stage_folders", "write_run_plots"]
+__all__ = ["evaluation_report", "remove_run_plots", "stage_folders", "write_run_plots"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def write_run_plots(
 ) -> None:
     """Write ``plots/*.png``, and ``plots.html`` with all of them, from the files of the runs.
 
-    A plot without data is left out; the page and the log name the reason.
+    A plot without data is left out, and so are the results of a run that was not evaluated on the dataset. The page and
+    the log name the reason.
 
     Args:
         output_dir: folder of the gallery.
@@ -56,7 +58,17 @@ def write_run_plots(
         results: results of images, with the teacher's regions.
     """
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
-    reports = {role: multilabel_results_path(folder, dataset_name) for role, folder in folders.items()}
+    found = {role: evaluation_report(folder, dataset_name) for role, folder in folders.items()}
+    reports = {role: report for role, report in found.items() if report is not None}
+    evaluated_students = [role for role in students if role in reports]
+    missing = [
+        f"{folder}: was not evaluated on {dataset_name}; run mlickd train --config-file "
+        f"{shlex.quote(str(Path(folder) / 'config.yaml'))} --eval-only DATASETS.TEST \"('{dataset_name}',)\""
+        for role, folder in folders.items()
+        if role not in reports
+    ]
+    for reason in missing:
+        logger.warning("Not drawn: %s", reason)
 
     # Each function draws the plot that has its name, and returns notes about the plot.
 
@@ -93,7 +105,7 @@ def write_run_plots(
 
     def co_occurrence(path: Path) -> list[str]:
         """Draw how often labels occur together, in the true labels and in the predictions of each student."""
-        by_role = _scores_of_same_images({role: reports[role] for role in students})
+        by_role = _scores_of_same_images({role: reports[role] for role in evaluated_students})
         targets = next(iter(by_role.values())).targets
         known = targets != -1
         truth = conditional_frequencies(targets == 1, known)
@@ -119,12 +131,12 @@ def write_run_plots(
         draw_region_counts(scores, labels, len(with_regions), class_names, path)
         return [f"On the {len(with_regions)} photos of the gallery (--num-images), after non-maximum suppression."]
 
-    plots, missing = [], []
+    plots = []
     needs = {
         curves: students,
-        classes: len(students) == 2,
-        precision_recall: folders,
-        co_occurrence: students,
+        classes: len(evaluated_students) == 2,
+        precision_recall: reports,
+        co_occurrence: evaluated_students,
         regions: with_regions,
     }
     for draw in (draw for draw, data in needs.items() if data):
@@ -138,6 +150,12 @@ def write_run_plots(
         plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
     page = TEMPLATES.get_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
     write_whole_file(Path(output_dir) / PAGE, page, "give another folder", parents=True)
+
+
+def evaluation_report(folder: str | Path, dataset_name: str) -> Path | None:
+    """Return the report of a run on a dataset: of its training, else of ``--eval-only``, else None."""
+    reports = (multilabel_results_path(parent, dataset_name) for parent in (folder, Path(folder) / "evaluation"))
+    return next((report for report in reports if report.is_file()), None)
 
 
 def remove_run_plots(output_dir: str | Path) -> None:
