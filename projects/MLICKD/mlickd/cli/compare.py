@@ -59,7 +59,7 @@ def main() -> None:
     parser = command_parser(__doc__, EPILOG)
     teacher = add_training_options(parser, seeds=[1, 2, 3], output=Path("output/comparison"))
     teacher.add_argument("--teacher-per-seed", action="store_true", help="train a teacher for each seed")
-    parser.add_argument("--methods", default="", metavar="NAME,NAME", help="default: all")
+    parser.add_argument("--methods", default="", metavar="NAME,NAME", help="methods (default: all)")
     file_help = "add a method; may be repeated"
     parser.add_argument("--method-file", action="append", default=[], metavar="NAME=FILE", help=file_help)
     jobs_help = "simultaneous runs, which share the cores (default: 1)"
@@ -83,15 +83,15 @@ def main() -> None:
 
 def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], output: Path) -> argparse._ActionsContainer:
     """Add the options of :func:`make_comparison` with the given defaults, and return the group of ``--teacher``."""
-    configs_help = "with wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
+    configs_help = "folder of wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
     parser.add_argument("--configs", default="configs/scenes", metavar="FOLDER", help=configs_help)
-    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled training dataset")
+    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled dataset (default: scenes_train)")
     unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"
     parser.add_argument("--unlabeled", default="", metavar="NAME,NAME", help=unlabeled_help)
     held_out_help = "hold out one of N parts of the training images, and choose a student there (default: 5; 0: none)"
     parser.add_argument("--held-out", type=int, default=5, metavar="N", help=held_out_help)
-    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset")
-    parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="proposal method")
+    parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset (default: scenes_test)")
+    parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="default: edge_boxes")
     shown = ",".join(map(str, seeds))
     parser.add_argument("--seeds", type=read_seeds, default=seeds, metavar="1,2,3", help=f"default: {shown}")
     parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help=f"default: {output}")

@@ -50,9 +50,9 @@ def main() -> None:
     """Train the models of each seed, and write the report; the exit status is 1 if a run has failed."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
     add_training_options(parser, seeds=[1], output=Path("output/quickstart"))
-    photos_help = "photos, instead of --train and --test; --unlabeled is a folder, and --configs is configs/folder"
+    photos_help = "photos for training and test; --configs is then configs/folder, and --unlabeled a folder"
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help=photos_help)
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of some or all of --photos")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of --photos; other photos are unlabeled")
     parser.set_defaults(configs="", train="", test="")
     args, held_out, problems = parser.parse_args(), "", []
     if args.photos or args.labels:
