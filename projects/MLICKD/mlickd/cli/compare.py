@@ -85,7 +85,7 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     """Add the options of :func:`make_comparison` with the given defaults, and return the group of ``--teacher``."""
     configs_help = "folder of wsd.yaml, cls.yaml and kd.yaml (default: configs/scenes)"
     parser.add_argument("--configs", default="configs/scenes", metavar="FOLDER", help=configs_help)
-    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled dataset (default: scenes_train)")
+    parser.add_argument("--train", default="scenes_train", metavar="NAME", help="labeled data (default: scenes_train)")
     unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"
     parser.add_argument("--unlabeled", default="", metavar="NAME,NAME", help=unlabeled_help)
     held_out_help = "hold out one of N parts of the training images, and choose a student there (default: 5; 0: none)"

@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--no-preprocessing", action="store_true", help=pixels_help)
     parser.add_argument("--check", action="store_true", help="compare the file with PyTorch on photos")
     parser.add_argument("--dataset", metavar="NAME", help="dataset to check (default: the first of DATASETS.TEST)")
-    parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders or patterns to check")
+    parser.add_argument("--photos", nargs="+", metavar="PATH", help="photos, folders, patterns or lists of paths")
     number_help = "number of random images of the dataset (default: all)"
     parser.add_argument("--num-images", type=positive_int, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
