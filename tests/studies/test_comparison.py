@@ -47,10 +47,10 @@ def compare(tools: QuickTools, methods: tuple[str, ...] = (), files: dict | None
     configs = settings.pop("configs", tools.folder.parent / "configs")
     files = {"light": [tools.folder.parent / "light.yaml"]} if files is None else files
     shared = {"train": settings.pop("train", "tiny_train"), "options": settings["options"]}
-    unlabeled = settings.pop("unlabeled", ())
+    unlabeled, test = settings.pop("unlabeled", ()), settings.pop("test", "tiny_test")
     chosen = choose_methods(configs, methods, files, output=settings["folder"], unlabeled=unlabeled, **shared)
     teacher = load_method("teacher", configs.resolve() / "wsd.yaml", **shared)
-    return Comparison(teacher, chosen, "tiny_test", tools=tools.folder, **settings)
+    return Comparison(teacher, chosen, test, tools=tools.folder, **settings)
 
 
 def run(comparison: Comparison, num_jobs: int = 1) -> list[str]:
@@ -133,6 +133,8 @@ def test_each_seed_can_have_separate_labels_and_students_learn_from_the_other_im
             command = jobs[f"seed{seed}/{name}"].command
             assert f"('tiny_train@{part}of2',)" in command and "DATASETS.UNLABELED" not in command
     assert jobs["proposals"].command[-2:] == ["tiny_test", "tiny_train"]
+    part = {job.name: job for job in compare(tools, BOTH, test="tiny_test@1of2").jobs()}
+    assert part["seed1/baseline"].datasets == ["tiny_train", "tiny_test@1of2"]
     options = ["SOLVER.REFERENCE_IMAGES", str(len(dataset_records("tiny_train", boxes=False)) // 2)]
     options += ["SOLVER.IMS_PER_BATCH", "1"]  # so that no training has too many epochs
     unchanged = compare(tools, BOTH, options=["SOLVER.REFERENCE_IMAGES", "24", *options[2:]], **data)
