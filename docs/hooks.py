@@ -77,9 +77,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html_text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Convert formulas to MathML, docstring roles to code, and configuration keys to links to their reference."""
+    """Convert formulas to MathML, docstring roles to code, and configuration keys to links; mark options."""
     text = re.sub(r":(?:class|func|meth|mod|attr):<code>~?([^<]*)</code>", r"<code>\1</code>", html_text)
     text = FORMULA.sub(mathml, text)
+    text = re.sub(r"<code>(-[^\s<]+(?: [^\s<]+)?)</code>", r'<code class="option">\1</code>', text)
     if page.file.src_uri == CONFIGURATION:
         return text
     reference = get_relative_url(files.get_file_from_path(CONFIGURATION).url, page.url)
