@@ -113,8 +113,8 @@ def describe_student(comparison: Comparison, unlabeled: str) -> str:
         f"{len(scores.scores)} photos were held out for the test: {dataset_root() / 'photos/labels_test.csv'}.{few} "
         f"Results of {run} there, in percent with the {100 * CONFIDENCE:g}% interval over resampled photos: "
         f"{', '.join(results)}.",
-        f"The {'unlabeled photos to label next' if unlabeled else 'test photos'}, of which it is least sure (mean "
-        "entropy of its scores over the classes), with its predictions:",
+        f"The student is least sure about these {'unlabeled photos; label them next' if unlabeled else 'test photos'} "
+        "(largest mean entropy of the scores). Its predictions:",
         "\n".join(f"    {predictions[i].name}: {', '.join(predictions[i].labels) or 'no label'}" for i in order),
         f"To predict photos:\n\n    python tools/predict.py FOLDER --model {shlex.quote(str(folder))}",
     ]
