@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -165,6 +166,14 @@ def test_a_damaged_comment_of_gif_is_left_out(damage: bytes, tmp_path: Path, cap
     content, pixels = (tmp_path / "a").read_bytes(), read_image(tmp_path / "a")
     start, end = content.partition(b"!\xfe\x28")[::2]
     assert_left_out(tmp_path / "a", start + b"!\xfe" + damage + end, pixels, "comment", caplog)
+
+
+def test_gif_with_many_comments_is_refused_at_once(tmp_path: Path) -> None:
+    for comments in (b"!\xfe" * 100_000, b"!\xfe\0!\xf9\x04" * 5000 + bytes(1_000_000)):
+        (tmp_path / "a").write_bytes(b"GIF89a" + bytes([64, 0, 64, 0, 0, 0, 0]) + comments)
+        start = time.process_time()
+        assert_refused(tmp_path / "a")
+        assert time.process_time() - start < 5  # minutes, if each comment is left out separately
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])

@@ -32,6 +32,7 @@ STAGES = {
     "stage 2, unlabeled": ("prediction", False, UNLABELED),
     "label embeddings": ("prediction", True, LED),
 }
+TEACHERS = ["teacher", "refined teacher", "centered context"]
 EVALUATED = ["teacher", "student"]
 
 
@@ -53,11 +54,14 @@ def configs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     teacher.merge_from_list(["MODEL.ROI_BOX_HEAD.DROPOUT", 0.0, "MODEL.WSDDN.INIT_STD", 1.0, *data, *boxes])
     refined = teacher.clone()
     refined.merge_from_list(["MODEL.ROI_HEADS.NAME", "OICRHeads", "DATASETS.TEST", ()])
+    centered = teacher.clone()
+    centered.merge_from_list(["MODEL.WSDDN.CONTEXT", 0.5, "MODEL.WSDDN.FEATURE_NORM", 20.0, "DATASETS.TEST", ()])
+    centered.MODEL.BACKBONE.FROZEN = True  # roots of its small features would have large gradients
     student = default_config()
     student.merge_from_file(str(CONFIGS / "Base-Classifier.yaml"))
     student.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", (32, 48), *data])
     student.merge_from_list(["INPUT.SIZE_TEST", 32, "MODEL.DEVICE", "cpu"])
-    found = {"teacher": teacher, "refined teacher": refined, "student": student}
+    found = {"teacher": teacher, "refined teacher": refined, "centered context": centered, "student": student}
     precise = ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "DATASETS.TEST", ()]
     for name, norm, options in (
         ("batch normalization", "BN", []),
@@ -96,7 +100,7 @@ def assert_equal(two: dict[str, torch.Tensor], one: dict[str, torch.Tensor]) -> 
         torch.testing.assert_close(two[key], value, rtol=0, atol=tolerance, msg=key)
 
 
-@pytest.mark.parametrize("name", ["teacher", "refined teacher", "student", "synchronized normalization", *STAGES])
+@pytest.mark.parametrize("name", [*TEACHERS, "student", "synchronized normalization", *STAGES])
 def test_two_processes_have_the_gradients_and_weights_of_one(trained: dict[str, Path], name: str) -> None:
     one = read_training(trained["one"] / name)
     assert any(float(gradient.abs().max()) > 1e-6 for gradient in one["gradients"].values())

@@ -43,7 +43,7 @@ def train(rows: list[tuple[str, list[float]]], iterations: int, workers: int) ->
     network = timm.create_model("tf_efficientnet_lite0", num_classes=len(rows[0][1])).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+            module.eval().requires_grad_(False)
     last = list(network.get_classifier().parameters())
     others = [p for p in network.parameters() if all(p is not other for other in last)]
     groups = [{"params": others, "lr": _RATE}, {"params": last, "lr": 10 * _RATE}]

@@ -87,7 +87,7 @@ def decode_photos(photos: Iterable[str], side: int) -> None:
         file = RecordImage({"file_name": photo})
         file.decode(max_reduction(file.height, file.width, side))
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(decode, photos))
 
 

@@ -175,7 +175,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # epochs, training reduces them to 200 epochs. If an option sets a MAX_ITER, training keeps them. 0: keep them.
     cfg.SOLVER.REFERENCE_IMAGES = 0
     # Number of parts into which a batch is split. They are computed one after the other to save memory. The gradients
-    # equal the gradients of the whole batch. Exception: batch normalization that is not frozen sees one part at a time.
+    # equal the gradients of the whole batch. Exceptions: batch normalization that is not frozen, and the mean that a
+    # context classifier with MODEL.WSDDN.FEATURE_NORM subtracts, see one part at a time.
     cfg.SOLVER.ACCUMULATE = 1
     # dtype of convolutions and linear layers with SOLVER.AMP.ENABLED: `float16` (CUDA) or `bfloat16` (CUDA, or a
     # CPU, where it is faster only with special instructions). Evaluation uses float32. So does a live teacher, because

@@ -129,7 +129,7 @@ def exif_orientation(image: Image.Image) -> int:
     return value if value in TURNS else 1
 
 
-def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float) -> Image.Image:
+def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, retry: bool = True) -> Image.Image:
     """Open an image with at most ``limit`` pixels, without its metadata if Pillow cannot open it otherwise."""
     image, parts = None, []
     try:
@@ -140,14 +140,14 @@ def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float) -> Image.Imag
             image.load()  # text may follow the pixels
         return image
     except Exception as error:
-        if not isinstance(error, (FileNotFoundError, Image.DecompressionBombError)):
+        if retry and not isinstance(error, (FileNotFoundError, Image.DecompressionBombError)):
             parts = _parts(file)
         if image is not None:
             image.close()
         if not any(reason for _, reason in parts):
             raise
     _notes.get().extend(reason for _, reason in parts if reason)
-    return _open(io.BytesIO(b"".join(part for part, reason in parts if not reason)), limit)
+    return _open(io.BytesIO(b"".join(part for part, reason in parts if not reason)), limit, retry=False)
 
 
 def _parts(file: str | os.PathLike[str] | io.BytesIO) -> list[tuple[bytes, str]]:
@@ -217,10 +217,12 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
 def _gif_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
     """Yield a GIF file without the comment in front of its first image, which is at the top left."""
     palette = 6 << data[10] % 8 if data[10] & 128 else 0
-    comment = re.compile(rb"[^,]*?(!\xfe.*?)(?=!\xf9\x04|,\0{4})", re.DOTALL).match(data, 13 + palette)
-    start, end = comment.span(1) if comment else (len(data), len(data))
+    # Two searches, because one expression with both would take hours for a hostile file.
+    comment = re.compile(rb"[^,]*?(?=!\xfe)").match(data, 13 + palette)
+    image = comment and re.compile(rb"!\xf9\x04|,\0{4}").search(data, comment.end())
+    start, end = (comment.end(), image.start()) if image else (len(data), len(data))
     yield data[:start] + data[end:], ""
-    yield data[start:end], "comment" if comment else ""
+    yield data[start:end], "comment" if image else ""
 
 
 def _tiff_parts(data: bytes) -> Iterator[tuple[bytes, str]]:

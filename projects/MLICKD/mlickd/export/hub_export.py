@@ -125,7 +125,7 @@ def _training_command(cfg: CfgNode, run: str) -> str:
 
 def _test_results(cfg: CfgNode, run: str) -> dict | None:
     """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
-    path = multilabel_results_path(run, cfg.DATASETS.TEST[0])  # the student may be chosen on the others
+    path = multilabel_results_path(run, (*cfg.DATASETS.TEST, "")[0])  # the student may be chosen on the others
     if not path.is_file() or cfg.TEST.AUG.ENABLED:  # the scores of other views of the photos
         return None
     report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")

@@ -97,6 +97,10 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
         photo.labels, photo.checked = [name for name in names if name in labels], True
         return results(photos)
 
+    def confirm(photos: list[_Photo], index: int):
+        """Use the labels of this photo, because the page may still show those of the photo before it."""
+        return correct(photos, index, photos[int(index)].labels)
+
     def results(photos: list[_Photo]) -> tuple[list[tuple[str, str]], str]:
         """Return all photos with their labels as captions, and the path of the table of the checked photos."""
         path = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"])) / "labels.csv"
@@ -126,7 +130,7 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
                     name = gr.Dropdown([], label="of the class", interactive=True, min_width=120)
                 bars = gr.HTML(elem_id="bars")
                 labels = gr.CheckboxGroup(names, label="Labels: click to correct them", interactive=True)
-                confirm = gr.Button("All labels are right ✓")
+                right = gr.Button("All labels are right ✓")
         show_photo = {"fn": show, "inputs": [photos, index], "outputs": [labels, name, bars]}
         draw_photo = {"fn": draw, "inputs": [photos, index, view, name], "outputs": image}
         added = drop.upload(add, [drop, photos], [drop, photos, index, summary, overview, details, grid, table])
@@ -135,8 +139,9 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
             event.success(**show_photo, show_progress="hidden").success(**draw_photo)
         gr.on([view.input, name.input], **draw_photo)
         # Each click is sent with the number of its photo, also during the work for the last click.
-        corrected = {"fn": correct, "inputs": [photos, index, labels], "outputs": [grid, table]}
-        gr.on([labels.input, confirm.click], **corrected, trigger_mode="multiple", show_progress="hidden")
+        checking = {"outputs": [grid, table], "trigger_mode": "multiple", "show_progress": "hidden"}
+        labels.input(correct, [photos, index, labels], **checking, concurrency_id="checking")
+        right.click(confirm, [photos, index], **checking, concurrency_id="checking")
     return page
 
 

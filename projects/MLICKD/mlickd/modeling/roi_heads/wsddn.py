@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.distributed as dist
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.modeling import ROI_HEADS_REGISTRY, build_box_head
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.utils import comm
 from torch import nn
 from torch.nn import functional as F
 
@@ -259,9 +261,14 @@ class WSDDNHeads(nn.Module):
         features = normalize_features(feature_map, self.feature_norm)
         if self.feature_norm:
             if self.training:
+                mean = features.detach().mean(dim=(0, 2, 3))
+                if comm.get_world_size() > 1:  # processes must subtract and save the same mean
+                    dist.all_reduce(mean)
+                    mean /= comm.get_world_size()
                 self.context_batches += 1
-                self.context_mean.lerp_(features.detach().mean(dim=(0, 2, 3)), 1 / self.context_batches.item())
-            bias = bias - weight @ self.context_mean
+                self.context_mean.lerp_(mean, 1 / self.context_batches.item())
+            # In float32, before mixed precision rounds the features, because the mean is much larger than the rest.
+            features = features - self.context_mean[:, None, None]
         return F.conv2d(features, weight[:, :, None, None], bias).float()
 
     def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
