@@ -53,8 +53,9 @@ def train(rows: list[tuple[str, list[float]]], iterations: int, workers: int) ->
         return min(1, (step + 1) / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / iterations))
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    full = len(rows) >= _BATCH  # with fewer photos, all batches are smaller
     loader = DataLoader(
-        Photos(rows, True), _BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+        Photos(rows, True), _BATCH, shuffle=True, drop_last=full, num_workers=workers, persistent_workers=workers > 0
     )
     step = 0
     while step < iterations:

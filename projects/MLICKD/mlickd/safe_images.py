@@ -237,7 +237,7 @@ def _tiff_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
             fixed[place + 4 : place + 8] = bytes(4)
             tags.append(f"tag {tag}")
     yield bytes(fixed), ""
-    yield b"", ", ".join(tags)
+    yield from ((b"", tag) for tag in tags)
 
 
 @cache
