@@ -31,6 +31,7 @@ def fork(work: Callable[[], None], log: Path) -> int:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not those of pytest's capsys
         work()
         status = 0
     except SystemExit as error:
