@@ -42,8 +42,8 @@ BENCHMARKS: dict[str, Callable[..., list[BenchmarkResult]]] = {
 _QUICK = {"networks": ["efficientnet-lite0"], "batch_size": 2, "repetitions": 1, "size": 64, "images": 20}
 _QUICK |= {"classes": 10, "workers": 1, "proposals": 5, "batches": 1, "iterations": 2}
 # Required packages, from the extras `bench` and `export`.
-_PACKAGES = {"metrics": ("torchmetrics", "sklearn"), "inference": ("onnx", "onnxruntime", "onnxscript")}
-_PACKAGES["prediction"] = _PACKAGES["inference"]
+_EXPORT = ("onnx", "onnxruntime", "onnxscript")
+_PACKAGES = {"metrics": ("torchmetrics", "sklearn"), "inference": _EXPORT, "prediction": _EXPORT}
 
 
 def parse_arguments(description: str) -> argparse.Namespace:

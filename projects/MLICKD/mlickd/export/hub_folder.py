@@ -30,7 +30,7 @@ def find_hub_folder(source: str | os.PathLike[str]) -> Path | None:
     The model ``user/name`` on the Hub is downloaded into the Hub's cache.
 
     Raises:
-        InputError: there is no such path, and the Hub does not have the model or cannot be reached.
+        InputError: the path does not exist, and the Hub does not have the model or cannot be reached.
     """
     path = Path(os.path.expanduser(source))
     if not is_hub_student(source):

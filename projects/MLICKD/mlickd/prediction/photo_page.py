@@ -53,7 +53,7 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
     def add(files: list[tuple[str, str]], photos: list[_Photo], progress=gr.Progress()):  # noqa: B008
         """Predict new photos and append them; return the values of the page, with the first new photo selected.
 
-        ``files`` are (name of the photo, path of its copy). Raises gr.Error if there is no photo to show.
+        ``files`` are (name of the photo, path of its copy). Raises gr.Error without a photo to show.
         """
         known, first = {photo.prediction.name for photo in photos}, len(photos)
         new = {name: path for name, path in files if name not in known}

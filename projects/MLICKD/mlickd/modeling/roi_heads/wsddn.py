@@ -266,7 +266,7 @@ class WSDDNHeads(nn.Module):
                     dist.all_reduce(mean)
                     mean /= comm.get_world_size()
                 self.context_batches += 1
-                self.context_mean.lerp_(mean, 1 / self.context_batches.item())
+                self.context_mean += (mean - self.context_mean) / self.context_batches
             # In float32, before mixed precision rounds the features, because the mean is much larger than the rest.
             features = features - self.context_mean[:, None, None]
         return F.conv2d(features, weight[:, :, None, None], bias).float()
