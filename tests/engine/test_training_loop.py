@@ -26,7 +26,7 @@ from mlickd.errors import InputError
 COUNT_PAGES = """
 import resource
 import torch
-from mlickd.engine.process_setup import keep_freed_memory
+from mlickd.environment import keep_freed_memory
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

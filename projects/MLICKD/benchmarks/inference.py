@@ -14,7 +14,7 @@ from torch import nn
 
 from mlickd.data import dataset_records
 from mlickd.data.build import build_test_mapper
-from mlickd.engine.process_setup import keep_freed_memory
+from mlickd.environment import keep_freed_memory
 from mlickd.export import load_exported
 from mlickd.export.onnx_export import export_student
 

@@ -19,7 +19,7 @@ from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.scenes import write_scenes
 from mlickd.engine import Trainer, finalize_config, load_config
 from mlickd.engine.hooks import StopHook
-from mlickd.engine.process_setup import keep_freed_memory
+from mlickd.environment import keep_freed_memory
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 # Configuration files of each network, with a placeholder for `wsd`, `cls` or `kd`, and batch sizes of training.

@@ -1,11 +1,15 @@
-"""The machine, the commit and the folders of this process. The import of this module does not import PyTorch."""
+"""Machine, commit, folders and memory of this process. The import of this module does not import PyTorch."""
 
+import ctypes
 import os
 import platform
 import re
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+
+# Constants of glibc's <malloc.h>.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def dataset_root() -> Path:
@@ -39,3 +43,16 @@ def machine_line() -> str:
     if hasattr(os, "sysconf"):  # not on Windows
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB")
     return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"])
+
+
+def keep_freed_memory() -> None:
+    """Make this process keep the memory that it frees for its next tensors, if the C library is glibc.
+
+    By default, glibc returns large blocks to the system at once, and the system fills them with zeros for the next
+    step. This takes a quarter to a third of the CPU time of a teacher's step, and a tenth of that of proposals. The
+    drawback: the process always occupies its peak memory, and the peak was 5% higher with images of several sizes.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)

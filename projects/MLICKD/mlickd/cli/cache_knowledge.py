@@ -5,9 +5,9 @@ import argparse
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import check_cache, make_cache
-from mlickd.engine.process_setup import keep_freed_memory
 from mlickd.engine.processes import select_local_gpu
 from mlickd.engine.run_config import load_cache_config
+from mlickd.environment import keep_freed_memory
 from mlickd.errors import InputError, run_tool
 
 EPILOG = """\

@@ -1,11 +1,9 @@
 """The setup of a training process: log, seed, memory, and the first files of its run."""
 
 import argparse
-import ctypes
 import logging
 import re
 import sys
-from contextlib import suppress
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -14,18 +12,16 @@ from detectron2.utils.logger import setup_logger
 
 from mlickd.config_files import find_config
 from mlickd.data.catalog import class_names
+from mlickd.environment import keep_freed_memory
 from mlickd.errors import escape_unencodable, user_error_message
 from mlickd.runs import write_class_names
 from mlickd.safe_images import note_pillow_warnings
 
 from .processes import is_lost_connection, lock_output_dir
 
-__all__ = ["keep_freed_memory", "set_up_process"]
+__all__ = ["set_up_process"]
 
 logger = logging.getLogger(__name__)
-
-# Constants of glibc's <malloc.h>.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -80,16 +76,3 @@ def _shorten_traceback(record: logging.LogRecord) -> bool:
     if reason:
         record.msg, record.args, record.exc_info = "Training has stopped: %s", (reason,), None
     return True
-
-
-def keep_freed_memory() -> None:
-    """Make this process keep the memory that it frees for its next tensors, if the C library is glibc.
-
-    By default, glibc returns large blocks to the system at once, and the system fills them with zeros for the next
-    step. This takes a quarter to a third of the CPU time of a teacher's step. The drawback: the process always occupies
-    its peak memory, and the peak was 5% higher with images of several sizes.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # another C library, or Windows
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mlickd.decoding import RecordImage
+from mlickd.environment import keep_freed_memory
 from mlickd.errors import InputError, shorten_list
 from mlickd.files import remove_unfinished
 from mlickd.progress import progress
@@ -76,10 +77,12 @@ def generate_proposals(
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    workers = min(workers, len(remaining))
     loader = DataLoader(
         remaining,  # type: ignore[arg-type]
         batch_size=None,
-        num_workers=min(workers, len(remaining)),
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,  # a worker does not wait while another has a difficult image
         collate_fn=partial(_propose_for_record, method=method, parameters=complete),
         worker_init_fn=_set_up_worker,
         generator=torch.Generator(),  # does not change the global generator
@@ -162,3 +165,4 @@ def _shards_to_make(
 def _set_up_worker(worker_id: int) -> None:
     ignore_signals_in_worker(worker_id)
     cv2.setNumThreads(0)
+    keep_freed_memory()
