@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import distributions
@@ -44,7 +45,9 @@ def _rows() -> Iterator[tuple[str, str]]:
     yield from rows.items()
     for name in ("numpy", "PIL", "cv2", "torch", "torchvision", "timm", "onnxruntime", "detectron2.layers"):
         try:
-            import_module(name)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # only their authors can remove the causes
+                import_module(name)
         except Exception as error:
             if not isinstance(error, ModuleNotFoundError) or find_spec(name.partition(".")[0]):
                 yield "broken", f"{name}: {error!r:.300}"
