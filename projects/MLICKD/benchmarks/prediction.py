@@ -1,11 +1,17 @@
-"""Speed of predictions for a folder of photos, compared with a plain loop, and with decoding or the network only."""
+"""Speed and memory of predictions for a folder of photos, and the speed of other loops and of each part on its own."""
 
 import os
-from collections.abc import Iterable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -23,6 +29,15 @@ from .settings import drawn_datasets, network_config, write_run
 _SIZES = {"camera": (4000, 3000), "web": (1280, 960)}
 _DISTINCT = 8  # number of different photos of a size; further photos are links to them
 _BATCH = 16
+# Predicts the photos of standard input, then prints the peak of the resident memory of its process in KB.
+_PEAK = """
+import logging, re, sys
+from mlickd import load_model
+logging.getLogger("mlickd").setLevel(logging.ERROR)
+for _ in load_model(sys.argv[1]).predict_each(sys.stdin.read().splitlines()):
+    pass
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
 
 
 def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[BenchmarkResult]:
@@ -30,8 +45,9 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
 
     The student is EfficientNet-Lite0 at 128 pixels with random weights, in PyTorch and as an exported file. A plain
     loop reads and resizes each photo with Pillow and runs timm's network on it. The limits are decoding the JPEG files
-    at the same scale on all cores, and running timm's network on batches; the slower limit has the ratio 1. The start
-    of Python is not included.
+    at the same scale on all cores, and running timm's network on batches; the slower limit has the ratio 1. If
+    ultralytics is installed, its smallest classifier predicts the same photos at the same size. The start of Python is
+    not included. On Linux, the peak memory of a process for a tenth of the camera photos and for all is also measured.
 
     Args:
         images: number of photos
@@ -45,20 +61,60 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
         student, exported = load_model(root / "run"), load_model(root / "student.onnx")
         network, side = BareClassifier(cfg).eval(), cfg.INPUT.SIZE_TEST
         pixels = torch.zeros(_BATCH, 3, side, side, dtype=torch.uint8)
-        for kind, size in _SIZES.items():
-            photos = write_photos(sorted((root / "benchmark").rglob("*.*g"))[:_DISTINCT], root / kind, size, images)
-            calls = {
-                "decoding": lambda photos=photos: decode_photos(photos, side),
-                "network": lambda: [network(pixels) for _ in range(0, images, _BATCH)],
-                "plain loop": lambda photos=photos: predict_one_by_one(photos, network, side),
-                "PyTorch": lambda photos=photos: predict_photos(student, photos),
-                "exported": lambda photos=photos: predict_photos(exported, photos),
-            }
-            timed = time_in_turn(f"{images} {kind} photos", calls, repetitions)
+        candidates = {
+            "decoding": lambda photos: decode_photos(photos, side),
+            "network": lambda photos: [network(pixels) for _ in range(0, len(photos), _BATCH)],
+            "plain loop": lambda photos: predict_one_by_one(photos, network, side),
+            "PyTorch": lambda photos: predict_photos(student, photos),
+            "exported": lambda photos: predict_photos(exported, photos),
+        }
+        sources = sorted((root / "benchmark").rglob("*.*g"))[:_DISTINCT]
+        photos = {kind: write_photos(sources, root / kind, size, images) for kind, size in _SIZES.items()}
+        if find_spec("ultralytics"):
+            candidates["ultralytics"] = _ultralytics(photos["web"][:1], side, root)
+        for kind, paths in photos.items():
+            for candidate in candidates.values():
+                candidate(paths[:_BATCH])
+            calls = {name: partial(candidate, paths) for name, candidate in candidates.items()}
+            timed = time_in_turn(f"{images:,} {kind} photos", calls, repetitions, warm_up=0)
             values = {name: [images / seconds for seconds in values] for name, values in timed.values.items()}
             slower = min(("decoding", "network"), key=lambda name: np.median(values[name]))
             comparisons.append(replace(timed, unit="photos/s", values={slower: values[slower]} | values))
+        models = {"PyTorch": root / "run", "exported": root / "student.onnx"} if sys.platform == "linux" else {}
+        for name, model in models.items():
+            counts = sorted({max(1, images // 10), images})
+            peaks = {f"{count:,}": [_peak_memory(model, photos["camera"][:count])] for count in counts}
+            comparisons.append(BenchmarkResult(f"memory, {name}, camera photos", "MB", peaks))
     return comparisons
+
+
+def _ultralytics(photos: Sequence[str], side: int, folder: Path) -> Callable[[Sequence[str]], None]:
+    """Return a function that predicts photos with the classifier yolov8n of ultralytics, with random weights.
+
+    Its settings go to ``folder``, and it does not use the network. Its network gets the same number of threads as the
+    others; by default, ultralytics leaves one core free.
+    """
+    with mock.patch.dict(os.environ, YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(folder), YOLO_VERBOSE="false"):
+        threads = torch.get_num_threads(), cv2.getNumThreads()
+        from ultralytics import YOLO
+
+    model = YOLO("yolov8n-cls.yaml")
+
+    def predict(photos: Sequence[str]) -> None:
+        for _ in model.predict(photos, stream=True, batch=_BATCH, imgsz=side, device="cpu", verbose=False):
+            pass
+
+    predict(photos)  # sets the numbers of threads of this process
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+    return predict
+
+
+def _peak_memory(model: Path, photos: Sequence[str]) -> float:
+    """Return the peak memory in MB of a process that predicts photos."""
+    command, text = [sys.executable, "-c", _PEAK, str(model)], "\n".join(photos)
+    process = subprocess.run(command, input=text, stdout=subprocess.PIPE, encoding="utf-8", check=True)
+    return int(process.stdout) * 1024 / 1e6
 
 
 def write_photos(sources: Sequence[Path], folder: Path, size: tuple[int, int], count: int) -> list[str]:

@@ -1,5 +1,7 @@
 """Speed of `generate_proposals` on all cores, compared with a plain loop over the images."""
 
+import multiprocessing
+import os
 import shutil
 from collections.abc import Sequence
 
@@ -17,10 +19,11 @@ from .measurement import BenchmarkResult, time_in_turn
 from .settings import TRAIN, drawn_datasets
 
 
-def measure_proposals(images: int = 60, repetitions: int = 3) -> list[BenchmarkResult]:
-    """EdgeBoxes proposals per second on all cores, compared with a plain loop with OpenCV.
+def measure_proposals(images: int = 300, repetitions: int = 3) -> list[BenchmarkResult]:
+    """EdgeBoxes proposals per second on all cores, compared with a plain loop with OpenCV in one thread.
 
-    Images and parameters are the same. `generate_proposals` also checks the images and writes the store.
+    Images and parameters are the same. `generate_proposals` also checks the images and writes the store. Plain loops
+    in as many processes as cores, each over its share of the images, show what the machine allows.
 
     Args:
         images: number of images
@@ -35,12 +38,30 @@ def measure_proposals(images: int = 60, repetitions: int = 3) -> list[BenchmarkR
             shutil.rmtree(store, ignore_errors=True)
             generate_proposals(records, "edge_boxes", None, store)
 
-        calls = {"plain loop": lambda: plain_edge_boxes(files), "generate_proposals": generate}
-        title = f"{images} drawn images"
-        timed = time_in_turn(title, calls, repetitions)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        calls = {
+            "plain loop": lambda: plain_edge_boxes(files),
+            f"plain loops in {cores} processes": lambda: _run_in_processes(files, cores),
+            "generate_proposals": generate,
+        }
+        title, threads = f"{images} drawn images", cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            timed = time_in_turn(title, calls, repetitions)
+        finally:
+            cv2.setNumThreads(threads)
         count = ProposalStore.open(store).num_boxes
     speeds = {name: [count / seconds for seconds in values] for name, values in timed.values.items()}
     return [BenchmarkResult(title, "proposals/s", speeds)]
+
+
+def _run_in_processes(files: Sequence[str], count: int) -> None:
+    shares = [files[number::count] for number in range(count)]
+    processes = [multiprocessing.Process(target=plain_edge_boxes, args=(share,)) for share in shares]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
 
 
 def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
