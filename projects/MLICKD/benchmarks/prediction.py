@@ -19,6 +19,7 @@ from torch import nn
 
 from mlickd import load_model
 from mlickd.decoding import RecordImage, max_reduction
+from mlickd.environment import keep_freed_memory
 from mlickd.export.onnx_export import export_student
 from mlickd.prediction.predictor import Predictor
 
@@ -29,10 +30,12 @@ from .settings import drawn_datasets, network_config, write_run
 _SIZES = {"camera": (4000, 3000), "web": (1280, 960)}
 _DISTINCT = 8  # number of different photos of a size; further photos are links to them
 _BATCH = 16
-# Predicts the photos of standard input, then prints the peak of the resident memory of its process in KB.
+# Predicts the photos of standard input like the command `predict`, then prints the peak of resident memory in KB.
 _PEAK = """
 import logging, re, sys
 from mlickd import load_model
+from mlickd.environment import keep_freed_memory
+keep_freed_memory()
 logging.getLogger("mlickd").setLevel(logging.ERROR)
 for _ in load_model(sys.argv[1]).predict_each(sys.stdin.read().splitlines()):
     pass
@@ -53,6 +56,7 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
         images: number of photos
         repetitions: timed repetitions
     """
+    keep_freed_memory()  # as the command `predict` does
     comparisons = []
     with drawn_datasets(_DISTINCT, proposals=False) as root, torch.inference_mode():
         cfg = network_config("efficientnet-lite0", "cls", OUTPUT_DIR=str(root / "run"))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mlickd.cli.command_line import add_shard_argument, command_parser, positive_int, report_unreadable
+from mlickd.environment import keep_freed_memory
 from mlickd.errors import InputError
 from mlickd.export.hub_folder import is_hub_student
 from mlickd.files import check_writable
@@ -93,6 +94,7 @@ def main() -> None:
             raise InputError(f"--save {args.save}: is not empty; name a new folder")
         from mlickd.visualization.figures import draw_prediction, save_figure_of_photo  # the font is Matplotlib's
 
+    keep_freed_memory()
     predictor = load_model(source, config, args.threshold)
     report = PhotoReport(str(source), predictor, args.topk, args.topk is None or args.threshold is not None)
     for prediction in report.predict(photos, args.batch_size):
