@@ -39,7 +39,7 @@ LEFT_OUT = {
     "DETECTRON2_ENV_MODULE": "needs a new process; test_examples.py trains with this file",
     "convert[-_]proposals": "needs a file of another project; test_convert_proposals.py writes one",
     r"\bdemo\b": "serves a page until Ctrl-C; test_demo.py uses it",
-    " anna/": "needs the Hugging Face Hub; test_hub.py replaces it",
+    " user/": "needs the Hugging Face Hub; test_hub.py replaces it",
     "benchmark": "measures for minutes; test_benchmark.py runs it",
 }
 # Replacements of data that must be downloaded, and of several processes and seeds.

@@ -26,7 +26,7 @@ example, which also compares the file with PyTorch on your own photos:
       --check --photos ~/photos
 
 example, which writes a folder with a model card, and uploads it (log in with `hf auth login`):
-  python tools/export_student.py --run output/holiday --hub holiday --license cc-by-4.0 --push anna/holiday
+  python tools/export_student.py --run output/holiday --hub holiday --license cc-by-4.0 --push user/holiday
 
 ONNX Runtime and other programs run the ONNX file. It accepts batches of any size. It contains the class names, the
 thresholds (one per class if tools/tune_thresholds.py has written them) and the way to resize photos.
