@@ -120,7 +120,7 @@ def test_all_bad_images_are_named(workers: int, tmp_path: Path) -> None:
 def test_processes_of_a_machine_share_its_cores(records: list[dict], tmp_path: Path, monkeypatch) -> None:
     counts = []
 
-    def loader(*arguments, num_workers: int, **options: object) -> DataLoader:
+    def loader(*arguments, num_workers: int, prefetch_factor: int, **options: object) -> DataLoader:
         counts.append(num_workers)
         return DataLoader(*arguments, **options)
 
