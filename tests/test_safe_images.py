@@ -159,13 +159,13 @@ def test_a_cut_chunk_of_webp_is_left_out(tmp_path: Path, caplog) -> None:
     assert_refused(tmp_path / "a")
 
 
-@pytest.mark.parametrize("damage", [b"\5", b"\x60", b"\xff"])
-def test_a_damaged_comment_of_gif_is_left_out(damage: bytes, tmp_path: Path, caplog) -> None:
+@pytest.mark.parametrize("damage", [b"!\xfe\5", b"!\xfe\x60", b"!\xfe\xff", b"!\xff\x0bXMP DataXMP"])
+def test_damaged_metadata_of_gif_is_left_out(damage: bytes, tmp_path: Path, caplog) -> None:
     with Image.open(io.BytesIO(encoded("PNG"))) as image:
         image.convert("P").save(tmp_path / "a", "GIF", comment=b"c" * 40)
     content, pixels = (tmp_path / "a").read_bytes(), read_image(tmp_path / "a")
     start, end = content.partition(b"!\xfe\x28")[::2]
-    assert_left_out(tmp_path / "a", start + b"!\xfe" + damage + end, pixels, "comment", caplog)
+    assert_left_out(tmp_path / "a", start + damage + end, pixels, "comment", caplog)
 
 
 def test_gif_with_many_comments_is_refused_at_once(tmp_path: Path) -> None:

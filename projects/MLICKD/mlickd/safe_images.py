@@ -215,14 +215,14 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
 
 
 def _gif_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
-    """Yield a GIF file without the comment in front of its first image, which is at the top left."""
+    """Yield a GIF file without comment and application data in front of its first image, which is at the top left."""
     palette = 6 << data[10] % 8 if data[10] & 128 else 0
     # Two searches, because one expression with both would take hours for a hostile file.
-    comment = re.compile(rb"[^,]*?(?=!\xfe)").match(data, 13 + palette)
+    comment = re.compile(rb"[^,]*?(?=![\xfe\xff])").match(data, 13 + palette)
     image = comment and re.compile(rb"!\xf9\x04|,\0{4}").search(data, comment.end())
     start, end = (comment.end(), image.start()) if image else (len(data), len(data))
     yield data[:start] + data[end:], ""
-    yield data[start:end], "comment" if image else ""
+    yield data[start:end], "comment or application data" if image else ""
 
 
 def _tiff_parts(data: bytes) -> Iterator[tuple[bytes, str]]:
