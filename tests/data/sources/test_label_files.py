@@ -72,6 +72,7 @@ def test_a_file_name_of_another_program_is_found(pets, name, caplog):
         "image_id,tags\na,dog cat\nb,\n",
         "file_name;labels\na.jpg;dog;cat\nsub/b.png;\n",
         "file_name\tlabels\na.jpg\t['dog', 'cat']\nsub/b.png\t[]\n",
+        "file_name,labels\na.jpg,['dog' 'cat']\nsub/b.png,()\n",
         ",file_name,dog,cat,potted plant,\n0,a.jpg,True,TRUE,0,\n1,sub/b.png,False,0.0,0,\n",
     ],
 )
@@ -90,6 +91,16 @@ def roboflow(pets: Path) -> None:
         (pets / split / "_classes.csv").write_text(f"filename, dog, cat\n{row}\n")
 
 
+def roboflow_boxes(pets: Path) -> None:
+    box = {"image_id": 0, "bbox": [0, 0, 2, 2]}
+    for split, ids in (("train", (1, 2)), ("valid", ())):
+        photo(pets / split / "a.jpg")
+        names = enumerate(["pets", "dog", "cat"])
+        content = {"images": [{"id": 0, "file_name": "a.jpg"}], "categories": [{"id": i, "name": n} for i, n in names]}
+        content["annotations"] = [{**box, "category_id": i} for i in ids]
+        (pets / split / "_annotations.coco.json").write_text(json.dumps(content))
+
+
 def task(choices: list[str], **annotation) -> dict:
     result = [{"type": "choices", "from_name": "choice", "to_name": "image", "value": {"choices": choices}}]
     return {"id": 1, "result": result, "was_cancelled": False, **annotation}
@@ -97,7 +108,9 @@ def task(choices: list[str], **annotation) -> dict:
 
 def label_studio(pets: Path) -> None:
     data = {"text": "x", "image": "/data/upload/1/0a1b2c3d-a.jpg"}
-    first = {"id": 7, "data": data, "annotations": [task(["dog", "cat"])]}
+    taxonomy = {"type": "taxonomy", "value": {"taxonomy": [["cat"]]}}
+    first = {"id": 7, "data": data, "annotations": [task(["dog"])]}
+    first["annotations"][0]["result"].append(taxonomy)
     skipped = {"id": 8, "data": {"image": "C.JPG"}, "annotations": [task(["cow"], was_cancelled=True)]}
     (pets / "labels_train.json").write_text(json.dumps([first, skipped]))
     header = "image,id,choice,annotator,annotation_id,created_at,updated_at,lead_time"
@@ -125,6 +138,7 @@ X = {"cat/x.jpg": ["cat", "dog"], "dog/z.jpg": ["dog"]}
     ("write", "form", "classes", "train", "other"),
     [
         (roboflow, "Roboflow", ["dog", "cat"], DOG, ("valid", {"a.jpg": []})),
+        (roboflow_boxes, "COCO", ["cat", "dog"], BOTH, ("valid", {"a.jpg": []})),
         (label_studio, "Label Studio", ["cat", "dog"], BOTH, ("all", BOTH)),
         (lambda pets: (pets / "labels_train.xml").write_text(CVAT), "CVAT", ["dog", "cat"], DOG, ("train", DOG)),
         (class_folders, "folder for each class", ["cat", "dog"], X, ("valid", {"dog/x.jpg": ["dog"]})),
@@ -164,6 +178,22 @@ def test_the_first_wrong_field_is_named(pets, suffix, text, message):
     (pets / "classes.txt").write_text("cat\ndog\npotted plant")
     with pytest.raises(InputError, match=f"labels_train.{suffix}.*{message}"):
         load_folder_dataset(pets, "train")
+
+
+def test_splits_are_not_classes(pets):
+    for split in ("train", "valid", "test"):
+        photo(pets.parent / "plain" / split / "a.jpg")
+    assert not any(name.startswith("plain") for name in available_datasets())
+
+
+def test_a_table_may_be_in_utf_16(pets):
+    text = "file_name\tlabels\na.jpg\tdög\n"
+    (pets / "classes.txt").write_text("dög", encoding="utf-8")
+    (pets / "labels_train.csv").write_text(text, encoding="utf-16")
+    assert labels(pets) == {"a.jpg": ["dög"]}
+    (pets / "labels_train.csv").write_text(text, encoding="cp1252")
+    with pytest.raises(InputError, match="labels_train.csv.*UTF-8"):
+        labels(pets)
 
 
 def test_photos_may_be_next_to_the_table(pets):

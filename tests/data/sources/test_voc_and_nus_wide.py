@@ -112,7 +112,7 @@ BAD_VOC = {
     "image name": (_write("ImageSets/Main/trainval.txt", "../a\n"), "trainval.txt: line 1: file name '../a'"),
     "image": (lambda d: (d / "JPEGImages/000012.jpg").unlink(), "JPEGImages/000012.jpg: "),
     "xml": (_xml(ANNOTATIONS["000001"][:99] + "\n"), "000001.xml: "),
-    "encoding": (_xml(_annotation().encode("utf-16")), "000001.xml: "),
+    "encoding": (_xml(_annotation().encode() + b"\xe9"), "000001.xml: "),
     "size": (_xml("<annotation/>"), "000001.xml: "),
     "class": (_xml(_annotation(_object("zebra", (1, 1, 2, 2)))), "000001.xml: "),
     "box": (_xml(_annotation(_object("cat", (9, 1, 2, 2)))), "000001.xml: "),

@@ -146,7 +146,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
             f"{path}: cannot be read as a COCO-format file ({reason}); see https://cocodataset.org/#format-data"
         ) from error
     # Text is sorted by length first, like numbers.
-    ordered = sorted(content.categories, key=lambda item: (len(item.id) if isinstance(item.id, str) else 0, item.id))
+    ordered = sorted(content.categories, key=lambda item: (len(item.id) if isinstance(item.id, str) else -1, item.id))
     names = [category.name for category in ordered]
     images = {image.id: index for index, image in enumerate(content.images)}
     categories = {category.id: index for index, category in enumerate(ordered)}

@@ -1,5 +1,6 @@
 """Read the files of a dataset: text in UTF-8, and folders of images."""
 
+import codecs
 import logging
 import os
 import posixpath
@@ -36,16 +37,21 @@ class DatasetSource:
 
 
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:
-    """Return the text of a UTF-8 file, without a byte order mark and with "\\n" at the end of each line.
+    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark, with "\\n" at the end of each line.
 
     Raises:
-        InputError: the file is missing, cannot be read, or is not UTF-8 text; the message ends with ``remedy``.
+        InputError: the file is missing or cannot be read (the message ends with ``remedy``), or has another encoding.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error.reason} at {error.start}"
-        raise InputError(f"{path}: cannot be read ({reason}); {remedy}") from error
+        with open(path, "rb") as file:
+            start = file.read(2)
+        # Excel writes "Unicode Text" in UTF-16.
+        encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        return Path(path).read_text(encoding=encoding)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text ({error.reason} at {error.start}); save it as UTF-8") from error
 
 
 def read_lines(path: str | os.PathLike[str], remedy: str) -> Iterator[tuple[int, str]]:

@@ -18,7 +18,7 @@ from mlickd.errors import InputError, shorten_list
 from ..records import MultiLabelDataset, PackedRecords
 from .coco import CocoFile, load_coco_multilabel, read_coco
 from .dataset_files import DatasetSource, ImageFolder, normalize_unicode, read_text, read_unique_lines
-from .label_files import REMEDY, LabelFile, find_labels, read_cvat, read_label_studio, read_table
+from .label_files import REMEDY, LabelFile, find_labels, read_coco_labels, read_cvat, read_label_studio, read_table
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
     """Read a split of a folder dataset. The image id is the file name below the folder of the images.
 
     The classes are the lines of `classes.txt`, or without this file the classes of all label files of the folder.
-    Text files are UTF-8. A byte order mark, Windows line ends and blank lines are accepted.
+    Text files are as in :func:`read_text`. Windows line ends and blank lines are accepted.
 
     Raises:
         InputError: a file is missing or wrong; the message names the file and, if possible, the line.
@@ -84,24 +84,12 @@ def read_photo_labels(file: Path, photos: Path) -> tuple[list[str], dict[str, tu
     """
     reader = {".json": read_label_studio, ".xml": read_cvat}.get(file.suffix.lower(), read_table)
     if reader is read_label_studio and read_text(file, REMEDY).lstrip()[:1] == "{":
-        reader = _read_coco_labels
+        reader = read_coco_labels
     classes = file.with_name("classes.txt")
     given = read_unique_lines(classes, REMEDY) if classes.exists() else []
     content = reader(file, given)
     class_names = [normalize_unicode(name) for name in given or content.class_names()]
     return class_names, _image_labels(content, ImageFolder(photos, file), class_names, classes if given else file)
-
-
-def _read_coco_labels(path: Path, class_names: Sequence[str] | None) -> LabelFile:
-    file = read_coco(path)
-    present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
-    present[file.annotations["image"], file.annotations["category"]] = True
-    names = np.array([normalize_unicode(name) for name in file.category_names], dtype=object)
-    rows = [
-        (f"{path}: image {image.id}", image.file_name, list(names[labels]), [])
-        for image, labels in zip(file.images, present, strict=True)
-    ]
-    return LabelFile("COCO-format JSON", rows, list(names[present.any(axis=0)]))  # tools add categories without boxes
 
 
 def _image_labels(

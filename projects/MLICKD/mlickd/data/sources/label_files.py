@@ -16,9 +16,11 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import msgspec
+import numpy as np
 
 from mlickd.errors import InputError, shorten_list
 
+from .coco import read_coco
 from .dataset_files import images_below, is_image, normalize_unicode, parse_xml, read_text, read_unique_lines
 
 REMEDY = "write it as datasets/README.md shows"
@@ -129,13 +131,13 @@ def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ")
     text = normalize_unicode(text)
     if text in known or not text:
         return [text] if text else []
-    for parse in (json.loads, ast.literal_eval) if text[0] in "[{" else ():
+    for parse in (json.loads, ast.literal_eval) if text[0] in "[{(" else ():
         try:
-            value = parse(text)
+            value = parse(re.sub(r"(['\"])\s+(?=['\"])", r"\1, ", text))  # NumPy writes no commas
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
         value = value.get("choices") if isinstance(value, dict) else value
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple, set)):
             return [normalize_unicode(str(label)) for label in value]
     if not known or not separators:
         return [text]
@@ -162,8 +164,11 @@ def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFil
             names = [text for text in task["data"].values() if isinstance(text, str)]
             image = next((n for n in names if is_image(n)), names[0])
             for annotation in task["annotations"]:
-                marks = [mark for mark in annotation["result"] if mark["type"].endswith(("choices", "labels"))]
-                labels = [normalize_unicode(label) for mark in marks for label in mark["value"][mark["type"]]]
+                kinds = ("choices", "labels", "taxonomy")
+                marks = [mark for mark in annotation["result"] if mark["type"].endswith(kinds)]
+                found = [label for mark in marks for label in mark["value"][mark["type"]]]
+                # A label of a taxonomy is a list of names.
+                labels = [normalize_unicode(label if isinstance(label, str) else "/".join(label)) for label in found]
                 if not annotation.get("was_cancelled"):
                     rows.append((where, image, labels, []))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
@@ -189,6 +194,19 @@ def read_cvat(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     return LabelFile("XML of CVAT for images", rows, list(declared))
 
 
+def read_coco_labels(path: Path, class_names: Sequence[str] | None) -> LabelFile:
+    """Read COCO-format JSON. Labels are the categories of the boxes."""
+    file = read_coco(path)
+    present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
+    present[file.annotations["image"], file.annotations["category"]] = True
+    names = np.array([normalize_unicode(name) for name in file.category_names], dtype=object)
+    rows = [
+        (f"{path}: image {image.id}", image.file_name, list(names[labels]), [])
+        for image, labels in zip(file.images, present, strict=True)
+    ]
+    return LabelFile("COCO-format JSON", rows, list(names[present.any(axis=0)]))  # tools add categories without boxes
+
+
 def read_class_folders(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     """Read a folder with a folder of photos for each class. Equal files in several folders are one photo."""
     photos = {Path(photo): Path(photo).stat().st_size for photo in images_below(path)}
@@ -210,6 +228,7 @@ _READERS = {
     "labels_*.xml": read_cvat,
     "_classes.csv": read_table,
     "*/_classes.csv": read_table,
+    "*/_annotations.coco.json": read_coco_labels,
     "annotations.xml": read_cvat,
     "project-*-at-*.csv": read_table,
     "project-*-at-*.json": read_label_studio,
@@ -227,12 +246,9 @@ def find_labels(folder: Path) -> Iterator[LabelSource]:
     if not found and not any(folder.glob("instances_*.json")):
         # `<split>/<class>/<photo>`, or `<class>/<photo>` with several classes, which may have subfolders
         direct = _folders_of_photos(folder)
-        splits = [
-            place
-            for place in sorted(folder.glob("[!.]*"))
-            if _folders_of_photos(place) and (place not in direct or place.name.startswith(("train", "val", "test")))
-        ]
-        for place in splits or [folder] * (len(direct) > 1):
+        classes = {place for place in direct if not place.name.startswith(("train", "val", "test"))}
+        splits = [place for place in sorted(folder.glob("[!.]*")) if _folders_of_photos(place) and place not in classes]
+        for place in splits or [folder] * (len(direct) > 1 and bool(classes)):
             yield "all" if place == folder else place.name, place, place, read_class_folders
 
 
