@@ -41,7 +41,9 @@ def write_table(rows: dict[str, str]) -> Path:
 
 
 def test_photos_become_a_dataset(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copy("more/21.png", "more/line\n.png")
     count, problems = split_photos(photos, write_table(LABELED), "more", photos / "out", 4)
+    assert "more: 1 photos are left out" in caplog.text
     assert "broken.png" in caplog.text and len(problems) == 1 and "broken.png" in problems[0]
     splits = {name: dataset_records(f"photos_{name}") for name in ("train", "held_out", "test", "unlabeled")}
     train, held_out, test, others = ({record["image_id"] for record in records} for records in splits.values())

@@ -159,7 +159,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (STAGE2.partition(" KD.METHOD_STAGES")[0], "stage 1", None),
     ("predict photo.jpg --model run --json photo.jpg/a.json", "photo.jpg/a.json", None),
     ("compare --seeds 1,x", "--seeds: 1,x", None),
-    ("compare --held-out 1", "--held-out 1", None),
+    ("compare --held-out 1", "--held-out: 1", None),
     (f"{COMPARE} --test tiny_val@{{seed}}of2", "'tiny_val@{seed}of2'", None),
     (f"{CLS} --num-gpus 3", "SOLVER.IMS_PER_BATCH 4", None),
     # Options of single commands

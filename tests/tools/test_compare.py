@@ -126,6 +126,12 @@ def test_photos_need_labels_and_no_dataset(call_tool: Callable) -> None:
         call_tool("quickstart", "--photos", "photos", *others).assert_ends_in_one_line("--labels")
 
 
+@pytest.mark.parametrize("wrong", [["--held-out", "1"], ["--configs", "odd"], ["SOLVER.ODD", "1"]])
+def test_wrong_options_end_the_command_before_the_photos_are_read(wrong: list[str], call_tool: Callable) -> None:
+    result = call_tool("quickstart", "--photos", "photos", "--labels", "mine.csv", *wrong)
+    result.assert_ends_in_one_line("odd" if "odd" in wrong else wrong[0])
+
+
 def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:
     arguments = ["--train", "tiny_train", "--test", "tiny_test", "--seeds", "1,2", "--output", tmp_path / "out"]
     result = call_tool("compare", *arguments, "--methods", "baseline,distilled", "--dry-run", "SOLVER.MAX_ITER", "3")

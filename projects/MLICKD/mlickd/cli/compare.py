@@ -89,7 +89,7 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     unlabeled_help = "datasets from which distilled students also learn, without their labels (default: none)"
     parser.add_argument("--unlabeled", default="", metavar="NAME,NAME", help=unlabeled_help)
     held_out_help = "hold out one of N parts of the training images, and choose a student there (default: 5; 0: none)"
-    parser.add_argument("--held-out", type=int, default=5, metavar="N", help=held_out_help)
+    parser.add_argument("--held-out", type=_held_out_parts, default=5, metavar="N", help=held_out_help)
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset (default: scenes_test)")
     parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="default: edge_boxes")
     shown = ",".join(map(str, seeds))
@@ -99,6 +99,12 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     teacher.add_argument("--teacher", type=Path, metavar="FOLDER", help="a finished teacher (default: train one)")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for all configurations")
     return teacher
+
+
+def _held_out_parts(text: str) -> int:
+    if not text.isdecimal() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or a number of parts of at least 2")
+    return int(text)
 
 
 def make_comparison(
@@ -116,8 +122,6 @@ def make_comparison(
         InputError: an option, or a file or dataset that it names, is wrong.
     """
     train, unlabeled = args.train, [name for name in args.unlabeled.split(",") if name]
-    if args.held_out < 0 or args.held_out == 1:
-        raise InputError(f"--held-out {args.held_out}: give 0, or a number of parts of at least 2")
     if args.held_out and not held_out:
         part = DatasetPart(train, 1, args.held_out)
         train, held_out = str(part._replace(others=True)), str(part)

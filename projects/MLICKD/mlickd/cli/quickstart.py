@@ -15,10 +15,13 @@ from torch import nn
 
 from mlickd.cli.command_line import as_called, command_parser, typed_command
 from mlickd.cli.compare import add_training_options, make_comparison, run_comparison
+from mlickd.config_files import find_config
 from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import dataset_records
 from mlickd.data.splitting import split_photos
+from mlickd.engine.run_config import load_config
 from mlickd.errors import InputError, ProcessError
+from mlickd.files import check_writable
 from mlickd.runs import load_run
 from mlickd.studies.comparison_report import write_comparison_report
 from mlickd.studies.student_choice import describe_student
@@ -58,10 +61,12 @@ def main() -> None:
     if args.photos or args.labels:
         if not (args.photos and args.labels) or args.train or args.test:
             raise InputError("--photos FOLDER, --labels FILE: give both, without --train and --test")
-        parts = args.held_out if args.held_out > 1 else 0
-        others, problems = split_photos(args.photos, args.labels, args.unlabeled, args.output, parts)
+        # Wrong options stop before the photos are read, which can take minutes.
+        load_config(os.path.join(find_config(args.configs or "configs/folder"), "kd.yaml"), args.opts)
+        check_writable(args.output / "data")
+        others, problems = split_photos(args.photos, args.labels, args.unlabeled, args.output, args.held_out)
         args.train, args.test, args.unlabeled = "photos_train", "photos_test", "photos_unlabeled" if others else ""
-        held_out = "photos_held_out" if parts else ""
+        held_out = "photos_held_out" if args.held_out else ""
         os.environ["DETECTRON2_DATASETS"] = str(args.output.resolve() / "data")
         logging.info("  $ export DETECTRON2_DATASETS=%s", shlex.quote(os.environ["DETECTRON2_DATASETS"]))
     args.configs = args.configs or f"configs/{'folder' if args.photos else 'scenes'}"

@@ -38,10 +38,12 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     classes, rows = read_photo_labels(labels, photos)
     found, unknown = {("photos", name): values for name, values in rows.items()}, set(range(len(classes)))
     for place, root in roots.items():
-        for name in (Path(path).relative_to(root).as_posix() for path in expand_path(root)):
-            # Tables cannot list names with control characters.
-            if name.isprintable() and output.resolve() not in (root.resolve() / name).parents:
-                found.setdefault((place, name), (set(), unknown))
+        names = [Path(path).relative_to(root).as_posix() for path in expand_path(root)]
+        names = [name for name in names if output.resolve() not in (root.resolve() / name).parents]
+        # Tables cannot list names with control characters, or with bytes that are not UTF-8.
+        if odd := [ascii(name) for name in names if not name.isprintable()]:
+            logger.warning("%s: %d photos are left out; rename them in UTF-8: %s", root, len(odd), shorten_list(odd, 3))
+        found = dict.fromkeys(((place, name) for name in names if name.isprintable()), (set(), unknown)) | found
     records = [
         {"image_id": f"{place}/{name}", "file_name": str(roots[place] / name), "labels": yes, "ignored_labels": ignored}
         for (place, name), (yes, ignored) in found.items()
