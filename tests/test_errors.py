@@ -118,6 +118,15 @@ def test_an_output_whose_reader_has_ended_is_not_an_error(stream: str, unbuffere
     assert (result.returncode, result.stdout or b"", result.stderr or b"") == (141, b"", b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+@pytest.mark.parametrize("size", [1, 100_000])  # written at the end, and at once
+def test_an_output_on_a_full_disk_is_one_line(size: int) -> None:
+    code = f"from mlickd.errors import run_tool; run_tool(lambda: print('x' * {size}))"
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
 def test_no_letter_is_an_error_and_a_log_gets_a_line_every_ten_percent(monkeypatch, capfd) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
     code = "from mlickd.errors import run_tool; from mlickd.progress import progress\n"

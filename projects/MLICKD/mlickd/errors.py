@@ -103,20 +103,23 @@ def escape_unencodable(stream: TextIO, encoding: str | None = None) -> None:
 
 @contextmanager
 def _ended_readers() -> Iterator[None]:
-    """Turn the error of an output whose reader has ended into exit status 141, the shell's status of SIGPIPE."""
+    """Exit with status 141, the shell's status of SIGPIPE, if an output's reader has ended; with 2 on a full disk."""
     try:
         try:
             yield
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, because Python reports an error of its last flush
-    except BrokenPipeError:
-        closed = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
-        if not closed:  # the error comes from another pipe
+    except OSError as error:
+        is_full = error.errno in _FULL_DISK
+        closed = [stream for stream in (sys.stdout, sys.stderr) if is_full or _has_no_reader(stream)]
+        if not closed or not is_full and not isinstance(error, BrokenPipeError):  # or the error is of another pipe
             raise
+        if is_full and not isinstance(error.__context__, SystemExit):  # otherwise, the error has been printed
+            sys.stderr.write(f"error: {user_error_message(error)}\n")
         for stream in closed:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        sys.exit(141)
+        sys.exit(2 if is_full else 141)
 
 
 def _has_no_reader(stream: TextIO | None) -> bool:

@@ -109,10 +109,9 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
         raise
     if hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
         folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with suppress(OSError):  # some network file systems do not synchronize folders
             os.fsync(folder)
-        finally:
-            os.close(folder)
+        os.close(folder)
 
 
 def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False) -> None:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from mlickd.decoding import RecordImage
 from mlickd.environment import keep_freed_memory
 from mlickd.errors import InputError, shorten_list
-from mlickd.files import remove_unfinished
+from mlickd.files import check_writable, remove_unfinished
 from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout
 
@@ -57,7 +57,8 @@ def generate_proposals(
 
     Raises:
         InputError: the method or a parameter is unknown, or an image is missing, is unreadable or does not have the
-            size in its record. All images are tried first, and the message names every image that failed.
+            size in its record. All images are tried first, and the message names every image that failed. Or ``path``
+            is not writable.
     """
     path = Path(path)
     complete = complete_parameters(method, parameters)
@@ -68,6 +69,7 @@ def generate_proposals(
     expected = {**header, "ids": [str(record["image_id"]) for record in records]}
     missing = _shards_to_make(path, layout, expected, part)
     for number, fields in missing.items():
+        check_writable(layout.path(path, number))
         if layout.path(path, number).exists():
             logger.warning("%s: different %s; the shard is made again", layout.path(path, number), ", ".join(fields))
     layout.remove_other_shards(path)
