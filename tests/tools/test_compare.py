@@ -132,6 +132,12 @@ def test_wrong_options_end_the_command_before_the_photos_are_read(wrong: list[st
     result.assert_ends_in_one_line("odd" if "odd" in wrong else wrong[0])
 
 
+def test_photos_are_read_again_by_the_same_command(call_tool: Callable, tmp_path: Path) -> None:
+    (tmp_path / "out/data/photos").mkdir(parents=True)
+    result = call_tool("quickstart", "--photos", "none", "--labels", "mine.csv", "--output", tmp_path / "out")
+    result.assert_ends_in_one_line("none: is not a folder")
+
+
 def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scenes: Path, tmp_path: Path) -> None:
     arguments = ["--train", "tiny_train", "--test", "tiny_test", "--seeds", "1,2", "--output", tmp_path / "out"]
     result = call_tool("compare", *arguments, "--methods", "baseline,distilled", "--dry-run", "SOLVER.MAX_ITER", "3")
