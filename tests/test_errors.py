@@ -120,8 +120,9 @@ def test_an_output_whose_reader_has_ended_is_not_an_error(stream: str, unbuffere
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
 @pytest.mark.parametrize("size", [1, 100_000])  # written at the end, and at once
-def test_an_output_on_a_full_disk_is_one_line(size: int) -> None:
-    code = f"from mlickd.errors import run_tool; run_tool(lambda: print('x' * {size}))"
+@pytest.mark.parametrize("status", [0, 1])  # of a command that reports a result
+def test_an_output_on_a_full_disk_is_one_line(size: int, status: int) -> None:
+    code = f"from mlickd.errors import run_tool; run_tool(lambda: (print('x' * {size}), exit({status})))"
     with open("/dev/full", "w") as full:
         result = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2 and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1

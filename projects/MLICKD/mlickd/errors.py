@@ -115,8 +115,10 @@ def _ended_readers() -> Iterator[None]:
         closed = [stream for stream in (sys.stdout, sys.stderr) if is_full or _has_no_reader(stream)]
         if not closed or not is_full and not isinstance(error, BrokenPipeError):  # or the error is of another pipe
             raise
-        if is_full and not isinstance(error.__context__, SystemExit):  # otherwise, the error has been printed
-            sys.stderr.write(f"error: {user_error_message(error)}\n")
+        is_printed = isinstance(error.__context__, SystemExit) and error.__context__.code == 2
+        if is_full and not is_printed:
+            with suppress(OSError):  # standard error may be on the full disk, too
+                sys.stderr.write(f"error: {user_error_message(error)}\n")
         for stream in closed:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         sys.exit(2 if is_full else 141)
