@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from .records import label_targets
 from .sources.folder import read_photo_labels
 
 logger = logging.getLogger(__name__)
+
+# Tables cannot list these names. They can list other spaces, such as in the names of screenshots on macOS.
+_UNLISTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_out: int) -> tuple[int, list[str]]:
@@ -40,10 +44,11 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     for place, root in roots.items():
         names = [Path(path).relative_to(root).as_posix() for path in expand_path(root)]
         names = [name for name in names if output.resolve() not in (root.resolve() / name).parents]
-        # Tables cannot list names with control characters, or with bytes that are not UTF-8.
-        if odd := [ascii(name) for name in names if not name.isprintable()]:
-            logger.warning("%s: %d photos are left out; rename them in UTF-8: %s", root, len(odd), shorten_list(odd, 3))
-        found = dict.fromkeys(((place, name) for name in names if name.isprintable()), (set(), unknown)) | found
+        if odd := [ascii(name) for name in names if _UNLISTABLE.search(name)]:
+            problem = "left out because of control characters, or bytes that are not UTF-8, in their names"
+            logger.warning("%s: photos %s: %d; rename them: %s", root, problem, len(odd), shorten_list(odd, 3))
+        usable = ((place, name) for name in names if not _UNLISTABLE.search(name))
+        found = dict.fromkeys(usable, (set(), unknown)) | found
     records = [
         {"image_id": f"{place}/{name}", "file_name": str(roots[place] / name), "labels": yes, "ignored_labels": ignored}
         for (place, name), (yes, ignored) in found.items()

@@ -56,9 +56,9 @@ def generate_proposals(
         The store, or None if shards of other parts are missing or outdated.
 
     Raises:
-        InputError: the method or a parameter is unknown, or an image is missing, is unreadable or does not have the
-            size in its record. All images are tried first, and the message names every image that failed. Or ``path``
-            is not writable.
+        InputError: the method or a parameter is unknown, ``path`` is not writable, or an image is missing, is
+            unreadable or does not have the size in its record. All images are tried first, and the message names every
+            image that failed.
     """
     path = Path(path)
     complete = complete_parameters(method, parameters)

@@ -1,6 +1,7 @@
-"""Read the files of a dataset: text in UTF-8, and folders of images."""
+"""Read the files of a dataset: text, and folders of images."""
 
 import codecs
+import io
 import logging
 import os
 import posixpath
@@ -43,11 +44,10 @@ def read_text(path: str | os.PathLike[str], remedy: str) -> str:
         InputError: the file is missing or cannot be read (the message ends with ``remedy``), or has another encoding.
     """
     try:
-        with open(path, "rb") as file:
-            start = file.read(2)
+        content = Path(path).read_bytes()  # once, because it may be a pipe
         # Excel writes "Unicode Text" in UTF-16.
-        encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
-        return Path(path).read_text(encoding=encoding)
+        encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        return io.TextIOWrapper(io.BytesIO(content), encoding).read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except UnicodeDecodeError as error:
