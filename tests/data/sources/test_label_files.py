@@ -116,7 +116,8 @@ def label_studio(pets: Path) -> None:
     header = "image,id,choice,annotator,annotation_id,created_at,updated_at,lead_time"
     (pets / "labels_valid.csv").write_text(f"{header}\nhttp://x/a.jpg,7,dog,1,1,,,2.5\n")
     minimal = {"image": "a.jpg", "id": 7, "choice": {"choices": ["dog", "cat"]}, "annotation_id": 3, "lead_time": 2.5}
-    (pets / "project-1-at-2024-05-02-10-20-ab12cd34.json").write_text(json.dumps([minimal]))
+    again = {**minimal, "choice": [{"taxonomy": [["cat"]]}, {"x": 1, "rectanglelabels": ["dog"]}]}
+    (pets / "project-1-at-2024-05-02-10-20-ab12cd34.json").write_text(json.dumps([minimal, again]))
 
 
 CVAT = """<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task><labels>

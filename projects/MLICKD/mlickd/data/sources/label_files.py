@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -29,6 +29,8 @@ REMEDY = "write it as datasets/README.md shows"
 _FILE = set("filename file filepath image imagename imagepath imageid imageurl img path photo url".split())
 _LABELS = set("label labels tag tags class classes category categories choice choices".split())
 _OTHER = set("id index annotationid annotator createdat updatedat leadtime".split()) | {""}
+
+_MARKS = ("choices", "labels", "taxonomy")  # types in Label Studio, or ends of types such as "rectanglelabels"
 
 _CELLS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": -1, "-1.0": -1}  # pandas may write "1.0"
 
@@ -136,9 +138,9 @@ def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ")
             value = parse(re.sub(r"(['\"])\s+(?=['\"])", r"\1, ", text))  # NumPy writes no commas
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
-        value = value.get("choices") if isinstance(value, dict) else value
-        if isinstance(value, (list, tuple, set)):
-            return [normalize_unicode(str(label)) for label in value]
+        marks = [value] if isinstance(value, dict) else value
+        if isinstance(marks, (list, tuple, set)):
+            return [label for mark in marks for label in (_marked(mark) if isinstance(mark, dict) else _names([mark]))]
     if not known or not separators:
         return [text]
     parts = [part.strip() for part in text.split(separators[0]) if part.strip()]
@@ -146,6 +148,17 @@ def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ")
     # The message about a misspelled label shows the whole label, also if it has a space.
     enough = {";": lambda _: True, " ": all}.get(separators[0], any)
     return labels if enough(label in known for label in labels) else [text]
+
+
+def _marked(mark: dict) -> list[str]:
+    """Return the labels of a choice, region or taxonomy of Label Studio; without labels, the mark as text."""
+    lists = (value for key, value in mark.items() if key.endswith(_MARKS) and isinstance(value, list))
+    return _names(next(lists, [mark]))
+
+
+def _names(labels: Iterable[object]) -> list[str]:
+    """Return labels as text. A label of a taxonomy is a list of names."""
+    return [normalize_unicode("/".join(map(str, label)) if isinstance(label, list) else str(label)) for label in labels]
 
 
 def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFile:
@@ -164,11 +177,8 @@ def read_label_studio(path: Path, class_names: Sequence[str] | None) -> LabelFil
             names = [text for text in task["data"].values() if isinstance(text, str)]
             image = next((n for n in names if is_image(n)), names[0])
             for annotation in task["annotations"]:
-                kinds = ("choices", "labels", "taxonomy")
-                marks = [mark for mark in annotation["result"] if mark["type"].endswith(kinds)]
-                found = [label for mark in marks for label in mark["value"][mark["type"]]]
-                # A label of a taxonomy is a list of names.
-                labels = [normalize_unicode(label if isinstance(label, str) else "/".join(label)) for label in found]
+                marks = [mark for mark in annotation["result"] if mark["type"].endswith(_MARKS)]
+                labels = [label for mark in marks for label in _names(mark["value"][mark["type"]])]
                 if not annotation.get("was_cancelled"):
                     rows.append((where, image, labels, []))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
