@@ -108,7 +108,9 @@ def _ultralytics(photos: Sequence[str], side: int, folder: Path) -> Callable[[Se
     model = YOLO("yolov8n-cls.yaml")
 
     def predict(photos: Sequence[str]) -> None:
-        for _ in model.predict(photos, stream=True, batch=_BATCH, imgsz=side, device="cpu", verbose=False):
+        paths = folder / "photos.txt"  # ultralytics would load all photos of a list at once
+        paths.write_text("\n".join(photos), encoding="utf-8")
+        for _ in model.predict(str(paths), stream=True, batch=_BATCH, imgsz=side, device="cpu", verbose=False):
             pass
 
     predict(photos)  # sets the numbers of threads of this process
