@@ -133,9 +133,9 @@ def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ")
     text = normalize_unicode(text)
     if text in known or not text:
         return [text] if text else []
-    for parse in (json.loads, ast.literal_eval) if text[0] in "[{(" else ():
+    for parse in (json.loads, _parse_python) if text[0] in "[{(" else ():
         try:
-            value = parse(re.sub(r"(['\"])\s+(?=['\"])", r"\1, ", text))  # NumPy writes no commas
+            value = parse(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
         marks = [value] if isinstance(value, dict) else value
@@ -148,6 +148,10 @@ def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ")
     # The message about a misspelled label shows the whole label, also if it has a space.
     enough = {";": lambda _: True, " ": all}.get(separators[0], any)
     return labels if enough(label in known for label in labels) else [text]
+
+
+def _parse_python(text: str) -> object:
+    return ast.literal_eval(re.sub(r"(['\"])\s+(?=['\"])", r"\1, ", text))  # NumPy writes no commas
 
 
 def _marked(mark: dict) -> list[str]:
