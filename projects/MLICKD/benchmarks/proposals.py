@@ -1,9 +1,9 @@
 """Speed of `generate_proposals` on all cores, compared with a plain loop over the images."""
 
-import multiprocessing
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 
 import cv2
 import numpy as np
@@ -57,11 +57,13 @@ def measure_proposals(images: int = 300, repetitions: int = 3) -> list[Benchmark
 
 def _run_in_processes(files: Sequence[str], count: int) -> None:
     shares = [files[number::count] for number in range(count)]
-    processes = [multiprocessing.Process(target=plain_edge_boxes, args=(share,)) for share in shares]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    with ProcessPoolExecutor(count) as pool:
+        list(pool.map(_count_edge_boxes, shares))  # raises the error of a process
+
+
+def _count_edge_boxes(files: Sequence[str]) -> int:
+    # The boxes of a plain loop stay in its process.
+    return sum(len(boxes) for boxes, _ in plain_edge_boxes(files))
 
 
 def plain_edge_boxes(files: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:

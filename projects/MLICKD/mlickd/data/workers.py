@@ -27,13 +27,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def ignore_signals_in_worker(_worker: int) -> None:
-    """Ignore Ctrl-C and SIGTERM, except SIGTERM from the process that started this worker.
+    """Ignore Ctrl-C, SIGHUP and SIGTERM, except SIGTERM from the process that started this worker.
 
-    A terminal sends Ctrl-C, and a scheduler SIGTERM, to all processes of a run. The run handles them, and needs its
-    workers until it stops. It ends its workers with SIGTERM at the end of a loader. If it is killed, they end, too.
+    A terminal sends Ctrl-C or SIGHUP, and a scheduler SIGTERM, to all processes of a run. The run handles them, and
+    needs its workers until it stops. It ends its workers with SIGTERM at the end of a loader. If it is killed, they
+    end, too.
     """
     note_pillow_warnings()  # a worker that is not forked does not inherit this
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in {"SIGINT", "SIGHUP"} & {*dir(signal)}:  # Windows has no SIGHUP
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     # Not `os.getppid()`: with the start method `forkserver`, it returns the server.
     run = multiprocessing.parent_process()
     ends = [run.join]

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -41,7 +42,7 @@ _PATIENCE = 3.0
 
 
 class StopHook(HookBase):
-    """Stops training on SIGINT or SIGTERM: writes a checkpoint and a line in the log, and exits with 128 + signal.
+    """Stops training on SIGINT, SIGTERM or SIGHUP: saves a checkpoint, logs a line, and exits with 128 + signal.
 
     All processes stop after the same iteration. A second SIGINT ends a process at once. A second SIGTERM does not,
     because schedulers send SIGTERM to all processes, and launchers may send it again.
@@ -116,7 +117,9 @@ class StopHook(HookBase):
             if comm.is_main_process():
                 # The signal may interrupt the logger, so write directly.
                 name = signal.Signals(kind).name
-                os.write(2, f"{name}: training stops after this iteration; a second Ctrl-C ends it at once\n".encode())
+                message = f"{name}: training stops after this iteration; a second Ctrl-C ends it at once\n"
+                with suppress(OSError):  # the terminal is closed
+                    os.write(2, message.encode())
         if kind != signal.SIGINT:
             return
         now = time.monotonic()
@@ -139,7 +142,8 @@ class StopHook(HookBase):
         if frame is None or frame is not self._wait:
             self._wait = frame
             return
-        os.write(2, b"No batch arrives: training ends without it\n")
+        with suppress(OSError):
+            os.write(2, b"No batch arrives: training ends without it\n")
         self._is_stuck = True
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error for a killed worker
         for process in multiprocessing.active_children():

@@ -44,7 +44,8 @@ __all__ = [
     "set_stop_handlers",
 ]
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A closed terminal sends SIGHUP, which Windows does not have.
+STOP_SIGNALS = tuple(kind for kind in signal.Signals if kind.name in ("SIGINT", "SIGTERM", "SIGHUP"))
 
 Run = Callable[[CfgNode, argparse.Namespace, Any], object]
 
@@ -109,7 +110,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
     Raises:
         InputError: an argument is wrong, or ``prepare`` or ``run`` raises it.
         ProcessError: a process has failed for another reason.
-        SystemExit: SIGINT or SIGTERM has stopped the processes.
+        SystemExit: one of :data:`STOP_SIGNALS` has stopped the processes.
     """
     world_size = num_processes(args)
     cfg, loaded = prepare(args)
@@ -187,7 +188,7 @@ def lock_output_dir(folder: str) -> None:
 
 
 def set_stop_handlers(handler: signal.Handlers | Callable[[int, Any], None]) -> dict[int, Any]:
-    """Set the handler of SIGINT and SIGTERM, unless they are ignored as under ``nohup``; return the old handlers."""
+    """Set the handler of each stop signal that is not ignored (``nohup`` ignores SIGHUP); return the old handlers."""
     return {kind: signal.signal(kind, handler) for kind in STOP_SIGNALS if signal.getsignal(kind) != signal.SIG_IGN}
 
 
@@ -271,7 +272,7 @@ def _write_once(path: Path, status: int, message: str) -> None:
 
 @contextmanager
 def _forwarded_signals() -> Iterator[list[int]]:
-    """Forward SIGINT and SIGTERM to child processes instead of ending; yield a list that collects the signals."""
+    """Forward stop signals to child processes instead of ending; yield a list that collects the signals."""
     received: list[int] = []
 
     def forward(kind: int, _: object) -> None:
