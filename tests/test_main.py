@@ -54,6 +54,15 @@ def test_the_list_of_commands_does_not_import_slow_libraries() -> None:
         assert len(line) <= 80
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP of other systems does not print its settings like this")
+def test_waiting_threads_leave_their_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "VERBOSE")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert "GOMP_SPINCOUNT = '0'" in run("-m", "mlickd", "env").stderr
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert "GOMP_SPINCOUNT = '0'" not in run("-m", "mlickd", "env").stderr, "the user decides"
+
+
 def test_importing_the_package_registers_its_models() -> None:
     code = (
         "from detectron2.modeling import META_ARCH_REGISTRY as R; import mlickd; print(mlickd.default_config, *dict(R))"

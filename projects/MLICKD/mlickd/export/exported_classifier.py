@@ -165,6 +165,8 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.log_severity_level = 4  # errors are raised, so the log is not needed
+    # Waiting threads must not keep the cores busy that read photos.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         # A session from bytes cannot read other files that the content refers to.
         session = onnxruntime.InferenceSession(Path(name).read_bytes(), options, providers=["CPUExecutionProvider"])
