@@ -170,9 +170,10 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # so biases of the last layers learn at 20x.
     cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
-    # Number of training images, labeled and unlabeled, that MAX_ITER and STEPS, and MAX_ITER of both stages, suit. With
-    # more images, training multiplies them, so that the number of epochs stays the same. If MAX_ITER is more than 200
-    # epochs, training reduces them to 200 epochs. If an option sets a MAX_ITER, training keeps them. 0: keep them.
+    # Number of training images, labeled and unlabeled, for which MAX_ITER, STEPS and the MAX_ITER of both stages were
+    # chosen. With more images, training increases these values in proportion, to keep the number of epochs. If
+    # MAX_ITER is more than 200 epochs, training reduces them to 200 epochs. If an option sets a MAX_ITER, or with 0,
+    # training does not change them.
     cfg.SOLVER.REFERENCE_IMAGES = 0
     # Number of parts into which a batch is split. They are computed one after the other to save memory. The gradients
     # equal the gradients of the whole batch. Exceptions: batch normalization that is not frozen, and the mean that a

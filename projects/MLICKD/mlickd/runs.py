@@ -34,7 +34,7 @@ from mlickd.modeling import load_checkpoint
 
 # Checkpoint of the student after a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
-STUDY_FILE = "comparison.json"  # in the folder of a study; `chosen` is the path of a student in this folder
+STUDY_FILE = "comparison.json"  # in the output of a comparison; `chosen` is the path of a student in this folder
 _CLASSES_FILE = "classes.txt"
 
 
@@ -51,10 +51,10 @@ def load_run(folder: str | os.PathLike[str]) -> tuple[CfgNode, nn.Module]:
 
 
 def find_run(folder: str | os.PathLike[str]) -> Path:
-    """Return the folder of a run: ``folder``, or the chosen student if ``folder`` is a study.
+    """Return the folder of a run: ``folder``, or the chosen student if ``folder`` is the output of a comparison.
 
     Raises:
-        InputError: the study has not chosen a student in its folder.
+        InputError: the comparison has not chosen a student in its folder.
     """
     folder = Path(folder)
     if (folder / "config.yaml").is_file() or not (folder / STUDY_FILE).is_file():
@@ -63,14 +63,14 @@ def find_run(folder: str | os.PathLike[str]) -> Path:
         chosen = folder / json.loads(_read(folder / STUDY_FILE, "name a run"))["chosen"]
         if Path(os.path.abspath(chosen)).is_relative_to(os.path.abspath(folder)):
             return chosen
-    raise InputError(f"{folder}: this study has not chosen a student; name one of its runs, such as seed1/baseline")
+    raise InputError(f"{folder}: the comparison has not chosen a student; name one of its runs, such as seed1/baseline")
 
 
 def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> CfgNode:
     """Return the configuration of a run for inference. A distilled student becomes a plain classifier.
 
     Args:
-        run: ``OUTPUT_DIR`` of the run, or its ``config.yaml``, or a study (see :func:`find_run`).
+        run: ``OUTPUT_DIR`` of the run, or its ``config.yaml``, or output of a comparison (see :func:`find_run`).
         checkpoint: checkpoint for ``MODEL.WEIGHTS`` (default: the final checkpoint of the run).
 
     Raises:

@@ -13,7 +13,8 @@ examples:
   with KD.PREDICTION.CALIBRATION output/calibration.json:
     python tools/train_net.py --config-file configs/folder/wsd.yaml OUTPUT_DIR output/teacher \\
         DATASETS.TRAIN "('animals_train@not1of4',)" DATASETS.TEST "('animals_train@1of4',)"
-    python tools/calibrate_teacher.py --run output/teacher --dataset animals_train@1of4 --output output/calibration.json
+    python tools/calibrate_teacher.py --run output/teacher --flip --dataset animals_train@1of4 \\
+        --output output/calibration.json
 
   Cross-fitted teachers and their cache, with the configuration that tools/cross_fit.py writes:
     python tools/calibrate_teacher.py --config-file output/cross/kd.yaml --output output/calibration.json

@@ -45,7 +45,8 @@ seed), another cache or other training datasets. They must exist, and the labele
 students also learn from the photos of --unlabeled, unless their file names other training datasets.
 
 Teachers and baselines train first, and the command prints their results on the held-out images. At the end, it chooses
-the method with the best mAP there. `mlickd predict`, `export` and `visualize` take its student for the folder --output.
+the method with the best mAP there. If you give the folder --output to `mlickd predict`, `export` or `visualize`, they
+use the student of this method.
 
 To continue after an interruption, give the same command again. It repeats failed runs, and finished runs whose input
 has changed. The exit status is 1 if a run has failed, and 2 if the command is wrong.

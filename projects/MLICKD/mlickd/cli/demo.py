@@ -12,7 +12,7 @@ from mlickd.prediction import load_model
 from mlickd.prediction.trained_models import find_student, find_teacher
 
 EPILOG = """\
-example, with the student that a study has chosen, and the regions of its teacher:
+example, with the student that `quickstart` has chosen, and the regions of its teacher:
   python tools/demo.py --model output/quickstart --teacher output/quickstart/seed1/teacher
 
 Open the printed address in a browser. Photos stay on this machine, in a temporary folder until Ctrl-C ends the demo.
@@ -24,7 +24,7 @@ The downloaded table has the photos whose labels you have corrected or confirmed
 def main() -> None:
     """Serve the page until Ctrl-C."""
     parser = command_parser(__doc__, EPILOG)
-    model_help = "run, study, checkpoint, exported student, or USER/NAME on the Hub"
+    model_help = "run, output of quickstart or compare, checkpoint, exported student, or USER/NAME on the Hub"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     parser.add_argument("--teacher", metavar="FOLDER", help="run of a teacher, whose regions the page shows")
     parser.add_argument(

@@ -40,7 +40,7 @@ average, if more than {DECISION_TOLERANCE:.1%} of the decisions differ, or if a 
 def main() -> None:
     """Write the ONNX file and, with ``--check``, compare it with PyTorch."""
     parser = command_parser(__doc__, EPILOG)
-    run_help = "OUTPUT_DIR of a finished student, or folder of a study or of one of its seeds"
+    run_help = "OUTPUT_DIR of a finished student, or output of quickstart or compare (or a seed in it)"
     parser.add_argument("--run", required=True, metavar="FOLDER", help=run_help)
     targets = parser.add_mutually_exclusive_group(required=True)
     targets.add_argument("--output", type=Path, metavar="FILE", help="file to write, ending in .onnx")

@@ -15,7 +15,7 @@ from mlickd.prediction.predictor import load_model
 
 EPILOG = """\
 examples:
-  Photos, folders and patterns, with the student that a study has chosen:
+  Photos, folders and patterns, with the student that `quickstart` has chosen:
     python tools/predict.py ~/photos 'more/**/*.jpg' --model output/quickstart
 
   The three best classes of each photo, at any score, as JSON:
@@ -38,7 +38,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser = command_parser(__doc__, EPILOG)
     photos_help = "photo, folder, pattern in quotes, or `-`: paths on standard input, one per line"
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help=photos_help)
-    model_help = "run (its OUTPUT_DIR), study or one seed of it, checkpoint, exported student, or USER/NAME on the Hub"
+    model_help = "run, output of quickstart or compare (or a seed in it), checkpoint, exported student, or "
+    model_help += "USER/NAME on the Hub"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
     parser.add_argument("--config-file", metavar="FILE", help=config_help)

@@ -8,13 +8,12 @@ from mlickd.studies.held_out import tune_thresholds
 
 EPILOG = """\
 example:
-  python tools/tune_thresholds.py --run output/holiday/cls --dataset holiday_val
-  python tools/train_net.py --config-file output/holiday/cls/config.yaml --eval-only \\
-      TEST.THRESHOLDS output/holiday/cls/thresholds.json
+  python tools/tune_thresholds.py --run output/holiday --dataset photos_held_out
 
-The second command evaluates with the thresholds. Each class gets the threshold with the best F1. A class without a
-positive image keeps TEST.THRESHOLD. The dataset must not share images with the first dataset of DATASETS.TEST of the
-run. In a study, the held-out part of the training images is suitable, such as holiday_train@1of5.
+The commands `predict` and `export` then use the thresholds. Each class gets the threshold with the best F1. A class
+without a positive image keeps TEST.THRESHOLD. The dataset must not share images with the first dataset of
+DATASETS.TEST of the run. The held-out photos of `quickstart` and `compare` are suitable: photos_held_out, or such as
+pets_train@1of5.
 """
 
 

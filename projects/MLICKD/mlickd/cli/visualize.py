@@ -14,10 +14,10 @@ examples:
   Your own photos. The command generates their proposals:
   python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
---teacher, --baseline and --distilled are optional; each is the OUTPUT_DIR of a finished run. A study stands for the
-student that it has chosen. The gallery is index.html in --output. For a dataset, plots.html shows training curves,
-average precision of each class, precision and recall, labels that occur together, and the teacher's regions. Open the
-pages in a browser. Each page contains all its images.
+--teacher, --baseline and --distilled are optional; each is the OUTPUT_DIR of a finished run. For the output of
+`quickstart` or `compare`, the command uses the chosen student. The gallery is index.html in --output. For a dataset,
+plots.html shows training curves, average precision of each class, precision and recall, labels that occur together,
+and the teacher's regions. Open the pages in a browser. Each page contains all its images.
 """
 
 

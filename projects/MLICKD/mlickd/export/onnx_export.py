@@ -52,7 +52,7 @@ def export_student(
 def load_student(run: str | os.PathLike[str]) -> tuple[CfgNode, MultiLabelClassifier, str]:
     """Return the configuration of a finished student, the student on the CPU, and its folder, or raise InputError."""
     cfg, model = load_run(run)
-    run = os.path.dirname(cfg.MODEL.WEIGHTS)  # a study stands for its chosen student
+    run = os.path.dirname(cfg.MODEL.WEIGHTS)  # for a comparison, the run of its chosen student
     if not isinstance(model, MultiLabelClassifier):
         raise InputError(f"{run}: is a {type(model).__name__}, which needs proposals; name the run of a student")
     check_has_learned(cfg, run)

@@ -217,7 +217,7 @@ def load_model(
         [['cup', 'ball'], []]
 
     Args:
-        source: folder of a finished run (its ``OUTPUT_DIR``), folder of a study, which has chosen a student, checkpoint
+        source: folder of a finished run (its ``OUTPUT_DIR``), output of ``quickstart`` or ``compare``, checkpoint
             (``.pth``), exported student (``.onnx``), or student in the form of the Hugging Face Hub: its folder, or its
             name ``user/name`` on the Hub, which is downloaded.
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.

@@ -20,7 +20,7 @@ from mlickd.modeling.meta_arch.multilabel_classifier import ClassifierWithActiva
 from mlickd.runs import STUDY_FILE, check_has_learned, find_run, load_run, run_class_names, run_config, run_thresholds
 
 _CONFIG = "config.yaml"
-# Folders of the distilled student, in the folder of a seed of a study and in the folder of both stages.
+# Folders of the distilled student, in the folder of a seed of a comparison and in the folder of both stages.
 _STUDENTS = ("distilled/prediction", "prediction")
 
 
@@ -45,7 +45,7 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     """Return the first two arguments of :func:`load_model` for a teacher.
 
     The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names,
-    which is in the folder of the seed or of the study if the student does not name a teacher.
+    which is in the folder of the seed or of the comparison if the student does not name a teacher.
 
     Raises:
         InputError: the student has no teacher, or its teacher is missing.
@@ -55,7 +55,7 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     cfg = run_config(run)
     if model_class(cfg).is_detector:
         return run, None
-    for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the study
+    for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the comparison
         if (folder / "teacher" / _CONFIG).is_file() and (folder == run.parent or (folder / STUDY_FILE).is_file()):
             return folder / "teacher", None
     weights = Path(cfg.KD.TEACHER.WEIGHTS)
