@@ -74,7 +74,7 @@ def test_metrics_are_merged_by_iteration(tmp_path: Path) -> None:
     text = "\n".join(map(json.dumps, lines))
     (tmp_path / "metrics.json").write_text("[1]\n" + text + '\n{"iterat')
     assert runs.training_metrics(tmp_path) == {19: {"total_loss": 3.0}, 39: {"total_loss": 1.5, "mAP": 50.0}, 59: {}}
-    with pytest.raises(InputError, match="metrics.json: no such file"):
+    with pytest.raises(InputError, match="metrics.json: cannot be read"):
         runs.training_metrics(tmp_path / "other")
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Entry", "read_sections", "render_sections"]
-
 _COMMENT = re.compile(r"    # (.*)")
 _KEY = re.compile(r"    cfg\.([\w.]+) = (.+)")
 _BARE_KEY = re.compile(r"(?<![\w`])([A-Z][A-Z_]+(?:\.(?:[A-Z_]+|\{[A-Z_,]+\}))+)")

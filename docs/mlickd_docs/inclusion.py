@@ -9,8 +9,6 @@ from pathlib import Path
 
 from pymdownx.slugs import slugify
 
-__all__ = ["Inclusions"]
-
 _LINK = re.compile(r"(!?\[[^\]]*\])\(([^)\s]+)\)")
 _CALL = re.compile(r"""\{\{\s*include\(\s*"([^"]+)"(?:\s*,\s*"([^"]+)")?""")
 _slug = slugify(case="lower")

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from mlickd.evaluation.intervals import Spread
 
-__all__ = ["fill_rows"]
-
 ROOT = Path(__file__).parents[2]
 _ROW = re.compile(r"^(\| \[[^\]]+\]\((projects/MLICKD/results/\w+\.json)\) \|).*$", re.MULTILINE)
 

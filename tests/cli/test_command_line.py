@@ -39,12 +39,13 @@ def test_shards_come_from_the_option_or_torchrun(monkeypatch: pytest.MonkeyPatch
         command_line.add_shard_argument(parser, "part")
         return parser.parse_args(arguments).shard
 
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
     assert shard("--shard", "2/3") == (2, 3)
     assert shard() == (1, 1)
-    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("RANK", "3")  # other launchers also set these two
     monkeypatch.setenv("WORLD_SIZE", "4")
+    assert shard() == (1, 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert shard() == (4, 4)
     assert shard("--shard", "2/3") == (2, 3)
     for text in ("0/2", "3/2", "half", ""):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from scipy.special import expit, huber, logit, softmax
 
-from mlickd.distillation import HintonDistiller, MLDDistiller, SoftLabelDistiller, TeacherKnowledge
+from mlickd.distillation import HintonDistiller, SoftLabelDistiller, TeacherKnowledge
 from mlickd.distillation.distillers.feature_maps import attention_transfer_loss, hint_loss, spatial_attention
 from mlickd.distillation.distillers.image_scores import binary_divergence
 from mlickd.distillation.distillers.label_embeddings import (
@@ -77,7 +77,7 @@ def test_the_divergence_is_of_binary_distributions(n: int, c: int, temperature: 
 
 
 @pytest.mark.parametrize(
-    "distiller", [SoftLabelDistiller(loss="l2"), SoftLabelDistiller(loss="bce"), MLDDistiller(temperature=1.0)]
+    "distiller", [SoftLabelDistiller(loss="l2"), SoftLabelDistiller(loss="bce"), HintonDistiller(temperature=1.0)]
 )
 def test_images_without_scores_are_left_out_and_extreme_scores_are_finite(distiller: torch.nn.Module) -> None:
     logits = torch.tensor([[50.0, -50.0], [1.0, 2.0], [0.5, 3.0]], requires_grad=True)

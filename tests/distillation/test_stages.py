@@ -27,7 +27,6 @@ METHODS = {
     "attention transfer": ("prediction", (*ATTENTION, *FEATURE_LOSS), "loss_feature"),
     "soft labels": ("prediction", (), "loss_soft_label"),
     "hinton": ("prediction", ("KD.PREDICTION.DISTILLER", "HintonDistiller"), "loss_soft_label"),
-    "mld": ("prediction", ("KD.PREDICTION.DISTILLER", "MLDDistiller"), "loss_soft_label"),
     "led": ("prediction", LED, "loss_feature"),
 }
 

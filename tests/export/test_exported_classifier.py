@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mlickd import load_model
 from mlickd.data import MultiLabelMapper, View
 from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported, read_photo
@@ -52,15 +53,16 @@ def test_scores_agree_with_the_student(exported):
         outputs = student([{"image": torch.from_numpy(view).permute(2, 0, 1)} for view in views])
     expected = np.stack([output["image_scores"].numpy() for output in outputs])
     assert np.ptp(expected, axis=0).max() > 0.01, "the photos have to differ"
-    classifier = load_exported(exported.onnx)
+    classifier, model = load_exported(exported.onnx), load_model(exported.onnx)
     for batch_size in (1, 2, 16):
-        np.testing.assert_allclose(classifier.scores(photos, batch_size), expected, atol=1e-5)
-    assert classifier.scores([]).shape == (0, 20)
+        found = np.stack([prediction.values for prediction in model.predict(photos, batch_size)])
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert model.predict([]) == []
     assert classifier.class_names == tuple((exported.root / "tiny" / "classes.txt").read_text().split("\n")[:20])
     assert classifier.thresholds.tolist() == [np.float32(0.4)] * 20
     for image in (np.zeros((32, 32), np.uint8), np.zeros((32, 32, 3), np.float32), np.zeros((0, 3, 3), np.uint8)):
-        with pytest.raises(InputError, match="image 1 of 2"):
-            classifier.scores([photos[0], image])
+        with pytest.raises(InputError, match="image 2"):
+            model.predict([photos[0], image])
 
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "checkpoint", "other ONNX"])

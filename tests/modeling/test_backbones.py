@@ -15,11 +15,12 @@ from detectron2.modeling import build_backbone, build_model
 from torch import nn
 
 from helpers.small_models import teacher_config
+from mlickd.config import default_config
 from mlickd.errors import InputError
 from mlickd.files import check_writable
 from mlickd.modeling import VGG, TimmBackbone, VGGBoxHead, load_backbone_weights
 from mlickd.modeling.backbone import check_backbone_weights
-from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
+from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
 from mlickd.prediction import load_model
 
 
@@ -218,9 +219,12 @@ def test_frozen_stages_of_vgg_get_no_gradients() -> None:
 
 
 def test_pixel_statistics_come_from_timm() -> None:
-    mean, std = timm_pixel_statistics("tf_efficientnet_lite0")
-    assert mean == pytest.approx([127.5] * 3) and std == pytest.approx([127.5] * 3)
-    assert timm_pixel_statistics("no_such_model")[0] == pytest.approx([123.675, 116.28, 103.53])  # of ImageNet
+    cfg = default_config()
+    cfg.MODEL.BACKBONE.NAME = "build_timm_backbone"
+    for name, mean in (("tf_efficientnet_lite0", [127.5] * 3), ("no_such_model", [123.675, 116.28, 103.53])):
+        cfg.MODEL.TIMM.NAME = name
+        set_pixel_statistics(cfg)
+        assert cfg.MODEL.PIXEL_MEAN == pytest.approx(mean)
 
 
 @pytest.mark.parametrize(

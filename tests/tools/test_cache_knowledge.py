@@ -29,8 +29,8 @@ def test_training_needs_only_the_cache(scenes: CachedScenes, tmp_path: Path, cal
     cache = tmp_path / "cache"
     for rank, wrote in ((1, False), (0, True)):  # as torchrun starts two processes
         with monkeypatch.context() as patch, caplog.at_level(logging.INFO):
-            patch.setenv("RANK", str(rank))
-            patch.setenv("WORLD_SIZE", "2")
+            for name, value in {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": 2}.items():
+                patch.setenv(name, str(value))
             made = call_tool("cache_knowledge", *arguments(scenes, cache))
         assert made.status == 0 and bool(list(cache.rglob("*.safetensors"))) == wrote, made.err
     assert f"{cache}/tiny_train" in caplog.text

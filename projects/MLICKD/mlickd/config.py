@@ -2,8 +2,6 @@
 
 from detectron2.config import CfgNode, get_cfg
 
-__all__ = ["add_mlickd_config", "default_config"]
-
 
 def add_mlickd_config(cfg: CfgNode) -> None:
     """Add the keys of this project, with their defaults, to ``cfg`` (in place).
@@ -252,8 +250,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Distillation of predictions: stage 2.
     cfg.KD.PREDICTION = CfgNode()
-    # `SoftLabelDistiller` (the paper), `HintonDistiller` (binary divergence of each class at a temperature) or
-    # `MLDDistiller` (the same without a temperature).
+    # `SoftLabelDistiller` (the paper), or `HintonDistiller` (binary divergence of each class at
+    # KD.PREDICTION.TEMPERATURE; with 1, it is MLD).
     cfg.KD.PREDICTION.DISTILLER = "SoftLabelDistiller"
     # Add the loss of KD.FEATURE.DISTILLER in this stage, with or without a stage 1 before it.
     cfg.KD.PREDICTION.FEATURE_LOSS = False

@@ -10,8 +10,6 @@ from PIL import Image
 from mlickd.errors import InputError
 from mlickd.safe_images import TURNS, exif_orientation, max_pixels, open_image_file
 
-__all__ = ["RecordImage", "image_size", "max_reduction", "read_image", "upright_rgb"]
-
 
 class RecordImage:
     """The image of a record. The size is known before the pixels are decoded.

@@ -17,6 +17,11 @@ def dataset_root() -> Path:
     return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS") or "datasets")).absolute()
 
 
+def in_torchrun() -> bool:
+    """Return whether torchrun has started this process."""
+    return {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "RANK", "WORLD_SIZE"} <= os.environ.keys()
+
+
 def find_commit(file: Path = Path(__file__)) -> str | None:
     """Return the commit of the git checkout that tracks a file; None without one. Changed files add ``-dirty``."""
     git = ("git", "-C", str(file.parent))

@@ -25,7 +25,7 @@ from mlickd.config_files import merge_config_file
 from mlickd.data.build import build_inference_mapper, model_class
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.manifest import labels_digest
-from mlickd.data.sources.dataset_files import read_lines
+from mlickd.data.sources.dataset_files import read_lines, read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
@@ -60,7 +60,7 @@ def find_run(folder: str | os.PathLike[str]) -> Path:
     if (folder / "config.yaml").is_file() or not (folder / STUDY_FILE).is_file():
         return folder
     with suppress(ValueError, KeyError, TypeError, RecursionError):
-        chosen = folder / json.loads(_read(folder / STUDY_FILE, "name a run"))["chosen"]
+        chosen = folder / json.loads(read_text(folder / STUDY_FILE, "name a run"))["chosen"]
         if Path(os.path.abspath(chosen)).is_relative_to(os.path.abspath(folder)):
             return chosen
     raise InputError(f"{folder}: the comparison has not chosen a student; name one of its runs, such as seed1/baseline")
@@ -86,8 +86,7 @@ def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> Cf
     cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded
     name = use_student(cfg)
     cfg.MODEL.WEIGHTS = checkpoint or os.path.join(os.path.dirname(config_file), name)
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # this machine may have other devices
     cfg.freeze()
     return cfg
 
@@ -195,7 +194,7 @@ def training_metrics(folder: str | os.PathLike[str]) -> dict[int, dict[str, floa
         InputError: the file is missing.
     """
     metrics: dict[int, dict[str, float]] = {}
-    for line in _read(Path(folder) / "metrics.json", "train the run first, or name its OUTPUT_DIR").splitlines():
+    for line in read_text(Path(folder) / "metrics.json", "train the run first, or name its OUTPUT_DIR").splitlines():
         with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             values = json.loads(line)
             finite = {key: x for key, x in values.items() if isinstance(x, (int, float)) and isfinite(x)}
@@ -214,20 +213,12 @@ def multilabel_results(path: str | os.PathLike[str]) -> dict:
     Raises:
         InputError: the file is missing, or is not a report.
     """
-    text = _read(Path(path), "evaluate the run on this dataset first")
+    text = read_text(Path(path), "evaluate the run on this dataset first")
     with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         report = json.loads(text)
         if "mAP" in report["metrics"] and all("AP" in values for values in report["per_class"].values()):
             return report
     raise InputError(f"{path}: not a report of the multi-label evaluator; evaluate the run again")
-
-
-def _read(path: Path, remedy: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
-        raise InputError(f"{path}: {reason}; {remedy}") from error
 
 
 def provenance(cfg: CfgNode, dataset_name: str) -> dict:

@@ -23,8 +23,6 @@ from safetensors.numpy import save
 from mlickd.errors import InputError, one_line
 from mlickd.files import write_whole_file
 
-__all__ = ["Shard", "ShardLayout", "find_shards", "read_rows", "write_shard"]
-
 # All metadata is under one key, because safetensors does not keep the order of several keys.
 _METADATA_KEY = "mlickd"
 _NAME = re.compile(r"(\d{5,9})-of-(\d{5,9})\.safetensors", re.ASCII)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from mlickd.environment import in_torchrun
 from mlickd.errors import DEBUG, InputError
 
 from . import COMMANDS
@@ -19,7 +20,7 @@ from . import COMMANDS
 _PREFIX = "mlickd "
 _SCRIPT = re.compile(r"(?:python )?tools/(\w+)\.py")
 # The folder above `projects`. Its tools/ are not part of an installed package.
-REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(os.path.abspath(f"{__file__}/../../../../.."))
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -109,7 +110,7 @@ def add_shard_argument(parser: argparse.ArgumentParser, description: str) -> Non
 
     By default, torchrun's RANK and WORLD_SIZE select the part. Without torchrun, this process does all: (1, 1).
     """
-    default = f"{int(os.environ.get('RANK', 0)) + 1}/{os.environ.get('WORLD_SIZE', 1)}"
+    default = f"{int(os.environ['RANK']) + 1}/{os.environ['WORLD_SIZE']}" if in_torchrun() else "1/1"
     text = f"{description} (default: all; with torchrun, the part of the rank)"
     parser.add_argument("--shard", type=_shard, default=default, metavar="I/N", help=text)
 

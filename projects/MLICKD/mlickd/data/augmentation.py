@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-__all__ = ["ColorJitter", "ColorShift", "RandomCrop"]
-
 
 class RandomCrop(NamedTuple):
     """A distribution of crops in fractions of an image, so that a crop can be drawn before the image is read.

@@ -22,8 +22,6 @@ from mlickd.files import write_whole_file
 
 from .sources.dataset_files import read_text
 
-__all__ = ["first_difference", "labels_digest", "manifest_lines", "read_manifest", "write_manifest"]
-
 
 def manifest_lines(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> list[str]:
     """Return the lines of a manifest without the header: the class names, and the images sorted by id."""

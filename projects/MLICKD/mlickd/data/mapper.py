@@ -13,8 +13,6 @@ from .augmentation import ColorShift
 from .proposals.store import ProposalStore
 from .views import View
 
-__all__ = ["MultiLabelMapper", "best_proposals", "map_at_sizes"]
-
 
 @dataclass(kw_only=True)
 class MultiLabelMapper:

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from mlickd.errors import InputError
 
-__all__ = ["DatasetPart", "parse_part", "part_for_seed", "whole_name"]
-
 _PART = re.compile(r"(.+)@(not)?(0|[1-9]\d{0,8})of(0|[1-9]\d{0,8})", re.ASCII)
 _SEED = re.compile(r"\{seed\}of([1-9]\d{0,8})", re.ASCII)
 

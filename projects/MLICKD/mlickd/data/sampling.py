@@ -12,8 +12,6 @@ from .mapper import MultiLabelMapper
 from .records import without_boxes
 from .views import View
 
-__all__ = ["ImageView", "TrainingBatchSampler", "TrainingSamples"]
-
 
 class ImageView(NamedTuple):
     """An image of a batch, its view and its color changes.

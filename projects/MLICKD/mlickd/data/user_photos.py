@@ -12,8 +12,6 @@ from mlickd.files import IMAGE_SUFFIXES, expand_path
 
 from .sources.dataset_files import read_unique_lines, relative_name
 
-__all__ = ["photo_records"]
-
 _REMEDY = "name a folder with photos, a list of them, or a photo"
 
 

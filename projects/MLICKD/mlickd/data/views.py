@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.data import transforms as T
 from PIL import Image
 from torch.nn import functional as F
 
 from mlickd.decoding import max_reduction
-
-__all__ = ["View", "resize_part"]
 
 # If less than this fraction of a region is in view, the region is left out, because its scores are not valid there.
 _MIN_VISIBLE = 0.75
@@ -44,7 +41,7 @@ class View:
     def reduction(self, height: int, width: int, size: int | None = None) -> int:
         """Return the factor (1, 2, 4 or 8) by which the sides of an image may be divided before the view is cut out.
 
-        It is the largest one that keeps the visible part at least as large as the view. Arguments: :meth:`transform`.
+        It is the largest one that keeps the visible part at least as large as the view. Arguments: :meth:`pixels`.
         """
         x0, y0, x1, y1 = self.crop_in_pixels(height, width)
         return max_reduction(y1 - y0, x1 - x0, size or self.size)
@@ -56,7 +53,8 @@ class View:
 
         Args:
             image: (ceil(height / reduction), ceil(width / reduction), 3) uint8, contiguous.
-            height, width, size: see :meth:`transform`.
+            height, width: size of the whole image, in pixels.
+            size: side of the square, by default the side of the view. A teacher sees the same part at another size.
             reduction: factor by which the sides of ``image`` are already divided.
 
         Returns:
@@ -66,24 +64,6 @@ class View:
         pixels = resize_part(image, (x0, y0, x1, y1), size or self.size)
         return pixels.flip(2) if self.mirror else pixels
 
-    def transform(self, height: int, width: int, size: int | None = None) -> T.TransformList:
-        """Return the transform of coordinates from an image to the view.
-
-        It also transforms pixels, but :meth:`pixels` is faster.
-
-        Args:
-            height, width: size of the whole image, in pixels.
-            size: side of the square, by default the side of the view. A teacher sees the same part at another size.
-        """
-        side = size or self.size
-        x0, y0, x1, y1 = self.crop_in_pixels(height, width)
-        steps = [T.ResizeTransform(y1 - y0, x1 - x0, side, side)]
-        if self.crop is not None:
-            steps.insert(0, T.CropTransform(x0, y0, x1 - x0, y1 - y0, width, height))
-        if self.mirror:
-            steps.append(T.HFlipTransform(side))
-        return T.TransformList(steps)
-
     def regions(
         self, boxes: np.ndarray, height: int, width: int, size: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -91,18 +71,21 @@ class View:
 
         Args:
             boxes: (R, 4) x0, y0, x1, y1 in pixels of the image.
-            height, width, size: see :meth:`transform`.
+            height, width, size: see :meth:`pixels`.
 
         Returns:
             (K, 4) float32 boxes in pixels of the view, and the K ascending indices of their rows in ``boxes``.
         """
         side = size or self.size
-        moved = self.transform(height, width, size).apply_box(boxes).astype(np.float32).reshape(-1, 4)
+        x0, y0, x1, y1 = self.crop_in_pixels(height, width)
+        seen = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        moved = (seen - [x0, y0, x0, y0]) * ([side / (x1 - x0), side / (y1 - y0)] * 2)
+        if self.mirror:
+            moved[:, [0, 2]] = side - moved[:, [2, 0]]
+        moved = moved.astype(np.float32)
         if self.crop is None:
             return moved, np.arange(len(moved))
         # Visibility is measured in the image's pixels, so that the same regions are in view at every size.
-        x0, y0, x1, y1 = self.crop_in_pixels(height, width)
-        seen = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         area, visible = (
             (b[:, 2:] - b[:, :2]).prod(axis=1) for b in (seen, seen.clip([x0, y0, x0, y0], [x1, y1, x1, y1]))
         )

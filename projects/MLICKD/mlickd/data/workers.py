@@ -17,8 +17,6 @@ from torch.utils.data import get_worker_info
 from mlickd.errors import InputError
 from mlickd.safe_images import note_pillow_warnings
 
-__all__ = ["PackedBatch", "ignore_signals_in_worker"]
-
 _ALIGNMENT = 64  # bytes; a multiple of the size of every number
 
 # A worker that is not forked loads NumPy before it can block SIGTERM.

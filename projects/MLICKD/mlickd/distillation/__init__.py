@@ -9,7 +9,7 @@ from .distillers.base import (
     PredictionDistiller,
 )
 from .distillers.feature_maps import AttentionTransferDistiller, FitNetsDistiller
-from .distillers.image_scores import HintonDistiller, MLDDistiller, SoftLabelDistiller
+from .distillers.image_scores import HintonDistiller, SoftLabelDistiller
 from .distillers.label_embeddings import LabelEmbeddingDistiller
 from .distillers.roi_features import RoIDistiller
 from .hook import DistillationHook, KnowledgeLoader
@@ -32,7 +32,6 @@ __all__ = [
     "KnowledgeRequest",
     "LabelEmbeddingDistiller",
     "LiveTeacher",
-    "MLDDistiller",
     "PredictionDistiller",
     "RoIDistiller",
     "SoftLabelDistiller",

@@ -23,8 +23,6 @@ from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
 
-__all__ = ["Calibration", "fit_platt_scaling", "load_calibration"]
-
 logger = logging.getLogger(__name__)
 
 _KEY = "KD.PREDICTION.CALIBRATION"

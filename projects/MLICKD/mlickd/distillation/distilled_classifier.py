@@ -16,8 +16,6 @@ from mlickd.modeling.meta_arch import MultiLabelClassifier
 from .distillers.base import PREDICTION_DISTILLER_REGISTRY, feature_distiller_class
 from .teacher_config import load_teacher_config
 
-__all__ = ["DistilledClassifier", "KD_STAGES"]
-
 KD_STAGES = ("feature", "prediction")
 
 

@@ -7,8 +7,6 @@ from detectron2.engine import HookBase
 
 from .knowledge import TeacherKnowledge
 
-__all__ = ["DistillationHook", "KnowledgeLoader", "KnowledgeSource"]
-
 KnowledgeSource = Callable[[Sequence[dict]], list[TeacherKnowledge]]
 
 

@@ -11,8 +11,6 @@ from torchvision.ops import nms, roi_align
 
 from mlickd.modeling.roi_heads import mix_with_context, region_scores
 
-__all__ = ["REGION_WEIGHTS", "TeacherKnowledge", "TeacherOutputs", "select_regions"]
-
 # Choices for the weight s' of a region, see `select_regions`.
 REGION_WEIGHTS = ("teacher", "proposal", "uniform")
 

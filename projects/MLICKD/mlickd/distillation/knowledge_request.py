@@ -10,8 +10,6 @@ from detectron2.config import CfgNode
 from .distillers.base import feature_distiller_class, parse_layer_pairs
 from .distillers.feature_maps import spatial_attention
 
-__all__ = ["MAP_KINDS", "KnowledgeRequest"]
-
 # Kinds of whole maps, with the function that computes the transferred map from the teacher's feature map.
 MAP_KINDS = {"features": torch.Tensor.float, "attention": spatial_attention}
 

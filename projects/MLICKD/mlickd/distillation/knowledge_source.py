@@ -11,8 +11,6 @@ from .hook import KnowledgeSource
 from .knowledge import TeacherKnowledge
 from .teacher import LiveTeacher
 
-__all__ = ["CalibratedKnowledge", "build_knowledge_source"]
-
 
 @dataclass
 class CalibratedKnowledge:

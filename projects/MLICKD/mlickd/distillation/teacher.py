@@ -20,8 +20,6 @@ from .knowledge import TeacherKnowledge, TeacherOutputs, select_regions
 from .knowledge_request import MAP_KINDS, KnowledgeRequest
 from .teacher_config import load_teacher_config, pooler_arguments
 
-__all__ = ["FrozenTeacher", "LiveTeacher", "average_streams"]
-
 logger = logging.getLogger(__name__)
 
 

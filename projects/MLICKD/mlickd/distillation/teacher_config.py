@@ -13,17 +13,8 @@ from mlickd.config_files import find_config, merge_config_file
 from mlickd.data.build import model_class, training_datasets
 from mlickd.errors import InputError
 from mlickd.files import require_file
+from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
 from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
-
-__all__ = [
-    "DATASET",
-    "check_teachers",
-    "has_teacher_per_dataset",
-    "load_teacher_config",
-    "load_teacher_configs",
-    "pooler_arguments",
-    "teacher_shapes",
-]
 
 # Placeholder for the name of the dataset in KD.TEACHER.WEIGHTS and KD.TEACHER.CONFIG_FILE.
 DATASET = "{dataset}"
@@ -35,11 +26,21 @@ def has_teacher_per_dataset(cfg: CfgNode) -> bool:
 
 
 def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
-    """Load the teacher's configuration for each training dataset, see :func:`load_teacher_config`."""
+    """Load the teacher's configuration for each training dataset, see :func:`load_teacher_config`.
+
+    Raises:
+        InputError: a teacher cannot be loaded, or was trained with proposals of another method.
+    """
     names = training_datasets(cfg)
     if has_teacher_per_dataset(cfg) or DATASET in cfg.KD.TEACHER.CONFIG_FILE:
-        return {name: load_teacher_config(cfg, name) for name in names}
-    return dict.fromkeys(names, load_teacher_config(cfg))
+        teachers = {name: load_teacher_config(cfg, name) for name in names}
+    else:
+        teachers = dict.fromkeys(names, load_teacher_config(cfg))
+    ours = cfg.DATASETS.PROPOSALS
+    for theirs in (teacher.DATASETS.PROPOSALS for teacher in teachers.values()):
+        if ours.METHOD != theirs.METHOD and not ours.TRAIN_FILES and not theirs.TRAIN_FILES:
+            raise InputError(f"DATASETS.PROPOSALS.METHOD {ours.METHOD}: the teacher was trained with {theirs.METHOD}")
+    return teachers
 
 
 def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
@@ -73,6 +74,7 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
             f"KD.TEACHER.CONFIG_FILE {path}: is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; use a "
             f"detector with {cfg.MODEL.NUM_CLASSES} classes, like the student"
         )
+    set_pixel_statistics(teacher_cfg)  # the file may be a shipped configuration instead of the one of a run
     model.WEIGHTS = weights
     # The checkpoint replaces all initial weights, so do not download them.
     model.BACKBONE.WEIGHTS = ""

@@ -17,8 +17,6 @@ from mlickd.distillation.teacher_config import has_teacher_per_dataset
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import check_protocol
 
-__all__ = ["check_config", "config_value"]
-
 _CHOICES: dict[str, Sequence[str] | Registry] = {
     "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
     "MODEL.LABEL_LOSS.NAME": ("bce", "asl"),

@@ -17,8 +17,6 @@ from mlickd.files import file_digest, remove_unfinished, whole_file, write_whole
 from mlickd.modeling.checkpoint import check_fits, read_file
 from mlickd.runs import STUDENT_CHECKPOINT
 
-__all__ = ["DIGESTS", "FINAL", "RunCheckpointer", "checkpoint_name", "decide_to_resume", "saved_checkpoints"]
-
 logger = logging.getLogger(__name__)
 
 # Detectron2's name of the checkpoint of a finished run, without ".pth".

@@ -15,8 +15,6 @@ from mlickd.files import whole_file
 
 from .processes import max_over_processes
 
-__all__ = ["check_finite"]
-
 # Maximum numbers of parameters and images that a message lists.
 _MAX_NAMES = 4
 _MAX_IDS = 32

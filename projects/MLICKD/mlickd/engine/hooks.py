@@ -30,8 +30,6 @@ from .checkpointing import FINAL, checkpoint_name
 from .processes import LOCKS, max_over_processes, set_stop_handlers
 from .training_loop import seed_iteration
 
-__all__ = ["EqualStatisticsHook", "RepeatablePreciseBN", "SaveStudentHook", "StopHook"]
-
 logger = logging.getLogger(__name__)
 
 # One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A SIGINT counts as a second

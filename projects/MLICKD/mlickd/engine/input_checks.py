@@ -19,8 +19,6 @@ from mlickd.modeling.checkpoint import check_checkpoint, check_fits, model_bluep
 
 from .checkpointing import saved_checkpoints
 
-__all__ = ["check_inputs", "check_unlabeled"]
-
 
 def check_inputs(
     cfg: CfgNode, *, eval_only: bool = False, resume: bool = False

@@ -5,8 +5,6 @@ from detectron2.config import CfgNode
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
-__all__ = ["build_optimizer"]
-
 # Layers without pretrained weights, by module name.
 NEW_LAYERS = ("class_stream", "detection_stream", "refinement_streams", "context_classifier", "linear", "adapter")
 

@@ -19,8 +19,6 @@ from mlickd.safe_images import note_pillow_warnings
 
 from .processes import is_lost_connection, lock_output_dir
 
-__all__ = ["set_up_process"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -27,22 +27,8 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessException
 from torch.nn.parallel import DistributedDataParallel
 
+from mlickd.environment import in_torchrun
 from mlickd.errors import InputError, ProcessError, debugging, user_error_message
-
-__all__ = [
-    "LOCKS",
-    "STOP_SIGNALS",
-    "add_process_arguments",
-    "check_devices",
-    "distributed_model",
-    "is_lost_connection",
-    "launch",
-    "lock_output_dir",
-    "max_over_processes",
-    "num_processes",
-    "select_local_gpu",
-    "set_stop_handlers",
-]
 
 # A closed terminal sends SIGHUP, which Windows does not have.
 STOP_SIGNALS = tuple(kind for kind in signal.Signals if kind.name in ("SIGINT", "SIGTERM", "SIGHUP"))
@@ -70,11 +56,10 @@ def num_processes(args: argparse.Namespace) -> int:
     Raises:
         InputError: an argument is out of range, or torchrun has already started the processes.
     """
-    in_torchrun = _in_torchrun()
     left_out = "left out, because torchrun starts the processes"
     for name, is_allowed, expected in (
-        ("num_gpus", args.num_gpus == 1 or not in_torchrun, left_out),
-        ("num_machines", args.num_machines == 1 or not in_torchrun, left_out),
+        ("num_gpus", args.num_gpus == 1 or not in_torchrun(), left_out),
+        ("num_machines", args.num_machines == 1 or not in_torchrun(), left_out),
         ("num_gpus", args.num_gpus > 0, "1 or more"),
         ("num_machines", args.num_machines > 0, "1 or more"),
         ("machine_rank", 0 <= args.machine_rank < args.num_machines, "at least 0 and below --num-machines"),
@@ -83,14 +68,14 @@ def num_processes(args: argparse.Namespace) -> int:
     ):
         if not is_allowed:
             raise InputError(f"--{name.replace('_', '-')} {getattr(args, name)} must be {expected}")
-    return int(os.environ["WORLD_SIZE"]) if in_torchrun else args.num_gpus * args.num_machines
+    return int(os.environ["WORLD_SIZE"]) if in_torchrun() else args.num_gpus * args.num_machines
 
 
 def check_devices(device: str, args: argparse.Namespace) -> None:
     """Raise InputError if ``MODEL.DEVICE`` is a GPU, and this machine does not have a GPU for each of its processes."""
     if num_processes(args) == 1 or not device.startswith("cuda"):
         return
-    local_size = int(os.environ["LOCAL_WORLD_SIZE"]) if _in_torchrun() else args.num_gpus
+    local_size = int(os.environ["LOCAL_WORLD_SIZE"]) if in_torchrun() else args.num_gpus
     if ":" in device or local_size > torch.cuda.device_count():
         raise InputError(
             f"MODEL.DEVICE {device}: {local_size} processes need a GPU each, but this machine has "
@@ -116,7 +101,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
     cfg, loaded = prepare(args)
     if world_size == 1:
         run(cfg, args, loaded)
-    elif _in_torchrun():
+    elif in_torchrun():
         _configure_backend(cfg.MODEL.DEVICE, one_machine=os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"])
         select_local_gpu(cfg.MODEL.DEVICE)
         backend = "nccl" if cfg.MODEL.DEVICE.startswith("cuda") else "gloo"
@@ -140,7 +125,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
 
 def select_local_gpu(device: str) -> None:
     """Make the GPU of this process the current one if torchrun has started several processes on this machine."""
-    if device == "cuda" and _in_torchrun() and torch.cuda.is_available():
+    if device == "cuda" and in_torchrun() and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
@@ -198,10 +183,6 @@ def is_lost_connection(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(part in text for part in ("gloo", "nccl", "connection closed by peer"))
     )
-
-
-def _in_torchrun() -> bool:
-    return {"LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"} <= os.environ.keys()
 
 
 def _configure_backend(device: str, *, one_machine: bool) -> None:

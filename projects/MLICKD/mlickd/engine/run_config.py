@@ -21,7 +21,7 @@ from mlickd.distillation.hook import KnowledgeSource
 from mlickd.errors import InputError
 from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.files import require_file
-from mlickd.modeling.backbone.timm_backbone import timm_pixel_statistics
+from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
 from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, data_record, use_student
 
 from .check_config import check_config, config_value
@@ -29,16 +29,6 @@ from .checkpointing import decide_to_resume
 from .input_checks import check_inputs
 from .processes import check_devices, num_processes
 from .training_loop import mixed_precision
-
-__all__ = [
-    "CACHE_KEYS",
-    "finalize_config",
-    "load_cache_config",
-    "load_checked_config",
-    "load_config",
-    "resolve_run_config",
-    "scale_schedule",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -195,9 +185,7 @@ def finalize_config(
     _fill_in_classes(cfg, ("TEST",) if eval_only else ("TRAIN", "TEST"))
     if not eval_only:
         scale_schedule(cfg)
-    if cfg.MODEL.BACKBONE.NAME == "build_timm_backbone" and cfg.MODEL.TIMM.USE_MODEL_PIXEL_STATISTICS:
-        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = timm_pixel_statistics(cfg.MODEL.TIMM.NAME)
-        cfg.INPUT.FORMAT = "RGB"
+    set_pixel_statistics(cfg)
     stages = tuple(cfg.KD.METHOD_STAGES) if model_class(cfg).student_architecture else ("",)
     if cfg.KD.STAGE not in stages:
         expected = " or ".join(stages) or "left out: the model has no stages"

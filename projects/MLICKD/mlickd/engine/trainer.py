@@ -40,8 +40,6 @@ from .optimizer import build_optimizer
 from .processes import distributed_model, lock_output_dir
 from .training_loop import TrainingLoop, compile_backbone, mixed_precision
 
-__all__ = ["Trainer", "load_initial_weights"]
-
 logger = logging.getLogger(__name__)
 
 

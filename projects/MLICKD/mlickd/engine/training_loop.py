@@ -17,8 +17,6 @@ from mlickd.errors import InputError
 
 from .divergence import check_finite
 
-__all__ = ["TrainingLoop", "compile_backbone", "mixed_precision", "seed_iteration"]
-
 # The scale of float16 gradients is halved when they overflow. Below this scale, overflow is not a likely cause of NaN.
 _SMALLEST_SCALE = 1e-4
 

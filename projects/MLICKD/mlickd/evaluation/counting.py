@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["count_predictions", "mean_over_classes", "precision_recall", "prediction_prefixes", "predictions"]
-
 # Images per block; the intermediate arrays of a block fit into the cache of a processor.
 _IMAGES_PER_BLOCK = 1024
 

@@ -19,8 +19,6 @@ from .detection_metrics import COCO_MAX_DETECTIONS, coco_average_precision, corl
 from .multilabel import RecordEvaluator
 from .ranking import AVERAGE_PRECISION_RULES
 
-__all__ = ["TrainingCorLoc", "WeakDetectionEvaluator"]
-
 logger = logging.getLogger(__name__)
 
 _IOU_THRESHOLD = 0.5

@@ -18,8 +18,6 @@ from torchvision.ops import box_iou
 
 from .ranking import area_under_curve, threshold_counts
 
-__all__ = ["COCO_MAX_DETECTIONS", "coco_average_precision", "corloc", "voc_detection_average_precision"]
-
 # Detections of one class by image: boxes (D, 4) and scores (D,).
 Detections = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
 # Objects of one class by image: boxes (G, 4) and booleans (G,), True for objects to ignore (difficult, crowd).

@@ -16,8 +16,6 @@ from .counting import mean_over_classes, precision_recall, prediction_prefixes, 
 from .metrics import check_protocol, checked_scores
 from .ranking import area_under_curve
 
-__all__ = ["CONFIDENCE", "Spread", "bootstrap_metrics", "percentile_interval", "spread"]
-
 CONFIDENCE = 0.95
 
 # Number of counts that are processed together, so that they fit into the cache of a processor.

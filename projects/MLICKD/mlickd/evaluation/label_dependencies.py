@@ -2,8 +2,6 @@
 
 import numpy as np
 
-__all__ = ["conditional_frequencies", "dependency_error"]
-
 
 def conditional_frequencies(positive: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the fraction of the images with one class that also have another class.

@@ -12,16 +12,6 @@ import numpy as np
 from .counting import count_predictions, mean_over_classes, precision_recall, prediction_prefixes
 from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves, ranking_curve
 
-__all__ = [
-    "TABLE_METRICS",
-    "average_precision",
-    "check_protocol",
-    "checked_scores",
-    "multilabel_metrics",
-    "protocol_record",
-    "threshold_rule",
-]
-
 # Metrics in the tables of the paper.
 TABLE_METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
 

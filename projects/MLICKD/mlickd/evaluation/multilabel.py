@@ -21,8 +21,6 @@ from .metrics import multilabel_metrics
 from .score_files import SCORES_FILE, write_scores
 from .thresholds import ClassThresholds
 
-__all__ = ["MultiLabelEvaluator", "RecordEvaluator"]
-
 logger = logging.getLogger(__name__)
 
 # Image scores that are sums, such as WSDDN's, may leave [0, 1] by this much, because of rounding.

@@ -20,8 +20,6 @@ from mlickd.data.proposals.store import ProposalStore
 from mlickd.errors import InputError
 from mlickd.progress import progress
 
-__all__ = ["ProposalRecall", "evaluate_source", "parse_sources", "recall_table"]
-
 # Thresholds of average recall, as in COCO and in Hosang et al. (2016).
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 

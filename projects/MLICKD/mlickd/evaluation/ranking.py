@@ -4,18 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = [
-    "AVERAGE_PRECISION_RULES",
-    "RankingCurve",
-    "area_under_curve",
-    "check_ap_rule",
-    "class_curves",
-    "micro_precision_recall",
-    "order_dependent_extremes",
-    "ranking_curve",
-    "threshold_counts",
-]
-
 AVERAGE_PRECISION_RULES = {
     "ranking": "non-interpolated: mean over positives of the precision at their score",
     "voc12": "VOC 2010-2012: area under the monotone precision envelope",

@@ -19,8 +19,6 @@ from mlickd.files import write_whole_file
 
 from .metrics import checked_scores
 
-__all__ = ["SCORES_FILE", "ImageScores", "find_scores", "read_scores", "write_scores"]
-
 SCORES_FILE = "image_scores.npz"
 # Errors of numpy.load for corrupt files, and errors of arrays that do not fit each other.
 _UNREADABLE = (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError, BadZipFile, zlib.error)

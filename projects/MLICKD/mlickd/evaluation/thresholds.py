@@ -12,8 +12,6 @@ from mlickd.files import file_digest, write_json
 
 from .ranking import threshold_counts
 
-__all__ = ["THRESHOLDS_FILE", "ClassThresholds", "best_f1_thresholds", "read_thresholds", "write_thresholds"]
-
 THRESHOLDS_FILE = "thresholds.json"
 
 _RULE = (

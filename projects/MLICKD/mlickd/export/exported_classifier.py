@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +15,6 @@ from PIL import Image
 
 from mlickd.errors import InputError
 from mlickd.safe_images import TURNS, exif_orientation, open_image_file
-
-__all__ = ["ExportMetadata", "ExportedClassifier", "import_optional", "load_exported", "read_photo"]
 
 _FORMAT = "mlickd classifier 2"
 _RESIZE = (
@@ -120,27 +118,6 @@ class ExportedClassifier:
     def thresholds(self) -> np.ndarray:
         """(C,) float32; a class is predicted if ``score >= threshold``."""
         return np.array(self.metadata.thresholds, dtype=np.float32)
-
-    def scores(self, images: Sequence[np.ndarray], batch_size: int = 16) -> np.ndarray:
-        """Return the (N, C) float32 probabilities of images of any size.
-
-        Args:
-            images: N arrays (H, W, 3) uint8 RGB, upright; Pillow warps each to the size of the network.
-            batch_size: number of images that go through the network at once.
-
-        Raises:
-            InputError: an image has another shape or type.
-        """
-        for number, image in enumerate(images):
-            shape = getattr(image, "shape", ())
-            if len(shape) != 3 or shape[2] != 3 or not all(shape) or image.dtype != np.uint8:
-                raise InputError(f"image {number} of {len(images)}: give an array (H, W, 3) of uint8 in RGB")
-        side, parts = self.metadata.input_size, [np.empty((0, len(self.class_names)), dtype=np.float32)]
-        for start in range(0, len(images), batch_size):
-            batch = map(Image.fromarray, images[start : start + batch_size])
-            views = [np.array(image.resize((side, side), Image.Resampling.BILINEAR)) for image in batch]
-            parts.append(self.scores_of_views(np.stack(views)))
-        return np.concatenate(parts)
 
     def scores_of_views(self, views: np.ndarray) -> np.ndarray:
         """Return the (N, C) float32 probabilities of (N, S, S, 3) uint8 RGB images; S is ``metadata.input_size``."""

@@ -18,8 +18,6 @@ from mlickd.errors import InputError
 
 from .exported_classifier import ExportedClassifier, ExportMetadata, load_exported
 
-__all__ = ["HUB_FILES", "find_hub_folder", "has_student_config", "is_hub_student", "load_hub_folder", "push_to_hub"]
-
 CONFIG, CARD, TIMM, ONNX = HUB_FILES = ["config.json", "README.md", "model.safetensors", "model.onnx"]
 _REPOSITORY = re.compile(r"(?!.*\.(bin|json|onnx|pkl|pt|pth|safetensors|yaml|yml)$)\w[\w.-]*/\w[\w.-]*", re.ASCII)
 

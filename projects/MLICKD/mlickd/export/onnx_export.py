@@ -18,8 +18,6 @@ from mlickd.runs import check_has_learned, code_versions, data_record, load_run,
 
 from .exported_classifier import ExportMetadata, import_optional
 
-__all__ = ["export_student", "load_student", "onnx_content", "run_metadata"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -21,8 +21,6 @@ from mlickd.runs import find_run, run_class_names, run_config
 
 from .exported_classifier import ExportedClassifier, read_photo
 
-__all__ = ["Parity", "check_parity", "parity_table", "records_to_check"]
-
 # The exported file runs on batches of these sizes, one after another.
 BATCH_SIZES = (1, 2, 5, 16)
 # Maximum difference of scores for equal pixels. ONNX Runtime computes sums in another order than PyTorch.

@@ -9,14 +9,6 @@ from torch.nn import functional as F
 
 from mlickd.data.records import label_targets
 
-__all__ = [
-    "asymmetric_loss_with_logits",
-    "build_label_loss",
-    "image_label_targets",
-    "image_level_binary_cross_entropy",
-    "multilabel_binary_cross_entropy_with_logits",
-]
-
 
 def image_label_targets(batched_inputs: Sequence[dict], num_classes: int, device: torch.device) -> torch.Tensor:
     """Return image labels as a tensor.

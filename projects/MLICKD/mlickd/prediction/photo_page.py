@@ -20,8 +20,6 @@ from mlickd.visualization.regions import draw_activation_map, draw_regions
 
 from .predictor import Prediction, Predictor
 
-__all__ = ["CSS", "THEME", "build_page"]
-
 PHOTO, MAP, REGIONS = "Photo", "Activation map", "Regions"
 SIDE = 800  # longer side of the shown photos, in pixels
 THEME = gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"])

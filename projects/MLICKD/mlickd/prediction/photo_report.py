@@ -16,8 +16,6 @@ from mlickd.visualization.image_results import format_score, one_line
 
 from .predictor import Prediction, Predictor
 
-__all__ = ["STANDARD_INPUT", "PhotoReport", "find_photos", "write_text"]
-
 # Stands for a list of paths on standard input, and for standard output.
 STANDARD_INPUT = "-"
 

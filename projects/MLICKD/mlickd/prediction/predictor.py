@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from detectron2.structures import Instances
     from torch import nn
 
-__all__ = ["Photo", "Prediction", "Predictor", "load_model"]
-
 _TRACK, _MARK = "position:relative;width:14em;max-width:45vw;background:#8884", "width:3px;background:currentColor"
 # A path, a Pillow image, or an array (H, W, 3) uint8 RGB.
 Photo = str | os.PathLike | Image.Image | np.ndarray
@@ -237,7 +235,7 @@ def load_model(
         exported = load_hub_folder(hub_folder) if hub_folder else load_exported(path)
         names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
         read = partial(_read_square, exported.metadata.input_size)
-        arguments = read, lambda views: [(scores, None) for scores in exported.scores(views)]
+        arguments = read, lambda views: [(scores, None) for scores in exported.scores_of_views(np.stack(views))]
     else:
         from mlickd import registration  # noqa: F401, first: it imports Detectron2 with care
 

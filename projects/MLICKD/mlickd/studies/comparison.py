@@ -22,8 +22,6 @@ from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_resul
 from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method
 
-__all__ = ["Comparison", "Model", "difference_over_images", "same_labeled_images"]
-
 # Keys of TEST that must be equal in all runs.
 _PROTOCOL = ("THRESHOLD", "TOP_K", "AVERAGE_PRECISION")
 # Keys with another value in each run, and the options of the command that set them.

@@ -22,8 +22,6 @@ from .comparison import Comparison, Model, difference_over_images
 from .student_choice import FEW_PHOTOS, compare_on_held_out_photos
 from .training_methods import BASELINE, TEACHER
 
-__all__ = ["PUBLISHED", "write_comparison_report"]
-
 # Titles of TABLE_METRICS.
 _COLUMNS = ("mAP", "CF1", "OF1", "top-3 CF1", "top-3 OF1")
 _PUBLISHED_SOURCE = "published (paper, VGG16, 224 px)"

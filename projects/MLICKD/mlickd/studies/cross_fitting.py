@@ -13,8 +13,6 @@ from mlickd.errors import InputError
 from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, load_method, write_method_file
 
-__all__ = ["cross_fitting_jobs"]
-
 
 def cross_fitting_jobs(
     teacher_config: Path,

@@ -4,22 +4,19 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
 from detectron2.evaluation import inference_on_dataset
 
 from mlickd.config import default_config
 from mlickd.data import View, open_proposals
-from mlickd.data.build import build_mapper, build_test_loader
+from mlickd.data.build import build_test_loader
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.data.records import label_targets
-from mlickd.data.workers import PackedBatch, ignore_signals_in_worker
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling
@@ -34,8 +31,6 @@ from mlickd.files import file_digest
 from mlickd.modeling.losses import image_level_binary_cross_entropy
 from mlickd.progress import progress
 from mlickd.runs import find_run, load_run, multilabel_results, provenance, run_class_names, run_config
-
-__all__ = ["calibrate_cache", "calibrate_run", "compute_scores", "tune_thresholds"]
 
 logger = logging.getLogger(__name__)
 
@@ -137,15 +132,10 @@ def calibrate_run(
     records = dataset_records(dataset, boxes=False)
     teacher_cfg = load_teacher_config(cfg)
     _check_held_out(dataset, records, teacher_cfg, "DATASETS.TRAIN")
-    proposals = open_proposals(teacher_cfg, dataset)
-    proposals.check(records)
+    open_proposals(teacher_cfg, dataset).check(records)
     teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest())
-    mapper = partial(build_mapper(teacher_cfg, dataset, proposals), view=View(teacher_cfg.INPUT.SIZE_TEST))
-    settings = {"batch_size": teacher_cfg.TEST.IMS_PER_BATCH, "num_workers": teacher_cfg.DATALOADER.NUM_WORKERS}
-    loader = build_detection_test_loader(dataset=records, mapper=mapper, collate_fn=PackedBatch, **settings)
-    loader.worker_init_fn = ignore_signals_in_worker
     scores: list[torch.Tensor | None] = []
-    for batch in progress(loader, dataset, "batch"):
+    for batch in progress(build_test_loader(teacher_cfg, dataset), dataset, "batch"):
         known = teacher([sample["image"] for sample in batch], [sample["proposals"] for sample in batch])
         for sample, regions in zip(batch, known, strict=True):
             scores.append(regions.to_knowledge(sample["proposals"].proposal_boxes.tensor, temperature).image_scores)

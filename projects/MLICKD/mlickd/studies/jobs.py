@@ -32,8 +32,6 @@ from mlickd.errors import InputError
 from mlickd.files import check_writable, file_digest, write_json
 from mlickd.runs import data_record
 
-__all__ = ["Job", "jobs_to_run", "proposal_jobs", "run_jobs"]
-
 logger = logging.getLogger(__name__)
 
 # Seconds from SIGTERM to SIGKILL, in which a command saves a checkpoint and ends.

@@ -20,8 +20,6 @@ from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, ord
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 
-__all__ = ["CLASS_THRESHOLDS", "compare_scores", "conventions", "metrics_by_convention", "report_as_text"]
-
 # Key prefix of the metrics that use a separate threshold for each class.
 CLASS_THRESHOLDS = "class_thresholds/"
 # Column titles of the subsets of images.

@@ -21,8 +21,6 @@ from mlickd.prediction.trained_models import find_student
 from .comparison import Comparison, Model, difference_over_images
 from .training_methods import BASELINE, TEACHER
 
-__all__ = ["FEW_PHOTOS", "compare_on_held_out_photos", "describe_student"]
-
 # With fewer photos, the teacher is not judged, and the choice is uncertain.
 FEW_PHOTOS = 100
 

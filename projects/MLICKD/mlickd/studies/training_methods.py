@@ -15,8 +15,6 @@ from mlickd.engine.run_config import CACHE_KEYS, load_config, scale_schedule
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
-__all__ = ["BASELINE", "DISTILLED", "TEACHER", "Method", "choose_methods", "load_method", "write_method_file"]
-
 # The teacher, the student without distillation, and the student of the paper's method.
 TEACHER, BASELINE, DISTILLED = "teacher", "baseline", "distilled"
 # Names of students, without the names of other folders of a study.

@@ -21,8 +21,6 @@ from mlickd.runs import training_metrics
 
 from .image_results import one_line
 
-__all__ = ["STYLES", "draw_recall_curves", "draw_training_curves", "plain_text", "save_figure", "style_axes"]
-
 # Colors that color-blind readers can distinguish (Okabe and Ito), with dashes.
 _COLORS = "#0072b2 #d55e00 #009e73 #cc79a7 #555555 #e69f00 #56b4e9 #7a3b00 #5b2a86 #000000".split()
 STYLES = list(zip(_COLORS, itertools.cycle(["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))])))

@@ -19,8 +19,6 @@ from .regions import dejavu_font, draw_regions
 if TYPE_CHECKING:
     from detectron2.structures import Instances
 
-__all__ = ["draw_prediction", "draw_result_figure", "image_row", "save_figure_of_photo", "training_view_row"]
-
 GRAY, TRACK = "#6b7280", "#e5e7eb"
 # Color and mark of a class that is right, wrong, or ignored (None).
 MARKS = {True: (BLUE, "\N{CHECK MARK}"), False: (RED, "\N{BALLOT X}"), None: (GRAY, "\N{EN DASH}")}

@@ -18,8 +18,6 @@ from mlickd.progress import progress
 from .image_results import ImageResult
 from .regions import top_regions
 
-__all__ = ["TEMPLATES", "write_gallery"]
-
 # Templates of the pages. They escape all values, and a missing value is an error.
 TEMPLATES = Environment(
     loader=PackageLoader("mlickd.visualization"),

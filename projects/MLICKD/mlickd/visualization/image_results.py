@@ -11,8 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     from detectron2.structures import Instances
 
-__all__ = ["STUDENTS", "ClassResult", "ImageResult", "class_results", "format_score", "image_result", "one_line"]
-
 BLUE, RED, INK = "#1a4fd0", "#c8201e", "#16181d"
 
 # Titles of the students by role, in the order of figures and gallery.

@@ -12,8 +12,6 @@ from mlickd.data.checking.split_checks import LabelStatistics
 from .charts import plain_text, save_figure, style_axes
 from .image_results import BLUE
 
-__all__ = ["draw_label_frequencies", "draw_labels", "draw_region_counts"]
-
 # Lower ends of the intervals of scores, with colors from pale to dark.
 _SCORE_COLORS = {0.0: "#eef1f0", 0.01: "#d4e6dc", 0.03: "#8cc7a3", 0.1: "#2f9e5b", 0.3: "#0b4d26"}
 

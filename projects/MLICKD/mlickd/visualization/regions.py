@@ -16,8 +16,6 @@ from .image_results import format_score, one_line
 if TYPE_CHECKING:
     from detectron2.structures import Instances
 
-__all__ = ["dejavu_font", "draw_activation_map", "draw_regions", "top_regions"]
-
 GREEN, RIM, BACKGROUND = "#14e04a", "#00000099", "#000000cc"
 MAP_COLORS, MAP_OPACITY = np.array([[255, 120, 0], [0, 90, 255]]), 0.7
 # Minimum length of the longer side of a result, in pixels: labels are not readable on smaller images.

@@ -28,8 +28,6 @@ from .gallery import write_gallery
 from .image_results import STUDENTS, image_result
 from .run_plots import evaluation_report, remove_run_plots, write_run_plots
 
-__all__ = ["write_gallery_of_runs"]
-
 logger = logging.getLogger(__name__)
 
 

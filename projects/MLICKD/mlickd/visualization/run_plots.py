@@ -21,8 +21,6 @@ from .image_results import STUDENTS, ImageResult
 from .label_charts import draw_label_frequencies, draw_region_counts
 from .study_charts import draw_class_gains, draw_precision_recall
 
-__all__ = ["evaluation_report", "remove_run_plots", "stage_folders", "write_run_plots"]
-
 logger = logging.getLogger(__name__)
 
 PAGE = "plots.html"

@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 from .charts import STYLES, plain_text, save_figure, style_axes
 from .image_results import BLUE, INK, RED
 
-__all__ = ["draw_class_gains", "draw_precision_recall"]
-
 # Recalls at which the curves of several seeds are averaged.
 _RECALLS = np.linspace(0.0, 1.0, 201)
 

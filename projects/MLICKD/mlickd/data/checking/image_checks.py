@@ -20,8 +20,6 @@ from mlickd.safe_images import collect_notes, exif_orientation, note_pillow_warn
 
 from ..views import View
 
-__all__ = ["CheckedImage", "check_images", "equal_files", "look_alike_groups", "similar_images"]
-
 # Two images look the same if at most this number of the 64 bits of their hashes differ. Copies in other formats, sizes
 # and qualities differ in 0 to 5 bits. The two most similar of 400 drawn scenes differ in 13 bits.
 _MAX_BITS = 6

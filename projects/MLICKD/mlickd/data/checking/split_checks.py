@@ -24,8 +24,6 @@ from ..proposals.store import ProposalStore, proposals_path
 from ..records import label_targets
 from .image_checks import CheckedImage, check_images, equal_files, similar_images
 
-__all__ = ["CheckReport", "Finding", "LabelStatistics", "check_datasets", "check_proposals", "report_text"]
-
 # Error: training or evaluation would stop or be wrong. Warning: probably wrong. Note: information.
 _SEVERITIES = ("error", "warning", "note")
 

@@ -28,8 +28,6 @@ from mlickd.tensor_shards import Shard, ShardLayout, write_shard
 
 from .settings import cache_settings, check_settings
 
-__all__ = ["IMAGES_PER_SHARD", "VIEWS", "make_cache"]
-
 logger = logging.getLogger(__name__)
 
 IMAGES_PER_SHARD = 64

@@ -22,8 +22,6 @@ from mlickd.tensor_shards import Shard, find_shards, read_rows
 from .making import IMAGES_PER_SHARD, VIEWS
 from .settings import cache_settings, check_settings
 
-__all__ = ["CachedKnowledge", "DatasetCache", "check_cache"]
-
 logger = logging.getLogger(__name__)
 
 _REMEDY = "make the knowledge cache with tools/cache_knowledge.py; if KD.CACHE holds another cache, use another folder"

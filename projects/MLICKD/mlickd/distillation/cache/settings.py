@@ -8,14 +8,13 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
+from mlickd.config_files import config_items
 from mlickd.data.build import configured_proposals, open_proposals
 from mlickd.data.catalog import class_names
 from mlickd.data.proposals.dataset_proposals import image_list_digest
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.errors import InputError
 from mlickd.files import file_digest, require_file
-
-__all__ = ["cache_settings", "check_settings"]
 
 # Prefixes of the keys that determine the teacher's outputs, and keys that do not.
 _OUTPUT_KEYS = (
@@ -55,7 +54,7 @@ def cache_settings(
     # The cache contains the boxes, so a machine without the proposals can train with it.
     if configured_proposals(cfg, dataset).exists():
         settings["proposals"] = open_proposals(cfg, dataset).digest()
-    for key, value in _flatten(teacher_cfg):
+    for key, value in config_items(teacher_cfg):
         if key.startswith(_OUTPUT_KEYS) and key not in _OTHER_KEYS:
             settings[f"teacher.{key}"] = value
     settings |= {f"features.{layer}": cfg.KD.FEATURE.COMPARE for layer in request.region_layers}
@@ -75,11 +74,3 @@ def check_settings(found: Mapping[str, Any], expected: Mapping[str, Any], source
     if differing:
         values = [f"{key} {found.get(key, 'missing')!s:.24}, not {expected[key]!s:.24}" for key in differing[:3]]
         raise InputError(f"{source}: was made with {'; '.join(values)}; {remedy}")
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return the leaves of nested dicts with their dotted names."""
-    leaves = []
-    for key, value in values.items():
-        leaves += _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
-    return leaves

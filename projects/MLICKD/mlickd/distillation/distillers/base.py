@@ -16,17 +16,6 @@ from mlickd.distillation.knowledge import TeacherKnowledge
 from mlickd.distillation.teacher_config import teacher_shapes
 from mlickd.errors import InputError
 
-__all__ = [
-    "FEATURE_DISTILLER_REGISTRY",
-    "PREDICTION_DISTILLER_REGISTRY",
-    "FeatureDistiller",
-    "PredictionDistiller",
-    "build_adapter",
-    "check_layers",
-    "feature_distiller_class",
-    "parse_layer_pairs",
-]
-
 FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
 FEATURE_DISTILLER_REGISTRY.__doc__ = """
 Distillers of feature maps, for stage 1, or for stage 2 in addition to the labels. They are built by

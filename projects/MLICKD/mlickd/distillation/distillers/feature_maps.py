@@ -13,14 +13,6 @@ from mlickd.distillation.knowledge import TeacherKnowledge
 
 from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller, build_adapter
 
-__all__ = [
-    "AttentionTransferDistiller",
-    "FitNetsDistiller",
-    "attention_transfer_loss",
-    "hint_loss",
-    "spatial_attention",
-]
-
 
 def hint_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
     """Return the hint loss of FitNets (Romero et al. 2015, equation 3): half the squared distance of two maps.

@@ -1,4 +1,4 @@
-"""Prediction-level transfer (stage 2 of the paper), Hinton's distillation for multiple labels, and MLD."""
+"""Prediction-level transfer (stage 2 of the paper), and Hinton's distillation for multiple labels."""
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -7,8 +7,6 @@ from torch.nn import functional as F
 from mlickd.modeling.losses import multilabel_binary_cross_entropy_with_logits
 
 from .base import PREDICTION_DISTILLER_REGISTRY, PredictionDistiller
-
-__all__ = ["HintonDistiller", "MLDDistiller", "SoftLabelDistiller", "binary_divergence", "soft_label_l2_loss"]
 
 # Distance of clamped scores from 0 and 1, which have no finite logit.
 _CLAMP = 1e-6
@@ -78,7 +76,7 @@ class HintonDistiller(PredictionDistiller):
     """Distillation of Hinton et al. 2015, with a sigmoid for each class, because an image may have several labels.
 
     The loss is ``T^2`` times the divergence of the softened probabilities, so that its gradient does not shrink as T
-    grows.
+    grows. With T = 1, it is the loss of multi-label logits distillation (MLD, Yang et al. 2023, equation 1).
     """
 
     @configurable
@@ -99,13 +97,3 @@ class HintonDistiller(PredictionDistiller):
     def compare(self, teacher: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Return ``T^2`` times :func:`binary_divergence`, see :class:`PredictionDistiller`."""
         return self.temperature**2 * binary_divergence(teacher, logits, self.temperature)
-
-
-@PREDICTION_DISTILLER_REGISTRY.register()
-class MLDDistiller(HintonDistiller):
-    """Multi-label logits distillation (MLD) of Yang et al. 2023, equation 1: :func:`binary_divergence` with T = 1."""
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict:
-        """Return the arguments from ``KD.PREDICTION``, with temperature 1."""
-        return super().from_config(cfg) | {"temperature": 1.0}

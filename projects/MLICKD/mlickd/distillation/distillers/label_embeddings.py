@@ -15,14 +15,6 @@ from mlickd.errors import InputError
 
 from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller
 
-__all__ = [
-    "LabelEmbeddingDistiller",
-    "class_activation_embeddings",
-    "label_embedding_loss",
-    "region_embeddings",
-    "structure_loss",
-]
-
 
 def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> torch.Tensor:
     """Return the teacher's embedding of each class in one image: the mean of its R regions, weighted by their scores.

@@ -17,8 +17,6 @@ from mlickd.errors import InputError
 
 from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller, build_adapter
 
-__all__ = ["RoIDistiller", "roi_feature_loss"]
-
 
 def roi_feature_loss(
     teacher: torch.Tensor, student: torch.Tensor, weights: torch.Tensor, counts: Sequence[int]

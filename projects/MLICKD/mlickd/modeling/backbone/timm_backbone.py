@@ -13,8 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mlickd.errors import InputError
 from mlickd.modeling.checkpoint import read_download
 
-__all__ = ["TimmBackbone", "build_timm_backbone", "timm_pixel_statistics"]
-
 FINAL = "final"
 
 
@@ -148,9 +146,16 @@ def _downloaded_file(name: str) -> str | None:
     return next((file for file in files if isinstance(file, str)), None)
 
 
-def timm_pixel_statistics(name: str) -> tuple[list[float], list[float]]:
-    """Return the RGB mean and standard deviation that a timm model expects (default: ImageNet's), from 0 to 255."""
+def set_pixel_statistics(cfg: CfgNode) -> None:
+    """Set the pixel mean and standard deviation that a timm model expects, see ``USE_MODEL_PIXEL_STATISTICS``.
+
+    A model without statistics gets those of ImageNet.
+    """
+    model = cfg.MODEL
+    if model.BACKBONE.NAME != "build_timm_backbone" or not model.TIMM.USE_MODEL_PIXEL_STATISTICS:
+        return
     import timm
 
-    settings = timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()
-    return [255 * value for value in settings.mean], [255 * value for value in settings.std]
+    settings = timm.get_pretrained_cfg(model.TIMM.NAME) or timm.models.PretrainedCfg()
+    model.PIXEL_MEAN, model.PIXEL_STD = ([255 * value for value in part] for part in (settings.mean, settings.std))
+    cfg.INPUT.FORMAT = "RGB"

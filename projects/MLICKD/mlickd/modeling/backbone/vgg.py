@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from mlickd.errors import InputError
 
-__all__ = ["VGG", "build_vgg_backbone"]
-
 # Number of convolutions in each stage, by depth, and channels of each stage at width 1 (table 1 of the paper).
 _CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)

@@ -19,8 +19,6 @@ from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .vgg import VGG
 
-__all__ = ["check_backbone_weights", "load_backbone_weights"]
-
 logger = logging.getLogger(__name__)
 
 StateDict = dict[str, torch.Tensor]

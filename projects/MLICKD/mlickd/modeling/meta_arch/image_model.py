@@ -11,8 +11,6 @@ from detectron2.modeling import build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
-__all__ = ["ImageModel", "ImageModelWithTTA", "mirrored_view"]
-
 
 class ImageModel(nn.Module):
     """A model with C classes and a backbone that takes normalized images.

@@ -15,8 +15,6 @@ from mlickd.modeling.roi_heads import VGGBoxHead
 
 from .image_model import ImageModel
 
-__all__ = ["ClassifierHead", "ClassifierWithActivationMaps", "MultiLabelClassifier"]
-
 
 class ClassifierHead(nn.Module):
     """Pooling over the whole feature map and a linear classifier."""

@@ -16,8 +16,6 @@ from mlickd.modeling.roi_heads import RegionPredictions
 
 from .image_model import ImageModel
 
-__all__ = ["WeaklySupervisedDetector"]
-
 
 @META_ARCH_REGISTRY.register()
 class WeaklySupervisedDetector(ImageModel):

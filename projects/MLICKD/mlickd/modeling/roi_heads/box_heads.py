@@ -8,8 +8,6 @@ from detectron2.modeling import ROI_BOX_HEAD_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["AveragePoolBoxHead", "VGGBoxHead"]
-
 
 @ROI_BOX_HEAD_REGISTRY.register()
 class VGGBoxHead(nn.Module):

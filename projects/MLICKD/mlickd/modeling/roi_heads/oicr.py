@@ -13,8 +13,6 @@ from mlickd.errors import InputError
 
 from .wsddn import RegionPredictions, WSDDNHeads
 
-__all__ = ["OICRHeads", "oicr_pseudo_labels", "oicr_refinement_loss"]
-
 
 def oicr_pseudo_labels(
     boxes: torch.Tensor, scores: torch.Tensor, target: torch.Tensor, iou_threshold: float

@@ -22,8 +22,6 @@ from mlickd.modeling.losses import (
     multilabel_binary_cross_entropy_with_logits,
 )
 
-__all__ = ["RegionPredictions", "WSDDNHeads", "mix_with_context", "normalize_features", "region_scores"]
-
 
 def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """Compute the scores of the regions of one image for each class.
