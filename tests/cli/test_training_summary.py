@@ -62,9 +62,9 @@ def test_a_resumed_stage_1_is_not_evaluated(tmp_path: Path) -> None:
     assert "not yet" in text and "student.pth      start of stage 2" in text
 
 
-PREDICT = "python tools/predict.py PHOTOS --model {out}"
+PREDICT = "mlickd predict PHOTOS --model {out}"
 DATA = ["DATASETS.TRAIN", "pets", "DATASETS.UNLABELED", "more", "DATASETS.PROPOSALS.METHOD", "grid", "SEED", "7"]
-STAGE = ["python", "tools/train_net.py", "--config-file", "{configs}/kd.yaml", "--kd-stage"]
+STAGE = ["mlickd", "train", "--config-file", "{configs}/kd.yaml", "--kd-stage"]
 DISTILL = [*STAGE, "prediction", "--num-gpus", "4"]  # the only stage of configs/folder/kd.yaml
 TEACHER = ["KD.TEACHER.WEIGHTS", "{out}/model_final.pth", *DATA]
 

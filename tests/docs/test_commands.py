@@ -132,7 +132,7 @@ def call(module: str, arguments: list[str], log: str = "log") -> SimpleNamespace
 
     def work() -> None:
         sys.argv, sys.stdin = [f"tools/{module}.py", *arguments], open("stdin")
-        start = lambda command, stdout, **_: call(Path(command[1]).stem, command[2:], stdout.name)  # noqa: E731
+        start = lambda command, stdout, **_: call(COMMANDS[command[3]], command[4:], stdout.name)  # noqa: E731
         jobs.subprocess = SimpleNamespace(Popen=start, STDOUT=subprocess.STDOUT)
         run_tool(importlib.import_module(f"mlickd.cli.{module}").main)
 

@@ -103,7 +103,7 @@ def test_the_page_of_commands_shows_every_script() -> None:
     scripts = {path.stem for path in (ROOT / "tools").glob("*.py")}
     shown = set(COMMANDS.values()) | set(re.findall(r'command\("(\w+)"\)', page))
     assert "{{ commands() }}" in page and scripts == shown
-    assert "usage: tune_thresholds.py" in hooks.command("tune_thresholds")
+    assert "usage: mlickd tune-thresholds" in hooks.command("tune_thresholds")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""Fast command lines for tests of studies, which write the files of the real commands with random scores."""
+"""Fast commands for tests of studies, which write the files of the real commands with random scores."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,17 @@ from mlickd.data.records import label_targets
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.runs import data_record
 
-TRAIN = """
+PROGRAM = """
 import pathlib, shutil, sys
+command = sys.argv.pop(1)
+if command == "generate-proposals":
+    sys.exit()
 arguments = dict(zip(sys.argv[-2::-2], sys.argv[:0:-2]))
+if command == "cache-knowledge":
+    cache = pathlib.Path(arguments["KD.CACHE"])
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "shard").write_text(" ".join(sys.argv))
+    sys.exit()
 output, seed = pathlib.Path(arguments["OUTPUT_DIR"]), arguments["SEED"]
 stage = sys.argv[sys.argv.index("--kd-stage") + 1] if "--kd-stage" in sys.argv else ""
 here = pathlib.Path(__file__).parent
@@ -30,23 +39,20 @@ folder.mkdir(parents=True, exist_ok=True)
 if stage != "feature":
     shutil.copytree(here / f"results {output.name} {seed}", folder, dirs_exist_ok=True)
 """
-CACHE = """
-import pathlib, sys
-arguments = dict(zip(sys.argv[-2::-2], sys.argv[:0:-2]))
-cache = pathlib.Path(arguments["KD.CACHE"])
-cache.mkdir(parents=True, exist_ok=True)
-(cache / "shard").write_text(" ".join(sys.argv))
-"""
 
 
 class QuickTools:
-    """A folder with `train_net.py`, `cache_knowledge.py` and `generate_proposals.py`, and results on a test dataset."""
+    """A program with the commands of a study, and a folder with its results on a test dataset.
+
+    Attributes:
+        program: value for ``mlickd.studies.jobs.PROGRAM``.
+    """
 
     def __init__(self, folder: Path, test: str):
         self.folder, self.test = folder, test
         folder.mkdir()
-        for name, text in (("train_net", TRAIN), ("cache_knowledge", CACHE), ("generate_proposals", "")):
-            (folder / f"{name}.py").write_text(text)
+        (folder / "program.py").write_text(PROGRAM)
+        self.program = (sys.executable, str(folder / "program.py"))
 
     def add_results(self, method: str, seed: int, skill: float, test: str = "") -> dict:
         """Prepare the results of a method and a seed, better with more skill, and return the report."""

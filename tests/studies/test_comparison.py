@@ -29,13 +29,14 @@ BOTH = ("baseline", "distilled")
 
 
 @pytest.fixture
-def tools(tiny_scenes: Path, tmp_path: Path) -> QuickTools:
+def tools(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> QuickTools:
     """Quick command lines for two seeds, next to configurations that a test may change."""
     (tmp_path / "configs").mkdir()
     for name in ("wsd", "cls", "kd"):
         (tmp_path / "configs" / f"{name}.yaml").write_text(f"_BASE_: {SCENES / f'{name}.yaml'}\n")
     (tmp_path / "light.yaml").write_text("KD: {METHOD_STAGES: ['prediction']}\n")
     tools = QuickTools(tmp_path / "tools", "tiny_test")
+    monkeypatch.setattr("mlickd.studies.jobs.PROGRAM", tools.program)
     for method, skill in SKILLS.items():
         for seed in (1, 2):
             tools.add_results(method, seed, skill)
@@ -50,7 +51,7 @@ def compare(tools: QuickTools, methods: tuple[str, ...] = (), files: dict | None
     unlabeled, test = settings.pop("unlabeled", ()), settings.pop("test", "tiny_test")
     chosen = choose_methods(configs, methods, files, output=settings["folder"], unlabeled=unlabeled, **shared)
     teacher = load_method("teacher", configs.resolve() / "wsd.yaml", **shared)
-    return Comparison(teacher, chosen, test, tools=tools.folder, **settings)
+    return Comparison(teacher, chosen, test, **settings)
 
 
 def run(comparison: Comparison, num_jobs: int = 1) -> list[str]:
@@ -138,7 +139,7 @@ def test_each_seed_can_have_separate_labels_and_students_learn_from_the_other_im
     options = ["SOLVER.REFERENCE_IMAGES", str(len(dataset_records("tiny_train", boxes=False)) // 2)]
     options += ["SOLVER.IMS_PER_BATCH", "1"]  # so that no training has too many epochs
     unchanged = compare(tools, BOTH, options=["SOLVER.REFERENCE_IMAGES", "24", *options[2:]], **data)
-    for job in (job for job in unchanged.jobs() if "train_net" in job.command[0]):
+    for job in (job for job in unchanged.jobs() if job.command[0] == "train"):
         assert "SOLVER.MAX_ITER" in job.command, "a run with fewer images must not adapt the number again"
     half, whole = (
         compare(tools, BOTH, options=options, **{**data, "unlabeled": unlabeled}).iterations
@@ -259,7 +260,7 @@ def test_the_report_has_the_values_of_the_runs(tools: QuickTools) -> None:
     run(comparison)
     comparison = compare(tools)
     costs = {name: {"parameters": 1.5, "milliseconds": 8.0} for name in SKILLS}
-    text, _, content = report(comparison, published="coco", costs=costs, command="python tools/compare.py")
+    text, _, content = report(comparison, published="coco", costs=costs, command="mlickd compare")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     table = {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:6]}
     values = {}

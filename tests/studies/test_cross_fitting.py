@@ -17,7 +17,7 @@ SCENES = Path(__file__).parents[2] / "configs" / "scenes"
 
 def jobs(folder: Path, *options: str, **changes: object) -> list[Job]:
     arguments = {"teacher_config": SCENES / "wsd.yaml", "kd_config": SCENES / "kd.yaml", "dataset": "tiny_train"}
-    arguments |= {"num_parts": 3, "options": options, "output": folder / "out", "tools": Path("tools")}
+    arguments |= {"num_parts": 3, "options": options, "output": folder / "out"}
     return cross_fitting_jobs(**{**arguments, **changes})
 
 
@@ -36,7 +36,7 @@ def test_no_teacher_has_seen_the_images_of_its_knowledge(tiny_scenes: Path, tmp_
         weights = Path(cfg.KD.TEACHER.WEIGHTS.replace("{dataset}", part))
         assert weights.parent == Path(given["OUTPUT_DIR"]) == teacher.folder and weights in knowledge.reads
     first = jobs_to_run([*teachers, knowledge])[0].shell_command
-    assert first.endswith("generate_proposals.py --method edge_boxes --dataset tiny_train")
+    assert first.endswith("generate-proposals --method edge_boxes --dataset tiny_train")
 
 
 def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp_path: Path, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -32,6 +33,12 @@ if (folder.parent / f"{folder.name} fails").exists():
     sys.exit("error: no memory")
 (folder / "result").write_text(str(time.time()))
 """
+
+
+@pytest.fixture(autouse=True)
+def python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run Python files instead of the commands of `mlickd`."""
+    monkeypatch.setattr("mlickd.studies.jobs.PROGRAM", (sys.executable,))
 
 
 def make_job(root: Path, name: str, others: str = "", **settings: object) -> Job:

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.command import BENCHMARKS
 from benchmarks.device_runs import RUNS, DeviceRuns
-from mlickd.cli import command_line
+from mlickd.cli import benchmark
 
 
 def test_startup_on_a_small_dataset(tmp_path: Path, call_tool: Callable) -> None:
@@ -60,12 +60,12 @@ def test_a_missing_package_is_named_before_any_work(call_tool: Callable, monkeyp
 @pytest.mark.parametrize("name", [None, "all", *BENCHMARKS])
 def test_help_has_examples(call_tool: Callable, name: str | None) -> None:
     result = call_tool("benchmark", *([name] if name else []), "--help")
-    assert result.status == 0 and f"python tools/benchmark.py {name or 'all'} --output" in result.out
+    assert result.status == 0 and f"mlickd benchmark {name or 'all'} --output" in result.out
 
 
 def test_benchmarks_need_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(command_line, "REPOSITORY", tmp_path)
-    call_tool("benchmark", "all").assert_ends_in_one_line("tools/benchmark.py")
+    monkeypatch.setattr(benchmark, "__file__", str(tmp_path / "mlickd/cli/benchmark.py"))
+    call_tool("benchmark", "all").assert_ends_in_one_line("checkout")
 
 
 @pytest.mark.slow

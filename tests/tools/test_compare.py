@@ -115,7 +115,7 @@ def test_quickstart_goes_from_photos_to_a_student(tiny_scenes: Path, tmp_path: P
     end = result.stdout.partition(str(tmp_path / "out/data/photos/labels_test.csv"))[2]
     assert all(re.search(rf"{name} \d+\.\d \[\d+\.\d, \d+\.\d\]", end) for name in ("mAP", "CF1", "OF1"))
     assert end.count(f"{photos}/test_") == 10, "unlabeled photos"
-    arguments = end.rpartition("tools/predict.py")[2].replace("FOLDER", str(photos)).split()
+    arguments = end.rpartition("mlickd predict")[2].replace("FOLDER", str(photos)).split()
     predicted = subprocess.run([*tools[1], *arguments], capture_output=True, text=True)
     assert predicted.returncode == 0 and predicted.stdout.count("train_") == 24
     assert run_config(tmp_path / "out").DATASETS.TEST == ("photos_test", "photos_held_out")
@@ -143,10 +143,9 @@ def test_the_commands_of_a_comparison_are_printed(call_tool: Callable, tiny_scen
     result = call_tool("compare", *arguments, "--methods", "baseline,distilled", "--dry-run", "SOLVER.MAX_ITER", "3")
     assert result.status == 0
     commands = result.out.splitlines()
-    tools = [line.split()[1].rpartition("/")[2] for line in commands]
-    train = ["train_net.py"]
-    assert tools == ["generate_proposals.py", *train * 2, "cache_knowledge.py", *train * 5]
-    assert all("SOLVER.MAX_ITER 3" in line for line in commands if "train_net" in line)
+    names, train = [line.removeprefix("mlickd ").split()[0] for line in commands], ["train"]
+    assert names == ["generate-proposals", *train * 2, "cache-knowledge", *train * 5]
+    assert all("SOLVER.MAX_ITER 3" in line for line, name in zip(commands, names, strict=True) if name == "train")
     assert not (tmp_path / "out" / "logs").exists(), "nothing was run"
 
 

@@ -64,7 +64,7 @@ def test_all_stages_from_proposals_to_evaluation(tiny_scenes: Path, tmp_path: Pa
     trained = train("kd", "distilled", "--kd-stage", "prediction", *knowledge)
     run = tmp_path / "distilled" / "prediction"
     assert f"Starting from MODEL.WEIGHTS {tmp_path / 'distilled' / 'feature' / 'student.pth'}" in trained
-    assert trained.rstrip().endswith(f"python tools/predict.py PHOTOS --model {run}")
+    assert trained.rstrip().endswith(f"mlickd predict PHOTOS --model {run}")
     assert (run / "classes.txt").read_text() == (tiny_scenes / "tiny/classes.txt").read_text()
 
     results = json.loads((tmp_path / "teacher" / "results.json").read_text())

@@ -1,4 +1,4 @@
-"""The command line `tools/benchmark.py`, or `mlickd benchmark`."""
+"""The command `mlickd benchmark`."""
 
 import argparse
 import inspect
@@ -25,7 +25,7 @@ from .startup import measure_memory, measure_startup
 from .step import measure_step
 from .training import measure_training
 
-EXAMPLE = "Example:\n\n  python tools/benchmark.py {} --output output/benchmark\n"
+EXAMPLE = "Example:\n\n  mlickd benchmark {} --output output/benchmark\n"
 # Benchmarks by name, in the order of `all`. Docstrings become help texts, and arguments become options.
 BENCHMARKS: dict[str, Callable[..., list[BenchmarkResult]]] = {
     "step": measure_step,

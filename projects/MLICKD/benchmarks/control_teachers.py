@@ -10,7 +10,7 @@ They tell which part of a teacher with a context classifier a student gains from
 Example, from the root of the repository, for a finished study in output/study; the second command prints the table:
 
   python projects/MLICKD/benchmarks/control_teachers.py output/study output/controls
-  python tools/compare.py ...the options of the study... --method-file mil_only=output/controls/mil_only.yaml \\
+  mlickd compare ...the options of the study... --method-file mil_only=output/controls/mil_only.yaml \\
       --method-file context_only=output/controls/context_only.yaml
 """
 

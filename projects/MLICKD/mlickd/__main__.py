@@ -4,18 +4,16 @@ import difflib
 import importlib
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 from mlickd import __version__
 from mlickd.cli import COMMANDS, GROUPS
-from mlickd.cli.command_line import as_called
 from mlickd.errors import InputError, run_tool
 
 
 def main() -> None:
     """Run the command that the first argument names. The other arguments belong to the command."""
-    run_tool(_run, as_called)
+    run_tool(_run)
 
 
 def _run() -> None:
@@ -35,7 +33,9 @@ def _run() -> None:
 
 def run_script(file: str) -> None:
     """Run the command of a script in `tools/`."""
-    run_tool(partial(_run_command, Path(file).stem))
+    names = {module: name for name, module in COMMANDS.items()}
+    sys.argv[:1] = ["mlickd", names[Path(file).stem]]
+    main()
 
 
 def _run_command(module: str) -> None:

@@ -56,7 +56,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.DATASETS.UNLABELED_SHARE = 0.0
 
     cfg.DATASETS.PROPOSALS = CfgNode()
-    # Proposal method. It selects the store of each dataset, see `tools/generate_proposals.py`.
+    # Proposal method. It selects the store of each dataset, see `mlickd generate-proposals`.
     cfg.DATASETS.PROPOSALS.METHOD = "edge_boxes"
     # Proposal folders to use instead of METHOD's, one for each dataset of DATASETS.TRAIN, UNLABELED and TEST.
     cfg.DATASETS.PROPOSALS.TRAIN_FILES = ()
@@ -191,12 +191,12 @@ def _add_solver_config(cfg: CfgNode) -> None:
 def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD = CfgNode()
     # Stage of distillation: `feature` (stage 1, which trains only the backbone) or `prediction` (stage 2, which trains
-    # all parameters). `tools/train_net.py --kd-stage` sets it.
+    # all parameters). `mlickd train --kd-stage` sets it.
     cfg.KD.STAGE = ""
     # Stages of the method, in order. With ("prediction",), the student starts from MODEL.BACKBONE.WEIGHTS, like the
     # baseline.
     cfg.KD.METHOD_STAGES = ("feature", "prediction")
-    # Folder of a knowledge cache (`tools/cache_knowledge.py`), which replaces the teacher and its proposals. Empty: the
+    # Folder of a knowledge cache (`mlickd cache-knowledge`), which replaces the teacher and its proposals. Empty: the
     # teacher runs on every batch. With INPUT.RANDOM_FLIP `horizontal`, the cache also holds the teacher's outputs for
     # mirrored images, unless it was made with `--no-mirrored`.
     cfg.KD.CACHE = ""
@@ -204,7 +204,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.TEACHER = CfgNode()
     # Checkpoint of the teacher: model_final.pth, or a periodic checkpoint to use an earlier state. `{dataset}` is
     # replaced by the name of each training dataset, for a separate teacher of each dataset (cross-fitting, see
-    # `tools/cross_fit.py`). This requires KD.CACHE.
+    # `mlickd cross-fit`). This requires KD.CACHE.
     cfg.KD.TEACHER.WEIGHTS = ""
     # Configuration of the teacher; may contain `{dataset}`, too. Empty: the config.yaml next to WEIGHTS.
     cfg.KD.TEACHER.CONFIG_FILE = ""
@@ -262,7 +262,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # SoftLabelDistiller: divisor of the student's logits. The authors' release has 5.
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
     # File with a calibration of the teacher's image scores on images that it was not trained on
-    # (`tools/calibrate_teacher.py`), applied after TEACHER_TEMPERATURE. Empty: none.
+    # (`mlickd calibrate-teacher`), applied after TEACHER_TEMPERATURE. Empty: none.
     cfg.KD.PREDICTION.CALIBRATION = ""
     # HintonDistiller: divisor of the logits of teacher and student.
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
@@ -280,7 +280,7 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.IMS_PER_BATCH = 16
     # Minimum probability of a predicted label.
     cfg.TEST.THRESHOLD = 0.5
-    # With --eval-only, a `thresholds.json` from `tools/tune_thresholds.py` with a threshold for each class. Empty:
+    # With --eval-only, a `thresholds.json` from `mlickd tune-thresholds` with a threshold for each class. Empty:
     # THRESHOLD for all classes.
     cfg.TEST.THRESHOLDS = ""
     # Number of predicted labels per image in the top-k metrics.

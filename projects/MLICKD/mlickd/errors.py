@@ -60,7 +60,7 @@ def user_error_message(error: BaseException) -> str | None:
     return _printable(f"{name}{error.strerror}; give another path, free disk space, or change the permissions")
 
 
-def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> None:
+def run_tool(main: Callable[[], object]) -> None:
     """Run the `main` function of a command-line tool and turn errors into messages and exit statuses.
 
     A user error (:func:`user_error_message`) prints one line ``error: ...`` to standard error and exits with status 2.
@@ -71,7 +71,6 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
 
     Args:
         main: main function of the tool.
-        spell: function that replaces the names of commands in a message with the names that the user typed.
     """
     if DEBUG in sys.argv[1:]:
         sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != DEBUG]
@@ -86,11 +85,9 @@ def run_tool(main: Callable[[], object], spell: Callable[[str], str] = str) -> N
             message = user_error_message(error)
             if message is None:
                 raise
-            _exit(2, f"error: {spell(message)}")
+            _exit(2, f"error: {message}")
         except ProcessError as error:
-            # Only the first line names commands. The other lines are a traceback, whose paths must not change.
-            first, *others = _printable(str(error)).split("\n")
-            _exit(1, "\n".join([f"error: {spell(first)}", *others]))
+            _exit(1, f"error: {_printable(str(error))}")
         except KeyboardInterrupt:
             _exit(128 + signal.SIGINT, "stopped")
 

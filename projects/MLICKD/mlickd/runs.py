@@ -162,7 +162,7 @@ def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
 
 
 def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence[str]) -> tuple[np.ndarray, str]:
-    """Return the thresholds of a run from ``tools/tune_thresholds.py``, or else ``TEST.THRESHOLD`` for all classes.
+    """Return the thresholds of a run from ``mlickd tune-thresholds``, or else ``TEST.THRESHOLD`` for all classes.
 
     Args:
         cfg: configuration of the run, with its checkpoint in ``MODEL.WEIGHTS``.
@@ -236,7 +236,7 @@ def provenance(cfg: CfgNode, dataset_name: str) -> dict:
 
 
 def data_record(dataset_name: str) -> dict:
-    """Return ``name``, ``images`` and ``sha256`` (the digest of ``tools/dataset_manifest.py``) of a dataset.
+    """Return ``name``, ``images`` and ``sha256`` (the digest of ``mlickd dataset-manifest``) of a dataset.
 
     Raises:
         UnknownDatasetError: the dataset does not exist.

@@ -8,20 +8,20 @@ from mlickd.distillation.cache import check_cache, make_cache
 from mlickd.engine.processes import select_local_gpu
 from mlickd.engine.run_config import load_cache_config
 from mlickd.environment import keep_freed_memory
-from mlickd.errors import InputError, run_tool
+from mlickd.errors import InputError
 
 EPILOG = """\
 example:
-  python tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml KD.CACHE output/knowledge
-  python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
-  python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
+  mlickd cache-knowledge --config-file configs/kd_vgg16.yaml KD.CACHE output/knowledge
+  mlickd train --config-file configs/kd_vgg16.yaml --kd-stage feature KD.CACHE output/knowledge
+  mlickd train --config-file configs/kd_vgg16.yaml --kd-stage prediction KD.CACHE output/knowledge
 
   On the four GPUs of a machine:
-  torchrun --standalone --nproc_per_node 4 tools/cache_knowledge.py --config-file configs/kd_vgg16.yaml \\
+  torchrun --standalone --nproc_per_node 4 -m mlickd cache-knowledge --config-file configs/kd_vgg16.yaml \\
       KD.CACHE output/knowledge
 
   One cache for several methods that have the same teacher and the same KD.REGIONS:
-  python tools/cache_knowledge.py --config-file configs/scenes/kd.yaml --also-for fitnets.yaml \\
+  mlickd cache-knowledge --config-file configs/scenes/kd.yaml --also-for fitnets.yaml \\
       --no-mirrored KD.CACHE output/knowledge
 
 Give the same KEY VALUE pairs as for training: a cache stores its settings, and training refuses other settings. To
@@ -65,7 +65,3 @@ def main() -> None:
         keep_freed_memory()
     options = {"mirrored": not arguments.no_mirrored, "batch_size": arguments.batch_size}
     make_cache(cfg, request, part=arguments.shard, **options)
-
-
-if __name__ == "__main__":  # studies start this file if the package is installed without tools/
-    run_tool(main)

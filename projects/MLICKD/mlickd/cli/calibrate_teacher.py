@@ -11,13 +11,13 @@ EPILOG = """\
 examples:
   A teacher that is trained on three quarters of the photos and calibrated on the others. Distillation uses the result
   with KD.PREDICTION.CALIBRATION output/calibration.json:
-    python tools/train_net.py --config-file configs/folder/wsd.yaml OUTPUT_DIR output/teacher \\
+    mlickd train --config-file configs/folder/wsd.yaml OUTPUT_DIR output/teacher \\
         DATASETS.TRAIN "('animals_train@not1of4',)" DATASETS.TEST "('animals_train@1of4',)"
-    python tools/calibrate_teacher.py --run output/teacher --flip --dataset animals_train@1of4 \\
+    mlickd calibrate-teacher --run output/teacher --flip --dataset animals_train@1of4 \\
         --output output/calibration.json
 
-  Cross-fitted teachers and their cache, with the configuration that tools/cross_fit.py writes:
-    python tools/calibrate_teacher.py --config-file output/cross/kd.yaml --output output/calibration.json
+  Cross-fitted teachers and their cache, with the configuration that `mlickd cross-fit` writes:
+    mlickd calibrate-teacher --config-file output/cross/kd.yaml --output output/calibration.json
 """
 
 

@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from mlickd.cli.command_line import as_called, command_parser, positive_int
+from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.data.checking.split_checks import check_datasets, report_text
 from mlickd.files import write_json
 from mlickd.visualization.label_charts import draw_labels
 
 EPILOG = """\
 example:
-  python tools/check_dataset.py holiday_train holiday_test --json output/check/holiday.json
+  mlickd check-dataset holiday_train holiday_test --json output/check/holiday.json
 
 Give all splits of a dataset together, to find copies of test images among the training images. A chart of the labels of
 each split is written to output/check/<name>/labels.png.
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--workers", type=positive_int, metavar="N", help="decoding threads (default: one per core)")
     args = parser.parse_args()
     report = check_datasets(args.names, args.proposals, args.workers)
-    print(as_called(report_text(report)), flush=True)
+    print(report_text(report), flush=True)
     if args.json:
         write_json(args.json, report.as_json())
     for name, labels in report.labels.items():

@@ -14,26 +14,14 @@ from typing import NoReturn
 from mlickd.environment import in_torchrun
 from mlickd.errors import DEBUG, InputError
 
-from . import COMMANDS
-
-# `mlickd` sets sys.argv[0] to this prefix and the name of the command.
-_PREFIX = "mlickd "
-_SCRIPT = re.compile(r"(?:python )?tools/(\w+)\.py")
-# The folder above `projects`. Its tools/ are not part of an installed package.
-REPOSITORY = Path(os.path.abspath(f"{__file__}/../../../../.."))
-
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser with one-line errors, and with help that shows commands in the form that the user typed."""
+    """A parser with one-line errors."""
 
     def __init__(self, **settings: object):
         super().__init__(**settings)
         # Only for the help, because `run_tool` removes the option from sys.argv.
         self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
-
-    def format_help(self) -> str:
-        """Return the help; see :func:`as_called`."""
-        return as_called(super().format_help())
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> tuple:
         """Parse the arguments. A shell leaves the `~` in `--photos=~/holiday`, so this method expands it."""
@@ -58,7 +46,7 @@ def command_parser(
 
         note_pillow_warnings()
     return CommandParser(
-        prog=Path(sys.argv[0]).name,  # such as `train_net.py` or `mlickd train`
+        prog=Path(sys.argv[0]).name,  # such as `mlickd train`
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,19 +63,10 @@ def report_unreadable(failures: Sequence[str], count: int) -> None:
         sys.exit(1)
 
 
-def as_called(text: str) -> str:
-    """Replace `python tools/NAME.py` by `mlickd NAME` in a text if the user typed `mlickd`; torchrun gets its `-m`."""
-    if not sys.argv[0].startswith(_PREFIX):
-        return text
-    names = {module: name for name, module in COMMANDS.items()}
-    text = re.sub(r"(torchrun [^\n]*)(tools/\w+\.py)", r"\1-m \2", text)
-    return _SCRIPT.sub(lambda script: _PREFIX + names[script[1]] if script[1] in names else script[0], text)
-
-
 def typed_command() -> str:
     """Return the command line of this process, quoted for a shell."""
-    start = sys.argv[0] if sys.argv[0].startswith(_PREFIX) else shlex.join(["python", sys.argv[0]])
-    return " ".join([start, shlex.join(sys.argv[1:])])
+    program = sys.argv[0] if sys.argv[0].startswith("mlickd ") else shlex.join(["python", sys.argv[0]])
+    return f"{program} {shlex.join(sys.argv[1:])}"
 
 
 def read_seeds(text: str) -> list[int]:
@@ -120,9 +99,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
         raise argparse.ArgumentTypeError(f"{text} is not I/N with I from 1 to N, such as 1/3")
     return int(numbers[1]), int(numbers[2])
-
-
-def scripts_folder() -> Path:
-    """Return the folder with the scripts of the commands: ``tools/`` of the repository, or else this folder."""
-    tools = REPOSITORY / "tools"
-    return tools if (tools / "train_net.py").is_file() else Path(__file__).parent

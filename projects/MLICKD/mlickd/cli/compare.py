@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, positive_int, read_seeds, scripts_folder, typed_command
+from mlickd.cli.command_line import command_parser, positive_int, read_seeds, typed_command
 from mlickd.config_files import CONFIGS, find_config
 from mlickd.data.catalog import class_names
 from mlickd.data.parts import DatasetPart, part_for_seed
@@ -22,21 +22,21 @@ from mlickd.studies.training_methods import BASELINE, TEACHER, choose_methods, l
 EPILOG = """\
 examples:
   The baseline and the paper's method, on the procedural dataset, which needs no download:
-    python tools/compare.py --methods baseline,distilled --seeds 1,2,3
+    mlickd compare --methods baseline,distilled --seeds 1,2,3
 
   All methods, two trainings at a time, on your own photos (see datasets/README.md):
-    python tools/compare.py --configs configs/folder --train holiday_train --test holiday_test \\
+    mlickd compare --configs configs/folder --train holiday_train --test holiday_test \\
         --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
 
   Few labels and many photos, with another part of the labels for each seed:
-    python tools/compare.py --train 'scenes_train@{seed}of8' --unlabeled 'scenes_train@not{seed}of8' --teacher-per-seed
+    mlickd compare --train 'scenes_train@{seed}of8' --unlabeled 'scenes_train@not{seed}of8' --teacher-per-seed
 
   A custom method. Its file has the keys with other values than in kd.yaml:
-    python tools/compare.py --methods baseline,distilled --method-file all_regions=all_regions.yaml
+    mlickd compare --methods baseline,distilled --method-file all_regions=all_regions.yaml
 
   Only the commands that would run, and only the table of the finished runs:
-    python tools/compare.py --seeds 1,2,3 --dry-run
-    python tools/compare.py --seeds 1,2,3 --table-only
+    mlickd compare --seeds 1,2,3 --dry-run
+    mlickd compare --seeds 1,2,3 --table-only
 
 In the folder --configs, wsd.yaml is the teacher, cls.yaml the method `baseline` and kd.yaml the method `distilled`.
 The file of any other method overrides keys of kd.yaml. It is in configs/methods (a file of the same name in methods/ of
@@ -150,7 +150,6 @@ def make_comparison(
         seeds=args.seeds,
         proposals=args.proposals,
         options=args.opts,
-        tools=scripts_folder(),
         teacher=args.teacher,
         teacher_per_seed=teacher_per_seed,
     )

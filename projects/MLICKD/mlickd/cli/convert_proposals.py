@@ -17,7 +17,7 @@ formats:
   release     text list of the authors' release: path, labels, then x0 y0 x1 y1 score for each proposal
 
 example:
-  python tools/convert_proposals.py import --format wsddn --input EdgeBoxesVOC2007test.mat \\
+  mlickd convert-proposals import --format wsddn --input EdgeBoxesVOC2007test.mat \\
       --dataset voc_2007_test_multilabel
 
 To use imported proposals, set DATASETS.PROPOSALS.METHOD <format>.

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser, scripts_folder
+from mlickd.cli.command_line import command_parser
 from mlickd.config_files import find_config
 from mlickd.errors import ProcessError
 from mlickd.studies.cross_fitting import cross_fitting_jobs
@@ -11,13 +11,13 @@ from mlickd.studies.jobs import run_jobs
 
 EPILOG = """\
 example:
-  python tools/cross_fit.py --config-file configs/scenes/wsd.yaml --kd-config configs/scenes/kd.yaml \\
+  mlickd cross-fit --config-file configs/scenes/wsd.yaml --kd-config configs/scenes/kd.yaml \\
       --dataset scenes_train --parts 3 --output output/cross
 
   A student with the configuration output/cross/kd.yaml, which this command writes, or a comparison with other methods:
-  python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage feature
-  python tools/train_net.py --config-file output/cross/kd.yaml --kd-stage prediction
-  python tools/compare.py --held-out 0 --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
+  mlickd train --config-file output/cross/kd.yaml --kd-stage feature
+  mlickd train --config-file output/cross/kd.yaml --kd-stage prediction
+  mlickd compare --held-out 0 --methods baseline,distilled --method-file cross_fitted=output/cross/kd.yaml
 
 To continue after an interruption, give the same command again. Finished runs stay.
 """
@@ -35,6 +35,6 @@ def main() -> None:
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for both configurations")
     args = parser.parse_args()
     paths = (args.config_file, args.kd_config, args.dataset, args.parts, args.output)
-    if failures := run_jobs(cross_fitting_jobs(*paths, args.opts, scripts_folder()), args.output):
+    if failures := run_jobs(cross_fitting_jobs(*paths, args.opts), args.output):
         raise ProcessError("\n".join(failures))
     print(f"Train the student with: --config-file {args.output.resolve() / 'kd.yaml'}")

@@ -9,8 +9,8 @@ from mlickd.data.manifest import first_difference, manifest_lines, read_manifest
 
 EPILOG = """\
 example:
-  python tools/dataset_manifest.py nus_wide_test_multilabel --output nus_wide_test.manifest
-  python tools/dataset_manifest.py nus_wide_test_multilabel --check nus_wide_test.manifest
+  mlickd dataset-manifest nus_wide_test_multilabel --output nus_wide_test.manifest
+  mlickd dataset-manifest nus_wide_test_multilabel --check nus_wide_test.manifest
 
 The digest depends on the image ids, the labels and the class names. It does not depend on the folder of the images. If
 --check finds a difference, the command prints the first one and exits with status 1.

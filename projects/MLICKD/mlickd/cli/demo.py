@@ -13,11 +13,11 @@ from mlickd.prediction.trained_models import find_student, find_teacher
 
 EPILOG = """\
 example, with the student that `quickstart` has chosen, and the regions of its teacher:
-  python tools/demo.py --model output/quickstart --teacher output/quickstart/seed1/teacher
+  mlickd demo --model output/quickstart --teacher output/quickstart/seed1/teacher
 
 Open the printed address in a browser. Photos stay on this machine, in a temporary folder until Ctrl-C ends the demo.
 The downloaded table has the photos whose labels you have corrected or confirmed, with the columns `file_name` and
-`labels`. It is ready for tools/quickstart.py --labels.
+`labels`. It is ready for `mlickd quickstart --labels`.
 """
 
 

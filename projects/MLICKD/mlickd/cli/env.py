@@ -15,7 +15,7 @@ from mlickd import __version__
 from mlickd.cli.command_line import command_parser
 from mlickd.environment import dataset_root, find_commit
 
-EPILOG = "example:\n  python tools/env.py"
+EPILOG = "example:\n  mlickd env"
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "Pillow", "onnxruntime")
 
 

@@ -7,14 +7,14 @@ from mlickd.studies.score_conventions import compare_scores, report_as_text
 
 EPILOG = """\
 examples:
-  python tools/evaluate.py output/scenes/baseline output/scenes/distilled/prediction --bootstrap 1000
+  mlickd evaluate output/scenes/baseline output/scenes/distilled/prediction --bootstrap 1000
 
   Scores of any other model. The file is written by numpy.savez, with the arrays image_ids (N,), scores (N, C) from 0 to
   1, and targets (N, C) with 1, 0 or -1 (ignore):
-  python tools/evaluate.py my_scores.npz --topk 5 --json report.json
+  mlickd evaluate my_scores.npz --topk 5 --json report.json
 
-The command does not run models. It reads the scores that an evaluation (tools/train_net.py) wrote to
-inference/DATASET/image_scores.npz. A run with a threshold for each class (tools/tune_thresholds.py) also gets the
+The command does not run models. It reads the scores that an evaluation (`mlickd train`) wrote to
+inference/DATASET/image_scores.npz. A run with a threshold for each class (`mlickd tune-thresholds`) also gets the
 metrics at these thresholds.
 """
 

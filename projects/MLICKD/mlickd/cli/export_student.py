@@ -22,14 +22,14 @@ from mlickd.prediction.trained_models import find_student
 
 EPILOG = f"""\
 example, which also compares the file with PyTorch on your own photos:
-  python tools/export_student.py --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
+  mlickd export --run output/holiday/seed1/distilled/prediction --output holiday.onnx \\
       --check --photos ~/photos
 
 example, which writes a folder with a model card, and uploads it (log in with `hf auth login`):
-  python tools/export_student.py --run output/holiday --hub holiday --license cc-by-4.0 --push user/holiday
+  mlickd export --run output/holiday --hub holiday --license cc-by-4.0 --push user/holiday
 
 ONNX Runtime and other programs run the ONNX file. It accepts batches of any size. It contains the class names, the
-thresholds (one per class if tools/tune_thresholds.py has written them) and the way to resize photos.
+thresholds (one per class if `mlickd tune-thresholds` has written them) and the way to resize photos.
 
 The check compares the scores of the file and of PyTorch. It exits with status 1 if scores of the same pixels differ by
 more than {PIXEL_TOLERANCE:g}, if scores of photos that Pillow decodes differ by more than {PILLOW_TOLERANCE:g} on

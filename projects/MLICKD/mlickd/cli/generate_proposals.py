@@ -10,15 +10,15 @@ from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.image_proposals import parameter_value
 from mlickd.data.proposals.proposal_methods import PROPOSAL_METHODS
 from mlickd.data.user_photos import photo_records
-from mlickd.errors import InputError, run_tool
+from mlickd.errors import InputError
 
 EPILOG = """\
 example:
-  DETECTRON2_DATASETS=~/datasets python tools/generate_proposals.py --dataset animals_train animals_test \\
+  DETECTRON2_DATASETS=~/datasets mlickd generate-proposals --dataset animals_train animals_test \\
       --method edge_boxes
 
   Your own photos, from a folder or from a text file with one file name per line:
-  python tools/generate_proposals.py --images ~/photos --output photo_proposals
+  mlickd generate-proposals --images ~/photos --output photo_proposals
 
 To continue after an interruption, repeat the command. With three machines, give --shard 1/3 on the first, 2/3 on the
 second and 3/3 on the third. Write to a shared folder, or copy all files into one folder. Machines, processes and
@@ -69,7 +69,3 @@ def main() -> None:
         count, seconds = store.num_boxes / max(len(store), 1), time.perf_counter() - start
         print(f"{path}: {len(store)} images, {count:.1f} proposals per image, {seconds:.1f} s", flush=True)
     report_unreadable(failures, len(records) + len(failures))
-
-
-if __name__ == "__main__":  # studies start this file if the package is installed without tools/
-    run_tool(main)

@@ -16,18 +16,18 @@ from mlickd.prediction.predictor import load_model
 EPILOG = """\
 examples:
   Photos, folders and patterns, with the student that `quickstart` has chosen:
-    python tools/predict.py ~/photos 'more/**/*.jpg' --model output/quickstart
+    mlickd predict ~/photos 'more/**/*.jpg' --model output/quickstart
 
   The three best classes of each photo, at any score, as JSON:
-    python tools/predict.py photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
+    mlickd predict photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
 
   With the teacher, which generates proposals, and its regions drawn on the photos:
-    python tools/predict.py ~/photos --model output/quickstart/seed1 --teacher --save output/predicted
+    mlickd predict ~/photos --model output/quickstart/seed1 --teacher --save output/predicted
 
   With an exported student, and photos that another command lists:
-    find ~/photos -newer last.csv -name '*.jpg' | python tools/predict.py - --model student.onnx --csv today.csv
+    find ~/photos -newer last.csv -name '*.jpg' | mlickd predict - --model student.onnx --csv today.csv
 
-A class is predicted if its score reaches its threshold: --threshold, or the threshold that tools/tune_thresholds.py
+A class is predicted if its score reaches its threshold: --threshold, or the threshold that `mlickd tune-thresholds`
 wrote into the run, or else TEST.THRESHOLD of the run. Unreadable photos are skipped and listed at the end.
 
 Exit status: 0 if all photos were read, 1 if some were not, 2 if none were or the command is wrong.

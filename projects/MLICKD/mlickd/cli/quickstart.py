@@ -13,7 +13,7 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from mlickd.cli.command_line import as_called, command_parser, typed_command
+from mlickd.cli.command_line import command_parser, typed_command
 from mlickd.cli.compare import add_training_options, make_comparison, run_comparison
 from mlickd.config_files import find_config
 from mlickd.data.build import build_test_mapper
@@ -31,17 +31,17 @@ from mlickd.visualization.run_gallery import write_gallery_of_runs
 EPILOG = """\
 examples:
   The procedural dataset, which needs no download:
-    python tools/quickstart.py
+    mlickd quickstart
 
   Your own photos, from a folder and a file with labels of some of them:
-    python tools/quickstart.py --photos ~/holiday --labels holiday.csv --output output/holiday
+    mlickd quickstart --photos ~/holiday --labels holiday.csv --output output/holiday
 
   A folder dataset in $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
-    python tools/quickstart.py --configs configs/folder --train animals_train --test animals_test \\
+    mlickd quickstart --configs configs/folder --train animals_train --test animals_test \\
         --seeds 1,2,3 --output output/animals
 
   Few labels and many photos: teacher and baseline learn from the labeled photos only, the student from all:
-    python tools/quickstart.py --configs configs/folder --train holiday_labeled --unlabeled holiday_more \\
+    mlickd quickstart --configs configs/folder --train holiday_labeled --unlabeled holiday_more \\
         --test holiday_test --output output/holiday_labeled
 
 Exit status: 0 if all models were trained, 1 if a run has failed, 2 if the command is wrong. Photos of --photos that
@@ -83,7 +83,7 @@ def main() -> None:
     if problems:
         print("\n".join([f"\nPhotos that cannot be read and were left out: {len(problems)}", *problems]))
     if args.photos:
-        print(as_called(f"\n{describe_student(comparison, args.unlabeled)}"))
+        print(f"\n{describe_student(comparison, args.unlabeled)}")
 
 
 def _inference_cost(cfg: CfgNode, model: nn.Module, dataset: str) -> dict[str, float]:

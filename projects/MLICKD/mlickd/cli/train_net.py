@@ -7,34 +7,33 @@ from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
-from mlickd.cli.command_line import as_called, command_parser
+from mlickd.cli.command_line import command_parser
 from mlickd.cli.training_summary import next_command, training_summary
 from mlickd.engine import Trainer, load_initial_weights
 from mlickd.engine.process_setup import set_up_process
 from mlickd.engine.processes import add_process_arguments, launch
 from mlickd.engine.run_config import load_checked_config
-from mlickd.errors import run_tool
 
 EPILOG = """\
 examples:
   The teacher, the baseline, and the distilled student in two stages:
-    python tools/train_net.py --config-file configs/wsd_vgg16.yaml
-    python tools/train_net.py --config-file configs/cls_vgg16.yaml
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage feature
-    python tools/train_net.py --config-file configs/kd_vgg16.yaml --kd-stage prediction
+    mlickd train --config-file configs/wsd_vgg16.yaml
+    mlickd train --config-file configs/cls_vgg16.yaml
+    mlickd train --config-file configs/kd_vgg16.yaml --kd-stage feature
+    mlickd train --config-file configs/kd_vgg16.yaml --kd-stage prediction
 
   Evaluate the model in the OUTPUT_DIR of a teacher, also with outputs averaged over three sizes and mirror images:
-    python tools/train_net.py --config-file configs/scenes/wsd.yaml --eval-only \\
+    mlickd train --config-file configs/scenes/wsd.yaml --eval-only \\
         TEST.AUG.ENABLED True TEST.AUG.MIN_SIZES "(128, 160, 192)"
 
   Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md). Two processes share each batch,
   on two GPUs or on the CPU. The command starts them, or torchrun does:
-    python tools/train_net.py --config-file configs/folder/cls.yaml --num-gpus 2 \\
+    mlickd train --config-file configs/folder/cls.yaml --num-gpus 2 \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
-    torchrun --standalone --nproc_per_node 2 tools/train_net.py --config-file configs/folder/cls.yaml \\
+    torchrun --standalone --nproc_per_node 2 -m mlickd train --config-file configs/folder/cls.yaml \\
         DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
 
-With KD.CACHE FOLDER, both stages read the cache of tools/cache_knowledge.py and do not run the teacher.
+With KD.CACHE FOLDER, both stages read the cache of `mlickd cache-knowledge` and do not run the teacher.
 """
 
 
@@ -58,7 +57,7 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> dict:
             parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
             command=next_command(cfg, args.config_file, args.opts, args.num_gpus),
         )
-        print(as_called(summary), flush=True)
+        print(summary, flush=True)
     return results
 
 
@@ -69,7 +68,3 @@ def main() -> None:
     parser.add_argument("--kd-stage", default="", metavar="STAGE", help=stage_help)
     add_process_arguments(parser)
     launch(run, parser.parse_args(), load_checked_config)
-
-
-if __name__ == "__main__":  # studies start this file if the package is installed without tools/
-    run_tool(main)

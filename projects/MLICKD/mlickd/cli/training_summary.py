@@ -71,9 +71,9 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
         # Stage 2 starts from the result of stage 1, so it must not have the initial weights of stage 1.
         options = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
     else:
-        return shlex.join(["python", "tools/predict.py", "PHOTOS", "--model", cfg.OUTPUT_DIR])
+        return shlex.join(["mlickd", "predict", "PHOTOS", "--model", cfg.OUTPUT_DIR])
     processes = [] if num_gpus == 1 else ["--num-gpus", str(num_gpus)]
-    start = ["python", "tools/train_net.py", "--config-file", str(distillation), "--kd-stage", stage]
+    start = ["mlickd", "train", "--config-file", str(distillation), "--kd-stage", stage]
     return shlex.join([*start, *processes, *options])
 
 

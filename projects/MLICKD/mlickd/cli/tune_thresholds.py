@@ -8,7 +8,7 @@ from mlickd.studies.held_out import tune_thresholds
 
 EPILOG = """\
 example:
-  python tools/tune_thresholds.py --run output/holiday --dataset photos_held_out
+  mlickd tune-thresholds --run output/holiday --dataset photos_held_out
 
 The commands `predict` and `export` then use the thresholds. Each class gets the threshold with the best F1. A class
 without a positive image keeps TEST.THRESHOLD. The dataset must not share images with the first dataset of

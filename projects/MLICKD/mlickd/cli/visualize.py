@@ -8,11 +8,11 @@ from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 EPILOG = """\
 examples:
-  python tools/visualize.py --dataset scenes_test --teacher output/scenes/teacher \\
+  mlickd visualize --dataset scenes_test --teacher output/scenes/teacher \\
       --baseline output/scenes/baseline --distilled output/scenes/distilled/prediction --output output/gallery
 
   Your own photos. The command generates their proposals:
-  python tools/visualize.py --teacher output/scenes/teacher --photos ~/photos --output output/gallery
+  mlickd visualize --teacher output/scenes/teacher --photos ~/photos --output output/gallery
 
 --teacher, --baseline and --distilled are optional; each is the OUTPUT_DIR of a finished run. For the output of
 `quickstart` or `compare`, the command uses the chosen student. The gallery is index.html in --output. For a dataset,
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--images", dest="image_ids", nargs="+", default=[], metavar="ID", help="ids (default: random)")
     photos_help = "photos, folders, patterns or lists to show instead of images of the dataset"
     parser.add_argument("--photos", nargs="+", default=[], metavar="PATH", help=photos_help)
-    threshold_help = "threshold of all classes (default: from tools/tune_thresholds.py, else TEST.THRESHOLD of the run)"
+    threshold_help = "threshold of all classes (default: from `mlickd tune-thresholds`, else TEST.THRESHOLD of the run)"
     parser.add_argument("--threshold", type=float, metavar="T", help=threshold_help)
     parser.add_argument("--activation-maps", action="store_true", help="show the students' class activation maps")
     parser.add_argument("--figures", action="store_true", help="also write result figures as in the paper to figures/")

@@ -86,7 +86,7 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
     path = configured_proposals(cfg, name)
     if not path.exists():
         raise InputError(
-            f"{path}: no proposals for dataset {name}; make them with `python tools/generate_proposals.py "
+            f"{path}: no proposals for dataset {name}; make them with `mlickd generate-proposals "
             f"--dataset {whole_name(name)} --method {cfg.DATASETS.PROPOSALS.METHOD}`, or "
             "elsewhere with --output FOLDER, and name the folder in DATASETS.PROPOSALS.TRAIN_FILES or TEST_FILES"
         )

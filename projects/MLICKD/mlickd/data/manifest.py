@@ -61,7 +61,7 @@ def read_manifest(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: the file is missing, is not a manifest, or does not match its digest.
     """
-    header, *lines = read_text(path, "write one with `python tools/dataset_manifest.py NAME`").splitlines() or [""]
+    header, *lines = read_text(path, "write one with `mlickd dataset-manifest NAME`").splitlines() or [""]
     if not header.startswith('{"manifest": 1, ') or f'"sha256": "{_digest(lines)}"' not in header:
         raise InputError(f"{path}: is not a manifest, or is corrupt; get the file again")
     return lines

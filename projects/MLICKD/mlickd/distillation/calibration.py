@@ -26,7 +26,7 @@ from mlickd.files import file_digest, write_json
 logger = logging.getLogger(__name__)
 
 _KEY = "KD.PREDICTION.CALIBRATION"
-_REMEDY = "make it with tools/calibrate_teacher.py"
+_REMEDY = "make it with `mlickd calibrate-teacher`"
 # The teacher's loss clamps scores to the same limits, so scores beyond them are not trained.
 _EPSILON = 1e-4
 # Weight of the squared distance from slope 1 and intercept 0; negligible if the images determine the line.

@@ -146,7 +146,7 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
         rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)
     elif not cfg.KD.CACHE:
-        expected = "one checkpoint, or set KD.CACHE to a cache that tools/cache_knowledge.py made with all teachers"
+        expected = "one checkpoint, or set KD.CACHE to a cache that `mlickd cache-knowledge` made with all teachers"
         rules["KD.TEACHER.WEIGHTS"] = (lambda _: not has_teacher_per_dataset(cfg), expected)
     for key, (is_allowed, expected) in rules.items():
         if not is_allowed(config_value(cfg, key)):

@@ -56,7 +56,7 @@ def load_config(config_file: str, options: list[str], kd_stage: str = "", option
 
 
 def load_checked_config(args: argparse.Namespace) -> tuple[CfgNode, tuple[dict[str, CfgNode], KnowledgeSource | None]]:
-    """Load, finalize, check and freeze the configuration of ``tools/train_net.py``, and check its inputs.
+    """Load, finalize, check and freeze the configuration of ``mlickd train``, and check its inputs.
 
     ``args.resume`` becomes False if the run has no checkpoint.
 

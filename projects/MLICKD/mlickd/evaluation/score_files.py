@@ -105,7 +105,7 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     if not found:
         raise InputError(
             f"{path}: is neither a score file nor a folder with inference/*/{SCORES_FILE}; evaluate the run first "
-            "(tools/train_net.py --eval-only writes the scores into OUTPUT_DIR/evaluation)"
+            "(`mlickd train --eval-only` writes the scores into OUTPUT_DIR/evaluation)"
         )
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):

@@ -69,7 +69,7 @@ class ClassThresholds:
         elif checkpoint and os.path.isfile(checkpoint) and file_digest(checkpoint) != self.checkpoint_sha256:
             problem = f"was not tuned for the checkpoint {checkpoint}"
         if problem:
-            raise InputError(f"{path}: {problem}; tune again with tools/tune_thresholds.py")
+            raise InputError(f"{path}: {problem}; tune again with `mlickd tune-thresholds`")
 
 
 def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +119,7 @@ def read_thresholds(path: str) -> ClassThresholds:
     """Read ``thresholds.json``.
 
     Raises:
-        InputError: the file is missing, or ``tools/tune_thresholds.py`` did not write it.
+        InputError: the file is missing, or ``mlickd tune-thresholds`` did not write it.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -131,4 +131,4 @@ def read_thresholds(path: str) -> ClassThresholds:
         reason = "needs a threshold in 0..1 for each class"
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else repr(error)
-    raise InputError(f"{path}: is not a readable {THRESHOLDS_FILE} ({reason}); make it with tools/tune_thresholds.py")
+    raise InputError(f"{path}: is not a readable {THRESHOLDS_FILE} ({reason}); make it with `mlickd tune-thresholds`")

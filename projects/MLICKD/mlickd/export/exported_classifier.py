@@ -74,7 +74,7 @@ class ExportMetadata:
         """Return the metadata from the result of :meth:`properties`. Error messages name the ``path`` of the file.
 
         Raises:
-            InputError: the strings are corrupt, or another version of ``tools/export_student.py`` wrote them.
+            InputError: the strings are corrupt, or another version of ``mlickd export`` wrote them.
         """
         try:
             values = {name: json.loads(properties[name]) for name in cls.__dataclass_fields__}
@@ -128,7 +128,7 @@ class ExportedClassifier:
 
 
 def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> ExportedClassifier:
-    """Open a file that ``tools/export_student.py`` wrote. ONNX Runtime runs it; the file contains no code.
+    """Open a file that ``mlickd export`` wrote. ONNX Runtime runs it; the file contains no code.
 
     Args:
         path: path of the file.
@@ -150,7 +150,7 @@ def load_exported(path: str | os.PathLike[str], num_threads: int = 0) -> Exporte
     except Exception as error:  # the error classes of ONNX Runtime are not public
         reason = str(error).strip().split("\n")[0]
         raise InputError(
-            f"{name}: ONNX Runtime cannot run this file ({reason}); write it with tools/export_student.py"
+            f"{name}: ONNX Runtime cannot run this file ({reason}); write it with `mlickd export`"
         ) from error
     metadata = ExportMetadata.from_properties(session.get_modelmeta().custom_metadata_map, name)
     side, tensors = metadata.input_size, (*session.get_inputs(), *session.get_outputs())

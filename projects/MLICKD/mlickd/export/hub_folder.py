@@ -56,7 +56,7 @@ def is_hub_student(source: str | os.PathLike[str]) -> bool:
 
 
 def load_hub_folder(folder: Path) -> ExportedClassifier:
-    """Load a student that ``tools/export_student.py --hub`` wrote.
+    """Load a student that ``mlickd export --hub`` wrote.
 
     Raises:
         InputError: a file is missing or corrupt, or the files do not fit each other.

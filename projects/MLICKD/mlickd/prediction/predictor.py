@@ -220,7 +220,7 @@ def load_model(
             name ``user/name`` on the Hub, which is downloaded.
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.
         thresholds: one for all classes, one for each class, or a ``thresholds.json``. Default of a run: the thresholds
-            that ``tools/tune_thresholds.py`` wrote, or else its ``TEST.THRESHOLD``. Default of an exported student: the
+            that ``mlickd tune-thresholds`` wrote, or else its ``TEST.THRESHOLD``. Default of an exported student: the
             thresholds in its file.
 
     Raises:

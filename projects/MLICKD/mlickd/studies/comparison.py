@@ -104,7 +104,6 @@ class Comparison:
         seeds: seeds of the students. A teacher that all students share has the first seed.
         proposals: name of the proposal method.
         options: ``KEY VALUE`` pairs for all runs.
-        tools: folder of the command lines.
         teacher: folder of a finished teacher; None trains one.
         teacher_per_seed: train a teacher for each seed.
         models: the teachers and students.
@@ -119,7 +118,6 @@ class Comparison:
     held_out: str = ""
     proposals: str = "edge_boxes"
     options: Sequence[str] = ()
-    tools: Path = Path("tools")
     teacher: Path | None = None
     teacher_per_seed: bool = False
     models: list[Model] = field(init=False)
@@ -127,14 +125,14 @@ class Comparison:
 
     def __post_init__(self):
         # Absolute paths do not depend on the working folder.
-        self.folder, self.tools = self.folder.resolve(), self.tools.resolve()
+        self.folder = self.folder.resolve()
         self.teacher = self.teacher and self.teacher.resolve()
         self._check()
         by_seed = {seed: self._methods(seed) for seed in self.seeds}
         self.iterations = {method.name: method.iterations for method in by_seed[self.seeds[0]]}
         names = [name for methods in by_seed.values() for method in methods for name in method.datasets]
         names = [whole_name(name) for name in (*self._tests(self.seeds[0]), *names)]
-        arguments = (self.folder, names, self.proposals, self.tools, self._given_proposals())
+        arguments = (self.folder, names, self.proposals, self._given_proposals())
         self._proposals, self._proposal_jobs = proposal_jobs(*arguments)
         self.models, teacher = [], None
         for seed, methods in by_seed.items():
@@ -237,11 +235,11 @@ class Comparison:
             knowledge[-1] = str(self.folder / cache_name)
             also = [argument for other in group[1:] for argument in ("--also-for", other.file)]
             options = [*self.options, *self._data(method, seed)]
-            command = ["cache_knowledge.py", "--config-file", group[0].file, "--batch-size", 16, *also, *options]
+            command = ["cache-knowledge", "--config-file", group[0].file, "--batch-size", 16, *also, *options]
             cache = Job(
                 cache_name,
                 self.folder,
-                self._command(*command, *knowledge),
+                [*map(str, command), *knowledge],
                 configs=[other.file for other in group],
                 options=options,
                 datasets=method.datasets,
@@ -259,12 +257,12 @@ class Comparison:
     def _training(
         self, name: str, method: Method, seed: int, stage: str = "", knowledge: Sequence[str] = (), **needs: Sequence
     ) -> Job:
-        command = ["train_net.py", "--config-file", method.file, *(["--kd-stage", stage] if stage else [])]
+        command = ["train", "--config-file", method.file, *(["--kd-stage", stage] if stage else [])]
         options = [*self.options, *method.schedule, *self._data(method, seed), "SEED", str(seed)]
         return Job(
             f"{name}/{stage}" if stage else name,
             self.folder,
-            self._command(*command, *options, "OUTPUT_DIR", self.folder / name, *knowledge),
+            [*map(str, command), *options, "OUTPUT_DIR", str(self.folder / name), *knowledge],
             # Stage 1 is not evaluated. Stage 2 starts from its student.
             result=STUDENT_CHECKPOINT if stage == "feature" else "results.json",
             configs=[method.file],
@@ -295,9 +293,6 @@ class Comparison:
                 for name, file in zip(names[split], cfg.DATASETS.PROPOSALS[f"{split}_FILES"], strict=False):
                     given[whole_name(part_for_seed(name, 1))] = Path(file).resolve()
         return given
-
-    def _command(self, tool: str, *arguments: object) -> list[str]:
-        return [str(self.tools / tool), *map(str, arguments)]
 
 
 def difference_over_images(pairs: Sequence[tuple[Model, Model]]) -> Spread:

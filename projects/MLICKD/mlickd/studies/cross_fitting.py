@@ -21,7 +21,6 @@ def cross_fitting_jobs(
     num_parts: int,
     output: Path,
     options: Sequence[str],
-    tools: Path,
 ) -> list[Job]:
     """For each part, return the jobs that train a teacher on the other parts and cache its outputs for this part.
 
@@ -34,14 +33,13 @@ def cross_fitting_jobs(
         num_parts: number of parts, 2 or more.
         output: folder of the results: ``teachers/<part>``, ``knowledge``, ``logs`` and ``kd.yaml``.
         options: ``KEY VALUE`` pairs for all commands, and for the student.
-        tools: folder of the command lines.
 
     Raises:
         InputError: a configuration, the dataset or the number of parts is wrong.
     """
     # Absolute paths do not depend on the working folder. Only the folder of a configuration is resolved: if the file is
     # a link, _BASE_ is relative to the folder of the link.
-    output, tools = output.resolve(), tools.resolve()
+    output = output.resolve()
     teacher_config, kd_config = (file.parent.resolve() / file.name for file in (teacher_config, kd_config))
     teacher = load_method(TEACHER, teacher_config, options, dataset)
     student = load_method(DISTILLED, kd_config, options, dataset)
@@ -60,7 +58,7 @@ def cross_fitting_jobs(
     }
     proposal_method = teacher.cfg.DATASETS.PROPOSALS.METHOD
     files = {dataset: Path(given.pop()).resolve()} if given else {}
-    paths, proposals = proposal_jobs(output, [dataset], proposal_method, tools, files)
+    paths, proposals = proposal_jobs(output, [dataset], proposal_method, files)
     files = [str(paths[dataset])] if files or paths[dataset] != proposals_path(dataset, proposal_method) else []
     if files:
         values["DATASETS.PROPOSALS.TRAIN_FILES"] = files * num_parts
@@ -72,11 +70,11 @@ def cross_fitting_jobs(
         data = [*options, "DATASETS.TRAIN", f"('{others}',)", "DATASETS.TEST", f"('{name}',)"]
         for split in ("TRAIN", "TEST") if files else ():
             data += [f"DATASETS.PROPOSALS.{split}_FILES", str(tuple(files))]
-        command = [str(tools / "train_net.py"), "--config-file", str(teacher_config), *data]
+        command = ["train", "--config-file", str(teacher_config), *data]
         command += ["OUTPUT_DIR", str(output / "teachers" / name)]
         run = {"result": "results.json", "configs": [teacher_config], "options": data, "resumes": True}
         teachers.append(Job(f"teachers/{name}", output, command, **run, **shared))
-    command = [str(tools / "cache_knowledge.py"), "--config-file", str(output / "kd.yaml"), "--batch-size", "16"]
+    command = ["cache-knowledge", "--config-file", str(output / "kd.yaml"), "--batch-size", "16"]
     shared["reads"] = [*shared["reads"], *(job.folder / "model_final.pth" for job in teachers)]
     shared["after"] = [*proposals, *teachers]
     return [*teachers, Job("knowledge", output, command, configs=[output / "kd.yaml"], **shared)]

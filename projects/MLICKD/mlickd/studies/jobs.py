@@ -34,6 +34,7 @@ from mlickd.runs import data_record
 
 logger = logging.getLogger(__name__)
 
+PROGRAM = (sys.executable, "-m", "mlickd")
 # Seconds from SIGTERM to SIGKILL, in which a command saves a checkpoint and ends.
 _GRACE = 60.0
 
@@ -45,7 +46,7 @@ class Job:
     Attributes:
         name: the job's folder, relative to ``root``. The log and the record of the job have the same name.
         root: folder of the study.
-        command: arguments of ``python``.
+        command: arguments of ``mlickd``.
         result: file in the job's folder that a finished command has written; empty if the exit status is enough.
         configs: configuration files that the command reads.
         options: options of the command that the result depends on.
@@ -81,7 +82,7 @@ class Job:
     @property
     def shell_command(self) -> str:
         """The command in the syntax of a shell."""
-        return shlex.join(["python", *self.command])
+        return shlex.join(["mlickd", *self.command])
 
     @cached_property
     def _configurations(self) -> list[dict]:
@@ -111,14 +112,14 @@ class Job:
 
 
 def proposal_jobs(
-    root: Path, names: Iterable[str], method: str, tools: Path, given: Mapping[str, Path]
+    root: Path, names: Iterable[str], method: str, given: Mapping[str, Path]
 ) -> tuple[dict[str, Path], list[Job]]:
-    """Return the proposals of each whole dataset, and the jobs that make them with ``tools``.
+    """Return the proposals of each whole dataset, and the jobs that make them.
 
     Missing proposals of a read-only folder go to ``root``, the folder of the study. ``given`` proposals are taken.
     """
     paths, jobs, usual = dict(given), [], []
-    command = [str(tools / "generate_proposals.py"), "--method", method, "--dataset"]
+    command = ["generate-proposals", "--method", method, "--dataset"]
     for name in dict.fromkeys(name for name in names if name not in given):
         paths[name] = proposals_path(name, method)
         try:
@@ -218,25 +219,25 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     if stopping.is_set() or job.is_done():
         return ""
     last, digest = job.record(), job.digest()
-    command, environment, resume = [sys.executable, *job.command], dict(os.environ), False
+    command, environment, resume = list(job.command), dict(os.environ), False
     if job.folder.exists():
         if "digest" not in last:
             return f"{job.folder}: was not made by this study; remove it, or give another --output"
         resume = job.resumes and last["digest"] == digest
         if resume:
-            command.insert(2, "--resume")
+            command.insert(1, "--resume")
         elif last["digest"] != digest:
             shutil.rmtree(job.folder)
     if num_jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // num_jobs))
     record = {"digest": digest, "machine": machine_line(), "jobs": num_jobs}
     job.write_record(record)
-    logger.info("%s: started, see %s\n  $ %s", job.name, job.log, shlex.join(["python", *command[1:]]))
+    logger.info("%s: started, see %s\n  $ %s", job.name, job.log, shlex.join(["mlickd", *command]))
     start = time.perf_counter()
     with job.log.open("ab" if resume else "wb") as log:
         # In a new session, the command does not receive the Ctrl-C of the terminal in addition to our SIGTERM.
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            [*PROGRAM, *command], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         while process.poll() is None:
             if stopping.wait(0.1):

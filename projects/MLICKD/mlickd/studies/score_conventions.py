@@ -130,7 +130,7 @@ def compare_scores(
         seed: seed of the resamples.
 
     Returns:
-        The content of ``tools/evaluate.py --json``; values in percent.
+        The content of ``mlickd evaluate --json``; values in percent.
 
     Raises:
         InputError: a file is missing or damaged, thresholds belong to other classes, or an argument is out of range.

@@ -114,6 +114,6 @@ def describe_student(comparison: Comparison, unlabeled: str) -> str:
         f"The student is least sure about these {'unlabeled photos; label them next' if unlabeled else 'test photos'} "
         "(largest mean entropy of the scores). Its predictions:",
         "\n".join(f"    {predictions[i].name}: {', '.join(predictions[i].labels) or 'no label'}" for i in order),
-        f"To predict photos:\n\n    python tools/predict.py FOLDER --model {shlex.quote(str(folder))}",
+        f"To predict photos:\n\n    mlickd predict FOLDER --model {shlex.quote(str(folder))}",
     ]
     return "\n\n".join(texts)

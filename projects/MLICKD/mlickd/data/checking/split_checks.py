@@ -186,7 +186,7 @@ def check_proposals(
         complete: whether ``records`` are all records of the dataset. Their digest must then equal the store's digest.
     """
     whole = whole_name(name)
-    make = f"make them with `python tools/generate_proposals.py --dataset {whole}`, or import them"
+    make = f"make them with `mlickd generate-proposals --dataset {whole}`, or import them"
     folders = sorted(path.name for path in proposals_path(whole, "").parent.glob("*"))
     stored = [folder.removeprefix(f"{whole}_") for folder in folders if folder.startswith(f"{whole}_")]
     # The names of imported formats have no underscores. Therefore pets_train_small_mcg does not belong to pets_train.

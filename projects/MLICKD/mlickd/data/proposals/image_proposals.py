@@ -130,8 +130,8 @@ def build_proposer(cfg: CfgNode) -> partial:
     if method not in PROPOSAL_METHODS or "model" in complete_parameters(method, parameters):
         raise InputError(
             f"DATASETS.PROPOSALS.METHOD {method}: cannot propose regions of new photos, because the proposals were "
-            "imported or need a model file; make a store of the photos with tools/generate_proposals.py or "
-            "tools/convert_proposals.py, or set another METHOD"
+            "imported or need a model file; make a store of the photos with `mlickd generate-proposals` or "
+            "`mlickd convert-proposals`, or set another METHOD"
         )
     logger.info("Generating proposals of new photos with %s", method)
     return partial(propose, method=method, parameters=parameters)

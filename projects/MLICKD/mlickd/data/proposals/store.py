@@ -30,7 +30,7 @@ from mlickd.tensor_shards import Shard, ShardLayout, find_shards, read_rows, wri
 from ..parts import whole_name
 
 IMAGES_PER_SHARD = 256
-_REMEDY = "make the proposals again with tools/generate_proposals.py"
+_REMEDY = "make the proposals again with `mlickd generate-proposals`"
 _MAX_SIDE = np.finfo(np.float32).max
 
 Proposals = tuple[str | int, np.ndarray, np.ndarray]

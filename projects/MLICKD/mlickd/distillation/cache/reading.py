@@ -24,7 +24,7 @@ from .settings import cache_settings, check_settings
 
 logger = logging.getLogger(__name__)
 
-_REMEDY = "make the knowledge cache with tools/cache_knowledge.py; if KD.CACHE holds another cache, use another folder"
+_REMEDY = "make the knowledge cache with `mlickd cache-knowledge`; if KD.CACHE holds another cache, use another folder"
 
 
 class CachedKnowledge:
