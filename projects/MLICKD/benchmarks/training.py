@@ -16,8 +16,6 @@ from mlickd.errors import InputError
 from .measurement import BenchmarkResult, time_in_turn
 from .settings import CONFIGS, TEST, TRAIN, drawn_datasets
 
-_ROOT = CONFIGS.parent
-
 
 def measure_training(
     dataset: str = "", iterations: int = 200, workers: int = 2, repetitions: int = 3
@@ -40,8 +38,8 @@ def measure_training(
         options = ["DATASETS.TRAIN", f"('{names[0]}',)", "DATASETS.TEST", f"('{names[1]}',)"]
         options += ["SOLVER.MAX_ITER", iterations, "MODEL.BACKBONE.WEIGHTS", "", "MODEL.DEVICE", "cpu"]
         options += ["DATALOADER.NUM_WORKERS", workers, "OUTPUT_DIR", f"{output}/run"]
-        command = [_ROOT / "tools" / "train_net.py", "--config-file", CONFIGS / "folder" / "cls.yaml", *options]
-        calls = {"plain script": partial(_run, plain, rows), "train_net.py": partial(_run, command)}
+        command = ["-m", "mlickd", "train", "--config-file", CONFIGS / "folder" / "cls.yaml", *options]
+        calls = {"plain script": partial(_run, plain, rows), "mlickd train": partial(_run, command)}
         return [time_in_turn(f"{dataset or 'drawn images'}, {iterations} iterations", calls, repetitions, warm_up=0)]
 
 
@@ -54,7 +52,8 @@ def _rows(dataset: str) -> list[tuple[str, list[float]]]:
 def _run(command: list, text: str = "") -> None:
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    environment.pop("OMP_WAIT_POLICY", None)  # `mlickd` sets it; a plain script does not
     arguments = [sys.executable, *map(str, command)]
     process = subprocess.run(arguments, input=text, env=environment, capture_output=True, encoding="utf-8", check=False)
     if process.returncode:
-        raise InputError(f"training: {command[0]} failed: {process.stderr.strip().splitlines()[-1]}")
+        raise InputError(f"training: {command[1]} failed: {process.stderr.strip().splitlines()[-1]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -45,17 +44,13 @@ class TeacherKnowledge:
 
     def to(self, device: torch.device | str) -> TeacherKnowledge:
         """Return the same knowledge on another device."""
-        return self.map(lambda tensor: tensor.to(device))
 
-    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TeacherKnowledge:
-        """Return the knowledge with ``function`` applied to every tensor."""
-
-        def apply(value: Any) -> Any:
+        def move(value: Any) -> Any:
             if isinstance(value, dict):
-                return {key: apply(item) for key, item in value.items()}
-            return function(value) if isinstance(value, torch.Tensor) else value
+                return {key: move(item) for key, item in value.items()}
+            return value.to(device) if isinstance(value, torch.Tensor) else value
 
-        return replace(self, **{f.name: apply(getattr(self, f.name)) for f in fields(self)})
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
 
 
 @dataclass

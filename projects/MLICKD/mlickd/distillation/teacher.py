@@ -52,7 +52,7 @@ class FrozenTeacher:
             for layer in request.region_layers
         }
 
-    @torch.inference_mode()
+    @torch.no_grad()  # autograd cannot save tensors of the inference mode for the student's backward pass
     def __call__(self, images: Sequence[torch.Tensor], proposals: Sequence[Instances]) -> list[TeacherOutputs]:
         """Return the outputs for each view, on the teacher's device, without gradients.
 
@@ -134,12 +134,10 @@ class LiveTeacher:
         outputs = self.teacher(
             [s["teacher_image"] for s in batched_inputs], [s["teacher_proposals"] for s in batched_inputs]
         )
-        knowledge = [
+        return [
             output.to_knowledge(sample["proposals"].proposal_boxes.tensor, self.temperature)
             for output, sample in zip(outputs, batched_inputs, strict=True)
         ]
-        # Autograd does not save tensors of inference mode for a backward pass, but it saves their copies.
-        return [known.map(torch.clone) for known in knowledge]
 
 
 def average_streams(predictions: Sequence[RegionPredictions]) -> RegionPredictions:

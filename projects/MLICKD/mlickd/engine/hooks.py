@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 # One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A SIGINT counts as a second
 # Ctrl-C only if it arrives more than this number of seconds after the first.
 _SAME_REQUEST = 1.0
-# After a signal, a run ends if it waits for one batch for this to twice this number of seconds.
+# Seconds between two checks for a stuck loader after a signal. If two checks find the run waiting for the same batch,
+# it ends.
 _PATIENCE = 3.0
 
 

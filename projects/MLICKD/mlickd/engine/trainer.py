@@ -210,12 +210,11 @@ class Trainer(DefaultTrainer):
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
-        """Build Detectron2's writers, and a writer that logs a line for each evaluation."""
+        """Build the writers of the log, ``metrics.json`` and TensorBoard."""
         folder = self.cfg.OUTPUT_DIR
         self._curves = [
             JSONWriter(os.path.join(folder, writers.METRICS)),
             writers.TensorBoardWriter(folder, lambda: self.start_iter),
-            writers.EvaluationPrinter(),
         ]
         return [CommonMetricPrinter(self.max_iter), *self._curves]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -28,30 +27,8 @@ from mlickd.visualization.regions import draw_regions
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-logger = logging.getLogger(__name__)
-
 # File of Detectron2's JSONWriter, with a JSON object in each line.
 METRICS = "metrics.json"
-
-
-class EvaluationPrinter(EventWriter):
-    """Logs one line with mAP, AP50 and CorLoc after each evaluation, below its tables."""
-
-    def __init__(self) -> None:
-        self._last_iteration = -1
-
-    def write(self) -> None:
-        """Log mAP, AP50 and CorLoc if they are new."""
-        new = {
-            name: (value, iteration)
-            for name, (value, iteration) in get_event_storage().latest().items()
-            if iteration > self._last_iteration and {"mAP", "AP50", "CorLoc"}.intersection(name.split("/"))
-        }
-        if not new:
-            return
-        self._last_iteration = max(iteration for _, iteration in new.values())
-        values = "  ".join(f"{name}: {value:.2f}" for name, (value, _) in new.items())
-        logger.info(" iter: %d  %s", self._last_iteration, values)
 
 
 class EvaluationWriter(HookBase):

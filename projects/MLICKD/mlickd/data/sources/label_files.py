@@ -1,7 +1,7 @@
 """Readers of the label files of annotation tools: tables, Label Studio, CVAT, and a folder for each class.
 
-A reader takes the path and the class names. A table reads `classes.txt` if they are None, and has them itself if they
-are empty. datasets/README.md shows the forms.
+A reader takes the path and the class names. For a table, None means the names in the `classes.txt` next to it, and an
+empty list means that the table defines them. datasets/README.md shows the forms.
 """
 
 import ast
@@ -145,9 +145,10 @@ def _split_labels(text: str, known: Collection[str], separators: str = ";|,\t ")
         return [text]
     parts = [part.strip() for part in text.split(separators[0]) if part.strip()]
     labels = [label for part in parts for label in _split_labels(part, known, separators[1:])]
-    # The message about a misspelled label shows the whole label, also if it has a space.
-    enough = {";": lambda _: True, " ": all}.get(separators[0], any)
-    return labels if enough(label in known for label in labels) else [text]
+    # A label may contain a space or a comma. A label that is misspelled stays whole in the message about it.
+    found = [label in known for label in labels]
+    is_list = separators[0] == ";" or (all(found) if separators[0] == " " else any(found))
+    return labels if is_list else [text]
 
 
 def _parse_python(text: str) -> object:
