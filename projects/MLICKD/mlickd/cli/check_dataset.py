@@ -10,7 +10,7 @@ from mlickd.visualization.label_charts import draw_labels
 
 EPILOG = """\
 example:
-  mlickd check-dataset holiday_train holiday_test --json output/check/holiday.json
+  mlickd check-dataset pets_train pets_test --json output/check/pets.json
 
 Give all splits of a dataset together, to find copies of test images among the training images. A chart of the labels of
 each split is written to output/check/<name>/labels.png.

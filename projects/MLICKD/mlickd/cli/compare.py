@@ -25,8 +25,8 @@ examples:
     mlickd compare --methods baseline,distilled --seeds 1,2,3
 
   All methods, two trainings at a time, on your own photos (see datasets/README.md):
-    mlickd compare --configs configs/folder --train holiday_train --test holiday_test \\
-        --seeds 1,2,3 --jobs 2 --output output/holiday_comparison
+    mlickd compare --configs configs/folder --train pets_train --test pets_test \\
+        --seeds 1,2,3 --jobs 2 --output output/pets_comparison
 
   Few labels and many photos, with another part of the labels for each seed:
     mlickd compare --train 'scenes_train@{seed}of8' --unlabeled 'scenes_train@not{seed}of8' --teacher-per-seed

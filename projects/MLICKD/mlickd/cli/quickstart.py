@@ -41,8 +41,8 @@ examples:
         --seeds 1,2,3 --output output/animals
 
   Few labels and many photos: teacher and baseline learn from the labeled photos only, the student from all:
-    mlickd quickstart --configs configs/folder --train holiday_labeled --unlabeled holiday_more \\
-        --test holiday_test --output output/holiday_labeled
+    mlickd quickstart --configs configs/folder --train pets_labeled --unlabeled pets_more \\
+        --test pets_test --output output/pets_labeled
 
 Exit status: 0 if all models were trained, 1 if a run has failed, 2 if the command is wrong. Photos of --photos that
 cannot be read do not change the status; they are left out and listed at the end.

@@ -29,9 +29,9 @@ examples:
   Your own photos, a folder dataset under $DETECTRON2_DATASETS (see datasets/README.md). Two processes share each batch,
   on two GPUs or on the CPU. The command starts them, or torchrun does:
     mlickd train --config-file configs/folder/cls.yaml --num-gpus 2 \\
-        DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
+        DATASETS.TRAIN "('pets_train',)" DATASETS.TEST "('pets_test',)"
     torchrun --standalone --nproc_per_node 2 -m mlickd train --config-file configs/folder/cls.yaml \\
-        DATASETS.TRAIN "('holiday_train',)" DATASETS.TEST "('holiday_test',)"
+        DATASETS.TRAIN "('pets_train',)" DATASETS.TEST "('pets_test',)"
 
 With KD.CACHE FOLDER, both stages read the cache of `mlickd cache-knowledge` and do not run the teacher.
 """
