@@ -54,11 +54,13 @@ def test_the_list_of_commands_does_not_import_slow_libraries() -> None:
         assert len(line) <= 80
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP of other systems does not print its settings like this")
 def test_waiting_threads_leave_their_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_DISPLAY_ENV", "VERBOSE")
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert "GOMP_SPINCOUNT = '0'" in run("-m", "mlickd", "env").stderr
+    settings = run("-m", "mlickd", "env").stderr
+    if "GOMP_SPINCOUNT" not in settings:
+        pytest.skip("PyTorch has another OpenMP library")
+    assert "GOMP_SPINCOUNT = '0'" in settings
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert "GOMP_SPINCOUNT = '0'" not in run("-m", "mlickd", "env").stderr, "the user decides"
 

@@ -50,6 +50,25 @@ def test_thresholds_belong_to_the_checkpoint(tmp_path: Path) -> None:
         runs.run_thresholds(cfg, run, names)
 
 
+@pytest.mark.parametrize(
+    ("gpus", "devices"),
+    [
+        (0, {"cpu": "cpu", "cuda": "cpu", "cuda:1": "cpu"}),
+        (1, {"cpu": "cpu", "cuda": "cuda", "cuda:1": "cuda"}),
+        (2, {"cpu": "cpu", "cuda": "cuda", "cuda:1": "cuda:1"}),
+    ],
+)
+def test_a_run_uses_its_device_if_the_machine_has_it(gpus: int, devices: dict, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    cfg = default_config()
+    cfg.MODEL.NUM_CLASSES, cfg.MODEL.META_ARCHITECTURE = 1, "MultiLabelClassifier"
+    for trained_on, expected in devices.items():
+        cfg.MODEL.DEVICE = trained_on
+        (tmp_path / "config.yaml").write_text(cfg.dump())
+        assert runs.run_config(tmp_path).MODEL.DEVICE == expected
+
+
 def test_a_study_stands_for_its_chosen_student(tmp_path: Path) -> None:
     run, report = write_untrained_run(tmp_path / "study/seed1/baseline"), tmp_path / "study/comparison.json"
     report.write_text('{"chosen": "seed1/baseline"}')

@@ -26,6 +26,7 @@ from mlickd.studies.training_methods import choose_methods, load_method
 SCENES = Path(__file__).parents[2] / "configs" / "scenes"
 SKILLS = {"teacher": 0.5, "baseline": 0.2, "distilled": 0.3, "light": 0.25}
 BOTH = ("baseline", "distilled")
+TEACHER = f"_BASE_: {SCENES / 'wsd.yaml'}\nMODEL: {{NUM_CLASSES: 20}}"  # the configuration of a finished teacher
 
 
 @pytest.fixture
@@ -92,6 +93,7 @@ def test_runs_depend_on_configuration_teacher_and_options(tools: QuickTools) -> 
     other = tools.folder / "other"
     other.mkdir()
     (other / "model_final.pth").write_text("another")
+    (other / "config.yaml").write_text(TEACHER)
     run(compare(tools, BOTH, seeds=[1], teacher=other))
     assert tools.calls() == ["distilled/feature 1", "distilled/prediction 1"]
     run(compare(tools, BOTH, seeds=[1], options=["SOLVER.BASE_LR", "0.5"]))
@@ -309,6 +311,10 @@ def test_a_finished_teacher_is_in_the_table_if_it_was_evaluated(tools: QuickTool
     with pytest.raises(InputError, match="--teacher .*model_final.pth"):
         compare(tools, BOTH, teacher=finished)
     (finished / "model_final.pth").touch()
+    (finished / "config.yaml").write_text(f"{TEACHER}\nDATASETS: {{PROPOSALS: {{METHOD: sliding}}}}")
+    with pytest.raises(InputError, match="--proposals edge_boxes.*give --proposals sliding"):
+        compare(tools, BOTH, teacher=finished)
+    (finished / "config.yaml").write_text(TEACHER)
     comparison = compare(tools, BOTH, seeds=[1], teacher=finished)
     run(comparison)
     assert not any("teacher" in call for call in tools.calls())

@@ -65,7 +65,7 @@ def test_help_has_examples(call_tool: Callable, name: str | None) -> None:
 
 def test_benchmarks_need_the_repository(call_tool: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(benchmark, "__file__", str(tmp_path / "mlickd/cli/benchmark.py"))
-    call_tool("benchmark", "all").assert_ends_in_one_line("checkout")
+    call_tool("benchmark", "all").assert_ends_in_one_line("clone the repository")
 
 
 @pytest.mark.slow

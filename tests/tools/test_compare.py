@@ -95,6 +95,7 @@ def test_quickstart_goes_from_photos_to_a_student(tiny_scenes: Path, tmp_path: P
     (tmp_path / "mine.csv").write_text(table)
     (tmp_path / "more").mkdir()
     (tmp_path / "more/broken.jpg").write_bytes(b"broken")
+    (tmp_path / "queue.py").write_text("1 / 0  # a file of the user with the name of a module of Python")
     tools = [sys.executable, str(ROOT / "tools/quickstart.py")], [sys.executable, str(ROOT / "tools/predict.py")]
     data = [
         "--photos",

@@ -170,8 +170,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.LAST_LAYER_LR_FACTOR = 1.0
     # Number of training images, labeled and unlabeled, for which MAX_ITER, STEPS and the MAX_ITER of both stages were
     # chosen. With more images, training increases these values in proportion, to keep the number of epochs. If
-    # MAX_ITER is more than 200 epochs, training reduces them to 200 epochs. If an option sets a MAX_ITER, or with 0,
-    # training does not change them.
+    # MAX_ITER is more than 200 epochs, training reduces them to 200 epochs. Training does not change them if this key
+    # is 0, or if an option sets a MAX_ITER.
     cfg.SOLVER.REFERENCE_IMAGES = 0
     # Number of parts into which a batch is split. They are computed one after the other to save memory. The gradients
     # equal the gradients of the whole batch. Exceptions: batch normalization that is not frozen, and the mean that a

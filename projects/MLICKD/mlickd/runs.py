@@ -86,9 +86,17 @@ def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> Cf
     cfg.MODEL.TIMM.PRETRAINED = False  # the checkpoint replaces the weights that would be downloaded
     name = use_student(cfg)
     cfg.MODEL.WEIGHTS = checkpoint or os.path.join(os.path.dirname(config_file), name)
-    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # this machine may have other devices
+    cfg.MODEL.DEVICE = _available_device(cfg.MODEL.DEVICE)
     cfg.freeze()
     return cfg
+
+
+def _available_device(device: str) -> str:
+    """Return the device of a run, or another one if this machine does not have it."""
+    if device != "cpu" and not torch.cuda.is_available():
+        return "cpu"
+    number = device.partition("cuda:")[2]
+    return "cuda" if number and int(number) >= torch.cuda.device_count() else device
 
 
 def use_student(cfg: CfgNode) -> str:

@@ -9,8 +9,8 @@ from mlickd.errors import InputError
 def main() -> None:
     """Run the benchmarks of the repository, which are not part of the package."""
     parent = Path(__file__).parents[2]  # projects/MLICKD in a checkout
-    if not (parent / "benchmarks").is_dir():
-        raise InputError("benchmark: not in the installed package; run it in a checkout of the repository")
+    if not (parent / "benchmarks" / "command.py").is_file():
+        raise InputError("benchmark: not in the installed package; clone the repository and run `pip install -e .`")
     sys.path.insert(0, str(parent))
     from benchmarks.command import main as run_benchmarks
 

@@ -12,8 +12,8 @@ examples:
   A teacher that is trained on three quarters of the photos and calibrated on the others. Distillation uses the result
   with KD.PREDICTION.CALIBRATION output/calibration.json:
     mlickd train --config-file configs/folder/wsd.yaml OUTPUT_DIR output/teacher \\
-        DATASETS.TRAIN "('animals_train@not1of4',)" DATASETS.TEST "('animals_train@1of4',)"
-    mlickd calibrate-teacher --run output/teacher --flip --dataset animals_train@1of4 \\
+        DATASETS.TRAIN "('pets_train@not1of4',)" DATASETS.TEST "('pets_train@1of4',)"
+    mlickd calibrate-teacher --run output/teacher --flip --dataset pets_train@1of4 \\
         --output output/calibration.json
 
   Cross-fitted teachers and their cache, with the configuration that `mlickd cross-fit` writes:

@@ -1,4 +1,4 @@
-"""Shared parts of the command lines: parsers, names of commands, values of options, files of the repository."""
+"""Shared parts of the command lines: parsers, values of options, and the command of this process."""
 
 import argparse
 import logging

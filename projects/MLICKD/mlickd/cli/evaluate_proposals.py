@@ -13,11 +13,11 @@ from mlickd.visualization.charts import draw_recall_curves
 
 EPILOG = """\
 example:
-  mlickd evaluate-proposals --dataset animals_test --every 4 \\
+  mlickd evaluate-proposals --dataset pets_test --every 4 \\
       --methods edge_boxes selective_search sliding --png output/recall.png
 
   Existing proposals, and a method with other parameters:
-  mlickd evaluate-proposals --dataset animals_test --proposals edge_proposals mcg_proposals \\
+  mlickd evaluate-proposals --dataset pets_test --proposals edge_proposals mcg_proposals \\
       --methods selective_search:mode=quality,longer_side=500
 
 Boxes marked as crowd or difficult are ignored. One proposal may find several objects. Average recall is the mean

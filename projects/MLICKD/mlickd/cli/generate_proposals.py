@@ -14,7 +14,7 @@ from mlickd.errors import InputError
 
 EPILOG = """\
 example:
-  DETECTRON2_DATASETS=~/datasets mlickd generate-proposals --dataset animals_train animals_test \\
+  DETECTRON2_DATASETS=~/datasets mlickd generate-proposals --dataset pets_train pets_test \\
       --method edge_boxes
 
   Your own photos, from a folder or from a text file with one file name per line:

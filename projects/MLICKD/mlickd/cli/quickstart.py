@@ -37,8 +37,8 @@ examples:
     mlickd quickstart --photos ~/holiday --labels holiday.csv --output output/holiday
 
   A folder dataset in $DETECTRON2_DATASETS (see datasets/README.md), with three seeds:
-    mlickd quickstart --configs configs/folder --train animals_train --test animals_test \\
-        --seeds 1,2,3 --output output/animals
+    mlickd quickstart --configs configs/folder --train pets_train --test pets_test \\
+        --seeds 1,2,3 --output output/pets
 
   Few labels and many photos: teacher and baseline learn from the labeled photos only, the student from all:
     mlickd quickstart --configs configs/folder --train pets_labeled --unlabeled pets_more \\

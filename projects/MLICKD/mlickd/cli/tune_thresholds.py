@@ -7,13 +7,14 @@ from mlickd.runs import find_run
 from mlickd.studies.held_out import tune_thresholds
 
 EPILOG = """\
-example:
+example, for the held-out photos of `mlickd quickstart --photos`:
+  export DETECTRON2_DATASETS=$PWD/output/holiday/data
   mlickd tune-thresholds --run output/holiday --dataset photos_held_out
 
 The commands `predict` and `export` then use the thresholds. Each class gets the threshold with the best F1. A class
 without a positive image keeps TEST.THRESHOLD. The dataset must not share images with the first dataset of
-DATASETS.TEST of the run. The held-out photos of `quickstart` and `compare` are suitable: photos_held_out, or such as
-pets_train@1of5.
+DATASETS.TEST of the run. The held-out photos of `quickstart` and `compare` are suitable: `photos_held_out`, or a part
+such as `pets_train@1of5`.
 """
 
 

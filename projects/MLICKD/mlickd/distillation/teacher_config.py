@@ -39,7 +39,10 @@ def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
     ours = cfg.DATASETS.PROPOSALS
     for theirs in (teacher.DATASETS.PROPOSALS for teacher in teachers.values()):
         if ours.METHOD != theirs.METHOD and not ours.TRAIN_FILES and not theirs.TRAIN_FILES:
-            raise InputError(f"DATASETS.PROPOSALS.METHOD {ours.METHOD}: the teacher was trained with {theirs.METHOD}")
+            raise InputError(
+                f"DATASETS.PROPOSALS.METHOD {ours.METHOD}: the teacher {cfg.KD.TEACHER.WEIGHTS} has learned from "
+                f"{theirs.METHOD}; set the key to it, or name proposals in DATASETS.PROPOSALS.TRAIN_FILES"
+            )
     return teachers
 
 
@@ -67,14 +70,14 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
     teacher_cfg = default_config()
     merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is not a configuration of this project")
     model = teacher_cfg.MODEL
-    if model.NUM_CLASSES == -1:
+    if model.NUM_CLASSES == -1:  # a shipped configuration instead of the one of a run
         model.NUM_CLASSES = cfg.MODEL.NUM_CLASSES
+        set_pixel_statistics(teacher_cfg)
     if not model_class(teacher_cfg).is_detector or cfg.MODEL.NUM_CLASSES not in (model.NUM_CLASSES, -1):
         raise InputError(
             f"KD.TEACHER.CONFIG_FILE {path}: is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; use a "
             f"detector with {cfg.MODEL.NUM_CLASSES} classes, like the student"
         )
-    set_pixel_statistics(teacher_cfg)  # the file may be a shipped configuration instead of the one of a run
     model.WEIGHTS = weights
     # The checkpoint replaces all initial weights, so do not download them.
     model.BACKBONE.WEIGHTS = ""

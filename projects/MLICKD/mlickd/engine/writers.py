@@ -1,4 +1,4 @@
-"""Writers of the metrics and images of a training run: log, ``metrics.json`` and TensorBoard."""
+"""Writers of the metrics and images of a training run: ``metrics.json`` and TensorBoard."""
 
 from __future__ import annotations
 

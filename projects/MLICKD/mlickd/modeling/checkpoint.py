@@ -35,7 +35,7 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise InputError(f"{field} {path} has no named parameters; give a checkpoint that train_net.py wrote")
+        raise InputError(f"{field} {path} has no named parameters; give a checkpoint that `mlickd train` wrote")
     return content
 
 

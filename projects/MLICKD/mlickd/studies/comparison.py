@@ -17,7 +17,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.intervals import Spread, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import require_file
-from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
+from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path, run_config
 
 from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method
@@ -161,6 +161,10 @@ class Comparison:
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: give each seed once")
         if self.teacher:
             require_file(str(self.teacher / "model_final.pth"), "--teacher", "name a finished teacher")
+            known = run_config(self.teacher).DATASETS.PROPOSALS
+            if known.METHOD != self.proposals and not known.TRAIN_FILES:
+                remedy = f"give --proposals {known.METHOD}"
+                raise InputError(f"--proposals {self.proposals}: --teacher has learned from {known.METHOD}; {remedy}")
         expected = {key: self.methods[0].cfg.TEST[key] for key in _PROTOCOL} | {"TOP_K": 3}
         for method in (*self.methods, *(() if self.teacher else (self.teacher_method,))):
             for key, value in expected.items():

@@ -34,7 +34,9 @@ from mlickd.runs import data_record
 
 logger = logging.getLogger(__name__)
 
-PROGRAM = (sys.executable, "-m", "mlickd")
+# Unlike `python -m mlickd`, this does not import modules of the working folder, such as a user's queue.py.
+_START = "import sys; sys.path = list(filter(None, sys.path)); from mlickd.__main__ import main; main()"
+PROGRAM = (sys.executable, "-c", _START)
 # Seconds from SIGTERM to SIGKILL, in which a command saves a checkpoint and ends.
 _GRACE = 60.0
 
@@ -211,7 +213,7 @@ def run_jobs(
                     stopping.set()
                     raise
     except Timeout:
-        raise InputError(f"--output {root}: another study runs in this folder; wait until it has finished") from None
+        raise InputError(f"--output {root}: another command runs in this folder; wait until it has finished") from None
 
 
 def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
@@ -222,7 +224,7 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     command, environment, resume = list(job.command), dict(os.environ), False
     if job.folder.exists():
         if "digest" not in last:
-            return f"{job.folder}: was not made by this study; remove it, or give another --output"
+            return f"{job.folder}: was not made by this command; remove it, or give another --output"
         resume = job.resumes and last["digest"] == digest
         if resume:
             command.insert(1, "--resume")
