@@ -54,17 +54,6 @@ def test_the_list_of_commands_does_not_import_slow_libraries() -> None:
         assert len(line) <= 80
 
 
-def test_waiting_threads_leave_their_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_DISPLAY_ENV", "VERBOSE")
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    settings = run("-m", "mlickd", "env").stderr
-    if "GOMP_SPINCOUNT" not in settings:
-        pytest.skip("PyTorch has another OpenMP library")
-    assert "GOMP_SPINCOUNT = '0'" in settings
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert "GOMP_SPINCOUNT = '0'" not in run("-m", "mlickd", "env").stderr, "the user decides"
-
-
 def test_importing_the_package_registers_its_models() -> None:
     code = (
         "from detectron2.modeling import META_ARCH_REGISTRY as R; import mlickd; print(mlickd.default_config, *dict(R))"

@@ -52,7 +52,6 @@ def _rows(dataset: str) -> list[tuple[str, list[float]]]:
 def _run(command: list, text: str = "") -> None:
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    environment.pop("OMP_WAIT_POLICY", None)  # `mlickd` sets it; a plain script does not
     arguments = [sys.executable, *map(str, command)]
     process = subprocess.run(arguments, input=text, env=environment, capture_output=True, encoding="utf-8", check=False)
     if process.returncode:

@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import os
 import sys
 from pathlib import Path
 
@@ -39,9 +38,6 @@ def run_script(file: str) -> None:
 
 
 def _run_command(module: str) -> None:
-    # By default, waiting threads of PyTorch keep their cores busy, which slows down threads that read photos, and other
-    # programs. OpenMP reads this variable once, when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if module not in ("predict", "install_detectron2", "env"):  # `predict` imports it for most models
         importlib.import_module("mlickd.registration")
     importlib.import_module(f"mlickd.cli.{module}").main()

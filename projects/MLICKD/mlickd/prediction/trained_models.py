@@ -1,7 +1,10 @@
 """The models of finished runs and checkpoints, for predictions."""
 
+import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +97,23 @@ def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]
 
 
 def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
+    """Return the image scores (C,), and the regions of a teacher, of each input.
+
+    On a CPU, each thread runs the network on a part of the inputs. If all threads work on the same layer instead, they
+    wait for each other after each layer, because other threads read the next photos on the same cores.
+    """
+    threads = torch.get_num_threads()
+    size = math.ceil(len(inputs) / threads)
+    if len(inputs) == 1 or threads == 1 or model.device.type != "cpu":
+        return _run_on_one_device(model, inputs)
+    parts = [inputs[start : start + size] for start in range(0, len(inputs), size)]
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        outputs = list(chain.from_iterable(pool.map(partial(_run_on_one_device, model), parts)))
+    torch.set_num_threads(threads)  # the number for new threads, which the pool has changed
+    return outputs
+
+
+def _run_on_one_device(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
     with inference_context(model), torch.no_grad():
         outputs = [{key: value.to("cpu") for key, value in output.items()} for output in model(inputs)]
     # The evaluation also clips WSDDN's sums, which rounding may put outside of [0, 1].
