@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -141,10 +142,9 @@ class Predictor:
             def start_reading() -> list[Future]:
                 return [pool.submit(self._read, photo, number) for number, photo in islice(numbered, size)]
 
-            reading = start_reading()
-            while reading:
-                batch = [future.result() for future in reading]
-                reading = start_reading()  # the next batch, while the model runs
+            reading = deque([start_reading(), start_reading()])
+            while batch := [future.result() for future in reading.popleft()]:
+                reading.append(start_reading())  # two batches ahead, while the model runs
                 samples = [read[1] for read in batch if not isinstance(read, InputError)]
                 outputs = iter(self.run(samples) if samples else ())
                 for read in batch:
