@@ -21,13 +21,15 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def default_ctrl_c() -> Iterator[None]:
-    """Handle Ctrl-C even if the tests run in the background of a shell, where Ctrl-C is ignored."""
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def default_signals() -> Iterator[None]:
+    """Handle Ctrl-C and SIGHUP even if the tests run in the background of a shell or under nohup, which ignore them."""
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGHUP)}
+    for kind, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if before[kind] == signal.SIG_IGN:
+            signal.signal(kind, default)
     yield
-    signal.signal(signal.SIGINT, before)
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -42,16 +42,13 @@ def read_events(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(file), size_guidance={"images": 0}).Reload()
 
 
-def test_evaluations_and_images_do_not_change_the_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluations_and_images_do_not_change_the_weights(tmp_path: Path) -> None:
     options = ("TEST.EVAL_PERIOD", 2, "TEST.CORLOC_IMAGES", 5, "TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (48, 64))
-    with caplog.at_level(logging.INFO, logger="mlickd.engine"):
-        weights = train(teacher_run(tmp_path / "with", *options, "TENSORBOARD.IMAGES", 3, "VIS_PERIOD", 3))
+    weights = train(teacher_run(tmp_path / "with", *options, "TENSORBOARD.IMAGES", 3, "VIS_PERIOD", 3))
     metrics = [json.loads(line) for line in (tmp_path / "with/metrics.json").read_text().splitlines()]
     evaluated = [line for line in metrics if "CorLoc/tiny_train" in line]
     assert evaluated and 0 <= evaluated[-1]["CorLoc/tiny_train"] <= 100
     assert {"multilabel/mAP", "detection/AP50", "multilabel_TTA/mAP", "detection_TTA/AP50"} <= evaluated[-1].keys()
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("writers")]
-    assert lines and all(name in lines[-1] for name in ("multilabel/mAP:", "detection/AP50:", "CorLoc/tiny_train:"))
     assert json.loads((tmp_path / "with/results.json").read_text()).keys() == {"multilabel", "detection"}
     averaged = json.loads((tmp_path / "with/results_TTA.json").read_text())
     assert averaged.keys() == {"multilabel_TTA", "detection_TTA"}

@@ -67,6 +67,5 @@ def make_batch(count: int = 2, side: int = 32, teacher_side: int = 64, boxes: in
 
 def tensors_of(knowledge: TeacherKnowledge) -> list[torch.Tensor]:
     """Return all tensors of a teacher's knowledge."""
-    tensors = []
-    knowledge.map(tensors.append)
-    return tensors
+    fields = [value.values() if isinstance(value, dict) else [value] for value in vars(knowledge).values()]
+    return [value for values in fields for value in values if isinstance(value, torch.Tensor)]
