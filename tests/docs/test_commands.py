@@ -51,7 +51,7 @@ STAND_INS = {
     r"--seeds \S+": "--seeds 1",
     r"--photos \S+ --labels \S+": "--photos album --labels album.csv",
     r"\$SLURM_ARRAY_TASK_ID": "1",
-    "photos_held_out": "pets_val",
+    "photos_held_out": "scenes_val",
     "/shared/output": "shared",
 }
 SMALL = """MODEL.BACKBONE.WEIGHTS '' MODEL.BACKBONE.FROZEN False MODEL.BACKBONE.FREEZE_NORM False MODEL.VGG.DEPTH 11
