@@ -51,7 +51,6 @@ STAND_INS = {
     r"--seeds \S+": "--seeds 1",
     r"--photos \S+ --labels \S+": "--photos album --labels album.csv",
     r"\$SLURM_ARRAY_TASK_ID": "1",
-    "photos_held_out": "scenes_val",
     "/shared/output": "shared",
 }
 SMALL = """MODEL.BACKBONE.WEIGHTS '' MODEL.BACKBONE.FROZEN False MODEL.BACKBONE.FREEZE_NORM False MODEL.VGG.DEPTH 11
@@ -153,7 +152,7 @@ def write_world(monkeypatch: pytest.MonkeyPatch) -> None:
     data = scenes.ensure_scenes("datasets")
     for name in ("animals", "pets"):
         shutil.copytree(data, f"datasets/{name}")
-    Path("datasets/photos").symlink_to("../output/own/data/photos")
+    Path("datasets/photos").symlink_to("../output/holiday/data/photos")  # of the quickstart in README.md
     for name in ("photos", "new", "more"):
         shutil.copytree(data / "images", name, ignore=lambda _, names: sorted(names)[2:])
     shutil.copy(next(Path("photos").iterdir()), "photo.jpg")
