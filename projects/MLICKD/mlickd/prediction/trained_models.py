@@ -103,17 +103,18 @@ def _run_model(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, I
     wait for each other after each layer, because other threads read the next photos on the same cores.
     """
     threads = torch.get_num_threads()
-    size = math.ceil(len(inputs) / threads)
     if len(inputs) == 1 or threads == 1 or model.device.type != "cpu":
-        return _run_on_one_device(model, inputs)
+        return _run_batch(model, inputs)
+    size = math.ceil(len(inputs) / threads)
     parts = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        outputs = list(chain.from_iterable(pool.map(partial(_run_on_one_device, model), parts)))
-    torch.set_num_threads(threads)  # the number for new threads, which the pool has changed
-    return outputs
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(chain.from_iterable(pool.map(partial(_run_batch, model), parts)))
+    finally:
+        torch.set_num_threads(threads)  # the number for new threads, which the pool has changed
 
 
-def _run_on_one_device(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
+def _run_batch(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, Instances | None]]:
     with inference_context(model), torch.no_grad():
         outputs = [{key: value.to("cpu") for key, value in output.items()} for output in model(inputs)]
     # The evaluation also clips WSDDN's sums, which rounding may put outside of [0, 1].
