@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mlickd.data import dataset_records, proposals_path, write_store
-from mlickd.data.proposals.dataset_proposals import image_list_digest
+from mlickd.data import dataset_records, image_list_digest, proposals_path, write_store
 
 
 def center_boxes(record: dict) -> tuple[np.ndarray, np.ndarray]:

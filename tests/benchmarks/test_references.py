@@ -74,7 +74,7 @@ def test_the_synthetic_dataset_is_valid_and_reused(tmp_path: Path) -> None:
     folder = tmp_path / "coco"
     records = load_coco_multilabel(folder / "annotations/instances_train2014.json", folder / "train2014").records
     assert len(records) == 70 and 4 < sum(len(record["annotations"]) for record in records) / 70 < 11
-    store = ProposalStore.open(tmp_path / "proposals/coco_2014_train_multilabel_edge_boxes")
+    store = ProposalStore(tmp_path / "proposals/coco_2014_train_multilabel_edge_boxes")
     store.check(records)
     assert store.num_boxes == 5 * 70
     (folder / "train2014").rename(tmp_path / "moved")

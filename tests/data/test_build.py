@@ -121,9 +121,9 @@ def test_an_augmentation_does_not_change_other_random_draws() -> None:
     assert len({item.view.crop for item in both}) == len({item.colors for item in both}) == 8
 
 
-def test_samples_of_several_datasets_come_from_their_mappers_without_boxes() -> None:
+def test_samples_of_several_datasets_come_from_their_mappers() -> None:
     names = ("a", "a", "a", "b", "c", "c")
-    records = [{"image_id": i, "labels": [i], "annotations": object()} for i in range(6)]
+    records = [{"image_id": i, "labels": [i]} for i in range(6)]
     samples = TrainingSamples(
         [
             ([records[i] for i in range(6) if names[i] == name], lambda *arguments, name=name: (name, *arguments))

@@ -16,8 +16,7 @@ from mlickd.config import default_config
 from mlickd.data import catalog, open_proposals, proposals_path, scenes, write_store
 from mlickd.data.checking.split_checks import check_proposals
 from mlickd.data.parts import DatasetPart, parse_part, whole_name
-from mlickd.data.proposals.dataset_proposals import image_list_digest
-from mlickd.data.records import without_boxes
+from mlickd.data.proposals.store import image_list_digest
 from mlickd.errors import InputError
 
 
@@ -45,7 +44,7 @@ def test_a_folder_is_a_dataset_without_registration(root, folder, split):
     assert name in catalog.available_datasets() and catalog.class_names(name) == ["cat", "dog"]
     assert [record["labels"] for record in DatasetCatalog.get(name)] == [[0]]
     metadata = MetadataCatalog.get(name)
-    assert metadata.thing_classes == ["cat", "dog"] and metadata.box_classes == []
+    assert metadata.thing_classes == ["cat", "dog"]
     assert metadata.image_root == str(root / folder / "images") and metadata.evaluator_type == "multilabel"
     catalog.dataset_records(name)[0]["labels"] = "spoilt"
     (root / folder / f"labels_{split}.csv").unlink()
@@ -95,7 +94,7 @@ def test_a_dataset_in_the_catalog_of_detectron2_is_completed_and_not_changed(roo
         assert record["annotations"][0]["bbox"] == [1, 2, 4, 6]
         assert [annotation["difficult"] for annotation in record["annotations"]] == [0, 1]
     metadata = MetadataCatalog.get("mine")
-    assert metadata.evaluator_type == "coco" and metadata.box_classes == [1]
+    assert metadata.evaluator_type == "coco"
     assert "labels" not in mine[0] and mine[0]["annotations"][0]["bbox_mode"] == BoxMode.XYWH_ABS
     assert "mine" in catalog.available_datasets()
 
@@ -161,7 +160,8 @@ def test_a_part_has_the_records_classes_and_metadata_of_the_whole(tiny_scenes: P
     whole = catalog.dataset_records("tiny_train")
     part, others = (catalog.dataset_records(f"tiny_train@{name}") for name in ("3of3", "not3of3"))
     assert len(part) == 8 and others == [record for record in whole if record not in part]
-    assert catalog.dataset_records("tiny_train@3of3", boxes=False) == [without_boxes(record) for record in part]
+    unboxed = [{key: record[key] for key in record if key != "annotations"} for record in part]
+    assert catalog.dataset_records("tiny_train@3of3", boxes=False) == unboxed
     assert DatasetCatalog.get("tiny_train@3of3") == part == [record for record in whole if record in part]
     metadata, of_whole = MetadataCatalog.get("tiny_train@not3of3"), MetadataCatalog.get("tiny_train")
     assert metadata.as_dict() == {**of_whole.as_dict(), "name": "tiny_train@not3of3"}

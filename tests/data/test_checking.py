@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from mlickd.data import dataset_records, proposals_path, write_store
 from mlickd.data.checking.image_checks import check_images, equal_files, similar_images
 from mlickd.data.checking.split_checks import LabelStatistics, check_proposals
-from mlickd.data.proposals.dataset_proposals import image_list_digest
+from mlickd.data.proposals.store import image_list_digest
 
 
 def image(seed: int) -> Image.Image:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mlickd.data.manifest import first_difference, labels_digest, manifest_lines, read_manifest, write_manifest
-from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets, without_boxes
+from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets
 from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES
 from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
@@ -48,7 +48,7 @@ def test_targets_are_1_0_or_ignored(rows):
 
 @pytest.mark.parametrize(("field", "label"), [("labels", -1), ("ignored_labels", NUM_CLASSES)])
 def test_a_label_out_of_range_is_refused(field, label):
-    with pytest.raises(InputError, match=rf"image a: {field}.*NUM_CLASSES"):
+    with pytest.raises(InputError, match=rf"image a: {field}"):
         label_targets([{**record("a", []), field: [label]}], NUM_CLASSES)
 
 
@@ -56,15 +56,15 @@ def test_packed_records_equal_the_records():
     packed = PackedRecords(RECORDS)
     assert packed == list(packed) == RECORDS and len(packed) == 4
     assert [packed[index] for index in range(-4, 4)] == RECORDS * 2
-    assert packed.without_boxes() == [without_boxes(each) for each in RECORDS]
-    assert packed.box_classes() == [0, 1]
+    unboxed = [{key: each[key] for key in each if key != "annotations"} for each in RECORDS]
+    assert packed.without_boxes() == unboxed
     assert PackedRecords([]) == PackedRecords([]).without_boxes() == []
     with pytest.raises(IndexError):
         packed[4]
     assert packed != PackedRecords([*RECORDS[:3], {**RECORDS[3], "annotations": [OTHER]}])
     first, other = (1.5, 2.0, 3.0, 4.25, 1, 0, 1), (0.1, 0.2, 0.3, 0.7, 0, 1, 0)
     boxes = [None if row is None else np.array(row, dtype=BOX) for row in ([first], [], None, [other, first])]
-    assert PackedRecords([without_boxes(each) for each in RECORDS], boxes) == RECORDS
+    assert PackedRecords(unboxed, boxes) == RECORDS
     for indices in ([], [1], [3, 0, 2]):
         assert packed.select(indices) == [RECORDS[index] for index in indices]
     packed[0]["annotations"][0]["bbox"][0] = packed[0]["labels"][0] = 7

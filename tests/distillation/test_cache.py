@@ -115,7 +115,7 @@ corners = st.tuples(st.floats(0, 0.6), st.floats(0, 0.6), st.floats(0.3, 1), st.
 def outputs(scenes: CachedScenes) -> list:
     """The teacher's knowledge of three whole images, their boxes and records."""
     cfg = scenes.config("feature")
-    teacher_cfg, store = load_teacher_config(cfg), ProposalStore.open(scenes.proposals)
+    teacher_cfg, store = load_teacher_config(cfg), ProposalStore(scenes.proposals)
     teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest.for_stage(cfg))
     mapper = build_mapper(teacher_cfg, "tiny_train", store)
     found = []

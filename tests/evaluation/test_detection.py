@@ -21,7 +21,11 @@ BOX, FAR = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
 RECORDS = [
     {"image_id": "a", "labels": [CAT, SKY], "annotations": [annotation(BOX, CAT)]},
     {"image_id": "b", "labels": [CAT, DOG], "annotations": [annotation(BOX, CAT), annotation(FAR, DOG)]},
-    {"image_id": "c", "labels": [CAT], "annotations": [annotation(BOX, CAT, difficult=1)]},
+    {
+        "image_id": "c",
+        "labels": [CAT],
+        "annotations": [annotation(BOX, CAT, difficult=1), annotation(FAR, BIRD, difficult=1)],
+    },
     {"image_id": "d", "labels": [DOG]},  # not annotated
 ]
 
@@ -45,7 +49,7 @@ OUTPUTS = [
 @pytest.fixture(autouse=True)
 def metadata() -> Iterator[Metadata]:
     MetadataCatalog.pop("pets_test", None)  # other tests may have registered it
-    yield MetadataCatalog.get("pets_test").set(box_classes=[CAT, DOG, BIRD])
+    yield MetadataCatalog.get("pets_test")
     MetadataCatalog.remove("pets_test")
 
 
@@ -74,7 +78,6 @@ def test_results_by_hand():
 
 
 def test_voc_2007_uses_the_eleven_point_rule(metadata):
-    del metadata.box_classes
     metadata.year = 2007
     results = detect(evaluator()).evaluate()["detection"]
     assert results["VOC_AP"] == pytest.approx(100 * ((6 * 1 + 5 * 2 / 3) / 11 + 1) / 2)

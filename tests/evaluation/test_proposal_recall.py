@@ -43,7 +43,7 @@ def test_crowds_and_difficult_objects_are_left_out(tmp_path: Path):
     ]
     proposals = np.array([[9, 9, 10, 10], [0, 0, 10, 6]], dtype=np.float32)
     write_store(tmp_path, [(name, proposals, [1, 0.5]) for name in "abc"], "m", {}, "")
-    recall = evaluate_source(records, "ours", ProposalStore.open(tmp_path), (2, 1, 2))
+    recall = evaluate_source(records, "ours", ProposalStore(tmp_path), (2, 1, 2))
     assert recall.num_images == 2 and recall.counts == (1, 2)
     np.testing.assert_allclose(recall.overlaps, [[0.01, 0], [0.6, 16 / 60]], atol=1e-7)
     np.testing.assert_array_equal(recall.recall(0.5), [[0, 0.5]])

@@ -72,7 +72,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_whole_store(path: Path) -> None:
-    store = ProposalStore.open(path.parent)
+    store = ProposalStore(path.parent)
     for image_id in store:
         boxes, scores = store[image_id]
         assert boxes.shape == (len(scores), 4)

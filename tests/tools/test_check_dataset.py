@@ -11,7 +11,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from mlickd.data import dataset_records, proposals_path, write_store
-from mlickd.data.proposals.dataset_proposals import image_list_digest
+from mlickd.data.proposals.store import image_list_digest
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def store(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         boxes = np.hstack((low, low + generator.integers(1, 60, (5, 2))))
         items.append((record["image_id"], boxes, np.linspace(1, 0.5, 5)))
     write_store(tmp_path / "p", items, "m", {}, "d")
-    return ProposalStore.open(tmp_path / "p")
+    return ProposalStore(tmp_path / "p")
 
 
 def write_foreign(store: ProposalStore, kind: str, path: Path, call_tool) -> None:
@@ -59,7 +59,7 @@ def test_every_format_is_imported(kind: str, store: ProposalStore, tmp_path: Pat
     assert result.out == f"{output}: 12 images, 60 proposals\n"
     assert ("of_another_split" in caplog.text) == (kind != "detectron2")
     assert ("12 boxes" in caplog.text) == (kind == "release")
-    read = ProposalStore.open(output)
+    read = ProposalStore(output)
     assert list(read) == list(store) and read.header["method"] == kind
     for image_id in store:
         np.testing.assert_allclose(read[image_id][0], store[image_id][0], atol=1e-4)

@@ -16,7 +16,7 @@ def test_proposals_have_default_paths(tiny_scenes: Path, call_tool, tmp_path: Pa
     for line, name, count in zip(result.out.splitlines(), ("tiny_train", "tiny_test"), (24, 12), strict=True):
         path = proposals_path(name, "selective_search")
         assert re.fullmatch(rf"{re.escape(str(path))}: {count} images, [\d.]+ proposals per image, [\d.]+ s", line)
-        store = ProposalStore.open(path)
+        store = ProposalStore(path)
         assert store.header["parameters"] | {"mode": "single", "longer_side": 60} == store.header["parameters"]
         assert max(len(store[image_id][1]) for image_id in store) == 5
 
@@ -33,15 +33,15 @@ def test_lists_and_folders_are_processed_in_parts(tiny_scenes: Path, call_tool, 
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "5 images" in call_tool(*arguments, *output, tmp_path / "parts").out
     call_tool(*arguments, *output, tmp_path / "whole", "--shard", "1/1")
-    parts, whole = ProposalStore.open(tmp_path / "parts"), ProposalStore.open(tmp_path / "whole")
-    assert list(whole) == names and parts.digest() == whole.digest()
+    parts, whole = ProposalStore(tmp_path / "parts"), ProposalStore(tmp_path / "whole")
+    assert list(whole) == names and parts.digest == whole.digest
     arguments = ["generate_proposals", "--images", images, "--method", "sliding"]
     call_tool(*arguments, *output, tmp_path / "folder", "--shard", "1/1")
-    assert len(ProposalStore.open(tmp_path / "folder")) == 36
+    assert len(ProposalStore(tmp_path / "folder")) == 36
 
     (tmp_path / "phone.heic").touch()
     (tmp_path / "a.jpg").symlink_to(images / names[0])
     arguments = ["generate_proposals", "--images", tmp_path, "--method", "sliding", "--shard", "1/1"]
     result = call_tool(*arguments, *output, tmp_path / "readable")
     assert result.status == 1 and "1 of 2 photos" in result.err and "phone.heic" in result.err
-    assert list(ProposalStore.open(tmp_path / "readable")) == ["a.jpg"]
+    assert list(ProposalStore(tmp_path / "readable")) == ["a.jpg"]

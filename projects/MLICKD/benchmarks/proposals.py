@@ -50,7 +50,7 @@ def measure_proposals(images: int = 300, repetitions: int = 3) -> list[Benchmark
             timed = time_in_turn(title, calls, repetitions)
         finally:
             cv2.setNumThreads(threads)
-        count = ProposalStore.open(store).num_boxes
+        count = ProposalStore(store).num_boxes
     speeds = {name: [count / seconds for seconds in values] for name, values in timed.values.items()}
     return [BenchmarkResult(title, "proposals/s", speeds)]
 

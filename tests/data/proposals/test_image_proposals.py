@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from helpers.structured_forest import OPTIONS, write_forest
 from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, View, dataset_records, propose, write_store
-from mlickd.data.build import build_inference_mapper
+from mlickd.data.build import build_inference_mapper, build_proposer
 from mlickd.data.proposals.dataset_proposals import generate_proposals
-from mlickd.data.proposals.edges import gradient_edges, structured_edges
-from mlickd.data.proposals.image_proposals import build_proposer, complete_parameters
+from mlickd.data.proposals.edges import gradient_edges
+from mlickd.data.proposals.image_proposals import complete_parameters
 from mlickd.data.proposals.proposal_methods import PROPOSAL_METHODS, sliding
 from mlickd.errors import InputError
 
@@ -126,7 +125,6 @@ def test_a_method_can_be_added() -> None:
         ("edge_boxes", {"beta": 1.0}, "beta"),
         ("selective_search", {"mode": "slow"}, "slow"),
         ("sliding", {"overlap": 0.95}, "overlap"),
-        ("structured_edge_boxes", {}, "model"),
     ],
 )
 def test_a_wrong_parameter_is_named(method: str, parameters: dict, name: str) -> None:
@@ -176,41 +174,6 @@ def test_sliding_windows_are_in_the_image_reach_its_borders_and_overlap(height, 
             assert iou.max(dim=1).values.min() >= overlap - 1e-6
 
 
-@pytest.fixture(scope="module")
-def forest(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_forest(tmp_path_factory.mktemp("forest") / "model.yml.gz"))
-
-
-def test_structured_edges_find_a_rectangle(forest: str, tmp_path: Path) -> None:
-    image = np.zeros((120, 160, 3), dtype=np.uint8)
-    cv2.rectangle(image, (40, 30), (119, 89), (255, 255, 255), -1)
-    edges, orientation = structured_edges(image, forest)
-    assert edges.shape == orientation.shape == (120, 160) and edges.dtype == orientation.dtype == np.float32
-    assert edges[24:36, 80].max() > 0.2 and edges[60, 34:46].max() > 0.2
-    assert edges[55:65, 70:90].max() == edges[5:15, 70:90].max() == 0
-    boxes, _ = propose(image, "structured_edge_boxes", {"model": forest, "longer_side": 160})
-    assert best_overlap([40, 30, 120, 90], boxes) > 0.7
-
-
-def test_a_store_records_the_content_of_its_forest(forest: str, tmp_path: Path) -> None:
-    copy = tmp_path / "another_name.yml.gz"
-    copy.write_bytes(Path(forest).read_bytes())
-    other = write_forest(tmp_path / "other.yml.gz", threshold=0.1)
-    first, second, third = (
-        generate_proposals([], "structured_edge_boxes", {"model": str(model)}, tmp_path / name, workers=0).header
-        for name, model in (("1", forest), ("2", copy), ("3", other))
-    )
-    assert first == second != third
-
-
-def test_a_missing_or_damaged_forest_is_named(tmp_path: Path) -> None:
-    (tmp_path / "text.yml.gz").write_text("no forest")
-    write_forest(tmp_path / "zero.yml.gz", options={**OPTIONS, "stride": 0})
-    for problem in ("absent.yml.gz", "text.yml.gz", "zero.yml.gz.*stride"):
-        with pytest.raises(InputError, match=problem):
-            structured_edges(drawing(), str(tmp_path / problem.removesuffix(".*stride")))
-
-
 def teacher_with(*options: object):
     cfg = default_config()
     cfg.MODEL.META_ARCHITECTURE, cfg.DATASETS.TRAIN = "WeaklySupervisedDetector", ("tiny_train",)
@@ -233,7 +196,8 @@ def test_samples_with_and_without_a_store_are_equal(image_format: str, tiny_scen
 
 def test_new_photos_have_the_parameters_of_the_training_store(tmp_path: Path, monkeypatch, caplog) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert build_proposer(teacher_with()).keywords == {"method": "edge_boxes", "parameters": {}}
+    defaults = complete_parameters("edge_boxes")
+    assert build_proposer(teacher_with()).keywords == {"method": "edge_boxes", "parameters": defaults}
     assert "tiny_train_edge_boxes" in caplog.text
     path, other = tmp_path / "proposals" / "tiny_train_edge_boxes", tmp_path / "other"
     files = teacher_with("DATASETS.PROPOSALS.TRAIN_FILES", (str(other),))
@@ -242,11 +206,11 @@ def test_new_photos_have_the_parameters_of_the_training_store(tmp_path: Path, mo
         (files, other, "sliding", {"overlap": 0.5}, None),
         (files, other, "wsddn", {}, "wsddn"),
         (teacher_with(), path, "edge_boxes", {"gone": 1}, "gone"),
-        (teacher_with(), path, "structured_edge_boxes", {"model": "sha256:12"}, "structured_edge_boxes"),
     ):
         write_store(place, [], method, parameters, "")
         with nullcontext() if error is None else pytest.raises(InputError, match=error):
-            assert build_proposer(cfg).keywords == {"method": method, "parameters": parameters}
+            expected = complete_parameters(method, parameters)
+            assert build_proposer(cfg).keywords == {"method": method, "parameters": expected}
 
 
 def test_an_existing_store_is_used(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_a_bad_import_writes_nothing(proposals: list, message: str, records: lis
 def test_detectron2_and_this_project_read_an_export_in_the_same_order(tmp_path: Path) -> None:
     items = [("a/1.jpg", BOXES, np.array([0.9, 0.5, 0.25])), (17, BOXES[::-1], np.ones(3))]
     write_store(tmp_path / "p", items, "m", {}, "d")
-    store = ProposalStore.open(tmp_path / "p")
+    store = ProposalStore(tmp_path / "p")
     path = tmp_path / "new" / "p.pkl"
     write_detectron2_pickle(store, path)
     for record in load_proposals_into_dataset([{"image_id": 17}, {"image_id": "a/1.jpg"}], str(path)):

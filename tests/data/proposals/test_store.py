@@ -40,7 +40,7 @@ def write(path: Path, *boxes: np.ndarray, method: str = "edge_boxes") -> Proposa
     """Write a store with boxes of the images 0, 1, ...; all scores are 1."""
     items = [(index, image_boxes, np.ones(len(image_boxes))) for index, image_boxes in enumerate(boxes)]
     write_store(path, items, method, {"beta": 0.5}, "digest")
-    return ProposalStore.open(path)
+    return ProposalStore(path)
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,7 +49,7 @@ def test_a_store_returns_the_written_proposals(tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.mktemp("store") / "p"
     items = ((name, *value) for name, value in images.items())
     write_store(path, items, "m", {"a": [1, "b"]}, "digest", num_images=len(images))
-    store = pickle.loads(pickle.dumps(ProposalStore.open(path)))
+    store = pickle.loads(pickle.dumps(ProposalStore(path)))
     assert list(store) == [str(name) for name in images] and len(store) == len(images)
     for name, (boxes, scores) in images.items():
         found_boxes, found_scores = store[name]
@@ -71,11 +71,11 @@ def test_sorting_keeps_the_order_of_equal_scores_and_drops_repeated_boxes() -> N
 
 
 def test_digest_depends_only_on_ids_boxes_and_scores(tmp_path: Path) -> None:
-    digest = write(tmp_path / "a", BOXES, BOXES, BOXES).digest()
-    assert write(tmp_path / "b", BOXES, BOXES, BOXES, method="other").digest() == digest
-    assert write(tmp_path / "c", BOXES, BOXES, BOXES[:2]).digest() != digest
+    digest = write(tmp_path / "a", BOXES, BOXES, BOXES).digest
+    assert write(tmp_path / "b", BOXES, BOXES, BOXES, method="other").digest == digest
+    assert write(tmp_path / "c", BOXES, BOXES, BOXES[:2]).digest != digest
     write_store(tmp_path / "d", [(name, BOXES, np.ones(3)) for name in (0, 1, "2b")], "edge_boxes", {}, "digest")
-    assert ProposalStore.open(tmp_path / "d").digest() != digest
+    assert ProposalStore(tmp_path / "d").digest != digest
 
 
 def test_a_failed_write_leaves_the_old_store_and_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_a_failed_write_leaves_the_old_store_and_other_files(tmp_path: Path, mon
     assert sorted(tmp_path.iterdir()) == before
     monkeypatch.undo()
     write(tmp_path, *[BOXES] * 300)
-    assert (tmp_path / "note.txt").exists() and len(ProposalStore.open(tmp_path)) == 300
+    assert (tmp_path / "note.txt").exists() and len(ProposalStore(tmp_path)) == 300
 
 
 @pytest.mark.parametrize("num_images", [1, 3])
@@ -130,7 +130,7 @@ def test_shards_that_do_not_belong_together(tmp_path: Path, changes: dict, field
     write(tmp_path, BOXES, BOXES, BOXES)
     change(tmp_path / SECOND, **changes)
     with pytest.raises(InputError, match=field) as error:
-        ProposalStore.open(tmp_path)["2"]
+        ProposalStore(tmp_path)["2"]
     assert "\n" not in str(error.value)
 
 
@@ -155,4 +155,4 @@ def test_check_names_the_image(tmp_path: Path) -> None:
     write_store(tmp_path, [("b", BOXES[:0], SCORES[:0]), ("c", BOXES, SCORES * np.nan)], "m", {}, "d")
     for name, problem in (("b", "no boxes"), ("c", "score nan"), ("d", "no proposals")):
         with pytest.raises(InputError, match=f"{problem} for image {name}|image {name}.*{problem}"):
-            ProposalStore.open(tmp_path).check([{"image_id": name}])
+            ProposalStore(tmp_path).check([{"image_id": name}])

@@ -59,7 +59,7 @@ def devkit(tmp_path: Path) -> Path:
 def test_records_of_voc_have_labels_sizes_and_boxes(devkit):
     dataset = load_voc_multilabel(devkit, "trainval")
     assert dataset.class_names == list(VOC_CLASSES) == sorted(VOC_CLASSES) and len(VOC_CLASSES) == 20
-    assert dataset.records.box_classes() == [CAT, DOG, PERSON] and dataset.image_root == str(devkit / "JPEGImages")
+    assert dataset.image_root == str(devkit / "JPEGImages")
     assert [record["image_id"] for record in dataset.records] == list(ANNOTATIONS)
     first, second, third = dataset.records
     assert first["file_name"] == str(devkit / "JPEGImages" / "000001.jpg")
@@ -82,7 +82,7 @@ def test_names_of_voc_give_the_protocol_for_difficult_objects(devkit, monkeypatc
     assert set(here) <= set(catalog.available_datasets())
     records = [catalog.dataset_records(name)[0] for name in here]
     metadata = MetadataCatalog.get(here[0])
-    assert metadata.year == 2007 and metadata.box_classes == [CAT, DOG, PERSON]
+    assert metadata.year == 2007
     assert [record["labels"] for record in records] == [[CAT], [CAT, DOG], [CAT]]
     # One object that is not difficult makes its class a label.
     assert records[0]["ignored_labels"] == [DOG] and "ignored_labels" not in records[1] | records[2]
@@ -162,9 +162,9 @@ def test_records_of_nus_wide_have_labels_and_ids(nus_wide):
         "actor/0002_22.jpg": [],
         "zebra/0001_9.jpg": [0],
     }
-    assert labels_by_id(nus_wide, "test", keep_unlabeled=False) == {"bear cub/0001_8.jpg": [2]}
+    assert labels_by_id(nus_wide, "test", keep_negatives=False) == {"bear cub/0001_8.jpg": [2]}
     dataset = load_nus_wide(nus_wide, "train")
-    assert dataset.class_names == CONCEPTS and dataset.records.box_classes() == []
+    assert dataset.class_names == CONCEPTS
     assert dataset.image_root == str(nus_wide / "Flickr")
     # The official files do not give sizes, and images are not opened.
     file_name = str(nus_wide / "Flickr" / "actor" / "0001_21.jpg")
@@ -174,7 +174,7 @@ def test_records_of_nus_wide_have_labels_and_ids(nus_wide):
 def test_another_list_takes_its_labels_from_both_parts(nus_wide):
     (nus_wide / "lists" / "mine.txt").write_bytes("\ufeffbear cub/0001_8.jpg\r\n\r\nactor\\0002_22.jpg".encode())
     assert list(labels_by_id(nus_wide, "mine").items()) == [("bear cub/0001_8.jpg", [2]), ("actor/0002_22.jpg", [])]
-    assert labels_by_id(nus_wide, "mine", keep_unlabeled=False) == {"bear cub/0001_8.jpg": [2]}
+    assert labels_by_id(nus_wide, "mine", keep_negatives=False) == {"bear cub/0001_8.jpg": [2]}
     (nus_wide / "lists" / "mine.txt").write_text("actor/0001_21.jpg\nactor/1_1.jpg\n")
     with pytest.raises(InputError, match=r"mine\.txt: 'actor/1_1.jpg'"):
         load_nus_wide(nus_wide, "mine")

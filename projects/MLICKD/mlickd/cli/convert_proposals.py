@@ -53,7 +53,7 @@ def main() -> None:
     exporting.add_argument("--output", type=Path, required=True, metavar="FILE", help="the pickle")
     arguments = parser.parse_args()
     if arguments.command == "export":
-        store = ProposalStore.open(arguments.input)
+        store = ProposalStore(arguments.input)
         file_formats.write_detectron2_pickle(store, arguments.output)
         print(f"{arguments.output}: {len(store)} images, {store.num_boxes} proposals")
         return

@@ -1,5 +1,6 @@
 """Mappers and data loaders from a configuration."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,12 +18,15 @@ from .augmentation import ColorJitter, RandomCrop
 from .catalog import dataset_records
 from .mapper import MultiLabelMapper, map_at_sizes
 from .parts import whole_name
-from .proposals.image_proposals import build_proposer
+from .proposals.image_proposals import complete_parameters, propose
+from .proposals.proposal_methods import PROPOSAL_METHODS
 from .proposals.store import ProposalStore, proposals_path
 from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
-from .workers import PackedBatch, ignore_signals_in_worker
+from .workers import ignore_signals_in_worker, pack_batch
+
+logger = logging.getLogger(__name__)
 
 
 def model_class(cfg: CfgNode) -> type[nn.Module]:
@@ -88,13 +92,17 @@ def open_proposals(cfg: CfgNode, name: str) -> ProposalStore:
         raise InputError(
             f"{path}: no proposals for dataset {name}; make them with `mlickd generate-proposals "
             f"--dataset {whole_name(name)} --method {cfg.DATASETS.PROPOSALS.METHOD}`, or "
-            "elsewhere with --output FOLDER, and name the folder in DATASETS.PROPOSALS.TRAIN_FILES or TEST_FILES"
+            "elsewhere with --output FOLDER, and name the folder in DATASETS.PROPOSALS.TRAIN_FILES, UNLABELED_FILES or "
+            "TEST_FILES"
         )
-    return ProposalStore.open(path)
+    return ProposalStore(path)
 
 
 def configured_proposals(cfg: CfgNode, name: str) -> Path:
-    """Return the path of the proposals of a dataset: a path in the configuration, or the store of the method."""
+    """Return the folder of the proposals of a dataset.
+
+    It is the entry in ``DATASETS.PROPOSALS.*_FILES``, by default the folder of ``DATASETS.PROPOSALS.METHOD``.
+    """
     for split in ("TRAIN", "UNLABELED", "TEST"):
         names, files = list(cfg.DATASETS[split]), cfg.DATASETS.PROPOSALS[f"{split}_FILES"]
         if files and len(files) != len(names):
@@ -104,6 +112,34 @@ def configured_proposals(cfg: CfgNode, name: str) -> Path:
         if files and name in names:
             return Path(files[names.index(name)])
     return proposals_path(name, cfg.DATASETS.PROPOSALS.METHOD)
+
+
+def build_proposer(cfg: CfgNode) -> partial:
+    """Return :func:`propose` with the method and the parameters of the training proposals.
+
+    They come from the first existing store of DATASETS.TRAIN. If no store exists, the function warns and uses
+    DATASETS.PROPOSALS.METHOD with default parameters.
+
+    Raises:
+        InputError: the proposals were imported, or a parameter is unknown.
+    """
+    method, parameters = cfg.DATASETS.PROPOSALS.METHOD, {}
+    paths = [configured_proposals(cfg, name) for name in cfg.DATASETS.TRAIN]
+    found = next((path for path in paths if path.exists()), None)
+    if found is not None:
+        header = ProposalStore(found).header
+        method, parameters = header["method"], header["parameters"]
+    else:
+        text = "%s: not found; proposals of new photos use the defaults of %s, and training may have used other values"
+        logger.warning(text, ", ".join(map(str, paths)), method)
+    if method not in PROPOSAL_METHODS:
+        raise InputError(
+            f"DATASETS.PROPOSALS.METHOD {method}: cannot propose regions of new photos, because the proposals were "
+            "imported; make a store of the photos with `mlickd generate-proposals` or `mlickd convert-proposals`, or "
+            "set another METHOD"
+        )
+    logger.info("Generating proposals of new photos with %s", method)
+    return partial(propose, method=method, parameters=complete_parameters(method, parameters))
 
 
 def build_mapper(
@@ -153,10 +189,11 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         cfg: configuration; ``SOLVER.IMS_PER_BATCH`` counts the images of all processes.
         teacher_cfg: see :func:`build_mapper`.
     """
-    parts = []
+    parts, num_unlabeled = [], 0
     for name in training_datasets(cfg):
         records = dataset_records(name, boxes=False)
         if name not in cfg.DATASETS.TRAIN:
+            num_unlabeled += len(records)
             records = [{key: record[key] for key in record if key not in LABEL_FIELDS} for record in records]
         proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=True) else None
         parts.append((records, build_mapper(cfg, name, proposals, teacher_cfg)))
@@ -168,10 +205,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         cfg.SOLVER.IMS_PER_BATCH,
         cfg.INPUT.SIZES_TRAIN,
         seed=max(cfg.SEED, 0),
-        unlabeled=(
-            sum(len(dataset_records(name, boxes=False)) for name in cfg.DATASETS.UNLABELED),
-            _unlabeled_per_batch(cfg),
-        ),
+        unlabeled=(num_unlabeled, _unlabeled_per_batch(cfg)),
         mirror=cfg.INPUT.RANDOM_FLIP == "horizontal",
         crop=RandomCrop(crop.AREA, crop.ASPECT) if crop.ENABLED else None,
         color_jitter=ColorJitter(*strengths) if any(strengths) else None,
@@ -182,7 +216,7 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         dataset,
         batch_sampler=sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=PackedBatch,
+        collate_fn=pack_batch,
         worker_init_fn=ignore_signals_in_worker,
         pin_memory=cfg.MODEL.DEVICE.startswith("cuda"),
     )
@@ -204,7 +238,7 @@ def build_test_loader(
         mapper=mapper,
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=PackedBatch,
+        collate_fn=pack_batch,
     )
     loader.worker_init_fn = ignore_signals_in_worker
     return loader

@@ -48,22 +48,23 @@ def ensure_registered(name: str) -> None:
 
     Known datasets are COCO, VOC and NUS-WIDE below `dataset_root()`, `scenes_train` and `scenes_test` (drawn on first
     use), the folder datasets `<folder>_<split>`, and parts of all datasets (`@KofN` or `@notKofN` at the end of the
-    name). The metadata has `thing_classes`, `box_classes`, `image_root`, `form`, `evaluator_type`.
+    name). The metadata has `thing_classes`, `image_root`, `form`, `evaluator_type`.
 
     Raises:
         InputError: the dataset does not exist, or its files or records are wrong.
     """
     root = dataset_root()
     registered, checked = DatasetCatalog.data.get(name), _checked.get(name)
-    current = checked is not None and checked.load is registered
-    if current and checked.origin in (None, root):
+    # An entry that was replaced in DatasetCatalog must be checked again.
+    is_checked = checked is not None and checked.load is registered
+    if is_checked and checked.origin in (None, root):
         return
-    if registered is not None and not current:
+    if registered is not None and not is_checked:
         _check_registered(name, registered)
     elif (part := parse_part(name)) is not None:
         ensure_registered(part.whole)
         whole = _checked[part.whole].records
-        if not current or checked.origin is not whole:
+        if not is_checked or checked.origin is not whole:
             records = whole.select(part.indices([record["image_id"] for record in whole.without_boxes()]))
             metadata = MetadataCatalog.get(part.whole).as_dict()
             check_records(records.without_boxes(), metadata["thing_classes"], f"dataset {name!r}")
@@ -74,7 +75,6 @@ def ensure_registered(name: str) -> None:
         check_records(dataset.records.without_boxes(), dataset.class_names, str(source.files[0]))
         metadata = {
             "thing_classes": dataset.class_names,
-            "box_classes": dataset.records.box_classes(),
             "image_root": dataset.image_root,
             "form": dataset.form,
             "evaluator_type": "multilabel",
@@ -165,9 +165,8 @@ def _check_registered(name: str, load: Callable[[], list[dict]]) -> None:
         ) from error
     if missing:
         raise InputError(f"{where}: {missing[0]}: image file not found; put it there")
-    for key, value in (("box_classes", packed.box_classes()), ("evaluator_type", "multilabel")):
-        if metadata.get(key) is None:
-            metadata.set(**{key: value})
+    if metadata.get("evaluator_type") is None:
+        metadata.evaluator_type = "multilabel"
     _checked[name] = _Checked(load, packed, None)
 
 

@@ -1,4 +1,4 @@
-"""Turn records into model inputs: the student's view, the teacher's view, and the proposals."""
+"""Turn records into model inputs: the view of the model, the view of a live teacher, and the proposals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,18 +18,18 @@ from .views import View
 class MultiLabelMapper:
     """Turns a record into a sample: decodes the image and cuts out the views. Samples never have the record's boxes.
 
-    The teacher's view shows the same part of the image as the student's view, at another size. The proposals are
-    transformed with each view, so that region i is the same region in both.
+    The view of a live teacher shows the same part of the image as the view of the student, at another size. The
+    proposals are transformed with each view, so that region i is the same region in both.
 
     Args:
         image_format: ``RGB`` or ``BGR``.
         proposals: proposals of the dataset, or a function that generates them, see
-            :func:`~mlickd.data.proposals.image_proposals.build_proposer`; None for samples without proposals.
+            :func:`~mlickd.data.build.build_proposer`; None for samples without proposals.
         top_k, min_side: see :func:`best_proposals`.
         teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
         teacher_format: image format of the teacher, by default ``image_format``.
         dataset: name of the dataset. Samples contain it, because image ids are unique only within a dataset.
-        view: default view of the student.
+        view: default view of the model.
     """
 
     image_format: str = "RGB"
@@ -50,8 +50,8 @@ class MultiLabelMapper:
 
         Args:
             record: dict with ``file_name`` or ``pixels`` (see :class:`RecordImage`), and ``image_id``.
-            view: view of the student, by default the view of the mapper.
-            colors: color change of the student's view; the teacher's view keeps the original colors.
+            view: view of the model, by default the view of the mapper.
+            colors: color change of ``image``; ``teacher_image`` keeps the original colors.
 
         Returns:
             The record without ``annotations``, with ``image`` (3, size, size) uint8, ``view``, ``dataset``, and the
@@ -72,23 +72,19 @@ class MultiLabelMapper:
         if view.crop is not None and boxes is not None and self.teacher_size is None:
             moved, _ = view.regions(boxes, *shape)
             view = view if len(moved) else replace(view, crop=None)
-        sample |= {"view": view, "dataset": self.dataset, "image": self._pixels(image, view, view.size)}
-        if self.teacher_size is not None:
-            pixels = self._pixels(image, view, self.teacher_size)
+        sample |= {"view": view, "dataset": self.dataset, "image": view.pixels(image)}
+        teacher_view = replace(view, size=self.teacher_size) if self.teacher_size else None
+        if teacher_view is not None:
+            pixels = teacher_view.pixels(image)
             same_format = self.teacher_format in (None, self.image_format)
             sample["teacher_image"] = pixels if same_format else pixels.flip(0)
         if colors is not None:
             sample["image"] = colors.apply(sample["image"], self.image_format)
         if boxes is not None:
-            sample["proposals"] = _instances(boxes, scores, view, shape, view.size)
-            if self.teacher_size is not None:
-                sample["teacher_proposals"] = _instances(boxes, scores, view, shape, self.teacher_size)
+            sample["proposals"] = _instances(boxes, scores, view, shape)
+            if teacher_view is not None:
+                sample["teacher_proposals"] = _instances(boxes, scores, teacher_view, shape)
         return sample
-
-    def _pixels(self, image: RecordImage, view: View, side: int) -> torch.Tensor:
-        # Each view is decoded separately, so that its pixels do not depend on the other view.
-        pixels, reduction = image.decode(view.reduction(image.height, image.width, side))
-        return view.pixels(pixels, image.height, image.width, side, reduction)
 
     def _proposals(self, record: dict, image: RecordImage) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
         if self.proposals is None:
@@ -124,9 +120,9 @@ def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: 
     return boxes[:top_k], scores[:top_k]
 
 
-def _instances(boxes: np.ndarray, scores: np.ndarray, view: View, shape: tuple[int, int], side: int) -> Instances:
-    moved, in_view = view.regions(boxes, *shape, side)
-    instances = Instances((side, side))
+def _instances(boxes: np.ndarray, scores: np.ndarray, view: View, shape: tuple[int, int]) -> Instances:
+    moved, in_view = view.regions(boxes, *shape)
+    instances = Instances((view.size, view.size))
     instances.proposal_boxes = Boxes(moved)
     instances.objectness = torch.from_numpy(scores[in_view])
     return instances

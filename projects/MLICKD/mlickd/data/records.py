@@ -58,7 +58,8 @@ class PackedRecords(Sequence[dict]):
         if boxes is None:
             boxes = [_pack_boxes(record["annotations"]) if "annotations" in record else None for record in records]
         self._boxes = list(boxes)
-        self._records = [pickle.dumps(without_boxes(record), protocol=-1) for record in records]
+        unboxed = ({key: value for key, value in record.items() if key != "annotations"} for record in records)
+        self._records = [pickle.dumps(record, protocol=-1) for record in unboxed]
 
     def __len__(self) -> int:
         return len(self._boxes)
@@ -78,10 +79,6 @@ class PackedRecords(Sequence[dict]):
         """Return all records without ``annotations``; this is fast."""
         return [pickle.loads(record) for record in self._records]
 
-    def box_classes(self) -> list[int]:
-        """Return the sorted indices of the classes that have boxes."""
-        return sorted({label for boxes in self._boxes if boxes is not None for label in boxes["category_id"].tolist()})
-
 
 def _pack_boxes(annotations: Sequence[dict]) -> np.ndarray:
     """Return annotations with ``BoxMode.XYXY_ABS`` as an array of `BOX`."""
@@ -95,11 +92,6 @@ def _unpack_boxes(boxes: np.ndarray) -> list[dict[str, Any]]:
         {"bbox": corners, "bbox_mode": mode, "category_id": label, "iscrowd": crowd, "difficult": difficult}
         for *corners, label, crowd, difficult in boxes.tolist()
     ]
-
-
-def without_boxes(record: dict) -> dict:
-    """Return a record without ``annotations``."""
-    return {key: value for key, value in record.items() if key != "annotations"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,7 @@ def label_targets(records: Sequence[dict], num_classes: int) -> np.ndarray:
             first = wrong[0]
             raise InputError(
                 f"image {records[first].get('image_id')}: {field} {list(lists[first])} are not all in [0, {num_classes}"
-                "); set MODEL.NUM_CLASSES to the number of classes of this dataset"
+                "), the indices of the classes; correct the labels or the list of classes"
             )
         targets[rows, labels] = value
     return targets
@@ -166,8 +158,11 @@ def check_records(records: Sequence[dict], class_names: Sequence[str], source: s
     if len(ids) < max(len(records), 1):
         problem = f"{ids.most_common(1)[0][0]!r} is the image id of several images" if ids else "the split is empty"
         raise InputError(f"{source}: {problem}; a split needs at least one image, and image ids must be unique")
-    targets = label_targets(records, len(class_names))
-    missing = [name for name, found in zip(class_names, (targets == 1).any(axis=0), strict=True) if not found]
-    if missing and (targets != -1).any():  # unlabeled images are neither learned nor evaluated
+    try:
+        positive = (label_targets(records, len(class_names)) == 1).any(axis=0)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    missing = [name for name, found in zip(class_names, positive, strict=True) if not found]
+    if missing and positive.any():  # a split without any label has unlabeled photos
         names = shorten_list(missing)
         logger.warning("%s: classes without a positive image, which cannot be learned or evaluated: %s", source, names)

@@ -9,7 +9,6 @@ from torch.utils.data import Dataset, Sampler
 
 from .augmentation import ColorJitter, ColorShift, RandomCrop
 from .mapper import MultiLabelMapper
-from .records import without_boxes
 from .views import View
 
 
@@ -53,8 +52,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
             batch_size: number of images in a batch over all processes; a multiple of ``world_size``.
             sizes: sides of the square views in pixels; the sampler draws one for each batch.
             seed: seed of all random draws.
-            unlabeled: (M, K): the last M images are unlabeled, and each batch has K of them, which have separate
-                epochs. With K = 0, labeled and unlabeled images form one pool.
+            unlabeled: (M, K). The last M images are unlabeled, and each batch has K of them. Labeled and unlabeled
+                images then have separate epochs. With K = 0, they form one pool.
             mirror: whether half of the images are mirrored.
             crop: distribution of crops; None for whole images.
             color_jitter: distribution of color changes; None for original colors.
@@ -123,15 +122,14 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
 class TrainingSamples(Dataset):
     """Samples of one or several datasets, indexed by :class:`ImageView`; ``parts`` has the records and mapper of each.
 
-    The records are stored without boxes as bytes in one array, so that loader workers share them. A worker would copy
+    The records are stored as bytes in one array, so that loader workers share them. A worker would copy
     the memory of Python objects on the first access.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):
         self._mappers = [mapper for _, mapper in parts]
         self._ends = np.cumsum([len(records) for records, _ in parts])
-        records = (record for records, _ in parts for record in records)
-        self._records = DatasetFromList([without_boxes(record) for record in records])
+        self._records = DatasetFromList([record for records, _ in parts for record in records])
 
     def __len__(self) -> int:
         return len(self._records)

@@ -23,12 +23,19 @@ _UNLISTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_out: int) -> tuple[int, list[str]]:
-    """Write the folder dataset `data/photos` in ``output``.
+    """Split photos into training, held-out, test and unlabeled photos, and write them as a folder dataset.
 
-    The split `test` is one of ``held_out`` parts (0: of five) of the photos in the file ``labels``. Of the others,
-    `held_out` is one part (0: none), and `train` is the rest. `unlabeled` has the other photos of both folders, without
-    copies, and without look-alikes of test and held-out photos. The splits depend only on the photos and their labels.
-    Photos are linked, not copied. Unreadable photos are left out with a warning.
+    The splits depend only on the photos and their labels. Unlabeled photos are the photos of both folders that
+    ``labels`` does not list, without copies, and without look-alikes of test and held-out photos. Photos are linked,
+    not copied. Unreadable photos are left out with a warning.
+
+    Args:
+        photos: folder of photos.
+        labels: file with the labels of some of them, see :func:`read_photo_labels`.
+        unlabeled: another folder, of photos without labels; empty for none.
+        output: folder in which the dataset `data/photos` is written.
+        held_out: N. One Nth of the labeled photos is the test split, and one Nth of the others is held out. With 0, a
+            fifth is the test split, and no photo is held out.
 
     Returns:
         The number of unlabeled photos, and a line for each unreadable photo.
@@ -40,7 +47,8 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
     if wrong := [root for root in roots.values() if not root.is_dir()]:
         raise InputError(f"{wrong[0]}: is not a folder; name a folder of photos")
     classes, rows = read_photo_labels(labels, photos)
-    found, unknown = {("photos", name): values for name, values in rows.items()}, set(range(len(classes)))
+    all_classes = set(range(len(classes)))
+    found = {("photos", name): values for name, values in rows.items()}
     for place, root in roots.items():
         names = [Path(path).relative_to(root).as_posix() for path in expand_path(root)]
         names = [name for name in names if output.resolve() not in (root.resolve() / name).parents]
@@ -48,10 +56,10 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
             problem = "left out because of control characters, or bytes that are not UTF-8, in their names"
             logger.warning("%s: photos %s: %d; rename them: %s", root, problem, len(odd), shorten_list(odd, 3))
         usable = ((place, name) for name in names if not _UNLISTABLE.search(name))
-        found = dict.fromkeys(usable, (set(), unknown)) | found
+        found = dict.fromkeys(usable, (set(), all_classes)) | found
     records = [
-        {"image_id": f"{place}/{name}", "file_name": str(roots[place] / name), "labels": yes, "ignored_labels": ignored}
-        for (place, name), (yes, ignored) in found.items()
+        {"image_id": f"{place}/{name}", "file_name": str(roots[place] / name), "labels": yes, "ignored_labels": unknown}
+        for (place, name), (yes, unknown) in found.items()
     ]
     # Not in the order of the file, which may be sorted by class.
     records.sort(key=lambda record: hashlib.sha256(record["image_id"].encode()).digest())
@@ -60,7 +68,7 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
         problem = f"cannot be read and are left out: {shorten_list(problems, 3)}"
         logger.warning("%d of %d photos %s", len(problems), len(images), problem)
     images = [image for image in images if not image.problem]
-    labeled = [image for image in images if image.record["ignored_labels"] != unknown]
+    labeled = [image for image in images if image.record["ignored_labels"] != all_classes]
     if len(labeled) < 10:
         raise InputError(f"{labels}: has labels of {len(labeled)} readable photos; label at least 10")
     positive = label_targets([image.record for image in labeled], len(classes)) == 1
@@ -119,13 +127,13 @@ def stratified_part(positive: np.ndarray, groups: np.ndarray, num_parts: int) ->
     counts = np.zeros((groups.max() + 1, values.shape[1]))
     np.add.at(counts, groups, values)
     wanted = np.outer([1 - 1 / num_parts, 1 / num_parts], counts.sum(axis=0))  # outside of the part, in the part
-    side = np.full(len(counts), -1)
-    while (waiting := side < 0).any():
-        left = counts[waiting].sum(axis=0)
-        left[-1] += len(groups) * left.sum()  # images without a class come last
-        column = np.where(left > 0, left, np.inf).argmin()
+    chosen = np.full(len(counts), -1)  # 1 in the part, 0 outside of it, -1 undecided
+    while (waiting := chosen < 0).any():
+        remaining = counts[waiting].sum(axis=0)
+        remaining[-1] += len(groups) * remaining.sum()  # images without a class come last
+        column = np.where(remaining > 0, remaining, np.inf).argmin()
         # Large groups first, because small groups fill gaps.
         for group in sorted(np.flatnonzero(waiting & (counts[:, column] > 0)), key=lambda group: -counts[group, -1]):
-            side[group] = wanted[:, column].argmax()
-            wanted[side[group]] -= counts[group]
-    return side[groups] == 1
+            chosen[group] = wanted[:, column].argmax()
+            wanted[chosen[group]] -= counts[group]
+    return chosen[groups] == 1

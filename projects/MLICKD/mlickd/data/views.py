@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from mlickd.decoding import max_reduction
+from mlickd.decoding import RecordImage, max_reduction
 
-# If less than this fraction of a region is in view, the region is left out, because its scores are not valid there.
+# If less than this fraction of a region is in view, the region is left out, because its scores describe the whole
+# region.
 _MIN_VISIBLE = 0.75
 
 
@@ -38,45 +39,25 @@ class View:
         y0, y1 = _whole_pixels(self.crop[1], self.crop[3], height)
         return x0, y0, x1, y1
 
-    def reduction(self, height: int, width: int, size: int | None = None) -> int:
-        """Return the factor (1, 2, 4 or 8) by which the sides of an image may be divided before the view is cut out.
+    def pixels(self, image: RecordImage) -> torch.Tensor:
+        """Return the pixels of the view of an image, (3, size, size) uint8, resized with antialiasing."""
+        x0, y0, x1, y1 = self.crop_in_pixels(image.height, image.width)
+        pixels, reduction = image.decode(max_reduction(y1 - y0, x1 - x0, self.size))
+        box = x0 / reduction, y0 / reduction, x1 / reduction, y1 / reduction
+        view = resize_part(pixels, box, self.size)
+        return view.flip(2) if self.mirror else view
 
-        It is the largest one that keeps the visible part at least as large as the view. Arguments: :meth:`pixels`.
-        """
-        x0, y0, x1, y1 = self.crop_in_pixels(height, width)
-        return max_reduction(y1 - y0, x1 - x0, size or self.size)
-
-    def pixels(
-        self, image: np.ndarray, height: int, width: int, size: int | None = None, reduction: int = 1
-    ) -> torch.Tensor:
-        """Return the pixels of the view of an image, resized with antialiasing.
-
-        Args:
-            image: (ceil(height / reduction), ceil(width / reduction), 3) uint8, contiguous.
-            height, width: size of the whole image, in pixels.
-            size: side of the square, by default the side of the view. A teacher sees the same part at another size.
-            reduction: factor by which the sides of ``image`` are already divided.
-
-        Returns:
-            (3, side, side) uint8, contiguous.
-        """
-        x0, y0, x1, y1 = (edge / reduction for edge in self.crop_in_pixels(height, width))
-        pixels = resize_part(image, (x0, y0, x1, y1), size or self.size)
-        return pixels.flip(2) if self.mirror else pixels
-
-    def regions(
-        self, boxes: np.ndarray, height: int, width: int, size: int | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def regions(self, boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the regions in view, transformed like the pixels and clipped to the view.
 
         Args:
             boxes: (R, 4) x0, y0, x1, y1 in pixels of the image.
-            height, width, size: see :meth:`pixels`.
+            height, width: size of the image, in pixels.
 
         Returns:
             (K, 4) float32 boxes in pixels of the view, and the K ascending indices of their rows in ``boxes``.
         """
-        side = size or self.size
+        side = self.size
         x0, y0, x1, y1 = self.crop_in_pixels(height, width)
         seen = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         moved = (seen - [x0, y0, x0, y0]) * ([side / (x1 - x0), side / (y1 - y0)] * 2)

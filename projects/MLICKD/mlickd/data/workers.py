@@ -50,22 +50,27 @@ def _wait_for_signal_from(process: int) -> None:
         pass
 
 
+def pack_batch(samples: list) -> list:
+    """Return a batch as a :class:`PackedBatch` in a worker, and unchanged elsewhere; a ``collate_fn``."""
+    return samples if get_worker_info() is None else PackedBatch(samples)
+
+
 class PackedBatch(list):
     """A list of samples that sends its tensors to another process as one tensor; it arrives as a plain list.
 
-    PyTorch opens a file descriptor for each tensor, which takes longer than resizing an image. With this class as
-    ``collate_fn``, the bytes of all tensors, images and proposals, are in one tensor in shared memory.
+    PyTorch opens a file descriptor for each tensor, which takes longer than resizing an image. Here, the bytes of all
+    tensors, images and proposals, are in one tensor in shared memory.
 
     The received tensors are parts of this tensor. Copy a part to keep it without the others.
     """
 
     def __init__(self, samples: Iterable[Any]):
         super().__init__(samples)
-        # PyTorch pickles a batch in a thread. If this failed there, the run would wait for the batch forever.
-        self._packed = self._pack() if get_worker_info() is not None else None
+        # PyTorch pickles a batch in a thread. If packing failed there, the run would wait for the batch forever.
+        self._packed = self._pack()
 
     def __reduce__(self) -> tuple:
-        return _unpack, self._packed or self._pack()
+        return _unpack, self._packed
 
     def _pack(self) -> tuple[bytes, torch.Tensor, list[slice]]:
         file, buffers = io.BytesIO(), []

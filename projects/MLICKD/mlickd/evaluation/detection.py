@@ -35,16 +35,13 @@ class WeakDetectionEvaluator(RecordEvaluator):
     def __init__(self, dataset_name: str, **options):
         """
         Args:
-            dataset_name: registered dataset. Its metadata may have ``box_classes``, the indices of the classes with
-                boxes (default: the classes of the annotations), and ``year``; for 2007, VOC_AP uses the rule "voc07".
+            dataset_name: registered dataset. If its metadata has the ``year`` 2007, VOC_AP uses the rule "voc07".
             options: see :class:`RecordEvaluator`.
         """
         super().__init__(dataset_name, **options)
-        metadata = MetadataCatalog.get(dataset_name)
-        self.voc_ap = "voc07" if metadata.get("year") == 2007 else "voc12"
+        self.voc_ap = "voc07" if MetadataCatalog.get(dataset_name).get("year") == 2007 else "voc12"
         self.boxed_records = [record for record in self.records if "annotations" in record]
-        annotated = {a["category_id"] for record in self.boxed_records for a in record["annotations"]}
-        self.box_classes = sorted(metadata.get("box_classes", annotated)) if self.boxed_records else []
+        self.box_classes = sorted({a["category_id"] for record in self.boxed_records for a in record["annotations"]})
         if not self.box_classes:
             logger.info(f"{dataset_name} has no boxes: detection is not evaluated")
 

@@ -14,9 +14,9 @@ from detectron2.structures import BoxMode
 from tabulate import tabulate
 from torchvision.ops import box_iou
 
-from mlickd.data.proposals.dataset_proposals import read_bgr
 from mlickd.data.proposals.image_proposals import complete_parameters, parameter_value, propose
 from mlickd.data.proposals.store import ProposalStore
+from mlickd.decoding import RecordImage
 from mlickd.errors import InputError
 from mlickd.progress import progress
 
@@ -101,7 +101,7 @@ def parse_sources(stores: Sequence[Path], methods: Sequence[str]) -> dict[str, S
         InputError: a store cannot be opened, a method or parameter is unknown, two sources have the same name, or
             nothing is given.
     """
-    sources: list[tuple[str, Source]] = [(path.name, ProposalStore.open(path)) for path in stores]
+    sources: list[tuple[str, Source]] = [(path.name, ProposalStore(path)) for path in stores]
     for text in methods:
         method, _, settings = text.partition(":")
         pairs = [setting.partition("=") for setting in settings.split(",") if setting]
@@ -143,7 +143,7 @@ def evaluate_source(records: Sequence[dict], name: str, source: Source, counts: 
             boxes, _ = source[record["image_id"]]
         else:
             method, parameters = source
-            image = read_bgr(record)
+            image, _ = RecordImage(record, "BGR", check_size=True).decode()
             start = time.process_time()
             boxes, _ = propose(image, method, {"max_proposals": max(counts), **parameters})
             seconds.append(time.process_time() - start)

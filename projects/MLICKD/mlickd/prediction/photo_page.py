@@ -13,8 +13,7 @@ import numpy as np
 from detectron2.structures import Instances
 from PIL import Image
 
-from mlickd.data.views import View
-from mlickd.decoding import RecordImage, read_image
+from mlickd.decoding import RecordImage, max_reduction, read_image
 from mlickd.errors import InputError
 from mlickd.visualization.regions import draw_activation_map, draw_regions
 
@@ -146,7 +145,7 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
 def _write_preview(path: str) -> str:
     """Write a small JPEG of a photo next to its file, and return the path of the JPEG."""
     file = RecordImage({"file_name": path})
-    image = Image.fromarray(file.decode(View(SIDE).reduction(file.height, file.width))[0])
+    image = Image.fromarray(file.decode(max_reduction(file.height, file.width, SIDE))[0])
     image.thumbnail((SIDE, SIDE))
     image.save(f"{path}.preview.jpg", quality=88)
     return f"{path}.preview.jpg"

@@ -15,7 +15,7 @@ from mlickd.config import default_config
 from mlickd.data import View, open_proposals
 from mlickd.data.build import build_test_loader
 from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
-from mlickd.data.proposals.dataset_proposals import image_list_digest
+from mlickd.data.proposals.store import image_list_digest
 from mlickd.data.records import label_targets
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge

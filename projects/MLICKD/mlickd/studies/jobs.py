@@ -25,8 +25,7 @@ from filelock import FileLock, Timeout
 
 from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_records
-from mlickd.data.proposals.dataset_proposals import image_list_digest
-from mlickd.data.proposals.store import ProposalStore, proposals_path
+from mlickd.data.proposals.store import ProposalStore, image_list_digest, proposals_path
 from mlickd.environment import dataset_root, machine_line
 from mlickd.errors import InputError
 from mlickd.files import check_writable, file_digest, write_json
@@ -267,7 +266,7 @@ def _content_digest(path: Path) -> str:
     """Return a digest of a file or of stored proposals; ``missing`` if they are missing or incomplete."""
     if path.is_dir():
         with suppress(InputError):
-            return ProposalStore.open(path).digest()
+            return ProposalStore(path).digest
     return file_digest(path) if path.is_file() else "missing"
 
 

@@ -13,12 +13,10 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
-from mlickd.decoding import RecordImage
+from mlickd.decoding import RecordImage, max_reduction
 from mlickd.errors import InputError
 from mlickd.progress import progress
 from mlickd.safe_images import collect_notes, exif_orientation, note_pillow_warnings, open_image_file
-
-from ..views import View
 
 # Two images look the same if at most this number of the 64 bits of their hashes differ. Copies in other formats, sizes
 # and qualities differ in 0 to 5 bits. The two most similar of 400 drawn scenes differ in 13 bits.
@@ -61,7 +59,7 @@ def _check(record: dict) -> CheckedImage:
         with collect_notes() as notes:
             file = RecordImage(record, check_size=True)
             # Decoding at a reduced size also reads every byte of a JPEG.
-            pixels, _ = file.decode(View(2 * _HASH_SIDE).reduction(file.height, file.width))
+            pixels, _ = file.decode(max_reduction(file.height, file.width, 2 * _HASH_SIDE))
             with open_image_file(path) as image:
                 kinds = {
                     image.format or "unknown": True,
@@ -89,9 +87,10 @@ def equal_files(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) 
 
 
 def similar_images(images: Sequence[CheckedImage], others: Sequence[CheckedImage]) -> Iterator[tuple[dict, dict]]:
-    """Yield pairs of records whose images look the same but are not equal files.
+    """Yield pairs of records whose images look the same, but whose files differ: at most one for each of ``others``.
 
-    Each of ``others`` is compared with the most similar image in ``images``; in a single list, with an earlier image.
+    The first record of a pair is that of the most similar image in ``images``. If both arguments are the same list,
+    only earlier images are compared.
     """
     if not images or not others:
         return

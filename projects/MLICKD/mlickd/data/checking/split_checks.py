@@ -18,9 +18,8 @@ from mlickd.errors import InputError, shorten_list
 
 from ..catalog import UnknownDatasetError, class_names, dataset_records
 from ..parts import whole_name
-from ..proposals.dataset_proposals import image_list_digest
 from ..proposals.proposal_methods import PROPOSAL_METHODS
-from ..proposals.store import ProposalStore, proposals_path
+from ..proposals.store import ProposalStore, image_list_digest, proposals_path
 from ..records import label_targets
 from .image_checks import CheckedImage, check_images, equal_files, similar_images
 
@@ -196,7 +195,7 @@ def check_proposals(
     for method in stored if methods is None else methods:
         path = proposals_path(name, method)
         try:
-            store = ProposalStore.open(path)
+            store = ProposalStore(path)
             store.check(records)
             store.check_digests()
             made_for = records if name == whole else dataset_records(whole, boxes=False)

@@ -1,7 +1,5 @@
 """Generation of the proposals of a whole dataset, in parallel. A stopped command continues with the next shard."""
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -17,15 +15,21 @@ from torch.utils.data import DataLoader
 
 from mlickd.decoding import RecordImage
 from mlickd.environment import keep_freed_memory
-from mlickd.errors import InputError, shorten_list
+from mlickd.errors import InputError
 from mlickd.files import check_writable, remove_unfinished
 from mlickd.progress import progress
 from mlickd.tensor_shards import Shard, ShardLayout
 
 from ..workers import ignore_signals_in_worker
-from .edges import model_digest
 from .image_proposals import complete_parameters, propose
-from .store import IMAGES_PER_SHARD, ProposalStore, different_fields, store_header, write_proposal_shard
+from .store import (
+    IMAGES_PER_SHARD,
+    ProposalStore,
+    different_fields,
+    image_list_digest,
+    store_header,
+    write_proposal_shard,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +66,7 @@ def generate_proposals(
     """
     path = Path(path)
     complete = complete_parameters(method, parameters)
-    # A model file is recorded by its content, not by its path.
-    recorded = complete | ({"model": model_digest(complete["model"])} if "model" in complete else {})
-    header = store_header(method, recorded, image_list_digest(records), len(records))
+    header = store_header(method, complete, image_list_digest(records), len(records))
     layout = ShardLayout(len(records), IMAGES_PER_SHARD)
     expected = {**header, "ids": [str(record["image_id"]) for record in records]}
     missing = _shards_to_make(path, layout, expected, part)
@@ -102,34 +104,7 @@ def generate_proposals(
     if _shards_to_make(path, layout, expected):
         return None
     remove_unfinished(path)
-    return ProposalStore.open(path)
-
-
-def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return the SHA-256 of a list of images: their ids, sizes in pixels and sizes in bytes. The order is ignored.
-
-    Raises:
-        InputError: image files are missing.
-    """
-    images, missing = {}, []
-    for record in records:
-        try:
-            num_bytes = os.stat(record["file_name"]).st_size
-            images[str(record["image_id"])] = record.get("width"), record.get("height"), num_bytes
-        except OSError:
-            missing.append(record["file_name"])
-    if missing:
-        raise InputError(f"{shorten_list(missing)}: image file not found; put it there")
-    return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
-
-
-def read_bgr(record: Mapping[str, Any]) -> np.ndarray:
-    """Return the image of a record, (H, W, 3) uint8 BGR.
-
-    Raises:
-        InputError: the image cannot be read, or does not have the size in its record.
-    """
-    return RecordImage(record, "BGR", check_size=True).decode()[0]
+    return ProposalStore(path)
 
 
 def _propose_for_record(
@@ -137,7 +112,7 @@ def _propose_for_record(
 ) -> tuple[str | int, np.ndarray, np.ndarray] | str:
     """Return the image id, boxes and scores of a record, or an error message if the image cannot be read."""
     try:
-        image = read_bgr(record)
+        image, _ = RecordImage(record, "BGR", check_size=True).decode()
     except InputError as error:
         return str(error)
     return record["image_id"], *propose(image, method, parameters)

@@ -1,19 +1,11 @@
 """Edges of an image, the input of EdgeBoxes. Box annotations of the dataset are not used."""
 
-import functools
-
 import cv2
 import numpy as np
-
-from mlickd.errors import InputError
-from mlickd.files import file_digest, require_file
 
 # Added to the mean gradient of a neighborhood, so that noise in flat regions does not become an edge. The unit is the
 # change per pixel of a channel in [0, 1].
 _FAINT_GRADIENT = 0.02
-# Fields of the model file of a structured forest: numbers that OpenCV divides by, and tables of the trees.
-_OPTIONS = ("numberOfTrees", "numberOfTreesToEvaluate", "patchSize", "patchInnerSize", "shrinkNumber", "stride")
-_TABLES = ("childs", "featureIds", "thresholds", "edgeBoundaries", "edgeBins")
 
 
 def gradient_edges(
@@ -58,47 +50,3 @@ def _thin(gradient: np.ndarray, orientation: np.ndarray) -> np.ndarray:
     ahead = cv2.remap(gradient, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     behind = cv2.remap(gradient, x - dx, y - dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.where((gradient >= ahead) & (gradient >= behind), gradient, np.float32(0))
-
-
-def structured_edges(image: np.ndarray, model: str) -> tuple[np.ndarray, np.ndarray]:
-    """Compute thin edges and their orientations with a structured forest (Dollar and Zitnick, 2013).
-
-    Args:
-        image: (H, W, 3), uint8, BGR.
-        model: path of a forest in the format of `cv2.ximgproc` (``model.yml.gz`` of OpenCV's extra test data).
-
-    Returns:
-        Strengths (H, W) and directions (H, W) of the edge normals in radians, float32.
-
-    Raises:
-        InputError: the file is missing or is not a forest in this format.
-    """
-    forest = _load_forest(model)
-    edges = forest.detectEdges(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.float32) / 255)
-    orientation = forest.computeOrientation(edges)
-    return forest.edgesNms(edges, orientation), orientation
-
-
-def model_digest(model: str) -> str:
-    """Return the SHA-256 of the model of `structured_edges`, which a store records instead of the path."""
-    _load_forest(model)
-    return f"sha256:{file_digest(model)}"
-
-
-@functools.lru_cache(maxsize=1)
-def _load_forest(model: str) -> cv2.ximgproc.StructuredEdgeDetection:
-    field = "structured_edge_boxes: model"
-    remedy = "give a structured forest such as OpenCV's model.yml.gz, or use the method edge_boxes without a model"
-    require_file(model, field, remedy)
-    try:
-        # OpenCV does not check the file, and a missing field would crash the process.
-        storage = cv2.FileStorage(model, cv2.FILE_STORAGE_READ)
-        options = storage.getNode("options")
-        absent = [key for key in _OPTIONS if not options.getNode(key).isInt() or options.getNode(key).real() < 1]
-        absent += [key for key in _TABLES if not storage.getNode(key).isSeq() or not storage.getNode(key).size()]
-        if not absent:
-            return cv2.ximgproc.createStructuredEdgeDetection(model)
-        problem = f"lacks {', '.join(absent)}"
-    except (cv2.error, SystemError) as error:
-        problem = getattr(error, "err", error)
-    raise InputError(f"{field} {model}: is not a structured forest ({problem}); {remedy}")

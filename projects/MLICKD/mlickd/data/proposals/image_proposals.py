@@ -2,23 +2,17 @@
 
 import inspect
 import json
-import logging
 import math
-import os
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
-from detectron2.config import CfgNode
 
 from mlickd.errors import InputError
 
 from .proposal_methods import PROPOSAL_METHODS
-from .store import ProposalStore, proposals_path, sort_proposals
-
-logger = logging.getLogger(__name__)
+from .store import sort_proposals
 
 # Defaults of the parameters that all methods have, see `propose`.
 _COMMON = {"longer_side": 400, "min_side": 0.05, "max_proposals": 500}
@@ -106,32 +100,3 @@ def parameter_value(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def build_proposer(cfg: CfgNode) -> partial:
-    """Return :func:`propose` with the method and the parameters of the training proposals.
-
-    They come from the first existing store of DATASETS.TRAIN. If no store exists, the function warns and uses
-    DATASETS.PROPOSALS.METHOD with default parameters.
-
-    Raises:
-        InputError: the proposals were imported, their method needs a model file (a store contains only the digest of
-            this file), or a parameter is unknown.
-    """
-    method, parameters = cfg.DATASETS.PROPOSALS.METHOD, {}
-    paths = cfg.DATASETS.PROPOSALS.TRAIN_FILES or [proposals_path(name, method) for name in cfg.DATASETS.TRAIN]
-    found = next((path for path in paths if os.path.exists(path)), None)
-    if found is not None:
-        header = ProposalStore.open(found).header
-        method, parameters = header["method"], header["parameters"]
-    else:
-        text = "%s: not found; proposals of new photos use the defaults of %s, and training may have used other values"
-        logger.warning(text, ", ".join(map(str, paths)), method)
-    if method not in PROPOSAL_METHODS or "model" in complete_parameters(method, parameters):
-        raise InputError(
-            f"DATASETS.PROPOSALS.METHOD {method}: cannot propose regions of new photos, because the proposals were "
-            "imported or need a model file; make a store of the photos with `mlickd generate-proposals` or "
-            "`mlickd convert-proposals`, or set another METHOD"
-        )
-    logger.info("Generating proposals of new photos with %s", method)
-    return partial(propose, method=method, parameters=parameters)

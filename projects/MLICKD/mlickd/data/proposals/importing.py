@@ -11,9 +11,8 @@ import numpy as np
 from mlickd.decoding import image_size
 from mlickd.errors import InputError
 
-from .dataset_proposals import image_list_digest
 from .file_formats import Proposals
-from .store import ProposalStore, write_store
+from .store import ProposalStore, image_list_digest, write_store
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def import_proposals(
     """
     items = _match_to_records(proposals, records, source, side)
     write_store(path, items, method, parameters, image_list_digest(records), num_images=len(records))
-    return ProposalStore.open(path)
+    return ProposalStore(path)
 
 
 def _match_to_records(

@@ -7,7 +7,7 @@ from fvcore.common.registry import Registry
 
 from mlickd.errors import InputError
 
-from .edges import gradient_edges, structured_edges
+from .edges import gradient_edges
 
 PROPOSAL_METHODS = Registry("PROPOSAL_METHODS")
 PROPOSAL_METHODS.__doc__ = """
@@ -41,19 +41,6 @@ def edge_boxes(
     """
     _require(min(smoothing, neighborhood, strength) > 0, "edge_boxes: give smoothing, neighborhood and strength > 0")
     return _search_edges(*gradient_edges(image, smoothing, neighborhood, strength), alpha, beta, min_area)
-
-
-@PROPOSAL_METHODS.register()
-def structured_edge_boxes(
-    image: np.ndarray, *, model: str = "", alpha: float = 0.65, beta: float = 0.75, min_area: float = 1000.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Propose regions by EdgeBoxes on the edges of a structured forest, as published.
-
-    Args:
-        image, alpha, beta, min_area: see `edge_boxes`.
-        model: path of the forest, see `structured_edges`. No package includes one.
-    """
-    return _search_edges(*structured_edges(image, model), alpha, beta, min_area)
 
 
 @PROPOSAL_METHODS.register()

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 from mlickd.environment import dataset_root
-from mlickd.errors import InputError
+from mlickd.errors import InputError, shorten_list
 from mlickd.tensor_shards import Shard, ShardLayout, find_shards, read_rows, write_shard
 
 from ..parts import whole_name
@@ -51,33 +51,31 @@ class ProposalStore:
         path: folder, absolute.
         header: ``method``, ``parameters``, ``libraries``, ``image_digest`` and ``num_images``.
         num_boxes: number of boxes of all images.
+        digest: SHA-256 of the image ids, boxes and scores, in hexadecimal.
     """
 
-    @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> ProposalStore:
-        """Open a store.
+    def __init__(self, path: str | os.PathLike[str]):
+        """Open the store in a folder.
 
         Raises:
             InputError: the folder is missing, a shard is missing or corrupt, or the shards do not belong together.
         """
-        store = cls.__new__(cls)
-        store.path = Path(path).absolute()
-        store._shards = shards = [_ProposalShard(file) for file in find_shards(store.path, _REMEDY)]
-        store.header, store.num_boxes = shards[0].header, sum(shard.num_boxes for shard in shards)
-        store._layout = ShardLayout(store.header["num_images"], max(1, len(shards[0].ids)))
-        store._positions = {}
+        self.path = Path(path).absolute()
+        self._shards = shards = [_ProposalShard(file) for file in find_shards(self.path, _REMEDY)]
+        self.header, self.num_boxes = shards[0].header, sum(shard.num_boxes for shard in shards)
+        self._layout = ShardLayout(self.header["num_images"], max(1, len(shards[0].ids)))
+        self._positions: dict[str, int] = {}
         digest = hashlib.sha256()
         for number, shard in enumerate(shards):
-            images = store._layout.images(number)
-            store._positions.update(zip(shard.ids, images, strict=False))
-            changed = different_fields(store.header, shard.header)
-            if len(shard.ids) != len(images) or len(store) != images.stop or len(shards) != len(store._layout):
+            images = self._layout.images(number)
+            self._positions.update(zip(shard.ids, images, strict=False))
+            changed = different_fields(self.header, shard.header)
+            if len(shard.ids) != len(images) or len(self) != images.stop or len(shards) != len(self._layout):
                 changed.append("number of distinct images")
             if changed:
                 raise InputError(f"{shard.path}: does not fit the first shard: {', '.join(changed)}; {_REMEDY}")
             digest.update(json.dumps([shard.ids, shard.sha256]).encode())
-        store._digest = digest.hexdigest()
-        return store
+        self.digest = digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -100,10 +98,6 @@ class ProposalStore:
         with self._shards[number].open() as file:
             rows = slice(*read_rows(file, "offsets", slice(index, index + 2)).tolist())
             return read_rows(file, "boxes", rows), read_rows(file, "scores", rows)
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the image ids, boxes and scores, in hexadecimal, without reading tensors."""
-        return self._digest
 
     def check(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Check that every record has proposals, and that the boxes are inside the image.
@@ -201,7 +195,7 @@ def write_store(
             are sorted by score, and repeated boxes are dropped.
         method: name of the method that made the proposals.
         parameters: parameters of the method, JSON values.
-        image_digest: digest of the list of images, see `image_list_digest`.
+        image_digest: see :func:`image_list_digest`.
         num_images: number of items, required if ``items`` has no length.
 
     Raises:
@@ -252,6 +246,24 @@ def store_header(method: str, parameters: Mapping[str, Any], image_digest: str, 
         "num_images": num_images,
         "libraries": {"numpy": np.__version__, "opencv": cv2.__version__},
     }
+
+
+def image_list_digest(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return the SHA-256 of a list of images: their ids, sizes in pixels and sizes in bytes. The order is ignored.
+
+    Raises:
+        InputError: image files are missing.
+    """
+    images, missing = {}, []
+    for record in records:
+        try:
+            num_bytes = os.stat(record["file_name"]).st_size
+            images[str(record["image_id"])] = record.get("width"), record.get("height"), num_bytes
+        except OSError:
+            missing.append(record["file_name"])
+    if missing:
+        raise InputError(f"{shorten_list(missing)}: image file not found; put it there")
+    return hashlib.sha256(json.dumps(images, sort_keys=True).encode()).hexdigest()
 
 
 def different_fields(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

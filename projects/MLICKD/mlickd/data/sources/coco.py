@@ -19,7 +19,7 @@ from mlickd.decoding import image_size
 from mlickd.errors import InputError
 
 from ..records import BOX, MultiLabelDataset, PackedRecords, label_lists
-from .dataset_files import DatasetSource, ImageFolder
+from .dataset_files import DatasetSource, ImageFolder, normalize_unicode
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def read_coco(path: str | os.PathLike[str]) -> CocoFile:
         ) from error
     # Text is sorted by length first, like numbers.
     ordered = sorted(content.categories, key=lambda item: (len(item.id) if isinstance(item.id, str) else -1, item.id))
-    names = [category.name for category in ordered]
+    names = [normalize_unicode(category.name) for category in ordered]
     images = {image.id: index for index, image in enumerate(content.images)}
     categories = {category.id: index for index, category in enumerate(ordered)}
     for field, values in (
@@ -172,7 +172,7 @@ def coco_sources(root: Path) -> dict[str, DatasetSource]:
     for year, split, labeled, no_crowd in product((2014, 2017), ("train", "val"), ("", "_labeled"), ("", "_no_crowd")):
         json_file = root / "coco" / "annotations" / f"instances_{split}{year}.json"
         images = root / "coco" / f"{split}{year}"
-        load = partial(load_coco_multilabel, json_file, images, keep_unlabeled=not labeled, crowd_labels=not no_crowd)
+        load = partial(load_coco_multilabel, json_file, images, keep_negatives=not labeled, crowd_labels=not no_crowd)
         sources[f"coco_{year}_{split}_multilabel{labeled}{no_crowd}"] = DatasetSource((json_file, images), load)
     return sources
 
@@ -182,7 +182,7 @@ def load_coco_multilabel(
     image_root: str | os.PathLike[str],
     *,
     crowd_labels: bool = True,
-    keep_unlabeled: bool = True,
+    keep_negatives: bool = True,
 ) -> MultiLabelDataset:
     """Read a COCO-format file and its images as a multi-label dataset.
 
@@ -193,13 +193,13 @@ def load_coco_multilabel(
         image_root: folder that the `file_name` of each image is relative to.
         crowd_labels: whether a crowd region (`iscrowd`) makes its category a label of the image. With crowds, 82,081
             images of COCO train2014 and 40,137 of val2014 have a label: the usual multi-label protocol.
-        keep_unlabeled: whether images without a label are kept, as negatives of all classes.
+        keep_negatives: whether images without a label are kept; they are negatives of all classes.
 
     Raises:
         InputError: the file is not in COCO format, a box is wrong, or an image is missing.
     """
     json_file = os.fspath(json_file)
-    folder = ImageFolder(image_root, json_file)
+    folder = ImageFolder(image_root)
     file = read_coco(json_file)
     counted = file.annotations if crowd_labels else file.annotations[~file.annotations["iscrowd"]]
     present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
@@ -208,7 +208,7 @@ def load_coco_multilabel(
     records = []
     for index, (image, labels) in enumerate(zip(file.images, label_lists(present), strict=True)):
         path = os.path.join(folder.root, folder.require(image.file_name, f"{json_file}: image {image.id}"))
-        if labels or keep_unlabeled:
+        if labels or keep_negatives:
             places[index] = len(records)
             height, width = image.size(path)
             record = {"file_name": path, "height": height, "width": width, "image_id": image.id, "labels": labels}
@@ -235,7 +235,7 @@ def register_coco_multilabel(
 
     def load() -> list[dict]:
         dataset = load_coco_multilabel(**paths, **protocol)
-        MetadataCatalog.get(name).set(thing_classes=dataset.class_names, box_classes=dataset.records.box_classes())
+        MetadataCatalog.get(name).set(thing_classes=dataset.class_names)
         return list(dataset.records)
 
     DatasetCatalog.register(name, load)

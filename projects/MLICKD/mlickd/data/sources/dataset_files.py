@@ -34,7 +34,7 @@ class DatasetSource:
 
     def exists(self) -> bool:
         """Return whether all files exist."""
-        return all(path.exists() for path in self.files)
+        return all(map(os.path.exists, self.files))
 
 
 def read_text(path: str | os.PathLike[str], remedy: str) -> str:
@@ -93,9 +93,8 @@ class ImageFolder:
     Each subfolder is read once, because checking 269,648 files one by one takes minutes on a network disk.
     """
 
-    def __init__(self, root: str | os.PathLike[str], listed_by: object):
+    def __init__(self, root: str | os.PathLike[str]):
         self.root = os.fspath(root)
-        self.listed_by = listed_by
         self._names: dict[str, set[str]] = {}
         self._listed: dict[str, str] = {}
         self._renamed = False
@@ -146,15 +145,15 @@ class ImageFolder:
                 return fits[max(fits)]
         return []
 
-    def require(self, file_name: str, where: object = None) -> str:
+    def require(self, file_name: str, where: object) -> str:
         """Return the only image that a file name can mean, relative to the root.
 
-        The first name that differs from its file is a warning. Messages start with ``where``, by default the list.
+        The first name that differs from its file is a warning. Messages start with ``where``.
 
         Raises:
             InputError: the name means no image or several, or another name meant the same image.
         """
-        found, where = self.find(file_name), f"{where or self.listed_by}: file name {file_name!r}"
+        found, where = self.find(file_name), f"{where}: file name {file_name!r}"
         if len(found) != 1:
             base = os.path.splitext(_fold(posixpath.basename(_slashed_path(file_name))))[0]
             similar = shorten_list(found or self._similar_names.get(base + "/", ["another name, or put it there"]), 3)

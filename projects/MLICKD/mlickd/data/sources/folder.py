@@ -17,8 +17,17 @@ from mlickd.errors import InputError, shorten_list
 
 from ..records import MultiLabelDataset, PackedRecords
 from .coco import CocoFile, load_coco_multilabel, read_coco
-from .dataset_files import DatasetSource, ImageFolder, normalize_unicode, read_text, read_unique_lines
-from .label_files import REMEDY, LabelFile, find_labels, read_coco_labels, read_cvat, read_label_studio, read_table
+from .dataset_files import DatasetSource, ImageFolder, read_text
+from .label_files import (
+    REMEDY,
+    LabelFile,
+    find_labels,
+    read_classes,
+    read_coco_labels,
+    read_cvat,
+    read_label_studio,
+    read_table,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +59,7 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         sources[name] = source
     table, image_root, _ = sources.setdefault(split, [folder / f"labels_{split}.csv", folder / "images", read_table])
     classes = folder / "classes.txt"
-    class_names = read_unique_lines(classes, REMEDY) if classes.exists() else None
+    class_names = read_classes(classes) if classes.exists() else None
     used = sources if class_names is None else [split]
     contents = {name: sources[name][2](sources[name][0], class_names) for name in used}
     if class_names is None:
@@ -58,8 +67,8 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
         class_names = lists[0] if lists.count(lists[0]) == len(lists) else sorted(set().union(*lists))
         if not class_names:
             raise InputError(f"{table}: has no label; export it with labels, or write classes.txt")
-    images = ImageFolder(image_root, table)
-    rows = _image_labels(contents[split], images, [normalize_unicode(name) for name in class_names], classes)
+    images = ImageFolder(image_root)
+    rows = _image_labels(contents[split], images, class_names, classes)
     instances = folder / f"instances_{split}.json"
     file = read_coco(instances) if instances.exists() else None
     found = [images.find(image.file_name) for image in file.images] if file else []
@@ -86,10 +95,10 @@ def read_photo_labels(file: Path, photos: Path) -> tuple[list[str], dict[str, tu
     if reader is read_label_studio and read_text(file, REMEDY).lstrip()[:1] == "{":
         reader = read_coco_labels
     classes = file.with_name("classes.txt")
-    given = read_unique_lines(classes, REMEDY) if classes.exists() else []
+    given = read_classes(classes) if classes.exists() else []
     content = reader(file, given)
-    class_names = [normalize_unicode(name) for name in given or content.class_names()]
-    return class_names, _image_labels(content, ImageFolder(photos, file), class_names, classes if given else file)
+    class_names = given or content.class_names()
+    return class_names, _image_labels(content, ImageFolder(photos), class_names, classes if given else file)
 
 
 def _image_labels(
@@ -101,7 +110,9 @@ def _image_labels(
     for where, file_name, labels, unknown in content.rows:
         name = images.require(file_name, where)
         if wrong := [label for label in (*labels, *unknown) if label not in indices]:
-            raise InputError(f"{where}: label {wrong[0]!r} is not in {classes}; write its labels, joined by ';'")
+            raise InputError(
+                f"{where}: label {wrong[0]!r} is not a class of {classes}; correct it, or join several labels with ';'"
+            )
         values = {indices[label] for label in labels}, {indices[label] for label in unknown}
         if rows.setdefault(name, values) != values and not content.additive:
             raise InputError(f"{where}: {name!r} is listed twice, with other labels; remove one")

@@ -8,6 +8,7 @@ import ast
 import csv
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -51,6 +52,11 @@ class LabelFile(NamedTuple):
         return list(self.declared) or sorted({label for row in self.rows for label in row[2]})
 
 
+def read_classes(path: Path) -> list[str]:
+    """Return the names of the classes in a `classes.txt`."""
+    return read_unique_lines(path, REMEDY, lambda name, where: normalize_unicode(name))
+
+
 def read_table(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     """Read a table of labels, also from Roboflow (`_classes.csv`) or Label Studio."""
     lines = read_text(path, REMEDY).split("\n")
@@ -75,10 +81,10 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
     if roboflow:
         class_names = names[1:]
     elif class_names is None and not label_studio:
-        class_names = read_unique_lines(path.with_name("classes.txt"), REMEDY)
+        class_names = read_classes(path.with_name("classes.txt"))
     elif not class_names and not label_studio and not _LABELS.intersection(keys):
         class_names = [name for name, key in zip(names, keys, strict=True) if key not in _FILE | _OTHER]
-    known = {normalize_unicode(name) for name in class_names or ()}
+    known = set(class_names or ())
     by_class = roboflow or (keys != ["filename", "labels"] and any(name in known for name in names))
 
     def meaning(name: str, key: str) -> str:
@@ -89,14 +95,14 @@ def _read_rows(path: Path, rows: list[tuple[str, list[str]]], class_names: Seque
         return "file_name" if key in _FILE else "" if key in _OTHER else "?"
 
     columns = [meaning(*column) for column in zip(names, keys, strict=True)]
-    required = ["file_name", *(map(normalize_unicode, class_names) if by_class else ["labels"])]
+    required = ["file_name", *(class_names if by_class else ["labels"])]
     wrong = [name for i, name in enumerate(names) if columns[i] and columns[i] in ("?", *columns[:i])]
     if wrong or (missing := [name for name in required if name not in columns]):
         raise InputError(
             f"{where}: the header is {shorten_list(header)!r}, column {(wrong or missing)[0]!r} is "
             f"{'wrong' if wrong else 'missing'}; write 'file_name,labels', or 'file_name' and each class of classes.txt"
         )
-    if not known and not label_studio:
+    if not known and not by_class and not label_studio:
         # Labels are joined by the first of these marks that occurs.
         texts = [text for _, row in rows for cell in row[columns.index("labels") :] for text in _split_labels(cell, ())]
         mark = next((mark for mark in ";|,\t" if any(mark in text for text in texts)), "\n")
@@ -214,7 +220,7 @@ def read_coco_labels(path: Path, class_names: Sequence[str] | None) -> LabelFile
     file = read_coco(path)
     present = np.zeros((len(file.images), len(file.category_names)), dtype=bool)
     present[file.annotations["image"], file.annotations["category"]] = True
-    names = np.array([normalize_unicode(name) for name in file.category_names], dtype=object)
+    names = np.array(file.category_names, dtype=object)
     rows = [
         (f"{path}: image {image.id}", image.file_name, list(names[labels]), [])
         for image, labels in zip(file.images, present, strict=True)
@@ -253,7 +259,8 @@ _READERS = {
 def find_labels(folder: Path) -> Iterator[LabelSource]:
     """Yield the label files of a folder dataset, or class folders. A source without the name of a split is "all"."""
     found = [(path, reader) for pattern, reader in _READERS.items() for path in sorted(folder.glob(pattern))]
-    images = folder / "images" if (folder / "images").is_dir() else folder
+    # Not `Path.is_dir`, which fails in a folder without permissions, such as `lost+found`.
+    images = folder / "images" if os.path.isdir(folder / "images") else folder
     for path, reader in found:
         split = path.stem.removeprefix("labels_") if path.stem.startswith("labels_") else "all"
         below = path.parent != folder

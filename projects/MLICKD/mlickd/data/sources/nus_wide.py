@@ -32,19 +32,19 @@ def nus_wide_sources(root: Path) -> dict[str, DatasetSource]:
     sources = {}
     for split, path in lists.items():
         files = (path, folder / _LABELS, folder / "Flickr")
-        for ending, keep_unlabeled in (("", True), ("_labeled", False)):
-            load = partial(load_nus_wide, folder, split, keep_unlabeled=keep_unlabeled)
+        for ending, keep_negatives in (("", True), ("_labeled", False)):
+            load = partial(load_nus_wide, folder, split, keep_negatives=keep_negatives)
             sources[f"nus_wide_{split}_multilabel{ending}"] = DatasetSource(files, load)
     return sources
 
 
-def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled: bool = True) -> MultiLabelDataset:
+def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_negatives: bool = True) -> MultiLabelDataset:
     """Read the images of a split of NUS-WIDE that exist. The image id is the listed name, with "/" between folders.
 
     Args:
         folder: folder with the files that datasets/README.md shows.
         split: `train` or `test` for the official lists, else the name of a file in `lists/`.
-        keep_unlabeled: whether images without a concept are kept, as negatives of all concepts.
+        keep_negatives: whether images without a concept are kept; they are negatives of all concepts.
 
     Raises:
         InputError: a file is missing or corrupt, an image is listed twice or has no labels, or no image exists.
@@ -61,8 +61,8 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_unlabeled:
         if unknown := [name for name in names if name not in official]:
             raise InputError(f"{image_list}: {unknown[0]!r} has no labels, because it is not in the official lists")
         labels = {name: official[name] for name in names}
-    images = ImageFolder(folder / "Flickr", image_list)
-    kept = {name: indices for name, indices in labels.items() if indices or keep_unlabeled}
+    images = ImageFolder(folder / "Flickr")
+    kept = {name: indices for name, indices in labels.items() if indices or keep_negatives}
     missing = [name for name in kept if name not in images]
     if missing:
         text = f"{len(missing)} of {len(kept)} images are not in {images.root}, such as {missing[0]}"

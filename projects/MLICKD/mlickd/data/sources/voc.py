@@ -62,7 +62,7 @@ def load_voc_multilabel(
     folder = Path(folder)
     image_set = folder / "ImageSets" / "Main" / f"{split}.txt"
     image_ids = read_unique_lines(image_set, _REMEDY, relative_name)
-    images = ImageFolder(folder / "JPEGImages", image_set)
+    images = ImageFolder(folder / "JPEGImages")
     records, boxes, clipped = [], [], []
     for image_id in image_ids:
         annotation_file = folder / "Annotations" / f"{image_id}.xml"
@@ -70,7 +70,7 @@ def load_voc_multilabel(
         certain = {label for *_, label, _, is_difficult in objects if not is_difficult}
         only_difficult = {label for *_, label, _, _ in objects} - certain
         record = {
-            "file_name": os.path.join(images.root, images.require(f"{image_id}.jpg")),
+            "file_name": os.path.join(images.root, images.require(f"{image_id}.jpg", image_set)),
             "height": height,
             "width": width,
             "image_id": image_id,

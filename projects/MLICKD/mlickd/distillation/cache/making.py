@@ -17,7 +17,7 @@ from mlickd.data.build import build_mapper, open_proposals
 from mlickd.data.catalog import dataset_records
 from mlickd.data.mapper import MultiLabelMapper, best_proposals
 from mlickd.data.views import View
-from mlickd.data.workers import PackedBatch, ignore_signals_in_worker
+from mlickd.data.workers import ignore_signals_in_worker, pack_batch
 from mlickd.distillation.knowledge import TeacherOutputs
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.distillation.teacher import FrozenTeacher
@@ -102,7 +102,7 @@ def _write_dataset(
         MapDataset(records, partial(_load_views, build_mapper(teacher_cfg, name, store), views)),
         batch_sampler=all_batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=PackedBatch,
+        collate_fn=pack_batch,
         worker_init_fn=ignore_signals_in_worker,
     )
     batches = progress(loader, name, "batch", len(all_batches))

@@ -11,7 +11,7 @@ from detectron2.utils.file_io import PathManager
 from mlickd.config_files import config_items
 from mlickd.data.build import configured_proposals, open_proposals
 from mlickd.data.catalog import class_names
-from mlickd.data.proposals.dataset_proposals import image_list_digest
+from mlickd.data.proposals.store import image_list_digest
 from mlickd.distillation.knowledge_request import KnowledgeRequest
 from mlickd.errors import InputError
 from mlickd.files import file_digest, require_file
@@ -53,7 +53,7 @@ def cache_settings(
     }
     # The cache contains the boxes, so a machine without the proposals can train with it.
     if configured_proposals(cfg, dataset).exists():
-        settings["proposals"] = open_proposals(cfg, dataset).digest()
+        settings["proposals"] = open_proposals(cfg, dataset).digest
     for key, value in config_items(teacher_cfg):
         if key.startswith(_OUTPUT_KEYS) and key not in _OTHER_KEYS:
             settings[f"teacher.{key}"] = value
