@@ -17,7 +17,6 @@ from mlickd.data.catalog import class_names
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher, TeacherKnowledge
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling, load_calibration
-from mlickd.distillation.knowledge_source import CalibratedKnowledge
 from mlickd.distillation.teacher import average_streams
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_config, load_teacher_configs
 from mlickd.engine import check_inputs, load_config
@@ -186,7 +185,7 @@ def test_the_fit_minimizes_the_objective_of_platt(count: int, seed: int, kind: s
 
 def test_only_image_scores_are_calibrated() -> None:
     known = [TeacherKnowledge(torch.tensor([0.25, 1.0 + 1e-6]), boxes=torch.ones(1, 4)), TeacherKnowledge(None)]
-    first, second = CalibratedKnowledge(lambda batch: known, EXAMPLE)([{}, {}])
+    first, second = map(EXAMPLE.calibrate, known)
     p = np.array([0.25, 1 - 1e-4])
     expected = 1 / (1 + np.exp(-(np.array([2.0, 0.5]) * np.log(p / (1 - p)) + np.array([1.0, -1.0]))))
     np.testing.assert_allclose(first.image_scores, expected, rtol=1e-5)

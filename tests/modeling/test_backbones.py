@@ -21,6 +21,7 @@ from mlickd.files import check_writable
 from mlickd.modeling import VGG, TimmBackbone, VGGBoxHead, load_backbone_weights
 from mlickd.modeling.backbone import check_backbone_weights
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
+from mlickd.modeling.meta_arch import ImageModel
 from mlickd.prediction import load_model
 
 
@@ -202,8 +203,10 @@ def test_feature_maps_of_timm_have_the_declared_shapes(name: str, stride: int, s
         assert outputs[feature].shape == (1, shape.channels, side // shape.stride, side // shape.stride)
 
 
-def test_frozen_normalization_of_timm_keeps_its_statistics() -> None:
-    backbone = TimmBackbone("resnet10t", freeze_norm=True).train()
+def test_frozen_normalization_keeps_its_statistics() -> None:
+    backbone = TimmBackbone("resnet10t")
+    statistics = {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3}
+    ImageModel(backbone=backbone, num_classes=2, **statistics, freeze_norm=True).train()
     before = {name: value.clone() for name, value in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 32, 32))
     assert before and all(torch.equal(value, before[name]) for name, value in backbone.named_buffers())

@@ -11,7 +11,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from torch import nn
 
-from helpers.small_models import student_config
+from helpers.small_models import student_config, teacher_config
+from mlickd.distillation.teacher_config import teacher_shapes
 from mlickd.errors import InputError
 from mlickd.modeling import VGG
 from mlickd.modeling.checkpoint import check_checkpoint, load_checkpoint, model_blueprint, read_checkpoint
@@ -75,3 +76,6 @@ def test_a_backbone_may_compute_values_when_it_is_built(tmp_path: Path, monkeypa
     monkeypatch.setitem(BACKBONE_REGISTRY._obj_map, "build_measured", build)
     cfg = student_config(tmp_path, "prediction", "MODEL.BACKBONE.NAME", "build_measured")
     assert model_blueprint(cfg).student.backbone.scale > 0
+    teacher = teacher_config()
+    teacher.MODEL.BACKBONE.NAME = "build_measured"
+    assert teacher_shapes(teacher)["conv5"].stride == 16

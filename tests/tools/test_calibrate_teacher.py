@@ -13,7 +13,7 @@ from mlickd.config import default_config
 from mlickd.data import View, dataset_records
 from mlickd.data.records import label_targets
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling
-from mlickd.distillation.knowledge_source import build_knowledge_source
+from mlickd.distillation.hook import build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.engine import check_inputs
 

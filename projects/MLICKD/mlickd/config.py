@@ -115,10 +115,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     # The weakly supervised detection heads of the teacher (WSDDN). RoI pooling and the box head are configured by
     # Detectron2's MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD.
     cfg.MODEL.WSDDN = CfgNode()
-    # Multiplier of the pooled RoI features of a proposal with score s: `score` (s, as in the paper), `affine` (1 +
-    # SCORE_SLOPE * s) or `none` (1).
+    # Multiplier of the pooled RoI features of a proposal: its `score`, as in the paper, or `none` (1).
     cfg.MODEL.WSDDN.SCORE_WEIGHTING = "score"
-    cfg.MODEL.WSDDN.SCORE_SLOPE = 1.0
     # Standard deviation of the initial weights of both streams, of the context classifier and of OICR's refinements.
     cfg.MODEL.WSDDN.INIT_STD = 0.01
     # Weight w of the context in the teacher's image scores. If w > 0, a linear classifier is trained in addition to
@@ -138,8 +136,9 @@ def _add_model_config(cfg: CfgNode) -> None:
     # Probability of dropout after fc6 and fc7 of VGGBoxHead.
     cfg.MODEL.ROI_BOX_HEAD.DROPOUT = 0.5
 
-    # Label loss of the teacher's context and of both students: `bce` (binary cross-entropy, as in the paper) or `asl`
-    # (asymmetric loss, Ridnik et al. 2021, for rare labels). WSDDN's streams always use `bce`.
+    # Label loss of the student, with and without distillation, and of the teacher's context classifier: `bce` (binary
+    # cross-entropy, as in the paper) or `asl` (asymmetric loss, Ridnik et al. 2021, for rare labels). The streams of
+    # WSDDN always use `bce`.
     cfg.MODEL.LABEL_LOSS = CfgNode()
     cfg.MODEL.LABEL_LOSS.NAME = "bce"
     # Asymmetric loss: exponents for positive and negative labels, and the margin that is subtracted from the
@@ -208,8 +207,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.TEACHER.WEIGHTS = ""
     # Configuration of the teacher; may contain `{dataset}`, too. Empty: the config.yaml next to WEIGHTS.
     cfg.KD.TEACHER.CONFIG_FILE = ""
-    # Average the softmax outputs of both streams of WSDDN over the teacher's view and its mirror image. The regions of
-    # OICRHeads and all features still come from the view only.
+    # Average the teacher's outputs over its view and the mirrored view: the softmax outputs of both streams, and the
+    # logits of the context classifier. All features, and the regions of OICRHeads, come from the view only.
     cfg.KD.TEACHER.FLIP = False
 
     # The regions that are transferred (R'_n for image n), and their weights s'.
@@ -239,9 +238,6 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.FEATURE.RESIZE_TO_TEACHER = True
     # Weight of the loss.
     cfg.KD.FEATURE.WEIGHT = 1.0
-    # LabelEmbeddingDistiller: weights of the loss between images of one label, and between labels of one image.
-    cfg.KD.FEATURE.CLASS_AWARE_WEIGHT = 1.0
-    cfg.KD.FEATURE.INSTANCE_AWARE_WEIGHT = 1.0
     # Learning rate, iterations and warm-up iterations of this stage. Use 0, 0 and -1 to keep the values of SOLVER. In
     # both stages, SOLVER.STEPS are scaled with the number of iterations.
     cfg.KD.FEATURE.BASE_LR = 0.0
@@ -257,7 +253,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.FEATURE_LOSS = False
     # Loss of SoftLabelDistiller: `l2` (the paper's equation) or `bce` (the authors' release).
     cfg.KD.PREDICTION.LOSS = "l2"
-    # Divisor of the logits of both teacher streams, before softmax. The authors' release has 0.5.
+    # Divisor of the teacher's logits: of both streams, before their softmax, and of the context classifier, before its
+    # sigmoid. The authors' release has 0.5.
     cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
     # SoftLabelDistiller: divisor of the student's logits. The authors' release has 5.
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0

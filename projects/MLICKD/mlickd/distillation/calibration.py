@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch.nn import functional as F
 from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
+
+from .knowledge import TeacherKnowledge
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,11 @@ class Calibration:
         """Return calibrated probabilities for image scores (..., C), in the same shape and dtype."""
         slopes, intercepts = image_scores.new_tensor([self.slopes, self.intercepts])
         return torch.sigmoid(slopes * torch.logit(image_scores, eps=_EPSILON) + intercepts)
+
+    def calibrate(self, knowledge: TeacherKnowledge) -> TeacherKnowledge:
+        """Return knowledge with calibrated image scores, if it has image scores."""
+        scores = knowledge.image_scores
+        return knowledge if scores is None else replace(knowledge, image_scores=self.apply(scores))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the calibration as JSON; raise InputError if the file cannot be written."""

@@ -85,6 +85,12 @@ class DistilledClassifier(nn.Module):
                 "\"('prediction',)\" and KD.PREDICTION.FEATURE_LOSS True"
             )
         if cfg.KD.STAGE == "feature" or cfg.KD.PREDICTION.FEATURE_LOSS:
+            divisor = max(student.backbone.size_divisibility, 1)
+            if any(size % divisor for size in cfg.INPUT.SIZES_TRAIN):
+                raise InputError(
+                    f"INPUT.SIZES_TRAIN {cfg.INPUT.SIZES_TRAIN}: distillers of features need maps without padding; set "
+                    f"multiples of {divisor}, to which the backbone pads images"
+                )
             distillers["feature_distiller"] = feature_class(cfg, student, teacher_cfg or load_teacher_config(cfg))
         if cfg.KD.STAGE != "feature" and cfg.KD.PREDICTION.WEIGHT > 0:
             prediction_class = PREDICTION_DISTILLER_REGISTRY.get(cfg.KD.PREDICTION.DISTILLER)
@@ -107,18 +113,18 @@ class DistilledClassifier(nn.Module):
         images = self.student.preprocess([sample["image"] for sample in batched_inputs])
         features = self.student.backbone(images.tensor)
         if self.stage == "feature":
-            return {"loss_feature": self.feature_distiller(features, images.image_sizes, knowledge)}
+            return {"loss_feature": self.feature_distiller(features, images.tensor.shape[-2:], knowledge)}
         logits = self.student.head(features)
         samples = batched_inputs
         if self.labeled_fraction < 1:
             all_ignored = {"labels": [], "ignored_labels": list(range(self.student.num_classes))}
             samples = [sample if "labels" in sample else {**sample, **all_ignored} for sample in samples]
-        # The label losses are means over all images of the batch. Dividing by the expected fraction of labeled
-        # images makes them, on average, means over labeled images, also if a batch is processed in parts.
-        losses = {key: loss / self.labeled_fraction for key, loss in self.student.label_losses(logits, samples).items()}
+        targets = image_label_targets(samples, self.student.num_classes, self.student.device)
+        # The label loss is a mean over all images of the batch. Dividing by the expected fraction of labeled images
+        # makes it, on average, a mean over labeled images, also if a batch is processed in parts.
+        losses = {"loss_label": self.student.label_loss(logits, targets) / self.labeled_fraction}
         if self.prediction_distiller is not None:
             losses["loss_soft_label"] = self.prediction_distiller(logits, knowledge)
         if self.feature_distiller is not None:
-            targets = image_label_targets(samples, self.student.num_classes, self.student.device)
-            losses["loss_feature"] = self.feature_distiller(features, images.image_sizes, knowledge, targets)
+            losses["loss_feature"] = self.feature_distiller(features, images.tensor.shape[-2:], knowledge, targets)
         return losses

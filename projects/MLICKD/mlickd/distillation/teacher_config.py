@@ -3,10 +3,8 @@
 import os
 from collections.abc import Mapping
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import build_backbone
 
 from mlickd.config import default_config
 from mlickd.config_files import find_config, merge_config_file
@@ -107,5 +105,4 @@ def pooler_arguments(teacher_cfg: CfgNode) -> dict:
 
 def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
     """Return channels and strides of the feature maps of the teacher's backbone, without creating its parameters."""
-    with torch.device("meta"):
-        return build_backbone(teacher_cfg).output_shape()
+    return model_blueprint(teacher_cfg).backbone.output_shape()

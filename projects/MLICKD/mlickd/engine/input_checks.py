@@ -10,8 +10,7 @@ from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import dataset_records
 from mlickd.distillation.calibration import load_calibration
-from mlickd.distillation.hook import KnowledgeSource
-from mlickd.distillation.knowledge_source import build_knowledge_source
+from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
 from mlickd.errors import InputError
 from mlickd.modeling.backbone import check_backbone_weights

@@ -24,8 +24,7 @@ from torch.utils.data import DataLoader
 from mlickd.data import build_test_loader, build_train_loader
 from mlickd.data.build import labeled_fraction, model_class, needs_knowledge
 from mlickd.distillation import DistillationHook
-from mlickd.distillation.hook import KnowledgeSource
-from mlickd.distillation.knowledge_source import build_knowledge_source
+from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
 from mlickd.evaluation.thresholds import read_thresholds

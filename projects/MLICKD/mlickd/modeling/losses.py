@@ -31,8 +31,8 @@ def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: t
         logits: (N, C).
         targets: (N, C) in [0, 1], or -1 for an ignored label.
     """
-    loss = F.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), reduction="none")
-    return (loss * (targets >= 0)).sum() / len(logits)
+    known = (targets >= 0).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), known, reduction="sum") / len(logits)
 
 
 def asymmetric_loss_with_logits(

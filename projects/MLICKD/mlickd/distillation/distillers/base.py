@@ -104,7 +104,7 @@ class FeatureDistiller(nn.Module, ABC):
     def forward(
         self,
         features: dict[str, torch.Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        image_size: tuple[int, int],
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -112,7 +112,7 @@ class FeatureDistiller(nn.Module, ABC):
 
         Args:
             features: the student's feature maps for N images, (N, channels, h, w) each.
-            image_sizes: height and width of each view of the student.
+            image_size: height and width of the student's views.
             knowledge: knowledge of the same N views, with the features or maps of ``knowledge_kind``.
             targets: (N, C) image labels, 1, 0 or -1 (ignored); None only if ``needs_labels`` is False.
         """

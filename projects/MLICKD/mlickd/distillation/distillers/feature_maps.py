@@ -71,7 +71,7 @@ class _MapDistiller(FeatureDistiller):
     def forward(
         self,
         features: dict[str, torch.Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        image_size: tuple[int, int],
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:

@@ -107,16 +107,12 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         *,
         classifier: nn.Linear,
         classified_layer: str,
-        class_aware_weight: float = 1.0,
-        instance_aware_weight: float = 1.0,
         **base_arguments,
     ):
         """
         Args:
             classifier: linear classifier of the student.
             classified_layer: name of the student's map that the classifier takes.
-            class_aware_weight: weight of the class-aware loss.
-            instance_aware_weight: weight of the instance-aware loss.
             base_arguments: arguments of :class:`FeatureDistiller`, with exactly one pair.
         """
         super().__init__(**base_arguments)
@@ -128,7 +124,6 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         ((self.teacher_layer, self.student_layer),) = self.pairs
         # In a tuple, so that it is not a submodule: it belongs to the student.
         self._classifier = (classifier,)
-        self.weights = class_aware_weight, instance_aware_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode, student: nn.Module, teacher_cfg: CfgNode) -> dict:
@@ -141,14 +136,12 @@ class LabelEmbeddingDistiller(FeatureDistiller):
         return super().from_config(cfg, student, teacher_cfg) | {
             "classifier": student.head.linear,
             "classified_layer": student.head.in_feature,
-            "class_aware_weight": cfg.KD.FEATURE.CLASS_AWARE_WEIGHT,
-            "instance_aware_weight": cfg.KD.FEATURE.INSTANCE_AWARE_WEIGHT,
         }
 
     def forward(
         self,
         features: dict[str, torch.Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        image_size: tuple[int, int],
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor,
     ) -> torch.Tensor:
@@ -163,9 +156,8 @@ class LabelEmbeddingDistiller(FeatureDistiller):
             has_regions = torch.tensor([len(k.region_scores) > 0 for k in knowledge], device=targets.device)
             positive = (targets == 1) & has_regions[:, None]
             # Compare the images of the whole batch, including the images of other processes.
-            losses = label_embedding_loss(*map(gather_images, (teacher, student, positive)))
-            total = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
-            return self.loss_weight * scale_gradient(total)
+            class_aware, instance_aware = label_embedding_loss(*map(gather_images, (teacher, student, positive)))
+            return self.loss_weight * scale_gradient(class_aware + instance_aware)
 
 
 def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:

@@ -51,14 +51,14 @@ class _LayerPair(nn.Module):
         self,
         feature_map: torch.Tensor,
         boxes: list[torch.Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        image_size: tuple[int, int],
         map_size: tuple[int, int],
     ) -> torch.Tensor:
         """
         Args:
             feature_map: (N, channels, h, w) map of the student.
             boxes: (R_n, 4) boxes of each image, in pixels of the student's view.
-            image_sizes: height and width of each view of the student.
+            image_size: height and width of the student's views.
             map_size: height and width of the teacher's map, for Psi.
 
         Returns:
@@ -70,11 +70,8 @@ class _LayerPair(nn.Module):
             feature_map = F.interpolate(feature_map, size=map_size, mode="bilinear", align_corners=False)
         # The pooler divides boxes by its stride, so scale the boxes to cells of the map and multiply by the stride.
         map_height, map_width = feature_map.shape[-2:]
-        scaled = [
-            Boxes(b * b.new_tensor([map_width / width, map_height / height] * 2) * self.stride)
-            for b, (height, width) in zip(boxes, image_sizes, strict=True)
-        ]
-        return self.pooler([feature_map], scaled)
+        scale = feature_map.new_tensor([map_width / image_size[1], map_height / image_size[0]] * 2) * self.stride
+        return self.pooler([feature_map], [Boxes(b * scale) for b in boxes])
 
 
 @FEATURE_DISTILLER_REGISTRY.register()
@@ -112,12 +109,12 @@ class RoIDistiller(FeatureDistiller):
         box_head = student.head.fully_connected if compares_vectors else None
         if compares_vectors:
             teacher, fc_dim = teacher_cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.CLASSIFIER.FC_DIM
-            found = teacher.NAME, teacher.POOLER_RESOLUTION, teacher.FC_DIM
-            if box_head is None or found != ("VGGBoxHead", 7, fc_dim):
+            found = teacher.NAME, teacher.POOLER_RESOLUTION, teacher.FC_DIM, teacher_cfg.MODEL.WSDDN.FEATURE_NORM
+            if box_head is None or found != ("VGGBoxHead", 7, fc_dim, 0):
                 raise InputError(
                     "KD.FEATURE.COMPARE box_head: the student needs MODEL.CLASSIFIER.POOLING fc, and the teacher needs "
-                    f"MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7 and FC_DIM {fc_dim} (it has {found}); "
-                    "change them, or compare pooled features"
+                    f"MODEL.ROI_BOX_HEAD.NAME VGGBoxHead, POOLER_RESOLUTION 7, FC_DIM {fc_dim} and "
+                    f"MODEL.WSDDN.FEATURE_NORM 0 (it has {found}); change them, or compare pooled features"
                 )
         return super().from_config(cfg, student, teacher_cfg) | {
             "pooler_args": pooler_arguments(teacher_cfg),
@@ -128,7 +125,7 @@ class RoIDistiller(FeatureDistiller):
     def forward(
         self,
         features: dict[str, torch.Tensor],
-        image_sizes: Sequence[tuple[int, int]],
+        image_size: tuple[int, int],
         knowledge: Sequence[TeacherKnowledge],
         targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -140,7 +137,7 @@ class RoIDistiller(FeatureDistiller):
         total = weights.new_zeros(())
         for (teacher_layer, student_layer), layer in zip(self.pairs, self.layers, strict=True):
             map_size = knowledge[0].map_sizes[teacher_layer]
-            student = layer(features[student_layer], boxes, image_sizes, map_size)
+            student = layer(features[student_layer], boxes, image_size, map_size)
             if box_head is not None:
                 proposal_weights = torch.cat([k.proposal_weights for k in knowledge])
                 student = box_head(student * proposal_weights[:, None, None, None]).float()

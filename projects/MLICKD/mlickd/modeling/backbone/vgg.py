@@ -87,7 +87,5 @@ class VGG(Backbone):
 
 @BACKBONE_REGISTRY.register()
 def build_vgg_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> VGG:
-    """Build a :class:`VGG` from ``MODEL.VGG``, ``MODEL.BACKBONE.FREEZE_AT`` and ``MODEL.BACKBONE.FREEZE_NORM``."""
-    options = {key.lower(): value for key, value in cfg.MODEL.VGG.items()}
-    backbone = VGG(**options, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)
-    return FrozenBatchNorm2d.convert_frozen_batchnorm(backbone) if cfg.MODEL.BACKBONE.FREEZE_NORM else backbone
+    """Build a :class:`VGG` from ``MODEL.VGG`` and ``MODEL.BACKBONE.FREEZE_AT``."""
+    return VGG(**{key.lower(): value for key, value in cfg.MODEL.VGG.items()}, freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT)

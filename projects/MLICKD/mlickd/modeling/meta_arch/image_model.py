@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class ImageModel(nn.Module):
@@ -32,6 +33,7 @@ class ImageModel(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         backbone_frozen: bool = False,
+        freeze_norm: bool = False,
     ):
         """
         Args:
@@ -39,6 +41,7 @@ class ImageModel(nn.Module):
             num_classes: C.
             pixel_mean, pixel_std: one value per channel, for pixels from 0 to 255.
             backbone_frozen: whether the backbone gets no gradients and stays in evaluation mode.
+            freeze_norm: whether the batch normalization of the backbone keeps its statistics and affine parameters.
         """
         super().__init__()
         self.backbone = backbone
@@ -48,6 +51,10 @@ class ImageModel(nn.Module):
         self.backbone_frozen = backbone_frozen
         if backbone_frozen:
             self.backbone.requires_grad_(False)
+        # Evaluation mode, because timm's frozen layers read the data twice and cost a third of the inference time.
+        self._frozen_norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)] if freeze_norm else []
+        for norm in self._frozen_norms:
+            norm.requires_grad_(False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -58,6 +65,7 @@ class ImageModel(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "backbone_frozen": cfg.MODEL.BACKBONE.FROZEN,
+            "freeze_norm": cfg.MODEL.BACKBONE.FREEZE_NORM,
         }
 
     @property
@@ -66,10 +74,10 @@ class ImageModel(nn.Module):
         return self.pixel_mean.device
 
     def train(self, mode: bool = True) -> ImageModel:
-        """Set the mode as in PyTorch, but keep a frozen backbone in evaluation mode."""
+        """Set the mode as in PyTorch, but keep a frozen backbone and frozen normalization in evaluation mode."""
         super().train(mode)
-        if self.backbone_frozen:
-            self.backbone.eval()
+        for module in [self.backbone] if self.backbone_frozen else self._frozen_norms:
+            module.eval()
         return self
 
     def preprocess(self, images: Sequence[torch.Tensor]) -> ImageList:

@@ -140,7 +140,8 @@ class MultiLabelClassifier(ImageModel):
         images = self.preprocess([sample["image"] for sample in batched_inputs])
         logits = self.head(self.backbone(images.tensor))
         if self.training:
-            return self.label_losses(logits, batched_inputs)
+            targets = image_label_targets(batched_inputs, self.num_classes, self.device)
+            return {"loss_label": self.label_loss(logits, targets)}
         return [{"image_scores": scores} for scores in logits.sigmoid()]
 
     def view_scores(self, batched_inputs: list[dict]) -> list[dict[str, torch.Tensor]]:
@@ -150,11 +151,6 @@ class MultiLabelClassifier(ImageModel):
     def build_output(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the output of :meth:`forward` at inference for one sample, given its :meth:`view_scores`."""
         return scores
-
-    def label_losses(self, logits: torch.Tensor, batched_inputs: list[dict]) -> dict[str, torch.Tensor]:
-        """Compute the label loss, by default L_p of the paper, from logits (N, C) and the labels of the samples."""
-        targets = image_label_targets(batched_inputs, self.num_classes, self.device)
-        return {"loss_label": self.label_loss(logits, targets)}
 
 
 class ClassifierWithActivationMaps(nn.Module):

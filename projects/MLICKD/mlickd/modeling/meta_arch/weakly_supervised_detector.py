@@ -56,23 +56,19 @@ class WeaklySupervisedDetector(ImageModel):
             In training the losses by name. At inference, for each sample, ``image_scores`` (C,) in [0, 1] and
             ``instances`` with ``pred_boxes``, ``scores`` and ``pred_classes``.
         """
+        if not self.training:
+            scores = self.view_scores(batched_inputs)
+            return [self.build_output(sample, s) for sample, s in zip(batched_inputs, scores, strict=True)]
         pixels = [sample["image"] for sample in batched_inputs]
         images = self.preprocess(pixels)
         is_padded = any(size != images.tensor.shape[-2:] for size in images.image_sizes)
-        if self.training and self._remembers and not is_padded:
+        if self._remembers and not is_padded:
             features = self._remembered_features(images.tensor, pixels)
         else:
             features = self.backbone(images.tensor)
         proposals = [sample["proposals"].to(self.device) for sample in batched_inputs]
-        if self.training:
-            targets = image_label_targets(batched_inputs, self.num_classes, self.device)
-            _, _, losses = self.roi_heads(images, features, proposals, targets)
-            return losses
-        detections, image_scores, _ = self.roi_heads(images, features, proposals)
-        return [
-            {"image_scores": scores, "instances": _to_original_pixels(instances, sample)}
-            for scores, instances, sample in zip(image_scores, detections, batched_inputs, strict=True)
-        ]
+        targets = image_label_targets(batched_inputs, self.num_classes, self.device)
+        return self.roi_heads.losses(self.roi_heads.predict_regions(features, proposals), proposals, targets)
 
     def _remembered_features(self, images: torch.Tensor, pixels: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the map of the heads for normalized ``images`` (N, 3, H, W), and remember it by the pixels.
@@ -119,10 +115,7 @@ class WeaklySupervisedDetector(ImageModel):
     def build_output(self, sample: dict, scores: dict[str, torch.Tensor]) -> dict:
         """Return the output of :meth:`forward` at inference for one sample, given its :meth:`view_scores`."""
         boxes = sample["proposals"].proposal_boxes.to(self.device)
-        instances = self.roi_heads.detect(boxes, scores["region_scores"], tuple(sample["image"].shape[-2:]))
-        return {"image_scores": scores["image_scores"], "instances": _to_original_pixels(instances, sample)}
-
-
-def _to_original_pixels(instances: Instances, sample: dict) -> Instances:
-    height, width = instances.image_size
-    return detector_postprocess(instances, sample.get("height", height), sample.get("width", width))
+        height, width = sample["image"].shape[-2:]
+        instances = self.roi_heads.detect(boxes, scores["region_scores"], (height, width))
+        instances = detector_postprocess(instances, sample.get("height", height), sample.get("width", width))
+        return {"image_scores": scores["image_scores"], "instances": instances}

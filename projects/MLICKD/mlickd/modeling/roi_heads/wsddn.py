@@ -10,7 +10,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec, batched_nms
 from detectron2.modeling import ROI_HEADS_REGISTRY, build_box_head
 from detectron2.modeling.poolers import ROIPooler
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch import nn
 from torch.nn import functional as F
@@ -81,7 +81,8 @@ class RegionPredictions:
 
     Attributes:
         pooled: (M, D, P, P) RoI features before they are weighted by the proposals' scores.
-        embeddings: (M, E) outputs of the box head for the weighted features.
+        embeddings: (M, E) inputs of both streams: outputs of the box head for the weighted features, normalized if
+            ``feature_norm`` is above 0.
         class_logits: (M, C) outputs of the class stream.
         detection_logits: (M, C) outputs of the detection stream.
         counts: number of regions of each image, in order.
@@ -142,7 +143,6 @@ class WSDDNHeads(nn.Module):
         box_head: nn.Module,
         num_classes: int,
         score_weighting: str = "score",
-        score_slope: float = 1.0,
         init_std: float = 0.01,
         context_weight: float = 0.0,
         context_channels: int = 0,
@@ -158,9 +158,7 @@ class WSDDNHeads(nn.Module):
             pooler: pooler of this map.
             box_head: module from (M, D, P, P) to (M, E), with ``output_shape``.
             num_classes: C.
-            score_weighting: factor on the pooled features of a proposal with score s: ``score`` (s), ``affine``
-                (``1 + score_slope * s``) or ``none`` (1).
-            score_slope: slope for ``affine``.
+            score_weighting: factor on the pooled features of a proposal: its ``score``, or ``none`` (1).
             init_std: standard deviation of the initial weights of the streams and the context classifier.
             context_weight: w of :func:`mix_with_context`; 0 builds no context classifier.
             context_channels: D, the number of channels of ``in_feature``; needed for a context classifier.
@@ -170,8 +168,8 @@ class WSDDNHeads(nn.Module):
             test_score_thresh, test_nms_thresh, test_topk_per_image: limits on the detections at inference.
         """
         super().__init__()
-        if score_weighting not in ("score", "affine", "none"):
-            raise InputError(f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r} must be one of score, affine, none")
+        if score_weighting not in ("score", "none"):
+            raise InputError(f"MODEL.WSDDN.SCORE_WEIGHTING {score_weighting!r}: choose score or none")
         self.in_feature = in_feature
         self.pooler = pooler
         self.box_head = box_head
@@ -192,7 +190,6 @@ class WSDDNHeads(nn.Module):
             nn.init.normal_(layer.weight, std=init_std)
             nn.init.zeros_(layer.bias)
         self.score_weighting = score_weighting
-        self.score_slope = score_slope
         self.test_score_thresh = test_score_thresh
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
@@ -220,7 +217,6 @@ class WSDDNHeads(nn.Module):
             "box_head": build_box_head(cfg, pooled_shape),
             "num_classes": cfg.MODEL.NUM_CLASSES,
             "score_weighting": cfg.MODEL.WSDDN.SCORE_WEIGHTING,
-            "score_slope": cfg.MODEL.WSDDN.SCORE_SLOPE,
             "init_std": cfg.MODEL.WSDDN.INIT_STD,
             "context_weight": cfg.MODEL.WSDDN.CONTEXT,
             "context_channels": shape.channels,
@@ -272,37 +268,7 @@ class WSDDNHeads(nn.Module):
     def proposal_weights(self, proposals: list[Instances]) -> torch.Tensor:
         """Return the factors (M,) on the pooled features of the proposals; see ``score_weighting``."""
         scores = torch.cat([p.objectness for p in proposals])
-        if self.score_weighting == "score":
-            return scores
-        if self.score_weighting == "affine":
-            return 1 + self.score_slope * scores
-        return torch.ones_like(scores)
-
-    def forward(
-        self,
-        images: ImageList,
-        features: dict[str, torch.Tensor],
-        proposals: list[Instances],
-        targets: torch.Tensor | None = None,
-    ) -> tuple[list[Instances], torch.Tensor, dict[str, torch.Tensor]]:
-        """Compute the losses in training, and the detections at inference.
-
-        Args:
-            images: batch; only its ``image_sizes`` are used.
-            features, proposals: see :meth:`predict_regions`.
-            targets: (N, C) image labels, 1, 0 or -1 (ignored); required in training.
-
-        Returns:
-            Detections of each image (empty in training), (N, C) image scores, and losses (empty at inference).
-        """
-        predictions = self.predict_regions(features, proposals)
-        if self.training:
-            return [], predictions.image_scores(), self.losses(predictions, proposals, targets)
-        detections = [
-            self.detect(p.proposal_boxes, scores, size)
-            for p, scores, size in zip(proposals, self.detection_scores(predictions), images.image_sizes, strict=True)
-        ]
-        return detections, predictions.image_scores(), {}
+        return scores if self.score_weighting == "score" else torch.ones_like(scores)
 
     def losses(
         self, predictions: RegionPredictions, proposals: list[Instances], targets: torch.Tensor
