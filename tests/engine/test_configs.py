@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Callable
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from mlickd.data.sources.coco import coco_sources
 from mlickd.data.sources.nus_wide import nus_wide_sources
 from mlickd.data.sources.voc import voc_sources
 from mlickd.engine import Trainer, check_inputs, load_config
-from mlickd.engine.check_config import config_value
 from mlickd.modeling import load_backbone_weights
 
 pytestmark = pytest.mark.usefixtures("tiny_proposals")
@@ -144,8 +144,8 @@ def test_a_method_shares_data_schedule_and_student_with_the_baseline(config: str
     iterations = [cfg.KD[stage.upper()].MAX_ITER or cfg.SOLVER.MAX_ITER for stage in cfg.KD.METHOD_STAGES]
     assert sum(iterations) == baseline.SOLVER.MAX_ITER
     for key in ("INPUT", "DATASETS", "MODEL.CLASSIFIER.POOLING", "SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SEED"):
-        value = config_value(cfg, key)
-        assert config_value(baseline, key) == config_value(paper, key) == value, key
+        value = attrgetter(key)(cfg)
+        assert attrgetter(key)(baseline) == attrgetter(key)(paper) == value, key
 
 
 @pytest.mark.filterwarnings("ignore:.*to a meta parameter in the current model, which is a no-op")

@@ -62,10 +62,8 @@ def configs(tiny_scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     student.merge_from_list(["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.1, "INPUT.SIZES_TRAIN", (32, 48), *data])
     student.merge_from_list(["INPUT.SIZE_TEST", 32, "MODEL.DEVICE", "cpu"])
     found = {"teacher": teacher, "refined teacher": refined, "centered context": centered, "student": student}
-    precise = ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "DATASETS.TEST", ()]
     for name, norm, options in (
         ("batch normalization", "BN", []),
-        ("precise statistics", "BN", precise),
         ("synchronized normalization", "naiveSyncBN", []),
     ):
         found[name] = student.clone()

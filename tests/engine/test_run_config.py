@@ -5,6 +5,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -143,13 +144,8 @@ def test_a_resumed_run_checks_the_checkpoint_where_it_continues(tiny_scenes: Pat
         prepare("scenes/cls.yaml", *options)
 
 
-class Forbidden(list):
-    """Boxes of objects that training must not read."""
-
-    def __iter__(self):
-        raise AssertionError("training has read a box")
-
-    __getitem__ = __len__ = __iter__
+def refuse_boxes(boxes: np.ndarray) -> None:
+    raise AssertionError("training has read a box")
 
 
 @pytest.mark.parametrize(("config", "stage"), [("wsd", None), ("cls", None), ("kd", "feature"), ("kd", "prediction")])
@@ -164,13 +160,10 @@ def test_training_never_reads_a_box(
         options += ["KD.TEACHER.WEIGHTS", save_teacher(tmp_path, teacher), "KD.FEATURE.LAYERS", "('conv5:stride16',)"]
         options += ["KD.METHOD_STAGES", f"('{stage}',)"]
     cfg = prepare(f"scenes/{config}.yaml", *options, stage=stage)
-    real_records = dataset_records("tiny_train")
-    assert any(record["annotations"] for record in real_records)
-
-    def records_without_boxes(name: str, boxes: bool = True) -> list[dict]:
-        return [record | {"annotations": Forbidden()} for record in real_records]
-
-    monkeypatch.setattr("mlickd.data.build.dataset_records", records_without_boxes)
+    assert any(record["annotations"] for record in dataset_records("tiny_train"))
+    monkeypatch.setattr("mlickd.data.records._unpack_boxes", refuse_boxes)
+    with pytest.raises(AssertionError):
+        dataset_records("tiny_train")
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
     trainer._hooks = [hook for hook in trainer._hooks if isinstance(hook, DistillationHook)]

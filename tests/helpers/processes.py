@@ -15,12 +15,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from helpers.small_trainer import finish
 from mlickd.config import default_config
-from mlickd.engine import Trainer, hooks
+from mlickd.engine import Trainer
 from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
 from mlickd.engine.hooks import StopHook
 from mlickd.engine.processes import add_process_arguments, launch
@@ -28,8 +27,8 @@ from mlickd.errors import InputError
 
 
 def parse_arguments(*arguments: object) -> argparse.Namespace:
-    """Parse the arguments of Detectron2 and this project for processes."""
-    parser = default_argument_parser()
+    """Parse the arguments for processes."""
+    parser = argparse.ArgumentParser()
     add_process_arguments(parser)
     return parser.parse_args([str(argument) for argument in arguments])
 
@@ -122,9 +121,8 @@ def send_signal(kind: int, receiver: str, launcher: int) -> None:
 def stop_the_second(folder: Path) -> None:
     """Stop the second process in iteration 2, twice. Each process writes where it stops; the first one saves slowly.
 
-    The second time, the second process does not get a batch in this iteration.
+    The second time, it waits for the batch of this iteration.
     """
-    hooks._PATIENCE = 0.2
     for name, seconds in (("stopped", 0), ("stuck", 1000)):
         (folder / name).mkdir(exist_ok=True)
         checkpointer = RunCheckpointer(torch.nn.Linear(1, 1), str(folder / name))
@@ -136,14 +134,21 @@ def stop_the_second(folder: Path) -> None:
         with forbidden_gathers(), pytest.raises(SystemExit) as end:
             for hook.trainer.iter in range(10):
                 is_last = comm.get_rank() == 1 and hook.trainer.iter == 2
-                if is_last:
+                if is_last and not seconds:
                     os.kill(os.getpid(), signal.SIGTERM)
-                hook.read_batch(time.sleep(is_last * seconds) for _ in range(1))
+                hook.read_batch(wait_for_batch(is_last * seconds) for _ in range(1))
                 hook.after_step()
         hook.after_train()
         saved = ", saved" if (folder / name / "last_checkpoint").exists() else ""
         (folder / f"process {comm.get_rank()} {name} after {hook.trainer.iter}{saved}").touch()
     raise end.value
+
+
+def wait_for_batch(seconds: float) -> None:
+    """Send SIGTERM to this process, and wait, unless ``seconds`` is 0."""
+    if seconds:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds)
 
 
 @contextmanager

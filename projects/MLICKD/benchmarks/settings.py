@@ -59,6 +59,12 @@ def drawn_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]
         yield Path(folder)
 
 
+def module_environment() -> dict[str, str]:
+    """Return the environment of a process that imports ``benchmarks`` and ``mlickd``."""
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
 def write_run(cfg: CfgNode, folder: Path) -> str:
     """Write the files of a run with random weights. Return the path of its checkpoint."""
     folder.mkdir(parents=True)
@@ -75,7 +81,7 @@ class TrainingStep:
     """
 
     def __init__(self, cfg: CfgNode):
-        keep_freed_memory()  # as train_net.py does
+        keep_freed_memory()  # as `mlickd train` does
         self.trainer = Trainer(cfg)
         # A step does not stop for a signal, so Ctrl-C must end the process.
         self.trainer._hooks = [hook for hook in self.trainer._hooks if not isinstance(hook, StopHook)]

@@ -1,7 +1,6 @@
 """Time from the start of the command to the first batch, and memory of the trainer and the loader workers."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 from mlickd.errors import InputError
 
 from .measurement import BenchmarkResult
-from .settings import CONFIGS
+from .settings import CONFIGS, module_environment
 from .synthetic import write_synthetic_coco
 
 
@@ -42,12 +41,10 @@ def measure_startup(
         given = ["MODEL.BACKBONE.WEIGHTS", "", "MODEL.DEVICE", "cpu"]
         given += ["DATALOADER.NUM_WORKERS", str(workers), *options]
         command = [sys.executable, "-m", "benchmarks.startup_process", str(batches), str(CONFIGS / "wsd_vgg16.yaml")]
-        paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        environment = {"DETECTRON2_DATASETS": str(Path(folder).absolute()), "PYTHONPATH": os.pathsep.join(paths)}
+        environment = module_environment() | {"DETECTRON2_DATASETS": str(Path(folder).absolute())}
+        settings = {"env": environment, "stdout": subprocess.PIPE, "encoding": "utf-8", "check": False}
         start = time.time()
-        process = subprocess.run(
-            [*command, *given], env=os.environ | environment, stdout=subprocess.PIPE, encoding="utf-8", check=False
-        )
+        process = subprocess.run([*command, *given], **settings)
     if process.returncode:
         raise InputError("startup: training did not start; see its message above")
     report = json.loads(process.stdout.splitlines()[-1])

@@ -1,20 +1,18 @@
 """Duration of the baseline's training, compared with a plain script with timm, torchvision and PyTorch."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
 from mlickd.data import class_names, dataset_records
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 
 from .measurement import BenchmarkResult, time_in_turn
-from .settings import CONFIGS, TEST, TRAIN, drawn_datasets
+from .settings import CONFIGS, TEST, TRAIN, drawn_datasets, module_environment
 
 
 def measure_training(
@@ -50,9 +48,8 @@ def _rows(dataset: str) -> list[tuple[str, list[float]]]:
 
 
 def _run(command: list, text: str = "") -> None:
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     arguments = [sys.executable, *map(str, command)]
-    process = subprocess.run(arguments, input=text, env=environment, capture_output=True, encoding="utf-8", check=False)
+    options = {"env": module_environment(), "capture_output": True, "encoding": "utf-8", "check": False}
+    process = subprocess.run(arguments, input=text, **options)
     if process.returncode:
         raise InputError(f"training: {command[1]} failed: {process.stderr.strip().splitlines()[-1]}")

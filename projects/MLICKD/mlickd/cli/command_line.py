@@ -33,12 +33,10 @@ class CommandParser(argparse.ArgumentParser):
         raise InputError(f"{message}; `{self.prog} --help` lists the options")
 
 
-def command_parser(
-    description: str, epilog: str, parents: Sequence[argparse.ArgumentParser] = (), log_level: str = "WARNING"
-) -> argparse.ArgumentParser:
+def command_parser(description: str, epilog: str, log_level: str = "WARNING") -> argparse.ArgumentParser:
     """Return the parser of a command, and send log messages of ``log_level`` and above to standard error.
 
-    ``epilog`` contains examples. The options of ``parents`` are added.
+    ``epilog`` contains examples.
     """
     logging.basicConfig(level=log_level, format="%(message)s")
     with suppress(ImportError):  # `mlickd env` also runs if Pillow is damaged
@@ -50,8 +48,6 @@ def command_parser(
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=parents,
-        conflict_handler="resolve",  # parents have --help, too
     )
 
 

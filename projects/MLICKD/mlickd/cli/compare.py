@@ -92,10 +92,14 @@ def add_training_options(parser: argparse.ArgumentParser, seeds: list[int], outp
     held_out_help = "hold out one of N parts of the training images, and choose a student there (default: 5; 0: none)"
     parser.add_argument("--held-out", type=_held_out_parts, default=5, metavar="N", help=held_out_help)
     parser.add_argument("--test", default="scenes_test", metavar="NAME", help="test dataset (default: scenes_test)")
-    parser.add_argument("--proposals", default="edge_boxes", metavar="METHOD", help="default: edge_boxes")
+    parser.add_argument(
+        "--proposals", default="edge_boxes", metavar="METHOD", help="proposal method (default: edge_boxes)"
+    )
     shown = ",".join(map(str, seeds))
-    parser.add_argument("--seeds", type=read_seeds, default=seeds, metavar="1,2,3", help=f"default: {shown}")
-    parser.add_argument("--output", type=Path, default=output, metavar="FOLDER", help=f"default: {output}")
+    parser.add_argument("--seeds", type=read_seeds, default=seeds, metavar="1,2,3", help=f"seeds (default: {shown})")
+    parser.add_argument(
+        "--output", type=Path, default=output, metavar="FOLDER", help=f"folder of all results (default: {output})"
+    )
     teacher = parser.add_mutually_exclusive_group()
     teacher.add_argument("--teacher", type=Path, metavar="FOLDER", help="a finished teacher (default: train one)")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for all configurations")

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mlickd.cli.command_line import command_parser
+from mlickd.cli.command_line import command_parser, positive_int
 from mlickd.config_files import find_config
 from mlickd.errors import ProcessError
 from mlickd.studies.cross_fitting import cross_fitting_jobs
@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--config-file", **file, help="configuration of the teachers")
     parser.add_argument("--kd-config", **file, help="configuration of the distillation")
     parser.add_argument("--dataset", required=True, metavar="NAME", help="training dataset, which is split into parts")
-    parser.add_argument("--parts", type=int, default=3, metavar="K", help="number of parts and teachers (default: 3)")
+    parser.add_argument(
+        "--parts", type=positive_int, default=3, metavar="K", help="number of parts and teachers (default: 3)"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="folder of the results")
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for both configurations")
     args = parser.parse_args()

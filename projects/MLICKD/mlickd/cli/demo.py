@@ -6,6 +6,7 @@ import signal
 import tempfile
 
 from mlickd.cli.command_line import command_parser, positive_int
+from mlickd.engine.processes import set_stop_handlers
 from mlickd.errors import InputError
 from mlickd.export.exported_classifier import import_optional
 from mlickd.prediction import load_model
@@ -33,8 +34,7 @@ def main() -> None:
     parser.add_argument("--port", type=positive_int, metavar="N", help="port (default: the first free one from 7860)")
     args = parser.parse_args()
     logging.getLogger("torch.fx").setLevel(logging.ERROR)  # hides warnings about Detectron2's code
-    for name in {"SIGTERM", "SIGHUP"} & {*dir(signal)}:
-        signal.signal(getattr(signal, name), signal.default_int_handler)  # so that the photos are deleted
+    set_stop_handlers(signal.default_int_handler)  # so that the photos are deleted
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio reads it when it is imported
     with tempfile.TemporaryDirectory(prefix="mlickd-demo-") as os.environ["GRADIO_TEMP_DIR"]:
         import_optional("gradio", "the demo", "demo")

@@ -4,7 +4,6 @@ import argparse
 import time
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
 from detectron2.utils import comm
 
 from mlickd.cli.command_line import command_parser
@@ -37,18 +36,20 @@ With KD.CACHE FOLDER, both stages read the cache of `mlickd cache-knowledge` and
 """
 
 
-def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> dict:
-    """Train or evaluate in one of the processes, and return the results. ``loaded``: more arguments of the trainer."""
+def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
+    """Train or evaluate in one of the processes. ``loaded``: further arguments of :class:`Trainer`."""
     set_up_process(cfg, args)
     if args.eval_only:
         model = Trainer.build_model(cfg)
         load_initial_weights(cfg, model)
-        results = Trainer.test(cfg, model)
-        return results | Trainer.test_with_TTA(cfg, model) if cfg.TEST.AUG.ENABLED else results
+        Trainer.test(cfg, model)
+        if cfg.TEST.AUG.ENABLED:
+            Trainer.test_with_TTA(cfg, model)
+        return
     trainer = Trainer(cfg, *loaded)
     trainer.resume_or_load(resume=args.resume)
     start = time.perf_counter()
-    results = trainer.train()
+    trainer.train()
     if comm.is_main_process():
         summary = training_summary(
             cfg,
@@ -58,13 +59,19 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> dict:
             command=next_command(cfg, args.config_file, args.opts, args.num_gpus),
         )
         print(summary, flush=True)
-    return results
 
 
 def main() -> None:
     """Train or evaluate, in one or several processes."""
-    parser = command_parser(__doc__, EPILOG, parents=[default_argument_parser()])
+    parser = command_parser(__doc__, EPILOG)
+    parser.add_argument(
+        "--config-file", default="", metavar="FILE", help="configuration, such as configs/scenes/wsd.yaml"
+    )
     stage_help = "stage of distillation: feature or prediction; sets KD.STAGE"
     parser.add_argument("--kd-stage", default="", metavar="STAGE", help=stage_help)
+    resume_help = "continue from the last checkpoint in OUTPUT_DIR, if there is one"
+    parser.add_argument("--resume", action="store_true", help=resume_help)
+    parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
     add_process_arguments(parser)
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for the configuration")
     launch(run, parser.parse_args(), load_checked_config)

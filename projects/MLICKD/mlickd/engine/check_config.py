@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from functools import reduce
+from operator import attrgetter
 
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY
@@ -108,7 +108,7 @@ _RULES: dict[str, _Rule] = {
     "TEST.AUG.MIN_SIZES": (lambda sizes: _are_integers(sizes, 1), "positive integers"),
     "TEST.CORLOC_IMAGES": _NOT_NEGATIVE,
     "TEST.EVAL_PERIOD": _NOT_NEGATIVE,
-    "TEST.PRECISE_BN.NUM_ITER": _POSITIVE,
+    "TEST.PRECISE_BN.ENABLED": (lambda value: not value, "False: it is not supported"),
 }
 
 
@@ -124,9 +124,9 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     """
     kind = model_class(cfg)
     for key, allowed in (_CHOICES | (_DETECTOR_CHOICES if kind.is_detector else {})).items():
-        if config_value(cfg, key) not in allowed:
+        if attrgetter(key)(cfg) not in allowed:
             names = sorted(name for name, _ in allowed) if isinstance(allowed, Registry) else allowed
-            raise InputError(f"{key} {config_value(cfg, key)!r} must be one of {', '.join(names)}")
+            raise InputError(f"{key} {attrgetter(key)(cfg)!r} must be one of {', '.join(names)}")
     parts = max(1, cfg.SOLVER.IMS_PER_BATCH // processes)
     compares_images = (
         kind.student_architecture and cfg.KD.PREDICTION.FEATURE_LOSS and feature_distiller_class(cfg).needs_labels
@@ -149,14 +149,9 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
         expected = "one checkpoint, or set KD.CACHE to a cache that `mlickd cache-knowledge` made with all teachers"
         rules["KD.TEACHER.WEIGHTS"] = (lambda _: not has_teacher_per_dataset(cfg), expected)
     for key, (is_allowed, expected) in rules.items():
-        if not is_allowed(config_value(cfg, key)):
-            raise InputError(f"{key} {config_value(cfg, key)} must be {expected}")
+        if not is_allowed(attrgetter(key)(cfg)):
+            raise InputError(f"{key} {attrgetter(key)(cfg)} must be {expected}")
     try:
         check_protocol(cfg.TEST.THRESHOLD, cfg.TEST.TOP_K, cfg.TEST.AVERAGE_PRECISION)
     except ValueError as error:
         raise InputError(f"TEST.THRESHOLD, TEST.TOP_K or TEST.AVERAGE_PRECISION: {error}") from error
-
-
-def config_value(cfg: CfgNode, key: str) -> object:
-    """Return a value or a section of a configuration by its full key, such as ``SOLVER.BASE_LR``."""
-    return reduce(getattr, key.split("."), cfg)

@@ -39,8 +39,7 @@ def checkpoint_name(iteration: int) -> str:
 def decide_to_resume(folder: str, requested: bool) -> bool:
     """Return whether to resume the run in ``folder``: ``requested`` is True, and the run has saved a checkpoint.
 
-    `finalize_config` and `Trainer.resume_or_load` ask this function; `studies/jobs.py` only chooses whether a command
-    gets ``--resume``. All processes call it together and get the same answer.
+    All processes call this function together, and get the same answer.
 
     Raises:
         InputError: some processes see a checkpoint that others do not see.

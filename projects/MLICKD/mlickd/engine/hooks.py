@@ -13,54 +13,40 @@ from types import FrameType
 
 import torch
 import torch.distributed as dist
-from detectron2.config import CfgNode
 from detectron2.engine import HookBase
-from detectron2.engine.hooks import PreciseBN
 from detectron2.utils import comm
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from mlickd.distillation.hook import KnowledgeLoader, KnowledgeSource
 from mlickd.files import whole_file
 from mlickd.runs import STUDENT_CHECKPOINT
 
 from .checkpointing import FINAL, checkpoint_name
 from .processes import LOCKS, max_over_processes, set_stop_handlers
-from .training_loop import seed_iteration
 
 logger = logging.getLogger(__name__)
 
 # One Ctrl-C may arrive twice: from the terminal and, a moment later, from the launcher. A SIGINT counts as a second
 # Ctrl-C only if it arrives more than this number of seconds after the first.
 _SAME_REQUEST = 1.0
-# Seconds between two checks for a stuck loader after a signal. If two checks find the run waiting for the same batch,
-# it ends.
-_PATIENCE = 3.0
 
 
 class StopHook(HookBase):
     """Stops training on SIGINT, SIGTERM or SIGHUP: saves a checkpoint, logs a line, and exits with 128 + signal.
 
-    All processes stop after the same iteration. A second SIGINT ends a process at once. A second SIGTERM does not,
-    because schedulers send SIGTERM to all processes, and launchers may send it again.
-    If a batch does not arrive, training stops after the iteration before; in an evaluation, without a checkpoint.
+    All processes stop after the same iteration: the current one, or the iteration before if a process waits for a
+    batch, which may never arrive. A second SIGINT ends a process at once. A second SIGTERM does not, because schedulers
+    send SIGTERM to all processes, and launchers may send it again.
     """
 
     def __init__(self):
         self._handlers_before: dict = {}
-        self._signal, self._first_interrupt = 0, 0.0
-        self._looks, self._wait, self._is_stuck = False, None, False
+        self._signal, self._first_interrupt, self._lacks_batch = 0, 0.0, False
 
     def before_train(self) -> None:
         """Set the handlers, see :func:`set_stop_handlers`."""
         self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             self._handlers_before = set_stop_handlers(self._request)
-            self._ended = threading.Event()
-            self._looking = threading.Thread(target=self._look_regularly, daemon=True)
-            self._looking.start()
 
     def after_step(self) -> None:
         """Raise SystemExit with status 128 + signal if any process has received a signal."""
@@ -68,14 +54,14 @@ class StopHook(HookBase):
             self._stop(request)
 
     def read_batch(self, batches: Iterator[list[dict]]) -> list[dict]:
-        """Return the next batch; stop all processes after the iteration before if one of them does not get a batch."""
+        """Return the next batch; stop all processes after the iteration before if a signal has interrupted one."""
         try:
             batch = self._next_batch(batches)
         except SystemExit:
-            if not self._is_stuck:
+            if not self._lacks_batch:
                 raise
             batch = []
-        if request := max_over_processes(self._signal if self._is_stuck else 0):
+        if request := max_over_processes(self._signal if self._lacks_batch else 0):
             if self.trainer.iter == self.trainer.start_iter:
                 raise SystemExit(128 + request)  # no iteration has ended, so a checkpoint is not needed
             self.trainer.iter -= 1
@@ -98,19 +84,12 @@ class StopHook(HookBase):
     def after_train(self) -> None:
         """Restore the handlers, and allow other processes to train in the folder."""
         LOCKS.close()
-        if self._handlers_before:
-            self._ended.set()
-            self._looking.join()
         for kind, handler in self._handlers_before.items():
             signal.signal(kind, handler)
 
     def _request(self, kind: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
             return  # this is a forked worker that has not set its handlers yet
-        if self._looks:
-            self._looks = False
-            self._end_if_stuck(frame)
-            return
         if not self._signal:
             self._signal = kind
             if comm.is_main_process():
@@ -119,31 +98,20 @@ class StopHook(HookBase):
                 message = f"{name}: training stops after this iteration; a second Ctrl-C ends it at once\n"
                 with suppress(OSError):  # the terminal is closed
                     os.write(2, message.encode())
-        if kind != signal.SIGINT:
-            return
-        now = time.monotonic()
-        self._first_interrupt = self._first_interrupt or now
-        if now - self._first_interrupt > _SAME_REQUEST:
-            signal.signal(kind, signal.SIG_DFL)
-            os.kill(os.getpid(), kind)
-
-    def _look_regularly(self) -> None:
-        while not self._ended.wait(_PATIENCE):
-            if self._signal and hasattr(signal, "pthread_kill"):  # not on Windows
-                self._looks = True
-                signal.pthread_kill(threading.main_thread().ident, self._signal)
-
-    def _end_if_stuck(self, frame: FrameType | None) -> None:
-        """Raise SystemExit if the main thread waits for the same batch as at the last call. ``frame``: its frame."""
-        waits = (StopHook._next_batch.__code__, _BaseDataLoaderIter.__next__.__code__)  # in training; in an evaluation
-        while frame is not None and frame.f_code not in waits:
+        if kind == signal.SIGINT:
+            now = time.monotonic()
+            self._first_interrupt = self._first_interrupt or now
+            if now - self._first_interrupt > _SAME_REQUEST:
+                signal.signal(kind, signal.SIG_DFL)
+                os.kill(os.getpid(), kind)
+        while frame is not None and frame.f_code is not StopHook._next_batch.__code__:
             frame = frame.f_back
-        if frame is None or frame is not self._wait:
-            self._wait = frame
-            return
-        with suppress(OSError):
-            os.write(2, b"No batch arrives: training ends without it\n")
-        self._is_stuck = True
+        if frame is not None:
+            self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        """End the workers of the loader, and raise SystemExit."""
+        self._lacks_batch = True
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error for a killed worker
         for process in multiprocessing.active_children():
             if process.daemon:
@@ -160,48 +128,19 @@ class EqualStatisticsHook(HookBase):
 
     def after_step(self) -> None:
         """Average the statistics that this step has changed."""
-        _average_statistics(self.trainer.model)
-
-
-class RepeatablePreciseBN(PreciseBN):
-    """Detectron2's ``TEST.PRECISE_BN``, but with the same images in a resumed run as in an uninterrupted run.
-
-    The images of Detectron2's hook depend on the iteration in which the process started. The images of this hook depend
-    only on the current iteration. Batches contain knowledge, and all processes get the same statistics.
-    """
-
-    def __init__(self, cfg: CfgNode, model: nn.Module, data_loader: DataLoader, source: KnowledgeSource | None = None):
-        """Read from ``data_loader``, which no other hook uses; ``source`` adds the knowledge in a distillation."""
-        batches = data_loader if source is None else KnowledgeLoader(data_loader, source)
-        super().__init__(cfg.TEST.EVAL_PERIOD, model, batches, cfg.TEST.PRECISE_BN.NUM_ITER)
-        self._cfg, self._sampler = cfg, data_loader.batch_sampler
-
-    def update_stats(self) -> None:
-        """Compute the statistics of the next ``TEST.PRECISE_BN.NUM_ITER`` batches."""
-        period = self._cfg.TEST.EVAL_PERIOD
-        updates_before = self.trainer.iter // period if period > 0 else 0
-        self._sampler.start_iteration = updates_before * self._cfg.TEST.PRECISE_BN.NUM_ITER
-        self._data_iter = None
-        seed_iteration(max(self._cfg.SEED, 0), self.trainer.iter, comm.get_rank())
-        super().update_stats()
-        _average_statistics(self.trainer.model)
-
-
-def _average_statistics(model: nn.Module) -> None:
-    """Average the running statistics of batch normalization over all processes (in place)."""
-    statistics = [
-        buffer
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
-        for buffer in (module.running_mean, module.running_var)
-    ]
-    if comm.get_world_size() == 1 or not statistics:
-        return
-    together = torch.cat([buffer.flatten() for buffer in statistics])
-    dist.all_reduce(together)
-    together /= comm.get_world_size()
-    for buffer, mean in zip(statistics, together.split([b.numel() for b in statistics]), strict=True):
-        buffer.copy_(mean.view_as(buffer))
+        statistics = [
+            buffer
+            for module in self.trainer.model.modules()
+            if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
+            for buffer in (module.running_mean, module.running_var)
+        ]
+        if comm.get_world_size() == 1 or not statistics:
+            return
+        together = torch.cat([buffer.flatten() for buffer in statistics])
+        dist.all_reduce(together)
+        together /= comm.get_world_size()
+        for buffer, mean in zip(statistics, together.split([b.numel() for b in statistics]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
 
 
 class SaveStudentHook(HookBase):

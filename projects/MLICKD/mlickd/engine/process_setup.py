@@ -30,12 +30,6 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
     default_setup(cfg, argparse.Namespace(**{**vars(args), "config_file": find_config(args.config_file)}))
     if cfg.MODEL.DEVICE == "cpu":
         keep_freed_memory()
-    # Messages of this project go to the same places as Detectron2's.
-    log = logging.getLogger("mlickd")
-    for handler in logging.getLogger("detectron2").handlers:
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
     logging.getLogger("detectron2.engine.train_loop").addFilter(_shorten_traceback)
     note_pillow_warnings()
     names = class_names(cfg.DATASETS.TEST[0])
@@ -47,12 +41,13 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def _prepare_log(folder: str) -> None:
-    """Open Detectron2's log: without colors outside of a terminal, and without errors of letters and closed pipes."""
-    rank, logs = comm.get_rank(), [logging.getLogger(name) for name in ("fvcore", "detectron2")]
+    """Set up Detectron2's loggers: no colors outside of a terminal, and no error if a letter cannot be encoded."""
+    rank, logs = comm.get_rank(), [logging.getLogger(name) for name in ("fvcore", "detectron2", "mlickd")]
     before = {handler for log in logs for handler in log.handlers}
     # `default_setup` finds the log by exactly these arguments.
     setup_logger(folder, distributed_rank=rank, name="fvcore")
     setup_logger(folder, distributed_rank=rank)
+    setup_logger(folder, distributed_rank=rank, name="mlickd")
     for handler in {handler for log in logs for handler in log.handlers} - before:
         escape_unencodable(handler.stream, None if handler.stream is sys.stdout else "utf-8")
         if not handler.stream.isatty():

@@ -41,13 +41,16 @@ _REMEDY = "repeat the command with --resume to continue from the last checkpoint
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--timeout`` to Detectron2's arguments; processes of one machine do not need ``--dist-url``."""
+    """Add the options of :func:`launch`. Except for ``--timeout``, they have the names of Detectron2."""
     minutes = DEFAULT_TIMEOUT.total_seconds() / 60
-    parser.set_defaults(dist_url="auto")
-    parser.add_argument(
-        "--timeout", type=float, default=minutes, metavar="MINUTES",
-        help=f"how long a process waits for the others before it gives up (default: {minutes:g})",
-    )  # fmt: skip
+    for name, kind, default, metavar, text in (
+        ("--num-gpus", int, 1, "N", "processes on this machine, one per GPU (default: 1)"),
+        ("--num-machines", int, 1, "N", "machines (default: 1)"),
+        ("--machine-rank", int, 0, "I", "index of this machine, from 0"),
+        ("--dist-url", str, "auto", "URL", "address of the first machine, such as tcp://HOST:PORT"),
+        ("--timeout", float, minutes, "MINUTES", f"longest wait for another process (default: {minutes:g})"),
+    ):
+        parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
 
 
 def num_processes(args: argparse.Namespace) -> int:

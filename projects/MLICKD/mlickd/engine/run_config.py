@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from functools import reduce
-from operator import or_
+from operator import attrgetter, or_
 
 import torch
 from detectron2.config import CfgNode
@@ -24,7 +24,7 @@ from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
 from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, data_record, use_student
 
-from .check_config import check_config, config_value
+from .check_config import check_config
 from .checkpointing import decide_to_resume
 from .input_checks import check_inputs
 from .processes import check_devices, num_processes
@@ -104,7 +104,7 @@ def load_cache_config(
         cfg.freeze()
         methods.append(cfg)
         for key in CACHE_KEYS:
-            if config_value(cfg, key) != config_value(methods[0], key):
+            if attrgetter(key)(cfg) != attrgetter(key)(methods[0]):
                 raise InputError(f"--also-for {file}: {key} differs from {config_file}; make a separate cache")
     return methods[0], reduce(or_, map(KnowledgeRequest.for_method, methods))
 
@@ -199,7 +199,7 @@ def finalize_config(
         checkpoint = use_student(cfg)
         cfg.MODEL.WEIGHTS = cfg.MODEL.WEIGHTS or os.path.join(cfg.OUTPUT_DIR, checkpoint)
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "evaluation")
-    elif cfg.KD.STAGE != stages[0] and not cfg.MODEL.WEIGHTS and not resume:
+    elif cfg.KD.STAGE != stages[0] and not cfg.MODEL.WEIGHTS:
         cfg.MODEL.WEIGHTS = os.path.join(os.path.dirname(cfg.OUTPUT_DIR), KD_STAGES[0], STUDENT_CHECKPOINT)
         remedy = (
             f"run `--kd-stage {KD_STAGES[0]}` first, set MODEL.WEIGHTS to a checkpoint of the student, or skip stage 1 "
@@ -236,7 +236,7 @@ def scale_schedule(cfg: CfgNode, images: int = 0) -> list[str]:
     factor = min(factor, _MOST_EPOCHS * images / (solver.IMS_PER_BATCH * solver.MAX_ITER))
     solver.REFERENCE_IMAGES = 0
     keys = ["SOLVER.MAX_ITER", "KD.FEATURE.MAX_ITER", "KD.PREDICTION.MAX_ITER"]
-    options = {key: math.ceil(value * factor) for key in keys if (value := config_value(cfg, key))}
+    options = {key: math.ceil(value * factor) for key in keys if (value := attrgetter(key)(cfg))}
     if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
         options["SOLVER.STEPS"] = tuple(math.ceil(step * factor) for step in solver.STEPS)
     pairs = [item for pair in options.items() for item in pair]

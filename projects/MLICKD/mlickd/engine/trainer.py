@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase
-from detectron2.engine.hooks import BestCheckpointer, EvalHook, PeriodicCheckpointer, PreciseBN
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.modeling import build_model
@@ -34,7 +34,7 @@ from mlickd.runs import provenance
 
 from . import writers
 from .checkpointing import FINAL, RunCheckpointer, decide_to_resume
-from .hooks import EqualStatisticsHook, RepeatablePreciseBN, SaveStudentHook, StopHook
+from .hooks import EqualStatisticsHook, SaveStudentHook, StopHook
 from .optimizer import build_optimizer
 from .processes import distributed_model, lock_output_dir
 from .training_loop import TrainingLoop, compile_backbone, mixed_precision
@@ -87,8 +87,7 @@ class Trainer(DefaultTrainer):
         )
         # Load the teacher after the student is built, because the student's random weights must not depend on it.
         self.knowledge = knowledge or (build_knowledge_source(cfg, teachers) if teachers else None)
-        if knowledge is not None:
-            # Opening the cache has logged this, but before the log was set up.
+        if self.knowledge and cfg.KD.CACHE:
             logger.info("Teacher: knowledge from the cache %s", cfg.KD.CACHE)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -179,9 +178,7 @@ class Trainer(DefaultTrainer):
             hooks.append(writers.TrainingViewsHook(cfg, self.data_loader))
         saving: list[HookBase] = []
         for hook in super().build_hooks():
-            if isinstance(hook, PreciseBN):
-                hooks.append(RepeatablePreciseBN(cfg, self.model, hook._data_loader, self.knowledge))
-            elif isinstance(hook, PeriodicCheckpointer):
+            if isinstance(hook, PeriodicCheckpointer):
                 saving.append(hook)
             elif not isinstance(hook, EvalHook):
                 hooks.append(hook)
@@ -226,7 +223,7 @@ class Trainer(DefaultTrainer):
             return
         self.storage.iter = self.iter
         for hook in self._hooks:
-            if not isinstance(hook, (EvalHook, BestCheckpointer)):
+            if not isinstance(hook, EvalHook):
                 # A full disk that has stopped the run may also raise here, but only the first error is shown.
                 with suppress(OSError):
                     hook.after_train()

@@ -137,7 +137,7 @@ def _check_reports(done: Sequence[Model]) -> None:
 
 
 def _gains(values: Mapping[str, _BySeed], without: Sequence[str] = (BASELINE, TEACHER)) -> dict[str, _BySeed]:
-    """Return the differences to the baseline of the same seed. The seed of a shared teacher has another meaning."""
+    """Return the differences to the baseline of the same seed. A teacher that all seeds share is left out."""
     baseline, gains = values.get(BASELINE, {}), {}
     for name, by_seed in values.items():
         pairs = {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}
@@ -193,8 +193,8 @@ def _notes(comparison: Comparison, done: Sequence[Model], published: str | None)
         f"of the sample over the seeds. Differences are taken between runs of equal seed, with the "
         f"{100 * CONFIDENCE:g}% confidence interval of their mean (Student's t with n - 1 degrees of freedom; not "
         "corrected for the number of comparisons). 'mAP, over photos' has the interval of the same mean over resampled "
-        "test photos, the same for all runs (bootstrap). A difference is clear only if both intervals are. Runs that "
-        "failed or were not run are left out. Seconds are means of the runs that were not interrupted."
+        "test photos, the same for all runs (bootstrap). A difference is clear only if neither interval contains 0. "
+        "Runs that failed or were not run are left out. Seconds are means of the runs that were not interrupted."
     ]
     if names := dict.fromkeys(name for method in comparison.methods for name in method.cfg.DATASETS.UNLABELED):
         notes.append(f"Distilled students also learned from {', '.join(names)}, without labels.")

@@ -1,13 +1,13 @@
 """Cross-fitting: the knowledge of each part of a dataset comes from a teacher that was trained on the other parts."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 
 from mlickd.data import proposals_path
 from mlickd.data.catalog import dataset_records
 from mlickd.data.parts import DatasetPart
 from mlickd.distillation.teacher_config import DATASET
-from mlickd.engine.check_config import config_value
 from mlickd.errors import InputError
 
 from .jobs import Job, proposal_jobs
@@ -51,7 +51,7 @@ def cross_fitting_jobs(
     names = [str(DatasetPart(dataset, number, num_parts)) for number in range(1, num_parts + 1)]
     for name in names:
         dataset_records(name, boxes=False)
-    values = {key: config_value(student.cfg, key) for key in options[::2]} | {
+    values = {key: attrgetter(key)(student.cfg) for key in options[::2]} | {
         "DATASETS.TRAIN": names,
         "KD.TEACHER.WEIGHTS": str(output / "teachers" / DATASET / "model_final.pth"),
         "KD.CACHE": str(output / "knowledge"),

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling
 from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
-from mlickd.engine.check_config import config_value
 from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator
@@ -201,7 +201,8 @@ def _check_held_out(dataset: str, records: Sequence[dict], cfg: CfgNode, key: st
 def _shared_images(records: Sequence[dict], cfg: CfgNode, key: str) -> list[dict]:
     """Return the records whose image is also in one of the datasets that ``cfg`` lists under ``key``."""
     files: set[str] = set()
-    for name in config_value(cfg, key)[: 1 if key == "DATASETS.TEST" else None]:  # a study also holds out the second
+    # `compare` puts the held-out dataset second in DATASETS.TEST.
+    for name in cfg.DATASETS.TEST[:1] if key == "DATASETS.TEST" else attrgetter(key)(cfg):
         try:
             files.update(record["file_name"] for record in dataset_records(name, boxes=False))
         except UnknownDatasetError:

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from mlickd.config_files import read_config_file
 from mlickd.data.catalog import dataset_records
 from mlickd.data.proposals.store import ProposalStore, image_list_digest, proposals_path
+from mlickd.engine.processes import set_stop_handlers
 from mlickd.environment import dataset_root, machine_line
 from mlickd.errors import InputError
 from mlickd.files import check_writable, file_digest, write_json
@@ -171,10 +172,7 @@ def run_jobs(
         InputError: another process runs jobs in the folder.
         KeyboardInterrupt: the user or a signal stopped the study. All commands have ended.
     """
-    # These signals interrupt the study like Ctrl-C. Under nohup, SIGHUP stays ignored.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+    set_stop_handlers(signal.default_int_handler)  # other signals interrupt the study like Ctrl-C
     stopping, slots = threading.Event(), threading.Semaphore(num_jobs)
     futures: dict[Path, Future[str]] = {}
 

@@ -138,10 +138,12 @@ def compare_scores(
     absolute = [os.path.abspath(path) for path in paths]
     try:
         check_protocol(threshold, topk, ap)
-        if resamples < 0 or len(set(absolute)) < len(absolute):
-            raise ValueError(f"--bootstrap {resamples} must be 0 or more, and each run given once: {' '.join(paths)}")
     except ValueError as error:
         raise InputError(f"--threshold {threshold:g}, --topk {topk}, --ap {ap}: {error}") from None
+    if resamples < 0:
+        raise InputError(f"--bootstrap {resamples}: must be 0 or more")
+    if len(set(absolute)) < len(absolute):
+        raise InputError(f"{' '.join(paths)}: give each run once")
     common = os.path.commonpath(absolute)
     names = [os.path.relpath(path, common) for path in absolute] if len(paths) > 1 else paths
     runs: dict[str, dict] = {}

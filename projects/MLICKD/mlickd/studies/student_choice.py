@@ -78,7 +78,7 @@ def _remarks(comparison: Comparison, images: Mapping[str, int], teacher: Spread 
     if comparison.teacher:
         remarks += " The given teacher may have learned from these photos, so it is left out."
     if count < FEW_PHOTOS:
-        return f"{remarks}\n\n{count} photos are too few to tell."
+        return f"{remarks}\n\n{count} photos are too few for a reliable comparison."
     if not teacher or teacher.low > 0:
         return remarks
     fault = "worse than" if teacher.mean < 0 else "not clearly ahead of"
@@ -106,7 +106,7 @@ def describe_student(comparison: Comparison, unlabeled: str) -> str:
     predictions = list(report.predict([str(file.parent.resolve() / file.name) for file in files]))
     values = np.stack([prediction.values for prediction in predictions])
     order = np.argsort(-(entr(values) + entr(1 - values)).mean(axis=1), kind="stable")[:10]
-    few = " They are too few to tell." if len(scores.scores) < FEW_PHOTOS else ""
+    few = " With so few photos, the results are uncertain." if len(scores.scores) < FEW_PHOTOS else ""
     texts = [
         f"{len(scores.scores)} photos were held out for the test: {dataset_root() / 'photos/labels_test.csv'}.{few} "
         f"Results of {run} there, in percent with the {100 * CONFIDENCE:g}% interval over resampled photos: "

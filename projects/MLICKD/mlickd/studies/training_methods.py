@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 import yaml
@@ -10,7 +11,7 @@ from detectron2.config import CfgNode
 
 from mlickd.data.build import model_class, training_datasets
 from mlickd.data.parts import part_for_seed
-from mlickd.engine.check_config import check_config, config_value
+from mlickd.engine.check_config import check_config
 from mlickd.engine.run_config import CACHE_KEYS, load_config, scale_schedule
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
@@ -57,7 +58,7 @@ class Method:
     @property
     def cache_key(self) -> str:
         """The values that the teacher's knowledge depends on; methods with equal values share a cache. Empty: none."""
-        return CfgNode({key: config_value(self.cfg, key) for key in CACHE_KEYS}).dump() if self.stages else ""
+        return CfgNode({key: attrgetter(key)(self.cfg) for key in CACHE_KEYS}).dump() if self.stages else ""
 
     def for_seed(self, seed: int) -> "Method":
         """Return the method with the datasets (:func:`mlickd.data.parts.part_for_seed`) and the teacher of a seed."""
@@ -149,7 +150,7 @@ def load_method(name: str, file: Path, options: Sequence[str], train: str, commo
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     for key, value in (("DATASETS.TRAIN", (train,)), ("KD.TEACHER.WEIGHTS", ""), ("KD.CACHE", "")):
-        if common is None or config_value(cfg, key) == config_value(common, key):
+        if common is None or attrgetter(key)(cfg) == attrgetter(key)(common):
             cfg.merge_from_list([key, value])
     method = Method(name, file, cfg)
     if model_class(cfg).is_detector != (name == TEACHER) or method.stages[-1:] not in ((), ("prediction",)):

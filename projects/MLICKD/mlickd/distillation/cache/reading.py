@@ -65,7 +65,6 @@ class CachedKnowledge:
         common = {key: value for key, value in first.settings.items() if key.startswith("teacher.")}
         for cache in self.caches.values():
             check_settings(cache.settings, common, cache.folder, f"train it like the teacher of {first.folder}")
-        logger.info("Teacher: knowledge from the cache %s", cfg.KD.CACHE)
 
     def __call__(self, batched_inputs: Sequence[dict]) -> list[TeacherKnowledge]:
         """Return the knowledge of each sample, in main memory."""
