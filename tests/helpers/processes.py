@@ -18,19 +18,18 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from helpers.small_trainer import finish
+from mlickd.cli.train_net import argument_parser
 from mlickd.config import default_config
 from mlickd.engine import Trainer
 from mlickd.engine.checkpointing import RunCheckpointer, decide_to_resume
 from mlickd.engine.hooks import StopHook
-from mlickd.engine.processes import add_process_arguments, launch
+from mlickd.engine.processes import launch
 from mlickd.errors import InputError
 
 
 def parse_arguments(*arguments: object) -> argparse.Namespace:
-    """Parse the arguments for processes."""
-    parser = argparse.ArgumentParser()
-    add_process_arguments(parser)
-    return parser.parse_args([str(argument) for argument in arguments])
+    """Parse the arguments of `mlickd train`."""
+    return argument_parser().parse_args([str(argument) for argument in arguments])
 
 
 def in_two_processes(main: Callable[..., object], *arguments: object) -> None:

@@ -4,13 +4,14 @@ import argparse
 import time
 
 from detectron2.config import CfgNode
+from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 
 from mlickd.cli.command_line import command_parser
 from mlickd.cli.training_summary import next_command, training_summary
 from mlickd.engine import Trainer, load_initial_weights
 from mlickd.engine.process_setup import set_up_process
-from mlickd.engine.processes import add_process_arguments, launch
+from mlickd.engine.processes import launch
 from mlickd.engine.run_config import load_checked_config
 
 EPILOG = """\
@@ -61,8 +62,8 @@ def run(cfg: CfgNode, args: argparse.Namespace, loaded: tuple = ()) -> None:
         print(summary, flush=True)
 
 
-def main() -> None:
-    """Train or evaluate, in one or several processes."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command. Except for ``--kd-stage`` and ``--timeout``, it has Detectron2's options."""
     parser = command_parser(__doc__, EPILOG)
     parser.add_argument(
         "--config-file", default="", metavar="FILE", help="configuration, such as configs/scenes/wsd.yaml"
@@ -72,6 +73,19 @@ def main() -> None:
     resume_help = "continue from the last checkpoint in OUTPUT_DIR, if there is one"
     parser.add_argument("--resume", action="store_true", help=resume_help)
     parser.add_argument("--eval-only", action="store_true", help="evaluate, do not train")
-    add_process_arguments(parser)
+    minutes = DEFAULT_TIMEOUT.total_seconds() / 60
+    for name, kind, default, metavar, text in (
+        ("--num-gpus", int, 1, "N", "processes on this machine, one per GPU (default: 1)"),
+        ("--num-machines", int, 1, "N", "machines (default: 1)"),
+        ("--machine-rank", int, 0, "I", "index of this machine, from 0"),
+        ("--dist-url", str, "auto", "URL", "address of the first machine, such as tcp://HOST:PORT"),
+        ("--timeout", float, minutes, "MINUTES", f"longest wait for another process (default: {minutes:g})"),
+    ):
+        parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
     parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="options for the configuration")
-    launch(run, parser.parse_args(), load_checked_config)
+    return parser
+
+
+def main() -> None:
+    """Train or evaluate, in one or several processes."""
+    launch(run, argument_parser().parse_args(), load_checked_config)

@@ -21,7 +21,6 @@ import torch.distributed as dist
 from detectron2 import engine
 from detectron2.config import CfgNode
 from detectron2.engine.defaults import create_ddp_model
-from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 from torch import nn
 from torch.multiprocessing.spawn import ProcessException
@@ -38,19 +37,6 @@ Run = Callable[[CfgNode, argparse.Namespace, Any], object]
 LOCKS = ExitStack()  # files that lock_output_dir has locked
 
 _REMEDY = "repeat the command with --resume to continue from the last checkpoint"
-
-
-def add_process_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of :func:`launch`. Except for ``--timeout``, they have the names of Detectron2."""
-    minutes = DEFAULT_TIMEOUT.total_seconds() / 60
-    for name, kind, default, metavar, text in (
-        ("--num-gpus", int, 1, "N", "processes on this machine, one per GPU (default: 1)"),
-        ("--num-machines", int, 1, "N", "machines (default: 1)"),
-        ("--machine-rank", int, 0, "I", "index of this machine, from 0"),
-        ("--dist-url", str, "auto", "URL", "address of the first machine, such as tcp://HOST:PORT"),
-        ("--timeout", float, minutes, "MINUTES", f"longest wait for another process (default: {minutes:g})"),
-    ):
-        parser.add_argument(name, type=kind, default=default, metavar=metavar, help=text)
 
 
 def num_processes(args: argparse.Namespace) -> int:
