@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
-from mlickd.evaluation.ranking import micro_precision_recall, order_dependent_extremes, ranking_curve
+from mlickd.evaluation.ranking import micro_curve, order_dependent_extremes, ranking_curve
 
 
 def extremes(scores: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
@@ -35,8 +35,10 @@ def test_micro_precision_and_recall_agree_with_scikit_learn(levels: int) -> None
     generator = np.random.default_rng(levels)
     targets = generator.integers(-1, 2, (40, 6))
     scores = generator.integers(0, levels, (40, 6)) / levels  # with ties
-    precision, recall = micro_precision_recall(scores, targets)
+    precision, recall = micro_curve(scores, targets).precision_recall()
     known = targets != -1
-    # scikit-learn goes from low scores to high and adds a point at recall 0.
-    expected = precision_recall_curve(targets[known], scores[known])
-    assert np.allclose(precision, expected[0][-2::-1]) and np.allclose(recall, expected[1][-2::-1])
+    # scikit-learn goes from low scores to high, adds a point at recall 0, and has points at scores without a positive.
+    *expected, thresholds = precision_recall_curve(targets[known], scores[known])
+    points = np.isin(thresholds, scores[targets == 1])
+    assert np.allclose(precision, expected[0][:-1][points][::-1])
+    assert np.allclose(recall, expected[1][:-1][points][::-1])

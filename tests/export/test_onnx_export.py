@@ -85,7 +85,7 @@ def test_metadata_has_provenance_and_tuned_thresholds(exported, data_root, tmp_p
     assert run_metadata(cfg, run).thresholds == (0.4,) * 20
     tuned = tune_thresholds(str(run), "tiny_val")
     metadata = run_metadata(cfg, run)
-    assert metadata.thresholds == tuple(tuned.thresholds) and "tiny_val" in metadata.thresholds_from
+    assert metadata.thresholds == tuple(tuned.thresholds) and "best F1" in metadata.thresholds_from
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     with pytest.raises(InputError, match="classes.txt"):

@@ -25,8 +25,8 @@ def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_ro
     np.testing.assert_allclose(reference.scores, scores, atol=1e-6)
     metrics = multilabel_metrics(scores, label_targets(records, 20), threshold=0.4)
     assert reference.metrics["CF1"] == pytest.approx(100 * metrics["CF1"])
-    assert not same.complaint and same.largest <= 1e-5
-    assert not pillow.complaint and pillow.largest == np.abs(pillow.scores - scores).max()
+    assert not same.problem and same.largest <= 1e-5
+    assert not pillow.problem and pillow.largest == np.abs(pillow.scores - scores).max()
     table = parity_table([reference, same, pillow])
     assert "mAP" in table and "of 720" in table
 
@@ -35,14 +35,14 @@ def test_the_file_of_the_model_passes_and_other_decisions_fail(exported, data_ro
     metadata = dataclasses.replace(file.metadata, thresholds=thresholds)
     shifted = ExportedClassifier(file.path, metadata, lambda pixels: file.scores_of_views(pixels) + np.float32(5e-5))
     _, same, _ = check_parity(cfg, model, shifted, records)
-    assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.complaint
+    assert same.largest < 1e-4 and same.decisions >= 20 and "decisions" in same.problem
 
 
 def test_photos_without_a_positive_pass(exported, data_root):
     cfg, model = load_run(exported.run)
     records = [{**record, "labels": [], "ignored_labels": [3]} for record in dataset_records("tiny_test")]
     rows = check_parity(cfg, model, load_exported(exported.onnx), records)
-    assert not any(row.complaint for row in rows)
+    assert not any(row.problem for row in rows)
     assert "undefined" in parity_table(rows) and "nan" not in parity_table(rows), "there is no mAP"
 
 

@@ -6,7 +6,7 @@ from detectron2.structures import Instances
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlickd.visualization.image_results import ClassResult, class_results, format_score, image_result, one_line
+from mlickd.visualization.image_results import ClassResult, class_results, format_score, image_result, printable_line
 
 NAMES = ["cat", "dog", "cow", "car"]
 VERDICTS = ("right", "wrong", "missed", "uncounted", "below")
@@ -61,4 +61,4 @@ def test_an_image_result_combines_record_and_outputs():
 
 def test_scores_and_names_are_formatted():
     assert [format_score(score) for score in (0.0, 0.001, 0.005, 1.0)] == ["0.00", "<0.01", "0.01", "1.00"]
-    assert one_line("a\n b\t\x1bc\u202ed") == "a b  c d", "without line breaks and invisible characters"
+    assert printable_line("a\n b\t\x1bc\u202ed") == "a b  c d", "without line breaks and invisible characters"

@@ -52,10 +52,10 @@ def test_boxes_are_scaled_with_the_photo(scale: int):
 
 def test_the_best_region_has_the_thickest_line_and_only_the_best_are_drawn():
     instances = detections([[50, 300, 250, 450], [350, 300, 550, 450]], [0.2, 0.9], (600, 600))
-    drawn = is_green(draw_regions(np.zeros((600, 600, 3), np.uint8), instances, NAMES))
+    drawn = is_green(draw_regions(np.zeros((600, 600, 3), np.uint8), instances, NAMES, side=600))
     thin, thick = (drawn[375, left - 5 : left + 15].sum() for left in (50, 350))
     assert thick >= 2 * thin > 0
-    drawn = is_green(draw_regions(np.zeros((600, 600, 3), np.uint8), instances, NAMES, top_k=1))
+    drawn = is_green(draw_regions(np.zeros((600, 600, 3), np.uint8), instances, NAMES, side=600, top_k=1))
     assert drawn[:, 300:].any() and not drawn[:, :250].any()
 
 
@@ -71,8 +71,8 @@ def test_lines_and_labels_grow_with_the_image(side: int):
 def test_photos_of_any_size_are_drawn_and_inputs_stay(size: tuple[int, int]):
     height, width = size
     photo, instances = np.zeros((*size, 3), np.uint8), detections([[0, 0, 2 * width, height]], [0.5], size)
-    drawn = draw_regions(photo, instances, NAMES)
-    assert max(drawn.shape) == max(480, *size) and is_green(drawn).any() and not photo.any()
+    drawn = draw_regions(photo, instances, NAMES, side=480)
+    assert max(drawn.shape) == 480 and is_green(drawn).any() and not photo.any()
     assert instances.pred_boxes.tensor.tolist() == [[0, 0, 2 * width, height]]
     for nothing in (None, detections([], [], size)):
         assert (draw_regions(photo, nothing, NAMES, side=max(size)) == photo).all()

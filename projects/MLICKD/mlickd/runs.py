@@ -188,7 +188,7 @@ def run_thresholds(cfg: CfgNode, folder: str | os.PathLike[str], names: Sequence
         tuned = read_thresholds(str(path))
         if tuned.checkpoint == os.path.basename(cfg.MODEL.WEIGHTS):
             tuned.check(str(path), names, cfg.MODEL.WEIGHTS)
-            return np.array(tuned.thresholds), f"tuned for each class on {tuned.dataset} ({tuned.images} images)"
+            return np.array(tuned.thresholds), f"tuned for the best F1 of each class ({tuned.images} images)"
         source += f" ({THRESHOLDS_FILE} is for {tuned.checkpoint})"
     return np.full(len(names), cfg.TEST.THRESHOLD), source
 

@@ -10,7 +10,7 @@ from mlickd.engine.processes import set_stop_handlers
 from mlickd.errors import InputError
 from mlickd.export.exported_classifier import import_optional
 from mlickd.prediction import load_model
-from mlickd.prediction.trained_models import find_student, find_teacher
+from mlickd.prediction.trained_models import find_teacher
 
 EPILOG = """\
 example, with the student that `quickstart` has chosen, and the regions of its teacher:
@@ -40,7 +40,7 @@ def main() -> None:
         import_optional("gradio", "the demo", "demo")
         from mlickd.prediction.photo_page import CSS, THEME, build_page
 
-        predictor = load_model(find_student(args.model))
+        predictor = load_model(args.model)
         teacher = load_model(*find_teacher(args.teacher)) if args.teacher else None
         if teacher and {*teacher.class_names} != {*predictor.class_names}:
             raise InputError(f"--teacher {args.teacher}: has other classes than --model {args.model}")

@@ -81,8 +81,8 @@ def main() -> None:
         return
     rows = check_parity(cfg, model, load_exported(args.output), records)
     print(f"\n{parity_table(rows)}\n{len(records)} photos")
-    complaints = [row.complaint for row in rows if row.complaint]
-    for complaint in complaints:
-        print(f"error: {complaint}", file=sys.stderr)
+    problems = [row.problem for row in rows if row.problem]
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
     report_unreadable(failures, len(records) + len(failures))
-    sys.exit(1 if complaints else 0)
+    sys.exit(1 if problems else 0)

@@ -121,7 +121,7 @@ def put_regions(cfg: CfgNode, model: nn.Module) -> dict:
         with inference_context(model), torch.no_grad():
             outputs = model([mapper(record) for record in records])
         images = [
-            draw_regions(read_image(record["file_name"]), output["instances"].to("cpu"), names, top_k=5, side=480)
+            draw_regions(read_image(record["file_name"]), output["instances"], names, top_k=5, side=480)
             for record, output in zip(records, outputs, strict=True)
         ]
         captions = [", ".join(names[label] for label in record["labels"]) or "(no label)" for record in records]

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_iou
 
-from .ranking import area_under_curve, threshold_counts
+from .ranking import area_under_curve, ranking_curve
 
 # Detections of one class by image: boxes (D, 4) and scores (D,).
 Detections = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
@@ -60,8 +60,8 @@ def voc_detection_average_precision(
         scores.append(image_scores[order][is_counted])
         correct.append((hit & first)[is_counted])
     scores, correct = np.concatenate(scores), np.concatenate(correct)
-    order = np.argsort(-scores, kind="stable")
-    return float(area_under_curve(*threshold_counts(scores[order], correct[order]), positives, ap))
+    curve = ranking_curve(scores, np.ones(len(scores), dtype=bool), correct)
+    return float(area_under_curve(curve.true_positives, curve.predicted, positives, ap))
 
 
 def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5) -> float:

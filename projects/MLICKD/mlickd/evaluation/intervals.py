@@ -144,9 +144,9 @@ class Spread:
     low: float | None = None
     high: float | None = None
 
-    def text(self, sign: str = "") -> str:
-        """Return ``mean ± deviation``; the mean has a sign if ``sign`` is ``+``."""
-        return f"{self.mean:{sign}.1f}" if self.deviation is None else f"{self.mean:{sign}.1f} ± {self.deviation:.1f}"
+    def text(self) -> str:
+        """Return ``mean ± deviation``."""
+        return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
 
     def interval_text(self) -> str:
         """Return ``mean [low, high]``, each with its sign."""

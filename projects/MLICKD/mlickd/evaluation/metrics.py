@@ -169,9 +169,5 @@ def _check_targets(scores: np.ndarray, targets: np.ndarray, ndim: int) -> None:
     if scores.shape != targets.shape or scores.ndim != ndim:
         shape = "(N, C)" if ndim == 2 else "(N,)"
         raise ValueError(f"scores and targets must both have shape {shape}, got {scores.shape} and {targets.shape}")
-    if np.issubdtype(targets.dtype, np.integer):
-        valid = not targets.size or targets.min() >= -1 and targets.max() <= 1
-    else:
-        valid = ((targets == 0) | (targets == 1) | (targets == -1)).all()
-    if not valid:
+    if not np.isin(targets, (-1, 0, 1)).all():
         raise ValueError("targets must be 1 (positive), 0 (negative) or -1 (ignore)")

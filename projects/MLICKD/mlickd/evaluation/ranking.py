@@ -42,6 +42,10 @@ class RankingCurve:
         """Return the AP in 0..1 by a rule of AVERAGE_PRECISION_RULES, NaN without a positive."""
         return float(area_under_curve(self.true_positives, self.predicted, self.positives.sum(), ap))
 
+    def precision_recall(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return (T,) precision and (T,) ascending recall in 0..1."""
+        return self.true_positives / self.predicted, self.true_positives / self.positives.sum()
+
 
 def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> RankingCurve:
     """Compute the curve of one class.
@@ -58,6 +62,11 @@ def ranking_curve(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -
     above = len(ranked) - np.searchsorted(ranked, thresholds, side="right")
     predicted = len(ranked) - np.searchsorted(ranked, thresholds)
     return RankingCurve(counts[::-1], above[::-1], predicted[::-1])
+
+
+def micro_curve(scores: np.ndarray, targets: np.ndarray) -> RankingCurve:
+    """Compute the curve of all classes together (micro average) from (N, C) arrays; see :func:`multilabel_metrics`."""
+    return ranking_curve(scores.ravel(), targets.ravel() != -1, targets.ravel() == 1)
 
 
 def class_curves(scores: np.ndarray, known: np.ndarray, positive: np.ndarray) -> list[RankingCurve]:
@@ -113,31 +122,3 @@ def order_dependent_extremes(curve: RankingCurve) -> tuple[float, float]:
     negatives_tied = np.repeat(curve.predicted - curve.above - curve.positives, curve.positives)
     best = above + place
     return float((hits / (best + negatives_tied)).mean()), float((hits / best).mean())
-
-
-def threshold_counts(scores: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (T,) true positives and (T,) predicted items at or above each of the T distinct scores.
-
-    Args:
-        scores: (N,) sorted, highest first.
-        positive: (N,) booleans in the same order.
-    """
-    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: len(scores)])
-    return np.cumsum(positive, dtype=np.int64)[ends], ends + 1
-
-
-def micro_precision_recall(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute precision and recall at each distinct score, over all images and classes together (micro average).
-
-    Args:
-        scores: (N, C) finite scores.
-        targets: (N, C) 1 positive, 0 negative, -1 ignore; with at least one positive.
-
-    Returns:
-        (T,) precision and (T,) recall in 0..1 at or above each of the T distinct scores, highest score first.
-    """
-    known = targets != -1
-    scores, positive = scores[known], targets[known] == 1
-    order = np.argsort(-scores, kind="stable")
-    found, predicted = threshold_counts(scores[order], positive[order])
-    return found / predicted, found / found[-1]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,8 +18,6 @@ from mlickd.files import write_whole_file
 from .metrics import checked_scores
 
 SCORES_FILE = "image_scores.npz"
-# Errors of numpy.load for corrupt files, and errors of arrays that do not fit each other.
-_UNREADABLE = (OSError, EOFError, KeyError, TypeError, AttributeError, ValueError, MemoryError, BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ def read_scores(path: str) -> ImageScores:
             names = saved["class_names"].tolist() if named else [f"class {index}" for index in range(scores.shape[1])]
         if scores.shape != (len(set(image_ids)), len(names)) or len(image_ids) != len(scores):
             raise ValueError(f"scores of shape (N, C) = {scores.shape} need N different image ids and C class names")
-    except _UNREADABLE as error:
+    except Exception as error:  # a damaged file can raise any error
         raise InputError(f"{path}: is not a readable {SCORES_FILE} ({error}); evaluate the run again") from error
     return ImageScores(path, image_ids, scores, targets, names)
 

@@ -10,8 +10,6 @@ import numpy as np
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
 
-from .ranking import threshold_counts
-
 THRESHOLDS_FILE = "thresholds.json"
 
 _RULE = (
@@ -75,10 +73,10 @@ class ClassThresholds:
 def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Return the threshold of each class with the best F1, ``2 TP / (predicted + positives)``.
 
-    All thresholds between two neighboring distinct scores give the same predictions, so only the midpoint is tried
-    (below the lowest score, half of this score), or the higher score if the midpoint rounds to the lower score. Among
-    thresholds with the best F1, the nearest to ``default`` is returned, and the higher of two equally near ones. A
-    class without a positive keeps ``default``.
+    The threshold lies midway between two neighboring distinct scores, because all thresholds between them give the same
+    predictions. Below the lowest score, it is half of that score. If the midpoint rounds to the lower score, the higher
+    score is used. Among thresholds with the best F1, the nearest to ``default`` is returned, and the higher of two
+    equally near ones. A class without a positive keeps ``default``.
 
     Args:
         scores: (N, C) probabilities.
@@ -99,7 +97,8 @@ def best_f1_thresholds(scores: np.ndarray, targets: np.ndarray, default: float =
 def _best_of_class(scores: np.ndarray, positive: np.ndarray, default: float) -> tuple[float, float]:
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
-    hits, predicted = threshold_counts(ranked, positive[order])
+    predicted = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) + 1  # at or above each distinct score
+    hits = np.cumsum(positive[order])[predicted - 1]
     f1 = 2.0 * hits / (predicted + positive.sum())
     lowest = ranked[predicted - 1]
     next_lower = np.append(ranked[predicted[:-1]], np.zeros_like(lowest[:1]))
@@ -129,6 +128,6 @@ def read_thresholds(path: str) -> ClassThresholds:
         if values.shape == (len(thresholds.class_names),) and ((values >= 0) & (values <= 1)).all():
             return thresholds
         reason = "needs a threshold in 0..1 for each class"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except Exception as error:  # a damaged file can raise any error
         reason = error.strerror if isinstance(error, OSError) else repr(error)
     raise InputError(f"{path}: is not a readable {THRESHOLDS_FILE} ({reason}); make it with `mlickd tune-thresholds`")

@@ -16,7 +16,7 @@ from PIL import Image
 from mlickd.errors import InputError
 from mlickd.safe_images import TURNS, exif_orientation, open_image_file
 
-_FORMAT = "mlickd classifier 2"
+FORMAT = "mlickd classifier 2"
 _RESIZE = (
     "the whole photo, upright according to its EXIF orientation, warped to input_size x input_size pixels; Pillow: "
     "box = (image.draft('RGB', (input_size, input_size)) or (None, None))[1], then "
@@ -67,7 +67,7 @@ class ExportMetadata:
     def properties(self) -> dict[str, str]:
         """Return the metadata as strings by name; all strings except ``format`` and ``resize`` are JSON."""
         fields = {name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
-        return {"format": _FORMAT, **fields, "resize": _RESIZE}
+        return {"format": FORMAT, **fields, "resize": _RESIZE}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], path: str) -> ExportMetadata:
@@ -81,7 +81,7 @@ class ExportMetadata:
             metadata = cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
             thresholds = np.array(metadata.thresholds, dtype=np.float64)
             valid = (
-                properties["format"] == _FORMAT
+                properties["format"] == FORMAT
                 and metadata.input_size > 0
                 and len(metadata.pixel_mean) == len(metadata.pixel_std) == 3
                 and all(isinstance(name, str) for name in metadata.class_names)

@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import safetensors.torch
@@ -28,6 +28,7 @@ from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.backbone.timm_backbone import FINAL, TimmBackbone
 from mlickd.runs import multilabel_results, multilabel_results_path
 
+from .exported_classifier import FORMAT
 from .hub_folder import CARD, CONFIG, ONNX, TIMM, has_student_config
 from .onnx_export import load_student, onnx_content, run_metadata
 
@@ -60,9 +61,7 @@ def write_hub_folder(
         if "images" in record:
             images = dataset_records(dataset, boxes=False)
             record["unknown_labels"] = sum(len(image.get("ignored_labels", ())) for image in images)
-    # The source of tuned thresholds names a dataset before the number of its images.
-    metadata = replace(metadata, thresholds_from=re.sub(r" on .* \(", " for the best F1 (", metadata.thresholds_from))
-    values = {"format": metadata.properties()["format"], **asdict(metadata), "test": _test_results(cfg, run)}
+    values = {"format": FORMAT, **asdict(metadata), "test": _test_results(cfg, run)}
     config = json.loads(strict_json({**config, "label_names": metadata.class_names, "mlickd": values}))
     test, name = values["test"], name or folder.resolve().name
     result = {"task_type": "image-classification", "dataset_type": "private", "dataset_name": "test photos"}
@@ -123,8 +122,9 @@ def _training_command(cfg: CfgNode, run: str) -> str:
 
 def _test_results(cfg: CfgNode, run: str) -> dict | None:
     """Return the report of a student's evaluation, with the 95% intervals of mAP and AP; None without an evaluation."""
-    path = multilabel_results_path(run, (*cfg.DATASETS.TEST, "")[0])  # the student may be chosen on the others
-    if not path.is_file() or cfg.TEST.AUG.ENABLED:  # the scores of other views of the photos
+    # Only the first test set, because the student may have been chosen on the others.
+    path = multilabel_results_path(run, cfg.DATASETS.TEST[0])
+    if not path.is_file():
         return None
     report, found = multilabel_results(path), read_scores(f"{path.with_name(SCORES_FILE)}")
     report = {key: report[key] for key in ("metrics", "per_class", "counts", "protocol")}

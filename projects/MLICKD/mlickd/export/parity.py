@@ -17,7 +17,7 @@ from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.evaluation.metrics import multilabel_metrics
 from mlickd.progress import progress
-from mlickd.runs import find_run, run_class_names, run_config
+from mlickd.runs import run_class_names, run_config
 
 from .exported_classifier import ExportedClassifier, read_photo
 
@@ -36,15 +36,17 @@ _BY_PILLOW = "the file, photos read by Pillow only"
 
 @dataclass(frozen=True)
 class Parity:
-    """Scores of photos that are read and classified in one way, compared with PyTorch's scores.
+    """Scores of photos from one pipeline, compared with PyTorch's scores.
+
+    A pipeline is a way to read photos, and a program that runs the network.
 
     Attributes:
-        title: description of the way, for the table.
+        title: name of the pipeline in the table.
         scores: (N, C) scores.
         largest, mean: absolute difference from PyTorch's scores.
         decisions: number of threshold decisions, among N * C, that differ from PyTorch's decisions.
         metrics: ``mAP``, ``CF1``, ``OF1`` in percent; empty without labels.
-        complaint: reason why the check fails, in one line; empty if it passes.
+        problem: what is out of tolerance, in one line; empty if nothing is.
     """
 
     title: str
@@ -53,7 +55,7 @@ class Parity:
     mean: float
     decisions: int
     metrics: dict[str, float]
-    complaint: str
+    problem: str
 
 
 def records_to_check(
@@ -70,7 +72,6 @@ def records_to_check(
     Raises:
         InputError: the dataset is unknown, or has other classes than the run.
     """
-    run = find_run(run)
     cfg = run_config(run)
     dataset = dataset or cfg.DATASETS.TEST[0]
     if class_names(dataset) != run_class_names(cfg, run):
@@ -130,9 +131,9 @@ def _compare(
     if title == _SAME_PIXELS:
         limits.append(("largest difference of scores", largest, PIXEL_TOLERANCE))
     failed = [f"the {name} is {value:.2g}, above {limit:.2g}" for name, value, limit in limits if not value <= limit]
-    complaint = f"{exported.path}, {title}: {failed[0]}" if failed else ""
+    problem = f"{exported.path}, {title}: {failed[0]}" if failed else ""
     percentages = {name: 100 * metrics[name] for name in ("mAP", "CF1", "OF1") if name in metrics}
-    return Parity(title, found, largest, mean, decisions, percentages, complaint)
+    return Parity(title, found, largest, mean, decisions, percentages, problem)
 
 
 def parity_table(rows: Sequence[Parity]) -> str:

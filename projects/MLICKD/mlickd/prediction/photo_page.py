@@ -53,8 +53,12 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
         ``files`` are (name of the photo, path of its copy). Raises gr.Error without a photo to show.
         """
         known, first = {photo.prediction.name for photo in photos}, len(photos)
-        new = {name: path for name, path in files if name not in known}
-        left_out = [f"{name}: a photo with this name is already here" for name, _ in files if name in known]
+        new, left_out = {}, []
+        for name, path in files:
+            if name in known or name in new:
+                left_out.append(f"{name}: a photo with this name is already here")
+            else:
+                new[name] = path
         found = zip(new.items(), predictor.predict_each(new.values()), strict=True)
         for (name, path), prediction in progress.tqdm(found, "Reading photos", len(new), "photos"):
             if isinstance(prediction, InputError):
@@ -84,7 +88,8 @@ def build_page(predictor: Predictor, teacher: Predictor | None, model_name: str)
         if view == MAP:
             shown = draw_activation_map(read_image(photo.preview), predictor.activation_maps(photo.path)[name])
         elif view == REGIONS:
-            photo.regions = photo.regions or teacher.predict(photo.path).regions
+            if photo.regions is None:
+                photo.regions = teacher.predict(photo.path).regions
             regions = photo.regions[photo.regions.pred_classes == teacher.class_names.index(name)]
             shown = draw_regions(read_image(photo.path), regions, teacher.class_names, side=SIDE)
         return gr.Image(shown, label=photo.prediction.name)

@@ -12,12 +12,12 @@ from tabulate import tabulate
 from mlickd.errors import InputError
 from mlickd.files import expand_path, strict_json, write_whole_file
 from mlickd.progress import progress
-from mlickd.visualization.image_results import format_score, one_line
+from mlickd.visualization.image_results import format_score, printable_line
 
 from .predictor import Prediction, Predictor
 
 # Stands for a list of paths on standard input, and for standard output.
-STANDARD_INPUT = "-"
+DASH = "-"
 
 
 def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
@@ -33,9 +33,9 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
     photos: dict[str, None] = {}
     paths = (path.strip() for line in listed for path in line.split("\0"))
     for name in names:
-        found = list(filter(None, paths)) if name == STANDARD_INPUT else expand_path(name)
+        found = list(filter(None, paths)) if name == DASH else expand_path(name)
         if not found:
-            where = "standard input" if name == STANDARD_INPUT else name
+            where = "standard input" if name == DASH else name
             raise InputError(f"{where}: no image there; name photos, a folder or a pattern such as 'photos/*.jpg'")
         photos.update(dict.fromkeys(found))
     return list(photos)
@@ -87,11 +87,11 @@ class PhotoReport:
         width = shutil.get_terminal_size(fallback=(sys.maxsize, 0)).columns
         rows = []
         for prediction in self.predictions:
-            shown = ", ".join(f"{one_line(name)} {format_score(score)}" for name, score in self.shown(prediction))
+            shown = ", ".join(f"{printable_line(name)} {format_score(score)}" for name, score in self.shown(prediction))
             if not shown:
                 ((name, score),) = prediction.top(1)
-                shown = f"none (best: {one_line(name)} {format_score(score)})"
-            name, limit = one_line(prediction.name), max(12, width // 2)
+                shown = f"none (best: {printable_line(name)} {format_score(score)})"
+            name, limit = printable_line(prediction.name), max(12, width // 2)
             rows.append([name if len(name) <= limit else f"…{name[1 - limit :]}", shown])
         limit = max(20, width - max(len(name) for name, _ in rows) - 2)
         rows = [[name, text if len(text) <= limit else f"{text[: limit - 1]}…"] for name, text in rows]
@@ -131,7 +131,7 @@ class PhotoReport:
 
 def write_text(path: str, text: str) -> None:
     """Write a report to a file, or to standard output if the path is ``-``."""
-    if path == STANDARD_INPUT:
+    if path == DASH:
         sys.stdout.write(text)
     else:
         # File names may have bytes that are not UTF-8.

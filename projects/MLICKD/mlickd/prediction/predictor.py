@@ -26,7 +26,6 @@ from mlickd.export.hub_folder import find_hub_folder, load_hub_folder
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances
-    from torch import nn
 
 _TRACK, _MARK = "position:relative;width:14em;max-width:45vw;background:#8884", "width:3px;background:currentColor"
 # A path, a Pillow image, or an array (H, W, 3) uint8 RGB.
@@ -99,7 +98,8 @@ class Predictor:
         run: function that turns inputs into the scores (C,) and the regions of each image.
         batch_size: default number of photos that go through the model at once.
         reading_threads: number of photos that are read at once.
-        classifier: the student; None for a teacher and an exported student.
+        compute_maps: function that turns an input into the activation maps (C, H, W) of a student; None for a teacher
+            and an exported student.
     """
 
     class_names: tuple[str, ...]
@@ -109,7 +109,7 @@ class Predictor:
     run: Callable[[list[Any]], list[tuple[np.ndarray, Instances | None]]]
     batch_size: int = 16
     reading_threads: int = 4
-    classifier: nn.Module | None = None
+    compute_maps: Callable[[Any], np.ndarray] | None = None
 
     def predict(self, images: Photo | Iterable[Photo], batch_size: int | None = None) -> Prediction | list[Prediction]:
         """Predict one photo, or several.
@@ -160,14 +160,12 @@ class Predictor:
         Raises:
             InputError: the photo cannot be read, or the model has no maps (teacher, exported student, pooling ``fc``).
         """
-        if self.classifier is None:
+        if self.compute_maps is None:
             raise InputError("activation maps need the checkpoint of a student, not a teacher or an exported file")
         read = self._read(image, 1)
         if isinstance(read, InputError):
             raise read
-        from .trained_models import compute_activation_maps
-
-        return dict(zip(self.class_names, compute_activation_maps(self.classifier, read[1]), strict=True))
+        return dict(zip(self.class_names, self.compute_maps(read[1]), strict=True))
 
     def _read(self, photo: Photo, number: int) -> tuple[str, Any] | InputError:
         """Return the name of a photo and the input of the model, or the error of a photo that cannot be read."""
@@ -233,18 +231,19 @@ def load_model(
         raise InputError(f"config {config}: {path} already has a configuration; leave out config, or name a checkpoint")
     if is_exported:
         exported = load_hub_folder(hub_folder) if hub_folder else load_exported(path)
-        names, values = exported.class_names, (exported.thresholds, f"stored in {path}")
-        read = partial(_read_square, exported.metadata.input_size)
-        arguments = read, lambda views: [(scores, None) for scores in exported.scores_of_views(np.stack(views))]
+        names, default_thresholds = exported.class_names, lambda: (exported.thresholds, f"stored in {path}")
+        parts = {
+            "read": partial(_read_square, exported.metadata.input_size),
+            "run": lambda views: [(scores, None) for scores in exported.scores_of_views(np.stack(views))],
+        }
     else:
         from mlickd import registration  # noqa: F401, first: it imports Detectron2 with care
 
         from .trained_models import load_trained_model
 
-        names, values, arguments = load_trained_model(path, config, with_thresholds=thresholds is None)
-    if thresholds is not None:
-        values = _given_thresholds(thresholds, names)
-    return Predictor(tuple(names), np.asarray(values[0], dtype=np.float32), values[1], *arguments)
+        names, default_thresholds, parts = load_trained_model(path, config)
+    values, source_of_values = default_thresholds() if thresholds is None else _given_thresholds(thresholds, names)
+    return Predictor(tuple(names), np.asarray(values, dtype=np.float32), source_of_values, **parts)
 
 
 def _given_thresholds(

@@ -2,10 +2,12 @@
 
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +30,9 @@ _STUDENTS = ("distilled/prediction", "prediction")
 
 
 def find_student(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """Return the model for :func:`load_model`: ``path``, or the distilled or chosen student in this folder.
+    """Return the run of the student in a folder. A path that is not a folder is returned unchanged.
+
+    The run is the folder itself, the chosen student of a comparison, or the distilled student of a seed.
 
     Raises:
         InputError: the folder does not have a run; the message names runs in its sub-folders.
@@ -45,10 +49,12 @@ def find_student(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
 
 
 def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
-    """Return the first two arguments of :func:`load_model` for a teacher.
+    """Return the first two arguments of :func:`load_model` for a teacher: the first of these that exists.
 
-    The teacher is ``path``, or the run ``teacher`` in this folder, or the teacher of the student that ``path`` names,
-    which is in the folder of the seed or of the comparison if the student does not name a teacher.
+    - the run ``teacher`` in the folder ``path``;
+    - ``path``, if it is the run of a teacher;
+    - the teacher that the configuration of the student in ``path`` names;
+    - for a student that names no teacher, the run ``teacher`` of its seed or its comparison.
 
     Raises:
         InputError: the student has no teacher, or its teacher is missing.
@@ -68,21 +74,29 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     return weights, config
 
 
-def load_trained_model(path: Path, config: str | os.PathLike[str] | None, *, with_thresholds: bool) -> tuple:
-    """Return class names, thresholds with their source, and the other arguments of a Predictor; see `load_model`."""
+def load_trained_model(
+    path: Path, config: str | os.PathLike[str] | None
+) -> tuple[list[str], Callable[[], tuple[np.ndarray, str]], dict[str, Any]]:
+    """Return class names, a function that returns thresholds and their source, and the other arguments of a Predictor.
+
+    See :func:`load_model` for the arguments.
+    """
+    path = Path(find_student(path))
     if path.is_dir():
-        folder = find_run(path)
+        folder = path
         cfg, model = load_run(folder)
     else:
-        config_file = Path(os.path.expanduser(config)) if config is not None else path.parent / "config.yaml"
+        config_file = Path(os.path.expanduser(config)) if config is not None else path.parent / _CONFIG
         folder, (cfg, model) = config_file.parent, _load_checkpoint(path, config_file)
     check_has_learned(cfg, path)
     names = run_class_names(cfg, folder)
-    values = run_thresholds(cfg, folder, names) if with_thresholds else ()
-    # A teacher reads with one thread, because some proposal methods draw from the process's random generator.
-    options = cfg.TEST.IMS_PER_BATCH, *((1, None) if model_class(cfg).is_detector else (4, model))
-    arguments = build_inference_mapper(cfg), partial(_run_model, model), *options
-    return names, values, arguments
+    parts = {"read": build_inference_mapper(cfg), "run": partial(_run_model, model)}
+    parts["batch_size"] = cfg.TEST.IMS_PER_BATCH
+    if model_class(cfg).is_detector:
+        parts["reading_threads"] = 1  # some proposal methods draw from the process's random generator
+    else:
+        parts["compute_maps"] = partial(_activation_maps, model)
+    return names, partial(run_thresholds, cfg, folder, names), parts
 
 
 def _load_checkpoint(path: Path, config_file: Path) -> tuple[CfgNode, nn.Module]:
@@ -121,7 +135,7 @@ def _run_batch(model: nn.Module, inputs: list[dict]) -> list[tuple[np.ndarray, I
     return [(output["image_scores"].float().clamp(0, 1).numpy(), output.get("instances")) for output in outputs]
 
 
-def compute_activation_maps(classifier: nn.Module, sample: dict) -> np.ndarray:
+def _activation_maps(classifier: nn.Module, sample: dict) -> np.ndarray:
     """Return the class activation maps (C, H, W) of a student for an input."""
     with inference_context(classifier), torch.no_grad():
         (output,) = ClassifierWithActivationMaps(classifier)([sample])

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from mlickd.errors import InputError
 from mlickd.evaluation.intervals import CONFIDENCE, Spread, spread
 from mlickd.evaluation.metrics import TABLE_METRICS
-from mlickd.evaluation.ranking import micro_precision_recall
+from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import write_json, write_whole_file
 from mlickd.runs import STUDY_FILE
@@ -237,10 +237,10 @@ def _draw(folder: Path, students: Sequence[Model]) -> None:
         per_class = {name: values["AP"] for name, values in model.report["per_class"].items()}
         precisions.setdefault(model.method, {})[model.seed] = np.array(list(per_class.values()), dtype=float)
         scores = read_scores(str(model.report_path.with_name(SCORES_FILE)))
-        curves.setdefault(model.method, []).append(micro_precision_recall(scores.scores, scores.targets))
+        curves.setdefault(model.method, []).append(micro_curve(scores.scores, scores.targets).precision_recall())
         if len(curves[model.method]) == 1:
             runs[f"{model.method}, seed {model.seed}"] = [job.folder for job in model.jobs]
     if gains := {name: np.stack(list(by_seed.values())) for name, by_seed in _gains(precisions).items()}:
-        draw_class_gains(gains, list(per_class), folder / "classes.png", BASELINE)
+        draw_class_gains(gains, list(per_class), folder / "classes.png")
     draw_precision_recall(curves, folder / "precision_recall.png")
     draw_training_curves(runs, folder / "curves.png")

@@ -16,7 +16,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.counting import prediction_prefixes
 from mlickd.evaluation.intervals import CONFIDENCE, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.metrics import check_protocol, multilabel_metrics, threshold_rule
-from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, order_dependent_extremes, ranking_curve
+from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, micro_curve, order_dependent_extremes
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
 from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 
@@ -102,7 +102,7 @@ def metrics_by_convention(
         extremes = [order_dependent_extremes(curve) for curve in class_curves(*masks) if len(curve.positives)]
         values["mAP/ties_worst"], values["mAP/ties_best"] = np.mean(extremes or [(np.nan, np.nan)], axis=0).tolist()
         values["mAP/empty_classes_zero"] = float(np.nansum(ranking["AP"]) / len(ranking["AP"]))
-        values["micro_AP"] = ranking_curve(*(array.ravel() for array in masks)).average_precision()
+        values["micro_AP"] = micro_curve(*arrays).average_precision()
         found[subset] = values
     return found
 

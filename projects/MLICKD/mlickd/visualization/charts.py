@@ -19,7 +19,7 @@ from mlickd.evaluation.proposal_recall import ProposalRecall
 from mlickd.files import write_whole_file
 from mlickd.runs import training_metrics
 
-from .image_results import one_line
+from .image_results import printable_line
 
 # Colors that color-blind readers can distinguish (Okabe and Ito), with dashes.
 _COLORS = "#0072b2 #d55e00 #009e73 #cc79a7 #555555 #e69f00 #56b4e9 #7a3b00 #5b2a86 #000000".split()
@@ -132,7 +132,7 @@ def style_axes(axes: Axes, title: str = "", grid: str = "both", **properties: An
 
 def plain_text(text: str) -> str:
     """Return text that matplotlib does not read as a formula."""
-    return one_line(text).replace("$", r"\$")
+    return printable_line(text).replace("$", r"\$")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from mlickd.decoding import read_image
 
-from .image_results import BLUE, INK, RED, ImageResult, format_score, one_line
+from .image_results import BLUE, INK, RED, ImageResult, format_score, printable_line
 from .regions import dejavu_font, draw_regions
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def draw_result_figure(result: ImageResult, class_names: Sequence[str]) -> Image
     columns = max(len(result.students), 1)
     width = columns * COLUMN_WIDTH + (columns - 1) * COLUMN_GAP
     students_height = LINE_HEIGHT + 26 + NUM_PREDICTIONS * ROW_HEIGHT if result.students else 0
-    lines = textwrap.wrap(", ".join(map(one_line, result.labels or ())) or "none", width // LETTER_WIDTH)
+    lines = textwrap.wrap(", ".join(map(printable_line, result.labels or ())) or "none", width // LETTER_WIDTH)
     labels = ["True labels", *(_shorten(line, width) for line in lines)] if result.labels is not None else []
     height = students_height + LINE_HEIGHT * len(labels)
     figure, left = _figure_with_photo(result.file_name, result.regions, class_names, width, height)
@@ -120,7 +120,7 @@ def image_row(images: Sequence[np.ndarray], captions: Sequence[str]) -> np.ndarr
     for pixels, caption in zip(images, captions, strict=True):
         tile = Image.new("RGB", (TILE, TILE + TILE_CAPTION), "white")
         tile.paste(ImageOps.contain(Image.fromarray(pixels), (TILE, TILE)))
-        lines = textwrap.wrap(one_line(caption), CAPTION_LETTERS)[:CAPTION_LINES]
+        lines = textwrap.wrap(printable_line(caption), CAPTION_LETTERS)[:CAPTION_LINES]
         ImageDraw.Draw(tile).text((0, TILE + 4), "\n".join(lines), "black", dejavu_font(TILE_FONT_SIZE))
         tiles.append(np.pad(tile, ((0, 0), (0, TILE_GAP), (0, 0)), constant_values=255))
     return np.concatenate(tiles, axis=1).transpose(2, 0, 1)
@@ -163,7 +163,8 @@ def _draw_score(
     bold, digits = color != GRAY, format_score(score)
     digits_width = dejavu_font(FONT_SIZE).getlength(digits)
     draw.text((left + width - digits_width, top), digits, ink, dejavu_font(FONT_SIZE))
-    draw.text((left, top), _shorten(one_line(name), width - digits_width - 14, bold), ink, dejavu_font(FONT_SIZE, bold))
+    title = _shorten(printable_line(name), width - digits_width - 14, bold)
+    draw.text((left, top), title, ink, dejavu_font(FONT_SIZE, bold))
     draw.rectangle((left, top + 36, left + width, top + 43), TRACK)
     if length := round(width * min(max(score, 0.0), 1.0)):
         draw.rectangle((left, top + 36, left + length, top + 43), color)

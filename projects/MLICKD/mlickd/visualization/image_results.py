@@ -71,7 +71,7 @@ def class_results(
     ignored: Collection[int] = (),
     thresholds: np.ndarray | float = 0.5,
 ) -> tuple[ClassResult, ...]:
-    """Return the classes to show for an image: the three with the highest scores, all predicted ones, missed labels.
+    """Return the classes to show for an image: the three best, all predicted classes, and all labels.
 
     Args:
         scores: (C,) probabilities.
@@ -83,8 +83,7 @@ def class_results(
     Returns:
         Results, highest score first; classes with equal scores keep their order in ``class_names``.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    predicted = scores >= np.asarray(thresholds, dtype=np.float64)
+    predicted = scores >= np.asarray(thresholds, dtype=scores.dtype)  # as the metrics decide
     shown = []
     for rank, index in enumerate(np.argsort(-scores, kind="stable").tolist()):
         if rank < 3 or predicted[index] or index in labels:
@@ -139,6 +138,6 @@ def format_score(score: float) -> str:
     return "<0.01" if 0 < score < 0.005 else f"{score:.2f}"
 
 
-def one_line(text: str) -> str:
+def printable_line(text: str) -> str:
     """Return the text on one line, with a space in place of each unprintable character."""
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))

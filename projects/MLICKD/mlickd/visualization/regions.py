@@ -11,15 +11,13 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .image_results import format_score, one_line
+from .image_results import format_score, printable_line
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances
 
 GREEN, RIM, BACKGROUND = "#14e04a", "#00000099", "#000000cc"
 MAP_COLORS, MAP_OPACITY = np.array([[255, 120, 0], [0, 90, 255]]), 0.7
-# Minimum length of the longer side of a result, in pixels: labels are not readable on smaller images.
-MIN_SIDE = 480
 # Sizes as fractions of the longer side, so that an image looks the same at every size.
 LINE_WIDTH = 1 / 280
 BEST_LINE_WIDTH = 1 / 110
@@ -38,8 +36,8 @@ def draw_regions(
     instances: Instances | None,
     class_names: Sequence[str],
     *,
+    side: int,
     top_k: int = 10,
-    side: int | None = None,
 ) -> np.ndarray:
     """Draw the best regions in green with class and score, and the best one with a thick line.
 
@@ -49,14 +47,13 @@ def draw_regions(
         image: (H, W, 3) uint8 RGB.
         instances: detections with ``pred_boxes`` in pixels of ``image``, ``scores`` and ``pred_classes``; or None.
         class_names: C names.
+        side: longer side of the result in pixels; labels need about 480.
         top_k: number of regions.
-        side: longer side of the result in pixels; by default the longer side of ``image``, but at least 480.
 
     Returns:
         (H', W', 3) uint8 RGB.
     """
     height, width = image.shape[:2]
-    side = side or max(height, width, MIN_SIDE)
     size = tuple(max(1, round(length * side / max(height, width))) for length in (width, height))
     photo = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
     if instances is None:
@@ -71,7 +68,7 @@ def draw_regions(
         _draw_outline(draw, box, max(1, round(side * (LINE_WIDTH if rank else BEST_LINE_WIDTH))))
     occupied: list[Rectangle] = []
     for rank, (box, category, score) in enumerate(best_first):
-        label = f"{one_line(class_names[category])} {format_score(score)}"
+        label = f"{printable_line(class_names[category])} {format_score(score)}"
         font = dejavu_font(side * FONT_SIZE, bold=not rank)
         padding = font.size / 10
         place = _free_place(box, font.getlength(label) + 2 * padding, sum(font.getmetrics()), size, occupied)

@@ -136,7 +136,7 @@ def _check_runs(
         names = run_class_names(cfg, folder)
         expected = expected or names
         is_detector = model_class(cfg).is_detector
-        if names != expected or (role == "teacher" and not is_detector):
+        if names != expected or (role == "teacher") != is_detector:
             kind = "teacher" if is_detector else cfg.MODEL.META_ARCHITECTURE
             raise InputError(
                 f"--{role} {folder}: is a {kind} of {len(names)} classes ({names[0]}, ...); name a {role} of the "

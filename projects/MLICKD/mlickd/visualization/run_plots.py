@@ -10,7 +10,7 @@ import numpy as np
 
 from mlickd.errors import InputError
 from mlickd.evaluation.label_dependencies import conditional_frequencies, dependency_error
-from mlickd.evaluation.ranking import micro_precision_recall
+from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.files import write_whole_file
 from mlickd.runs import multilabel_results, multilabel_results_path
@@ -97,8 +97,8 @@ def write_run_plots(
         by_role = _scores_of_same_images({role: reports[role] for role in (*STUDENTS, "teacher") if role in reports})
         if not any((scores.targets == 1).any() for scores in by_role.values()):
             raise InputError(f"{dataset_name}: no image has a label; choose a dataset with labels")
-        points = {role: [micro_precision_recall(scores.scores, scores.targets)] for role, scores in by_role.items()}
-        draw_precision_recall(points, path)
+        points = {role: micro_curve(found.scores, found.targets).precision_recall() for role, found in by_role.items()}
+        draw_precision_recall({role: [curve] for role, curve in points.items()}, path)
         return ["Over all images and classes (micro average): each decision has the same weight."]
 
     def co_occurrence(path: Path) -> list[str]:
@@ -107,10 +107,10 @@ def write_run_plots(
         targets = next(iter(by_role.values())).targets
         known = targets != -1
         truth = conditional_frequencies(targets == 1, known)
-        predicted = {
-            f"predicted, {role}": conditional_frequencies(scores.scores >= thresholds[role], known)
-            for role, scores in by_role.items()
-        }
+        predicted = {}
+        for role, found in by_role.items():
+            decisions = found.scores >= np.asarray(thresholds[role], dtype=found.scores.dtype)
+            predicted[f"predicted, {role}"] = conditional_frequencies(decisions, known)
         draw_label_frequencies({"true labels": truth} | predicted, class_names, path)
         errors = dependency_error(truth, *predicted.values())
         return [
@@ -123,7 +123,7 @@ def write_run_plots(
     with_regions = [result.regions for result in results if result.regions is not None]
 
     def regions(path: Path) -> list[str]:
-        """Draw the number of the teacher's regions of each class above a score."""
+        """Draw the number of the teacher's regions of each class, by intervals of their scores."""
         scores = np.concatenate([regions.scores.numpy() for regions in with_regions])
         labels = np.concatenate([regions.pred_classes.numpy() for regions in with_regions])
         draw_region_counts(scores, labels, len(with_regions), class_names, path)
@@ -151,7 +151,7 @@ def write_run_plots(
 
 
 def evaluation_report(folder: str | Path, dataset_name: str) -> Path | None:
-    """Return the report of a run on a dataset: of its training, else of ``--eval-only``, else None."""
+    """Return the report of a run on a dataset, of its training or else of ``--eval-only``; None without one."""
     reports = (multilabel_results_path(parent, dataset_name) for parent in (folder, Path(folder) / "evaluation"))
     return next((report for report in reports if report.is_file()), None)
 

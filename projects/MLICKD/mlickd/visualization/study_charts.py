@@ -13,10 +13,8 @@ from .image_results import BLUE, INK, RED
 _RECALLS = np.linspace(0.0, 1.0, 201)
 
 
-def draw_class_gains(
-    gains: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path, reference: str = "baseline"
-) -> None:
-    """Draw a panel for each method, with a bar for each class: its AP minus the AP of the reference, mean over seeds.
+def draw_class_gains(gains: Mapping[str, np.ndarray], class_names: Sequence[str], path: str | Path) -> None:
+    """Draw a panel for each method, with a bar for each class: its AP minus the AP of the baseline, mean over seeds.
 
     A line on a bar shows the standard deviation over the seeds. All panels share the scale and the order of classes:
     the best gain of the first method is at the top.
@@ -25,7 +23,6 @@ def draw_class_gains(
         gains: by method, (S, C) differences of AP in points for S seeds; NaN for a class without a positive.
         class_names: C names.
         path: path of the PNG.
-        reference: name of the method that the others are compared with.
     """
     means = {method: values.mean(axis=0) for method, values in gains.items()}
     first = next(iter(means.values()))
@@ -51,7 +48,7 @@ def draw_class_gains(
         axes.set_yticks(places, [plain_text(class_names[index]) for index in order], fontsize=8)
         axes.tick_params(axis="x", labelbottom=True, labelsize=8)
         style_axes(axes, f"{plain_text(method)}: {np.nanmean(mean):+.1f}", "x", ylim=(-0.6, len(order) - 0.4))
-    label = f"AP minus AP of {plain_text(reference)}, in points"
+    label = "AP minus AP of the baseline, in points"
     if any(len(values) > 1 for values in gains.values()):
         label += "\nmean over seeds; line: standard deviation"
     figure.supxlabel(label, fontsize=9)
