@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,20 @@ def test_a_bad_registration_is_refused(root, change, classes, message):
         MetadataCatalog.get("mine_train").thing_classes = classes
     with pytest.raises(InputError, match=message):
         catalog.ensure_registered("mine_train")
+
+
+def test_a_folder_without_permissions_is_left_out(root, monkeypatch):
+    make(root, "pets", "train")
+    (root / "lost+found").mkdir()
+    stat = Path.stat
+
+    def deny(path: Path, **options: object) -> os.stat_result:
+        if "lost+found/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", deny)
+    assert catalog.class_names("pets_train") == ["cat", "dog"] and "pets_train" in catalog.available_datasets()
 
 
 def test_missing_datasets_of_detectron2_are_not_available_and_scenes_are_drawn(root, monkeypatch):

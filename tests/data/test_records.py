@@ -74,10 +74,13 @@ def test_packed_records_equal_the_records():
 def test_missing_or_equal_images_and_unused_classes_are_reported(caplog):
     with pytest.raises(InputError, match=r"labels\.csv"):
         check_records([], ["a"], "labels.csv")
+    with pytest.raises(InputError, match=r"labels\.csv: image 7: labels"):
+        check_records([record(7, [1])], ["a"], "labels.csv")
     with pytest.raises(InputError, match=r"labels\.csv: .*'7'"):
         check_records([record(7, [0]), record("7", [0])], ["a"], "labels.csv")
     with caplog.at_level(logging.WARNING):
         check_records([record(1, [0]), record(2, [1])], ["cat", "dog"], "labels.csv")
+        check_records([record(1, []), record(2, [])], ["cat", "dog"], "photos without labels")
         assert not caplog.records
         check_records([record(1, [1], ignored_labels=[2])], ["cat", "dog", "cow"], "labels.csv")
     assert "cat, cow" in caplog.text and "dog" not in caplog.text

@@ -155,6 +155,12 @@ def test_losses_of_several_layers_are_added(tmp_path: Path) -> None:
     assert losses[2] == pytest.approx(losses[0] + losses[1], rel=1e-5)
 
 
+# A backbone that pads images.
+FPN = ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone", "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS")
+FPN += (64, "MODEL.RESNETS.OUT_FEATURES", ["res4", "res5"], "MODEL.FPN.IN_FEATURES", ["res4", "res5"])
+FPN += ("MODEL.CLASSIFIER.IN_FEATURE", "p5", "MODEL.BACKBONE.FREEZE_AT", 0)
+
+
 @pytest.mark.parametrize(
     ("stage", "options", "message"),
     [
@@ -163,6 +169,7 @@ def test_losses_of_several_layers_are_added(tmp_path: Path) -> None:
         ("feature", ("KD.FEATURE.LAYERS", ("conv5",)), "KD.FEATURE.LAYERS"),
         ("feature", ("KD.FEATURE.COMPARE", "logits"), "KD.FEATURE.COMPARE 'logits'"),
         ("feature", ("KD.FEATURE.COMPARE", "box_head"), "KD.FEATURE.COMPARE box_head.*POOLING fc"),
+        ("feature", (*FPN, "INPUT.SIZES_TRAIN", (64, 40)), r"INPUT.SIZES_TRAIN \(64, 40\).*multiples of 32"),
         ("prediction", ("KD.PREDICTION.LOSS", "kl"), "KD.PREDICTION.LOSS 'kl'"),
         ("prediction", ("KD.PREDICTION.STUDENT_TEMPERATURE", 0.0), "KD.PREDICTION.STUDENT_TEMPERATURE"),
         ("prediction", (*METHODS["hinton"][1], "KD.PREDICTION.TEMPERATURE", 0.0), "KD.PREDICTION.TEMPERATURE"),

@@ -109,6 +109,7 @@ def test_chosen_images_and_photos_outside_of_datasets(visualize, tmp_path: Path)
         (["--baseline", "baseline", "--images", "none.jpg"], "--images none.jpg"),
         (["--baseline", "baseline", "--threshold", "50"], "--threshold 50"),
         (["--teacher", "baseline"], "--teacher baseline"),
+        (["--baseline", "teacher"], "--baseline teacher"),
         (["--distilled", "distilled/feature"], "distilled/feature: is stage 1"),
         (["--baseline", "other"], "--baseline other"),
     ],

@@ -128,6 +128,14 @@ def test_bad_input_is_named(pets, spoil, message):
         load_folder_dataset(pets, "train")
 
 
+def test_a_class_may_be_written_with_composed_and_decomposed_letters(pets):
+    (pets / "classes.txt").write_text(CLASSES.replace("cat", "chat e\u0301gyptien"), encoding="utf-8")
+    table(LABELS.replace("cat", "chat e\u0301gyptien"))(pets)
+    changed(lambda c: c["categories"][0].update(name="chat \u00e9gyptien"))(pets)
+    (record, _) = load_folder_dataset(pets, "train").records
+    assert record["labels"] == [0, 1] and record["annotations"][0]["category_id"] == 1
+
+
 def test_a_box_outside_by_a_rounding_error_is_clipped(pets):
     changed(lambda c: c["annotations"][0].update(bbox=[-0.5, 10, 41, 20.4]))(pets)
     assert load_folder_dataset(pets, "train").records[0]["annotations"][0]["bbox"] == [0.0, 10.0, 40.0, 30.0]

@@ -181,6 +181,13 @@ def test_the_first_wrong_field_is_named(pets, suffix, text, message):
         load_folder_dataset(pets, "train")
 
 
+def test_a_roboflow_table_without_classes_is_refused(pets):
+    photo(pets / "new" / "a.jpg")
+    (pets / "new" / "_classes.csv").write_text("filename\na.jpg\n")
+    with pytest.raises(InputError, match="new/_classes.csv: has no label"):
+        load_folder_dataset(pets, "new")
+
+
 def test_splits_are_not_classes(pets):
     for split in ("train", "valid", "test"):
         photo(pets.parent / "plain" / split / "a.jpg")
