@@ -65,9 +65,6 @@ def test_one_page_has_all_plots(folders: dict[str, Path], tmp_path: Path):
     for path in files:
         with Image.open(path) as image:
             assert min(image.size) > 300 and np.asarray(image.convert("L")).std() > 5
-    notes = re.findall(r"<p>(Predicted, .*?)</p>", page)
-    assert "differ from the fractions of the true labels by 0.0 points on average, correlation 1.00" in notes[1]
-    assert float(re.search(r"by ([\d.]+) points", notes[0])[1]) > 0, "the scores of the baseline have noise"
     assert re.search(r"<p>mAP [\d.]+ of the baseline, 100.0 of the distilled student", page)
     assert "Not drawn" not in page and "http" not in page
     _, names = write(tmp_path / "teacher", {"teacher": folders["teacher"]}, regions=True)

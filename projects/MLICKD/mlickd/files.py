@@ -108,10 +108,13 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
             unfinished.unlink()
         raise
     if hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # some network file systems do not synchronize folders
-            os.fsync(folder)
-        os.close(folder)
+        # The folder may be unreadable, and some network file systems do not synchronize folders.
+        with suppress(OSError):
+            folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False) -> None:
