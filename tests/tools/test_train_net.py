@@ -201,12 +201,10 @@ def test_a_diverged_run_keeps_its_last_checkpoint(tiny_scenes: Path, tmp_path: P
     result = call_tool("train_net", *arguments("cls", tmp_path, *options, "SOLVER.WARMUP_ITERS", 0))
     result.assert_ends_in_one_line("for images")
     line = result.err.splitlines()[-1]
-    found = re.match(r"error: iteration ([12]): .* for images .* \(saved in (.*/bad_batch\.pt)\); ", line)
+    found = re.match(r"error: iteration ([12]): .* for images ", line)
     assert found, line
     assert "Traceback" not in result.out + result.err
     assert line.removeprefix("error: ") in (tmp_path / "log.txt").read_text()
-    batch = torch.load(found[2], weights_only=True)
-    assert len(batch["images"]) == 4 and {"image", "labels", "image_id"} <= batch["images"][0].keys()
     last = f"model_{int(found[1]) - 1:07}.pth"
     assert (tmp_path / "last_checkpoint").read_text() == last
     model = torch.load(tmp_path / last, weights_only=True)["model"]

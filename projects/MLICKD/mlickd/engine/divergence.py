@@ -1,17 +1,13 @@
 """A check of losses and gradients that stops a diverging run before it changes the parameters."""
 
-import os
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
 
 import torch
-from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlickd.errors import InputError, shorten_list
-from mlickd.files import whole_file
 
 from .processes import max_over_processes
 
@@ -27,7 +23,6 @@ def check_finite(
     losses: list[dict[str, torch.Tensor]],
     *,
     gradients: bool = True,
-    output_dir: str = "",
 ) -> None:
     """Check that the losses and gradients of a training step are finite.
 
@@ -40,11 +35,10 @@ def check_finite(
         pieces: pieces of the batch, each a list of samples.
         losses: scalar losses of each piece by name.
         gradients: check gradients as well; False if the scaled gradients of float16 may overflow.
-        output_dir: folder for the images that cause a failure; empty does not save them.
 
     Raises:
-        InputError: in all processes, if a value of any process is not finite. The message names the images, the file
-            that contains them, and a remedy.
+        InputError: in all processes, if a value of any process is not finite. The message names the images and a
+            remedy.
     """
     model = model.module if isinstance(model, DistributedDataParallel) else model
     grads = {name: p.grad for name, p in model.named_parameters() if gradients and p.grad is not None}
@@ -66,7 +60,7 @@ def check_finite(
     message = ""
     if cause and is_loss == any(any_is_loss for _, any_is_loss in all_causes):
         ids = shorten_list([sample["image_id"] for sample in samples], _MAX_IDS)
-        message = f"{cause} for images {ids}{_save(samples, output_dir, iteration=iteration, reason=cause)}"
+        message = f"{cause} for images {ids}"
     messages = [text for text in comm.all_gather(message) if text]
     remedy = "Lower SOLVER.BASE_LR, raise SOLVER.WARMUP_ITERS, or set SOLVER.CLIP_GRADIENTS.ENABLED True"
     if names := _find_not_finite(model.named_parameters()):
@@ -95,33 +89,3 @@ def _find_not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
         for name, value in tensors
         if not torch.linalg.vector_norm(value.detach()).isfinite() and not value.isfinite().all()
     ]
-
-
-def _save(samples: list[dict], output_dir: str, **facts: object) -> str:
-    """Save the samples and ``facts``; return a suffix for the error message."""
-    if not output_dir:
-        return ""
-    rank = comm.get_rank()
-    path = os.path.join(output_dir, f"bad_batch{f'_rank{rank}' if rank else ''}.pt")
-    try:
-        with whole_file(path, "the run has stopped anyway") as file:
-            torch.save({**facts, "images": _to_plain_types(samples)}, file)
-    except InputError as error:
-        return f" (which could not be saved: {error})"
-    return f" (saved in {path})"
-
-
-def _to_plain_types(value: object) -> object:
-    """Convert a value to types that ``torch.load(weights_only=True)`` accepts."""
-    value = value.tensor if isinstance(value, Boxes) else value
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
-    if isinstance(value, Instances):
-        return {"image_size": tuple(value.image_size), **_to_plain_types(value.get_fields())}
-    if is_dataclass(value):
-        return {field.name: _to_plain_types(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {key: _to_plain_types(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_to_plain_types(entry) for entry in value)
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -79,7 +79,6 @@ class Trainer(DefaultTrainer):
             precision=mixed_precision(cfg),
             # A run without a seed draws images and dropout with seed 0.
             seed=max(cfg.SEED, 0),
-            output_dir=cfg.OUTPUT_DIR,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = RunCheckpointer(

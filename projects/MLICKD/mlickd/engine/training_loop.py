@@ -61,7 +61,6 @@ class TrainingLoop(SimpleTrainer):
         parts: int = 1,
         precision: torch.dtype | None = None,
         seed: int | None = None,
-        output_dir: str = "",
     ):
         """
         Args:
@@ -71,14 +70,12 @@ class TrainingLoop(SimpleTrainer):
             parts: number of parts of a batch. They run one after another to save memory; the gradients stay the same.
             precision: see :func:`mixed_precision`.
             seed: seed of dropout and other random numbers of a step, see :func:`seed_iteration`; None does not seed.
-            output_dir: folder for a batch whose losses or gradients are not finite; empty does not save it.
         """
         super().__init__(model, data_loader, optimizer)
         self.device_type = next(model.parameters()).device.type
         self.parts = parts
         self.precision = precision
         self.seed = seed
-        self.output_dir = output_dir
         self.read_batch = next  # StopHook has another function
         # Small gradients vanish in float16; bfloat16 has the range of float32.
         self.grad_scaler = torch.amp.GradScaler(self.device_type, enabled=precision == torch.float16)
@@ -102,7 +99,7 @@ class TrainingLoop(SimpleTrainer):
                 losses.append(self._backward(piece, len(piece) / len(batch)))
         # If gradients overflow in float16, the optimizer skips the step and the scale is halved.
         may_overflow = self.grad_scaler.is_enabled() and self.grad_scaler.get_scale() > _SMALLEST_SCALE
-        check_finite(self.model, self.iter, pieces, losses, gradients=not may_overflow, output_dir=self.output_dir)
+        check_finite(self.model, self.iter, pieces, losses, gradients=not may_overflow)
         self.after_backward()
         self._write_metrics({name: sum(piece[name] for piece in losses) for name in losses[0]}, data_time)
         # Unscale the gradients first, because step() clips them.
