@@ -35,7 +35,7 @@ def measure_inference(
         batch_size: images of the larger batch; the smaller batch has one image
         repetitions: timed batches of each network
     """
-    keep_freed_memory()  # as `mlickd train` --eval-only does
+    keep_freed_memory()  # as `mlickd train --eval-only` does
     comparisons = []
     with drawn_datasets(batch_size) as root, torch.inference_mode():
         for network in networks:

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 
 from mlickd.data import dataset_records, propose
 from mlickd.data.proposals import dataset_proposals
-from mlickd.data.proposals.dataset_proposals import generate_proposals, image_list_digest
+from mlickd.data.proposals.dataset_proposals import generate_proposals
+from mlickd.data.proposals.store import image_list_digest
 from mlickd.errors import InputError
 
 QUICK = {"longer_side": 80}

@@ -152,6 +152,11 @@ def test_exports_are_datasets(pets, write, form, classes, train, other):
     assert form in report_text(check_datasets(["pets_train"], num_workers=1))
 
 
+def test_cvat_may_write_a_class_with_decomposed_letters(pets):
+    (pets / "labels_train.xml").write_text(CVAT.replace("dog", "cha\u0302t"), encoding="utf-8")
+    assert class_names("pets_train") == ["ch\u00e2t", "cat"] and labels(pets) == {"a.jpg": ["ch\u00e2t", "cat"]}
+
+
 LONG = "file_name,labels\n"
 TWO = [{"id": 5, "data": {"image": "a.jpg"}, "annotations": [task(["dog"]), task(["cat"])]}]
 BAD = [

@@ -122,8 +122,8 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
 class TrainingSamples(Dataset):
     """Samples of one or several datasets, indexed by :class:`ImageView`; ``parts`` has the records and mapper of each.
 
-    The records are stored as bytes in one array, so that loader workers share them. A worker would copy
-    the memory of Python objects on the first access.
+    The records are stored as bytes in one array, so that loader workers share them. A worker would copy the memory of
+    Python objects on the first access.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[dict], MultiLabelMapper]]):

@@ -34,8 +34,8 @@ def split_photos(photos: Path, labels: Path, unlabeled: str, output: Path, held_
         labels: file with the labels of some of them, see :func:`read_photo_labels`.
         unlabeled: another folder, of photos without labels; empty for none.
         output: folder in which the dataset `data/photos` is written.
-        held_out: N. One Nth of the labeled photos is the test split, and one Nth of the others is held out. With 0, a
-            fifth is the test split, and no photo is held out.
+        held_out: N. One of N parts of the labeled photos is the test split, and one of N parts of the others is held
+            out. With 0, a fifth is the test split, and no photo is held out.
 
     Returns:
         The number of unlabeled photos, and a line for each unreadable photo.

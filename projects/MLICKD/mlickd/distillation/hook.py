@@ -1,4 +1,4 @@
-"""The hook that adds the teacher's knowledge to each batch on its way to the student."""
+"""The source of a teacher's knowledge, and the hook that adds it to each batch on its way to the student."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

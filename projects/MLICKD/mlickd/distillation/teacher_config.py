@@ -104,5 +104,5 @@ def pooler_arguments(teacher_cfg: CfgNode) -> dict:
 
 
 def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
-    """Return channels and strides of the feature maps of the teacher's backbone, without creating its parameters."""
+    """Return channels and strides of the maps of the teacher's backbone, usually without allocating parameters."""
     return model_blueprint(teacher_cfg).backbone.output_shape()

@@ -54,10 +54,10 @@ class StopHook(HookBase):
             self._stop(request)
 
     def read_batch(self, batches: Iterator[list[dict]]) -> list[dict]:
-        """Return the next batch; stop all processes after the iteration before if a signal has interrupted one."""
+        """Return the next batch. If a signal interrupts the wait of a process, stop all after the iteration before."""
         try:
             batch = self._next_batch(batches)
-        except SystemExit:
+        except BaseException:  # after a signal, also the errors of killed workers
             if not self._lacks_batch:
                 raise
             batch = []

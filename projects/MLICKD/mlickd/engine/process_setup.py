@@ -41,7 +41,10 @@ def set_up_process(cfg: CfgNode, args: argparse.Namespace) -> None:
 
 
 def _prepare_log(folder: str) -> None:
-    """Set up Detectron2's loggers: no colors outside of a terminal, and no error if a letter cannot be encoded."""
+    """Set up the loggers of Detectron2 and of this project.
+
+    Outside of a terminal, they write no colors. They escape letters that cannot be encoded.
+    """
     rank, logs = comm.get_rank(), [logging.getLogger(name) for name in ("fvcore", "detectron2", "mlickd")]
     before = {handler for log in logs for handler in log.handlers}
     # `default_setup` finds the log by exactly these arguments.

@@ -213,9 +213,9 @@ def load_model(
         [['cup', 'ball'], []]
 
     Args:
-        source: folder of a finished run (its ``OUTPUT_DIR``), output of ``quickstart`` or ``compare``, checkpoint
-            (``.pth``), exported student (``.onnx``), or student in the form of the Hugging Face Hub: its folder, or its
-            name ``user/name`` on the Hub, which is downloaded.
+        source: folder of a finished run (its ``OUTPUT_DIR``) or of a seed, output of ``quickstart`` or ``compare``,
+            checkpoint (``.pth``), exported student (``.onnx``), or student in the form of the Hugging Face Hub: its
+            folder, or its name ``user/name`` on the Hub, which is downloaded.
         config: ``config.yaml`` of the run of a checkpoint, if it is not next to the checkpoint.
         thresholds: one for all classes, one for each class, or a ``thresholds.json``. Default of a run: the thresholds
             that ``mlickd tune-thresholds`` wrote, or else its ``TEST.THRESHOLD``. Default of an exported student: the

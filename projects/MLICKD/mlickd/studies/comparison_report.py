@@ -137,7 +137,7 @@ def _check_reports(done: Sequence[Model]) -> None:
 
 
 def _gains(values: Mapping[str, _BySeed], without: Sequence[str] = (BASELINE, TEACHER)) -> dict[str, _BySeed]:
-    """Return the differences to the baseline of the same seed. A teacher that all seeds share is left out."""
+    """Return the differences to the baseline of the same seed, except for the methods in ``without``."""
     baseline, gains = values.get(BASELINE, {}), {}
     for name, by_seed in values.items():
         pairs = {seed: by_seed[seed] - baseline[seed] for seed in by_seed if seed in baseline}

@@ -211,7 +211,8 @@ def read_cvat(path: Path, class_names: Sequence[str] | None) -> LabelFile:
     for image in root.iterfind("image"):
         labels = [normalize_unicode(label) for shape in image if (label := shape.get("label"))]
         rows.append((f"{path}: image {image.get('id')}", image.get("name", ""), labels, []))
-    declared = dict.fromkeys(name.text.strip() for name in root.iterfind("meta//label/name") if name.text)
+    names = (name.text for name in root.iterfind("meta//label/name"))
+    declared = dict.fromkeys(normalize_unicode(name.strip()) for name in names if name)
     return LabelFile("XML of CVAT for images", rows, list(declared))
 
 
