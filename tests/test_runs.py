@@ -42,7 +42,7 @@ def test_thresholds_belong_to_the_checkpoint(tmp_path: Path) -> None:
     tuned = np.linspace(0.1, 0.9, 20).tolist()
     write_run_thresholds(run, names, tuned)
     values, source = runs.run_thresholds(cfg, run, names)
-    assert values.tolist() == tuned and "tiny_val" in source
+    assert values.tolist() == tuned and "best F1" in source
     values, source = runs.run_thresholds(runs.run_config(run, str(run / "model_0000049.pth")), run, names)
     assert values.tolist() == [0.4] * 20 and "thresholds.json is for model_final.pth" in source
     (run / "model_final.pth").write_bytes((run / "model_final.pth").read_bytes() + b" ")

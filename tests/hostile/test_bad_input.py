@@ -179,7 +179,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (f"{COMPARE} SOLVER.MAX_ITERS 3", "SOLVER.MAX_ITERS", None),
     ("convert-proposals export --input none --output x", "none", None),
     ("cross-fit --config-file wsd.yaml --kd-config kd.yaml --dataset tiny_fit --parts 1 --output x", "@1of1", None),
-    ("evaluate run run", "each run given once", None),
+    ("evaluate run run", "give each run once", None),
     ("evaluate run --threshold 50", "--threshold", None),
     ("evaluate run --bootstrap -1", "--bootstrap -1", None),
     ("evaluate u.npz --bootstrap 9", "u.npz", scores_without_targets),
