@@ -124,7 +124,12 @@ def merge_method(folder: str, method: str, output: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("folder", "method"), [*(("scenes", m) for m in METHODS), *((f, m) for f in FOLDERS[1:] for m in MAPS)]
+    ("folder", "method"),
+    [
+        *(("scenes", m) for m in METHODS),
+        *((f, m) for f in FOLDERS[1:] for m in MAPS),
+        *(("folder", f"methods/{m}.yaml") for m in ("feature_only", "fitnets", "two_stages")),
+    ],
 )
 def test_methods_take_a_step_in_each_stage(folder: str, method: str, trained_teacher: Callable, tmp_path: Path) -> None:
     config = merge_method(folder, method, tmp_path)
