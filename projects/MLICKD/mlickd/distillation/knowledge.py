@@ -209,7 +209,7 @@ def _crop_mean(whole: torch.Tensor, crop: tuple[float, float, float, float]) -> 
     """Return the mean (D, 1, 1), float32, of a map (D, H, W) over a crop, in which cells may lie partly."""
     height, width = whole.shape[-2:]
     rows, columns = _overlap_weights(height, crop[1], crop[3]), _overlap_weights(width, crop[0], crop[2])
-    return torch.einsum("dhw,h,w->d", whole.float(), rows, columns)[:, None, None]
+    return (whole.flatten(1).float() @ torch.outer(rows, columns).flatten())[:, None, None]  # faster than einsum
 
 
 def _overlap_weights(cells: int, low: float, high: float) -> torch.Tensor:
