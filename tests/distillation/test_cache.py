@@ -26,7 +26,6 @@ ALL_REGIONS = ["KD.REGIONS.WEIGHT", "proposal", "KD.REGIONS.TOP_K", 0, "KD.REGIO
 FLIP = ["KD.TEACHER.FLIP", True]
 FITNETS = ["KD.FEATURE.DISTILLER", "FitNetsDistiller"]
 ATTENTION = ["KD.FEATURE.DISTILLER", "AttentionTransferDistiller"]
-GLOBAL = ["KD.FEATURE.DISTILLER", "GlobalFeatureDistiller"]
 WITH_LABELS = ["KD.METHOD_STAGES", ("prediction",), "KD.PREDICTION.FEATURE_LOSS", True]
 EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "MODEL.CLASSIFIER.POOLING", "max", *WITH_LABELS]
 # Rounding to 16 bits; a missing region or one wrong weight makes a far larger difference.
@@ -45,7 +44,7 @@ def losses(cfg, views, source) -> dict[str, torch.Tensor]:
 def shared(scenes: CachedScenes) -> Path:
     """A cache with the knowledge for several methods, with mirrored views."""
     request = KnowledgeRequest()
-    for options in ([], FITNETS, ATTENTION, GLOBAL):
+    for options in ([], FITNETS, ATTENTION):
         request |= KnowledgeRequest.for_method(scenes.config("feature", "", *options))
     make_cache(scenes.config("feature", scenes.folder / "shared"), request)
     return scenes.folder / "shared"
@@ -57,7 +56,6 @@ def shared(scenes: CachedScenes) -> Path:
         ("feature", [], []),
         ("feature", [], FITNETS),
         ("feature", [], ATTENTION),
-        ("feature", [], GLOBAL),
         ("prediction", [], [*ATTENTION, *WITH_LABELS]),
         ("prediction", [], EMBEDDINGS),
         ("prediction", [], []),
@@ -183,21 +181,6 @@ def test_a_crop_sees_its_part_of_a_map(scenes: CachedScenes, shared: Path) -> No
         places = np.meshgrid(rows, columns, indexing="ij")
         expected = np.stack([map_coordinates(channel, places, order=1, mode="nearest") for channel in values])
         np.testing.assert_allclose(part.maps[key].float().numpy(), expected, rtol=5e-3, atol=5e-3)
-
-
-def test_a_crop_has_the_mean_of_its_cells(scenes: CachedScenes, tmp_path: Path) -> None:
-    """With the average of both views, the mirrored image has the same knowledge, which is stored once."""
-    options = [*GLOBAL, *FLIP, *WITH_LABELS]
-    cfg = scenes.config("prediction", scenes.make(str(tmp_path), *options), *options)
-    corner, key = (0.0, 0.25, 0.5, 0.75), ("roots", "conv5")
-    source = CachedKnowledge(cfg)
-    assert not source.caches["tiny_train"].settings["mirrored"]
-    views = View(32), View(32, crop=corner), View(32, mirror=True, crop=corner)
-    whole, part, mirrored = source(samples(cfg, [(2, view) for view in views]))
-    cells = whole.maps[key].float()
-    assert cells.shape[1:] == (4, 4)
-    for found in (part, mirrored):
-        torch.testing.assert_close(found.maps[key][:, 0, 0], cells[:, 1:3, :2].mean(dim=(1, 2)))
 
 
 @pytest.mark.parametrize(("weight", "flip"), [(0.25, []), (1.0, FLIP)])

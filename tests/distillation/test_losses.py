@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.layers import ShapeSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import cosine, pdist
+from scipy.spatial.distance import pdist
 from scipy.special import expit, huber, logit, softmax
 
 from mlickd.distillation import HintonDistiller, SoftLabelDistiller, TeacherKnowledge
-from mlickd.distillation.distillers.feature_maps import (
-    GlobalFeatureDistiller,
-    attention_transfer_loss,
-    hint_loss,
-    spatial_attention,
-)
+from mlickd.distillation.distillers.feature_maps import attention_transfer_loss, hint_loss, spatial_attention
 from mlickd.distillation.distillers.image_scores import binary_divergence
 from mlickd.distillation.distillers.label_embeddings import (
     class_activation_embeddings,
@@ -24,7 +18,6 @@ from mlickd.distillation.distillers.label_embeddings import (
     structure_loss,
 )
 from mlickd.distillation.distillers.roi_features import roi_feature_loss
-from mlickd.modeling.roi_heads import signed_roots
 
 SEEDS = st.integers(0, 2**31)
 
@@ -115,24 +108,6 @@ def test_hint_and_attention_are_the_equations_of_their_papers(n: int, d: int, si
     maps = [spatial_attention(torch.tensor(m)) for m in (teacher, student)]
     assert attention_transfer_loss(*maps).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert not spatial_attention(torch.zeros(2, 3, 4, 4)).any()
-
-
-@settings(max_examples=20)
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), SEEDS)
-def test_global_features_are_compared_by_their_cosine(n: int, d: int, side: int, seed: int) -> None:
-    """Against SciPy, and for maps of different sizes. The scale of the features does not matter."""
-    generator = np.random.default_rng(seed)
-    teacher, student = generator.normal(size=(n, d, side, side + 1)), generator.normal(size=(n, d, 2, 2))
-    means = [(np.sign(m) * np.sqrt(np.abs(m) + 1e-6)).mean(axis=(2, 3)) for m in (teacher, student)]
-    expected = np.mean([cosine(t, s) for t, s in zip(*means, strict=True)])
-    shape = ShapeSpec(channels=d)
-    distiller = GlobalFeatureDistiller(
-        pairs=[("t", "s")], teacher_shapes={"t": shape}, student_shapes={"s": shape}, loss_weight=2.0
-    )
-    knowledge = [TeacherKnowledge(None, maps={("roots", "t"): signed_roots(torch.tensor(m))}) for m in teacher]
-    for scale in (1, 5):
-        loss = distiller({"s": scale**2 * torch.tensor(student)}, (32, 32), knowledge)
-        assert loss.item() == pytest.approx(2 * expected, abs=1e-4)
 
 
 def structure(teacher: np.ndarray, student: np.ndarray) -> float:

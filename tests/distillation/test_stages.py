@@ -17,7 +17,6 @@ from mlickd.errors import InputError
 
 FITNETS = ("KD.FEATURE.DISTILLER", "FitNetsDistiller")
 ATTENTION = ("KD.FEATURE.DISTILLER", "AttentionTransferDistiller")
-GLOBAL = ("KD.FEATURE.DISTILLER", "GlobalFeatureDistiller")
 FEATURE_LOSS = ("KD.PREDICTION.FEATURE_LOSS", True, "KD.PREDICTION.WEIGHT", 0.0)
 LED = ("KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", *FEATURE_LOSS, "MODEL.CLASSIFIER.POOLING", "max")
 # Stage, options and loss of each method.
@@ -26,8 +25,6 @@ METHODS = {
     "fitnets": ("feature", FITNETS, "loss_feature"),
     "attention transfer in stage 1": ("feature", ATTENTION, "loss_feature"),
     "attention transfer": ("prediction", (*ATTENTION, *FEATURE_LOSS), "loss_feature"),
-    "global features in stage 1": ("feature", GLOBAL, "loss_feature"),
-    "global features": ("prediction", (*GLOBAL, *FEATURE_LOSS), "loss_feature"),
     "soft labels": ("prediction", (), "loss_soft_label"),
     "hinton": ("prediction", ("KD.PREDICTION.DISTILLER", "HintonDistiller"), "loss_soft_label"),
     "led": ("prediction", LED, "loss_feature"),
@@ -76,7 +73,7 @@ def test_a_stage_trains_its_part_of_the_student_in_the_loop_of_detectron2(teache
     assert not frozen.training and not any(p.requires_grad for p in frozen.parameters())
 
 
-@pytest.mark.parametrize("options", [(), FITNETS, ATTENTION, (*GLOBAL, "KD.FEATURE.WEIGHT", 100.0)])
+@pytest.mark.parametrize("options", [(), FITNETS, ATTENTION])
 def test_a_student_that_equals_its_teacher_has_no_feature_loss(teacher: Path, options: tuple) -> None:
     cfg = student_config(teacher, "feature", *options, "INPUT.SIZES_TRAIN", (64,))
     model = build_model(cfg)
@@ -136,9 +133,7 @@ def test_box_head_features_are_compared_like_in_the_release(teacher: Path) -> No
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("options", "adapter"), [((), ".adapter"), (FITNETS, ".adapter"), (GLOBAL, ".adapter"), (ATTENTION, "")]
-)
+@pytest.mark.parametrize(("options", "adapter"), [((), ".adapter"), (FITNETS, ".adapter"), (ATTENTION, "")])
 def test_an_adapter_for_maps_of_another_width_is_trained(teacher: Path, options: tuple, adapter: str) -> None:
     model = build_model(student_config(teacher, "feature", *options, "MODEL.VGG.WIDTH", 0.2))
     model(with_knowledge(student_config(teacher, "feature", *options)))["loss_feature"].backward()

@@ -225,9 +225,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
 
     # Distillation of features: stage 1, or a part of stage 2 (KD.PREDICTION.FEATURE_LOSS).
     cfg.KD.FEATURE = CfgNode()
-    # `RoIDistiller` (the paper), `GlobalFeatureDistiller` (means over whole maps), `FitNetsDistiller` (whole maps),
-    # `AttentionTransferDistiller` (spatial attention maps), or, only with KD.PREDICTION.FEATURE_LOSS,
-    # `LabelEmbeddingDistiller` (distances between label embeddings in a batch).
+    # `RoIDistiller` (the paper), `FitNetsDistiller` (whole maps), `AttentionTransferDistiller` (spatial attention
+    # maps), or, only with KD.PREDICTION.FEATURE_LOSS, `LabelEmbeddingDistiller` (distances between label embeddings in
+    # a batch).
     cfg.KD.FEATURE.DISTILLER = "RoIDistiller"
     # Pairs of feature maps as "teacher:student"; the losses of the pairs are added.
     cfg.KD.FEATURE.LAYERS = ("conv5:conv5",)

@@ -8,7 +8,7 @@ from .distillers.base import (
     FeatureDistiller,
     PredictionDistiller,
 )
-from .distillers.feature_maps import AttentionTransferDistiller, FitNetsDistiller, GlobalFeatureDistiller
+from .distillers.feature_maps import AttentionTransferDistiller, FitNetsDistiller
 from .distillers.image_scores import HintonDistiller, SoftLabelDistiller
 from .distillers.label_embeddings import LabelEmbeddingDistiller
 from .distillers.roi_features import RoIDistiller
@@ -26,7 +26,6 @@ __all__ = [
     "DistilledClassifier",
     "FeatureDistiller",
     "FitNetsDistiller",
-    "GlobalFeatureDistiller",
     "FrozenTeacher",
     "HintonDistiller",
     "KnowledgeLoader",

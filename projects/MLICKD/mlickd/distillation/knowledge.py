@@ -12,8 +12,6 @@ from mlickd.modeling.roi_heads import mix_with_context, region_scores
 
 # Choices for the weight s' of a region, see `select_regions`.
 REGION_WEIGHTS = ("teacher", "proposal", "uniform")
-# The kind of maps of which distillers use only the mean over the cells, see `MAP_KINDS`.
-AVERAGED_KIND = "roots"
 
 
 @dataclass
@@ -117,22 +115,22 @@ class TeacherOutputs:
     def crop_maps(self, crop: tuple[float, float, float, float]) -> TeacherOutputs:
         """Return the outputs with a crop of each map, enlarged to the size of the map by bilinear sampling.
 
-        The map of the context classifier, and maps of which only the mean is used, become one cell, the mean of the
-        cells in the crop.
+        The map of the context classifier becomes one cell, the mean of the cells in the crop.
 
         Args:
             crop: x0, y0, x1, y1 as fractions of the map.
         """
         maps = {}
         for key, whole in self.maps.items():
-            if key[0] == AVERAGED_KIND:
-                maps[key] = _crop_mean(whole, crop)
-                continue
             height, width = whole.shape[-2:]
             box = torch.tensor([crop], dtype=torch.float32) * torch.tensor([width, height] * 2)
             cropped = roi_align(whole[None].float(), [box], (height, width), sampling_ratio=1, aligned=True)
             maps[key] = cropped[0].to(whole.dtype)
-        context_map = None if self.context_map is None else _crop_mean(self.context_map, crop)
+        context_map = self.context_map
+        if context_map is not None:
+            height, width = context_map.shape[-2:]
+            rows, columns = _overlap_weights(height, crop[1], crop[3]), _overlap_weights(width, crop[0], crop[2])
+            context_map = torch.einsum("chw,h,w->c", context_map.float(), rows, columns)[:, None, None]
         return replace(self, maps=maps, context_map=context_map)
 
     def to_knowledge(self, boxes: torch.Tensor, temperature: float) -> TeacherKnowledge:
@@ -203,13 +201,6 @@ def select_regions(
 
 def _normalize(weights: torch.Tensor) -> torch.Tensor:
     return weights / weights.max().clamp(min=torch.finfo(weights.dtype).tiny) if len(weights) > 0 else weights
-
-
-def _crop_mean(whole: torch.Tensor, crop: tuple[float, float, float, float]) -> torch.Tensor:
-    """Return the mean (D, 1, 1), float32, of a map (D, H, W) over a crop, in which cells may lie partly."""
-    height, width = whole.shape[-2:]
-    rows, columns = _overlap_weights(height, crop[1], crop[3]), _overlap_weights(width, crop[0], crop[2])
-    return (whole.flatten(1).float() @ torch.outer(rows, columns).flatten())[:, None, None]  # faster than einsum
 
 
 def _overlap_weights(cells: int, low: float, high: float) -> torch.Tensor:

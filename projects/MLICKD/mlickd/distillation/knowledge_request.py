@@ -7,14 +7,11 @@ from dataclasses import dataclass
 import torch
 from detectron2.config import CfgNode
 
-from mlickd.modeling.roi_heads import signed_roots
-
 from .distillers.base import feature_distiller_class, parse_layer_pairs
 from .distillers.feature_maps import spatial_attention
-from .knowledge import AVERAGED_KIND
 
 # Kinds of whole maps, with the function that computes the transferred map from the teacher's feature map.
-MAP_KINDS = {"features": torch.Tensor.float, "attention": spatial_attention, AVERAGED_KIND: signed_roots}
+MAP_KINDS = {"features": torch.Tensor.float, "attention": spatial_attention}
 
 
 @dataclass(frozen=True)
@@ -28,11 +25,6 @@ class KnowledgeRequest:
 
     region_layers: tuple[str, ...] = ()
     maps: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def depends_on_mirroring(self) -> bool:
-        """Whether a mirrored image has other features or maps; means over maps stay nearly the same."""
-        return bool(self.region_layers) or any(kind != AVERAGED_KIND for kind, _ in self.maps)
 
     @classmethod
     def for_stage(cls, cfg: CfgNode, stage: str | None = None) -> KnowledgeRequest:

@@ -53,8 +53,7 @@ def make_cache(
         part: ``(i, n)`` writes the i-th of n parts of the shards, i from 1.
         mirrored: whether to also run the teacher on the mirrored images, if training mirrors (``INPUT.RANDOM_FLIP``
             ``horizontal``). Otherwise mirrored views use flipped features, which saves half of the time and disk space.
-            With ``KD.TEACHER.FLIP``, image scores are the same for the mirrored image and do not need it; neither do
-            means over maps.
+            Image scores with ``KD.TEACHER.FLIP`` are the same for the mirrored image, so they do not need it.
         batch_size: number of images in a batch of the teacher.
 
     Raises:
@@ -63,7 +62,7 @@ def make_cache(
     """
     request = request or KnowledgeRequest.for_method(cfg)
     # The average of both views is the same for the mirrored image, except for features, which come from one view.
-    mirrored &= not cfg.KD.TEACHER.FLIP or request.depends_on_mirroring
+    mirrored &= not cfg.KD.TEACHER.FLIP or bool(request.region_layers or request.maps)
     kept = {"mirrored": mirrored and cfg.INPUT.RANDOM_FLIP == "horizontal", "batch_size": batch_size}
     teachers = load_teacher_configs(cfg)
     check_teachers(teachers)

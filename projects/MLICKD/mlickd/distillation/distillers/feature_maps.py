@@ -1,4 +1,4 @@
-"""Distillers that compare whole feature maps, or their means: FitNets, attention transfer, and global features."""
+"""Distillers that compare whole feature maps: FitNets and attention transfer."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from mlickd.distillation.knowledge import TeacherKnowledge
-from mlickd.modeling.roi_heads import signed_roots
 
 from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller, build_adapter
 
@@ -52,18 +51,6 @@ def attention_transfer_loss(teacher: torch.Tensor, student: torch.Tensor) -> tor
         Scalar: ``1/(2N) * sum_n || Q^T_n - Q^S_n ||_2``.
     """
     return torch.linalg.vector_norm((teacher - student).flatten(1), dim=1).sum() / (2 * len(teacher))
-
-
-def global_feature_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """Return the distance of the directions of two global features.
-
-    Args:
-        teacher, student: (N, D) means over the cells of :func:`mlickd.modeling.roi_heads.signed_roots` of maps.
-
-    Returns:
-        Scalar in [0, 2]: ``1/N * sum_n (1 - cos(f^T_n, f^S_n))``.
-    """
-    return 1 - F.cosine_similarity(teacher, student).mean()
 
 
 class _MapDistiller(FeatureDistiller):
@@ -131,20 +118,3 @@ class AttentionTransferDistiller(_MapDistiller):
         teacher = F.adaptive_avg_pool2d(teacher, student.shape[-2:])
         teacher = F.normalize(teacher.flatten(1)).view_as(teacher)
         return attention_transfer_loss(teacher, spatial_attention(student))
-
-
-@FEATURE_DISTILLER_REGISTRY.register()
-class GlobalFeatureDistiller(_MapDistiller):
-    """The student's global feature, the mean over its map, imitates the teacher's global feature (our addition).
-
-    The teacher sees more pixels, so its feature describes what the small image of the student hardly shows. The feature
-    also says more about an unlabeled photo than the scores of a few classes. A 1x1 convolution adapts the student's map
-    if the widths differ.
-    """
-
-    knowledge_kind: ClassVar[str] = "roots"
-    compares_channels: ClassVar[bool] = True
-
-    def compare(self, teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-        """See :func:`global_feature_loss`; ``teacher`` has the signed roots of the map."""
-        return global_feature_loss(teacher.mean(dim=(2, 3)), signed_roots(student).mean(dim=(2, 3)))

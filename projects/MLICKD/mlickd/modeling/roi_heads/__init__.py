@@ -2,7 +2,7 @@
 
 from .box_heads import AveragePoolBoxHead, VGGBoxHead
 from .oicr import OICRHeads
-from .wsddn import RegionPredictions, WSDDNHeads, mix_with_context, normalize_features, region_scores, signed_roots
+from .wsddn import RegionPredictions, WSDDNHeads, mix_with_context, normalize_features, region_scores
 
 __all__ = [
     "AveragePoolBoxHead",
@@ -13,5 +13,4 @@ __all__ = [
     "mix_with_context",
     "normalize_features",
     "region_scores",
-    "signed_roots",
 ]

@@ -41,13 +41,8 @@ def region_scores(class_logits: torch.Tensor, detection_logits: torch.Tensor, te
     return classes * regions
 
 
-def signed_roots(features: torch.Tensor) -> torch.Tensor:
-    """Return ``sign(x) * sqrt(|x|)``, in which a few large values of a feature vector do not hide the others."""
-    return features.sign() * (features.abs() + 1e-6).sqrt()  # the sum keeps the gradient finite
-
-
 def normalize_features(features: torch.Tensor, norm: float) -> torch.Tensor:
-    """Return :func:`signed_roots`, scaled so that their mean over H and W has a given L2 norm.
+    """Return ``sign(x) * sqrt(|x|)``, scaled so that the mean of these vectors over H and W has a given L2 norm.
 
     Perronnin, Sanchez and Mensink, "Improving the Fisher Kernel for Large-Scale Image Classification" (ECCV 2010).
 
@@ -57,7 +52,7 @@ def normalize_features(features: torch.Tensor, norm: float) -> torch.Tensor:
     """
     if not norm:
         return features
-    roots = signed_roots(features)
+    roots = features.sign() * (features.abs() + 1e-6).sqrt()  # the sum keeps the gradient finite
     means = roots.flatten(2).mean(dim=2) if features.dim() > 2 else roots
     return roots * (norm / means.norm(dim=1).clamp(min=1e-6)).view(-1, *[1] * (features.dim() - 1))
 
