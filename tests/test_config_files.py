@@ -15,7 +15,7 @@ from mlickd.runs import run_config
 
 def read_teacher(file: Path) -> None:
     cfg = default_config()
-    cfg.KD.TEACHER.CONFIG_FILE = str(file)
+    cfg.KD.TEACHER.WEIGHTS = str(file.parent / "model_final.pth")
     load_teacher_config(cfg)
 
 

@@ -256,7 +256,8 @@ OTHER_RUNS = {
 def test_a_run_with_other_settings_is_refused(scenes: CachedScenes, plain: Path, tmp_path: Path, case: str) -> None:
     stage, options, teacher_options, key = OTHER_RUNS[case]
     (tmp_path / "config.yaml").write_text(scenes_teacher_config(*teacher_options).dump())
-    options = [*options, "KD.TEACHER.CONFIG_FILE", str(tmp_path / "config.yaml")]
+    (tmp_path / "teacher.pth").symlink_to(scenes.teacher)
+    options = [*options, "KD.TEACHER.WEIGHTS", str(tmp_path / "teacher.pth")]
     if not key:
         assert len(CachedKnowledge(scenes.config(stage, plain, *options)).caches["tiny_train"]) == 24
         return
@@ -273,9 +274,9 @@ def test_another_teacher_and_other_images_are_refused(
     content = torch.load(scenes.teacher, weights_only=True)
     content["model"] = {name: value * 2 for name, value in content["model"].items()}
     torch.save(content, tmp_path / "other.pth")
-    options = ["KD.TEACHER.CONFIG_FILE", str(scenes.folder / "config.yaml")]
+    (tmp_path / "config.yaml").symlink_to(scenes.folder / "config.yaml")
     with pytest.raises(InputError, match="made with teacher "):
-        CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.WEIGHTS", str(tmp_path / "other.pth"), *options))
+        CachedKnowledge(scenes.config("feature", plain, "KD.TEACHER.WEIGHTS", str(tmp_path / "other.pth")))
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "images").symlink_to(tiny_scenes / "tiny" / "images")
     for name in ("labels_train.csv", "labels_test.csv", "classes.txt"):

@@ -155,13 +155,17 @@ def test_a_method_shares_data_schedule_and_student_with_the_baseline(config: str
 
 @pytest.mark.filterwarnings("ignore:.*to a meta parameter in the current model, which is a no-op")
 @pytest.mark.parametrize("config", NETWORKS)
-def test_networks_of_full_size_load_their_pretrained_weights(config: str, monkeypatch, caplog) -> None:
+def test_networks_of_full_size_load_their_pretrained_weights(config: str, tmp_path, monkeypatch, caplog) -> None:
     """The meta device has the names and shapes of all layers without memory."""
     cfg = shipped(config).clone()
     cfg.defrost()
     cfg.MODEL.DEVICE, cfg.MODEL.NUM_CLASSES = "meta", 3
     if config in DISTILLATIONS:
-        cfg.KD.STAGE, cfg.KD.TEACHER.CONFIG_FILE = "feature", str(CONFIGS / find_teacher(config))
+        teacher = shipped(find_teacher(config)).clone()
+        teacher.defrost()
+        teacher.MODEL.NUM_CLASSES = 3
+        (tmp_path / "config.yaml").write_text(teacher.dump())
+        cfg.KD.STAGE, cfg.KD.TEACHER.WEIGHTS = "feature", str(tmp_path / "model_final.pth")
     with torch.device("meta"):
         model = build_model(cfg)
     if config in DISTILLATIONS:

@@ -41,10 +41,10 @@ def test_photos_are_files_folders_patterns_or_a_list(tmp_path: Path, monkeypatch
             find_photos(names)
 
 
-def write_run(folder: Path, architecture: str, teacher: Path | None = None, config: Path | str = "") -> Path:
+def write_run(folder: Path, architecture: str, teacher: Path | None = None) -> Path:
     cfg = default_config()
     cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.NUM_CLASSES = architecture, 3
-    cfg.KD.TEACHER.WEIGHTS, cfg.KD.TEACHER.CONFIG_FILE = str(teacher or ""), str(config)
+    cfg.KD.TEACHER.WEIGHTS = str(teacher or "")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(cfg.dump())
     (folder / "model_final.pth").touch()
@@ -67,21 +67,18 @@ def test_a_folder_with_a_study_has_a_distilled_student(tmp_path: Path) -> None:
 def test_the_teacher_of_a_folder_is_next_to_the_student_or_in_its_configuration(tmp_path: Path) -> None:
     # Next to the student, in the folder of one seed.
     teacher = write_run(tmp_path / "seed1/teacher", TEACHER)
-    final, config = teacher / "model_final.pth", teacher / "config.yaml"
+    final = teacher / "model_final.pth"
     run = write_run(tmp_path / "seed1/distilled/prediction", DISTILLED, final)
-    assert find_teacher(tmp_path / "seed1") == find_teacher(teacher) == (teacher, None)
-    assert find_teacher(run) == (final, config)
+    assert find_teacher(tmp_path / "seed1") == find_teacher(teacher) == teacher
+    assert find_teacher(run) == final
     write_run(tmp_path / "seed1/baseline", STUDENT)
     (tmp_path / "comparison.json").write_text('{"chosen": "seed1/baseline"}')
-    assert find_teacher(tmp_path) == (teacher, None)
+    assert find_teacher(tmp_path) == teacher
     shared = write_run(tmp_path / "teacher", TEACHER)
-    assert find_teacher(write_run(tmp_path / "seed3/baseline", STUDENT)) == (shared, None)
+    assert find_teacher(write_run(tmp_path / "seed3/baseline", STUDENT)) == shared
     # In another folder, because seeds share it.
     write_run(tmp_path / "seed2/distilled/prediction", DISTILLED, final)
-    assert find_teacher(tmp_path / "seed2") == (final, config)
-    other = tmp_path / "elsewhere.yaml"
-    other.write_bytes(config.read_bytes())
-    assert find_teacher(write_run(run, DISTILLED, final, other)) == (final, other)
+    assert find_teacher(tmp_path / "seed2") == final
     for weights in (teacher / "model_0000049.pth", tmp_path / "{dataset}/model_final.pth", None):
         with pytest.raises(InputError, match=f"--teacher: {run}"):
             find_teacher(write_run(run, DISTILLED, weights))

@@ -205,8 +205,6 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # replaced by the name of each training dataset, for a separate teacher of each dataset (cross-fitting, see
     # `mlickd cross-fit`). This requires KD.CACHE.
     cfg.KD.TEACHER.WEIGHTS = ""
-    # Configuration of the teacher; may contain `{dataset}`, too. Empty: the config.yaml next to WEIGHTS.
-    cfg.KD.TEACHER.CONFIG_FILE = ""
     # Average the teacher's outputs over its view and the mirrored view: the softmax outputs of both streams, and the
     # logits of the context classifier. All features, and the regions of OICRHeads, come from the view only.
     cfg.KD.TEACHER.FLIP = False

@@ -84,13 +84,13 @@ def main() -> None:
     if not photos:
         sys.stderr.write(f"--shard {number}/{count}: this part has no photos\n")
         return
-    source, config = args.model, args.config_file
+    source = args.model
     if args.teacher or not (source.lower().endswith(".onnx") or is_hub_student(source)):
         from mlickd.engine.processes import select_local_gpu  # here, because exported students run without Detectron2
         from mlickd.prediction.trained_models import find_student, find_teacher
 
         select_local_gpu("cuda")
-        source, config = find_teacher(source) if args.teacher else (find_student(source), config)
+        source = find_teacher(source) if args.teacher else find_student(source)
     if args.save is not None:
         args.save.mkdir(parents=True, exist_ok=True)
         if any(args.save.iterdir()):
@@ -98,7 +98,7 @@ def main() -> None:
         from mlickd.visualization.figures import draw_prediction, save_figure_of_photo  # the font is Matplotlib's
 
     keep_freed_memory()
-    predictor = load_model(source, config, args.threshold)
+    predictor = load_model(source, args.config_file, args.threshold)
     report = PhotoReport(str(source), predictor, args.topk, args.topk is None or args.threshold is not None)
     for prediction in report.predict(photos, args.batch_size):
         if args.save is not None:

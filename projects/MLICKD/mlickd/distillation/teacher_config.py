@@ -7,14 +7,13 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 
 from mlickd.config import default_config
-from mlickd.config_files import find_config, merge_config_file
+from mlickd.config_files import merge_config_file
 from mlickd.data.build import model_class, training_datasets
 from mlickd.errors import InputError
 from mlickd.files import require_file
-from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
 from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
 
-# Placeholder for the name of the dataset in KD.TEACHER.WEIGHTS and KD.TEACHER.CONFIG_FILE.
+# Placeholder for the name of the dataset in KD.TEACHER.WEIGHTS.
 DATASET = "{dataset}"
 
 
@@ -30,7 +29,7 @@ def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
         InputError: a teacher cannot be loaded, or was trained with proposals of another method.
     """
     names = training_datasets(cfg)
-    if has_teacher_per_dataset(cfg) or DATASET in cfg.KD.TEACHER.CONFIG_FILE:
+    if has_teacher_per_dataset(cfg):
         teachers = {name: load_teacher_config(cfg, name) for name in names}
     else:
         teachers = dict.fromkeys(names, load_teacher_config(cfg))
@@ -45,7 +44,7 @@ def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
 
 
 def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
-    """Load the teacher's configuration, ``KD.TEACHER.CONFIG_FILE`` or the config.yaml next to ``KD.TEACHER.WEIGHTS``.
+    """Load the teacher's configuration, the ``config.yaml`` next to ``KD.TEACHER.WEIGHTS``.
 
     Args:
         cfg: configuration of the distillation.
@@ -55,25 +54,20 @@ def load_teacher_config(cfg: CfgNode, dataset: str | None = None) -> CfgNode:
         The frozen configuration, with the path of the teacher's checkpoint in ``MODEL.WEIGHTS``.
 
     Raises:
-        InputError: the file is not given or missing, does not configure a teacher, or has another number of classes.
+        InputError: the file is missing, does not configure a teacher, or has another number of classes.
     """
     name = dataset or next(iter(training_datasets(cfg)), "")
-    weights, path = (cfg.KD.TEACHER[key].replace(DATASET, name) for key in ("WEIGHTS", "CONFIG_FILE"))
-    if not path:
-        if not weights:
-            raise InputError("KD.TEACHER.WEIGHTS is empty; set it to the checkpoint of a trained teacher")
-        path = os.path.join(os.path.dirname(weights), "config.yaml")
-    path = find_config(path)
-    require_file(path, "KD.TEACHER.CONFIG_FILE", "train the teacher first, or set the key to its configuration")
+    weights = cfg.KD.TEACHER.WEIGHTS.replace(DATASET, name)
+    if not weights:
+        raise InputError("KD.TEACHER.WEIGHTS is empty; set it to the checkpoint of a trained teacher")
+    path = os.path.join(os.path.dirname(weights), "config.yaml")
+    require_file(path, "KD.TEACHER.WEIGHTS: its configuration", "train the teacher first, or copy the file there")
     teacher_cfg = default_config()
-    merge_config_file(teacher_cfg, path, f"KD.TEACHER.CONFIG_FILE {path} is not a configuration of this project")
+    merge_config_file(teacher_cfg, path, f"KD.TEACHER.WEIGHTS: {path} is not a configuration of this project")
     model = teacher_cfg.MODEL
-    if model.NUM_CLASSES == -1:  # a shipped configuration instead of the one of a run
-        model.NUM_CLASSES = cfg.MODEL.NUM_CLASSES
-        set_pixel_statistics(teacher_cfg)
     if not model_class(teacher_cfg).is_detector or cfg.MODEL.NUM_CLASSES not in (model.NUM_CLASSES, -1):
         raise InputError(
-            f"KD.TEACHER.CONFIG_FILE {path}: is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; use a "
+            f"KD.TEACHER.WEIGHTS: {path} is a {model.META_ARCHITECTURE} with {model.NUM_CLASSES} classes; use a "
             f"detector with {cfg.MODEL.NUM_CLASSES} classes, like the student"
         )
     model.WEIGHTS = weights

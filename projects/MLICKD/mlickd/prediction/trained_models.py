@@ -48,8 +48,8 @@ def find_student(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     raise InputError(f"{path / _CONFIG}: no such file; name a finished run{''.join(examples[:1])}")
 
 
-def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
-    """Return the first two arguments of :func:`load_model` for a teacher: the first of these that exists.
+def find_teacher(path: str | os.PathLike[str]) -> Path:
+    """Return a teacher for :func:`load_model`: the first of these that exists.
 
     - the run ``teacher`` in the folder ``path``;
     - ``path``, if it is the run of a teacher;
@@ -63,15 +63,16 @@ def find_teacher(path: str | os.PathLike[str]) -> tuple[Path, Path | None]:
     run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
     cfg = run_config(run)
     if model_class(cfg).is_detector:
-        return run, None
+        return run
     for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the comparison
         if (folder / "teacher" / _CONFIG).is_file() and (folder == run.parent or (folder / STUDY_FILE).is_file()):
-            return folder / "teacher", None
+            return folder / "teacher"
     weights = Path(cfg.KD.TEACHER.WEIGHTS)
-    config = Path(cfg.KD.TEACHER.CONFIG_FILE or weights.parent / _CONFIG)
-    if not weights.is_file() or not config.is_file():
-        raise InputError(f"--teacher: {run}: no such teacher: {weights}, {config}; name the folder of a teacher")
-    return weights, config
+    if not weights.is_file() or not (weights.parent / _CONFIG).is_file():
+        raise InputError(
+            f"--teacher: {run}: no such teacher: {weights} and its {_CONFIG}; name the folder of a teacher"
+        )
+    return weights
 
 
 def load_trained_model(
