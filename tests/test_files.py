@@ -57,14 +57,12 @@ def test_permissions_links_and_long_names_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink() and len(names(tmp_path)) == 2
 
 
-def test_folders_are_created_on_request(tmp_path: Path) -> None:
+def test_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "file"
-    with pytest.raises(InputError, match="folder/file: .*; remedy"), whole_file(path, "remedy"):
-        pass
-    write_whole_file(path, "Ünïcode\n", "remedy", parents=True)
+    write_whole_file(path, "Ünïcode\n", "remedy")
     assert path.read_bytes() == "Ünïcode\n".encode()
     with pytest.raises(InputError, match="file/other: .*; remedy"):
-        write_whole_file(path / "other", "", "remedy", parents=True)
+        write_whole_file(path / "other", "", "remedy")
 
 
 def test_a_device_is_written_directly() -> None:

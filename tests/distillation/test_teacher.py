@@ -24,7 +24,7 @@ from mlickd.engine.check_config import check_config
 from mlickd.errors import InputError
 from mlickd.files import file_digest
 from mlickd.modeling.meta_arch import mirrored_view
-from mlickd.modeling.roi_heads import RegionPredictions
+from mlickd.modeling.roi_heads import RegionPredictions, region_scores
 
 PARTS = ("tiny_train@1of2", "tiny_train@2of2")
 
@@ -34,9 +34,11 @@ def test_averaged_logits_give_the_mean_of_each_softmax(counts: list, views: int,
     generator = np.random.default_rng(seed)
     streams = generator.normal(scale=5, size=(views, 2, sum(counts), 4))
     predictions = [RegionPredictions(torch.empty(0), torch.empty(0), *torch.tensor(view), counts) for view in streams]
-    averaged = average_streams(predictions)
+    found = average_streams(predictions)
+    logits = zip(found.class_logits.split(counts), found.detection_logits.split(counts), strict=True)
+    averaged = [region_scores(*both, temperature) for both in logits]
     bounds = np.cumsum([0, *counts])
-    for low, high, scores in zip(bounds, bounds[1:], averaged.scores(temperature), strict=False):
+    for low, high, scores in zip(bounds, bounds[1:], averaged, strict=False):
         means = [softmax(streams[:, i, low:high], 2 - i).mean(axis=0) for i in range(2)]
         # A temperature raises the means to a power, and normalizes them again.
         powers = [mean ** (1 / temperature) for mean in means]

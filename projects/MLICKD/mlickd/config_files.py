@@ -9,7 +9,6 @@ from typing import Any, TextIO
 
 import yaml
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 
 from mlickd.errors import InputError
 
@@ -32,12 +31,13 @@ _MAX_ALIASES = 20
 
 
 def find_config(path: str | os.PathLike[str], *, in_any_folder: bool = False) -> str:
-    """Return the path of a configuration, or of a folder with some; a missing ``configs/...`` is a shipped one.
+    """Return the path of a configuration file or folder. If ``configs/...`` does not exist, return the shipped one.
 
-    With ``in_any_folder``, so is a missing ``FOLDER/configs/...``, such as the ``_BASE_`` of a file in another folder.
+    With ``in_any_folder``, the same holds for ``FOLDER/configs/...``, such as the ``_BASE_`` of a file in another
+    folder.
     """
     folder, found, name = os.path.normpath(path).replace(os.sep, "/").rpartition("configs/")
-    is_shipped = found and (not folder or in_any_folder and folder.endswith("/")) and not PathManager.exists(str(path))
+    is_shipped = found and (not folder or in_any_folder and folder.endswith("/")) and not os.path.exists(path)
     return str(CONFIGS / name) if is_shipped and (CONFIGS / name).exists() else os.fspath(path)
 
 
@@ -92,9 +92,9 @@ class _CheckedFiles(CfgNode):
     @classmethod
     def _open_cfg(cls, filename: str) -> TextIO:
         filename = find_config(filename, in_any_folder=True)
-        with PathManager.open(filename, encoding="utf-8") as file:
+        with open(filename, encoding="utf-8") as file:
             yaml.load(file, Loader=_Loader)
-        return PathManager.open(filename, encoding="utf-8")
+        return open(filename, encoding="utf-8")
 
 
 class _Loader(yaml.SafeLoader):

@@ -57,16 +57,15 @@ class DigestingFile:
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str], remedy: str, *, parents: bool = False) -> Iterator[DigestingFile]:
+def whole_file(path: str | os.PathLike[str], remedy: str) -> Iterator[DigestingFile]:
     """Open a file for writing. It replaces ``path`` only when it is complete.
 
-    The content goes to a new file in the same folder, which is synchronized to disk and renamed at the end. If several
-    processes write the same file, the last one wins.
+    The content goes to a new file in the same folder, which is synchronized to disk and renamed at the end. Missing
+    folders are created. If several processes write the same file, the last one wins.
 
     Args:
         path: file to write. Symbolic links are followed. A device or a pipe is written directly.
         remedy: advice for the error message.
-        parents: create missing folders.
 
     Raises:
         InputError: the file cannot be written, for example because the disk is full. No part of it is left.
@@ -74,8 +73,7 @@ def whole_file(path: str | os.PathLike[str], remedy: str, *, parents: bool = Fal
     path = Path(path)
     file = None
     try:
-        if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with _replacement(path) as raw:
             file = DigestingFile(raw)
             yield file
@@ -117,15 +115,15 @@ def _replacement(path: Path) -> Iterator[BinaryIO]:
                 os.close(folder)
 
 
-def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str, *, parents: bool = False) -> None:
+def write_whole_file(path: str | os.PathLike[str], content: str | bytes, remedy: str) -> None:
     """Write bytes, or text in UTF-8, with :func:`whole_file`."""
-    with whole_file(path, remedy, parents=parents) as file:
+    with whole_file(path, remedy) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: str | os.PathLike[str], content: dict) -> None:
-    """Write ``content`` as JSON (see :func:`strict_json`), and create missing folders."""
-    write_whole_file(path, f"{strict_json(content)}\n", "give another path", parents=True)
+    """Write ``content`` as JSON, see :func:`strict_json`."""
+    write_whole_file(path, f"{strict_json(content)}\n", "give another path")
 
 
 def strict_json(content: dict) -> str:
@@ -158,7 +156,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def require_file(path: str, field: str, remedy: str) -> None:
-    """Check that Detectron2's ``PathManager`` can open a file without a download.
+    """Check that a path is an existing file.
 
     Args:
         path: path of the file.
@@ -168,15 +166,10 @@ def require_file(path: str, field: str, remedy: str) -> None:
     Raises:
         InputError: the path is a folder or a URL, or does not exist.
     """
-    from detectron2.utils.file_io import PathManager  # prediction with an exported student runs without Detectron2
-
-    try:
-        if PathManager.isfile(path):
-            return
-        problem = "is a folder; give a file in it" if PathManager.isdir(path) else f"no such file; {remedy}"
-    except NotImplementedError:
-        problem = "is a URL; download the file and give its path"
-    raise InputError(f"{field} {path}: {problem}")
+    if os.path.isfile(path):
+        return
+    problem = "is a folder; give a file in it" if os.path.isdir(path) else f"no such file; {remedy}"
+    raise InputError(f"{field} {path}: {'is a URL; download it and give the file' if '://' in path else problem}")
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

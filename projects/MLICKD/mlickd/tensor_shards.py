@@ -109,7 +109,7 @@ def write_shard(
     """
     contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     text = json.dumps({**metadata, "sha256": _tensors_digest(contiguous)}, sort_keys=True, allow_nan=False)
-    write_whole_file(path, save(contiguous, {_METADATA_KEY: text}), remedy, parents=True)
+    write_whole_file(path, save(contiguous, {_METADATA_KEY: text}), remedy)
 
 
 class Shard:

@@ -4,8 +4,6 @@
 slow modules, so that `mlickd` lists the commands at once.
 """
 
-__all__ = ["COMMANDS", "GROUPS"]
-
 # Summaries of the commands by group, in the order of the list.
 GROUPS = {
     "Start": {"quickstart": "run the whole method, from proposals to the gallery"},

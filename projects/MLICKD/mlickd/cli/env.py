@@ -39,7 +39,7 @@ def _rows() -> Iterator[tuple[str, str]]:
         "start method": multiprocessing.get_start_method(),
         "data root": f"{dataset_root()}{'' if dataset_root().is_dir() else ' (missing)'}",
     }
-    if found := find_spec("detectron2"):
+    if (found := find_spec("detectron2")) and found.origin:  # a folder of this name has no origin
         wheel = installed.get("sal-detectron2")
         rows["Detectron2"] = f"{f'wheel {wheel}' if wheel else 'another build'}, in {Path(found.origin).parent}"
     yield from rows.items()

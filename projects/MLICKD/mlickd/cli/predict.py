@@ -42,8 +42,9 @@ def _parse_arguments() -> argparse.Namespace:
     model_help += "USER/NAME on the Hub"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
-    parser.add_argument("--config-file", metavar="FILE", help=config_help)
-    parser.add_argument("--teacher", action="store_true", help="use the teacher of --model instead of the student")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--config-file", metavar="FILE", help=config_help)
+    source.add_argument("--teacher", action="store_true", help="use the teacher of --model instead of the student")
     topk_help = "show the K best classes; with --threshold, only those that reach it"
     parser.add_argument("--topk", type=positive_int, metavar="K", help=topk_help)
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
@@ -57,8 +58,6 @@ def _parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.json == args.csv == DASH:
         raise InputError("--json -, --csv -: print only one of them; name a file for the other")
-    if args.teacher and args.config_file:
-        raise InputError("--config-file: is for a checkpoint; leave it out with --teacher")
     number, count = args.shard
     if count > 1:  # processes that share the photos write different files
         for option in ("json", "csv"):

@@ -21,7 +21,6 @@ from .parts import whole_name
 from .proposals.image_proposals import complete_parameters, propose
 from .proposals.proposal_methods import PROPOSAL_METHODS
 from .proposals.store import ProposalStore, proposals_path
-from .records import LABEL_FIELDS
 from .sampling import TrainingBatchSampler, TrainingSamples
 from .views import View
 from .workers import ignore_signals_in_worker, pack_batch
@@ -194,7 +193,8 @@ def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> Data
         records = dataset_records(name, boxes=False)
         if name not in cfg.DATASETS.TRAIN:
             num_unlabeled += len(records)
-            records = [{key: record[key] for key in record if key not in LABEL_FIELDS} for record in records]
+            labels = "labels", "ignored_labels"
+            records = [{key: record[key] for key in record if key not in labels} for record in records]
         proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=True) else None
         parts.append((records, build_mapper(cfg, name, proposals, teacher_cfg)))
     dataset = TrainingSamples(parts)

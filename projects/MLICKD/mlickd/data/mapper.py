@@ -93,8 +93,7 @@ class MultiLabelMapper:
             boxes, scores = self.proposals[record["image_id"]]
         else:
             boxes, scores = self.proposals(image.decode()[0], image_format=self.image_format)
-        boxes, scores = best_proposals(boxes, scores, self.top_k, self.min_side)
-        return boxes.copy(), scores.copy()
+        return best_proposals(boxes, scores, self.top_k, self.min_side)
 
 
 def map_at_sizes(record: dict, mapper: MultiLabelMapper, sizes: Sequence[int]) -> dict:

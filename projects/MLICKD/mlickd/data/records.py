@@ -19,9 +19,6 @@ from mlickd.errors import InputError, shorten_list
 
 logger = logging.getLogger(__name__)
 
-# The keys of a record that hold image-level labels.
-LABEL_FIELDS = ("labels", "ignored_labels")
-
 # A box as a row of a NumPy array: the corners in pixels, and the other values of a Detectron2 annotation.
 BOX = np.dtype(
     [(name, np.float64) for name in ("x0", "y0", "x1", "y1")]

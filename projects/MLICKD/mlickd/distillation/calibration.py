@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 from torch.nn import functional as F
 
 from mlickd.data.catalog import class_names
@@ -74,7 +73,7 @@ class Calibration:
     def load(cls, path: str) -> Calibration:
         """Read a file that :meth:`save` wrote; raise InputError if it is missing or corrupt."""
         try:
-            with PathManager.open(path) as file:
+            with open(path, encoding="utf-8") as file:
                 content = json.load(file)
             content |= {name: tuple(content[name]) for name in ("classes", "slopes", "intercepts", "held_out")}
             lines = np.array([content["slopes"], content["intercepts"]], dtype=np.float64)
@@ -149,7 +148,7 @@ def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibrati
     if not path:
         return None
     calibration = Calibration.load(path)
-    digests = {file_digest(PathManager.get_local_path(teacher.MODEL.WEIGHTS)) for teacher in teachers.values()}
+    digests = {file_digest(teacher.MODEL.WEIGHTS) for teacher in teachers.values()}
     for name, found, expected in (
         ("classes", list(calibration.classes), class_names(cfg.DATASETS.TRAIN[0])),
         ("KD.PREDICTION.TEACHER_TEMPERATURE", calibration.temperature, cfg.KD.PREDICTION.TEACHER_TEMPERATURE),

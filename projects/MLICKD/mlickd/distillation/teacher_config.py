@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 
 from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec
 
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
@@ -95,8 +94,3 @@ def pooler_arguments(teacher_cfg: CfgNode) -> dict:
         "sampling_ratio": head.POOLER_SAMPLING_RATIO,
         "pooler_type": head.POOLER_TYPE,
     }
-
-
-def teacher_shapes(teacher_cfg: CfgNode) -> dict[str, ShapeSpec]:
-    """Return channels and strides of the maps of the teacher's backbone, usually without allocating parameters."""
-    return model_blueprint(teacher_cfg).backbone.output_shape()

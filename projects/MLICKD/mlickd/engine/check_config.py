@@ -79,7 +79,7 @@ _RULES: dict[str, _Rule] = {
     "KD.PREDICTION.TEMPERATURE": _POSITIVE,
     "KD.REGIONS.NMS_THRESH": _POSITIVE_FRACTION,
     "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
-    "MODEL.DEVICE": (lambda device: re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", device), "cpu, cuda or cuda:N"),
+    "MODEL.DEVICE": (lambda device: re.fullmatch(r"cpu|cuda(:\d+)?", device), "cpu, cuda or cuda:N"),
     "MODEL.BACKBONE.FEATURE_MEMORY": _NOT_NEGATIVE,
     "MODEL.LABEL_LOSS.CLIP": _FRACTION,
     "MODEL.LABEL_LOSS.GAMMA_NEG": _NOT_NEGATIVE,

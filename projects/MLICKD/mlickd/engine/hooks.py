@@ -151,7 +151,7 @@ class SaveStudentHook(HookBase):
         if self.trainer.iter < self.trainer.max_iter:
             return
         path = Path(self.trainer.cfg.OUTPUT_DIR) / STUDENT_CHECKPOINT
-        model = self.trainer.model
+        student = self.trainer.checkpointer.model.student
         with whole_file(path, "free disk space, then give the same command with --resume") as file:
-            torch.save({"model": getattr(model, "module", model).student.state_dict()}, file)
+            torch.save({"model": student.state_dict()}, file)
         logger.info("Student for evaluation and prediction: %s", path)

@@ -41,11 +41,11 @@ def check_inputs(
     model = model_blueprint(cfg, *list(teachers.values())[:1])
     if not eval_only:
         check_unlabeled(cfg)
-    trained_on = () if eval_only else training_datasets(cfg)
-    for name, training in [*((name, True) for name in trained_on), *((name, False) for name in cfg.DATASETS.TEST)]:
-        records = dataset_records(name, boxes=False)
-        if needs_proposals(cfg, training=training):
-            open_proposals(cfg, name).check(records)
+    for training, names in ((True, () if eval_only else training_datasets(cfg)), (False, cfg.DATASETS.TEST)):
+        for name in names:
+            records = dataset_records(name, boxes=False)
+            if needs_proposals(cfg, training=training):
+                open_proposals(cfg, name).check(records)
     _check_weights(cfg, model, resume)
     if teachers and cfg.KD.CACHE:
         return teachers, build_knowledge_source(cfg, teachers)

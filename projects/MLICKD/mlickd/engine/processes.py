@@ -27,7 +27,7 @@ from torch.multiprocessing.spawn import ProcessException
 from torch.nn.parallel import DistributedDataParallel
 
 from mlickd.environment import in_torchrun
-from mlickd.errors import InputError, ProcessError, debugging, user_error_message
+from mlickd.errors import InputError, ProcessError, debugging, one_line, user_error_message
 
 # A closed terminal sends SIGHUP, which Windows does not have.
 STOP_SIGNALS = tuple(kind for kind in signal.Signals if kind.name in ("SIGINT", "SIGTERM", "SIGHUP"))
@@ -105,7 +105,7 @@ def launch(run: Run, args: argparse.Namespace, prepare: Callable[[argparse.Names
             run(cfg, args, loaded)
         except RuntimeError as error:
             if is_lost_connection(error):  # torchrun shows the error of the process that has failed
-                raise ProcessError(f"another process has ended; {_REMEDY}") from error
+                raise ProcessError(f"another process has ended ({one_line(error)}); {_REMEDY}") from error
             raise
         dist.destroy_process_group()
     else:

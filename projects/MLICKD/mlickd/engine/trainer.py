@@ -17,7 +17,6 @@ from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
-from detectron2.utils.file_io import PathManager
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -57,7 +56,7 @@ class Trainer(DefaultTrainer):
         """
         # DefaultTrainer.__init__ would build another loop and checkpointer.
         TrainerBase.__init__(self)
-        PathManager.mkdirs(cfg.OUTPUT_DIR)
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         lock_output_dir(cfg.OUTPUT_DIR)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.kind = model_class(cfg)
@@ -150,7 +149,6 @@ class Trainer(DefaultTrainer):
         The method and the suffix ``_TTA`` of the results have the names of Detectron2's ``train_net.py``.
         """
         logger.info("Evaluation averaged over the views of TEST.AUG")
-        model = _unwrap(model)
         averaged = ImageModelWithTTA(getattr(model, "student", model), flip=cfg.TEST.AUG.FLIP)
         results = OrderedDict()
         for name in cfg.DATASETS.TEST:
@@ -186,7 +184,7 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             if self.kind.student_architecture:
                 hooks.append(SaveStudentHook())
-            hooks.append(writers.EvaluationWriter(self._curves))
+            hooks.append(writers.WriteEvaluationHook(self._curves))
         # The checkpoint is the last file of an iteration. If the run is killed earlier, it repeats the iteration.
         stop = StopHook()
         self._trainer.read_batch = stop.read_batch
@@ -199,9 +197,9 @@ class Trainer(DefaultTrainer):
             corloc = TrainingCorLoc(cfg)
             hooks.append(EvalHook(period, lambda: corloc(self.model)))
         if self.kind.is_detector and cfg.TENSORBOARD.IMAGES > 0:
-            hooks.append(EvalHook(period, lambda: writers.put_regions(cfg, _unwrap(self.model))))
+            hooks.append(EvalHook(period, lambda: writers.put_regions(cfg, self.checkpointer.model)))
         if cfg.TEST.AUG.ENABLED:
-            hooks.append(EvalHook(0, lambda: self.test_with_TTA(cfg, self.model)))
+            hooks.append(EvalHook(0, lambda: self.test_with_TTA(cfg, self.checkpointer.model)))
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
@@ -244,7 +242,7 @@ class Trainer(DefaultTrainer):
                 self.checkpointer.save(FINAL, iteration=self.iter)
         else:
             # Load first, because an earlier run may have left these weights in this folder.
-            load_initial_weights(self.cfg, _unwrap(self.model))
+            load_initial_weights(self.cfg, self.checkpointer.model)
             comm.synchronize()
             self.checkpointer.forget_earlier_run(self.cfg.MODEL.WEIGHTS)
         if comm.is_main_process():
@@ -263,7 +261,3 @@ def load_initial_weights(cfg: CfgNode, model: nn.Module) -> None:
         load_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
     elif cfg.MODEL.BACKBONE.WEIGHTS:
         load_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return getattr(model, "module", model)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 METRICS = "metrics.json"
 
 
-class EvaluationWriter(HookBase):
+class WriteEvaluationHook(HookBase):
     """Writes the metrics of an evaluation at once. Detectron2 writes them later, so a killed run would lose them."""
 
     def __init__(self, writers: Sequence[EventWriter]):

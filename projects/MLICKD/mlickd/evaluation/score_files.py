@@ -62,7 +62,7 @@ def write_scores(
     texts = {"image_ids": np.array(image_ids, dtype=np.str_), "class_names": np.array(class_names, dtype=np.str_)}
     archive = io.BytesIO()
     np.savez_compressed(archive, scores=scores, targets=targets, **texts)
-    write_whole_file(path, archive.getvalue(), "free disk space, then evaluate again", parents=True)
+    write_whole_file(path, archive.getvalue(), "free disk space, then evaluate again")
 
 
 def read_scores(path: str) -> ImageScores:

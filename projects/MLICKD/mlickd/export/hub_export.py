@@ -75,7 +75,7 @@ def write_hub_folder(
     for file in {TIMM, ONNX} - files.keys():  # of an earlier export
         (folder / file).unlink(missing_ok=True)
     for file, content in {**files, CONFIG: f"{strict_json(config)}\n", CARD: f"{card}\n"}.items():
-        write_whole_file(folder / file, content, "give another --hub", parents=True)
+        write_whole_file(folder / file, content, "give another --hub")
 
 
 def _as_timm_model(cfg: CfgNode, model: MultiLabelClassifier) -> tuple[nn.Module | None, dict]:
@@ -115,7 +115,8 @@ def _training_command(cfg: CfgNode, run: str) -> str:
     merge_config_file(shipped, find_config(file), file)
     usual = dict(config_items(CfgNode(yaml.safe_load(shipped.dump()))))  # in the types of YAML, like the run's file
     for key, value in config_items(CfgNode(read_config_file(f"{run}/config.yaml", run))):
-        if value != usual[key] and not re.fullmatch(_PRIVATE, key) and "/" not in f"{value}":  # paths are private
+        is_path = "/" in f"{value}".removeprefix("torchvision://")  # paths are private
+        if value != usual[key] and not re.fullmatch(_PRIVATE, key) and not is_path:
             options += [key, json.dumps(value) if isinstance(value, list) else f"{value}"]
     return shlex.join(["mlickd", "train", "--config-file", file, *options])
 

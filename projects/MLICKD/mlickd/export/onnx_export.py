@@ -43,7 +43,7 @@ def export_student(
     check_writable(output)
     cfg, model, run = load_student(run)
     metadata = run_metadata(cfg, run, preprocessing=preprocessing)
-    write_whole_file(output, onnx_content(model, metadata), "give another --output", parents=True)
+    write_whole_file(output, onnx_content(model, metadata), "give another --output")
     return cfg, model, metadata
 
 

@@ -10,7 +10,6 @@ import safetensors.torch
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.utils.file_io import PathManager
 from torch import nn
 
 from mlickd.errors import InputError, shorten_list
@@ -23,7 +22,7 @@ def read_checkpoint(path: str, field: str, *, mapped: bool = False) -> dict[str,
 
     Args:
         path: a file that ``torch.load`` reads with ``weights_only``, a ``.safetensors`` file, or Detectron2's ``.pkl``
-            file of arrays. Detectron2's PathManager resolves the path.
+            file of arrays.
         field: configuration key or option that holds the path; error messages name it.
         mapped: whether to map the file into memory if its format allows that. A check of names and shapes then does not
             read the values.
@@ -52,15 +51,14 @@ def read_file(path: str, field: str, *, mapped: bool = False) -> object:
     """Return the content of a file without running code. For arguments and errors see :func:`read_checkpoint`."""
     require_file(path, field, "train it first, or give another path")
     try:
-        local_path = PathManager.get_local_path(path)
-        if local_path.endswith(".pkl"):
-            return _arrays_to_tensors(load_plain_pickle(local_path))
-        if local_path.endswith(".safetensors"):
-            return safetensors.torch.load_file(local_path)
-        mapped = mapped and zipfile.is_zipfile(local_path)
-        with open(local_path, "rb") as file, warnings.catch_warnings():
+        if path.endswith(".pkl"):
+            return _arrays_to_tensors(load_plain_pickle(path))
+        if path.endswith(".safetensors"):
+            return safetensors.torch.load_file(path)
+        mapped = mapped and zipfile.is_zipfile(path)
+        with open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch warns about the format of old files
-            return torch.load(local_path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a corrupt file can raise any error, mostly with an unclear message
         helpful = isinstance(error, InputError | OSError)
         reason = error if helpful else "it is corrupt, or contains objects that could run code"

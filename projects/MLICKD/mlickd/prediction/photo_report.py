@@ -136,4 +136,4 @@ def write_text(path: str, text: str) -> None:
     else:
         # File names may have bytes that are not UTF-8.
         content = text.encode(errors="backslashreplace")
-        write_whole_file(path, content, "give another path", parents=True)
+        write_whole_file(path, content, "give another path")

@@ -52,7 +52,7 @@ def find_teacher(path: str | os.PathLike[str]) -> Path:
     """Return a teacher for :func:`load_model`: the first of these that exists.
 
     - the run ``teacher`` in the folder ``path``;
-    - ``path``, if it is the run of a teacher;
+    - ``path``, if it is the run of a teacher, or a checkpoint in it;
     - the teacher that the configuration of the student in ``path`` names;
     - for a student that names no teacher, the run ``teacher`` of its seed or its comparison.
 
@@ -60,6 +60,7 @@ def find_teacher(path: str | os.PathLike[str]) -> Path:
         InputError: the student has no teacher, or its teacher is missing.
     """
     path = Path(os.path.expanduser(path))
+    path = path.parent if path.is_file() else path
     run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
     cfg = run_config(run)
     if model_class(cfg).is_detector:
@@ -67,6 +68,8 @@ def find_teacher(path: str | os.PathLike[str]) -> Path:
     for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the comparison
         if (folder / "teacher" / _CONFIG).is_file() and (folder == run.parent or (folder / STUDY_FILE).is_file()):
             return folder / "teacher"
+    if not cfg.KD.TEACHER.WEIGHTS:
+        raise InputError(f"--teacher: {run}: the student has no teacher; name the folder of a teacher")
     weights = Path(cfg.KD.TEACHER.WEIGHTS)
     if not weights.is_file() or not (weights.parent / _CONFIG).is_file():
         raise InputError(

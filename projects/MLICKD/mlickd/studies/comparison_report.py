@@ -99,7 +99,7 @@ def write_comparison_report(
             "`export` and `visualize` take it when they get the folder of this report."
         )
     text = "\n\n".join(parts) + "\n"
-    write_whole_file(folder / "comparison.md", text, "give another --output", parents=True)
+    write_whole_file(folder / "comparison.md", text, "give another --output")
     if students := [model for model in done if model.method != TEACHER]:
         _draw(folder, students)
     content = {

@@ -57,9 +57,9 @@ def cross_fitting_jobs(
         "KD.CACHE": str(output / "knowledge"),
     }
     proposal_method = teacher.cfg.DATASETS.PROPOSALS.METHOD
-    files = {dataset: Path(given.pop()).resolve()} if given else {}
-    paths, proposals = proposal_jobs(output, [dataset], proposal_method, files)
-    files = [str(paths[dataset])] if files or paths[dataset] != proposals_path(dataset, proposal_method) else []
+    given_paths = {dataset: Path(given.pop()).resolve()} if given else {}
+    paths, proposals = proposal_jobs(output, [dataset], proposal_method, given_paths)
+    files = [str(paths[dataset])] if given_paths or paths[dataset] != proposals_path(dataset, proposal_method) else []
     if files:
         values["DATASETS.PROPOSALS.TRAIN_FILES"] = files * num_parts
     write_method_file(output / "kd.yaml", [kd_config], values)

@@ -171,4 +171,4 @@ def write_method_file(file: Path, bases: Sequence[Path], values: Mapping[str, ob
             node = node.setdefault(part, {})
         node[last] = list(value) if isinstance(value, tuple) else value
     text = yaml.safe_dump(content, sort_keys=False)
-    write_whole_file(file, text, "make room, or give another --output", parents=True)
+    write_whole_file(file, text, "make room, or give another --output")

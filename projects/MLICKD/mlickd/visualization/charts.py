@@ -139,4 +139,4 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG; a missing folder is created."""
     content = io.BytesIO()
     figure.savefig(content, format="png", facecolor="white")
-    write_whole_file(path, content.getvalue(), "give another path", parents=True)
+    write_whole_file(path, content.getvalue(), "give another path")

@@ -112,7 +112,7 @@ def write_gallery(
         script=_inline_file("gallery.js"),
     )
     index = Path(output_dir) / "index.html"
-    write_whole_file(index, page, "give another folder", parents=True)
+    write_whole_file(index, page, "give another folder")
     return index
 
 

@@ -140,7 +140,7 @@ def write_run_plots(
             continue
         plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
     page = TEMPLATES.get_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
-    write_whole_file(Path(output_dir) / PAGE, page, "give another folder", parents=True)
+    write_whole_file(Path(output_dir) / PAGE, page, "give another folder")
 
 
 def evaluation_report(folder: str | Path, dataset_name: str) -> Path | None:

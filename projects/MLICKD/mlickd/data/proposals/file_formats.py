@@ -55,7 +55,7 @@ def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) 
         content["ids"].append(image_id)
         content["boxes"].append(boxes)
         content["objectness_logits"].append(scores)
-    with whole_file(path, "give another path", parents=True) as file:
+    with whole_file(path, "give another path") as file:
         pickler = pickle.Pickler(file, protocol=4)
         # By default, NumPy's pickles name modules that differ by version. A bytearray makes the loaded array writable.
         pickler.dispatch_table = {np.ndarray: lambda a: (np.ndarray, (a.shape, a.dtype.str, bytearray(a.tobytes())))}

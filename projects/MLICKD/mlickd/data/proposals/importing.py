@@ -126,7 +126,8 @@ def _clip_boxes(
     boxes, tolerance = boxes * scale, _BORDER_TOLERANCE * scale
     good = np.isfinite(boxes).all(axis=1) & np.isfinite(scores) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1)
     good &= ((boxes >= -tolerance) & (boxes <= limits + tolerance)).all(axis=1)
-    for row in np.flatnonzero(~good)[:1]:
+    if not good.all():
+        row = int(good.argmin())  # the first
         numbers = ", ".join(f"{value:g}" for value in boxes[row])
         raise InputError(
             f"{where}: box {row} [{numbers}] (x0, y0, x1, y1) with score {scores[row]:g} is not finite, is inverted, "

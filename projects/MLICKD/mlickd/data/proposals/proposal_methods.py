@@ -39,8 +39,14 @@ def edge_boxes(
         beta: overlap (IoU) above which the box with the lower score is suppressed.
         min_area: smallest area of a box, in pixels.
     """
-    _require(min(smoothing, neighborhood, strength) > 0, "edge_boxes: give smoothing, neighborhood and strength > 0")
-    return _search_edges(*gradient_edges(image, smoothing, neighborhood, strength), alpha, beta, min_area)
+    if min(smoothing, neighborhood, strength) <= 0 or not (0 < alpha < 1 and 0 < beta < 1):
+        raise InputError(
+            "edge_boxes: give smoothing, neighborhood and strength above 0, and alpha and beta between 0 and 1"
+        )
+    edges = gradient_edges(image, smoothing, neighborhood, strength)
+    search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=2000)
+    boxes, scores = search.getBoundingBoxes(*edges)
+    return _corners(boxes), np.asarray(scores, dtype=np.float32).reshape(-1)
 
 
 @PROPOSAL_METHODS.register()
@@ -56,8 +62,8 @@ def sliding(image: np.ndarray, *, overlap: float = 0.65, smallest: float = 0.125
         overlap: lower bound of the overlap (IoU) of neighbors on the grid.
         smallest: side of the smallest window (square root of its area), as a fraction of the image side.
     """
-    in_range = 0 <= overlap <= 0.9 and 0.05 <= smallest <= 1
-    _require(in_range, "sliding: give overlap between 0 and 0.9, and smallest between 0.05 and 1")
+    if not (0 <= overlap <= 0.9 and 0.05 <= smallest <= 1):
+        raise InputError("sliding: give overlap between 0 and 0.9, and smallest between 0.05 and 1")
     windows = []
     scale = 1.0
     # The tolerance includes the last size if `smallest` is a power of the step.
@@ -97,8 +103,8 @@ def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) ->
         "fast": search.switchToSelectiveSearchFast,
         "quality": search.switchToSelectiveSearchQuality,
     }
-    in_range = mode in switches and seed >= 0
-    _require(in_range, f"selective_search: mode {mode!r}, seed {seed}: give single, fast or quality, and 0 or more")
+    if mode not in switches or seed < 0:
+        raise InputError(f"selective_search: mode {mode!r}, seed {seed}: give single, fast or quality, and 0 or more")
     search.setBaseImage(image)
     switches[mode]()
     boxes = _corners(search.process())
@@ -108,20 +114,6 @@ def selective_search(image: np.ndarray, *, mode: str = "fast", seed: int = 0) ->
     return boxes[np.argsort(ranks, kind="stable")], np.ones(len(boxes), dtype=np.float32)
 
 
-def _search_edges(
-    edges: np.ndarray, orientation: np.ndarray, alpha: float, beta: float, min_area: float
-) -> tuple[np.ndarray, np.ndarray]:
-    _require(0 < alpha < 1 and 0 < beta < 1, "EdgeBoxes: give alpha and beta between 0 and 1")
-    search = cv2.ximgproc.createEdgeBoxes(alpha=alpha, beta=beta, minBoxArea=min_area, maxBoxes=2000)
-    boxes, scores = search.getBoundingBoxes(edges, orientation)
-    return _corners(boxes), np.asarray(scores, dtype=np.float32).reshape(-1)
-
-
 def _corners(boxes: np.ndarray) -> np.ndarray:
     boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return BoxMode.convert(boxes, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
-
-
-def _require(in_range: bool, message: str) -> None:
-    if not in_range:
-        raise InputError(message)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.utils.file_io import PathManager
 
 from mlickd.config_files import config_items
 from mlickd.data.build import configured_proposals, open_proposals
@@ -49,7 +48,7 @@ def cache_settings(
         "images": image_list_digest(records),
         # The classes of the teacher; an unlabeled dataset may have other classes.
         "classes": class_names(cfg.DATASETS.TRAIN[0]),
-        "teacher": file_digest(PathManager.get_local_path(weights)),
+        "teacher": file_digest(weights),
     }
     # The cache contains the boxes, so a machine without the proposals can train with it.
     if configured_proposals(cfg, dataset).exists():

@@ -13,8 +13,8 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from mlickd.distillation.knowledge import TeacherKnowledge
-from mlickd.distillation.teacher_config import teacher_shapes
 from mlickd.errors import InputError
+from mlickd.modeling.checkpoint import model_blueprint
 
 FEATURE_DISTILLER_REGISTRY = Registry("FEATURE_DISTILLER")
 FEATURE_DISTILLER_REGISTRY.__doc__ = """
@@ -95,7 +95,7 @@ class FeatureDistiller(nn.Module, ABC):
         """Return the arguments from ``KD.FEATURE``, the student and the teacher's configuration."""
         return {
             "pairs": parse_layer_pairs(cfg),
-            "teacher_shapes": teacher_shapes(teacher_cfg),
+            "teacher_shapes": model_blueprint(teacher_cfg).backbone.output_shape(),
             "student_shapes": student.backbone.output_shape(),
             "loss_weight": cfg.KD.FEATURE.WEIGHT,
         }

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-import torch.distributed as dist
 from detectron2.config import CfgNode, configurable
-from detectron2.utils import comm
+from fvcore.nn.distributed import differentiable_all_gather
 from torch import nn
 from torch.nn import functional as F
 
@@ -156,8 +155,8 @@ class LabelEmbeddingDistiller(FeatureDistiller):
             has_regions = torch.tensor([len(k.region_scores) > 0 for k in knowledge], device=targets.device)
             positive = (targets == 1) & has_regions[:, None]
             # Compare the images of the whole batch, including the images of other processes.
-            class_aware, instance_aware = label_embedding_loss(*map(gather_images, (teacher, student, positive)))
-            return self.loss_weight * scale_gradient(class_aware + instance_aware)
+            gathered = (torch.cat(differentiable_all_gather(values)) for values in (teacher, student, positive))
+            return self.loss_weight * sum(label_embedding_loss(*gathered))
 
 
 def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
@@ -166,24 +165,3 @@ def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
     count = len(embeddings)
     mean = distances.sum() / (count * (count - 1))
     return distances / mean.clamp(min=torch.finfo(distances.dtype).eps)
-
-
-def gather_images(values: torch.Tensor) -> torch.Tensor:
-    """Concatenate values (n, ...) of the images of all processes. Only the images of this process get gradients."""
-    if comm.get_world_size() == 1:
-        return values
-    local = values.detach().contiguous()
-    gathered = [torch.empty_like(local) for _ in range(comm.get_world_size())]
-    dist.all_gather(gathered, local)
-    gathered[comm.get_rank()] = values
-    return torch.cat(gathered)
-
-
-def scale_gradient(loss: torch.Tensor) -> torch.Tensor:
-    """Return a loss over gathered images, with its gradient multiplied by the number of processes.
-
-    Each process computes the whole loss, and its gradient with respect to the images of this process only. The gradient
-    for the batch is the sum over the processes, but DistributedDataParallel takes the mean.
-    """
-    others = comm.get_world_size() - 1
-    return loss + others * (loss - loss.detach()) if others else loss

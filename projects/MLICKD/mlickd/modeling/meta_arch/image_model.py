@@ -46,8 +46,8 @@ class ImageModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.num_classes = num_classes
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32)[:, None, None], False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32)[:, None, None], False)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None], persistent=False)
         self.backbone_frozen = backbone_frozen
         if backbone_frozen:
             self.backbone.requires_grad_(False)

@@ -98,14 +98,14 @@ class RegionPredictions:
     context_maps: torch.Tensor | None = None
     context_weight: float = 0.0
 
-    def scores(self, temperature: float = 1.0) -> list[torch.Tensor]:
+    def scores(self) -> list[torch.Tensor]:
         """Return the region scores of each image, (R, C); see :func:`region_scores`."""
         streams = zip(self.class_logits.split(self.counts), self.detection_logits.split(self.counts), strict=True)
-        return [region_scores(*logits, temperature) for logits in streams]
+        return [region_scores(*logits) for logits in streams]
 
-    def mil_scores(self, temperature: float = 1.0) -> torch.Tensor:
+    def mil_scores(self) -> torch.Tensor:
         """Return the image scores (N, C) of the two streams, in [0, 1]: the sums of the region scores."""
-        return torch.stack([scores.sum(dim=0) for scores in self.scores(temperature)])
+        return torch.stack([scores.sum(dim=0) for scores in self.scores()])
 
     def image_scores(self) -> torch.Tensor:
         """Return the image scores (N, C) in [0, 1]: :meth:`mil_scores`, mixed with the context if the model has one."""
