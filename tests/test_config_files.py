@@ -73,6 +73,7 @@ def test_a_hostile_file_is_refused(read: str, place: str, tmp_path: Path) -> Non
         ("A: \x01\n", "mapping"),
         ("_BASE_: config.yaml\n", "_BASE_"),
         ("_BASE_: gone.yaml\n", r"gone\.yaml"),
+        ("_BASE_: https://x.org/configs/folder/kd.yaml\n", r"x\.org/configs"),
         (f"A: {'[' * 5000}", "nested"),
     ],
 )

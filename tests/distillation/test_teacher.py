@@ -77,6 +77,15 @@ def test_a_teacher_that_does_not_match_is_named(teacher: Path, options: tuple, m
         load_teacher_configs(student_config(teacher, "feature", *options))
 
 
+def test_a_teacher_is_a_detector(tmp_path: Path) -> None:
+    cfg = student_config(tmp_path / "model_final.pth", "feature")
+    classifier = cfg.clone()
+    classifier.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
+    (tmp_path / "config.yaml").write_text(classifier.dump())
+    with pytest.raises(InputError, match="config.yaml is a MultiLabelClassifier"):
+        load_teacher_config(cfg)
+
+
 def test_an_incomplete_teacher_stops_the_run(teacher: Path, tmp_path: Path) -> None:
     weights = torch.load(teacher, weights_only=True)["model"]
     del weights["roi_heads.class_stream.bias"]

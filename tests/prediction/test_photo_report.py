@@ -70,7 +70,8 @@ def test_the_teacher_of_a_folder_is_next_to_the_student_or_in_its_configuration(
     final = teacher / "model_final.pth"
     run = write_run(tmp_path / "seed1/distilled/prediction", DISTILLED, final)
     assert find_teacher(tmp_path / "seed1") == find_teacher(teacher) == teacher
-    assert find_teacher(run) == final
+    assert find_teacher(run) == find_teacher(run / "model_final.pth") == final
+    assert find_teacher(final) == final
     write_run(tmp_path / "seed1/baseline", STUDENT)
     (tmp_path / "comparison.json").write_text('{"chosen": "seed1/baseline"}')
     assert find_teacher(tmp_path) == teacher

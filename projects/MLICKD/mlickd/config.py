@@ -201,9 +201,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.CACHE = ""
 
     cfg.KD.TEACHER = CfgNode()
-    # Checkpoint of the teacher: model_final.pth, or a periodic checkpoint to use an earlier state. `{dataset}` is
-    # replaced by the name of each training dataset, for a separate teacher of each dataset (cross-fitting, see
-    # `mlickd cross-fit`). This requires KD.CACHE.
+    # Checkpoint of the teacher: model_final.pth, or a periodic checkpoint to use an earlier state. The teacher's
+    # config.yaml must be in the same folder. `{dataset}` is replaced by the name of each training dataset, for a
+    # separate teacher of each dataset (cross-fitting, see `mlickd cross-fit`). This requires KD.CACHE.
     cfg.KD.TEACHER.WEIGHTS = ""
     # Average the teacher's outputs over its view and the mirrored view: the softmax outputs of both streams, and the
     # logits of the context classifier. All features, and the regions of OICRHeads, come from the view only.

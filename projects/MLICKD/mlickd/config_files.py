@@ -37,8 +37,9 @@ def find_config(path: str | os.PathLike[str], *, in_any_folder: bool = False) ->
     folder.
     """
     folder, found, name = os.path.normpath(path).replace(os.sep, "/").rpartition("configs/")
-    is_shipped = found and (not folder or in_any_folder and folder.endswith("/")) and not os.path.exists(path)
-    return str(CONFIGS / name) if is_shipped and (CONFIGS / name).exists() else os.fspath(path)
+    may_be_shipped = found and (not folder or in_any_folder and folder.endswith("/")) and "://" not in os.fspath(path)
+    is_shipped = may_be_shipped and not os.path.exists(path) and (CONFIGS / name).exists()
+    return str(CONFIGS / name) if is_shipped else os.fspath(path)
 
 
 def merge_config_file(cfg: CfgNode, path: str | os.PathLike[str], named: str) -> None:

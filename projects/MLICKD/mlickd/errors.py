@@ -50,7 +50,7 @@ def one_line(error: Exception) -> str:
 def user_error_message(error: BaseException) -> str | None:
     """Return a one-line message if the user can fix the error, else None.
 
-    Such errors are wrong input, files, the memory of loader workers, and a missing Detectron2.
+    The user can fix wrong input, a path or a disk, the memory of loader workers, and a missing Detectron2.
     """
     if isinstance(error, InputError) or isinstance(error, ModuleNotFoundError) and error.name == "detectron2":
         return one_line(error)

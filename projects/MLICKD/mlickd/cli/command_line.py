@@ -21,7 +21,7 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, **settings: object):
         super().__init__(**settings)
         # Only for the help, because `run_tool` removes the option from sys.argv.
-        self.add_argument(DEBUG, action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
+        self.add_argument(DEBUG, action="store_true", help="show the traceback of an error")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> tuple:
         """Parse the arguments. A shell leaves the `~` in `--photos=~/holiday`, so this method expands it."""

@@ -39,10 +39,11 @@ examples:
     mlickd compare --seeds 1,2,3 --table-only
 
 In the folder --configs, wsd.yaml is the teacher, cls.yaml the method `baseline` and kd.yaml the method `distilled`.
-The file of any other method overrides keys of kd.yaml. It is in configs/methods (a file of the same name in methods/ of
---configs overrides it, too), or a --method-file. It may name another teacher (with {seed} in its path, one for each
-seed), another cache or other training datasets. They must exist, and the labeled photos must be the same. Distilled
-students also learn from the photos of --unlabeled, unless their file names other training datasets.
+The file of any other method overrides keys of kd.yaml. It is in configs/methods, in methods/ of --configs (which
+overrides a file of the same name in configs/methods), or a --method-file. It may name another teacher (with {seed} in
+its path, one for each seed), another cache or other training datasets. They must exist, and the labeled photos must be
+the same. Distilled students also learn from the photos of --unlabeled, unless their file names other training
+datasets.
 
 Teachers and baselines train first, and the command prints their results on the held-out images. At the end, it chooses
 the method with the best mAP there. If you give the folder --output to `mlickd predict`, `export` or `visualize`, they

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--activation-maps", action="store_true", help="show the students' class activation maps")
     parser.add_argument("--figures", action="store_true", help="also write result figures as in the paper to figures/")
     options, failures = vars(parser.parse_args()), []
+    del options["debug"]
     photos = options["photos"] = photo_records(options["photos"], failures=failures) if options["photos"] else []
     index = write_gallery_of_runs(**options)
     print(f"Gallery: {index}")

@@ -60,11 +60,11 @@ def find_teacher(path: str | os.PathLike[str]) -> Path:
         InputError: the student has no teacher, or its teacher is missing.
     """
     path = Path(os.path.expanduser(path))
-    path = path.parent if path.is_file() else path
-    run = path / "teacher" if (path / "teacher" / _CONFIG).is_file() else find_student(path)
+    folder = path.parent if path.is_file() else path
+    run = folder / "teacher" if (folder / "teacher" / _CONFIG).is_file() else find_student(folder)
     cfg = run_config(run)
     if model_class(cfg).is_detector:
-        return run
+        return path if path.is_file() and run == folder else run
     for folder in () if cfg.KD.TEACHER.WEIGHTS else run.parents[:2]:  # the folders of the seed and of the comparison
         if (folder / "teacher" / _CONFIG).is_file() and (folder == run.parent or (folder / STUDY_FILE).is_file()):
             return folder / "teacher"

@@ -95,7 +95,7 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
             f"{_KEY} {source}: torchvision has no such weights ({error}); give a name such as "
             "torchvision://VGG16_Weights.IMAGENET1K_V1"
         ) from error
-    # The place where torch.hub keeps the file. torch.hub's function needs a home folder, and always downloads.
+    # The place where torch.hub keeps the file. Its own function needs a home folder, and downloads even for a check.
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     with tempfile.TemporaryDirectory() as temporary:
         if not path.exists():
