@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 from detectron2.modeling import build_model
-from huggingface_hub import ModelCard, constants
+from huggingface_hub import ModelCard, constants, file_download
 from PIL import Image
 
 from helpers.untrained_run import split_tiny_scenes, write_run_thresholds, write_untrained_run
@@ -145,6 +145,7 @@ def test_a_pushed_student_is_downloaded_once(runs, tmp_path, monkeypatch, call_t
         settings = {"ENDPOINT": address, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_CACHE": str(tmp_path)}
         for setting, value in settings.items():
             monkeypatch.setattr(constants, setting, value)
+            monkeypatch.setattr(file_download, setting, value, raising=False)  # huggingface_hub before 1.0
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert call_tool(*arguments).status == 0
         files = {name for name, content in Hub.models["anna/pets"].items() if content}
