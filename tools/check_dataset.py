@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check images, labels and proposals, and find copies; the same as `mlickd check-dataset`."""
+"""Check images, labels and proposals, and find duplicates; the same as `mlickd check-dataset`."""
 
 from mlickd.__main__ import run_script
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train or evaluate a teacher, a baseline or a distillation; the same as `mlickd train`."""
+"""Train or evaluate a teacher, a baseline or a distilled student; the same as `mlickd train`."""
 
 from mlickd.__main__ import run_script
 

@@ -8,14 +8,14 @@ slow modules, so that `mlickd` lists the commands at once.
 GROUPS = {
     "Start": {"quickstart": "run the whole method, from proposals to the gallery"},
     "Data": {
-        "check-dataset": "check images, labels and proposals, and find copies",
+        "check-dataset": "check images, labels and proposals, and find duplicates",
         "dataset-manifest": "list the images and labels of a dataset, with a digest",
         "generate-proposals": "generate the regions that the teacher scores",
         "convert-proposals": "import proposals of other projects, or export them",
         "evaluate-proposals": "measure how many objects the proposals cover",
     },
     "Training": {
-        "train": "train or evaluate a teacher, a baseline or a distillation",
+        "train": "train or evaluate a teacher, a baseline or a distilled student",
         "cache-knowledge": "store the teacher's outputs for all training images",
         "cross-fit": "cache the outputs of teachers for held-out images",
         "calibrate-teacher": "turn the scores of a teacher into probabilities",

@@ -1,4 +1,4 @@
-"""Check the images, labels and proposals of a dataset, and find copies of images in several splits."""
+"""Check the images, labels and proposals of a dataset, and find duplicates across splits."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ EPILOG = """\
 example:
   mlickd check-dataset pets_train pets_test --json output/check/pets.json
 
-Give all splits of a dataset together, to find copies of test images among the training images. A chart of the labels of
+Give all splits of a dataset together, to find duplicates of test images among the training images. A chart of the labels of
 each split is written to output/check/<name>/labels.png.
 
 Exit status: 0 without errors (but perhaps with warnings and notes), 1 with errors, 2 for wrong arguments.

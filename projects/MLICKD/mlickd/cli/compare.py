@@ -21,7 +21,7 @@ from mlickd.studies.training_methods import BASELINE, TEACHER, choose_methods, l
 
 EPILOG = """\
 examples:
-  The baseline and the paper's method, on the procedural dataset, which needs no download:
+  The baseline and the paper's method, on the synthetic dataset, which needs no download:
     mlickd compare --methods baseline,distilled --seeds 1,2,3
 
   All methods, two trainings at a time, on your own photos (see datasets/README.md):

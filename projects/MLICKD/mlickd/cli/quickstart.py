@@ -30,7 +30,7 @@ from mlickd.visualization.run_gallery import write_gallery_of_runs
 
 EPILOG = """\
 examples:
-  The procedural dataset, which needs no download:
+  The synthetic dataset, which needs no download:
     mlickd quickstart
 
   Your own photos, from a folder and a file with labels of some of them:
