@@ -1,6 +1,5 @@
 """The command `mlickd`, as a user calls it."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -15,13 +14,6 @@ from mlickd.__main__ import main
 from mlickd.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-# All code of a script in tools/.
-SCRIPT = """
-from mlickd.__main__ import run_script
-
-if __name__ == "__main__":
-    run_script(__file__)
-"""
 # The console script that pip installs, which here also prints the slow libraries that it imported.
 INSTALLED = """
 import atexit, sys
@@ -49,9 +41,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 def test_the_list_of_commands_does_not_import_slow_libraries() -> None:
     listed = run("-m", "mlickd").stdout
     assert run("-c", INSTALLED).stdout == f"{listed}set()\n"
-    for name in COMMANDS:
-        (line,) = [line for line in listed.splitlines() if line.split()[:1] == [name]]
-        assert len(line) <= 80
+    assert COMMANDS.keys() <= {line.split()[0] for line in listed.splitlines() if line.strip()}
 
 
 def test_importing_the_package_registers_its_models() -> None:
@@ -60,15 +50,6 @@ def test_importing_the_package_registers_its_models() -> None:
     )
     (line,) = run("-c", code).stdout.splitlines()
     assert {"MultiLabelClassifier", "DistilledClassifier", "WeaklySupervisedDetector"} <= set(line.split())
-
-
-def test_every_tool_only_runs_its_command() -> None:
-    scripts = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"gpu_check"}  # which is not in the package
-    assert scripts == set(COMMANDS.values()) and len(scripts) == len(COMMANDS)
-    for name in scripts - {"install_detectron2"}:
-        docstring, *code = ast.parse((ROOT / f"tools/{name}.py").read_text()).body
-        assert isinstance(docstring.value, ast.Constant), name
-        assert ast.dump(ast.Module(code, [])) == ast.dump(ast.parse(SCRIPT)), name
 
 
 def test_the_version_of_the_package(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:

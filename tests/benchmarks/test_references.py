@@ -30,7 +30,8 @@ COMPARISON = BenchmarkResult("VGG16", "s", {"plain": [2.0, 4.0, 10.0], "ours": [
 
 @pytest.mark.parametrize("reference", [torchmetrics_metrics, scikit_learn_metrics])
 def test_all_libraries_give_the_same_metrics(reference) -> None:
-    pytest.importorskip("torchmetrics")
+    if reference is torchmetrics_metrics:
+        pytest.importorskip("torchmetrics")
     scores, targets = draw_scores(500, 12)
     ours, theirs = multilabel_metrics(scores, targets), reference(scores, targets)
     assert theirs.keys() == {"AP", "mAP", "CP", "CR", "CF1_class_mean", "OP", "OR", "OF1"}

@@ -149,7 +149,8 @@ def test_final_models_of_earlier_runs_get_other_names(tmp_path: Path) -> None:
     for iteration in (3, 5, 7):
         Run(tmp_path).checkpointer.forget_earlier_run()
         Run(tmp_path).save(iteration, name="model_final")
-    kept = [torch.load(tmp_path / f"model_final{name}.pth", weights_only=True)["iteration"] for name in (".previous", ".previous2", "")]
+    paths = [tmp_path / f"model_final{name}.pth" for name in (".previous", ".previous2", "")]
+    kept = [torch.load(path, weights_only=True)["iteration"] for path in paths]
     assert kept == [3, 5, 7] and (tmp_path / "student.previous.pth").exists()
     Run(tmp_path).checkpointer.forget_earlier_run(str(tmp_path / "model_final.pth"))
     assert (tmp_path / "model_final.pth").exists(), "the new run starts from it"

@@ -36,7 +36,6 @@ def test_the_number_of_workers_does_not_change_a_run(kind: str, kinds: RunKinds,
     assert train(kinds, kind, tmp_path / "other", "SEED", 4) != first
 
 
-@pytest.mark.parametrize("key", ["INPUT.RANDOM_CROP.AREA", "INPUT.COLOR_JITTER.BRIGHTNESS", "MODEL.CLASSIFIER.DROPOUT"])
-def test_random_augmentations_change_a_run(key: str, kinds: RunKinds, tmp_path: Path) -> None:
-    value = (1.0, 1.0) if key.endswith("AREA") else 0.0
-    assert train(kinds, "student", tmp_path / "with") != train(kinds, "student", tmp_path / "without", key, value)
+def test_dropout_changes_a_run(kinds: RunKinds, tmp_path: Path) -> None:
+    without = train(kinds, "student", tmp_path / "without", "MODEL.CLASSIFIER.DROPOUT", 0.0)
+    assert train(kinds, "student", tmp_path / "with") != without

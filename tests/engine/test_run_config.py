@@ -89,7 +89,7 @@ def test_the_number_of_iterations_follows_the_number_of_images(tiny_scenes: Path
     assert iterations(4 * images, *options) == (10, (4, 8)), "fewer images have more epochs"
     assert iterations(images, *options, "SOLVER.IMS_PER_BATCH", 100 * images) == (2, (1, 2)), "at most 200 epochs"
     assert iterations(images // 2, *options, "DATASETS.UNLABELED", ("tiny_train",))[0] == 40
-    assert iterations(images // 2, stage="feature")[0] == 6
+    assert iterations(images // 2, stage="feature") == (6, (2, 4)), "the steps of the schedule, scaled to the stage"
     assert iterations(images // 2, *options, "SOLVER.MAX_ITER", 7)[0] == 7
 
 

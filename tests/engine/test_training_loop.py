@@ -1,9 +1,6 @@
 """One training step with a whole batch, in parts, and in mixed precision."""
 
 import copy
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,27 +15,9 @@ from torch import nn
 
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
 from mlickd.distillation import LiveTeacher
+from mlickd.engine import build_optimizer
 from mlickd.engine.training_loop import TrainingLoop, compile_backbone, mixed_precision, seed_iteration
 from mlickd.errors import InputError
-
-# Count the new memory pages while 32 MB are allocated and freed ten times, before and after `keep_freed_memory`.
-# A separate process is needed, because the C library keeps the setting.
-COUNT_PAGES = """
-import resource
-import torch
-from mlickd.environment import keep_freed_memory
-
-def pages():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        torch.ones(2**23)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-default = pages()
-keep_freed_memory()
-pages()
-print(default, pages())
-"""
 
 MODELS = ("teacher", "feature", "prediction")
 
@@ -124,15 +103,6 @@ def test_a_machine_that_cannot_compile_is_named_in_one_line() -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
-def test_the_next_step_reuses_freed_memory() -> None:
-    process = subprocess.run([sys.executable, "-c", COUNT_PAGES], capture_output=True, text=True, check=True)
-    default, kept = map(int, process.stdout.split())
-    if default < 20:
-        pytest.skip("memory pages are too large to count them")
-    assert kept < default / 2
-
-
 class Recorder(nn.Module):
     """A model that records its samples."""
 
@@ -193,6 +163,17 @@ def test_the_scale_of_float16_gradients_is_part_of_the_checkpoint() -> None:
     assert after.grad_scaler.state_dict() == before.grad_scaler.state_dict() and after.grad_scaler.get_scale() == 512.0
     plain.load_state_dict(before.state_dict())
     assert not plain.grad_scaler.is_enabled()
+
+
+@pytest.mark.parametrize(("parts", "precision"), [(1, None), (2, None), (1, torch.float16)])
+def test_the_gradient_of_the_whole_batch_is_clipped_without_its_scale(parts: int, precision) -> None:
+    cfg = teacher_config()
+    cfg.merge_from_list(["SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value"])
+    cfg.merge_from_list(["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 2.0, "SOLVER.BASE_LR", 1.0, "SOLVER.WEIGHT_DECAY", 0.0])
+    cfg.merge_from_list(["SOLVER.LAST_LAYER_LR_FACTOR", 1.0])
+    model = Recorder()
+    run(TrainingLoop(model, [[9, -1]], build_optimizer(cfg, model), parts=parts, precision=precision))
+    assert model.weight.item() == pytest.approx(1 - 2), "the gradient is 4; in parts, 9 and -1"
 
 
 def test_precision_follows_the_configuration() -> None:

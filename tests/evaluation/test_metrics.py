@@ -120,17 +120,9 @@ def test_rates_agree_with_their_definitions(problem, data, topk):
     assert metrics["mAP"] == pytest.approx(np.mean(finite) if finite else math.nan, nan_ok=True)
 
 
-def test_rates_agree_with_scikit_learn():
-    rng = np.random.default_rng(0)
-    scores, targets = rng.random((2000, 12), dtype=np.float32), (rng.random((2000, 12)) < 0.3).astype(np.int8)
-    metrics, predicted = multilabel_metrics(scores, targets), (scores >= 0.5).astype(int)
-    for prefix, average in (("C", "macro"), ("O", "micro")):
-        precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(targets, predicted, average=average)
-        assert [metrics[f"{prefix}P"], metrics[f"{prefix}R"]] == pytest.approx([precision, recall])
-        assert metrics["CF1_class_mean" if prefix == "C" else "OF1"] == pytest.approx(f1)
-    assert metrics["mAP"] == pytest.approx(sklearn.metrics.average_precision_score(targets, scores, average="macro"))
+def test_images_and_labels_are_counted():
     targets = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0], [-1, -1, -1]])
-    assert [multilabel_metrics(scores[:4, :3], targets)[key] for key in COUNTS] == [3, 1, 1, 2, 1]
+    assert [multilabel_metrics(np.zeros((4, 3)), targets)[key] for key in COUNTS] == [3, 1, 1, 2, 1]
 
 
 @given(score_problems(), st.data(), st.randoms(use_true_random=False))
@@ -168,18 +160,6 @@ def test_order_and_ignored_entries_do_not_matter(problem, data, random):
 def test_conventions(scores, targets, expected):
     metrics = multilabel_metrics(np.array(scores), np.array(targets), threshold=0.7)
     assert {key: metrics[key] for key in expected} == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("threshold", [0.4, [0.4, 0.2]])
-def test_keys_and_protocol(threshold):
-    metrics = multilabel_metrics(np.array([[0.5, 0.2]]), np.array([[1, 0]]), threshold=threshold, topk=5, ap="voc07")
-    prefixes = ["", "top5/", "top5_thresholded/"]
-    assert set(metrics) == {"mAP", "AP", "protocol", *COUNTS} | {p + key for p in prefixes for key in RATES}
-    protocol = metrics["protocol"]
-    assert (protocol["ap"], protocol["threshold"], protocol["topk"]) == ("voc07", threshold, 5)
-    assert {"ap_rule", "ties", "threshold_rule", "topk_rule", "images", "classes", "ignored"} <= set(protocol)
-    assert ("0.4" in protocol["threshold_rule"]) == (threshold == 0.4)
-    assert all(type(value) in (float, int, list, dict) for value in metrics.values())
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def test_pixel_statistics_come_from_timm() -> None:
     for name, mean in (("tf_efficientnet_lite0", [127.5] * 3), ("no_such_model", [123.675, 116.28, 103.53])):
         cfg.MODEL.TIMM.NAME = name
         set_pixel_statistics(cfg)
-        assert cfg.MODEL.PIXEL_MEAN == pytest.approx(mean)
+        assert cfg.MODEL.PIXEL_MEAN == pytest.approx(mean) and cfg.INPUT.FORMAT == "RGB"
 
 
 @pytest.mark.parametrize(

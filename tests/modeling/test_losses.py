@@ -6,8 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlickd.config import default_config
 from mlickd.modeling.losses import (
     asymmetric_loss_with_logits,
+    build_label_loss,
     image_level_binary_cross_entropy,
     multilabel_binary_cross_entropy_with_logits,
 )
@@ -44,6 +46,17 @@ def test_asymmetric_loss(n: int, c: int, positive: float, negative: float, clip:
     assert actual.item() == pytest.approx(-losses[targets >= 0].sum() / n, rel=1e-4, abs=1e-6)
     actual.backward()
     assert inputs.grad.isfinite().all()
+
+
+def test_the_configuration_selects_the_label_loss() -> None:
+    cfg, logits, targets = default_config(), torch.tensor([[2.0, -1.0, 0.5]]), torch.tensor([[1.0, 0.0, -1.0]])
+    assert torch.equal(
+        build_label_loss(cfg)(logits, targets), multilabel_binary_cross_entropy_with_logits(logits, targets)
+    )
+    cfg.merge_from_list(["MODEL.LABEL_LOSS.NAME", "asl", "MODEL.LABEL_LOSS.GAMMA_POS", 1.0])
+    cfg.merge_from_list(["MODEL.LABEL_LOSS.GAMMA_NEG", 3.0, "MODEL.LABEL_LOSS.CLIP", 0.1])
+    expected = asymmetric_loss_with_logits(logits, targets, 1.0, 3.0, 0.1)
+    assert torch.equal(build_label_loss(cfg)(logits, targets), expected)
 
 
 def test_scores_of_zero_and_one_are_clamped() -> None:

@@ -93,6 +93,16 @@ def test_a_prediction_reads_well() -> None:
     assert "ant" in rare._repr_html_() and "bee" not in rare._repr_html_(), "a label below the best three is shown"
 
 
+def test_threads_share_a_batch_in_order(model: Predictor, photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [found.values for found in model.predict(photos)]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    try:
+        found = [found.values for found in model.predict(photos, batch_size=len(photos))]
+    finally:
+        torch.set_num_threads(1)  # the prediction sets the number that it found
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
 def test_one_bad_photo_leaves_the_others(model: Predictor, photos: list[str], tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(Path(photos[0]).read_bytes()[:-900])
     damaged, other = Image.open(tmp_path / "bad.jpg"), Image.new("RGB", (4, 4))
@@ -117,23 +127,12 @@ def test_given_thresholds_replace_those_of_the_run(tuned_run: Path, tmp_path: Pa
     assert set(early.thresholds) == {np.float32(0.4)} and "thresholds.json" in early.thresholds_from
 
 
-def test_checkpoints_and_exported_students_predict_like_their_run(model, tuned_run: Path, photos, tmp_path) -> None:
-    # A checkpoint of a distillation also has distillers.
+def test_a_checkpoint_of_a_distillation_predicts_like_its_student(model, tuned_run: Path, photos, tmp_path) -> None:
     content = torch.load(tuned_run / "model_final.pth", weights_only=True)["model"]
     wrapped = {f"student.{key}": value for key, value in content.items()} | {"distillers.0.weight": torch.ones(2)}
     torch.save({"model": wrapped}, tmp_path / "copied.pth")
-    expected = [found.values for found in model.predict(photos)]
     found = load_model(tmp_path / "copied.pth", tuned_run / "config.yaml").predict(photos[0])
-    np.testing.assert_allclose(found.values, expected[0], atol=2e-6)
-
-    pytest.importorskip("onnxruntime")
-    from mlickd.export.onnx_export import export_student
-
-    export_student(tuned_run, tmp_path / "student.onnx")
-    exported = load_model(tmp_path / "student.onnx")
-    assert exported.class_names == model.class_names and exported.thresholds.tolist() == model.thresholds.tolist()
-    np.testing.assert_allclose([found.values for found in exported.predict(photos, 5)], expected, atol=1e-4)
-    assert set(load_model(tmp_path / "student.onnx", thresholds=0.25).thresholds) == {np.float32(0.25)}
+    np.testing.assert_allclose(found.values, model.predict(photos[0]).values, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +155,6 @@ def test_wrong_arguments_are_named(tuned_run: Path, tmp_path: Path, monkeypatch,
 
 
 def test_the_examples_of_the_documentation_run(tuned_run: Path, photos, tmp_path: Path, monkeypatch, capsys) -> None:
-    """The labels of an untrained model are not compared."""
     pytest.importorskip("onnxscript")
     folder = tmp_path / "output/quickstart/seed1/distilled"
     folder.mkdir(parents=True)
@@ -169,7 +167,6 @@ def test_the_examples_of_the_documentation_run(tuned_run: Path, photos, tmp_path
     values = {}
     for line in example.examples:
         exec(compile(line.source, "<example>", "single"), values)
-    assert set(values["prediction"].labels) <= set(values["model"].class_names)
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     (readme_example,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "load_model" in block]
     capsys.readouterr()

@@ -19,7 +19,6 @@ def test_killed_runs_of_all_kinds_end_bit_by_bit_like_whole_runs() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     rows = [row.strip("| ").split(" | ") for row in result.stdout.splitlines()[2:-1]]
     assert [row[0] for row in rows] == list(KINDS)
-    for _, runs, kills, within, starting, _, _, equal in rows:
+    for _, runs, kills, *_, equal in rows:
         assert kills == "3" and equal == f"{runs} of {runs}"
-        assert int(within) + int(starting) <= 3
     assert sum(int(row[3]) for row in rows) > 0 and sum(int(row[4]) for row in rows) > 0

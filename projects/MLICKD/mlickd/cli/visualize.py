@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="run of the teacher")
     parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="run of the baseline")
     parser.add_argument("--distilled", type=Path, metavar="FOLDER", help="run of the distilled student")
-    parser.add_argument("--output", dest="output_dir", type=Path, required=True, metavar="FOLDER", help="folder to write the pages to")
+    parser.add_argument(
+        "--output", dest="output_dir", type=Path, required=True, metavar="FOLDER", help="folder for the pages"
+    )
     number_help = "number of random images (default: 24)"
     parser.add_argument("--num-images", type=positive_int, default=24, metavar="N", help=number_help)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice (default: 0)")
