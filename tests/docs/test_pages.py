@@ -18,7 +18,6 @@ import mlickd
 from mlickd.cli import COMMANDS
 from mlickd.config import default_config
 from mlickd_docs.configuration import render_sections
-from mlickd_docs.inclusion import Inclusions
 from mlickd_docs.readme_rows import fill_rows
 
 ROOT = Path(__file__).parents[2]
@@ -28,20 +27,6 @@ NOTEBOOK = ROOT / "projects" / "MLICKD" / "notebooks" / "walkthrough.ipynb"
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source)[^>]*\ssrc="([^"]+)"|<link[^>]*\srel="(?:stylesheet|icon|preload|preconnect)"[^>]*>"""
 )
-README = """# Project
-
-[Guide](guides/guide.md), [part 2](guides/guide.md#the-second-part), [below](#a-section), [image](docs/image.png).
-
-## A section
-
-```
-# no heading
-```
-
-### Within
-
-## The last
-"""
 
 
 def leaves(cfg: CfgNode, prefix: str = "") -> dict[str, object]:
@@ -62,40 +47,11 @@ def test_the_reference_lists_every_key_with_its_default_and_a_comment() -> None:
     assert all(page.count(f"`{key}`{{ #{key.lower()} .key }}") == 1 for key in found)
 
 
-def test_links_between_included_files_become_links_between_pages(tmp_path: Path) -> None:
-    (tmp_path / "guides").mkdir()
-    (tmp_path / "README.md").write_text(README)
-    (tmp_path / "guides" / "guide.md").write_text("# Guide\n\n[Top](../README.md)\n\n## The second part\n\nText.\n")
-    pages = {
-        "index.md": '{{ include("README.md") }}',
-        "use/first.md": '{{ include("guides/guide.md") }}',
-        "use/second.md": '{{ include("guides/guide.md", "The second part") }}',
-    }
-    inclusions = Inclusions(tmp_path, pages)
-    index = inclusions.include("index.md", "README.md")
-    for target in ("use/first.md", "use/second.md#the-second-part", "index.md#a-section", "image.png"):
-        assert f"]({target})" in index
-    assert "[Top](../index.md)" in inclusions.include("use/first.md", "guides/guide.md")
-    section = inclusions.include("index.md", "README.md", "A section", level=3)
-    assert section.startswith("### A section") and "#### Within" in section and "\n# no heading" in section
-    assert "The last" not in section
-    with pytest.raises(LookupError, match="No such section"):
-        Inclusions(tmp_path, {"index.md": '{{ include("README.md", "No such section") }}'})
-
-
 def test_the_readme_shows_the_published_results_and_the_version() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "results/animals_1of8.json" in readme
     assert readme == fill_rows(readme), "run docs/mlickd_docs/readme_rows.py"
     assert f"version {mlickd.__version__}" in readme
-
-
-def test_pages_show_functions_without_docstrings() -> None:
-    names = re.findall(r'code\("([^"]+)"\)', "".join(page.read_text() for page in DOCS.rglob("*.md")))
-    assert len(names) > 10
-    for name in names:
-        (function,) = ast.parse("\n".join(hooks.code(name).splitlines()[1:-1])).body
-        assert name.endswith(function.name) and ast.get_docstring(function) is None
 
 
 def test_the_page_of_commands_shows_every_script() -> None:

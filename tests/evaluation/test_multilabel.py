@@ -10,7 +10,7 @@ import torch
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator, multilabel_metrics
 from mlickd.evaluation.score_files import read_scores
-from mlickd.evaluation.thresholds import ClassThresholds
+from mlickd.thresholds import ClassThresholds
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 RECORDS = [

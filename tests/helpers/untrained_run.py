@@ -9,9 +9,9 @@ from detectron2.modeling import build_model
 from helpers.small_models import CONFIGS
 from mlickd.config import default_config
 from mlickd.data.scenes import CATEGORY_NAMES
-from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 from mlickd.files import file_digest
 from mlickd.runs import run_config, write_class_names
+from mlickd.thresholds import ClassThresholds, write_thresholds
 
 
 def split_tiny_scenes(tiny_scenes: Path, root: Path) -> Path:

@@ -31,9 +31,9 @@ from mlickd.decoding import image_size, read_image
 from mlickd.distillation.calibration import Calibration
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores, write_scores
-from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
 from mlickd.runs import training_metrics
 from mlickd.tensor_shards import Shard, write_shard
+from mlickd.thresholds import ClassThresholds, read_thresholds, write_thresholds
 
 RECORDS = [{"image_id": f"{number}.jpg", "height": 60, "width": 80, "labels": [number % 3]} for number in range(6)]
 NAMES = ["cat", "dog", "piñata"]

@@ -66,15 +66,12 @@ def test_activation_maps_apply_the_classifier_to_each_cell(pooling: str, tmp_pat
     outputs = run(ClassifierWithActivationMaps(model), batch)
     with torch.no_grad():
         features = model.backbone(model.preprocess([sample["image"] for sample in batch]).tensor)["conv5"]
-    weight, bias = model.head.linear.weight.detach(), model.head.linear.bias.detach()
+    weight = model.head.linear.weight.detach()
     for output, plain, cells in zip(outputs, run(model, batch), features, strict=True):
         assert torch.equal(output["image_scores"], plain["image_scores"])
         maps = output["activation_maps"]
         expected = sum(weight[:, channel, None, None] * cells[channel] for channel in range(len(cells)))
         torch.testing.assert_close(maps, expected)
-        if pooling == "average":
-            logits = maps.mean(dim=(1, 2)) + bias
-            torch.testing.assert_close(logits.sigmoid(), plain["image_scores"], rtol=1e-4, atol=1e-6)
 
 
 def test_activation_maps_that_would_not_be_exact_are_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def make_proposals(count: int, seed: int = 0, side: int = 64) -> Instances:
     return proposals
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 8), st.integers(1, 5), st.floats(0.3, 5), st.integers(0, 2**31))
 def test_region_scores_are_the_product_of_two_softmaxes(r: int, c: int, temperature: float, seed: int) -> None:
     generator = np.random.default_rng(seed)

@@ -18,9 +18,9 @@ from mlickd.data import dataset_records
 from mlickd.decoding import read_image
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
-from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.prediction import Prediction, Predictor, load_model
 from mlickd.studies.held_out import tune_thresholds
+from mlickd.thresholds import read_thresholds
 
 
 @pytest.fixture(scope="module")

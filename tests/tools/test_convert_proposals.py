@@ -49,7 +49,7 @@ def write_foreign(store: ProposalStore, kind: str, path: Path, call_tool) -> Non
         savemat(path, content)
 
 
-@pytest.mark.parametrize("kind", ["detectron2", "wsddn", "oicr", "mcg", "release"])
+@pytest.mark.parametrize("kind", ["detectron2", "wsddn", "mcg", "release"])
 def test_every_format_is_imported(kind: str, store: ProposalStore, tmp_path: Path, call_tool, caplog) -> None:
     caplog.set_level(logging.INFO)
     write_foreign(store, kind, tmp_path / "f.mat", call_tool)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlickd.evaluation import best_f1_thresholds, multilabel_metrics
+from mlickd.evaluation import multilabel_metrics
 from mlickd.evaluation.score_files import read_scores, write_scores
-from mlickd.evaluation.thresholds import ClassThresholds, write_thresholds
 from mlickd.studies.score_conventions import conventions
+from mlickd.thresholds import ClassThresholds, best_f1_thresholds, write_thresholds
 
 CLASSES = ["cat", "dog", "bird", "yeti"]
 IDS = [f"{i}.jpg" for i in range(60)]

@@ -12,9 +12,8 @@ from helpers.untrained_run import save_random_checkpoint, split_tiny_scenes, wri
 from mlickd.data import class_names
 from mlickd.engine import finalize_config, load_config
 from mlickd.errors import InputError
-from mlickd.evaluation import best_f1_thresholds
 from mlickd.evaluation.score_files import read_scores
-from mlickd.evaluation.thresholds import read_thresholds
+from mlickd.thresholds import best_f1_thresholds, read_thresholds
 
 
 @pytest.fixture

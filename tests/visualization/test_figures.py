@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from mlickd.visualization.figures import COLUMN_GAP, COLUMN_WIDTH, MARGIN, draw_result_figure
+from mlickd.visualization.figures import (
+    COLUMN_GAP,
+    COLUMN_WIDTH,
+    MARGIN,
+    draw_prediction,
+    draw_result_figure,
+    save_figure_of_photo,
+)
 from mlickd.visualization.image_results import BLUE, RED, ClassResult, ImageResult
 
 
@@ -55,3 +62,16 @@ def test_text_fits_next_to_any_photo(tmp_path: Path, size: tuple[int, int]):
     pixels = np.asarray(figure.convert("L"))
     assert (pixels[:8] == 255).all() and (pixels[-8:] == 255).all()
     assert (pixels[:, :8] == 255).all() and (pixels[:, -8:] == 255).all()
+
+
+def test_figures_with_hostile_names_stay_in_their_folder(tmp_path: Path) -> None:
+    labels = ["<script>alert(1)</script>", "\"onload='x'", "$\\frac{$", "../../out", "/etc/passwd", "a&b", "\x1b[31m"]
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "figures").mkdir()
+    for name in ("<b>.png", "..x.png", "$a$.png", "\\x1b[31m.png"):
+        path = tmp_path / "photos" / name
+        Image.new("RGB", (20, 20)).save(path)
+        figure = draw_prediction(str(path), [(label, 0.9, True) for label in labels], None, labels)
+        save_figure_of_photo(figure, tmp_path / "figures", str(path))
+    assert len(list((tmp_path / "figures").iterdir())) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "figures"}

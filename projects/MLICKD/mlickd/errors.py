@@ -19,7 +19,7 @@ _DEBUG_VARIABLE = "MLICKD_DEBUG"
 # Errors of the operating system that a user can remedy. Any other OSError may be a bug.
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 _USER_ERRNOS = _FULL_DISK | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.ENOTDIR, errno.EISDIR}
-_USER_ERRNOS |= {errno.ENAMETOOLONG}
+_USER_ERRNOS |= {errno.ENAMETOOLONG, errno.EEXIST}
 
 
 class InputError(Exception):

@@ -23,19 +23,18 @@ from mlickd import __version__
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data.build import build_inference_mapper, model_class
-from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
+from mlickd.data.catalog import RUN_CLASSES_FILE, UnknownDatasetError, class_names, dataset_records
 from mlickd.data.manifest import labels_digest
 from mlickd.data.sources.dataset_files import read_lines, read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
-from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
 from mlickd.files import write_whole_file
 from mlickd.modeling import load_checkpoint
+from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
 # Checkpoint of the student after a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
 STUDY_FILE = "comparison.json"  # in the output of a comparison; `chosen` is the path of a student in this folder
-_CLASSES_FILE = "classes.txt"
 
 
 def load_run(folder: str | os.PathLike[str]) -> tuple[CfgNode, nn.Module]:
@@ -149,7 +148,7 @@ def predict(
 def write_class_names(folder: str | os.PathLike[str], names: Sequence[str]) -> None:
     """Write ``classes.txt``, one name per line, into the folder of a run."""
     text = "".join(f"{name}\n" for name in names)
-    write_whole_file(os.path.join(folder, _CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
+    write_whole_file(os.path.join(folder, RUN_CLASSES_FILE), text, "make room, or choose another OUTPUT_DIR")
 
 
 def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
@@ -158,7 +157,7 @@ def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: the names are not found, or the model has another number of classes.
     """
-    path = Path(folder) / _CLASSES_FILE
+    path = Path(folder) / RUN_CLASSES_FILE
     names = [name for _, name in read_lines(path, "write one name per line")] if path.is_file() else None
     for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         with suppress(UnknownDatasetError):

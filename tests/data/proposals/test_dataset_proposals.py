@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from mlickd.data import dataset_records, propose
 from mlickd.data.proposals import dataset_proposals
 from mlickd.data.proposals.dataset_proposals import generate_proposals
-from mlickd.data.proposals.store import image_list_digest
 from mlickd.errors import InputError
 
 QUICK = {"longer_side": 80}
@@ -116,35 +114,3 @@ def test_all_bad_images_are_named(workers: int, tmp_path: Path) -> None:
     (tmp_path / "7.png").unlink()
     with pytest.raises(InputError, match=r"7\.png"):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
-
-
-def test_processes_of_a_machine_share_its_cores(records: list[dict], tmp_path: Path, monkeypatch) -> None:
-    counts = []
-
-    def loader(*arguments, num_workers: int, prefetch_factor: int, **options: object) -> DataLoader:
-        counts.append(num_workers)
-        return DataLoader(*arguments, **options)
-
-    monkeypatch.setattr(dataset_proposals, "DataLoader", loader)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(8), raising=False)
-    for processes in (1, 3, 99):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-        generate_proposals(records, "sliding", QUICK, tmp_path / str(processes))
-    assert counts == [8, 2, 1]
-
-
-def test_digest_depends_on_the_images_but_not_on_their_order(records: list[dict], tmp_path: Path) -> None:
-    digest = image_list_digest(records)
-    assert digest == image_list_digest(records[::-1])
-    assert digest != image_list_digest(records[1:])
-    assert digest != image_list_digest([{**records[0], "width": 7}, *records[1:]])
-    copy = tmp_path / "copy.jpg"
-    copy.write_bytes(Path(records[0]["file_name"]).read_bytes() + b"\0")
-    assert digest != image_list_digest([{**records[0], "file_name": str(copy)}, *records[1:]])
-
-
-def test_a_part_replaces_only_its_outdated_shards(records: list[dict], tmp_path: Path) -> None:
-    generate_proposals(records, "edge_boxes", {"longer_side": 60}, tmp_path, workers=0)
-    old = content(tmp_path)
-    assert generate_proposals(records, "edge_boxes", QUICK, tmp_path, workers=0, part=(1, 2)) is None
-    assert [name for name, data in content(tmp_path).items() if data == old[name]] == ["00001-of-00003.safetensors"]

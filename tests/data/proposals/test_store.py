@@ -43,7 +43,7 @@ def write(path: Path, *boxes: np.ndarray, method: str = "edge_boxes") -> Proposa
     return ProposalStore(path)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(images=images)
 def test_a_store_returns_the_written_proposals(tmp_path_factory: pytest.TempPathFactory, images: dict) -> None:
     path = tmp_path_factory.mktemp("store") / "p"

@@ -12,8 +12,8 @@ EPILOG = """\
 example:
   mlickd check-dataset pets_train pets_test --json output/check/pets.json
 
-Give all splits of a dataset together, to find duplicates of test images among the training images. A chart of the labels of
-each split is written to output/check/<name>/labels.png.
+Give all splits of a dataset together, to find duplicates of test images among the training images. A chart of the
+labels of each split is written to output/check/<name>/labels.png.
 
 Exit status: 0 without errors (but perhaps with warnings and notes), 1 with errors, 2 for wrong arguments.
 """

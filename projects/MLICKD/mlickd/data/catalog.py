@@ -18,11 +18,12 @@ from . import scenes
 from .parts import parse_part
 from .records import PackedRecords, check_records, gc_paused
 from .sources.coco import coco_sources
-from .sources.dataset_files import DatasetSource
+from .sources.dataset_files import DatasetSource, read_lines
 from .sources.folder import folder_sources
 from .sources.nus_wide import nus_wide_sources
 from .sources.voc import voc_sources
 
+RUN_CLASSES_FILE = "classes.txt"  # in the OUTPUT_DIR of a run: class names, one per line, in the order of the scores
 _OTHER = {"VOC2007", "VOC2012", "coco", "nus_wide", "proposals"}  # not folder datasets, and slow to search
 _SCENES = [f"{scenes.FOLDER}_{split}" for split in scenes.COUNTS]
 
@@ -98,6 +99,22 @@ def class_names(name: str) -> list[str]:
     """Return the names of the classes of a dataset, in the order of their indices."""
     ensure_registered(name)
     return list(MetadataCatalog.get(name).thing_classes)
+
+
+def check_run_classes(checkpoint: str, key: str, dataset: str) -> None:
+    """Check that the run of a checkpoint has the classes of a dataset, in the same order.
+
+    Args:
+        checkpoint: path of the checkpoint. A checkpoint without the ``classes.txt`` of its run is accepted.
+        key: configuration key or option that names the checkpoint, for the error message.
+        dataset: name of the dataset.
+
+    Raises:
+        InputError: the classes differ.
+    """
+    path = Path(checkpoint).with_name(RUN_CLASSES_FILE)
+    if path.is_file() and [name for _, name in read_lines(path, "write one name per line")] != class_names(dataset):
+        raise InputError(f"{key} {checkpoint}: {path} has other classes than {dataset}, or in another order")
 
 
 def available_datasets() -> list[str]:

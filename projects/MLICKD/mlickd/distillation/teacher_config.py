@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data.build import model_class, training_datasets
+from mlickd.data.catalog import check_run_classes
 from mlickd.errors import InputError
 from mlickd.files import require_file
 from mlickd.modeling.checkpoint import check_checkpoint, model_blueprint
@@ -25,7 +26,7 @@ def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
     """Load the teacher's configuration for each training dataset, see :func:`load_teacher_config`.
 
     Raises:
-        InputError: a teacher cannot be loaded, or was trained with proposals of another method.
+        InputError: a teacher cannot be loaded, has other classes, or was trained with proposals of another method.
     """
     names = training_datasets(cfg)
     if has_teacher_per_dataset(cfg):
@@ -33,7 +34,10 @@ def load_teacher_configs(cfg: CfgNode) -> dict[str, CfgNode]:
     else:
         teachers = dict.fromkeys(names, load_teacher_config(cfg))
     ours = cfg.DATASETS.PROPOSALS
-    for theirs in (teacher.DATASETS.PROPOSALS for teacher in teachers.values()):
+    for name, teacher in teachers.items():
+        if name in cfg.DATASETS.TRAIN:
+            check_run_classes(teacher.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS", name)
+        theirs = teacher.DATASETS.PROPOSALS
         if ours.METHOD != theirs.METHOD and not ours.TRAIN_FILES and not theirs.TRAIN_FILES:
             raise InputError(
                 f"DATASETS.PROPOSALS.METHOD {ours.METHOD}: the teacher {cfg.KD.TEACHER.WEIGHTS} has learned from "

@@ -8,7 +8,7 @@ from torch import nn
 
 from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
-from mlickd.data.catalog import dataset_records
+from mlickd.data.catalog import check_run_classes, dataset_records
 from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
@@ -46,7 +46,7 @@ def check_inputs(
             records = dataset_records(name, boxes=False)
             if needs_proposals(cfg, training=training):
                 open_proposals(cfg, name).check(records)
-    _check_weights(cfg, model, resume)
+    _check_weights(cfg, model, eval_only, resume)
     if teachers and cfg.KD.CACHE:
         return teachers, build_knowledge_source(cfg, teachers)
     if teachers:  # the trainer loads a live teacher in each process
@@ -55,7 +55,7 @@ def check_inputs(
     return teachers, None
 
 
-def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
+def _check_weights(cfg: CfgNode, model: nn.Module, eval_only: bool, resume: bool) -> None:
     """Check that the checkpoint or the weights that the run starts from fit the model."""
     target = getattr(model, "student", model)
     if resume:
@@ -69,6 +69,8 @@ def _check_weights(cfg: CfgNode, model: nn.Module, resume: bool) -> None:
             return
     elif cfg.MODEL.WEIGHTS:
         check_checkpoint(target, cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS")
+        if eval_only:
+            check_run_classes(cfg.MODEL.WEIGHTS, "MODEL.WEIGHTS", cfg.DATASETS.TEST[0])
     elif cfg.MODEL.BACKBONE.WEIGHTS:
         check_backbone_weights(target, cfg.MODEL.BACKBONE.WEIGHTS)
 

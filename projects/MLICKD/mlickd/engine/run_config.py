@@ -19,10 +19,10 @@ from mlickd.data.catalog import class_names
 from mlickd.distillation import KD_STAGES, KnowledgeRequest
 from mlickd.distillation.hook import KnowledgeSource
 from mlickd.errors import InputError
-from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.files import require_file
 from mlickd.modeling.backbone.timm_backbone import set_pixel_statistics
 from mlickd.runs import STUDENT_CHECKPOINT, check_has_learned, data_record, use_student
+from mlickd.thresholds import read_thresholds
 
 from .check_config import check_config
 from .checkpointing import decide_to_resume

@@ -26,10 +26,10 @@ from mlickd.distillation import DistillationHook
 from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
 from mlickd.distillation.teacher_config import load_teacher_configs
 from mlickd.evaluation import MultiLabelEvaluator, TrainingCorLoc, WeakDetectionEvaluator
-from mlickd.evaluation.thresholds import read_thresholds
 from mlickd.files import write_json
 from mlickd.modeling import ImageModelWithTTA, load_backbone_weights, load_checkpoint
 from mlickd.runs import provenance
+from mlickd.thresholds import read_thresholds
 
 from . import writers
 from .checkpointing import FINAL, RunCheckpointer, decide_to_resume

@@ -6,14 +6,12 @@ from .detection_metrics import coco_average_precision, corloc, voc_detection_ave
 from .intervals import bootstrap_metrics
 from .metrics import average_precision, multilabel_metrics
 from .multilabel import MultiLabelEvaluator
-from .thresholds import best_f1_thresholds
 
 __all__ = [
     "MultiLabelEvaluator",
     "TrainingCorLoc",
     "WeakDetectionEvaluator",
     "average_precision",
-    "best_f1_thresholds",
     "bootstrap_metrics",
     "coco_average_precision",
     "corloc",

@@ -15,11 +15,11 @@ from mlickd.data import catalog
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 from mlickd.files import write_json
+from mlickd.thresholds import ClassThresholds
 
 from .counting import prediction_prefixes
 from .metrics import multilabel_metrics
 from .score_files import SCORES_FILE, write_scores
-from .thresholds import ClassThresholds
 
 logger = logging.getLogger(__name__)
 

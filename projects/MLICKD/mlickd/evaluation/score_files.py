@@ -88,8 +88,8 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     """Return the path of the scores of a run.
 
     Args:
-        path: score file, or folder of a run (its ``OUTPUT_DIR``). The folder has a score file for each dataset in
-            ``DATASETS.TEST``.
+        path: score file, or folder of a run (its ``OUTPUT_DIR``). The folder, or ``evaluation`` in it, has a score file
+            for each dataset in ``DATASETS.TEST``.
         dataset: name of the dataset; required if the folder has scores of several datasets.
 
     Raises:
@@ -97,11 +97,13 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     """
     if os.path.isfile(path):
         return path
-    found = {file.parent.name: str(file) for file in sorted(Path(path).glob(f"inference/*/{SCORES_FILE}"))}
+    # The scores of a training have priority over those of `mlickd train --eval-only`.
+    patterns = f"evaluation/inference/*/{SCORES_FILE}", f"inference/*/{SCORES_FILE}"
+    found = {file.parent.name: str(file) for pattern in patterns for file in sorted(Path(path).glob(pattern))}
     if not found:
         raise InputError(
             f"{path}: is neither a score file nor a folder with inference/*/{SCORES_FILE}; evaluate the run first "
-            "(`mlickd train --eval-only` writes the scores into OUTPUT_DIR/evaluation)"
+            "with `mlickd train --eval-only`"
         )
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):

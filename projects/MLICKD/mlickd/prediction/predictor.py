@@ -23,6 +23,7 @@ from mlickd.decoding import RecordImage, max_reduction, upright_rgb
 from mlickd.errors import InputError
 from mlickd.export import load_exported
 from mlickd.export.hub_folder import find_hub_folder, load_hub_folder
+from mlickd.thresholds import read_thresholds
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances
@@ -251,8 +252,6 @@ def _given_thresholds(
 ) -> tuple[Sequence[float], str]:
     """Return given thresholds as (C,), and a text that names their source."""
     if isinstance(thresholds, (str, os.PathLike)):
-        from mlickd.evaluation.thresholds import read_thresholds  # here, because the package imports Detectron2
-
         path = os.fspath(thresholds)
         stored = read_thresholds(path)
         stored.check(path, names)

@@ -15,7 +15,7 @@ from detectron2.evaluation import inference_on_dataset
 from mlickd.config import default_config
 from mlickd.data import View, open_proposals
 from mlickd.data.build import build_test_loader
-from mlickd.data.catalog import UnknownDatasetError, class_names, dataset_records
+from mlickd.data.catalog import UnknownDatasetError, check_run_classes, class_names, dataset_records
 from mlickd.data.proposals.store import image_list_digest
 from mlickd.data.records import label_targets
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest
@@ -26,11 +26,11 @@ from mlickd.engine.run_config import load_cache_config
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
-from mlickd.evaluation.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
 from mlickd.files import file_digest
 from mlickd.modeling.losses import image_level_binary_cross_entropy
 from mlickd.progress import progress
 from mlickd.runs import find_run, load_run, multilabel_results, provenance, run_class_names, run_config
+from mlickd.thresholds import THRESHOLDS_FILE, ClassThresholds, best_f1_thresholds, write_thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +131,7 @@ def calibrate_run(
     cfg.DATASETS.TRAIN = (dataset,)
     records = dataset_records(dataset, boxes=False)
     teacher_cfg = load_teacher_config(cfg)
+    check_run_classes(teacher_cfg.MODEL.WEIGHTS, "--run: checkpoint", dataset)
     _check_held_out(dataset, records, teacher_cfg, "DATASETS.TRAIN")
     open_proposals(teacher_cfg, dataset).check(records)
     teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest())

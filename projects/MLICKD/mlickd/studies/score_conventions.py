@@ -18,7 +18,7 @@ from mlickd.evaluation.intervals import CONFIDENCE, bootstrap_metrics, percentil
 from mlickd.evaluation.metrics import check_protocol, multilabel_metrics, threshold_rule
 from mlickd.evaluation.ranking import AVERAGE_PRECISION_RULES, class_curves, micro_curve, order_dependent_extremes
 from mlickd.evaluation.score_files import ImageScores, find_scores, read_scores
-from mlickd.evaluation.thresholds import THRESHOLDS_FILE, read_thresholds
+from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
 # Key prefix of the metrics that use a separate threshold for each class.
 CLASS_THRESHOLDS = "class_thresholds/"
@@ -140,8 +140,8 @@ def compare_scores(
         check_protocol(threshold, topk, ap)
     except ValueError as error:
         raise InputError(f"--threshold {threshold:g}, --topk {topk}, --ap {ap}: {error}") from None
-    if resamples < 0:
-        raise InputError(f"--bootstrap {resamples}: must be 0 or more")
+    if resamples < 0 or seed < 0:
+        raise InputError(f"--bootstrap {resamples}, --seed {seed}: must be 0 or more")
     if len(set(absolute)) < len(absolute):
         raise InputError(f"{' '.join(paths)}: give each run once")
     common = os.path.commonpath(absolute)
@@ -194,7 +194,7 @@ def _bootstrap(files: Mapping[str, ImageScores], paired: Sequence[str], drawn: d
         try:
             resampled[name] = bootstrap_metrics(scores.scores, scores.targets, **drawn, **protocol)
         except ValueError as error:
-            raise InputError(f"{scores.path}: {error}; evaluate the run again") from None
+            raise InputError(f"{scores.path}: {error}") from None
         estimates = multilabel_metrics(scores.scores, scores.targets, **protocol)
         runs[name] = {key: _interval(100 * estimates[key], values) for key, values in resampled[name].items()}
     differences = {

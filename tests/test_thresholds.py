@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from helpers.metric_problems import score_problems
 from mlickd.errors import InputError
-from mlickd.evaluation import best_f1_thresholds, multilabel_metrics
-from mlickd.evaluation.thresholds import ClassThresholds, read_thresholds, write_thresholds
+from mlickd.evaluation import multilabel_metrics
 from mlickd.files import file_digest
+from mlickd.thresholds import ClassThresholds, best_f1_thresholds, read_thresholds, write_thresholds
 
 
 def f1_at(scores: np.ndarray, targets: np.ndarray, threshold: float) -> float:
