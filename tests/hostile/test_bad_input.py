@@ -137,6 +137,8 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (PREDICT, "run/model_final.pth", checkpoint("run/model_final.pth", {"model": Hostile()})),
     (STAGE2, "19 classes", remove_a_class_of_the_teacher),
     (f"{STAGE2} KD.TEACHER.WEIGHTS run/model_final.pth", "run/", None),
+    (STAGE2, "classes.txt has other classes than tiny_fit", data("teacher/classes.txt", "cat\ndog\n")),
+    ("train --config-file run/config.yaml --eval-only", "run/classes.txt has", data("run/classes.txt", "cat\ndog\n")),
     # Configurations
     ("train --config-file gone.yaml", "--config-file gone.yaml", None),
     (CLS, "SOLVER.BASE_LRR", data("cls.yaml", "SOLVER:\n  BASE_LRR: 1.0\n")),
@@ -158,6 +160,8 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("train --config-file kd.yaml --kd-stage third", "--kd-stage third", None),
     (STAGE2.partition(" KD.METHOD_STAGES")[0], "stage 1", None),
     ("predict photo.jpg --model run --json photo.jpg/a.json", "photo.jpg/a.json", None),
+    ("predict photo.jpg --model run --save photo.jpg", "photo.jpg", None),
+    ("evaluate run --bootstrap 3 --seed -1", "--seed -1", None),
     ("compare --seeds 1,x", "--seeds: 1,x", None),
     ("compare --held-out 1", "--held-out: 1", None),
     (f"{COMPARE} --test tiny_val@{{seed}}of2", "'tiny_val@{seed}of2'", None),

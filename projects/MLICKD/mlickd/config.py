@@ -8,8 +8,9 @@ def add_mlickd_config(cfg: CfgNode) -> None:
 
     These keys of Detectron2 keep their meaning: ``DATASETS.{TRAIN,TEST}``, ``INPUT.FORMAT``, ``INPUT.RANDOM_FLIP``
     (``horizontal | none``), ``MODEL.{META_ARCHITECTURE,BACKBONE,RESNETS,PIXEL_MEAN,PIXEL_STD,WEIGHTS,DEVICE}``,
-    ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``, ``TEST``, ``DATALOADER``, ``SEED``, ``OUTPUT_DIR``,
-    ``VIS_PERIOD``. Models, backbones, heads and distillers of this project are registered.
+    ``MODEL.ROI_HEADS.{NAME,IN_FEATURES,SCORE_THRESH_TEST,NMS_THRESH_TEST}``, ``MODEL.ROI_BOX_HEAD``, ``SOLVER``,
+    ``TEST``, ``DATALOADER.NUM_WORKERS``, ``SEED``, ``OUTPUT_DIR``, ``VIS_PERIOD``. Models, backbones, heads and
+    distillers of this project are registered.
     """
     from mlickd import registration  # noqa: F401
 
@@ -63,10 +64,8 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.DATASETS.PROPOSALS.UNLABELED_FILES = ()
     cfg.DATASETS.PROPOSALS.TEST_FILES = ()
     # Maximum number of proposals of an image, the best by score. The paper has about 500 per image. In distillation,
-    # TOP_K and MIN_SIDE of the teacher's configuration apply.
+    # TOP_K of the teacher's configuration applies.
     cfg.DATASETS.PROPOSALS.TOP_K = 500
-    # Minimum length of the shorter side of a proposal, in pixels of the original image.
-    cfg.DATASETS.PROPOSALS.MIN_SIDE = 0.0
 
 
 def _add_model_config(cfg: CfgNode) -> None:

@@ -22,7 +22,7 @@ from torch import nn
 from mlickd import __version__
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
-from mlickd.data.build import build_inference_mapper, model_class
+from mlickd.data.build import build_test_mapper, model_class
 from mlickd.data.catalog import RUN_CLASSES_FILE, UnknownDatasetError, class_names, dataset_records
 from mlickd.data.manifest import labels_digest
 from mlickd.data.sources.dataset_files import read_lines, read_text
@@ -133,7 +133,7 @@ def predict(
     """
     loader = build_detection_test_loader(
         dataset=list(records),
-        mapper=build_inference_mapper(cfg, dataset_name),
+        mapper=build_test_mapper(cfg, dataset_name, can_propose=True),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=0,
     )

@@ -14,7 +14,7 @@ from torchvision.ops import box_iou
 
 from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, View, dataset_records, propose, write_store
-from mlickd.data.build import build_inference_mapper, build_proposer
+from mlickd.data.build import build_proposer, build_test_mapper
 from mlickd.data.proposals.dataset_proposals import generate_proposals
 from mlickd.data.proposals.edges import gradient_edges
 from mlickd.data.proposals.image_proposals import complete_parameters
@@ -185,7 +185,7 @@ def teacher_with(*options: object):
 def test_samples_with_and_without_a_store_are_equal(image_format: str, tiny_scenes: Path, tmp_path: Path) -> None:
     records = dataset_records("tiny_test")[:3]
     store = generate_proposals(records, "selective_search", QUICK, tmp_path / "p", workers=0)
-    arguments = {"image_format": image_format, "top_k": 40, "min_side": 6.0}
+    arguments = {"image_format": image_format, "top_k": 40}
     proposer = partial(propose, method="selective_search", parameters=QUICK)
     mappers = [MultiLabelMapper(proposals=proposals, **arguments) for proposals in (store, proposer)]
     for record in records:
@@ -217,12 +217,12 @@ def test_an_existing_store_is_used(tiny_scenes: Path, tmp_path: Path, monkeypatc
     records = dataset_records("tiny_test")[:3]
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     cfg = teacher_with("INPUT.SIZE_TEST", 128)
-    made = build_inference_mapper(cfg, "tiny_test")(records[0])["proposals"]
+    made = build_test_mapper(cfg, "tiny_test", can_propose=True)(records[0])["proposals"]
     assert len(made) > 10
     box = np.array([[1, 2, 30, 40]])
     path = tmp_path / "proposals" / "tiny_test_edge_boxes"
     write_store(path, [(record["image_id"], box, [1]) for record in records], "edge_boxes", {}, "")
-    assert len(build_inference_mapper(cfg, "tiny_test")(records[0])["proposals"]) == 1
-    assert len(build_inference_mapper(cfg)(records[0])["proposals"]) == len(made)
+    assert len(build_test_mapper(cfg, "tiny_test", can_propose=True)(records[0])["proposals"]) == 1
+    assert len(build_test_mapper(cfg, can_propose=True)(records[0])["proposals"]) == len(made)
     cfg.MODEL.META_ARCHITECTURE = "MultiLabelClassifier"
-    assert "proposals" not in build_inference_mapper(cfg)(records[0])
+    assert "proposals" not in build_test_mapper(cfg, can_propose=True)(records[0])

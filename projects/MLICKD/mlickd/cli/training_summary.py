@@ -4,16 +4,12 @@ import os
 import shlex
 import textwrap
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from detectron2.config import CfgNode
 
-from mlickd.config_files import find_config
 from mlickd.data.build import model_class
-from mlickd.engine.run_config import load_config
-from mlickd.errors import InputError
 from mlickd.evaluation.metrics import TABLE_METRICS
 from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path
 
@@ -47,34 +43,23 @@ def training_summary(cfg: CfgNode, *, seconds: float, first_iteration: int, para
 
 
 def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpus: int = 1) -> str:
-    """Return the next command: the first stage after a teacher, stage 2 after stage 1, or else a prediction.
+    """Return the next command: a distillation after a teacher, stage 2 after stage 1, or else a prediction.
 
     Args:
         cfg: configuration of the training.
         config_file, options, num_gpus: arguments of its command line.
     """
-    pairs = list(zip(options[::2], options[1::2], strict=False))
-    file = Path(config_file)
-    distillation = file.with_name(file.name.replace("wsd", "kd"))
-    if model_class(cfg).is_detector and distillation != file and Path(find_config(distillation)).is_file():
-        stage = "feature"
-        with suppress(InputError):  # the next command will name the problem
-            stage = load_config(str(distillation), []).KD.METHOD_STAGES[0]
-        options = ["KD.TEACHER.WEIGHTS", os.path.join(cfg.OUTPUT_DIR, "model_final.pth")]
-        options += [item for pair in pairs if pair[0] == "SEED" or pair[0].startswith("DATASETS.") for item in pair]
-        if any(key == "OUTPUT_DIR" for key, _ in pairs):
-            teacher = Path(cfg.OUTPUT_DIR)
-            name = teacher.name.replace("teacher", "distilled")
-            options += ["OUTPUT_DIR", str(teacher.with_name(f"{name}_distilled" if name == teacher.name else name))]
-    elif cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
-        stage, distillation = "prediction", file
+    train = ["mlickd", "train", "--config-file"]
+    if model_class(cfg).is_detector:
+        weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+        return shlex.join([*train, "KD.yaml", "--kd-stage", "STAGE", "KD.TEACHER.WEIGHTS", weights])
+    if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
+        processes = [] if num_gpus == 1 else ["--num-gpus", str(num_gpus)]
+        pairs = zip(options[::2], options[1::2], strict=False)
         # Stage 2 starts from the result of stage 1, so it must not have the initial weights of stage 1.
-        options = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
-    else:
-        return shlex.join(["mlickd", "predict", "PHOTOS", "--model", cfg.OUTPUT_DIR])
-    processes = [] if num_gpus == 1 else ["--num-gpus", str(num_gpus)]
-    start = ["mlickd", "train", "--config-file", str(distillation), "--kd-stage", stage]
-    return shlex.join([*start, *processes, *options])
+        others = [item for pair in pairs if pair[0] != "MODEL.WEIGHTS" for item in pair]
+        return shlex.join([*train, config_file, "--kd-stage", "prediction", *processes, *others])
+    return shlex.join(["mlickd", "predict", "PHOTOS", "--model", cfg.OUTPUT_DIR])
 
 
 def _results(cfg: CfgNode, name: str) -> list[str]:

@@ -157,7 +157,6 @@ def build_mapper(
         image_format=cfg.INPUT.FORMAT,
         proposals=proposals,
         top_k=selection.TOP_K,
-        min_side=selection.MIN_SIDE,
         teacher_size=teacher_cfg.INPUT.SIZE_TEST if teacher_cfg else None,
         teacher_format=teacher_cfg.INPUT.FORMAT if teacher_cfg else None,
         dataset=name,
@@ -165,18 +164,16 @@ def build_mapper(
     )
 
 
-def build_test_mapper(cfg: CfgNode, name: str) -> MultiLabelMapper:
-    """Return the mapper of a model for evaluation on a dataset."""
-    proposals = open_proposals(cfg, name) if needs_proposals(cfg, training=False) else None
+def build_test_mapper(cfg: CfgNode, name: str | None = None, *, can_propose: bool = False) -> MultiLabelMapper:
+    """Return the mapper of a model for the dataset ``name``, or for photos if it is None.
+
+    With ``can_propose``, the mapper of a teacher generates proposals if none are stored.
+    """
+    proposals = None
+    if needs_proposals(cfg, training=False):
+        stored = name is not None and configured_proposals(cfg, name).exists()
+        proposals = build_proposer(cfg) if can_propose and not stored else open_proposals(cfg, name)
     return build_mapper(cfg, name, proposals)
-
-
-def build_inference_mapper(cfg: CfgNode, name: str | None = None) -> MultiLabelMapper:
-    """Return the mapper for prediction, which generates proposals if none are stored."""
-    if not needs_proposals(cfg, training=False):
-        return build_mapper(cfg, name)
-    stored = name is not None and configured_proposals(cfg, name).exists()
-    return build_mapper(cfg, name, open_proposals(cfg, name) if stored else build_proposer(cfg))
 
 
 def build_train_loader(cfg: CfgNode, teacher_cfg: CfgNode | None = None) -> DataLoader:

@@ -25,7 +25,7 @@ class MultiLabelMapper:
         image_format: ``RGB`` or ``BGR``.
         proposals: proposals of the dataset, or a function that generates them, see
             :func:`~mlickd.data.build.build_proposer`; None for samples without proposals.
-        top_k, min_side: see :func:`best_proposals`.
+        top_k: number of proposals of an image, the best by score.
         teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
         teacher_format: image format of the teacher, by default ``image_format``.
         dataset: name of the dataset. Samples contain it, because image ids are unique only within a dataset.
@@ -35,7 +35,6 @@ class MultiLabelMapper:
     image_format: str = "RGB"
     proposals: ProposalStore | Callable[..., tuple[np.ndarray, np.ndarray]] | None = None
     top_k: int = 500
-    min_side: float = 0.0
     teacher_size: int | None = None
     teacher_format: str | None = None
     dataset: str | None = None
@@ -93,7 +92,7 @@ class MultiLabelMapper:
             boxes, scores = self.proposals[record["image_id"]]
         else:
             boxes, scores = self.proposals(image.decode()[0], image_format=self.image_format)
-        return best_proposals(boxes, scores, self.top_k, self.min_side)
+        return boxes[: self.top_k], scores[: self.top_k]  # best first
 
 
 def map_at_sizes(record: dict, mapper: MultiLabelMapper, sizes: Sequence[int]) -> dict:
@@ -106,17 +105,6 @@ def map_at_sizes(record: dict, mapper: MultiLabelMapper, sizes: Sequence[int]) -
     seen = ("image", "proposals")
     views = [{key: sample[key] for key in seen if key in sample} for sample in samples]
     return {key: value for key, value in samples[0].items() if key not in (*seen, "view")} | {"views": views}
-
-
-def best_proposals(boxes: np.ndarray, scores: np.ndarray, top_k: int, min_side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the best ``top_k`` proposals with sides of at least ``min_side`` pixels.
-
-    ``boxes`` is (R, 4) in pixels of the image, best first; ``scores`` is (R,).
-    """
-    if min_side > 0:
-        keep = np.minimum(*(boxes[:, 2:] - boxes[:, :2]).T) >= min_side
-        boxes, scores = boxes[keep], scores[keep]
-    return boxes[:top_k], scores[:top_k]
 
 
 def _instances(boxes: np.ndarray, scores: np.ndarray, view: View, shape: tuple[int, int]) -> Instances:

@@ -112,10 +112,11 @@ class TrainingBatchSampler(Sampler[list[ImageView]]):
         indices = []
         for number in range(iteration * len(positions), (iteration + 1) * len(positions)):
             epoch, place = divmod(number, len(images))
-            if (cached := self._permutations.get(pool)) is None or cached[0] != epoch:
-                order = np.random.default_rng((self.seed, 1, epoch, pool)).permutation(len(images))
-                self._permutations[pool] = epoch, order
-            indices.append(images[int(self._permutations[pool][1][place])])
+            order = self._permutations.get(pool)
+            if order is None or order[0] != epoch:
+                order = epoch, np.random.default_rng((self.seed, 1, epoch, pool)).permutation(len(images))
+                self._permutations[pool] = order  # read and written once, because several threads call this method
+            indices.append(images[int(order[1][place])])
         return indices
 
 

@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from torch.nn import functional as F
+from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from mlickd.data.catalog import class_names
 from mlickd.errors import InputError
 from mlickd.files import file_digest, write_json
+from mlickd.modeling.losses import EPSILON
 
 from .knowledge import TeacherKnowledge
 
@@ -28,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 _KEY = "KD.PREDICTION.CALIBRATION"
 _REMEDY = "make it with `mlickd calibrate-teacher`"
-# The teacher's loss clamps scores to the same limits, so scores beyond them are not trained.
-_EPSILON = 1e-4
 # Weight of the squared distance from slope 1 and intercept 0; negligible if the images determine the line.
 _RIDGE = 1e-3
 
@@ -58,7 +58,7 @@ class Calibration:
     def apply(self, image_scores: torch.Tensor) -> torch.Tensor:
         """Return calibrated probabilities for image scores (..., C), in the same shape and dtype."""
         slopes, intercepts = image_scores.new_tensor([self.slopes, self.intercepts])
-        return torch.sigmoid(slopes * torch.logit(image_scores, eps=_EPSILON) + intercepts)
+        return torch.sigmoid(slopes * torch.logit(image_scores, eps=EPSILON) + intercepts)
 
     def calibrate(self, knowledge: TeacherKnowledge) -> TeacherKnowledge:
         """Return knowledge with calibrated image scores, if it has image scores."""
@@ -99,7 +99,8 @@ def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
     has one minimum, even if all scores are equal or no target is known.
 
     Args:
-        scores: (N, C) image scores of images that the teacher was not trained on; clamped to [1e-4, 1 - 1e-4].
+        scores: (N, C) image scores of images that the teacher was not trained on; clamped to
+            ``[EPSILON, 1 - EPSILON]``, as in the teacher's loss.
         targets: (N, C), 1, 0, or -1 (ignored).
 
     Returns:
@@ -110,28 +111,22 @@ def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
     return slopes, intercepts
 
 
-def _fit_class(scores: np.ndarray, targets: np.ndarray) -> list[float]:
+def _fit_class(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     known = targets >= 0
     positive = targets[known] == 1
     positives, negatives = positive.sum(), (~positive).sum()
-    smoothed = torch.from_numpy(np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2)))
-    logits = torch.logit(torch.from_numpy(scores[known].astype(np.float64)), eps=_EPSILON)
-    identity = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    line = identity.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [line], max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-15, line_search_fn="strong_wolfe"
-    )
+    smoothed = np.where(positive, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    logits = logit(scores[known].astype(np.float64).clip(EPSILON, 1 - EPSILON))
+    identity = np.array([1.0, 0.0])
 
-    def closure() -> torch.Tensor:
-        """Compute the penalized cross-entropy of the line, and its gradient."""
-        optimizer.zero_grad()
-        fit = F.binary_cross_entropy_with_logits(line[0] * logits + line[1], smoothed, reduction="sum")
-        objective = fit + _RIDGE / 2 * (line - identity).pow(2).sum()
-        objective.backward()
-        return objective
+    def objective(line: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the penalized cross-entropy of the line, and its gradient."""
+        z, offset = line[0] * logits + line[1], line - identity
+        residual = expit(z) - smoothed
+        gradient = np.array([residual @ logits, residual.sum()]) + _RIDGE * offset
+        return (np.logaddexp(0, z) - smoothed * z).sum() + _RIDGE / 2 * offset @ offset, gradient
 
-    optimizer.step(closure)
-    return line.tolist()
+    return minimize(objective, identity, jac=True, tol=1e-9).x
 
 
 def load_calibration(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> Calibration | None:

@@ -26,6 +26,7 @@ _CHOICES: dict[str, Sequence[str] | Registry] = {
     "SOLVER.AMP.DTYPE": ("float16", "bfloat16"),
     "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "KD.REGIONS.WEIGHT": REGION_WEIGHTS,
     "KD.FEATURE.COMPARE": ("pooled", "box_head"),
     "KD.PREDICTION.LOSS": ("l2", "bce"),
@@ -61,11 +62,11 @@ _RULES: dict[str, _Rule] = {
     "INPUT.COLOR_JITTER.CONTRAST": _FRACTION,
     "INPUT.COLOR_JITTER.SATURATION": _FRACTION,
     "INPUT.RANDOM_CROP.AREA": (
-        lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] <= 1,
+        lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1] <= 1,
         "(smallest fraction, largest fraction), both above 0 and at most 1",
     ),
     "INPUT.RANDOM_CROP.ASPECT": (
-        lambda limits: len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf,
+        lambda limits: len(limits) == 2 and all(map(_is_finite, limits)) and 0 < limits[0] <= limits[1],
         "(smallest ratio, largest ratio), both above 0 and finite",
     ),
     "INPUT.SIZES_TRAIN": (lambda sizes: sizes and _are_integers(sizes, 1), "one or more positive integers"),
@@ -79,6 +80,7 @@ _RULES: dict[str, _Rule] = {
     "KD.PREDICTION.TEMPERATURE": _POSITIVE,
     "KD.REGIONS.NMS_THRESH": _POSITIVE_FRACTION,
     "KD.REGIONS.TOP_K": _NOT_NEGATIVE,
+    "MODEL.CLASSIFIER.DROPOUT": _FRACTION,
     "MODEL.DEVICE": (lambda device: re.fullmatch(r"cpu|cuda(:\d+)?", device), "cpu, cuda or cuda:N"),
     "MODEL.BACKBONE.FEATURE_MEMORY": _NOT_NEGATIVE,
     "MODEL.LABEL_LOSS.CLIP": _FRACTION,
@@ -90,6 +92,7 @@ _RULES: dict[str, _Rule] = {
         lambda values: len(values) == 3 and all(_is_finite(value) and value > 0 for value in values),
         "3 positive numbers",
     ),
+    "MODEL.ROI_BOX_HEAD.DROPOUT": _FRACTION,
     "MODEL.WSDDN.CONTEXT": _FRACTION,
     "MODEL.WSDDN.FEATURE_NORM": _NOT_NEGATIVE,
     "SOLVER.BASE_LR": _POSITIVE,
@@ -108,6 +111,7 @@ _RULES: dict[str, _Rule] = {
     "TEST.AUG.MIN_SIZES": (lambda sizes: _are_integers(sizes, 1), "positive integers"),
     "TEST.CORLOC_IMAGES": _NOT_NEGATIVE,
     "TEST.EVAL_PERIOD": _NOT_NEGATIVE,
+    "TEST.IMS_PER_BATCH": _POSITIVE,
     "TEST.PRECISE_BN.ENABLED": (lambda value: not value, "False: it is not supported"),
 }
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
+from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
 from mlickd.errors import InputError
@@ -64,15 +64,16 @@ def saved_checkpoints(folder: Path) -> list[str]:
     return [*last, *others]
 
 
-class RunCheckpointer(DetectionCheckpointer):
+class RunCheckpointer(Checkpointer):
     """Detectron2's checkpointer for a run that may be killed at any moment.
 
-    Files have Detectron2's format. Loading never runs code from a file.
+    Files have Detectron2's format. Loading never runs code from a file. This class does not derive from
+    DetectionCheckpointer, which reads paths as URLs: it drops everything after a question mark.
     """
 
     def __init__(self, model: nn.Module, save_dir: str, *, keep: int = 0, **checkpointables: Any):
         """See Detectron2. The run keeps only the newest ``keep`` periodic checkpoints; 0 keeps all."""
-        super().__init__(model, save_dir, **checkpointables)
+        super().__init__(model, save_dir, save_to_disk=comm.is_main_process(), **checkpointables)
         self.keep = keep
         self.folder = Path(save_dir)
         # SHA-256 of each checkpoint of this run by file name, oldest first.

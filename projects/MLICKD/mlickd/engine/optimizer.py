@@ -23,8 +23,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         factor = cfg.SOLVER.BACKBONE_LR_FACTOR if "backbone" in parts else 1.0
         if any(layer in parts for layer in NEW_LAYERS):
             factor *= cfg.SOLVER.LAST_LAYER_LR_FACTOR
-        # None, Detectron2's default, gives a bias the learning rate of the weights.
-        if parts[-1] == "bias" and cfg.SOLVER.BIAS_LR_FACTOR is not None:
+        if parts[-1] == "bias":
             factor *= cfg.SOLVER.BIAS_LR_FACTOR
         return factor
 

@@ -4,14 +4,13 @@ from .. import registration  # noqa: F401
 from .detection import TrainingCorLoc, WeakDetectionEvaluator
 from .detection_metrics import coco_average_precision, corloc, voc_detection_average_precision
 from .intervals import bootstrap_metrics
-from .metrics import average_precision, multilabel_metrics
+from .metrics import multilabel_metrics
 from .multilabel import MultiLabelEvaluator
 
 __all__ = [
     "MultiLabelEvaluator",
     "TrainingCorLoc",
     "WeakDetectionEvaluator",
-    "average_precision",
     "bootstrap_metrics",
     "coco_average_precision",
     "corloc",

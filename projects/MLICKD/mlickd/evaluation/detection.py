@@ -15,13 +15,17 @@ from torch import nn
 from mlickd.data import build_test_loader, dataset_records
 from mlickd.errors import InputError
 
-from .detection_metrics import COCO_MAX_DETECTIONS, coco_average_precision, corloc, voc_detection_average_precision
+from .detection_metrics import (
+    COCO_MAX_DETECTIONS,
+    IOU_THRESHOLD,
+    coco_average_precision,
+    corloc,
+    voc_detection_average_precision,
+)
 from .multilabel import RecordEvaluator
 from .ranking import AVERAGE_PRECISION_RULES
 
 logger = logging.getLogger(__name__)
-
-_IOU_THRESHOLD = 0.5
 
 
 class WeakDetectionEvaluator(RecordEvaluator):
@@ -76,7 +80,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
         results = {key: float(np.mean([row[key] for row in rows])) if rows else float("nan") for key in keys}
         if self.output_dir:
             protocol = {
-                "iou_threshold": _IOU_THRESHOLD,
+                "iou_threshold": IOU_THRESHOLD,
                 "AP50": f"pycocotools, 101 recall points, at most {COCO_MAX_DETECTIONS} detections per class and image",
                 "VOC_AP": f"VOC devkit matching, {AVERAGE_PRECISION_RULES[self.voc_ap]}; equal scores enter together",
                 "CorLoc": "fraction of positive images whose best region of the class hits an object",
@@ -102,16 +106,16 @@ class WeakDetectionEvaluator(RecordEvaluator):
                     ignored = bool(annotation.get("iscrowd", 0) or annotation.get("difficult", 0))
                     objects[annotation["category_id"]][record["image_id"]].append((box, ignored))
 
-        coco = coco_average_precision(self.boxed_records, detections, iou_threshold=_IOU_THRESHOLD)
+        coco = coco_average_precision(self.boxed_records, detections)
         per_class = {}
         for label, found in detections.items():
             truth = {image: tuple(map(np.array, zip(*items, strict=True))) for image, items in objects[label].items()}
             positive = [image_id for image_id, (_, ignored) in truth.items() if not ignored.all()]
-            voc = voc_detection_average_precision(found, truth, iou_threshold=_IOU_THRESHOLD, ap=self.voc_ap)
+            voc = voc_detection_average_precision(found, truth, ap=self.voc_ap)
             per_class[self.class_names[label]] = {
                 "AP50": 100.0 * coco[label],
                 "VOC_AP": 100.0 * voc,
-                "CorLoc": 100.0 * corloc(found, truth, iou_threshold=_IOU_THRESHOLD),
+                "CorLoc": 100.0 * corloc(found, truth),
                 "positive_images": len(positive),
                 "positive_images_without_region": sum(image_id not in found for image_id in positive),
             }
@@ -122,7 +126,7 @@ class WeakDetectionEvaluator(RecordEvaluator):
         rows.append(["mean", *results.values()])
         table = tabulate(rows, headers=["class", *results], tablefmt="pipe", floatfmt=".2f")
         logger.info(
-            f"Detection metrics on {self.dataset_name} (%), IoU {_IOU_THRESHOLD}, "
+            f"Detection metrics on {self.dataset_name} (%), IoU {IOU_THRESHOLD}, "
             f"{len(self.boxed_records)} images, VOC_AP by {self.voc_ap}:\n{table}"
         )
         absent = [name for name, values in per_class.items() if not values["positive_images"]]

@@ -23,16 +23,15 @@ Detections = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
 # Objects of one class by image: boxes (G, 4) and booleans (G,), True for objects to ignore (difficult, crowd).
 GroundTruth = Mapping[Hashable, tuple[np.ndarray, np.ndarray]]
 
+IOU_THRESHOLD = 0.5  # minimum IoU of a correct detection
 COCO_MAX_DETECTIONS = 100  # per class and image, as in COCO's protocol
 
 
-def voc_detection_average_precision(
-    detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5, ap: str = "voc12"
-) -> float:
+def voc_detection_average_precision(detections: Detections, ground_truth: GroundTruth, *, ap: str = "voc12") -> float:
     """Compute the detection AP of one class by the rule of the PASCAL VOC devkit.
 
     Each detection is compared with the object of its image that it overlaps most. With an IoU of at least
-    ``iou_threshold``, it is correct, unless a detection with a higher score matches the same object. With a lower IoU,
+    ``IOU_THRESHOLD``, it is correct, unless a detection with a higher score matches the same object. With a lower IoU,
     it is a false positive. A detection of an ignored object does not count. Equal scores enter the curve together, so
     their order does not matter.
 
@@ -40,8 +39,7 @@ def voc_detection_average_precision(
         detections: boxes (D, 4) and scores (D,) by image.
         ground_truth: boxes (G, 4) and booleans (G,), True for ignored objects, by image; may lack images without
             objects.
-        iou_threshold: minimum IoU of a correct detection.
-        ap: "voc12", "voc07" or "ranking", see :func:`mlickd.evaluation.average_precision`.
+        ap: "voc12", "voc07" or "ranking", see :func:`mlickd.evaluation.multilabel_metrics`.
 
     Returns:
         AP in 0..1; NaN without an object that counts.
@@ -52,7 +50,7 @@ def voc_detection_average_precision(
         order = np.argsort(-image_scores, kind="stable")
         object_boxes, ignored = ground_truth.get(image_id, (np.zeros((0, 4)), np.zeros(0, dtype=bool)))
         overlap, best_object = _best_overlap(boxes[order], object_boxes)
-        hit = overlap >= iou_threshold
+        hit = overlap >= IOU_THRESHOLD
         first = np.zeros(len(order), dtype=bool)  # True for the highest-scoring hit of each object
         # Misses, which have the index -1 here, are removed by `hit &` below.
         first[np.unique(np.where(hit, best_object, -1), return_index=True)[1]] = True
@@ -64,7 +62,7 @@ def voc_detection_average_precision(
     return float(area_under_curve(curve.true_positives, curve.predicted, positives, ap))
 
 
-def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: float = 0.5) -> float:
+def corloc(detections: Detections, ground_truth: GroundTruth) -> float:
     """Compute the correct localization of one class (Deselaers et al., 2012): the fraction of positive images whose
     best-scoring region of the class overlaps an object of the class.
 
@@ -72,7 +70,7 @@ def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: 
     several regions have the best score, the image counts with the fraction of these regions that are correct.
 
     Args:
-        detections, ground_truth, iou_threshold: see :func:`voc_detection_average_precision`.
+        detections, ground_truth: see :func:`voc_detection_average_precision`.
 
     Returns:
         CorLoc in 0..1; NaN without a positive image.
@@ -82,22 +80,19 @@ def corloc(detections: Detections, ground_truth: GroundTruth, *, iou_threshold: 
         boxes, scores = detections.get(image_id, (np.zeros((0, 4)), np.zeros(0)))
         best = boxes[scores == scores.max()] if len(scores) else boxes
         if not np.all(ignored):
-            hits = _best_overlap(best, object_boxes)[0] >= iou_threshold
+            hits = _best_overlap(best, object_boxes)[0] >= IOU_THRESHOLD
             located.append(float(hits.mean()) if len(best) else 0.0)
     return float(np.mean(located)) if located else float("nan")
 
 
-def coco_average_precision(
-    records: Sequence[dict], detections: Mapping[int, Detections], *, iou_threshold: float = 0.5
-) -> dict[int, float]:
-    """Compute the detection AP of each class with pycocotools at one IoU: 101 recall points, at most 100 detections per
-    class and image. Ties are ranked in the order of ``records``.
+def coco_average_precision(records: Sequence[dict], detections: Mapping[int, Detections]) -> dict[int, float]:
+    """Compute the detection AP of each class with pycocotools at ``IOU_THRESHOLD``: 101 recall points, at most 100
+    detections per class and image. Ties are ranked in the order of ``records``.
 
     Args:
         records: dicts with ``image_id`` and ``annotations``. Difficult objects are ignored like crowds, but
             matched with the ordinary IoU and at most once.
         detections: detections by class and ``image_id`` of the records.
-        iou_threshold: minimum IoU of a correct detection.
 
     Returns:
         AP in 0..1 by class; NaN for a class without an object that counts.
@@ -117,7 +112,7 @@ def coco_average_precision(
     with contextlib.redirect_stdout(io.StringIO()):
         datasets = (_coco_dataset(len(records), classes, annotations) for annotations in (objects, found))
         evaluation = _IgnoreDifficult(*datasets, iouType="bbox")
-        evaluation.params.iouThrs = np.array([iou_threshold])
+        evaluation.params.iouThrs = np.array([IOU_THRESHOLD])
         evaluation.params.maxDets = [COCO_MAX_DETECTIONS]
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, np.inf]], ["all"]
         evaluation.evaluate()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .counting import count_predictions, mean_over_classes, precision_recall, prediction_prefixes
-from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves, ranking_curve
+from .ranking import AVERAGE_PRECISION_RULES, check_ap_rule, class_curves
 
 # Metrics in the tables of the paper.
 TABLE_METRICS = ("mAP", "CF1", "OF1", "top3/CF1", "top3/OF1")
@@ -26,31 +26,6 @@ def check_protocol(threshold: float | Sequence[float] | np.ndarray, topk: int, a
     if isinstance(topk, bool) or topk != int(topk) or topk < 1:
         raise ValueError(f"topk must be an integer of at least 1, got {topk}")
     check_ap_rule(ap)
-
-
-def average_precision(scores: np.ndarray, targets: np.ndarray, *, ap: str = "ranking") -> float:
-    """Compute the average precision of one class.
-
-    Items of equal score enter together: the curve has one point per distinct score. The AP of a constant score is
-    therefore the prevalence of the class, in any sort order. ``ap="ranking"`` is the step-wise AP of scikit-learn,
-    ``sum_t (R_t - R_{t-1}) P_t``.
-
-    Args:
-        scores: (N,) finite scores; only their order matters.
-        targets: (N,) 1 positive, 0 negative, -1 ignore (the item is left out).
-        ap: "ranking", "voc12" (area under the precision envelope) or "voc07" (11 points).
-
-    Returns:
-        AP in 0..1, NaN without a positive.
-
-    Raises:
-        ValueError: shapes differ, a score is not finite, a target is not -1, 0 or 1, or ``ap`` is unknown.
-    """
-    scores, targets = _as_floating(scores), np.asarray(targets)
-    _check_targets(scores, targets, ndim=1)
-    if not np.isfinite(scores).all():
-        raise ValueError("scores must be finite")
-    return ranking_curve(scores, targets != -1, targets == 1).average_precision(ap)
 
 
 def multilabel_metrics(
@@ -81,7 +56,7 @@ def multilabel_metrics(
             place.
         threshold: minimum score of a prediction, one for all classes or (C,).
         topk: number of classes predicted per image; all classes if there are fewer.
-        ap: AP rule, see :func:`average_precision`.
+        ap: rule of the average precision, see :data:`mlickd.evaluation.ranking.AVERAGE_PRECISION_RULES`.
 
     Returns:
         dict of floats ``mAP, CP, CR, CF1, CF1_class_mean, OP, OR, OF1`` (the last seven also under ``f"top{topk}/"``
@@ -117,14 +92,31 @@ def multilabel_metrics(
     metrics["images_without_positives"] = int((counted_images & ~positive.any(axis=1)).sum())
     metrics["classes"] = int(counted_classes.sum())
     metrics["classes_without_positives"] = int((~counted_classes).sum())
-    metrics["protocol"] = protocol_record(thresholds, topk, ap)
+    rule = threshold_rule(thresholds)
+    metrics["protocol"] = {
+        "ap": ap,
+        "ap_rule": AVERAGE_PRECISION_RULES[ap],
+        "ties": "equal scores enter the AP curve together; ties at the last top-k place share it equally",
+        "threshold": thresholds.tolist(),
+        "threshold_rule": rule,
+        "topk": topk,
+        "topk_rule": f"the {topk} highest scores of an image, at any value; 'thresholded': only scores with {rule}",
+        "images": "all except images with only ignored targets; images without a positive count",
+        "classes": "mAP, CP, CR, CF1, CF1_class_mean: classes with a positive; OP, OR, OF1: all classes",
+        "ignored": "entries with target -1 do not count and do not take a top-k place",
+    }
     return metrics
 
 
 def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (N, C) floating-point scores and targets, or raise the ValueError of :func:`multilabel_metrics`."""
-    scores, targets = _as_floating(scores), np.asarray(targets)
-    _check_targets(scores, targets, ndim=2)
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
+    if scores.shape != targets.shape or scores.ndim != 2:
+        raise ValueError(f"scores and targets must both have shape (N, C), got {scores.shape} and {targets.shape}")
+    if not np.isin(targets, (-1, 0, 1)).all():
+        raise ValueError("targets must be 1 (positive), 0 (negative) or -1 (ignore)")
     if scores.size == 0:
         raise ValueError(f"scores must hold at least one image and one class, got shape {scores.shape}")
     valid = (scores >= 0) & (scores <= 1)  # False for NaN
@@ -140,34 +132,3 @@ def checked_scores(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
 def threshold_rule(thresholds: float | np.ndarray) -> str:
     """Return the rule of predictions by one threshold, or by (C,) thresholds, in words."""
     return "score >= the threshold of its class" if np.ndim(thresholds) else f"score >= {float(thresholds):g}"
-
-
-def protocol_record(threshold: float | np.ndarray, topk: int, ap: str) -> dict:
-    """Return the protocol of :func:`multilabel_metrics` with these arguments, ready for JSON."""
-    thresholds = np.asarray(threshold, dtype=np.float64)
-    rule = threshold_rule(thresholds)
-    return {
-        "ap": ap,
-        "ap_rule": AVERAGE_PRECISION_RULES[ap],
-        "ties": "equal scores enter the AP curve together; ties at the last top-k place share it equally",
-        "threshold": thresholds.tolist(),
-        "threshold_rule": rule,
-        "topk": topk,
-        "topk_rule": f"the {topk} highest scores of an image, at any value; 'thresholded': only scores with {rule}",
-        "images": "all except images with only ignored targets; images without a positive count",
-        "classes": "mAP, CP, CR, CF1, CF1_class_mean: classes with a positive; OP, OR, OF1: all classes",
-        "ignored": "entries with target -1 do not count and do not take a top-k place",
-    }
-
-
-def _as_floating(scores: np.ndarray) -> np.ndarray:
-    scores = np.asarray(scores)
-    return scores if np.issubdtype(scores.dtype, np.floating) else scores.astype(np.float64)
-
-
-def _check_targets(scores: np.ndarray, targets: np.ndarray, ndim: int) -> None:
-    if scores.shape != targets.shape or scores.ndim != ndim:
-        shape = "(N, C)" if ndim == 2 else "(N,)"
-        raise ValueError(f"scores and targets must both have shape {shape}, got {scores.shape} and {targets.shape}")
-    if not np.isin(targets, (-1, 0, 1)).all():
-        raise ValueError("targets must be 1 (positive), 0 (negative) or -1 (ignore)")

@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 from torch import nn
 
-from mlickd.data.build import build_inference_mapper
+from mlickd.data.build import build_test_mapper
 from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.records import label_targets
 from mlickd.errors import InputError
@@ -99,7 +99,7 @@ def check_parity(cfg: CfgNode, model: nn.Module, exported: ExportedClassifier, r
         InputError: a photo cannot be read.
     """
     scores: dict[str, list[np.ndarray]] = {_PYTORCH: [], _SAME_PIXELS: [], _BY_PILLOW: []}
-    mapper = build_inference_mapper(cfg)
+    mapper = build_test_mapper(cfg)
     chunk_size = sum(BATCH_SIZES)
     for start in progress(range(0, len(records), chunk_size), "check", "batch"):
         chunk = records[start : start + chunk_size]

@@ -117,6 +117,9 @@ def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
     Args:
         cfg: complete configuration.
         arguments: further arguments of the model's class, such as the teacher's configuration.
+
+    Raises:
+        InputError: the model cannot be built from these values.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -124,10 +127,14 @@ def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
     cfg.MODEL.TIMM.PRETRAINED = False  # prevents a download
     model_class = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
     try:
-        with torch.device("meta"):
-            return model_class(cfg, *arguments)
-    except (NotImplementedError, RuntimeError):
-        # A custom backbone may compute with its parameters while it is built.
-        cfg.MODEL.DEVICE = "cpu"
-        with torch.random.fork_rng(devices=[]):
-            return model_class(cfg, *arguments)
+        try:
+            with torch.device("meta"):
+                return model_class(cfg, *arguments)
+        except RuntimeError:
+            # A custom backbone may compute with its parameters while it is built.
+            cfg.MODEL.DEVICE = "cpu"
+            with torch.random.fork_rng(devices=[]):
+                return model_class(cfg, *arguments)
+    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        names = f"{cfg.MODEL.META_ARCHITECTURE} with {cfg.MODEL.BACKBONE.NAME}"
+        raise InputError(f"MODEL: {names} cannot be built ({error!r}); correct the values of its parts") from error

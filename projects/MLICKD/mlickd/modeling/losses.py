@@ -9,6 +9,9 @@ from torch.nn import functional as F
 
 from mlickd.data.records import label_targets
 
+# WSDDN's image scores are clamped to [EPSILON, 1 - EPSILON], because rounding may move their sum to 0 or above 1.
+EPSILON = 1e-4
+
 
 def image_label_targets(batched_inputs: Sequence[dict], num_classes: int, device: torch.device) -> torch.Tensor:
     """Return image labels as a tensor.
@@ -62,17 +65,14 @@ def build_label_loss(cfg: CfgNode) -> Callable[[torch.Tensor, torch.Tensor], tor
     return partial(asymmetric_loss_with_logits, **options)
 
 
-def image_level_binary_cross_entropy(
-    image_scores: torch.Tensor, targets: torch.Tensor, epsilon: float = 1e-4
-) -> torch.Tensor:
+def image_level_binary_cross_entropy(image_scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the loss of WSDDN (Bilen & Vedaldi 2016) on image scores that are sums over proposals.
 
     Args:
-        image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[epsilon, 1 - epsilon]``.
+        image_scores: (N, C) in [0, 1] up to rounding; clamped to ``[EPSILON, 1 - EPSILON]``.
         targets: (N, C) with 1, 0, and -1 for ignored labels.
     """
-    # The clamp keeps the logarithm finite when rounding moves a sum to 0 or above 1.
-    scores = image_scores.float().clamp(epsilon, 1 - epsilon)
+    scores = image_scores.float().clamp(EPSILON, 1 - EPSILON)
     positive = targets.clamp(min=0)
     # torch's function for probabilities does not support mixed precision.
     loss = -(positive * scores.log() + (1 - positive) * (1 - scores).log())

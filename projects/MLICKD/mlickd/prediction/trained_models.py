@@ -17,7 +17,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
-from mlickd.data.build import build_inference_mapper, model_class
+from mlickd.data.build import build_test_mapper, model_class
 from mlickd.errors import InputError
 from mlickd.export import hub_folder
 from mlickd.modeling.checkpoint import check_fits, read_checkpoint
@@ -94,7 +94,7 @@ def load_trained_model(
         folder, (cfg, model) = config_file.parent, _load_checkpoint(path, config_file)
     check_has_learned(cfg, path)
     names = run_class_names(cfg, folder)
-    parts = {"read": build_inference_mapper(cfg), "run": partial(_run_model, model)}
+    parts = {"read": build_test_mapper(cfg, can_propose=True), "run": partial(_run_model, model)}
     parts["batch_size"] = cfg.TEST.IMS_PER_BATCH
     if model_class(cfg).is_detector:
         parts["reading_threads"] = 1  # some proposal methods draw from the process's random generator

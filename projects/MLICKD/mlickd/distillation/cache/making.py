@@ -15,7 +15,7 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from mlickd.data.build import build_mapper, open_proposals
 from mlickd.data.catalog import dataset_records
-from mlickd.data.mapper import MultiLabelMapper, best_proposals
+from mlickd.data.mapper import MultiLabelMapper
 from mlickd.data.views import View
 from mlickd.data.workers import ignore_signals_in_worker, pack_batch
 from mlickd.distillation.knowledge import TeacherOutputs
@@ -134,11 +134,10 @@ def _image_rows(
     teacher: FrozenTeacher, teacher_cfg: CfgNode, samples: Sequence[list[dict]], store: Mapping
 ) -> list[dict[str, np.ndarray]]:
     """Return the rows of each image of a batch in the tensors of the shard."""
-    selection = teacher_cfg.DATASETS.PROPOSALS
     views = [teacher([s["image"] for s in view], [s["proposals"] for s in view]) for view in zip(*samples, strict=True)]
     images = []
     for (sample, *_), *outputs in zip(samples, *views, strict=True):
-        boxes, _ = best_proposals(*store[sample["image_id"]], selection.TOP_K, selection.MIN_SIDE)
+        boxes = store[sample["image_id"]][0][: teacher_cfg.DATASETS.PROPOSALS.TOP_K]
         sizes = {f"map_sizes.{layer}": size for layer, size in outputs[0].map_sizes.items()}
         sizes["image_sizes"] = sample["height"], sample["width"]
         rows = {key: np.array([size], np.int32) for key, size in sizes.items()} | {"boxes": boxes}

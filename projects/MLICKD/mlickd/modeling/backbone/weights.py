@@ -107,7 +107,8 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
                 path = Path(temporary, path.name)
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                torch.hub.download_url_to_file(weights.url, str(path), progress=sys.stderr.isatty())
+                options = {"hash_prefix": path.stem.rpartition("-")[2], "progress": sys.stderr.isatty()}
+                torch.hub.download_url_to_file(weights.url, str(path), **options)
             except (OSError, RuntimeError) as error:
                 raise InputError(
                     f"{_KEY} {source} cannot be downloaded ({error}); download {weights.url} elsewhere, give the file"

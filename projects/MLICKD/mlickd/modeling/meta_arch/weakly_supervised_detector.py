@@ -11,6 +11,7 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Instances
 from torch import nn
 
+from mlickd.errors import InputError
 from mlickd.modeling.losses import image_label_targets
 from mlickd.modeling.roi_heads import RegionPredictions
 
@@ -32,6 +33,9 @@ class WeaklySupervisedDetector(ImageModel):
             **image_model: arguments of :class:`ImageModel`.
         """
         super().__init__(**image_model)
+        if not hasattr(roi_heads, "predict_regions"):  # heads of Detectron2, which need boxes
+            name = type(roi_heads).__name__
+            raise InputError(f"MODEL.ROI_HEADS.NAME {name}: is not weakly supervised; use WSDDNHeads or OICRHeads")
         self.roi_heads = roi_heads
         self._free_memory = feature_memory << 20 if self.backbone_frozen else 0
         self._remembers = self._free_memory > 0

@@ -7,9 +7,10 @@ from typing import ClassVar
 import torch
 import torch.distributed as dist
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import ShapeSpec, batched_nms
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY, build_box_head
 from detectron2.modeling.poolers import ROIPooler
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference_single_image
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from torch import nn
@@ -293,12 +294,6 @@ class WSDDNHeads(nn.Module):
         Returns:
             Instances with ``pred_boxes``, ``scores`` and ``pred_classes``, best first.
         """
-        regions, classes = (scores > self.test_score_thresh).nonzero(as_tuple=True)
-        scores = scores[regions, classes]
-        # batched_nms returns the survivors best first.
-        keep = batched_nms(boxes.tensor[regions], scores, classes, self.test_nms_thresh)[: self.test_topk_per_image]
-        result = Instances(image_size)
-        result.pred_boxes = boxes[regions[keep]]
-        result.scores = scores[keep]
-        result.pred_classes = classes[keep]
-        return result
+        with_background = F.pad(scores, (0, 1))  # Detectron2 ignores the last class
+        rule = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image)
+        return fast_rcnn_inference_single_image(boxes.tensor, with_background, image_size, *rule)[0]
