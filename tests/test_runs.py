@@ -137,3 +137,23 @@ def test_the_commit_of_a_checkout_is_recorded(tmp_path: Path, monkeypatch: pytes
     assert environment.find_commit(module) == f"{commit}-dirty"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment.find_commit(module) is None, "no git"
+
+
+def test_the_run_in_a_folder(tmp_path: Path) -> None:
+    run = tmp_path / "seed1/distilled/prediction"
+    for folder in (run, run.with_name("feature")):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+    for folder in (tmp_path / "seed1", run.parent, run):
+        assert runs.find_run(folder) == run
+    with pytest.raises(InputError, match=f"config.yaml: .* {run}"):
+        runs.find_run(tmp_path)
+    (tmp_path / runs.STUDY_FILE).write_text('{"chosen": "seed1/baseline"}')
+    assert runs.find_run(tmp_path) == tmp_path / "seed1/baseline"
+    for content in ('{"chosen": "../other"}', "[", "{}"):
+        (tmp_path / runs.STUDY_FILE).write_text(content)
+        with pytest.raises(InputError, match=f"{tmp_path}: the comparison .* {run}"):
+            runs.find_run(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty.config.yaml: no such file"):
+        runs.find_run(tmp_path / "empty")

@@ -77,3 +77,8 @@ def test_the_scores_of_a_run_are_found_by_dataset(tmp_path: Path):
     (tmp_path / "inference" / "pets_val" / "image_scores.npz").unlink()
     found = find_scores(str(tmp_path))
     assert found.endswith("pets_test/image_scores.npz") and find_scores(found) == found
+    for name in ("pets_new", "pets_test"):  # from --eval-only
+        (tmp_path / "evaluation/inference" / name).mkdir(parents=True)
+        write(tmp_path / "evaluation/inference" / name)
+    assert find_scores(str(tmp_path), "pets_new").endswith("evaluation/inference/pets_new/image_scores.npz")
+    assert find_scores(str(tmp_path), "pets_test") == found, "scores of the training come first"

@@ -75,7 +75,7 @@ def test_photos_are_shown_corrected_and_downloaded(tiny_scenes: Path, tmp_path: 
         photo.write_bytes(source.read_bytes())
     second, model = photos[1].name, load_model(tmp_path / "distilled/prediction")
     labels = {photo.name: sorted(model.predict(photo).labels, key=CATEGORY_NAMES.index) for photo in photos}
-    with opened_demo(tmp_path, "--model", tmp_path, "--teacher", tmp_path) as page:
+    with opened_demo(tmp_path, "--model", tmp_path, "--teacher", tmp_path / "teacher") as page:
         page.set_input_files("input[type=file]", [tmp_path / "broken.jpg", *photos])
         page.get_by_text("Left out: broken.jpg").wait_for(timeout=60000)
         wait_for_labels(page, labels, set(), tmp_path / "labels.csv")

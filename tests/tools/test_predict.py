@@ -123,7 +123,7 @@ def test_paths_from_standard_input_and_bad_photos(call_tool, runs: Path, photos:
 
 def test_the_teacher_computes_proposals_and_shows_regions(call_tool, runs: Path, photos: Path, tmp_path: Path) -> None:
     options = ["--topk", 2, "--json", tmp_path / "p.json", "--save", tmp_path / "figures"]
-    result = call_tool("predict", photos / "*.jpg", "--model", runs, "--teacher", *options)
+    result = call_tool("predict", photos / "*.jpg", "--model", runs / "teacher", *options)
     assert result.status == 0, result.err
     for photo in json.loads((tmp_path / "p.json").read_text())["photos"]:
         boxes = np.array([region["box"] for region in photo["regions"]])

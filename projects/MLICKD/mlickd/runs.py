@@ -29,53 +29,73 @@ from mlickd.data.sources.dataset_files import read_lines, read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
-from mlickd.modeling import load_checkpoint
+from mlickd.modeling.checkpoint import check_fits, read_checkpoint
 from mlickd.thresholds import THRESHOLDS_FILE, read_thresholds
 
 # Checkpoint of the student after a stage of distillation: a plain classifier, without distillers.
 STUDENT_CHECKPOINT = "student.pth"
+_CONFIG = "config.yaml"
+# Folders of the distilled student, in the folder of a seed of a comparison and in the folder of both stages.
+_STUDENTS = ("distilled/prediction", "prediction")
 STUDY_FILE = "comparison.json"  # in the output of a comparison; `chosen` is the path of a student in this folder
 
 
-def load_run(folder: str | os.PathLike[str]) -> tuple[CfgNode, nn.Module]:
+def load_run(run: str | os.PathLike[str], checkpoint: str | None = None) -> tuple[CfgNode, nn.Module]:
     """Return the configuration and the model of a run, ready for inference.
 
+    Args:
+        run, checkpoint: see :func:`run_config`.
+
     Raises:
-        InputError: the folder does not hold a finished run.
+        InputError: the run is not finished, or its files are damaged.
     """
-    cfg = run_config(folder)
-    model = build_model(cfg)
-    load_checkpoint(model, cfg.MODEL.WEIGHTS, "run folder: checkpoint")
+    cfg = run_config(run, checkpoint)
+    content = read_checkpoint(cfg.MODEL.WEIGHTS, "checkpoint")
+    # The checkpoint of a stage of distillation also has the parameters of the distillers.
+    prefix = "student."
+    student = {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
+    parameters, model = student or content, build_model(cfg)
+    check_fits(model, parameters, "checkpoint", cfg.MODEL.WEIGHTS)
+    model.load_state_dict(parameters)
     return cfg, model.eval()
 
 
 def find_run(folder: str | os.PathLike[str]) -> Path:
-    """Return the folder of a run: ``folder``, or the chosen student if ``folder`` is the output of a comparison.
+    """Return the run in a folder.
+
+    It is the folder itself, the chosen student of a comparison, or the distilled student of a seed or of both stages.
 
     Raises:
-        InputError: the comparison has not chosen a student in its folder.
+        InputError: the folder does not have a run; the message names runs in its sub-folders.
     """
     folder = Path(folder)
-    if (folder / "config.yaml").is_file() or not (folder / STUDY_FILE).is_file():
-        return folder
-    with suppress(ValueError, KeyError, TypeError, RecursionError):
-        chosen = folder / json.loads(read_text(folder / STUDY_FILE, "name a run"))["chosen"]
-        if Path(os.path.abspath(chosen)).is_relative_to(os.path.abspath(folder)):
-            return chosen
-    raise InputError(f"{folder}: the comparison has not chosen a student; name one of its runs, such as seed1/baseline")
+    for run in (folder, *(folder / name for name in _STUDENTS)):
+        if (run / _CONFIG).is_file():
+            return run
+    if (folder / STUDY_FILE).is_file():
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
+            chosen = folder / json.loads(read_text(folder / STUDY_FILE, "name a run"))["chosen"]
+            if Path(os.path.abspath(chosen)).is_relative_to(os.path.abspath(folder)):
+                return chosen
+        problem = f"{folder}: the comparison has not chosen a student; name one of its runs"
+    else:
+        problem = f"{folder / _CONFIG}: no such file; name a finished run"
+    runs = sorted(config.parent for depth in range(1, 4) for config in folder.glob("*/" * depth + _CONFIG))
+    examples = [f", such as {run}" for run in runs if run.name != "feature"]  # stage 1 does not train the classifier
+    raise InputError(f"{problem}{''.join(examples[:1])}")
 
 
 def run_config(run: str | os.PathLike[str], checkpoint: str | None = None) -> CfgNode:
     """Return the configuration of a run for inference. A distilled student becomes a plain classifier.
 
     Args:
-        run: ``OUTPUT_DIR`` of the run, or its ``config.yaml``, or output of a comparison (see :func:`find_run`).
+        run: folder of the run (see :func:`find_run`), or its ``config.yaml``.
         checkpoint: checkpoint for ``MODEL.WEIGHTS`` (default: the final checkpoint of the run).
 
     Raises:
         InputError: the configuration is missing or incomplete.
     """
-    config_file = os.path.join(find_run(run), "config.yaml") if os.path.isdir(run) else os.fspath(run)
+    config_file = os.path.join(find_run(run), _CONFIG) if os.path.isdir(run) else os.fspath(run)
     if not os.path.isfile(config_file):
         raise InputError(f"{config_file}: no such file; name the OUTPUT_DIR of a finished run")
     cfg = default_config()

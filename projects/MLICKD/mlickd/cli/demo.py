@@ -10,7 +10,6 @@ from mlickd.engine.processes import set_stop_handlers
 from mlickd.errors import InputError
 from mlickd.export.exported_classifier import import_optional
 from mlickd.prediction import load_model
-from mlickd.prediction.trained_models import find_teacher
 
 EPILOG = """\
 example, with the student that `quickstart` has chosen, and the regions of its teacher:
@@ -41,7 +40,7 @@ def main() -> None:
         from mlickd.prediction.photo_page import CSS, THEME, build_page
 
         predictor = load_model(args.model)
-        teacher = load_model(find_teacher(args.teacher)) if args.teacher else None
+        teacher = load_model(args.teacher) if args.teacher else None
         if teacher and {*teacher.class_names} != {*predictor.class_names}:
             raise InputError(f"--teacher {args.teacher}: has other classes than --model {args.model}")
         os.environ.update(NO_PROXY="*", no_proxy="*")  # Gradio's requests stay on this machine; a proxy would fail

@@ -18,7 +18,7 @@ from mlickd.export.parity import (
     parity_table,
     records_to_check,
 )
-from mlickd.prediction.trained_models import find_student
+from mlickd.runs import find_run
 
 EPILOG = f"""\
 example, which also compares the file with PyTorch on your own photos:
@@ -64,7 +64,7 @@ def main() -> None:
         parser.error(f"--push {args.push}: give USER/NAME")
     if args.photos and (args.dataset or args.num_images is not None):
         parser.error("--photos replaces --dataset and --num-images; give only --photos, or only the others")
-    run = find_student(args.run)
+    run = find_run(args.run)
     if args.hub:
         write_hub_folder(run, args.hub, args.push, args.license)
         print(push_to_hub(args.hub, args.push) if args.push else f"{args.hub / 'README.md'}: read this model card")

@@ -1,7 +1,8 @@
-"""Predict the labels of any photos, with a trained student or its teacher."""
+"""Predict the labels of any photos, with a trained student or a teacher."""
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ examples:
     mlickd predict photo.jpg --model output/quickstart/seed1/distilled/prediction --topk 3 --json -
 
   With the teacher, which generates proposals, and its regions drawn on the photos:
-    mlickd predict ~/photos --model output/quickstart/seed1 --teacher --save output/predicted
+    mlickd predict ~/photos --model output/quickstart/seed1/teacher --save output/predicted
 
   With an exported student, and photos that another command lists:
     find ~/photos -newer last.csv -name '*.jpg' | mlickd predict - --model student.onnx --csv today.csv
@@ -42,9 +43,7 @@ def _parse_arguments() -> argparse.Namespace:
     model_help += "USER/NAME on the Hub"
     parser.add_argument("--model", required=True, metavar="PATH", help=model_help)
     config_help = "configuration of a checkpoint (default: config.yaml next to the checkpoint)"
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--config-file", metavar="FILE", help=config_help)
-    source.add_argument("--teacher", action="store_true", help="use the teacher of --model instead of the student")
+    parser.add_argument("--config-file", metavar="FILE", help=config_help)
     topk_help = "show the K best classes; with --threshold, only those that reach it"
     parser.add_argument("--topk", type=positive_int, metavar="K", help=topk_help)
     parser.add_argument("--threshold", type=float, metavar="T", help="threshold of all classes")
@@ -84,12 +83,12 @@ def main() -> None:
         sys.stderr.write(f"--shard {number}/{count}: this part has no photos\n")
         return
     source = args.model
-    if args.teacher or not (source.lower().endswith(".onnx") or is_hub_student(source)):
+    if not (source.lower().endswith(".onnx") or is_hub_student(source)):
         from mlickd.engine.processes import select_local_gpu  # here, because exported students run without Detectron2
-        from mlickd.prediction.trained_models import find_student, find_teacher
+        from mlickd.runs import find_run
 
         select_local_gpu("cuda")
-        source = find_teacher(source) if args.teacher else find_student(source)
+        source = find_run(source) if os.path.isdir(source) else source
     if args.save is not None:
         args.save.mkdir(parents=True, exist_ok=True)
         if any(args.save.iterdir()):

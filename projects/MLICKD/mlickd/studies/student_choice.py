@@ -16,7 +16,7 @@ from mlickd.evaluation.intervals import CONFIDENCE, Spread, bootstrap_metrics, p
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.prediction import load_model
 from mlickd.prediction.photo_report import PhotoReport
-from mlickd.prediction.trained_models import find_student
+from mlickd.runs import find_run
 
 from .comparison import Comparison, Model, difference_over_images
 from .training_methods import BASELINE, TEACHER
@@ -92,7 +92,7 @@ def describe_student(comparison: Comparison, unlabeled: str) -> str:
     These are the photos of the dataset ``unlabeled``, or else the test photos, that the student is least sure of.
     """
     folder = comparison.folder if comparison.held_out else comparison.folder / f"seed{comparison.seeds[0]}"
-    run = find_student(folder)
+    run = find_run(folder)
     student = next(model for model in comparison.models if model.folder == run)
     report, results = PhotoReport(str(run), load_model(run)), []
     scores = read_scores(str(student.report_path.with_name(SCORES_FILE)))

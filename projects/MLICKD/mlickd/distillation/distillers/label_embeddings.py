@@ -14,6 +14,9 @@ from mlickd.errors import InputError
 
 from .base import FEATURE_DISTILLER_REGISTRY, FeatureDistiller
 
+# Weight of the instance-aware loss, relative to the class-aware loss, in the configuration of the authors.
+INSTANCE_WEIGHT = 10.0
+
 
 def region_embeddings(features: torch.Tensor, region_scores: torch.Tensor) -> torch.Tensor:
     """Return the teacher's embedding of each class in one image: the mean of its R regions, weighted by their scores.
@@ -156,7 +159,8 @@ class LabelEmbeddingDistiller(FeatureDistiller):
             positive = (targets == 1) & has_regions[:, None]
             # Compare the images of the whole batch, including the images of other processes.
             gathered = (torch.cat(differentiable_all_gather(values)) for values in (teacher, student, positive))
-            return self.loss_weight * sum(label_embedding_loss(*gathered))
+            class_aware, instance_aware = label_embedding_loss(*gathered)
+            return self.loss_weight * (class_aware + INSTANCE_WEIGHT * instance_aware)
 
 
 def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
