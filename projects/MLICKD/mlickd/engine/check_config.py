@@ -54,6 +54,8 @@ _POSITIVE: _Rule = (lambda value: _is_finite(value) and value > 0, "positive and
 _NOT_NEGATIVE: _Rule = (lambda value: _is_finite(value) and value >= 0, "0 or more, and finite")
 _FRACTION: _Rule = (lambda value: 0 <= value <= 1, "from 0 to 1")
 _POSITIVE_FRACTION: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
+# The gradient of a smaller power is infinite at 0.
+_EXPONENT: _Rule = (lambda value: value == 0 or _is_finite(value) and value >= 1, "0, or 1 or more, and finite")
 _RULES: dict[str, _Rule] = {
     "DATALOADER.NUM_WORKERS": _NOT_NEGATIVE,
     "DATASETS.PROPOSALS.TOP_K": _POSITIVE,
@@ -84,8 +86,8 @@ _RULES: dict[str, _Rule] = {
     "MODEL.DEVICE": (lambda device: re.fullmatch(r"cpu|cuda(:\d+)?", device), "cpu, cuda or cuda:N"),
     "MODEL.BACKBONE.FEATURE_MEMORY": _NOT_NEGATIVE,
     "MODEL.LABEL_LOSS.CLIP": _FRACTION,
-    "MODEL.LABEL_LOSS.GAMMA_NEG": _NOT_NEGATIVE,
-    "MODEL.LABEL_LOSS.GAMMA_POS": _NOT_NEGATIVE,
+    "MODEL.LABEL_LOSS.GAMMA_NEG": _EXPONENT,
+    "MODEL.LABEL_LOSS.GAMMA_POS": _EXPONENT,
     "MODEL.OICR.IOU_THRESH": _POSITIVE_FRACTION,
     "MODEL.PIXEL_MEAN": (lambda values: len(values) == 3 and all(map(_is_finite, values)), "3 numbers"),
     "MODEL.PIXEL_STD": (

@@ -1,10 +1,10 @@
 """Multi-label losses: scalars, summed over the classes and averaged over the images, as in the paper."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from detectron2.config import CfgNode
+from timm.loss import AsymmetricLossMultiLabel
 from torch.nn import functional as F
 
 from mlickd.data.records import label_targets
@@ -38,31 +38,21 @@ def multilabel_binary_cross_entropy_with_logits(logits: torch.Tensor, targets: t
     return F.binary_cross_entropy_with_logits(logits, targets.clamp(min=0), known, reduction="sum") / len(logits)
 
 
-def asymmetric_loss_with_logits(
-    logits: torch.Tensor, targets: torch.Tensor, gamma_pos: float = 0.0, gamma_neg: float = 4.0, clip: float = 0.05
-) -> torch.Tensor:
-    """Return the asymmetric loss (ASL, Ridnik et al. 2021), which gives little weight to easy negative labels.
-
-    Args:
-        logits: (N, C).
-        targets: (N, C) with 1, 0, and -1 for an ignored label.
-        gamma_pos, gamma_neg: focusing exponents of positive and negative labels.
-        clip: margin that is subtracted from the probabilities of negative labels.
-    """
-    probabilities = logits.float().sigmoid()
-    shifted = (probabilities - clip).clamp(min=0)
-    # The clamps keep logarithms, and gradients of exponents below 1, finite.
-    positive = (1 - probabilities).clamp(min=1e-8).pow(gamma_pos) * probabilities.clamp(min=1e-8).log()
-    negative = shifted.clamp(min=1e-8).pow(gamma_neg) * (1 - shifted).clamp(min=1e-8).log()
-    return -torch.where(targets == 1, positive, negative)[targets >= 0].sum() / len(logits)
-
-
 def build_label_loss(cfg: CfgNode) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Return the label loss of ``MODEL.LABEL_LOSS``, a function of logits and targets."""
+    """Return the label loss of ``MODEL.LABEL_LOSS``, a function of logits and targets (N, C).
+
+    ``bce`` is :func:`multilabel_binary_cross_entropy_with_logits`. ``asl`` is the asymmetric loss (Ridnik et al. 2021,
+    equations 6 and 7), which gives little weight to easy negative labels, with timm's implementation.
+    """
     options = {key.lower(): value for key, value in cfg.MODEL.LABEL_LOSS.items()}
     if options.pop("name") == "bce":
         return multilabel_binary_cross_entropy_with_logits
-    return partial(asymmetric_loss_with_logits, **options)
+    asymmetric = AsymmetricLossMultiLabel(**options, reduction="none")
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (asymmetric(logits, targets.clamp(min=0)) * (targets >= 0)).sum() / len(logits)
+
+    return loss
 
 
 def image_level_binary_cross_entropy(image_scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
