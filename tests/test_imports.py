@@ -1,4 +1,4 @@
-"""The map in docs/contributing.md lists every file, and a sub-package imports only from sub-packages above it."""
+"""The list in docs/contributing.md has every file, and a sub-package imports only from sub-packages above it."""
 
 import ast
 import re

@@ -13,13 +13,14 @@ from detectron2.config import CfgNode
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from helpers.cached_scenes import CachedScenes
 from helpers.processes import parse_arguments
 from helpers.small_models import CONFIGS, save_teacher, teacher_config
 from helpers.small_trainer import DATA, final_config, finish
 from mlickd.data import dataset_records
-from mlickd.distillation import DistillationHook, DistilledClassifier
+from mlickd.distillation import DistillationHook, DistilledClassifier, KnowledgeRequest
 from mlickd.engine import Trainer, check_inputs, finalize_config, load_config
-from mlickd.engine.run_config import load_checked_config, resolve_run_config
+from mlickd.engine.run_config import load_cache_config, load_checked_config, resolve_run_config
 from mlickd.errors import InputError
 from mlickd.modeling import MultiLabelClassifier
 from mlickd.modeling.checkpoint import model_blueprint
@@ -243,3 +244,28 @@ def test_a_recorded_run_continues_in_its_folder(tiny_scenes: Path, tmp_path: Pat
     resolve_run_config(cfg, str(path), given=[], eval_only=False)
     assert cfg.OUTPUT_DIR == str(tmp_path / "distilled"), "the stage is appended to it"
     assert cfg.MODEL.WEIGHTS == str(tmp_path / "distilled" / "start.pth")
+
+
+def test_a_shared_cache_has_the_knowledge_of_all_methods(scenes: CachedScenes, tmp_path: Path) -> None:
+    files = []
+    for name in ("RoIDistiller", "FitNetsDistiller"):
+        files.append(tmp_path / f"{name}.yaml")
+        files[-1].write_text(scenes.config("", "x", "KD.FEATURE.DISTILLER", name).dump())
+    cfg, request = load_cache_config(str(files[0]), [], [str(files[1])])
+    assert cfg.is_frozen() and request == KnowledgeRequest(("conv5",), (("features", "conv5"),))
+    files[1].write_text(scenes.config("", "x", "KD.REGIONS.TOP_K", 3).dump())
+    with pytest.raises(InputError, match=f"--also-for {files[1]}: KD.REGIONS"):
+        load_cache_config(str(files[0]), [], [str(files[1])])
+    files[1].write_text("KD: 1")
+    with pytest.raises(InputError, match=f"--also-for {files[1]}"):
+        load_cache_config(str(files[0]), [], [str(files[1])])
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [("kd", [], "kd.yaml: .*KD.CACHE"), ("cls", ["KD.CACHE", "x"], "cls.yaml: .*distillation")],
+)
+def test_a_configuration_without_distillation_or_cache_is_refused(tiny_scenes, config, options, message) -> None:
+    data = ["DATASETS.TRAIN", "('tiny_train',)", "DATASETS.TEST", "('tiny_test',)"]
+    with pytest.raises(InputError, match=message):
+        load_cache_config(str(CONFIGS / f"scenes/{config}.yaml"), [*data, *options])

@@ -1,6 +1,7 @@
 """Fast commands for tests of studies, which write the files of the real commands with random scores."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,33 +14,6 @@ from mlickd.data.records import label_targets
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.runs import data_record
 
-PROGRAM = """
-import pathlib, shutil, sys
-command = sys.argv.pop(1)
-if command == "generate-proposals":
-    sys.exit()
-arguments = dict(zip(sys.argv[-2::-2], sys.argv[:0:-2]))
-if command == "cache-knowledge":
-    cache = pathlib.Path(arguments["KD.CACHE"])
-    cache.mkdir(parents=True, exist_ok=True)
-    (cache / "shard").write_text(" ".join(sys.argv))
-    sys.exit()
-output, seed = pathlib.Path(arguments["OUTPUT_DIR"]), arguments["SEED"]
-stage = sys.argv[sys.argv.index("--kd-stage") + 1] if "--kd-stage" in sys.argv else ""
-here = pathlib.Path(__file__).parent
-with (here / "calls").open("a") as file:
-    file.write(f"{output.name}{'/' + stage if stage else ''} {seed}\\n")
-if (here / f"fail {output.name} {seed}").exists():
-    sys.exit("error: SOLVER.BASE_LR too high, loss is NaN")
-folder = output / stage
-folder.mkdir(parents=True, exist_ok=True)
-(folder / "metrics.json").write_text('{"iteration": 19, "total_loss": 3.0}\\n{"iteration": 39, "total_loss": 2.0}\\n')
-(folder / "student.pth").write_text(f"{output.name} {seed}")
-(folder / "model_final.pth").write_text(f"{output.name} {seed}")
-if stage != "feature":
-    shutil.copytree(here / f"results {output.name} {seed}", folder, dirs_exist_ok=True)
-"""
-
 
 class QuickTools:
     """A program with the commands of a study, and a folder with its results on a test dataset.
@@ -51,7 +25,7 @@ class QuickTools:
     def __init__(self, folder: Path, test: str):
         self.folder, self.test = folder, test
         folder.mkdir()
-        (folder / "program.py").write_text(PROGRAM)
+        shutil.copy(Path(__file__).with_name("quick_program.py"), folder / "program.py")
         self.program = (sys.executable, str(folder / "program.py"))
 
     def add_results(self, method: str, seed: int, skill: float, test: str = "") -> dict:

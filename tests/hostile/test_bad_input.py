@@ -164,6 +164,10 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("evaluate run --bootstrap 3 --seed -1", "--seed -1", None),
     ("compare --seeds 1,x", "--seeds: 1,x", None),
     ("compare --held-out 1", "--held-out: 1", None),
+    ("quickstart --photos datasets/tiny/images", "--labels", None),
+    (f"quickstart --photos datasets/tiny/images --labels {TABLE} --train tiny_fit", "--labels", None),
+    (f"quickstart --photos datasets/tiny/images --labels {TABLE} --configs odd", "odd", None),
+    (f"quickstart --photos datasets/tiny/images --labels {TABLE} SOLVER.ODD 1", "SOLVER.ODD", None),
     (f"{COMPARE} --test tiny_val@{{seed}}of2", "'tiny_val@{seed}of2'", None),
     (f"{CLS} --num-gpus 3", "SOLVER.IMS_PER_BATCH 4", None),
     # Options of single commands

@@ -122,17 +122,6 @@ def test_quickstart_goes_from_photos_to_a_student(tiny_scenes: Path, tmp_path: P
     assert run_config(tmp_path / "out").DATASETS.TEST == ("photos_test", "photos_held_out")
 
 
-def test_photos_need_labels_and_no_dataset(call_tool: Callable) -> None:
-    for others in ([], ["--labels", "mine.csv", "--train", "tiny_train"]):
-        call_tool("quickstart", "--photos", "photos", *others).assert_ends_in_one_line("--labels")
-
-
-@pytest.mark.parametrize("wrong", [["--held-out", "1"], ["--configs", "odd"], ["SOLVER.ODD", "1"]])
-def test_wrong_options_end_the_command_before_the_photos_are_read(wrong: list[str], call_tool: Callable) -> None:
-    result = call_tool("quickstart", "--photos", "photos", "--labels", "mine.csv", *wrong)
-    result.assert_ends_in_one_line("odd" if "odd" in wrong else wrong[0])
-
-
 def test_photos_are_read_again_by_the_same_command(call_tool: Callable, tmp_path: Path) -> None:
     (tmp_path / "out/data/photos").mkdir(parents=True)
     result = call_tool("quickstart", "--photos", "none", "--labels", "mine.csv", "--output", tmp_path / "out")

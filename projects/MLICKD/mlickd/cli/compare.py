@@ -28,10 +28,10 @@ examples:
     mlickd compare --configs configs/folder --train pets_train --test pets_test \\
         --seeds 1,2,3 --jobs 2 --output output/pets_comparison
 
-  Few labels and many photos, with another part of the labels for each seed:
+  Few labels and many photos, with a different part of the labels for each seed:
     mlickd compare --train 'scenes_train@{seed}of8' --unlabeled 'scenes_train@not{seed}of8' --teacher-per-seed
 
-  A custom method. Its file has the keys with other values than in kd.yaml:
+  A custom method. Its file contains only the keys whose values differ from kd.yaml:
     mlickd compare --methods baseline,distilled --method-file all_regions=all_regions.yaml
 
   Only the commands that would run, and only the table of the finished runs:

@@ -50,7 +50,7 @@ def _parse_arguments() -> argparse.Namespace:
     batch_help = "photos per batch (default: TEST.IMS_PER_BATCH)"
     parser.add_argument("--batch-size", type=positive_int, metavar="N", help=batch_help)
     parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; `-`: print them instead of the table")
-    parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV, with a column for each class; or `-`")
+    parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV; `-`: print them instead of the table")
     save_help = "write copies of the photos, with labels, scores and a teacher's regions, into a new folder"
     parser.add_argument("--save", type=Path, metavar="FOLDER", help=save_help)
     add_shard_argument(parser, "predict part I of N of the photos; add I-of-N to the names of --json, --csv, --save")

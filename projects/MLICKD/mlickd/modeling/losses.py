@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from detectron2.config import CfgNode
-from timm.loss import AsymmetricLossMultiLabel
 from torch.nn import functional as F
 
 from mlickd.data.records import label_targets
@@ -47,6 +46,8 @@ def build_label_loss(cfg: CfgNode) -> Callable[[torch.Tensor, torch.Tensor], tor
     options = {key.lower(): value for key, value in cfg.MODEL.LABEL_LOSS.items()}
     if options.pop("name") == "bce":
         return multilabel_binary_cross_entropy_with_logits
+    from timm.loss import AsymmetricLossMultiLabel  # here, because the import takes a third of a second
+
     asymmetric = AsymmetricLossMultiLabel(**options, reduction="none")
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
