@@ -61,7 +61,7 @@ DATA = ["DATASETS.TRAIN", "pets", "SEED", "7"]
     [
         ("cls.yaml", "", "mlickd predict PHOTOS --model {out}"),
         ("kd.yaml", "prediction", "mlickd predict PHOTOS --model {out}"),
-        ("wsd.yaml", "", f"{TRAIN} KD.yaml --kd-stage STAGE KD.TEACHER.WEIGHTS {{out}}/model_final.pth"),
+        ("wsd.yaml", "", f"{TRAIN} KD_FILE --kd-stage STAGE KD.TEACHER.WEIGHTS {{out}}/model_final.pth"),
         # Stage 2 starts from stage 1, not from the start of stage 1.
         ("kd.yaml", "feature", f"{TRAIN} kd.yaml --kd-stage prediction --num-gpus 4 {' '.join(DATA)}"),
     ],

@@ -93,6 +93,8 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(damage: Callable, tm
 
 
 def test_a_run_resumes_without_last_checkpoint_or_a_list_of_digests(tmp_path: Path, caplog) -> None:
+    tmp_path = tmp_path / "a?b#c"  # not a URL with a query
+    tmp_path.mkdir()
     Run(tmp_path).save(1, 3)
     (tmp_path / "last_checkpoint").unlink()
     assert decide_to_resume(str(tmp_path), True) and Run(tmp_path).resumed() == 3

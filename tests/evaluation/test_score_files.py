@@ -81,4 +81,4 @@ def test_the_scores_of_a_run_are_found_by_dataset(tmp_path: Path):
         (tmp_path / "evaluation/inference" / name).mkdir(parents=True)
         write(tmp_path / "evaluation/inference" / name)
     assert find_scores(str(tmp_path), "pets_new").endswith("evaluation/inference/pets_new/image_scores.npz")
-    assert find_scores(str(tmp_path), "pets_test") == found, "scores of the training come first"
+    assert find_scores(str(tmp_path), "pets_test") == find_scores(str(tmp_path)) == found, "of the training"

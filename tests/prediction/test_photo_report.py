@@ -12,6 +12,8 @@ from mlickd.prediction.photo_report import find_photos
     ("names", "found"),
     [
         (["b.png", "a.jpg", "b.png"], ["b.png", "a.jpg"]),
+        (["trip"], ["trip/c.JPG", "trip/day/d.jpg", "trip/phone.HEIC"]),
+        (["trip/*", "b*"], ["trip/c.JPG", "trip/phone.HEIC", "b.png"]),
         (["[x].jpg"], ["[x].jpg"]),
         (["gone.jpg"], ["gone.jpg"]),
         (["-", "a.jpg"], ["trip/c.JPG", "a.jpg", "with space.jpg"]),

@@ -1,1 +1,1 @@
-"""Benchmarks of `mlickd benchmark`: speed and memory on drawn images. The package does not contain them."""
+"""Benchmarks of `mlickd benchmark`: speed and memory on synthetic images. The package does not contain them."""

@@ -39,7 +39,7 @@ _SMALL_NETWORK |= {"MODEL__ROI_BOX_HEAD__FC_DIM": 32, "MODEL__CLASSIFIER__FC_DIM
 
 @dataclass
 class DeviceRuns:
-    """Training runs with random weights and drawn data.
+    """Training runs with random weights and synthetic data.
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``.

@@ -19,7 +19,7 @@ from mlickd.export import load_exported
 from mlickd.export.onnx_export import export_student
 
 from .measurement import BenchmarkResult, time_in_turn
-from .settings import TEST, drawn_datasets, network_config, write_run
+from .settings import TEST, network_config, synthetic_datasets, write_run
 
 
 def measure_inference(
@@ -37,7 +37,7 @@ def measure_inference(
     """
     keep_freed_memory()  # as `mlickd train --eval-only` does
     comparisons = []
-    with drawn_datasets(batch_size) as root, torch.inference_mode():
+    with synthetic_datasets(batch_size) as root, torch.inference_mode():
         for network in networks:
             configs = [network_config(network, kind, OUTPUT_DIR=str(root / kind)) for kind in ("cls", "wsd")]
             student, teacher = (build_model(cfg).eval() for cfg in configs)

@@ -14,7 +14,7 @@ from mlickd.config import default_config
 from mlickd.data import MultiLabelMapper, TrainingBatchSampler, build_train_loader, dataset_records
 
 from .measurement import BenchmarkResult
-from .settings import TRAIN, drawn_datasets
+from .settings import TRAIN, synthetic_datasets
 
 _BATCH = 16
 
@@ -27,7 +27,7 @@ def measure_loader(
     Both resize to the same square and mirror at random. Neither loads boxes or proposals. PyTorch has one thread.
 
     Args:
-        dataset: registered dataset (default: drawn images)
+        dataset: registered dataset (default: synthetic images)
         size: side of the view in pixels
         images: images per loader and repetition
         workers: worker processes of each loader
@@ -35,8 +35,8 @@ def measure_loader(
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with nullcontext() if dataset else drawn_datasets(64, proposals=False):
-        title = f"{dataset or 'drawn images'} at {size} px"
+    with nullcontext() if dataset else synthetic_datasets(64, proposals=False):
+        title = f"{dataset or 'synthetic images'} at {size} px"
         dataset = dataset or TRAIN
         records = dataset_records(dataset, boxes=False)
         mapper = DatasetMapper(

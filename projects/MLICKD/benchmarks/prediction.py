@@ -25,7 +25,7 @@ from mlickd.prediction.predictor import Predictor
 
 from .inference import BareClassifier
 from .measurement import BenchmarkResult, time_in_turn
-from .settings import drawn_datasets, network_config, write_run
+from .settings import network_config, synthetic_datasets, write_run
 
 _SIZES = {"camera": (4000, 3000), "web": (1280, 960)}
 _DISTINCT = 8  # number of different photos of a size; further photos are links to them
@@ -59,7 +59,7 @@ def measure_prediction(images: int = 1000, repetitions: int = 3) -> list[Benchma
     """
     keep_freed_memory()  # as the command `predict` does
     comparisons = []
-    with drawn_datasets(_DISTINCT, proposals=False) as root, torch.inference_mode():
+    with synthetic_datasets(_DISTINCT, proposals=False) as root, torch.inference_mode():
         cfg = network_config("efficientnet-lite0", "cls", OUTPUT_DIR=str(root / "run"))
         write_run(cfg, root / "run")
         export_student(root / "run", root / "student.onnx")

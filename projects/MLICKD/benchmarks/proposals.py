@@ -16,7 +16,7 @@ from mlickd.data.proposals.image_proposals import complete_parameters
 from mlickd.decoding import read_image
 
 from .measurement import BenchmarkResult, time_in_turn
-from .settings import TRAIN, drawn_datasets
+from .settings import TRAIN, synthetic_datasets
 
 
 def measure_proposals(images: int = 300, repetitions: int = 3) -> list[BenchmarkResult]:
@@ -29,7 +29,7 @@ def measure_proposals(images: int = 300, repetitions: int = 3) -> list[Benchmark
         images: number of images
         repetitions: timed repetitions
     """
-    with drawn_datasets(images, proposals=False) as folder:
+    with synthetic_datasets(images, proposals=False) as folder:
         records = dataset_records(TRAIN)
         files = [record["file_name"] for record in records]
         store = folder / "store"
@@ -44,7 +44,7 @@ def measure_proposals(images: int = 300, repetitions: int = 3) -> list[Benchmark
             f"plain loops in {cores} processes": lambda: _run_in_processes(files, cores),
             "generate_proposals": generate,
         }
-        title, threads = f"{images} drawn images", cv2.getNumThreads()
+        title, threads = f"{images} synthetic images", cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
             timed = time_in_turn(title, calls, repetitions)

@@ -1,4 +1,4 @@
-"""Networks of the shipped configurations with random weights, and drawn images as their inputs."""
+"""Networks of the shipped configurations with random weights, and synthetic images as their inputs."""
 
 import os
 import tempfile
@@ -25,12 +25,12 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 # Configuration files of each network, with a placeholder for `wsd`, `cls` or `kd`, and batch sizes of training.
 NETWORKS = {"vgg16": "{}_vgg16.yaml", "efficientnet-lite0": "folder/{}.yaml"}
 BATCH_SIZES = {"vgg16": 2, "efficientnet-lite0": 16}
-# Names of the drawn datasets.
+# Names of the synthetic datasets.
 TRAIN, TEST = "benchmark_train", "benchmark_test"
 
 
 def network_config(network: str, kind: str, stage: str | None = None, **options: Any) -> CfgNode:
-    """Return a complete configuration of kind `wsd`, `cls` or `kd` for the drawn datasets and the CPU.
+    """Return a complete configuration of kind `wsd`, `cls` or `kd` for the synthetic datasets and the CPU.
 
     ``options`` override values of the file; ``__`` in their names stands for a dot.
     """
@@ -50,7 +50,7 @@ def network_config(network: str, kind: str, stage: str | None = None, **options:
 
 
 @contextmanager
-def drawn_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]:
+def synthetic_datasets(num_images: int, *, proposals: bool = True) -> Iterator[Path]:
     """Draw datasets of ``num_images`` images, optionally with EdgeBoxes, in a temporary DETECTRON2_DATASETS."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, DETECTRON2_DATASETS=folder):
         write_scenes(Path(folder) / "benchmark", {"train": num_images, "test": num_images}, 384)

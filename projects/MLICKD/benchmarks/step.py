@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mlickd.distillation.cache import make_cache
 
 from .measurement import BenchmarkResult, time_in_turn
-from .settings import BATCH_SIZES, TrainingStep, drawn_datasets, network_config, write_run
+from .settings import BATCH_SIZES, TrainingStep, network_config, synthetic_datasets, write_run
 
 
 def measure_step(
@@ -21,7 +21,7 @@ def measure_step(
     comparisons = []
     for network in networks:
         count = batch_size or BATCH_SIZES[network]
-        with drawn_datasets(count) as root:
+        with synthetic_datasets(count) as root:
             options = {"SOLVER__IMS_PER_BATCH": count, "OUTPUT_DIR": str(root / "output")}
             teacher, baseline = (network_config(network, kind, **options) for kind in ("wsd", "cls"))
             options["KD__METHOD_STAGES"] = ("feature", "prediction")

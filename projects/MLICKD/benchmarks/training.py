@@ -12,7 +12,7 @@ from mlickd.data.records import label_targets
 from mlickd.errors import InputError
 
 from .measurement import BenchmarkResult, time_in_turn
-from .settings import CONFIGS, TEST, TRAIN, drawn_datasets, module_environment
+from .settings import CONFIGS, TEST, TRAIN, module_environment, synthetic_datasets
 
 
 def measure_training(
@@ -24,12 +24,12 @@ def measure_training(
     Python is included.
 
     Args:
-        dataset: folder dataset with the splits train and test (default: drawn images)
+        dataset: folder dataset with the splits train and test (default: synthetic images)
         iterations: iterations of 16 photos
         workers: worker processes of the loader
         repetitions: timed repetitions
     """
-    with nullcontext() if dataset else drawn_datasets(64, proposals=False), tempfile.TemporaryDirectory() as output:
+    with nullcontext() if dataset else synthetic_datasets(64, proposals=False), tempfile.TemporaryDirectory() as output:
         names = [f"{dataset}_{split}" for split in ("train", "test")] if dataset else [TRAIN, TEST]
         rows = json.dumps([_rows(name) for name in names])
         plain = ["-m", "benchmarks.plain_training", iterations, workers, f"{output}/plain.pth"]
@@ -38,7 +38,9 @@ def measure_training(
         options += ["DATALOADER.NUM_WORKERS", workers, "OUTPUT_DIR", f"{output}/run"]
         command = ["-m", "mlickd", "train", "--config-file", CONFIGS / "folder" / "cls.yaml", *options]
         calls = {"plain script": partial(_run, plain, rows), "mlickd train": partial(_run, command)}
-        return [time_in_turn(f"{dataset or 'drawn images'}, {iterations} iterations", calls, repetitions, warm_up=0)]
+        return [
+            time_in_turn(f"{dataset or 'synthetic images'}, {iterations} iterations", calls, repetitions, warm_up=0)
+        ]
 
 
 def _rows(dataset: str) -> list[tuple[str, list[float]]]:

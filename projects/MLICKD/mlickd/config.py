@@ -140,8 +140,8 @@ def _add_model_config(cfg: CfgNode) -> None:
     # WSDDN always use `bce`.
     cfg.MODEL.LABEL_LOSS = CfgNode()
     cfg.MODEL.LABEL_LOSS.NAME = "bce"
-    # Asymmetric loss: exponents for positive and negative labels, and the margin that is subtracted from the
-    # probabilities of negative labels.
+    # Asymmetric loss: exponents for positive and negative labels (0, or 1 and more), and the margin that is subtracted
+    # from the probabilities of negative labels.
     cfg.MODEL.LABEL_LOSS.GAMMA_POS = 0.0
     cfg.MODEL.LABEL_LOSS.GAMMA_NEG = 4.0
     cfg.MODEL.LABEL_LOSS.CLIP = 0.05

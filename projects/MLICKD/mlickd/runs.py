@@ -66,7 +66,7 @@ def find_run(folder: str | os.PathLike[str]) -> Path:
     It is the folder itself, the chosen student of a comparison, or the distilled student of a seed or of both stages.
 
     Raises:
-        InputError: the folder does not have a run; the message names runs in its sub-folders.
+        InputError: the folder does not have a run; the message names a run in its sub-folders.
     """
     folder = Path(folder)
     for run in (folder, *(folder / name for name in _STUDENTS)):

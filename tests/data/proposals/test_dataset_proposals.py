@@ -12,6 +12,7 @@ from PIL import Image
 from mlickd.data import dataset_records, propose
 from mlickd.data.proposals import dataset_proposals
 from mlickd.data.proposals.dataset_proposals import generate_proposals
+from mlickd.data.proposals.store import image_list_digest
 from mlickd.errors import InputError
 
 QUICK = {"longer_side": 80}
@@ -114,3 +115,20 @@ def test_all_bad_images_are_named(workers: int, tmp_path: Path) -> None:
     (tmp_path / "7.png").unlink()
     with pytest.raises(InputError, match=r"7\.png"):
         generate_proposals(records, "edge_boxes", QUICK, tmp_path / "p", workers)
+
+
+def test_digest_depends_on_the_images_but_not_on_their_order(records: list[dict], tmp_path: Path) -> None:
+    digest = image_list_digest(records)
+    assert digest == image_list_digest(records[::-1])
+    assert digest != image_list_digest(records[1:])
+    assert digest != image_list_digest([{**records[0], "width": 7}, *records[1:]])
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(Path(records[0]["file_name"]).read_bytes() + b"\0")
+    assert digest != image_list_digest([{**records[0], "file_name": str(copy)}, *records[1:]])
+
+
+def test_a_part_replaces_only_its_outdated_shards(records: list[dict], tmp_path: Path) -> None:
+    generate_proposals(records, "edge_boxes", {"longer_side": 60}, tmp_path, workers=0)
+    old = content(tmp_path)
+    assert generate_proposals(records, "edge_boxes", QUICK, tmp_path, workers=0, part=(1, 2)) is None
+    assert [name for name, data in content(tmp_path).items() if data == old[name]] == ["00001-of-00003.safetensors"]

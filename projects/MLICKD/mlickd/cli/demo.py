@@ -41,6 +41,8 @@ def main() -> None:
 
         predictor = load_model(args.model)
         teacher = load_model(args.teacher) if args.teacher else None
+        if teacher and not teacher.finds_regions:
+            raise InputError(f"--teacher {args.teacher}: is not a teacher; name its run, such as OUTPUT/seed1/teacher")
         if teacher and {*teacher.class_names} != {*predictor.class_names}:
             raise InputError(f"--teacher {args.teacher}: has other classes than --model {args.model}")
         os.environ.update(NO_PROXY="*", no_proxy="*")  # Gradio's requests stay on this machine; a proxy would fail

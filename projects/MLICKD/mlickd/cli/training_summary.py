@@ -52,7 +52,7 @@ def next_command(cfg: CfgNode, config_file: str, options: Sequence[str], num_gpu
     train = ["mlickd", "train", "--config-file"]
     if model_class(cfg).is_detector:
         weights = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
-        return shlex.join([*train, "KD.yaml", "--kd-stage", "STAGE", "KD.TEACHER.WEIGHTS", weights])
+        return shlex.join([*train, "KD_FILE", "--kd-stage", "STAGE", "KD.TEACHER.WEIGHTS", weights])
     if cfg.KD.STAGE == "feature" and "prediction" in cfg.KD.METHOD_STAGES:
         processes = [] if num_gpus == 1 else ["--num-gpus", str(num_gpus)]
         pairs = zip(options[::2], options[1::2], strict=False)

@@ -25,7 +25,7 @@ class MultiLabelMapper:
         image_format: ``RGB`` or ``BGR``.
         proposals: proposals of the dataset, or a function that generates them, see
             :func:`~mlickd.data.build.build_proposer`; None for samples without proposals.
-        top_k: number of proposals of an image, the best by score.
+        top_k: maximum number of proposals of an image, the best by score.
         teacher_size: side of the teacher's view in pixels; None for samples without a teacher's view.
         teacher_format: image format of the teacher, by default ``image_format``.
         dataset: name of the dataset. Samples contain it, because image ids are unique only within a dataset.

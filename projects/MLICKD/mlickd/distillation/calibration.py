@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from mlickd.data.catalog import class_names
@@ -112,6 +111,8 @@ def fit_platt_scaling(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarr
 
 
 def _fit_class(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    from scipy.optimize import minimize  # here, because the import takes half a second
+
     known = targets >= 0
     positive = targets[known] == 1
     positives, negatives = positive.sum(), (~positive).sum()

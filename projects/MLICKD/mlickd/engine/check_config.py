@@ -52,7 +52,7 @@ def _are_integers(values: Sequence[object], minimum: int) -> bool:
 _Rule = tuple[Callable[..., bool], str]
 _POSITIVE: _Rule = (lambda value: _is_finite(value) and value > 0, "positive and finite")
 _NOT_NEGATIVE: _Rule = (lambda value: _is_finite(value) and value >= 0, "0 or more, and finite")
-_FRACTION: _Rule = (lambda value: 0 <= value <= 1, "from 0 to 1")
+_FRACTION: _Rule = (lambda value: _is_finite(value) and 0 <= value <= 1, "from 0 to 1")
 _POSITIVE_FRACTION: _Rule = (lambda value: 0 < value <= 1, "above 0 and at most 1")
 # The gradient of a smaller power is infinite at 0.
 _EXPONENT: _Rule = (lambda value: value == 0 or _is_finite(value) and value >= 1, "0, or 1 or more, and finite")
@@ -98,6 +98,7 @@ _RULES: dict[str, _Rule] = {
     "MODEL.WSDDN.CONTEXT": _FRACTION,
     "MODEL.WSDDN.FEATURE_NORM": _NOT_NEGATIVE,
     "SOLVER.BASE_LR": _POSITIVE,
+    "SOLVER.BIAS_LR_FACTOR": _NOT_NEGATIVE,
     "SOLVER.CHECKPOINT_PERIOD": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": _POSITIVE,
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": (lambda value: value > 0, "positive"),

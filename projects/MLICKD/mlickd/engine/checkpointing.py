@@ -65,14 +65,14 @@ def saved_checkpoints(folder: Path) -> list[str]:
 
 
 class RunCheckpointer(Checkpointer):
-    """Detectron2's checkpointer for a run that may be killed at any moment.
+    """The checkpointer of a run that may be killed at any moment.
 
     Files have Detectron2's format. Loading never runs code from a file. This class does not derive from
     DetectionCheckpointer, which reads paths as URLs: it drops everything after a question mark.
     """
 
     def __init__(self, model: nn.Module, save_dir: str, *, keep: int = 0, **checkpointables: Any):
-        """See Detectron2. The run keeps only the newest ``keep`` periodic checkpoints; 0 keeps all."""
+        """See fvcore's Checkpointer. The run keeps only the newest ``keep`` periodic checkpoints; 0 keeps all."""
         super().__init__(model, save_dir, save_to_disk=comm.is_main_process(), **checkpointables)
         self.keep = keep
         self.folder = Path(save_dir)

@@ -56,7 +56,8 @@ def multilabel_metrics(
             place.
         threshold: minimum score of a prediction, one for all classes or (C,).
         topk: number of classes predicted per image; all classes if there are fewer.
-        ap: rule of the average precision, see :data:`mlickd.evaluation.ranking.AVERAGE_PRECISION_RULES`.
+        ap: rule of the average precision: "ranking" (step-wise, as in scikit-learn), "voc12" (area under the precision
+            envelope) or "voc07" (11 points).
 
     Returns:
         dict of floats ``mAP, CP, CR, CF1, CF1_class_mean, OP, OR, OF1`` (the last seven also under ``f"top{topk}/"``

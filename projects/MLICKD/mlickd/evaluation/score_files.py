@@ -97,9 +97,12 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     """
     if os.path.isfile(path):
         return path
-    # The scores of a training have priority over those of `mlickd train --eval-only`.
-    patterns = f"evaluation/inference/*/{SCORES_FILE}", f"inference/*/{SCORES_FILE}"
-    found = {file.parent.name: str(file) for pattern in patterns for file in sorted(Path(path).glob(pattern))}
+    trained, evaluated = (
+        {file.parent.name: str(file) for file in sorted(Path(path).glob(f"{folder}inference/*/{SCORES_FILE}"))}
+        for folder in ("", "evaluation/")
+    )
+    # Later evaluations, such as those of `mlickd tune-thresholds`, count only if they are named or the only ones.
+    found = trained if trained and dataset is None else evaluated | trained
     if not found:
         raise InputError(
             f"{path}: is neither a score file nor a folder with inference/*/{SCORES_FILE}; evaluate the run first "

@@ -136,5 +136,10 @@ def model_blueprint(cfg: CfgNode, *arguments: CfgNode) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 return model_class(cfg, *arguments)
     except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        names = f"{cfg.MODEL.META_ARCHITECTURE} with {cfg.MODEL.BACKBONE.NAME}"
-        raise InputError(f"MODEL: {names} cannot be built ({error!r}); correct the values of its parts") from error
+        names = [cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.BACKBONE.NAME]
+        if model_class.is_detector:
+            names += [cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.ROI_BOX_HEAD.NAME]
+        raise InputError(
+            f"MODEL: the model of {', '.join(names)} cannot be built ({error!r}); correct the keys of these parts, or "
+            "add --debug to see the place"
+        ) from error

@@ -99,6 +99,7 @@ class Predictor:
         run: function that turns inputs into the scores (C,) and the regions of each image.
         batch_size: default number of photos that go through the model at once.
         reading_threads: number of photos that are read at once.
+        finds_regions: whether the model is a teacher, whose predictions have ``regions``.
         compute_maps: function that turns an input into the activation maps (C, H, W) of a student; None for a teacher
             and an exported student.
     """
@@ -110,6 +111,7 @@ class Predictor:
     run: Callable[[list[Any]], list[tuple[np.ndarray, Instances | None]]]
     batch_size: int = 16
     reading_threads: int = 4
+    finds_regions: bool = False
     compute_maps: Callable[[Any], np.ndarray] | None = None
 
     def predict(self, images: Photo | Iterable[Photo], batch_size: int | None = None) -> Prediction | list[Prediction]:

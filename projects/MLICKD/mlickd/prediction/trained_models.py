@@ -40,6 +40,7 @@ def load_trained_model(
     parts = {"read": build_test_mapper(cfg, can_propose=True), "run": partial(_run_model, model)}
     parts["batch_size"] = cfg.TEST.IMS_PER_BATCH
     if model_class(cfg).is_detector:
+        parts["finds_regions"] = True
         parts["reading_threads"] = 1  # some proposal methods draw from the process's random generator
     else:
         parts["compute_maps"] = partial(_activation_maps, model)

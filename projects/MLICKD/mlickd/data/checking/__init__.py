@@ -1,1 +1,1 @@
-"""Checks of a dataset before it is used: images, labels, copies, proposals."""
+"""Checks of a dataset before it is used: images, labels, duplicates, proposals."""

@@ -1,4 +1,4 @@
-"""Decode every image of a dataset, and find copies by a perceptual hash."""
+"""Decode every image of a dataset, and find duplicates by a perceptual hash."""
 
 import hashlib
 import os

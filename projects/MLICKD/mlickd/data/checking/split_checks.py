@@ -1,4 +1,4 @@
-"""Check the splits of a dataset: images, labels, proposals, and copies between splits."""
+"""Check the splits of a dataset: images, labels, proposals, and duplicates between splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scenes`: a procedural multi-label dataset with true boxes, drawn on first use."""
+"""`scenes`: a synthetic multi-label dataset with true boxes, drawn on first use."""
 
 from .composition import CATEGORY_NAMES, draw_scene
 from .dataset import COUNTS, FOLDER, ensure_scenes, write_scenes

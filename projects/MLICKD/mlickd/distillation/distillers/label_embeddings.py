@@ -66,10 +66,8 @@ def structure_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor
     return distances / len(teacher)
 
 
-def label_embedding_loss(
-    teacher: torch.Tensor, student: torch.Tensor, positive: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return both losses of LED, which use only the embeddings of positive labels.
+def label_embedding_loss(teacher: torch.Tensor, student: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+    """Return the loss of LED, which uses only the embeddings of positive labels.
 
     Args:
         teacher: (N, C, D).
@@ -77,9 +75,9 @@ def label_embedding_loss(
         positive: (N, C) bool.
 
     Returns:
-        The class-aware loss: the :func:`structure_loss` of a class's positive images, for classes with at least two.
-        The instance-aware loss: the :func:`structure_loss` of an image's positive labels, for images with at least two.
-        Both are summed and divided by N.
+        Scalar: the class-aware loss, plus ``INSTANCE_WEIGHT`` times the instance-aware loss, divided by N. The first is
+        the sum of the :func:`structure_loss` of each class's positive images, for classes with at least two. The second
+        is the sum of the :func:`structure_loss` of each image's positive labels, for images with at least two.
     """
     class_aware, instance_aware = student.new_zeros(()), student.new_zeros(())
     for label in (positive.sum(dim=0) > 1).nonzero().flatten().tolist():
@@ -88,7 +86,7 @@ def label_embedding_loss(
     for image in (positive.sum(dim=1) > 1).nonzero().flatten().tolist():
         labels = positive[image]
         instance_aware = instance_aware + structure_loss(teacher[image, labels], student[image, labels])
-    return class_aware / len(positive), instance_aware / len(positive)
+    return (class_aware + INSTANCE_WEIGHT * instance_aware) / len(positive)
 
 
 @FEATURE_DISTILLER_REGISTRY.register()
@@ -159,8 +157,7 @@ class LabelEmbeddingDistiller(FeatureDistiller):
             positive = (targets == 1) & has_regions[:, None]
             # Compare the images of the whole batch, including the images of other processes.
             gathered = (torch.cat(differentiable_all_gather(values)) for values in (teacher, student, positive))
-            class_aware, instance_aware = label_embedding_loss(*gathered)
-            return self.loss_weight * (class_aware + INSTANCE_WEIGHT * instance_aware)
+            return self.loss_weight * label_embedding_loss(*gathered)
 
 
 def _relative_distances(embeddings: torch.Tensor) -> torch.Tensor:
