@@ -112,3 +112,10 @@ def test_200_photos_and_an_exported_student(tiny_scenes: Path, tmp_path: Path) -
 def test_without_gradio(call_tool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     call_tool("demo", "--model", "student.onnx").assert_ends_in_one_line("mlickd[demo]")
+
+
+def test_a_student_is_not_a_teacher(tiny_scenes: Path, call_tool, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    write_class_names(write_untrained_run(tmp_path / "student"), CATEGORY_NAMES)
+    options = ("--model", tmp_path / "student", "--teacher", tmp_path / "student")
+    call_tool("demo", *options).assert_ends_in_one_line(f"--teacher {tmp_path / 'student'}: is not a teacher")
