@@ -33,7 +33,11 @@ CACHE = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored {} KD
 IMPORT = "convert-proposals import --format detectron2 --input p.pkl --dataset tiny_fit"
 BOXED, VOC = "dataset-manifest boxed_train --output m", "dataset-manifest voc_2007_test_multilabel --output m"
 PREDICT, EXPORT = "predict photo.jpg --model run", "export --run run --output"
-CALIBRATE, COMPARE = "calibrate-teacher --output c.json", "compare --train tiny_fit --test tiny_val --output x"
+CALIBRATE, KD, COMPARE = (
+    "calibrate-teacher --output c.json",
+    "--config-file kd.yaml",
+    "compare --train tiny_fit --test tiny_val --output x",
+)
 
 
 class Hostile:
@@ -174,12 +178,12 @@ CASES: list[tuple[str, str, Damage | None]] = [
     ("benchmark startup --data .", ".: ", None),
     (CACHE.format("--also-for other.yaml"), "--no-features", None),
     (f"{CALIBRATE}", "--config-file", None),
-    (f"{CALIBRATE} --run teacher", "--dataset", None),
-    (f"{CALIBRATE} --config-file kd.yaml --temperature 1", "--temperature", None),
-    (f"{CALIBRATE} --run teacher --dataset tiny_val --temperature 0", "--temperature 0", None),
-    (f"{CALIBRATE} --run teacher --dataset tiny_fit", "8 of its 8 images are in DATASETS.TRAIN", None),
-    (f"{CALIBRATE} --run teacher --dataset tiny_val", "no proposals for dataset tiny_val", removed(VAL_STORE)),
-    (f"{CALIBRATE} --config-file kd.yaml KD.CACHE knowledge", "dataset tiny_fit:", None),
+    (f"{CALIBRATE} --config-file cls.yaml --dataset tiny_val", "cls.yaml: is not a distillation", None),
+    (f"{CALIBRATE} {KD} --dataset tiny_val KD.PREDICTION.TEACHER_TEMPERATURE 0", "TEACHER_TEMPERATURE 0", None),
+    (f"{CALIBRATE} {KD} --dataset tiny_fit", "8 of its 8 images are in DATASETS.TRAIN", None),
+    (f"{CALIBRATE} {KD} --dataset tiny_val", "no proposals for dataset tiny_val", removed(VAL_STORE)),
+    (f"{CALIBRATE} {KD}", "KD.CACHE", None),
+    (f"{CALIBRATE} {KD} KD.CACHE knowledge", "dataset tiny_fit:", None),
     ("check-dataset cats_train", "cats_train", None),
     ("compare --train gone_train --test tiny_val --output x", "'gone_train'", None),
     ("compare --train tiny_fit --test gone_val --output x", "'gone_val'", None),

@@ -46,7 +46,9 @@ def test_live_and_cached_teachers_have_the_same_calibration(
     scenes: CachedScenes, tmp_path: Path, call_tool, caplog
 ) -> None:
     live, cached = tmp_path / "live.json", tmp_path / "cached.json"
-    arguments = ["--run", scenes.folder, "--dataset", PARTS[0], "--temperature", 0.5, "--output", live]
+    distillation = student_config(scenes, "", "KD.STAGE", "", "DATASETS.TRAIN", (), "DATASETS.TEST", ())
+    (tmp_path / "live.yaml").write_text(distillation.dump())
+    arguments = ["--config-file", tmp_path / "live.yaml", "--dataset", PARTS[0], "--output", live]
     with caplog.at_level(logging.INFO):
         result = call_tool("calibrate_teacher", *arguments)
     assert result.status == 0, result.err

@@ -12,9 +12,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.evaluation import inference_on_dataset
 
-from mlickd.config import default_config
 from mlickd.data import View, open_proposals
-from mlickd.data.build import build_test_loader
+from mlickd.data.build import build_test_loader, model_class
 from mlickd.data.catalog import UnknownDatasetError, check_run_classes, class_names, dataset_records
 from mlickd.data.proposals.store import image_list_digest
 from mlickd.data.records import label_targets
@@ -22,7 +21,8 @@ from mlickd.distillation import FrozenTeacher, KnowledgeRequest
 from mlickd.distillation.cache import CachedKnowledge
 from mlickd.distillation.calibration import Calibration, fit_platt_scaling
 from mlickd.distillation.teacher_config import load_teacher_config, load_teacher_configs
-from mlickd.engine.run_config import load_cache_config
+from mlickd.engine.check_config import check_config
+from mlickd.engine.run_config import load_cache_config, load_config
 from mlickd.errors import InputError
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
@@ -107,31 +107,28 @@ def compute_scores(folder: Path, output: Path, dataset: str) -> ImageScores:
     return read_scores(str(output / SCORES_FILE))
 
 
-def calibrate_run(
-    run: Path, dataset: str, *, checkpoint: str = "model_final.pth", temperature: float = 1.0, flip: bool = False
-) -> Calibration:
+def calibrate_on_dataset(config_file: str, options: list[str], dataset: str) -> Calibration:
     """Run a teacher on images that it was not trained on, and calibrate its scores.
 
     Args:
-        run: folder of the teacher's run.
+        config_file: configuration of the distillation.
+        options: keys and values that override it.
         dataset: name of a dataset with labels and proposals.
-        checkpoint: file name of the checkpoint in ``run``.
-        temperature: ``KD.PREDICTION.TEACHER_TEMPERATURE`` of the distillation.
-        flip: ``KD.TEACHER.FLIP`` of the distillation.
 
     Raises:
         InputError: the teacher or the data are missing or do not match, or the teacher has seen one of the images.
     """
-    if temperature <= 0:
-        raise InputError(f"--temperature {temperature:g}: give a positive number, for instance 1")
-    cfg = default_config()
-    cfg.KD.TEACHER.WEIGHTS, cfg.KD.TEACHER.FLIP = str(run / checkpoint), flip
+    cfg = load_config(config_file, options)
+    if not model_class(cfg).student_architecture:
+        raise InputError(f"--config-file {config_file}: is not a distillation; give configs/folder/kd.yaml")
     cfg.MODEL.NUM_CLASSES = len(class_names(dataset))
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-    cfg.DATASETS.TRAIN = (dataset,)
+    cfg.DATASETS.TRAIN, cfg.DATASETS.UNLABELED = (dataset,), ()
+    check_config(cfg)
+    temperature = cfg.KD.PREDICTION.TEACHER_TEMPERATURE
     records = dataset_records(dataset, boxes=False)
     teacher_cfg = load_teacher_config(cfg)
-    check_run_classes(teacher_cfg.MODEL.WEIGHTS, "--run: checkpoint", dataset)
+    check_run_classes(teacher_cfg.MODEL.WEIGHTS, "KD.TEACHER.WEIGHTS", dataset)
     _check_held_out(dataset, records, teacher_cfg, "DATASETS.TRAIN")
     open_proposals(teacher_cfg, dataset).check(records)
     teacher = FrozenTeacher(cfg, teacher_cfg, KnowledgeRequest())
@@ -140,7 +137,7 @@ def calibrate_run(
         known = teacher([sample["image"] for sample in batch], [sample["proposals"] for sample in batch])
         for sample, regions in zip(batch, known, strict=True):
             scores.append(regions.to_knowledge(sample["proposals"].proposal_boxes.tensor, temperature).image_scores)
-    return _calibrate(cfg, {dataset: teacher_cfg}, scores, temperature)
+    return _calibrate(cfg, {dataset: teacher_cfg}, scores)
 
 
 def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
@@ -164,12 +161,10 @@ def calibrate_cache(config_file: str, options: list[str]) -> Calibration:
         samples += [{"dataset": name, "image_id": record["image_id"], "view": view} for record in records]
     knowledge = CachedKnowledge(cfg, KnowledgeRequest(), teachers)
     scores = [knowledge([sample])[0].image_scores for sample in progress(samples, "cache", "image")]
-    return _calibrate(cfg, teachers, scores, cfg.KD.PREDICTION.TEACHER_TEMPERATURE)
+    return _calibrate(cfg, teachers, scores)
 
 
-def _calibrate(
-    cfg: CfgNode, teachers: Mapping[str, CfgNode], scores: Sequence[torch.Tensor | None], temperature: float
-) -> Calibration:
+def _calibrate(cfg: CfgNode, teachers: Mapping[str, CfgNode], scores: Sequence[torch.Tensor | None]) -> Calibration:
     """Fit the calibration to the (C,) scores of each image in the datasets; images without regions have None."""
     records = {name: dataset_records(name, boxes=False) for name in teachers}
     names = class_names(next(iter(records)))
@@ -181,7 +176,8 @@ def _calibrate(
     digests = {name: file_digest(teacher_cfg.MODEL.WEIGHTS) for name, teacher_cfg in teachers.items()}
     held_out = tuple({"dataset": name, "images": images[name], "teacher": digests[name]} for name in teachers)
     lines = tuple(slopes.tolist()), tuple(intercepts.tolist())
-    calibration = Calibration(tuple(names), *lines, float(temperature), held_out, cfg.KD.TEACHER.FLIP)
+    temperature = float(cfg.KD.PREDICTION.TEACHER_TEMPERATURE)
+    calibration = Calibration(tuple(names), *lines, temperature, held_out, cfg.KD.TEACHER.FLIP)
     if wrong := [name for name, slope in zip(names, slopes, strict=True) if slope <= 0]:
         logger.warning("For these classes, higher teacher scores do not mean higher probability: %s", ", ".join(wrong))
     labels = torch.from_numpy(targets)
