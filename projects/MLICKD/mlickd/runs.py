@@ -23,9 +23,9 @@ from mlickd import __version__
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data.build import build_test_mapper, model_class
-from mlickd.data.catalog import RUN_CLASSES_FILE, UnknownDatasetError, class_names, dataset_records
+from mlickd.data.catalog import RUN_CLASSES_FILE, UnknownDatasetError, class_names, dataset_records, run_classes
 from mlickd.data.manifest import labels_digest
-from mlickd.data.sources.dataset_files import read_lines, read_text
+from mlickd.data.sources.dataset_files import read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
@@ -177,8 +177,7 @@ def run_class_names(cfg: CfgNode, folder: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: the names are not found, or the model has another number of classes.
     """
-    path = Path(folder) / RUN_CLASSES_FILE
-    names = [name for _, name in read_lines(path, "write one name per line")] if path.is_file() else None
+    path, names = Path(folder) / RUN_CLASSES_FILE, run_classes(folder)
     for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
         with suppress(UnknownDatasetError):
             names = names or class_names(dataset)

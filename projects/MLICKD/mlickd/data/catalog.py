@@ -101,6 +101,12 @@ def class_names(name: str) -> list[str]:
     return list(MetadataCatalog.get(name).thing_classes)
 
 
+def run_classes(folder: str | os.PathLike[str]) -> list[str] | None:
+    """Return the class names in the ``classes.txt`` of a run; None if the folder does not have this file."""
+    path = Path(folder) / RUN_CLASSES_FILE
+    return [name for _, name in read_lines(path, "write one name per line")] if path.is_file() else None
+
+
 def check_run_classes(checkpoint: str, key: str, dataset: str) -> None:
     """Check that the run of a checkpoint has the classes of a dataset, in the same order.
 
@@ -113,7 +119,7 @@ def check_run_classes(checkpoint: str, key: str, dataset: str) -> None:
         InputError: the classes differ.
     """
     path = Path(checkpoint).with_name(RUN_CLASSES_FILE)
-    if path.is_file() and [name for _, name in read_lines(path, "write one name per line")] != class_names(dataset):
+    if (names := run_classes(path.parent)) is not None and names != class_names(dataset):
         raise InputError(f"{key} {checkpoint}: {path} has other classes than {dataset}, or in another order")
 
 
