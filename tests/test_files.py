@@ -1,8 +1,6 @@
 """Files are written atomically, paths are checked, digests agree with hashlib."""
 
 import hashlib
-import json
-import math
 import os
 import signal
 from pathlib import Path
@@ -14,7 +12,7 @@ import mlickd.files
 from helpers.forked_runs import fork, wait_or_kill
 from helpers.limits import largest_file
 from mlickd.errors import InputError
-from mlickd.files import check_writable, file_digest, remove_unfinished, whole_file, write_json, write_whole_file
+from mlickd.files import check_writable, file_digest, remove_unfinished, whole_file, write_whole_file
 
 
 def names(folder: Path) -> list[str]:
@@ -85,11 +83,6 @@ def test_unfinished_files_of_a_killed_process_are_removed(tmp_path: Path) -> Non
     (tmp_path / "model_0000000.pth").write_bytes(b"whole")
     (removed,) = remove_unfinished(tmp_path)
     assert removed.startswith("last.") and names(tmp_path) == ["model_0000000.pth"]
-
-
-def test_json_has_null_for_nan(tmp_path: Path) -> None:
-    write_json(tmp_path / "new" / "a.json", {"a": [1.5, math.nan], "b": {"c": math.nan}})
-    assert json.loads((tmp_path / "new" / "a.json").read_text()) == {"a": [1.5, None], "b": {"c": None}}
 
 
 def test_a_path_is_checked_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,19 +90,6 @@ def test_student_and_teacher_have_separate_channel_orders_and_the_same_colors(tm
         assert (each["height"], each["width"]) == (20, 20) and "height" not in record
 
 
-def test_an_image_decoded_at_a_fraction_looks_like_the_whole_image(tmp_path: Path) -> None:
-    y, x = np.mgrid[:400, :600]
-    waves = 127 + 100 * np.sin(x / 40 + y / 60)
-    Image.fromarray(np.stack([waves, 255 - waves, y / 2], axis=2).astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
-    whole = Image.open(tmp_path / "a.jpg").convert("RGB")
-    for view in (View(40), View(180), View(64, crop=(0.123, 0.2, 0.9, 0.77))):
-        part = whole.crop(view.crop_in_pixels(400, 600))
-        expected = np.asarray(part.resize((view.size, view.size), Image.Resampling.BILINEAR)).astype(float)
-        found = MultiLabelMapper()({"file_name": str(tmp_path / "a.jpg"), "image_id": "a"}, view)["image"]
-        error = ((found.permute(1, 2, 0).numpy() - expected) ** 2).mean()
-        assert 10 * np.log10(255**2 / error) > 38
-
-
 def test_a_crop_without_proposals_shows_the_whole_image_unless_there_is_a_teacher(tmp_path: Path) -> None:
     record = write_image(tmp_path, (60, 50), (5, 6, 30, 40))
     store = open_store(tmp_path, [(0, 0, 9, 9)], [0.5])

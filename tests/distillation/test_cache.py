@@ -1,6 +1,5 @@
 """The cache gives the same knowledge as the live teacher, and in a crop the knowledge of the regions in view."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,9 @@ from helpers.small_models import save_teacher, tensors_of
 from mlickd.data import ProposalStore, View, dataset_records
 from mlickd.data.build import build_mapper
 from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
-from mlickd.distillation.cache import CachedKnowledge, check_cache, make_cache
+from mlickd.distillation.cache import CachedKnowledge, make_cache
 from mlickd.distillation.cache.making import _load_views
 from mlickd.distillation.teacher_config import load_teacher_config
-from mlickd.engine import check_inputs
 from mlickd.errors import InputError
 
 BOX_HEAD = ["KD.FEATURE.COMPARE", "box_head", "MODEL.CLASSIFIER.POOLING", "fc", "MODEL.CLASSIFIER.FC_DIM", 16]
@@ -296,15 +294,3 @@ def test_other_proposals_are_refused_and_missing_ones_are_not_needed(scenes, pla
     write_random_boxes(path, "tiny_train", seed=9)
     with pytest.raises(InputError, match="made with proposals "):
         CachedKnowledge(cfg)
-
-
-def test_a_cache_with_other_settings_is_refused_before_a_run(scenes: CachedScenes, plain: Path, caplog) -> None:
-    cfg, other = scenes.config("feature", plain), scenes.config("feature", plain, "KD.REGIONS.TOP_K", 3)
-    check_inputs(cfg)
-    with caplog.at_level(logging.INFO):
-        check_cache(cfg, KnowledgeRequest.for_method(cfg))
-    assert "tiny_train: 24 images" in caplog.text
-    check_cache(other, KnowledgeRequest())
-    for check in (check_inputs, lambda cfg: check_cache(cfg, KnowledgeRequest.for_method(cfg))):
-        with pytest.raises(InputError, match="KD.REGIONS.TOP_K"):
-            check(other)

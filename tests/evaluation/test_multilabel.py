@@ -56,14 +56,6 @@ def test_results_are_the_metrics_in_percent(options, images):
     assert results == pytest.approx(in_percent(**options)) and {type(value) for value in results.values()} == {float}
 
 
-def test_predictions_of_all_processes_are_gathered(monkeypatch):
-    other, main = score(evaluator(), [1, 3]), score(evaluator(), [0, 2, 1])
-    monkeypatch.setattr("detectron2.utils.comm.gather", lambda data: [data, other._predictions])
-    assert main.evaluate() == {"multilabel": pytest.approx(in_percent())}
-    monkeypatch.setattr("detectron2.utils.comm.is_main_process", lambda: False)
-    assert other.evaluate() == {}
-
-
 def test_missing_and_unknown_images_are_refused():
     with pytest.raises(InputError, match="'pets_test': .* 1 .*'7'"):
         score(evaluator(), [0, 1, 2]).evaluate()

@@ -44,14 +44,6 @@ def test_right_is_blue_and_wrong_is_red_with_different_marks(photo: str):
     assert none.width == one.width == mixed.width - COLUMN_WIDTH - COLUMN_GAP and not find_color(none, BLUE).any()
 
 
-def test_bars_are_proportional_to_scores(photo: str):
-    lengths = []
-    for score in (0.0, 0.5, 1.0):
-        result = ImageResult("1", photo, ("cat",), {"A": (ClassResult("", score, True),)})
-        lengths.append(int(find_color(draw_result_figure(result, ["cat"]), BLUE).sum(axis=1).max()))
-    assert lengths[0] < lengths[1] == pytest.approx(lengths[2] / 2, abs=2)
-
-
 @pytest.mark.parametrize("size", [(40, 400), (400, 40), (1, 1)])
 def test_text_fits_next_to_any_photo(tmp_path: Path, size: tuple[int, int]):
     path = tmp_path / "photo.png"

@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, Instances
 from PIL import Image
 
 from mlickd.errors import InputError
-from mlickd.visualization.gallery import COORDINATE_MAX, _initial_region_threshold, _photo_data, write_gallery
+from mlickd.visualization.gallery import COORDINATE_MAX, _photo_data, write_gallery
 from mlickd.visualization.image_results import ClassResult, ImageResult
 
 SCRIPT = "<script>alert(1)</script>"
@@ -107,31 +107,6 @@ def test_data_of_a_photo_have_labels_results_regions_and_maps():
     assert base64.b64decode(student_maps[0]["cells"]) == bytes(6)
     unknown = _photo_data(ImageResult("1", "", None), NAMES, (64, 48))
     assert unknown["labels"] is None and unknown["regions"] is None and unknown["results"] == []
-
-
-def test_the_first_threshold_shows_about_three_regions_of_a_photo():
-    for scores, photos, expected in (([], 2, 0.1), ([0.9, 0.8], 1, 0.1), ([0.09, 0.05, 0.02, 0.01], 1, 0.02)):
-        data = [{"regions": [[0, score, 0, 0, 1, 1] for score in scores]}, *[{"regions": None}] * (photos - 1)]
-        assert _initial_region_threshold(data) == expected
-
-
-@pytest.mark.parametrize(
-    ("titles", "outcomes"),
-    [(BOTH, ["fixed", "broken", "both-right", "both-wrong"]), (BOTH[1:], ["right", "wrong"]), ([], [])],
-)
-def test_header_thresholds_and_filters_fit_the_students(tmp_path: Path, photo: str, titles: list, outcomes: list):
-    students = dict.fromkeys(titles, found(True))
-    thresholds = dict(zip(titles, (0.5, np.array([0.1, 0.2, 0.3])), strict=False))
-    options = {"title": "test", "mean_average_precision": dict.fromkeys(titles, 58.64), "thresholds": thresholds}
-    page = write_gallery([ImageResult("1", photo, ("cat",), students)], NAMES, tmp_path, **options).read_text()
-    assert list(page_data(page)["outcomes"]) == outcomes and page_data(page)["students"] == titles
-    assert page_data(page)["thresholds"] == [np.broadcast_to(value, 3).tolist() for value in thresholds.values()]
-    text = " ".join(re.sub("<[^>]*>", "", page).split())
-    assert " ".join(["1 photo", *(f"{title}: mAP 58.6" for title in titles)]) in text
-    page = write_gallery([ImageResult("2", photo, None, students)], NAMES, tmp_path, **options).read_text()
-    assert page_data(page)["outcomes"] == {} and page_data(page)["photos"][0]["id"] == "2", (
-        "the second replaces the first"
-    )
 
 
 def test_bad_input_is_named(tmp_path: Path, photo: str):

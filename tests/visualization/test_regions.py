@@ -50,21 +50,10 @@ def test_boxes_are_scaled_with_the_photo(scale: int):
     assert whole[300, 1] and whole[300, -2] and whole[1, 700] and whole[-2, 300], "a box at the border"
 
 
-def test_the_best_region_has_the_thickest_line_and_only_the_best_are_drawn():
+def test_only_the_best_regions_are_drawn():
     instances = detections([[50, 300, 250, 450], [350, 300, 550, 450]], [0.2, 0.9], (600, 600))
-    drawn = is_green(draw_regions(np.zeros((600, 600, 3), np.uint8), instances, NAMES, side=600))
-    thin, thick = (drawn[375, left - 5 : left + 15].sum() for left in (50, 350))
-    assert thick >= 2 * thin > 0
     drawn = is_green(draw_regions(np.zeros((600, 600, 3), np.uint8), instances, NAMES, side=600, top_k=1))
     assert drawn[:, 300:].any() and not drawn[:, :250].any()
-
-
-@pytest.mark.parametrize("side", [480, 1600])
-def test_lines_and_labels_grow_with_the_image(side: int):
-    photo = np.zeros((120, 120, 3), np.uint8)
-    drawn = is_green(draw_regions(photo, detections([[30, 40, 90, 100]], [0.9], (120, 120)), NAMES, side=side))
-    assert drawn[3 * side // 4, : side // 2].sum() == pytest.approx(side / 110, abs=2)
-    assert np.ptp(np.flatnonzero(drawn[: side // 3 - 1].any(axis=1))) > side / 70, "the label"
 
 
 @pytest.mark.parametrize("size", [(40, 30), (10, 900), (1, 1)])

@@ -15,7 +15,7 @@ from mlickd.data.catalog import class_names, dataset_records
 from mlickd.data.records import label_targets
 from mlickd.evaluation import MultiLabelEvaluator
 from mlickd.visualization.image_results import ImageResult
-from mlickd.visualization.run_plots import stage_folders, write_run_plots
+from mlickd.visualization.run_plots import write_run_plots
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +108,3 @@ def test_scores_must_have_the_same_labeled_images(folders: dict, tmp_path: Path,
         np.savez(path, **content | {"targets": change(content["targets"])})
     page, names = write(tmp_path / "out", folders)
     assert reason in page and "precision_recall" not in names
-
-
-def test_stage_1_comes_before_stage_2(folders: dict[str, Path]):
-    prediction = folders["distilled"]
-    assert stage_folders(prediction) == [prediction.parent / "feature", prediction]
-    assert stage_folders(folders["baseline"]) == [folders["baseline"]]
-    (prediction.parent / "feature" / "metrics.json").unlink()
-    assert stage_folders(prediction) == [prediction]
