@@ -26,6 +26,9 @@ def test_new_layers_biases_and_the_backbone_have_their_own_rates() -> None:
         assert found[f"roi_heads.{stream}.bias"] == pytest.approx((10.0, 0.0))
     assert found["backbone.conv1_1.weight"] == pytest.approx((0.05, 0.1))
     assert found["backbone.conv1_1.bias"] == pytest.approx((0.1, 0.0))
+    # A layer of a pretrained backbone may be called `linear`.
+    model = torch.nn.ModuleDict({"backbone": torch.nn.ModuleDict({"linear": torch.nn.Linear(1, 1)})})
+    assert rates(cfg, model)["backbone.linear.weight"] == pytest.approx((0.05, 0.1))
     cfg.MODEL.BACKBONE.FROZEN = True
     assert not any(name.startswith("backbone.") for name in rates(cfg, build_model(cfg)))
 

@@ -88,12 +88,18 @@ def test_the_number_of_iterations_follows_the_number_of_images(tiny_scenes: Path
     assert iterations(0, *options) == iterations(images, *options) == (10, (4, 8))
     assert iterations(images // 2, *options) == (20, (8, 16))
     assert iterations(4 * images, *options) == (10, (4, 8)), "fewer images have more epochs"
-    assert iterations(images, *options, "SOLVER.IMS_PER_BATCH", 100 * images) == (2, (1, 2)), "at most 200 epochs"
+    assert iterations(images, *options, "SOLVER.IMS_PER_BATCH", 100 * images) == (2, (1,)), "at most 200 epochs"
     assert iterations(images // 2, *options, "DATASETS.UNLABELED", ("tiny_train",))[0] == 40
     assert iterations(images // 2, stage="feature") == (6, (2, 4)), "the steps of the schedule, scaled to the stage"
     assert iterations(images // 2, *options, "SOLVER.MAX_ITER", 7)[0] == 7
 
 
+def test_steps_outside_of_the_training_have_no_effect(tiny_scenes: Path) -> None:
+    options = [*DATA, *MULTI_STEP, "SOLVER.MAX_ITER", 8, "SOLVER.STEPS", (0, 4, 8, 12)]
+    assert final_config("scenes/cls.yaml", *options).SOLVER.STEPS == (4,)
+
+
+MULTI_STEP = ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]
 EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.FEATURE_LOSS", True]
 
 
@@ -123,6 +129,12 @@ EMBEDDINGS = ["KD.FEATURE.DISTILLER", "LabelEmbeddingDistiller", "KD.PREDICTION.
         ("cls", ["MODEL.CLASSIFIER.DROPOUT", 50.0], None, "MODEL.CLASSIFIER.DROPOUT"),
         ("cls", ["MODEL.LABEL_LOSS.GAMMA_NEG", 0.5], None, "MODEL.LABEL_LOSS.GAMMA_NEG"),
         ("cls", ["SOLVER.WARMUP_METHOD", "exp"], None, "SOLVER.WARMUP_METHOD"),
+        ("cls", ["SOLVER.STEPS", (8, 6), "SOLVER.MAX_ITER", 9, *MULTI_STEP], None, "SOLVER.STEPS"),
+        ("cls", ["SOLVER.BASE_LR_END", 9.0, "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"], None, "BASE_LR_END"),
+        ("cls", ["SOLVER.LAST_LAYER_LR_FACTOR", -1.0], None, "SOLVER.LAST_LAYER_LR_FACTOR"),
+        ("kd", ["KD.FEATURE.MAX_ITER", -1], "feature", "KD.FEATURE.MAX_ITER"),
+        ("kd", ["MODEL.BACKBONE.FROZEN", True], "feature", "MODEL.BACKBONE.FROZEN"),
+        ("kd", ["DATASETS.UNLABELED", ("tiny_test",), "SOLVER.IMS_PER_BATCH", 1], "prediction", "UNLABELED_SHARE"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "NoHeads"], None, "MODEL.ROI_HEADS.NAME"),
         ("wsd", ["MODEL.ROI_HEADS.NAME", "StandardROIHeads"], None, "StandardROIHeads"),
         ("kd", ["KD.REGIONS.WEIGHT", "best"], None, "KD.REGIONS.WEIGHT"),

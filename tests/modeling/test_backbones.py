@@ -203,6 +203,12 @@ def test_feature_maps_of_timm_have_the_declared_shapes(name: str, stride: int, s
         assert outputs[feature].shape == (1, shape.channels, side // shape.stride, side // shape.stride)
 
 
+def test_a_network_that_ends_with_tokens_is_refused() -> None:
+    backbone = TimmBackbone("mixer_s32_224")
+    with pytest.raises(InputError, match="MODEL.TIMM.OUT_FEATURES final"):
+        backbone(torch.randn(1, 3, 224, 224))
+
+
 def test_frozen_normalization_keeps_its_statistics() -> None:
     backbone = TimmBackbone("resnet10t")
     statistics = {"pixel_mean": [0.0] * 3, "pixel_std": [1.0] * 3}

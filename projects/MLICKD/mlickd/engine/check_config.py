@@ -24,7 +24,7 @@ _CHOICES: dict[str, Sequence[str] | Registry] = {
     "INPUT.RANDOM_FLIP": ("horizontal", "none"),
     "SOLVER.OPTIMIZER": ("SGD", "ADAMW"),
     "SOLVER.AMP.DTYPE": ("float16", "bfloat16"),
-    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"),
+    "SOLVER.LR_SCHEDULER_NAME": ("WarmupMultiStepLR", "WarmupCosineLR"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("value", "norm"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "KD.REGIONS.WEIGHT": REGION_WEIGHTS,
@@ -117,6 +117,10 @@ _RULES: dict[str, _Rule] = {
     "TEST.IMS_PER_BATCH": _POSITIVE,
     "TEST.PRECISE_BN.ENABLED": (lambda value: not value, "False: it is not supported"),
 }
+_RULES |= {
+    f"KD.{s}.{key}": _NOT_NEGATIVE for s in ("FEATURE", "PREDICTION") for key in ("BASE_LR", "MAX_ITER", "WEIGHT")
+}
+_RULES |= {f"SOLVER.{part}_LR_FACTOR": _NOT_NEGATIVE for part in ("BACKBONE", "LAST_LAYER")}
 
 
 def check_config(cfg: CfgNode, processes: int = 1) -> None:
@@ -149,6 +153,10 @@ def check_config(cfg: CfgNode, processes: int = 1) -> None:
     if compares_images:
         expected = f"1, because {cfg.KD.FEATURE.DISTILLER} compares the images of a batch"
         rules["SOLVER.ACCUMULATE"] = (lambda value: value == 1, expected)
+    elif cfg.DATASETS.UNLABELED and cfg.DATASETS.UNLABELED_SHARE > 0:
+        rules["DATASETS.UNLABELED_SHARE"] = (lambda _: cfg.SOLVER.IMS_PER_BATCH > 1, "0 for SOLVER.IMS_PER_BATCH 1")
+    if cfg.KD.STAGE == "feature":
+        rules["MODEL.BACKBONE.FROZEN"] = (lambda value: not value, "False in stage 1, which trains only the backbone")
     if not kind.student_architecture:
         expected = f"empty, because a {cfg.MODEL.META_ARCHITECTURE} learns from labels only"
         rules["DATASETS.UNLABELED"] = (lambda names: not names, expected)

@@ -20,9 +20,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     def learning_rate_factor(name: str) -> float:
         """Return the factor on ``SOLVER.BASE_LR`` for a parameter, given its name in the model."""
         parts = name.split(".")
-        factor = cfg.SOLVER.BACKBONE_LR_FACTOR if "backbone" in parts else 1.0
-        if any(layer in parts for layer in NEW_LAYERS):
-            factor *= cfg.SOLVER.LAST_LAYER_LR_FACTOR
+        if "backbone" in parts:
+            factor = cfg.SOLVER.BACKBONE_LR_FACTOR
+        else:
+            factor = cfg.SOLVER.LAST_LAYER_LR_FACTOR if any(layer in parts for layer in NEW_LAYERS) else 1.0
         if parts[-1] == "bias":
             factor *= cfg.SOLVER.BIAS_LR_FACTOR
         return factor

@@ -10,6 +10,7 @@ from operator import attrgetter, or_
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.solver import build_lr_scheduler
 from detectron2.utils import comm
 
 from mlickd.config import default_config
@@ -192,6 +193,8 @@ def finalize_config(
         raise InputError(f"--kd-stage {cfg.KD.STAGE or '(missing)'} must be {expected}; see KD.METHOD_STAGES")
     if cfg.KD.STAGE:
         _fill_in_stage(cfg)
+    if not eval_only:
+        _check_schedule(cfg)
     resume = decide_to_resume(cfg.OUTPUT_DIR, requested=resume and not eval_only)
 
     remedy = "train it first or give another path"
@@ -260,6 +263,16 @@ def _fill_in_classes(cfg: CfgNode, splits: Sequence[str]) -> None:
             f"MODEL.NUM_CLASSES {cfg.MODEL.NUM_CLASSES}: dataset {reference} has {len(names)} classes; leave it at -1"
         )
     cfg.MODEL.NUM_CLASSES = len(names)
+
+
+def _check_schedule(cfg: CfgNode) -> None:
+    """Drop the steps outside of the training, which fvcore refuses, and check that the rest fits together."""
+    cfg.SOLVER.STEPS = tuple(step for step in cfg.SOLVER.STEPS if 0 < step < cfg.SOLVER.MAX_ITER)
+    try:
+        build_lr_scheduler(cfg, torch.optim.SGD([torch.zeros(1)], lr=cfg.SOLVER.BASE_LR))
+    except (AssertionError, ValueError) as error:
+        keys = "SOLVER.STEPS, MAX_ITER, BASE_LR_END and the WARMUP keys"
+        raise InputError(f"{keys} do not fit together: {error or 'a value is out of range'}; correct them") from error
 
 
 def _fill_in_stage(cfg: CfgNode) -> None:

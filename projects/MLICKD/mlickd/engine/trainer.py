@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -215,7 +214,7 @@ class Trainer(DefaultTrainer):
         """Finish training; do not evaluate a run that a signal or an error has ended."""
         # Detectron2 counts one more iteration if a finished run is resumed to be evaluated.
         self.iter = min(self.iter, self.max_iter)
-        if sys.exc_info()[1] is None:
+        if self.iter == self.max_iter:
             super().after_train()
             return
         self.storage.iter = self.iter

@@ -103,6 +103,8 @@ class TimmBackbone(Backbone):
 
     def _channels_first(self, final: torch.Tensor) -> torch.Tensor:
         # timm converts intermediate maps to the requested layout, but not the final map.
+        if final.dim() != 4:
+            raise InputError("MODEL.TIMM.OUT_FEATURES final: the network ends with tokens; choose a stage<k> instead")
         return final.permute(0, 3, 1, 2) if getattr(self.model, "output_fmt", "NCHW") == "NHWC" else final
 
 

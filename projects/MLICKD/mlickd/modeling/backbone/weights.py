@@ -118,6 +118,7 @@ def _read_torchvision(source: str, download: bool) -> StateDict:
 
 def _rename(state_dict: StateDict, backbone: nn.Module) -> StateDict:
     """Rename parameters to the names of ``backbone``, and to ``fc6.*`` and ``fc7.*``."""
+    state_dict = {key.removeprefix("student."): value for key, value in state_dict.items()}  # of a distillation
     prefix = "backbone."
     if any(key.startswith(prefix) for key in state_dict):
         return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
