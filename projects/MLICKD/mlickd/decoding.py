@@ -139,12 +139,10 @@ def read_image(path: str | os.PathLike[str], image_format: str = "RGB") -> np.nd
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return (height, width) of the upright image in a file.
 
-    Only PNG files are decoded, because their orientation may follow the pixels.
-
     Raises:
         InputError: the file is missing or is not an image.
     """
-    with open_image_file(path) as image:
+    with open_image_file(path, decode=False) as image:
         return _upright_size(image.height, image.width, exif_orientation(image))
 
 

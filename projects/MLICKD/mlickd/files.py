@@ -210,15 +210,12 @@ def files_below(root: str) -> Iterator[str]:
 
     Links to folders are followed.
     """
-    visited = set()
+    visited = {os.path.realpath(root)}  # a link to one of these folders may form a cycle
     for folder, subfolders, names in os.walk(root, followlinks=True):
-        visited.add(os.path.realpath(folder))
-        subfolders[:] = [
-            name
-            for name in subfolders
-            # A link to a visited folder may form a cycle.
-            if not name.startswith(".") and os.path.realpath(os.path.join(folder, name)) not in visited
-        ]
+        paths = {name: os.path.realpath(os.path.join(folder, name)) for name in subfolders if not name.startswith(".")}
+        # Folders come before links to them, so that the result does not depend on the order of the names.
+        names_first = sorted(paths, key=lambda name: os.path.islink(os.path.join(folder, name)))
+        subfolders[:] = [name for name in names_first if not (paths[name] in visited or visited.add(paths[name]))]
         for name in names:
             if not name.startswith("."):
                 yield os.path.join(folder, name)

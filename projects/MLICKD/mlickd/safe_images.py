@@ -59,12 +59,13 @@ def max_pixels() -> float:
 
 
 @contextmanager
-def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image.Image]:
+def open_image_file(file: str | os.PathLike[str] | io.BytesIO, *, decode: bool = True) -> Iterator[Image.Image]:
     """Open an image file with Pillow if it has a photo format and a size that is safe to decode.
 
     The size is checked before decoding, because a file of a few kilobytes can expand to more than the available
-    memory. Decode the image inside the ``with`` block: an error there becomes an InputError, too. Metadata that cannot
-    be read is left out. A note is logged once, or goes to :func:`collect_notes`.
+    memory. Decode the image inside the ``with`` block: an error there becomes an InputError, too. ``decode=False`` is
+    faster if only size and orientation are needed. Metadata that cannot be read is left out. A note is logged once, or
+    goes to :func:`collect_notes`.
 
     Raises:
         InputError: the file is missing, corrupt, not a photo, or too large.
@@ -75,7 +76,7 @@ def open_image_file(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Image
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, int(limit) // 2 + 1)
     name, outer = file.name if isinstance(file, io.BytesIO) else file, _notes.get()
     try:
-        with collect_notes() as notes, _open(file, limit) as image:
+        with collect_notes() as notes, _open(file, limit, decode) as image:
             yield image
     except FileNotFoundError:
         raise InputError(f"{name}: image file not found; check the path") from None
@@ -129,15 +130,15 @@ def exif_orientation(image: Image.Image) -> int:
     return value if value in TURNS else 1
 
 
-def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, retry: bool = True) -> Image.Image:
+def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, decode: bool, retry: bool = True) -> Image.Image:
     """Open an image with at most ``limit`` pixels, without its metadata if Pillow cannot open it otherwise."""
     image, parts = None, []
     try:
         image = Image.open(file, formats=_known_formats())
         if image.width * image.height > limit:
             raise Image.DecompressionBombError
-        if image.format == "PNG":
-            image.load()  # text may follow the pixels
+        if image.format == "PNG" and (decode or _has_text_after_pixels(file)):
+            image.load()
         return image
     except Exception as error:
         if retry and not isinstance(error, (FileNotFoundError, Image.DecompressionBombError)):
@@ -147,7 +148,14 @@ def _open(file: str | os.PathLike[str] | io.BytesIO, limit: float, retry: bool =
         if not any(reason for _, reason in parts):
             raise
     _notes.get().extend(reason for _, reason in parts if reason)
-    return _open(io.BytesIO(b"".join(part for part, reason in parts if not reason)), limit, retry=False)
+    return _open(io.BytesIO(b"".join(part for part, reason in parts if not reason)), limit, decode, retry=False)
+
+
+def _has_text_after_pixels(file: str | os.PathLike[str] | io.BytesIO) -> bool:
+    """Return whether a PNG file may have its orientation after the pixels, where only decoding finds it."""
+    with io.BytesIO(file.getvalue()) if isinstance(file, io.BytesIO) else open(file, "rb") as content:
+        rest = content.read().partition(b"IDAT")[2]
+    return any(kind in rest for kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"))
 
 
 def _parts(file: str | os.PathLike[str] | io.BytesIO) -> list[tuple[bytes, str]]:

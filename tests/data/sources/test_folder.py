@@ -113,6 +113,10 @@ BAD = {
     "no file name": (table("file_name,labels\n,cat\n"), "line 2: file name ''"),
     "absolute path": (table("file_name,labels\n/etc/passwd,cat\n"), "line 2: file name '/etc/passwd'"),
     "json of other images": (changed(lambda c: c.update(images=[], annotations=[])), "instances_train.json: "),
+    "one image for two names": (
+        changed(lambda c: c["images"][1].update(file_name="old/" + c["images"][0]["file_name"])),
+        "instances_train.json: several images",
+    ),
     "unknown category": (changed(lambda c: c["categories"][0].update(name="Cat")), "instances_train.json: "),
     "box without area": (
         changed(lambda c: c["annotations"][0].update(bbox=[20, 20, 5, 0])),

@@ -199,7 +199,7 @@ def write_store(
         num_images: number of items, required if ``items`` has no length.
 
     Raises:
-        InputError: the folder cannot be written, or the number of items is not ``num_images``.
+        InputError: the folder cannot be written, or the number of items or of their ids is not ``num_images``.
     """
     num_images = len(items) if num_images is None else num_images  # type: ignore[arg-type]
     header = store_header(method, parameters, image_digest, num_images)
@@ -207,14 +207,15 @@ def write_store(
     paths = [layout.path(path, index) for index in range(len(layout))]
     unfinished = [shard.with_name(f"{shard.name}.unfinished") for shard in paths]
     try:
-        count = 0
+        count, ids = 0, set()
         for index, shard in enumerate(unfinished):
             shard_items = list(islice(iterator, len(layout.images(index))))
             write_proposal_shard(shard, shard_items, header)
             count += len(shard_items)
+            ids.update(str(image_id) for image_id, _, _ in shard_items)
         count += sum(1 for _ in iterator)  # runs a generator to its end, with its last checks
-        if count != num_images:
-            raise InputError(f"{path}: num_images is {num_images}, but items has {count} images; correct num_images")
+        if not count == len(ids) == num_images:
+            raise InputError(f"{path}: num_images is {num_images}, but items has {count} images with {len(ids)} ids")
         for target in paths:  # a stopped command leaves missing shards, but never a mix of old and new shards
             target.unlink(missing_ok=True)
         for source, target in zip(unfinished, paths, strict=True):

@@ -6,6 +6,7 @@ categories of its boxes in `instances_<split>.json`.
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,8 @@ def load_folder_dataset(folder: str | os.PathLike[str], split: str) -> MultiLabe
     file = read_coco(instances) if instances.exists() else None
     found = [images.find(image.file_name) for image in file.images] if file else []
     image_names = [names[0] if len(names) == 1 else "" for names in found]
+    if repeated := [name for name, count in Counter(filter(None, image_names)).items() if count > 1]:
+        raise InputError(f"{instances}: several images have a 'file_name' that means {repeated[0]}; correct them")
     listed = dict(zip(image_names, file.images if file else (), strict=True))
     records = []
     for name, (labels, ignored) in rows.items():
