@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Import proposals of other projects, or export them; the same as `mlickd convert-proposals`."""
+"""Convert proposals of other projects; the same as `mlickd convert-proposals`."""
 
 from mlickd.__main__ import run_script
 

@@ -106,7 +106,7 @@ def _empty(*arguments: Any) -> _Array:
 
 
 def _array(shape: Any, kind: Any, data: Any, order: Any = "C") -> _Array:
-    """Replace the constructor of NumPy's arrays. Pickles by `write_detectron2_pickle` call it."""
+    """Replace the constructor of NumPy's arrays."""
     array = _Array(0)
     array.__setstate__((1, shape, kind if isinstance(kind, _Type) else _Type(kind), order == "F", data))
     return array

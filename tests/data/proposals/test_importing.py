@@ -1,4 +1,4 @@
-"""Proposals of other projects are read, matched to the images of a dataset, checked, and exported."""
+"""Proposals of other projects are read, matched to the images of a dataset, and checked."""
 
 import pickle
 import sys
@@ -7,18 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detectron2.data.build import load_proposals_into_dataset
 from detectron2.structures import BoxMode
 from PIL import Image
 from scipy.io import savemat
 
-from mlickd.data import ProposalStore, write_store
 from mlickd.data.proposals.file_formats import (
     read_detectron2_pickle,
     read_mcg_folder,
     read_release_list,
     read_voc_mat,
-    write_detectron2_pickle,
 )
 from mlickd.data.proposals.importing import import_proposals
 from mlickd.errors import InputError
@@ -79,23 +76,13 @@ def test_a_bad_import_writes_nothing(proposals: list, message: str, records: lis
     assert not list(tmp_path.glob("p/*"))
 
 
-def test_detectron2_and_this_project_read_an_export_in_the_same_order(tmp_path: Path) -> None:
-    items = [("a/1.jpg", BOXES, np.array([0.9, 0.5, 0.25])), (17, BOXES[::-1], np.ones(3))]
-    write_store(tmp_path / "p", items, "m", {}, "d")
-    store = ProposalStore(tmp_path / "p")
-    path = tmp_path / "new" / "p.pkl"
-    write_detectron2_pickle(store, path)
-    for record in load_proposals_into_dataset([{"image_id": 17}, {"image_id": "a/1.jpg"}], str(path)):
-        np.testing.assert_array_equal(record["proposal_boxes"], store[record["image_id"]][0])
-        assert record["proposal_boxes"].dtype == np.float32
-        assert record["proposal_bbox_mode"] == BoxMode.XYXY_ABS
-    found = list(read_detectron2_pickle(path))
-    assert [image_id for image_id, _, _ in found] == list(store)
-    for image_id, boxes, scores in found:
-        np.testing.assert_array_equal(boxes, store[image_id][0])
-        np.testing.assert_allclose(scores, store[image_id][1], rtol=1e-6)
-    content = path.read_bytes()
-    assert b"numpy.core" not in content and b"numpy._core" not in content and b"mlickd" not in content
+def test_logits_of_detectron2_become_probabilities(tmp_path: Path) -> None:
+    content = {"ids": ["a"], "boxes": [BOXES], "objectness_logits": [np.log([9.0, 1.0, 0.25])], "bbox_mode": 0}
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(content))
+    ((image_id, boxes, scores),) = read_detectron2_pickle(tmp_path / "p.pkl")
+    assert image_id == "a"
+    np.testing.assert_array_equal(boxes, BOXES)
+    np.testing.assert_allclose(scores, [0.9, 0.5, 0.2])
 
 
 def test_keys_of_detectron_and_other_box_modes_are_read(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Import region proposals from the files of other projects, and export them for Detectron2."""
+"""Convert region proposals from the files of other projects to a proposal store."""
 
 from pathlib import Path
 
 from mlickd.cli.command_line import command_parser
-from mlickd.data import ProposalStore, class_names, dataset_records, proposals_path
+from mlickd.data import class_names, dataset_records, proposals_path
 from mlickd.data.parts import whole_name
 from mlickd.data.proposals import file_formats
 from mlickd.data.proposals.importing import import_proposals
@@ -17,7 +17,7 @@ formats:
   release     text list of the authors' release: path, labels, then x0 y0 x1 y1 score for each proposal
 
 example:
-  mlickd convert-proposals import --format wsddn --input EdgeBoxesVOC2007test.mat \\
+  mlickd convert-proposals --format wsddn --input EdgeBoxesVOC2007test.mat \\
       --dataset voc_2007_test_multilabel
 
 To use imported proposals, set DATASETS.PROPOSALS.METHOD <format>.
@@ -32,31 +32,21 @@ _READERS = {
 
 
 def main() -> None:
-    """Import or export proposals."""
+    """Convert proposals."""
     parser = command_parser(__doc__, EPILOG, log_level="INFO")
-    commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser("import", help="from a file of another project to a proposal store")
-    importing.add_argument("--format", required=True, choices=[*_READERS, "release"])
-    importing.add_argument("--input", type=Path, required=True, metavar="PATH", help="file; folder for mcg")
-    importing.add_argument("--dataset", required=True, metavar="NAME", help="dataset with the images")
+    parser.add_argument("--format", required=True, choices=[*_READERS, "release"])
+    parser.add_argument("--input", type=Path, required=True, metavar="PATH", help="file; folder for mcg")
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="dataset with the images")
     output_help = "proposal store to write (default: $DETECTRON2_DATASETS/proposals/<dataset>_<format>)"
-    importing.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
-    importing.add_argument(
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=output_help)
+    parser.add_argument(
         "--side",
         type=float,
         metavar="PIXELS",
         help="side of the square to which images were warped before their boxes were computed; 0: not warped "
         f"(default: {file_formats.RELEASE_SIDE} for the format release, 0 for all others)",
     )
-    exporting = commands.add_parser("export", help="from a proposal store to a pickle for Detectron2")
-    exporting.add_argument("--input", type=Path, required=True, metavar="FOLDER", help="a proposal store")
-    exporting.add_argument("--output", type=Path, required=True, metavar="FILE", help="the pickle")
     arguments = parser.parse_args()
-    if arguments.command == "export":
-        store = ProposalStore(arguments.input)
-        file_formats.write_detectron2_pickle(store, arguments.output)
-        print(f"{arguments.output}: {len(store)} images, {store.num_boxes} proposals")
-        return
     side = arguments.side
     if side is None:
         side = file_formats.RELEASE_SIDE if arguments.format == "release" else 0

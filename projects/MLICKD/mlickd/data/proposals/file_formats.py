@@ -1,11 +1,10 @@
-"""File formats of other projects: readers of proposals, and the export for Detectron2.
+"""Readers of proposals in the file formats of other projects.
 
 For each image, readers yield the name, boxes (R, 4) as (x0, y0, x1, y1), and scores (R,) or None. They raise InputError
 if a file is missing, corrupt or of another format.
 """
 
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +13,10 @@ from typing import Any
 import numpy as np
 from detectron2.structures import BoxMode
 from scipy.io import loadmat
+from scipy.special import expit
 
 from mlickd.errors import InputError
-from mlickd.files import whole_file
 from mlickd.safe_pickle import load_plain_pickle
-
-from .store import ProposalStore
 
 # The authors' release has boxes in pixels of images that are warped to a square of this side.
 RELEASE_SIDE = 672
@@ -28,38 +25,19 @@ Proposals = tuple[str, np.ndarray, np.ndarray | None]
 
 
 def read_detectron2_pickle(path: str | os.PathLike[str]) -> Iterator[Proposals]:
-    """Read a dict of ids, boxes, objectness logits and bbox_mode. The scores are the logits."""
+    """Read a dict of ids, boxes, objectness logits and bbox_mode. The scores are the logits' probabilities.
+
+    Files of Detectron (1) have ``scores``, which are probabilities already.
+    """
     content = load_plain_pickle(path)
     with _parsing(path, "dict of ids, boxes (R, 4), objectness_logits (R,) and bbox_mode (XYXY_ABS or XYWH_ABS)"):
-        names = {"indexes": "ids", "scores": "objectness_logits"}  # in files of Detectron (1)
-        content = {names.get(key, key): value for key, value in content.items()}
+        is_first = "scores" in content
+        keys = ("indexes", "boxes", "scores") if is_first else ("ids", "boxes", "objectness_logits")
         mode = BoxMode(content.get("bbox_mode", BoxMode.XYXY_ABS))
-        keys = ("ids", "boxes", "objectness_logits")
         for image_id, boxes, scores in zip(*(content[key] for key in keys), strict=True):
             boxes = BoxMode.convert(np.array(boxes, dtype=np.float64).reshape(len(boxes), 4), mode, BoxMode.XYXY_ABS)
-            yield str(image_id), boxes, np.array(scores, dtype=np.float64).reshape(len(boxes))
-
-
-def write_detectron2_pickle(store: ProposalStore, path: str | os.PathLike[str]) -> None:
-    """Write a pickle for Detectron2's `load_proposals_into_dataset`, which works with any version of NumPy.
-
-    Detectron2 reverses the order of equal scores. To keep the order, a score that is not below the previous score
-    becomes the next float32 below the previous score.
-    """
-    content: dict[str, Any] = {"ids": [], "boxes": [], "objectness_logits": [], "bbox_mode": int(BoxMode.XYXY_ABS)}
-    for image_id in store:
-        boxes, scores = map(np.array, store[image_id])
-        for index in range(1, len(scores)):
-            if scores[index] >= scores[index - 1]:
-                scores[index] = np.nextafter(scores[index - 1], np.float32(-np.inf))
-        content["ids"].append(image_id)
-        content["boxes"].append(boxes)
-        content["objectness_logits"].append(scores)
-    with whole_file(path, "give another path") as file:
-        pickler = pickle.Pickler(file, protocol=4)
-        # By default, NumPy's pickles name modules that differ by version. A bytearray makes the loaded array writable.
-        pickler.dispatch_table = {np.ndarray: lambda a: (np.ndarray, (a.shape, a.dtype.str, bytearray(a.tobytes())))}
-        pickler.dump(content)
+            scores = np.array(scores, dtype=np.float64).reshape(len(boxes))
+            yield str(image_id), boxes, scores if is_first else expit(scores)
 
 
 def read_release_list(path: str | os.PathLike[str], num_classes: int) -> Iterator[Proposals]:
