@@ -63,7 +63,6 @@ def test_the_version_of_the_package(monkeypatch, capsys: pytest.CaptureFixture[s
     [
         (["trian"], "did you mean train?"),
         (["zzz"], "`mlickd`"),
-        (["dataset-manifest", "none", "--check", "no.manifest"], "`mlickd dataset-manifest NAME`"),
         (["train", "--config-file", "none.yaml", "MODEL.WEIGHTS", "x", "--debug"], "--config-file none.yaml"),
     ],
 )

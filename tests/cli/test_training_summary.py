@@ -64,9 +64,14 @@ DATA = ["DATASETS.TRAIN", "pets", "SEED", "7"]
         ("wsd.yaml", "", f"{TRAIN} KD_FILE --kd-stage STAGE KD.TEACHER.WEIGHTS {{out}}/model_final.pth"),
         # Stage 2 starts from stage 1, not from the start of stage 1.
         ("kd.yaml", "feature", f"{TRAIN} kd.yaml --kd-stage prediction --num-gpus 4 {' '.join(DATA)}"),
+        ("{out}/config.yaml", "feature", f"{TRAIN} KD_FILE --kd-stage prediction --num-gpus 4 {' '.join(DATA)}"),
     ],
 )
 def test_the_next_command_is_the_next_step(tmp_path: Path, file: str, stage: str, expected: str):
-    cfg = finish_training(tmp_path, file, "KD.STAGE", stage, "KD.METHOD_STAGES", ("feature", "prediction"))
+    config = "kd.yaml" if file.endswith("config.yaml") else file
+    cfg = finish_training(tmp_path, config, "KD.STAGE", stage, "KD.METHOD_STAGES", ("feature", "prediction"))
     options = ["MODEL.WEIGHTS", "start.pth", *DATA]
-    assert shlex.split(next_command(cfg, file, options, num_gpus=4)) == expected.format(out=tmp_path).split()
+    assert (
+        shlex.split(next_command(cfg, file.format(out=tmp_path), options, num_gpus=4))
+        == expected.format(out=tmp_path).split()
+    )

@@ -1,4 +1,4 @@
-"""Records keep their content in packed form, give targets, are listed in a manifest, and describe new photos."""
+"""Records keep their content in packed form, give targets and a digest, and describe new photos."""
 
 import hashlib
 import json
@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mlickd.data.manifest import first_difference, labels_digest, manifest_lines, read_manifest, write_manifest
-from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets
+from mlickd.data.records import BOX, PackedRecords, check_records, label_lists, label_targets, labels_digest
 from mlickd.data.sources.dataset_files import IMAGE_SUFFIXES
 from mlickd.data.user_photos import photo_records
 from mlickd.errors import InputError
@@ -93,30 +92,16 @@ LISTED = [
 CLASSES = ["cat", "dog", "cow"]
 
 
-def test_the_digest_of_a_manifest_covers_only_ids_and_label_names():
+def test_the_digest_of_labels_covers_only_ids_and_label_names():
     lines = [CLASSES, ["7", [], []], ['b "\u732b" \udce9\n.jpg', ["cat", "dog"], ["cow"]]]
-    assert manifest_lines(LISTED, CLASSES) == [json.dumps(line) for line in lines]
     digest = labels_digest(LISTED, CLASSES)
+    assert digest == hashlib.sha256("".join(f"{json.dumps(line)}\n" for line in lines).encode()).hexdigest()
     moved = [{**record, "file_name": "/there/x.jpg", "labels": record["labels"][::-1]} for record in LISTED[::-1]]
     assert labels_digest(moved, CLASSES) == digest
     first, second = LISTED
     for changed in ([first], [first, second | {"labels": [2]}], [first, second | {"image_id": 8}]):
         assert labels_digest(changed, CLASSES) != digest
     assert labels_digest(LISTED, ["dog", "cat", "cow"]) != digest
-
-
-def test_a_manifest_is_read_as_it_was_written(tmp_path: Path):
-    lines, path = manifest_lines(LISTED, CLASSES), tmp_path / "m"
-    digest = write_manifest(lines, "pets_test", path)
-    assert first_difference(lines, lines) is None and "line 4 " in first_difference(lines, lines[:2])
-    assert read_manifest(path) == lines and digest == labels_digest(LISTED, CLASSES)
-    header, rest = path.read_bytes().split(b"\n", 1)
-    assert json.loads(header)["sha256"] == hashlib.sha256(rest).hexdigest() == digest
-    assert json.loads(header)["num_images"] == 2
-    path.write_bytes(b"\xef\xbb\xbf" + (header + b"\n" + rest).replace(b"\n", b"\r\n"))
-    assert read_manifest(path) == lines
-    with pytest.raises(InputError, match=str(path / "m")):
-        write_manifest(lines, "pets_test", path / "m")
 
 
 PHOTOS = ["a ü'.PNG", "b.jpg", "sub/c.jpeg"]

@@ -1,6 +1,5 @@
-"""Configurations of teachers, averages over mirrored views, teachers of several datasets, and calibrated scores."""
+"""Configurations of teachers, averages over mirrored views, and teachers of several datasets."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,12 @@ from scipy.special import softmax
 from helpers.cached_scenes import CachedScenes, samples, scenes_teacher_config
 from helpers.small_models import make_batch, save_teacher, student_config, teacher_config
 from mlickd.data import View
-from mlickd.data.catalog import class_names
-from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher, TeacherKnowledge
+from mlickd.distillation import FrozenTeacher, KnowledgeRequest, LiveTeacher
 from mlickd.distillation.cache import CachedKnowledge
-from mlickd.distillation.calibration import Calibration, fit_platt_scaling, load_calibration
 from mlickd.distillation.teacher import average_streams
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_config, load_teacher_configs
 from mlickd.engine import check_inputs
 from mlickd.errors import InputError
-from mlickd.files import file_digest
 from mlickd.modeling.meta_arch import mirrored_view
 from mlickd.modeling.roi_heads import RegionPredictions, region_scores
 
@@ -136,80 +132,3 @@ def test_teachers_with_different_settings_are_refused(scenes: CachedScenes, tmp_
     missing.unlink()
     with pytest.raises(InputError, match=f"KD.TEACHER.WEIGHTS {missing}"):
         check_teachers(load_teacher_configs(cfg))
-
-
-HELD_OUT = ({"dataset": "pets@1of4", "images": "ab", "teacher": "cd"},)
-EXAMPLE = Calibration(("cat", "Hündin"), (2.0, 0.5), (1.0, -1.0), 0.5, HELD_OUT)
-
-
-def gradient(scores: np.ndarray, targets: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """Return the gradient of the objective of Platt (1999) with a ridge of 1e-3, for one class."""
-    scores, targets = scores[targets >= 0].astype(np.float64), targets[targets >= 0]
-    p = np.clip(scores, 1e-4, 1 - 1e-4)
-    z = np.log(p / (1 - p))
-    positives, negatives = (targets == 1).sum(), (targets == 0).sum()
-    t = np.where(targets == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    residual = 1 / (1 + np.exp(-(slope * z + intercept))) - t
-    return np.array([(residual * z).sum() + 1e-3 * (slope - 1), residual.sum() + 1e-3 * intercept])
-
-
-@given(st.integers(0, 60), st.integers(0, 2**32 - 1), st.sampled_from(["any", "none", "all", "separable", "equal"]))
-def test_the_fit_minimizes_the_objective_of_platt(count: int, seed: int, kind: str) -> None:
-    generator = np.random.default_rng(seed)
-    scores = generator.random((count, 3)).astype(np.float32) ** 4
-    targets = generator.integers(-1, 2, (count, 3)).astype(np.int8)
-    if kind in ("none", "all"):
-        targets[targets >= 0] = kind == "all"
-    elif kind == "separable":
-        targets = (scores > 0.1).astype(np.int8)
-    elif kind == "equal":
-        scores[:] = 0.25
-    slopes, intercepts = fit_platt_scaling(scores, targets)
-    assert slopes.shape == intercepts.shape == (3,)
-    for c in range(3):
-        assert np.abs([slopes[c], intercepts[c]]).max() < 50
-        assert np.abs(gradient(scores[:, c], targets[:, c], slopes[c], intercepts[c])).max() < 1e-4
-
-
-def test_only_image_scores_are_calibrated() -> None:
-    known = [TeacherKnowledge(torch.tensor([0.25, 1.0 + 1e-6]), boxes=torch.ones(1, 4)), TeacherKnowledge(None)]
-    first, second = map(EXAMPLE.calibrate, known)
-    p = np.array([0.25, 1 - 1e-4])
-    expected = 1 / (1 + np.exp(-(np.array([2.0, 0.5]) * np.log(p / (1 - p)) + np.array([1.0, -1.0]))))
-    np.testing.assert_allclose(first.image_scores, expected, rtol=1e-5)
-    assert first.image_scores.dtype == torch.float32 and first.boxes is known[0].boxes and second.image_scores is None
-
-
-def test_a_file_keeps_all_digits(tmp_path: Path) -> None:
-    calibration = Calibration(("a", "b"), (1 / 3, 2e-17), (-7.1, 0.1), 0.7, EXAMPLE.held_out)
-    for expected in (calibration, EXAMPLE):
-        expected.save(tmp_path / "new" / "c.json")
-        assert Calibration.load(str(tmp_path / "new" / "c.json")) == expected
-
-
-def test_a_missing_file_or_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
-    replace(EXAMPLE, slopes=(1.0, float("nan"))).save(tmp_path / "nan.json")
-    for name in ("nan.json", "absent.json"):
-        with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {tmp_path / name}"):
-            Calibration.load(str(tmp_path / name))
-
-
-def test_a_calibration_must_match_teacher_classes_and_settings(scenes: CachedScenes, tmp_path: Path) -> None:
-    names = class_names("tiny_train")
-    held_out = ({"dataset": "tiny_train@1of2", "images": "", "teacher": file_digest(scenes.teacher)},)
-    matching = Calibration(tuple(names), (1.0,) * 20, (0.0,) * 20, 1.0, held_out)
-    path = tmp_path / "c.json"
-    cfg = scenes.config("prediction", "", "KD.PREDICTION.CALIBRATION", str(path))
-    teachers = load_teacher_configs(cfg)
-    matching.save(path)
-    assert load_calibration(cfg, teachers) == matching
-    assert load_calibration(scenes.config("prediction"), teachers) is None
-    for change, key in (
-        ({"classes": (names[1], names[0], *names[2:])}, "classes"),
-        ({"temperature": 2.0}, "KD.PREDICTION.TEACHER_TEMPERATURE"),
-        ({"flip": True}, "KD.TEACHER.FLIP"),
-        ({"held_out": EXAMPLE.held_out}, "KD.TEACHER.WEIGHTS"),
-    ):
-        replace(matching, **change).save(path)
-        with pytest.raises(InputError, match=f"KD.PREDICTION.CALIBRATION {path}: .*{key}"):
-            load_calibration(cfg, teachers)

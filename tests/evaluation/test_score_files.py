@@ -1,13 +1,13 @@
 """Files of scores are read as they were written, or refused."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlickd.data import class_names, dataset_records
-from mlickd.data.manifest import labels_digest
-from mlickd.data.records import label_targets
+from mlickd.data.records import label_targets, labels_digest
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import find_scores, read_scores, write_scores
 
@@ -81,4 +81,8 @@ def test_the_scores_of_a_run_are_found_by_dataset(tmp_path: Path):
         (tmp_path / "evaluation/inference" / name).mkdir(parents=True)
         write(tmp_path / "evaluation/inference" / name)
     assert find_scores(str(tmp_path), "pets_new").endswith("evaluation/inference/pets_new/image_scores.npz")
-    assert find_scores(str(tmp_path), "pets_test") == find_scores(str(tmp_path)) == found, "of the training"
+    os.utime(found, (1, 1))
+    later = find_scores(str(tmp_path), "pets_test")
+    assert later.endswith("evaluation/inference/pets_test/image_scores.npz") and later == find_scores(str(tmp_path))
+    os.utime(later, (0, 0))
+    assert find_scores(str(tmp_path), "pets_test") == find_scores(str(tmp_path)) == found, "the newest scores count"

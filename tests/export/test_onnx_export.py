@@ -15,7 +15,7 @@ from mlickd.errors import InputError
 from mlickd.export import ExportMetadata, load_exported
 from mlickd.export.onnx_export import onnx_content, run_metadata
 from mlickd.runs import data_record, run_config
-from mlickd.studies.held_out import tune_thresholds
+from mlickd.studies.threshold_tuning import tune_thresholds
 
 # Each backbone that the configurations use, as narrow as possible.
 VGG = ["MODEL.VGG.DEPTH", 11, "MODEL.VGG.WIDTH", 0.05]

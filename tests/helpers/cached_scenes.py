@@ -10,6 +10,7 @@ from detectron2.config import CfgNode
 
 from helpers.small_models import save_teacher, student_config, teacher_config
 from mlickd.data import ImageView, View, build_train_loader, dataset_records, write_store
+from mlickd.data.proposals.store import image_list_digest
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import make_cache
 from mlickd.distillation.teacher_config import load_teacher_config
@@ -62,7 +63,8 @@ def write_random_boxes(path: Path, dataset: str, seed: int) -> None:
         low, side = generator.uniform(0, 0.6, (count, 2)), generator.uniform(0.15, 0.4, (count, 2))
         boxes = np.concatenate([low, low + side], axis=1) * ([record["width"], record["height"]] * 2)
         items.append((record["image_id"], boxes.astype(np.float32), generator.random(count).astype(np.float32)))
-    write_store(path, items, method="random", parameters={}, image_digest="test")
+    digest = image_list_digest(dataset_records(dataset, boxes=False))
+    write_store(path, items, method="random", parameters={}, image_digest=digest)
 
 
 def samples(cfg: CfgNode, views: list[tuple[int, View]]) -> list[dict]:

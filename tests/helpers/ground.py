@@ -15,9 +15,7 @@ from mlickd.data import class_names, dataset_records, proposals_path
 from mlickd.data.records import label_targets
 from mlickd.distillation import KnowledgeRequest
 from mlickd.distillation.cache import make_cache
-from mlickd.distillation.calibration import Calibration
 from mlickd.evaluation.score_files import write_scores
-from mlickd.files import file_digest
 
 _XML = """<annotation><size><width>{0[0]}</width><height>{0[1]}</height></size>
 <object><name>cat</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object>
@@ -33,7 +31,7 @@ def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Pa
 
     ``datasets`` has the folder dataset ``tiny`` (splits fit and val), the COCO-format ``boxed`` and two images of
     VOC 2007. The folder also has ``cls.yaml``, ``wsd.yaml`` and ``kd.yaml``, ``teacher``, ``run`` (a student with
-    scores and thresholds), ``knowledge``, ``calibration.json`` and ``photo.jpg``.
+    scores and thresholds), ``knowledge`` and ``photo.jpg``.
     """
     data = split_tiny_scenes(tiny_scenes, root / "datasets")
     patch.setenv("DETECTRON2_DATASETS", str(data))
@@ -58,7 +56,7 @@ def write_ground(root: Path, tiny_scenes: Path, patch: pytest.MonkeyPatch) -> Pa
         cfg.KD.TEACHER.WEIGHTS = "teacher/model_final.pth" if name == "kd" else ""
         (root / f"{name}.yaml").write_text(cfg.dump())
     _write_student(root)
-    _write_knowledge(root)
+    _write_knowledge()
     return root
 
 
@@ -96,11 +94,8 @@ def _write_student(root: Path) -> None:
     write_run_thresholds(run, names, [0.5] * 20)
 
 
-def _write_knowledge(root: Path) -> None:
+def _write_knowledge() -> None:
     cfg = default_config()
     cfg.merge_from_file("kd.yaml")
     cfg.merge_from_list(["KD.CACHE", "knowledge", "MODEL.NUM_CLASSES", 20])
     make_cache(cfg, KnowledgeRequest(), mirrored=False)
-    names = tuple(class_names("tiny_fit"))
-    held_out = {"dataset": "tiny_val", "images": "", "teacher": file_digest(root / "teacher/model_final.pth")}
-    Calibration(names, (1.0,) * 20, (0.0,) * 20, 1.0, (held_out,)).save("calibration.json")

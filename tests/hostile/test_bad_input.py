@@ -30,14 +30,10 @@ SHARD = "knowledge/tiny_fit/00000-of-00001.safetensors"
 CLS, WSD = "train --config-file cls.yaml", "train --config-file wsd.yaml"
 STAGE2 = "train --config-file kd.yaml --kd-stage prediction KD.METHOD_STAGES \"('prediction',)\""
 CACHE = "cache-knowledge --config-file kd.yaml --no-features --no-mirrored {} KD.CACHE knowledge"
-IMPORT = "convert-proposals import --format detectron2 --input p.pkl --dataset tiny_fit"
-BOXED, VOC = "dataset-manifest boxed_train --output m", "dataset-manifest voc_2007_test_multilabel --output m"
+IMPORT = "convert-proposals --format detectron2 --input p.pkl --dataset tiny_fit"
+BOXED, VOC = (f"generate-proposals --dataset {name} --output x" for name in ("boxed_train", "voc_2007_test_multilabel"))
 PREDICT, EXPORT = "predict photo.jpg --model run", "export --run run --output"
-CALIBRATE, KD, COMPARE = (
-    "calibrate-teacher --output c.json",
-    "--config-file kd.yaml",
-    "compare --train tiny_fit --test tiny_val --output x",
-)
+COMPARE = "compare --train tiny_fit --test tiny_val --output x"
 
 
 class Hostile:
@@ -156,9 +152,7 @@ CASES: list[tuple[str, str, Damage | None]] = [
     (PREDICT, "thresholds.json", entry("run/thresholds.json", "thresholds", 0, value=7)),
     (PREDICT, "thresholds.json", entry("run/thresholds.json", "thresholds", value=[0.5])),
     (PREDICT, "thresholds.json", entry("run/thresholds.json", "checkpoint_sha256", value="0")),
-    (f"{STAGE2} KD.PREDICTION.CALIBRATION calibration.json", "calibration.json", cut("calibration.json")),
     ("evaluate run", "image_scores.npz", cut("run/inference/tiny_val/image_scores.npz")),
-    ("dataset-manifest tiny_fit --check m", "m: ", data("m", '{"manifest": 1}\n')),
     ("predict photo.jpg --model student.onnx", "student.onnx", data("student.onnx", "text")),
     # Command lines
     ("train --config-file kd.yaml --kd-stage third", "--kd-stage third", None),
@@ -177,19 +171,11 @@ CASES: list[tuple[str, str, Damage | None]] = [
     # Options of single commands
     ("benchmark startup --data .", ".: ", None),
     (CACHE.format("--also-for other.yaml"), "--no-features", None),
-    (f"{CALIBRATE}", "--config-file", None),
-    (f"{CALIBRATE} --config-file cls.yaml --dataset tiny_val", "cls.yaml: is not a distillation", None),
-    (f"{CALIBRATE} {KD} --dataset tiny_val KD.PREDICTION.TEACHER_TEMPERATURE 0", "TEACHER_TEMPERATURE 0", None),
-    (f"{CALIBRATE} {KD} --dataset tiny_fit", "8 of its 8 images are in DATASETS.TRAIN", None),
-    (f"{CALIBRATE} {KD} --dataset tiny_val", "no proposals for dataset tiny_val", removed(VAL_STORE)),
-    (f"{CALIBRATE} {KD}", "KD.CACHE", None),
-    (f"{CALIBRATE} {KD} KD.CACHE knowledge", "dataset tiny_fit:", None),
     ("check-dataset cats_train", "cats_train", None),
     ("compare --train gone_train --test tiny_val --output x", "'gone_train'", None),
     ("compare --train tiny_fit --test gone_val --output x", "'gone_val'", None),
     (f"{COMPARE} --method-file mine", "--method-file mine", None),
     (f"{COMPARE} SOLVER.MAX_ITERS 3", "SOLVER.MAX_ITERS", None),
-    ("convert-proposals export --input none --output x", "none", None),
     ("cross-fit --config-file wsd.yaml --kd-config kd.yaml --dataset tiny_fit --parts 1 --output x", "@1of1", None),
     ("evaluate run run", "give each run once", None),
     ("evaluate run --threshold 50", "--threshold", None),

@@ -23,12 +23,10 @@ from helpers.limits import in_little_memory, needs_limit
 from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data import ProposalStore, write_store
-from mlickd.data.manifest import manifest_lines, read_manifest, write_manifest
 from mlickd.data.proposals.file_formats import read_detectron2_pickle
 from mlickd.data.sources.coco import read_coco
 from mlickd.data.sources.folder import load_folder_dataset
 from mlickd.decoding import image_size, read_image
-from mlickd.distillation.calibration import Calibration
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores, write_scores
 from mlickd.runs import training_metrics
@@ -49,7 +47,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scores = generator.random((6, 3)).astype(np.float32)
     write_store(folder, list(zip(ids, [boxes] * 6, scores, strict=True)), "grid", parameters={}, image_digest="a")
     write_shard(folder / "shard", {"boxes": boxes, "ends": np.array([1, 3])}, {"ids": ids}, "make it again")
-    write_manifest(manifest_lines(RECORDS, NAMES), "pets", folder / "manifest")
     write_scores(str(folder / "scores.npz"), ids, scores, (scores > 0.5).astype(np.int8), NAMES)
     content = {"ids": [1, 2], "boxes": [boxes, boxes[:1]], "objectness_logits": [scores[0], scores[1, :1]]}
     (folder / "proposals.pkl").write_bytes(pickle.dumps(content | {"bbox_mode": 0}))
@@ -59,8 +56,6 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels).save(folder / name)
     tuned = ClassThresholds(NAMES, [0.5, 0.4, 0.3], [1.0, 0.5, None], [3, 2, 0], 0.5, "pets", 6, "ab", "m.pth", "cd")
     write_thresholds(tuned, str(folder / "thresholds.json"))
-    line = Calibration(tuple(NAMES), (1.0, 2.0, 1.5), (0.0, -1.0, 0.5), 1.0, ({"teacher": "cd"},))
-    line.save(folder / "calibration.json")
     (folder / "metrics.json").write_text(json.dumps({"iteration": 19, "total_loss": 1.5, "time": 0.1}))
     coco = {
         "images": [{"id": 1, "file_name": "a.png", "height": 60, "width": 80}],
@@ -86,13 +81,11 @@ def read_photo(path: Path) -> None:
 READERS: dict[str, Callable[[Path], object]] = {
     "00000-of-00001.safetensors": read_whole_store,
     "shard": lambda path: Shard(path, "make it again").check_digest(),
-    "manifest": read_manifest,
     "scores.npz": lambda path: read_scores(str(path)),
     "proposals.pkl": lambda path: list(read_detectron2_pickle(path)),
     "config.yaml": lambda path: merge_config_file(default_config(), path, str(path)),
     **dict.fromkeys(("photo.jpg", "photo.png", "photo.webp"), read_photo),
     "thresholds.json": lambda path: read_thresholds(str(path)).check(str(path), NAMES),
-    "calibration.json": lambda path: Calibration.load(str(path)),
     "metrics.json": lambda path: training_metrics(path.parent),
     "instances.json": read_coco,
 }

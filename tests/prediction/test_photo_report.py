@@ -16,7 +16,7 @@ from mlickd.prediction.photo_report import find_photos
         (["trip/*", "b*"], ["trip/c.JPG", "trip/phone.HEIC", "b.png"]),
         (["[x].jpg"], ["[x].jpg"]),
         (["gone.jpg"], ["gone.jpg"]),
-        (["-", "a.jpg"], ["trip/c.JPG", "a.jpg", "with space.jpg"]),
+        (["-", "b.png"], ["trip/c.JPG", "a.jpg", "b.png"]),
         (["*.gif"], None),
         (["empty"], None),
     ],
@@ -28,9 +28,9 @@ def test_photos_are_files_folders_patterns_or_a_list(tmp_path: Path, monkeypatch
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     monkeypatch.chdir(tmp_path)
-    listed = ["trip/c.JPG\n", "\n", "a.jpg\r\n", "a.jpg\0with space.jpg\0"]
     if found is not None:
-        assert find_photos(names, listed) == found
+        assert find_photos(names, ["trip/c.JPG\n", "\n", "a.jpg\r\n"]) == found
+        assert find_photos(["-"], [" with space.jpg\0two\n", "lines.jpg \0"]) == [" with space.jpg", "two\nlines.jpg "]
     else:
         with pytest.raises(InputError, match=f"{names[0].replace('*', '.')}: no image"):
             find_photos(names)

@@ -19,7 +19,7 @@ from mlickd.decoding import read_image
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
 from mlickd.prediction import Prediction, Predictor, load_model
-from mlickd.studies.held_out import tune_thresholds
+from mlickd.studies.threshold_tuning import tune_thresholds
 from mlickd.thresholds import read_thresholds
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.cached_scenes import write_random_boxes
 from helpers.quick_tools import QuickTools
 from mlickd.cli.compare import run_comparison
-from mlickd.data import dataset_records
+from mlickd.data import dataset_records, proposals_path
 from mlickd.environment import dataset_root
 from mlickd.errors import InputError
 from mlickd.evaluation.score_files import read_scores
@@ -111,6 +112,20 @@ def test_a_read_only_folder_gets_no_proposals_and_given_ones_are_taken(tools: Qu
         values = dict(zip(job.command, job.command[1:], strict=False))
         assert values["DATASETS.PROPOSALS.TRAIN_FILES"] == str((given,))
         assert values["DATASETS.PROPOSALS.TEST_FILES"] == str((made, given)), "test and held-out photos"
+
+
+def test_stored_proposals_are_taken_whatever_their_origin(tools: QuickTools, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tiny").symlink_to(dataset_root() / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "data"))
+    for method in ("grid", "deep"):
+        write_random_boxes(proposals_path("tiny_train", method), "tiny_train", seed=1)
+    for method, missing in (("grid", ["tiny_test"]), ("deep", ["tiny_test"]), ("sliding", ["tiny_test", "tiny_train"])):
+        proposals, *_ = jobs_to_run(compare(tools, BOTH, seeds=[1], proposals=method).jobs())
+        assert sorted(proposals.command[4:]) == missing
+    write_random_boxes(proposals_path("tiny_train", "grid"), "tiny_test", seed=1)
+    proposals, *_ = jobs_to_run(compare(tools, BOTH, seeds=[1], proposals="grid").jobs())
+    assert sorted(proposals.command[4:]) == ["tiny_test", "tiny_train"], "those of other images are replaced"
 
 
 def test_each_seed_can_have_a_separate_teacher(tools: QuickTools) -> None:
@@ -314,13 +329,23 @@ def test_a_finished_teacher_is_in_the_table_if_it_was_evaluated(tools: QuickTool
     (finished / "config.yaml").write_text(f"{TEACHER}\nDATASETS: {{PROPOSALS: {{METHOD: sliding}}}}")
     with pytest.raises(InputError, match="--proposals edge_boxes.*give --proposals sliding"):
         compare(tools, BOTH, teacher=finished)
+    (finished / "config.yaml").write_text(TEACHER.replace("wsd.yaml", "cls.yaml"))
+    with pytest.raises(InputError, match="--teacher .*is a student"):
+        compare(tools, BOTH, teacher=finished)
     (finished / "config.yaml").write_text(TEACHER)
+    (finished / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(InputError, match="classes.txt has other classes"):
+        compare(tools, BOTH, teacher=finished)
+    (finished / "classes.txt").unlink()
     comparison = compare(tools, BOTH, seeds=[1], teacher=finished)
     run(comparison)
     assert not any("teacher" in call for call in tools.calls())
     text, _, content = report(comparison)
     assert content["runs"][0]["method"] == "teacher" and str(finished) in text
-    shutil.rmtree(finished / "inference")
+    (finished / "evaluation").mkdir()
+    (finished / "inference").rename(finished / "evaluation" / "inference")
+    assert len(compare(tools, BOTH, seeds=[1], teacher=finished).models) == 3, "evaluated after its training"
+    shutil.rmtree(finished / "evaluation")
     assert [model.method for model in compare(tools, BOTH, seeds=[1], teacher=finished).models] == list(BOTH)
 
 

@@ -61,6 +61,7 @@ def test_proposals_of_a_read_only_folder_go_to_the_output(tiny_scenes: Path, tmp
         ({"teacher_config": SCENES / "cls.yaml"}, "cls.yaml: MODEL.META_ARCHITECTURE"),
         ({"kd_config": SCENES / "wsd.yaml"}, "wsd.yaml: MODEL.META_ARCHITECTURE"),
         ({"kd_config": SCENES / "cls.yaml"}, "--kd-config .*cls.yaml"),
+        ({"options": ["DATASETS.UNLABELED", "('tiny_test',)"]}, "DATASETS.UNLABELED"),
         ({"options": ["DATASETS.PROPOSALS.TRAIN_FILES", "('x', 'y')"]}, "DATASETS.PROPOSALS.TRAIN_FILES"),
     ],
 )

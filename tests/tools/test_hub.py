@@ -26,7 +26,7 @@ from mlickd.errors import InputError
 from mlickd.export.hub_export import write_hub_folder
 from mlickd.prediction import load_model
 from mlickd.runs import run_config
-from mlickd.studies.held_out import compute_scores
+from mlickd.studies.threshold_tuning import compute_scores
 
 TIMM = ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "test_efficientnet"]
 

@@ -47,25 +47,18 @@ def test_thresholds_have_the_best_f1_on_the_held_out_images(run: Path, tune) -> 
     assert f"{tuned.thresholds[0]:.3f}" in result.out and "tuned on tiny_val (16 images)" in result.out
 
 
-def test_scores_are_computed_again_only_for_another_model(run: Path, tune) -> None:
-    report = run / "evaluation" / "inference" / "tiny_val" / "multilabel_results.json"
-    contents = []
-    for change in (None, None, lambda: save_random_checkpoint(run, seed=1), report.unlink):
-        if change:
-            change()
-        before = report.stat().st_mtime_ns if report.exists() else 0
-        tune("tiny_val")
-        contents.append(((run / "thresholds.json").read_text(), report.stat().st_mtime_ns != before))
-    assert [new for _, new in contents] == [True, False, True, True]
-    assert contents[0][0] == contents[1][0] != contents[2][0] == contents[3][0]
-
-
-def test_images_of_the_run_are_refused_or_warned_about(run: Path, root: Path, tune, caplog) -> None:
+def test_images_of_the_run_are_refused_or_warned_about(run: Path, root: Path, tune, call_tool, caplog) -> None:
     tune("tiny_test").assert_ends_in_one_line("12 of its 12 images are in DATASETS.TEST")
     row = (root / "tiny" / "labels_test.csv").read_text().splitlines()[1]
     with open(root / "tiny" / "labels_val.csv", "a") as file:
         file.write(f"{row}\n")
     tune("tiny_val").assert_ends_in_one_line("1 of its 17 images are in DATASETS.TEST")
+    stage_1 = (run / "config.yaml").read_text().replace("STAGE: ''", "STAGE: feature")
+    (run.parent / "feature").mkdir()
+    (run.parent / "feature" / "config.yaml").write_text(stage_1)
+    call_tool("tune_thresholds", "--run", run.parent / "feature", "--dataset", "tiny_val").assert_ends_in_one_line(
+        "stage 1"
+    )
     assert not (run / "thresholds.json").exists()
     with caplog.at_level(logging.WARNING, logger="mlickd"):
         assert tune("tiny_train").status == 0

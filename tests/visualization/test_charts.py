@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlickd.data.checking.split_checks import LabelStatistics
 from mlickd.errors import InputError
 from mlickd.visualization.charts import _stage_curves, draw_training_curves
-from mlickd.visualization.label_charts import draw_label_frequencies, draw_labels, draw_region_counts
-from mlickd.visualization.study_charts import draw_class_gains, draw_precision_recall
+from mlickd.visualization.study_charts import draw_class_gains
 
 
 def write_metrics(folder: Path, *lines: dict) -> Path:
@@ -38,12 +36,13 @@ def blue_and_red_pixels(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def test_training_curves_of_stages_are_joined(tmp_path: Path):
     first = {"iteration": 39, "total_loss": 7.0}
-    last = {"iteration": 39, "total_loss": 5.0, "loss_label": 1.0, "tiny_test/multilabel/mAP": 60.0}
+    last = {"iteration": 39, "total_loss": 5.0, "loss_label": 1.0}
+    last |= {"tiny_test/multilabel/mAP": 60.0, "tiny_held_out/multilabel/mAP": 40.0}
     stages = [
         write_metrics(tmp_path / "feature", {"iteration": 19, "total_loss": 9.0}, first),
         write_metrics(tmp_path / "prediction", {"iteration": 19, "total_loss": 2.0}, last),
     ]
-    assert _stage_curves(stages) == [
+    assert _stage_curves(stages, "tiny_test") == [
         ((0, "feature"), [(19, 9.0), (39, 7.0)], []),
         ((40, "prediction"), [(59, 2.0), (79, 1.0)], [(79, 60.0)]),
     ], "stage 2 starts where stage 1 ends, and shows its label loss"
@@ -52,33 +51,14 @@ def test_training_curves_of_stages_are_joined(tmp_path: Path):
     evaluated = [{"iteration": i, "total_loss": 1.0, "tiny_test/multilabel/mAP": 50.0 + i} for i in (9, 19)]
     plain = write_metrics(tmp_path / "baseline", *evaluated)
     path = tmp_path / "plots" / "curves.png"
-    draw_training_curves({"baseline $x": [plain], "distilled": stages}, path)
+    draw_training_curves({"baseline $x": [plain], "distilled": stages}, "tiny_test", path)
     assert has_ink(path) and dict(matplotlib.rcParams) == before
     wide = read_pixels(path).shape[1]
-    draw_training_curves({"distilled": stages}, path)
+    draw_training_curves({"distilled": stages}, "tiny_test", path)
     assert read_pixels(path).shape[1] < wide, "no panel for mAP with a single evaluation"
     for run in (tmp_path / "gone", write_metrics(tmp_path / "empty", {"iteration": 1})):
         with pytest.raises(InputError, match=r"metrics.json|curves.png"):
-            draw_training_curves({"run": [run]}, path)
-
-
-def test_bars_of_regions_grow_with_their_number(tmp_path: Path):
-    lengths = []
-    for number in (1, 3):
-        # The axis ends at the longest bar, which is always the first class with four regions.
-        scores, classes = np.full(4 + number, 0.5), np.array([0] * 4 + [1] * number)
-        draw_region_counts(scores, classes, 2, ["$x^2$", "dog"], tmp_path / "regions.png")
-        dark = (np.abs(read_pixels(tmp_path / "regions.png") - [0x0B, 0x4D, 0x26]).sum(axis=2) < 12).sum(axis=1)
-        lengths.append(np.unique(dark[dark > 60]))
-    assert lengths[0].max() == pytest.approx(lengths[1].max(), rel=0.02)
-    assert lengths[1].min() == pytest.approx(3 * lengths[0].min(), rel=0.1)
-
-
-def test_labels_and_frequencies_are_drawn_without_pairs(tmp_path: Path):
-    draw_label_frequencies({"a": np.full((2, 2), np.nan)}, ["x", "$y"], tmp_path / "a.png")
-    records = [{"labels": labels, "ignored_labels": []} for labels in ([0, 1], [0], [])]
-    draw_labels("name $", LabelStatistics.count(records, ["x", "$y", "z"]), tmp_path / "labels.png")
-    assert has_ink(tmp_path / "a.png") and has_ink(tmp_path / "labels.png")
+            draw_training_curves({"run": [run]}, "tiny_test", path)
 
 
 def test_gains_are_to_the_right_losses_to_the_left_and_the_best_first(tmp_path: Path):
@@ -102,11 +82,3 @@ def test_many_methods_and_classes_have_room(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="plot.png"):
         draw_class_gains({"distilled": np.ones((1, 1))}, ["dog"], tmp_path / "file" / "plot.png")
-
-
-def test_curves_of_precision_over_recall_are_drawn(tmp_path: Path):
-    recall = np.linspace(0.1, 1, 10)
-    path = tmp_path / "plots" / "curves.png"
-    curves = {"with $x": [(1 - recall / 2, recall), (1 - recall / 3, recall)], "baseline": [(1 - recall, recall)]}
-    draw_precision_recall(curves, path)
-    assert blue_and_red_pixels(path)[0].sum() > 200

@@ -255,9 +255,6 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     cfg.KD.PREDICTION.TEACHER_TEMPERATURE = 1.0
     # SoftLabelDistiller: divisor of the student's logits. The authors' release has 5.
     cfg.KD.PREDICTION.STUDENT_TEMPERATURE = 1.0
-    # File with a calibration of the teacher's image scores on images that it was not trained on
-    # (`mlickd calibrate-teacher`), applied after TEACHER_TEMPERATURE. Empty: none.
-    cfg.KD.PREDICTION.CALIBRATION = ""
     # HintonDistiller: divisor of the logits of teacher and student.
     cfg.KD.PREDICTION.TEMPERATURE = 2.0
     # Lambda, the weight of the soft loss. The weight of the label loss is 1.

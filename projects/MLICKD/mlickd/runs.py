@@ -24,7 +24,7 @@ from mlickd.config import default_config
 from mlickd.config_files import merge_config_file
 from mlickd.data.build import build_test_mapper, model_class
 from mlickd.data.catalog import RUN_CLASSES_FILE, UnknownDatasetError, class_names, dataset_records, run_classes
-from mlickd.data.manifest import labels_digest
+from mlickd.data.records import labels_digest
 from mlickd.data.sources.dataset_files import read_text
 from mlickd.environment import find_commit
 from mlickd.errors import InputError
@@ -233,6 +233,12 @@ def multilabel_results_path(folder: str | os.PathLike[str], dataset_name: str) -
     return Path(folder) / "inference" / dataset_name / "multilabel_results.json"
 
 
+def find_report(folder: str | os.PathLike[str], dataset_name: str) -> Path | None:
+    """Return the report of a run on a dataset, of its training or of a later ``--eval-only``; None without one."""
+    found = (multilabel_results_path(parent, dataset_name) for parent in (folder, Path(folder) / "evaluation"))
+    return max(filter(Path.is_file, found), key=os.path.getmtime, default=None)
+
+
 def multilabel_results(path: str | os.PathLike[str]) -> dict:
     """Read a report of :class:`mlickd.evaluation.MultiLabelEvaluator`, in percent.
 
@@ -250,7 +256,7 @@ def multilabel_results(path: str | os.PathLike[str]) -> dict:
 def provenance(cfg: CfgNode, dataset_name: str) -> dict:
     """Return the provenance of results of a run on a dataset, ready for JSON.
 
-    It has ``data`` (:func:`data_record`), ``config`` (``sha256`` of ``config.yaml``), ``versions``
+    It has ``data`` (:func:`data_record`), ``config`` (``sha256`` of the configuration of the evaluation), ``versions``
     (:func:`code_versions`) and ``date`` (UTC).
     """
     return {
@@ -262,7 +268,7 @@ def provenance(cfg: CfgNode, dataset_name: str) -> dict:
 
 
 def data_record(dataset_name: str) -> dict:
-    """Return ``name``, ``images`` and ``sha256`` (the digest of ``mlickd dataset-manifest``) of a dataset.
+    """Return ``name``, ``images`` and ``sha256`` (:func:`labels_digest`) of a dataset.
 
     Raises:
         UnknownDatasetError: the dataset does not exist.

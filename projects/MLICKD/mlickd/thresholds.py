@@ -30,7 +30,7 @@ class ClassThresholds:
         default_threshold: threshold of a class without a positive.
         dataset: name of the held-out dataset.
         images: number of held-out images.
-        data_sha256: digest of the images, labels and classes of the dataset, see :mod:`mlickd.data.manifest`.
+        data_sha256: SHA-256 of the dataset, see :func:`mlickd.data.records.labels_digest`.
         checkpoint: file name of the checkpoint, next to ``thresholds.json``.
         checkpoint_sha256: digest of the checkpoint.
     """

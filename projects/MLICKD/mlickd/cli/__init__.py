@@ -9,16 +9,14 @@ GROUPS = {
     "Start": {"quickstart": "run the whole method, from proposals to the gallery"},
     "Data": {
         "check-dataset": "check images, labels and proposals, and find duplicates",
-        "dataset-manifest": "list the images and labels of a dataset, with a digest",
         "generate-proposals": "generate the regions that the teacher scores",
-        "convert-proposals": "import proposals of other projects, or export them",
+        "convert-proposals": "convert proposals of other projects",
         "evaluate-proposals": "measure how many objects the proposals cover",
     },
     "Training": {
         "train": "train or evaluate a teacher, a baseline or a distilled student",
         "cache-knowledge": "store the teacher's outputs for all training images",
         "cross-fit": "cache the outputs of teachers for held-out images",
-        "calibrate-teacher": "turn the scores of a teacher into probabilities",
         "tune-thresholds": "choose a threshold for each class on held-out images",
     },
     "Use": {

@@ -144,7 +144,8 @@ def make_comparison(
         if not (name and file) or name in files:
             raise InputError(f"--method-file {pair}: give a new name and a file, as in mine=mine.yaml")
         files[name] = [Path(find_config(file))]
-        names = [*names, name] if names else ()
+        if names and name not in names:
+            names = [*names, name]
     shared = {"train": train, "options": args.opts}
     return Comparison(
         teacher_method=load_method(TEACHER, configs.resolve() / "wsd.yaml", **shared),

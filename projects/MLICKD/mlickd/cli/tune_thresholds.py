@@ -4,7 +4,7 @@ from tabulate import tabulate
 
 from mlickd.cli.command_line import command_parser
 from mlickd.runs import find_run
-from mlickd.studies.held_out import tune_thresholds
+from mlickd.studies.threshold_tuning import tune_thresholds
 
 EPILOG = """\
 example, for the held-out photos of `mlickd quickstart --photos`:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import logging
 import pickle
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -141,6 +143,19 @@ def label_lists(targets: np.ndarray) -> list[list[int]]:
     starts = np.searchsorted(rows, np.arange(len(targets) + 1)).tolist()
     values = columns.tolist()
     return [values[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+
+
+def labels_digest(records: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> str:
+    """Return the SHA-256 of class names, image ids and labels in hexadecimal, whatever the order of the images."""
+    images = []
+    for record in records:
+        labels = set(record["labels"])
+        # As in the metrics, a class in both lists is positive.
+        both = labels, set(record.get("ignored_labels", ())) - labels
+        names = ([class_names[label] for label in sorted(indices)] for indices in both)
+        images.append([str(record["image_id"]), *names])
+    lines = [json.dumps(line) for line in (list(class_names), *sorted(images))]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def check_records(records: Sequence[dict], class_names: Sequence[str], source: str) -> None:

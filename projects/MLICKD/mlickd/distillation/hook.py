@@ -7,7 +7,6 @@ from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 
 from .cache import CachedKnowledge
-from .calibration import load_calibration
 from .knowledge import TeacherKnowledge
 from .teacher import LiveTeacher
 
@@ -15,14 +14,8 @@ KnowledgeSource = Callable[[Sequence[dict]], list[TeacherKnowledge]]
 
 
 def build_knowledge_source(cfg: CfgNode, teachers: Mapping[str, CfgNode]) -> KnowledgeSource:
-    """Open ``KD.CACHE`` or load the teacher, and calibrate its image scores; see :func:`load_calibration`."""
-    source = (
-        CachedKnowledge(cfg, teachers=teachers) if cfg.KD.CACHE else LiveTeacher(cfg, next(iter(teachers.values())))
-    )
-    calibration = load_calibration(cfg, teachers)
-    if calibration is None:
-        return source
-    return lambda batched_inputs: [calibration.calibrate(knowledge) for knowledge in source(batched_inputs)]
+    """Open ``KD.CACHE``, or load the teacher."""
+    return CachedKnowledge(cfg, teachers=teachers) if cfg.KD.CACHE else LiveTeacher(cfg, next(iter(teachers.values())))
 
 
 class KnowledgeLoader:

@@ -9,7 +9,6 @@ from torch import nn
 from mlickd.data import open_proposals
 from mlickd.data.build import needs_knowledge, needs_proposals, training_datasets
 from mlickd.data.catalog import check_run_classes, dataset_records
-from mlickd.distillation.calibration import load_calibration
 from mlickd.distillation.hook import KnowledgeSource, build_knowledge_source
 from mlickd.distillation.teacher_config import check_teachers, load_teacher_configs
 from mlickd.errors import InputError
@@ -51,7 +50,6 @@ def check_inputs(
         return teachers, build_knowledge_source(cfg, teachers)
     if teachers:  # the trainer loads a live teacher in each process
         check_teachers(teachers)
-        load_calibration(cfg, teachers)
     return teachers, None
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlickd.data.manifest import labels_digest
-from mlickd.data.records import label_lists
+from mlickd.data.records import label_lists, labels_digest
 from mlickd.errors import InputError
 from mlickd.files import write_whole_file
 
@@ -39,7 +38,7 @@ class ImageScores:
     class_names: list[str]
 
     def data_digest(self) -> str:
-        """Return the SHA-256 of image ids, labels and class names; see :mod:`mlickd.data.manifest`."""
+        """Return the SHA-256 of image ids, labels and class names; see :func:`labels_digest`."""
         rows = zip(self.image_ids, label_lists(self.targets == 1), label_lists(self.targets == -1), strict=True)
         records = [{"image_id": i, "labels": labels, "ignored_labels": ignored} for i, labels, ignored in rows]
         return labels_digest(records, self.class_names)
@@ -98,10 +97,10 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     if os.path.isfile(path):
         return path
     trained, evaluated = (
-        {file.parent.name: str(file) for file in sorted(Path(path).glob(f"{folder}inference/*/{SCORES_FILE}"))}
+        {file.parent.name: file for file in sorted(Path(path).glob(f"{folder}inference/*/{SCORES_FILE}"))}
         for folder in ("", "evaluation/")
     )
-    # Later evaluations, such as those of `mlickd tune-thresholds`, count only if they are named or the only ones.
+    # Other datasets, such as those of `mlickd tune-thresholds`, count only if they are named or the only ones.
     found = trained if trained and dataset is None else evaluated | trained
     if not found:
         raise InputError(
@@ -111,4 +110,5 @@ def find_scores(path: str, dataset: str | None = None) -> str:
     name = dataset or next(iter(found))
     if name not in found or (dataset is None and len(found) > 1):
         raise InputError(f"{path}: has scores of {', '.join(found)}; choose one of them with --dataset")
-    return found[name]
+    # A later evaluation may have corrected labels.
+    return str(max((found[name], evaluated.get(name, found[name])), key=os.path.getmtime))

@@ -33,7 +33,7 @@ from .hub_folder import CARD, CONFIG, ONNX, TIMM, has_student_config
 from .onnx_export import load_student, onnx_content, run_metadata
 
 # Keys with names of datasets and files, or with values of a run.
-_PRIVATE = r".*(_FILES?|CACHE|CALIBRATION|NUM_CLASSES|STAGE|THRESHOLDS)|DATASETS\.(TRAIN|TEST|UNLABELED)|OUTPUT_DIR|"
+_PRIVATE = r".*(_FILES?|CACHE|NUM_CLASSES|STAGE|THRESHOLDS)|DATASETS\.(TRAIN|TEST|UNLABELED)|OUTPUT_DIR|"
 _PRIVATE += r"MODEL\.(DEVICE|WEIGHTS)|KD\.TEACHER\.WEIGHTS|VERSION"
 
 

@@ -31,7 +31,8 @@ def find_photos(names: Sequence[str], listed: Iterable[str] = ()) -> list[str]:
         InputError: a folder, a pattern or the list has no image. A missing photo is reported when it is read.
     """
     photos: dict[str, None] = {}
-    paths = (path.strip() for line in listed for path in line.split("\0"))
+    text = "".join(listed if DASH in names else ())
+    paths = text.split("\0") if "\0" in text else map(str.strip, text.splitlines())
     for name in names:
         found = list(filter(None, paths)) if name == DASH else expand_path(name)
         if not found:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mlickd.data import proposals_path
-from mlickd.data.build import count_training_images
-from mlickd.data.catalog import class_names, dataset_records
+from mlickd.data.build import count_training_images, model_class
+from mlickd.data.catalog import check_run_classes, class_names, dataset_records
 from mlickd.data.parts import part_for_seed, whole_name
 from mlickd.distillation.teacher_config import DATASET
 from mlickd.engine.input_checks import check_unlabeled
@@ -17,7 +17,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.intervals import Spread, bootstrap_metrics, percentile_interval
 from mlickd.evaluation.score_files import SCORES_FILE, read_scores
 from mlickd.files import require_file
-from mlickd.runs import STUDENT_CHECKPOINT, multilabel_results, multilabel_results_path, run_config
+from mlickd.runs import STUDENT_CHECKPOINT, find_report, multilabel_results, multilabel_results_path, run_config
 
 from .jobs import Job, proposal_jobs
 from .training_methods import DISTILLED, TEACHER, Method
@@ -74,15 +74,17 @@ class Model:
 
     @property
     def report_path(self) -> Path:
-        """Path of :attr:`report`."""
-        return multilabel_results_path(self.folder, self.test)
+        """Path of :attr:`report`. A given teacher may have been evaluated after its training."""
+        later = None if self.jobs else find_report(self.folder, self.test)
+        return later or multilabel_results_path(self.folder, self.test)
 
     @cached_property
     def resampled(self) -> np.ndarray:
         """mAP on resampled images of the test dataset, (B,) in percent."""
         scores = read_scores(str(self.report_path.with_name(SCORES_FILE)))
-        ap = self.report["protocol"]["ap"]
-        return 100 * bootstrap_metrics(scores.scores, scores.targets, ap=ap, only_map=True)["mAP"]
+        order = np.argsort(scores.image_ids)  # so that all models have the same images in each resample
+        arrays, ap = (scores.scores[order], scores.targets[order]), self.report["protocol"]["ap"]
+        return 100 * bootstrap_metrics(*arrays, ap=ap, only_map=True)["mAP"]
 
     @property
     def seconds(self) -> float | None:
@@ -161,7 +163,11 @@ class Comparison:
             raise InputError(f"--seeds {','.join(map(str, self.seeds))}: give each seed once")
         if self.teacher:
             require_file(str(self.teacher / "model_final.pth"), "--teacher", "name a finished teacher")
-            known = run_config(self.teacher).DATASETS.PROPOSALS
+            teacher_cfg = run_config(self.teacher)
+            if not model_class(teacher_cfg).is_detector:
+                raise InputError(f"--teacher {self.teacher}: is a student; name the OUTPUT_DIR of a teacher")
+            check_run_classes(teacher_cfg.MODEL.WEIGHTS, "--teacher", part_for_seed(self.train, self.seeds[0]))
+            known = teacher_cfg.DATASETS.PROPOSALS
             if known.METHOD != self.proposals and not known.TRAIN_FILES:
                 remedy = f"give --proposals {known.METHOD}"
                 raise InputError(f"--proposals {self.proposals}: --teacher has learned from {known.METHOD}; {remedy}")
@@ -226,8 +232,9 @@ class Comparison:
             return Model(method.name, seed, job.folder, self.test, [job])
         settings = method.cfg.KD
         weights = settings.TEACHER.WEIGHTS or str(teacher.folder / "model_final.pth")
-        # The knowledge depends on the checkpoints of the teacher and on the proposals.
+        # The knowledge depends on the teachers, and on the proposals.
         reads = [Path(weights.replace(DATASET, name)) for name in method.datasets]
+        reads += [path.with_name("config.yaml") for path in reads]
         reads = list(dict.fromkeys([*reads, *(self._proposals[whole_name(name)] for name in method.datasets)]))
         after = [] if settings.TEACHER.WEIGHTS else list(teacher.jobs)
         knowledge = ["KD.TEACHER.WEIGHTS", weights, "KD.CACHE", settings.CACHE]

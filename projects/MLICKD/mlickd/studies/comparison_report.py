@@ -199,7 +199,8 @@ def _notes(comparison: Comparison, done: Sequence[Model], published: str | None)
     if names := dict.fromkeys(name for method in comparison.methods for name in method.cfg.DATASETS.UNLABELED):
         notes.append(f"Distilled students also learned from {', '.join(names)}, without labels.")
     if not comparison.teacher_per_seed:
-        notes.append(f"All students have one teacher: {comparison.teacher or f'seed {comparison.seeds[0]}'}.")
+        teacher = comparison.teacher or f"seed {comparison.seeds[0]}"
+        notes.append(f"All students have one teacher, unless their method names another: {teacher}.")
     if done:
         protocol, counts = done[0].report["protocol"], done[0].report["counts"]
         notes.append(
@@ -243,4 +244,4 @@ def _draw(folder: Path, students: Sequence[Model]) -> None:
     if gains := {name: np.stack(list(by_seed.values())) for name, by_seed in _gains(precisions).items()}:
         draw_class_gains(gains, list(per_class), folder / "classes.png")
     draw_precision_recall(curves, folder / "precision_recall.png")
-    draw_training_curves(runs, folder / "curves.png")
+    draw_training_curves(runs, students[0].test, folder / "curves.png")

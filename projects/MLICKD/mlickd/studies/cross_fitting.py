@@ -45,6 +45,8 @@ def cross_fitting_jobs(
     student = load_method(DISTILLED, kd_config, options, dataset)
     if not student.stages:
         raise InputError(f"--kd-config {kd_config}: is not a distillation; give one, such as configs/scenes/kd.yaml")
+    if student.cfg.DATASETS.UNLABELED:
+        raise InputError(f"--kd-config {kd_config}: DATASETS.UNLABELED is not cross-fitted; leave it empty")
     given = {file for method in (teacher, student) for file in method.cfg.DATASETS.PROPOSALS.TRAIN_FILES}
     if len(given) > 1:
         raise InputError(f"DATASETS.PROPOSALS.TRAIN_FILES {', '.join(given)}: give one file, with all of {dataset}")

@@ -118,12 +118,15 @@ def proposal_jobs(
 ) -> tuple[dict[str, Path], list[Job]]:
     """Return the proposals of each whole dataset, and the jobs that make them.
 
-    Missing proposals of a read-only folder go to ``root``, the folder of the study. ``given`` proposals are taken.
+    ``given`` proposals are taken, and so are stored ones of the same images, whatever their parameters and origin.
+    Missing proposals of a read-only folder go to ``root``, the folder of the study.
     """
     paths, jobs, usual = dict(given), [], []
     command = ["generate-proposals", "--method", method, "--dataset"]
     for name in dict.fromkeys(name for name in names if name not in given):
         paths[name] = proposals_path(name, method)
+        if _has_proposals(paths[name], name):
+            continue
         try:
             if not paths[name].exists():
                 check_writable(paths[name])
@@ -258,6 +261,12 @@ def _run(job: Job, num_jobs: int, stopping: threading.Event) -> str:
     job.write_record({**record, "failure": failure})
     logger.info("%s", failure)
     return failure
+
+
+def _has_proposals(path: Path, dataset: str) -> bool:
+    with suppress(InputError):
+        return ProposalStore(path).header["image_digest"] == image_list_digest(dataset_records(dataset, boxes=False))
+    return False
 
 
 def _content_digest(path: Path) -> str:

@@ -27,20 +27,21 @@ STYLES = list(zip(_COLORS, itertools.cycle(["-", "--", "-.", ":", (0, (5, 1, 1, 
 Points = list[tuple[int, float]]
 
 
-def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | Path) -> None:
-    """Draw the loss over iterations, and the mAP on the test set if a run was evaluated more than once.
+def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], dataset: str, path: str | Path) -> None:
+    """Draw the loss over iterations, and the mAP on a dataset if a run was evaluated on it more than once.
 
     The curve shows the label loss, which all students have. A stage without it, such as stage 1, shows the total loss.
 
     Args:
         runs: folders of the stages of each run in order, by the name of its curve. A vertical line marks the start of
             each later stage.
+        dataset: name of the test dataset.
         path: path of the PNG.
 
     Raises:
         InputError: a ``metrics.json`` is missing or corrupt, or no run has a loss.
     """
-    curves = {name: _stage_curves(folders) for name, folders in runs.items()}
+    curves = {name: _stage_curves(folders, dataset) for name, folders in runs.items()}
     stages = [stage for run in curves.values() for stage in run]
     if not any(losses for _, losses, _ in stages):
         raise InputError(f"training curves {path}: no run has logged total_loss; train for longer than 20 iterations")
@@ -65,13 +66,13 @@ def draw_training_curves(runs: Mapping[str, Sequence[str | Path]], path: str | P
                 marked.add((start, stage))
         if evaluated and (last := [means[-1] for _, _, means in run if means][-1:]):
             panels[1].annotate(f"{last[0][1]:.1f}", last[0], (-8, 5), textcoords="offset points", color=color)
-    for axes, title in zip(panels, ("label loss (stage 1: total loss)", "mAP on the test set (%)"), strict=False):
+    for axes, title in zip(panels, ("label loss (stage 1: total loss)", "mAP on the test dataset (%)"), strict=False):
         style_axes(axes, title, xlabel="iteration", xlim=(0, None))
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), frameon=False)
     save_figure(figure, path)
 
 
-def _stage_curves(folders: Sequence[str | Path]) -> list[tuple[tuple[int, str], Points, Points]]:
+def _stage_curves(folders: Sequence[str | Path], dataset: str) -> list[tuple[tuple[int, str], Points, Points]]:
     """Return (first iteration, name), losses and mAP of each stage; iterations are counted over all stages."""
     stages = []
     offset = 0
@@ -82,8 +83,8 @@ def _stage_curves(folders: Sequence[str | Path]) -> list[tuple[tuple[int, str], 
             loss = values.get("loss_label", values.get("total_loss"))
             if loss is not None:
                 losses.append((offset + iteration, loss))
-            # With several test sets, keys start with the name of the set. The first set is drawn.
-            mean = next((value for key, value in values.items() if f"/{key}".endswith("/multilabel/mAP")), None)
+            # With several test datasets, keys start with the name of the dataset.
+            mean = values.get("multilabel/mAP", values.get(f"{dataset}/multilabel/mAP"))
             if mean is not None:
                 means.append((offset + iteration, mean))
         stages.append(((offset, Path(folder).name), losses, means))

@@ -14,6 +14,7 @@ from mlickd.files import check_writable
 from mlickd.modeling.meta_arch import ClassifierWithActivationMaps
 from mlickd.runs import (
     check_has_learned,
+    find_report,
     find_run,
     load_run,
     multilabel_results,
@@ -26,7 +27,7 @@ from mlickd.runs import (
 from .figures import draw_result_figure
 from .gallery import write_gallery
 from .image_results import STUDENTS, image_result
-from .run_plots import evaluation_report, remove_run_plots, write_run_plots
+from .run_plots import remove_run_plots, write_run_plots
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def write_gallery_of_runs(
         if activation_maps and role in STUDENTS:
             model = ClassifierWithActivationMaps(model)
         outputs[role] = predict(cfg, model, records, None if photos else dataset_name)
-        if not photos and (report := evaluation_report(folder, dataset_name)):
+        if not photos and (report := find_report(folder, dataset_name)):
             means[title] = multilabel_results(report)["metrics"]["mAP"]
     results = [
         image_result(record, names, thresholds=thresholds, **{r: outputs[r][record["image_id"]] for r in outputs})
@@ -100,6 +101,8 @@ def write_gallery_of_runs(
         mean_average_precision={title: mean for title, mean in means.items() if mean is not None},
         thresholds={STUDENTS[role]: values for role, values in thresholds.items()},
     )
+    for path in index.parent.glob("figures/[0-9]*-*.png"):
+        path.unlink()  # of an earlier gallery
     for number, result in enumerate(results if figures else (), start=1):
         path = index.parent / "figures" / f"{number:04d}-{Path(result.file_name).stem[:60]}.png"
         path.parent.mkdir(exist_ok=True)

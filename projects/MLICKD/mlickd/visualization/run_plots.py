@@ -12,7 +12,7 @@ from mlickd.errors import InputError
 from mlickd.evaluation.ranking import micro_curve
 from mlickd.evaluation.score_files import SCORES_FILE, ImageScores, read_scores
 from mlickd.files import write_whole_file
-from mlickd.runs import multilabel_results, multilabel_results_path
+from mlickd.runs import find_report, multilabel_results
 
 from .charts import draw_training_curves
 from .gallery import TEMPLATES
@@ -55,7 +55,7 @@ def write_run_plots(
         results: results of images, with the teacher's regions.
     """
     students = {role: Path(folders[role]) for role in STUDENTS if role in folders}
-    found = {role: evaluation_report(folder, dataset_name) for role, folder in folders.items()}
+    found = {role: find_report(folder, dataset_name) for role, folder in folders.items()}
     reports = {role: report for role, report in found.items() if report is not None}
     evaluated_students = [role for role in students if role in reports]
     missing = [
@@ -71,7 +71,7 @@ def write_run_plots(
 
     def curves(path: Path) -> list[str]:
         """Draw the training curves of the students."""
-        draw_training_curves({role: stage_folders(folder) for role, folder in students.items()}, path)
+        draw_training_curves({role: stage_folders(folder) for role, folder in students.items()}, dataset_name, path)
         return []
 
     def classes(path: Path) -> list[str]:
@@ -141,12 +141,6 @@ def write_run_plots(
         plots.append({"title": title, "image": base64.b64encode(path.read_bytes()).decode(), "notes": notes})
     page = TEMPLATES.get_template(PAGE).render(title=f"Plots of {dataset_name}", plots=plots, missing=missing)
     write_whole_file(Path(output_dir) / PAGE, page, "give another folder")
-
-
-def evaluation_report(folder: str | Path, dataset_name: str) -> Path | None:
-    """Return the report of a run on a dataset, of its training or else of ``--eval-only``; None without one."""
-    reports = (multilabel_results_path(parent, dataset_name) for parent in (folder, Path(folder) / "evaluation"))
-    return next((report for report in reports if report.is_file()), None)
 
 
 def remove_run_plots(output_dir: str | Path) -> None:

@@ -20,7 +20,7 @@ from ..catalog import UnknownDatasetError, class_names, dataset_records
 from ..parts import whole_name
 from ..proposals.proposal_methods import PROPOSAL_METHODS
 from ..proposals.store import ProposalStore, image_list_digest, proposals_path
-from ..records import label_targets
+from ..records import label_targets, labels_digest
 from .image_checks import CheckedImage, check_images, equal_files, similar_images
 
 # Error: training or evaluation would stop or be wrong. Warning: probably wrong. Note: information.
@@ -123,6 +123,7 @@ def check_datasets(
         report.datasets[name] = {
             "form": MetadataCatalog.get(name).get("form") or "registered in Detectron2's catalog",
             "num_images": len(records),
+            "sha256": labels_digest(records, class_names(name)),
             "num_boxes": sum(len(record.get("annotations", ())) for record in records),
             "image_kinds": dict(Counter(kind for image in images[name] for kind in image.kinds)),
             "classes": dict(zip(labels.class_names, labels.positives.tolist(), strict=True)),
@@ -229,6 +230,7 @@ def report_text(report: CheckReport) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts["image_kinds"].items())
         lines.append(f"{name}: {head}, {counts['num_boxes']} boxes")
         lines.append(_hanging("  form     ", counts["form"]))
+        lines.append(_hanging("  labels   ", f"SHA-256 {counts['sha256']}"))
         lines.append(_hanging("  images   ", kinds or "none"))
         lines.append(_hanging("  classes  ", shorten_list([f"{label} {count}" for label, count in classes], 10)))
         if unknown := [f"{label} {count}" for label, count in counts["unknown"].items() if count]:

@@ -68,7 +68,7 @@ def load_nus_wide(folder: str | os.PathLike[str], split: str, *, keep_negatives:
         text = f"{len(missing)} of {len(kept)} images are not in {images.root}, such as {missing[0]}"
         if len(missing) == len(kept):
             raise InputError(f"{image_list}: {text}; put the images there")
-        logger.warning("%s: %s; left out. `mlickd dataset-manifest` lists the images found.", image_list, text)
+        logger.warning("%s: %s; left out", image_list, text)
     paths = {name: os.path.join(images.root, name) for name in kept if name in images}
     records = [{"file_name": path, "image_id": name, "labels": kept[name]} for name, path in paths.items()]
     return MultiLabelDataset(PackedRecords(records), concepts, images.root, "lists of NUS-WIDE")
